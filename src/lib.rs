@@ -1,0 +1,6 @@
+//! Alleycat's all-time rankings.
+
+pub mod effort;
+pub mod names;
+pub mod store;
+pub mod table;

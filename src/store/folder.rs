@@ -1,0 +1,5 @@
+//! The store in a folder.
+
+/// A folder.
+#[derive(Debug)]
+pub struct FolderStore;

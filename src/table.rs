@@ -1,0 +1,450 @@
+//! The state: for every class and second, the highest output of every racer.
+//!
+//! A class is a shard with a lock of its own. In it a racer has a slot, and every second is a dense column of doubles by
+//! slot, NaN where there is no effort: 8 bytes an effort. Merging takes the maximum, so it is commutative, associative
+//! and idempotent. Readers take views ([`Board`]): immutable, cheap to take, and read without any lock.
+
+mod order;
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::effort::{ClassId, Effort, Output, RacerId, Second};
+
+/// Counts the merges of a class: a greater version holds all that a smaller one holds, until something is erased.
+pub type Version = u64;
+
+/// The state of every class.
+#[derive(Debug)]
+pub struct Table {
+    classes: Box<[RwLock<Class>]>,
+}
+
+#[derive(Debug, Default)]
+struct Class {
+    slots: HashMap<RacerId, u32, foldhash::fast::RandomState>,
+    ids: Arc<Vec<RacerId>>,
+    by_id: Arc<Vec<u32>>,
+    columns: Vec<Column>,
+    best: Column,
+    best_second: Arc<Vec<Second>>,
+    version: Version,
+    efforts: u64,
+    racers: usize,
+    hash: u64,
+    updated_at_ms: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Column {
+    outputs: Arc<Vec<f64>>,
+    efforts: usize,
+    version: Version,
+    order: Arc<Mutex<CachedOrder>>,
+}
+
+#[derive(Debug, Default)]
+struct CachedOrder {
+    version: Version,
+    order: Arc<Vec<u32>>,
+}
+
+/// What a class holds, in numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Racers with an effort.
+    pub racers: usize,
+    /// Seconds with an effort.
+    pub seconds: usize,
+    /// Efforts.
+    pub efforts: u64,
+    /// When something last changed, in milliseconds since 1970; `None` until the first change of this process.
+    pub updated_at_ms: Option<u64>,
+    /// Equal where the efforts are equal, on every instance.
+    pub state_hash: u64,
+    /// The class's version.
+    pub version: Version,
+}
+
+/// The racers of one second, or of all seconds together, as they stood when the view was taken.
+#[derive(Clone, Debug)]
+pub struct Board {
+    ids: Arc<Vec<RacerId>>,
+    by_id: Arc<Vec<u32>>,
+    outputs: Arc<Vec<f64>>,
+    seconds: Seconds,
+    efforts: usize,
+    version: Version,
+    order: Arc<Mutex<CachedOrder>>,
+}
+
+#[derive(Clone, Debug)]
+enum Seconds {
+    One(Second),
+    Each(Arc<Vec<Second>>),
+}
+
+impl Table {
+    /// An empty table of classes 1 to `classes`.
+    pub fn new(classes: u16) -> Self {
+        Self { classes: (0..classes).map(|_| RwLock::default()).collect() }
+    }
+
+    /// The classes there are.
+    pub fn classes(&self) -> impl DoubleEndedIterator<Item = ClassId> + use<> {
+        ClassId::all(self.classes.len() as u16)
+    }
+
+    /// Whether there is such a class.
+    pub fn has(&self, class: ClassId) -> bool {
+        class.index() < self.classes.len()
+    }
+
+    /// The places in `efforts` of those that beat what is here, and of those that nothing here can take because their
+    /// class has `racers_max` racers already and theirs is not among them.
+    pub fn compare(&self, efforts: &[Effort], racers_max: usize) -> Comparison {
+        let guards: Vec<_> = self.classes.iter().map(read).collect();
+        let mut newcomers: HashMap<ClassId, std::collections::HashSet<RacerId>> = HashMap::new();
+        let mut comparison = Comparison::default();
+        for (place, effort) in efforts.iter().enumerate() {
+            let class = &guards[effort.class.index()];
+            let Some(&slot) = class.slots.get(&effort.racer) else {
+                let newcomers = newcomers.entry(effort.class).or_default();
+                if newcomers.contains(&effort.racer) || class.ids.len() + newcomers.len() < racers_max {
+                    newcomers.insert(effort.racer);
+                    comparison.better.push(place);
+                } else {
+                    comparison.no_room.push(place);
+                }
+                continue;
+            };
+            let old = class.columns.get(effort.second.index()).and_then(|c| c.outputs.get(slot as usize));
+            if old.is_none_or(|&old| beats(effort.output.get(), old)) {
+                comparison.better.push(place);
+            }
+        }
+        comparison
+    }
+
+    /// Takes in every effort that beats what is here. Returns, per class that was named, its version afterwards.
+    pub fn merge(&self, efforts: &[Effort], now_ms: u64) -> Vec<(ClassId, Version)> {
+        let mut touched = vec![false; self.classes.len()];
+        for effort in efforts {
+            touched[effort.class.index()] = true;
+        }
+        let touched = self.classes().filter(|class| touched[class.index()]);
+        touched
+            .map(|id| {
+                let mut class = self.write(id);
+                class.merge(efforts.iter().filter(|effort| effort.class == id), now_ms);
+                (id, class.version)
+            })
+            .collect()
+    }
+
+    /// Takes away the racer's efforts at those seconds whose output is over `above` (all of them where it is `None`).
+    /// Returns how many.
+    pub fn erase(
+        &self,
+        class: ClassId,
+        racer: RacerId,
+        seconds: RangeInclusive<Second>,
+        above: Option<Output>,
+        now_ms: u64,
+    ) -> u64 {
+        self.write(class).erase(racer, seconds, above, now_ms)
+    }
+
+    /// What the class holds, in numbers.
+    pub fn summary(&self, class: ClassId) -> Summary {
+        let class = self.read(class);
+        Summary {
+            racers: class.racers,
+            seconds: class.columns.iter().filter(|column| column.efforts > 0).count(),
+            efforts: class.efforts,
+            updated_at_ms: class.updated_at_ms,
+            state_hash: class.hash,
+            version: class.version,
+        }
+    }
+
+    /// The class's version.
+    pub fn version(&self, class: ClassId) -> Version {
+        self.read(class).version
+    }
+
+    /// The seconds at which anyone has an effort, ascending, each with its column's version.
+    pub fn seconds(&self, class: ClassId) -> Vec<(Second, Version)> {
+        let class = self.read(class);
+        let columns = class.columns.iter().enumerate().filter(|(_, column)| column.efforts > 0);
+        columns.map(|(second, column)| (Second(second as u32), column.version)).collect()
+    }
+
+    /// The last second at which anyone has an effort.
+    pub fn last_second(&self, class: ClassId) -> Option<Second> {
+        self.read(class).columns.iter().rposition(|column| column.efforts > 0).map(|second| Second(second as u32))
+    }
+
+    /// The racers at that second.
+    pub fn board(&self, class: ClassId, second: Second) -> Board {
+        let class = self.read(class);
+        match class.columns.get(second.index()) {
+            Some(column) => class.view(column, Seconds::One(second)),
+            None => class.view(&Column::default(), Seconds::One(second)),
+        }
+    }
+
+    /// Each racer's best output over all seconds; among equal ones the earliest second's.
+    pub fn all_time(&self, class: ClassId) -> Board {
+        let class = self.read(class);
+        class.view(&class.best, Seconds::Each(class.best_second.clone()))
+    }
+
+    /// The racer's personal best at every second at which there is one, ascending.
+    pub fn curve(&self, class: ClassId, racer: RacerId) -> Vec<(Second, Output)> {
+        let class = self.read(class);
+        let Some(&slot) = class.slots.get(&racer) else { return Vec::new() };
+        let outputs = class.columns.iter().map(|column| column.outputs.get(slot as usize));
+        let outputs = outputs.enumerate().filter_map(|(second, output)| Some((second, Output::new(*output?)?)));
+        outputs.map(|(second, output)| (Second(second as u32), output)).collect()
+    }
+
+    fn read(&self, class: ClassId) -> RwLockReadGuard<'_, Class> {
+        read(&self.classes[class.index()])
+    }
+
+    fn write(&self, class: ClassId) -> RwLockWriteGuard<'_, Class> {
+        self.classes[class.index()].write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a comparison with the table found: places in the list that was compared.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// Efforts that beat what is in the table.
+    pub better: Vec<usize>,
+    /// Efforts of racers for whom their class has no room.
+    pub no_room: Vec<usize>,
+}
+
+fn read(class: &RwLock<Class>) -> RwLockReadGuard<'_, Class> {
+    class.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether an output counts against what is there, which is NaN where there is nothing.
+fn beats(new: f64, old: f64) -> bool {
+    !matches!(old.partial_cmp(&new), Some(std::cmp::Ordering::Greater | std::cmp::Ordering::Equal))
+}
+
+impl Class {
+    fn merge<'a>(&mut self, efforts: impl Iterator<Item = &'a Effort>, now_ms: u64) {
+        let before = self.ids.len();
+        let version = self.version + 1;
+        let mut changed = false;
+        for effort in efforts {
+            let slot = self.slot(effort.racer);
+            let second = effort.second.index();
+            if self.columns.len() <= second {
+                self.columns.resize_with(second + 1, Column::default);
+            }
+            let new = effort.output.get();
+            let column = &mut self.columns[second];
+            let old = column.outputs.get(slot).copied().unwrap_or(f64::NAN);
+            if !beats(new, old) {
+                continue;
+            }
+            column.set(slot, new, version);
+            changed = true;
+            if old.is_nan() {
+                self.efforts += 1;
+            } else {
+                self.hash = self.hash.wrapping_sub(hash(effort.second, effort.racer, old));
+            }
+            self.hash = self.hash.wrapping_add(hash(effort.second, effort.racer, new));
+            self.raise_best(slot, effort.second, new, version);
+        }
+        if changed {
+            self.version = version;
+            self.updated_at_ms = Some(now_ms);
+        }
+        self.sort_in(before);
+    }
+
+    fn slot(&mut self, racer: RacerId) -> usize {
+        let next = self.ids.len() as u32;
+        let slot = *self.slots.entry(racer).or_insert(next);
+        if slot == next {
+            Arc::make_mut(&mut self.ids).push(racer);
+        }
+        slot as usize
+    }
+
+    /// Brings the slots from `first` on into the order by id: one pass, however many they are.
+    fn sort_in(&mut self, first: usize) {
+        if first == self.ids.len() {
+            return;
+        }
+        let ids = &self.ids;
+        let mut new: Vec<u32> = (first as u32..ids.len() as u32).collect();
+        new.sort_unstable_by_key(|&slot| ids[slot as usize]);
+        let merged = order::merge(&self.by_id, &new, |a, b| ids[a as usize] < ids[b as usize]);
+        self.by_id = Arc::new(merged);
+    }
+
+    fn raise_best(&mut self, slot: usize, second: Second, output: f64, version: Version) {
+        let old = self.best.outputs.get(slot).copied().unwrap_or(f64::NAN);
+        let earlier = || old == output && second < self.best_second[slot];
+        if !beats(output, old) && !earlier() {
+            return;
+        }
+        if old.is_nan() {
+            self.racers += 1;
+        }
+        self.best.set(slot, output, version);
+        let seconds = Arc::make_mut(&mut self.best_second);
+        if seconds.len() <= slot {
+            seconds.resize(slot + 1, Second(0));
+        }
+        seconds[slot] = second;
+    }
+
+    fn erase(&mut self, racer: RacerId, seconds: RangeInclusive<Second>, above: Option<Output>, now_ms: u64) -> u64 {
+        let Some(&slot) = self.slots.get(&racer) else { return 0 };
+        let slot = slot as usize;
+        let version = self.version + 1;
+        let mut erased = 0;
+        let mut best: Option<(Second, f64)> = None;
+        for (second, column) in self.columns.iter_mut().enumerate() {
+            let second = Second(second as u32);
+            let output = column.outputs.get(slot).copied().unwrap_or(f64::NAN);
+            if output.is_nan() {
+                continue;
+            }
+            if seconds.contains(&second) && above.is_none_or(|above| output > above.get()) {
+                column.set(slot, f64::NAN, version);
+                self.hash = self.hash.wrapping_sub(hash(second, racer, output));
+                erased += 1;
+            } else if best.is_none_or(|(_, best)| output > best) {
+                best = Some((second, output));
+            }
+        }
+        if erased == 0 {
+            return 0;
+        }
+        self.efforts -= erased;
+        self.version = version;
+        self.updated_at_ms = Some(now_ms);
+        match best {
+            Some((second, output)) => {
+                self.best.set(slot, output, version);
+                Arc::make_mut(&mut self.best_second)[slot] = second;
+            }
+            None => {
+                self.best.set(slot, f64::NAN, version);
+                self.racers -= 1;
+            }
+        }
+        erased
+    }
+
+    fn view(&self, column: &Column, seconds: Seconds) -> Board {
+        Board {
+            ids: self.ids.clone(),
+            by_id: self.by_id.clone(),
+            outputs: column.outputs.clone(),
+            seconds,
+            efforts: column.efforts,
+            version: column.version,
+            order: column.order.clone(),
+        }
+    }
+}
+
+impl Column {
+    /// Sets a slot's output; NaN takes it away.
+    fn set(&mut self, slot: usize, output: f64, version: Version) {
+        let outputs = Arc::make_mut(&mut self.outputs);
+        if outputs.len() <= slot {
+            if outputs.capacity() <= slot {
+                // A sixteenth to spare: a class that grows racer by racer copies seldom, and wastes little.
+                outputs.reserve_exact(slot + 1 + slot / 16 - outputs.len());
+            }
+            outputs.resize(slot + 1, f64::NAN);
+        }
+        let old = std::mem::replace(&mut outputs[slot], output);
+        self.efforts = self.efforts + usize::from(!output.is_nan()) - usize::from(!old.is_nan());
+        self.version = version;
+    }
+}
+
+fn hash(second: Second, racer: RacerId, output: f64) -> u64 {
+    let mut key = [0; 20];
+    key[..4].copy_from_slice(&second.0.to_le_bytes());
+    key[4..12].copy_from_slice(&racer.0.to_le_bytes());
+    key[12..].copy_from_slice(&output.to_bits().to_le_bytes());
+    xxh3_64(&key)
+}
+
+impl Board {
+    /// How many racers stand here.
+    pub fn len(&self) -> usize {
+        self.efforts
+    }
+
+    /// Whether nobody stands here.
+    pub fn is_empty(&self) -> bool {
+        self.efforts == 0
+    }
+
+    /// The version of what is seen: equal versions of one board are equal boards.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The racers with an output here, by id ascending.
+    pub fn by_id(&self) -> impl Iterator<Item = (RacerId, Output)> {
+        self.by_id.iter().filter_map(|&slot| Some((self.racer(slot), self.output(slot)?)))
+    }
+
+    /// The slots with an output here, by output descending, then by racer id ascending. Kept until the board changes;
+    /// after a change the last order is repaired rather than made anew.
+    pub fn order(&self) -> Arc<Vec<u32>> {
+        let mut cached = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached.version == self.version {
+            return cached.order.clone();
+        }
+        let order = Arc::new(order::repair(&cached.order, &self.outputs, &self.ids));
+        if cached.version < self.version {
+            *cached = CachedOrder { version: self.version, order: order.clone() };
+        }
+        order
+    }
+
+    /// The slot of a racer that stands here.
+    pub fn slot(&self, racer: RacerId) -> Option<u32> {
+        let place = self.by_id.binary_search_by_key(&racer, |&slot| self.racer(slot)).ok()?;
+        let slot = self.by_id[place];
+        self.output(slot).map(|_| slot)
+    }
+
+    /// The racer in a slot.
+    pub fn racer(&self, slot: u32) -> RacerId {
+        self.ids[slot as usize]
+    }
+
+    /// The output in a slot, where there is one.
+    pub fn output(&self, slot: u32) -> Option<Output> {
+        Output::new(*self.outputs.get(slot as usize)?)
+    }
+
+    /// The second at which a slot's output was ridden.
+    pub fn second(&self, slot: u32) -> Second {
+        match &self.seconds {
+            Seconds::One(second) => *second,
+            Seconds::Each(seconds) => seconds[slot as usize],
+        }
+    }
+}
