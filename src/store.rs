@@ -202,7 +202,8 @@ impl fmt::Display for ObjectKey {
 
 /// `YYYY/MM/dd/HH` in UTC.
 fn hour_path(time_ms: u64) -> String {
-    let time = i64::try_from(time_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
+    let time =
+        i64::try_from(time_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
     time.strftime("%Y/%m/%d/%H").to_string()
 }
 
@@ -228,7 +229,8 @@ mod tests {
 
     #[test]
     fn a_name_that_is_not_ours_is_no_key() {
-        for path in ["", "class-0.gz", "class-01.gz", "class-1.gz.tmp", "journal/", "journal/x.ndjson.gz", "notes.txt"] {
+        for path in ["", "class-0.gz", "class-01.gz", "class-1.gz.tmp", "journal/", "journal/x.ndjson.gz", "notes.txt"]
+        {
             assert_eq!(ObjectKey::parse(path), None, "{path}");
         }
     }

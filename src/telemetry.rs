@@ -1,0 +1,541 @@
+//! A record's bytes, told apart into efforts or a rejection that names what is wrong.
+//!
+//! Pure: the bounds and the time of receipt are passed in. A record may hold several JSON objects one after another;
+//! those before a fault are given out, and the fault is the record's.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::effort::{
+    Bounds, CADENCE_MAX, ClassId, Effort, EffortTimeMs, INTEGER_MAX, OUTPUT_MAX, Output, RESISTANCE_MAX, RaceId,
+    RacerId, Second,
+};
+
+/// A device's clock may be ahead of ours by this much, in milliseconds, before its time is not believed at all.
+pub const CLOCK_AHEAD_MS_MAX: u64 = 5 * 60 * 1000;
+
+/// One telemetry object: the effort and what came with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Telemetry<'d> {
+    /// The effort, within the bounds.
+    pub effort: Effort,
+    /// The racer's name, as it came.
+    pub name: Option<Cow<'d, str>>,
+    /// Whether it is the racer's last of that race.
+    pub is_final: bool,
+}
+
+/// Why a record, or an effort of it, is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The data is not base64.
+    Base64,
+    /// The data begins like gzip and is not.
+    Gzip,
+    /// The data is larger, gunzipped, than is taken.
+    TooLarge,
+    /// The data is not UTF-8.
+    Utf8,
+    /// The data is not a sequence of JSON objects.
+    Json,
+    /// A field that is needed is not there.
+    Missing,
+    /// A field is of the wrong kind, or out of its bounds.
+    OutOfBounds,
+    /// The class has as many racers as it may have.
+    ClassFull,
+    /// The racer was erased, and the record has no time that says it was ridden since.
+    Erased,
+}
+
+impl Reason {
+    /// Its name in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Base64 => "base64",
+            Self::Gzip => "gzip",
+            Self::TooLarge => "too_large",
+            Self::Utf8 => "utf8",
+            Self::Json => "json",
+            Self::Missing => "missing",
+            Self::OutOfBounds => "out_of_bounds",
+            Self::ClassFull => "class_full",
+            Self::Erased => "erased",
+        }
+    }
+}
+
+/// Why a record is not taken, with a sentence for a person that never repeats the record's text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Rejection {
+    /// The reason, to count by.
+    pub reason: Reason,
+    /// The sentence; it names the field where one is at fault.
+    pub message: String,
+}
+
+impl Rejection {
+    /// A rejection for that reason.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// Gives every telemetry object in `data` to `each`, in order. Returns how many there were; 0 where there is nothing
+/// but white space. After an error, those before the fault have been given out.
+pub fn decode<'d>(
+    data: &'d [u8],
+    bounds: &Bounds,
+    receipt_ms: u64,
+    mut each: impl FnMut(Telemetry<'d>),
+) -> Result<usize, Rejection> {
+    let text = match std::str::from_utf8(data) {
+        Ok(text) => text,
+        Err(error) => {
+            let valid = std::str::from_utf8(&data[..error.valid_up_to()]).expect("valid up to there");
+            let fault = Rejection::new(Reason::Utf8, format!("not UTF-8 at byte {}", error.valid_up_to()));
+            // The objects before the bad byte stand; a cut one is no fault of its own.
+            let _ = decode_text(valid, bounds, receipt_ms, &mut each);
+            return Err(fault);
+        }
+    };
+    decode_text(text, bounds, receipt_ms, &mut each)
+}
+
+fn decode_text<'d>(
+    text: &'d str,
+    bounds: &Bounds,
+    receipt_ms: u64,
+    each: &mut impl FnMut(Telemetry<'d>),
+) -> Result<usize, Rejection> {
+    let mut count = 0;
+    for object in serde_json::Deserializer::from_str(text).into_iter::<Fields<'d>>() {
+        let fields = object.map_err(|error| Rejection::new(Reason::Json, format!("not telemetry in JSON: {error}")))?;
+        each(fields.validate(bounds, receipt_ms)?);
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// The fields of one object as they came; a key given twice counts as given last.
+#[derive(Default)]
+struct Fields<'d> {
+    class_id: Number,
+    second: Number,
+    racer_id: Number,
+    cadence: Number,
+    resistance: Number,
+    output: Number,
+    race_id: Number,
+    device_timestamp: Number,
+    name: Text<'d>,
+    event: Text<'d>,
+}
+
+/// What stands where a number should.
+#[derive(Clone, Copy, Default)]
+enum Number {
+    #[default]
+    Absent,
+    Integer(u64),
+    Double(f64),
+    Other,
+}
+
+/// What stands where a text should.
+#[derive(Default)]
+enum Text<'d> {
+    #[default]
+    Absent,
+    Text(Cow<'d, str>),
+    Other,
+}
+
+impl<'d> Fields<'d> {
+    fn validate(self, bounds: &Bounds, receipt_ms: u64) -> Result<Telemetry<'d>, Rejection> {
+        let class = self.class_id.integer("classId", 1, u64::from(bounds.classes))?;
+        let class = u16::try_from(class).ok().and_then(ClassId::new).expect("within its bounds, which are a u16's");
+        let second = self.second.integer("second", 0, u64::from(bounds.second_max))?;
+        let racer = self.racer_id.integer("racerId", 0, INTEGER_MAX)?;
+        let output = match (self.cadence, self.resistance, self.output) {
+            (Number::Absent, Number::Absent, output @ (Number::Integer(_) | Number::Double(_))) => {
+                Output::new(output.double("output", OUTPUT_MAX)?)
+            }
+            (Number::Absent, Number::Absent, Number::Other) => return Err(out_of_bounds("output", 0, OUTPUT_MAX)),
+            (cadence, resistance, _) => {
+                let cadence = cadence.double("cadence", CADENCE_MAX)?;
+                Output::of(cadence, resistance.double("resistance", RESISTANCE_MAX)?)
+            }
+        };
+        let race = self.race_id.optional_integer("raceId")?.map(RaceId);
+        let time = effort_time(self.device_timestamp.optional_integer("deviceTimestamp")?, receipt_ms);
+        let name = match self.name {
+            Text::Absent => None,
+            Text::Text(name) => Some(name),
+            Text::Other => return Err(Rejection::new(Reason::OutOfBounds, "name must be a string")),
+        };
+        Ok(Telemetry {
+            effort: Effort {
+                class,
+                second: Second(u32::try_from(second).expect("within its bounds, which are a u32's")),
+                racer: RacerId(racer),
+                output: output.expect("finite and not negative within the bounds"),
+                race,
+                time,
+            },
+            name,
+            is_final: matches!(self.event, Text::Text(event) if event == "final"),
+        })
+    }
+}
+
+/// When an effort counts as ridden, from what its device says and when it was received.
+fn effort_time(device_ms: Option<u64>, receipt_ms: u64) -> EffortTimeMs {
+    match device_ms {
+        Some(device_ms) if device_ms <= receipt_ms.saturating_add(CLOCK_AHEAD_MS_MAX) => device_ms.min(receipt_ms),
+        _ => 0,
+    }
+}
+
+impl Number {
+    fn optional_integer(self, field: &'static str) -> Result<Option<u64>, Rejection> {
+        match self {
+            Self::Absent => Ok(None),
+            number => number.integer(field, 0, INTEGER_MAX).map(Some),
+        }
+    }
+
+    fn integer(self, field: &'static str, min: u64, max: u64) -> Result<u64, Rejection> {
+        let integer = match self {
+            Self::Absent => return Err(missing(field)),
+            Self::Integer(integer) => Some(integer),
+            // `1.0` is as good as `1`; a double that large and whole is within u64, and casting keeps it.
+            Self::Double(double) if double.fract() == 0.0 && (0.0..=INTEGER_MAX as f64).contains(&double) => {
+                Some(double as u64)
+            }
+            Self::Double(_) | Self::Other => None,
+        };
+        integer.filter(|integer| (min..=max).contains(integer)).ok_or_else(|| {
+            Rejection::new(Reason::OutOfBounds, format!("{field} must be an integer from {min} to {max}"))
+        })
+    }
+
+    fn double(self, field: &'static str, max: f64) -> Result<f64, Rejection> {
+        let double = match self {
+            Self::Absent => return Err(missing(field)),
+            Self::Integer(integer) => integer as f64,
+            Self::Double(double) => double,
+            Self::Other => return Err(out_of_bounds(field, 0, max)),
+        };
+        if (0.0..=max).contains(&double) { Ok(double) } else { Err(out_of_bounds(field, 0, max)) }
+    }
+}
+
+fn missing(field: &'static str) -> Rejection {
+    Rejection::new(Reason::Missing, format!("{field} is missing"))
+}
+
+fn out_of_bounds(field: &'static str, min: u64, max: f64) -> Rejection {
+    Rejection::new(Reason::OutOfBounds, format!("{field} must be a number from {min} to {max}"))
+}
+
+#[derive(Clone, Copy)]
+enum Key {
+    ClassId,
+    Second,
+    RacerId,
+    Cadence,
+    Resistance,
+    Output,
+    RaceId,
+    DeviceTimestamp,
+    Name,
+    Event,
+    Other,
+}
+
+impl Key {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::ClassId => "classId",
+            Self::Second => "second",
+            Self::RacerId => "racerId",
+            Self::Cadence => "cadence",
+            Self::Resistance => "resistance",
+            Self::Output => "output",
+            Self::RaceId => "raceId",
+            Self::DeviceTimestamp => "deviceTimestamp",
+            Self::Name => "name",
+            Self::Event => "event",
+            Self::Other => "another field",
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl Visitor<'_> for KeyVisitor {
+            type Value = Key;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+            fn visit_str<E>(self, key: &str) -> Result<Key, E> {
+                Ok(match key {
+                    "classId" => Key::ClassId,
+                    "second" => Key::Second,
+                    "racerId" => Key::RacerId,
+                    "cadence" => Key::Cadence,
+                    "resistance" => Key::Resistance,
+                    "output" => Key::Output,
+                    "raceId" => Key::RaceId,
+                    "deviceTimestamp" => Key::DeviceTimestamp,
+                    "name" => Key::Name,
+                    "event" => Key::Event,
+                    _ => Key::Other,
+                })
+            }
+        }
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor;
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = Fields<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Fields::default();
+                while let Some(key) = map.next_key::<Key>()? {
+                    // A value that cannot be read, such as 1e999, is told with its field.
+                    let named = |error| A::Error::custom(format_args!("{}: {error}", key.name()));
+                    match key {
+                        Key::ClassId => fields.class_id = map.next_value().map_err(named)?,
+                        Key::Second => fields.second = map.next_value().map_err(named)?,
+                        Key::RacerId => fields.racer_id = map.next_value().map_err(named)?,
+                        Key::Cadence => fields.cadence = map.next_value().map_err(named)?,
+                        Key::Resistance => fields.resistance = map.next_value().map_err(named)?,
+                        Key::Output => fields.output = map.next_value().map_err(named)?,
+                        Key::RaceId => fields.race_id = map.next_value().map_err(named)?,
+                        Key::DeviceTimestamp => fields.device_timestamp = map.next_value().map_err(named)?,
+                        Key::Name => fields.name = map.next_value_seed(TextSeed).map_err(named)?,
+                        Key::Event => fields.event = map.next_value_seed(TextSeed).map_err(named)?,
+                        Key::Other => _ = map.next_value::<IgnoredAny>().map_err(named)?,
+                    }
+                }
+                Ok(fields)
+            }
+        }
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+/// What the visitors of [`Number`] and [`Text`] do with the kinds of values that neither wants.
+macro_rules! visit_the_rest {
+    ($other:expr, $absent:expr) => {
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a value")
+        }
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok($absent)
+        }
+        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+            Ok($other)
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok($other)
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok($other)
+        }
+    };
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NumberVisitor;
+        impl<'de> Visitor<'de> for NumberVisitor {
+            type Value = Number;
+            visit_the_rest!(Number::Other, Number::Absent);
+            fn visit_u64<E>(self, integer: u64) -> Result<Number, E> {
+                Ok(Number::Integer(integer))
+            }
+            fn visit_i64<E>(self, integer: i64) -> Result<Number, E> {
+                Ok(Number::Double(integer as f64))
+            }
+            fn visit_f64<E>(self, double: f64) -> Result<Number, E> {
+                Ok(Number::Double(double))
+            }
+            fn visit_str<E>(self, _: &str) -> Result<Number, E> {
+                Ok(Number::Other)
+            }
+        }
+        deserializer.deserialize_any(NumberVisitor)
+    }
+}
+
+struct TextSeed;
+
+impl<'de> DeserializeSeed<'de> for TextSeed {
+    type Value = Text<'de>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Text<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TextSeed {
+    type Value = Text<'de>;
+    visit_the_rest!(Text::Other, Text::Absent);
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+        Ok(Text::Text(Cow::Borrowed(text)))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+        Ok(Text::Text(Cow::Owned(text.to_owned())))
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Text<'de>, E> {
+        Ok(Text::Other)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Text<'de>, E> {
+        Ok(Text::Other)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Text<'de>, E> {
+        Ok(Text::Other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { classes: 6, second_max: 600 };
+    const NOW_MS: u64 = 1_619_185_790_000;
+
+    fn decode_all(data: &[u8]) -> (Vec<Telemetry<'_>>, Result<usize, Rejection>) {
+        let mut all = Vec::new();
+        let result = decode(data, &BOUNDS, NOW_MS, |telemetry| all.push(telemetry));
+        (all, result)
+    }
+
+    fn one(data: &str) -> Result<Effort, Rejection> {
+        let (all, result) = decode_all(data.as_bytes());
+        result.map(|_| all[0].effort)
+    }
+
+    fn with(field: &str) -> Result<Effort, Rejection> {
+        one(&format!(r#"{{"classId":1,"second":1,"racerId":1,"cadence":80,"resistance":78,{field}}}"#))
+    }
+
+    #[test]
+    fn the_records_of_a_real_event_give_the_outputs_that_javascript_gives() {
+        let event: serde_json::Value =
+            serde_json::from_str(include_str!("../tests/data/transformation-event.json")).expect("JSON");
+        let records = event["records"].as_array().expect("records");
+        assert_eq!(records.len(), 5);
+        for (place, record) in records.iter().enumerate() {
+            let data = base64_simd::STANDARD.decode_to_vec(record["data"].as_str().expect("data")).expect("base64");
+            let (all, result) = decode_all(&data);
+            assert_eq!(result, Ok(1));
+            let effort = all[0].effort;
+            assert_eq!((effort.class.get(), effort.racer.0, effort.second.0), (1, 1, place as u32 + 1));
+            assert_eq!(effort.output.get(), 164.45);
+            assert_eq!(effort.race, Some(RaceId(1_619_185_620_265)));
+            assert_eq!(all[0].name.as_deref(), Some("Hubert"));
+        }
+    }
+
+    #[test]
+    fn a_key_given_twice_counts_as_given_last() {
+        assert_eq!(with(r#""second":7"#).expect("valid").second, Second(7));
+        assert_eq!(with(r#""cadence":"x","cadence":65"#).expect("valid").output.get(), 143.0);
+    }
+
+    #[test]
+    fn whole_numbers_may_be_written_as_doubles_and_nothing_else() {
+        assert_eq!(with(r#""second":3.0"#).expect("valid").second, Second(3));
+        for wrong in ["3.5", "\"3\"", "true", "[3]", "{}", "-1", "601", "null"] {
+            let rejection = with(&format!(r#""second":{wrong}"#)).expect_err(wrong);
+            assert!(rejection.message.starts_with("second "), "{wrong}: {rejection}");
+        }
+        assert!(with(r#""racerId":9007199254740991"#).is_ok());
+        assert!(with(r#""racerId":9007199254740992"#).is_err());
+        assert!(with(r#""raceId":9007199254740992.0"#).is_err());
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_rejected_by_the_name_of_its_field() {
+        for (field, wrong) in [
+            ("classId", "0"),
+            ("classId", "7"),
+            ("cadence", "300.0000001"),
+            ("cadence", "-0.1"),
+            ("cadence", "1e999"),
+            ("resistance", "100.5"),
+            ("resistance", "\"78\""),
+            ("raceId", "-1"),
+            ("raceId", "\"a\""),
+            ("deviceTimestamp", "1.5"),
+            ("name", "5"),
+        ] {
+            let rejection = with(&format!(r#""{field}":{wrong}"#)).expect_err(wrong);
+            assert!(rejection.message.contains(field), "{field} {wrong}: {rejection}");
+        }
+    }
+
+    #[test]
+    fn an_output_is_taken_only_without_its_inputs() {
+        let base = r#""classId":1,"second":1,"racerId":1"#;
+        assert_eq!(one(&format!(r#"{{{base},"output":150.5}}"#)).expect("valid").output.get(), 150.5);
+        assert_eq!(with(r#""output":9"#).expect("computed anew").output.get(), 164.45);
+        assert_eq!(with(r#""output":"x""#).expect("computed anew").output.get(), 164.45);
+        for (fields, field) in [
+            (r#""output":552.76"#, "output"),
+            (r#""output":"1""#, "output"),
+            (r#""cadence":80,"output":1"#, "resistance"),
+            (r#""resistance":80,"output":1"#, "cadence"),
+            (r#""output":null"#, "cadence"),
+        ] {
+            let rejection = one(&format!("{{{base},{fields}}}")).expect_err(fields);
+            assert!(rejection.message.starts_with(field), "{fields}: {rejection}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_never_after_the_receipt_and_0_when_it_cannot_be_believed() {
+        let time = |ms: u64| with(&format!(r#""deviceTimestamp":{ms}"#)).expect("valid").time;
+        assert_eq!(time(NOW_MS - 5), NOW_MS - 5);
+        assert_eq!(time(NOW_MS + CLOCK_AHEAD_MS_MAX), NOW_MS);
+        assert_eq!(time(NOW_MS + CLOCK_AHEAD_MS_MAX + 1), 0);
+        assert_eq!(with(r#""uuid":1"#).expect("valid").time, 0);
+    }
+
+    #[test]
+    fn objects_before_a_fault_are_given_out() {
+        let good = r#"{"classId":1,"second":1,"racerId":1,"cadence":80,"resistance":78}"#;
+        for (rest, reason) in [
+            (&b"{\"classId\":"[..], Reason::Json),
+            (b"[1]", Reason::Json),
+            (b"{}", Reason::Missing),
+            (b"{\"uuid\":\"\xff\"}", Reason::Utf8),
+            (b"{\"classId\":9,\"second\":1,\"racerId\":1,\"cadence\":1,\"resistance\":1}", Reason::OutOfBounds),
+        ] {
+            let data = [good.as_bytes(), b"\n", good.as_bytes(), rest].concat();
+            let (all, result) = decode_all(&data);
+            assert_eq!(all.len(), 2, "{}", String::from_utf8_lossy(rest));
+            assert_eq!(result.expect_err("a fault").reason, reason);
+        }
+    }
+
+    #[test]
+    fn white_space_alone_is_nothing() {
+        assert_eq!(decode_all(b" \n").1, Ok(0));
+    }
+}
