@@ -6,7 +6,7 @@
 
 mod order;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -105,14 +105,14 @@ impl Table {
 
     /// The places in `efforts` of those that beat what is here, and of those that nothing here can take because their
     /// class has `racers_max` racers already and theirs is not among them.
-    pub fn compare(&self, efforts: &[Effort], racers_max: usize) -> Comparison {
+    /// `newcomers` counts racers that are on their way in already.
+    pub fn compare(&self, efforts: &[Effort], racers_max: usize, newcomers: &mut Newcomers) -> Comparison {
         let guards: Vec<_> = self.classes.iter().map(read).collect();
-        let mut newcomers: HashMap<ClassId, std::collections::HashSet<RacerId>> = HashMap::new();
         let mut comparison = Comparison::default();
         for (place, effort) in efforts.iter().enumerate() {
             let class = &guards[effort.class.index()];
             let Some(&slot) = class.slots.get(&effort.racer) else {
-                let newcomers = newcomers.entry(effort.class).or_default();
+                let newcomers = newcomers.0.entry(effort.class).or_default();
                 if newcomers.contains(&effort.racer) || class.ids.len() + newcomers.len() < racers_max {
                     newcomers.insert(effort.racer);
                     comparison.better.push(place);
@@ -220,6 +220,10 @@ impl Table {
         self.classes[class.index()].write().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Racers whose first effort in a class has been compared and is yet to be merged.
+#[derive(Debug, Default)]
+pub struct Newcomers(HashMap<ClassId, HashSet<RacerId>>);
 
 /// What a comparison with the table found: places in the list that was compared.
 #[derive(Debug, Default, PartialEq, Eq)]

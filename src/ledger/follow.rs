@@ -1,0 +1,175 @@
+//! Following: what other instances wrote, seen by two listings every sync interval and taken in through the writer.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::sync::mpsc;
+
+use super::journal::{self, Contents};
+use super::snapshot::{Subject, TakeInError, Unreadable, beyond_options};
+use super::writer::Adopt;
+use super::{Inner, lock, offload};
+use crate::effort::{Bounds, Effort};
+use crate::store::{ETag, Listed, ObjectKey, Scope, SegmentId, StoreError};
+
+/// An instance that has not listed for so long may have missed segments that came and went, and reads the snapshots
+/// again. Half of the time that a covered segment stays.
+const AWAY_MAX: Duration = Duration::from_secs(30);
+
+/// Segments that are fetched at a time.
+const FETCHES_MAX: usize = 8;
+
+/// Efforts in a slice that is merged in one turn of the writer.
+const SLICE_EFFORTS_MAX: usize = 16 * 1024;
+
+/// What became of a segment that was to be taken in.
+pub(super) enum Fetched {
+    Contents(Vec<Contents>),
+    /// It has been deleted: whatever it held is in a snapshot.
+    Gone,
+}
+
+impl Inner {
+    /// Looks every sync interval, for ever.
+    pub(super) async fn follow(&self, adopt: &mpsc::Sender<Adopt>) {
+        let mut unread = HashSet::new();
+        loop {
+            self.clock.sleep(self.options.sync_interval).await;
+            if let Err(error) = self.look(adopt, &mut unread).await {
+                metrics::counter!("alleycat_sync_failures_total").increment(1);
+                tracing::warn!(%error, "could not see what other instances wrote; trying again");
+            }
+        }
+    }
+
+    /// One look: complete when it returns `Ok`. `unread` are segments that do not read.
+    async fn look(&self, adopt: &mpsc::Sender<Adopt>, unread: &mut HashSet<SegmentId>) -> Result<(), StoreError> {
+        let began = self.clock.uptime();
+        let away = began.saturating_sub(self.listed()) > AWAY_MAX;
+        let known: Vec<SegmentId> = lock(&self.segments).known().collect();
+        let tags = self.tags();
+        let (root, journal) = tokio::join!(self.store.list(Scope::Root), self.store.list(Scope::Journal));
+        let (root, journal) = (root?, journal?);
+        self.stand_back_where_others_write(&root, &tags);
+
+        let listed: HashSet<SegmentId> = journal.iter().filter_map(|listed| segment(&listed.key)).collect();
+        // What was there before the listing began and is not in it has been deleted.
+        let mut missed = false;
+        {
+            let mut segments = lock(&self.segments);
+            known.iter().filter(|id| !listed.contains(id)).for_each(|&id| segments.remove(id));
+        }
+        unread.retain(|id| {
+            let there = listed.contains(id);
+            if !there {
+                self.note_readable(&ObjectKey::Segment(*id));
+                missed = true;
+            }
+            there
+        });
+
+        let foreign: Vec<SegmentId> = {
+            let segments = lock(&self.segments);
+            listed.into_iter().filter(|&id| segments.is_foreign(id)).collect()
+        };
+        let mut fetched =
+            stream::iter(foreign).map(|id| async move { (id, self.fetch_segment(id).await) }).buffered(FETCHES_MAX);
+        while let Some((id, outcome)) = fetched.next().await {
+            match outcome {
+                Ok(Fetched::Contents(contents)) => {
+                    let merged = self.take_in(contents, Some(adopt)).await;
+                    self.register(id, merged);
+                    self.note_readable(&ObjectKey::Segment(id));
+                    unread.remove(&id);
+                }
+                Ok(Fetched::Gone) => missed = true,
+                Err(TakeInError::Store(error)) => return Err(error),
+                Err(TakeInError::Unreadable(unreadable)) => {
+                    unread.insert(id);
+                    self.note_unreadable(&unreadable);
+                }
+            }
+        }
+        if away || missed {
+            self.read_changed_snapshots(adopt).await?;
+        }
+        self.note_listed(began);
+        Ok(())
+    }
+
+    fn tags(&self) -> Vec<(Subject, Option<ETag>)> {
+        let mut snapshots = lock(&self.snapshots);
+        self.subjects().into_iter().map(|subject| (subject, snapshots.tag(subject))).collect()
+    }
+
+    /// Whoever wrote a class last writes it next: where a listing shows a body that is not ours, that is another.
+    fn stand_back_where_others_write(&self, root: &[Listed], tags: &[(Subject, Option<ETag>)]) {
+        for (subject, tag) in tags {
+            let key = subject.key();
+            let Some(listed) = root.iter().find(|listed| listed.key == key) else { continue };
+            let mut snapshots = lock(&self.snapshots);
+            let unchanged = snapshots.tag(*subject) == *tag;
+            if unchanged && Some(&listed.etag) != tag.as_ref() {
+                snapshots.stand_back(*subject, self.jitter(self.options.snapshot_interval));
+            }
+        }
+    }
+
+    /// Takes in the snapshots that have changed since this instance merged or wrote them.
+    async fn read_changed_snapshots(&self, adopt: &mpsc::Sender<Adopt>) -> Result<(), StoreError> {
+        let root = self.store.list(Scope::Root).await?;
+        for subject in self.subjects() {
+            let tag = lock(&self.snapshots).tag(subject);
+            let listed = root.iter().find(|listed| listed.key == subject.key());
+            if listed.is_none_or(|listed| Some(&listed.etag) == tag.as_ref()) {
+                continue;
+            }
+            match self.take_in_snapshot(subject, Some(adopt)).await {
+                Ok(()) => {}
+                Err(TakeInError::Store(error)) => return Err(error),
+                Err(TakeInError::Unreadable(unreadable)) => {
+                    self.note_unreadable(&unreadable);
+                    let problem = unreadable.problem;
+                    return Err(StoreError { operation: "get", key: unreadable.key.path(), problem });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a segment.
+    pub(super) async fn fetch_segment(&self, id: SegmentId) -> Result<Fetched, TakeInError> {
+        let key = ObjectKey::Segment(id);
+        let Some(object) = self.store.get(&key).await? else { return Ok(Fetched::Gone) };
+        let bounds = self.options.bounds;
+        let contents = offload(move || read_segment(&object.body, &bounds)).await;
+        Ok(Fetched::Contents(contents.map_err(|problem| Unreadable { key, problem })?))
+    }
+}
+
+fn segment(key: &ObjectKey) -> Option<SegmentId> {
+    match key {
+        ObjectKey::Segment(id) => Some(*id),
+        _ => None,
+    }
+}
+
+fn read_segment(object: &[u8], bounds: &Bounds) -> Result<Vec<Contents>, String> {
+    let Contents { efforts, names } = journal::read(object).map_err(|error| error.to_string())?;
+    for Effort { class, second, .. } in &efforts {
+        if class.get() > bounds.classes {
+            return Err(format!("it holds class {class}, and --classes is {}: start with more", bounds.classes));
+        }
+        if second.0 > bounds.second_max {
+            return Err(beyond_options(*class, second.0, bounds.second_max));
+        }
+    }
+    let mut slices: Vec<Contents> = efforts
+        .chunks(SLICE_EFFORTS_MAX)
+        .map(|efforts| Contents { efforts: efforts.to_vec(), names: Vec::new() })
+        .collect();
+    slices.push(Contents { efforts: Vec::new(), names });
+    Ok(slices)
+}

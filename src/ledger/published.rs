@@ -1,0 +1,86 @@
+//! The histories as they are published: rebuilt on demand, by a reader or a snapshot, one rebuild a class at a time.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::{Inner, lock, offload};
+use crate::effort::ClassId;
+use crate::history::History;
+use crate::table::Version;
+
+/// How far a published history may be behind what was acknowledged, at least.
+const BEHIND: Duration = Duration::from_secs(1);
+
+/// A rebuild may take up to this share of the time: a history is up to this many times its last rebuild behind.
+const REBUILD_SHARE: u32 = 10;
+
+/// A class's published history.
+#[derive(Debug, Default)]
+pub(super) struct Published {
+    current: Mutex<Current>,
+    rebuilding: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Current {
+    history: Option<History>,
+    built: Duration,
+    took: Duration,
+}
+
+impl Published {
+    /// The length of what is published, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        lock(&self.current).history.as_ref().map_or(0, History::len)
+    }
+}
+
+impl Inner {
+    /// The class's history for a reader.
+    pub(super) async fn history(&self, class: ClassId) -> History {
+        if let Some(history) = self.published_since(class, None) {
+            return history;
+        }
+        let _rebuilding = self.published[class.index()].rebuilding.lock().await;
+        match self.published_since(class, None) {
+            Some(history) => history,
+            None => self.rebuild(class).await,
+        }
+    }
+
+    /// The class's history with everything that had been merged when this was called.
+    pub(super) async fn history_now(&self, class: ClassId) -> History {
+        let version = self.table.version(class);
+        let _rebuilding = self.published[class.index()].rebuilding.lock().await;
+        match self.published_since(class, Some(version)) {
+            Some(history) => history,
+            None => self.rebuild(class).await,
+        }
+    }
+
+    /// What is published, if it holds the merges up to `version`, or is fresh enough for readers where none is asked for.
+    fn published_since(&self, class: ClassId, version: Option<Version>) -> Option<History> {
+        let current = lock(&self.published[class.index()].current);
+        let history = current.history.as_ref()?;
+        let fresh = match version {
+            Some(version) => history.built_at() >= version,
+            None => {
+                let allowed = BEHIND.max(current.took * REBUILD_SHARE);
+                history.built_at() == self.table.version(class)
+                    || self.clock.uptime().saturating_sub(current.built) < allowed
+            }
+        };
+        fresh.then(|| history.clone())
+    }
+
+    async fn rebuild(&self, class: ClassId) -> History {
+        let published = &self.published[class.index()];
+        let last = lock(&published.current).history.clone();
+        let began = self.clock.uptime();
+        let table = self.table.clone();
+        let history = offload(move || History::build(&table, class, &last.unwrap_or_else(|| History::empty(0)), 0)).await;
+        let took = self.clock.uptime().saturating_sub(began);
+        *lock(&published.current) = Current { history: Some(history.clone()), built: began, took };
+        history
+    }
+}

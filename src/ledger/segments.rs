@@ -1,0 +1,103 @@
+//! Which segments there are in the journal, as far as this instance knows, and which of them a snapshot covers.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use crate::effort::ClassId;
+use crate::store::SegmentId;
+use crate::table::Version;
+
+/// How long a covered segment stays, so that an instance that is in the middle of reading the journal still finds it, and
+/// one that looks every few seconds has seen it.
+pub(super) const GRACE: Duration = Duration::from_secs(60);
+
+/// The journal as this instance knows it.
+#[derive(Debug, Default)]
+pub(super) struct Segments {
+    known: BTreeMap<SegmentId, Segment>,
+    /// This instance's own that are being written: not for following.
+    writing: HashSet<SegmentId>,
+}
+
+/// What became of a segment in this instance's table.
+#[derive(Debug)]
+pub(super) struct Segment {
+    /// The classes it touches, each with the version at which it had been merged.
+    pub(super) classes: Vec<(ClassId, Version)>,
+    /// If it brings names, the names' version at which they had been merged.
+    pub(super) names: Option<Version>,
+    /// When this instance had merged it, in uptime.
+    pub(super) since: Duration,
+    covered_since: Option<Duration>,
+}
+
+impl Segment {
+    pub(super) fn new(classes: Vec<(ClassId, Version)>, names: Option<Version>, since: Duration) -> Self {
+        Self { classes, names, since, covered_since: None }
+    }
+}
+
+impl Segments {
+    pub(super) fn begin_writing(&mut self, id: SegmentId) {
+        self.writing.insert(id);
+    }
+
+    pub(super) fn end_writing(&mut self, id: SegmentId) {
+        self.writing.remove(&id);
+    }
+
+    pub(super) fn insert(&mut self, id: SegmentId, segment: Segment) {
+        self.known.insert(id, segment);
+    }
+
+    pub(super) fn remove(&mut self, id: SegmentId) {
+        self.known.remove(&id);
+    }
+
+    pub(super) fn is_foreign(&self, id: SegmentId) -> bool {
+        !self.known.contains_key(&id) && !self.writing.contains(&id)
+    }
+
+    pub(super) fn known(&self) -> impl Iterator<Item = SegmentId> {
+        self.known.keys().copied()
+    }
+
+    /// Since when the class has waited for a snapshot, if it has: it is dirty while a segment is not covered for it.
+    pub(super) fn class_waits_since(&self, class: ClassId, covered: Version) -> Option<Duration> {
+        let waiting = self
+            .known
+            .values()
+            .filter(|segment| segment.classes.iter().any(|&(touched, version)| touched == class && version > covered));
+        waiting.map(|segment| segment.since).min()
+    }
+
+    /// Since when the names have waited for a snapshot, if they have.
+    pub(super) fn names_wait_since(&self, covered: Version) -> Option<Duration> {
+        let waiting = self.known.values().filter(|segment| segment.names.is_some_and(|version| version > covered));
+        waiting.map(|segment| segment.since).min()
+    }
+
+    /// The segments that have been covered, for every class and for names, for the whole of [`GRACE`].
+    pub(super) fn due(
+        &mut self,
+        now: Duration,
+        covered: impl Fn(ClassId) -> Version,
+        names_covered: Version,
+    ) -> Vec<SegmentId> {
+        let mut due = Vec::new();
+        for (&id, segment) in &mut self.known {
+            let is_covered = segment.classes.iter().all(|&(class, version)| version <= covered(class))
+                && segment.names.is_none_or(|version| version <= names_covered);
+            if !is_covered {
+                segment.covered_since = None;
+            } else if now.saturating_sub(*segment.covered_since.get_or_insert(now)) >= GRACE {
+                due.push(id);
+            }
+        }
+        due
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+}

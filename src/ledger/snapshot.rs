@@ -1,0 +1,386 @@
+//! Snapshots: the journal folded into `class-N.gz` and `racers.gz`, and covered segments deleted.
+//!
+//! An object is written only on the condition that what it replaces is what this instance has merged, so every snapshot
+//! holds all that its predecessor held and no instance undoes another's. The only tags ever sent are of a body that this
+//! instance has merged, or of its own confirmed put; never one from a listing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::journal::{self, Contents};
+use super::writer::{Adopt, Merged};
+use super::{Inner, lock, offload};
+use crate::effort::{ClassId, Effort, RacerId};
+use crate::history::StoredHistory;
+use crate::names::Name;
+use crate::store::{Condition, ETag, ObjectKey, PutError, StoreError};
+use crate::table::Version;
+
+/// A snapshot takes at most this share of the time: the next is not sooner than so many times what the last one took.
+const TIME_SHARE: u32 = 20;
+
+/// Another instance's snapshots are taken over when segments have waited for so many intervals.
+const TAKE_OVER_INTERVALS: u32 = 3;
+
+/// How often a snapshot that others overtake is tried before it waits for its next turn.
+const TRIES_MAX: usize = 5;
+
+/// How many segments are deleted at a time.
+const DELETIONS_MAX: usize = 8;
+
+/// The most that `racers.gz` may hold when gunzipped, in bytes: a million racers take some 200 MB at the very most.
+const NAMES_BYTES_MAX: u64 = 1 << 30;
+
+/// What there is to take a snapshot of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    Class(ClassId),
+    Names,
+}
+
+impl Subject {
+    pub(super) fn key(self) -> ObjectKey {
+        match self {
+            Self::Class(class) => ObjectKey::History(class),
+            Self::Names => ObjectKey::Racers,
+        }
+    }
+}
+
+/// What this instance knows of the stored snapshots.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    classes: Vec<Kept>,
+    names: Kept,
+}
+
+/// What this instance knows of one stored snapshot.
+#[derive(Clone, Debug)]
+struct Kept {
+    /// The tag and the hash of a body that was merged here, or put from here.
+    body: Option<(ETag, u128)>,
+    /// Everything merged up to this version is in a durable snapshot.
+    covered: Version,
+    /// Whether this instance wrote it last, as far as it knows. A starting instance claims it: if another is at work, it
+    /// sees the change and stands back.
+    ours: bool,
+    /// How much longer than needed to wait before taking over, so that not all do it at once.
+    patience: Duration,
+    began: Option<Duration>,
+    took: Duration,
+}
+
+impl Snapshots {
+    pub(super) fn new(classes: u16) -> Self {
+        let kept =
+            Kept { body: None, covered: 0, ours: true, patience: Duration::ZERO, began: None, took: Duration::ZERO };
+        Self { classes: vec![kept.clone(); classes.into()], names: kept }
+    }
+
+    fn get(&mut self, subject: Subject) -> &mut Kept {
+        match subject {
+            Subject::Class(class) => &mut self.classes[class.index()],
+            Subject::Names => &mut self.names,
+        }
+    }
+
+    /// The tag of the body that was merged or put last.
+    pub(super) fn tag(&mut self, subject: Subject) -> Option<ETag> {
+        self.get(subject).body.as_ref().map(|(tag, _)| tag.clone())
+    }
+
+    /// Notes that another instance has written it since.
+    pub(super) fn stand_back(&mut self, subject: Subject, patience: Duration) {
+        let kept = self.get(subject);
+        if kept.ours {
+            kept.ours = false;
+            kept.patience = patience;
+        }
+    }
+}
+
+/// An object of the store that does not read.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub(super) struct Unreadable {
+    pub(super) key: ObjectKey,
+    pub(super) problem: String,
+}
+
+/// Why a stored object was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TakeInError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+}
+
+impl Inner {
+    pub(super) fn subjects(&self) -> Vec<Subject> {
+        self.table.classes().map(Subject::Class).chain([Subject::Names]).collect()
+    }
+
+    /// Takes snapshots as they fall due, for ever.
+    pub(super) async fn take_snapshots(&self, adopt: &mpsc::Sender<Adopt>) {
+        // Looking is cheap next to a snapshot, and a fresh look keeps what is stored near the interval behind.
+        let look = (self.options.snapshot_interval / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
+        loop {
+            self.clock.sleep(look).await;
+            for subject in self.subjects() {
+                if self.is_due(subject) {
+                    self.take_snapshot(subject, Some(adopt)).await;
+                }
+            }
+            self.delete_covered().await;
+        }
+    }
+
+    /// Takes the snapshots that are this instance's to take, once nothing else is under way.
+    pub(super) async fn take_last_snapshot(&self) {
+        for subject in self.subjects() {
+            let ours = lock(&self.snapshots).get(subject).ours;
+            if ours && self.waits_since(subject).is_some() {
+                self.take_snapshot(subject, None).await;
+            }
+        }
+    }
+
+    fn waits_since(&self, subject: Subject) -> Option<Duration> {
+        let covered = lock(&self.snapshots).get(subject).covered;
+        let segments = lock(&self.segments);
+        match subject {
+            Subject::Class(class) => segments.class_waits_since(class, covered),
+            Subject::Names => segments.names_wait_since(covered),
+        }
+    }
+
+    fn is_due(&self, subject: Subject) -> bool {
+        let Some(since) = self.waits_since(subject) else { return false };
+        let kept = lock(&self.snapshots).get(subject).clone();
+        let now = self.clock.uptime();
+        let interval = self.options.snapshot_interval;
+        let rested = kept.began.is_none_or(|began| now.saturating_sub(began) >= interval.max(kept.took * TIME_SHARE));
+        rested && (kept.ours || now.saturating_sub(since) >= interval * TAKE_OVER_INTERVALS + kept.patience)
+    }
+
+    async fn take_snapshot(&self, subject: Subject, adopt: Option<&mpsc::Sender<Adopt>>) {
+        let began = self.clock.uptime();
+        lock(&self.snapshots).get(subject).began = Some(began);
+        let outcome = self.replace_snapshot(subject, adopt).await;
+        let took = self.clock.uptime().saturating_sub(began);
+        lock(&self.snapshots).get(subject).took = took;
+        metrics::histogram!("alleycat_snapshot_duration_seconds").record(took.as_secs_f64());
+        match outcome {
+            Ok(()) => {}
+            Err(TakeInError::Store(error)) => tracing::warn!(%error, "a snapshot failed; it will be tried again"),
+            Err(TakeInError::Unreadable(unreadable)) => self.note_unreadable(&unreadable),
+        }
+    }
+
+    async fn replace_snapshot(&self, subject: Subject, adopt: Option<&mpsc::Sender<Adopt>>) -> Result<(), TakeInError> {
+        let key = subject.key();
+        for _ in 0..TRIES_MAX {
+            let (parts, version) = self.build_snapshot(subject).await;
+            let hashed = parts.clone();
+            let hash = offload(move || hash(&hashed)).await;
+            let known = lock(&self.snapshots).get(subject).body.clone();
+            let condition = match known {
+                // What stands there is what would be written: it is covered as it is.
+                Some((_, stored)) if stored == hash => {
+                    lock(&self.snapshots).get(subject).covered = version;
+                    return Ok(());
+                }
+                Some((tag, _)) => Condition::Matches(tag),
+                None => Condition::Absent,
+            };
+            match self.store.put(&key, parts, condition).await {
+                Ok(tag) => {
+                    let mut snapshots = lock(&self.snapshots);
+                    let kept = snapshots.get(subject);
+                    kept.body = Some((tag, hash));
+                    kept.covered = version;
+                    kept.ours = true;
+                    return Ok(());
+                }
+                // Another was faster, or it was this very put, tried twice by the client: either way, read and merge.
+                Err(PutError::Lost) => self.take_in_snapshot(subject, adopt).await?,
+                Err(PutError::Failed(error)) => return Err(error.into()),
+            }
+        }
+        let problem = format!("overtaken {TRIES_MAX} times");
+        Err(StoreError { operation: "put", key: key.path(), problem }.into())
+    }
+
+    /// The body, and the version of what is surely in it.
+    async fn build_snapshot(&self, subject: Subject) -> (Vec<Bytes>, Version) {
+        match subject {
+            Subject::Class(class) => {
+                let history = self.history_now(class).await;
+                (history.chunks(), history.built_at())
+            }
+            Subject::Names => {
+                let version = self.names.version();
+                let names = self.names.all();
+                (vec![offload(move || encode_names(&names)).await], version)
+            }
+        }
+    }
+
+    /// Reads a stored snapshot and merges it: through the writer, or in place where there is none.
+    pub(super) async fn take_in_snapshot(
+        &self,
+        subject: Subject,
+        adopt: Option<&mpsc::Sender<Adopt>>,
+    ) -> Result<(), TakeInError> {
+        let key = subject.key();
+        let Some(object) = self.store.get(&key).await? else {
+            lock(&self.snapshots).get(subject).body = None;
+            return Ok(());
+        };
+        let body = object.body.clone();
+        let second_max = self.options.bounds.second_max;
+        let (hash, contents) = offload(move || {
+            let contents = match subject {
+                Subject::Class(class) => read_history(class, &body, second_max),
+                Subject::Names => read_names(&body),
+            };
+            (hash(&[body]), contents)
+        })
+        .await;
+        let contents = contents.map_err(|problem| Unreadable { key: key.clone(), problem })?;
+        self.take_in(contents, adopt).await;
+        lock(&self.snapshots).get(subject).body = Some((object.etag, hash));
+        self.note_readable(&key);
+        Ok(())
+    }
+
+    /// Merges what is durable: through the writer, in bounded slices, or in place where there is none yet or any more.
+    pub(super) async fn take_in(&self, contents: Vec<Contents>, adopt: Option<&mpsc::Sender<Adopt>>) -> Merged {
+        let mut merged = Merged::default();
+        for contents in contents {
+            let Some(adopt) = adopt else {
+                self.merge(&contents, &mut merged);
+                continue;
+            };
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            if adopt.send(Adopt { contents, merged: sender }).await.is_ok()
+                && let Ok(slice) = receiver.await
+            {
+                merged.classes.extend(slice.classes);
+                merged.names = slice.names.or(merged.names);
+            } else {
+                // The writer has ended, and with it soon this task: nothing may be taken for merged.
+                std::future::pending::<()>().await;
+            }
+        }
+        merged
+    }
+
+    async fn delete_covered(&self) {
+        let now = self.clock.uptime();
+        let (covered, names_covered) = {
+            let snapshots = lock(&self.snapshots);
+            let covered: Vec<_> = snapshots.classes.iter().map(|kept| kept.covered).collect();
+            (covered, snapshots.names.covered)
+        };
+        let due = lock(&self.segments).due(now, |class| covered[class.index()], names_covered);
+        for ids in due.chunks(DELETIONS_MAX) {
+            let deletions = ids.iter().map(|&id| async move {
+                match self.store.delete(&ObjectKey::Segment(id)).await {
+                    Ok(()) => lock(&self.segments).remove(id),
+                    Err(error) => tracing::warn!(%error, "a segment was not deleted; it will be tried again"),
+                }
+            });
+            futures_util::future::join_all(deletions).await;
+        }
+        metrics::gauge!("alleycat_journal_segments").set(lock(&self.segments).len() as f64);
+    }
+
+    pub(super) fn note_unreadable(&self, unreadable: &Unreadable) {
+        tracing::error!(key = %unreadable.key, problem = %unreadable.problem, "a stored object does not read");
+        metrics::counter!("alleycat_unreadable_objects_total").increment(1);
+        lock(&self.unreadable).insert(unreadable.key.clone(), unreadable.problem.clone());
+    }
+
+    pub(super) fn note_readable(&self, key: &ObjectKey) {
+        lock(&self.unreadable).remove(key);
+    }
+}
+
+fn hash(parts: &[Bytes]) -> u128 {
+    let mut hasher = Xxh3::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher.digest128()
+}
+
+fn read_history(class: ClassId, body: &[u8], second_max: u32) -> Result<Vec<Contents>, String> {
+    let mut contents = Vec::new();
+    let mut beyond = None;
+    let stored = StoredHistory::open(body).map_err(|error| error.to_string())?;
+    let each = |efforts: &[Effort]| {
+        beyond = beyond.or_else(|| efforts.iter().map(|effort| effort.second).find(|second| second.0 > second_max));
+        contents.push(Contents { efforts: efforts.to_vec(), names: Vec::new() });
+    };
+    stored.read(class, each).map_err(|error| error.to_string())?;
+    match beyond {
+        Some(second) => Err(beyond_options(class, second.0, second_max)),
+        None => Ok(contents),
+    }
+}
+
+/// What is said of a stored second that the options leave out.
+pub(super) fn beyond_options(class: ClassId, second: u32, second_max: u32) -> String {
+    format!("it holds second {second} of class {class}, and --max-second is {second_max}: start with a greater one")
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredName {
+    name: String,
+    at: u64,
+}
+
+fn encode_names(names: &[(RacerId, Name)]) -> Bytes {
+    let stored = |name: &Name| StoredName { name: name.text.to_string(), at: name.at_ms };
+    // In the order of the ids, as numbers: serde_json writes a map in the order it is given.
+    struct Names<'a, F>(&'a [(RacerId, Name)], F);
+    impl<F: Fn(&Name) -> StoredName> Serialize for Names<'_, F> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_map(self.0.iter().map(|(racer, name)| (racer.0, self.1(name))))
+        }
+    }
+    let text = serde_json::to_vec(&Names(names, stored)).expect("names always serialise");
+    journal::gzip(&text)
+}
+
+fn read_names(body: &[u8]) -> Result<Vec<Contents>, String> {
+    let text = journal::gunzip(body, NAMES_BYTES_MAX).map_err(|error| error.to_string())?;
+    let names: BTreeMap<u64, StoredName> = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    let names = names
+        .into_iter()
+        .map(|(racer, StoredName { name, at })| (RacerId(racer), Name { at_ms: at, text: name.into() }));
+    Ok(vec![Contents { efforts: Vec::new(), names: names.collect() }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_as_they_were_and_stand_in_order() {
+        let name = |at_ms, text: &str| Name { at_ms, text: text.into() };
+        let names = vec![(RacerId(2), name(7, "Ä \"quoted\"")), (RacerId(10), name(0, ""))];
+        let body = encode_names(&names);
+        let text = journal::gunzip(&body, 1000).expect("gzip");
+        let expected = r#"{"2":{"name":"Ä \"quoted\"","at":7},"10":{"name":"","at":0}}"#;
+        assert_eq!(String::from_utf8(text).expect("UTF-8"), expected);
+        assert_eq!(read_names(&body).expect("ours"), [Contents { efforts: Vec::new(), names }]);
+    }
+}

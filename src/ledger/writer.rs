@@ -1,0 +1,284 @@
+//! The writer: compare, write, merge, answer, strictly in turn.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream::{self, FuturesUnordered};
+use tokio::sync::{mpsc, oneshot};
+
+use super::journal::{self, Chunk, Contents, Quarantined};
+use super::segments::Segment;
+use super::{Commit, CommitError, Committed, Inner, Submission, lock, offload};
+use crate::effort::Effort;
+use crate::names::Name;
+use crate::store::{Condition, ObjectKey, SegmentId, StoreError};
+use crate::table::{Newcomers, Version};
+use crate::telemetry::Reason;
+
+/// A put that takes longer is done again under a new key beside it; the first success wins.
+const HEDGE_AFTER: Duration = Duration::from_secs(1);
+
+/// How often one segment is tried, hedges included.
+const PUT_TRIES_MAX: usize = 3;
+
+/// After this, whatever still waits for the store is given up and answered as failed: well before a delivery's own
+/// deadline, so that its sender is told.
+const PUT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Efforts that one commit takes at most, some 100 MB; what else waits goes into the next.
+const COMMIT_EFFORTS_MAX: usize = 2_000_000;
+
+/// Efforts that are merged under one hold of a class's lock: about a millisecond.
+const MERGE_EFFORTS_MAX: usize = 16 * 1024;
+
+/// Something that is durable already, to be merged in turn.
+#[derive(Debug)]
+pub(super) struct Adopt {
+    /// At most [`MERGE_EFFORTS_MAX`] efforts, and names.
+    pub(super) contents: Contents,
+    /// The versions afterwards, as a [`Segment`] notes them.
+    pub(super) merged: oneshot::Sender<Merged>,
+}
+
+/// The versions at which something had been merged.
+#[derive(Debug, Default)]
+pub(super) struct Merged {
+    pub(super) classes: HashMap<crate::effort::ClassId, Version>,
+    pub(super) names: Option<Version>,
+}
+
+/// What waits for the next commit.
+#[derive(Default)]
+struct Pending {
+    contents: Contents,
+    quarantined: Vec<Quarantined>,
+    newcomers: Newcomers,
+    answers: Vec<(Committed, oneshot::Sender<Result<Committed, CommitError>>)>,
+}
+
+impl Inner {
+    /// Takes deliveries and what was adopted until `shutdown`, then what still waits, and no more.
+    pub(super) async fn write(
+        &self,
+        mut queue: mpsc::Receiver<Commit>,
+        mut adoptions: mpsc::Receiver<Adopt>,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        tokio::pin!(shutdown);
+        let mut closing = false;
+        let mut pending = Pending::default();
+        let mut due = Duration::ZERO;
+        loop {
+            let wait = due.saturating_sub(self.clock.uptime());
+            tokio::select! {
+                biased;
+                () = &mut shutdown, if !closing => {
+                    closing = true;
+                    self.serving.store(false, Ordering::Release);
+                    queue.close();
+                }
+                Some(adopt) = adoptions.recv() => self.adopt(adopt),
+                () = self.clock.sleep(wait), if !pending.answers.is_empty() => {}
+                commit = queue.recv() => match commit {
+                    Some(commit) => self.take(&mut pending, commit),
+                    None => break,
+                },
+            }
+            if pending.answers.is_empty() || self.clock.uptime() < due {
+                continue;
+            }
+            while pending.contents.efforts.len() < COMMIT_EFFORTS_MAX
+                && let Ok(commit) = queue.try_recv()
+            {
+                self.take(&mut pending, commit);
+            }
+            due = self.clock.uptime() + self.options.commit_interval;
+            self.commit(std::mem::take(&mut pending)).await;
+        }
+        self.commit(pending).await;
+    }
+
+    /// Compares one delivery with the table. What improves nothing is answered at once.
+    fn take(&self, pending: &mut Pending, Commit { submission, answer }: Commit) {
+        let Submission { efforts, names, quarantined } = submission;
+        let comparison = self.table.compare(&efforts, self.options.racers_max, &mut pending.newcomers);
+        let committed = Committed {
+            improvements: comparison.better.len(),
+            refused: comparison.no_room.into_iter().map(|place| (place, Reason::ClassFull)).collect(),
+        };
+        let news = names.into_iter().filter(|(racer, name)| self.names.is_news(*racer, name.at_ms, &name.text));
+        let names_before = pending.contents.names.len();
+        pending.contents.names.extend(news);
+        let no_names = pending.contents.names.len() == names_before;
+        if comparison.better.is_empty() && no_names && quarantined.is_empty() {
+            let _ = answer.send(Ok(committed)); // whoever asked may be gone
+            return;
+        }
+        pending.contents.efforts.extend(comparison.better.iter().map(|&place| efforts[place]));
+        pending.quarantined.extend(quarantined);
+        pending.answers.push((committed, answer));
+    }
+
+    async fn commit(&self, pending: Pending) {
+        let Pending { mut contents, quarantined, answers, .. } = pending;
+        if answers.is_empty() {
+            return;
+        }
+        let began = self.clock.uptime();
+        keep_best(&mut contents);
+        let segments =
+            if contents.efforts.is_empty() && contents.names.is_empty() { Vec::new() } else { journal::cut(contents) };
+        let journaled = join_all(segments.into_iter().map(|segment| self.write_segment(segment)));
+        let (journaled, quarantined) = tokio::join!(journaled, self.write_quarantine(quarantined));
+        let failure = journaled.into_iter().chain([quarantined]).filter_map(Result::err).next();
+        metrics::histogram!("alleycat_commit_duration_seconds")
+            .record(self.clock.uptime().saturating_sub(began).as_secs_f64());
+        if let Some(error) = &failure {
+            tracing::warn!(%error, deliveries = answers.len(), "a commit failed; its deliveries will be sent again");
+        }
+        for (committed, answer) in answers {
+            let outcome = match &failure {
+                None => Ok(committed),
+                Some(error) => Err(CommitError::Store(error.to_string())),
+            };
+            let _ = answer.send(outcome); // whoever asked may be gone
+        }
+    }
+
+    /// Writes one segment and, once it is durable, merges it.
+    async fn write_segment(&self, chunks: Vec<Chunk>) -> Result<(), StoreError> {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let encoded: Vec<(Bytes, Chunk)> = stream::iter(chunks)
+            .map(|chunk| offload(move || (chunk.encode(), chunk)))
+            .buffered(workers)
+            .collect()
+            .await;
+        let (parts, chunks): (Vec<Bytes>, Vec<Chunk>) = encoded.into_iter().unzip();
+        let written = self.put_under_new_key(ObjectKey::Segment, parts).await?;
+        let mut merged = Merged::default();
+        for chunk in chunks {
+            self.merge(&chunk.into_contents(), &mut merged);
+        }
+        self.register(written.id, merged);
+        Ok(())
+    }
+
+    async fn write_quarantine(&self, quarantined: Vec<Quarantined>) -> Result<(), StoreError> {
+        if quarantined.is_empty() {
+            return Ok(());
+        }
+        let object = offload(move || journal::encode_quarantine(&quarantined)).await;
+        self.put_under_new_key(ObjectKey::Quarantine, vec![object]).await.map(drop)
+    }
+
+    /// Writes an object that is written once. Since a put's outcome may not be known, every try has a key of its own: the
+    /// object may come to stand there more than once, which merging does not mind.
+    async fn put_under_new_key(
+        &self,
+        key: fn(SegmentId) -> ObjectKey,
+        parts: Vec<Bytes>,
+    ) -> Result<Writing<'_>, StoreError> {
+        let mut tries = FuturesUnordered::new();
+        let mut left = PUT_TRIES_MAX;
+        let mut start = |tries: &mut FuturesUnordered<_>| {
+            left -= 1;
+            tries.push(self.put_once(key, parts.clone()));
+            left
+        };
+        let mut left = start(&mut tries);
+        let deadline = self.clock.sleep(PUT_DEADLINE);
+        tokio::pin!(deadline);
+        let mut failure = None;
+        loop {
+            tokio::select! {
+                biased;
+                outcome = tries.next() => match outcome {
+                    Some(Ok(written)) => return Ok(written),
+                    Some(Err(error)) => {
+                        failure = Some(error);
+                        if left > 0 {
+                            left = start(&mut tries);
+                        }
+                    }
+                    None => return Err(failure.expect("the last try failed")),
+                },
+                () = self.clock.sleep(HEDGE_AFTER), if left > 0 => left = start(&mut tries),
+                () = &mut deadline => {
+                    let problem = format!("no answer within {} s", PUT_DEADLINE.as_secs());
+                    return Err(StoreError { operation: "put", key: key(self.next_id()).path(), problem });
+                }
+            }
+        }
+    }
+
+    async fn put_once(&self, key: fn(SegmentId) -> ObjectKey, parts: Vec<Bytes>) -> Result<Writing<'_>, StoreError> {
+        let id = self.next_id();
+        let writing = Writing::begin(self, id);
+        let key = key(id);
+        match self.store.put(&key, parts, Condition::Absent).await {
+            Ok(_) => Ok(writing),
+            Err(error) => Err(StoreError { operation: "put", key: key.path(), problem: error.to_string() }),
+        }
+    }
+
+    /// Merges what is durable.
+    pub(super) fn merge(&self, contents: &Contents, merged: &mut Merged) {
+        let now_ms = self.clock.wall_ms();
+        for efforts in contents.efforts.chunks(MERGE_EFFORTS_MAX) {
+            merged.classes.extend(self.table.merge(efforts, now_ms));
+        }
+        if !contents.names.is_empty() {
+            for (racer, name) in &contents.names {
+                self.names.merge(*racer, name);
+            }
+            merged.names = Some(self.names.version());
+        }
+    }
+
+    /// Notes that a segment is in the journal and merged.
+    pub(super) fn register(&self, id: SegmentId, merged: Merged) {
+        let Merged { classes, names } = merged;
+        let segment = Segment::new(classes.into_iter().collect(), names, self.clock.uptime());
+        lock(&self.segments).insert(id, segment);
+    }
+
+    fn adopt(&self, Adopt { contents, merged }: Adopt) {
+        let mut versions = Merged::default();
+        self.merge(&contents, &mut versions);
+        let _ = merged.send(versions); // whoever asked may be gone
+    }
+}
+
+/// Marks an object as being written, until dropped: until then it is not taken for another instance's.
+struct Writing<'a> {
+    inner: &'a Inner,
+    id: SegmentId,
+}
+
+impl<'a> Writing<'a> {
+    fn begin(inner: &'a Inner, id: SegmentId) -> Self {
+        lock(&inner.segments).begin_writing(id);
+        Self { inner, id }
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        lock(&self.inner.segments).end_writing(self.id);
+    }
+}
+
+/// Keeps the best of each racer's efforts at a second, and the latest of each racer's names.
+fn keep_best(contents: &mut Contents) {
+    let key = |effort: &Effort| (effort.class, effort.second, effort.racer);
+    contents.efforts.sort_unstable_by(|a, b| {
+        key(a).cmp(&key(b)).then_with(|| b.output.cmp(&a.output)).then_with(|| b.time.cmp(&a.time))
+    });
+    contents.efforts.dedup_by_key(|effort| key(effort));
+    contents.names.sort_unstable_by(|(a, a_name): &(_, Name), (b, b_name)| a.cmp(b).then_with(|| b_name.cmp(a_name)));
+    contents.names.dedup_by_key(|(racer, _)| *racer);
+}
