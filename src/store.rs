@@ -7,7 +7,10 @@ mod folder;
 mod s3;
 
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use anyhow::Context;
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -15,6 +18,56 @@ pub use folder::FolderStore;
 pub use s3::S3Store;
 
 use crate::effort::ClassId;
+
+/// Opens the store of that name: `file:PATH`, or `s3://BUCKET/PREFIX` with an optional prefix.
+///
+/// # Errors
+/// It is no such name, or the store cannot be used: one sentence for a person that says what to do.
+pub async fn open(place: &str) -> anyhow::Result<Arc<dyn Store>> {
+    if let Some(path) = place.strip_prefix("file:") {
+        anyhow::ensure!(!path.is_empty(), "the store `{place}` names no folder; write it as `file:data`");
+        let path = PathBuf::from(path);
+        let opening = tokio::task::spawn_blocking(move || FolderStore::open(&path));
+        return Ok(Arc::new(opening.await.context("opening the folder was broken off")??));
+    }
+    anyhow::bail!("`{place}` is no store; write it as `file:PATH` or `s3://BUCKET/PREFIX`")
+}
+
+/// Sees that the store writes, deletes, and keeps to a put's condition, with a probe object that is deleted afterwards.
+///
+/// # Errors
+/// What the store does not do. On a store that ignores conditions two instances would undo each other's writes, so none
+/// may use it.
+pub async fn probe(store: &dyn Store, id: SegmentId) -> anyhow::Result<()> {
+    let key = ObjectKey::Probe(id);
+    let outcome = probe_conditions(store, &key).await;
+    let deleted = store.delete(&key).await;
+    outcome?;
+    deleted.with_context(|| format!("{} lets this process write but not delete; allow it to", store.place()))
+}
+
+async fn probe_conditions(store: &dyn Store, key: &ObjectKey) -> anyhow::Result<()> {
+    let place = store.place();
+    let put = async |condition| store.put(key, vec![Bytes::from_static(b"probe")], condition).await;
+    match put(Condition::Absent).await {
+        // Lost can only be a hidden retry that met its own first try: the key is new.
+        Ok(_) | Err(PutError::Lost) => {}
+        Err(PutError::Failed(error)) => return Err(error).with_context(|| format!("{place} cannot be written to")),
+    }
+    let wrong = ETag("\"00000000000000000000000000000000\"".to_owned());
+    for (condition, header) in [(Condition::Absent, "If-None-Match"), (Condition::Matches(wrong), "If-Match")] {
+        match put(condition).await {
+            Err(PutError::Lost) => {}
+            Ok(_) => {
+                anyhow::bail!("{place} ignores {header}, so writes would be lost there; use a store that keeps to it")
+            }
+            Err(PutError::Failed(error)) => {
+                return Err(error).with_context(|| format!("{place} does not answer a put with {header} as S3 does"));
+            }
+        }
+    }
+    Ok(())
+}
 
 /// A flat space of objects. Every promise holds over a crash of this process: a put that returned `Ok` is durable.
 #[async_trait]
@@ -66,6 +119,16 @@ pub enum Scope {
     Journal,
 }
 
+impl Scope {
+    /// What the names of its objects begin with.
+    fn path(self) -> &'static str {
+        match self {
+            Self::Root => "",
+            Self::Journal => "journal/",
+        }
+    }
+}
+
 /// One row of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -85,6 +148,20 @@ pub struct StoreError {
     pub key: String,
     /// What is wrong, for a person.
     pub problem: String,
+}
+
+impl StoreError {
+    /// That the operation on the object or scope met the problem.
+    pub fn new(operation: &'static str, key: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self { operation, key: key.to_string(), problem: problem.to_string() }
+    }
+}
+
+/// A name in the journal that no segment has. It may be a segment whose name was harmed, so it is not passed over.
+fn unknown_segment(name: &str) -> StoreError {
+    let file = name.trim_start_matches("journal/");
+    let problem = format!("`{name}` is no name of a segment; move it to `quarantine/{file}` if it is not needed");
+    StoreError::new("list", Scope::Journal.path(), problem)
 }
 
 /// Why a put did not succeed, by what the caller must do.
