@@ -141,6 +141,17 @@ pub struct Decoded {
     ends: Vec<usize>,
 }
 
+/// Which records the efforts of a delivery came from.
+#[derive(Debug)]
+pub struct Origins(Vec<usize>);
+
+impl Origins {
+    /// The place of the record that the effort in that place came from.
+    pub fn of(&self, effort: usize) -> usize {
+        self.0.partition_point(|&end| end <= effort)
+    }
+}
+
 /// A record that must be quarantined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
@@ -156,9 +167,9 @@ impl Decoded {
         self.ends.len()
     }
 
-    /// The place of the record that an effort came from.
-    pub fn record_of(&self, effort: usize) -> usize {
-        self.ends.partition_point(|&end| end <= effort)
+    /// Which record each effort came from.
+    pub fn origins(&mut self) -> Origins {
+        Origins(std::mem::take(&mut self.ends))
     }
 
     fn take_record(
@@ -312,7 +323,7 @@ mod tests {
 
     #[test]
     fn each_record_stands_for_itself() {
-        let decoded = decode(&[
+        let mut decoded = decode(&[
             base64(GOOD.as_bytes()),
             String::new(),
             "%%%".to_owned(),
@@ -327,8 +338,8 @@ mod tests {
         let rejected: Vec<_> = decoded.rejected.iter().map(|r| (r.record, r.rejection.reason)).collect();
         let json = Reason::Json;
         assert_eq!(rejected, [(2, Reason::Base64), (3, json), (4, json), (7, Reason::Gzip), (8, json)]);
-        let origins: Vec<_> = (0..6).map(|effort| decoded.record_of(effort)).collect();
-        assert_eq!(origins, [0, 5, 5, 5, 6, 8]);
+        let origins = decoded.origins();
+        assert_eq!((0..6).map(|effort| origins.of(effort)).collect::<Vec<_>>(), [0, 5, 5, 5, 6, 8]);
         assert_eq!(decoded.names.len(), 1, "one name, however often it was ridden under");
     }
 

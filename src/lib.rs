@@ -1,11 +1,14 @@
 //! Alleycat's all-time rankings.
 
 pub mod clock;
+pub mod config;
 pub mod delivery;
 pub mod effort;
 pub mod history;
+mod http;
 pub mod ledger;
 pub mod names;
+pub mod serve;
 pub mod store;
 pub mod table;
 pub mod telemetry;

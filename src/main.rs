@@ -1,2 +1,63 @@
-//! The command line.
-fn main() {}
+//! The command line of `alleycat`.
+
+use std::net::TcpListener;
+
+use alleycat::config::{Config, LogFormat};
+use alleycat::{serve, store};
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// All-time rankings for home fitness races: every rider's personal best at every second, durable and at once.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service.
+    ///
+    /// Set it as the HTTP endpoint destination of an Amazon Data Firehose stream, or send deliveries with
+    /// `alleycat simulate`.
+    #[command(after_help = "Examples:\n  alleycat serve --demo 100\n  \
+        ALLEYCAT_ACCESS_KEY=secret alleycat serve --listen 0.0.0.0:8080 --store s3://my-bucket/history")]
+    Serve(Box<Config>),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Serve(config) => run(*config).await,
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    log_as(config.log_format);
+    config.validate()?;
+    let store = store::open(&config.store).await?;
+    let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    tracing::info!("listening on http://{}, keeping records in {}", listener.local_addr()?, store.place());
+    serve::serve(config, listener, store, interrupted()).await
+}
+
+fn log_as(format: LogFormat) {
+    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => subscriber.init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+}
+
+/// Resolves on SIGINT or SIGTERM.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).expect("a signal handler can be set");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

@@ -78,7 +78,8 @@ impl Inner {
         let last = lock(&published.current).history.clone();
         let began = self.clock.uptime();
         let table = self.table.clone();
-        let history = offload(move || History::build(&table, class, &last.unwrap_or_else(|| History::empty(0)), 0)).await;
+        let history =
+            offload(move || History::build(&table, class, &last.unwrap_or_else(|| History::empty(0)), 0)).await;
         let took = self.clock.uptime().saturating_sub(began);
         *lock(&published.current) = Current { history: Some(history.clone()), built: began, took };
         history

@@ -1,0 +1,159 @@
+//! The options of `alleycat serve`, their defaults and bounds.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Args;
+
+use crate::effort::Bounds;
+use crate::ledger;
+
+/// The options of `alleycat serve`. Each is also an environment variable, `ALLEYCAT_<OPTION>`; lists are comma-separated
+/// there.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// The address to listen on. Beyond loopback an access key is needed.
+    #[arg(long, env = "ALLEYCAT_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+
+    /// Where records are kept: `file:FOLDER` or `s3://BUCKET/PREFIX`.
+    #[arg(long, env = "ALLEYCAT_STORE", default_value = "file:data")]
+    pub store: String,
+
+    /// A key that a delivery may carry in X-Amz-Firehose-Access-Key. May be given several times. Prefer the environment
+    /// or a file to the command line, where other processes see it.
+    #[arg(long = "access-key", env = "ALLEYCAT_ACCESS_KEY", value_delimiter = ',', hide_env_values = true)]
+    pub access_keys: Vec<Secret>,
+
+    /// How many exercise classes there are.
+    #[arg(long, env = "ALLEYCAT_CLASSES", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub classes: u16,
+
+    /// The last second of a race that is taken.
+    #[arg(long, env = "ALLEYCAT_MAX_SECOND", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub max_second: u32,
+
+    /// The most racers of a class.
+    #[arg(long, env = "ALLEYCAT_MAX_RACERS", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_racers: u32,
+
+    /// The least time from one commit to the next; bounds what the store's requests cost.
+    #[arg(long, env = "ALLEYCAT_COMMIT_INTERVAL", default_value = "250ms", value_parser = duration::<0, 10_000>)]
+    pub commit_interval: Duration,
+
+    /// The least time from one snapshot of a class to the next.
+    #[arg(long, env = "ALLEYCAT_SNAPSHOT_INTERVAL", default_value = "30s", value_parser = duration::<10, 3_600_000>)]
+    pub snapshot_interval: Duration,
+
+    /// The time from one look at what other instances wrote to the next.
+    #[arg(long, env = "ALLEYCAT_SYNC_INTERVAL", default_value = "2s", value_parser = duration::<10, 5_000>)]
+    pub sync_interval: Duration,
+
+    /// The largest body of a delivery, before and after decompression.
+    #[arg(long, env = "ALLEYCAT_BODY_MAX", default_value = "100MiB", value_parser = body_max)]
+    pub body_max: ByteSize,
+
+    /// The origin whose pages may read the API; `*` for any.
+    #[arg(long, env = "ALLEYCAT_CORS_ORIGIN", default_value = "*", value_parser = cors_origin)]
+    pub cors_origin: String,
+
+    /// Let this many simulated racers a class race without end, through the real endpoint.
+    #[arg(long, env = "ALLEYCAT_DEMO", value_name = "RACERS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub demo: Option<u32>,
+
+    /// How log lines are written.
+    #[arg(long, env = "ALLEYCAT_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// How long a delivery may take before it is answered 503: well within Firehose's 3 minutes.
+    #[arg(skip = Duration::from_secs(60))]
+    pub delivery_deadline: Duration,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For a person.
+    Text,
+    /// For a log pipeline: a JSON object a line.
+    Json,
+}
+
+/// A key; it shows in no log and no error.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Whether that is the key, in a time that does not depend on where they differ.
+    pub fn is(&self, other: &[u8]) -> bool {
+        subtle::ConstantTimeEq::ct_eq(self.0.as_bytes(), other).into()
+    }
+
+    /// The key itself, for sending it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Secret {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() { Err("a key must not be empty") } else { Ok(Self(text.to_owned())) }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Config {
+    /// Says what is wrong with options that clap takes one by one, and what to do.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        if self.access_keys.is_empty() && !self.listen.ip().is_loopback() {
+            anyhow::bail!(
+                "{} is reachable from other machines, and there is no access key: set ALLEYCAT_ACCESS_KEY, or listen on \
+                 127.0.0.1",
+                self.listen
+            );
+        }
+        Ok(())
+    }
+
+    /// The ledger's share of the options.
+    pub fn ledger(&self) -> ledger::Options {
+        ledger::Options {
+            bounds: Bounds { classes: self.classes, second_max: self.max_second },
+            racers_max: usize::try_from(self.max_racers).unwrap_or(usize::MAX),
+            commit_interval: self.commit_interval,
+            snapshot_interval: self.snapshot_interval,
+            sync_interval: self.sync_interval,
+        }
+    }
+}
+
+/// A duration such as `250ms` or `2s`, within `MIN_MS` and `MAX_MS` milliseconds.
+fn duration<const MIN_MS: u64, const MAX_MS: u64>(text: &str) -> Result<Duration, String> {
+    let duration = text
+        .parse::<jiff::SignedDuration>()
+        .map_err(|error| error.to_string())
+        .and_then(|duration| Duration::try_from(duration).map_err(|error| error.to_string()))
+        .map_err(|error| format!("{error}: it must be a duration such as 250ms or 2s"))?;
+    let (min, max) = (Duration::from_millis(MIN_MS), Duration::from_millis(MAX_MS));
+    if (min..=max).contains(&duration) { Ok(duration) } else { Err(format!("it must be from {min:?} to {max:?}")) }
+}
+
+fn body_max(text: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = text.parse()?;
+    let (min, max) = (ByteSize::kib(1), ByteSize::gib(1));
+    if (min..=max).contains(&size) { Ok(size) } else { Err(format!("it must be from {min} to {max}")) }
+}
+
+fn cors_origin(text: &str) -> Result<String, String> {
+    axum::http::HeaderValue::from_str(text).map_err(|_| "it must be * or an origin such as https://example.com")?;
+    Ok(text.to_owned())
+}

@@ -1,0 +1,398 @@
+//! `POST /firehose`: the HTTP endpoint destination of Amazon Data Firehose.
+//!
+//! Every answer on this path has the form that Firehose reads, failures of every kind included; 200 says that every effort
+//! of the delivery is durable, and 413, which makes Firehose drop a batch, is never said.
+//! The protocol: <https://docs.aws.amazon.com/firehose/latest/dev/httpdeliveryrequestresponse.html>.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, post};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::App;
+use crate::delivery::{self, Decoded, Envelope, GunzipError};
+use crate::effort::Bounds;
+use crate::ledger::{CommitError, Ledger, Quarantined, Submission};
+use crate::names::Names;
+use crate::telemetry::{Reason, Rejection};
+
+/// The bodies of all deliveries under way may have this many bytes together; what comes beyond is told to come again.
+const BODIES_BYTES_MAX: usize = 1 << 30;
+
+/// The semaphore of the bodies counts in this many bytes, since it cannot count to a gigabyte one by one.
+const PERMIT_BYTES: usize = 1 << 10;
+
+/// The longest error message, in characters: Firehose's own limit.
+const MESSAGE_CHARS_MAX: usize = 8192;
+
+const REQUEST_ID: &str = "x-amz-firehose-request-id";
+const PROTOCOL_VERSION: &str = "x-amz-firehose-protocol-version";
+const ACCESS_KEY: &str = "x-amz-firehose-access-key";
+const COMMON_ATTRIBUTES: &str = "x-amz-firehose-common-attributes";
+
+/// What deliveries must pass: their bodies' bytes together, and how many are decoded at a time.
+#[derive(Clone)]
+pub(super) struct Gate {
+    bodies: Arc<Semaphore>,
+    decoding: Arc<Semaphore>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX / PERMIT_BYTES)),
+            decoding: Arc::new(Semaphore::new(cores)),
+        }
+    }
+}
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/firehose", post(deliver).fallback(wrong_method))
+        .route("/firehose/", any(unknown_path))
+        .route("/firehose/{*rest}", any(unknown_path))
+}
+
+/// Why a delivery is not acknowledged. 4xx: nothing was applied; 5xx: perhaps it was, and the retry settles it.
+struct Refusal {
+    status: StatusCode,
+    message: String,
+    /// The id from the body, where the header has none.
+    request_id: Option<String>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), request_id: None }
+    }
+
+    fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+}
+
+impl From<CommitError> for Refusal {
+    fn from(error: CommitError) -> Self {
+        let message = match &error {
+            CommitError::Store(_) => "the store failed".to_owned(), // what exactly is for the log alone
+            _ => error.to_string(),
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+}
+
+/// What became of an acknowledged delivery, for the log.
+struct Outcome {
+    request_id: String,
+    records: usize,
+    efforts: usize,
+    improvements: usize,
+    rejected: usize,
+}
+
+async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
+    let began = Instant::now();
+    let header_id = header_id(&headers);
+    let deadline = app.config.delivery_deadline;
+    let handled = AssertUnwindSafe(handle(&app, &headers, header_id.as_deref(), body)).catch_unwind();
+    let outcome = match tokio::time::timeout(deadline, handled).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "an error of the service's own")),
+        Err(_) => {
+            let message = format!("not durable within {} s", deadline.as_secs_f64());
+            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message))
+        }
+    };
+    let took = began.elapsed();
+    metrics::histogram!("alleycat_delivery_duration_seconds").record(took.as_secs_f64());
+    let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    match outcome {
+        Ok(Outcome { request_id, records, efforts, improvements, rejected }) => {
+            metrics::counter!("alleycat_deliveries_total", "status" => "200").increment(1);
+            tracing::info!(?request_id, records, efforts, improvements, rejected, milliseconds, "delivery");
+            answer(StatusCode::OK, &request_id, None, &app.ledger)
+        }
+        Err(Refusal { status, message, request_id }) => {
+            let request_id = header_id.or(request_id).unwrap_or_default();
+            metrics::counter!("alleycat_deliveries_total", "status" => status.as_u16().to_string()).increment(1);
+            tracing::warn!(?request_id, status = status.as_u16(), ?message, milliseconds, "delivery refused");
+            answer(status, &request_id, Some(&message), &app.ledger)
+        }
+    }
+}
+
+async fn handle(app: &App, headers: &HeaderMap, header_id: Option<&str>, body: Body) -> Result<Outcome, Refusal> {
+    let bytes_max = usize::try_from(app.config.body_max.as_u64()).unwrap_or(usize::MAX);
+    let gzip = match check_headers(app, headers) {
+        Ok(gzip) => gzip,
+        Err(refusal) => {
+            drain(body, bytes_max).await;
+            return Err(refusal);
+        }
+    };
+    // What is checked here holds for the time of receipt: an effort's time is never after it.
+    if let Err(error) = app.ledger.accepts() {
+        drain(body, bytes_max).await;
+        return Err(error.into());
+    }
+    let receipt_ms = app.ledger.now_ms();
+    let (body, _permit) = read_body(body, headers, bytes_max, &app.gate).await?;
+    let decoding = app.gate.decoding.acquire().await.expect("the semaphore is never closed");
+    let decode = Decode {
+        bounds: *app.ledger.bounds(),
+        receipt_ms,
+        header_id: header_id.map(str::to_owned),
+        gzip,
+        bytes_max,
+        ledger: app.ledger.clone(),
+    };
+    let decoded = tokio::task::spawn_blocking(move || decode.run(body)).await;
+    drop(decoding);
+    let (request_id, body, decoded) = decoded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    commit(&app.ledger, request_id, &body, decoded, receipt_ms).await
+}
+
+/// What decoding a body needs, on a thread of its own.
+struct Decode {
+    bounds: Bounds,
+    receipt_ms: u64,
+    header_id: Option<String>,
+    gzip: bool,
+    bytes_max: usize,
+    ledger: Ledger,
+}
+
+impl Decode {
+    fn run(self, body: Bytes) -> Result<(String, Bytes, Decoded), Refusal> {
+        let body: Bytes = if self.gzip {
+            match delivery::gunzip(&body, self.bytes_max) {
+                Ok(plain) => plain.into(),
+                Err(GunzipError::TooLarge(bytes_max)) => return Err(over_the_cap(bytes_max)),
+                Err(error) => return Err(Refusal::bad_request(error.to_string())),
+            }
+        } else {
+            body
+        };
+        let envelope = Envelope::parse(&body).map_err(|error| Refusal {
+            status: StatusCode::BAD_REQUEST,
+            message: error.to_string(),
+            request_id: error.request_id,
+        })?;
+        let request_id = match (self.header_id, envelope.request_id.as_deref()) {
+            (Some(header), Some(body)) if header != body => {
+                return Err(Refusal::bad_request("requestId differs from X-Amz-Firehose-Request-Id"));
+            }
+            (Some(header), _) => header,
+            (None, Some(body)) if !body.is_empty() => body.to_owned(),
+            (None, _) => {
+                return Err(Refusal::bad_request("neither X-Amz-Firehose-Request-Id nor requestId names the request"));
+            }
+        };
+        let names: &Names = self.ledger.names();
+        let decoded = envelope.decode(&self.bounds, self.receipt_ms, names, self.bytes_max);
+        drop(envelope);
+        Ok((request_id, body, decoded))
+    }
+}
+
+/// Makes what was decoded durable: the efforts, the names, and the records that are not taken.
+async fn commit(
+    ledger: &Ledger,
+    request_id: String,
+    body: &[u8],
+    mut decoded: Decoded,
+    arrival_ms: u64,
+) -> Result<Outcome, Refusal> {
+    let records = decoded.records();
+    let efforts = decoded.efforts.len();
+    let origins = decoded.origins();
+    let quarantine = |rejections: Vec<(usize, Rejection)>| -> Vec<Quarantined> {
+        if rejections.is_empty() {
+            return Vec::new();
+        }
+        let envelope = Envelope::parse(body).expect("it was parsed before");
+        let quarantined = rejections.into_iter().map(|(record, rejection)| {
+            let reason = rejection.reason.as_str();
+            metrics::counter!("alleycat_records_rejected_total", "reason" => reason).increment(1);
+            tracing::info!(?request_id, record, reason, message = rejection.message, "record quarantined");
+            Quarantined { rejection, raw: envelope.record(record), arrival_ms }
+        });
+        quarantined.collect()
+    };
+    metrics::counter!("alleycat_records_total").increment(records as u64);
+    metrics::counter!("alleycat_records_empty_total").increment(decoded.empty as u64);
+    let mut rejected: Vec<usize> = decoded.rejected.iter().map(|rejected| rejected.record).collect();
+    let submission = Submission {
+        efforts: decoded.efforts,
+        names: decoded.names,
+        quarantined: quarantine(decoded.rejected.into_iter().map(|r| (r.record, r.rejection)).collect()),
+    };
+    let committed = ledger.commit(submission).await?;
+    if !committed.refused.is_empty() {
+        let mut refused: Vec<_> =
+            committed.refused.iter().map(|&(effort, reason)| (origins.of(effort), reason)).collect();
+        refused.dedup_by_key(|&mut (record, _)| record);
+        rejected.extend(refused.iter().map(|&(record, _)| record));
+        let refused = refused.into_iter().map(|(record, reason)| (record, refused_because(reason))).collect();
+        ledger.commit(Submission { quarantined: quarantine(refused), ..Submission::default() }).await?;
+    }
+    rejected.sort_unstable();
+    rejected.dedup();
+    metrics::counter!("alleycat_improvements_total").increment(committed.improvements as u64);
+    let (improvements, rejected) = (committed.improvements, rejected.len());
+    Ok(Outcome { request_id, records, efforts, improvements, rejected })
+}
+
+fn refused_because(reason: Reason) -> Rejection {
+    let message = match reason {
+        Reason::Erased => "racerId was erased, and deviceTimestamp does not say that it was ridden since",
+        _ => "racerId is new, and its class has as many racers as --max-racers allows",
+    };
+    Rejection::new(reason, message)
+}
+
+/// Checks what the headers tell; `true` when the body is gzip.
+fn check_headers(app: &App, headers: &HeaderMap) -> Result<bool, Refusal> {
+    let keys = &app.config.access_keys;
+    let key = headers.get(ACCESS_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
+    // Every key is compared, so that the time tells nothing of which one it was.
+    if !keys.is_empty() && !keys.iter().fold(false, |found, known| known.is(key) | found) {
+        return Err(Refusal::new(StatusCode::UNAUTHORIZED, "X-Amz-Firehose-Access-Key is missing or wrong"));
+    }
+    if let Some(version) = headers.get(PROTOCOL_VERSION)
+        && version.as_bytes() != b"1.0"
+    {
+        return Err(Refusal::bad_request("X-Amz-Firehose-Protocol-Version must be 1.0"));
+    }
+    note_attributes(headers);
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    match (
+        encodings.next().map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase()),
+        encodings.next(),
+    ) {
+        (None, _) => Ok(false),
+        (Some(encoding), None) if encoding == "identity" || encoding.is_empty() => Ok(false),
+        (Some(encoding), None) if encoding == "gzip" || encoding == "x-gzip" => Ok(true),
+        (Some(encoding), _) => {
+            let message = format!("Content-Encoding {encoding} is not taken; gzip and identity are");
+            Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+        }
+    }
+}
+
+/// The common attributes are the operator's own; all there is to say is whether they are what Firehose sends.
+fn note_attributes(headers: &HeaderMap) {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Attributes {
+        #[expect(dead_code, reason = "only that it is there is looked at")]
+        common_attributes: std::collections::HashMap<String, String>,
+    }
+    if let Some(attributes) = headers.get(COMMON_ATTRIBUTES)
+        && serde_json::from_slice::<Attributes>(attributes.as_bytes()).is_err()
+    {
+        metrics::counter!("alleycat_malformed_attributes_total").increment(1);
+    }
+}
+
+fn header_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    (!id.is_empty()).then(|| id.to_owned())
+}
+
+/// Reads a body up to `bytes_max`, within what all bodies may take together.
+async fn read_body(
+    mut body: Body,
+    headers: &HeaderMap,
+    bytes_max: usize,
+    gate: &Gate,
+) -> Result<(Bytes, OwnedSemaphorePermit), Refusal> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|announced| announced > bytes_max) {
+        drain(body, bytes_max).await;
+        return Err(over_the_cap(bytes_max));
+    }
+    let no_room = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many deliveries are under way");
+    let mut permit =
+        gate.bodies.clone().try_acquire_many_owned(permits(announced.unwrap_or(0))).map_err(|_| no_room())?;
+    let mut read = Vec::with_capacity(announced.unwrap_or(0));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Refusal::bad_request(format!("the body did not arrive whole: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if read.len() + data.len() > bytes_max {
+            drain(body, bytes_max).await;
+            return Err(over_the_cap(bytes_max));
+        }
+        read.extend_from_slice(&data);
+        let missing = (permits(read.len()) as usize).saturating_sub(permit.num_permits());
+        if missing > 0 {
+            let more = gate.bodies.clone().try_acquire_many_owned(missing as u32).map_err(|_| no_room())?;
+            permit.merge(more);
+        }
+    }
+    Ok((read.into(), permit))
+}
+
+fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX)
+}
+
+fn over_the_cap(bytes_max: usize) -> Refusal {
+    Refusal::bad_request(format!(
+        "the body is over {bytes_max} bytes (--body-max): lower the buffer size (BufferingHints.SizeInMBs) of the delivery \
+         stream, or raise --body-max"
+    ))
+}
+
+/// Reads what a refused sender is still sending, up to the cap once more, so that it can read the answer.
+async fn drain(mut body: Body, bytes_max: usize) {
+    let mut left = bytes_max;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(length) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
+/// An answer in Firehose's form.
+fn answer(status: StatusCode, request_id: &str, message: Option<&str>, ledger: &Ledger) -> Response {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer<'a> {
+        request_id: &'a str,
+        timestamp: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error_message: Option<&'a str>,
+    }
+    let message = message.map(|message| match message.char_indices().nth(MESSAGE_CHARS_MAX) {
+        Some((end, _)) => &message[..end],
+        None => message,
+    });
+    (status, axum::Json(Answer { request_id, timestamp: ledger.now_ms(), error_message: message })).into_response()
+}
+
+async fn wrong_method(State(app): State<App>, headers: HeaderMap) -> Response {
+    let id = header_id(&headers).unwrap_or_default();
+    let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, &id, Some("deliveries are sent with POST"), &app.ledger);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    response
+}
+
+async fn unknown_path(State(app): State<App>, headers: HeaderMap) -> Response {
+    let id = header_id(&headers).unwrap_or_default();
+    answer(StatusCode::NOT_FOUND, &id, Some("deliveries are sent to /firehose"), &app.ledger)
+}

@@ -1,0 +1,51 @@
+//! Errors for readers: RFC 9457 problem details.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// What went wrong with a request, as `application/problem+json` (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Problem {
+    /// The HTTP status.
+    #[schema(example = 400)]
+    status: u16,
+    /// The status in words.
+    #[schema(example = "Bad Request")]
+    title: String,
+    /// What is wrong, and what would be right.
+    #[schema(example = "second is \"x\"; it must be an integer from 0 to 600, or last")]
+    detail: String,
+}
+
+impl Problem {
+    /// A problem of that status.
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        let title = status.canonical_reason().unwrap_or("Error").to_owned();
+        Self { status: status.as_u16(), title, detail: detail.into() }
+    }
+
+    /// 400: a parameter that cannot be taken; names it, its value and what it takes.
+    pub(crate) fn parameter(name: &str, value: &str, takes: impl std::fmt::Display) -> Self {
+        const SHOWN_CHARS_MAX: usize = 100;
+        let shown: String = value.chars().take(SHOWN_CHARS_MAX).collect();
+        Self::new(StatusCode::BAD_REQUEST, format!("{name} is {shown:?}; it must be {takes}"))
+    }
+
+    /// 404.
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self)).into_response();
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
+    }
+}
