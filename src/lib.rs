@@ -2,5 +2,6 @@
 
 pub mod effort;
 pub mod names;
+pub mod sender;
 pub mod store;
 pub mod table;
