@@ -30,6 +30,11 @@ pub async fn open(place: &str) -> anyhow::Result<Arc<dyn Store>> {
         let opening = tokio::task::spawn_blocking(move || FolderStore::open(&path));
         return Ok(Arc::new(opening.await.context("opening the folder was broken off")??));
     }
+    if let Some(rest) = place.strip_prefix("s3://") {
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        anyhow::ensure!(!bucket.is_empty(), "the store `{place}` names no bucket; write it as `s3://BUCKET/PREFIX`");
+        return Ok(Arc::new(S3Store::connect(bucket, prefix).await?));
+    }
     anyhow::bail!("`{place}` is no store; write it as `file:PATH` or `s3://BUCKET/PREFIX`")
 }
 
