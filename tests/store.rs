@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::http::{Method, StatusCode};
 use bytes::Bytes;
-use futures_util::{StreamExt, future, stream};
+use futures_util::{StreamExt, stream};
 use s3_server::S3Server;
 use tempfile::TempDir;
 
@@ -117,7 +117,7 @@ async fn a_listing_shows_what_its_scope_holds(store: &dyn Store) {
 async fn a_listing_shows_more_than_a_thousand_segments(store: &dyn Store) {
     let keys: HashSet<_> = (0..1_050).map(|n| ObjectKey::Segment(id(n))).collect();
     let puts = keys.iter().map(|key| store.put(key, body("1"), Condition::Absent));
-    stream::iter(puts).buffer_unordered(16).for_each(|put| future::ready(drop(put.unwrap()))).await;
+    let _tags: Vec<ETag> = stream::iter(puts).buffer_unordered(16).map(Result::unwrap).collect().await;
     let listed: Vec<_> = store.list(Scope::Journal).await.unwrap().into_iter().map(|listed| listed.key).collect();
     assert_eq!(listed.len(), keys.len());
     assert_eq!(HashSet::from_iter(listed), keys);

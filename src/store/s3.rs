@@ -296,19 +296,51 @@ where
     let (Some(service), Some(status)) = (error.as_service_error(), status(error)) else { return chain(error) };
     let (code, message) = (service.code().unwrap_or("no code"), service.message().unwrap_or("no message"));
     let request = error.request_id().map(|id| format!(", request {id}")).unwrap_or_default();
-    format!("{code}: {message}, status {status}{request}")
+    one_line(&format!("{code}: {message}, status {status}{request}"))
 }
 
-/// The error and its causes, outermost first, each said once.
+/// The error and its causes in one line, outermost first, each said once.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut said: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        let text = error.to_string();
+        let text = one_line(&error.to_string());
         if said.last() != Some(&text) {
             said.push(text);
         }
         next = error.source();
     }
     said.join(": ")
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_sent_anew_from_its_start() {
+        let whole = body(vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(b"two")]).into_inner();
+        for _ in 0..2 {
+            let again = whole.try_clone().expect("it can be tried again");
+            assert_eq!(again.content_length(), Some(6));
+            let read = futures_util::FutureExt::now_or_never(read(ByteStream::new(again), 6));
+            assert_eq!(read.expect("it never waits").unwrap(), "onetwo");
+        }
+    }
+
+    #[test]
+    fn the_time_for_a_request_grows_with_its_body() {
+        assert_eq!(timeouts(0).operation_attempt_timeout(), Some(Duration::from_secs(10)));
+        assert_eq!(timeouts(150 << 20).operation_attempt_timeout(), Some(Duration::from_secs(85)));
+    }
+
+    #[test]
+    fn an_error_is_told_in_one_line_with_its_causes() {
+        let error = anyhow::anyhow!("tried:\n - this\n - that").context("no way").context("no way");
+        assert_eq!(chain(&*error), "no way: tried: - this - that");
+    }
 }
