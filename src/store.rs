@@ -86,7 +86,8 @@ pub trait Store: Send + Sync + 'static {
     /// Writes the object whose body is `parts` in turn; no reader ever sees a part of it. `Ok` means durable.
     async fn put(&self, key: &ObjectKey, parts: Vec<Bytes>, condition: Condition) -> Result<ETag, PutError>;
 
-    /// Every object of that scope, in no order. An object that was there before the call began and was not deleted is in it.
+    /// Every object of that scope, in no order. An object that was there before the call began and was not deleted is
+    /// in it.
     async fn list(&self, scope: Scope) -> Result<Vec<Listed>, StoreError>;
 
     /// Deletes the object; deleting what is not there is no error.
@@ -197,7 +198,8 @@ pub enum ObjectKey {
     Probe(SegmentId),
 }
 
-/// What makes an object that is written once unique: when (by the writer's clock, for a person's eye), by which process, its how many-th.
+/// What makes an object that is written once unique: when (by the writer's clock, for a person's eye), by which
+/// process, its how many-th.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentId {
     /// Milliseconds since 1970.
@@ -297,7 +299,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_key_reads_back_from_its_path(time_ms in 0u64..4_000_000_000_000, process: u128, counter: u64, class in 1u16..) {
+        fn every_key_reads_back_from_its_path(
+            time_ms in 0u64..4_000_000_000_000, process: u128, counter: u64, class in 1u16..,
+        ) {
             let id = SegmentId { time_ms, process, counter };
             let class = ClassId::new(class).expect("not zero");
             for key in [

@@ -1,9 +1,9 @@
 //! The store in a bucket: an object is an S3 object, and a put's condition is the server's to check.
 //!
-//! Region, credentials, endpoint and profile are those of the usual AWS environment. Each request is bounded: by so long,
-//! and longer by what its body takes on a slow line. The SDK's own retries are few and hidden, with one trap: a put whose
-//! first try was done, its answer lost, meets its own object at the second and is [`PutError::Lost`]. The caller of a
-//! put that is lost reads the object and compares, and so finds it.
+//! Region, credentials, endpoint and profile are those of the usual AWS environment. Each request is bounded: by so
+//! long, and longer by what its body takes on a slow line. The SDK's own retries are few and hidden, with one trap:
+//! a put whose first try was done, its answer lost, meets its own object at the second and is [`PutError::Lost`].
+//! The caller of a put that is lost reads the object and compares, and so finds it.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
