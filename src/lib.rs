@@ -6,6 +6,7 @@ pub mod delivery;
 pub mod effort;
 pub mod history;
 mod http;
+pub mod leaderboard;
 pub mod ledger;
 pub mod names;
 pub mod serve;

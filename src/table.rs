@@ -1,8 +1,8 @@
 //! The state: for every class and second, the highest output of every racer.
 //!
-//! A class is a shard with a lock of its own. In it a racer has a slot, and every second is a dense column of doubles by
-//! slot, NaN where there is no effort: 8 bytes an effort. Merging takes the maximum, so it is commutative, associative
-//! and idempotent. Readers take views ([`Board`]): immutable, cheap to take, and read without any lock.
+//! A class is a shard with a lock of its own. In it a racer has a slot, and every second is a dense column of doubles
+//! by slot, NaN where there is no effort: 8 bytes an effort. Merging takes the maximum, so it is commutative,
+//! associative and idempotent. Readers take views ([`Board`]): immutable, cheap to take, and read without any lock.
 
 mod order;
 
@@ -50,6 +50,7 @@ struct Column {
 struct CachedOrder {
     version: Version,
     order: Arc<Vec<u32>>,
+    dense_ranks: Option<Arc<Vec<u32>>>,
 }
 
 /// What a class holds, in numbers.
@@ -422,9 +423,34 @@ impl Board {
         }
         let order = Arc::new(order::repair(&cached.order, &self.outputs, &self.ids));
         if cached.version < self.version {
-            *cached = CachedOrder { version: self.version, order: order.clone() };
+            *cached = CachedOrder { version: self.version, order: order.clone(), dense_ranks: None };
         }
         order
+    }
+
+    /// For every place in the order the dense rank, from 1: how many different outputs there are down to that place.
+    /// Made when first asked for and kept as long as the order.
+    pub fn dense_ranks(&self) -> Arc<Vec<u32>> {
+        let order = self.order();
+        let make = || Arc::new(order::dense_ranks(&order, &self.outputs));
+        let mut cached = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached.version == self.version { cached.dense_ranks.get_or_insert_with(make).clone() } else { make() }
+    }
+
+    /// How many outputs are greater than that one, and how many are smaller. Searches the order where it is kept
+    /// already, and otherwise counts in one pass: a racer's whole curve is not worth the orders of 300 seconds.
+    pub fn above_and_below(&self, output: Output) -> (usize, usize) {
+        let output = output.get();
+        // An order that is just being repaired would be waited for longer than counting takes.
+        let order = self.order.try_lock().ok().filter(|cached| cached.version == self.version);
+        let Some(order) = order.map(|cached| cached.order.clone()) else {
+            return self.outputs.iter().fold((0, 0), |(above, below), &other| {
+                (above + usize::from(other > output), below + usize::from(other < output))
+            });
+        };
+        let above = order.partition_point(|&slot| self.outputs[slot as usize] > output);
+        let not_below = order.partition_point(|&slot| self.outputs[slot as usize] >= output);
+        (above, order.len() - not_below)
     }
 
     /// The slot of a racer that stands here.
@@ -452,3 +478,6 @@ impl Board {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

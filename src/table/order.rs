@@ -30,6 +30,19 @@ pub(super) fn repair(last: &[u32], outputs: &[f64], ids: &[RacerId]) -> Vec<u32>
     merge(&kept, &moved, |a, b| compare(a, b) == Ordering::Less)
 }
 
+/// For every place in the order how many different outputs there are down to it.
+pub(super) fn dense_ranks(order: &[u32], outputs: &[f64]) -> Vec<u32> {
+    let mut rank = 0;
+    let mut last = f64::NAN;
+    let ranks = order.iter().map(|&slot| {
+        let output = outputs[slot as usize];
+        rank += u32::from(output != last);
+        last = output;
+        rank
+    });
+    ranks.collect()
+}
+
 /// Two ordered lists as one.
 pub(super) fn merge(a: &[u32], b: &[u32], before: impl Fn(u32, u32) -> bool) -> Vec<u32> {
     let mut merged = Vec::with_capacity(a.len() + b.len());
