@@ -249,6 +249,7 @@ impl Worker {
         };
         let rest = async {
             tokio::select! {
+                biased;
                 _ = stopping => {}
                 () = inner.follow(&adopt) => {}
                 () = inner.take_snapshots(&adopt) => {}

@@ -303,14 +303,27 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
+/// What is no object is told without being repeated: serde's own errors quote it, and it may be a person's.
+macro_rules! refuse_the_rest {
+    () => {
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+        refuse_the_rest!(visit_bool(bool), visit_u64(u64), visit_i64(i64), visit_f64(f64), visit_str(&str));
+    };
+    ($($visit:ident($kind:ty)),*) => {
+        $(fn $visit<E: serde::de::Error>(self, _: $kind) -> Result<Self::Value, E> {
+            Err(E::custom("expected an object"))
+        })*
+    };
+}
+
 impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct FieldsVisitor;
         impl<'de> Visitor<'de> for FieldsVisitor {
             type Value = Fields<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+            refuse_the_rest!();
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
                 let mut fields = Fields::default();
                 while let Some(key) = map.next_key::<Key>()? {
@@ -333,7 +346,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
                 Ok(fields)
             }
         }
-        deserializer.deserialize_map(FieldsVisitor)
+        deserializer.deserialize_any(FieldsVisitor)
     }
 }
 
@@ -523,6 +536,7 @@ mod tests {
         for (rest, reason) in [
             (&b"{\"classId\":"[..], Reason::Json),
             (b"[1]", Reason::Json),
+            (b"\"secret\"", Reason::Json),
             (b"{}", Reason::Missing),
             (b"{\"uuid\":\"\xff\"}", Reason::Utf8),
             (b"{\"classId\":9,\"second\":1,\"racerId\":1,\"cadence\":1,\"resistance\":1}", Reason::OutOfBounds),
@@ -530,7 +544,9 @@ mod tests {
             let data = [good.as_bytes(), b"\n", good.as_bytes(), rest].concat();
             let (all, result) = decode_all(&data);
             assert_eq!(all.len(), 2, "{}", String::from_utf8_lossy(rest));
-            assert_eq!(result.expect_err("a fault").reason, reason);
+            let rejection = result.expect_err("a fault");
+            assert_eq!(rejection.reason, reason);
+            assert!(!rejection.message.contains("secret"), "{rejection}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Following: what other instances wrote, seen by two listings every sync interval and taken in through the writer.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -34,7 +34,7 @@ pub(super) enum Fetched {
 impl Inner {
     /// Looks every sync interval, for ever.
     pub(super) async fn follow(&self, adopt: &mpsc::Sender<Adopt>) {
-        let mut unread = HashSet::new();
+        let mut unread = BTreeSet::new();
         loop {
             self.clock.sleep(self.options.sync_interval).await;
             if let Err(error) = self.look(adopt, &mut unread).await {
@@ -45,7 +45,7 @@ impl Inner {
     }
 
     /// One look: complete when it returns `Ok`. `unread` are segments that do not read.
-    async fn look(&self, adopt: &mpsc::Sender<Adopt>, unread: &mut HashSet<SegmentId>) -> Result<(), StoreError> {
+    async fn look(&self, adopt: &mpsc::Sender<Adopt>, unread: &mut BTreeSet<SegmentId>) -> Result<(), StoreError> {
         let began = self.clock.uptime();
         let away = began.saturating_sub(self.listed()) > AWAY_MAX;
         let known: Vec<SegmentId> = lock(&self.segments).known().collect();
@@ -54,7 +54,7 @@ impl Inner {
         let (root, journal) = (root?, journal?);
         self.stand_back_where_others_write(&root, &tags);
 
-        let listed: HashSet<SegmentId> = journal.iter().filter_map(|listed| segment(&listed.key)).collect();
+        let listed: BTreeSet<SegmentId> = journal.iter().filter_map(|listed| segment(&listed.key)).collect();
         // What was there before the listing began and is not in it has been deleted.
         let mut missed = false;
         {

@@ -1,0 +1,316 @@
+//! A store in memory that fails in every way a real one can, when and how its seed says, in virtual time.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use alleycat::clock::Clock;
+use alleycat::effort::{Effort, Output, RacerId, Second};
+use alleycat::history::StoredHistory;
+use alleycat::store::{Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError};
+use async_trait::async_trait;
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// What all instances share.
+#[derive(Debug, Default)]
+pub struct Bucket {
+    objects: Mutex<BTreeMap<String, Object>>,
+    /// A rule that was broken, and where; looked at by whoever drives the simulation.
+    pub broken: Mutex<Option<String>>,
+}
+
+impl Bucket {
+    pub fn get(&self, path: &str) -> Option<Object> {
+        self.objects.lock().unwrap().get(path).cloned()
+    }
+
+    pub fn paths(&self) -> Vec<String> {
+        self.objects.lock().unwrap().keys().cloned().collect()
+    }
+
+    fn list(&self, scope: Scope) -> Vec<Listed> {
+        let objects = self.objects.lock().unwrap();
+        let listed = objects.iter().filter_map(|(path, object)| {
+            let key = ObjectKey::parse(path)?;
+            let there = match scope {
+                Scope::Root => !path.contains('/'),
+                Scope::Journal => path.starts_with("journal/"),
+            };
+            there.then(|| Listed { key, etag: object.etag.clone() })
+        });
+        listed.collect()
+    }
+
+    fn put(&self, key: &ObjectKey, parts: &[Bytes], condition: &Condition) -> Option<ETag> {
+        let mut objects = self.objects.lock().unwrap();
+        let current = objects.get(&key.path()).map(|object| &object.etag);
+        let holds = match condition {
+            Condition::Absent => current.is_none(),
+            Condition::Matches(etag) => current == Some(etag),
+        };
+        if !holds {
+            return None;
+        }
+        // As S3 does: equal bodies have equal tags.
+        let body = Bytes::from(parts.concat());
+        let etag = ETag(format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&body)));
+        objects.insert(key.path(), Object { body, etag: etag.clone() });
+        Some(etag)
+    }
+
+    /// Deletes, and checks that nothing is lost by it: all that a segment holds must stand in the stored snapshots.
+    fn delete(&self, key: &ObjectKey) {
+        let Some(object) = self.objects.lock().unwrap().remove(&key.path()) else { return };
+        if let ObjectKey::Segment(_) = key
+            && let Err(problem) = self.is_covered(&object.body)
+        {
+            *self.broken.lock().unwrap() = Some(format!("{key} was deleted and {problem}"));
+        }
+    }
+
+    fn is_covered(&self, segment: &[u8]) -> Result<(), String> {
+        for line in gunzip(segment).lines().skip(1) {
+            let line: serde_json::Value = serde_json::from_str(line).expect("a segment's line");
+            let racer = RacerId(line["racerId"].as_u64().expect("every line has a racer"));
+            if let Some(name) = line["name"].as_str() {
+                let racers = self.get("racers.gz").ok_or("there is no racers.gz")?;
+                let racers: serde_json::Value = serde_json::from_str(&gunzip(&racers.body)).expect("names");
+                let stored = &racers[racer.to_string()];
+                let stored = (stored["at"].as_u64(), stored["name"].as_str());
+                if stored < (line["at"].as_u64(), Some(name)) {
+                    return Err(format!("the name of {racer} is not covered"));
+                }
+                continue;
+            }
+            let class = line["classId"].as_u64().expect("a class");
+            let second = Second(line["second"].as_u64().expect("a second") as u32);
+            let output = Output::new(line["output"].as_f64().expect("an output")).expect("valid");
+            let snapshot = self.get(&format!("class-{class}.gz")).ok_or(format!("there is no class-{class}.gz"))?;
+            let stored = stored_output(&snapshot.body, class as u16, racer, second);
+            if stored.is_none_or(|stored| stored < output) {
+                return Err(format!("{output} of {racer} at {second} of class {class} is not covered: {stored:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+pub fn gunzip(body: &[u8]) -> String {
+    std::io::read_to_string(flate2::read::MultiGzDecoder::new(body)).expect("gzip")
+}
+
+fn stored_output(snapshot: &[u8], class: u16, racer: RacerId, second: Second) -> Option<Output> {
+    let class = alleycat::effort::ClassId::new(class).expect("from 1");
+    let mut found = None;
+    let look = |efforts: &[Effort]| {
+        let mut efforts = efforts.iter();
+        found = found.or(efforts.find(|e| e.racer == racer && e.second == second).map(|e| e.output));
+    };
+    StoredHistory::open(snapshot).expect("a snapshot").read(class, look).expect("a snapshot");
+    found
+}
+
+/// How often what goes wrong, each as a share of the calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// Refused, and nothing was done.
+    pub refused: f64,
+    /// Done, and said to have failed.
+    pub lost_answer: f64,
+    /// Said to have failed, and done some time later.
+    pub late: f64,
+    /// A condition said not to hold, as with 409 ConditionalRequestConflict.
+    pub conflict: f64,
+    /// No answer for a long time.
+    pub hang: f64,
+}
+
+/// One instance's way to the bucket.
+#[derive(Debug)]
+pub struct FaultyStore {
+    bucket: Arc<Bucket>,
+    clock: Arc<SimulatedClock>,
+    faults: Mutex<Faults>,
+    chance: Mutex<StdRng>,
+    /// Counts the steps at which a crash can happen, down to the one at which it does.
+    crash: Mutex<Option<u32>>,
+    pub crashed: watch::Sender<bool>,
+}
+
+impl FaultyStore {
+    pub fn new(bucket: Arc<Bucket>, clock: Arc<SimulatedClock>, faults: Faults, seed: u64) -> Self {
+        Self {
+            bucket,
+            clock,
+            faults: Mutex::new(faults),
+            chance: Mutex::new(StdRng::seed_from_u64(seed)),
+            crash: Mutex::new(None),
+            crashed: watch::channel(false).0,
+        }
+    }
+
+    pub fn set_faults(&self, faults: Faults) {
+        *self.faults.lock().unwrap() = faults;
+    }
+
+    /// Crashes at the `steps`-th step from now.
+    pub fn crash_after(&self, steps: u32) {
+        *self.crash.lock().unwrap() = Some(steps);
+    }
+
+    fn happens(&self, share: f64) -> bool {
+        self.chance.lock().unwrap().random_bool(share)
+    }
+
+    /// Where a process may die: what comes after never runs.
+    async fn step(&self) {
+        let dies = {
+            let mut crash = self.crash.lock().unwrap();
+            match &mut *crash {
+                Some(0) => true,
+                Some(steps) => {
+                    *steps -= 1;
+                    false
+                }
+                None => false,
+            }
+        };
+        if dies {
+            self.crashed.send_replace(true);
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn travel(&self) {
+        self.step().await;
+        let faults = *self.faults.lock().unwrap();
+        let milliseconds = match self.happens(faults.hang) {
+            true => self.chance.lock().unwrap().random_range(1_000..60_000),
+            false => self.chance.lock().unwrap().random_range(1..200),
+        };
+        self.clock.sleep(Duration::from_millis(milliseconds)).await;
+        self.step().await;
+    }
+
+    fn failure(&self, operation: &'static str, key: impl ToString) -> StoreError {
+        StoreError { operation, key: key.to_string(), problem: "simulated".to_owned() }
+    }
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
+
+    async fn get(&self, key: &ObjectKey) -> Result<Option<Object>, StoreError> {
+        self.travel().await;
+        let object = self.bucket.get(&key.path());
+        self.travel().await;
+        let faults = *self.faults.lock().unwrap();
+        if self.happens(faults.refused) { Err(self.failure("get", key)) } else { Ok(object) }
+    }
+
+    async fn put(&self, key: &ObjectKey, parts: Vec<Bytes>, condition: Condition) -> Result<ETag, PutError> {
+        self.travel().await;
+        let faults = *self.faults.lock().unwrap();
+        if self.happens(faults.refused) {
+            return Err(self.failure("put", key).into());
+        }
+        if self.happens(faults.conflict) {
+            return Err(PutError::Lost);
+        }
+        if self.happens(faults.late) {
+            let (bucket, key) = (self.bucket.clone(), key.clone());
+            let delay = Duration::from_millis(self.chance.lock().unwrap().random_range(100..20_000));
+            let failure = self.failure("put", &key);
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await; // on its way, whatever becomes of its sender
+                bucket.put(&key, &parts, &condition);
+            });
+            return Err(failure.into());
+        }
+        let outcome = self.bucket.put(key, &parts, &condition);
+        self.travel().await;
+        if self.happens(faults.lost_answer) {
+            return Err(self.failure("put", key).into());
+        }
+        outcome.ok_or(PutError::Lost)
+    }
+
+    async fn list(&self, scope: Scope) -> Result<Vec<Listed>, StoreError> {
+        self.travel().await;
+        let listed = self.bucket.list(scope);
+        self.travel().await; // what it says may have changed by the time it is heard
+        let faults = *self.faults.lock().unwrap();
+        if self.happens(faults.refused) { Err(self.failure("list", format!("{scope:?}"))) } else { Ok(listed) }
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.travel().await;
+        let faults = *self.faults.lock().unwrap();
+        if self.happens(faults.refused) {
+            return Err(self.failure("delete", key));
+        }
+        self.bucket.delete(key);
+        self.travel().await;
+        if self.happens(faults.lost_answer) { Err(self.failure("delete", key)) } else { Ok(()) }
+    }
+}
+
+/// An instance's clocks: in virtual time, off by some, and stopped while the instance is suspended.
+#[derive(Debug)]
+pub struct SimulatedClock {
+    epoch: Instant,
+    skew_ms: u64,
+    running: watch::Sender<bool>,
+    suspended: AtomicBool,
+}
+
+/// When every simulation begins, in milliseconds since 1970.
+pub const EPOCH_MS: u64 = 1_700_000_000_000;
+
+impl SimulatedClock {
+    /// A clock that is ahead by `skew_ms` of one that is not.
+    pub fn new(epoch: Instant, skew_ms: u64) -> Self {
+        Self { epoch, skew_ms, running: watch::channel(true).0, suspended: AtomicBool::new(false) }
+    }
+
+    /// From now on nothing that waits goes on.
+    pub fn suspend(&self) {
+        self.suspended.store(true, Ordering::Relaxed);
+        self.running.send_replace(false);
+    }
+
+    pub fn resume(&self) {
+        self.suspended.store(false, Ordering::Relaxed);
+        self.running.send_replace(true);
+    }
+
+    pub fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl Clock for SimulatedClock {
+    fn wall_ms(&self) -> u64 {
+        EPOCH_MS + self.skew_ms + self.epoch.elapsed().as_millis() as u64
+    }
+
+    fn uptime(&self) -> Duration {
+        // Long up already, so that nothing takes 0 for never.
+        Duration::from_secs(1_000_000) + self.epoch.elapsed()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+        let mut running = self.running.subscribe();
+        let _ = running.wait_for(|running| *running).await; // an error: the clock is gone, and so is the instance
+    }
+}
