@@ -652,6 +652,21 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_page_leads_back_to_the_end_it_is_at() {
+        let board = board(&TIED);
+        let above = ask(&board, 3, Page::Cursor(Cursor::Before(output(90.0), RacerId(1))));
+        assert_eq!(
+            (above.standings.len(), above.previous, racers(&ask(&board, 3, turn(above.next)))),
+            (0, None, vec![1, 2, 3])
+        );
+        let below = ask(&board, 3, Page::Cursor(Cursor::After(output(0.0), RacerId(1))));
+        assert_eq!(
+            (below.standings.len(), below.next, racers(&ask(&board, 3, turn(below.previous)))),
+            (0, None, vec![2, 3, 4])
+        );
+    }
+
+    #[test]
     fn a_cursor_of_another_board_is_a_place_on_this_one() {
         let board = board(&TIED);
         let page = |cursor| racers(&ask(&board, 9, Page::Cursor(cursor)));
