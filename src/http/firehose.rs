@@ -8,17 +8,19 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, post};
+use axum::routing::any;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use utoipa::ToSchema;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
 
 use super::App;
 use crate::delivery::{self, Decoded, Envelope, GunzipError};
@@ -58,9 +60,9 @@ impl Default for Gate {
     }
 }
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/firehose", post(deliver).fallback(wrong_method))
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(deliver).map(|deliveries| deliveries.fallback(wrong_method)))
         .route("/firehose/", any(unknown_path))
         .route("/firehose/{*rest}", any(unknown_path))
 }
@@ -93,6 +95,47 @@ impl From<CommitError> for Refusal {
     }
 }
 
+/// What Firehose sends.
+#[derive(ToSchema)]
+#[schema(as = Delivery, rename_all = "camelCase")]
+#[expect(dead_code, reason = "tells what `Envelope` reads")]
+struct DeliveryBody {
+    /// The delivery's id.
+    #[schema(example = "ed4acda5-034f-9f42-bba1-f29aea6d7d8f")]
+    request_id: String,
+    /// When it was sent, in milliseconds since 1970.
+    #[schema(example = 1578090901599_u64)]
+    timestamp: u64,
+    /// The records.
+    records: Vec<DeliveryRecord>,
+}
+
+/// A record of a delivery.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "tells what `Envelope` reads")]
+struct DeliveryRecord {
+    /// Telemetry objects, one after another, in base64; perhaps compressed with gzip before.
+    #[schema(
+        content_encoding = "base64",
+        example = "eyJjbGFzc0lkIjoxLCJzZWNvbmQiOjEsInJhY2VySWQiOjEsIm91dHB1dCI6MTUwfQ=="
+    )]
+    data: String,
+}
+
+/// What Firehose reads.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct DeliveryAnswer {
+    /// The delivery's id.
+    request_id: String,
+    /// When it was answered, in milliseconds since 1970.
+    timestamp: u64,
+    /// Why it is not acknowledged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error_message: Option<String>,
+}
+
 /// What became of an acknowledged delivery, for the log.
 struct Outcome {
     request_id: String,
@@ -102,6 +145,34 @@ struct Outcome {
     rejected: usize,
 }
 
+/// A delivery of telemetry
+///
+/// The HTTP endpoint destination of an Amazon Data Firehose stream. 200 says that every effort of the delivery is durable,
+/// and whatever failed inside it is quarantined durably. 4xx says that nothing was applied; after 5xx some of it may have
+/// been, and sending it again settles it.
+#[utoipa::path(
+    post, path = "/firehose", tag = "Deliveries",
+    params(
+        ("X-Amz-Firehose-Request-Id" = Option<String>, Header,
+            description = "The delivery's id; where it is missing, the body's `requestId` is."),
+        ("X-Amz-Firehose-Protocol-Version" = Option<String>, Header, description = "`1.0`."),
+        ("X-Amz-Firehose-Access-Key" = Option<String>, Header,
+            description = "One of the keys that the service was started with, where there are any."),
+        ("X-Amz-Firehose-Common-Attributes" = Option<String>, Header,
+            description = "`{\"commonAttributes\":{…}}`, as set on the stream."),
+        ("Content-Encoding" = Option<String>, Header, description = "`gzip`, or none."),
+    ),
+    request_body = DeliveryBody,
+    responses(
+        (status = 200, description = "It is durable.", body = DeliveryAnswer),
+        (status = 400, description = "It is no delivery, or too large.", body = DeliveryAnswer),
+        (status = 401, description = "The access key is missing or wrong.", body = DeliveryAnswer),
+        (status = 415, description = "It is encoded in another way than gzip.", body = DeliveryAnswer),
+        (status = 500, description = "The service failed.", body = DeliveryAnswer),
+        (status = 503, description = "The store failed, or the service is starting, stopping or overloaded.",
+            body = DeliveryAnswer),
+    )
+)]
 async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
     let began = Instant::now();
     let header_id = header_id(&headers);
@@ -370,19 +441,12 @@ async fn drain(mut body: Body, bytes_max: usize) {
 
 /// An answer in Firehose's form.
 fn answer(status: StatusCode, request_id: &str, message: Option<&str>, ledger: &Ledger) -> Response {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Answer<'a> {
-        request_id: &'a str,
-        timestamp: u64,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        error_message: Option<&'a str>,
-    }
-    let message = message.map(|message| match message.char_indices().nth(MESSAGE_CHARS_MAX) {
-        Some((end, _)) => &message[..end],
-        None => message,
+    let error_message = message.map(|message| match message.char_indices().nth(MESSAGE_CHARS_MAX) {
+        Some((end, _)) => message[..end].to_owned(),
+        None => message.to_owned(),
     });
-    (status, axum::Json(Answer { request_id, timestamp: ledger.now_ms(), error_message: message })).into_response()
+    let answer = DeliveryAnswer { request_id: request_id.to_owned(), timestamp: ledger.now_ms(), error_message };
+    (status, axum::Json(answer)).into_response()
 }
 
 async fn wrong_method(State(app): State<App>, headers: HeaderMap) -> Response {

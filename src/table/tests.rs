@@ -332,20 +332,14 @@ proptest! {
 fn a_full_class_takes_more_of_its_racers_and_none_of_others() {
     let table = Table::new(1);
     table.merge(&[effort(1, 1, 5.0), effort(1, 2, 5.0)], 0);
-    let comparison = table.compare(
-        &[effort(1, 1, 6.0), effort(1, 3, 9.0), effort(2, 2, 1.0), effort(2, 3, 1.0)],
-        3,
-        &mut Newcomers::default(),
-    );
+    let efforts = [effort(1, 1, 6.0), effort(1, 3, 9.0), effort(2, 2, 1.0), effort(2, 3, 1.0)];
+    let comparison = table.compare(&efforts, 3, &mut Newcomers::default());
     assert_eq!(comparison, Comparison { better: vec![0, 1, 2, 3], no_room: vec![] });
-    let comparison = table.compare(
-        &[effort(1, 1, 6.0), effort(1, 3, 9.0), effort(1, 4, 9.0), effort(2, 3, 1.0)],
-        3,
-        &mut Newcomers::default(),
-    );
+    let efforts = [effort(1, 1, 6.0), effort(1, 3, 9.0), effort(1, 4, 9.0), effort(2, 3, 1.0)];
+    let comparison = table.compare(&efforts, 3, &mut Newcomers::default());
     assert_eq!(comparison, Comparison { better: vec![0, 1, 3], no_room: vec![2] });
-    let comparison =
-        table.compare(&[effort(1, 1, 5.0), effort(2, 2, 0.0), effort(1, 3, 9.0)], 2, &mut Newcomers::default());
+    let efforts = [effort(1, 1, 5.0), effort(2, 2, 0.0), effort(1, 3, 9.0)];
+    let comparison = table.compare(&efforts, 2, &mut Newcomers::default());
     assert_eq!(comparison, Comparison { better: vec![1], no_room: vec![2] });
 }
 

@@ -1,0 +1,104 @@
+//! `/classes`: what every class holds, in numbers.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::form::{Form, Rows};
+use super::params::Params;
+use super::problem::Problem;
+use super::{App, ListParams};
+use crate::effort::ClassId;
+use crate::ledger::Ledger;
+
+/// An exercise class, in numbers.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Class {
+    /// The class.
+    #[schema(value_type = u16, example = 1)]
+    class_id: ClassId,
+    /// What it is called.
+    #[schema(example = "Class 1")]
+    name: String,
+    /// Racers with an effort.
+    #[schema(example = 40000)]
+    racers: usize,
+    /// Seconds with an effort.
+    #[schema(example = 300)]
+    seconds: usize,
+    /// Efforts.
+    #[schema(example = 12000000)]
+    efforts: u64,
+    /// When something last changed, in milliseconds since 1970; null after a restart until the first change.
+    #[schema(example = 1619185789755_u64)]
+    updated_at: Option<u64>,
+    /// The length of the gzip history as last built, in bytes; 0 before that.
+    #[schema(example = 66300000)]
+    history_bytes: u64,
+    /// Equal where the efforts are equal, on every instance and after every restart: 16 hexadecimal digits.
+    #[schema(example = "9f1c2b7d00a4e6f3")]
+    state_hash: String,
+}
+
+/// Every class
+#[utoipa::path(
+    get, path = "/classes", tag = "Classes", params(ListParams),
+    responses(
+        (status = 200, description = "The classes, by number.", content(
+            (Vec<Class> = "application/json"), (String = "text/csv"),
+        )),
+        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 503, description = "The service is starting or stopping.", body = Problem,
+            content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn classes(
+    State(app): State<App>,
+    mut params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let form = Form::take(&mut params, &headers)?;
+    params.end()?;
+    Ok(form.of(&app.ledger.table().classes().map(|class| Class::of(&app.ledger, class)).collect::<Vec<_>>()))
+}
+
+impl Class {
+    fn of(ledger: &Ledger, class: ClassId) -> Self {
+        let summary = ledger.table().summary(class);
+        Self {
+            class_id: class,
+            name: format!("Class {class}"),
+            racers: summary.racers,
+            seconds: summary.seconds,
+            efforts: summary.efforts,
+            updated_at: summary.updated_at_ms,
+            history_bytes: ledger.history_bytes(class),
+            state_hash: format!("{:016x}", summary.state_hash),
+        }
+    }
+}
+
+impl Rows for Vec<Class> {
+    fn columns(&self) -> Vec<&'static str> {
+        vec!["classId", "name", "racers", "seconds", "efforts", "updatedAt", "historyBytes", "stateHash"]
+    }
+
+    fn rows(&self) -> impl Iterator<Item = Vec<String>> {
+        self.iter().map(|class| {
+            vec![
+                class.class_id.to_string(),
+                class.name.clone(),
+                class.racers.to_string(),
+                class.seconds.to_string(),
+                class.efforts.to_string(),
+                class.updated_at.map(|at| at.to_string()).unwrap_or_default(),
+                class.history_bytes.to_string(),
+                class.state_hash.clone(),
+            ]
+        })
+    }
+}

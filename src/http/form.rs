@@ -1,0 +1,111 @@
+//! The forms of an answer: JSON, laid out for people where they ask for it, and CSV wherever there are rows.
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::accept;
+use super::params::Params;
+use super::problem::Problem;
+
+/// The form that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// JSON.
+    Json {
+        /// Over several lines.
+        pretty: bool,
+    },
+    /// A header and rows with commas between the cells (RFC 4180).
+    Csv,
+}
+
+/// What can be told in rows.
+pub(super) trait Rows: Serialize {
+    /// The names of the columns.
+    fn columns(&self) -> Vec<&'static str>;
+    /// The cells of every row, in the order of the columns; empty where there is nothing.
+    fn rows(&self) -> impl Iterator<Item = Vec<String>>;
+}
+
+impl Form {
+    /// Takes `format`, or else `Accept`, and `pretty`.
+    pub(super) fn take(params: &mut Params, headers: &HeaderMap) -> Result<Self, Problem> {
+        let csv = params.take("format", "json or csv", |text| match text {
+            "json" => Some(false),
+            "csv" => Some(true),
+            _ => None,
+        })?;
+        let pretty = params.pretty()?;
+        let csv = csv.unwrap_or_else(|| accept::wants_csv(headers));
+        Ok(if csv { Self::Csv } else { Self::Json { pretty } })
+    }
+
+    /// Rows in this form.
+    pub(super) fn of(self, rows: &impl Rows) -> Response {
+        let mut response = match self {
+            Self::Json { pretty } => json(rows, pretty),
+            Self::Csv => respond("text/csv; charset=utf-8; header=present", csv(rows)),
+        };
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+        response
+    }
+}
+
+/// An answer as JSON.
+pub(super) fn json(value: &impl Serialize, pretty: bool) -> Response {
+    let text =
+        if pretty { serde_json::to_string_pretty(value).map(|text| text + "\n") } else { serde_json::to_string(value) };
+    respond("application/json", text.expect("answers have string keys and finite numbers"))
+}
+
+fn respond(kind: &'static str, text: String) -> Response {
+    // It may be another answer a millisecond later, and whoever delivered something wants to see it.
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")];
+    (headers, text).into_response()
+}
+
+/// Cells are as they are: one that begins with `=` is for a spreadsheet's owner to think about, not for a program that
+/// reads the name back.
+fn csv(rows: &impl Rows) -> String {
+    let mut text = rows.columns().join(",");
+    text.push_str("\r\n");
+    for row in rows.rows() {
+        for (place, cell) in row.iter().enumerate() {
+            if place > 0 {
+                text.push(',');
+            }
+            push_cell(&mut text, cell);
+        }
+        text.push_str("\r\n");
+    }
+    text
+}
+
+fn push_cell(text: &mut String, cell: &str) {
+    if cell.contains([',', '"', '\r', '\n']) {
+        text.push('"');
+        text.push_str(&cell.replace('"', "\"\""));
+        text.push('"');
+    } else {
+        text.push_str(cell);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_quoted_where_it_must_be() {
+        let cell = |cell| {
+            let mut text = String::new();
+            push_cell(&mut text, cell);
+            text
+        };
+        assert_eq!(
+            ["Hub", "", "a,b", "say \"hi\"", "two\nlines"].map(cell),
+            ["Hub", "", "\"a,b\"", "\"say \"\"hi\"\"\"", "\"two\nlines\""]
+        );
+    }
+}

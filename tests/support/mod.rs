@@ -1,0 +1,130 @@
+//! A whole service for black-box tests: on a port of its own, over a folder of its own, spoken to over HTTP only.
+
+#![allow(dead_code, reason = "each suite uses a part of it")]
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use alleycat::config::Config;
+use alleycat::{serve, store};
+use clap::Parser;
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// What a test waits for must have come after this long.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The test's own command line.
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// A running service. Dropped, it ends in its own time; [`Service::stop`] is an orderly end that is waited for.
+pub struct Service {
+    origin: String,
+    client: Client,
+    stop: Option<oneshot::Sender<()>>,
+    served: JoinHandle<anyhow::Result<()>>,
+    folder: Option<TempDir>,
+}
+
+impl Service {
+    /// Starts a service with these options of `alleycat serve` over a new, empty folder, and waits until it is ready.
+    pub async fn start(options: &[&str]) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let mut service = Self::start_over(folder.path(), options).await;
+        service.folder = Some(folder);
+        service
+    }
+
+    /// Starts a service over that folder, which may hold what another one left, and waits until it is ready.
+    pub async fn start_over(folder: &Path, options: &[&str]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let place = format!("file:{}", folder.display());
+        let options = ["alleycat", "--store", &place].into_iter().chain(options.iter().copied());
+        let config = Options::try_parse_from(options).expect("options").config;
+        let store = store::open(&config.store).await.expect("a store");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async move {
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await; // dropped, not stopped: the task is aborted
+            }
+        };
+        let served = tokio::spawn(serve::serve(config, listener, store, shutdown));
+        let client = Client::builder().no_gzip().no_proxy().redirect(reqwest::redirect::Policy::none());
+        let client = client.timeout(DEADLINE).build().expect("a client");
+        let service = Self { origin: format!("http://{address}"), client, stop: Some(stop), served, folder: None };
+        until("the service is ready", async || service.get("/readyz").await.status() == StatusCode::OK).await;
+        service
+    }
+
+    /// The URL of that path.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.origin)
+    }
+
+    /// Delivers the records, one JSON value each, as Firehose does, and insists that they are acknowledged.
+    pub async fn deliver(&self, records: &[Value]) {
+        let data = |record: &Value| base64_simd::STANDARD.encode_to_string(record.to_string());
+        let records: Vec<Value> = records.iter().map(|record| json!({ "data": data(record) })).collect();
+        let body = json!({ "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 0, "records": records });
+        let request = self.request(Method::POST, "/firehose").header(header::CONTENT_TYPE, "application/json");
+        let answer = request.body(body.to_string()).send().await.expect("an answer");
+        let (status, text) = (answer.status(), answer.text().await.expect("a body"));
+        assert_eq!(status, StatusCode::OK, "{text}");
+    }
+
+    /// A request to that path, to be given headers and sent.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, self.url(path))
+    }
+
+    /// Gets that path. Nothing is decompressed.
+    pub async fn get(&self, path: &str) -> Response {
+        self.request(Method::GET, path).send().await.expect("an answer")
+    }
+
+    /// Gets that path, insists on a 200, and reads the JSON.
+    pub async fn json(&self, path: &str) -> Value {
+        let answer = self.get(path).await;
+        let (status, text) = (answer.status(), answer.text().await.expect("a body"));
+        assert_eq!(status, StatusCode::OK, "{path}: {text}");
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
+    }
+
+    /// Stops the service in order and insists that it ends well.
+    pub async fn stop(mut self) {
+        let stop = self.stop.take().expect("it is stopped once");
+        stop.send(()).expect("the service runs");
+        let served = tokio::time::timeout(DEADLINE, &mut self.served).await.expect("the service stops in time");
+        served.expect("the service does not panic").expect("the service ends well");
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.served.abort();
+    }
+}
+
+/// Asks again and again until it is so, and fails after [`DEADLINE`].
+pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let asking = async {
+        while !is_so().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, asking).await.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"));
+}
+
+/// A telemetry record of the transformed kind: with its output.
+pub fn record(class: u64, second: u64, racer: u64, output: f64) -> Value {
+    json!({ "classId": class, "second": second, "racerId": racer, "output": output })
+}
