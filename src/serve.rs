@@ -34,9 +34,8 @@ pub async fn serve(
     let address = listener.local_addr().context("the listener has no address")?;
     let config = Arc::new(config);
     let (ledger, worker) = Ledger::new(config.ledger(), store, Arc::new(SystemClock), rand::random());
-    let app = App::new(ledger, config.clone());
-
     let (stop, stopping) = watch::channel(false);
+    let app = App::new(ledger, config.clone(), stopping.clone());
     let stopped = |mut stopping: watch::Receiver<bool>| async move {
         let _ = stopping.wait_for(|stop| *stop).await; // an error means the sender is gone: stop as well
     };

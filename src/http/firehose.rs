@@ -6,7 +6,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -38,6 +38,10 @@ const PERMIT_BYTES: usize = 1 << 10;
 /// What a sender may go on sending after it was refused, in bytes, so that it comes to read the answer: more than the
 /// 86 MiB that Firehose sends at most, whatever the cap.
 const DRAIN_BYTES_MAX: usize = 128 << 20;
+
+/// How long a delivery that is under way when the service stops has left: time for a commit, and for the answer to be sent
+/// before connections are cut.
+const STOPPING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest error message, in characters: Firehose's own limit.
 const MESSAGE_CHARS_MAX: usize = 8192;
@@ -210,6 +214,7 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
         () = tokio::time::sleep(deadline) => {
             Err(Refusal::unavailable(format!("not durable within {} s", deadline.as_secs_f64())))
         }
+        () = app.has_been_stopping(STOPPING_PATIENCE) => Err(Refusal::unavailable("the service is stopping")),
     };
     let took = began.elapsed();
     metrics::histogram!("alleycat_delivery_duration_seconds").record(took.as_secs_f64());
