@@ -18,7 +18,8 @@ use crate::store::Store;
 /// How long what is under way may take once the service stops; then connections are cut.
 const GRACE: Duration = Duration::from_secs(8);
 
-/// The longest headers over HTTP/2: Firehose's common attributes may take 64 KB, its key 4 KB. HTTP/1 has a limit beyond.
+/// The longest headers over HTTP/2: Firehose's common attributes may take 64 KB, its key 4 KB. HTTP/1 has a limit
+/// beyond.
 const HEADERS_BYTES_MAX: u32 = 128 << 10;
 
 /// Serves on `listener` over `store` until `shutdown` resolves, then finishes what is under way, takes a last snapshot,

@@ -1,8 +1,8 @@
 //! `POST /firehose`: the HTTP endpoint destination of Amazon Data Firehose.
 //!
-//! Every answer on this path has the form that Firehose reads, failures of every kind included; 200 says that every effort
-//! of the delivery is durable, and 413, which makes Firehose drop a batch, is never said.
-//! The protocol: <https://docs.aws.amazon.com/firehose/latest/dev/httpdeliveryrequestresponse.html>.
+//! Every answer on this path has the form that Firehose reads, failures of every kind included; 200 says that every
+//! effort of the delivery is durable, and 413, which makes Firehose drop a batch, is never said. The protocol:
+//! <https://docs.aws.amazon.com/firehose/latest/dev/httpdeliveryrequestresponse.html>.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -39,8 +39,8 @@ const PERMIT_BYTES: usize = 1 << 10;
 /// 86 MiB that Firehose sends at most, whatever the cap.
 const DRAIN_BYTES_MAX: usize = 128 << 20;
 
-/// How long a delivery that is under way when the service stops has left: time for a commit, and for the answer to be sent
-/// before connections are cut.
+/// How long a delivery that is under way when the service stops has left: time for a commit, and for the answer to be
+/// sent before connections are cut.
 const STOPPING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest error message, in characters: Firehose's own limit.
@@ -176,9 +176,9 @@ struct Outcome {
 
 /// A delivery of telemetry
 ///
-/// The HTTP endpoint destination of an Amazon Data Firehose stream. 200 says that every effort of the delivery is durable,
-/// and whatever failed inside it is quarantined durably. 4xx says that nothing was applied; after 5xx some of it may have
-/// been, and sending it again settles it.
+/// The HTTP endpoint destination of an Amazon Data Firehose stream. 200 says that every effort of the delivery is
+/// durable, and whatever failed inside it is quarantined durably. 4xx says that nothing was applied; after 5xx some of
+/// it may have been, and sending it again settles it.
 #[utoipa::path(
     post, path = "/firehose", tag = "Deliveries",
     params(
@@ -448,8 +448,8 @@ fn permits(bytes: usize) -> u32 {
 
 fn over_the_cap(bytes_max: usize) -> Refusal {
     Refusal::bad_request(format!(
-        "the body is over {bytes_max} bytes (--body-max): lower the buffer size (BufferingHints.SizeInMBs) of the delivery \
-         stream, or raise --body-max"
+        "the body is over {bytes_max} bytes (--body-max): lower the buffer size (BufferingHints.SizeInMBs) of the \
+         delivery stream, or raise --body-max"
     ))
 }
 

@@ -138,8 +138,8 @@ impl Inner {
             let (journaled, quarantined) = tokio::join!(journaled, self.write_quarantine(quarantined));
             journaled.into_iter().chain([quarantined]).collect::<Result<(), StoreError>>()
         };
-        // A panic fails these deliveries and no others. As with a put of unknown outcome, what was written all the same is
-        // found by the next look at the journal.
+        // A panic fails these deliveries and no others. As with a put of unknown outcome, what was written all the same
+        // is found by the next look at the journal.
         let written = AssertUnwindSafe(writing).catch_unwind().await;
         let failure = written.unwrap_or_else(|_| Err(StoreError::new("put", "journal/", "it panicked"))).err();
         metrics::histogram!("alleycat_commit_duration_seconds")
@@ -182,8 +182,8 @@ impl Inner {
         self.put_under_new_key(ObjectKey::Quarantine, vec![object]).await.map(drop)
     }
 
-    /// Writes an object that is written once. Since a put's outcome may not be known, every try has a key of its own: the
-    /// object may come to stand there more than once, which merging does not mind.
+    /// Writes an object that is written once. Since a put's outcome may not be known, every try has a key of its own:
+    /// the object may come to stand there more than once, which merging does not mind.
     async fn put_under_new_key(
         &self,
         key: fn(SegmentId) -> ObjectKey,
