@@ -46,7 +46,7 @@ impl Bucket {
         listed.collect()
     }
 
-    fn put(&self, key: &ObjectKey, parts: &[Bytes], condition: &Condition) -> Option<ETag> {
+    pub fn put(&self, key: &ObjectKey, parts: &[Bytes], condition: &Condition) -> Option<ETag> {
         let mut objects = self.objects.lock().unwrap();
         let current = objects.get(&key.path()).map(|object| &object.etag);
         let holds = match condition {
@@ -61,6 +61,11 @@ impl Bucket {
         let etag = ETag(format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&body)));
         objects.insert(key.path(), Object { body, etag: etag.clone() });
         Some(etag)
+    }
+
+    /// Takes an object away, as a person would.
+    pub fn remove(&self, key: &ObjectKey) {
+        self.objects.lock().unwrap().remove(&key.path());
     }
 
     /// Deletes, and checks that nothing is lost by it: all that a segment holds must stand in the stored snapshots.

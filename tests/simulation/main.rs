@@ -7,7 +7,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
 
+#[path = "../support/broken_store.rs"]
+mod broken_store;
 mod bucket;
+mod durability;
 mod world;
 
 use std::panic::AssertUnwindSafe;
