@@ -75,7 +75,8 @@ async fn a_body_that_is_no_delivery_is_refused_with_the_id_of_the_header() {
     service.stop().await;
 }
 
-/// The message of a refusal may repeat what it refuses, in part: it stays within Firehose's limit, which counts characters.
+/// The message of a refusal may repeat what it refuses, in part: it stays within Firehose's limit, which counts
+/// characters.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_within_the_limit_whatever_it_is_about() {
     let service = Service::start(&[]).await;

@@ -166,7 +166,8 @@ async fn a_panic_while_a_delivery_is_written_is_its_failure_and_the_process_live
 
 const PANICKING_ID: &str = "panics";
 
-/// A log that panics over a delivery of [`PANICKING_ID`]: the one way to make the handler's own code panic from outside.
+/// A log that panics over a delivery of [`PANICKING_ID`]: the one way to make the handler's own code panic from
+/// outside.
 struct BrokenLog;
 
 impl<S: tracing::Subscriber> Layer<S> for BrokenLog {

@@ -20,7 +20,10 @@ pub const ID: &str = "ed4acda5-034f-9f42-bba1-f29aea6d7d8f";
 pub const REQUEST_ID: &str = "X-Amz-Firehose-Request-Id";
 
 /// Hubert at second 1 of class 1, and what that comes to.
-pub const HUBERT: &str = r#"{"uuid":"b340d30f","event":"update","deviceTimestamp":1619185789755,"second":1,"raceId":1619185620265,"name":"Hubert","racerId":1,"classId":1,"cadence":80,"resistance":78}"#;
+pub const HUBERT: &str = concat!(
+    r#"{"uuid":"b340d30f","event":"update","deviceTimestamp":1619185789755,"second":1,"raceId":1619185620265,"#,
+    r#""name":"Hubert","racerId":1,"classId":1,"cadence":80,"resistance":78}"#
+);
 pub const HUBERTS: f64 = 164.45;
 
 /// An answer that has the form.
@@ -154,7 +157,8 @@ pub fn segments(folder: &Path) -> usize {
 static METRICS: LazyLock<PrometheusHandle> =
     LazyLock::new(|| PrometheusBuilder::new().install_recorder().expect("the only one of this process"));
 
-/// The counter as it stands, over all services of this process: it can only be held to have grown. Called before and after.
+/// The counter as it stands, over all services of this process: it can only be held to have grown. Called before and
+/// after.
 pub fn counter(name: &str) -> u64 {
     let rendered = METRICS.render();
     let values = rendered.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<u64>().ok());

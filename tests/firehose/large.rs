@@ -81,8 +81,8 @@ async fn a_body_of_unknown_length_is_refused_once_it_is_over_the_cap() {
     service.stop().await;
 }
 
-/// A sender that writes its whole body before it reads must find the answer, not a connection that was reset: it would take
-/// that for an outage, and try the same body again and again.
+/// A sender that writes its whole body before it reads must find the answer, not a connection that was reset: it would
+/// take that for an outage, and try the same body again and again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sender_that_is_refused_early_can_send_all_that_firehose_sends_and_read_the_answer() {
     let service = Service::start(&["--body-max", "1MiB", "--access-key", "k"]).await;
