@@ -29,7 +29,7 @@ enum Command {
         ALLEYCAT_ACCESS_KEY=secret alleycat serve --listen 0.0.0.0:8080 --store s3://my-bucket/history")]
     Serve(Box<Config>),
     /// Ride races and deliver them as Firehose does.
-    Simulate(SimulateOptions),
+    Simulate(Box<SimulateOptions>),
 }
 
 #[tokio::main]

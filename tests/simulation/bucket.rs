@@ -202,7 +202,7 @@ impl FaultyStore {
         self.step().await;
     }
 
-    fn failure(&self, operation: &'static str, key: impl ToString) -> StoreError {
+    fn failure(&self, operation: &'static str, key: &impl ToString) -> StoreError {
         StoreError { operation, key: key.to_string(), problem: "simulated".to_owned() }
     }
 }
@@ -253,7 +253,7 @@ impl Store for FaultyStore {
         let listed = self.bucket.list(scope);
         self.travel().await; // what it says may have changed by the time it is heard
         let faults = *self.faults.lock().unwrap();
-        if self.happens(faults.refused) { Err(self.failure("list", format!("{scope:?}"))) } else { Ok(listed) }
+        if self.happens(faults.refused) { Err(self.failure("list", &format!("{scope:?}"))) } else { Ok(listed) }
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
