@@ -91,7 +91,7 @@ fn violations(path: &str, text: &str) -> Vec<String> {
         }
     }
     for word in words(&code) {
-        if PURE.iter().any(|pure| is_under(pure)) && IMPURE.contains(&word) {
+        if PURE.iter().any(is_under) && IMPURE.contains(&word) {
             violations.push(format!("{path} is pure, and uses {word}"));
         }
         for (reserved, users) in RESERVED {

@@ -165,9 +165,10 @@ pub fn counter(name: &str) -> u64 {
     values.sum()
 }
 
-/// Speaks HTTP/1.1 by hand: sends what `write` writes, then reads to the end, and insists on Firehose's form.
-pub async fn raw(service: &Service, id: &'static str, write: impl FnOnce(&mut TcpStream) + Send + 'static) -> Answer {
-    let address = service.url("").trim_start_matches("http://").to_owned();
+/// Speaks HTTP/1.1 by hand with a service at that origin: does what `write` does, then reads to the end, and insists on
+/// Firehose's form.
+pub async fn raw(origin: String, id: &'static str, write: impl FnOnce(&mut TcpStream) + Send + 'static) -> Answer {
+    let address = origin.trim_start_matches("http://").to_owned();
     let talk = move || {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();

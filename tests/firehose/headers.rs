@@ -31,7 +31,7 @@ async fn an_id_of_bytes_that_are_no_text_gives_way_to_the_bodys() {
     let request = service.request(Method::POST, "/firehose").header(REQUEST_ID, odd).body(body_of(&[HUBERT]));
     assert_eq!((answer_to(request, ID).await.status, best(&service, 1, 1).await), (StatusCode::OK, Some(HUBERTS)));
     let body = body_of(&[effort(2, 1, 2.5)]);
-    let answer = raw(&service, ID, move |stream| {
+    let answer = raw(service.url(""), ID, move |stream| {
         stream.write_all(b"POST /firehose HTTP/1.1\r\nhost: x\r\nconnection: close\r\n").unwrap();
         stream.write_all(b"x-amz-firehose-request-id: \xff\xfe \x80\r\n").unwrap();
         write!(stream, "content-length: {}\r\n\r\n{body}", body.len()).unwrap();

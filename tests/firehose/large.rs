@@ -68,7 +68,7 @@ fn write_head(stream: &mut TcpStream, lines: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_of_unknown_length_is_refused_once_it_is_over_the_cap() {
     let service = Service::start(&["--body-max", "1MiB"]).await;
-    let answer = raw(&service, ID, |stream| {
+    let answer = raw(service.url(""), ID, |stream| {
         write_head(stream, "transfer-encoding: chunked");
         for _ in 0..48 {
             write!(stream, "{:x}\r\n", 64 << 10).unwrap();
@@ -89,7 +89,7 @@ async fn a_sender_that_is_refused_early_can_send_all_that_firehose_sends_and_rea
     for (key, status, words) in
         [("k", StatusCode::BAD_REQUEST, &CAP_WORDS[..]), ("wrong", StatusCode::UNAUTHORIZED, &[])]
     {
-        let answer = raw(&service, ID, move |stream| {
+        let answer = raw(service.url(""), ID, move |stream| {
             let bytes = 87 * MIB;
             write_head(stream, &format!("x-amz-firehose-access-key: {key}\r\ncontent-length: {bytes}"));
             for _ in 0..87 {
@@ -104,7 +104,7 @@ async fn a_sender_that_is_refused_early_can_send_all_that_firehose_sends_and_rea
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_breaks_off_applies_nothing() {
     let service = Service::start(&[]).await;
-    let answer = raw(&service, ID, |stream| {
+    let answer = raw(service.url(""), ID, |stream| {
         let body = body_of(&[HUBERT]);
         write_head(stream, &format!("content-length: {}", body.len() + 1));
         stream.write_all(body.as_bytes()).unwrap();

@@ -1,5 +1,7 @@
 //! What only a process of its own can show: its memory, its death and its end.
 
+use std::io::{Read, Write};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, RequestBuilder, StatusCode, header};
@@ -79,30 +81,54 @@ async fn what_was_acknowledged_is_there_after_a_kill() {
     }
 }
 
+const UNDER_WAY: u64 = 20;
+
+/// Sends a delivery whose head the service is known to have read: it asks for the body. Half of the bodies are sent before
+/// the signal, half after it.
+async fn send_around_the_signal(origin: String, racer: u64, signal: Arc<Barrier>) -> Answer {
+    raw(origin, ID, move |stream| {
+        let body = body_of(&[effort(1, racer, racer as f64)]);
+        write!(stream, "POST /firehose HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\n").unwrap();
+        write!(stream, "x-amz-firehose-request-id: {ID}\r\ncontent-length: {}\r\n\r\n", body.len()).unwrap();
+        let mut asked = [0; 25];
+        stream.read_exact(&mut asked).unwrap();
+        assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+        let early = racer.is_multiple_of(2);
+        if early {
+            stream.write_all(body.as_bytes()).unwrap();
+        }
+        signal.wait(); // all are under way
+        signal.wait(); // the signal is sent
+        if !early {
+            stream.write_all(body.as_bytes()).unwrap();
+        }
+    })
+    .await
+}
+
 // Row 35
 #[tokio::test(flavor = "multi_thread")]
 async fn deliveries_under_way_at_sigterm_are_durable_or_refused_and_the_process_ends() {
     let folder = TempDir::new().unwrap();
-    // So long that what comes after the first waits for its turn when the signal comes.
+    // So long that what comes after the first still waits for its turn when the signal comes.
     let mut process = Process::start(folder.path(), &["--commit-interval", "10s"]);
     ready(&process).await;
-    let send = |racer: u64| {
-        let request = post(&process).body(body_of(&[effort(1, racer, racer as f64)]));
-        tokio::spawn(async move { (racer, answer_to(request, ID).await) })
-    };
-    assert_eq!(send(1).await.unwrap().1.status, StatusCode::OK);
-    let deliveries: Vec<_> = (2..40).map(send).collect();
-    // One that is still sending: its client sees what becomes of it.
-    tokio::task::yield_now().await;
-    let began = Instant::now();
-    process.terminate();
-    let mut acknowledged = vec![1.0];
-    for delivery in deliveries {
-        // A connection that came too late to be accepted is refused by the system: nothing was under way.
-        let Ok((racer, answer)) = delivery.await else { continue };
-        match answer.status {
-            StatusCode::OK => acknowledged.push(racer as f64),
-            status => assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE),
+    let first = answer_to(post(&process).body(body_of(&[effort(1, 0, 0.0)])), ID).await;
+    assert_eq!(first.status, StatusCode::OK);
+    let signal = Arc::new(Barrier::new(UNDER_WAY as usize + 1));
+    let send = |racer| (racer, tokio::spawn(send_around_the_signal(process.origin.clone(), racer, signal.clone())));
+    let deliveries: Vec<_> = (1..=UNDER_WAY).map(send).collect();
+    let began = tokio::task::block_in_place(|| {
+        signal.wait();
+        process.terminate();
+        signal.wait();
+        Instant::now()
+    });
+    let mut acknowledged = vec![0.0];
+    for (racer, delivery) in deliveries {
+        match delivery.await.unwrap() {
+            Answer { status: StatusCode::OK, .. } => acknowledged.push(racer as f64),
+            answer => is_refusal(&answer, StatusCode::SERVICE_UNAVAILABLE, &["stopping"]),
         }
     }
     let status = process.ends_within(Duration::from_secs(10).saturating_sub(began.elapsed()));
