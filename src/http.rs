@@ -12,13 +12,14 @@ mod problem;
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRef, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer, Vary};
 use utoipa::openapi::OpenApi;
@@ -41,16 +42,23 @@ pub(crate) struct App {
     config: Arc<Config>,
     gate: firehose::Gate,
     working: Arc<Semaphore>,
+    stopping: watch::Receiver<bool>,
 }
 
 /// A racer's name, where it is known.
 type Name = Option<Arc<str>>;
 
 impl App {
-    /// An app over that ledger.
-    pub(crate) fn new(ledger: Ledger, config: Arc<Config>) -> Self {
+    /// An app over that ledger. `stopping` turns true when the service stops.
+    pub(crate) fn new(ledger: Ledger, config: Arc<Config>, stopping: watch::Receiver<bool>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { ledger, config, gate: firehose::Gate::default(), working: Arc::new(Semaphore::new(cores)) }
+        Self { ledger, config, gate: firehose::Gate::default(), working: Arc::new(Semaphore::new(cores)), stopping }
+    }
+
+    /// Returns once the service has been stopping for so long.
+    async fn has_been_stopping(&self, patience: Duration) {
+        let _ = self.stopping.clone().wait_for(|&stopping| stopping).await; // an error: it is gone altogether
+        tokio::time::sleep(patience).await;
     }
 
     /// Does a reader's work over that many racers: at once where they are few, else on a thread that may be blocked. Of
@@ -126,7 +134,7 @@ fn cors(origin: &str) -> CorsLayer {
             header::ETAG,
             header::RETRY_AFTER,
         ])
-        .max_age(std::time::Duration::from_secs(7200)) // browsers keep it no longer
+        .max_age(Duration::from_secs(7200)) // browsers keep it no longer
 }
 
 /// A part of the state would be a wrong answer: none is given before the store is read.

@@ -18,6 +18,10 @@ use crate::store::Store;
 /// How long what is under way may take once the service stops; then connections are cut.
 const GRACE: Duration = Duration::from_secs(8);
 
+/// The longest headers over HTTP/2: Firehose's common attributes may take 64 KB, its key 4 KB. HTTP/1 has a limit
+/// beyond.
+const HEADERS_BYTES_MAX: u32 = 128 << 10;
+
 /// Serves on `listener` over `store` until `shutdown` resolves, then finishes what is under way, takes a last snapshot,
 /// and returns. The port answers at once; `/readyz` and deliveries wait for the recovery.
 pub async fn serve(
@@ -31,17 +35,15 @@ pub async fn serve(
     let address = listener.local_addr().context("the listener has no address")?;
     let config = Arc::new(config);
     let (ledger, worker) = Ledger::new(config.ledger(), store, Arc::new(SystemClock), rand::random());
-    let app = App::new(ledger, config.clone());
-
     let (stop, stopping) = watch::channel(false);
+    let app = App::new(ledger, config.clone(), stopping.clone());
     let stopped = |mut stopping: watch::Receiver<bool>| async move {
         let _ = stopping.wait_for(|stop| *stop).await; // an error means the sender is gone: stop as well
     };
     let handle = Handle::new();
-    let server = axum_server::from_tcp(listener)
-        .context("the listener cannot be used")?
-        .handle(handle.clone())
-        .serve(http::router(app).into_make_service());
+    let mut server = axum_server::from_tcp(listener).context("the listener cannot be used")?.handle(handle.clone());
+    server.http_builder().http2().max_header_list_size(HEADERS_BYTES_MAX);
+    let server = server.serve(http::router(app).into_make_service());
     let mut working = tokio::spawn(worker.run(stopped(stopping.clone())));
     if let Some(racers) = config.demo {
         tokio::spawn(demo(config.clone(), address, racers, stopped(stopping.clone())));
