@@ -66,6 +66,10 @@ pub struct Config {
     #[arg(long, env = "ALLEYCAT_CORS_ORIGIN", default_value = "*", value_parser = cors_origin)]
     pub cors_origin: String,
 
+    /// The address to serve Prometheus metrics on, at /metrics.
+    #[arg(long, env = "ALLEYCAT_METRICS_LISTEN", default_value = "127.0.0.1:9464")]
+    pub metrics_listen: SocketAddr,
+
     /// Let this many simulated racers a class race without end, through the real endpoint.
     #[arg(
         long, env = "ALLEYCAT_DEMO",

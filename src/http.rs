@@ -7,6 +7,7 @@ mod form;
 mod guide;
 mod health;
 mod leaderboard;
+pub(crate) mod metrics;
 mod params;
 mod problem;
 

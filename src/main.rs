@@ -53,7 +53,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = interrupted();
     config.validate()?;
     let store = store::open(&config.store).await?;
+    store::probe(&*store, store::SegmentId::random()).await?;
     let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    serve::serve_metrics(config.metrics_listen)?;
     tracing::info!("listening on http://{}, keeping records in {}", listener.local_addr()?, store.place());
     serve::serve(config, listener, store, stop).await
 }
