@@ -2,26 +2,30 @@
 
 mod accept;
 mod classes;
+mod conditional;
+mod docs;
 mod firehose;
 mod form;
 mod guide;
 mod health;
+mod history;
 mod leaderboard;
 mod params;
 mod problem;
+mod racers;
 
 use std::any::Any;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{FromRef, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Router};
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer, Vary};
-use utoipa::openapi::OpenApi;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -29,18 +33,20 @@ use utoipa_axum::routes;
 use crate::config::Config;
 use crate::ledger::{CommitError, Ledger};
 
+pub(crate) use docs::document_text as openapi;
 use problem::Problem;
 
 /// A board of this many racers or more is ordered on a thread of its own: sorting so many takes about a millisecond.
 const ORDERED_IN_PLACE_RACERS_MAX: usize = 10_000;
 
 /// What handlers work on. A clone shares everything.
-#[derive(Clone, FromRef)]
+#[derive(Clone)]
 pub(crate) struct App {
     ledger: Ledger,
     config: Arc<Config>,
     gate: firehose::Gate,
     working: Arc<Semaphore>,
+    room: history::Room,
 }
 
 /// A racer's name, where it is known.
@@ -50,7 +56,8 @@ impl App {
     /// An app over that ledger.
     pub(crate) fn new(ledger: Ledger, config: Arc<Config>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { ledger, config, gate: firehose::Gate::default(), working: Arc::new(Semaphore::new(cores)) }
+        let working = Arc::new(Semaphore::new(cores));
+        Self { ledger, config, gate: firehose::Gate::default(), working, room: history::Room::default() }
     }
 
     /// Does a reader's work over that many racers: at once where they are few, else on a thread that may be blocked. Of
@@ -67,35 +74,40 @@ impl App {
 
 /// Every path of the service.
 pub(crate) fn router(app: App) -> Router {
-    let (open, _) = open().split_for_parts();
-    let (queries, _) = queries().split_for_parts();
-    // A fallback is layered only if it is there before the layers: a page of another origin is to read errors, too.
-    let reads = open
+    let mut queries = Router::from(queries());
+    // Each by itself: the router takes no names within a segment.
+    for class in app.ledger.table().classes() {
+        queries = queries.route(&format!("/class-{class}.gz"), get(history::file).layer(Extension(class)));
+    }
+    let reads = Router::from(open())
+        .merge(docs::explorer())
         .merge(queries.route_layer(from_fn_with_state(app.clone(), recovered)))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
+        // The layers come after the fallbacks, or they would not hold for them: a page may read its errors, too.
         .layer(CatchPanicLayer::custom(panicked))
         .layer(cors(&app.config.cors_origin));
-    let (deliveries, _) = firehose::routes().split_for_parts();
-    reads.merge(deliveries).with_state(app)
+    reads.merge(firehose::routes()).with_state(app)
 }
 
 /// What answers whatever the state of the service.
 fn open() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(guide::root)).routes(routes!(health::healthz)).routes(routes!(health::readyz))
+    OpenApiRouter::new()
+        .routes(routes!(guide::root))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(docs::openapi))
 }
 
 /// What answers from the table, once it is whole.
 fn queries() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(classes::classes)).routes(routes!(leaderboard::leaderboard))
-}
-
-/// The OpenAPI 3.1 document of all paths.
-pub(crate) fn document() -> OpenApi {
-    let mut document = open().into_openapi();
-    document.merge(queries().into_openapi());
-    document.merge(firehose::routes().into_openapi());
-    document
+    OpenApiRouter::new()
+        .routes(routes!(classes::classes))
+        .routes(routes!(leaderboard::leaderboard))
+        .routes(routes!(history::history))
+        .routes(routes!(racers::curve))
+        .routes(routes!(racers::racer))
+        .routes(routes!(racers::search))
 }
 
 /// Lets pages of that origin read.

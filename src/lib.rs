@@ -13,3 +13,8 @@ pub mod serve;
 pub mod store;
 pub mod table;
 pub mod telemetry;
+
+/// The OpenAPI 3.1 document of the HTTP API, as `openapi/openapi.json` has it.
+pub fn openapi() -> String {
+    http::openapi()
+}

@@ -25,12 +25,18 @@ enum Command {
     #[command(after_help = "Examples:\n  alleycat serve --demo 100\n  \
         ALLEYCAT_ACCESS_KEY=secret alleycat serve --listen 0.0.0.0:8080 --store s3://my-bucket/history")]
     Serve(Box<Config>),
+    /// Print the OpenAPI document of the HTTP API.
+    Openapi,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Serve(config) => run(*config).await,
+        Command::Openapi => {
+            print!("{}", alleycat::openapi());
+            Ok(())
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// What a test waits for must have come after this long.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The test's own command line.
 #[derive(Parser)]
@@ -26,7 +26,7 @@ struct Options {
 }
 
 /// A running service. Dropped, it ends in its own time; [`Service::stop`] is an orderly end that is waited for.
-pub struct Service {
+pub(crate) struct Service {
     origin: String,
     client: Client,
     stop: Option<oneshot::Sender<()>>,
@@ -36,7 +36,7 @@ pub struct Service {
 
 impl Service {
     /// Starts a service with these options of `alleycat serve` over a new, empty folder, and waits until it is ready.
-    pub async fn start(options: &[&str]) -> Self {
+    pub(crate) async fn start(options: &[&str]) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let mut service = Self::start_over(folder.path(), options).await;
         service.folder = Some(folder);
@@ -44,7 +44,7 @@ impl Service {
     }
 
     /// Starts a service over that folder, which may hold what another one left, and waits until it is ready.
-    pub async fn start_over(folder: &Path, options: &[&str]) -> Self {
+    pub(crate) async fn start_over(folder: &Path, options: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let place = format!("file:{}", folder.display());
@@ -66,12 +66,12 @@ impl Service {
     }
 
     /// The URL of that path.
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.origin)
     }
 
     /// Delivers the records, one JSON value each, as Firehose does, and insists that they are acknowledged.
-    pub async fn deliver(&self, records: &[Value]) {
+    pub(crate) async fn deliver(&self, records: &[Value]) {
         let data = |record: &Value| base64_simd::STANDARD.encode_to_string(record.to_string());
         let records: Vec<Value> = records.iter().map(|record| json!({ "data": data(record) })).collect();
         let body = json!({ "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 0, "records": records });
@@ -82,17 +82,17 @@ impl Service {
     }
 
     /// A request to that path, to be given headers and sent.
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, self.url(path))
     }
 
     /// Gets that path. Nothing is decompressed.
-    pub async fn get(&self, path: &str) -> Response {
+    pub(crate) async fn get(&self, path: &str) -> Response {
         self.request(Method::GET, path).send().await.expect("an answer")
     }
 
     /// Gets that path, insists on a 200, and reads the JSON.
-    pub async fn json(&self, path: &str) -> Value {
+    pub(crate) async fn json(&self, path: &str) -> Value {
         let answer = self.get(path).await;
         let (status, text) = (answer.status(), answer.text().await.expect("a body"));
         assert_eq!(status, StatusCode::OK, "{path}: {text}");
@@ -100,7 +100,7 @@ impl Service {
     }
 
     /// Stops the service in order and insists that it ends well.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let stop = self.stop.take().expect("it is stopped once");
         stop.send(()).expect("the service runs");
         let served = tokio::time::timeout(DEADLINE, &mut self.served).await.expect("the service stops in time");
@@ -115,7 +115,7 @@ impl Drop for Service {
 }
 
 /// Asks again and again until it is so, and fails after [`DEADLINE`].
-pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     let asking = async {
         while !is_so().await {
             tokio::task::yield_now().await;
@@ -125,6 +125,6 @@ pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
 }
 
 /// A telemetry record of the transformed kind: with its output.
-pub fn record(class: u64, second: u64, racer: u64, output: f64) -> Value {
+pub(crate) fn record(class: u64, second: u64, racer: u64, output: f64) -> Value {
     json!({ "classId": class, "second": second, "racerId": racer, "output": output })
 }
