@@ -73,7 +73,7 @@ impl<'b> Envelope<'b> {
             #[serde(borrow)]
             records: Records<'b>,
         }
-        let body: Body<'b> = serde_json::from_slice(body).map_err(|error| EnvelopeError::new(body, error))?;
+        let body: Body<'b> = serde_json::from_slice(body).map_err(|error| EnvelopeError::new(body, &error))?;
         let request_id = body.request_id.map(|Text(id)| id);
         if request_id.as_ref().is_some_and(|id| id.len() > REQUEST_ID_BYTES_MAX) {
             let problem = format!("requestId is over {REQUEST_ID_BYTES_MAX} bytes");
@@ -217,7 +217,7 @@ fn gunzip_record(data: &[u8], plain: &mut Vec<u8>, left: &mut usize) -> Result<(
 }
 
 impl EnvelopeError {
-    fn new(body: &[u8], error: serde_json::Error) -> Self {
+    fn new(body: &[u8], error: &serde_json::Error) -> Self {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct IdOnly {

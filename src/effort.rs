@@ -91,7 +91,7 @@ impl fmt::Display for RacerId {
 pub struct RaceId(pub u64);
 
 /// A racer's performance at a second: finite, not negative, never -0.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Output(f64);
 
 impl Output {
@@ -116,6 +116,12 @@ impl Eq for Output {}
 impl Ord for Output {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.total_cmp(&other.0) // equal to the numeric order: no NaN, no -0
+    }
+}
+
+impl PartialOrd for Output {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
     }
 }
 

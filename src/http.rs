@@ -36,8 +36,8 @@ use crate::ledger::{CommitError, Ledger};
 pub(crate) use docs::document_text as openapi;
 use problem::Problem;
 
-/// A board of this many racers or more is ordered on a thread of its own: sorting so many takes about a millisecond.
-const ORDERED_IN_PLACE_RACERS_MAX: usize = 10_000;
+/// A query that looks at fewer outputs than this is answered in place: sorting so many takes about a millisecond.
+const IN_PLACE_OUTPUTS_MAX: usize = 10_000;
 
 /// What handlers work on. A clone shares everything.
 #[derive(Clone)]
@@ -60,10 +60,10 @@ impl App {
         Self { ledger, config, gate: firehose::Gate::default(), working, room: history::Room::default() }
     }
 
-    /// Does a reader's work over that many racers: at once where they are few, else on a thread that may be blocked. Of
+    /// Does a reader's work over that many outputs: at once where they are few, else on a thread that may be blocked. Of
     /// those there are as many at a time as there are cores, so that readers leave the ledger its threads.
-    async fn work<T: Send + 'static>(&self, racers: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
-        if racers < ORDERED_IN_PLACE_RACERS_MAX {
+    async fn work<T: Send + 'static>(&self, outputs: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+        if outputs < IN_PLACE_OUTPUTS_MAX {
             return work();
         }
         let _working = self.working.acquire().await.expect("the semaphore is never closed");
@@ -149,6 +149,7 @@ async fn recovered(State(app): State<App>, request: Request, next: Next) -> Resp
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the layer gives it away")]
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = message.unwrap_or("unknown"), "a query failed");
@@ -176,9 +177,59 @@ struct ListParams {
 
 /// A form of an answer.
 #[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
+#[schema(as = Format, rename_all = "lowercase")]
 #[expect(dead_code, reason = "tells what `Form` is called on the wire")]
 enum FormatParam {
     Json,
     Csv,
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use clap::Parser;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    #[tokio::test]
+    async fn a_part_of_the_state_is_no_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = crate::store::open(&format!("file:{}", folder.path().display())).await.unwrap();
+        let config = Arc::new(Options::parse_from(["alleycat"]).config);
+        // Nothing runs the ledger, as before the store is read.
+        let (ledger, _worker) = Ledger::new(config.ledger(), store, Arc::new(SystemClock), [0; 32]);
+        let router = router(App::new(ledger, config));
+        let get = async |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            router.clone().oneshot(request).await.unwrap()
+        };
+        for path in ["/classes", "/classes/1/leaderboard", "/classes/1/history", "/class-1.gz", "/racers/1", "/readyz"]
+        {
+            assert_eq!(get(path).await.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        }
+        assert_eq!(get("/classes").await.headers()[header::RETRY_AFTER], "1");
+        for path in ["/", "/healthz", "/openapi.json", "/docs/"] {
+            assert_eq!(get(path).await.status(), StatusCode::OK, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_query_that_panics_is_answered() {
+        async fn fails() {
+            panic!("on purpose");
+        }
+        let panics: Router = Router::new().route("/", get(fails));
+        let panics = panics.layer(CatchPanicLayer::custom(panicked));
+        let answer = panics.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
+    }
 }

@@ -2,8 +2,8 @@
 //!
 //! One writer takes all that waits, keeps what beats the table, writes it as a journal segment, merges it, and only then
 //! answers. So readers never see what a crash could take back; a retry that races its first try is journaled again
-//! rather than acknowledged early; and a delivery that improves nothing costs no write. Beside the writer, [`follow`]
-//! takes in what other instances wrote, and [`snapshot`] folds the journal into the published histories.
+//! rather than acknowledged early; and a delivery that improves nothing costs no write. Beside the writer, `follow`
+//! takes in what other instances wrote, and `snapshot` folds the journal into the published histories.
 //!
 //! [`Ledger`] is a cheap handle: a clone shares everything.
 

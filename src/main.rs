@@ -1,9 +1,12 @@
 //! The command line of `alleycat`.
 
 use std::net::TcpListener;
+use std::process::ExitCode;
 
 use alleycat::config::{Config, LogFormat};
-use alleycat::{serve, store};
+use alleycat::serve;
+use alleycat::simulate::{self, SimulateOptions};
+use alleycat::store;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -25,23 +28,34 @@ enum Command {
     #[command(after_help = "Examples:\n  alleycat serve --demo 100\n  \
         ALLEYCAT_ACCESS_KEY=secret alleycat serve --listen 0.0.0.0:8080 --store s3://my-bucket/history")]
     Serve(Box<Config>),
+    /// Ride races and deliver them as Firehose does.
+    Simulate(SimulateOptions),
     /// Print the OpenAPI document of the HTTP API.
     Openapi,
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
-        Command::Serve(config) => run(*config).await,
+        Command::Serve(config) => {
+            log_as(config.log_format);
+            serve(*config).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Simulate(options) => {
+            log_as(LogFormat::Text);
+            let report = simulate::run(&options, interrupted()).await?;
+            println!("{report}");
+            Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Command::Openapi => {
             print!("{}", alleycat::openapi());
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
-    log_as(config.log_format);
+async fn serve(config: Config) -> anyhow::Result<()> {
     config.validate()?;
     let store = store::open(&config.store).await?;
     let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;

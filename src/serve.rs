@@ -1,6 +1,6 @@
 //! The service as a whole: the ledger and its HTTP face, from start to stop.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::http::{self, App};
 use crate::ledger::Ledger;
+use crate::simulate;
 use crate::store::Store;
 
 /// How long what is under way may take once the service stops; then connections are cut.
@@ -27,6 +28,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     config.validate()?;
     listener.set_nonblocking(true).context("the listener cannot be used without blocking")?;
+    let address = listener.local_addr().context("the listener has no address")?;
     let config = Arc::new(config);
     let (ledger, worker) = Ledger::new(config.ledger(), store, Arc::new(SystemClock), rand::random());
     let app = App::new(ledger, config.clone());
@@ -41,6 +43,9 @@ pub async fn serve(
         .handle(handle.clone())
         .serve(http::router(app).into_make_service());
     let mut working = tokio::spawn(worker.run(stopped(stopping.clone())));
+    if let Some(racers) = config.demo {
+        tokio::spawn(demo(config.clone(), address, racers, stopped(stopping.clone())));
+    }
     tokio::pin!(server);
     tokio::select! {
         () = shutdown => {}
@@ -60,4 +65,13 @@ pub async fn serve(
         Err(_) => tracing::warn!("stopped before the last snapshot was done; the journal has everything"),
     }
     Ok(())
+}
+
+/// Races of simulated racers, through the real endpoint.
+async fn demo(config: Arc<Config>, address: SocketAddr, racers: u32, stopped: impl Future<Output = ()>) {
+    let url = format!("http://{address}/firehose").parse().expect("an address makes a URL");
+    let key = config.access_keys.first().map(|key| key.reveal().parse().expect("a key that is taken can be sent"));
+    if let Err(error) = simulate::demo(url, key, racers, config.classes, stopped).await {
+        tracing::error!(%error, "the demo's racers cannot ride");
+    }
 }

@@ -30,6 +30,11 @@ pub async fn open(place: &str) -> anyhow::Result<Arc<dyn Store>> {
         let opening = tokio::task::spawn_blocking(move || FolderStore::open(&path));
         return Ok(Arc::new(opening.await.context("opening the folder was broken off")??));
     }
+    if let Some(rest) = place.strip_prefix("s3://") {
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        anyhow::ensure!(!bucket.is_empty(), "the store `{place}` names no bucket; write it as `s3://BUCKET/PREFIX`");
+        return Ok(Arc::new(S3Store::connect(bucket, prefix).await?));
+    }
     anyhow::bail!("`{place}` is no store; write it as `file:PATH` or `s3://BUCKET/PREFIX`")
 }
 
@@ -81,7 +86,8 @@ pub trait Store: Send + Sync + 'static {
     /// Writes the object whose body is `parts` in turn; no reader ever sees a part of it. `Ok` means durable.
     async fn put(&self, key: &ObjectKey, parts: Vec<Bytes>, condition: Condition) -> Result<ETag, PutError>;
 
-    /// Every object of that scope, in no order. An object that was there before the call began and was not deleted is in it.
+    /// Every object of that scope, in no order. An object that was there before the call began and was not deleted is
+    /// in it.
     async fn list(&self, scope: Scope) -> Result<Vec<Listed>, StoreError>;
 
     /// Deletes the object; deleting what is not there is no error.
@@ -192,7 +198,8 @@ pub enum ObjectKey {
     Probe(SegmentId),
 }
 
-/// What makes an object that is written once unique: when (by the writer's clock, for a person's eye), by which process, its how many-th.
+/// What makes an object that is written once unique: when (by the writer's clock, for a person's eye), by which
+/// process, its how many-th.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentId {
     /// Milliseconds since 1970.
@@ -292,7 +299,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_key_reads_back_from_its_path(time_ms in 0u64..4_000_000_000_000, process: u128, counter: u64, class in 1u16..) {
+        fn every_key_reads_back_from_its_path(
+            time_ms in 0u64..4_000_000_000_000, process: u128, counter: u64, class in 1u16..,
+        ) {
             let id = SegmentId { time_ms, process, counter };
             let class = ClassId::new(class).expect("not zero");
             for key in [

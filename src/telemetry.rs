@@ -150,7 +150,7 @@ enum Number {
 enum Text<'d> {
     #[default]
     Absent,
-    Text(Cow<'d, str>),
+    Given(Cow<'d, str>),
     Other,
 }
 
@@ -174,7 +174,7 @@ impl<'d> Fields<'d> {
         let time = effort_time(self.device_timestamp.optional_integer("deviceTimestamp")?, receipt_ms);
         let name = match self.name {
             Text::Absent => None,
-            Text::Text(name) => Some(name),
+            Text::Given(name) => Some(name),
             Text::Other => return Err(Rejection::new(Reason::OutOfBounds, "name must be a string")),
         };
         Ok(Telemetry {
@@ -187,7 +187,7 @@ impl<'d> Fields<'d> {
                 time,
             },
             name,
-            is_final: matches!(self.event, Text::Text(event) if event == "final"),
+            is_final: matches!(self.event, Text::Given(event) if event == "final"),
         })
     }
 }
@@ -409,10 +409,10 @@ impl<'de> Visitor<'de> for TextSeed {
     type Value = Text<'de>;
     visit_the_rest!(Text::Other, Text::Absent);
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-        Ok(Text::Text(Cow::Borrowed(text)))
+        Ok(Text::Given(Cow::Borrowed(text)))
     }
     fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-        Ok(Text::Text(Cow::Owned(text.to_owned())))
+        Ok(Text::Given(Cow::Owned(text.to_owned())))
     }
     fn visit_u64<E>(self, _: u64) -> Result<Text<'de>, E> {
         Ok(Text::Other)

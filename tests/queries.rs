@@ -651,6 +651,7 @@ async fn machines_read_the_document_and_people_try_it() {
         "/classes/{classId}/history",
         "/classes/{classId}/leaderboard",
         "/classes/{classId}/racers/{racerId}",
+        "/docs",
         "/firehose",
         "/healthz",
         "/openapi.json",

@@ -25,7 +25,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
                        Amazon Data Firehose HTTP endpoint destination, given out as histories and leaderboards.",
         contact(),
     ),
-    paths(history::file),
+    paths(history::file, explorer),
     tags(
         (name = "Deliveries", description = "What Firehose sends."),
         (name = "Leaderboards", description = "Who stands where."),
@@ -70,7 +70,11 @@ pub(super) async fn openapi(mut params: Params) -> Result<Response, Problem> {
     Ok(form::json(DOCUMENT.get_or_init(document), pretty))
 }
 
-/// `/docs`: an explorer of the API.
+/// A page to try all this
+#[utoipa::path(
+    get, path = "/docs", tag = "Documentation",
+    responses((status = 303, description = "The page is at `/docs/`.", headers(("Location" = String))))
+)]
 pub(super) fn explorer() -> Router<App> {
     let explorer: Router<App> = SwaggerUi::new("/docs").config(Config::from("/openapi.json")).into();
     explorer.layer(axum::middleware::map_response(async |mut response: Response| {

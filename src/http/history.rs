@@ -79,7 +79,7 @@ struct Asked {
     #[param(value_type = Option<u64>, minimum = 1, maximum = 4294967295_u64)]
     top: Option<usize>,
     /// Only these racers: up to 1000 ids with commas between them.
-    #[param(value_type = Option<String>, pattern = "^[0-9]+(,[0-9]+){0,999}$", example = "1,2")]
+    #[param(value_type = Option<String>, pattern = "^(0|[1-9][0-9]*)(,(0|[1-9][0-9]*)){0,999}$", example = "1,2")]
     racers: Option<Vec<RacerId>>,
     /// Only seconds from this one on.
     #[param(value_type = Option<u32>, minimum = 0)]
@@ -296,13 +296,13 @@ struct Out {
 
 enum Sink {
     Plain(Vec<u8>),
-    Gzip(GzEncoder<Vec<u8>>),
+    Gzip(Box<GzEncoder<Vec<u8>>>),
 }
 
 impl Out {
     fn new(gzip: bool, pretty: bool) -> Self {
         let sink = match gzip {
-            true => Sink::Gzip(GzEncoder::new(Vec::new(), Compression::new(LEVEL))),
+            true => Sink::Gzip(Box::new(GzEncoder::new(Vec::new(), Compression::new(LEVEL)))),
             false => Sink::Plain(Vec::new()),
         };
         Self { sink, layout: pretty.then(Layout::default) }

@@ -28,7 +28,7 @@ const FOUND_MAX: usize = 50;
 #[expect(dead_code, reason = "tells what `curve` takes")]
 struct CurveParams {
     /// Other racers, to be told of in the same way: up to 20 ids with commas between them.
-    #[param(value_type = Option<String>, pattern = "^[0-9]+(,[0-9]+){0,19}$", example = "2,3")]
+    #[param(value_type = Option<String>, pattern = "^(0|[1-9][0-9]*)(,(0|[1-9][0-9]*)){0,19}$", example = "2,3")]
     compare: Option<Vec<RacerId>>,
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn curve(
     mut params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let mut compare = params.racers("compare", COMPARED_MAX)?;
+    let compare = params.racers("compare", COMPARED_MAX)?;
     let form = Form::take(&mut params, &headers)?;
     params.end()?;
     let all_time = app.ledger.table().all_time(class);
@@ -70,9 +70,10 @@ pub(super) async fn curve(
         return Err(Problem::not_found(format!("racer {racer} has no effort in class {class}")));
     }
     let ledger = app.ledger.clone();
-    let curves = app.work(all_time.len(), move || {
-        let others = compare.take();
-        let others = others.map(|others| others.into_iter().map(|other| Curve::of(&ledger, class, other)).collect());
+    let curves = 1 + compare.as_ref().map_or(0, Vec::len);
+    let outputs = all_time.len() * ledger.table().seconds(class).len() * curves;
+    let curves = app.work(outputs, move || {
+        let others = compare.map(|others| others.into_iter().map(|other| Curve::of(&ledger, class, other)).collect());
         CurveAnswer { class_id: class, racer: Curve::of(&ledger, class, racer), compared: others }
     });
     Ok(form.of(&curves.await))
@@ -178,7 +179,7 @@ struct Curve {
     #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
     /// The racer's name; null where it is not known.
-    #[schema(value_type = Option<String>, example = "Hubert")]
+    #[schema(value_type = Option<String>, required, example = "Hubert")]
     name: Name,
     /// The seconds at which the racer has an effort, ascending.
     seconds: Vec<Point>,
@@ -252,7 +253,7 @@ struct RacerAnswer {
     #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
     /// The racer's name; null where it is not known.
-    #[schema(value_type = Option<String>, example = "Hubert")]
+    #[schema(value_type = Option<String>, required, example = "Hubert")]
     name: Name,
     /// The classes in which the racer has an effort.
     classes: Vec<Best>,

@@ -174,10 +174,10 @@ impl Inner {
         lock(&self.snapshots).get(subject).began = Some(began);
         let outcome = self.replace_snapshot(subject, adopt).await;
         let took = self.clock.uptime().saturating_sub(began);
-        lock(&self.snapshots).get(subject).took = took;
         metrics::histogram!("alleycat_snapshot_duration_seconds").record(took.as_secs_f64());
         match outcome {
-            Ok(()) => {}
+            // A failure's time says how long a store was away, not what a snapshot costs.
+            Ok(()) => lock(&self.snapshots).get(subject).took = took,
             Err(TakeInError::Store(error)) => tracing::warn!(%error, "a snapshot failed; it will be tried again"),
             Err(TakeInError::Unreadable(unreadable)) => self.note_unreadable(&unreadable),
         }

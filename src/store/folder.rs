@@ -1,10 +1,10 @@
 //! The store in a folder: an object is a file, durable once the file and its folder are synced.
 //!
-//! A body is written and synced under `tmp/`, then renamed to its name in one step, and the folder synced before the put
-//! is acknowledged; nobody finds an object before that. One process has the folder at a time, so conditions are checked
-//! under a lock of this process. After a failed sync nothing is trusted: a file whose sync failed is removed and never
-//! gets its name; when a folder's sync fails, names may be lost or not, so the store does nothing more until it is opened
-//! anew, and opening syncs all that it finds.
+//! A body is written and synced under `tmp/`, then renamed to its name in one step, and the folder synced before
+//! the put is acknowledged; nobody finds an object before that. One process has the folder at a time, so conditions
+//! are checked under a lock of this process. After a failed sync nothing is trusted: a file whose sync failed is
+//! removed and never gets its name; when a folder's sync fails, names may be lost or not, so the store does nothing
+//! more until it is opened anew, and opening syncs all that it finds.
 
 use std::collections::HashMap;
 use std::fs::{self, DirEntry, File, TryLockError};

@@ -1,0 +1,69 @@
+//! Instances of the ledger over a faulty store, in virtual time: thousands of schedules, each from a seed.
+//!
+//! What must hold whatever fails: what was acknowledged is recovered; nothing is invented; what a reader saw never goes
+//! back; all instances converge once the faults stop; no segment is deleted that no durable snapshot covers.
+//!
+//! `ALLEYCAT_TEST_SEEDS=100000` runs more seeds; `ALLEYCAT_TEST_SEED=17` runs that one alone.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+
+mod bucket;
+mod world;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bucket::Faults;
+use world::{Plan, World};
+
+/// As many as take some ten seconds on a small machine.
+const SEEDS: u64 = 2_000;
+
+fn seeds() -> Vec<u64> {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    match number("ALLEYCAT_TEST_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number("ALLEYCAT_TEST_SEEDS").unwrap_or(SEEDS)).collect(),
+    }
+}
+
+/// Runs one schedule on a runtime of its own.
+fn run(seed: u64, plan: &Plan) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(World::run(seed, plan))));
+    if let Err(panic) = outcome {
+        eprintln!("the schedule of seed {seed} failed; ALLEYCAT_TEST_SEED={seed} runs it alone");
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+fn whatever_fails_nothing_acknowledged_is_lost_and_all_instances_converge() {
+    let seeds = seeds();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|threads| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            threads.spawn(|| {
+                while let Some(&seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    run(seed, &Plan::random(seed));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_crash_at_every_step_of_the_store_loses_nothing_acknowledged() {
+    let mut steps = 0;
+    loop {
+        let plan =
+            Plan { instances: 1, crash_after: Some(steps), faults: Faults::default(), events: 0, ..Plan::short() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let crashed = runtime.block_on(World::run(steps.into(), &plan));
+        if !crashed {
+            break; // the schedule has no further step
+        }
+        steps += 1;
+    }
+    assert!(steps > 50, "only {steps} steps were there to crash at");
+}

@@ -1,0 +1,360 @@
+//! What every store promises, seen on the folder and on a real S3 server; and what is told when a store cannot be used.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/s3_server.rs"]
+mod s3_server;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use alleycat::effort::ClassId;
+use alleycat::store::{
+    self, Condition, ETag, FolderStore, Listed, Object, ObjectKey, PutError, S3Store, Scope, SegmentId, Store,
+    StoreError,
+};
+use async_trait::async_trait;
+use axum::Router;
+use axum::http::{Method, StatusCode};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use s3_server::S3Server;
+use tempfile::TempDir;
+
+const BUCKET: &str = "races";
+
+fn id(counter: u64) -> SegmentId {
+    SegmentId { time_ms: 1_619_185_789_755, process: 17, counter }
+}
+
+fn history(class: u16) -> ObjectKey {
+    ObjectKey::History(ClassId::new(class).unwrap())
+}
+
+fn body(text: &str) -> Vec<Bytes> {
+    vec![Bytes::copy_from_slice(text.as_bytes())]
+}
+
+fn is_lost(put: &Result<ETag, PutError>) -> bool {
+    matches!(put, Err(PutError::Lost))
+}
+
+async fn get(store: &dyn Store, key: &ObjectKey) -> Object {
+    store.get(key).await.unwrap().unwrap()
+}
+
+/// The contract, each promise on an empty store of its own.
+async fn keeps_the_contract(empty: impl AsyncFn() -> Arc<dyn Store>) {
+    an_object_reads_back_as_its_parts_in_turn(&*empty().await).await;
+    an_object_may_be_empty(&*empty().await).await;
+    what_is_not_there_is_none(&*empty().await).await;
+    what_is_there_is_not_written_as_absent(&*empty().await).await;
+    only_the_tag_of_the_body_lets_it_be_replaced(&*empty().await).await;
+    a_listing_shows_what_its_scope_holds(&*empty().await).await;
+    a_listing_shows_more_than_a_thousand_segments(&*empty().await).await;
+    deleting_twice_is_no_error(&*empty().await).await;
+    of_two_that_race_one_wins(&empty().await).await;
+    store::probe(&*empty().await, id(0)).await.unwrap();
+}
+
+async fn an_object_reads_back_as_its_parts_in_turn(store: &dyn Store) {
+    let parts: Vec<_> = (0..700).map(|n| Bytes::from(vec![n as u8; n * 7])).collect();
+    for key in [history(1), ObjectKey::Segment(id(1)), ObjectKey::Quarantine(id(2)), ObjectKey::Probe(id(3))] {
+        let etag = store.put(&key, parts.clone(), Condition::Absent).await.unwrap();
+        let object = get(store, &key).await;
+        assert!(object.body == parts.concat(), "{key}");
+        assert_eq!(object.etag, etag, "{key}");
+    }
+}
+
+async fn an_object_may_be_empty(store: &dyn Store) {
+    for (key, parts) in [(ObjectKey::Racers, vec![]), (ObjectKey::Erasures, vec![Bytes::new()])] {
+        store.put(&key, parts, Condition::Absent).await.unwrap();
+        assert_eq!(get(store, &key).await.body, "");
+    }
+}
+
+async fn what_is_not_there_is_none(store: &dyn Store) {
+    assert!(store.get(&ObjectKey::Racers).await.unwrap().is_none());
+    assert_eq!(store.list(Scope::Root).await.unwrap(), []);
+    assert_eq!(store.list(Scope::Journal).await.unwrap(), []);
+}
+
+async fn what_is_there_is_not_written_as_absent(store: &dyn Store) {
+    store.put(&ObjectKey::Racers, body("first"), Condition::Absent).await.unwrap();
+    assert!(is_lost(&store.put(&ObjectKey::Racers, body("second"), Condition::Absent).await));
+    assert_eq!(get(store, &ObjectKey::Racers).await.body, "first");
+}
+
+async fn only_the_tag_of_the_body_lets_it_be_replaced(store: &dyn Store) {
+    let key = history(3);
+    let first = store.put(&key, body("first"), Condition::Absent).await.unwrap();
+    let second = store.put(&key, body("second"), Condition::Matches(first.clone())).await.unwrap();
+    assert_ne!(first, second);
+    assert!(is_lost(&store.put(&key, body("third"), Condition::Matches(first)).await));
+    assert_eq!(get(store, &key).await.body, "second");
+    let missing = store.put(&history(4), body("third"), Condition::Matches(second)).await;
+    assert!(is_lost(&missing), "{missing:?}");
+    assert!(store.get(&history(4)).await.unwrap().is_none());
+}
+
+async fn a_listing_shows_what_its_scope_holds(store: &dyn Store) {
+    let mut tags = HashMap::new();
+    let root = [history(1), history(12), ObjectKey::Racers, ObjectKey::Erasures];
+    let journal = [ObjectKey::Segment(id(1)), ObjectKey::Segment(id(2))];
+    let elsewhere = [ObjectKey::Quarantine(id(1)), ObjectKey::Probe(id(1))];
+    for key in root.iter().chain(&journal).chain(&elsewhere) {
+        tags.insert(key.clone(), store.put(key, body(&key.path()), Condition::Absent).await.unwrap());
+    }
+    for (scope, keys) in [(Scope::Root, &root[..]), (Scope::Journal, &journal[..])] {
+        let listed: HashMap<_, _> =
+            store.list(scope).await.unwrap().into_iter().map(|Listed { key, etag }| (key, etag)).collect();
+        assert_eq!(listed, keys.iter().map(|key| (key.clone(), tags[key].clone())).collect(), "{scope:?}");
+    }
+}
+
+async fn a_listing_shows_more_than_a_thousand_segments(store: &dyn Store) {
+    let keys: HashSet<_> = (0..1_050).map(|n| ObjectKey::Segment(id(n))).collect();
+    let puts = keys.iter().map(|key| store.put(key, body("1"), Condition::Absent));
+    let _tags: Vec<ETag> = stream::iter(puts).buffer_unordered(16).map(Result::unwrap).collect().await;
+    let listed: Vec<_> = store.list(Scope::Journal).await.unwrap().into_iter().map(|listed| listed.key).collect();
+    assert_eq!(listed.len(), keys.len());
+    assert_eq!(HashSet::from_iter(listed), keys);
+}
+
+async fn deleting_twice_is_no_error(store: &dyn Store) {
+    let key = ObjectKey::Segment(id(1));
+    store.put(&key, body("1"), Condition::Absent).await.unwrap();
+    for _ in 0..2 {
+        store.delete(&key).await.unwrap();
+        assert!(store.get(&key).await.unwrap().is_none());
+    }
+    assert_eq!(store.list(Scope::Journal).await.unwrap(), []);
+    store.put(&key, body("2"), Condition::Absent).await.unwrap();
+}
+
+async fn of_two_that_race_one_wins(store: &Arc<dyn Store>) {
+    for class in 1..30 {
+        let mut condition = Condition::Absent;
+        for round in 0..2 {
+            let racers = ["a", "b"].map(|racer| {
+                let (store, condition) = (Arc::clone(store), condition.clone());
+                let text = format!("{racer}{round}");
+                tokio::spawn(async move { (store.put(&history(class), body(&text), condition).await, text) })
+            });
+            let (mut won, mut lost) = (vec![], 0);
+            for racer in racers {
+                match racer.await.unwrap() {
+                    (Ok(etag), text) => won.push((etag, text)),
+                    (Err(PutError::Lost), _) => lost += 1,
+                    (Err(error), _) => panic!("{error}"),
+                }
+            }
+            let [(etag, text)] = &won[..] else { panic!("{} won", won.len()) };
+            assert_eq!((lost, get(&**store, &history(class)).await.body), (1, text.clone().into()));
+            condition = Condition::Matches(etag.clone());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_folder_keeps_the_contract() {
+    let (folder, next) = (TempDir::new().unwrap(), AtomicU32::new(0));
+    keeps_the_contract(async || {
+        let path = folder.path().join(next.fetch_add(1, Ordering::Relaxed).to_string());
+        store::open(&format!("file:{}", path.display())).await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_folder_works_on_a_single_thread() {
+    let folder = TempDir::new().unwrap();
+    let store: Arc<dyn Store> = Arc::new(FolderStore::open(folder.path()).unwrap());
+    of_two_that_race_one_wins(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bucket_keeps_the_contract() {
+    let server = S3Server::start();
+    server.create_bucket(BUCKET).await;
+    let (config, next) = (server.config().await, AtomicU32::new(0));
+    keeps_the_contract(async || {
+        let prefix = format!("some/{}", next.fetch_add(1, Ordering::Relaxed));
+        let store: Arc<dyn Store> = Arc::new(S3Store::connect_with(&config, BUCKET, &prefix).await.unwrap());
+        store
+    })
+    .await;
+    // At last the whole bucket: what stands under prefixes is none of its objects.
+    let whole = S3Store::connect_with(&config, BUCKET, "").await.unwrap();
+    assert_eq!(whole.place(), "s3://races/");
+    only_the_tag_of_the_body_lets_it_be_replaced(&whole).await;
+    assert_eq!(whole.list(Scope::Root).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_was_killed_has_what_it_acknowledged() {
+    let mut server = S3Server::start();
+    server.create_bucket(BUCKET).await;
+    let store = S3Store::connect_with(&server.config().await, BUCKET, "p").await.unwrap();
+    let etag = store.put(&ObjectKey::Racers, body("{}"), Condition::Absent).await.unwrap();
+    server.kill();
+    let failed = store.put(&history(1), body("1"), Condition::Absent).await;
+    assert!(matches!(failed, Err(PutError::Failed(_))), "{failed:?}");
+    server.start_again();
+    assert_eq!(get(&store, &ObjectKey::Racers).await.etag, etag);
+}
+
+#[tokio::test]
+async fn a_strange_name_in_the_bucket_s_journal_is_named() {
+    let server = S3Server::start();
+    server.create_bucket(BUCKET).await;
+    let config = server.config().await;
+    let store = S3Store::connect_with(&config, BUCKET, "p").await.unwrap();
+    let client =
+        aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build());
+    for (name, listing_fails) in [("p/notes.txt", false), ("p/journal/", false), ("p/journal/notes.txt", true)] {
+        client.put_object().bucket(BUCKET).key(name).send().await.unwrap();
+        assert_eq!(store.list(Scope::Root).await.unwrap(), []);
+        assert_eq!(store.list(Scope::Journal).await.is_err(), listing_fails, "{name}");
+    }
+    let refused = store.list(Scope::Journal).await.unwrap_err().to_string();
+    assert!(refused.contains("`journal/notes.txt`") && refused.contains("quarantine/"), "{refused}");
+}
+
+/// Why a store at that endpoint cannot be used.
+async fn refusal(endpoint: &str) -> String {
+    S3Store::connect_with(&s3_server::config(endpoint).await, BUCKET, "p").await.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_missing_and_an_endpoint_that_is_dead_are_told_apart() {
+    let server = S3Server::start();
+    let missing = refusal(&server.endpoint()).await;
+    assert!(missing.contains("no bucket `races`; create it"), "{missing}");
+    let endpoint = server.endpoint();
+    drop(server);
+    let dead = refusal(&endpoint).await;
+    assert!(dead.contains(&format!("{endpoint} does not answer; correct the endpoint")), "{dead}");
+}
+
+/// An S3 server that answers listings well when `lists`, and every other request with that status and code.
+async fn canned(lists: bool, status: u16, code: &'static str) -> String {
+    let answer = move |method: Method| async move {
+        if lists && method == Method::GET {
+            return (StatusCode::OK, [("x-amz-bucket-region", "")], "<ListBucketResult/>".to_owned());
+        }
+        let error = format!("<Error><Code>{code}</Code><Message>as told</Message></Error>");
+        (StatusCode::from_u16(status).unwrap(), [("x-amz-bucket-region", "eu-north-1")], error)
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    endpoint
+}
+
+#[tokio::test]
+async fn every_refusal_at_the_start_says_what_to_do() {
+    for (status, code, advice) in [
+        (403, "AccessDenied", "allow s3:ListBucket"),
+        (403, "InvalidAccessKeyId", "refuses the credentials; correct or renew them"),
+        (403, "SignatureDoesNotMatch", "refuses the credentials; correct or renew them"),
+        (400, "ExpiredToken", "refuses the credentials; correct or renew them"),
+        (403, "RequestTimeTooSkewed", "clock is wrong; set it"),
+        (301, "PermanentRedirect", "set AWS_REGION to eu-north-1"),
+        (400, "AuthorizationHeaderMalformed", "set AWS_REGION to eu-north-1"),
+        (404, "NoSuchBucket", "no bucket `races`; create it"),
+        (404, "Strange", "does not answer as S3 does"),
+    ] {
+        let told = refusal(&canned(false, status, code).await).await;
+        assert!(told.starts_with("s3://races/p/: ") && told.contains(advice) && !told.contains('\n'), "{code}: {told}");
+    }
+    let anonymous = aws_config::defaults(aws_config::BehaviorVersion::latest())
+        .endpoint_url("http://127.0.0.1:1")
+        .no_credentials()
+        .load()
+        .await;
+    let told = S3Store::connect_with(&anonymous, BUCKET, "p").await.unwrap_err().to_string();
+    assert!(told.contains("no AWS credentials are configured; set AWS_PROFILE"), "{told}");
+}
+
+#[tokio::test]
+async fn a_put_is_lost_only_when_the_object_may_have_changed() {
+    let matches = || Condition::Matches(ETag("\"1\"".to_owned()));
+    for (status, code, condition, lost) in [
+        (412, "PreconditionFailed", Condition::Absent, true),
+        (409, "ConditionalRequestConflict", Condition::Absent, true),
+        (409, "ConditionalRequestConflict", matches(), true),
+        (404, "NoSuchKey", matches(), true),
+        (404, "NoSuchBucket", matches(), false),
+        (404, "NoSuchKey", Condition::Absent, false),
+        (403, "AccessDenied", matches(), false),
+        (503, "SlowDown", Condition::Absent, false),
+    ] {
+        let config = s3_server::config(&canned(true, status, code).await).await;
+        let store = S3Store::connect_with(&config, BUCKET, "").await.unwrap();
+        let put = store.put(&ObjectKey::Racers, body("{}"), condition).await;
+        assert_eq!(is_lost(&put), lost, "{code}: {put:?}");
+        assert!(lost || put.unwrap_err().to_string().contains(code));
+    }
+}
+
+/// A store that writes whatever the condition, and perhaps heeds one of the two.
+struct Careless {
+    heeds_absent: bool,
+    objects: Mutex<HashMap<ObjectKey, Vec<Bytes>>>,
+}
+
+#[async_trait]
+impl Store for Careless {
+    fn place(&self) -> String {
+        "careless".to_owned()
+    }
+
+    async fn get(&self, _: &ObjectKey) -> Result<Option<Object>, StoreError> {
+        unreachable!("a probe reads nothing")
+    }
+
+    async fn put(&self, key: &ObjectKey, parts: Vec<Bytes>, condition: Condition) -> Result<ETag, PutError> {
+        let mut objects = self.objects.lock().unwrap();
+        if self.heeds_absent && condition == Condition::Absent && objects.contains_key(key) {
+            return Err(PutError::Lost);
+        }
+        objects.insert(key.clone(), parts);
+        Ok(ETag("\"1\"".to_owned()))
+    }
+
+    async fn list(&self, _: Scope) -> Result<Vec<Listed>, StoreError> {
+        unreachable!("a probe lists nothing")
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.objects.lock().unwrap().remove(key);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_ignores_a_condition_is_refused_and_left_clean() {
+    for (heeds_absent, header) in [(false, "If-None-Match"), (true, "If-Match")] {
+        let store = Careless { heeds_absent, objects: Mutex::default() };
+        let refused = store::probe(&store, id(1)).await.unwrap_err().to_string();
+        assert!(refused.contains(&format!("careless ignores {header}")), "{refused}");
+        assert!(store.objects.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_store_is_refused_with_what_it_should_be() {
+    for (place, advice) in [
+        ("data", "write it as `file:PATH` or `s3://BUCKET/PREFIX`"),
+        ("http://127.0.0.1/x", "write it as `file:PATH` or `s3://BUCKET/PREFIX`"),
+        ("file:", "write it as `file:data`"),
+        ("s3://", "write it as `s3://BUCKET/PREFIX`"),
+        ("s3:///prefix", "write it as `s3://BUCKET/PREFIX`"),
+    ] {
+        let refused = store::open(place).await.err().unwrap().to_string();
+        assert!(refused.contains(place) && refused.contains(advice), "{refused}");
+    }
+}
