@@ -15,3 +15,8 @@ pub mod simulate;
 pub mod store;
 pub mod table;
 pub mod telemetry;
+
+/// The OpenAPI 3.1 document of the HTTP API, as `openapi/openapi.json` has it.
+pub fn openapi() -> String {
+    http::openapi()
+}

@@ -30,6 +30,8 @@ enum Command {
     Serve(Box<Config>),
     /// Ride races and deliver them as Firehose does.
     Simulate(Box<SimulateOptions>),
+    /// Print the OpenAPI document of the HTTP API.
+    Openapi,
 }
 
 #[tokio::main]
@@ -45,6 +47,10 @@ async fn main() -> anyhow::Result<ExitCode> {
             let report = simulate::run(&options, interrupted()).await?;
             println!("{report}");
             Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Openapi => {
+            print!("{}", alleycat::openapi());
+            Ok(ExitCode::SUCCESS)
         }
     }
 }

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// What a test waits for must have come after this long.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The test's own command line.
 #[derive(Parser)]
@@ -31,7 +31,7 @@ struct Options {
 }
 
 /// A running service. Dropped, it ends in its own time; [`Service::stop`] is an orderly end that is waited for.
-pub struct Service {
+pub(crate) struct Service {
     origin: String,
     client: Client,
     stop: Option<oneshot::Sender<()>>,
