@@ -21,7 +21,7 @@ use rand::{RngExt, SeedableRng};
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 use support::broken_store::{BrokenStore, Mode};
-use support::{Service, record};
+use support::{Service, record, until};
 use tempfile::TempDir;
 
 const CLASSES: u16 = 2;
@@ -115,7 +115,7 @@ async fn deliver_in_batches(service: &Service, mut records: &[Bytes], seed: u64)
 const QUICK: [&str; 6] = ["--classes", "2", "--commit-interval", "0ms", "--snapshot-interval", "10ms"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_random_race_gives_what_a_naive_model_gives_in_every_leaderboard_and_every_stored_history() {
+async fn a_random_race_gives_what_a_naive_model_gives_in_every_leaderboard_and_history() {
     let records = races(1);
     let model = Model::of(&records);
     let folder = TempDir::new().unwrap();
@@ -131,6 +131,13 @@ async fn a_random_race_gives_what_a_naive_model_gives_in_every_leaderboard_and_e
             assert_eq!(rows.collect::<Vec<_>>(), model.standings(class, second), "class {class}, second {second}");
         }
     }
+    for class in 1..=u64::from(CLASSES) {
+        // A history is a second behind at most; from then on it is what the model has.
+        let history = async || service.get(&format!("/classes/{class}/history")).await.text().await.unwrap();
+        until("the history is what the model has", async || bits_of(&history().await) == model.bits(class)).await;
+        let file = service.get(&format!("/class-{class}.gz")).await.bytes().await.unwrap();
+        assert_eq!(bits_of(&gunzip(&file)), model.bits(class), "class {class}");
+    }
     service.stop().await;
     for (class, file) in stored(folder.path()) {
         assert_eq!(bits_of(&gunzip(&file)), model.bits(class), "class {class}");
@@ -141,6 +148,19 @@ async fn a_random_race_gives_what_a_naive_model_gives_in_every_leaderboard_and_e
 fn stored(folder: &Path) -> Vec<(u64, Vec<u8>)> {
     let file = |class| std::fs::read(folder.join(format!("class-{class}.gz"))).unwrap();
     (1..=u64::from(CLASSES)).map(|class| (class, file(class))).collect()
+}
+
+/// The histories as a service that has just started over that folder gives them.
+async fn downloads(folder: &Path) -> Vec<(u64, Vec<u8>)> {
+    let service = Service::start_over(folder, &QUICK).await;
+    let mut files = Vec::new();
+    for class in 1..=u64::from(CLASSES) {
+        let file = service.get(&format!("/class-{class}.gz")).await;
+        assert_eq!(file.status(), StatusCode::OK);
+        files.push((class, file.bytes().await.unwrap().to_vec()));
+    }
+    service.stop().await;
+    files
 }
 
 /// The stored names, without their times: a name that is ridden under again is no news and keeps its first time.
@@ -179,6 +199,7 @@ async fn the_same_records_give_the_same_bytes_however_they_are_delivered() {
             deliver_in_batches(&service, &records[..100], 10).await;
             service.stop().await;
         }
+        assert!(downloads(folder.path()).await == stored(folder.path()), "{way}: what is stored is what is served");
         outcomes.push((way, stored(folder.path()), stored_names(folder.path())));
     }
     let (_, files, names) = &outcomes[0];

@@ -83,8 +83,8 @@ async fn what_was_acknowledged_is_there_after_a_kill() {
 
 const UNDER_WAY: u64 = 20;
 
-/// Sends a delivery whose head the service is known to have read: it asks for the body. Half of the bodies are sent before
-/// the signal, half after it.
+/// Sends a delivery whose head the service is known to have read: it asks for the body. Half of the bodies are sent
+/// before the signal, half after it.
 async fn send_around_the_signal(origin: String, racer: u64, signal: Arc<Barrier>) -> Answer {
     raw(origin, ID, move |stream| {
         let body = body_of(&[effort(1, racer, racer as f64)]);
