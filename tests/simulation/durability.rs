@@ -398,6 +398,7 @@ async fn a_segment_that_is_folded_at_any_moment_of_a_recovery_is_not_missed() {
         let instance = Instance::start(&bucket).await.unwrap();
         recovered_while_folding += usize::from(folding.is_finished());
         assert_eq!(instance.output(1, 4), Some(33.25), "folded after {moment:?}");
+        assert_eq!(instance.ledger.table().summary(class).updated_at_ms, None, "a recovery is no change");
         instance.task.abort();
         folding.abort();
     }
