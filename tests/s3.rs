@@ -169,8 +169,11 @@ fn hashes_of(state: &State) -> Vec<String> {
 }
 
 fn records(efforts: &[(Key, f64)]) -> Vec<Value> {
-    let record = |&((class, second, racer), output): &(Key, f64)| json!({ "classId": class, "second": second, "racerId": racer, "output": output });
-    efforts.iter().map(record).collect()
+    let mut records = Vec::new();
+    for &((class, second, racer), output) in efforts {
+        records.push(json!({ "classId": class, "second": second, "racerId": racer, "output": output }));
+    }
+    records
 }
 
 /// So few keys that many efforts meet at each.
@@ -251,7 +254,8 @@ async fn the_bucket_keeps_what_was_delivered() {
     let bucket = Bucket::create().await;
     let mut instance = bucket.start(&QUICK).await;
     let ridden = json!({ "uuid": "b340d30f", "event": "update", "deviceTimestamp": 1_619_185_789_755_u64, "second": 1,
-        "raceId": 1_619_185_620_265_u64, "name": "Hubert", "racerId": 1, "classId": 1, "cadence": 80, "resistance": 78 });
+        "raceId": 1_619_185_620_265_u64, "name": "Hubert", "racerId": 1, "classId": 1, "cadence": 80,
+        "resistance": 78 });
     assert_eq!(instance.deliver(&[ridden]).await, StatusCode::OK);
     let board = instance.json("/classes/1/leaderboard?second=1").await;
     assert_eq!(board["standings"], json!([{ "rank": 1, "racerId": 1, "name": "Hubert", "output": 164.45 }]));
