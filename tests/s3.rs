@@ -430,6 +430,10 @@ async fn instances_agree_whoever_is_killed(count: usize) {
         // What any instance builds of that state, byte by byte.
         let built = History::build(&table, ClassId::new(class).unwrap(), &History::empty(0), 0).chunks().concat();
         assert!(bucket.history(class).await.unwrap().body == built, "class {class}");
+        for instance in &instances {
+            let published = format!("/class-{class}.gz");
+            until("it publishes those bytes", async || instance.bytes(&published).await == built).await;
+        }
     }
 }
 

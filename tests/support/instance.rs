@@ -77,6 +77,13 @@ impl Instance {
         serde_json::from_str(&text).unwrap()
     }
 
+    /// Gets that path, insists on a 200, and reads the body as it comes.
+    pub async fn bytes(&self, path: &str) -> Vec<u8> {
+        let answer = self.client.get(self.url(path)).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        answer.bytes().await.unwrap().to_vec()
+    }
+
     /// Delivers those records once, and says how that was answered.
     pub async fn deliver(&self, records: &[Value]) -> StatusCode {
         let data = |record: &Value| base64_simd::STANDARD.encode_to_string(record.to_string());
