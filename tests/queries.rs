@@ -1,5 +1,7 @@
 //! What readers ask over HTTP, of a whole service that was fed over HTTP.
 
+#![allow(clippy::unwrap_used, reason = "a test that finds something else should fail")]
+
 mod support;
 
 use std::collections::BTreeMap;
