@@ -1,6 +1,7 @@
 //! The service over HTTP: the router, and what its handlers share.
 
 mod accept;
+mod assets;
 mod classes;
 mod firehose;
 mod form;
@@ -82,7 +83,11 @@ pub(crate) fn router(app: App) -> Router {
 
 /// What answers whatever the state of the service.
 fn open() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(guide::root)).routes(routes!(health::healthz)).routes(routes!(health::readyz))
+    OpenApiRouter::new()
+        .routes(routes!(guide::root))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .merge(assets::routes())
 }
 
 /// What answers from the table, once it is whole.
