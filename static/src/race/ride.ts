@@ -49,10 +49,6 @@ export class Ride {
     const sample = this.samples.findLast((sample) => sample.second === second)
     if (sample) [sample.rank, sample.total] = [rank, total]
   }
-
-  result(): Result | null {
-    return result(this.samples)
-  }
 }
 
 /** What these seconds came to; null where there is none. */

@@ -1,5 +1,5 @@
 /** A race on this page: its clock, what is ridden, and the board at every second. */
-import { computed, onScopeDispose, ref, shallowRef, triggerRef, watch } from 'vue'
+import { computed, onScopeDispose, ref, shallowRef, watch } from 'vue'
 
 import { autopilot } from '../race/autopilot'
 import type { LiveBoard } from '../race/board'
@@ -30,11 +30,12 @@ export function useRace(classId: () => number, rider: Identity) {
   const board = shallowRef<LiveBoard | null>(null)
   /** The second that the board shows: behind the clock while the service takes its time. */
   const boardSecond = ref(0)
-  const ride = shallowRef(new Ride())
+  const samples = shallowRef<readonly Sample[]>([])
   const sending = useSending()
-  const sample = computed<Sample | null>(() => ride.value.samples.at(-1) ?? null)
+  const sample = computed<Sample | null>(() => samples.value.at(-1) ?? null)
   const now = computed(() => output(cadence.value, resistance.value))
 
+  let ride = new Ride()
   let clock = new RaceClock(RACE_SECONDS, speed.value)
   let ticking: ReturnType<typeof setInterval> | undefined
   let asking = false
@@ -56,7 +57,7 @@ export function useRace(classId: () => number, rider: Identity) {
       phase.value = 'ready'
       return
     }
-    ride.value = new Ride()
+    ;[ride, samples.value] = [new Ride(), []]
     ;[second.value, boardSecond.value, board.value] = [0, 0, null]
     sending.begin()
     clock = new RaceClock(RACE_SECONDS, speed.value)
@@ -70,7 +71,7 @@ export function useRace(classId: () => number, rider: Identity) {
     if (reached === second.value) return
     for (let at = second.value + 1; at <= reached; at++) step(at)
     second.value = reached
-    triggerRef(ride)
+    samples.value = [...ride.samples]
     if (reached >= RACE_SECONDS) {
       clearInterval(ticking)
       phase.value = 'done'
@@ -85,7 +86,7 @@ export function useRace(classId: () => number, rider: Identity) {
       const ridden = autopilot(at, RACE_SECONDS, best, from.record(at)?.output ?? null, Math.random())
       ;[cadence.value, resistance.value] = [ridden.cadence, ridden.resistance]
     }
-    const sample = ride.value.add(at, cadence.value, resistance.value, best)
+    const sample = ride.add(at, cadence.value, resistance.value, best)
     sending.add(classId(), { ...rider }, sample, at === RACE_SECONDS)
     void place(from, sample)
   }
@@ -111,9 +112,9 @@ export function useRace(classId: () => number, rider: Identity) {
       found = answer
     }
     if (of !== generation) return
-    ride.value.place(sample.second, found.rank, found.total)
+    ride.place(sample.second, found.rank, found.total)
     if (sample.second >= boardSecond.value) [board.value, boardSecond.value] = [found, sample.second]
-    triggerRef(ride)
+    samples.value = [...ride.samples]
   }
 
   function pause(): void {
@@ -134,14 +135,14 @@ export function useRace(classId: () => number, rider: Identity) {
     clearInterval(ticking)
     phase.value = 'ready'
     ;[second.value, boardSecond.value, board.value] = [0, 0, null]
-    ride.value = new Ride()
+    ;[ride, samples.value] = [new Ride(), []]
   }
 
   watch(speed, (value) => clock.setSpeed(value, performance.now()))
   onScopeDispose(stop)
 
   return {
-    phase, loaded, failure, cadence, resistance, auto, speed, second, source, board, boardSecond, ride, sample, now, sending,
+    phase, loaded, failure, cadence, resistance, auto, speed, second, source, board, boardSecond, samples, sample, now, sending,
     start, pause, resume, stop,
   }
 }
