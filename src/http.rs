@@ -3,26 +3,32 @@
 mod accept;
 mod assets;
 mod classes;
+mod conditional;
+mod docs;
 mod firehose;
 mod form;
 mod guide;
 mod health;
+mod history;
 mod leaderboard;
+pub(crate) mod metrics;
 mod params;
 mod problem;
+mod racers;
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{FromRef, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::Semaphore;
+use axum::routing::get;
+use axum::{Extension, Router};
+use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer, Vary};
-use utoipa::openapi::OpenApi;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -30,34 +36,45 @@ use utoipa_axum::routes;
 use crate::config::Config;
 use crate::ledger::{CommitError, Ledger};
 
+pub(crate) use docs::document_text as openapi;
 use problem::Problem;
 
-/// A board of this many racers or more is ordered on a thread of its own: sorting so many takes about a millisecond.
-const ORDERED_IN_PLACE_RACERS_MAX: usize = 10_000;
+/// A query that looks at fewer outputs than this is answered in place: sorting so many takes about a millisecond.
+const IN_PLACE_OUTPUTS_MAX: usize = 10_000;
 
 /// What handlers work on. A clone shares everything.
-#[derive(Clone, FromRef)]
+#[derive(Clone)]
 pub(crate) struct App {
     ledger: Ledger,
     config: Arc<Config>,
     gate: firehose::Gate,
     working: Arc<Semaphore>,
+    room: history::Room,
+    stopping: watch::Receiver<bool>,
 }
 
 /// A racer's name, where it is known.
 type Name = Option<Arc<str>>;
 
 impl App {
-    /// An app over that ledger.
-    pub(crate) fn new(ledger: Ledger, config: Arc<Config>) -> Self {
+    /// An app over that ledger. `stopping` turns true when the service stops.
+    pub(crate) fn new(ledger: Ledger, config: Arc<Config>, stopping: watch::Receiver<bool>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { ledger, config, gate: firehose::Gate::default(), working: Arc::new(Semaphore::new(cores)) }
+        let working = Arc::new(Semaphore::new(cores));
+        let (gate, room) = (firehose::Gate::default(), history::Room::default());
+        Self { ledger, config, gate, working, room, stopping }
     }
 
-    /// Does a reader's work over that many racers: at once where they are few, else on a thread that may be blocked. Of
+    /// Returns once the service has been stopping for so long.
+    async fn has_been_stopping(&self, patience: Duration) {
+        let _ = self.stopping.clone().wait_for(|&stopping| stopping).await; // an error: it is gone altogether
+        tokio::time::sleep(patience).await;
+    }
+
+    /// Does a reader's work over that many outputs: at once where they are few, else on a thread that may be blocked. Of
     /// those there are as many at a time as there are cores, so that readers leave the ledger its threads.
-    async fn work<T: Send + 'static>(&self, racers: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
-        if racers < ORDERED_IN_PLACE_RACERS_MAX {
+    async fn work<T: Send + 'static>(&self, outputs: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+        if outputs < IN_PLACE_OUTPUTS_MAX {
             return work();
         }
         let _working = self.working.acquire().await.expect("the semaphore is never closed");
@@ -68,17 +85,21 @@ impl App {
 
 /// Every path of the service.
 pub(crate) fn router(app: App) -> Router {
-    let (open, _) = open().split_for_parts();
-    let (queries, _) = queries().split_for_parts();
-    // A fallback is layered only if it is there before the layers: a page of another origin is to read errors, too.
-    let reads = open
+    let mut queries = Router::from(queries());
+    // Each by itself: the router takes no names within a segment.
+    for class in app.ledger.table().classes() {
+        queries = queries.route(&format!("/class-{class}.gz"), get(history::file).layer(Extension(class)));
+    }
+    let reads = Router::from(open())
+        .merge(docs::explorer())
+        .merge(assets::routes())
         .merge(queries.route_layer(from_fn_with_state(app.clone(), recovered)))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
+        // The layers come after the fallbacks, or they would not hold for them: a page may read its errors, too.
         .layer(CatchPanicLayer::custom(panicked))
         .layer(cors(&app.config.cors_origin));
-    let (deliveries, _) = firehose::routes().split_for_parts();
-    reads.merge(deliveries).with_state(app)
+    reads.merge(firehose::routes()).with_state(app)
 }
 
 /// What answers whatever the state of the service.
@@ -87,20 +108,18 @@ fn open() -> OpenApiRouter<App> {
         .routes(routes!(guide::root))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
-        .merge(assets::routes())
+        .routes(routes!(docs::openapi))
 }
 
 /// What answers from the table, once it is whole.
 fn queries() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(classes::classes)).routes(routes!(leaderboard::leaderboard))
-}
-
-/// The OpenAPI 3.1 document of all paths.
-pub(crate) fn document() -> OpenApi {
-    let mut document = open().into_openapi();
-    document.merge(queries().into_openapi());
-    document.merge(firehose::routes().into_openapi());
-    document
+    OpenApiRouter::new()
+        .routes(routes!(classes::classes))
+        .routes(routes!(leaderboard::leaderboard))
+        .routes(routes!(history::history))
+        .routes(routes!(racers::curve))
+        .routes(routes!(racers::racer))
+        .routes(routes!(racers::search))
 }
 
 /// Lets pages of that origin read.
@@ -131,7 +150,7 @@ fn cors(origin: &str) -> CorsLayer {
             header::ETAG,
             header::RETRY_AFTER,
         ])
-        .max_age(std::time::Duration::from_secs(7200)) // browsers keep it no longer
+        .max_age(Duration::from_secs(7200)) // browsers keep it no longer
 }
 
 /// A part of the state would be a wrong answer: none is given before the store is read.
@@ -142,6 +161,7 @@ async fn recovered(State(app): State<App>, request: Request, next: Next) -> Resp
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the layer gives it away")]
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = message.unwrap_or("unknown"), "a query failed");
@@ -169,9 +189,59 @@ struct ListParams {
 
 /// A form of an answer.
 #[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
+#[schema(as = Format, rename_all = "lowercase")]
 #[expect(dead_code, reason = "tells what `Form` is called on the wire")]
 enum FormatParam {
     Json,
     Csv,
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use clap::Parser;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    #[tokio::test]
+    async fn a_part_of_the_state_is_no_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = crate::store::open(&format!("file:{}", folder.path().display())).await.unwrap();
+        let config = Arc::new(Options::parse_from(["alleycat"]).config);
+        // Nothing runs the ledger, as before the store is read.
+        let (ledger, _worker) = Ledger::new(config.ledger(), store, Arc::new(SystemClock), [0; 32]);
+        let router = router(App::new(ledger, config, tokio::sync::watch::channel(false).1));
+        let get = async |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            router.clone().oneshot(request).await.unwrap()
+        };
+        for path in ["/classes", "/classes/1/leaderboard", "/classes/1/history", "/class-1.gz", "/racers/1", "/readyz"]
+        {
+            assert_eq!(get(path).await.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        }
+        assert_eq!(get("/classes").await.headers()[header::RETRY_AFTER], "1");
+        for path in ["/", "/healthz", "/openapi.json", "/docs/"] {
+            assert_eq!(get(path).await.status(), StatusCode::OK, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_query_that_panics_is_answered() {
+        async fn fails() {
+            panic!("on purpose");
+        }
+        let panics: Router = Router::new().route("/", get(fails));
+        let panics = panics.layer(CatchPanicLayer::custom(panicked));
+        let answer = panics.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
+    }
 }

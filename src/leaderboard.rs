@@ -1,6 +1,6 @@
 //! Leaderboards: the ranks, pages and what-ifs of a board.
 //!
-//! Racers stand by output descending, then by id ascending. Every option works on a [`Lineup`], the order with the
+//! Racers stand by output descending, then by id ascending. Every option works on a `Lineup`, the order with the
 //! what-if racer moved to where it would stand, so all options combine. Nothing here scans or copies a board whose
 //! order is kept: a page costs a binary search per row, however many racers stand.
 
@@ -177,7 +177,7 @@ pub fn place(board: &Board, racer: RacerId) -> Option<Place> {
 /// A page by the row next to it rather than by number: it stays right while others come, go and change. It fits any
 /// board; made on another one, it means the rows on that side of where the row it names would be.
 ///
-/// Its text is opaque: 24 letters, URL-safe, of [`Cursor::VERSION`], the kind, the racer and the output.
+/// Its text is opaque: 24 letters, URL-safe, of `Cursor::VERSION`, the kind, the racer and the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cursor {
     /// The first rows.

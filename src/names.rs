@@ -4,8 +4,10 @@
 //! The same name at a later time is no news: it is remembered while the process lives, so that a name that arrives late
 //! does not win, but not stored.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::DashMap;
 
@@ -27,6 +29,8 @@ pub struct Name {
 #[derive(Debug, Default)]
 pub struct Names {
     names: DashMap<RacerId, Known, foldhash::fast::RandomState>,
+    /// Every name as it is searched for. Changed only while the name's own entry is held.
+    index: RwLock<BTreeSet<(Box<str>, RacerId)>>,
     version: AtomicU64,
 }
 
@@ -42,6 +46,11 @@ pub fn cut(name: &str) -> &str {
         Some((end, _)) => &name[..end],
         None => name,
     }
+}
+
+/// The name without its case, character by character, so that what it begins with is folded alike.
+fn folded(name: &str) -> Box<str> {
+    name.chars().flat_map(char::to_lowercase).collect::<String>().into_boxed_str()
 }
 
 impl Names {
@@ -63,11 +72,13 @@ impl Names {
             .entry(racer)
             .and_modify(|known| {
                 if known.name < *name {
+                    self.reindex(racer, Some(&known.name.text), Some(&name.text));
                     *known = fresh();
                     changed = true;
                 }
             })
             .or_insert_with(|| {
+                self.reindex(racer, None, Some(&name.text));
                 changed = true;
                 fresh()
             });
@@ -79,7 +90,14 @@ impl Names {
 
     /// Forgets the racer's name if it is not after that time.
     pub fn erase(&self, racer: RacerId, until_ms: u64) -> bool {
-        let erased = self.names.remove_if(&racer, |_, known| known.name.at_ms <= until_ms).is_some();
+        let goes = |_: &RacerId, known: &Known| {
+            let goes = known.name.at_ms <= until_ms;
+            if goes {
+                self.reindex(racer, Some(&known.name.text), None);
+            }
+            goes
+        };
+        let erased = self.names.remove_if(&racer, goes).is_some();
         if erased {
             self.version.fetch_add(1, Ordering::AcqRel);
         }
@@ -89,6 +107,27 @@ impl Names {
     /// The racer's name.
     pub fn get(&self, racer: RacerId) -> Option<Arc<str>> {
         self.names.get(&racer).map(|known| known.name.text.clone())
+    }
+
+    /// The first `racers_max` racers whose name begins with that, whatever the case; by name, then by id.
+    pub fn beginning_with(&self, beginning: &str, racers_max: usize) -> Vec<(RacerId, Arc<str>)> {
+        let beginning = folded(beginning);
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let from = (Bound::Included((beginning.clone(), RacerId(0))), Bound::Unbounded);
+        let found = index.range(from).take_while(|(name, _)| name.starts_with(&*beginning)).take(racers_max);
+        let racers: Vec<RacerId> = found.map(|&(_, racer)| racer).collect();
+        drop(index); // an entry is never waited for with the index held
+        racers.into_iter().filter_map(|racer| Some((racer, self.get(racer)?))).collect()
+    }
+
+    fn reindex(&self, racer: RacerId, old: Option<&str>, new: Option<&str>) {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = old {
+            index.remove(&(folded(old), racer));
+        }
+        if let Some(new) = new {
+            index.insert((folded(new), racer));
+        }
     }
 
     /// Every name, by racer id ascending.
@@ -101,5 +140,36 @@ impl Names {
     /// Counts the changes: what was merged before the version was read is in every later [`all`](Self::all).
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(names: &Names, racer: u64, at_ms: u64, text: &str) {
+        names.merge(RacerId(racer), &Name { at_ms, text: text.into() });
+    }
+
+    fn found(names: &Names, beginning: &str, racers_max: usize) -> Vec<u64> {
+        names.beginning_with(beginning, racers_max).into_iter().map(|(racer, _)| racer.0).collect()
+    }
+
+    #[test]
+    fn a_racer_is_found_by_the_beginning_of_the_latest_name() {
+        let names = Names::default();
+        given(&names, 1, 1, "Hubert");
+        given(&names, 2, 1, "hub");
+        given(&names, 3, 1, "HUBA");
+        given(&names, 4, 1, "Zoë");
+        assert_eq!(found(&names, "hUb", 9), [2, 3, 1]);
+        assert_eq!(found(&names, "hub", 2), [2, 3]);
+        assert_eq!(found(&names, "ZOË", 9), [4]);
+        assert_eq!(found(&names, "", 9), [2, 3, 1, 4]);
+        given(&names, 1, 2, "Zorro");
+        given(&names, 2, 0, "Older");
+        assert_eq!((found(&names, "hub", 9), found(&names, "zo", 9)), (vec![2, 3], vec![1, 4]));
+        assert!(names.erase(RacerId(2), 1) && !names.erase(RacerId(1), 1));
+        assert_eq!((found(&names, "hub", 9), found(&names, "o", 9)), (vec![3], vec![]));
     }
 }

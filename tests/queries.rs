@@ -1,16 +1,18 @@
 //! What readers ask over HTTP, of a whole service that was fed over HTTP.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+
 mod support;
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::io::Read;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::{Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use support::{Service, record};
+use support::{Service, record, until};
 
 /// By class and second, the best output of every racer: the dataset, kept the slow way.
 #[derive(Default)]
@@ -311,5 +313,369 @@ async fn the_classes_are_told_in_numbers() {
     assert!(
         csv.starts_with("classId,name,racers,seconds,efforts,updatedAt,historyBytes,stateHash\r\n1,Class 1,4,2,6,")
     );
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_finds_a_guide_whose_calls_work() {
+    let service = tied().await;
+    let guide = service.get("/").await;
+    assert_eq!(header_of(&guide, header::CONTENT_TYPE), "text/plain; charset=utf-8");
+    let guide = guide.text().await.unwrap();
+    let origin = service.url("");
+    let calls: Vec<&str> = guide.split('\'').filter_map(|text| text.strip_prefix(&origin)).collect();
+    assert!(calls.len() > 10, "{guide}");
+    for call in calls {
+        let status = service.get(call).await.status();
+        assert!(status == StatusCode::OK || status == StatusCode::NOT_FOUND && call.contains("17"), "{call}: {status}");
+    }
+    let page = service.request(Method::GET, "/").header(header::ACCEPT, "text/html,*/*;q=0.8").send().await.unwrap();
+    assert_eq!(header_of(&page, header::CONTENT_TYPE), "text/html; charset=utf-8");
+    assert!(page.text().await.unwrap().contains("/docs"));
+    service.stop().await;
+}
+
+/// The dataset's text, written the slow way.
+fn dataset(model: &Model, class: u64, chosen: impl Fn(u64, &[(u64, f64)]) -> Vec<(u64, f64)>) -> String {
+    let seconds = model.seconds(class).into_iter().filter_map(|second| {
+        let racers: Vec<_> = model.0[&(class, second)].iter().map(|(&racer, &output)| (racer, output)).collect();
+        let chosen = chosen(second, &racers);
+        let cells =
+            chosen.iter().map(|(racer, output)| format!("\"{racer}\":{}", ryu_js::Buffer::new().format(*output)));
+        let cells = cells.collect::<Vec<_>>().join(",");
+        (!chosen.is_empty()).then(|| format!("\"{second}\":{{{cells}}}"))
+    });
+    format!("{{{}}}", seconds.collect::<Vec<_>>().join(","))
+}
+
+fn gunzip(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(bytes).read_to_string(&mut text).expect("gzip");
+    text
+}
+
+async fn with(service: &Service, method: Method, path: &str, headers: &[(header::HeaderName, &str)]) -> Response {
+    let request =
+        headers.iter().fold(service.request(method, path), |request, (name, value)| request.header(name, *value));
+    request.send().await.expect("an answer")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_is_what_was_delivered_bit_for_bit() {
+    let service = Service::start(&[]).await;
+    assert_eq!(service.get("/classes/1/history").await.text().await.unwrap(), "{}");
+    assert_eq!(gunzip(&service.get("/class-1.gz").await.bytes().await.unwrap()), "{}");
+    let model = ride_at_random(&service, 2).await;
+    for class in [1, 2] {
+        let path = format!("/classes/{class}/history");
+        let expected = dataset(&model, class, |_, racers| racers.to_vec());
+        until("the history has all", async || service.get(&path).await.text().await.unwrap() == expected).await;
+
+        let plain = service.get(&path).await;
+        assert_eq!(header_of(&plain, header::CONTENT_LENGTH), expected.len().to_string());
+        assert_eq!(header_of(&plain, header::CONTENT_TYPE), "application/json");
+        assert_eq!(header_of(&plain, header::CONTENT_ENCODING), "");
+        assert_eq!(header_of(&plain, header::VARY), "accept-encoding");
+        let gzip = with(&service, Method::GET, &path, &[(header::ACCEPT_ENCODING, "br, gzip")]).await;
+        assert_eq!(header_of(&gzip, header::CONTENT_ENCODING), "gzip");
+        assert_eq!(header_of(&gzip, header::VARY), "accept-encoding");
+        assert_ne!(header_of(&gzip, header::ETAG), header_of(&plain, header::ETAG));
+        let length = header_of(&gzip, header::CONTENT_LENGTH).to_owned();
+        let gzip = gzip.bytes().await.unwrap();
+        assert_eq!(length, gzip.len().to_string());
+        assert_eq!(gunzip(&gzip), expected);
+
+        let file = service.get(&format!("/class-{class}.gz")).await;
+        assert_eq!(header_of(&file, header::CONTENT_TYPE), "application/gzip");
+        assert_eq!(header_of(&file, header::CONTENT_ENCODING), "");
+        assert_eq!(header_of(&file, header::ACCEPT_RANGES), "bytes");
+        assert_eq!(file.bytes().await.unwrap(), gzip);
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_history_is_that_part_of_the_whole() {
+    let service = Service::start(&[]).await;
+    let model = ride_at_random(&service, 3).await;
+    let best = |racers: &[(u64, f64)], top: usize| {
+        let mut best = racers.to_vec();
+        best.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        best.truncate(top);
+        best.sort_by_key(|row| row.0);
+        best
+    };
+    let among = |racers: &[(u64, f64)], ids: &[u64]| {
+        racers.iter().copied().filter(|row| ids.contains(&row.0)).collect::<Vec<_>>()
+    };
+    let all = |racers: &[(u64, f64)]| racers.to_vec();
+    let within = |second: u64, from: u64, to: u64, chosen: Vec<(u64, f64)>| {
+        if (from..=to).contains(&second) { chosen } else { Vec::new() }
+    };
+    for (query, expected) in [
+        ("top=3", dataset(&model, 1, |_, racers| best(racers, 3))),
+        ("racers=5,9,5,12345", dataset(&model, 1, |_, racers| among(racers, &[5, 9]))),
+        ("racers=3,5,9&top=1", dataset(&model, 1, |_, racers| best(&among(racers, &[3, 5, 9]), 1))),
+        ("from=2&to=4", dataset(&model, 1, |second, racers| within(second, 2, 4, all(racers)))),
+        ("to=0", dataset(&model, 1, |second, racers| within(second, 0, 0, all(racers)))),
+        ("from=5&top=2", dataset(&model, 1, |second, racers| within(second, 5, 600, best(racers, 2)))),
+        ("racers=12345", "{}".into()),
+    ] {
+        let path = format!("/classes/1/history?{query}");
+        let plain = service.get(&path).await;
+        let (etag, length) =
+            (header_of(&plain, header::ETAG).to_owned(), header_of(&plain, header::CONTENT_LENGTH).to_owned());
+        assert!(etag.starts_with('"'), "{query}");
+        assert_eq!(length, expected.len().to_string(), "{query}");
+        assert_eq!(plain.text().await.unwrap(), expected, "{query}");
+        let gzip = with(&service, Method::GET, &path, &[(header::ACCEPT_ENCODING, "gzip")]).await;
+        assert_eq!(header_of(&gzip, header::CONTENT_ENCODING), "gzip", "{query}");
+        assert_ne!(header_of(&gzip, header::ETAG), etag, "{query}");
+        assert_eq!(gunzip(&gzip.bytes().await.unwrap()), expected, "{query}");
+        let known = with(&service, Method::GET, &path, &[(header::IF_NONE_MATCH, &etag)]).await;
+        assert_eq!(known.status(), StatusCode::NOT_MODIFIED, "{query}");
+    }
+    let pretty = service.get("/classes/1/history?racers=5&from=1&to=3&pretty").await.text().await.unwrap();
+    assert!(pretty.starts_with("{\n  \"") && pretty.ends_with("\n}\n"), "{pretty}");
+    for (query, words) in [
+        ("top=0", ["top", "\"0\"", "from 1"]),
+        ("racers=", ["racers", "\"\"", "1000"]),
+        ("from=601", ["from", "\"601\"", "0 to 600"]),
+        ("from=5&to=4", ["from is 5", "to is 4", "after"]),
+        ("form=5", ["\"form\"", "from", "to"]),
+    ] {
+        is_problem(&service, &format!("/classes/1/history?{query}"), StatusCode::BAD_REQUEST, &words).await;
+    }
+    is_problem(&service, "/classes/7/history", StatusCode::NOT_FOUND, &["no class 7"]).await;
+    is_problem(&service, "/class-7.gz", StatusCode::NOT_FOUND, &["/class-7.gz"]).await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_the_client_has_is_not_sent_again() {
+    let service = tied().await;
+    until("the history has all", async || {
+        service.get("/classes/1/history").await.text().await.unwrap().contains("99.5")
+    })
+    .await;
+    for (path, encoding) in [("/classes/1/history", "identity"), ("/classes/1/history", "gzip"), ("/class-1.gz", "")] {
+        let ask = async |method: Method, name: header::HeaderName, value: &str| {
+            with(&service, method, path, &[(header::ACCEPT_ENCODING, encoding), (name, value)]).await
+        };
+        let whole = ask(Method::GET, header::ACCEPT, "*/*").await;
+        let etag = header_of(&whole, header::ETAG);
+        let weak = format!("W/{etag}");
+        for tags in [etag, &weak, "*", &format!("\"a\", {weak} ,\"b\"")] {
+            let known = ask(Method::GET, header::IF_NONE_MATCH, tags).await;
+            assert_eq!(known.status(), StatusCode::NOT_MODIFIED, "{path}: {tags}");
+            for name in [header::ETAG, header::CACHE_CONTROL, header::VARY] {
+                assert_eq!(header_of(&known, name.clone()), header_of(&whole, name), "{path}");
+            }
+            assert_eq!(header_of(&known, header::CONTENT_TYPE), "");
+            let length = header_of(&known, header::CONTENT_LENGTH);
+            assert!(length.is_empty() || length == header_of(&whole, header::CONTENT_LENGTH), "{path}: {length}");
+        }
+        let unknown = ask(Method::GET, header::IF_NONE_MATCH, "\"a\", \"b\"").await;
+        assert_eq!(unknown.status(), StatusCode::OK);
+        for (tags, status) in [(etag, 200), ("*", 200), (&weak, 412), ("\"a\"", 412)] {
+            assert_eq!(ask(Method::GET, header::IF_MATCH, tags).await.status().as_u16(), status, "{path}: {tags}");
+        }
+        let head = ask(Method::HEAD, header::ACCEPT, "*/*").await;
+        assert_eq!(head.status(), StatusCode::OK);
+        for name in [header::ETAG, header::CONTENT_LENGTH, header::CONTENT_TYPE, header::CONTENT_ENCODING] {
+            assert_eq!(header_of(&head, name.clone()), header_of(&whole, name.clone()), "{path}: {name}");
+        }
+        let seconds = header_of(&whole, header::CACHE_CONTROL);
+        assert_eq!(seconds, "public, max-age=1, must-revalidate", "{path}");
+    }
+    // Another class's is another, and so is the same class's after an improvement.
+    let etag = header_of(&service.get("/class-1.gz").await, header::ETAG).to_owned();
+    assert_ne!(header_of(&service.get("/class-2.gz").await, header::ETAG), etag);
+    service.deliver(&[record(1, 5, 2, 200.0)]).await;
+    until("the improvement shows", async || header_of(&service.get("/class-1.gz").await, header::ETAG) != etag).await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_given_in_parts() {
+    let service = tied().await;
+    until("the history has all", async || {
+        service.get("/classes/1/history").await.text().await.unwrap().contains("99.5")
+    })
+    .await;
+    let path = "/class-1.gz";
+    let whole = service.get(path).await;
+    let etag = header_of(&whole, header::ETAG).to_owned();
+    let bytes = whole.bytes().await.unwrap();
+    let len = bytes.len();
+    for (range, part) in [
+        ("bytes=0-9".to_owned(), 0..10),
+        ("bytes=5-".to_owned(), 5..len),
+        ("bytes=-7".to_owned(), len - 7..len),
+        (format!("bytes=20-{}", len + 5), 20..len),
+    ] {
+        let answer = with(&service, Method::GET, path, &[(header::RANGE, &range), (header::IF_RANGE, &etag)]).await;
+        assert_eq!(answer.status(), StatusCode::PARTIAL_CONTENT, "{range}");
+        let content_range = format!("bytes {}-{}/{len}", part.start, part.end - 1);
+        assert_eq!(header_of(&answer, header::CONTENT_RANGE), content_range);
+        assert_eq!(header_of(&answer, header::CONTENT_LENGTH), part.len().to_string());
+        assert_eq!(header_of(&answer, header::ETAG), etag);
+        assert_eq!(answer.bytes().await.unwrap(), bytes.slice(part), "{range}");
+    }
+    for (range, condition) in [
+        ("bytes=0-9", "\"other\""),
+        ("bytes=0-9", &format!("W/{etag}")),
+        ("bytes=0-9", "Fri, 23 Apr 2021 13:49:49 GMT"),
+        ("bytes=0-1,4-5", &etag),
+        ("bytes=9-0", &etag),
+    ] {
+        let answer = with(&service, Method::GET, path, &[(header::RANGE, range), (header::IF_RANGE, condition)]).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{range} {condition}");
+        assert_eq!(answer.bytes().await.unwrap(), bytes);
+    }
+    let beyond = with(&service, Method::GET, path, &[(header::RANGE, &format!("bytes={len}-"))]).await;
+    assert_eq!(beyond.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(header_of(&beyond, header::CONTENT_RANGE), format!("bytes */{len}"));
+    assert_eq!(header_of(&beyond, header::CONTENT_TYPE), "application/problem+json");
+    let head = with(&service, Method::HEAD, path, &[(header::RANGE, "bytes=0-9")]).await;
+    assert_eq!((head.status(), header_of(&head, header::CONTENT_LENGTH)), (StatusCode::OK, &*len.to_string()));
+    let json = with(&service, Method::GET, "/classes/1/history", &[(header::RANGE, "bytes=0-9")]).await;
+    assert_eq!(json.status(), StatusCode::OK);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_has_one_etag_before_and_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::start_over(folder.path(), &[]).await;
+    let model = ride_at_random(&service, 4).await;
+    let expected = dataset(&model, 1, |_, racers| racers.to_vec());
+    until("the history has all", async || service.get("/classes/1/history").await.text().await.unwrap() == expected)
+        .await;
+    let etags = async |service: &Service| {
+        let text = service.get("/classes/1/history").await;
+        let file = service.get("/class-1.gz").await;
+        let state = service.json("/classes").await[0]["stateHash"].clone();
+        (header_of(&text, header::ETAG).to_owned(), header_of(&file, header::ETAG).to_owned(), state)
+    };
+    let before = etags(&service).await;
+    service.stop().await;
+    let service = Service::start_over(folder.path(), &[]).await;
+    assert_eq!(etags(&service).await, before);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_racer_is_seen_second_by_second_beside_others() {
+    let service = Service::start(&[]).await;
+    let model = ride_at_random(&service, 5).await;
+    let points = |racer: u64| {
+        let seconds = model.seconds(1).into_iter().filter_map(|second| {
+            let rows = model.standings(1, second);
+            let &(rank, _, output) = rows.iter().find(|row| row.1 == racer)?;
+            let below = rows.iter().filter(|row| row.2 < output).count();
+            Some((second, output, rank, rows.len() as u64, 100.0 * below as f64 / rows.len() as f64))
+        });
+        seconds.collect::<Vec<_>>()
+    };
+    let read = |curve: &Value| {
+        let number = |point: &Value, name: &str| point[name].as_u64().unwrap();
+        let points = curve["seconds"].as_array().unwrap().iter().map(|point| {
+            let (output, percentile) = (point["output"].as_f64().unwrap(), point["percentile"].as_f64().unwrap());
+            (number(point, "second"), output, number(point, "rank"), number(point, "total"), percentile)
+        });
+        points.collect::<Vec<_>>()
+    };
+    let racer = *model.0[&(1, 3)].keys().next().unwrap();
+    let curve = service.json(&format!("/classes/1/racers/{racer}?compare=3,12345")).await;
+    assert_eq!((&curve["classId"], &curve["racerId"]), (&json!(1), &json!(racer)));
+    assert_eq!(curve["name"], format!("Racer {racer}"));
+    assert_eq!(read(&curve), points(racer));
+    let compared = curve["compared"].as_array().unwrap();
+    assert_eq!((&compared[0]["racerId"], read(&compared[0])), (&json!(3), points(3)));
+    assert_eq!((&compared[1]["racerId"], read(&compared[1])), (&json!(12345), vec![]));
+    assert!(service.json(&format!("/classes/1/racers/{racer}")).await.get("compared").is_none());
+    let csv = service.get(&format!("/classes/1/racers/{racer}?format=csv")).await.text().await.unwrap();
+    assert!(csv.starts_with(&format!("racerId,second,output,rank,total,percentile\r\n{racer},")), "{csv}");
+    assert_eq!(csv.lines().count(), 1 + points(racer).len());
+
+    is_problem(&service, "/classes/1/racers/12345", StatusCode::NOT_FOUND, &["racer 12345", "class 1"]).await;
+    is_problem(&service, "/classes/1/racers/x", StatusCode::NOT_FOUND, &["no racer x"]).await;
+    is_problem(&service, "/classes/9/racers/1", StatusCode::NOT_FOUND, &["no class 9"]).await;
+    is_problem(&service, "/classes/1/racers/3?compare=x", StatusCode::BAD_REQUEST, &["compare", "\"x\"", "20"]).await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_racer_is_found_by_id_and_by_name() {
+    let service = tied().await;
+    service.deliver(&[json!({ "classId": 2, "second": 0, "racerId": 4, "output": 12.5, "name": "hubba" })]).await;
+    let racer = service.json("/racers/4").await;
+    let of_class = |class, seconds, second, output, rank, total, percentile| {
+        json!({
+            "classId": class, "seconds": seconds, "second": second, "output": output, "rank": rank, "total": total,
+            "percentile": percentile,
+        })
+    };
+    let classes = [of_class(1, 2, 7, json!(99.5), 1, 4, 75), of_class(2, 1, 0, json!(12.5), 1, 1, 0)];
+    assert_eq!(racer, json!({ "racerId": 4, "name": "hubba", "classes": classes }));
+    let found = service.json("/racers?name=HUB").await;
+    assert_eq!(found, json!([{ "racerId": 1, "name": "Hub, \"the\" Bert" }, { "racerId": 4, "name": "hubba" }]));
+    assert_eq!(service.json("/racers?name=zz").await, json!([]));
+    let csv = service.get("/racers?name=hubb&format=csv").await.text().await.unwrap();
+    assert_eq!(csv, "racerId,name\r\n4,hubba\r\n");
+
+    let crowd: Vec<Value> = (100..200)
+        .map(|racer| json!({ "classId": 2, "second": 0, "racerId": racer, "output": 1, "name": "Crowd" }))
+        .collect();
+    service.deliver(&crowd).await;
+    let found = service.json("/racers?name=c").await;
+    let ids: Vec<u64> = found.as_array().unwrap().iter().map(|found| found["racerId"].as_u64().unwrap()).collect();
+    assert_eq!(ids, (100..150).collect::<Vec<_>>());
+
+    is_problem(&service, "/racers/999", StatusCode::NOT_FOUND, &["racer 999"]).await;
+    is_problem(&service, "/racers/-1", StatusCode::NOT_FOUND, &["no racer -1"]).await;
+    is_problem(&service, "/racers", StatusCode::BAD_REQUEST, &["name is missing", "1 to 100"]).await;
+    is_problem(&service, "/racers?name=", StatusCode::BAD_REQUEST, &["name", "\"\"", "1 to 100"]).await;
+    is_problem(&service, &format!("/racers?name={}", "a".repeat(101)), StatusCode::BAD_REQUEST, &["1 to 100"]).await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_read_the_document_and_people_try_it() {
+    let service = Service::start(&[]).await;
+    let document = service.json("/openapi.json").await;
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    for path in [
+        "/",
+        "/class-{classId}.gz",
+        "/classes",
+        "/classes/{classId}/history",
+        "/classes/{classId}/leaderboard",
+        "/classes/{classId}/racers/{racerId}",
+        "/docs",
+        "/firehose",
+        "/healthz",
+        "/openapi.json",
+        "/racers",
+        "/racers/{racerId}",
+        "/readyz",
+    ] {
+        assert!(document["paths"].get(path).is_some(), "{path} is not described");
+    }
+    let moved = service.get("/docs").await;
+    assert_eq!(header_of(&moved, header::LOCATION), "/docs/");
+    let page = service.get("/docs/").await;
+    assert_eq!(page.status(), StatusCode::OK);
+    let policy = header_of(&page, header::CONTENT_SECURITY_POLICY);
+    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self';"), "{policy}");
+    let page = page.text().await.unwrap();
+    let files = page.split('"').filter(|text| text.ends_with(".js") || text.ends_with(".css")).collect::<Vec<_>>();
+    assert!(files.len() >= 3 && !page.contains("http://") && !page.contains("https://"), "{page}");
+    for file in files {
+        let status = service.get(&format!("/docs/{}", file.trim_start_matches("./"))).await.status();
+        assert_eq!(status, StatusCode::OK, "{file}");
+    }
+    assert!(service.get("/docs/swagger-initializer.js").await.text().await.unwrap().contains("/openapi.json"));
     service.stop().await;
 }

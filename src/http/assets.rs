@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::sync::LazyLock;
 
+use axum::Router;
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -14,7 +15,6 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rust_embed::RustEmbed;
-use utoipa_axum::router::OpenApiRouter;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::problem::Problem;
@@ -80,8 +80,8 @@ static PAGE: LazyLock<Page> = LazyLock::new(|| {
 });
 
 /// The files that the front page names.
-pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+pub(super) fn routes() -> Router<App> {
+    Router::new()
         .route("/assets/{file}", get(asset))
         .route("/favicon.svg", get(async |headers: HeaderMap| file("favicon.svg", &headers)))
 }

@@ -33,7 +33,7 @@ struct Class {
     #[schema(example = 12000000)]
     efforts: u64,
     /// When something last changed, in milliseconds since 1970; null after a restart until the first change.
-    #[schema(example = 1619185789755_u64)]
+    #[schema(required, example = 1619185789755_u64)]
     updated_at: Option<u64>,
     /// The length of the gzip history as last built, in bytes; 0 before that.
     #[schema(example = 66300000)]

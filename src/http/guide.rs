@@ -1,13 +1,10 @@
 //! `/`: the page for browsers; for whoever opens it with curl, a guide to what there is.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
-use super::{accept, assets};
-use crate::config::Config;
+use super::{App, accept, assets};
 
 /// What there is
 ///
@@ -18,9 +15,9 @@ use crate::config::Config;
         (String = "text/plain"), (String = "text/html"),
     )))
 )]
-pub(super) async fn root(State(config): State<Arc<Config>>, headers: HeaderMap) -> Response {
+pub(super) async fn root(State(app): State<App>, headers: HeaderMap) -> Response {
     let html = accept::wants_html(&headers);
-    if html && let Some(index) = assets::index(&headers, config.demo.is_some()) {
+    if html && let Some(index) = assets::index(&headers, app.config.demo.is_some()) {
         return index;
     }
     let guide = guide(&origin(&headers));

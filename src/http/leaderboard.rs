@@ -39,7 +39,7 @@ struct Asked {
     #[param(value_type = Option<u64>, maximum = 9007199254740991_u64)]
     around: Option<RacerId>,
     /// Only these racers, with their ranks among all: up to 1000 ids with commas between them.
-    #[param(value_type = Option<String>, pattern = "^[0-9]+(,[0-9]+){0,999}$", example = "1,2,3")]
+    #[param(value_type = Option<String>, pattern = "^(0|[1-9][0-9]*)(,(0|[1-9][0-9]*)){0,999}$", example = "1,2,3")]
     racers: Option<Vec<RacerId>>,
     /// What if this racer rode `output`? The racer stands where that would be if it beats the racer's best.
     #[param(rename = "racerId", value_type = Option<u64>, maximum = 9007199254740991_u64)]
@@ -58,9 +58,9 @@ struct Asked {
 
 /// How racers with equal outputs are ranked.
 #[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
+#[schema(as = Ties, rename_all = "lowercase")]
 #[expect(dead_code, reason = "tells what `Ties` is called on the wire")]
-enum TiesParam {
+pub(super) enum TiesParam {
     Competition,
     Dense,
     Ordinal,
@@ -182,7 +182,7 @@ struct LeaderboardAnswer {
     #[schema(value_type = u16, example = 1)]
     class_id: ClassId,
     /// The second; null on the all-time board, and for `last` in a class that nobody rode yet.
-    #[schema(value_type = Option<u32>, example = 60)]
+    #[schema(value_type = Option<u32>, required, example = 60)]
     second: Option<Second>,
     /// How many racers stand on the whole board.
     #[schema(example = 40000)]
@@ -190,8 +190,10 @@ struct LeaderboardAnswer {
     /// The rows.
     standings: Vec<Standing>,
     /// The `cursor` of the page after this one; null at the end.
+    #[schema(required)]
     next: Option<String>,
     /// The `cursor` of the page before this one; null at the start.
+    #[schema(required)]
     previous: Option<String>,
     #[serde(skip)]
     all_time: bool,
@@ -210,7 +212,7 @@ struct Standing {
     #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
     /// The racer's name; null where it is not known.
-    #[schema(value_type = Option<String>, example = "Hubert")]
+    #[schema(value_type = Option<String>, required, example = "Hubert")]
     name: Name,
     /// The output at which the racer stands.
     #[schema(value_type = f64, minimum = 0, example = 187.25)]

@@ -157,8 +157,8 @@ describe('riding', () => {
       until(`${name} has the focus`, async () => {
         const here = await page.evaluate(() => {
           const element = document.activeElement
-          if (element === document.body) return ''
-          return element instanceof HTMLInputElement ? (element.labels?.[0]?.textContent ?? element.name) : (element?.textContent ?? '')
+          if (!element?.matches('a, button, input')) return ''
+          return element instanceof HTMLInputElement ? (element.labels?.[0]?.textContent ?? element.name) : element.textContent
         })
         if (here.includes(name)) return true
         await page.keyboard.press('Tab')

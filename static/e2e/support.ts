@@ -129,7 +129,8 @@ export async function visit(browser: Browser, service: Service, path: string, op
 /** The rows of a board as they can be read on the page. */
 export async function rowsOf(page: Page, section: string): Promise<{ rank: number; racerId: number; name: string; output: string }[]> {
   return page.locator(`section[aria-labelledby="${section}"] .board tbody tr`).evaluateAll((rows) =>
-    rows.map((row) => ({
+    // Those that leave are there for a moment, and not to be seen.
+    rows.filter((row) => row.checkVisibility()).map((row) => ({
       rank: Number(row.querySelector('.rank')?.textContent.replaceAll(',', '')),
       racerId: Number((row as HTMLElement).dataset.racer),
       name: row.querySelector('.name')?.textContent ?? '',
@@ -139,7 +140,7 @@ export async function rowsOf(page: Page, section: string): Promise<{ rank: numbe
 }
 
 /** The rows of the service's answer as the page writes them. */
-export function written(standings: { rank: number; racerId: number; name: string | null; output: number }[]): Awaited<ReturnType<typeof rowsOf>> {
+export function written(standings: { rank: number; racerId: number; name?: string | null; output: number }[]): Awaited<ReturnType<typeof rowsOf>> {
   return standings.map(({ rank, racerId, name, output }) => ({
     rank,
     racerId,

@@ -2,12 +2,17 @@
 
 #![allow(dead_code, reason = "each suite uses a part of it")]
 
+pub mod broken_store;
+pub mod process;
+
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alleycat::config::Config;
-use alleycat::{serve, store};
+use alleycat::serve;
+use alleycat::store::{self, Store};
 use clap::Parser;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -16,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// What a test waits for must have come after this long.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The test's own command line.
 #[derive(Parser)]
@@ -26,7 +31,7 @@ struct Options {
 }
 
 /// A running service. Dropped, it ends in its own time; [`Service::stop`] is an orderly end that is waited for.
-pub struct Service {
+pub(crate) struct Service {
     origin: String,
     client: Client,
     stop: Option<oneshot::Sender<()>>,
@@ -45,12 +50,17 @@ impl Service {
 
     /// Starts a service over that folder, which may hold what another one left, and waits until it is ready.
     pub async fn start_over(folder: &Path, options: &[&str]) -> Self {
+        let store = store::open(&format!("file:{}", folder.display())).await.expect("a store");
+        Self::start_with(store, options, |_| {}).await
+    }
+
+    /// Starts a service over that store, its configuration tuned beyond its options, and waits until it is ready.
+    pub async fn start_with(store: Arc<dyn Store>, options: &[&str], tune: impl FnOnce(&mut Config)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let place = format!("file:{}", folder.display());
-        let options = ["alleycat", "--store", &place].into_iter().chain(options.iter().copied());
-        let config = Options::try_parse_from(options).expect("options").config;
-        let store = store::open(&config.store).await.expect("a store");
+        let options = std::iter::once("alleycat").chain(options.iter().copied());
+        let mut config = Options::try_parse_from(options).expect("options").config;
+        tune(&mut config);
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
             if stopped.await.is_err() {
@@ -63,6 +73,11 @@ impl Service {
         let service = Self { origin: format!("http://{address}"), client, stop: Some(stop), served, folder: None };
         until("the service is ready", async || service.get("/readyz").await.status() == StatusCode::OK).await;
         service
+    }
+
+    /// The folder of a service that has one of its own.
+    pub fn folder(&self) -> &Path {
+        self.folder.as_ref().expect("it was started over a folder of its own").path()
     }
 
     /// The URL of that path.

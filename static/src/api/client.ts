@@ -70,7 +70,7 @@ async function ask(input: RequestInfo | URL, init?: RequestInit, patienceMs = PA
   throw new ApiError(response.status >= 500 ? 'unready' : 'refused', detail)
 }
 
-const client = createClient<paths>({ baseUrl: location.origin, fetch: (request) => ask(request) })
+const client = createClient<paths, 'application/json'>({ baseUrl: location.origin, fetch: (request) => ask(request) })
 
 function data<T>(answer: { data?: T }): T {
   if (answer.data === undefined) throw new ApiError('refused', 'The service answered with nothing.')

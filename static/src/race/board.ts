@@ -66,9 +66,10 @@ export interface Page {
 
 /**
  * The rider who stays below an own best, from a page of the service's board in which a stand-in has the live output: the
- * rider's own best goes, what stood below it moves up, and the stand-in becomes the rider.
+ * rider's own best goes, what stood below it moves up, and the stand-in becomes the rider. A page of `size` + 1 rows around
+ * the stand-in gives `size` around the rider, since the own best may be one of them.
  */
-export function withoutOwnBest(page: Page, rider: Rider, standIn: number, best: number): LiveBoard {
+export function withoutOwnBest(page: Page, rider: Rider, standIn: number, best: number, size: number): LiveBoard {
   const rows = page.standings
     .filter((row) => row.racerId !== rider.racerId)
     .map((row) => ({
@@ -77,8 +78,9 @@ export function withoutOwnBest(page: Page, rider: Rider, standIn: number, best: 
       rank: row.output < best ? row.rank - 1 : row.rank,
     }))
     .sort(byOutput)
-  const own = rows.find((row) => row.racerId === rider.racerId)
-  return { rank: own?.rank ?? 0, total: page.total - 1, record: false, rows }
+  const place = rows.findIndex((row) => row.racerId === rider.racerId)
+  const start = windowStart(place, rows.length, size)
+  return { rank: rows[place]?.rank ?? 0, total: page.total - 1, record: false, rows: rows.slice(start, start + size) }
 }
 
 /** Puts ranks on efforts in board order. */

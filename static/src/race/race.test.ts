@@ -90,9 +90,15 @@ describe('the board with the rider in it', () => {
       const efforts = Array.from({ length: 20 }, (_, i) => ({ racerId: i + 1, output: Math.floor(next() * 12) })).sort(byOutput)
       const own = efforts[Math.floor(next() * 20)] ?? { racerId: 1, output: 0 }
       const rider = { racerId: own.racerId, output: Math.floor(next() * (own.output + 1)) }
-      const standings = ranked([...efforts, { racerId: standIn, output: rider.output }].sort(byOutput))
-      const board = withoutOwnBest({ total: 21, standings }, rider, standIn, own.output)
-      expect(board).toEqual(liveBoard(efforts, rider, 20))
+      const all = ranked([...efforts, { racerId: standIn, output: rider.output }].sort(byOutput))
+      const start = windowStart(all.findIndex((row) => row.racerId === standIn), all.length, 10)
+      const page = { total: all.length, standings: all.slice(start, start + 10) }
+      const board = withoutOwnBest(page, rider, standIn, own.output, 9)
+      const plain = liveBoard(efforts, rider, 9)
+      expect(board).toMatchObject({ rank: plain.rank, total: plain.total, record: false })
+      expect(board.rows).toHaveLength(9)
+      expect(board.rows.find((row) => row.racerId === rider.racerId)).toEqual({ ...rider, rank: plain.rank })
+      for (const row of board.rows) expect(ranked(liveBoard(efforts, rider, 20).rows)).toContainEqual(row)
     }
   })
 })

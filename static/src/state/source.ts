@@ -71,7 +71,7 @@ async function fromService(classId: number, racerId: number): Promise<Source> {
       // Below the own best the service keeps the best on the board; a stand-in shows where the live output would be.
       const page = await ask(second, STAND_IN, output, size + 1)
       learn(page.standings)
-      return withoutOwnBest(page, rider, STAND_IN, own)
+      return withoutOwnBest(page, rider, STAND_IN, own, size)
     },
   }
 }

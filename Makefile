@@ -1,0 +1,20 @@
+# make run    build the service and let 100 simulated racers a class race: http://127.0.0.1:8080
+# make test   install what the tests need beside Rust and Node, and run them all
+# make lint   what must hold before a commit: formatting, clippy, the docs
+# make bench  the micro-benchmarks
+.PHONY: run test lint bench
+
+run:
+	cargo run --release --locked -- serve --demo 100
+
+test:
+	sh scripts/test-deps.sh
+	cargo test --locked
+
+lint:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+
+bench:
+	cargo bench --locked
