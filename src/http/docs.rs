@@ -27,6 +27,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
         contact(),
     ),
     paths(history::file, explorer),
+    components(schemas(FormatParam, TiesParam)), // parameters' own, which routers do not collect
     tags(
         (name = "Deliveries", description = "What Firehose sends."),
         (name = "Leaderboards", description = "Who stands where."),

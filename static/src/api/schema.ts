@@ -122,6 +122,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/docs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A page to try all this */
+        get: operations["explorer"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/firehose": {
         parameters: {
             query?: never;
@@ -133,9 +150,9 @@ export interface paths {
         put?: never;
         /**
          * A delivery of telemetry
-         * @description The HTTP endpoint destination of an Amazon Data Firehose stream. 200 says that every effort of the delivery is durable,
-         *     and whatever failed inside it is quarantined durably. 4xx says that nothing was applied; after 5xx some of it may have
-         *     been, and sending it again settles it.
+         * @description The HTTP endpoint destination of an Amazon Data Firehose stream. 200 says that every effort of the delivery is
+         *     durable, and whatever failed inside it is quarantined durably. 4xx says that nothing was applied; after 5xx some of
+         *     it may have been, and sending it again settles it.
          */
         post: operations["deliver"];
         delete?: never;
@@ -302,7 +319,7 @@ export interface components {
              * @description When something last changed, in milliseconds since 1970; null after a restart until the first change.
              * @example 1619185789755
              */
-            updatedAt?: number | null;
+            updatedAt: number | null;
         };
         /** @description A racer second by second. */
         Curve: {
@@ -310,7 +327,7 @@ export interface components {
              * @description The racer's name; null where it is not known.
              * @example Hubert
              */
-            name?: string | null;
+            name: string | null;
             /**
              * Format: int64
              * @description The racer.
@@ -360,7 +377,7 @@ export interface components {
          * @description A form of an answer.
          * @enum {string}
          */
-        FormatParam: "json" | "csv";
+        Format: "json" | "csv";
         /** @description A racer that was found. */
         Found: {
             /**
@@ -384,15 +401,15 @@ export interface components {
              */
             classId: number;
             /** @description The `cursor` of the page after this one; null at the end. */
-            next?: string | null;
+            next: string | null;
             /** @description The `cursor` of the page before this one; null at the start. */
-            previous?: string | null;
+            previous: string | null;
             /**
              * Format: int32
              * @description The second; null on the all-time board, and for `last` in a class that nobody rode yet.
              * @example 60
              */
-            second?: number | null;
+            second: number | null;
             /** @description The rows. */
             standings: components["schemas"]["Standing"][];
             /**
@@ -459,7 +476,7 @@ export interface components {
              * @description The racer's name; null where it is not known.
              * @example Hubert
              */
-            name?: string | null;
+            name: string | null;
             /**
              * Format: int64
              * @description The racer.
@@ -484,7 +501,7 @@ export interface components {
              * @description The racer's name; null where it is not known.
              * @example Hubert
              */
-            name?: string | null;
+            name: string | null;
             /** @description On the row of the what-if alone: whether its output beats the racer's best. */
             newRecord?: boolean;
             /**
@@ -515,7 +532,7 @@ export interface components {
          * @description How racers with equal outputs are ranked.
          * @enum {string}
          */
-        TiesParam: "competition" | "dense" | "ordinal";
+        Ties: "competition" | "dense" | "ordinal";
     };
     responses: never;
     parameters: never;
@@ -645,7 +662,7 @@ export interface operations {
         parameters: {
             query?: {
                 /** @description `json` or `csv`; without it, what `Accept` asks for. */
-                format?: components["schemas"]["FormatParam"];
+                format?: components["schemas"]["Format"];
                 /** @description Lay the JSON out for people. */
                 pretty?: boolean;
             };
@@ -804,7 +821,7 @@ export interface operations {
                  */
                 second?: string;
                 /** @description How racers with equal outputs are ranked: `competition` 1, 2, 2, 4; `dense` 1, 2, 2, 3; `ordinal` 1, 2, 3, 4. */
-                ties?: components["schemas"]["TiesParam"];
+                ties?: components["schemas"]["Ties"];
                 /** @description The most rows of a page. */
                 limit?: number;
                 /** @description How many rows to leave out. Not with `cursor` or `around`. */
@@ -823,7 +840,7 @@ export interface operations {
                 /** @description The output of the what-if. Nothing is stored. */
                 output?: number;
                 /** @description `json` or `csv`; without it, what `Accept` asks for. */
-                format?: components["schemas"]["FormatParam"];
+                format?: components["schemas"]["Format"];
                 /** @description Lay the JSON out for people. */
                 pretty?: boolean;
             };
@@ -891,7 +908,7 @@ export interface operations {
                  */
                 compare?: string;
                 /** @description `json` or `csv`; without it, what `Accept` asks for. */
-                format?: components["schemas"]["FormatParam"];
+                format?: components["schemas"]["Format"];
                 /** @description Lay the JSON out for people. */
                 pretty?: boolean;
             };
@@ -952,6 +969,25 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
+            };
+        };
+    };
+    explorer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The page is at `/docs/`. */
+            303: {
+                headers: {
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };
@@ -1097,7 +1133,7 @@ export interface operations {
                  */
                 name: string;
                 /** @description `json` or `csv`; without it, what `Accept` asks for. */
-                format?: components["schemas"]["FormatParam"];
+                format?: components["schemas"]["Format"];
                 /** @description Lay the JSON out for people. */
                 pretty?: boolean;
             };
