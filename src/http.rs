@@ -1,6 +1,7 @@
 //! The service over HTTP: the router, and what its handlers share.
 
 mod accept;
+mod assets;
 mod classes;
 mod conditional;
 mod docs;
@@ -91,6 +92,7 @@ pub(crate) fn router(app: App) -> Router {
     }
     let reads = Router::from(open())
         .merge(docs::explorer())
+        .merge(assets::routes())
         .merge(queries.route_layer(from_fn_with_state(app.clone(), recovered)))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)

@@ -8,9 +8,10 @@ use axum::response::Response;
 use utoipa::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::leaderboard::TiesParam;
 use super::params::Params;
 use super::problem::Problem;
-use super::{App, firehose, form, history};
+use super::{App, FormatParam, firehose, form, history};
 
 /// What the explorer may do: be itself, and talk to this service. Its styles are partly written into the page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
@@ -26,6 +27,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
         contact(),
     ),
     paths(history::file, explorer),
+    components(schemas(FormatParam, TiesParam)), // parameters' own, which routers do not collect
     tags(
         (name = "Deliveries", description = "What Firehose sends."),
         (name = "Leaderboards", description = "Who stands where."),

@@ -1,9 +1,10 @@
-//! `/`: for whoever opens it with curl, a guide to what there is.
+//! `/`: the page for browsers; for whoever opens it with curl, a guide to what there is.
 
+use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
-use super::accept;
+use super::{App, accept, assets};
 
 /// What there is
 ///
@@ -14,11 +15,15 @@ use super::accept;
         (String = "text/plain"), (String = "text/html"),
     )))
 )]
-pub(super) async fn root(headers: HeaderMap) -> Response {
+pub(super) async fn root(State(app): State<App>, headers: HeaderMap) -> Response {
+    let html = accept::wants_html(&headers);
+    if html && let Some(index) = assets::index(&headers, app.config.demo.is_some()) {
+        return index;
+    }
     let guide = guide(&origin(&headers));
     let vary = (header::VARY, "accept, host, x-forwarded-proto");
     let cache = (header::CACHE_CONTROL, "no-cache");
-    if accept::wants_html(&headers) {
+    if html {
         let page = page(&guide);
         ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), vary, cache], page).into_response()
     } else {
@@ -76,6 +81,7 @@ fn page(guide: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>Alleycat</title>\n\
-         <p>The front end is not built into this binary. <a href=\"/docs\">Try the API</a>, or:\n<pre>{guide}</pre>\n"
+         <p>The page is not in this binary. To get it, run <code>npm ci &amp;&amp; npm run build</code> in \
+         <code>static/</code> and build the service again. Until then, <a href=\"/docs\">try the API</a>, or:\n<pre>{guide}</pre>\n"
     )
 }

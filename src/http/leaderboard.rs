@@ -60,7 +60,7 @@ struct Asked {
 #[derive(ToSchema)]
 #[schema(as = Ties, rename_all = "lowercase")]
 #[expect(dead_code, reason = "tells what `Ties` is called on the wire")]
-enum TiesParam {
+pub(super) enum TiesParam {
     Competition,
     Dense,
     Ordinal,

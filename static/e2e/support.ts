@@ -1,0 +1,150 @@
+/** The real service and a real browser, for tests. */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { createInterface } from 'node:readline'
+
+import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core'
+import { expect } from 'vitest'
+
+/** The service's binary: the debug build, unless told otherwise. */
+const BIN = resolve(process.env.ALLEYCAT_BIN ?? join(import.meta.dirname, '../../target/debug/alleycat'))
+
+/** Any Chromium will do; Debian's is here. */
+const CHROMIUM = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium'
+
+/** What a test waits for must have come after this long, in milliseconds. */
+export const DEADLINE_MS = 30_000
+
+/** A running service over a folder of its own. */
+export class Service {
+  #process: ChildProcess | null = null
+  #address = '127.0.0.1:0'
+
+  private constructor(
+    readonly options: string[],
+    readonly folder: string,
+  ) {}
+
+  static async start(...options: string[]): Promise<Service> {
+    const service = new Service(options, await mkdtemp(join(tmpdir(), 'alleycat-e2e-')))
+    await service.run()
+    return service
+  }
+
+  get origin(): string {
+    return `http://${this.#address}`
+  }
+
+  /** Starts it, again at the address that it had, and waits until it is ready. */
+  async run(): Promise<void> {
+    const args = ['serve', '--listen', this.#address, '--store', `file:${this.folder}`, ...this.options]
+    const child = spawn(BIN, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, NO_COLOR: '1', RUST_LOG: 'info' } })
+    this.#process = child
+    this.#address = await new Promise<string>((found, failed) => {
+      const said: string[] = []
+      // Read to the end, so that the service never waits for room to log.
+      createInterface({ input: child.stderr }).on('line', (line) => {
+        said.push(line)
+        const address = /listening on http:\/\/([\d.]+:\d+)/.exec(line)?.[1]
+        if (address) found(address)
+      })
+      child.once('error', failed)
+      child.once('exit', (code) => failed(new Error(`the service ended with ${code}:\n${said.join('\n')}`)))
+    })
+    await until('the service is ready', async () => (await fetch(`${this.origin}/readyz`)).ok)
+  }
+
+  /** Ends it at once, as a crash would. */
+  async kill(): Promise<void> {
+    const child = this.#process
+    if (!child || child.exitCode !== null || child.signalCode !== null) return
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+  }
+
+  async stop(): Promise<void> {
+    await this.kill()
+    await rm(this.folder, { recursive: true, force: true })
+  }
+
+  /** Lets simulated racers ride a race, the same at every run. */
+  async feed(...options: string[]): Promise<void> {
+    const child = spawn(BIN, ['simulate', '--to', `${this.origin}/firehose`, '--speed', 'max', '--seed', '7', ...options], { stdio: 'ignore' })
+    const [code] = (await once(child, 'exit')) as [number]
+    expect(code, 'the simulation ends well').toBe(0)
+  }
+
+  async json<T>(path: string): Promise<T> {
+    const answer = await fetch(this.origin + path)
+    expect(answer.status, path).toBe(200)
+    return (await answer.json()) as T
+  }
+
+  /** Whether the service has that path at all. */
+  async has(path: string): Promise<boolean> {
+    return (await fetch(this.origin + path)).status !== 404
+  }
+}
+
+/** Asks again and again until it is so. */
+export async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
+  const end = performance.now() + DEADLINE_MS
+  while (!(await isSo().catch(() => false))) {
+    if (performance.now() > end) throw new Error(`not in time: ${what}`)
+    await new Promise((next) => setImmediate(next))
+  }
+}
+
+export function launch(): Promise<Browser> {
+  const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+  return chromium.launch({ executablePath: CHROMIUM, args })
+}
+
+/** A page of its own, with everything that should never happen on it. */
+export interface Visit {
+  page: Page
+  /** Errors on the console, and requests to anywhere but the service. */
+  faults: string[]
+}
+
+export async function visit(browser: Browser, service: Service, path: string, options: BrowserContextOptions = {}): Promise<Visit> {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
+  const page = await context.newPage()
+  page.setDefaultTimeout(DEADLINE_MS)
+  const faults: string[] = []
+  page.on('console', (message) => {
+    if (message.type() === 'error' || message.type() === 'warning') faults.push(`${message.text()} ${message.location().url}`)
+  })
+  page.on('pageerror', (error) => faults.push(String(error)))
+  page.on('request', (request) => {
+    if (new URL(request.url()).origin !== service.origin) faults.push(`off the origin: ${request.url()}`)
+  })
+  await page.goto(service.origin + path)
+  return { page, faults }
+}
+
+/** The rows of a board as they can be read on the page. */
+export async function rowsOf(page: Page, section: string): Promise<{ rank: number; racerId: number; name: string; output: string }[]> {
+  return page.locator(`section[aria-labelledby="${section}"] .board tbody tr`).evaluateAll((rows) =>
+    // Those that leave are there for a moment, and not to be seen.
+    rows.filter((row) => row.checkVisibility()).map((row) => ({
+      rank: Number(row.querySelector('.rank')?.textContent.replaceAll(',', '')),
+      racerId: Number((row as HTMLElement).dataset.racer),
+      name: row.querySelector('.name')?.textContent ?? '',
+      output: row.querySelector('.output')?.textContent ?? '',
+    })),
+  )
+}
+
+/** The rows of the service's answer as the page writes them. */
+export function written(standings: { rank: number; racerId: number; name?: string | null; output: number }[]): Awaited<ReturnType<typeof rowsOf>> {
+  return standings.map(({ rank, racerId, name, output }) => ({
+    rank,
+    racerId,
+    name: name ?? `Racer ${racerId}`,
+    output: output.toLocaleString('en', { minimumFractionDigits: 2, maximumFractionDigits: 2 }),
+  }))
+}

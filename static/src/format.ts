@@ -1,0 +1,41 @@
+/** Numbers and times as people read them. */
+
+const two = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 2 })
+const whole = new Intl.NumberFormat('en')
+
+/** An output: `187.25`. */
+export function outputText(output: number): string {
+  return two.format(output)
+}
+
+/** A count: `40,000`. */
+export function count(value: number): string {
+  return whole.format(value)
+}
+
+/** A difference, always with its sign: `+3.20`, `−0.50`. */
+export function signed(difference: number): string {
+  const text = two.format(Math.abs(difference))
+  return Number(text.replaceAll(',', '')) === 0 ? '±0.00' : difference > 0 ? `+${text}` : `−${text}`
+}
+
+/** How long ago, in the coarsest unit that says something. */
+export function ago(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000))
+  if (seconds < 5) return 'just now'
+  if (seconds < 60) return `${seconds} s ago`
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ago`
+  return `${Math.floor(seconds / 86_400)} d ago`
+}
+
+/** The time of day at which a race began. */
+export function timeOfDay(ms: number): string {
+  return new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' }).format(ms)
+}
+
+/** `1st`, `22nd`, `113th` */
+export function ordinal(rank: number): string {
+  const suffixes: Record<string, string> = { one: 'st', two: 'nd', few: 'rd' }
+  return `${whole.format(rank)}${suffixes[new Intl.PluralRules('en', { type: 'ordinal' }).select(rank)] ?? 'th'}`
+}

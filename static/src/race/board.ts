@@ -1,0 +1,120 @@
+import { byOutput, type Effort } from './dataset'
+
+/** A row of a board. */
+export interface Standing extends Effort {
+  /** From 1; racers with equal outputs share one (1, 2, 2, 4). */
+  rank: number
+}
+
+/** The rider who is riding now. */
+export interface Rider {
+  racerId: number
+  /** The output at this very second. */
+  output: number
+}
+
+/** A board with the rider in it, at the live output. */
+export interface LiveBoard {
+  rank: number
+  /** How many racers stand on the board, the rider included. */
+  total: number
+  /** Whether the live output beats the rider's best at this second, or is the first there. */
+  record: boolean
+  /** The rows around the rider. */
+  rows: Standing[]
+}
+
+/**
+ * The board of a second with the rider in it at the live output, in place of the rider's own best; `size` rows with the
+ * rider in the middle, full at either edge. Takes the efforts of that second in board order.
+ */
+export function liveBoard(efforts: readonly Effort[], rider: Rider, size: number): LiveBoard {
+  const own = efforts.find((effort) => effort.racerId === rider.racerId)
+  const others = own ? efforts.filter((effort) => effort !== own) : efforts
+  const place = lowerBound(others, rider)
+  const all = { length: others.length + 1, at: (i: number) => (i < place ? others[i] : i === place ? rider : others[i - 1]) }
+  const start = windowStart(place, all.length, size)
+  const end = Math.min(all.length, start + size)
+  const rows: Standing[] = []
+  let rank = 0
+  for (let i = start; i < end; i++) {
+    const effort = all.at(i)
+    if (!effort) break
+    const before = i > 0 ? all.at(i - 1) : undefined
+    if (before?.output !== effort.output) rank = i + 1
+    else if (rank === 0) rank = firstOf(others, effort.output) + 1
+    rows.push({ racerId: effort.racerId, output: effort.output, rank })
+  }
+  return {
+    rank: firstOf(others, rider.output) + 1,
+    total: all.length,
+    record: isRecord(rider.output, own?.output ?? null),
+    rows,
+  }
+}
+
+/** Whether an output beats the best; the first one does. */
+export function isRecord(output: number, best: number | null): boolean {
+  return best === null || output > best
+}
+
+/** A page of the service's board, as far as it matters here. */
+export interface Page {
+  total: number
+  standings: readonly (Standing & { name?: string | null | undefined })[]
+}
+
+/**
+ * The rider who stays below an own best, from a page of the service's board in which a stand-in has the live output: the
+ * rider's own best goes, what stood below it moves up, and the stand-in becomes the rider. A page of `size` + 1 rows around
+ * the stand-in gives `size` around the rider, since the own best may be one of them.
+ */
+export function withoutOwnBest(page: Page, rider: Rider, standIn: number, best: number, size: number): LiveBoard {
+  const rows = page.standings
+    .filter((row) => row.racerId !== rider.racerId)
+    .map((row) => ({
+      racerId: row.racerId === standIn ? rider.racerId : row.racerId,
+      output: row.output,
+      rank: row.output < best ? row.rank - 1 : row.rank,
+    }))
+    .sort(byOutput)
+  const place = rows.findIndex((row) => row.racerId === rider.racerId)
+  const start = windowStart(place, rows.length, size)
+  return { rank: rows[place]?.rank ?? 0, total: page.total - 1, record: false, rows: rows.slice(start, start + size) }
+}
+
+/** Puts ranks on efforts in board order. */
+export function ranked<T extends Effort>(efforts: readonly T[]): (T & Standing)[] {
+  let rank = 0
+  return efforts.map((effort, i) => {
+    if (efforts[i - 1]?.output !== effort.output) rank = i + 1
+    return { ...effort, rank }
+  })
+}
+
+/** Where a page of `size` rows begins that has row `place` in its middle, if it is to be full. */
+export function windowStart(place: number, total: number, size: number): number {
+  return Math.max(0, Math.min(place - Math.floor(size / 2), total - size))
+}
+
+/** How many efforts stand before `effort` in board order. */
+function lowerBound(efforts: readonly Effort[], effort: Effort): number {
+  return countWhile(efforts, (other) => byOutput(other, effort) < 0)
+}
+
+/** How many efforts are strictly greater. */
+function firstOf(efforts: readonly Effort[], output: number): number {
+  return countWhile(efforts, (other) => other.output > output)
+}
+
+/** How many efforts at the front are so; what is so must come before what is not. */
+function countWhile(efforts: readonly Effort[], isSo: (effort: Effort) => boolean): number {
+  let [low, high] = [0, efforts.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    const effort = efforts[middle]
+    if (effort && isSo(effort)) low = middle + 1
+    else high = middle
+  }
+  return low
+}

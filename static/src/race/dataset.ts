@@ -1,0 +1,68 @@
+/** The history of a class: `{"<second>":{"<racerId>":output}}`, as it is loaded once before a race. */
+export type Dataset = Record<string, Record<string, number>>
+
+/** A racer's best at a second. */
+export interface Effort {
+  racerId: number
+  output: number
+}
+
+/** The order of every board: by output descending, then by racer id ascending. */
+export function byOutput(a: Effort, b: Effort): number {
+  return b.output - a.output || a.racerId - b.racerId
+}
+
+/** A class's history, asked second by second. A second is put in order when it is first asked for. */
+export class History {
+  readonly #dataset: Dataset
+  readonly #columns = new Map<number, readonly Effort[]>()
+
+  constructor(dataset: Dataset) {
+    this.#dataset = dataset
+  }
+
+  /** Everyone who ever rode that second, best first. */
+  at(second: number): readonly Effort[] {
+    let column = this.#columns.get(second)
+    if (!column) {
+      const entries = Object.entries(this.#dataset[second] ?? {})
+      column = entries.map(([racer, output]) => ({ racerId: Number(racer), output })).sort(byOutput)
+      this.#columns.set(second, column)
+    }
+    return column
+  }
+
+  /** That racer's best at that second. */
+  best(second: number, racerId: number): number | null {
+    return this.#dataset[second]?.[racerId] ?? null
+  }
+
+  /** The racer's best at each second where there is one. */
+  curve(racerId: number): Map<number, number> {
+    const curve = new Map<number, number>()
+    for (const second of this.seconds()) {
+      const best = this.best(second, racerId)
+      if (best !== null) curve.set(second, best)
+    }
+    return curve
+  }
+
+  /** The class record at each second where there is one. */
+  records(): Map<number, Effort> {
+    const records = new Map<number, Effort>()
+    for (const second of this.seconds()) {
+      let first: Effort | null = null
+      for (const [racer, output] of Object.entries(this.#dataset[second] ?? {})) {
+        const effort = { racerId: Number(racer), output }
+        if (!first || byOutput(effort, first) < 0) first = effort
+      }
+      if (first) records.set(second, first)
+    }
+    return records
+  }
+
+  /** The seconds that anyone rode, ascending. */
+  seconds(): number[] {
+    return Object.keys(this.#dataset).map(Number).sort((a, b) => a - b)
+  }
+}

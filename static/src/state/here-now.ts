@@ -1,0 +1,81 @@
+/** Here now: the race that is going on in a class. */
+import { onScopeDispose, ref, shallowRef, watch, type Ref } from 'vue'
+
+import { ApiError, raceBoard, races, type Race, type RaceBoard } from '../api/client'
+import { learn } from './names'
+
+/** How often to ask while nothing is pushed, in milliseconds. */
+const POLL_MS = 1000
+
+/** What the service names the events that it pushes. */
+const EVENTS = ['message', 'standings', 'race']
+
+export function useHereNow(classId: Ref<number>) {
+  /** `unavailable`: this service has no races to tell of. */
+  const state = ref<'loading' | 'none' | 'racing' | 'unavailable' | 'away'>('loading')
+  const race = shallowRef<Race | null>(null)
+  const standings = shallowRef<RaceBoard['standings']>([])
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let live: EventSource | null = null
+  let generation = 0
+  let pushedMs = -Infinity
+
+  function take(board: RaceBoard): void {
+    learn(board.standings)
+    standings.value = board.standings
+  }
+
+  function listen(id: number): void {
+    live?.close()
+    live = new EventSource(`/classes/${id}/live`)
+    for (const name of EVENTS) {
+      live.addEventListener(name, (event) => {
+        const pushed = JSON.parse(String((event as MessageEvent).data)) as Partial<RaceBoard>
+        if (pushed.raceId !== undefined && pushed.raceId === race.value?.raceId && pushed.standings) {
+          pushedMs = performance.now()
+          take({ raceId: pushed.raceId, standings: pushed.standings })
+        }
+      })
+    }
+  }
+
+  async function look(id: number, of: number): Promise<void> {
+    try {
+      const seen = await races(id)
+      if (of !== generation) return
+      const current = seen.find((race) => !race.finished) ?? seen[0] ?? null
+      race.value = current
+      if (!current) {
+        state.value = 'none'
+      } else {
+        if (!live || live.readyState === EventSource.CLOSED) listen(id)
+        if (performance.now() - pushedMs > 2 * POLL_MS) take(await raceBoard(id, current.raceId))
+        state.value = 'racing'
+      }
+    } catch (error) {
+      if (of !== generation) return
+      state.value = error instanceof ApiError && error.kind === 'missing' ? 'unavailable' : 'away'
+    }
+    if (of === generation && state.value !== 'unavailable') timer = setTimeout(() => void look(id, of), POLL_MS)
+  }
+
+  function stop(): void {
+    generation += 1
+    clearTimeout(timer)
+    live?.close()
+    live = null
+  }
+
+  watch(
+    classId,
+    (id) => {
+      stop()
+      state.value = 'loading'
+      standings.value = []
+      void look(id, generation)
+    },
+    { immediate: true },
+  )
+  onScopeDispose(stop)
+  return { state, race, standings }
+}
