@@ -4,11 +4,12 @@
 # make bench  the micro-benchmarks
 .PHONY: run test lint bench
 
-run:
+run: static/dist/index.html
 	cargo run --release --locked -- serve --demo 100
 
-test:
+test: static/node_modules
 	sh scripts/test-deps.sh
+	cd static && npm run check && npm test
 	cargo test --locked
 
 lint:
@@ -18,3 +19,12 @@ lint:
 
 bench:
 	cargo bench --locked
+
+# The page, built to be embedded in the binary.
+static/dist/index.html: static/node_modules $(shell git ls-files static)
+	cd static && npm run build
+	touch $@
+
+static/node_modules: static/package-lock.json
+	cd static && npm ci --no-audit --no-fund
+	touch $@
