@@ -11,8 +11,8 @@ use clap::Args;
 use crate::effort::Bounds;
 use crate::ledger;
 
-/// The options of `alleycat serve`. Each is also an environment variable, `ALLEYCAT_<OPTION>`; lists are comma-separated
-/// there.
+/// The options of `alleycat serve`. Each is also an environment variable, `ALLEYCAT_<OPTION>`; lists are
+/// comma-separated there.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
     /// The address to listen on. Beyond loopback an access key is needed.
@@ -33,11 +33,17 @@ pub struct Config {
     pub classes: u16,
 
     /// The last second of a race that is taken.
-    #[arg(long, env = "ALLEYCAT_MAX_SECOND", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    #[arg(
+        long, env = "ALLEYCAT_MAX_SECOND",
+        default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=86_400),
+    )]
     pub max_second: u32,
 
     /// The most racers of a class.
-    #[arg(long, env = "ALLEYCAT_MAX_RACERS", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long, env = "ALLEYCAT_MAX_RACERS",
+        default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..),
+    )]
     pub max_racers: u32,
 
     /// The least time from one commit to the next; bounds what the store's requests cost.
@@ -60,8 +66,15 @@ pub struct Config {
     #[arg(long, env = "ALLEYCAT_CORS_ORIGIN", default_value = "*", value_parser = cors_origin)]
     pub cors_origin: String,
 
+    /// The address to serve Prometheus metrics on, at /metrics.
+    #[arg(long, env = "ALLEYCAT_METRICS_LISTEN", default_value = "127.0.0.1:9464")]
+    pub metrics_listen: SocketAddr,
+
     /// Let this many simulated racers a class race without end, through the real endpoint.
-    #[arg(long, env = "ALLEYCAT_DEMO", value_name = "RACERS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(
+        long, env = "ALLEYCAT_DEMO",
+        value_name = "RACERS", value_parser = clap::value_parser!(u32).range(1..=10_000),
+    )]
     pub demo: Option<u32>,
 
     /// How log lines are written.
@@ -116,8 +129,8 @@ impl Config {
     pub fn validate(&self) -> anyhow::Result<()> {
         if self.access_keys.is_empty() && !self.listen.ip().is_loopback() {
             anyhow::bail!(
-                "{} is reachable from other machines, and there is no access key: set ALLEYCAT_ACCESS_KEY, or listen on \
-                 127.0.0.1",
+                "{} is reachable from other machines, and there is no access key: set ALLEYCAT_ACCESS_KEY, or listen \
+                 on 127.0.0.1",
                 self.listen
             );
         }

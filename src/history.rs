@@ -32,8 +32,8 @@ pub const ENCODER_VERSION: u32 = 1;
 /// Counts the changes of what is erased; 0 before the first.
 pub type ErasureVersion = u64;
 
-/// The compression level of the parts. Measured on 40,000 racers × 300 seconds (170 MB of text, outputs of whole cadences
-/// and resistances at random; one core; the first build, and the rebuild after one improvement):
+/// The compression level of the parts. Measured on 40,000 racers × 300 seconds (170 MB of text, outputs of whole
+/// cadences and resistances at random; one core; the first build, and the rebuild after one improvement):
 ///
 /// | level | size | build | rebuild |
 /// |---|---|---|---|
@@ -378,7 +378,8 @@ mod tests {
 
         #[test]
         fn the_order_of_merging_and_of_building_leaves_no_trace(
-            (efforts, permuted) in efforts().prop_flat_map(|efforts| (Just(efforts.clone()), Just(efforts).prop_shuffle())),
+            (efforts, permuted) in
+                efforts().prop_flat_map(|efforts| (Just(efforts.clone()), Just(efforts).prop_shuffle())),
             cut in 0usize..120,
         ) {
             let at_once = built(&table_of(&efforts));

@@ -10,12 +10,14 @@ mod guide;
 mod health;
 mod history;
 mod leaderboard;
+pub(crate) mod metrics;
 mod params;
 mod problem;
 mod racers;
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
@@ -23,9 +25,10 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer, Vary};
+use utoipa::openapi::OpenApi;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -47,17 +50,27 @@ pub(crate) struct App {
     gate: firehose::Gate,
     working: Arc<Semaphore>,
     room: history::Room,
+    document: Arc<OpenApi>,
+    stopping: watch::Receiver<bool>,
 }
 
 /// A racer's name, where it is known.
 type Name = Option<Arc<str>>;
 
 impl App {
-    /// An app over that ledger.
-    pub(crate) fn new(ledger: Ledger, config: Arc<Config>) -> Self {
+    /// An app over that ledger. `stopping` turns true when the service stops.
+    pub(crate) fn new(ledger: Ledger, config: Arc<Config>, stopping: watch::Receiver<bool>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let working = Arc::new(Semaphore::new(cores));
-        Self { ledger, config, gate: firehose::Gate::default(), working, room: history::Room::default() }
+        let (gate, room) = (firehose::Gate::default(), history::Room::default());
+        let document = Arc::new(docs::document(ledger.bounds().second_max));
+        Self { ledger, config, gate, working, room, document, stopping }
+    }
+
+    /// Returns once the service has been stopping for so long.
+    async fn has_been_stopping(&self, patience: Duration) {
+        let _ = self.stopping.clone().wait_for(|&stopping| stopping).await; // an error: it is gone altogether
+        tokio::time::sleep(patience).await;
     }
 
     /// Does a reader's work over that many outputs: at once where they are few, else on a thread that may be blocked. Of
@@ -138,7 +151,7 @@ fn cors(origin: &str) -> CorsLayer {
             header::ETAG,
             header::RETRY_AFTER,
         ])
-        .max_age(std::time::Duration::from_secs(7200)) // browsers keep it no longer
+        .max_age(Duration::from_secs(7200)) // browsers keep it no longer
 }
 
 /// A part of the state would be a wrong answer: none is given before the store is read.
@@ -170,6 +183,7 @@ async fn wrong_method(method: Method, uri: Uri) -> Problem {
 #[expect(dead_code, reason = "tells what `Form` takes")]
 struct ListParams {
     /// `json` or `csv`; without it, what `Accept` asks for.
+    #[param(inline)]
     format: Option<FormatParam>,
     /// Lay the JSON out for people.
     pretty: Option<bool>,
@@ -177,7 +191,7 @@ struct ListParams {
 
 /// A form of an answer.
 #[derive(ToSchema)]
-#[schema(as = Format, rename_all = "lowercase")]
+#[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "tells what `Form` is called on the wire")]
 enum FormatParam {
     Json,
@@ -206,7 +220,7 @@ mod tests {
         let config = Arc::new(Options::parse_from(["alleycat"]).config);
         // Nothing runs the ledger, as before the store is read.
         let (ledger, _worker) = Ledger::new(config.ledger(), store, Arc::new(SystemClock), [0; 32]);
-        let router = router(App::new(ledger, config));
+        let router = router(App::new(ledger, config, tokio::sync::watch::channel(false).1));
         let get = async |path: &str| {
             let request = Request::get(path).body(Body::empty()).unwrap();
             router.clone().oneshot(request).await.unwrap()

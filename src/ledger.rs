@@ -1,7 +1,7 @@
 //! The ledger: makes what deliveries bring durable, in the store and then in the table, and keeps both in step.
 //!
-//! One writer takes all that waits, keeps what beats the table, writes it as a journal segment, merges it, and only then
-//! answers. So readers never see what a crash could take back; a retry that races its first try is journaled again
+//! One writer takes all that waits, keeps what beats the table, writes it as a journal segment, merges it, and only
+//! then answers. So readers never see what a crash could take back; a retry that races its first try is journaled again
 //! rather than acknowledged early; and a delivery that improves nothing costs no write. Beside the writer, `follow`
 //! takes in what other instances wrote, and `snapshot` folds the journal into the published histories.
 //!
@@ -39,8 +39,9 @@ pub use recovery::RecoveryError;
 /// the wait short: at a commit of 100 ms and a hundred deliveries each it is a second.
 const QUEUE_MAX: usize = 1024;
 
-/// How long ago the last complete listing may have begun before deliveries are refused. An erasure's time lies 30 s ahead
-/// of its writing, which takes 10 s at most, so an instance that has not heard of it accepts no ride after that time.
+/// How long ago the last complete listing may have begun before deliveries are refused. An erasure's time lies 30 s
+/// ahead of its writing, which takes 10 s at most, so an instance that has not heard of it accepts no ride after that
+/// time.
 const BEHIND_MAX: Duration = Duration::from_secs(15);
 
 /// How the ledger works.
@@ -230,8 +231,8 @@ impl Ledger {
 }
 
 impl Worker {
-    /// Recovers what the store holds, then serves until `shutdown` resolves; then makes what waits durable, takes a last
-    /// snapshot, and returns. Dropping the future is a crash.
+    /// Recovers what the store holds, then serves until `shutdown` resolves; then makes what waits durable, takes a
+    /// last snapshot, and returns. Dropping the future is a crash.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RecoveryError> {
         let Self { inner, queue } = self;
         tokio::pin!(shutdown);
@@ -288,8 +289,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs long work on a thread that may be blocked. On a runtime of one thread, as the simulation's, it runs in place, so
-/// that a schedule depends on its seed alone.
+/// Runs long work on a thread that may be blocked. On a runtime of one thread, as the simulation's, it runs in place,
+/// so that a schedule depends on its seed alone.
 async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::runtime::Handle::current().runtime_flavor() {
         tokio::runtime::RuntimeFlavor::CurrentThread => work(),

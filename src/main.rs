@@ -29,7 +29,7 @@ enum Command {
         ALLEYCAT_ACCESS_KEY=secret alleycat serve --listen 0.0.0.0:8080 --store s3://my-bucket/history")]
     Serve(Box<Config>),
     /// Ride races and deliver them as Firehose does.
-    Simulate(SimulateOptions),
+    Simulate(Box<SimulateOptions>),
     /// Print the OpenAPI document of the HTTP API.
     Openapi,
 }
@@ -56,11 +56,14 @@ async fn main() -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
+    let stop = interrupted();
     config.validate()?;
     let store = store::open(&config.store).await?;
+    store::probe(&*store, store::SegmentId::random()).await?;
     let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    serve::serve_metrics(config.metrics_listen)?;
     tracing::info!("listening on http://{}, keeping records in {}", listener.local_addr()?, store.place());
-    serve::serve(config, listener, store, interrupted()).await
+    serve::serve(config, listener, store, stop).await
 }
 
 fn log_as(format: LogFormat) {
@@ -72,12 +75,15 @@ fn log_as(format: LogFormat) {
     }
 }
 
-/// Resolves on SIGINT or SIGTERM.
-async fn interrupted() {
+/// Resolves on SIGINT or SIGTERM, from this call on.
+fn interrupted() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).expect("a signal handler can be set");
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+    let [mut interrupt, mut terminate] = [SignalKind::interrupt(), SignalKind::terminate()]
+        .map(|kind| signal(kind).expect("a signal handler can be set"));
+    async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum_server::Handle;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::sync::watch;
 
 use crate::clock::SystemClock;
@@ -13,10 +14,17 @@ use crate::config::Config;
 use crate::http::{self, App};
 use crate::ledger::Ledger;
 use crate::simulate;
-use crate::store::Store;
+use crate::store::{CountedStore, Store};
 
 /// How long what is under way may take once the service stops; then connections are cut.
 const GRACE: Duration = Duration::from_secs(8);
+
+/// The longest headers over HTTP/2: Firehose's common attributes may take 64 KB, its key 4 KB. HTTP/1 has a limit
+/// beyond.
+const HEADERS_BYTES_MAX: u32 = 128 << 10;
+
+/// The bounds of the durations' buckets, in seconds: from a commit on a fast disk to a delivery's deadline.
+const DURATION_BUCKETS_SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0];
 
 /// Serves on `listener` over `store` until `shutdown` resolves, then finishes what is under way, takes a last snapshot,
 /// and returns. The port answers at once; `/readyz` and deliveries wait for the recovery.
@@ -30,18 +38,17 @@ pub async fn serve(
     listener.set_nonblocking(true).context("the listener cannot be used without blocking")?;
     let address = listener.local_addr().context("the listener has no address")?;
     let config = Arc::new(config);
-    let (ledger, worker) = Ledger::new(config.ledger(), store, Arc::new(SystemClock), rand::random());
-    let app = App::new(ledger, config.clone());
-
+    let (ledger, worker) =
+        Ledger::new(config.ledger(), Arc::new(CountedStore(store)), Arc::new(SystemClock), rand::random());
     let (stop, stopping) = watch::channel(false);
+    let app = App::new(ledger, config.clone(), stopping.clone());
     let stopped = |mut stopping: watch::Receiver<bool>| async move {
         let _ = stopping.wait_for(|stop| *stop).await; // an error means the sender is gone: stop as well
     };
     let handle = Handle::new();
-    let server = axum_server::from_tcp(listener)
-        .context("the listener cannot be used")?
-        .handle(handle.clone())
-        .serve(http::router(app).into_make_service());
+    let mut server = axum_server::from_tcp(listener).context("the listener cannot be used")?.handle(handle.clone());
+    server.http_builder().http2().max_header_list_size(HEADERS_BYTES_MAX);
+    let server = server.serve(http::router(app).into_make_service());
     let mut working = tokio::spawn(worker.run(stopped(stopping.clone())));
     if let Some(racers) = config.demo {
         tokio::spawn(demo(config.clone(), address, racers, stopped(stopping.clone())));
@@ -64,6 +71,26 @@ pub async fn serve(
         Ok(ended) => ended.context("the ledger failed")??,
         Err(_) => tracing::warn!("stopped before the last snapshot was done; the journal has everything"),
     }
+    Ok(())
+}
+
+/// Records metrics from now on and serves them on that address. Where another process has it, the service goes on
+/// without: several instances on one machine share the default.
+pub fn serve_metrics(address: SocketAddr) -> anyhow::Result<()> {
+    let recorded = PrometheusBuilder::new()
+        .set_buckets(&DURATION_BUCKETS_SECONDS)?
+        .install_recorder()
+        .context("metrics cannot be recorded")?;
+    let listener = match TcpListener::bind(address) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::warn!(%address, %error, "metrics are not served: set --metrics-listen");
+            return Ok(());
+        }
+    };
+    listener.set_nonblocking(true).context("the metrics' listener cannot be used without blocking")?;
+    let server = axum_server::from_tcp(listener).context("the metrics' listener cannot be used")?;
+    tokio::spawn(server.serve(http::metrics::router(recorded).into_make_service()));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! [`Store`] is the little that the ledger needs: get, put with a condition, list, delete. [`ObjectKey`] is the only
 //! place that makes or reads an object's name.
 
+mod counted;
 mod folder;
 mod s3;
 
@@ -14,9 +15,11 @@ use anyhow::Context;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use counted::CountedStore;
 pub use folder::FolderStore;
 pub use s3::S3Store;
 
+use crate::clock::{Clock, SystemClock};
 use crate::effort::ClassId;
 
 /// Opens the store of that name: `file:PATH`, or `s3://BUCKET/PREFIX` with an optional prefix.
@@ -223,6 +226,11 @@ impl fmt::Debug for SegmentId {
 }
 
 impl SegmentId {
+    /// One that no other process makes, for an object outside the ledger's own counting.
+    pub fn random() -> Self {
+        Self { time_ms: SystemClock.wall_ms(), process: rand::random(), counter: 0 }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let mut fields = text.split('-');
         let id = Self {

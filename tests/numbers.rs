@@ -1,5 +1,5 @@
-//! Numbers are printed as JavaScript prints them, and read back as the same doubles. JavaScript itself is the judge: the
-//! test needs `node`.
+//! Numbers are printed as JavaScript prints them, and read back as the same doubles. JavaScript itself is the judge:
+//! the test needs `node`.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -12,8 +12,8 @@ use rand::{Rng, SeedableRng};
 
 const RANDOM: usize = 1_000_000;
 
-/// Doubles at which printers differ: where the exponent form begins and ends, the far ends, halves of a unit in the last
-/// place, whole numbers past 2^53.
+/// Doubles at which printers differ: where the exponent form begins and ends, the far ends, halves of a unit in the
+/// last place, whole numbers past 2^53.
 const ODD: [f64; 24] = [
     0.0,
     -0.0,

@@ -64,9 +64,9 @@ impl<'a> StoredHistory<'a> {
     /// Hands over every effort in the file, of no race and of time 0, in lots of one second and a bounded number. The
     /// text is never in memory as a whole.
     ///
-    /// The checksum is compared first, for a fifth more time: an output with a flipped bit that was merged and published
-    /// before the end is read could never be taken back. A file whose checksum is right and whose text turns out not to
-    /// be a history has handed over what stood before the fault.
+    /// The checksum is compared first, for a fifth more time: an output with a flipped bit that was merged and
+    /// published before the end is read could never be taken back. A file whose checksum is right and whose text turns
+    /// out not to be a history has handed over what stood before the fault.
     pub fn read(self, class: ClassId, each: impl FnMut(&[Effort])) -> Result<(), HistoryError> {
         io::copy(&mut MultiGzDecoder::new(self.file), &mut io::sink()).map_err(HistoryError::from)?;
 

@@ -1,12 +1,12 @@
 //! `POST /firehose`: the HTTP endpoint destination of Amazon Data Firehose.
 //!
-//! Every answer on this path has the form that Firehose reads, failures of every kind included; 200 says that every effort
-//! of the delivery is durable, and 413, which makes Firehose drop a batch, is never said.
-//! The protocol: <https://docs.aws.amazon.com/firehose/latest/dev/httpdeliveryrequestresponse.html>.
+//! Every answer on this path has the form that Firehose reads, failures of every kind included; 200 says that every
+//! effort of the delivery is durable, and 413, which makes Firehose drop a batch, is never said. The protocol:
+//! <https://docs.aws.amazon.com/firehose/latest/dev/httpdeliveryrequestresponse.html>.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -35,6 +35,14 @@ const BODIES_BYTES_MAX: usize = 1 << 30;
 /// The semaphore of the bodies counts in this many bytes, since it cannot count to a gigabyte one by one.
 const PERMIT_BYTES: usize = 1 << 10;
 
+/// What a sender may go on sending after it was refused, in bytes, so that it comes to read the answer: more than the
+/// 86 MiB that Firehose sends at most, whatever the cap.
+const DRAIN_BYTES_MAX: usize = 128 << 20;
+
+/// How long a delivery that is under way when the service stops has left: time for a commit, and for the answer to be
+/// sent before connections are cut.
+const STOPPING_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The longest error message, in characters: Firehose's own limit.
 const MESSAGE_CHARS_MAX: usize = 8192;
 
@@ -60,6 +68,23 @@ impl Default for Gate {
     }
 }
 
+impl Gate {
+    /// Lets in a body of that many bytes for as long as the permit is held.
+    fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        let admitted = self.bodies.clone().try_acquire_many_owned(permits(bytes));
+        admitted.map_err(|_| Refusal::unavailable("too many deliveries are under way"))
+    }
+
+    /// Lets in that the body has come to be of so many bytes.
+    fn admit_more(&self, permit: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Refusal> {
+        let held = permit.num_permits() * PERMIT_BYTES;
+        if bytes > held {
+            permit.merge(self.admit(bytes - held)?);
+        }
+        Ok(())
+    }
+}
+
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(deliver).map(|deliveries| deliveries.fallback(wrong_method)))
@@ -68,6 +93,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Why a delivery is not acknowledged. 4xx: nothing was applied; 5xx: perhaps it was, and the retry settles it.
+#[derive(Debug)]
 struct Refusal {
     status: StatusCode,
     message: String,
@@ -83,15 +109,18 @@ impl Refusal {
     fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
+
+    fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    }
 }
 
 impl From<CommitError> for Refusal {
     fn from(error: CommitError) -> Self {
-        let message = match &error {
+        Self::unavailable(match &error {
             CommitError::Store(_) => "the store failed".to_owned(), // what exactly is for the log alone
             _ => error.to_string(),
-        };
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+        })
     }
 }
 
@@ -101,7 +130,7 @@ impl From<CommitError> for Refusal {
 #[expect(dead_code, reason = "tells what `Envelope` reads")]
 struct DeliveryBody {
     /// The delivery's id.
-    #[schema(example = "ed4acda5-034f-9f42-bba1-f29aea6d7d8f")]
+    #[schema(min_length = 1, example = "ed4acda5-034f-9f42-bba1-f29aea6d7d8f")]
     request_id: String,
     /// When it was sent, in milliseconds since 1970.
     #[schema(example = 1578090901599_u64)]
@@ -147,20 +176,21 @@ struct Outcome {
 
 /// A delivery of telemetry
 ///
-/// The HTTP endpoint destination of an Amazon Data Firehose stream. 200 says that every effort of the delivery is durable,
-/// and whatever failed inside it is quarantined durably. 4xx says that nothing was applied; after 5xx some of it may have
-/// been, and sending it again settles it.
+/// The HTTP endpoint destination of an Amazon Data Firehose stream. 200 says that every effort of the delivery is
+/// durable, and whatever failed inside it is quarantined durably. 4xx says that nothing was applied; after 5xx some of
+/// it may have been, and sending it again settles it.
 #[utoipa::path(
     post, path = "/firehose", tag = "Deliveries",
     params(
         ("X-Amz-Firehose-Request-Id" = Option<String>, Header,
             description = "The delivery's id; where it is missing, the body's `requestId` is."),
-        ("X-Amz-Firehose-Protocol-Version" = Option<String>, Header, description = "`1.0`."),
+        ("X-Amz-Firehose-Protocol-Version" = Option<String>, Header, description = "`1.0`.",
+            pattern = "^1\\.0$", example = "1.0"),
         ("X-Amz-Firehose-Access-Key" = Option<String>, Header,
             description = "One of the keys that the service was started with, where there are any."),
         ("X-Amz-Firehose-Common-Attributes" = Option<String>, Header,
             description = "`{\"commonAttributes\":{…}}`, as set on the stream."),
-        ("Content-Encoding" = Option<String>, Header, description = "`gzip`, or none."),
+        ("Content-Encoding" = Option<String>, Header, description = "`gzip`, or none.", pattern = "^(gzip|identity)?$"),
     ),
     request_body = DeliveryBody,
     responses(
@@ -178,13 +208,14 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
     let header_id = header_id(&headers);
     let deadline = app.config.delivery_deadline;
     let handled = AssertUnwindSafe(handle(&app, &headers, header_id.as_deref(), body)).catch_unwind();
-    let outcome = match tokio::time::timeout(deadline, handled).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "an error of the service's own")),
-        Err(_) => {
-            let message = format!("not durable within {} s", deadline.as_secs_f64());
-            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message))
+    let outcome = tokio::select! {
+        handled = handled => handled.unwrap_or_else(|_| {
+            Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "an error of the service's own"))
+        }),
+        () = tokio::time::sleep(deadline) => {
+            Err(Refusal::unavailable(format!("not durable within {} s", deadline.as_secs_f64())))
         }
+        () = app.has_been_stopping(STOPPING_PATIENCE) => Err(Refusal::unavailable("the service is stopping")),
     };
     let took = began.elapsed();
     metrics::histogram!("alleycat_delivery_duration_seconds").record(took.as_secs_f64());
@@ -209,17 +240,17 @@ async fn handle(app: &App, headers: &HeaderMap, header_id: Option<&str>, body: B
     let gzip = match check_headers(app, headers) {
         Ok(gzip) => gzip,
         Err(refusal) => {
-            drain(body, bytes_max).await;
+            drain(body).await;
             return Err(refusal);
         }
     };
     // What is checked here holds for the time of receipt: an effort's time is never after it.
     if let Err(error) = app.ledger.accepts() {
-        drain(body, bytes_max).await;
+        drain(body).await;
         return Err(error.into());
     }
     let receipt_ms = app.ledger.now_ms();
-    let (body, _permit) = read_body(body, headers, bytes_max, &app.gate).await?;
+    let (body, mut permit) = read_body(body, headers, bytes_max, &app.gate).await?;
     let decoding = app.gate.decoding.acquire().await.expect("the semaphore is never closed");
     let decode = Decode {
         bounds: *app.ledger.bounds(),
@@ -232,6 +263,8 @@ async fn handle(app: &App, headers: &HeaderMap, header_id: Option<&str>, body: B
     let decoded = tokio::task::spawn_blocking(move || decode.run(body)).await;
     drop(decoding);
     let (request_id, body, decoded) = decoded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    // Gunzipped it may be a thousand times as long, and is kept for its quarantine until it is durable.
+    app.gate.admit_more(&mut permit, body.len())?;
     commit(&app.ledger, request_id, &body, decoded, receipt_ms).await
 }
 
@@ -357,7 +390,7 @@ fn check_headers(app: &App, headers: &HeaderMap) -> Result<bool, Refusal> {
         (Some(encoding), None) if encoding == "identity" || encoding.is_empty() => Ok(false),
         (Some(encoding), None) if encoding == "gzip" || encoding == "x-gzip" => Ok(true),
         (Some(encoding), _) => {
-            let message = format!("Content-Encoding {encoding} is not taken; gzip and identity are");
+            let message = format!("Content-Encoding may be gzip or identity, and not {encoding}");
             Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
         }
     }
@@ -392,26 +425,20 @@ async fn read_body(
 ) -> Result<(Bytes, OwnedSemaphorePermit), Refusal> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|announced| announced > bytes_max) {
-        drain(body, bytes_max).await;
+        drain(body).await;
         return Err(over_the_cap(bytes_max));
     }
-    let no_room = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many deliveries are under way");
-    let mut permit =
-        gate.bodies.clone().try_acquire_many_owned(permits(announced.unwrap_or(0))).map_err(|_| no_room())?;
+    let mut permit = gate.admit(announced.unwrap_or(0))?;
     let mut read = Vec::with_capacity(announced.unwrap_or(0));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Refusal::bad_request(format!("the body did not arrive whole: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if read.len() + data.len() > bytes_max {
-            drain(body, bytes_max).await;
+            drain(body).await;
             return Err(over_the_cap(bytes_max));
         }
         read.extend_from_slice(&data);
-        let missing = (permits(read.len()) as usize).saturating_sub(permit.num_permits());
-        if missing > 0 {
-            let more = gate.bodies.clone().try_acquire_many_owned(missing as u32).map_err(|_| no_room())?;
-            permit.merge(more);
-        }
+        gate.admit_more(&mut permit, read.len())?;
     }
     Ok((read.into(), permit))
 }
@@ -422,14 +449,14 @@ fn permits(bytes: usize) -> u32 {
 
 fn over_the_cap(bytes_max: usize) -> Refusal {
     Refusal::bad_request(format!(
-        "the body is over {bytes_max} bytes (--body-max): lower the buffer size (BufferingHints.SizeInMBs) of the delivery \
-         stream, or raise --body-max"
+        "the body is over {bytes_max} bytes (--body-max): lower the buffer size (BufferingHints.SizeInMBs) of the \
+         delivery stream, or raise --body-max"
     ))
 }
 
-/// Reads what a refused sender is still sending, up to the cap once more, so that it can read the answer.
-async fn drain(mut body: Body, bytes_max: usize) {
-    let mut left = bytes_max;
+/// Reads what a refused sender is still sending, up to [`DRAIN_BYTES_MAX`], so that it can read the answer.
+async fn drain(mut body: Body) {
+    let mut left = DRAIN_BYTES_MAX;
     while let Some(Ok(frame)) = body.frame().await {
         let length = frame.data_ref().map_or(0, Bytes::len);
         match left.checked_sub(length) {
@@ -459,4 +486,21 @@ async fn wrong_method(State(app): State<App>, headers: HeaderMap) -> Response {
 async fn unknown_path(State(app): State<App>, headers: HeaderMap) -> Response {
     let id = header_id(&headers).unwrap_or_default();
     answer(StatusCode::NOT_FOUND, &id, Some("deliveries are sent to /firehose"), &app.ledger)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_let_in_up_to_their_limit_together_as_they_grow() {
+        let gate = Gate::default();
+        let mut first = gate.admit(10).expect("there is room");
+        assert!(gate.admit_more(&mut first, BODIES_BYTES_MAX - PERMIT_BYTES).is_ok());
+        let mut second = gate.admit(PERMIT_BYTES).expect("there is just enough room");
+        let refusal = gate.admit_more(&mut second, PERMIT_BYTES + 1).expect_err("there is no more");
+        assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
+        drop(first);
+        assert!(gate.admit_more(&mut second, BODIES_BYTES_MAX).is_ok());
+    }
 }

@@ -17,7 +17,7 @@ use crate::names::NAME_CHARS_MAX;
 use crate::table::{Board, Table};
 
 /// The most racers that one may be compared with: more curves than anyone tells apart, and each is 300 counts of a class.
-const COMPARED_MAX: usize = 20;
+pub(super) const COMPARED_MAX: usize = 20;
 
 /// The most racers that a search finds: a screenful. Whoever gets as many types on.
 const FOUND_MAX: usize = 50;
@@ -28,7 +28,7 @@ const FOUND_MAX: usize = 50;
 #[expect(dead_code, reason = "tells what `curve` takes")]
 struct CurveParams {
     /// Other racers, to be told of in the same way: up to 20 ids with commas between them.
-    #[param(value_type = Option<String>, pattern = "^(0|[1-9][0-9]*)(,(0|[1-9][0-9]*)){0,19}$", example = "2,3")]
+    #[param(value_type = Option<Vec<u64>>, style = Form, explode = false, example = json!([2, 3]))]
     compare: Option<Vec<RacerId>>,
 }
 

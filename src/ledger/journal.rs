@@ -23,7 +23,8 @@ const CHUNK_EFFORTS_MAX: usize = 16 * 1024;
 /// Chunks in a segment, so that an object stays near 10 MB, and reading it within some 60 MB of memory.
 const SEGMENT_CHUNKS_MAX: usize = 32;
 
-/// The most that a segment may hold when gunzipped, in bytes: far over what is written, so only what is not ours meets it.
+/// The most that a segment may hold when gunzipped, in bytes: far over what is written, so only what is not ours meets
+/// it.
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
 /// What a segment holds.

@@ -58,7 +58,8 @@ impl Inner {
         }
     }
 
-    /// What is published, if it holds the merges up to `version`, or is fresh enough for readers where none is asked for.
+    /// What is published, if it holds the merges up to `version`, or is fresh enough for readers where none is asked
+    /// for.
     fn published_since(&self, class: ClassId, version: Option<Version>) -> Option<History> {
         let current = lock(&self.published[class.index()].current);
         let history = current.history.as_ref()?;

@@ -1,7 +1,7 @@
 //! Recovery: load everything there is and merge it.
 //!
-//! The order matters: list the journal, then get the snapshots, then get the segments. A segment that is gone by then was
-//! folded into a snapshot that may be newer than the one that was read, so the round starts again.
+//! The order matters: list the journal, then get the snapshots, then get the segments. A segment that is gone by then
+//! was folded into a snapshot that may be newer than the one that was read, so the round starts again.
 
 use std::time::Duration;
 

@@ -7,8 +7,8 @@ use crate::effort::ClassId;
 use crate::store::SegmentId;
 use crate::table::Version;
 
-/// How long a covered segment stays, so that an instance that is in the middle of reading the journal still finds it, and
-/// one that looks every few seconds has seen it.
+/// How long a covered segment stays, so that an instance that is in the middle of reading the journal still finds it,
+/// and one that looks every few seconds has seen it.
 pub(super) const GRACE: Duration = Duration::from_secs(60);
 
 /// The journal as this instance knows it.

@@ -1,8 +1,8 @@
 //! Snapshots: the journal folded into `class-N.gz` and `racers.gz`, and covered segments deleted.
 //!
 //! An object is written only on the condition that what it replaces is what this instance has merged, so every snapshot
-//! holds all that its predecessor held and no instance undoes another's. The only tags ever sent are of a body that this
-//! instance has merged, or of its own confirmed put; never one from a listing.
+//! holds all that its predecessor held and no instance undoes another's. The only tags ever sent are of a body that
+//! this instance has merged, or of its own confirmed put; never one from a listing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -66,8 +66,8 @@ struct Kept {
     body: Option<(ETag, u128)>,
     /// Everything merged up to this version is in a durable snapshot.
     covered: Version,
-    /// Whether this instance wrote it last, as far as it knows. A starting instance claims it: if another is at work, it
-    /// sees the change and stands back.
+    /// Whether this instance wrote it last, as far as it knows. A starting instance claims it: if another is at work,
+    /// it sees the change and stands back.
     ours: bool,
     /// How much longer than needed to wait before taking over, so that not all do it at once.
     patience: Duration,

@@ -1,13 +1,14 @@
 //! The writer: compare, write, merge, answer, strictly in turn.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::{self, FuturesUnordered};
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::journal::{self, Chunk, Contents, Quarantined};
@@ -132,9 +133,15 @@ impl Inner {
         keep_best(&mut contents);
         let segments =
             if contents.efforts.is_empty() && contents.names.is_empty() { Vec::new() } else { journal::cut(contents) };
-        let journaled = join_all(segments.into_iter().map(|segment| self.write_segment(segment)));
-        let (journaled, quarantined) = tokio::join!(journaled, self.write_quarantine(quarantined));
-        let failure = journaled.into_iter().chain([quarantined]).filter_map(Result::err).next();
+        let writing = async {
+            let journaled = join_all(segments.into_iter().map(|segment| self.write_segment(segment)));
+            let (journaled, quarantined) = tokio::join!(journaled, self.write_quarantine(quarantined));
+            journaled.into_iter().chain([quarantined]).collect::<Result<(), StoreError>>()
+        };
+        // A panic fails these deliveries and no others. As with a put of unknown outcome, what was written all the same
+        // is found by the next look at the journal.
+        let written = AssertUnwindSafe(writing).catch_unwind().await;
+        let failure = written.unwrap_or_else(|_| Err(StoreError::new("put", "journal/", "it panicked"))).err();
         metrics::histogram!("alleycat_commit_duration_seconds")
             .record(self.clock.uptime().saturating_sub(began).as_secs_f64());
         if let Some(error) = &failure {
@@ -175,8 +182,8 @@ impl Inner {
         self.put_under_new_key(ObjectKey::Quarantine, vec![object]).await.map(drop)
     }
 
-    /// Writes an object that is written once. Since a put's outcome may not be known, every try has a key of its own: the
-    /// object may come to stand there more than once, which merging does not mind.
+    /// Writes an object that is written once. Since a put's outcome may not be known, every try has a key of its own:
+    /// the object may come to stand there more than once, which merging does not mind.
     async fn put_under_new_key(
         &self,
         key: fn(SegmentId) -> ObjectKey,

@@ -46,7 +46,7 @@ impl Bucket {
         listed.collect()
     }
 
-    fn put(&self, key: &ObjectKey, parts: &[Bytes], condition: &Condition) -> Option<ETag> {
+    pub fn put(&self, key: &ObjectKey, parts: &[Bytes], condition: &Condition) -> Option<ETag> {
         let mut objects = self.objects.lock().unwrap();
         let current = objects.get(&key.path()).map(|object| &object.etag);
         let holds = match condition {
@@ -61,6 +61,11 @@ impl Bucket {
         let etag = ETag(format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&body)));
         objects.insert(key.path(), Object { body, etag: etag.clone() });
         Some(etag)
+    }
+
+    /// Takes an object away, as a person would.
+    pub fn remove(&self, key: &ObjectKey) {
+        self.objects.lock().unwrap().remove(&key.path());
     }
 
     /// Deletes, and checks that nothing is lost by it: all that a segment holds must stand in the stored snapshots.
@@ -197,7 +202,7 @@ impl FaultyStore {
         self.step().await;
     }
 
-    fn failure(&self, operation: &'static str, key: impl ToString) -> StoreError {
+    fn failure(&self, operation: &'static str, key: &impl ToString) -> StoreError {
         StoreError { operation, key: key.to_string(), problem: "simulated".to_owned() }
     }
 }
@@ -248,7 +253,7 @@ impl Store for FaultyStore {
         let listed = self.bucket.list(scope);
         self.travel().await; // what it says may have changed by the time it is heard
         let faults = *self.faults.lock().unwrap();
-        if self.happens(faults.refused) { Err(self.failure("list", format!("{scope:?}"))) } else { Ok(listed) }
+        if self.happens(faults.refused) { Err(self.failure("list", &format!("{scope:?}"))) } else { Ok(listed) }
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {

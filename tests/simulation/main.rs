@@ -7,7 +7,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
 
+#[allow(dead_code, reason = "the black-box suites break it in more ways")]
+#[path = "../support/broken_store.rs"]
+mod broken_store;
 mod bucket;
+mod durability;
 mod world;
 
 use std::panic::AssertUnwindSafe;

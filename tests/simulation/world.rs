@@ -179,6 +179,11 @@ impl World {
         }
         for client in clients {
             client.abort();
+            if let Err(error) = client.await
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
         }
     }
 

@@ -2,12 +2,17 @@
 
 #![allow(dead_code, reason = "each suite uses a part of it")]
 
+pub mod broken_store;
+pub mod process;
+
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alleycat::config::Config;
-use alleycat::{serve, store};
+use alleycat::serve;
+use alleycat::store::{self, Store};
 use clap::Parser;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -36,7 +41,7 @@ pub(crate) struct Service {
 
 impl Service {
     /// Starts a service with these options of `alleycat serve` over a new, empty folder, and waits until it is ready.
-    pub(crate) async fn start(options: &[&str]) -> Self {
+    pub async fn start(options: &[&str]) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let mut service = Self::start_over(folder.path(), options).await;
         service.folder = Some(folder);
@@ -44,13 +49,18 @@ impl Service {
     }
 
     /// Starts a service over that folder, which may hold what another one left, and waits until it is ready.
-    pub(crate) async fn start_over(folder: &Path, options: &[&str]) -> Self {
+    pub async fn start_over(folder: &Path, options: &[&str]) -> Self {
+        let store = store::open(&format!("file:{}", folder.display())).await.expect("a store");
+        Self::start_with(store, options, |_| {}).await
+    }
+
+    /// Starts a service over that store, its configuration tuned beyond its options, and waits until it is ready.
+    pub async fn start_with(store: Arc<dyn Store>, options: &[&str], tune: impl FnOnce(&mut Config)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let place = format!("file:{}", folder.display());
-        let options = ["alleycat", "--store", &place].into_iter().chain(options.iter().copied());
-        let config = Options::try_parse_from(options).expect("options").config;
-        let store = store::open(&config.store).await.expect("a store");
+        let options = std::iter::once("alleycat").chain(options.iter().copied());
+        let mut config = Options::try_parse_from(options).expect("options").config;
+        tune(&mut config);
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
             if stopped.await.is_err() {
@@ -65,13 +75,18 @@ impl Service {
         service
     }
 
+    /// The folder of a service that has one of its own.
+    pub fn folder(&self) -> &Path {
+        self.folder.as_ref().expect("it was started over a folder of its own").path()
+    }
+
     /// The URL of that path.
-    pub(crate) fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.origin)
     }
 
     /// Delivers the records, one JSON value each, as Firehose does, and insists that they are acknowledged.
-    pub(crate) async fn deliver(&self, records: &[Value]) {
+    pub async fn deliver(&self, records: &[Value]) {
         let data = |record: &Value| base64_simd::STANDARD.encode_to_string(record.to_string());
         let records: Vec<Value> = records.iter().map(|record| json!({ "data": data(record) })).collect();
         let body = json!({ "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 0, "records": records });
@@ -82,17 +97,17 @@ impl Service {
     }
 
     /// A request to that path, to be given headers and sent.
-    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, self.url(path))
     }
 
     /// Gets that path. Nothing is decompressed.
-    pub(crate) async fn get(&self, path: &str) -> Response {
+    pub async fn get(&self, path: &str) -> Response {
         self.request(Method::GET, path).send().await.expect("an answer")
     }
 
     /// Gets that path, insists on a 200, and reads the JSON.
-    pub(crate) async fn json(&self, path: &str) -> Value {
+    pub async fn json(&self, path: &str) -> Value {
         let answer = self.get(path).await;
         let (status, text) = (answer.status(), answer.text().await.expect("a body"));
         assert_eq!(status, StatusCode::OK, "{path}: {text}");
@@ -100,7 +115,7 @@ impl Service {
     }
 
     /// Stops the service in order and insists that it ends well.
-    pub(crate) async fn stop(mut self) {
+    pub async fn stop(mut self) {
         let stop = self.stop.take().expect("it is stopped once");
         stop.send(()).expect("the service runs");
         let served = tokio::time::timeout(DEADLINE, &mut self.served).await.expect("the service stops in time");
@@ -115,7 +130,7 @@ impl Drop for Service {
 }
 
 /// Asks again and again until it is so, and fails after [`DEADLINE`].
-pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     let asking = async {
         while !is_so().await {
             tokio::task::yield_now().await;
@@ -125,6 +140,6 @@ pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
 }
 
 /// A telemetry record of the transformed kind: with its output.
-pub(crate) fn record(class: u64, second: u64, racer: u64, output: f64) -> Value {
+pub fn record(class: u64, second: u64, racer: u64, output: f64) -> Value {
     json!({ "classId": class, "second": second, "racerId": racer, "output": output })
 }

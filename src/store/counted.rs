@@ -1,0 +1,78 @@
+//! A store whose requests are counted, by operation and kind of object: what a bucket's bill is made of.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError};
+
+/// Any store, counted in `alleycat_store_requests_total` and `alleycat_store_bytes_total`.
+pub struct CountedStore(pub Arc<dyn Store>);
+
+#[async_trait]
+impl Store for CountedStore {
+    fn place(&self) -> String {
+        self.0.place()
+    }
+
+    async fn get(&self, key: &ObjectKey) -> Result<Option<Object>, StoreError> {
+        let got = self.0.get(key).await;
+        count("get", kind(key), if got.is_ok() { "ok" } else { "failed" });
+        if let Ok(Some(object)) = &got {
+            count_bytes("get", kind(key), object.body.len());
+        }
+        got
+    }
+
+    async fn put(&self, key: &ObjectKey, parts: Vec<Bytes>, condition: Condition) -> Result<ETag, PutError> {
+        let length = parts.iter().map(Bytes::len).sum();
+        let put = self.0.put(key, parts, condition).await;
+        let outcome = match &put {
+            Ok(_) => "ok",
+            Err(PutError::Lost) => "lost",
+            Err(PutError::Failed(_)) => "failed",
+        };
+        count("put", kind(key), outcome);
+        count_bytes("put", kind(key), length);
+        put
+    }
+
+    async fn list(&self, scope: Scope) -> Result<Vec<Listed>, StoreError> {
+        let listed = self.0.list(scope).await;
+        let kind = match scope {
+            Scope::Root => "root",
+            Scope::Journal => "journal",
+        };
+        count("list", kind, if listed.is_ok() { "ok" } else { "failed" });
+        listed
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        let deleted = self.0.delete(key).await;
+        count("delete", kind(key), if deleted.is_ok() { "ok" } else { "failed" });
+        deleted
+    }
+}
+
+fn kind(key: &ObjectKey) -> &'static str {
+    match key {
+        ObjectKey::History(_) => "history",
+        ObjectKey::Racers => "racers",
+        ObjectKey::Erasures => "erasures",
+        ObjectKey::Segment(_) => "journal",
+        ObjectKey::Quarantine(_) => "quarantine",
+        ObjectKey::Probe(_) => "probe",
+    }
+}
+
+fn count(operation: &'static str, kind: &'static str, outcome: &'static str) {
+    metrics::counter!(
+        "alleycat_store_requests_total", "operation" => operation, "kind" => kind, "outcome" => outcome
+    )
+    .increment(1);
+}
+
+fn count_bytes(operation: &'static str, kind: &'static str, bytes: usize) {
+    metrics::counter!("alleycat_store_bytes_total", "operation" => operation, "kind" => kind).increment(bytes as u64);
+}

@@ -1,0 +1,144 @@
+//! `kill -9` under load: the real binary dies again and again while senders deliver as Firehose does.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use alleycat::sender::{Backoff, Options, Sender};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::Value;
+use support::process::Process;
+use support::{DEADLINE, record, until};
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+const KILLS: u32 = 5;
+const SENDERS: u64 = 4;
+const SECONDS: u64 = 5;
+const RACERS: u64 = 12;
+
+/// By second and racer.
+type Bests = BTreeMap<(u64, u64), f64>;
+
+fn take(bests: &mut Bests, (key, output): ((u64, u64), f64)) {
+    let best = bests.entry(key).or_insert(output);
+    *best = best.max(output);
+}
+
+/// Delivers until `stop`, each delivery until it is acknowledged; then notes what it held.
+async fn send(
+    sender: Sender,
+    seed: u64,
+    acknowledged: Arc<Mutex<Bests>>,
+    count: watch::Sender<u32>,
+    stop: watch::Receiver<bool>,
+) {
+    let mut chance = StdRng::seed_from_u64(seed);
+    while !*stop.borrow() {
+        let mut effort = || {
+            let key = (chance.random_range(0..SECONDS), chance.random_range(0..RACERS));
+            (key, f64::from(chance.random_range(0..5_000_000_u32)) / 9973.0)
+        };
+        let efforts: Vec<_> = (0..20).map(|_| effort()).collect();
+        let records: Vec<String> =
+            efforts.iter().map(|&((second, racer), output)| record(1, second, racer, output).to_string()).collect();
+        sender.deliver(records).await.expect("it is tried until it is taken");
+        let mut acknowledged = acknowledged.lock().unwrap();
+        efforts.into_iter().for_each(|effort| take(&mut acknowledged, effort));
+        count.send_modify(|count| *count += 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_and_nothing_invented_however_often_the_process_is_killed() {
+    let folder = TempDir::new().unwrap();
+    let options = ["--commit-interval", "5ms", "--snapshot-interval", "50ms"];
+    let mut process = Process::start(folder.path(), &options);
+    let address = process.address().to_owned();
+
+    let mut to = Options::new(format!("{}/firehose", process.origin).parse().unwrap());
+    let pause = Duration::from_millis(20);
+    to.backoff = Backoff { first: pause, max: pause * 4, total: DEADLINE };
+    let sender = Sender::new(to).unwrap();
+    let acknowledged = Arc::new(Mutex::new(Bests::new()));
+    let (count, mut counted) = watch::channel(0);
+    let (stop, stopping) = watch::channel(false);
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|seed| tokio::spawn(send(sender.clone(), seed, acknowledged.clone(), count.clone(), stopping.clone())))
+        .collect();
+
+    let mut chance = StdRng::seed_from_u64(17);
+    for kill in 0..KILLS {
+        let target = *counted.borrow() + chance.random_range(1..60);
+        let waited = tokio::time::timeout(DEADLINE, counted.wait_for(|&count| count >= target)).await;
+        waited.unwrap_or_else(|_| panic!("nothing is acknowledged after {kill} kills")).unwrap();
+        process.kill();
+        process = Process::start_on(&address, folder.path(), &options);
+    }
+    stop.send_replace(true);
+    for sender in senders {
+        tokio::time::timeout(DEADLINE, sender).await.expect("in time").unwrap();
+    }
+    process.kill();
+
+    // Every delivery was acknowledged in the end: what is there is exactly that.
+    let mut process = Process::start_on(&address, folder.path(), &options);
+    let acknowledged = acknowledged.lock().unwrap().clone();
+    assert!(acknowledged.len() > 50);
+    let client = reqwest::Client::builder().no_proxy().timeout(DEADLINE).build().unwrap();
+    let get = async |path: &str| client.get(format!("http://{address}{path}")).send().await.unwrap();
+    until("it is ready", async || get("/readyz").await.status() == 200).await;
+    let mut there = Bests::new();
+    for second in 0..=SECONDS {
+        let text = get(&format!("/classes/1/leaderboard?second={second}&limit=1000")).await.text().await.unwrap();
+        let board: Value = serde_json::from_str(&text).unwrap();
+        for row in board["standings"].as_array().unwrap() {
+            there.insert((second, row["racerId"].as_u64().unwrap()), row["output"].as_f64().unwrap());
+        }
+    }
+    assert_eq!(there, acknowledged);
+
+    process.terminate();
+    assert!(process.ends_within(DEADLINE).success(), "{}", process.said());
+    let file = std::fs::File::open(folder.path().join("class-1.gz")).unwrap();
+    let text = std::io::read_to_string(flate2::read::GzDecoder::new(file)).unwrap();
+    let dataset: BTreeMap<u64, BTreeMap<u64, f64>> = serde_json::from_str(&text).unwrap();
+    let stored: Bests = dataset
+        .into_iter()
+        .flat_map(|(second, racers)| racers.into_iter().map(move |(racer, output)| ((second, racer), output)))
+        .collect();
+    assert_eq!(stored, acknowledged);
+}
+
+#[test]
+fn a_second_process_on_the_folder_is_refused_with_what_to_do() {
+    let folder = TempDir::new().unwrap();
+    let process = Process::start(folder.path(), &[]);
+    let said = Process::refused(folder.path(), &[]);
+    for words in [folder.path().to_str().unwrap(), "another process has it", "stop that process"] {
+        assert!(said.contains(words), "{words:?} is not in {said}");
+    }
+    process.kill();
+    Process::start(folder.path(), &[]).kill();
+}
+
+#[test]
+fn an_object_that_does_not_read_stops_the_start_by_name_and_with_the_way_out() {
+    let folder = TempDir::new().unwrap();
+    Process::start(folder.path(), &[]).kill();
+    std::fs::write(folder.path().join("class-2.gz"), "no gzip").unwrap();
+    let said = Process::refused(folder.path(), &[]);
+    for words in ["class-2.gz cannot be used", "move it to quarantine/class-2.gz", "is then missing until"] {
+        assert!(said.contains(words), "{words:?} is not in {said}");
+    }
+    std::fs::create_dir(folder.path().join("quarantine")).unwrap();
+    std::fs::rename(folder.path().join("class-2.gz"), folder.path().join("quarantine/class-2.gz")).unwrap();
+    let mut process = Process::start(folder.path(), &[]);
+    process.terminate();
+    assert!(process.ends_within(DEADLINE).success(), "{}", process.said());
+}

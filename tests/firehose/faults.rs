@@ -1,0 +1,206 @@
+//! What is answered when the store fails, hangs or panics, when too much waits, and when the service stops.
+
+use std::sync::{Arc, Once};
+use std::time::{Duration, Instant};
+
+use alleycat::store::{self, Store};
+use futures_util::future::join_all;
+use reqwest::StatusCode;
+use tempfile::TempDir;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+
+use super::form::*;
+use crate::support::Service;
+use crate::support::broken_store::{BrokenStore, Mode};
+
+const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+
+/// A service over a store that can be broken, over a folder.
+struct Fragile {
+    service: Service,
+    store: Arc<BrokenStore>,
+    sound: Arc<dyn Store>,
+    folder: TempDir,
+}
+
+impl Fragile {
+    async fn start(deadline: Duration) -> Self {
+        let folder = TempDir::new().unwrap();
+        let sound = store::open(&format!("file:{}", folder.path().display())).await.unwrap();
+        let store = BrokenStore::over(sound.clone());
+        let tune = |config: &mut alleycat::config::Config| config.delivery_deadline = deadline;
+        let service = Service::start_with(store.clone(), &["--commit-interval", "0ms"], tune).await;
+        Self { service, store, sound, folder }
+    }
+}
+
+const LONG: Duration = Duration::from_secs(60);
+
+// Row 30
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_did_not_take_is_not_acknowledged_and_not_seen_and_the_retry_is_taken() {
+    let Fragile { service, store, folder, .. } = Fragile::start(LONG).await;
+    for mode in [Mode::Fails, Mode::Lies] {
+        store.turn(mode);
+        let answer = deliver(&service, body_of(&[HUBERT])).await;
+        is_refusal(&answer, UNAVAILABLE, &["store"]);
+        assert!(
+            !answer.message.contains("secret-of-the-store"),
+            "what exactly failed is for the log: {}",
+            answer.message
+        );
+        is_refusal(&deliver(&service, body_of(&["bad"])).await, UNAVAILABLE, &["store"]);
+    }
+    store.turn(Mode::Fails);
+    is_refusal(&deliver(&service, body_of(&[effort(2, 2, 1.0)])).await, UNAVAILABLE, &["store"]);
+    assert_eq!(best(&service, 2, 2).await, None);
+    store.turn(Mode::Sound);
+    acknowledged(&service, body_of(&[HUBERT, "bad"])).await;
+    assert_eq!(best(&service, 1, 1).await, Some(HUBERTS));
+    assert!(quarantine(folder.path()).iter().any(|line| line["rawData"] == base64("bad")));
+    service.stop().await;
+}
+
+// Row 31
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_hangs_is_answered_for_by_the_deadline() {
+    let Fragile { service, store, folder: _folder, .. } = Fragile::start(Duration::from_millis(200)).await;
+    store.turn(Mode::Hangs);
+    let began = Instant::now();
+    is_refusal(&deliver(&service, body_of(&[HUBERT])).await, UNAVAILABLE, &["not durable within 0.2 s"]);
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_eq!(best(&service, 1, 1).await, None);
+    store.turn(Mode::Sound);
+    // The writer may still be about the first try: the deadline is short, so try as Firehose does.
+    while deliver(&service, body_of(&[HUBERT])).await.status != StatusCode::OK {}
+    assert_eq!(best(&service, 1, 1).await, Some(HUBERTS));
+    service.stop().await;
+}
+
+// Row 33
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_the_write_and_the_answer_is_settled_by_the_retry() {
+    let Fragile { service, store, sound, folder } = Fragile::start(LONG).await;
+    store.turn(Mode::FallsSilent);
+    let body = body_of(&[HUBERT, &effort(2, 1, 3.5)]);
+    tokio::select! {
+        answer = deliver(&service, body.clone()) => panic!("answered without knowing: {answer:?}"),
+        () = async {
+            store.has_begun(1).await;
+            while segments(folder.path()) == 0 {
+                tokio::task::yield_now().await;
+            }
+        } => {}
+    }
+    drop(service);
+    let again = Service::start_with(sound, &[], |_| {}).await;
+    assert_eq!((best(&again, 1, 1).await, best(&again, 2, 1).await), (Some(HUBERTS), Some(3.5)));
+    let before = again.json("/classes").await[0]["stateHash"].clone();
+    acknowledged(&again, body).await;
+    assert_eq!(again.json("/classes").await[0]["stateHash"], before);
+    again.stop().await;
+}
+
+// Row 34
+#[tokio::test(flavor = "multi_thread")]
+async fn what_finds_the_queue_full_is_told_so_and_counted() {
+    let refused_so_far = || counter("alleycat_deliveries_total{status=\"503\"}");
+    let before = refused_so_far();
+    let Fragile { service, store, folder: _folder, .. } = Fragile::start(LONG).await;
+    store.turn(Mode::Hangs);
+    let service = Arc::new(service);
+    let send = |racer: u64| {
+        let service = service.clone();
+        tokio::spawn(async move { deliver(&service, body_of(&[effort(1, racer, 1.0)])).await })
+    };
+    let first = send(0);
+    store.has_begun(1).await;
+    // Whatever waits beyond the queue's length is refused at once; the rest waits for the store.
+    let waiting: Vec<_> = (1..=1100).map(send).collect();
+    while refused_so_far() < before + 1100 - 1024 {
+        tokio::task::yield_now().await;
+    }
+    store.turn(Mode::Sound);
+    let answers: Vec<Answer> =
+        join_all(waiting.into_iter().chain([first])).await.into_iter().map(Result::unwrap).collect();
+    let (taken, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == StatusCode::OK);
+    assert_eq!((taken.len(), refused.len()), (1025, 76));
+    refused.iter().for_each(|answer| is_refusal(answer, UNAVAILABLE, &["too many deliveries"]));
+    assert_eq!(efforts(&service).await, 1025);
+    Arc::into_inner(service).unwrap().stop().await;
+}
+
+// Row 35; with a sound store see `processes`.
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_that_a_hanging_store_holds_up_are_answered_before_the_service_stops() {
+    let Fragile { service, store, folder: _folder, .. } = Fragile::start(LONG).await;
+    store.turn(Mode::Hangs);
+    let began = Instant::now();
+    let [first, second] = [1, 2].map(|second| post(&service, ID).body(body_of(&[effort(second, 1, 1.0)])));
+    let (first, second) = (tokio::spawn(answer_to(first, ID)), tokio::spawn(answer_to(second, ID)));
+    store.has_begun(2).await; // the first was hedged after a second, by when the other is under way too
+    service.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    for answer in [first, second] {
+        is_refusal(&answer.await.unwrap(), UNAVAILABLE, &[]);
+    }
+}
+
+// Row 37, in the store
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_while_a_delivery_is_written_is_its_failure_and_the_process_lives() {
+    let Fragile { service, store, folder: _folder, .. } = Fragile::start(LONG).await;
+    store.turn(Mode::Panics);
+    for _ in 0..2 {
+        is_refusal(&deliver(&service, body_of(&[HUBERT])).await, UNAVAILABLE, &["store"]);
+        is_refusal(&deliver(&service, body_of(&["bad"])).await, UNAVAILABLE, &["store"]);
+    }
+    assert_eq!(best(&service, 1, 1).await, None);
+    store.turn(Mode::Sound);
+    acknowledged(&service, body_of(&[HUBERT])).await;
+    assert_eq!(best(&service, 1, 1).await, Some(HUBERTS));
+    service.stop().await;
+}
+
+const PANICKING_ID: &str = "panics";
+
+/// A log that panics over a delivery of [`PANICKING_ID`]: the one way to make the handler's own code panic from
+/// outside.
+struct BrokenLog;
+
+impl<S: tracing::Subscriber> Layer<S> for BrokenLog {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        struct Look([bool; 2]);
+        impl Visit for Look {
+            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+                let value = format!("{value:?}");
+                self.0[0] |= field.name() == "request_id" && value.contains(PANICKING_ID);
+                self.0[1] |= field.name() == "reason" && value.contains("json");
+            }
+        }
+        let mut look = Look([false; 2]);
+        event.record(&mut look);
+        assert!(look.0 != [true; 2], "the log is broken, for the test");
+    }
+}
+
+// Row 37, in the handler
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_the_handler_is_answered_in_the_same_form_and_the_process_lives() {
+    static BROKEN_LOG: Once = Once::new();
+    BROKEN_LOG.call_once(|| {
+        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(BrokenLog)).unwrap();
+    });
+    let service = Service::start(&[]).await;
+    let body = body_of(&[HUBERT, "no json"]);
+    let request = || post(&service, PANICKING_ID).body(body.replace(ID, PANICKING_ID));
+    for _ in 0..2 {
+        let answer = answer_to(request(), PANICKING_ID).await;
+        is_refusal(&answer, StatusCode::INTERNAL_SERVER_ERROR, &["of the service's own"]);
+    }
+    assert_eq!(efforts(&service).await, 0);
+    acknowledged(&service, body).await;
+    service.stop().await;
+}

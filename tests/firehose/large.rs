@@ -1,0 +1,116 @@
+//! Bodies up to the cap, and over it.
+
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
+
+use reqwest::{StatusCode, header};
+
+use super::form::*;
+use crate::support::Service;
+
+const MIB: usize = 1 << 20;
+
+/// A record of that many bytes, of lines that each improve nothing on the first of their second.
+fn large_record(racer: u64, bytes: usize) -> String {
+    let mut lines = String::with_capacity(bytes);
+    for second in (0..600).cycle() {
+        let line = effort(second, racer, 100.0 + second as f64 / 7.0);
+        if lines.len() + line.len() + 1 > bytes {
+            break;
+        }
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    lines.push_str(&" ".repeat(bytes - lines.len()));
+    lines
+}
+
+// Row 9
+#[tokio::test(flavor = "multi_thread")]
+async fn as_much_as_firehose_ever_buffers_is_taken() {
+    let service = Service::start(&[]).await;
+    acknowledged(&service, body_of(&[large_record(1, 3 * MIB)])).await;
+    assert_eq!(efforts(&service).await, 600);
+    // 64 MiB of record data, in records of the greatest size that a producer may write.
+    let records: Vec<String> = (1..=66).map(|racer| large_record(racer, (64 * MIB).div_ceil(66))).collect();
+    let body = body_of(&records);
+    assert!(body.len() > 85 * MIB);
+    acknowledged(&service, body).await;
+    assert_eq!(efforts(&service).await, 66 * 600);
+    assert_eq!(best(&service, 599, 66).await, Some(100.0 + 599.0 / 7.0));
+    service.stop().await;
+}
+
+const CAP_WORDS: [&str; 3] = ["1048576", "--body-max", "BufferingHints.SizeInMBs"];
+
+// Row 10
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_over_the_cap_is_refused_by_a_message_that_says_what_to_lower() {
+    let service = Service::start(&["--body-max", "1MiB"]).await;
+    let at_the_cap = |bytes: usize| {
+        let body = body_of(&[effort(1, 1, 1.0)]);
+        format!("{body}{}", " ".repeat(bytes - body.len()))
+    };
+    acknowledged(&service, at_the_cap(MIB)).await;
+    refused(&service, at_the_cap(MIB + 1), &CAP_WORDS).await;
+    let bomb = gzip(vec![b' '; 50 * MIB]);
+    let request = post(&service, ID).header(header::CONTENT_ENCODING, "gzip").body(bomb);
+    is_refusal(&answer_to(request, ID).await, StatusCode::BAD_REQUEST, &CAP_WORDS);
+    service.stop().await;
+}
+
+fn write_head(stream: &mut TcpStream, lines: &str) {
+    let head = "POST /firehose HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json";
+    write!(stream, "{head}\r\nx-amz-firehose-request-id: {ID}\r\n{lines}\r\n\r\n").unwrap();
+}
+
+// Row 10
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_unknown_length_is_refused_once_it_is_over_the_cap() {
+    let service = Service::start(&["--body-max", "1MiB"]).await;
+    let answer = raw(service.url(""), ID, |stream| {
+        write_head(stream, "transfer-encoding: chunked");
+        for _ in 0..48 {
+            write!(stream, "{:x}\r\n", 64 << 10).unwrap();
+            stream.write_all(&[b' '; 64 << 10]).unwrap();
+            stream.write_all(b"\r\n").unwrap();
+        }
+        stream.write_all(b"0\r\n\r\n").unwrap();
+    });
+    is_refusal(&answer.await, StatusCode::BAD_REQUEST, &CAP_WORDS);
+    service.stop().await;
+}
+
+/// A sender that writes its whole body before it reads must find the answer, not a connection that was reset: it would
+/// take that for an outage, and try the same body again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_is_refused_early_can_send_all_that_firehose_sends_and_read_the_answer() {
+    let service = Service::start(&["--body-max", "1MiB", "--access-key", "k"]).await;
+    for (key, status, words) in
+        [("k", StatusCode::BAD_REQUEST, &CAP_WORDS[..]), ("wrong", StatusCode::UNAUTHORIZED, &[])]
+    {
+        let answer = raw(service.url(""), ID, move |stream| {
+            let bytes = 87 * MIB;
+            write_head(stream, &format!("x-amz-firehose-access-key: {key}\r\ncontent-length: {bytes}"));
+            for _ in 0..87 {
+                stream.write_all(&[b' '; MIB]).expect("the service takes it");
+            }
+        });
+        is_refusal(&answer.await, status, words);
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_breaks_off_applies_nothing() {
+    let service = Service::start(&[]).await;
+    let answer = raw(service.url(""), ID, |stream| {
+        let body = body_of(&[HUBERT]);
+        write_head(stream, &format!("content-length: {}", body.len() + 1));
+        stream.write_all(body.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+    });
+    is_refusal(&answer.await, StatusCode::BAD_REQUEST, &["did not arrive whole"]);
+    assert_eq!(efforts(&service).await, 0);
+    service.stop().await;
+}

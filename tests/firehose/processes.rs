@@ -1,0 +1,143 @@
+//! What only a process of its own can show: its memory, its death and its end.
+
+use std::io::{Read, Write};
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, RequestBuilder, StatusCode, header};
+use tempfile::TempDir;
+
+use super::form::*;
+use crate::support::process::Process;
+use crate::support::{DEADLINE, until};
+
+fn client() -> Client {
+    Client::builder().no_proxy().timeout(DEADLINE).build().unwrap()
+}
+
+async fn ready(process: &Process) {
+    let url = format!("{}/readyz", process.origin);
+    let client = client();
+    let ready = async || client.get(&url).send().await.is_ok_and(|answer| answer.status() == StatusCode::OK);
+    until("the process is ready", ready).await;
+}
+
+/// The outputs at second 1 of class 1, highest first.
+async fn outputs(process: &Process) -> Vec<f64> {
+    let url = format!("{}/classes/1/leaderboard?second=1", process.origin);
+    let board = client().get(url).send().await.unwrap().text().await.unwrap();
+    let board: serde_json::Value = serde_json::from_str(&board).unwrap();
+    board["standings"].as_array().unwrap().iter().map(|row| row["output"].as_f64().unwrap()).collect()
+}
+
+fn post(process: &Process) -> RequestBuilder {
+    client().post(format!("{}/firehose", process.origin)).header(REQUEST_ID, ID)
+}
+
+// Row 10
+#[tokio::test(flavor = "multi_thread")]
+async fn gzip_bombs_leave_memory_bounded() {
+    let folder = TempDir::new().unwrap();
+    let process = Process::start(folder.path(), &[]);
+    ready(&process).await;
+    // 1 GiB when gunzipped, in a single member and in several; the third is a record's.
+    let member = gzip(vec![b' '; 64 << 20]);
+    let several = member.repeat(16);
+    let single = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let block = vec![b' '; 1 << 20];
+        (0..1024).for_each(|_| std::io::Write::write_all(&mut encoder, &block).unwrap());
+        encoder.finish().unwrap()
+    };
+    let bombs = [single.clone(), several.clone(), single, several].map(|bomb| {
+        let request = post(&process).header(header::CONTENT_ENCODING, "gzip").body(bomb);
+        tokio::spawn(answer_to(request, ID))
+    });
+    for answer in bombs {
+        is_refusal(&answer.await.unwrap(), StatusCode::BAD_REQUEST, &["104857600", "--body-max", "SizeInMBs"]);
+    }
+    let records = vec![member; 20]; // none beyond a record's own limit
+    let answer = answer_to(post(&process).body(body_of(&records)), ID).await;
+    assert_eq!((answer.status, quarantine(folder.path()).len()), (StatusCode::OK, 20));
+    let peak_mib = process.memory_peak_bytes() >> 20;
+    assert!(peak_mib < 600, "{peak_mib} MiB");
+}
+
+// Row 32
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_is_there_after_a_kill() {
+    let folder = TempDir::new().unwrap();
+    let mut expected = Vec::new();
+    for round in 1..=3_u64 {
+        let process = Process::start(folder.path(), &[]);
+        ready(&process).await;
+        assert_eq!(outputs(&process).await, expected, "after {} kills", round - 1);
+        let output = 100.0 / round as f64;
+        let body = body_of(&[effort(1, round, output), "bad".to_owned()]);
+        assert_eq!(answer_to(post(&process).body(body), ID).await.status, StatusCode::OK);
+        process.kill();
+        expected.push(output);
+        assert_eq!(quarantine(folder.path()).len(), round as usize);
+    }
+}
+
+const UNDER_WAY: u64 = 20;
+
+/// Sends a delivery whose head the service is known to have read: it asks for the body. Half of the bodies are sent
+/// before the signal, half after it.
+async fn send_around_the_signal(origin: String, racer: u64, signal: Arc<Barrier>) -> Answer {
+    raw(origin, ID, move |stream| {
+        let body = body_of(&[effort(1, racer, racer as f64)]);
+        write!(stream, "POST /firehose HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\n").unwrap();
+        write!(stream, "x-amz-firehose-request-id: {ID}\r\ncontent-length: {}\r\n\r\n", body.len()).unwrap();
+        let mut asked = [0; 25];
+        stream.read_exact(&mut asked).unwrap();
+        assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+        let early = racer.is_multiple_of(2);
+        if early {
+            stream.write_all(body.as_bytes()).unwrap();
+        }
+        signal.wait(); // all are under way
+        signal.wait(); // the signal is sent
+        if !early {
+            stream.write_all(body.as_bytes()).unwrap();
+        }
+    })
+    .await
+}
+
+// Row 35
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_under_way_at_sigterm_are_durable_or_refused_and_the_process_ends() {
+    let folder = TempDir::new().unwrap();
+    // So long that what comes after the first still waits for its turn when the signal comes.
+    let mut process = Process::start(folder.path(), &["--commit-interval", "10s"]);
+    ready(&process).await;
+    let first = answer_to(post(&process).body(body_of(&[effort(1, 0, 0.0)])), ID).await;
+    assert_eq!(first.status, StatusCode::OK);
+    let signal = Arc::new(Barrier::new(UNDER_WAY as usize + 1));
+    let send = |racer| (racer, tokio::spawn(send_around_the_signal(process.origin.clone(), racer, signal.clone())));
+    let deliveries: Vec<_> = (1..=UNDER_WAY).map(send).collect();
+    let began = tokio::task::block_in_place(|| {
+        signal.wait();
+        process.terminate();
+        signal.wait();
+        Instant::now()
+    });
+    let mut acknowledged = vec![0.0];
+    for (racer, delivery) in deliveries {
+        match delivery.await.unwrap() {
+            Answer { status: StatusCode::OK, .. } => acknowledged.push(racer as f64),
+            answer => is_refusal(&answer, StatusCode::SERVICE_UNAVAILABLE, &["stopping"]),
+        }
+    }
+    let status = process.ends_within(Duration::from_secs(10).saturating_sub(began.elapsed()));
+    assert!(status.success(), "{status}: {}", process.said());
+
+    let process = Process::start(folder.path(), &[]);
+    ready(&process).await;
+    let there = outputs(&process).await;
+    for output in acknowledged {
+        assert!(there.contains(&output), "{output} was acknowledged; there is {there:?}");
+    }
+}

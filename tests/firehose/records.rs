@@ -1,0 +1,178 @@
+//! What the records of a delivery may be, and what becomes of them.
+
+use reqwest::StatusCode;
+use serde_json::json;
+
+use super::form::*;
+use crate::support::Service;
+
+// Row 1
+#[tokio::test(flavor = "multi_thread")]
+async fn one_valid_record_is_merged() {
+    let service = Service::start(&[]).await;
+    acknowledged(&service, body_of(&[HUBERT])).await;
+    let board = service.json("/classes/1/leaderboard?second=1").await;
+    assert_eq!(
+        board["standings"],
+        json!([{ "rank": 1, "racerId": 1, "name": "Hubert", "output": HUBERTS }]),
+        "visible as soon as it is acknowledged"
+    );
+    service.stop().await;
+}
+
+// Row 2
+#[tokio::test(flavor = "multi_thread")]
+async fn no_records_are_acknowledged_and_nothing_is_committed() {
+    let service = Service::start(&[]).await;
+    acknowledged(&service, body_of::<&str>(&[])).await;
+    assert_eq!(segments(service.folder()), 0);
+    service.stop().await;
+}
+
+// Row 3
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_data_counts_as_empty_and_not_as_invalid() {
+    let before = counter("alleycat_records_empty_total");
+    let service = Service::start(&[]).await;
+    acknowledged(&service, body_of(&["", HUBERT, ""])).await;
+    assert_eq!(best(&service, 1, 1).await, Some(HUBERTS));
+    assert!(quarantine(service.folder()).is_empty());
+    assert!(counter("alleycat_records_empty_total") >= before + 2);
+    service.stop().await;
+}
+
+// Row 4
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_records_are_one_commit() {
+    let service = Service::start(&[]).await;
+    let records: Vec<String> = (0..10_000).map(|place| effort(place % 600, place, 100.5)).collect();
+    acknowledged(&service, body_of(&records)).await;
+    assert_eq!((efforts(&service).await, segments(service.folder())), (10_000, 1));
+    service.stop().await;
+}
+
+// Row 23
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_records_among_good_ones_are_quarantined_durably_and_counted_by_reason() {
+    let raw = r#"{"requestId":"r","records":[{"data":"%%%"},"#;
+    let base64_only = body_of(&[&b"\xff\xfe\"\xff\""[..], b"{\"name\":\"\xff\"}", b"no json"]);
+    let rest = body_of(&[
+        effort(1, 1, 10.0),
+        r#"{"classId":1,"second":1,"cadence":80,"resistance":78}"#.to_owned(),
+        effort(601, 1, 10.0),
+        effort(2, 1, 10.0),
+    ]);
+    // Both bodies' records, and one of bad base64 before them.
+    let inner = |body: &str| body.split_once("\"records\":[").unwrap().1.split_once(']').unwrap().0.to_owned();
+    let body = format!("{raw}{},{}]}}", inner(&base64_only), inner(&rest)).replace("\"r\"", &format!("\"{ID}\""));
+
+    let reasons = ["base64", "utf8", "json", "missing", "out_of_bounds"];
+    let counted = |reason: &str| counter(&format!("alleycat_records_rejected_total{{reason=\"{reason}\"}}"));
+    let before = reasons.map(counted);
+    let service = Service::start(&[]).await;
+    acknowledged(&service, body).await;
+    assert_eq!((best(&service, 1, 1).await, best(&service, 2, 1).await), (Some(10.0), Some(10.0)));
+    let lines = quarantine(service.folder());
+    assert_eq!(lines.len(), 6, "{lines:?}");
+    for (reason, before) in reasons.into_iter().zip(before) {
+        let code = format!("Alleycat.{reason}");
+        let line = lines.iter().find(|line| line["errorCode"] == code).unwrap_or_else(|| panic!("{code}: {lines:?}"));
+        assert!(line["rawData"].is_string() && line["arrivalTimestamp"].is_u64() && line["errorMessage"].is_string());
+        assert!(counted(reason) > before, "{reason}");
+    }
+    let raw: Vec<&str> = lines.iter().map(|line| line["rawData"].as_str().unwrap()).collect();
+    assert!(raw.contains(&base64("no json").as_str()) && raw.contains(&base64("%%%").as_str()), "{raw:?}");
+    service.stop().await;
+}
+
+// Row 24
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_without_a_valid_record_is_acknowledged_once_its_quarantine_is_durable() {
+    let service = Service::start(&[]).await;
+    acknowledged(&service, body_of(&["a", "b", "c"])).await;
+    assert_eq!(quarantine(service.folder()).len(), 3, "there when the answer is");
+    assert_eq!((efforts(&service).await, segments(service.folder())), (0, 0));
+    service.stop().await;
+}
+
+// Row 25
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_one_record_are_all_applied() {
+    let service = Service::start(&[]).await;
+    let [a, b, c] = [effort(1, 1, 1.0), effort(2, 1, 2.0), effort(3, 1, 3.0)];
+    acknowledged(&service, body_of(&[format!("{a}{b}"), format!("{c}\n{}\n", effort(4, 1, 4.0))])).await;
+    for second in 1..=4 {
+        assert_eq!(best(&service, second, 1).await, Some(second as f64));
+    }
+    service.stop().await;
+}
+
+// Row 26
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_never_joined() {
+    let service = Service::start(&[]).await;
+    let (whole, next) = (effort(1, 1, 1.0), effort(2, 1, 2.0));
+    let (start, end) = next.split_at(20);
+    acknowledged(&service, body_of(&[whole.as_str(), start, end, whole.as_str()])).await;
+    assert_eq!((efforts(&service).await, best(&service, 2, 1).await), (1, None));
+    let mut raw: Vec<_> = quarantine(service.folder()).into_iter().map(|line| line["rawData"].clone()).collect();
+    raw.sort_by_key(|data| data.as_str() != Some(&base64(start)));
+    assert_eq!(raw, [base64(start), base64(end)]);
+    service.stop().await;
+}
+
+// Row 27
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gzipped_record_is_decoded_with_a_limit() {
+    let service = Service::start(&[]).await;
+    let bomb = gzip(vec![b' '; 17 << 20]);
+    acknowledged(&service, body_of(&[gzip(HUBERT), bomb.clone(), gzip(effort(2, 1, 3.0))])).await;
+    assert_eq!((best(&service, 1, 1).await, best(&service, 2, 1).await), (Some(HUBERTS), Some(3.0)));
+    let lines = quarantine(service.folder());
+    assert_eq!(lines.len(), 1);
+    assert_eq!((&lines[0]["errorCode"], &lines[0]["rawData"]), (&json!("Alleycat.too_large"), &json!(base64(bomb))));
+    service.stop().await;
+}
+
+// Row 28
+#[tokio::test(flavor = "multi_thread")]
+async fn repeated_permuted_and_split_deliveries_give_the_same_state() {
+    let records: Vec<String> = (0..200).map(|n| effort(n % 7, n % 11, f64::from(n as u32 * 37 % 101) / 3.0)).collect();
+    let state = async |bodies: &[String]| {
+        let service = Service::start(&["--commit-interval", "0ms"]).await;
+        for body in bodies {
+            acknowledged(&service, body.clone()).await;
+        }
+        let classes = service.json("/classes").await;
+        service.stop().await;
+        (classes[0]["stateHash"].clone(), classes[0]["efforts"].clone())
+    };
+    let once = state(&[body_of(&records)]).await;
+    assert_eq!(once, state(&vec![body_of(&records); 10]).await);
+    let reversed: Vec<String> = records.iter().rev().cloned().collect();
+    assert_eq!(once, state(&[body_of(&reversed)]).await);
+    let split: Vec<String> = records.chunks(17).rev().map(body_of).collect();
+    assert_eq!(once, state(&split).await);
+}
+
+// Row 29
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lower_output_later_changes_nothing() {
+    let service = Service::start(&[]).await;
+    acknowledged(&service, body_of(&[effort(1, 1, 10.5)])).await;
+    acknowledged(&service, body_of(&[effort(1, 1, 10.25)])).await;
+    assert_eq!((best(&service, 1, 1).await, segments(service.folder())), (Some(10.5), 1));
+    service.stop().await;
+}
+
+/// A class that is full refuses newcomers alone, and their records are quarantined as any that is not taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_racer_for_whom_a_class_has_no_room_is_quarantined() {
+    let service = Service::start(&["--max-racers", "1"]).await;
+    acknowledged(&service, body_of(&[effort(1, 1, 1.0), effort(1, 2, 2.0), effort(2, 1, 3.0)])).await;
+    assert_eq!((efforts(&service).await, best(&service, 1, 2).await), (2, None));
+    let lines = quarantine(service.folder());
+    assert_eq!((lines.len(), &lines[0]["errorCode"]), (1, &json!("Alleycat.class_full")));
+    assert_eq!(deliver(&service, body_of(&[effort(3, 1, 1.0)])).await.status, StatusCode::OK);
+    service.stop().await;
+}

@@ -1,0 +1,288 @@
+//! The main job, end to end: deliveries in, personal bests, histories and leaderboards out, all over HTTP.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use alleycat::effort::ClassId;
+use alleycat::simulate::{Race, Rider, Setup};
+use alleycat::store;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use reqwest::{Method, StatusCode, header};
+use serde_json::{Value, json};
+use support::broken_store::{BrokenStore, Mode};
+use support::{Service, record, until};
+use tempfile::TempDir;
+
+const CLASSES: u16 = 2;
+
+/// Two races of the same riders, in the order in which their records arrive.
+fn races(seed: u64) -> Vec<Bytes> {
+    let mut chance = StdRng::seed_from_u64(seed);
+    let riders = Rider::draw(60, &mut chance);
+    let setup = Setup { classes: ClassId::all(CLASSES).collect(), racers: 40, seconds: 40, faults: 0.0 };
+    let race = |start_ms| Race::new(&setup, &riders, start_ms, StdRng::seed_from_u64(seed ^ start_ms));
+    race(1_619_185_620_265).chain(race(1_619_186_620_265)).map(|arrival| arrival.data).collect()
+}
+
+/// By class, second and racer: the dataset, kept the slow way.
+#[derive(Default)]
+struct Model(BTreeMap<u64, BTreeMap<u64, BTreeMap<u64, f64>>>);
+
+impl Model {
+    fn of(records: &[Bytes]) -> Self {
+        let mut model = Self::default();
+        for data in records {
+            let record: Value = serde_json::from_slice(data).unwrap();
+            let number = |key: &str| record[key].as_u64().unwrap();
+            let output = ((number("cadence") as f64 + 35.0) * (number("resistance") as f64 + 65.0)) / 100.0;
+            let second = model.0.entry(number("classId")).or_default().entry(number("second")).or_default();
+            let best = second.entry(number("racerId")).or_insert(output);
+            *best = best.max(output);
+        }
+        model
+    }
+
+    /// A second's rows by rank, then racer.
+    fn standings(&self, class: u64, second: u64) -> Vec<(u64, u64, u64)> {
+        let racers = &self.0[&class][&second];
+        let rank = |output: f64| 1 + racers.values().filter(|&&other| other > output).count() as u64;
+        let mut rows: Vec<_> = racers.iter().map(|(&racer, &best)| (rank(best), racer, best.to_bits())).collect();
+        rows.sort_unstable();
+        rows
+    }
+
+    /// The class's dataset, its outputs as bits.
+    fn bits(&self, class: u64) -> BTreeMap<u64, BTreeMap<u64, u64>> {
+        bits(&self.0[&class])
+    }
+}
+
+fn bits(dataset: &BTreeMap<u64, BTreeMap<u64, f64>>) -> BTreeMap<u64, BTreeMap<u64, u64>> {
+    let seconds = dataset
+        .iter()
+        .map(|(&second, racers)| (second, racers.iter().map(|(&racer, output)| (racer, output.to_bits())).collect()));
+    seconds.collect()
+}
+
+fn bits_of(text: &str) -> BTreeMap<u64, BTreeMap<u64, u64>> {
+    bits(&serde_json::from_str(text).unwrap())
+}
+
+fn gzip(data: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn gunzip(data: &[u8]) -> String {
+    std::io::read_to_string(flate2::read::GzDecoder::new(data)).unwrap()
+}
+
+/// Delivers records as they are, the body compressed or not.
+async fn deliver(service: &Service, records: &[Bytes], gzipped: bool) -> StatusCode {
+    let data = |record: &Bytes| json!({ "data": base64_simd::STANDARD.encode_to_string(record) });
+    let records: Vec<Value> = records.iter().map(data).collect();
+    let body = json!({ "requestId": "r", "timestamp": 0, "records": records }).to_string();
+    let request = service.request(Method::POST, "/firehose").header("X-Amz-Firehose-Request-Id", "r");
+    let request = match gzipped {
+        true => request.header(header::CONTENT_ENCODING, "gzip").body(gzip(body.as_bytes())),
+        false => request.body(body),
+    };
+    request.send().await.unwrap().status()
+}
+
+/// Delivers them all in batches of random size, each acknowledged before the next.
+async fn deliver_in_batches(service: &Service, mut records: &[Bytes], seed: u64) {
+    let mut chance = StdRng::seed_from_u64(seed);
+    while !records.is_empty() {
+        let (batch, rest) = records.split_at(chance.random_range(1..=600.min(records.len())));
+        assert_eq!(deliver(service, batch, false).await, StatusCode::OK);
+        records = rest;
+    }
+}
+
+const QUICK: [&str; 6] = ["--classes", "2", "--commit-interval", "0ms", "--snapshot-interval", "10ms"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_random_race_gives_what_a_naive_model_gives_in_every_leaderboard_and_history() {
+    let records = races(1);
+    let model = Model::of(&records);
+    let folder = TempDir::new().unwrap();
+    let service = Service::start_over(folder.path(), &QUICK).await;
+    deliver_in_batches(&service, &records, 2).await;
+    for class in 1..=u64::from(CLASSES) {
+        for &second in model.0[&class].keys() {
+            let board = service.json(&format!("/classes/{class}/leaderboard?second={second}&limit=1000")).await;
+            let rows = board["standings"].as_array().unwrap().iter().map(|row| {
+                let output = row["output"].as_f64().unwrap();
+                (row["rank"].as_u64().unwrap(), row["racerId"].as_u64().unwrap(), output.to_bits())
+            });
+            assert_eq!(rows.collect::<Vec<_>>(), model.standings(class, second), "class {class}, second {second}");
+        }
+    }
+    for class in 1..=u64::from(CLASSES) {
+        // A history is a second behind at most; from then on it is what the model has.
+        let history = async || service.get(&format!("/classes/{class}/history")).await.text().await.unwrap();
+        until("the history is what the model has", async || bits_of(&history().await) == model.bits(class)).await;
+        let file = service.get(&format!("/class-{class}.gz")).await.bytes().await.unwrap();
+        assert_eq!(bits_of(&gunzip(&file)), model.bits(class), "class {class}");
+    }
+    service.stop().await;
+    for (class, file) in stored(folder.path()) {
+        assert_eq!(bits_of(&gunzip(&file)), model.bits(class), "class {class}");
+    }
+}
+
+/// The stored histories.
+fn stored(folder: &Path) -> Vec<(u64, Vec<u8>)> {
+    let file = |class| std::fs::read(folder.join(format!("class-{class}.gz"))).unwrap();
+    (1..=u64::from(CLASSES)).map(|class| (class, file(class))).collect()
+}
+
+/// The histories as a service that has just started over that folder gives them.
+async fn downloads(folder: &Path) -> Vec<(u64, Vec<u8>)> {
+    let service = Service::start_over(folder, &QUICK).await;
+    let mut files = Vec::new();
+    for class in 1..=u64::from(CLASSES) {
+        let file = service.get(&format!("/class-{class}.gz")).await;
+        assert_eq!(file.status(), StatusCode::OK);
+        files.push((class, file.bytes().await.unwrap().to_vec()));
+    }
+    service.stop().await;
+    files
+}
+
+/// The stored names, without their times: a name that is ridden under again is no news and keeps its first time.
+fn stored_names(folder: &Path) -> BTreeMap<u64, String> {
+    let text = gunzip(&std::fs::read(folder.join("racers.gz")).unwrap());
+    let names: BTreeMap<u64, Value> = serde_json::from_str(&text).unwrap();
+    names.into_iter().map(|(racer, name)| (racer, name["name"].as_str().unwrap().to_owned())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_records_give_the_same_bytes_however_they_are_delivered() {
+    let records = races(3);
+    let mut permuted = records.clone();
+    permuted.shuffle(&mut StdRng::seed_from_u64(4));
+    let joined: Vec<Bytes> = records.chunks(7).map(|objects| objects.concat().into()).collect();
+    let gzipped: Vec<Bytes> = joined.iter().map(|record| gzip(record).into()).collect();
+
+    let mut outcomes = Vec::new();
+    for way in ["in order", "permuted", "split and repeated", "gzipped", "at once and restarted"] {
+        let folder = TempDir::new().unwrap();
+        let service = Service::start_over(folder.path(), &QUICK).await;
+        match way {
+            "in order" => deliver_in_batches(&service, &records, 5).await,
+            "permuted" => deliver_in_batches(&service, &permuted, 6).await,
+            "split and repeated" => {
+                deliver_in_batches(&service, &permuted[..3000], 7).await;
+                deliver_in_batches(&service, &records, 8).await;
+                deliver_in_batches(&service, &records, 9).await;
+            }
+            "gzipped" => assert_eq!(deliver(&service, &gzipped, true).await, StatusCode::OK),
+            _ => assert_eq!(deliver(&service, &joined, false).await, StatusCode::OK),
+        }
+        service.stop().await;
+        if way == "at once and restarted" {
+            let service = Service::start_over(folder.path(), &QUICK).await;
+            deliver_in_batches(&service, &records[..100], 10).await;
+            service.stop().await;
+        }
+        assert!(downloads(folder.path()).await == stored(folder.path()), "{way}: what is stored is what is served");
+        outcomes.push((way, stored(folder.path()), stored_names(folder.path())));
+    }
+    let (_, files, names) = &outcomes[0];
+    for (way, other_files, other_names) in &outcomes[1..] {
+        assert!(files == other_files, "{way}: other bytes");
+        assert_eq!(names, other_names, "{way}");
+    }
+}
+
+/// A service over a store that can be broken, over a folder that lasts as long.
+async fn fragile(options: &[&str]) -> (Service, Arc<BrokenStore>, TempDir) {
+    let folder = TempDir::new().unwrap();
+    let store = BrokenStore::over(store::open(&format!("file:{}", folder.path().display())).await.unwrap());
+    (Service::start_with(store.clone(), options, |_| {}).await, store, folder)
+}
+
+/// The trap that a naive ledger falls into: the first try is slow to commit, Firehose times out and sends it again, and
+/// the second finds nothing better than what the first is about to write.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_races_its_first_try_is_not_acknowledged_early() {
+    let (service, store, _folder) = fragile(&["--commit-interval", "0ms"]).await;
+    let service = Arc::new(service);
+    let records: Vec<Bytes> = vec![record(1, 1, 1, 50.5).to_string().into()];
+    let send = || {
+        let (service, records) = (service.clone(), records.clone());
+        tokio::spawn(async move { deliver(&service, &records, false).await })
+    };
+    store.turn(Mode::Hangs);
+    let first = send();
+    store.has_begun(1).await;
+    let second = send();
+    store.has_begun(2).await; // the first is hedged after a second: as long the second had to be answered early
+    assert!(!first.is_finished() && !second.is_finished());
+    let board = service.json("/classes/1/leaderboard?second=1").await;
+    assert_eq!(board["total"], 0, "not durable, so not visible");
+    store.turn(Mode::Fails);
+    assert_eq!(first.await.unwrap(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(second.await.unwrap(), StatusCode::SERVICE_UNAVAILABLE, "the first is not there to be relied on");
+    store.turn(Mode::Sound);
+    assert_eq!(send().await.unwrap(), StatusCode::OK);
+    Arc::into_inner(service).unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_racer_who_is_told_of_a_record_finds_it_on_the_leaderboard() {
+    let service = Arc::new(Service::start(&["--commit-interval", "1ms"]).await);
+    let riders = (1..=8_u64).map(|racer| {
+        let service = service.clone();
+        tokio::spawn(async move {
+            for turn in 1..=25_u32 {
+                let output = f64::from(turn) + 1.0 / 3.0;
+                service.deliver(&[record(1, 9, racer, output)]).await;
+                let board = service.json(&format!("/classes/1/leaderboard?second=9&racers={racer}")).await;
+                assert_eq!(board["standings"][0]["output"], output);
+            }
+        })
+    });
+    for rider in riders.collect::<Vec<_>>() {
+        rider.await.unwrap();
+    }
+    Arc::into_inner(service).unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_improves_nothing_costs_no_write() {
+    let (service, store, _folder) = fragile(&["--commit-interval", "0ms"]).await;
+    let named = |output: f64| {
+        let mut named = record(1, 1, 1, output);
+        named["name"] = json!("Hubert");
+        named["deviceTimestamp"] = json!(5);
+        named
+    };
+    service.deliver(&[named(20.0), record(1, 2, 2, 20.0)]).await;
+    let puts = store.puts();
+    assert_eq!(store.segments(), 1);
+    for output in [20.0, 19.9, 0.0] {
+        service.deliver(&[named(output), record(1, 2, 2, output)]).await;
+    }
+    service.deliver(&[]).await;
+    assert_eq!(store.puts(), puts);
+    // And is answered while the store does not answer at all.
+    store.turn(Mode::Hangs);
+    service.deliver(&[named(20.0)]).await;
+    store.turn(Mode::Sound);
+    service.stop().await;
+}

@@ -1,0 +1,376 @@
+//! What the ledger promises about durability, one promise a test, in virtual time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alleycat::effort::{Bounds, ClassId, Effort, Output, RaceId, RacerId, Second};
+use alleycat::ledger::{CommitError, Committed, Ledger, Options, RecoveryError, Submission};
+use alleycat::names::Name;
+use alleycat::store::{Condition, ObjectKey, SegmentId};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use crate::broken_store::{BrokenStore, Mode};
+use crate::bucket::{Bucket, Faults, FaultyStore, SimulatedClock, gunzip};
+
+const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(20);
+const SYNC_INTERVAL: Duration = Duration::from_secs(2);
+
+struct Instance {
+    ledger: Ledger,
+    /// Sound, until a test breaks it.
+    store: Arc<BrokenStore>,
+    way: Arc<FaultyStore>,
+    task: JoinHandle<Result<(), RecoveryError>>,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Instance {
+    /// Starts an instance over that bucket, and waits until it is ready or gives up.
+    async fn start(bucket: &Arc<Bucket>) -> Result<Self, RecoveryError> {
+        let clock = Arc::new(SimulatedClock::new(Instant::now(), 0));
+        let way = Arc::new(FaultyStore::new(bucket.clone(), clock.clone(), Faults::default(), 1));
+        let store = BrokenStore::over(way.clone());
+        let options = Options {
+            bounds: Bounds { classes: 3, second_max: 9 },
+            racers_max: 100,
+            commit_interval: COMMIT_INTERVAL,
+            snapshot_interval: SNAPSHOT_INTERVAL,
+            sync_interval: SYNC_INTERVAL,
+        };
+        let (ledger, worker) = Ledger::new(options, store.clone(), clock, rand::random());
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(worker.run(async {
+            let _ = stopped.await;
+        }));
+        while ledger.ready().is_err() {
+            if task.is_finished() {
+                return Err(task.await.unwrap().expect_err("it is not ready"));
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(Self { ledger, store, way, task, _stop: stop })
+    }
+
+    async fn commit(&self, efforts: &[Effort]) -> Result<Committed, CommitError> {
+        self.ledger.commit(Submission { efforts: efforts.to_vec(), ..Submission::default() }).await
+    }
+
+    /// A commit under way.
+    fn committing(&self, effort: Effort) -> JoinHandle<Result<Committed, CommitError>> {
+        let ledger = self.ledger.clone();
+        tokio::spawn(async move { ledger.commit(Submission { efforts: vec![effort], ..Submission::default() }).await })
+    }
+
+    fn output(&self, class: u16, racer: u64) -> Option<f64> {
+        let curve = self.ledger.table().curve(ClassId::new(class).unwrap(), RacerId(racer));
+        curve.first().map(|(_, output)| output.get())
+    }
+
+    /// What it put, but for segments.
+    fn snapshots(&self) -> Vec<ObjectKey> {
+        self.store.puts().into_iter().filter(|key| !matches!(key, ObjectKey::Segment(_))).collect()
+    }
+}
+
+fn effort(class: u16, racer: u64, output: f64) -> Effort {
+    Effort {
+        class: ClassId::new(class).unwrap(),
+        second: Second(1),
+        racer: RacerId(racer),
+        output: Output::new(output).unwrap(),
+        race: Some(RaceId(77)),
+        time: 5,
+    }
+}
+
+fn history(class: u16) -> ObjectKey {
+    ObjectKey::History(ClassId::new(class).unwrap())
+}
+
+fn segments(bucket: &Bucket) -> Vec<String> {
+    bucket.paths().into_iter().filter(|path| path.starts_with("journal/")).collect()
+}
+
+/// The lines of the only segment.
+fn only_segment(bucket: &Bucket) -> Vec<serde_json::Value> {
+    let paths = segments(bucket);
+    assert_eq!(paths.len(), 1, "{paths:?}");
+    gunzip(&bucket.get(&paths[0]).unwrap().body).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Waits until it is so, looking every 100 ms, and says how long it took.
+async fn took(is_so: impl Fn() -> bool) -> Duration {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(1000), "it does not come to be");
+        sleep(Duration::from_millis(100)).await;
+    }
+    began.elapsed()
+}
+
+fn gzip(text: &str) -> Bytes {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+    encoder.finish().unwrap().into()
+}
+
+/// Puts an object into the bucket as another program would.
+fn plant(bucket: &Bucket, key: &ObjectKey, body: impl Into<Bytes>) {
+    bucket.put(key, &[body.into()], &Condition::Absent).expect("it is not there yet");
+}
+
+fn foreign_segment() -> ObjectKey {
+    ObjectKey::Segment(SegmentId { time_ms: 1, process: 2, counter: 3 })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_segment_tells_its_format_version_and_then_only_improvements_each_with_its_race_and_time() {
+    let bucket = Arc::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    let name = (RacerId(1), Name { at_ms: 7, text: "Hubert".into() });
+    let efforts = vec![effort(1, 1, 20.5), effort(1, 1, 20.25), effort(2, 1, 0.1)];
+    let submission = Submission { efforts, names: vec![name], quarantined: Vec::new() };
+    instance.ledger.commit(submission).await.unwrap();
+    let expected = [
+        serde_json::json!({ "alleycat": "journal", "version": 1 }),
+        serde_json::json!(
+            { "classId": 1, "second": 1, "racerId": 1, "output": 20.5, "raceId": 77, "deviceTimestamp": 5 }
+        ),
+        serde_json::json!(
+            { "classId": 2, "second": 1, "racerId": 1, "output": 0.1, "raceId": 77, "deviceTimestamp": 5 }
+        ),
+        serde_json::json!({ "racerId": 1, "name": "Hubert", "at": 7 }),
+    ];
+    assert_eq!(only_segment(&bucket), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_whose_outcome_is_unknown_is_done_again_under_a_new_key() {
+    let bucket = Arc::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.store.turn(Mode::Lies);
+    let committing = instance.committing(effort(1, 1, 20.0));
+    instance.store.has_begun(1).await;
+    instance.store.turn(Mode::Sound);
+    committing.await.unwrap().unwrap();
+    let puts = instance.store.puts();
+    assert_eq!(puts.len(), 2);
+    assert_ne!(puts[0], puts[1]);
+    assert_eq!(segments(&bucket).len(), 2, "the first is there all the same");
+    assert_eq!(instance.output(1, 1), Some(20.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_of_over_a_second_is_hedged_under_a_new_key_and_the_first_success_wins() {
+    let bucket = Arc::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.store.turn(Mode::Hangs);
+    let committing = instance.committing(effort(1, 1, 20.0));
+    instance.store.has_begun(1).await;
+    let began = Instant::now();
+    instance.store.has_begun(2).await;
+    let hedged = began.elapsed().as_millis();
+    assert!((1000..1100).contains(&hedged), "{hedged} ms");
+    assert!(!committing.is_finished());
+    instance.store.turn(Mode::Sound);
+    committing.await.unwrap().unwrap();
+    let puts = instance.store.puts();
+    assert!(puts.len() == 2 && puts[0] != puts[1], "{puts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_given_up_after_a_bounded_number_of_tries_and_of_seconds() {
+    let bucket = Arc::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.store.turn(Mode::Hangs);
+    let began = Instant::now();
+    let refused = instance.commit(&[effort(1, 1, 20.0)]).await.unwrap_err();
+    assert!(matches!(refused, CommitError::Store(_)), "{refused}");
+    assert_eq!((began.elapsed().as_secs(), instance.store.segments()), (30, 3));
+    assert_eq!(instance.output(1, 1), None);
+    instance.store.turn(Mode::Sound);
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_delivery_commits_at_once_and_all_that_waits_goes_into_the_next_segment() {
+    let bucket = Arc::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    let began = Instant::now();
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    for outcome in join_all((2..=50).map(|racer| instance.committing(effort(1, racer, 20.0)))).await {
+        assert_eq!(outcome.unwrap().unwrap().improvements, 1);
+    }
+    let waited = began.elapsed();
+    assert!((COMMIT_INTERVAL..COMMIT_INTERVAL + Duration::from_secs(1)).contains(&waited), "{waited:?}");
+    assert_eq!(instance.store.segments(), 2);
+    sleep(COMMIT_INTERVAL).await;
+    let began = Instant::now();
+    instance.commit(&[effort(1, 1, 21.0)]).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_races_its_first_try_is_journaled_again_rather_than_acknowledged_early() {
+    let bucket = Arc::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.store.turn(Mode::FallsSilent);
+    let first = instance.committing(effort(1, 1, 20.0));
+    instance.store.has_begun(1).await;
+    let second = instance.committing(effort(1, 1, 20.0));
+    instance.store.has_begun(3).await; // hedges of the first
+    sleep(Duration::from_secs(10)).await;
+    assert!(!first.is_finished() && !second.is_finished());
+    assert_eq!(instance.output(1, 1), None, "written, but not known to be");
+    instance.store.turn(Mode::Sound);
+    assert_eq!(first.await.unwrap().unwrap().improvements, 1);
+    assert_eq!(second.await.unwrap().unwrap().improvements, 0, "compared after the first was merged");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_is_dirty_is_snapshot_and_no_sooner_than_the_interval_allows() {
+    let bucket = Arc::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    took(|| bucket.get("class-1.gz").is_some()).await;
+    sleep(SNAPSHOT_INTERVAL * 3).await;
+    assert_eq!(instance.snapshots(), [history(1)]);
+    instance.commit(&[effort(2, 1, 20.0)]).await.unwrap();
+    took(|| bucket.get("class-2.gz").is_some()).await;
+    instance.commit(&[effort(2, 1, 21.0)]).await.unwrap();
+    let again = took(|| instance.snapshots().len() == 3).await;
+    assert!(again > SNAPSHOT_INTERVAL - COMMIT_INTERVAL * 2, "{again:?}");
+    assert_eq!(instance.snapshots(), [history(1), history(2), history(2)]);
+    let names = vec![(RacerId(1), Name { at_ms: 7, text: "Hubert".into() })];
+    instance.ledger.commit(Submission { names, ..Submission::default() }).await.unwrap();
+    took(|| bucket.get("racers.gz").is_some()).await;
+    assert_eq!(instance.snapshots()[3..], [ObjectKey::Racers]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_covered_segment_stays_for_sixty_seconds() {
+    let bucket = Arc::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.commit(&[effort(1, 1, 20.0), effort(2, 1, 20.0)]).await.unwrap();
+    took(|| bucket.get("class-1.gz").is_some() && bucket.get("class-2.gz").is_some()).await;
+    let stayed = took(|| segments(&bucket).is_empty()).await;
+    assert!((60..65).contains(&stayed.as_secs()), "{stayed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_equals_what_was_read_is_not_put_and_covers_all_the_same() {
+    let bucket = Arc::default();
+    let first = Instance::start(&bucket).await.unwrap();
+    first.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    took(|| bucket.get("class-1.gz").is_some()).await;
+    first.task.abort();
+    let second = Instance::start(&bucket).await.unwrap();
+    assert_eq!(segments(&bucket).len(), 1);
+    took(|| segments(&bucket).is_empty()).await;
+    assert_eq!(second.store.puts(), []);
+    assert_eq!(second.output(1, 1), Some(20.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_segment_is_found_whatever_its_key_since_every_look_lists_the_whole_journal() {
+    let bucket = Arc::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    let line = r#"{"classId":3,"second":1,"racerId":4,"output":33.25}"#;
+    let body = gzip(&format!("{{\"alleycat\":\"journal\",\"version\":1}}\n{line}\n"));
+    plant(&bucket, &foreign_segment(), body); // of 1970, and of a process that sorts before any other
+    let seen = took(|| instance.output(3, 4) == Some(33.25)).await;
+    assert!(seen < SYNC_INTERVAL * 2, "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_has_not_listed_for_fifteen_seconds_refuses_deliveries_until_it_has() {
+    let bucket = Arc::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.way.set_faults(Faults { refused: 1.0, ..Faults::default() });
+    let patient = took(|| instance.ledger.accepts().is_err()).await;
+    assert!((12..=16).contains(&patient.as_secs()), "{patient:?}");
+    assert!(matches!(instance.commit(&[effort(1, 1, 20.0)]).await, Err(CommitError::Behind)));
+    instance.way.set_faults(Faults::default());
+    assert!(took(|| instance.ledger.accepts().is_ok()).await < SYNC_INTERVAL * 2);
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_does_not_read_while_following_makes_the_instance_unready_until_it_is_gone() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    plant(&bucket, &foreign_segment(), "no gzip");
+    took(|| instance.ledger.ready().is_err()).await;
+    let problem = instance.ledger.ready().unwrap_err();
+    assert!(problem.contains(&foreign_segment().path()), "{problem}");
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    bucket.remove(&foreign_segment());
+    took(|| instance.ledger.ready().is_ok()).await;
+}
+
+/// What a start over a bucket with that object says.
+async fn refusal(key: &ObjectKey, body: impl Into<Bytes>) -> String {
+    let bucket = Arc::<Bucket>::default();
+    plant(&bucket, key, body);
+    let refused = Instance::start(&bucket).await.err().unwrap_or_else(|| panic!("{key} is passed over"));
+    refused.to_string()
+}
+
+fn says(refusal: &str, words: &[&str]) {
+    for word in words {
+        assert!(refusal.contains(word), "{word:?} is not in {refusal:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_does_not_read_stops_the_start_by_name_with_the_way_out_and_what_it_costs() {
+    let whole = gzip("{\"alleycat\":\"journal\",\"version\":1}\n");
+    let cut_short = whole.slice(..whole.len() - 5);
+    for key in [foreign_segment(), history(1), ObjectKey::Racers] {
+        let way_out = format!("move it to quarantine/{key}");
+        for body in [Bytes::from_static(b"no gzip"), Bytes::new(), cut_short.clone(), gzip("no json")] {
+            let words = [&*key.path(), &*way_out, "until the deliveries of its time are replayed"];
+            says(&refusal(&key, body).await, &words);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_of_a_newer_format_stops_the_start() {
+    let newer = gzip("{\"alleycat\":\"journal\",\"version\":2}\n");
+    says(
+        &refusal(&foreign_segment(), newer).await,
+        &[&foreign_segment().path(), "version 2", "up to 1", "newer program"],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_beyond_the_options_stops_the_start_and_both_are_named() {
+    let line = |class: u16, second: u32| {
+        let line = format!("{{\"classId\":{class},\"second\":{second},\"racerId\":4,\"output\":33.25}}");
+        gzip(&format!("{{\"alleycat\":\"journal\",\"version\":1}}\n{line}\n"))
+    };
+    let path = foreign_segment().path();
+    says(&refusal(&foreign_segment(), line(4, 1)).await, &[&path, "class 4", "--classes is 3"]);
+    says(&refusal(&foreign_segment(), line(1, 10)).await, &[&path, "second 10", "--max-second is 9"]);
+
+    let table = alleycat::table::Table::new(4);
+    table.merge(
+        &[Effort { second: Second(10), ..effort(4, 1, 1.0) }, Effort { second: Second(10), ..effort(1, 1, 1.0) }],
+        0,
+    );
+    let stored = |class: u16| {
+        let class = ClassId::new(class).unwrap();
+        let empty = alleycat::history::History::empty(0);
+        alleycat::history::History::build(&table, class, &empty, 0).chunks().concat()
+    };
+    says(&refusal(&history(4), stored(4)).await, &["class-4.gz", "--classes is 3", "--classes 4"]);
+    says(&refusal(&history(1), stored(1)).await, &["class-1.gz", "second 10", "--max-second is 9"]);
+}
