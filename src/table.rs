@@ -159,6 +159,13 @@ impl Table {
         self.write(class).erase(racer, seconds, above, now_ms)
     }
 
+    /// Forgets when something last changed: what was recovered did not change.
+    pub fn forget_changes(&self) {
+        for class in self.classes() {
+            self.write(class).updated_at_ms = None;
+        }
+    }
+
     /// What the class holds, in numbers.
     pub fn summary(&self, class: ClassId) -> Summary {
         let class = self.read(class);

@@ -32,11 +32,14 @@ pub(super) enum Fetched {
 }
 
 impl Inner {
-    /// Looks every sync interval, for ever.
+    /// Looks every sync interval, for ever. The interval counts from the beginning of a look, so that what others wrote
+    /// is seen within two of them as long as a look takes no longer than one.
     pub(super) async fn follow(&self, adopt: &mpsc::Sender<Adopt>) {
         let mut unread = BTreeSet::new();
+        let mut due = self.clock.uptime() + self.options.sync_interval;
         loop {
-            self.clock.sleep(self.options.sync_interval).await;
+            self.clock.sleep(due.saturating_sub(self.clock.uptime())).await;
+            due = self.clock.uptime() + self.options.sync_interval;
             if let Err(error) = self.look(adopt, &mut unread).await {
                 metrics::counter!("alleycat_sync_failures_total").increment(1);
                 tracing::warn!(%error, "could not see what other instances wrote; trying again");

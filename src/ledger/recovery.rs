@@ -89,6 +89,7 @@ impl Inner {
                 Err(error) => return Err(error),
             }
         }
+        self.table.forget_changes();
         let efforts: u64 = self.table.classes().map(|class| self.table.summary(class).efforts).sum();
         let took = self.clock.uptime().saturating_sub(began);
         tracing::info!(efforts, seconds = took.as_secs_f64(), "recovered what {} holds", self.store.place());

@@ -374,3 +374,33 @@ async fn what_is_stored_beyond_the_options_stops_the_start_and_both_are_named() 
     says(&refusal(&history(4), stored(4)).await, &["class-4.gz", "--classes is 3", "--classes 4"]);
     says(&refusal(&history(1), stored(1)).await, &["class-1.gz", "second 10", "--max-second is 9"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_segment_that_is_folded_at_any_moment_of_a_recovery_is_not_missed() {
+    let class = ClassId::new(1).unwrap();
+    let table = alleycat::table::Table::new(1);
+    table.merge(&[effort(1, 4, 33.25)], 0);
+    let folded = alleycat::history::History::build(&table, class, &alleycat::history::History::empty(0), 0).chunks();
+    let line = "{\"classId\":1,\"second\":1,\"racerId\":4,\"output\":33.25}";
+    let segment = gzip(&format!("{{\"alleycat\":\"journal\",\"version\":1}}\n{line}\n"));
+    let mut recovered_while_folding = 0;
+    for moment in (0..3000).step_by(20).map(Duration::from_millis) {
+        let bucket = Arc::new(Bucket::default());
+        bucket.put(&foreign_segment(), &[segment.clone().into()], &Condition::Absent);
+        let other = bucket.clone();
+        let folded = folded.clone();
+        // Another instance's snapshot and its deletion, as close to one another as they never are.
+        let folding = tokio::spawn(async move {
+            sleep(moment).await;
+            other.put(&history(1), &folded, &Condition::Absent);
+            other.remove(&foreign_segment());
+        });
+        let instance = Instance::start(&bucket).await.unwrap();
+        recovered_while_folding += usize::from(folding.is_finished());
+        assert_eq!(instance.output(1, 4), Some(33.25), "folded after {moment:?}");
+        assert_eq!(instance.ledger.table().summary(class).updated_at_ms, None, "a recovery is no change");
+        instance.task.abort();
+        folding.abort();
+    }
+    assert!(recovered_while_folding > 10, "{recovered_while_folding} recoveries were met by it");
+}

@@ -1,0 +1,502 @@
+//! The service as processes over a bucket of a real S3 server: one alone, and several that share it.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/instance.rs"]
+mod instance;
+#[path = "support/s3_server.rs"]
+mod s3_server;
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::Read;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use alleycat::effort::{ClassId, Effort, Output, RacerId, Second};
+use alleycat::history::History;
+use alleycat::sender::{self, Backoff, Sender};
+use alleycat::table::Table;
+use axum::Router;
+use axum::http::StatusCode;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use instance::{Instance, refusal, until};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use s3_server::S3Server;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+const BUCKET: &str = "races";
+const STORE: &str = "s3://races/all/time";
+
+/// The classes that are ridden in, of six.
+const CLASSES: u16 = 2;
+
+/// As quick as the options allow, so that a test sees many commits, listings and snapshots.
+const QUICK: [&str; 6] = ["--commit-interval", "10ms", "--sync-interval", "200ms", "--snapshot-interval", "1s"];
+
+/// Class, second, racer.
+type Key = (u16, u32, u64);
+type State = BTreeMap<Key, f64>;
+
+/// What was sent and what of it was acknowledged: what any state must lie between.
+#[derive(Default)]
+struct Model {
+    sent: BTreeMap<Key, Vec<f64>>,
+    acknowledged: State,
+}
+
+impl Model {
+    fn send(&mut self, efforts: &[(Key, f64)]) {
+        for &(key, output) in efforts {
+            self.sent.entry(key).or_default().push(output);
+        }
+    }
+
+    fn acknowledge(&mut self, efforts: &[(Key, f64)]) {
+        for &(key, output) in efforts {
+            let best = self.acknowledged.entry(key).or_insert(output);
+            *best = best.max(output);
+        }
+    }
+
+    /// Insists that all that was acknowledged is there, and nothing that was never sent.
+    fn holds(&self, state: &State) {
+        for (key, best) in &self.acknowledged {
+            let there = state.get(key);
+            assert!(there >= Some(best), "{key:?}: {best} was acknowledged, and {there:?} is there");
+        }
+        for (key, output) in state {
+            let sent = self.sent.get(key).is_some_and(|sent| sent.contains(output));
+            assert!(sent, "{key:?}: {output} was never sent");
+        }
+    }
+}
+
+/// A server with the bucket, and a client of it.
+struct Bucket {
+    server: S3Server,
+    client: aws_sdk_s3::Client,
+}
+
+struct Stored {
+    content_type: Option<String>,
+    etag: Option<String>,
+    body: Bytes,
+}
+
+impl Bucket {
+    async fn create() -> Self {
+        let server = S3Server::start();
+        server.create_bucket(BUCKET).await;
+        let config = aws_sdk_s3::config::Builder::from(&server.config().await).force_path_style(true).build();
+        Self { server, client: aws_sdk_s3::Client::from_conf(config) }
+    }
+
+    async fn start(&self, options: &[&str]) -> Instance {
+        Instance::start(&self.server.environment(), STORE, options).await
+    }
+
+    /// `class-N.gz`, once it is there.
+    async fn history(&self, class: u16) -> Option<Stored> {
+        stored(&self.client, class).await
+    }
+
+    /// What the bucket's histories hold.
+    async fn state(&self) -> State {
+        let mut state = State::new();
+        for class in 1..=CLASSES {
+            state.extend(self.history(class).await.map(|stored| read(class, &stored.body)).unwrap_or_default());
+        }
+        state
+    }
+}
+
+async fn stored(client: &aws_sdk_s3::Client, class: u16) -> Option<Stored> {
+    let key = format!("all/time/class-{class}.gz");
+    let got = match client.get_object().bucket(BUCKET).key(key).send().await {
+        Ok(got) => got,
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => return None,
+        Err(error) => panic!("{error:?}"),
+    };
+    let (content_type, etag) = (got.content_type, got.e_tag);
+    Some(Stored { content_type, etag, body: got.body.collect().await.unwrap().into_bytes() })
+}
+
+/// Reads a history, and insists on its form: seconds, then racers, in the order of their numbers.
+fn read(class: u16, gzip: &[u8]) -> State {
+    let mut text = String::new();
+    flate2::read::MultiGzDecoder::new(gzip).read_to_string(&mut text).unwrap();
+    let seconds: BTreeMap<u32, BTreeMap<u64, f64>> = serde_json::from_str(&text).unwrap();
+    let racer = |(racer, output): (&u64, &f64)| format!("\"{racer}\":{output}");
+    let second = |(second, racers): (&u32, &BTreeMap<u64, f64>)| {
+        format!("\"{second}\":{{{}}}", racers.iter().map(racer).collect::<Vec<_>>().join(","))
+    };
+    assert_eq!(text, format!("{{{}}}", seconds.iter().map(second).collect::<Vec<_>>().join(",")));
+    let efforts = seconds
+        .iter()
+        .flat_map(|(second, racers)| racers.iter().map(move |(racer, output)| ((class, *second, *racer), *output)));
+    efforts.collect()
+}
+
+/// A table that holds that state.
+fn table(state: &State) -> Table {
+    let effort = |(&(class, second, racer), &output): (&Key, &f64)| Effort {
+        class: ClassId::new(class).unwrap(),
+        second: Second(second),
+        racer: RacerId(racer),
+        output: Output::new(output).unwrap(),
+        race: None,
+        time: 0,
+    };
+    let table = Table::new(6);
+    table.merge(&state.iter().map(effort).collect::<Vec<_>>(), 0);
+    table
+}
+
+/// What `/classes` says of the state, class by class.
+async fn hashes(instance: &Instance) -> Vec<String> {
+    let classes = instance.json("/classes").await;
+    classes.as_array().unwrap().iter().map(|class| class["stateHash"].as_str().unwrap().to_owned()).collect()
+}
+
+/// What `/classes` must say where that is the state.
+fn hashes_of(state: &State) -> Vec<String> {
+    let table = table(state);
+    table.classes().map(|class| format!("{:016x}", table.summary(class).state_hash)).collect()
+}
+
+fn records(efforts: &[(Key, f64)]) -> Vec<Value> {
+    let mut records = Vec::new();
+    for &((class, second, racer), output) in efforts {
+        records.push(json!({ "classId": class, "second": second, "racerId": racer, "output": output }));
+    }
+    records
+}
+
+/// So few keys that many efforts meet at each.
+fn some_efforts(chance: &mut StdRng) -> Vec<(Key, f64)> {
+    let count = chance.random_range(1..40);
+    let effort = |_| {
+        let key = (chance.random_range(1..=CLASSES), chance.random_range(0..12), chance.random_range(1..20));
+        (key, f64::from(chance.random_range(0..2_000)) / 4.0)
+    };
+    (0..count).map(effort).collect()
+}
+
+fn sender(instance: &Instance, patience: Duration) -> Sender {
+    let backoff = Backoff { first: Duration::from_millis(5), max: Duration::from_millis(50), total: patience };
+    let to = instance.url("/firehose").parse().unwrap();
+    Sender::new(sender::Options { backoff, ..sender::Options::new(to) }).unwrap()
+}
+
+/// Deliveries from many sides at once, until they are stopped.
+struct Load {
+    model: Arc<Mutex<Model>>,
+    /// How many deliveries were acknowledged.
+    acknowledged: watch::Sender<usize>,
+    stop: watch::Sender<bool>,
+    drivers: JoinSet<()>,
+}
+
+impl Load {
+    fn new() -> Self {
+        let (acknowledged, stop) = (watch::Sender::new(0), watch::Sender::new(false));
+        Self { model: Arc::default(), acknowledged, stop, drivers: JoinSet::new() }
+    }
+
+    /// Adds one that sends its next delivery when the last one is settled.
+    fn drive(&mut self, sender: Sender, seed: u64) {
+        let (model, count) = (self.model.clone(), self.acknowledged.clone());
+        let (mut others, mut stop) = (self.acknowledged.subscribe(), self.stop.subscribe());
+        let mut chance = StdRng::seed_from_u64(seed);
+        self.drivers.spawn(async move {
+            while !*stop.borrow() {
+                let efforts = some_efforts(&mut chance);
+                model.lock().unwrap().send(&efforts);
+                let records: Vec<_> = records(&efforts).iter().map(ToString::to_string).collect();
+                if sender.deliver(records).await.is_ok() {
+                    model.lock().unwrap().acknowledge(&efforts);
+                    count.send_modify(|count| *count += 1);
+                    continue;
+                }
+                // Given up: nobody will ever know whether it is there. Wait for the world to have moved on.
+                others.mark_unchanged();
+                tokio::select! {
+                    _ = others.changed() => {}
+                    _ = stop.changed() => {}
+                }
+            }
+        });
+    }
+
+    /// Waits until that many more are acknowledged.
+    async fn acknowledges(&self, more: usize) {
+        let mut count = self.acknowledged.subscribe();
+        let goal = *count.borrow() + more;
+        let reached = tokio::time::timeout(instance::DEADLINE, count.wait_for(|&count| count >= goal));
+        reached.await.unwrap_or_else(|_| panic!("{more} more deliveries are not acknowledged")).unwrap();
+    }
+
+    /// Lets every delivery be settled.
+    async fn end(self) -> Model {
+        self.stop.send_replace(true);
+        let ending = self.drivers.join_all();
+        tokio::time::timeout(instance::DEADLINE, ending).await.expect("the deliveries are settled");
+        Arc::into_inner(self.model).unwrap().into_inner().unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bucket_keeps_what_was_delivered() {
+    let bucket = Bucket::create().await;
+    let mut instance = bucket.start(&QUICK).await;
+    let ridden = json!({ "uuid": "b340d30f", "event": "update", "deviceTimestamp": 1_619_185_789_755_u64, "second": 1,
+        "raceId": 1_619_185_620_265_u64, "name": "Hubert", "racerId": 1, "classId": 1, "cadence": 80,
+        "resistance": 78 });
+    assert_eq!(instance.deliver(&[ridden]).await, StatusCode::OK);
+    let board = instance.json("/classes/1/leaderboard?second=1").await;
+    assert_eq!(board["standings"], json!([{ "rank": 1, "racerId": 1, "name": "Hubert", "output": 164.45 }]));
+
+    let (mut chance, mut model) = (StdRng::seed_from_u64(1), Model::default());
+    model.acknowledge(&[((1, 1, 1), 164.45)]);
+    for _ in 0..20 {
+        let efforts = some_efforts(&mut chance);
+        assert_eq!(instance.deliver(&records(&efforts)).await, StatusCode::OK);
+        model.acknowledge(&efforts);
+    }
+    until("the bucket has all of it", async || bucket.state().await == model.acknowledged).await;
+    let stored = bucket.history(1).await.unwrap();
+    assert_eq!(stored.content_type.as_deref(), Some("application/gzip"));
+    let expected = hashes_of(&model.acknowledged);
+    assert_eq!(hashes(&instance).await, expected);
+
+    let cold = bucket.start(&QUICK).await;
+    assert_eq!(hashes(&cold).await, expected);
+    assert_eq!(cold.json("/classes/1/leaderboard?racers=1").await["standings"][0]["name"], "Hubert");
+    drop(cold);
+
+    for round in 0..3 {
+        let best = [((2, 5, 100 + round), 400.25), ((1, 5, 100), 400.0 + round as f64)];
+        assert_eq!(instance.deliver(&records(&best)).await, StatusCode::OK);
+        instance.kill();
+        model.acknowledge(&best);
+        instance.start_again().await;
+        assert_eq!(hashes(&instance).await, hashes_of(&model.acknowledged), "{round}");
+    }
+    let last = [((2, 6, 1), 1.5)];
+    assert_eq!(instance.deliver(&records(&last)).await, StatusCode::OK);
+    model.acknowledge(&last);
+    assert!(instance.terminate().await.success());
+    assert_eq!(bucket.state().await, model.acknowledged, "the last snapshot has everything");
+}
+
+/// What is said, in one sentence, by a process that cannot use its store.
+async fn refused(environment: &[(&'static str, String)]) -> String {
+    let (status, said) = refusal(environment, STORE).await;
+    assert!(!status.success() && !said.contains("listening"), "{status}: {said}");
+    let said = said.strip_prefix("Error: ").unwrap_or_else(|| panic!("{said}")).trim_end();
+    assert!(!said.contains('\n'), "{said}");
+    said.to_owned()
+}
+
+/// An S3 server that refuses everything with that code.
+async fn refusing(code: &'static str) -> String {
+    let answer = move || async move { (StatusCode::FORBIDDEN, format!("<Error><Code>{code}</Code></Error>")) };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    endpoint
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_cannot_be_used_is_told_before_the_port_opens() {
+    let server = S3Server::start();
+    let environment = server.environment();
+    let at = |endpoint: String| {
+        environment
+            .clone()
+            .map(|(name, value)| (name, if name == "AWS_ENDPOINT_URL" { endpoint.clone() } else { value }))
+    };
+    let missing = refused(&environment).await;
+    assert!(missing.contains("no bucket `races`; create it, or correct its name"), "{missing}");
+    let anonymous = refused(&environment[..2]).await;
+    assert!(anonymous.contains("no AWS credentials") && anonymous.contains("set AWS_PROFILE"), "{anonymous}");
+    let wrong = refused(&at(refusing("InvalidAccessKeyId").await)).await;
+    assert!(wrong.contains("refuses the credentials; correct or renew them"), "{wrong}");
+    let denied = refused(&at(refusing("AccessDenied").await)).await;
+    assert!(denied.contains("access is denied; allow s3:ListBucket"), "{denied}");
+    let endpoint = server.endpoint();
+    drop(server);
+    let dead = refused(&at(endpoint.clone())).await;
+    assert!(dead.contains(&format!("{endpoint} does not answer; correct the endpoint")), "{dead}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_s3_server_is_dead_nothing_is_acknowledged_and_nothing_is_lost() {
+    let mut bucket = Bucket::create().await;
+    let mut instance = bucket.start(&QUICK).await;
+    let mut load = Load::new();
+    for seed in 0..4 {
+        load.drive(sender(&instance, instance::DEADLINE), seed);
+    }
+    for round in 0..2 {
+        load.acknowledges(20).await;
+        bucket.server.kill();
+        let best = [((1, 20, 1), 300.0 + f64::from(round))];
+        load.model.lock().unwrap().send(&best);
+        let before = *load.acknowledged.borrow();
+        assert_eq!(instance.deliver(&records(&best)).await, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(*load.acknowledged.borrow() <= before + 4, "only what the server did before it died");
+        bucket.server.start_again();
+        load.acknowledges(20).await;
+        until("the delivery is taken", async || instance.deliver(&records(&best)).await == StatusCode::OK).await;
+        load.model.lock().unwrap().acknowledge(&best);
+    }
+    let model = load.end().await;
+    assert_eq!(hashes(&instance).await, hashes_of(&model.acknowledged));
+    instance.kill();
+    instance.start_again().await;
+    assert_eq!(hashes(&instance).await, hashes_of(&model.acknowledged));
+    until("the bucket has all of it", async || bucket.state().await == model.acknowledged).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_on_one_bucket_agree_whoever_is_killed() {
+    instances_agree_whoever_is_killed(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_instances_on_one_bucket_agree_whoever_is_killed() {
+    instances_agree_whoever_is_killed(3).await;
+}
+
+async fn instances_agree_whoever_is_killed(count: usize) {
+    const KILLS: usize = 4;
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut chance = StdRng::seed_from_u64(seed);
+    let bucket = Bucket::create().await;
+    let mut instances = Vec::new();
+    for _ in 0..count {
+        instances.push(bucket.start(&QUICK).await);
+    }
+    let watching = Watch::begin(&bucket);
+    let mut load = Load::new();
+    for instance in &instances {
+        for patience in [instance::DEADLINE, instance::DEADLINE, Duration::ZERO] {
+            load.drive(sender(instance, patience), chance.random());
+        }
+    }
+    for _ in 0..KILLS {
+        load.acknowledges(chance.random_range(5..60)).await;
+        let victims: HashSet<usize> =
+            (0..chance.random_range(1..=count)).map(|_| chance.random_range(0..count)).collect();
+        victims.iter().for_each(|&victim| instances[victim].kill());
+        if victims.len() < count {
+            load.acknowledges(chance.random_range(0..20)).await;
+        }
+        for victim in victims {
+            instances[victim].start_again().await;
+        }
+    }
+    load.acknowledges(20).await;
+    an_improvement_reaches_everyone(&instances, 30, &load.model).await;
+    let acknowledged = *load.acknowledged.borrow();
+    let model = Mutex::new(load.end().await);
+    an_improvement_reaches_everyone(&instances, 31, &model).await;
+    let model = model.into_inner().unwrap();
+
+    until("the instances and the bucket agree", async || {
+        let expected = hashes_of(&bucket.state().await);
+        for instance in &instances {
+            if hashes(instance).await != expected {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+    let versions = watching.end().await;
+    assert!(versions > 2, "only {versions} snapshots were seen");
+    println!("{count} instances: {acknowledged} deliveries acknowledged, {versions} snapshots seen");
+
+    let state = bucket.state().await;
+    model.holds(&state);
+    let table = table(&state);
+    for class in 1..=CLASSES {
+        // What any instance builds of that state, byte by byte.
+        let built = History::build(&table, ClassId::new(class).unwrap(), &History::empty(0), 0).chunks().concat();
+        assert!(bucket.history(class).await.unwrap().body == built, "class {class}");
+        for instance in &instances {
+            let published = format!("/class-{class}.gz");
+            until("it publishes those bytes", async || instance.bytes(&published).await == built).await;
+        }
+    }
+}
+
+/// Delivers to each in turn, at a second where nobody rides, and insists that the others come to show it.
+async fn an_improvement_reaches_everyone(instances: &[Instance], second: u32, model: &Mutex<Model>) {
+    for (place, to) in instances.iter().enumerate() {
+        let output = 100.0 + place as f64;
+        let best = [((1, second, 1), output)];
+        model.lock().unwrap().send(&best);
+        assert_eq!(to.deliver(&records(&best)).await, StatusCode::OK);
+        let acknowledged = Instant::now();
+        model.lock().unwrap().acknowledge(&best);
+        let shows = async |instance: &Instance| {
+            let board = instance.json(&format!("/classes/1/leaderboard?second={second}")).await;
+            board["standings"][0]["output"].as_f64() == Some(output)
+        };
+        assert!(shows(to).await, "who acknowledges shows it at once");
+        let others = instances.iter().enumerate().filter(|&(other, _)| other != place);
+        let shown = others.map(|(_, other)| async {
+            until("the others show it", async || shows(other).await).await;
+            acknowledged.elapsed()
+        });
+        let took = join_all(shown).await;
+        println!("second {second}: accepted by {place}, shown by the others after {took:?}");
+    }
+}
+
+/// Reads the bucket's histories again and again, and insists that nothing in them ever goes back.
+struct Watch {
+    stop: watch::Sender<bool>,
+    watchers: JoinSet<usize>,
+}
+
+impl Watch {
+    fn begin(bucket: &Bucket) -> Self {
+        let stop = watch::Sender::new(false);
+        let mut watchers = JoinSet::new();
+        for class in 1..=CLASSES {
+            let (client, mut stop) = (bucket.client.clone(), stop.subscribe());
+            watchers.spawn(async move {
+                let (mut before, mut last, mut versions) = (State::new(), None, 0);
+                while !*stop.borrow_and_update() {
+                    if let Some(stored) = stored(&client, class).await
+                        && stored.etag != last
+                    {
+                        let now = read(class, &stored.body);
+                        for (key, output) in &before {
+                            let there = now.get(key);
+                            assert!(there >= Some(output), "{key:?}: {output} was there, and then {there:?}");
+                        }
+                        (before, last, versions) = (now, stored.etag, versions + 1);
+                    }
+                    let _ = tokio::time::timeout(Duration::from_millis(20), stop.changed()).await;
+                }
+                versions
+            });
+        }
+        Self { stop, watchers }
+    }
+
+    /// How many snapshots it has seen.
+    async fn end(self) -> usize {
+        self.stop.send_replace(true);
+        self.watchers.join_all().await.into_iter().sum()
+    }
+}
