@@ -73,8 +73,8 @@ impl App {
         tokio::time::sleep(patience).await;
     }
 
-    /// Does a reader's work over that many outputs: at once where they are few, else on a thread that may be blocked. Of
-    /// those there are as many at a time as there are cores, so that readers leave the ledger its threads.
+    /// Does a reader's work over that many outputs: at once where they are few, else on a thread that may be blocked.
+    /// Of those there are as many at a time as there are cores, so that readers leave the ledger its threads.
     async fn work<T: Send + 'static>(&self, outputs: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
         if outputs < IN_PLACE_OUTPUTS_MAX {
             return work();

@@ -25,8 +25,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 #[openapi(
     info(
         title = "Alleycat",
-        description = "The personal best output of every racer, at every second of every exercise class: taken in as an \
-                       Amazon Data Firehose HTTP endpoint destination, given out as histories and leaderboards.",
+        description = "The personal best output of every racer, at every second of every exercise class: taken in as \
+                       an Amazon Data Firehose HTTP endpoint destination, given out as histories and leaderboards.",
         contact(),
     ),
     paths(history::file, explorer),

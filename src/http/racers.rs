@@ -16,7 +16,8 @@ use crate::ledger::Ledger;
 use crate::names::NAME_CHARS_MAX;
 use crate::table::{Board, Table};
 
-/// The most racers that one may be compared with: more curves than anyone tells apart, and each is 300 counts of a class.
+/// The most racers that one may be compared with: more curves than anyone tells apart, and each is as many counts of a
+/// class as it has seconds.
 pub(super) const COMPARED_MAX: usize = 20;
 
 /// The most racers that a search finds: a screenful. Whoever gets as many types on.
@@ -45,7 +46,8 @@ struct CurveParams {
     responses(
         (status = 200, description = "The racer's curve.", content(
             (CurveAnswer = "application/json"),
-            (String = "text/csv", example = "racerId,second,output,rank,total,percentile\r\n17,60,187.25,1,40000,99.9975\r\n"),
+            (String = "text/csv",
+                example = "racerId,second,output,rank,total,percentile\r\n17,60,187.25,1,40000,99.9975\r\n"),
         )),
         (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
             content_type = "application/problem+json"),
