@@ -29,6 +29,7 @@ use axum::{Extension, Router};
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer, Vary};
+use utoipa::openapi::OpenApi;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -50,6 +51,7 @@ pub(crate) struct App {
     gate: firehose::Gate,
     working: Arc<Semaphore>,
     room: history::Room,
+    document: Arc<OpenApi>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -62,7 +64,8 @@ impl App {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let working = Arc::new(Semaphore::new(cores));
         let (gate, room) = (firehose::Gate::default(), history::Room::default());
-        Self { ledger, config, gate, working, room, stopping }
+        let document = Arc::new(docs::document(ledger.bounds().second_max));
+        Self { ledger, config, gate, working, room, document, stopping }
     }
 
     /// Returns once the service has been stopping for so long.
@@ -71,8 +74,8 @@ impl App {
         tokio::time::sleep(patience).await;
     }
 
-    /// Does a reader's work over that many outputs: at once where they are few, else on a thread that may be blocked. Of
-    /// those there are as many at a time as there are cores, so that readers leave the ledger its threads.
+    /// Does a reader's work over that many outputs: at once where they are few, else on a thread that may be blocked.
+    /// Of those there are as many at a time as there are cores, so that readers leave the ledger its threads.
     async fn work<T: Send + 'static>(&self, outputs: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
         if outputs < IN_PLACE_OUTPUTS_MAX {
             return work();
@@ -182,6 +185,7 @@ async fn wrong_method(method: Method, uri: Uri) -> Problem {
 #[expect(dead_code, reason = "tells what `Form` takes")]
 struct ListParams {
     /// `json` or `csv`; without it, what `Accept` asks for.
+    #[param(inline)]
     format: Option<FormatParam>,
     /// Lay the JSON out for people.
     pretty: Option<bool>,
@@ -189,7 +193,7 @@ struct ListParams {
 
 /// A form of an answer.
 #[derive(ToSchema)]
-#[schema(as = Format, rename_all = "lowercase")]
+#[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "tells what `Form` is called on the wire")]
 enum FormatParam {
     Json,

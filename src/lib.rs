@@ -15,8 +15,8 @@
 //!        leaderboard                history ─► class-N.gz: download and snapshot in one
 //! ```
 //!
-//! The state is a join-semilattice: merging takes the maximum, so delivery at least once, replay, recovery and any number
-//! of instances on one store are safe without a leader or a lock. ARCHITECTURE.md has the map and the invariants.
+//! The state is a join-semilattice: merging takes the maximum, so delivery at least once, replay, recovery and any
+//! number of instances on one store are safe without a leader or a lock. ARCHITECTURE.md has the map and the invariants.
 
 pub mod clock;
 pub mod config;

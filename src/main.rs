@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::process::ExitCode;
 
+use alleycat::clock::{Clock, SystemClock};
 use alleycat::config::{Config, LogFormat};
 use alleycat::serve;
 use alleycat::simulate::{self, SimulateOptions};
@@ -59,7 +60,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = interrupted();
     config.validate()?;
     let store = store::open(&config.store).await?;
-    store::probe(&*store, store::SegmentId::random()).await?;
+    store::probe(&*store, store::SegmentId::random(SystemClock.wall_ms())).await?;
     let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     serve::serve_metrics(config.metrics_listen)?;
     tracing::info!("listening on http://{}, keeping records in {}", listener.local_addr()?, store.place());

@@ -19,7 +19,6 @@ pub use counted::CountedStore;
 pub use folder::FolderStore;
 pub use s3::S3Store;
 
-use crate::clock::{Clock, SystemClock};
 use crate::effort::ClassId;
 
 /// Opens the store of that name: `file:PATH`, or `s3://BUCKET/PREFIX` with an optional prefix.
@@ -227,8 +226,8 @@ impl fmt::Debug for SegmentId {
 
 impl SegmentId {
     /// One that no other process makes, for an object outside the ledger's own counting.
-    pub fn random() -> Self {
-        Self { time_ms: SystemClock.wall_ms(), process: rand::random(), counter: 0 }
+    pub fn random(time_ms: u64) -> Self {
+        Self { time_ms, process: rand::random(), counter: 0 }
     }
 
     fn parse(text: &str) -> Option<Self> {

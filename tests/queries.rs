@@ -1,6 +1,6 @@
 //! What readers ask over HTTP, of a whole service that was fed over HTTP.
 
-#![allow(clippy::unwrap_used, reason = "a test that finds something else should fail")]
+#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! Answers that depend on what the client has already: preconditions and ranges (RFC 9110, 13 and 14), and the body that
-//! is sent piece by piece.
+//! Answers that depend on what the client has already: preconditions and ranges (RFC 9110, 13 and 14), and the body
+//! that is sent piece by piece.
 
 use std::convert::Infallible;
 use std::ops::Range;
@@ -14,8 +14,8 @@ use http_body::{Frame, SizeHint};
 
 use super::problem::Problem;
 
-/// How caches may keep what is sent here: for a second, which is how far a history may be behind in any case. After that
-/// they must ask again, which a 304 answers for next to nothing; nothing stale is ever served, since a racer that was
+/// How caches may keep what is sent here: for a second, which is how far a history may be behind in any case. Then
+/// they must ask again, which a 304 answers for next to nothing. Nothing stale is ever served, since a racer that was
 /// erased must be gone everywhere within seconds.
 const CACHE_CONTROL: &str = "public, max-age=1, must-revalidate";
 

@@ -1,17 +1,21 @@
 //! The API for machines, `/openapi.json`, and a page to try it, `/docs`, which needs nothing from elsewhere.
 
-use std::sync::OnceLock;
-
 use axum::Router;
+use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
+use serde_json::{Value, json};
 use utoipa::OpenApi;
+use utoipa::openapi::schema::{SchemaType, Type};
+use utoipa::openapi::{RefOr, Schema};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::leaderboard::TiesParam;
 use super::params::Params;
 use super::problem::Problem;
-use super::{App, FormatParam, firehose, form, history};
+use super::{App, FormatParam, firehose, form, history, racers};
+use crate::effort::INTEGER_MAX;
+use crate::leaderboard::RACERS_MAX;
 
 /// What the explorer may do: be itself, and talk to this service. Its styles are partly written into the page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
@@ -22,8 +26,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 #[openapi(
     info(
         title = "Alleycat",
-        description = "The personal best output of every racer, at every second of every exercise class: taken in as an \
-                       Amazon Data Firehose HTTP endpoint destination, given out as histories and leaderboards.",
+        description = "The personal best output of every racer, at every second of every exercise class: taken in as \
+                       an Amazon Data Firehose HTTP endpoint destination, given out as histories and leaderboards.",
         contact(),
     ),
     paths(history::file, explorer),
@@ -40,17 +44,49 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 )]
 struct Document;
 
+/// The last second that is taken where `--max-second` says nothing: the committed document is that service's.
+const SECOND_MAX: u32 = 600;
+
 /// The OpenAPI document as text, for people and for version control.
 pub(crate) fn document_text() -> String {
-    document().to_pretty_json().expect("the document has string keys") + "\n"
+    document(SECOND_MAX).to_pretty_json().expect("the document has string keys") + "\n"
 }
 
-fn document() -> utoipa::openapi::OpenApi {
+/// The OpenAPI document of a service that takes seconds up to that one.
+pub(super) fn document(second_max: u32) -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     for part in [super::open(), super::queries(), firehose::routes()] {
         document.merge(part.into_openapi());
     }
+    let operations = document.paths.paths.values_mut().flat_map(|item| item.get.iter_mut().chain(&mut item.post));
+    for parameter in operations.flat_map(|operation| operation.parameters.iter_mut().flatten()) {
+        let RefOr::T(parameter) = parameter else { continue };
+        if let Some(schema) = narrower(&parameter.name, second_max) {
+            parameter.schema = Some(serde_json::from_value(schema).expect("it is written as a schema"));
+        }
+        // One that need not be there is none the less never null.
+        if let Some(RefOr::T(Schema::Object(object))) = &mut parameter.schema
+            && let SchemaType::Array(types) = &object.schema_type
+            && let [one, Type::Null] | [Type::Null, one] = &types[..]
+        {
+            object.schema_type = SchemaType::Type(one.clone());
+        }
+    }
     document
+}
+
+/// What a parameter takes, where a Rust type cannot say it.
+fn narrower(parameter: &str, second_max: u32) -> Option<Value> {
+    let integer = |max: u64| json!({ "type": "integer", "minimum": 0, "maximum": max });
+    let racers = |max: usize| json!({ "type": "array", "items": integer(INTEGER_MAX), "minItems": 1, "maxItems": max });
+    Some(match parameter {
+        "second" => json!({ "oneOf": [integer(second_max.into()), { "type": "string", "enum": ["last"] }] }),
+        "from" | "to" => integer(second_max.into()),
+        "racers" => racers(RACERS_MAX),
+        "compare" => racers(racers::COMPARED_MAX),
+        "pretty" => json!({ "type": "string", "enum": ["", "true", "false", "1", "0"] }),
+        _ => return None,
+    })
 }
 
 /// This document
@@ -65,11 +101,10 @@ fn document() -> utoipa::openapi::OpenApi {
             content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn openapi(mut params: Params) -> Result<Response, Problem> {
-    static DOCUMENT: OnceLock<utoipa::openapi::OpenApi> = OnceLock::new();
+pub(super) async fn openapi(State(app): State<App>, mut params: Params) -> Result<Response, Problem> {
     let pretty = params.pretty()?;
     params.end()?;
-    Ok(form::json(DOCUMENT.get_or_init(document), pretty))
+    Ok(form::json(&*app.document, pretty))
 }
 
 /// A page to try all this

@@ -130,7 +130,7 @@ impl From<CommitError> for Refusal {
 #[expect(dead_code, reason = "tells what `Envelope` reads")]
 struct DeliveryBody {
     /// The delivery's id.
-    #[schema(example = "ed4acda5-034f-9f42-bba1-f29aea6d7d8f")]
+    #[schema(min_length = 1, example = "ed4acda5-034f-9f42-bba1-f29aea6d7d8f")]
     request_id: String,
     /// When it was sent, in milliseconds since 1970.
     #[schema(example = 1578090901599_u64)]
@@ -184,12 +184,13 @@ struct Outcome {
     params(
         ("X-Amz-Firehose-Request-Id" = Option<String>, Header,
             description = "The delivery's id; where it is missing, the body's `requestId` is."),
-        ("X-Amz-Firehose-Protocol-Version" = Option<String>, Header, description = "`1.0`."),
+        ("X-Amz-Firehose-Protocol-Version" = Option<String>, Header, description = "`1.0`.",
+            pattern = "^1\\.0$", example = "1.0"),
         ("X-Amz-Firehose-Access-Key" = Option<String>, Header,
             description = "One of the keys that the service was started with, where there are any."),
         ("X-Amz-Firehose-Common-Attributes" = Option<String>, Header,
             description = "`{\"commonAttributes\":{…}}`, as set on the stream."),
-        ("Content-Encoding" = Option<String>, Header, description = "`gzip`, or none."),
+        ("Content-Encoding" = Option<String>, Header, description = "`gzip`, or none.", pattern = "^(gzip|identity)?$"),
     ),
     request_body = DeliveryBody,
     responses(

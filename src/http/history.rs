@@ -79,7 +79,7 @@ struct Asked {
     #[param(value_type = Option<u64>, minimum = 1, maximum = 4294967295_u64)]
     top: Option<usize>,
     /// Only these racers: up to 1000 ids with commas between them.
-    #[param(value_type = Option<String>, pattern = "^(0|[1-9][0-9]*)(,(0|[1-9][0-9]*)){0,999}$", example = "1,2")]
+    #[param(value_type = Option<Vec<u64>>, style = Form, explode = false, example = json!([1, 2]))]
     racers: Option<Vec<RacerId>>,
     /// Only seconds from this one on.
     #[param(value_type = Option<u32>, minimum = 0)]

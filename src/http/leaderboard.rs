@@ -21,10 +21,10 @@ use crate::table::{Board, Table};
 struct Asked {
     /// The second of the race, from 0; or `last`, the last second that anyone in the class reached. Without it: the
     /// all-time board, by each racer's best output over all seconds.
-    #[param(value_type = Option<String>, pattern = "^(last|0|[1-9][0-9]*)$", example = "60")]
+    #[param(value_type = Option<u32>, example = 60)]
     second: Option<At>,
     /// How racers with equal outputs are ranked: `competition` 1, 2, 2, 4; `dense` 1, 2, 2, 3; `ordinal` 1, 2, 3, 4.
-    #[param(value_type = Option<TiesParam>)]
+    #[param(inline, value_type = Option<TiesParam>)]
     ties: Option<Ties>,
     /// The most rows of a page.
     #[param(value_type = Option<u64>, minimum = 1, maximum = 1000, default = 50)]
@@ -33,13 +33,13 @@ struct Asked {
     #[param(value_type = Option<u64>, minimum = 0, maximum = 9007199254740991_u64, default = 0)]
     offset: Option<u64>,
     /// The page that an answer named as `next` or `previous`. It stays right while the board changes.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9_-]{24}$")]
     cursor: Option<Cursor>,
     /// The page with this racer in its middle; at either edge the page is still full.
     #[param(value_type = Option<u64>, maximum = 9007199254740991_u64)]
     around: Option<RacerId>,
     /// Only these racers, with their ranks among all: up to 1000 ids with commas between them.
-    #[param(value_type = Option<String>, pattern = "^(0|[1-9][0-9]*)(,(0|[1-9][0-9]*)){0,999}$", example = "1,2,3")]
+    #[param(value_type = Option<Vec<u64>>, style = Form, explode = false, example = json!([1, 2, 3]))]
     racers: Option<Vec<RacerId>>,
     /// What if this racer rode `output`? The racer stands where that would be if it beats the racer's best.
     #[param(rename = "racerId", value_type = Option<u64>, maximum = 9007199254740991_u64)]
@@ -48,7 +48,7 @@ struct Asked {
     #[param(value_type = Option<f64>, minimum = 0)]
     output: Option<Output>,
     /// `json` or `csv`; without it, what `Accept` asks for.
-    #[param(value_type = Option<super::FormatParam>)]
+    #[param(inline, value_type = Option<super::FormatParam>)]
     format: Form,
     /// Lay the JSON out for people.
     #[param(value_type = Option<bool>)]
@@ -58,7 +58,7 @@ struct Asked {
 
 /// How racers with equal outputs are ranked.
 #[derive(ToSchema)]
-#[schema(as = Ties, rename_all = "lowercase")]
+#[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "tells what `Ties` is called on the wire")]
 pub(super) enum TiesParam {
     Competition,

@@ -16,8 +16,9 @@ use crate::ledger::Ledger;
 use crate::names::NAME_CHARS_MAX;
 use crate::table::{Board, Table};
 
-/// The most racers that one may be compared with: more curves than anyone tells apart, and each is 300 counts of a class.
-const COMPARED_MAX: usize = 20;
+/// The most racers that one may be compared with: more curves than anyone tells apart, and each is as many counts of a
+/// class as it has seconds.
+pub(super) const COMPARED_MAX: usize = 20;
 
 /// The most racers that a search finds: a screenful. Whoever gets as many types on.
 const FOUND_MAX: usize = 50;
@@ -28,7 +29,7 @@ const FOUND_MAX: usize = 50;
 #[expect(dead_code, reason = "tells what `curve` takes")]
 struct CurveParams {
     /// Other racers, to be told of in the same way: up to 20 ids with commas between them.
-    #[param(value_type = Option<String>, pattern = "^(0|[1-9][0-9]*)(,(0|[1-9][0-9]*)){0,19}$", example = "2,3")]
+    #[param(value_type = Option<Vec<u64>>, style = Form, explode = false, example = json!([2, 3]))]
     compare: Option<Vec<RacerId>>,
 }
 
@@ -45,7 +46,8 @@ struct CurveParams {
     responses(
         (status = 200, description = "The racer's curve.", content(
             (CurveAnswer = "application/json"),
-            (String = "text/csv", example = "racerId,second,output,rank,total,percentile\r\n17,60,187.25,1,40000,99.9975\r\n"),
+            (String = "text/csv",
+                example = "racerId,second,output,rank,total,percentile\r\n17,60,187.25,1,40000,99.9975\r\n"),
         )),
         (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
             content_type = "application/problem+json"),

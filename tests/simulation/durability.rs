@@ -386,7 +386,7 @@ async fn a_segment_that_is_folded_at_any_moment_of_a_recovery_is_not_missed() {
     let mut recovered_while_folding = 0;
     for moment in (0..3000).step_by(20).map(Duration::from_millis) {
         let bucket = Arc::new(Bucket::default());
-        bucket.put(&foreign_segment(), &[segment.clone()], &Condition::Absent);
+        bucket.put(&foreign_segment(), std::slice::from_ref(&segment), &Condition::Absent);
         let other = bucket.clone();
         let folded = folded.clone();
         // Another instance's snapshot and its deletion, as close to one another as they never are.
