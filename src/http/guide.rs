@@ -82,6 +82,7 @@ fn page(guide: &str) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>Alleycat</title>\n\
          <p>The page is not in this binary. To get it, run <code>npm ci &amp;&amp; npm run build</code> in \
-         <code>static/</code> and build the service again. Until then, <a href=\"/docs\">try the API</a>, or:\n<pre>{guide}</pre>\n"
+         <code>static/</code> and build the service again. Until then, \
+         <a href=\"/docs\">try the API</a>, or:\n<pre>{guide}</pre>\n"
     )
 }
