@@ -8,7 +8,7 @@ use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
-use serde::de::{self, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::effort::{Bounds, Effort, RacerId};
 use crate::names::{self, Name, Names};
@@ -72,6 +72,11 @@ impl<'b> Envelope<'b> {
             request_id: Option<Text<'b>>,
             #[serde(borrow)]
             records: Records<'b>,
+        }
+        // A derived struct would take an array of its fields as well.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            let problem = "it is not a JSON object".to_owned();
+            return Err(EnvelopeError { request_id: None, problem });
         }
         let body: Body<'b> = serde_json::from_slice(body).map_err(|error| EnvelopeError::new(body, &error))?;
         let request_id = body.request_id.map(|Text(id)| id);
@@ -238,11 +243,6 @@ struct Records<'b>(Vec<Cow<'b, str>>);
 
 impl<'de: 'b, 'b> Deserialize<'de> for Records<'b> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Record<'b> {
-            #[serde(borrow)]
-            data: Text<'b>,
-        }
         struct RecordsVisitor;
         impl<'de> Visitor<'de> for RecordsVisitor {
             type Value = Records<'de>;
@@ -252,7 +252,7 @@ impl<'de: 'b, 'b> Deserialize<'de> for Records<'b> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
                 let mut records = Vec::new();
                 while records.len() < RECORDS_MAX {
-                    let Some(Record { data: Text(data) }) = seq.next_element()? else { return Ok(Records(records)) };
+                    let Some(Record(data)) = seq.next_element()? else { return Ok(Records(records)) };
                     records.push(data);
                 }
                 match seq.next_element::<IgnoredAny>()? {
@@ -262,6 +262,34 @@ impl<'de: 'b, 'b> Deserialize<'de> for Records<'b> {
             }
         }
         deserializer.deserialize_seq(RecordsVisitor)
+    }
+}
+
+/// One record, `{"data": text}`; an object, and not an array of its fields as a derived struct would take.
+struct Record<'b>(Cow<'b, str>);
+
+impl<'de: 'b, 'b> Deserialize<'de> for Record<'b> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct RecordVisitor;
+        impl<'de> Visitor<'de> for RecordVisitor {
+            type Value = Record<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a record with its data")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut data = None;
+                while let Some(Text(key)) = map.next_key()? {
+                    if key == "data" {
+                        let Text(text) = map.next_value()?;
+                        data = Some(text);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                data.map(Record).ok_or_else(|| de::Error::missing_field("data"))
+            }
+        }
+        deserializer.deserialize_map(RecordVisitor)
     }
 }
 
@@ -313,12 +341,14 @@ mod tests {
             (r#"{"requestId":"r","records":{}}"#, "array of records"),
             (r#"{"requestId":"r","records":[{}]}"#, "data"),
             (r#"{"requestId":"r","records":[{"data":null}]}"#, "null"),
+            (r#"{"requestId":"r","records":[["eHg="]]}"#, "a record with its data"),
         ] {
             let error = Envelope::parse(body.as_bytes()).expect_err(body);
             assert_eq!(error.request_id.as_deref(), Some("r"));
             assert!(error.to_string().contains(problem), "{error}");
         }
         assert!(Envelope::parse(b"no json").expect_err("no json").request_id.is_none());
+        assert!(Envelope::parse(br#"["r",[]]"#).is_err());
     }
 
     #[test]

@@ -293,7 +293,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// so that a schedule depends on its seed alone.
 async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::runtime::Handle::current().runtime_flavor() {
-        tokio::runtime::RuntimeFlavor::CurrentThread => work(),
+        tokio::runtime::RuntimeFlavor::CurrentThread => {
+            tokio::task::yield_now().await; // as elsewhere, others go on meanwhile
+            let done = work();
+            tokio::task::yield_now().await;
+            done
+        }
         _ => match tokio::task::spawn_blocking(work).await {
             Ok(done) => done,
             Err(error) => match error.try_into_panic() {

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! The state is a join-semilattice: merging takes the maximum, so delivery at least once, replay, recovery and any
-//! number of instances on one store are safe without a leader or a lock. ARCHITECTURE.md has the map and the invariants.
+//! number of instances on one store are safe without a leader or a lock. ARCHITECTURE.md has the map, and the
+//! invariants.
 
 pub mod clock;
 pub mod config;
@@ -33,8 +34,3 @@ pub mod simulate;
 pub mod store;
 pub mod table;
 pub mod telemetry;
-
-/// The OpenAPI 3.1 document of the HTTP API, as `openapi/openapi.json` has it.
-pub fn openapi() -> String {
-    http::openapi()
-}

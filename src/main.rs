@@ -50,7 +50,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Openapi => {
-            print!("{}", alleycat::openapi());
+            print!("{}", alleycat::serve::openapi());
             Ok(ExitCode::SUCCESS)
         }
     }

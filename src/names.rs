@@ -71,7 +71,12 @@ impl Names {
         self.names
             .entry(racer)
             .and_modify(|known| {
-                if known.name < *name {
+                let seen_ms = known.seen_ms.load(Ordering::Relaxed);
+                if known.name < *name && seen_ms > name.at_ms && known.name.text != name.text {
+                    // It was seen since, and that was no news then: it is the latest all the same.
+                    known.name.at_ms = seen_ms;
+                    changed = true;
+                } else if known.name < *name {
                     self.reindex(racer, Some(&known.name.text), Some(&name.text));
                     *known = fresh();
                     changed = true;

@@ -74,6 +74,11 @@ pub async fn serve(
     Ok(())
 }
 
+/// The OpenAPI 3.1 document of the HTTP API, as `openapi/openapi.json` has it.
+pub fn openapi() -> String {
+    http::openapi()
+}
+
 /// Records metrics from now on and serves them on that address. Where another process has it, the service goes on
 /// without: several instances on one machine share the default.
 pub fn serve_metrics(address: SocketAddr) -> anyhow::Result<()> {

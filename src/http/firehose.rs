@@ -428,7 +428,13 @@ async fn read_body(
         drain(body).await;
         return Err(over_the_cap(bytes_max));
     }
-    let mut permit = gate.admit(announced.unwrap_or(0))?;
+    let mut permit = match gate.admit(announced.unwrap_or(0)) {
+        Ok(permit) => permit,
+        Err(refusal) => {
+            drain(body).await;
+            return Err(refusal);
+        }
+    };
     let mut read = Vec::with_capacity(announced.unwrap_or(0));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Refusal::bad_request(format!("the body did not arrive whole: {error}")))?;
@@ -438,7 +444,10 @@ async fn read_body(
             return Err(over_the_cap(bytes_max));
         }
         read.extend_from_slice(&data);
-        gate.admit_more(&mut permit, read.len())?;
+        if let Err(refusal) = gate.admit_more(&mut permit, read.len()) {
+            drain(body).await;
+            return Err(refusal);
+        }
     }
     Ok((read.into(), permit))
 }

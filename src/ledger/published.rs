@@ -1,7 +1,9 @@
 //! The histories as they are published: rebuilt on demand, by a reader or a snapshot, one rebuild a class at a time.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use tokio::sync::OwnedMutexGuard;
 
 use super::{Inner, lock, offload};
 use crate::effort::ClassId;
@@ -17,8 +19,8 @@ const REBUILD_SHARE: u32 = 10;
 /// A class's published history.
 #[derive(Debug, Default)]
 pub(super) struct Published {
-    current: Mutex<Current>,
-    rebuilding: tokio::sync::Mutex<()>,
+    current: Arc<Mutex<Current>>,
+    rebuilding: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -41,20 +43,20 @@ impl Inner {
         if let Some(history) = self.published_since(class, None) {
             return history;
         }
-        let _rebuilding = self.published[class.index()].rebuilding.lock().await;
+        let rebuilding = self.published[class.index()].rebuilding.clone().lock_owned().await;
         match self.published_since(class, None) {
             Some(history) => history,
-            None => self.rebuild(class).await,
+            None => self.rebuild(class, rebuilding).await,
         }
     }
 
     /// The class's history with everything that had been merged when this was called.
     pub(super) async fn history_now(&self, class: ClassId) -> History {
         let version = self.table.version(class);
-        let _rebuilding = self.published[class.index()].rebuilding.lock().await;
+        let rebuilding = self.published[class.index()].rebuilding.clone().lock_owned().await;
         match self.published_since(class, Some(version)) {
             Some(history) => history,
-            None => self.rebuild(class).await,
+            None => self.rebuild(class, rebuilding).await,
         }
     }
 
@@ -74,15 +76,20 @@ impl Inner {
         fresh.then(|| history.clone())
     }
 
-    async fn rebuild(&self, class: ClassId) -> History {
-        let published = &self.published[class.index()];
-        let last = lock(&published.current).history.clone();
-        let began = self.clock.uptime();
+    /// Goes on to its end, and publishes, whatever becomes of whoever asked.
+    async fn rebuild(&self, class: ClassId, rebuilding: OwnedMutexGuard<()>) -> History {
+        let current = self.published[class.index()].current.clone();
         let table = self.table.clone();
-        let history =
-            offload(move || History::build(&table, class, &last.unwrap_or_else(|| History::empty(0)), 0)).await;
-        let took = self.clock.uptime().saturating_sub(began);
-        *lock(&published.current) = Current { history: Some(history.clone()), built: began, took };
-        history
+        let clock = self.clock.clone();
+        offload(move || {
+            let began = clock.uptime();
+            let last = lock(&current).history.clone().unwrap_or_else(|| History::empty(0));
+            let history = History::build(&table, class, &last, 0);
+            let took = clock.uptime().saturating_sub(began);
+            *lock(&current) = Current { history: Some(history.clone()), built: began, took };
+            drop(rebuilding);
+            history
+        })
+        .await
     }
 }

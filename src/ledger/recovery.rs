@@ -108,6 +108,10 @@ impl Inner {
                 }
                 ObjectKey::History(class) => Subject::Class(class),
                 ObjectKey::Racers => Subject::Names,
+                ObjectKey::Erasures => {
+                    let problem = "this program does not know of erasures: run the newer program".to_owned();
+                    return Err(RecoveryError::Unreadable { key: listed.key, problem });
+                }
                 _ => continue,
             };
             self.take_in_snapshot(subject, None).await?;

@@ -13,9 +13,10 @@ use tokio::sync::mpsc;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::journal::{self, Contents};
+use super::segments::GRACE;
 use super::writer::{Adopt, Merged};
 use super::{Inner, lock, offload};
-use crate::effort::{ClassId, Effort, RacerId};
+use crate::effort::{Bounds, ClassId, Effort, RacerId};
 use crate::history::StoredHistory;
 use crate::names::Name;
 use crate::store::{Condition, ETag, ObjectKey, PutError, StoreError};
@@ -33,8 +34,8 @@ const TRIES_MAX: usize = 5;
 /// How many segments are deleted at a time.
 const DELETIONS_MAX: usize = 8;
 
-/// The most that `racers.gz` may hold when gunzipped, in bytes: a million racers take some 200 MB at the very most.
-const NAMES_BYTES_MAX: u64 = 1 << 30;
+/// The most that a name may take in `racers.gz`, in bytes: a hundred characters of four, an id, a time.
+const NAME_BYTES_MAX: u64 = 512;
 
 /// What there is to take a snapshot of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +167,9 @@ impl Inner {
         let now = self.clock.uptime();
         let interval = self.options.snapshot_interval;
         let rested = kept.began.is_none_or(|began| now.saturating_sub(began) >= interval.max(kept.took * TIME_SHARE));
-        rested && (kept.ours || now.saturating_sub(since) >= interval * TAKE_OVER_INTERVALS + kept.patience)
+        // That another has covered a segment is seen only when it is deleted, so its grace is no waiting.
+        let others_turn = GRACE + interval * TAKE_OVER_INTERVALS + kept.patience;
+        rested && (kept.ours || now.saturating_sub(since) >= others_turn)
     }
 
     async fn take_snapshot(&self, subject: Subject, adopt: Option<&mpsc::Sender<Adopt>>) {
@@ -186,10 +189,11 @@ impl Inner {
     async fn replace_snapshot(&self, subject: Subject, adopt: Option<&mpsc::Sender<Adopt>>) -> Result<(), TakeInError> {
         let key = subject.key();
         for _ in 0..TRIES_MAX {
+            // Before the build: only so is what was merged with that tag in it.
+            let known = lock(&self.snapshots).get(subject).body.clone();
             let (parts, version) = self.build_snapshot(subject).await;
             let hashed = parts.clone();
             let hash = offload(move || hash(&hashed)).await;
-            let known = lock(&self.snapshots).get(subject).body.clone();
             let condition = match known {
                 // What stands there is what would be written: it is covered as it is.
                 Some((_, stored)) if stored == hash => {
@@ -244,11 +248,13 @@ impl Inner {
             return Ok(());
         };
         let body = object.body.clone();
-        let second_max = self.options.bounds.second_max;
+        let Bounds { classes, second_max } = self.options.bounds;
+        // More names than racers may stand there, of racers that an earlier start had room for.
+        let names_bytes_max = (1 << 30).max(u64::from(classes) * self.options.racers_max as u64 * NAME_BYTES_MAX);
         let (hash, contents) = offload(move || {
             let contents = match subject {
                 Subject::Class(class) => read_history(class, &body, second_max),
-                Subject::Names => read_names(&body),
+                Subject::Names => read_names(&body, names_bytes_max),
             };
             (hash(&[body]), contents)
         })
@@ -325,6 +331,9 @@ fn read_history(class: ClassId, body: &[u8], second_max: u32) -> Result<Vec<Cont
     let mut contents = Vec::new();
     let mut beyond = None;
     let stored = StoredHistory::open(body).map_err(|error| error.to_string())?;
+    if stored.erasure_version() > 0 {
+        return Err("it knows of erasures, and this program does not: run the newer program".to_owned());
+    }
     let each = |efforts: &[Effort]| {
         beyond = beyond.or_else(|| efforts.iter().map(|effort| effort.second).find(|second| second.0 > second_max));
         contents.push(Contents { efforts: efforts.to_vec(), names: Vec::new() });
@@ -360,8 +369,8 @@ fn encode_names(names: &[(RacerId, Name)]) -> Bytes {
     journal::gzip(&text)
 }
 
-fn read_names(body: &[u8]) -> Result<Vec<Contents>, String> {
-    let text = journal::gunzip(body, NAMES_BYTES_MAX).map_err(|error| error.to_string())?;
+fn read_names(body: &[u8], bytes_max: u64) -> Result<Vec<Contents>, String> {
+    let text = journal::gunzip(body, bytes_max).map_err(|error| error.to_string())?;
     let names: BTreeMap<u64, StoredName> = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
     let names = names
         .into_iter()
@@ -381,6 +390,6 @@ mod tests {
         let text = journal::gunzip(&body, 1000).expect("gzip");
         let expected = r#"{"2":{"name":"Ä \"quoted\"","at":7},"10":{"name":"","at":0}}"#;
         assert_eq!(String::from_utf8(text).expect("UTF-8"), expected);
-        assert_eq!(read_names(&body).expect("ours"), [Contents { efforts: Vec::new(), names }]);
+        assert_eq!(read_names(&body, 1000).expect("ours"), [Contents { efforts: Vec::new(), names }]);
     }
 }

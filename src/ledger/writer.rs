@@ -1,6 +1,6 @@
 //! The writer: compare, write, merge, answer, strictly in turn.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::journal::{self, Chunk, Contents, Quarantined};
 use super::segments::Segment;
 use super::{Commit, CommitError, Committed, Inner, Submission, lock, offload};
-use crate::effort::Effort;
+use crate::effort::{Effort, RacerId};
 use crate::names::Name;
 use crate::store::{Condition, ObjectKey, SegmentId, StoreError};
 use crate::table::{Newcomers, Version};
@@ -89,7 +89,8 @@ impl Inner {
                     None => break,
                 },
             }
-            if pending.answers.is_empty() || self.clock.uptime() < due {
+            let full = pending.contents.efforts.len() >= COMMIT_EFFORTS_MAX;
+            if pending.answers.is_empty() || (self.clock.uptime() < due && !full) {
                 continue;
             }
             while pending.contents.efforts.len() < COMMIT_EFFORTS_MAX
@@ -105,13 +106,19 @@ impl Inner {
 
     /// Compares one delivery with the table. What improves nothing is answered at once.
     fn take(&self, pending: &mut Pending, Commit { submission, answer }: Commit) {
+        if answer.is_closed() {
+            return; // whoever asked has been told to come again
+        }
         let Submission { efforts, names, quarantined } = submission;
         let comparison = self.table.compare(&efforts, self.options.racers_max, &mut pending.newcomers);
         let committed = Committed {
             improvements: comparison.better.len(),
             refused: comparison.no_room.into_iter().map(|place| (place, Reason::ClassFull)).collect(),
         };
-        let news = names.into_iter().filter(|(racer, name)| self.names.is_news(*racer, name.at_ms, &name.text));
+        let no_room: BTreeSet<RacerId> = committed.refused.iter().map(|&(place, _)| efforts[place].racer).collect();
+        let news = names
+            .into_iter()
+            .filter(|(racer, name)| !no_room.contains(racer) && self.names.is_news(*racer, name.at_ms, &name.text));
         let names_before = pending.contents.names.len();
         pending.contents.names.extend(news);
         let no_names = pending.contents.names.len() == names_before;
