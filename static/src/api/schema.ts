@@ -568,11 +568,11 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description One part of the file, such as `bytes=0-1023`. */
-                Range?: string | null;
+                Range?: string;
                 /** @description The ETag of the version that the part is to be of. */
-                "If-Range"?: string | null;
+                "If-Range"?: string;
                 /** @description ETags of versions that the client has. */
-                "If-None-Match"?: string | null;
+                "If-None-Match"?: string;
             };
             path: {
                 /**
@@ -662,9 +662,9 @@ export interface operations {
         parameters: {
             query?: {
                 /** @description `json` or `csv`; without it, what `Accept` asks for. */
-                format?: components["schemas"]["Format"];
+                format?: "json" | "csv";
                 /** @description Lay the JSON out for people. */
-                pretty?: boolean;
+                pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
             path?: never;
@@ -709,21 +709,24 @@ export interface operations {
                 top?: number;
                 /**
                  * @description Only these racers: up to 1000 ids with commas between them.
-                 * @example 1,2
+                 * @example [
+                 *       1,
+                 *       2
+                 *     ]
                  */
-                racers?: string;
+                racers?: number[];
                 /** @description Only seconds from this one on. */
                 from?: number;
                 /** @description Only seconds up to this one. */
                 to?: number;
                 /** @description Lay the JSON out for people. */
-                pretty?: boolean;
+                pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: {
                 /** @description With `gzip`, the answer is compressed. */
-                "Accept-Encoding"?: string | null;
+                "Accept-Encoding"?: string;
                 /** @description ETags of versions that the client has. */
-                "If-None-Match"?: string | null;
+                "If-None-Match"?: string;
             };
             path: {
                 /**
@@ -819,9 +822,9 @@ export interface operations {
                  *     all-time board, by each racer's best output over all seconds.
                  * @example 60
                  */
-                second?: string;
+                second?: number | "last";
                 /** @description How racers with equal outputs are ranked: `competition` 1, 2, 2, 4; `dense` 1, 2, 2, 3; `ordinal` 1, 2, 3, 4. */
-                ties?: components["schemas"]["Ties"];
+                ties?: "competition" | "dense" | "ordinal";
                 /** @description The most rows of a page. */
                 limit?: number;
                 /** @description How many rows to leave out. Not with `cursor` or `around`. */
@@ -832,17 +835,21 @@ export interface operations {
                 around?: number;
                 /**
                  * @description Only these racers, with their ranks among all: up to 1000 ids with commas between them.
-                 * @example 1,2,3
+                 * @example [
+                 *       1,
+                 *       2,
+                 *       3
+                 *     ]
                  */
-                racers?: string;
+                racers?: number[];
                 /** @description What if this racer rode `output`? The racer stands where that would be if it beats the racer's best. */
                 racerId?: number;
                 /** @description The output of the what-if. Nothing is stored. */
                 output?: number;
                 /** @description `json` or `csv`; without it, what `Accept` asks for. */
-                format?: components["schemas"]["Format"];
+                format?: "json" | "csv";
                 /** @description Lay the JSON out for people. */
-                pretty?: boolean;
+                pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
             path: {
@@ -904,13 +911,16 @@ export interface operations {
             query?: {
                 /**
                  * @description Other racers, to be told of in the same way: up to 20 ids with commas between them.
-                 * @example 2,3
+                 * @example [
+                 *       2,
+                 *       3
+                 *     ]
                  */
-                compare?: string;
+                compare?: number[];
                 /** @description `json` or `csv`; without it, what `Accept` asks for. */
-                format?: components["schemas"]["Format"];
+                format?: "json" | "csv";
                 /** @description Lay the JSON out for people. */
-                pretty?: boolean;
+                pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
             path: {
@@ -996,15 +1006,18 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description The delivery's id; where it is missing, the body's `requestId` is. */
-                "X-Amz-Firehose-Request-Id"?: string | null;
-                /** @description `1.0`. */
-                "X-Amz-Firehose-Protocol-Version"?: string | null;
+                "X-Amz-Firehose-Request-Id"?: string;
+                /**
+                 * @description `1.0`.
+                 * @example 1.0
+                 */
+                "X-Amz-Firehose-Protocol-Version"?: string;
                 /** @description One of the keys that the service was started with, where there are any. */
-                "X-Amz-Firehose-Access-Key"?: string | null;
+                "X-Amz-Firehose-Access-Key"?: string;
                 /** @description `{"commonAttributes":{…}}`, as set on the stream. */
-                "X-Amz-Firehose-Common-Attributes"?: string | null;
+                "X-Amz-Firehose-Common-Attributes"?: string;
                 /** @description `gzip`, or none. */
-                "Content-Encoding"?: string | null;
+                "Content-Encoding"?: string;
             };
             path?: never;
             cookie?: never;
@@ -1096,7 +1109,7 @@ export interface operations {
         parameters: {
             query?: {
                 /** @description Lay the JSON out for people. */
-                pretty?: boolean;
+                pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
             path?: never;
@@ -1133,9 +1146,9 @@ export interface operations {
                  */
                 name: string;
                 /** @description `json` or `csv`; without it, what `Accept` asks for. */
-                format?: components["schemas"]["Format"];
+                format?: "json" | "csv";
                 /** @description Lay the JSON out for people. */
-                pretty?: boolean;
+                pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
             path?: never;
@@ -1177,7 +1190,7 @@ export interface operations {
         parameters: {
             query?: {
                 /** @description Lay the JSON out for people. */
-                pretty?: boolean;
+                pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
             path: {
