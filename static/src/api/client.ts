@@ -70,7 +70,12 @@ async function ask(input: RequestInfo | URL, init?: RequestInit, patienceMs = PA
   throw new ApiError(response.status >= 500 ? 'unready' : 'refused', detail)
 }
 
-const client = createClient<paths, 'application/json'>({ baseUrl: location.origin, fetch: (request) => ask(request) })
+const client = createClient<paths, 'application/json'>({
+  baseUrl: location.origin,
+  // Lists are one parameter, separated by commas.
+  querySerializer: { array: { style: 'form', explode: false } },
+  fetch: (request) => ask(request),
+})
 
 function data<T>(answer: { data?: T }): T {
   if (answer.data === undefined) throw new ApiError('refused', 'The service answered with nothing.')
@@ -90,7 +95,7 @@ export async function leaderboard(classId: number, query: LeaderboardQuery): Pro
 /** That racer second by second; without any where the racer never rode in the class. */
 export async function curve(classId: number, racerId: number): Promise<Curve> {
   // Asked first, so that one who never rode is no error.
-  const { standings } = await leaderboard(classId, { racers: String(racerId) })
+  const { standings } = await leaderboard(classId, { racers: [racerId] })
   if (standings.length === 0) return { racerId, name: null, seconds: [] }
   return data(await client.GET('/classes/{classId}/racers/{racerId}', { params: { path: { classId, racerId } } }))
 }

@@ -377,7 +377,7 @@ export interface components {
          * @description A form of an answer.
          * @enum {string}
          */
-        Format: "json" | "csv";
+        FormatParam: "json" | "csv";
         /** @description A racer that was found. */
         Found: {
             /**
@@ -532,7 +532,7 @@ export interface components {
          * @description How racers with equal outputs are ranked.
          * @enum {string}
          */
-        Ties: "competition" | "dense" | "ordinal";
+        TiesParam: "competition" | "dense" | "ordinal";
     };
     responses: never;
     parameters: never;

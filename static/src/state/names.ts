@@ -29,7 +29,7 @@ async function find(classId: number): Promise<void> {
   const racers = [...wanted].slice(0, ASKED_MAX)
   for (const racer of racers) wanted.delete(racer)
   try {
-    const { standings } = await leaderboard(classId, { racers: racers.join(','), limit: ASKED_MAX })
+    const { standings } = await leaderboard(classId, { racers, limit: ASKED_MAX })
     for (const racer of racers) names.set(racer, null)
     learn(standings)
   } catch {

@@ -55,7 +55,7 @@ async function fromService(classId: number, racerId: number): Promise<Source> {
   const best = new Map(own.seconds.map(({ second, output }) => [second, output]))
   const firsts = new History(leaders).records()
   const ask = (second: number, racer: number, output: number, limit: number) =>
-    leaderboard(classId, { second: String(second), racerId: racer, output, around: racer, limit })
+    leaderboard(classId, { second, racerId: racer, output, around: racer, limit })
   return {
     kind: 'service',
     best: (second) => best.get(second) ?? null,
