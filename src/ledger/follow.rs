@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::journal::{self, Contents};
 use super::snapshot::{Subject, TakeInError, Unreadable, beyond_options};
-use super::writer::Adopt;
+use super::writer::{Adopt, MERGE_EFFORTS_MAX};
 use super::{Inner, lock, offload};
 use crate::effort::{Bounds, Effort};
 use crate::store::{ETag, Listed, ObjectKey, Scope, SegmentId, StoreError};
@@ -19,10 +19,7 @@ use crate::store::{ETag, Listed, ObjectKey, Scope, SegmentId, StoreError};
 const AWAY_MAX: Duration = Duration::from_secs(30);
 
 /// Segments that are fetched at a time.
-const FETCHES_MAX: usize = 8;
-
-/// Efforts in a slice that is merged in one turn of the writer.
-const SLICE_EFFORTS_MAX: usize = 16 * 1024;
+pub(super) const FETCHES_MAX: usize = 8;
 
 /// What became of a segment that was to be taken in.
 pub(super) enum Fetched {
@@ -170,7 +167,7 @@ fn read_segment(object: &[u8], bounds: &Bounds) -> Result<Vec<Contents>, String>
         }
     }
     let mut slices: Vec<Contents> = efforts
-        .chunks(SLICE_EFFORTS_MAX)
+        .chunks(MERGE_EFFORTS_MAX)
         .map(|efforts| Contents { efforts: efforts.to_vec(), names: Vec::new() })
         .collect();
     slices.push(Contents { efforts: Vec::new(), names });

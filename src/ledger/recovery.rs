@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use super::Inner;
-use super::follow::Fetched;
+use super::follow::{FETCHES_MAX, Fetched};
 use super::snapshot::{Subject, TakeInError, Unreadable};
 use crate::effort::ClassId;
 use crate::store::{ObjectKey, Scope, StoreError};
@@ -17,9 +17,6 @@ use crate::store::{ObjectKey, Scope, StoreError};
 /// How often a store that fails is tried again before the start is given up, and after how long for the first time.
 const TRIES_MAX: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-
-/// Segments that are fetched at a time.
-const FETCHES_MAX: usize = 8;
 
 /// A line of progress after so many segments.
 const PROGRESS_SEGMENTS: usize = 100;

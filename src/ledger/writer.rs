@@ -34,7 +34,7 @@ const PUT_DEADLINE: Duration = Duration::from_secs(30);
 const COMMIT_EFFORTS_MAX: usize = 2_000_000;
 
 /// Efforts that are merged under one hold of a class's lock: about a millisecond.
-const MERGE_EFFORTS_MAX: usize = 16 * 1024;
+pub(super) const MERGE_EFFORTS_MAX: usize = 16 * 1024;
 
 /// Something that is durable already, to be merged in turn.
 #[derive(Debug)]
