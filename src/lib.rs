@@ -23,6 +23,7 @@ pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod effort;
+pub mod erasures;
 pub mod history;
 mod http;
 pub mod leaderboard;

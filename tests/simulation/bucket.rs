@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use alleycat::clock::Clock;
 use alleycat::effort::{Effort, Output, RacerId, Second};
+use alleycat::erasures::{self, Erasures};
 use alleycat::history::StoredHistory;
 use alleycat::store::{Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError};
 use async_trait::async_trait;
@@ -78,11 +79,22 @@ impl Bucket {
         }
     }
 
+    /// What was erased, as it is stored.
+    pub fn erasures(&self) -> Erasures {
+        self.get("erasures.gz").map_or_else(Erasures::default, |object| {
+            Erasures::from_json(gunzip(&object.body).as_bytes()).expect("erasures")
+        })
+    }
+
     fn is_covered(&self, segment: &[u8]) -> Result<(), String> {
+        let erasures = self.erasures();
         for line in gunzip(segment).lines().skip(1) {
             let line: serde_json::Value = serde_json::from_str(line).expect("a segment's line");
             let racer = RacerId(line["racerId"].as_u64().expect("every line has a racer"));
             if let Some(name) = line["name"].as_str() {
+                if erasures.cover_name(racer, line["at"].as_u64().expect("a time")) {
+                    continue;
+                }
                 let racers = self.get("racers.gz").ok_or("there is no racers.gz")?;
                 let racers: serde_json::Value = serde_json::from_str(&gunzip(&racers.body)).expect("names");
                 let stored = &racers[racer.to_string()];
@@ -95,6 +107,15 @@ impl Bucket {
             let class = line["classId"].as_u64().expect("a class");
             let second = Second(line["second"].as_u64().expect("a second") as u32);
             let output = Output::new(line["output"].as_f64().expect("an output")).expect("valid");
+            let time = line["deviceTimestamp"].as_u64().unwrap_or(0);
+            // Also what is not above: what was erased above it may have stood in its place.
+            if erasures.iter().any(|it| {
+                let erasures::Scope { racer_id, class_id, from, to, .. } = it.scope;
+                let here = class_id.is_none_or(|only| u64::from(only.get()) == class) && (from..=to).contains(&second);
+                racer_id == racer && here && time <= it.until_ms
+            }) {
+                continue;
+            }
             let snapshot = self.get(&format!("class-{class}.gz")).ok_or(format!("there is no class-{class}.gz"))?;
             let stored = stored_output(&snapshot.body, class as u16, racer, second);
             if stored.is_none_or(|stored| stored < output) {
