@@ -87,12 +87,9 @@ impl Scope {
         self.class_id.is_none()
     }
 
-    /// Whether the effort is of it, whenever it was ridden.
-    pub fn covers(&self, effort: &Effort) -> bool {
-        self.racer_id == effort.racer
-            && self.concerns(effort.class)
-            && self.seconds().contains(&effort.second)
-            && self.above.is_none_or(|above| effort.output > above)
+    /// Whether the effort is of that racer, class and second, whatever its output.
+    pub fn reaches(&self, effort: &Effort) -> bool {
+        self.racer_id == effort.racer && self.concerns(effort.class) && self.seconds().contains(&effort.second)
     }
 }
 
@@ -116,7 +113,16 @@ pub struct Erasure {
 impl Erasure {
     /// Whether the effort is gone.
     pub fn covers(&self, effort: &Effort) -> bool {
-        effort.time <= self.until_ms && self.scope.covers(effort)
+        self.reaches(effort) && self.scope.above.is_none_or(|above| effort.output > above)
+    }
+
+    /// Whether something that is gone may have stood above the effort, which is not.
+    pub fn uncovers(&self, effort: &Effort) -> bool {
+        self.reaches(effort) && self.scope.above.is_some_and(|above| effort.output <= above)
+    }
+
+    fn reaches(&self, effort: &Effort) -> bool {
+        effort.time <= self.until_ms && self.scope.reaches(effort)
     }
 
     /// By which of two of the same scope the other is replaced.
@@ -156,6 +162,12 @@ impl Erasures {
     pub fn cover(&self, effort: &Effort, heeded: ErasureVersion) -> bool {
         let Some(erasures) = self.by_racer.get(&effort.racer) else { return false };
         erasures.iter().any(|it| it.version > heeded && it.covers(effort))
+    }
+
+    /// Whether something that is gone may have stood above the effort where `heeded` had not been heeded.
+    pub fn uncover(&self, effort: &Effort, heeded: ErasureVersion) -> bool {
+        let Some(erasures) = self.by_racer.get(&effort.racer) else { return false };
+        erasures.iter().any(|it| it.version > heeded && it.uncovers(effort))
     }
 
     /// Whether a name that was given at that time is gone.

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::snapshot::{Subject, TakeInError, Unreadable};
 use super::writer::Adoption;
 use super::{BEHIND_MAX, CommitError, Inner, Ledger, journal, lock};
+use crate::effort::Effort;
 use crate::erasures::{Erasure, ErasureVersion, Erasures, Scope};
 use crate::store::{Condition, ETag, ObjectKey, PutError, StoreError};
 
@@ -48,11 +49,20 @@ pub(super) struct Erasing {
     unsettled: Mutex<Vec<Erasure>>,
     /// Whether snapshots are to be read again.
     forgotten: AtomicBool,
+    /// Efforts that were taken in from under what is erased, and are to be journaled anew.
+    uncovered: Mutex<Vec<Effort>>,
 }
 
 impl Erasing {
     pub(super) fn take_forgotten(&self) -> bool {
         self.forgotten.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) fn note_uncovered<'a>(&self, efforts: impl Iterator<Item = &'a Effort>) {
+        let mut efforts = efforts.copied().peekable();
+        if efforts.peek().is_some() {
+            lock(&self.uncovered).extend(efforts);
+        }
     }
 
     pub(super) fn note_forgotten(&self, forgotten: bool) {
@@ -199,6 +209,24 @@ impl Inner {
         Ok(())
     }
 
+    /// Journals anew what was taken in from under what is erased. Where it stood, an instance that had not heard of the
+    /// erasure may have held it for covered by what is gone, and may have deleted it.
+    pub(super) async fn journal_uncovered(&self, adopt: &mpsc::Sender<Adoption>) -> Result<(), StoreError> {
+        let efforts = std::mem::take(&mut *lock(&self.erasing.uncovered));
+        if efforts.is_empty() {
+            return Ok(());
+        }
+        let (answer, answered) = oneshot::channel();
+        let journaling = Adoption::Journal { efforts: efforts.clone(), answer };
+        if adopt.send(journaling).await.is_ok()
+            && let Ok(Ok(_)) = answered.await
+        {
+            return Ok(());
+        }
+        self.erasing.note_uncovered(efforts.iter());
+        Err(StoreError::new("put", "journal/", "what stood under what is erased is not durable yet"))
+    }
+
     /// Reads and heeds `erasures.gz`; how many efforts that took away.
     async fn hear_anew(
         &self,
@@ -255,15 +283,16 @@ impl Inner {
         Learned { news, efforts }
     }
 
-    /// What was dropped may have to come back: a lesser output from the segments that are there; and where the erasure
-    /// is heard of when its time has passed, a later ride from a snapshot, too.
+    /// What was dropped may have to come back: a lesser output where only those above are erased, and a later ride where
+    /// the erasure is heard of when its time has passed.
     fn forget(&self, news: &[Erasure], now_ms: u64) {
         if news.is_empty() {
             return;
         }
         let mut snapshots = lock(&self.snapshots);
         snapshots.note_learned(self.clock.uptime());
-        for erasure in news.iter().filter(|it| it.until_ms <= now_ms + CLOCKS_DIFFER_MAX.as_millis() as u64) {
+        let has_passed = |it: &&Erasure| it.until_ms <= now_ms + CLOCKS_DIFFER_MAX.as_millis() as u64;
+        for erasure in news.iter().filter(|it| has_passed(it) || it.scope.above.is_some()) {
             for subject in self.concerned(&erasure.scope) {
                 snapshots.forget(subject);
             }

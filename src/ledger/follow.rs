@@ -115,6 +115,7 @@ impl Inner {
             let read = self.read_changed_snapshots(adopt).await;
             read.inspect_err(|_| self.erasing.note_forgotten(forgot))?;
         }
+        self.journal_uncovered(adopt).await?;
         Ok(self.erasures().version() == heeded)
     }
 

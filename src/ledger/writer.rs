@@ -51,6 +51,11 @@ pub(super) enum Adoption {
         erasures: Erasures,
         learned: oneshot::Sender<Learned>,
     },
+    /// To be journaled, whether they beat anything or not.
+    Journal {
+        efforts: Vec<Effort>,
+        answer: oneshot::Sender<Result<Committed, CommitError>>,
+    },
 }
 
 /// The versions at which something had been merged.
@@ -263,6 +268,7 @@ impl Inner {
         let left;
         let contents = if erasures.version() > contents.heeded {
             left = without_erased(contents, &erasures);
+            self.erasing.note_uncovered(left.efforts.iter().filter(|it| erasures.uncover(it, contents.heeded)));
             &left
         } else {
             contents
@@ -301,6 +307,11 @@ impl Inner {
                 // What waits must not stand in the way of later rides when only the best of each is kept.
                 pending.contents = without_erased(&pending.contents, &self.erasures());
                 let _ = learned.send(news); // whoever asked may be gone
+            }
+            Adoption::Journal { efforts, answer } => {
+                let erasures = self.erasures();
+                pending.contents.efforts.extend(efforts.iter().filter(|effort| !erasures.cover(effort, 0)));
+                pending.answers.push((Committed::default(), answer));
             }
         }
     }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alleycat::clock::Clock;
-use alleycat::effort::{Effort, Output, RacerId, Second};
-use alleycat::erasures::{self, Erasures};
+use alleycat::effort::{ClassId, Effort, Output, RacerId, Second};
+use alleycat::erasures::Erasures;
 use alleycat::history::StoredHistory;
 use alleycat::store::{Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError};
 use async_trait::async_trait;
@@ -109,11 +109,9 @@ impl Bucket {
             let output = Output::new(line["output"].as_f64().expect("an output")).expect("valid");
             let time = line["deviceTimestamp"].as_u64().unwrap_or(0);
             // Also what is not above: what was erased above it may have stood in its place.
-            if erasures.iter().any(|it| {
-                let erasures::Scope { racer_id, class_id, from, to, .. } = it.scope;
-                let here = class_id.is_none_or(|only| u64::from(only.get()) == class) && (from..=to).contains(&second);
-                racer_id == racer && here && time <= it.until_ms
-            }) {
+            let class_id = ClassId::new(class as u16).expect("from 1");
+            let effort = Effort { class: class_id, second, racer, output, race: None, time };
+            if erasures.cover(&effort, 0) || erasures.uncover(&effort, 0) {
                 continue;
             }
             let snapshot = self.get(&format!("class-{class}.gz")).ok_or(format!("there is no class-{class}.gz"))?;
@@ -131,7 +129,7 @@ pub fn gunzip(body: &[u8]) -> String {
 }
 
 fn stored_output(snapshot: &[u8], class: u16, racer: RacerId, second: Second) -> Option<Output> {
-    let class = alleycat::effort::ClassId::new(class).expect("from 1");
+    let class = ClassId::new(class).expect("from 1");
     let mut found = None;
     let look = |efforts: &[Effort]| {
         let mut efforts = efforts.iter();

@@ -416,7 +416,12 @@ impl World {
                 assert!(now.as_ref() >= running.seen.get(&key), "instance {}: {key:?} went back", instance.number);
                 let Some(now) = now else { continue };
                 let allowed = truth.may_stand(&erasures, key, now);
-                assert!(allowed, "instance {}: {key:?} {now} was never sent, or is erased", instance.number);
+                let sent = truth.sent.get(&key);
+                let number = instance.number;
+                assert!(
+                    allowed,
+                    "instance {number}: {key:?} {now} was never sent, or is erased: {sent:?} {erasures:?}"
+                );
                 running.seen.insert(key, now);
                 truth.seen.insert((key, now));
             }
@@ -453,12 +458,28 @@ impl World {
             {
                 break;
             }
-            assert!(Instant::now() < deadline, "no convergence: {:?}", self.bucket.paths());
+            assert!(Instant::now() < deadline, "no convergence: {}", self.told());
         }
         let truth = self.truth.lock().unwrap();
         for instance in &self.instances {
             truth.check(&instance.running.as_ref().unwrap().ledger);
         }
+    }
+
+    /// What there is, for a person who looks into why it does not come to agree.
+    fn told(&self) -> String {
+        let mut told = format!("{:?}", self.bucket.paths());
+        for instance in &self.instances {
+            let ledger = &instance.running.as_ref().unwrap().ledger;
+            told += &format!("\n{:?}", ledger.ready());
+            told += &format!("\n{}", String::from_utf8(ledger.erasures().to_json()).unwrap());
+        }
+        for class in ClassId::all(CLASSES) {
+            let stored = self.bucket.get(&format!("class-{class}.gz"));
+            let heeded = stored.map(|it| StoredHistory::open(&it.body).unwrap().erasure_version());
+            told += &format!("\nclass {class} heeds {heeded:?}");
+        }
+        told
     }
 
     /// Whether all instances know of the same erasures, and so does what is stored.
