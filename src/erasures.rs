@@ -15,9 +15,12 @@ use crate::effort::{ClassId, Effort, Output, RacerId, Second};
 /// Counts the changes of what is erased; 0 before the first.
 pub type ErasureVersion = u64;
 
-/// The most scopes that may be erased: some 100 MB of them. Every effort of an erased racer is held against all of the
+/// The greatest length of a reason, in characters.
+pub const REASON_CHARS_MAX: usize = 200;
+
+/// The most scopes that may be erased: some 20 MB of them, as much again where all have reasons. Every effort of an erased racer is held against all of the
 /// racer's.
-pub const ERASURES_MAX: usize = 500_000;
+pub const ERASURES_MAX: usize = 100_000;
 
 /// The most scopes of one racer that may be erased.
 pub const ERASURES_OF_RACER_MAX: usize = 1_000;
@@ -401,7 +404,7 @@ mod tests {
         let ours = extra_field(7);
         assert_eq!(version_in(&ours), Some(7));
         assert_eq!(version_in(&[b"BC\x02\0xx", &ours[..]].concat()), Some(7));
-        for extra in [&b""[..], b"AC", b"AC\x08\0123", b"AC\x02\0xx", b"BC\x02\0xx"] {
+        for extra in [&b""[..], b"AC", b"AC\x08\0short", b"AC\x02\0xx", b"BC\x02\0xx"] {
             assert_eq!(version_in(extra), None, "{extra:?}");
         }
     }

@@ -26,6 +26,7 @@ pub mod effort;
 pub mod erasures;
 pub mod history;
 mod http;
+pub mod keys;
 pub mod leaderboard;
 pub mod ledger;
 pub mod names;
