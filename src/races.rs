@@ -43,7 +43,7 @@ pub struct Summary {
     pub last_second: Second,
     /// Whether that second was told to be the race's last.
     pub is_finished: bool,
-    /// Grows whenever something of the class's races changes, and is that of the race's last change.
+    /// The class's version when something of the race last changed: no two races of a class have the same.
     pub version: u64,
 }
 
@@ -212,9 +212,9 @@ impl Class {
     }
 
     fn forget(&mut self, racer: RacerId) {
-        self.version += 1;
         for race in &mut self.races {
             if race.latest.remove(&racer).is_some() {
+                self.version += 1;
                 self.racers -= 1;
                 race.last_second = race.latest.values().map(|&(second, _)| second).max().unwrap_or(Second(0));
                 race.changed = self.version;

@@ -51,8 +51,18 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The core: no async, no IO, no clock, no logging, no chance.
-const PURE: &[&str] =
-    &["delivery", "effort", "erasures", "history", "leaderboard", "ledger/journal", "names", "races", "table", "telemetry"];
+const PURE: &[&str] = &[
+    "delivery",
+    "effort",
+    "erasures",
+    "history",
+    "leaderboard",
+    "ledger/journal",
+    "names",
+    "races",
+    "table",
+    "telemetry",
+];
 const IMPURE: &[&str] = &[
     "async",
     "await",

@@ -42,7 +42,7 @@ const DRAIN_BYTES_MAX: usize = 128 << 20;
 
 /// How long a delivery that is under way when the service stops has left: time for a commit, and for the answer to be
 /// sent before connections are cut.
-const STOPPING_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const STOPPING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest error message, in characters: Firehose's own limit.
 const MESSAGE_CHARS_MAX: usize = 8192;
@@ -71,7 +71,7 @@ impl Default for Gate {
 
 impl Gate {
     /// Lets in a body of that many bytes for as long as the permit is held.
-    fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+    pub(super) fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
         let admitted = self.bodies.clone().try_acquire_many_owned(permits(bytes));
         admitted.map_err(|_| Refusal::unavailable("too many deliveries are under way"))
     }
@@ -95,9 +95,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Why a delivery is not acknowledged. 4xx: nothing was applied; 5xx: perhaps it was, and the retry settles it.
 #[derive(Debug)]
-struct Refusal {
-    status: StatusCode,
-    message: String,
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) message: String,
     /// The id from the body, where the header has none.
     request_id: Option<String>,
 }
@@ -111,7 +111,7 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    fn unavailable(message: impl Into<String>) -> Self {
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 }
@@ -167,12 +167,12 @@ struct DeliveryAnswer {
 }
 
 /// What became of an acknowledged delivery, for the log.
-struct Outcome {
-    request_id: String,
-    records: usize,
-    efforts: usize,
-    improvements: usize,
-    rejected: usize,
+pub(super) struct Outcome {
+    pub(super) request_id: String,
+    pub(super) records: usize,
+    pub(super) efforts: usize,
+    pub(super) improvements: usize,
+    pub(super) rejected: usize,
 }
 
 /// A delivery of telemetry
@@ -263,7 +263,8 @@ async fn handle(app: &App, headers: &HeaderMap, header_id: Option<&str>, body: B
     };
     let decoded = tokio::task::spawn_blocking(move || decode.run(body)).await;
     drop(decoding);
-    let (request_id, body, decoded, heard) = decoded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    let (request_id, body, decoded, heard) =
+        decoded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
     // Gunzipped it may be a thousand times as long, and is kept for its quarantine until it is durable.
     app.gate.admit_more(&mut permit, body.len())?;
     let raw = |records: &[usize]| -> Vec<Vec<u8>> {

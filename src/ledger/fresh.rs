@@ -80,6 +80,11 @@ impl FreshWatch {
         Self { inner, class }
     }
 
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        lock(&self.inner.fresh.classes[self.class.index()].bests).count
+    }
+
     /// The latest, where there were others than so many.
     pub fn since(&self, count: u64) -> Option<Bests> {
         let bests = lock(&self.inner.fresh.classes[self.class.index()].bests);
