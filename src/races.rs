@@ -60,8 +60,8 @@ pub struct Standing {
     pub second: Second,
 }
 
-/// Each racer's latest effort in each race of a delivery. Efforts without a race are in none. `finals` are the places of
-/// efforts that are their racer's last of a race, ascending.
+/// Each racer's latest effort in each race of a delivery; efforts without a race are in none. `finals` has the places,
+/// ascending, of those that are the last of their race.
 pub fn latest(efforts: &[Effort], finals: &[usize]) -> Vec<Heard> {
     let mut found: HashMap<(ClassId, RaceId, RacerId), usize, RandomState> = HashMap::default();
     let mut heard: Vec<Heard> = Vec::new();
