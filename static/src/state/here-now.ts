@@ -2,6 +2,7 @@
 import { onScopeDispose, ref, shallowRef, watch, type Ref } from 'vue'
 
 import { ApiError, raceBoard, races, type Race, type RaceBoard } from '../api/client'
+import { raceToShow } from '../race/here-now'
 import { learn } from './names'
 
 /** How often to ask while nothing is pushed, in milliseconds. */
@@ -9,17 +10,6 @@ const POLL_MS = 1000
 
 /** What the service names the event of a race's standings. */
 const EVENT = 'standings'
-
-/** A race without its end is given up after this long, in milliseconds: three times what one lasts. */
-const ABANDONED_MS = 15 * 60 * 1000
-
-/** The race to show: of those that go on the one with the most racers, then the newest; else the last one's results. */
-export function raceToShow(races: readonly Race[], own: number | null, nowMs: number): Race | null {
-  const others = races.filter((race) => race.raceId !== own || race.racers > 1)
-  const going = others.filter((race) => !race.finished && nowMs - race.startedAt < ABANDONED_MS)
-  const most = Math.max(...going.map((race) => race.racers))
-  return going.find((race) => race.racers === most) ?? others[0] ?? null
-}
 
 /** `own` is the race that the rider rides, which is shown only where others ride it, too. */
 export function useHereNow(classId: Ref<number>, own: () => number | null) {
