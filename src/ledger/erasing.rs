@@ -192,8 +192,7 @@ impl Inner {
         }
         let known = self.erasures().version();
         if heeded > known {
-            let problem =
-                format!("it heeds erasure {heeded}, and erasures.gz knows of {known}: put back the newest one");
+            let problem = format!("it heeds erasure {heeded}, and erasures.gz has {known}: put back the newest one");
             return Err(Unreadable { key: key.clone(), problem }.into());
         }
         Ok(())
@@ -283,8 +282,8 @@ impl Inner {
         Learned { news, efforts }
     }
 
-    /// What was dropped may have to come back: a lesser output where only those above are erased, and a later ride where
-    /// the erasure is heard of when its time has passed.
+    /// What was dropped may have to come back: a lesser output where only those above are erased, and a later ride
+    /// where the erasure is heard of when its time has passed.
     fn forget(&self, news: &[Erasure], now_ms: u64) {
         if news.is_empty() {
             return;
