@@ -2,7 +2,8 @@
 # make test   install what the tests need beside Rust and Node, and run them all
 # make lint   what must hold before a commit: formatting, clippy, the docs
 # make lint-deploy   what is under deploy/, by the real tools and an emulator
-# make bench  the micro-benchmarks
+# make bench  measure it against its targets: ten minutes; one table, also in benches/RESULTS.md
+#             ROWS=warm,gzip: only these; QUICK=1: try the harness; it names what to install for its peers
 .PHONY: run test lint lint-deploy bench
 
 run: static/dist/index.html
@@ -22,7 +23,7 @@ lint-deploy:
 	sh deploy/check.sh
 
 bench:
-	cargo bench --locked
+	python3 benches/run $(if $(ROWS),--rows $(ROWS)) $(if $(QUICK),--quick)
 
 # The page, built to be embedded in the binary.
 static/dist/index.html: static/node_modules $(shell git ls-files static)

@@ -3,7 +3,7 @@
     python deploy/emulator.py                          the stack only
     ALLEYCAT=target/debug/alleycat python deploy/emulator.py     and lets moto's Firehose deliver to that program
 
-Everything is on 127.0.0.1. The emulators check no permission, start no task and issue no certificate, so this tells that
+Everything is on 127.0.0.1. The emulators check no permission, start no task and issue no certificate: this tells that
 the template is well-formed, that its references resolve, and what its buckets and streams are set to; no more.
 """
 
@@ -62,9 +62,10 @@ def create_stack(aws, name, lambda_image):
     ec2 = aws("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnets = [
-        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{n}.0/24", AvailabilityZone=f"{REGION}{zone}")["Subnet"]["SubnetId"]
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{n}.0/24", AvailabilityZone=f"{REGION}{zone}")
         for n, zone in enumerate("ab")
     ]
+    subnets = [made["Subnet"]["SubnetId"] for made in subnets]
     given = {
         "ImageUri": "example.invalid/alleycat:0.1.0",
         "DomainName": "races.example.invalid",
@@ -111,7 +112,7 @@ def check_history_bucket():
     prefixes = [rule.get("Prefix") for rule in history["LifecycleConfiguration"]["Rules"]]
     assert prefixes == ["${StorePrefix}processing-failed/"], f"a lifecycle rule of the history touches {prefixes}"
     assert "VersioningConfiguration" not in history, "the history bucket is versioned"
-    assert len(history["PublicAccessBlockConfiguration"]) == 4 and all(history["PublicAccessBlockConfiguration"].values())
+    assert list(history["PublicAccessBlockConfiguration"].values()) == [True] * 4
     assert "aws:SecureTransport" in json.dumps(resources["HistoryBucketPolicy"])
     print("history bucket: retained, closed, over TLS only, not versioned; only processing-failed/ ever expires")
 
@@ -133,7 +134,8 @@ def check_stack(aws, made):
 
     iam = aws("iam")
     policy = iam.get_role_policy(RoleName=made["TaskRole"], PolicyName="store")["PolicyDocument"]
-    actions = sorted(a for s in policy["Statement"] for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"]))
+    allowed = [statement["Action"] for statement in policy["Statement"]]
+    actions = sorted(action for some in allowed for action in ([some] if isinstance(some, str) else some))
     assert actions == ["s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject"], actions
     assert len(aws("cloudwatch").describe_alarms()["MetricAlarms"]) >= 7
     print(f"stack: {len(made)} resources made; delivery stream, key, task role and alarms are as promised")

@@ -137,9 +137,12 @@ impl Inner {
             match put {
                 Ok(new) => {
                     let took = self.clock.uptime().saturating_sub(put_began);
-                    efforts += self.learn_in_turn(next, adopt).await?.efforts;
+                    let learned = self.learn_in_turn(next, adopt).await?;
+                    self.note_late(&learned.news);
+                    efforts += learned.efforts;
                     *tag = Some(new);
                     if took <= PUT_WITHIN {
+                        lock(&self.erasing.unsettled).retain(|unsettled| unsettled.scope != *scope);
                         self.claim(scope);
                         let known = self.erasures();
                         let erasure = known.find(scope).expect("it was just learned").clone();
@@ -203,7 +206,6 @@ impl Inner {
         while let Some(Erasure { scope, reason, .. }) = { lock(&self.erasing.unsettled).last().cloned() } {
             let settled = self.erase(&scope, reason.as_ref(), adopt).await;
             settled.map_err(|error| StoreError::new("put", ObjectKey::Erasures, error))?;
-            lock(&self.erasing.unsettled).retain(|unsettled| unsettled.scope != scope);
         }
         Ok(())
     }
