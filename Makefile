@@ -1,8 +1,10 @@
 # make run    build the service and let 100 simulated racers a class race: http://127.0.0.1:8080
 # make test   install what the tests need beside Rust and Node, and run them all
 # make lint   what must hold before a commit: formatting, clippy, the docs
-# make bench  the micro-benchmarks
-.PHONY: run test lint bench
+# make lint-deploy   what is under deploy/, by the real tools and an emulator
+# make bench  measure it against its targets: ten minutes; one table, also in benches/RESULTS.md
+#             ROWS=warm,gzip: only these; QUICK=1: try the harness; it names what to install for its peers
+.PHONY: run test lint lint-deploy bench
 
 run: static/dist/index.html
 	cargo run --release --locked -- serve --demo 100
@@ -19,8 +21,11 @@ lint:
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
+lint-deploy:
+	sh deploy/check.sh
+
 bench:
-	cargo bench --locked
+	python3 benches/run $(if $(ROWS),--rows $(ROWS)) $(if $(QUICK),--quick)
 
 # The page, built to be embedded in the binary.
 static/dist/index.html: static/node_modules $(shell git ls-files static)

@@ -18,11 +18,10 @@ pub type ErasureVersion = u64;
 /// The greatest length of a reason, in characters.
 pub const REASON_CHARS_MAX: usize = 200;
 
-/// The most scopes that may be erased: some 20 MB of them, as much again where all have reasons. Every effort of an erased racer is held against all of the
-/// racer's.
+/// The most scopes that may be erased: some 20 MB of them, and as much again where all have reasons.
 pub const ERASURES_MAX: usize = 100_000;
 
-/// The most scopes of one racer that may be erased.
+/// The most scopes of one racer that may be erased: each of the racer's efforts is held against all of them.
 pub const ERASURES_OF_RACER_MAX: usize = 1_000;
 
 /// The version of the stored form. One that is greater is not read.

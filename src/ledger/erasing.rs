@@ -137,9 +137,12 @@ impl Inner {
             match put {
                 Ok(new) => {
                     let took = self.clock.uptime().saturating_sub(put_began);
-                    efforts += self.learn_in_turn(next, adopt).await?.efforts;
+                    let learned = self.learn_in_turn(next, adopt).await?;
+                    self.note_late(&learned.news);
+                    efforts += learned.efforts;
                     *tag = Some(new);
                     if took <= PUT_WITHIN {
+                        lock(&self.erasing.unsettled).retain(|unsettled| unsettled.scope != *scope);
                         self.claim(scope);
                         let known = self.erasures();
                         let erasure = known.find(scope).expect("it was just learned").clone();
@@ -192,8 +195,7 @@ impl Inner {
         }
         let known = self.erasures().version();
         if heeded > known {
-            let problem =
-                format!("it heeds erasure {heeded}, and erasures.gz knows of {known}: put back the newest one");
+            let problem = format!("it heeds erasure {heeded}, and erasures.gz has {known}: put back the newest one");
             return Err(Unreadable { key: key.clone(), problem }.into());
         }
         Ok(())
@@ -204,7 +206,6 @@ impl Inner {
         while let Some(Erasure { scope, reason, .. }) = { lock(&self.erasing.unsettled).last().cloned() } {
             let settled = self.erase(&scope, reason.as_ref(), adopt).await;
             settled.map_err(|error| StoreError::new("put", ObjectKey::Erasures, error))?;
-            lock(&self.erasing.unsettled).retain(|unsettled| unsettled.scope != scope);
         }
         Ok(())
     }
@@ -286,8 +287,8 @@ impl Inner {
         Learned { news, efforts }
     }
 
-    /// What was dropped may have to come back: a lesser output where only those above are erased, and a later ride where
-    /// the erasure is heard of when its time has passed.
+    /// What was dropped may have to come back: a lesser output where only those above are erased, and a later ride
+    /// where the erasure is heard of when its time has passed.
     fn forget(&self, news: &[Erasure], now_ms: u64) {
         if news.is_empty() {
             return;

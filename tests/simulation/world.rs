@@ -133,7 +133,7 @@ impl Truth {
         !erasures.cover(&effort_of(key, ride), 0) && !self.sent[&key].iter().any(stood_above)
     }
 
-    /// Nothing that was acknowledged or seen is missing, nothing is there that nobody sent, and what was erased is gone.
+    /// Nothing that was acknowledged or seen is missing, nothing is there that nobody sent, what was erased is gone.
     fn check(&self, ledger: &Ledger) {
         let erasures = ledger.erasures();
         for erased in &self.erased {
