@@ -10,7 +10,7 @@ use std::io::Read;
 use reqwest::{Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use support::{Service, record};
+use support::{Service, record, until};
 
 const DEMO: &[&str] = &["--demo", "1", "--classes", "2"];
 
@@ -204,6 +204,18 @@ async fn rides_are_taken_like_a_delivery_where_there_is_a_demo() {
         let (answered, problem) = send(&service, kind, body).await;
         assert_eq!((answered, &problem["status"]), (status, &json!(status.as_u16())));
     }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_begins_with_a_race_that_is_over() {
+    let service = Service::start(DEMO).await;
+    let is_over = async || {
+        let races = service.json("/classes/2/races").await;
+        races.as_array().unwrap().iter().any(|race| race["finished"] == true && race["lastSecond"] == 300)
+    };
+    until("a race is over", is_over).await;
+    assert_eq!(service.json("/classes/2/leaderboard?second=300").await["total"], 1);
     service.stop().await;
 }
 
