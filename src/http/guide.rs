@@ -63,7 +63,7 @@ Racers
 
 Races
   curl '{origin}/classes/1/races?pretty'                     recent ones, the newest first
-  curl '{origin}/classes/1/races/RACE/leaderboard?pretty'    here now, and later the results
+  curl '{origin}/classes/1/races/17/leaderboard?pretty'      here now in race 17, and later the results
   curl -N '{origin}/classes/1/live'                          as it happens (Server-Sent Events)
 
 Histories
