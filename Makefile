@@ -1,7 +1,8 @@
 # make run    build the service and let 100 simulated racers a class race: http://127.0.0.1:8080
 # make test   install what the tests need beside Rust and Node, and run them all
 # make lint   what must hold before a commit: formatting, clippy, the docs
-# make bench  the micro-benchmarks
+# make bench  measure it against its targets: ten minutes; one table, also in benches/RESULTS.md
+#             ROWS=warm,gzip: only these; QUICK=1: try the harness; it names what to install for its peers
 .PHONY: run test lint bench
 
 run: static/dist/index.html
@@ -18,7 +19,7 @@ lint:
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
 bench:
-	cargo bench --locked
+	python3 benches/run $(if $(ROWS),--rows $(ROWS)) $(if $(QUICK),--quick)
 
 # The page, built to be embedded in the binary.
 static/dist/index.html: static/node_modules $(shell git ls-files static)

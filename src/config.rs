@@ -1,14 +1,14 @@
 //! The options of `alleycat serve`, their defaults and bounds.
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::str::FromStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::Args;
 
 use crate::effort::Bounds;
+use crate::keys::Secret;
 use crate::ledger;
 
 /// The options of `alleycat serve`. Each is also an environment variable, `ALLEYCAT_<OPTION>`; lists are
@@ -27,6 +27,19 @@ pub struct Config {
     /// or a file to the command line, where other processes see it.
     #[arg(long = "access-key", env = "ALLEYCAT_ACCESS_KEY", value_delimiter = ',', hide_env_values = true)]
     pub access_keys: Vec<Secret>,
+
+    /// A file of such keys, a key a line, or Secrets Manager's {"api_key":"..."}; read again when it changes.
+    #[arg(long, env = "ALLEYCAT_ACCESS_KEY_FILE", value_name = "FILE")]
+    pub access_key_file: Option<PathBuf>,
+
+    /// A key for erasing, to be sent as `Authorization: Bearer KEY`. May be given several times. Without one nothing
+    /// can be erased.
+    #[arg(long = "admin-key", env = "ALLEYCAT_ADMIN_KEY", value_delimiter = ',', hide_env_values = true)]
+    pub admin_keys: Vec<Secret>,
+
+    /// A file of such keys, as with --access-key-file.
+    #[arg(long, env = "ALLEYCAT_ADMIN_KEY_FILE", value_name = "FILE")]
+    pub admin_key_file: Option<PathBuf>,
 
     /// How many exercise classes there are.
     #[arg(long, env = "ALLEYCAT_CLASSES", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -95,42 +108,14 @@ pub enum LogFormat {
     Json,
 }
 
-/// A key; it shows in no log and no error.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Whether that is the key, in a time that does not depend on where they differ.
-    pub fn is(&self, other: &[u8]) -> bool {
-        subtle::ConstantTimeEq::ct_eq(self.0.as_bytes(), other).into()
-    }
-
-    /// The key itself, for sending it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Secret {
-    type Err = &'static str;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() { Err("a key must not be empty") } else { Ok(Self(text.to_owned())) }
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
-}
-
 impl Config {
     /// Says what is wrong with options that clap takes one by one, and what to do.
     pub fn validate(&self) -> anyhow::Result<()> {
-        if self.access_keys.is_empty() && !self.listen.ip().is_loopback() {
+        let has_no_key = self.access_keys.is_empty() && self.access_key_file.is_none();
+        if has_no_key && !self.listen.ip().is_loopback() {
             anyhow::bail!(
-                "{} is reachable from other machines, and there is no access key: set ALLEYCAT_ACCESS_KEY, or listen \
-                 on 127.0.0.1",
+                "{} is reachable from other machines, and there is no access key: set ALLEYCAT_ACCESS_KEY or \
+                 --access-key-file, or listen on 127.0.0.1",
                 self.listen
             );
         }

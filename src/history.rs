@@ -21,6 +21,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::effort::{ClassId, Second};
+use crate::erasures::{self, ErasureVersion};
 use crate::table::{Board, Table, Version};
 
 pub use stored::{HistoryError, StoredHistory};
@@ -28,9 +29,6 @@ pub use text::{Selection, write_dataset};
 
 /// Counts the changes of the bytes that equal states give. It goes into every ETag.
 pub const ENCODER_VERSION: u32 = 1;
-
-/// Counts the changes of what is erased; 0 before the first.
-pub type ErasureVersion = u64;
 
 /// The compression level of the parts. Measured on 40,000 racers × 300 seconds (170 MB of text, outputs of whole
 /// cadences and resistances at random; one core; the first build, and the rebuild after one improvement):
@@ -46,11 +44,8 @@ pub type ErasureVersion = u64;
 const LEVEL: u32 = 2;
 
 /// The gzip header: deflate, with an extra field, no name and no time; from an unknown system. Then the length of the
-/// extra field and its one subfield: two letters of ours and the length of an erasure version.
-const HEADER: [u8; 16] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255, 12, 0, SUBFIELD[0], SUBFIELD[1], 8, 0];
-
-/// Marks our subfield of the gzip header's extra field (RFC 1952, 2.3.1.1).
-const SUBFIELD: [u8; 2] = *b"AC";
+/// extra field, which is the erasure version's.
+const HEADER: [u8; 12] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255, 12, 0];
 
 /// Stored blocks of one character, each byte aligned (RFC 1951, 3.2.4).
 const OPEN: [u8; 6] = stored_block(b'{', false);
@@ -130,7 +125,7 @@ impl History {
         let commas = parts.len().saturating_sub(1) as u64;
         let text_bytes = 2 + commas + parts.iter().map(|part| part.text_bytes).sum::<u64>();
 
-        let head = [&HEADER[..], &erasure_version.to_le_bytes(), &OPEN].concat();
+        let head = [&HEADER[..], &erasures::extra_field(erasure_version), &OPEN].concat();
         // gzip keeps the length modulo 2^32.
         let tail = [&CLOSE[..], &crc32.finalize().to_le_bytes(), &(text_bytes as u32).to_le_bytes()].concat();
         let gzip_etag = etag("gzip", &head, &parts);

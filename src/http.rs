@@ -5,6 +5,7 @@ mod assets;
 mod classes;
 mod conditional;
 mod docs;
+mod erasures;
 mod firehose;
 mod form;
 mod guide;
@@ -35,6 +36,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::config::Config;
+use crate::keys::Keys;
 use crate::ledger::{CommitError, Ledger};
 
 pub(crate) use docs::document_text as openapi;
@@ -48,6 +50,7 @@ const IN_PLACE_OUTPUTS_MAX: usize = 10_000;
 pub(crate) struct App {
     ledger: Ledger,
     config: Arc<Config>,
+    keys: AppKeys,
     gate: firehose::Gate,
     working: Arc<Semaphore>,
     room: history::Room,
@@ -55,17 +58,36 @@ pub(crate) struct App {
     stopping: watch::Receiver<bool>,
 }
 
+/// The keys that requests must carry.
+#[derive(Clone)]
+pub(crate) struct AppKeys {
+    /// A delivery's.
+    pub(crate) access: Keys,
+    /// For erasing.
+    pub(crate) admin: Keys,
+}
+
+impl AppKeys {
+    /// Those of the configuration, with what its files hold.
+    pub(crate) fn of(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            access: Keys::new(&config.access_keys, config.access_key_file.as_deref())?,
+            admin: Keys::new(&config.admin_keys, config.admin_key_file.as_deref())?,
+        })
+    }
+}
+
 /// A racer's name, where it is known.
 type Name = Option<Arc<str>>;
 
 impl App {
     /// An app over that ledger. `stopping` turns true when the service stops.
-    pub(crate) fn new(ledger: Ledger, config: Arc<Config>, stopping: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(ledger: Ledger, config: Arc<Config>, keys: AppKeys, stopping: watch::Receiver<bool>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let working = Arc::new(Semaphore::new(cores));
         let (gate, room) = (firehose::Gate::default(), history::Room::default());
         let document = Arc::new(docs::document(ledger.bounds().second_max));
-        Self { ledger, config, gate, working, room, document, stopping }
+        Self { ledger, config, keys, gate, working, room, document, stopping }
     }
 
     /// Returns once the service has been stopping for so long.
@@ -120,8 +142,9 @@ fn queries() -> OpenApiRouter<App> {
         .routes(routes!(classes::classes))
         .routes(routes!(leaderboard::leaderboard))
         .routes(routes!(history::history))
-        .routes(routes!(racers::curve))
-        .routes(routes!(racers::racer))
+        .routes(routes!(racers::curve, erasures::erase_in_class))
+        .routes(routes!(racers::racer, erasures::erase_everywhere))
+        .routes(routes!(erasures::erasures))
         .routes(routes!(racers::search))
 }
 
@@ -222,7 +245,12 @@ mod tests {
         let config = Arc::new(Options::parse_from(["alleycat"]).config);
         // Nothing runs the ledger, as before the store is read.
         let (ledger, _worker) = Ledger::new(config.ledger(), store, Arc::new(SystemClock), [0; 32]);
-        let router = router(App::new(ledger, config, tokio::sync::watch::channel(false).1));
+        let router = router(App::new(
+            ledger,
+            config.clone(),
+            AppKeys::of(&config).unwrap(),
+            tokio::sync::watch::channel(false).1,
+        ));
         let get = async |path: &str| {
             let request = Request::get(path).body(Body::empty()).unwrap();
             router.clone().oneshot(request).await.unwrap()

@@ -7,6 +7,7 @@
 //!
 //! [`Ledger`] is a cheap handle: a clone shares everything.
 
+mod erasing;
 mod follow;
 mod journal;
 mod published;
@@ -22,16 +23,18 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::effort::{Bounds, ClassId, Effort, RacerId};
+use crate::erasures::Erasures;
 use crate::history::History;
 use crate::names::{Name, Names};
 use crate::store::{ObjectKey, SegmentId, Store};
 use crate::table::Table;
 use crate::telemetry::Reason;
 
+pub use erasing::{EraseError, Erased};
 pub use journal::Quarantined;
 pub use recovery::RecoveryError;
 
@@ -101,6 +104,7 @@ pub enum CommitError {
 pub struct Ledger {
     inner: Arc<Inner>,
     queue: mpsc::Sender<Commit>,
+    adopt: mpsc::Sender<writer::Adoption>,
 }
 
 /// A delivery on its way to the writer.
@@ -115,6 +119,8 @@ struct Commit {
 pub struct Worker {
     inner: Arc<Inner>,
     queue: mpsc::Receiver<Commit>,
+    adopt: mpsc::Sender<writer::Adoption>,
+    adoptions: mpsc::Receiver<writer::Adoption>,
 }
 
 struct Inner {
@@ -124,6 +130,9 @@ struct Inner {
     table: Arc<Table>,
     names: Names,
     published: Vec<published::Published>,
+    /// What is gone. Changed only in the writer's turn, after it is gone from the table.
+    erasures: watch::Sender<Arc<Erasures>>,
+    erasing: erasing::Erasing,
     segments: Mutex<segments::Segments>,
     snapshots: Mutex<snapshot::Snapshots>,
     /// When the last complete listing began, in nanoseconds of uptime.
@@ -148,6 +157,7 @@ impl Ledger {
     pub fn new(options: Options, store: Arc<dyn Store>, clock: Arc<dyn Clock>, seed: [u8; 32]) -> (Self, Worker) {
         let mut chance = StdRng::from_seed(seed);
         let (sender, queue) = mpsc::channel(QUEUE_MAX);
+        let (adopt, adoptions) = mpsc::channel(1);
         let classes = options.bounds.classes;
         let inner = Arc::new(Inner {
             store,
@@ -155,6 +165,8 @@ impl Ledger {
             table: Arc::new(Table::new(classes)),
             names: Names::default(),
             published: ClassId::all(classes).map(|_| published::Published::default()).collect(),
+            erasures: watch::Sender::default(),
+            erasing: erasing::Erasing::default(),
             segments: Mutex::default(),
             snapshots: Mutex::new(snapshot::Snapshots::new(classes)),
             listed: AtomicU64::new(0),
@@ -165,7 +177,7 @@ impl Ledger {
             chance: Mutex::new(chance),
             options,
         });
-        (Self { inner: inner.clone(), queue: sender }, Worker { inner, queue })
+        (Self { inner: inner.clone(), queue: sender, adopt: adopt.clone() }, Worker { inner, queue, adopt, adoptions })
     }
 
     /// Makes a delivery durable and visible, then returns. After an error, some of it may be or become durable.
@@ -219,6 +231,11 @@ impl Ledger {
         &self.inner.names
     }
 
+    /// What was erased, as far as this instance knows.
+    pub fn erasures(&self) -> Arc<Erasures> {
+        self.inner.erasures()
+    }
+
     /// The class's history, a second behind at most while it is quick to build.
     pub async fn history(&self, class: ClassId) -> History {
         self.inner.history(class).await
@@ -234,7 +251,7 @@ impl Worker {
     /// Recovers what the store holds, then serves until `shutdown` resolves; then makes what waits durable, takes a
     /// last snapshot, and returns. Dropping the future is a crash.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RecoveryError> {
-        let Self { inner, queue } = self;
+        let Self { inner, queue, adopt, adoptions } = self;
         tokio::pin!(shutdown);
         tokio::select! {
             biased;
@@ -242,7 +259,6 @@ impl Worker {
             recovered = inner.recover() => recovered?,
         }
         inner.serving.store(true, Ordering::Release);
-        let (adopt, adoptions) = mpsc::channel(1);
         let (stop, stopping) = oneshot::channel::<()>();
         let writing = async {
             inner.write(queue, adoptions, shutdown).await;
@@ -263,6 +279,10 @@ impl Worker {
 }
 
 impl Inner {
+    fn erasures(&self) -> Arc<Erasures> {
+        self.erasures.borrow().clone()
+    }
+
     fn next_id(&self) -> SegmentId {
         SegmentId {
             time_ms: self.clock.wall_ms(),

@@ -11,7 +11,8 @@ use tokio::sync::watch;
 
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::http::{self, App};
+use crate::http::{self, App, AppKeys};
+use crate::keys::Keys;
 use crate::ledger::Ledger;
 use crate::simulate;
 use crate::store::{CountedStore, Store};
@@ -35,13 +36,14 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
     config.validate()?;
+    let keys = AppKeys::of(&config)?;
     listener.set_nonblocking(true).context("the listener cannot be used without blocking")?;
     let address = listener.local_addr().context("the listener has no address")?;
     let config = Arc::new(config);
     let (ledger, worker) =
         Ledger::new(config.ledger(), Arc::new(CountedStore(store)), Arc::new(SystemClock), rand::random());
     let (stop, stopping) = watch::channel(false);
-    let app = App::new(ledger, config.clone(), stopping.clone());
+    let app = App::new(ledger, config.clone(), keys.clone(), stopping.clone());
     let stopped = |mut stopping: watch::Receiver<bool>| async move {
         let _ = stopping.wait_for(|stop| *stop).await; // an error means the sender is gone: stop as well
     };
@@ -51,7 +53,7 @@ pub async fn serve(
     let server = server.serve(http::router(app).into_make_service());
     let mut working = tokio::spawn(worker.run(stopped(stopping.clone())));
     if let Some(racers) = config.demo {
-        tokio::spawn(demo(config.clone(), address, racers, stopped(stopping.clone())));
+        tokio::spawn(demo(keys.access, config.classes, address, racers, stopped(stopping.clone())));
     }
     tokio::pin!(server);
     tokio::select! {
@@ -100,10 +102,10 @@ pub fn serve_metrics(address: SocketAddr) -> anyhow::Result<()> {
 }
 
 /// Races of simulated racers, through the real endpoint.
-async fn demo(config: Arc<Config>, address: SocketAddr, racers: u32, stopped: impl Future<Output = ()>) {
+async fn demo(keys: Keys, classes: u16, address: SocketAddr, racers: u32, stopped: impl Future<Output = ()>) {
     let url = format!("http://{address}/firehose").parse().expect("an address makes a URL");
-    let key = config.access_keys.first().map(|key| key.reveal().parse().expect("a key that is taken can be sent"));
-    if let Err(error) = simulate::demo(url, key, racers, config.classes, stopped).await {
+    let key = keys.any().map(|key| key.reveal().parse().expect("a key that is taken can be sent"));
+    if let Err(error) = simulate::demo(url, key, racers, classes, stopped).await {
         tracing::error!(%error, "the demo's racers cannot ride");
     }
 }

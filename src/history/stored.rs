@@ -7,8 +7,8 @@ use std::io::{self, BufReader, Read};
 use flate2::bufread::MultiGzDecoder;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
-use super::{ErasureVersion, SUBFIELD};
 use crate::effort::{ClassId, Effort, INTEGER_MAX, Output, RacerId, Second};
+use crate::erasures::{self, ErasureVersion};
 
 /// The most efforts handed over at once: 0.8 MB of them, enough that a lock taken for each lot costs nothing.
 const EFFORTS_MAX: usize = 16_384;
@@ -52,7 +52,7 @@ impl<'a> StoredHistory<'a> {
             let begins_well = file.starts_with(&[0x1f, 0x8b]);
             return Err(if begins_well { HistoryError::Truncated } else { HistoryError::NotGzip });
         };
-        let erasure_version = header.extra().and_then(erasure_version).unwrap_or(0);
+        let erasure_version = header.extra().and_then(erasures::version_in).unwrap_or(0);
         Ok(Self { file, erasure_version })
     }
 
@@ -77,17 +77,6 @@ impl<'a> StoredHistory<'a> {
         let mut dataset = Dataset { class, lot, each, silence_bytes: &silence_bytes };
         Seconds(&mut dataset).deserialize(&mut json).and_then(|()| json.end()).map_err(HistoryError::from)
     }
-}
-
-fn erasure_version(mut extra: &[u8]) -> Option<ErasureVersion> {
-    while let Some((&[a, b, low, high], rest)) = extra.split_first_chunk() {
-        let (field, rest) = rest.split_at_checked(u16::from_le_bytes([low, high]).into())?;
-        if [a, b] == SUBFIELD {
-            return field.try_into().ok().map(u64::from_le_bytes);
-        }
-        extra = rest;
-    }
-    None
 }
 
 impl From<serde_json::Error> for HistoryError {
@@ -357,16 +346,6 @@ mod tests {
             let told = error.to_string();
             let bounded = told.contains("without an effort") || matches!(error, HistoryError::Text(_));
             assert!(bounded && told.len() < 300, "{start}{more}: {told:.300}");
-        }
-    }
-
-    #[test]
-    fn only_our_own_subfield_of_the_extra_field_is_an_erasure_version() {
-        let ours = [b"AC\x08\0", &7u64.to_le_bytes()[..]].concat();
-        assert_eq!(erasure_version(&ours), Some(7));
-        assert_eq!(erasure_version(&[b"BC\x02\0xx", &ours[..]].concat()), Some(7));
-        for extra in [&b""[..], b"AC", b"AC\x08\0short", b"AC\x02\0xx", b"BC\x08\x0012345678"] {
-            assert_eq!(erasure_version(extra), None, "{extra:?}");
         }
     }
 }

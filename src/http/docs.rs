@@ -5,9 +5,10 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use serde_json::{Value, json};
-use utoipa::OpenApi;
 use utoipa::openapi::schema::{SchemaType, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{RefOr, Schema};
+use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::leaderboard::TiesParam;
@@ -38,11 +39,23 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
         (name = "Racers", description = "How one racer did."),
         (name = "Classes", description = "What every class holds."),
         (name = "Histories", description = "Whole datasets, and parts of them."),
+        (name = "Erasing", description = "What should not stand. Needs an admin key."),
         (name = "Health", description = "For whoever starts, stops and routes to the service."),
         (name = "Documentation", description = "What you read."),
-    )
+    ),
+    modifiers(&AdminKey)
 )]
 struct Document;
+
+/// How the admin key is sent.
+struct AdminKey;
+
+impl Modify for AdminKey {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        document.components.get_or_insert_default().add_security_scheme("adminKey", scheme);
+    }
+}
 
 /// The last second that is taken where `--max-second` says nothing: the committed document is that service's.
 const SECOND_MAX: u32 = 600;
@@ -58,10 +71,16 @@ pub(super) fn document(second_max: u32) -> utoipa::openapi::OpenApi {
     for part in [super::open(), super::queries(), firehose::routes()] {
         document.merge(part.into_openapi());
     }
-    let operations = document.paths.paths.values_mut().flat_map(|item| item.get.iter_mut().chain(&mut item.post));
-    for parameter in operations.flat_map(|operation| operation.parameters.iter_mut().flatten()) {
+    let operations = document.paths.paths.values_mut().flat_map(|item| {
+        let reads = item.get.iter_mut().chain(&mut item.post).map(|operation| (false, operation));
+        reads.chain(item.delete.iter_mut().map(|operation| (true, operation)))
+    });
+    let parameters = operations.flat_map(|(deletes, operation)| {
+        operation.parameters.iter_mut().flatten().map(move |parameter| (deletes, parameter))
+    });
+    for (deletes, parameter) in parameters {
         let RefOr::T(parameter) = parameter else { continue };
-        if let Some(schema) = narrower(&parameter.name, second_max) {
+        if let Some(schema) = narrower(&parameter.name, deletes, second_max) {
             parameter.schema = Some(serde_json::from_value(schema).expect("it is written as a schema"));
         }
         // One that need not be there is none the less never null.
@@ -76,10 +95,11 @@ pub(super) fn document(second_max: u32) -> utoipa::openapi::OpenApi {
 }
 
 /// What a parameter takes, where a Rust type cannot say it.
-fn narrower(parameter: &str, second_max: u32) -> Option<Value> {
+fn narrower(parameter: &str, deletes: bool, second_max: u32) -> Option<Value> {
     let integer = |max: u64| json!({ "type": "integer", "minimum": 0, "maximum": max });
     let racers = |max: usize| json!({ "type": "array", "items": integer(INTEGER_MAX), "minItems": 1, "maxItems": max });
     Some(match parameter {
+        "second" if deletes => integer(second_max.into()),
         "second" => json!({ "oneOf": [integer(second_max.into()), { "type": "string", "enum": ["last"] }] }),
         "from" | "to" => integer(second_max.into()),
         "racers" => racers(RACERS_MAX),

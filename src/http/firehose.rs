@@ -369,10 +369,9 @@ fn refused_because(reason: Reason) -> Rejection {
 
 /// Checks what the headers tell; `true` when the body is gzip.
 fn check_headers(app: &App, headers: &HeaderMap) -> Result<bool, Refusal> {
-    let keys = &app.config.access_keys;
+    let keys = &app.keys.access;
     let key = headers.get(ACCESS_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
-    // Every key is compared, so that the time tells nothing of which one it was.
-    if !keys.is_empty() && !keys.iter().fold(false, |found, known| known.is(key) | found) {
+    if keys.are_needed() && !keys.accept(key) {
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, "X-Amz-Firehose-Access-Key is missing or wrong"));
     }
     if let Some(version) = headers.get(PROTOCOL_VERSION)

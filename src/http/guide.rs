@@ -67,6 +67,14 @@ Histories
                                                              the best 3 of the first minute
   curl -O '{origin}/class-1.gz'                              the dataset as a gzip file
 
+Erasing, with an admin key
+  curl -X DELETE -H 'Authorization: Bearer KEY' '{origin}/classes/1/racers/17?above=300&reason=glitch'
+                                                             racer 17's outputs over 300 in class 1
+  curl -X DELETE -H 'Authorization: Bearer KEY' '{origin}/racers/17'
+                                                             all of racer 17, and the name
+  curl -H 'Authorization: Bearer KEY' '{origin}/erasures?pretty'
+                                                             what was erased, and why
+
 The service
   curl '{origin}/classes?pretty'                             the classes, in numbers
   curl '{origin}/readyz'                                     whether it is ready

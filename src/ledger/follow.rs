@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 
 use super::journal::{self, Contents};
 use super::snapshot::{Subject, TakeInError, Unreadable, beyond_options};
-use super::writer::{Adopt, MERGE_EFFORTS_MAX};
+use super::writer::{Adoption, MERGE_EFFORTS_MAX};
 use super::{Inner, lock, offload};
 use crate::effort::{Bounds, Effort};
+use crate::erasures::ErasureVersion;
 use crate::store::{ETag, Listed, ObjectKey, Scope, SegmentId, StoreError};
 
 /// An instance that has not listed for so long may have missed segments that came and went, and reads the snapshots
@@ -23,7 +24,11 @@ pub(super) const FETCHES_MAX: usize = 8;
 
 /// What became of a segment that was to be taken in.
 pub(super) enum Fetched {
-    Contents(Vec<Contents>),
+    Contents {
+        contents: Vec<Contents>,
+        /// The erasures that its writer knew of.
+        heeded: ErasureVersion,
+    },
     /// It has been deleted: whatever it held is in a snapshot.
     Gone,
 }
@@ -31,28 +36,36 @@ pub(super) enum Fetched {
 impl Inner {
     /// Looks every sync interval, for ever. The interval counts from the beginning of a look, so that what others wrote
     /// is seen within two of them as long as a look takes no longer than one.
-    pub(super) async fn follow(&self, adopt: &mpsc::Sender<Adopt>) {
+    pub(super) async fn follow(&self, adopt: &mpsc::Sender<Adoption>) {
         let mut unread = BTreeSet::new();
         let mut due = self.clock.uptime() + self.options.sync_interval;
         loop {
             self.clock.sleep(due.saturating_sub(self.clock.uptime())).await;
-            due = self.clock.uptime() + self.options.sync_interval;
-            if let Err(error) = self.look(adopt, &mut unread).await {
-                metrics::counter!("alleycat_sync_failures_total").increment(1);
-                tracing::warn!(%error, "could not see what other instances wrote; trying again");
+            let began = self.clock.uptime();
+            due = began + self.options.sync_interval;
+            match self.look(adopt, &mut unread).await {
+                Ok(true) => self.note_listed(began),
+                Ok(false) => due = began, // what was erased meanwhile had it forget; at once again
+                Err(error) => {
+                    metrics::counter!("alleycat_sync_failures_total").increment(1);
+                    tracing::warn!(%error, "could not see what other instances wrote; trying again");
+                }
             }
         }
     }
 
-    /// One look: complete when it returns `Ok`. `unread` are segments that do not read.
-    async fn look(&self, adopt: &mpsc::Sender<Adopt>, unread: &mut BTreeSet<SegmentId>) -> Result<(), StoreError> {
-        let began = self.clock.uptime();
-        let away = began.saturating_sub(self.listed()) > AWAY_MAX;
+    /// One look; whether it is complete. `unread` are segments that do not read.
+    async fn look(&self, adopt: &mpsc::Sender<Adoption>, unread: &mut BTreeSet<SegmentId>) -> Result<bool, StoreError> {
+        let away = self.clock.uptime().saturating_sub(self.listed()) > AWAY_MAX;
         let known: Vec<SegmentId> = lock(&self.segments).known().collect();
         let tags = self.tags();
         let (root, journal) = tokio::join!(self.store.list(Scope::Root), self.store.list(Scope::Journal));
         let (root, journal) = (root?, journal?);
         self.stand_back_where_others_write(&root, &tags);
+        let erasures = root.iter().find(|listed| listed.key == ObjectKey::Erasures).map(|listed| &listed.etag);
+        self.hear_if_changed(erasures, adopt).await.map_err(|error| self.note_unread(error))?;
+        self.settle(adopt).await?;
+        let heeded = self.erasures().version();
 
         let listed: BTreeSet<SegmentId> = journal.iter().filter_map(|listed| segment(&listed.key)).collect();
         // What was there before the listing began and is not in it has been deleted.
@@ -77,14 +90,19 @@ impl Inner {
         let mut fetched =
             stream::iter(foreign).map(|id| async move { (id, self.fetch_segment(id).await) }).buffered(FETCHES_MAX);
         while let Some((id, outcome)) = fetched.next().await {
+            let outcome = match outcome {
+                Ok(Fetched::Contents { contents, heeded }) => self.take_in_segment(id, contents, heeded, adopt).await,
+                Ok(Fetched::Gone) => {
+                    missed = true;
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
             match outcome {
-                Ok(Fetched::Contents(contents)) => {
-                    let merged = self.take_in(contents, Some(adopt)).await;
-                    self.register(id, merged);
+                Ok(()) => {
                     self.note_readable(&ObjectKey::Segment(id));
                     unread.remove(&id);
                 }
-                Ok(Fetched::Gone) => missed = true,
                 Err(TakeInError::Store(error)) => return Err(error),
                 Err(TakeInError::Unreadable(unreadable)) => {
                     unread.insert(id);
@@ -92,11 +110,38 @@ impl Inner {
                 }
             }
         }
-        if away || missed {
-            self.read_changed_snapshots(adopt).await?;
+        let forgot = self.erasing.take_forgotten();
+        if away || missed || forgot {
+            let read = self.read_changed_snapshots(adopt).await;
+            read.inspect_err(|_| self.erasing.note_forgotten(forgot))?;
         }
-        self.note_listed(began);
+        self.journal_uncovered(adopt).await?;
+        Ok(self.erasures().version() == heeded)
+    }
+
+    async fn take_in_segment(
+        &self,
+        id: SegmentId,
+        contents: Vec<Contents>,
+        heeded: ErasureVersion,
+        adopt: &mpsc::Sender<Adoption>,
+    ) -> Result<(), TakeInError> {
+        self.heed(&ObjectKey::Segment(id), heeded, Some(adopt)).await?;
+        let heeded = self.erasures().version();
+        let merged = self.take_in(contents, Some(adopt)).await;
+        self.register(id, merged, heeded);
         Ok(())
+    }
+
+    /// Counts an object that does not read; what is left is a failure to try again after.
+    fn note_unread(&self, error: TakeInError) -> StoreError {
+        match error {
+            TakeInError::Store(error) => error,
+            TakeInError::Unreadable(unreadable) => {
+                self.note_unreadable(&unreadable);
+                StoreError { operation: "get", key: unreadable.key.path(), problem: unreadable.problem }
+            }
+        }
     }
 
     fn tags(&self) -> Vec<(Subject, Option<ETag>)> {
@@ -118,7 +163,7 @@ impl Inner {
     }
 
     /// Takes in the snapshots that have changed since this instance merged or wrote them.
-    async fn read_changed_snapshots(&self, adopt: &mpsc::Sender<Adopt>) -> Result<(), StoreError> {
+    async fn read_changed_snapshots(&self, adopt: &mpsc::Sender<Adoption>) -> Result<(), StoreError> {
         let root = self.store.list(Scope::Root).await?;
         for subject in self.subjects() {
             let tag = lock(&self.snapshots).tag(subject);
@@ -126,15 +171,8 @@ impl Inner {
             if listed.is_none_or(|listed| Some(&listed.etag) == tag.as_ref()) {
                 continue;
             }
-            match self.take_in_snapshot(subject, Some(adopt)).await {
-                Ok(()) => {}
-                Err(TakeInError::Store(error)) => return Err(error),
-                Err(TakeInError::Unreadable(unreadable)) => {
-                    self.note_unreadable(&unreadable);
-                    let problem = unreadable.problem;
-                    return Err(StoreError { operation: "get", key: unreadable.key.path(), problem });
-                }
-            }
+            let taken_in = self.take_in_snapshot(subject, Some(adopt)).await;
+            taken_in.map_err(|error| self.note_unread(error))?;
         }
         Ok(())
     }
@@ -145,7 +183,9 @@ impl Inner {
         let Some(object) = self.store.get(&key).await? else { return Ok(Fetched::Gone) };
         let bounds = self.options.bounds;
         let contents = offload(move || read_segment(&object.body, &bounds)).await;
-        Ok(Fetched::Contents(contents.map_err(|problem| Unreadable { key, problem })?))
+        let contents = contents.map_err(|problem| Unreadable { key, problem })?;
+        let heeded = contents.iter().map(|contents| contents.heeded).max().unwrap_or(0);
+        Ok(Fetched::Contents { contents, heeded })
     }
 }
 
@@ -157,7 +197,7 @@ fn segment(key: &ObjectKey) -> Option<SegmentId> {
 }
 
 fn read_segment(object: &[u8], bounds: &Bounds) -> Result<Vec<Contents>, String> {
-    let Contents { efforts, names } = journal::read(object).map_err(|error| error.to_string())?;
+    let Contents { efforts, names, heeded } = journal::read(object).map_err(|error| error.to_string())?;
     for Effort { class, second, .. } in &efforts {
         if class.get() > bounds.classes {
             return Err(format!("it holds class {class}, and --classes is {}: start with more", bounds.classes));
@@ -168,8 +208,8 @@ fn read_segment(object: &[u8], bounds: &Bounds) -> Result<Vec<Contents>, String>
     }
     let mut slices: Vec<Contents> = efforts
         .chunks(MERGE_EFFORTS_MAX)
-        .map(|efforts| Contents { efforts: efforts.to_vec(), names: Vec::new() })
+        .map(|efforts| Contents { efforts: efforts.to_vec(), names: Vec::new(), heeded })
         .collect();
-    slices.push(Contents { efforts: Vec::new(), names });
+    slices.push(Contents { efforts: Vec::new(), names, heeded });
     Ok(slices)
 }

@@ -11,6 +11,7 @@ use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use serde::{Deserialize, Serialize};
 
 use crate::effort::{ClassId, Effort, Output, RaceId, RacerId, Second};
+use crate::erasures::ErasureVersion;
 use crate::names::Name;
 use crate::telemetry::Rejection;
 
@@ -34,6 +35,8 @@ pub(super) struct Contents {
     pub(super) efforts: Vec<Effort>,
     /// Its names.
     pub(super) names: Vec<(RacerId, Name)>,
+    /// The erasures up to this version have been heeded in it: nothing that they cover is left.
+    pub(super) heeded: ErasureVersion,
 }
 
 /// An object of the journal does not read.
@@ -55,6 +58,9 @@ pub(super) enum SegmentError {
 struct Header<'a> {
     alleycat: &'a str,
     version: u32,
+    /// The erasures up to this version have been heeded.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    erasures: ErasureVersion,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -98,13 +104,13 @@ pub(super) struct Chunk {
 
 /// Cuts what is to be journaled into segments, each a list of chunks.
 pub(super) fn cut(contents: Contents) -> Vec<Vec<Chunk>> {
-    let Contents { mut efforts, names } = contents;
+    let Contents { mut efforts, names, heeded } = contents;
     let mut chunks = Vec::new();
     while efforts.len() > CHUNK_EFFORTS_MAX {
         let rest = efforts.split_off(CHUNK_EFFORTS_MAX);
-        chunks.push(Contents { efforts: std::mem::replace(&mut efforts, rest), names: Vec::new() });
+        chunks.push(Contents { efforts: std::mem::replace(&mut efforts, rest), names: Vec::new(), heeded });
     }
-    chunks.push(Contents { efforts, names });
+    chunks.push(Contents { efforts, names, heeded });
     let mut segments: Vec<Vec<Chunk>> = Vec::new();
     for (place, contents) in chunks.into_iter().enumerate() {
         let first = place % SEGMENT_CHUNKS_MAX == 0;
@@ -126,7 +132,8 @@ impl Chunk {
     pub(super) fn encode(&self) -> Bytes {
         let mut lines = Vec::with_capacity(128 * self.contents.efforts.len() + 64);
         if self.first {
-            write_line(&mut lines, &Header { alleycat: "journal", version: FORMAT_VERSION });
+            let erasures = self.contents.heeded;
+            write_line(&mut lines, &Header { alleycat: "journal", version: FORMAT_VERSION, erasures });
         }
         for effort in &self.contents.efforts {
             let line = EffortLine {
@@ -176,7 +183,7 @@ pub(super) fn read(object: &[u8]) -> Result<Contents, SegmentError> {
     if header.version > FORMAT_VERSION {
         return Err(SegmentError::Newer(header.version));
     }
-    let mut contents = Contents::default();
+    let mut contents = Contents { heeded: header.erasures, ..Contents::default() };
     for (place, line) in lines.enumerate() {
         // Efforts are by far the most; only what is none is tried as a name.
         let line = match serde_json::from_slice::<EffortLine>(line) {
@@ -282,8 +289,9 @@ mod tests {
         fn a_segment_reads_back_as_it_was(
             efforts in prop::collection::vec(effort(), 0..50),
             names in prop::collection::vec(name(), 0..5),
+            heeded in 0u64..3,
         ) {
-            let contents = Contents { efforts, names };
+            let contents = Contents { efforts, names, heeded };
             let segments = cut(contents.clone());
             prop_assert_eq!(segments.len(), 1);
             prop_assert_eq!(read(&encode(&segments[0])).expect("ours"), contents);
@@ -301,7 +309,7 @@ mod tests {
             time: 0,
         };
         let count = CHUNK_EFFORTS_MAX * SEGMENT_CHUNKS_MAX + 1;
-        let segments = cut(Contents { efforts: vec![effort; count], names: Vec::new() });
+        let segments = cut(Contents { efforts: vec![effort; count], ..Contents::default() });
         let counts: Vec<_> =
             segments.iter().map(|segment| read(&encode(segment)).expect("ours").efforts.len()).collect();
         assert_eq!(counts, [count - 1, 1]);

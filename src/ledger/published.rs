@@ -65,6 +65,9 @@ impl Inner {
     fn published_since(&self, class: ClassId, version: Option<Version>) -> Option<History> {
         let current = lock(&self.published[class.index()].current);
         let history = current.history.as_ref()?;
+        if history.erasure_version() != self.erasures().concerning(class) {
+            return None;
+        }
         let fresh = match version {
             Some(version) => history.built_at() >= version,
             None => {
@@ -81,10 +84,20 @@ impl Inner {
         let current = self.published[class.index()].current.clone();
         let table = self.table.clone();
         let clock = self.clock.clone();
+        let erasures = self.erasures.subscribe();
         offload(move || {
             let began = clock.uptime();
             let last = lock(&current).history.clone().unwrap_or_else(|| History::empty(0));
-            let history = History::build(&table, class, &last, 0);
+            let concerning = || erasures.borrow().concerning(class);
+            let history = loop {
+                // What an erasure covers is gone from the table before its version is known, so a build that begins
+                // with a version and ends with it holds nothing that the version covers.
+                let version = concerning();
+                let history = History::build(&table, class, &last, version);
+                if concerning() == version {
+                    break history;
+                }
+            };
             let took = clock.uptime().saturating_sub(began);
             *lock(&current) = Current { history: Some(history.clone()), built: began, took };
             drop(rebuilding);

@@ -77,7 +77,7 @@ impl Inner {
                     self.note_listed(round);
                     break;
                 }
-                Ok(false) => tracing::info!("a segment was folded into a snapshot meanwhile; reading again"),
+                Ok(false) => tracing::info!("a segment was folded or something erased meanwhile; reading again"),
                 Err(RecoveryError::Store(error)) if failures < TRIES_MAX => {
                     tracing::warn!(%error, "the store failed; trying again");
                     self.clock.sleep(FIRST_PAUSE * 2u32.pow(failures)).await;
@@ -87,14 +87,17 @@ impl Inner {
             }
         }
         self.table.forget_changes();
+        self.erasing.take_forgotten(); // all has just been read
         let efforts: u64 = self.table.classes().map(|class| self.table.summary(class).efforts).sum();
         let took = self.clock.uptime().saturating_sub(began);
         tracing::info!(efforts, seconds = took.as_secs_f64(), "recovered what {} holds", self.store.place());
         Ok(())
     }
 
-    /// One round; `false` when a segment was gone before it was read.
+    /// One round; `false` when a segment was gone before it was read, or something was erased.
     async fn recover_once(&self) -> Result<bool, RecoveryError> {
+        self.hear(None).await?;
+        let erased = self.erasures().version();
         let journal = self.store.list(Scope::Journal).await?;
         let root = self.store.list(Scope::Root).await?;
         for listed in root {
@@ -105,10 +108,6 @@ impl Inner {
                 }
                 ObjectKey::History(class) => Subject::Class(class),
                 ObjectKey::Racers => Subject::Names,
-                ObjectKey::Erasures => {
-                    let problem = "this program does not know of erasures: run the newer program".to_owned();
-                    return Err(RecoveryError::Unreadable { key: listed.key, problem });
-                }
                 _ => continue,
             };
             self.take_in_snapshot(subject, None).await?;
@@ -123,14 +122,16 @@ impl Inner {
             stream::iter(segments).map(|id| async move { (id, self.fetch_segment(id).await) }).buffered(FETCHES_MAX);
         let mut read = 0;
         while let Some((id, outcome)) = fetched.next().await {
-            let Fetched::Contents(contents) = outcome? else { return Ok(false) };
+            let Fetched::Contents { contents, heeded } = outcome? else { return Ok(false) };
+            self.heed(&ObjectKey::Segment(id), heeded, None).await?;
             let merged = self.take_in(contents, None).await;
-            self.register(id, merged);
+            self.register(id, merged, self.erasures().version());
             read += 1;
             if read % PROGRESS_SEGMENTS == 0 {
                 tracing::info!("read {read} of {count} segments");
             }
         }
-        Ok(true)
+        // What was learned on the way had it forget.
+        Ok(self.erasures().version() == erased)
     }
 }

@@ -54,6 +54,11 @@ impl Segments {
         self.known.remove(&id);
     }
 
+    /// Forgets what was merged: all that is listed is to be merged again.
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+    }
+
     pub(super) fn is_foreign(&self, id: SegmentId) -> bool {
         !self.known.contains_key(&id) && !self.writing.contains(&id)
     }

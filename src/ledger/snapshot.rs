@@ -5,18 +5,22 @@
 //! this instance has merged, or of its own confirmed put; never one from a listing.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flate2::bufread::GzDecoder;
+use flate2::{Compression, GzBuilder};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::journal::{self, Contents};
 use super::segments::GRACE;
-use super::writer::{Adopt, Merged};
+use super::writer::{Adoption, Merged};
 use super::{Inner, lock, offload};
 use crate::effort::{Bounds, ClassId, Effort, RacerId};
+use crate::erasures::{self, ErasureVersion};
 use crate::history::StoredHistory;
 use crate::names::Name;
 use crate::store::{Condition, ETag, ObjectKey, PutError, StoreError};
@@ -58,13 +62,23 @@ impl Subject {
 pub(super) struct Snapshots {
     classes: Vec<Kept>,
     names: Kept,
+    /// When something that was erased was last heard of.
+    learned: Duration,
+}
+
+/// A stored body that was merged here, or put from here.
+#[derive(Clone, Debug)]
+struct Body {
+    tag: ETag,
+    hash: u128,
+    /// The erasures that it has heeded.
+    heeded: ErasureVersion,
 }
 
 /// What this instance knows of one stored snapshot.
 #[derive(Clone, Debug)]
 struct Kept {
-    /// The tag and the hash of a body that was merged here, or put from here.
-    body: Option<(ETag, u128)>,
+    body: Option<Body>,
     /// Everything merged up to this version is in a durable snapshot.
     covered: Version,
     /// Whether this instance wrote it last, as far as it knows. A starting instance claims it: if another is at work,
@@ -80,7 +94,7 @@ impl Snapshots {
     pub(super) fn new(classes: u16) -> Self {
         let kept =
             Kept { body: None, covered: 0, ours: true, patience: Duration::ZERO, began: None, took: Duration::ZERO };
-        Self { classes: vec![kept.clone(); classes.into()], names: kept }
+        Self { classes: vec![kept.clone(); classes.into()], names: kept, learned: Duration::ZERO }
     }
 
     fn get(&mut self, subject: Subject) -> &mut Kept {
@@ -92,7 +106,24 @@ impl Snapshots {
 
     /// The tag of the body that was merged or put last.
     pub(super) fn tag(&mut self, subject: Subject) -> Option<ETag> {
-        self.get(subject).body.as_ref().map(|(tag, _)| tag.clone())
+        self.get(subject).body.as_ref().map(|body| body.tag.clone())
+    }
+
+    /// Notes that something was erased.
+    pub(super) fn note_learned(&mut self, now: Duration) {
+        self.learned = now;
+    }
+
+    /// Forgets what was merged and covered, since some of it was dropped that may have to come back.
+    pub(super) fn forget(&mut self, subject: Subject) {
+        let kept = self.get(subject);
+        kept.body = None;
+        kept.covered = 0;
+    }
+
+    /// From now on it is this instance that writes it.
+    pub(super) fn claim(&mut self, subject: Subject) {
+        self.get(subject).ours = true;
     }
 
     /// Notes that another instance has written it since.
@@ -103,6 +134,15 @@ impl Snapshots {
             kept.patience = patience;
         }
     }
+}
+
+/// What is about to be stored.
+struct Built {
+    parts: Vec<Bytes>,
+    /// What was merged up to this version is in it.
+    version: Version,
+    /// The erasures that it has heeded.
+    heeded: ErasureVersion,
 }
 
 /// An object of the store that does not read.
@@ -128,7 +168,7 @@ impl Inner {
     }
 
     /// Takes snapshots as they fall due, for ever.
-    pub(super) async fn take_snapshots(&self, adopt: &mpsc::Sender<Adopt>) {
+    pub(super) async fn take_snapshots(&self, adopt: &mpsc::Sender<Adoption>) {
         // Looking is cheap next to a snapshot, and a fresh look keeps what is stored near the interval behind.
         let look = (self.options.snapshot_interval / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
         loop {
@@ -153,11 +193,26 @@ impl Inner {
     }
 
     fn waits_since(&self, subject: Subject) -> Option<Duration> {
-        let covered = lock(&self.snapshots).get(subject).covered;
+        let (covered, unheeded_since) = {
+            let mut snapshots = lock(&self.snapshots);
+            let learned = snapshots.learned;
+            let kept = snapshots.get(subject);
+            let heeded = kept.body.as_ref().map_or(0, |body| body.heeded);
+            (kept.covered, (heeded < self.concerning(subject)).then_some(learned))
+        };
         let segments = lock(&self.segments);
-        match subject {
+        let uncovered_since = match subject {
             Subject::Class(class) => segments.class_waits_since(class, covered),
             Subject::Names => segments.names_wait_since(covered),
+        };
+        uncovered_since.into_iter().chain(unheeded_since).min()
+    }
+
+    /// The highest version of what was erased that concerns it.
+    pub(super) fn concerning(&self, subject: Subject) -> ErasureVersion {
+        match subject {
+            Subject::Class(class) => self.erasures().concerning(class),
+            Subject::Names => self.erasures().concerning_names(),
         }
     }
 
@@ -172,7 +227,7 @@ impl Inner {
         rested && (kept.ours || now.saturating_sub(since) >= others_turn)
     }
 
-    async fn take_snapshot(&self, subject: Subject, adopt: Option<&mpsc::Sender<Adopt>>) {
+    async fn take_snapshot(&self, subject: Subject, adopt: Option<&mpsc::Sender<Adoption>>) {
         let began = self.clock.uptime();
         lock(&self.snapshots).get(subject).began = Some(began);
         let outcome = self.replace_snapshot(subject, adopt).await;
@@ -186,30 +241,31 @@ impl Inner {
         }
     }
 
-    async fn replace_snapshot(&self, subject: Subject, adopt: Option<&mpsc::Sender<Adopt>>) -> Result<(), TakeInError> {
+    async fn replace_snapshot(
+        &self,
+        subject: Subject,
+        adopt: Option<&mpsc::Sender<Adoption>>,
+    ) -> Result<(), TakeInError> {
         let key = subject.key();
         for _ in 0..TRIES_MAX {
             // Before the build: only so is what was merged with that tag in it.
             let known = lock(&self.snapshots).get(subject).body.clone();
-            let (parts, version) = self.build_snapshot(subject).await;
+            let Built { parts, version, heeded } = self.build_snapshot(subject).await;
             let hashed = parts.clone();
             let hash = offload(move || hash(&hashed)).await;
             let condition = match known {
                 // What stands there is what would be written: it is covered as it is.
-                Some((_, stored)) if stored == hash => {
-                    lock(&self.snapshots).get(subject).covered = version;
+                Some(body) if body.hash == hash => {
+                    self.note_stored(subject, body, version);
                     return Ok(());
                 }
-                Some((tag, _)) => Condition::Matches(tag),
+                Some(body) => Condition::Matches(body.tag),
                 None => Condition::Absent,
             };
             match self.store.put(&key, parts, condition).await {
                 Ok(tag) => {
-                    let mut snapshots = lock(&self.snapshots);
-                    let kept = snapshots.get(subject);
-                    kept.body = Some((tag, hash));
-                    kept.covered = version;
-                    kept.ours = true;
+                    self.note_stored(subject, Body { tag, hash, heeded }, version);
+                    lock(&self.snapshots).claim(subject);
                     return Ok(());
                 }
                 // Another was faster, or it was this very put, tried twice by the client: either way, read and merge.
@@ -221,18 +277,33 @@ impl Inner {
         Err(StoreError { operation: "put", key: key.path(), problem }.into())
     }
 
-    /// The body, and the version of what is surely in it.
-    async fn build_snapshot(&self, subject: Subject) -> (Vec<Bytes>, Version) {
+    /// Notes that a body of all that was merged up to `version` is stored.
+    fn note_stored(&self, subject: Subject, body: Body, version: Version) {
+        let mut snapshots = lock(&self.snapshots);
+        let kept = snapshots.get(subject);
+        // What was erased since the build had it forget what it covers.
+        if body.heeded == self.concerning(subject) {
+            kept.covered = version;
+        }
+        kept.body = Some(body);
+    }
+
+    async fn build_snapshot(&self, subject: Subject) -> Built {
         match subject {
             Subject::Class(class) => {
                 let history = self.history_now(class).await;
-                (history.chunks(), history.built_at())
+                Built { parts: history.chunks(), version: history.built_at(), heeded: history.erasure_version() }
             }
-            Subject::Names => {
+            Subject::Names => loop {
+                // As with a history: what is erased is gone before its version is known.
+                let heeded = self.concerning(subject);
                 let version = self.names.version();
                 let names = self.names.all();
-                (vec![offload(move || encode_names(&names)).await], version)
-            }
+                let parts = vec![offload(move || encode_names(&names, heeded)).await];
+                if self.concerning(subject) == heeded {
+                    return Built { parts, version, heeded };
+                }
+            },
         }
     }
 
@@ -240,13 +311,15 @@ impl Inner {
     pub(super) async fn take_in_snapshot(
         &self,
         subject: Subject,
-        adopt: Option<&mpsc::Sender<Adopt>>,
+        adopt: Option<&mpsc::Sender<Adoption>>,
     ) -> Result<(), TakeInError> {
         let key = subject.key();
         let Some(object) = self.store.get(&key).await? else {
             lock(&self.snapshots).get(subject).body = None;
             return Ok(());
         };
+        let heeded = heeded_by(&object.body);
+        self.heed(&key, heeded, adopt).await?;
         let body = object.body.clone();
         let Bounds { classes, second_max } = self.options.bounds;
         // More names than racers may stand there, of racers that an earlier start had room for.
@@ -254,20 +327,26 @@ impl Inner {
         let (hash, contents) = offload(move || {
             let contents = match subject {
                 Subject::Class(class) => read_history(class, &body, second_max),
-                Subject::Names => read_names(&body, names_bytes_max),
+                Subject::Names => read_names(&body, heeded, names_bytes_max),
             };
             (hash(&[body]), contents)
         })
         .await;
         let contents = contents.map_err(|problem| Unreadable { key: key.clone(), problem })?;
+        let erased = self.erasures().version();
         self.take_in(contents, adopt).await;
-        lock(&self.snapshots).get(subject).body = Some((object.etag, hash));
+        let mut snapshots = lock(&self.snapshots);
+        // What was erased meanwhile may have taken some of it away again: then it is not merged.
+        if self.erasures().version() == erased {
+            snapshots.get(subject).body = Some(Body { tag: object.etag, hash, heeded });
+        }
+        drop(snapshots);
         self.note_readable(&key);
         Ok(())
     }
 
     /// Merges what is durable: through the writer, in bounded slices, or in place where there is none yet or any more.
-    pub(super) async fn take_in(&self, contents: Vec<Contents>, adopt: Option<&mpsc::Sender<Adopt>>) -> Merged {
+    pub(super) async fn take_in(&self, contents: Vec<Contents>, adopt: Option<&mpsc::Sender<Adoption>>) -> Merged {
         let mut merged = Merged::default();
         for contents in contents {
             let Some(adopt) = adopt else {
@@ -275,7 +354,7 @@ impl Inner {
                 continue;
             };
             let (sender, receiver) = tokio::sync::oneshot::channel();
-            if adopt.send(Adopt { contents, merged: sender }).await.is_ok()
+            if adopt.send(Adoption::Merge { contents, merged: sender }).await.is_ok()
                 && let Ok(slice) = receiver.await
             {
                 merged.classes.extend(slice.classes);
@@ -331,12 +410,10 @@ fn read_history(class: ClassId, body: &[u8], second_max: u32) -> Result<Vec<Cont
     let mut contents = Vec::new();
     let mut beyond = None;
     let stored = StoredHistory::open(body).map_err(|error| error.to_string())?;
-    if stored.erasure_version() > 0 {
-        return Err("it knows of erasures, and this program does not: run the newer program".to_owned());
-    }
+    let heeded = stored.erasure_version();
     let each = |efforts: &[Effort]| {
         beyond = beyond.or_else(|| efforts.iter().map(|effort| effort.second).find(|second| second.0 > second_max));
-        contents.push(Contents { efforts: efforts.to_vec(), names: Vec::new() });
+        contents.push(Contents { efforts: efforts.to_vec(), names: Vec::new(), heeded });
     };
     stored.read(class, each).map_err(|error| error.to_string())?;
     match beyond {
@@ -356,7 +433,7 @@ struct StoredName {
     at: u64,
 }
 
-fn encode_names(names: &[(RacerId, Name)]) -> Bytes {
+fn encode_names(names: &[(RacerId, Name)], heeded: ErasureVersion) -> Bytes {
     let stored = |name: &Name| StoredName { name: name.text.to_string(), at: name.at_ms };
     // In the order of the ids, as numbers: serde_json writes a map in the order it is given.
     struct Names<'a, F>(&'a [(RacerId, Name)], F);
@@ -366,16 +443,25 @@ fn encode_names(names: &[(RacerId, Name)]) -> Bytes {
         }
     }
     let text = serde_json::to_vec(&Names(names, stored)).expect("names always serialise");
-    journal::gzip(&text)
+    let header = GzBuilder::new().extra(erasures::extra_field(heeded));
+    let mut encoder = header.write(Vec::with_capacity(text.len() / 3), Compression::fast());
+    encoder.write_all(&text).expect("a vector takes all");
+    encoder.finish().expect("a vector takes all").into()
 }
 
-fn read_names(body: &[u8], bytes_max: u64) -> Result<Vec<Contents>, String> {
+/// The erasures that a snapshot's header says it has heeded. Of one that is no gzip, its reading tells.
+fn heeded_by(snapshot: &[u8]) -> ErasureVersion {
+    let decoder = GzDecoder::new(snapshot);
+    decoder.header().and_then(|header| header.extra()).and_then(erasures::version_in).unwrap_or(0)
+}
+
+fn read_names(body: &[u8], heeded: ErasureVersion, bytes_max: u64) -> Result<Vec<Contents>, String> {
     let text = journal::gunzip(body, bytes_max).map_err(|error| error.to_string())?;
     let names: BTreeMap<u64, StoredName> = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
     let names = names
         .into_iter()
         .map(|(racer, StoredName { name, at })| (RacerId(racer), Name { at_ms: at, text: name.into() }));
-    Ok(vec![Contents { efforts: Vec::new(), names: names.collect() }])
+    Ok(vec![Contents { efforts: Vec::new(), names: names.collect(), heeded }])
 }
 
 #[cfg(test)]
@@ -386,10 +472,11 @@ mod tests {
     fn names_read_back_as_they_were_and_stand_in_order() {
         let name = |at_ms, text: &str| Name { at_ms, text: text.into() };
         let names = vec![(RacerId(2), name(7, "Ä \"quoted\"")), (RacerId(10), name(0, ""))];
-        let body = encode_names(&names);
+        let body = encode_names(&names, 7);
+        assert_eq!(heeded_by(&body), 7);
         let text = journal::gunzip(&body, 1000).expect("gzip");
         let expected = r#"{"2":{"name":"Ä \"quoted\"","at":7},"10":{"name":"","at":0}}"#;
         assert_eq!(String::from_utf8(text).expect("UTF-8"), expected);
-        assert_eq!(read_names(&body, 1000).expect("ours"), [Contents { efforts: Vec::new(), names }]);
+        assert_eq!(read_names(&body, 7, 1000).expect("ours"), [Contents { names, heeded: 7, ..Contents::default() }]);
     }
 }

@@ -11,10 +11,12 @@ use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
+use super::erasing::Learned;
 use super::journal::{self, Chunk, Contents, Quarantined};
 use super::segments::Segment;
 use super::{Commit, CommitError, Committed, Inner, Submission, lock, offload};
 use crate::effort::{Effort, RacerId};
+use crate::erasures::{ErasureVersion, Erasures};
 use crate::names::Name;
 use crate::store::{Condition, ObjectKey, SegmentId, StoreError};
 use crate::table::{Newcomers, Version};
@@ -36,13 +38,24 @@ const COMMIT_EFFORTS_MAX: usize = 2_000_000;
 /// Efforts that are merged under one hold of a class's lock: about a millisecond.
 pub(super) const MERGE_EFFORTS_MAX: usize = 16 * 1024;
 
-/// Something that is durable already, to be merged in turn.
+/// Something that is durable already, to be taken in in turn.
 #[derive(Debug)]
-pub(super) struct Adopt {
-    /// At most [`MERGE_EFFORTS_MAX`] efforts, and names.
-    pub(super) contents: Contents,
-    /// The versions afterwards, as a [`Segment`] notes them.
-    pub(super) merged: oneshot::Sender<Merged>,
+pub(super) enum Adoption {
+    Merge {
+        /// At most [`MERGE_EFFORTS_MAX`] efforts, and names.
+        contents: Contents,
+        /// The versions afterwards, as a [`Segment`] notes them.
+        merged: oneshot::Sender<Merged>,
+    },
+    Learn {
+        erasures: Erasures,
+        learned: oneshot::Sender<Learned>,
+    },
+    /// To be journaled, whether they beat anything or not.
+    Journal {
+        efforts: Vec<Effort>,
+        answer: oneshot::Sender<Result<Committed, CommitError>>,
+    },
 }
 
 /// The versions at which something had been merged.
@@ -66,7 +79,7 @@ impl Inner {
     pub(super) async fn write(
         &self,
         mut queue: mpsc::Receiver<Commit>,
-        mut adoptions: mpsc::Receiver<Adopt>,
+        mut adoptions: mpsc::Receiver<Adoption>,
         shutdown: impl Future<Output = ()>,
     ) {
         tokio::pin!(shutdown);
@@ -82,7 +95,7 @@ impl Inner {
                     self.serving.store(false, Ordering::Release);
                     queue.close();
                 }
-                Some(adopt) = adoptions.recv() => self.adopt(adopt),
+                Some(adoption) = adoptions.recv() => self.adopt(adoption, &mut pending),
                 () = self.clock.sleep(wait), if !pending.answers.is_empty() => {}
                 commit = queue.recv() => match commit {
                     Some(commit) => self.take(&mut pending, commit),
@@ -110,15 +123,23 @@ impl Inner {
             return; // whoever asked has been told to come again
         }
         let Submission { efforts, names, quarantined } = submission;
-        let comparison = self.table.compare(&efforts, self.options.racers_max, &mut pending.newcomers);
-        let committed = Committed {
-            improvements: comparison.better.len(),
-            refused: comparison.no_room.into_iter().map(|place| (place, Reason::ClassFull)).collect(),
-        };
-        let no_room: BTreeSet<RacerId> = committed.refused.iter().map(|&(place, _)| efforts[place].racer).collect();
-        let news = names
-            .into_iter()
-            .filter(|(racer, name)| !no_room.contains(racer) && self.names.is_news(*racer, name.at_ms, &name.text));
+        let erasures = self.erasures();
+        let mut comparison = self.table.compare(&efforts, self.options.racers_max, &mut pending.newcomers);
+        let no_room: BTreeSet<RacerId> = comparison.no_room.iter().map(|&place| efforts[place].racer).collect();
+        let mut refused: Vec<_> = comparison.no_room.into_iter().map(|place| (place, Reason::ClassFull)).collect();
+        comparison.better.retain(|&place| {
+            let is_gone = erasures.cover(&efforts[place], 0);
+            if is_gone && efforts[place].time == 0 {
+                refused.push((place, Reason::Erased));
+            }
+            !is_gone
+        });
+        let committed = Committed { improvements: comparison.better.len(), refused };
+        let news = names.into_iter().filter(|(racer, name)| {
+            !no_room.contains(racer)
+                && !erasures.cover_name(*racer, name.at_ms)
+                && self.names.is_news(*racer, name.at_ms, &name.text)
+        });
         let names_before = pending.contents.names.len();
         pending.contents.names.extend(news);
         let no_names = pending.contents.names.len() == names_before;
@@ -138,6 +159,7 @@ impl Inner {
         }
         let began = self.clock.uptime();
         keep_best(&mut contents);
+        contents.heeded = self.erasures().version(); // since it was taken, nothing was learned
         let segments =
             if contents.efforts.is_empty() && contents.names.is_empty() { Vec::new() } else { journal::cut(contents) };
         let writing = async {
@@ -177,7 +199,7 @@ impl Inner {
         for chunk in chunks {
             self.merge(&chunk.into_contents(), &mut merged);
         }
-        self.register(written.id, merged);
+        self.register(written.id, merged, self.erasures().version());
         Ok(())
     }
 
@@ -242,6 +264,15 @@ impl Inner {
     /// Merges what is durable.
     pub(super) fn merge(&self, contents: &Contents, merged: &mut Merged) {
         let now_ms = self.clock.wall_ms();
+        let erasures = self.erasures();
+        let left;
+        let contents = if erasures.version() > contents.heeded {
+            left = without_erased(contents, &erasures);
+            self.erasing.note_uncovered(left.efforts.iter().filter(|it| erasures.uncover(it, contents.heeded)));
+            &left
+        } else {
+            contents
+        };
         for efforts in contents.efforts.chunks(MERGE_EFFORTS_MAX) {
             merged.classes.extend(self.table.merge(efforts, now_ms));
         }
@@ -253,17 +284,36 @@ impl Inner {
         }
     }
 
-    /// Notes that a segment is in the journal and merged.
-    pub(super) fn register(&self, id: SegmentId, merged: Merged) {
+    /// Notes that a segment is in the journal, and merged while what was erased had the version `heeded`. Has something
+    /// been erased since, it is to be merged again.
+    pub(super) fn register(&self, id: SegmentId, merged: Merged, heeded: ErasureVersion) {
         let Merged { classes, names } = merged;
         let segment = Segment::new(classes.into_iter().collect(), names, self.clock.uptime());
-        lock(&self.segments).insert(id, segment);
+        let mut segments = lock(&self.segments);
+        if self.erasures().version() == heeded {
+            segments.insert(id, segment);
+        }
     }
 
-    fn adopt(&self, Adopt { contents, merged }: Adopt) {
-        let mut versions = Merged::default();
-        self.merge(&contents, &mut versions);
-        let _ = merged.send(versions); // whoever asked may be gone
+    fn adopt(&self, adoption: Adoption, pending: &mut Pending) {
+        match adoption {
+            Adoption::Merge { contents, merged } => {
+                let mut versions = Merged::default();
+                self.merge(&contents, &mut versions);
+                let _ = merged.send(versions); // whoever asked may be gone
+            }
+            Adoption::Learn { erasures, learned } => {
+                let news = self.learn(&erasures);
+                // What waits must not stand in the way of later rides when only the best of each is kept.
+                pending.contents = without_erased(&pending.contents, &self.erasures());
+                let _ = learned.send(news); // whoever asked may be gone
+            }
+            Adoption::Journal { efforts, answer } => {
+                let erasures = self.erasures();
+                pending.contents.efforts.extend(efforts.iter().filter(|effort| !erasures.cover(effort, 0)));
+                pending.answers.push((Committed::default(), answer));
+            }
+        }
     }
 }
 
@@ -283,6 +333,16 @@ impl<'a> Writing<'a> {
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
         lock(&self.inner.segments).end_writing(self.id);
+    }
+}
+
+/// What is left of it when all that is gone is taken away.
+fn without_erased(contents: &Contents, erasures: &Erasures) -> Contents {
+    let Contents { efforts, names, heeded } = contents;
+    Contents {
+        efforts: efforts.iter().filter(|effort| !erasures.cover(effort, *heeded)).copied().collect(),
+        names: names.iter().filter(|(racer, name)| !erasures.cover_name(*racer, name.at_ms)).cloned().collect(),
+        heeded: erasures.version(),
     }
 }
 

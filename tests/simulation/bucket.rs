@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alleycat::clock::Clock;
-use alleycat::effort::{Effort, Output, RacerId, Second};
+use alleycat::effort::{ClassId, Effort, Output, RacerId, Second};
+use alleycat::erasures::Erasures;
 use alleycat::history::StoredHistory;
 use alleycat::store::{Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError};
 use async_trait::async_trait;
@@ -78,11 +79,22 @@ impl Bucket {
         }
     }
 
+    /// What was erased, as it is stored.
+    pub fn erasures(&self) -> Erasures {
+        self.get("erasures.gz").map_or_else(Erasures::default, |object| {
+            Erasures::from_json(gunzip(&object.body).as_bytes()).expect("erasures")
+        })
+    }
+
     fn is_covered(&self, segment: &[u8]) -> Result<(), String> {
+        let erasures = self.erasures();
         for line in gunzip(segment).lines().skip(1) {
             let line: serde_json::Value = serde_json::from_str(line).expect("a segment's line");
             let racer = RacerId(line["racerId"].as_u64().expect("every line has a racer"));
             if let Some(name) = line["name"].as_str() {
+                if erasures.cover_name(racer, line["at"].as_u64().expect("a time")) {
+                    continue;
+                }
                 let racers = self.get("racers.gz").ok_or("there is no racers.gz")?;
                 let racers: serde_json::Value = serde_json::from_str(&gunzip(&racers.body)).expect("names");
                 let stored = &racers[racer.to_string()];
@@ -95,6 +107,13 @@ impl Bucket {
             let class = line["classId"].as_u64().expect("a class");
             let second = Second(line["second"].as_u64().expect("a second") as u32);
             let output = Output::new(line["output"].as_f64().expect("an output")).expect("valid");
+            let time = line["deviceTimestamp"].as_u64().unwrap_or(0);
+            // Also what is not above: what was erased above it may have stood in its place.
+            let class_id = ClassId::new(class as u16).expect("from 1");
+            let effort = Effort { class: class_id, second, racer, output, race: None, time };
+            if erasures.cover(&effort, 0) || erasures.uncover(&effort, 0) {
+                continue;
+            }
             let snapshot = self.get(&format!("class-{class}.gz")).ok_or(format!("there is no class-{class}.gz"))?;
             let stored = stored_output(&snapshot.body, class as u16, racer, second);
             if stored.is_none_or(|stored| stored < output) {
@@ -110,7 +129,7 @@ pub fn gunzip(body: &[u8]) -> String {
 }
 
 fn stored_output(snapshot: &[u8], class: u16, racer: RacerId, second: Second) -> Option<Output> {
-    let class = alleycat::effort::ClassId::new(class).expect("from 1");
+    let class = ClassId::new(class).expect("from 1");
     let mut found = None;
     let look = |efforts: &[Effort]| {
         let mut efforts = efforts.iter();

@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alleycat::clock::Clock;
-use alleycat::effort::{Bounds, ClassId, Effort, Output, RaceId, RacerId, Second};
-use alleycat::ledger::{Ledger, Options, RecoveryError, Submission};
+use alleycat::effort::{Bounds, ClassId, Effort, EffortTimeMs, Output, RaceId, RacerId, Second};
+use alleycat::erasures::{Erasure, Erasures, Scope};
+use alleycat::history::StoredHistory;
+use alleycat::ledger::{Committed, Erased, Ledger, Options, RecoveryError, Submission};
 use alleycat::names::Name;
+use alleycat::telemetry::Reason;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use tokio::sync::oneshot;
@@ -29,6 +32,8 @@ pub struct Plan {
     pub faults: Faults,
     /// Deliveries in all.
     pub deliveries: usize,
+    /// Erasures in all.
+    pub erasures: usize,
     /// Crashes and suspensions.
     pub events: usize,
     /// Over how long all that happens.
@@ -43,6 +48,7 @@ impl Plan {
             instances: 1,
             faults: Faults::default(),
             deliveries: 6,
+            erasures: 1,
             events: 0,
             span: Duration::from_secs(100),
             crash_after: None,
@@ -63,6 +69,7 @@ impl Plan {
             instances: chance.random_range(1..=3),
             faults,
             deliveries: chance.random_range(5..40),
+            erasures: if chance.random() { chance.random_range(1..5) } else { 0 },
             events: chance.random_range(0..6),
             span: Duration::from_secs(chance.random_range(20..400)),
             crash_after: None,
@@ -83,16 +90,79 @@ struct Running {
     task: JoinHandle<Result<(), RecoveryError>>,
     stop: oneshot::Sender<()>,
     seen: BTreeMap<Key, Output>,
+    /// Requests that go with the process.
+    requests: Vec<JoinHandle<()>>,
 }
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.requests.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// An output, and when it was ridden.
+type Ride = (Output, EffortTimeMs);
 
 /// What was promised, and what was seen.
 #[derive(Default)]
 struct Truth {
-    sent: BTreeMap<Key, BTreeSet<Output>>,
-    acknowledged: BTreeMap<Key, Output>,
+    sent: BTreeMap<Key, BTreeSet<Ride>>,
+    acknowledged: BTreeSet<(Key, Ride)>,
     /// By any reader of any instance.
-    seen: BTreeMap<Key, Output>,
-    names: BTreeMap<RacerId, BTreeSet<Arc<str>>>,
+    seen: BTreeSet<(Key, Output)>,
+    names: BTreeMap<RacerId, BTreeSet<Name>>,
+    /// Erasures that were acknowledged.
+    erased: Vec<Erasure>,
+}
+
+impl Truth {
+    /// Whether that output is one that somebody rode, and that is not erased.
+    fn may_stand(&self, erasures: &Erasures, key: Key, output: Output) -> bool {
+        self.sent
+            .get(&key)
+            .is_some_and(|sent| sent.iter().any(|&ride| ride.0 == output && !erasures.cover(&effort_of(key, ride), 0)))
+    }
+
+    /// Whether a ride that was taken must stand, or a better one: it is not erased, nor was it ridden under a better
+    /// one that was erased before its time had passed.
+    fn is_owed(&self, erasures: &Erasures, key: Key, ride: Ride) -> bool {
+        let stood_above = |other: &Ride| {
+            let other_effort = effort_of(key, *other);
+            other.0 >= ride.0 && erasures.iter().any(|it| it.until_ms >= ride.1 && it.covers(&other_effort))
+        };
+        !erasures.cover(&effort_of(key, ride), 0) && !self.sent[&key].iter().any(stood_above)
+    }
+
+    /// Nothing that was acknowledged or seen is missing, nothing is there that nobody sent, what was erased is gone.
+    fn check(&self, ledger: &Ledger) {
+        let erasures = ledger.erasures();
+        for erased in &self.erased {
+            let known = erasures.find(&erased.scope).map_or(0, |erasure| erasure.until_ms);
+            assert!(known >= erased.until_ms, "an erasure was acknowledged, and is lost: {erased:?}");
+        }
+        for &(key, ride) in &self.acknowledged {
+            let stands = output(ledger, key) >= Some(ride.0);
+            assert!(stands || !self.is_owed(&erasures, key, ride), "{key:?} {ride:?} was acknowledged, and is lost");
+        }
+        for &(key, seen) in &self.seen {
+            let mut rides = self.sent[&key].iter().filter(|ride| ride.0 == seen);
+            let owed = rides.all(|&ride| self.is_owed(&erasures, key, ride));
+            assert!(output(ledger, key) >= Some(seen) || !owed, "{key:?} {seen} was seen, and is lost");
+        }
+        for key in keys() {
+            if let Some(output) = output(ledger, key) {
+                let allowed = self.may_stand(&erasures, key, output);
+                assert!(allowed, "{key:?} {output} was never sent, or is erased: {:?}", self.sent.get(&key));
+            }
+        }
+        for racer in (0..RACERS).map(RacerId) {
+            if let Some(name) = ledger.names().get(racer) {
+                let mut given = self.names.get(&racer).into_iter().flatten();
+                let allowed = given.any(|it| it.text == name && !erasures.cover_name(racer, it.at_ms));
+                assert!(allowed, "{name} was never sent, or is erased");
+            }
+        }
+    }
 }
 
 pub struct World {
@@ -153,7 +223,7 @@ impl World {
         let task = tokio::spawn(worker.run(async {
             let _ = stopped.await;
         }));
-        instance.running = Some(Running { ledger, store, task, stop, seen: BTreeMap::new() });
+        instance.running = Some(Running { ledger, store, task, stop, seen: BTreeMap::new(), requests: Vec::new() });
     }
 
     /// Riders deliver, instances crash and are suspended, and readers read.
@@ -161,6 +231,8 @@ impl World {
         let step = self.plan.span / 100;
         let mut clients: Vec<JoinHandle<()>> = Vec::new();
         let mut deliveries: Vec<u32> = (0..self.plan.deliveries).map(|_| self.chance.random_range(0..100)).collect();
+        let mut erasures: Vec<u32> = (0..self.plan.erasures).map(|_| self.chance.random_range(0..100)).collect();
+        erasures.sort_unstable();
         let mut events: Vec<u32> = (0..self.plan.events).map(|_| self.chance.random_range(0..100)).collect();
         deliveries.sort_unstable();
         events.sort_unstable();
@@ -169,6 +241,10 @@ impl World {
             while deliveries.first().is_some_and(|&at| at <= tick) {
                 deliveries.remove(0);
                 clients.push(self.deliver());
+            }
+            while erasures.first().is_some_and(|&at| at <= tick) {
+                erasures.remove(0);
+                self.erase();
             }
             while events.first().is_some_and(|&at| at <= tick) {
                 events.remove(0);
@@ -189,22 +265,14 @@ impl World {
 
     /// A delivery on its way, tried again as Firehose does until it is acknowledged or the span is over.
     fn deliver(&mut self) -> JoinHandle<()> {
-        let now_ms = self.instances[0].clock.wall_ms();
+        // Devices' clocks differ, too; an effort's time is never after its receipt.
+        let device_ms = self.instances[0].clock.wall_ms() + self.chance.random_range(0..6_000);
         let count = self.chance.random_range(1..8);
-        let efforts: Vec<Effort> = (0..count).map(|_| self.effort(now_ms)).collect();
-        let mut truth = self.truth.lock().unwrap();
-        for effort in &efforts {
-            truth.sent.entry(key(effort)).or_default().insert(effort.output);
-        }
-        let names: Vec<(RacerId, Name)> = if self.chance.random_bool(0.3) {
+        let efforts: Vec<Effort> = (0..count).map(|_| self.effort(device_ms)).collect();
+        let name = self.chance.random_bool(0.3).then(|| {
             let racer = RacerId(self.chance.random_range(0..RACERS));
-            let text: Arc<str> = format!("name {}", self.chance.random_range(0..3)).into();
-            truth.names.entry(racer).or_default().insert(text.clone());
-            vec![(racer, Name { at_ms: now_ms, text })]
-        } else {
-            Vec::new()
-        };
-        drop(truth);
+            (racer, Arc::<str>::from(format!("name {}", self.chance.random_range(0..3))))
+        });
         let number = self.chance.random_range(0..self.instances.len());
         // The handle that the sender reaches at each of its tries; a crashed instance answers nothing.
         let ledgers: Vec<Ledger> =
@@ -214,13 +282,33 @@ impl World {
         tokio::spawn(async move {
             for place in number.. {
                 let ledger = &ledgers[place % ledgers.len()];
-                let submission = Submission { efforts: efforts.clone(), names: names.clone(), quarantined: Vec::new() };
+                let receipt_ms = ledger.now_ms();
+                let efforts = efforts.iter().map(|effort| Effort { time: effort.time.min(receipt_ms), ..*effort });
+                let efforts: Vec<Effort> = efforts.collect();
+                let name = name.clone().map(|(racer, text)| (racer, Name { at_ms: device_ms.min(receipt_ms), text }));
+                {
+                    let mut truth = truth.lock().unwrap();
+                    for effort in &efforts {
+                        truth.sent.entry(key(effort)).or_default().insert((effort.output, effort.time));
+                    }
+                    if let Some((racer, name)) = &name {
+                        truth.names.entry(*racer).or_default().insert(name.clone());
+                    }
+                }
+                let submission =
+                    Submission { efforts: efforts.clone(), names: name.into_iter().collect(), quarantined: Vec::new() };
                 let answered = tokio::time::timeout(Duration::from_secs(60), ledger.commit(submission)).await;
-                if let Ok(Ok(_)) = answered {
+                if let Ok(Ok(Committed { refused, .. })) = answered {
+                    let erasures = ledger.erasures();
+                    for (place, reason) in &refused {
+                        assert_eq!(*reason, Reason::Erased);
+                        assert!(erasures.cover(&efforts[*place], 0), "refused and not erased: {:?}", efforts[*place]);
+                    }
                     for effort in &efforts {
                         let visible = output(ledger, key(effort));
-                        assert!(visible >= Some(effort.output), "acknowledged and not visible: {effort:?} {visible:?}");
-                        raise(&mut truth.lock().unwrap().acknowledged, key(effort), effort.output);
+                        let stands = visible >= Some(effort.output) || erasures_touch(&erasures, key(effort));
+                        assert!(stands, "acknowledged and not visible: {effort:?} {visible:?}");
+                        truth.lock().unwrap().acknowledged.insert((key(effort), (effort.output, effort.time)));
                     }
                     return;
                 }
@@ -230,14 +318,49 @@ impl World {
         })
     }
 
-    fn effort(&mut self, now_ms: u64) -> Effort {
+    /// An operator erases something on one instance, and tries again while it lives.
+    fn erase(&mut self) {
+        let mut scope = Scope::all(RacerId(self.chance.random_range(0..RACERS)), None);
+        if self.chance.random() {
+            scope.class_id = ClassId::new(self.chance.random_range(1..=CLASSES));
+            if self.chance.random() {
+                scope.from = Second(self.chance.random_range(0..=SECOND_MAX));
+                scope.to = Second(self.chance.random_range(scope.from.0..=SECOND_MAX));
+            }
+            if self.chance.random() {
+                scope.above = Output::new(f64::from(self.chance.random_range(0..50u32)));
+            }
+        }
+        let number = self.chance.random_range(0..self.instances.len());
+        let running = self.instances[number].running.as_mut().unwrap();
+        let ledger = running.ledger.clone();
+        let truth = self.truth.clone();
+        running.requests.push(tokio::spawn(async move {
+            for _ in 0..5 {
+                if let Ok(Erased { erasure, .. }) = ledger.erase(scope.clone(), None).await {
+                    let erasures = ledger.erasures();
+                    let mut truth = truth.lock().unwrap();
+                    for key in keys() {
+                        if let Some(output) = output(&ledger, key) {
+                            assert!(truth.may_stand(&erasures, key, output), "{key:?} {output} is said to be erased");
+                        }
+                    }
+                    truth.erased.push(erasure);
+                    return;
+                }
+                sleep(Duration::from_secs(5)).await;
+            }
+        }));
+    }
+
+    fn effort(&mut self, device_ms: u64) -> Effort {
         Effort {
             class: ClassId::new(self.chance.random_range(1..=CLASSES)).unwrap(),
             second: Second(self.chance.random_range(0..=SECOND_MAX)),
             racer: RacerId(self.chance.random_range(0..RACERS)),
             output: Output::new(f64::from(self.chance.random_range(0..50u32))).unwrap(),
             race: self.chance.random::<bool>().then_some(RaceId(1)),
-            time: if self.chance.random_bool(0.9) { now_ms } else { 0 },
+            time: if self.chance.random_bool(0.9) { device_ms } else { 0 },
         }
     }
 
@@ -259,7 +382,7 @@ impl World {
     /// The process is gone from one moment to the next, and starts again.
     fn crash(&mut self, number: usize) {
         let instance = &mut self.instances[number];
-        instance.running.take().unwrap().task.abort();
+        instance.running.take().unwrap().task.abort(); // and its requests with it
         instance.clock.resume();
         let faults = self.plan.faults;
         self.start(number, faults);
@@ -275,7 +398,8 @@ impl World {
         }
     }
 
-    /// What readers see on each instance: never less than before, and nothing that nobody sent.
+    /// What readers see on each instance: never less than before, nothing that nobody sent, and nothing that it knows
+    /// to be erased.
     fn look(&mut self) {
         let mut truth = self.truth.lock().unwrap();
         for instance in &mut self.instances {
@@ -283,15 +407,23 @@ impl World {
                 continue;
             }
             let running = instance.running.as_mut().unwrap();
+            let erasures = running.ledger.erasures();
             for key in keys() {
-                let Some(now) = output(&running.ledger, key) else {
-                    assert!(!running.seen.contains_key(&key), "instance {}: {key:?} went away", instance.number);
-                    continue;
-                };
-                assert!(truth.sent.get(&key).is_some_and(|sent| sent.contains(&now)), "{key:?} {now} was never sent");
-                let before = running.seen.insert(key, now);
-                assert!(before <= Some(now), "instance {}: {key:?} went back to {now}", instance.number);
-                raise(&mut truth.seen, key, now);
+                let now = output(&running.ledger, key);
+                if erasures_touch(&erasures, key) {
+                    running.seen.remove(&key);
+                }
+                assert!(now.as_ref() >= running.seen.get(&key), "instance {}: {key:?} went back", instance.number);
+                let Some(now) = now else { continue };
+                let allowed = truth.may_stand(&erasures, key, now);
+                let sent = truth.sent.get(&key);
+                let number = instance.number;
+                assert!(
+                    allowed,
+                    "instance {number}: {key:?} {now} was never sent, or is erased: {sent:?} {erasures:?}"
+                );
+                running.seen.insert(key, now);
+                truth.seen.insert((key, now));
             }
         }
         if let Some(broken) = self.bucket.broken.lock().unwrap().take() {
@@ -319,15 +451,46 @@ impl World {
             self.look();
             let ready = self.instances.iter().all(|i| i.running.as_ref().unwrap().ledger.ready().is_ok());
             let journal_is_empty = !self.bucket.paths().iter().any(|path| path.starts_with("journal/"));
-            if ready && journal_is_empty && self.states().windows(2).all(|pair| pair[0] == pair[1]) {
+            if ready
+                && journal_is_empty
+                && self.all_heed_what_is_erased()
+                && self.states().windows(2).all(|pair| pair[0] == pair[1])
+            {
                 break;
             }
-            assert!(Instant::now() < deadline, "no convergence: {:?}", self.bucket.paths());
+            assert!(Instant::now() < deadline, "no convergence: {}", self.told());
         }
         let truth = self.truth.lock().unwrap();
         for instance in &self.instances {
-            check(&truth, &instance.running.as_ref().unwrap().ledger);
+            truth.check(&instance.running.as_ref().unwrap().ledger);
         }
+    }
+
+    /// What there is, for a person who looks into why it does not come to agree.
+    fn told(&self) -> String {
+        let mut told = format!("{:?}", self.bucket.paths());
+        for instance in &self.instances {
+            let ledger = &instance.running.as_ref().unwrap().ledger;
+            told += &format!("\n{:?}", ledger.ready());
+            told += &format!("\n{}", String::from_utf8(ledger.erasures().to_json()).unwrap());
+        }
+        for class in ClassId::all(CLASSES) {
+            let stored = self.bucket.get(&format!("class-{class}.gz"));
+            let heeded = stored.map(|it| StoredHistory::open(&it.body).unwrap().erasure_version());
+            told += &format!("\nclass {class} heeds {heeded:?}");
+        }
+        told
+    }
+
+    /// Whether all instances know of the same erasures, and so does what is stored.
+    fn all_heed_what_is_erased(&self) -> bool {
+        let stored = self.bucket.erasures();
+        let knows = |i: &Instance| i.running.as_ref().unwrap().ledger.erasures().to_json() == stored.to_json();
+        let heeds = |class: ClassId| {
+            let heeded = self.bucket.get(&format!("class-{class}.gz"));
+            heeded.map_or(0, |it| StoredHistory::open(&it.body).unwrap().erasure_version()) == stored.concerning(class)
+        };
+        self.instances.iter().all(knows) && ClassId::all(CLASSES).all(heeds)
     }
 
     fn states(&self) -> Vec<Vec<Option<Output>>> {
@@ -341,12 +504,12 @@ impl World {
     /// All stop in good order; a new instance recovers the same from the bucket alone, whose objects say the same.
     async fn end(&mut self) {
         for instance in &mut self.instances {
-            let Running { store, task, stop, .. } = instance.running.take().unwrap();
-            let _ = stop.send(());
-            let mut crashed = store.crashed.subscribe();
+            let mut running = instance.running.take().unwrap();
+            let _ = std::mem::replace(&mut running.stop, oneshot::channel().0).send(());
+            let mut crashed = running.store.crashed.subscribe();
             tokio::select! {
                 biased;
-                ended = task => ended.expect("no panic").expect("no error"),
+                ended = &mut running.task => ended.expect("no panic").expect("no error"),
                 _ = crashed.wait_for(|crashed| *crashed) => self.crashed = true,
             }
         }
@@ -356,7 +519,7 @@ impl World {
             assert!(!running.task.is_finished(), "the new instance gave up");
             sleep(Duration::from_millis(100)).await;
         }
-        check(&self.truth.lock().unwrap(), &running.ledger);
+        self.truth.lock().unwrap().check(&running.ledger);
         for class in ClassId::all(CLASSES) {
             let stored = self.bucket.get(&format!("class-{class}.gz")).map(|object| gunzip(&object.body));
             let mut naive: BTreeMap<u32, BTreeMap<u64, f64>> = BTreeMap::new();
@@ -388,24 +551,12 @@ fn output(ledger: &Ledger, (class, second, racer): Key) -> Option<Output> {
     curve.into_iter().find(|&(at, _)| at == second).map(|(_, output)| output)
 }
 
-fn raise(outputs: &mut BTreeMap<Key, Output>, key: Key, output: Output) {
-    let best = outputs.entry(key).or_insert(output);
-    *best = output.max(*best);
+fn effort_of((class, second, racer): Key, (output, time): Ride) -> Effort {
+    Effort { class, second, racer, output, race: None, time }
 }
 
-/// Nothing that was acknowledged or seen is missing, and nothing is there that nobody sent.
-fn check(truth: &Truth, ledger: &Ledger) {
-    for (&key, &best) in truth.acknowledged.iter().chain(&truth.seen) {
-        assert!(output(ledger, key) >= Some(best), "{key:?} {best} was acknowledged or seen, and is lost");
-    }
-    for key in keys() {
-        if let Some(output) = output(ledger, key) {
-            assert!(truth.sent.get(&key).is_some_and(|sent| sent.contains(&output)), "{key:?} {output} was never sent");
-        }
-    }
-    for racer in (0..RACERS).map(RacerId) {
-        if let Some(name) = ledger.names().get(racer) {
-            assert!(truth.names.get(&racer).is_some_and(|names| names.contains(&name)), "{name} was never sent");
-        }
-    }
+/// Whether anything of that racer at that second may have been erased.
+fn erasures_touch(erasures: &Erasures, (class, second, racer): Key) -> bool {
+    let touches = |scope: &Scope| scope.racer_id == racer && scope.concerns(class) && scope.seconds().contains(&second);
+    erasures.iter().any(|erasure| touches(&erasure.scope))
 }

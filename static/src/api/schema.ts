@@ -116,7 +116,12 @@ export interface paths {
         get: operations["curve"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Erase a racer from a class
+         * @description Takes away what the racer rode in the class up to half a minute from now, or the part asked for, for ever: no later
+         *     delivery, replay or restart brings it back, on any instance. What is ridden later counts. 200 once that is durable.
+         */
+        delete: operations["erase_in_class"];
         options?: never;
         head?: never;
         patch?: never;
@@ -131,6 +136,26 @@ export interface paths {
         };
         /** A page to try all this */
         get: operations["explorer"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/erasures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was erased
+         * @description In the order in which it was.
+         */
+        get: operations["erasures"];
         put?: never;
         post?: never;
         delete?: never;
@@ -229,7 +254,12 @@ export interface paths {
         get: operations["racer"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Erase a racer
+         * @description Takes away what the racer rode in any class up to half a minute from now, and the name, for ever: no later delivery,
+         *     replay or restart brings it back, on any instance. What is ridden later counts. 200 once that is durable.
+         */
+        delete: operations["erase_everywhere"];
         options?: never;
         head?: never;
         patch?: never;
@@ -372,6 +402,61 @@ export interface components {
              * @example eyJjbGFzc0lkIjoxLCJzZWNvbmQiOjEsInJhY2VySWQiOjEsIm91dHB1dCI6MTUwfQ==
              */
             data: string;
+        };
+        /** @description What was erased just now. */
+        Erased: components["schemas"]["Erasure"] & {
+            /**
+             * Format: int64
+             * @description How many efforts this instance took away.
+             * @example 300
+             */
+            efforts: number;
+        };
+        /** @description What is gone, until when, and why. */
+        Erasure: {
+            /**
+             * Format: double
+             * @description Only outputs over this; null for all.
+             * @example 300
+             */
+            above: number | null;
+            /**
+             * Format: int32
+             * @description In which class; null for all, and the racer's name.
+             * @example 1
+             */
+            classId: number | null;
+            /**
+             * Format: int32
+             * @description From which second on; null for the first.
+             * @example 60
+             */
+            from: number | null;
+            /**
+             * Format: int64
+             * @description Whose efforts.
+             * @example 17
+             */
+            racerId: number;
+            /**
+             * @description Why.
+             * @example a glitch of the bike
+             */
+            reason: string | null;
+            /**
+             * Format: int32
+             * @description Up to which second, itself included; null for the last.
+             * @example 61
+             */
+            to: number | null;
+            /**
+             * Format: int64
+             * @description What was ridden up to this time is gone, in milliseconds since 1970: half a minute after it was asked for.
+             * @example 1619185819755
+             */
+            until: number;
+            /** @description Counts the erasures; a stored history names the one that it has heeded. */
+            version: components["schemas"]["u64"];
         };
         /**
          * @description A form of an answer.
@@ -533,6 +618,8 @@ export interface components {
          * @enum {string}
          */
         TiesParam: "competition" | "dense" | "ordinal";
+        /** Format: int64 */
+        u64: number;
     };
     responses: never;
     parameters: never;
@@ -982,6 +1069,101 @@ export interface operations {
             };
         };
     };
+    erase_in_class: {
+        parameters: {
+            query?: {
+                /** @description Only at this second. */
+                second?: number;
+                /** @description Only from this second on. */
+                from?: number;
+                /** @description Only up to this second, itself included. */
+                to?: number;
+                /**
+                 * @description Only outputs over this: a glitch, and not the racer's true best.
+                 * @example 300
+                 */
+                above?: number;
+                /**
+                 * @description Why, to be kept with it.
+                 * @example a glitch of the bike
+                 */
+                reason?: string;
+                /** @description Lay the JSON out for people. */
+                pretty?: "" | "true" | "false" | "1" | "0";
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The exercise class.
+                 * @example 1
+                 */
+                classId: number;
+                /**
+                 * @description The racer.
+                 * @example 17
+                 */
+                racerId: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Erased"];
+                };
+            };
+            /** @description A parameter cannot be taken; the detail names it. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The admin key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such class, or the service has no admin key. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It may not be durable: ask again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There are too many erasures already. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     explorer: {
         parameters: {
             query?: never;
@@ -998,6 +1180,68 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+        };
+    };
+    erasures: {
+        parameters: {
+            query?: {
+                /** @description `json` or `csv`; without it, what `Accept` asks for. */
+                format?: "json" | "csv";
+                /** @description Lay the JSON out for people. */
+                pretty?: "" | "true" | "false" | "1" | "0";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The erasures. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Erasure"][];
+                    "text/csv": string;
+                };
+            };
+            /** @description A parameter cannot be taken; the detail names it. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The admin key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service has no admin key. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service is starting or stopping. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
             };
         };
     };
@@ -1233,6 +1477,85 @@ export interface operations {
             };
             /** @description The service is starting or stopping. */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    erase_everywhere: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Why, to be kept with it.
+                 * @example asked to be forgotten
+                 */
+                reason?: string;
+                /** @description Lay the JSON out for people. */
+                pretty?: "" | "true" | "false" | "1" | "0";
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The racer.
+                 * @example 17
+                 */
+                racerId: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Erased"];
+                };
+            };
+            /** @description A parameter cannot be taken; the detail names it. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The admin key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service has no admin key. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It may not be durable: ask again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There are too many erasures already. */
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };

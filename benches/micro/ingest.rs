@@ -1,0 +1,148 @@
+//! What a delivery of 22,000 records costs without HTTP: 10,000 racers in each of 6 classes, all known.
+
+use std::io::Write;
+use std::sync::LazyLock;
+
+use alleycat::delivery::{self, Decoded, Envelope};
+use alleycat::effort::{Bounds, ClassId, Effort, Output, Second};
+use alleycat::names::{Name, Names};
+use alleycat::table::{Newcomers, Table};
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde::Deserialize;
+
+use super::load::Race;
+
+const CLASSES: u16 = 6;
+const RACERS: u64 = 10_000;
+const RECORDS: usize = 22_000;
+const BOUNDS: Bounds = Bounds { classes: CLASSES, second_max: 600 };
+const BODY_BYTES_MAX: usize = 100 << 20;
+
+/// Deliveries, and a table and names that hold all that is in them.
+struct Warm {
+    bodies: Vec<Vec<u8>>,
+    table: Table,
+    names: Names,
+}
+
+static WARM: LazyLock<Warm> = LazyLock::new(|| {
+    let classes: Vec<_> = ClassId::all(CLASSES).collect();
+    let mut race = Race::new(&classes, RACERS, Second(0));
+    let bodies: Vec<_> = (0..16).map(|_| race.delivery(RECORDS)).collect();
+    let warm = Warm { bodies, table: Table::new(CLASSES), names: Names::default() };
+    for body in &warm.bodies {
+        let Decoded { efforts, names, .. } = decoded(body, &warm.names);
+        warm.table.merge(&efforts, 0);
+        for (racer, Name { at_ms, text }) in names {
+            warm.names.merge(racer, &Name { at_ms, text });
+        }
+    }
+    warm
+});
+
+fn decoded(body: &[u8], names: &Names) -> Decoded {
+    let envelope = Envelope::parse(body).expect("our own body");
+    envelope.decode(&BOUNDS, u64::MAX, names, BODY_BYTES_MAX)
+}
+
+/// Runs one after another of the bodies through `work`.
+fn each_body<T>(bencher: Bencher<'_, '_>, mut work: impl FnMut(&'static [u8]) -> T) {
+    let mut bodies = LazyLock::force(&WARM).bodies.iter().cycle();
+    bencher.counter(ItemsCount::new(RECORDS)).bench_local(|| work(bodies.next().expect("they have no end")));
+}
+
+#[divan::bench]
+fn envelope(bencher: Bencher<'_, '_>) {
+    each_body(bencher, |body| Envelope::parse(body).expect("our own body"));
+}
+
+#[divan::bench]
+fn decode(bencher: Bencher<'_, '_>) {
+    each_body(bencher, |body| decoded(body, &WARM.names));
+}
+
+#[divan::bench(sample_count = 200)]
+fn decode_and_merge(bencher: Bencher<'_, '_>) {
+    each_body(bencher, |body| {
+        let decoded = decoded(body, &WARM.names);
+        let comparison = WARM.table.compare(&decoded.efforts, usize::MAX, &mut Newcomers::default());
+        assert!(comparison.better.is_empty(), "the table is warm");
+        comparison
+    });
+}
+
+/// The same done plainly, as a measure of what the formats cost: nothing is checked, no name is looked at.
+#[divan::bench(sample_count = 200)]
+fn plain_decode_and_merge(bencher: Bencher<'_, '_>) {
+    #[derive(Deserialize)]
+    struct Body<'b> {
+        #[serde(borrow)]
+        records: Vec<Record<'b>>,
+    }
+    #[derive(Deserialize)]
+    struct Record<'b> {
+        data: &'b str,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Ride {
+        class_id: usize,
+        second: usize,
+        racer_id: usize,
+        cadence: f64,
+        resistance: f64,
+    }
+    let mut table = vec![vec![f64::NAN; RACERS as usize + 1]; usize::from(CLASSES) * 600];
+    each_body(bencher, |body| {
+        let body: Body<'_> = serde_json::from_slice(body).expect("our own body");
+        let mut data = Vec::new();
+        for record in body.records {
+            data.clear();
+            base64_simd::STANDARD.decode_append(record.data, &mut data).expect("our own body");
+            let ride: Ride = serde_json::from_slice(&data).expect("our own record");
+            let output = (ride.cadence + 35.0) * (ride.resistance + 65.0) / 100.0;
+            let best = &mut table[(ride.class_id - 1) * 600 + ride.second][ride.racer_id];
+            *best = output.max(*best);
+        }
+    });
+}
+
+#[divan::bench]
+fn compare(bencher: Bencher<'_, '_>) {
+    let efforts: Vec<_> = WARM.bodies.iter().map(|body| decoded(body, &WARM.names).efforts).collect();
+    let mut efforts = efforts.iter().cycle();
+    bencher.counter(ItemsCount::new(RECORDS)).bench_local(|| {
+        let efforts = efforts.next().expect("they have no end");
+        WARM.table.compare(efforts, usize::MAX, &mut Newcomers::default())
+    });
+}
+
+#[divan::bench]
+fn merge_improvements(bencher: Bencher<'_, '_>) {
+    let efforts: Vec<_> = WARM.bodies.iter().map(|body| decoded(body, &WARM.names).efforts).collect();
+    let table = Table::new(CLASSES);
+    efforts.iter().for_each(|efforts| drop(table.merge(efforts, 0)));
+    let mut round = 0;
+    let raised = || {
+        round += 1;
+        let raise = |effort: &Effort| Effort {
+            output: Output::new(effort.output.get() + f64::from(round) * 1000.0).expect("finite"),
+            ..*effort
+        };
+        efforts[round as usize % efforts.len()].iter().map(raise).collect::<Vec<_>>()
+    };
+    let merging = bencher.counter(ItemsCount::new(RECORDS)).with_inputs(raised);
+    merging.bench_local_values(|efforts| table.merge(&efforts, 0));
+}
+
+#[divan::bench]
+fn gunzip(bencher: Bencher<'_, '_>) {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(&WARM.bodies[0]).expect("a vector takes all");
+    let body = encoder.finish().expect("a vector takes all");
+    let bencher = bencher.counter(ItemsCount::new(RECORDS));
+    bencher.bench_local(|| delivery::gunzip(&body, BODY_BYTES_MAX).expect("our own body"));
+}

@@ -1,0 +1,81 @@
+//! What a commit of 22,000 improvements costs besides the disk: compare, sort, encode, compress, merge.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alleycat::clock::SystemClock;
+use alleycat::effort::{Bounds, ClassId, Effort, Output, Second};
+use alleycat::ledger::{Ledger, Options, Submission};
+use alleycat::store::{Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError};
+use async_trait::async_trait;
+use bytes::Bytes;
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::load;
+
+const CLASS: ClassId = ClassId::new(1).expect("1 is not 0");
+const RACERS: u64 = 22_000;
+
+/// Takes everything and keeps nothing.
+struct Nowhere;
+
+#[async_trait]
+impl Store for Nowhere {
+    fn place(&self) -> String {
+        "nowhere".to_owned()
+    }
+
+    async fn get(&self, _: &ObjectKey) -> Result<Option<Object>, StoreError> {
+        Ok(None)
+    }
+
+    async fn put(&self, _: &ObjectKey, _: Vec<Bytes>, _: Condition) -> Result<ETag, PutError> {
+        Ok(ETag(String::new()))
+    }
+
+    async fn list(&self, _: Scope) -> Result<Vec<Listed>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn delete(&self, _: &ObjectKey) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[divan::bench]
+fn commit(bencher: Bencher<'_, '_>) {
+    let never = Duration::from_secs(3600);
+    let options = Options {
+        bounds: Bounds { classes: 1, second_max: 600 },
+        racers_max: usize::MAX,
+        commit_interval: Duration::ZERO,
+        snapshot_interval: never,
+        sync_interval: Duration::from_secs(2),
+    };
+    let (ledger, worker) = Ledger::new(options, Arc::new(Nowhere), Arc::new(SystemClock), [1; 32]);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime can be made");
+    runtime.spawn(worker.run(std::future::pending()));
+    while ledger.accepts().is_err() {
+        std::thread::yield_now();
+    }
+
+    let efforts = load::second_of_all(CLASS, RACERS, Second(0), &mut StdRng::seed_from_u64(1));
+    let mut round = 0;
+    let raised = || {
+        round += 1;
+        let raise = |effort: &Effort| Effort {
+            output: Output::new(effort.output.get() + f64::from(round) * 1000.0).expect("finite"),
+            ..*effort
+        };
+        Submission { efforts: efforts.iter().map(raise).collect(), ..Submission::default() }
+    };
+    let committing = bencher.counter(ItemsCount::new(efforts.len())).with_inputs(raised);
+    committing.bench_local_values(|submission| {
+        let committed = runtime.block_on(ledger.commit(submission)).expect("nothing fails");
+        assert_eq!(committed.improvements, efforts.len());
+    });
+}

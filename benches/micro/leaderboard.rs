@@ -1,0 +1,65 @@
+//! Leaderboards of 40,000 racers: pages, and the order after an improvement.
+
+use std::sync::LazyLock;
+
+use alleycat::effort::{ClassId, Effort, Output, RacerId, Second};
+use alleycat::leaderboard::{Page, Query, WhatIf, query};
+use alleycat::table::Table;
+use divan::Bencher;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::load;
+
+const RACERS: u64 = 40_000;
+const CLASS: ClassId = ClassId::new(1).expect("1 is not 0");
+
+/// At second 0 nothing changes; at second 1 something does.
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let mut random = StdRng::seed_from_u64(1);
+    let table = Table::new(1);
+    for second in (0..2).map(Second) {
+        table.merge(&load::second_of_all(CLASS, RACERS, second, &mut random), 0);
+    }
+    table
+});
+
+fn page(asked: &Query) -> usize {
+    query(&TABLE.board(CLASS, Second(0)), asked).expect("the racer stands").standings.len()
+}
+
+#[divan::bench]
+fn first_page(bencher: Bencher<'_, '_>) {
+    bencher.bench_local(|| page(&Query::default()));
+}
+
+#[divan::bench]
+fn around(bencher: Bencher<'_, '_>) {
+    let mut racer = 0;
+    bencher.bench_local(|| {
+        racer = racer * 7919 % RACERS + 1;
+        page(&Query { page: Page::Around(RacerId(racer)), ..Query::default() })
+    });
+}
+
+#[divan::bench]
+fn what_if(bencher: Bencher<'_, '_>) {
+    let mut racer = 0;
+    bencher.bench_local(|| {
+        racer = racer * 7919 % RACERS + 1;
+        let (racer, output) = (RacerId(racer), Output::new(150.25).expect("finite"));
+        page(&Query { what_if: Some(WhatIf { racer, output }), page: Page::Around(racer), ..Query::default() })
+    });
+}
+
+#[divan::bench]
+fn order_after_one_improvement(bencher: Bencher<'_, '_>) {
+    let mut improvement: u32 = 0;
+    bencher.bench_local(|| {
+        improvement += 1;
+        let output = Output::new(1000.0 + f64::from(improvement)).expect("finite");
+        let racer = RacerId(u64::from(improvement) % RACERS + 1);
+        TABLE.merge(&[Effort { class: CLASS, second: Second(1), racer, output, race: None, time: 0 }], 0);
+        TABLE.board(CLASS, Second(1)).order().len()
+    });
+}

@@ -1,0 +1,15 @@
+//! Micro-benchmarks of the parts, in process: decode and merge, the ranks, the stitched history, the journal.
+//!
+//! `cargo bench --bench micro -- NAME` runs those whose name holds NAME. `benches/run` measures the service as a whole.
+
+#[path = "../load/mod.rs"]
+mod load;
+
+mod history;
+mod ingest;
+mod journal;
+mod leaderboard;
+
+fn main() {
+    divan::main();
+}

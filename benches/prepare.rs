@@ -1,0 +1,105 @@
+//! Prepares what `benches/run` measures with: stores that hold so many racers, and deliveries' bodies.
+//!
+//! An example to cargo, so that `cargo build --release --example prepare` makes it with the release profile.
+
+mod load;
+
+use std::fs;
+use std::path::PathBuf;
+
+use alleycat::effort::{ClassId, RacerId, Second};
+use alleycat::history::History;
+use alleycat::store::{self, Condition, ObjectKey};
+use alleycat::table::Table;
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+/// Prepares what `benches/run` measures with.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A folder store in which every racer of every class has an effort at every second.
+    Store {
+        /// The folder.
+        folder: PathBuf,
+        /// How many racers each class has, class 1 first.
+        #[arg(long, value_delimiter = ',', required = true)]
+        racers: Vec<u64>,
+        /// How many seconds.
+        #[arg(long)]
+        seconds: u32,
+    },
+    /// Deliveries of one race, a file each: `0000.json` and so on.
+    Bodies {
+        /// The folder.
+        folder: PathBuf,
+        /// The classes that ride, mixed.
+        #[arg(long, value_delimiter = ',', required = true)]
+        classes: Vec<u16>,
+        /// How many racers of each class ride.
+        #[arg(long)]
+        racers: u64,
+        /// Records in a delivery.
+        #[arg(long)]
+        records: usize,
+        /// How many deliveries.
+        #[arg(long)]
+        count: usize,
+    },
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Store { folder, racers, seconds } => fill(folder, &racers, seconds).await,
+        Command::Bodies { folder, classes, racers, records, count } => {
+            let classes: Option<Vec<_>> = classes.into_iter().map(ClassId::new).collect();
+            let mut race = load::Race::new(&classes.context("classes count from 1")?, racers, Second(0));
+            fs::create_dir_all(&folder)?;
+            for place in 0..count {
+                fs::write(folder.join(format!("{place:04}.json")), race.delivery(records))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn fill(folder: PathBuf, racers: &[u64], seconds: u32) -> anyhow::Result<()> {
+    let store = store::open(&format!("file:{}", folder.display())).await?;
+    let classes = u16::try_from(racers.len())?;
+    let table = Table::new(classes);
+    let histories: Vec<History> = std::thread::scope(|scope| {
+        let building = ClassId::all(classes).zip(racers).map(|(class, &racers)| {
+            let table = &table;
+            scope.spawn(move || {
+                let mut random = StdRng::seed_from_u64(class.get().into());
+                for second in (0..seconds).map(Second) {
+                    table.merge(&load::second_of_all(class, racers, second, &mut random), 0);
+                }
+                History::build(table, class, &History::empty(0), 0)
+            })
+        });
+        let building: Vec<_> = building.collect();
+        building.into_iter().map(|class| class.join().expect("it does not panic")).collect()
+    });
+    for (class, history) in table.classes().zip(histories) {
+        store.put(&ObjectKey::History(class), history.chunks(), Condition::Absent).await?;
+    }
+    let names = (1..=racers.iter().copied().max().unwrap_or(0)).map(|racer| {
+        let name = serde_json::json!({ "name": load::name(RacerId(racer)), "at": 1 });
+        (racer.to_string(), name)
+    });
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    serde_json::to_writer(&mut gzip, &names.collect::<serde_json::Map<_, _>>())?;
+    store.put(&ObjectKey::Racers, vec![gzip.finish()?.into()], Condition::Absent).await?;
+    Ok(())
+}

@@ -1,0 +1,361 @@
+//! Erasing, from outside: a racer goes with one request, on every instance, out of the store, and stays gone, whoever
+//! dies on the way.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+
+#[path = "support/instance.rs"]
+mod instance;
+#[path = "support/s3_server.rs"]
+mod s3_server;
+#[path = "support/toll.rs"]
+mod toll;
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use axum::http::StatusCode;
+use instance::{Instance, until};
+use reqwest::{Client, Method, Response};
+use s3_server::S3Server;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use toll::Toll;
+
+/// As quick as the options allow.
+const OPTIONS: [&str; 8] =
+    ["--commit-interval", "10ms", "--sync-interval", "100ms", "--snapshot-interval", "300ms", "--admin-key", "hush"];
+const BUCKET: &str = "races";
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+fn ride(class: u16, second: u32, racer: u64, output: f64, time: u64) -> Value {
+    let mut ride = json!({ "classId": class, "second": second, "racerId": racer, "output": output });
+    ride["name"] = json!(format!("Racer {racer}"));
+    ride["deviceTimestamp"] = json!(time);
+    ride
+}
+
+/// What everybody rode yesterday: racer 7 too well, in two classes.
+fn yesterday() -> Vec<Value> {
+    let time = now_ms() - 24 * 3_600_000;
+    let honest = (1..=3).flat_map(|racer| (1..=2).map(move |class| ride(class, 1, racer, 100.0 + racer as f64, time)));
+    let cheat =
+        (1..=2).flat_map(|class| (1..=3).map(move |second| ride(class, second, 7, 500.0 + f64::from(second), time)));
+    honest.chain(cheat).collect()
+}
+
+async fn request(instance: &Instance, method: Method, path: &str, key: Option<&str>) -> Response {
+    let client = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
+    let request = client.request(method, instance.url(path));
+    let request = match key {
+        Some(key) => request.header("authorization", format!("Bearer {key}")),
+        None => request,
+    };
+    // A test that kills the instance meanwhile expects no answer.
+    request.send().await.unwrap_or_else(|error| {
+        Response::from(axum::http::Response::builder().status(599).body(error.to_string()).unwrap())
+    })
+}
+
+async fn erase(instance: &Instance, path: &str) -> (StatusCode, Value) {
+    let answer = request(instance, Method::DELETE, path, Some("hush")).await;
+    (answer.status(), serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default())
+}
+
+/// The racers in a class's history.
+fn racers(history: &[u8]) -> Vec<String> {
+    let text = std::io::read_to_string(flate2::read::MultiGzDecoder::new(history)).unwrap();
+    let seconds: Value = serde_json::from_str(&text).unwrap();
+    let mut racers: Vec<String> =
+        seconds.as_object().unwrap().values().flat_map(|second| second.as_object().unwrap().keys().cloned()).collect();
+    racers.sort();
+    racers.dedup();
+    racers
+}
+
+async fn racers_of(instance: &Instance, class: u16) -> Vec<String> {
+    racers(&instance.bytes(&format!("/class-{class}.gz")).await)
+}
+
+/// Whether an instance shows only who should stand, in both classes, and their names.
+async fn is_clean(instance: &Instance) -> bool {
+    let names = instance.json("/racers?name=racer").await;
+    racers_of(instance, 1).await == ["1", "2", "3"]
+        && racers_of(instance, 2).await == ["1", "2", "3"]
+        && names.as_array().unwrap().len() == 3
+        && request(instance, Method::GET, "/racers/7", None).await.status() == StatusCode::NOT_FOUND
+}
+
+/// Where the records are kept.
+enum Place<'a> {
+    Folder(&'a Path),
+    Bucket(&'a aws_sdk_s3::Client, &'a str),
+}
+
+impl Place<'_> {
+    async fn get(&self, key: &str) -> Option<Vec<u8>> {
+        match self {
+            Self::Folder(folder) => std::fs::read(folder.join(key)).ok(),
+            Self::Bucket(client, prefix) => {
+                let got = client.get_object().bucket(BUCKET).key(format!("{prefix}/{key}")).send().await.ok()?;
+                Some(got.body.collect().await.unwrap().into_bytes().to_vec())
+            }
+        }
+    }
+
+    /// Whether the histories that are stored hold just those racers.
+    async fn holds(&self, racers_there: &[&str]) -> bool {
+        for key in ["class-1.gz", "class-2.gz"] {
+            let Some(stored) = self.get(key).await else { return false };
+            if racers(&stored) != racers_there {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Everything of yesterday comes once more, as by a replay, also without times: it changes nothing.
+async fn replay_changes_nothing(instance: &Instance, yesterday: &[Value]) {
+    assert_eq!(instance.deliver(yesterday).await, StatusCode::OK);
+    let mut timeless = yesterday.to_vec();
+    timeless.iter_mut().for_each(|ride| drop(ride.as_object_mut().unwrap().remove("deviceTimestamp")));
+    assert_eq!(instance.deliver(&timeless).await, StatusCode::OK);
+    assert!(is_clean(instance).await, "a replay brings back what was erased");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_on_a_bucket_and_a_kill_between_every_two_steps_of_an_erasure() {
+    let server = S3Server::start();
+    server.create_bucket(BUCKET).await;
+    let config = aws_sdk_s3::config::Builder::from(&server.config().await).force_path_style(true).build();
+    let client = aws_sdk_s3::Client::from_conf(config);
+    let mut kills = 0;
+    for passings in 0.. {
+        let toll = Toll::before(server.endpoint()).await;
+        let prefix = format!("erase-{passings}");
+        let (store, place) = (format!("s3://{BUCKET}/{prefix}"), Place::Bucket(&client, &prefix));
+        let through_toll = server.environment().map(|(name, value)| match name {
+            "AWS_ENDPOINT_URL" => (name, toll.endpoint().to_owned()),
+            _ => (name, value),
+        });
+        let mut one = Instance::start(&through_toll, &store, &OPTIONS).await;
+        let other = Instance::start(&server.environment(), &store, &OPTIONS).await;
+        let yesterday = yesterday();
+        assert_eq!(one.deliver(&yesterday).await, StatusCode::OK);
+        until("the bucket has the cheat", async || place.holds(&["1", "2", "3", "7"]).await).await;
+
+        toll.hold_after(passings);
+        let held = tokio::select! {
+            held = toll.holds() => Some(held),
+            (status, erased) = async {
+                let erased = erase(&one, "/racers/7?reason=cheat").await;
+                until("the bucket is clean", async || place.holds(&["1", "2", "3"]).await).await;
+                erased
+            } => {
+                assert_eq!(status, StatusCode::OK);
+                assert_eq!((&erased["efforts"], &erased["reason"]), (&json!(6), &json!("cheat")));
+                None
+            }
+        };
+        if held.is_some() {
+            kills += 1;
+            one.kill();
+            toll.open();
+            one.start_again().await;
+            assert_eq!(erase(&one, "/racers/7?reason=cheat").await.0, StatusCode::OK, "{held:?}");
+        } else {
+            toll.open();
+        }
+        assert!(is_clean(&one).await, "gone at once where it was erased: {held:?}");
+        until("the other heard", async || is_clean(&other).await).await;
+        until("the bucket is clean", async || place.holds(&["1", "2", "3"]).await).await;
+        for instance in [&one, &other] {
+            replay_changes_nothing(instance, &yesterday).await;
+        }
+        let fresh = Instance::start(&server.environment(), &store, &OPTIONS).await;
+        assert!(is_clean(&fresh).await, "a start brings back what was erased: {held:?}");
+        if held.is_none() {
+            break;
+        }
+    }
+    assert!(kills >= 6, "an erasure has more than {kills} moments to die at");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_racer_goes_out_of_a_folder_whenever_the_process_dies() {
+    let empty: [(&str, String); 0] = [];
+    for moment in ["erasures.gz", "class-1.gz", "racers.gz"] {
+        let folder = TempDir::new().unwrap();
+        let place = Place::Folder(folder.path());
+        let mut instance = Instance::start(&empty, &format!("file:{}", folder.path().display()), &OPTIONS).await;
+        let yesterday = yesterday();
+        assert_eq!(instance.deliver(&yesterday).await, StatusCode::OK);
+        until("the folder has the cheat", async || {
+            place.holds(&["1", "2", "3", "7"]).await && place.get("racers.gz").await.is_some()
+        })
+        .await;
+        let before = place.get(moment).await;
+        tokio::join!(erase(&instance, "/racers/7"), async {
+            until("the moment comes", async || place.get(moment).await != before).await;
+        });
+        instance.kill();
+        instance.start_again().await;
+        assert!(is_clean(&instance).await, "after a kill when {moment} was written");
+        until("the folder is clean", async || place.holds(&["1", "2", "3"]).await).await;
+        replay_changes_nothing(&instance, &yesterday).await;
+    }
+}
+
+/// The quarantine's lines.
+fn quarantined(folder: &Path) -> Vec<Value> {
+    let mut lines = Vec::new();
+    let mut folders = vec![folder.join("processing-failed")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::io::read_to_string(flate2::read::MultiGzDecoder::new(std::fs::File::open(path).unwrap()));
+            lines.extend(text.unwrap().lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+        }
+    }
+    lines
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_glitch_goes_and_the_best_beneath_comes_back_by_a_replay() {
+    let folder = TempDir::new().unwrap();
+    let instance = Instance::start(&[], &format!("file:{}", folder.path().display()), &OPTIONS).await;
+    let time = now_ms() - 1000;
+    let best = ride(1, 4, 9, 200.0, time);
+    let others = [ride(1, 4, 8, 480.0, time), ride(1, 5, 9, 490.0, time), ride(2, 4, 9, 495.0, time)];
+    assert_eq!(instance.deliver(&[ride(1, 4, 9, 500.0, time)]).await, StatusCode::OK);
+    assert_eq!(instance.deliver(std::slice::from_ref(&best)).await, StatusCode::OK);
+    assert_eq!(instance.deliver(&others).await, StatusCode::OK);
+    let (status, erased) = erase(&instance, "/classes/1/racers/9?second=4&above=300").await;
+    assert_eq!(
+        (status, &erased["efforts"], &erased["from"], &erased["to"]),
+        (StatusCode::OK, &json!(1), &json!(4), &json!(4))
+    );
+    let curve = async || instance.json("/classes/1/racers/9").await["seconds"].clone();
+    let outputs = async || -> Vec<f64> {
+        curve().await.as_array().unwrap().iter().map(|point| point["output"].as_f64().unwrap()).collect()
+    };
+    assert_eq!(outputs().await, [490.0]);
+    assert_eq!(instance.deliver(&[ride(1, 4, 9, 500.0, time), best]).await, StatusCode::OK);
+    assert_eq!(outputs().await, [200.0, 490.0]);
+    assert_eq!(instance.json("/classes/2/racers/9").await["seconds"][0]["output"], 495.0);
+    assert_eq!(instance.json("/classes/1/racers/8").await["seconds"][0]["output"], 480.0);
+    let mut timeless = ride(1, 4, 9, 501.0, 0);
+    timeless.as_object_mut().unwrap().remove("deviceTimestamp");
+    assert_eq!(instance.deliver(&[timeless]).await, StatusCode::OK);
+    assert_eq!(outputs().await, [200.0, 490.0]);
+    let quarantined = quarantined(folder.path());
+    assert_eq!((quarantined.len(), &quarantined[0]["errorCode"]), (1, &json!("Alleycat.erased")));
+    let why = quarantined[0]["errorMessage"].as_str().unwrap();
+    assert!(why.contains("racerId was erased") && why.contains("deviceTimestamp"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_ridden_later_counts_on_every_instance() {
+    let server = S3Server::start();
+    server.create_bucket(BUCKET).await;
+    let store = format!("s3://{BUCKET}/later");
+    let one = Instance::start(&server.environment(), &store, &OPTIONS).await;
+    let other = Instance::start(&server.environment(), &store, &OPTIONS).await;
+    assert_eq!(one.deliver(&yesterday()).await, StatusCode::OK);
+    let (status, erased) = erase(&one, "/racers/7").await;
+    assert_eq!(status, StatusCode::OK);
+    until("the other heard", async || {
+        request(&other, Method::GET, "/racers/7", None).await.status() == StatusCode::NOT_FOUND
+    })
+    .await;
+    let until_ms = erased["until"].as_u64().unwrap();
+    assert!((25_000..=30_000).contains(&(until_ms - now_ms())), "half a minute ahead");
+    // Both before its time has passed and after, as riders do: whatever is acknowledged and later, stands.
+    let mut first_that_stood = 0;
+    while first_that_stood == 0 {
+        let time = now_ms();
+        assert_eq!(other.deliver(&[ride(1, 1, 7, 150.0, time)]).await, StatusCode::OK);
+        let stands = request(&other, Method::GET, "/racers/7", None).await.status() == StatusCode::OK;
+        assert!(stands || time <= until_ms, "a later ride was acknowledged and does not count");
+        if stands {
+            first_that_stood = time;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await; // a rider's pace: what is waited for is a time of day
+    }
+    assert!(first_that_stood > until_ms, "a ride of {first_that_stood} counts until {until_ms}");
+    until("the later ride is seen", async || racers_of(&one, 1).await == ["1", "2", "3", "7"]).await;
+    assert_eq!(one.json("/racers/7").await["name"], "Racer 7");
+    let hashes = async |instance: &Instance| instance.json("/classes").await[0]["stateHash"].clone();
+    assert_eq!(hashes(&one).await, hashes(&other).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_an_admin_erases_and_a_mistake_erases_nothing() {
+    let folder = TempDir::new().unwrap();
+    let store = format!("file:{}", folder.path().display());
+    let mut options = OPTIONS.to_vec();
+    options.truncate(6);
+    let keyless = Instance::start(&[], &store, &options).await;
+    assert_eq!(keyless.deliver(&yesterday()).await, StatusCode::OK);
+    for (method, path) in
+        [(Method::DELETE, "/racers/7"), (Method::DELETE, "/classes/1/racers/7"), (Method::GET, "/erasures")]
+    {
+        let answer = request(&keyless, method.clone(), path, Some("hush")).await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{method} {path}");
+    }
+    drop(keyless);
+
+    let key_file = folder.path().with_extension("key");
+    std::fs::write(&key_file, "{\"api_key\":\"other\"}").unwrap();
+    let mut options = OPTIONS.to_vec();
+    options.extend(["--admin-key-file", key_file.to_str().unwrap()]);
+    let instance = Instance::start(&[], &store, &options).await;
+    for key in [None, Some(""), Some("hus"), Some("hush2"), Some("Bearer hush")] {
+        for (method, path) in [(Method::DELETE, "/racers/7"), (Method::GET, "/erasures")] {
+            let answer = request(&instance, method, path, key).await;
+            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{key:?}");
+            assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+        }
+    }
+    for (path, status, says) in [
+        ("/classes/1/racers/7?second=x", StatusCode::BAD_REQUEST, "second is \"x\""),
+        ("/classes/1/racers/7?second=601", StatusCode::BAD_REQUEST, "from 0 to 600"),
+        ("/classes/1/racers/7?second=last", StatusCode::BAD_REQUEST, "second is \"last\""),
+        ("/classes/1/racers/7?second=1&to=2", StatusCode::BAD_REQUEST, "second does not go together with"),
+        ("/classes/1/racers/7?from=3&to=2", StatusCode::BAD_REQUEST, "from is 3, and to is 2"),
+        ("/classes/1/racers/7?above=-1", StatusCode::BAD_REQUEST, "above is \"-1\""),
+        ("/classes/1/racers/7?above=NaN", StatusCode::BAD_REQUEST, "above is \"NaN\""),
+        ("/racers/7?second=1", StatusCode::BAD_REQUEST, "\"second\" is no parameter here"),
+        ("/racers/7?class=1", StatusCode::BAD_REQUEST, "\"class\" is no parameter here"),
+        ("/classes/7/racers/7", StatusCode::NOT_FOUND, "no class 7"),
+        ("/racers/seven", StatusCode::NOT_FOUND, "no racer seven"),
+    ] {
+        let answer = request(&instance, Method::DELETE, path, Some("hush")).await;
+        assert_eq!(answer.status(), status, "{path}");
+        let text = answer.text().await.unwrap();
+        let problem: Value = serde_json::from_str(&text).unwrap();
+        assert!(problem["detail"].as_str().unwrap().contains(says), "{path}: {text}");
+    }
+    let long = "x".repeat(201);
+    assert_eq!(erase(&instance, &format!("/racers/7?reason={long}")).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(racers_of(&instance, 1).await, ["1", "2", "3", "7"], "a mistake erases nothing");
+
+    assert_eq!(erase(&instance, "/classes/1/racers/7?from=2&reason=glitch").await.1["efforts"], 2);
+    assert_eq!(erase(&instance, "/classes/1/racers/7?from=2").await.1["efforts"], 0, "again, and nothing is left");
+    assert_eq!(erase(&instance, "/racers/77").await.1["efforts"], 0, "whom nobody knows");
+    let listed = request(&instance, Method::GET, "/erasures", Some("other")).await;
+    assert_eq!((listed.status(), &listed.headers()["cache-control"]), (StatusCode::OK, &"no-store".parse().unwrap()));
+    let listed: Value = serde_json::from_slice(&listed.bytes().await.unwrap()).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
+    assert_eq!((&listed[0]["racerId"], &listed[0]["classId"], &listed[0]["from"]), (&json!(7), &json!(1), &json!(2)));
+    assert_eq!((&listed[1]["racerId"], &listed[1]["classId"]), (&json!(77), &json!(null)));
+    let csv = request(&instance, Method::GET, "/erasures?format=csv", Some("hush")).await.text().await.unwrap();
+    assert!(csv.starts_with("racerId,classId,from,to,above,until,reason,version\r\n7,1,2,,,"), "{csv}");
+}
