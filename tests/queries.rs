@@ -474,6 +474,11 @@ async fn a_history_that_the_client_has_is_not_sent_again() {
             assert_eq!(header_of(&known, header::CONTENT_TYPE), "");
             let length = header_of(&known, header::CONTENT_LENGTH);
             assert!(length.is_empty() || length == header_of(&whole, header::CONTENT_LENGTH), "{path}: {length}");
+            let head = ask(Method::HEAD, header::IF_NONE_MATCH, tags).await;
+            assert_eq!(head.status(), StatusCode::NOT_MODIFIED, "{path}: {tags}");
+            assert_eq!(header_of(&head, header::ETAG), etag, "{path}: {tags}");
+            let length = header_of(&head, header::CONTENT_LENGTH);
+            assert!(length.is_empty() || length == header_of(&whole, header::CONTENT_LENGTH), "{path}: {length}");
         }
         let unknown = ask(Method::GET, header::IF_NONE_MATCH, "\"a\", \"b\"").await;
         assert_eq!(unknown.status(), StatusCode::OK);
@@ -561,7 +566,11 @@ async fn a_history_has_one_etag_before_and_after_a_restart() {
     let before = etags(&service).await;
     service.stop().await;
     let service = Service::start_over(folder.path(), &[]).await;
+    // Whoever decides by it whether to get the history learns its length before anyone got it.
+    let bytes = service.json("/classes").await[0]["historyBytes"].clone();
     assert_eq!(etags(&service).await, before);
+    let file = service.get("/class-1.gz").await;
+    assert_eq!(bytes.to_string(), header_of(&file, header::CONTENT_LENGTH));
     service.stop().await;
 }
 

@@ -35,7 +35,7 @@ struct Class {
     /// When something last changed, in milliseconds since 1970; null after a restart until the first change.
     #[schema(required, example = 1619185789755_u64)]
     updated_at: Option<u64>,
-    /// The length of the gzip history as last built, in bytes; 0 before that.
+    /// The length of the gzip history as last built or read from the store, in bytes; 0 before either.
     #[schema(example = 66300000)]
     history_bytes: u64,
     /// Equal where the efforts are equal, on every instance and after every restart: 16 hexadecimal digits.

@@ -73,7 +73,10 @@ impl Representation {
         if self.ranges {
             fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         }
-        if !matches!(wanted, Wanted::Known) {
+        if let Wanted::Known = wanted {
+            // Whatever stands here is the length that a 200 would have. Left out, HEAD would have it 0.
+            fields.insert(header::CONTENT_LENGTH, self.len.into());
+        } else {
             fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind));
             if self.gzip {
                 fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
