@@ -132,7 +132,10 @@ pub(super) async fn racer(
         ListParams,
     ),
     responses(
-        (status = 200, description = "The racers.", content((Vec<Found> = "application/json"), (String = "text/csv"))),
+        (status = 200, description = "The racers.", content(
+            (Vec<Found> = "application/json"),
+            (String = "text/csv", example = "racerId,name\r\n17,Hubert\r\n"),
+        )),
         (status = 400, description = "A parameter is missing or cannot be taken; the detail names it.", body = Problem,
             content_type = "application/problem+json"),
         (status = 503, description = "The service is starting or stopping.", body = Problem,
