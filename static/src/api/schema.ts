@@ -320,7 +320,7 @@ export interface components {
             efforts: number;
             /**
              * Format: int64
-             * @description The length of the gzip history as last built, in bytes; 0 before that.
+             * @description The length of the gzip history as last built or read from the store, in bytes; 0 before either.
              * @example 66300000
              */
             historyBytes: number;
@@ -455,8 +455,12 @@ export interface components {
              * @example 1619185819755
              */
             until: number;
-            /** @description Counts the erasures; a stored history names the one that it has heeded. */
-            version: components["schemas"]["u64"];
+            /**
+             * Format: int64
+             * @description Counts the erasures; a stored history names the one that it has heeded.
+             * @example 1
+             */
+            version: number;
         };
         /**
          * @description A form of an answer.
@@ -618,8 +622,6 @@ export interface components {
          * @enum {string}
          */
         TiesParam: "competition" | "dense" | "ordinal";
-        /** Format: int64 */
-        u64: number;
     };
     responses: never;
     parameters: never;
@@ -644,7 +646,18 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example Alleycat: the personal best output of every racer, …
+                     *
+                     *     Leaderboards
+                     *     …
+                     */
                     "text/plain": string;
+                    /**
+                     * @example <!doctype html>
+                     *     <html lang="en">
+                     *     …
+                     */
                     "text/html": string;
                 };
             };
@@ -712,6 +725,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -721,6 +741,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "`If-Match` names other versions.",
+                     *       "status": 412,
+                     *       "title": "Precondition Failed"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -731,6 +758,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "There are no such bytes.",
+                     *       "status": 416,
+                     *       "title": "Range Not Satisfiable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -740,6 +774,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -765,7 +806,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "classId": 1,
+                     *         "efforts": 12000000,
+                     *         "historyBytes": 66300000,
+                     *         "name": "Class 1",
+                     *         "racers": 40000,
+                     *         "seconds": 300,
+                     *         "stateHash": "9f1c2b7d00a4e6f3",
+                     *         "updatedAt": 1619185789755
+                     *       }
+                     *     ]
+                     */
                     "application/json": components["schemas"]["Class"][];
+                    /**
+                     * @example classId,name,racers,seconds,efforts,updatedAt,historyBytes,stateHash
+                     *     1,Class 1,40000,300,12000000,1619185789755,66300000,9f1c2b7d00a4e6f3
+                     */
                     "text/csv": string;
                 };
             };
@@ -775,6 +834,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -784,6 +850,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -869,6 +942,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -878,6 +958,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -887,6 +974,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "`If-Match` names other versions.",
+                     *       "status": 412,
+                     *       "title": "Precondition Failed"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -896,6 +990,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -956,6 +1057,23 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "classId": 1,
+                     *       "next": "AQEAAAAAAAAAEUBnaAAAAAAA",
+                     *       "previous": null,
+                     *       "second": 60,
+                     *       "standings": [
+                     *         {
+                     *           "name": "Hubert",
+                     *           "output": 187.25,
+                     *           "racerId": 17,
+                     *           "rank": 1
+                     *         }
+                     *       ],
+                     *       "total": 40000
+                     *     }
+                     */
                     "application/json": components["schemas"]["Leaderboard"];
                     /**
                      * @example rank,racerId,name,output
@@ -970,6 +1088,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -979,6 +1104,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -988,6 +1120,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1032,6 +1171,37 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "classId": 1,
+                     *       "compared": [
+                     *         {
+                     *           "name": "Hubert",
+                     *           "racerId": 17,
+                     *           "seconds": [
+                     *             {
+                     *               "output": 187.25,
+                     *               "percentile": 99.9975,
+                     *               "rank": 1,
+                     *               "second": 60,
+                     *               "total": 40000
+                     *             }
+                     *           ]
+                     *         }
+                     *       ],
+                     *       "name": "Hubert",
+                     *       "racerId": 17,
+                     *       "seconds": [
+                     *         {
+                     *           "output": 187.25,
+                     *           "percentile": 99.9975,
+                     *           "rank": 1,
+                     *           "second": 60,
+                     *           "total": 40000
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["RacerInClass"];
                     /**
                      * @example racerId,second,output,rank,total,percentile
@@ -1046,6 +1216,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1055,6 +1232,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1064,6 +1248,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1114,6 +1305,19 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "above": 300,
+                     *       "classId": 1,
+                     *       "efforts": 300,
+                     *       "from": 60,
+                     *       "racerId": 17,
+                     *       "reason": "a glitch of the bike",
+                     *       "to": 61,
+                     *       "until": 1619185819755,
+                     *       "version": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["Erased"];
                 };
             };
@@ -1123,6 +1327,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1132,6 +1343,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and an admin key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1141,6 +1359,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "/classes/1/racers/17 needs an admin key, and the service has none: --admin-key",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1150,6 +1375,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1159,6 +1391,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "There are too many erasures already.",
+                     *       "status": 507,
+                     *       "title": "Insufficient Storage"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1203,7 +1442,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "above": 300,
+                     *         "classId": 1,
+                     *         "from": 60,
+                     *         "racerId": 17,
+                     *         "reason": "a glitch of the bike",
+                     *         "to": 61,
+                     *         "until": 1619185819755,
+                     *         "version": 1
+                     *       }
+                     *     ]
+                     */
                     "application/json": components["schemas"]["Erasure"][];
+                    /**
+                     * @example racerId,classId,from,to,above,until,reason,version
+                     *     17,1,60,61,300,1619185819755,a glitch of the bike,1
+                     */
                     "text/csv": string;
                 };
             };
@@ -1213,6 +1470,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1222,6 +1486,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and an admin key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1231,6 +1502,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "/erasures needs an admin key, and the service has none: --admin-key",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1240,6 +1518,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1278,6 +1563,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                     *       "timestamp": 1578090903599
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
@@ -1287,6 +1578,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "errorMessage": "Content-Encoding says gzip, and the body is not",
+                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                     *       "timestamp": 1578090903599
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
@@ -1296,6 +1594,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "errorMessage": "X-Amz-Firehose-Access-Key is missing or wrong",
+                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                     *       "timestamp": 1578090903599
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
@@ -1305,6 +1610,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "errorMessage": "Content-Encoding is br; it must be gzip, or not there",
+                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                     *       "timestamp": 1578090903599
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
@@ -1314,6 +1626,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "errorMessage": "an error of the service's own",
+                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                     *       "timestamp": 1578090903599
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
@@ -1323,6 +1642,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "errorMessage": "too many deliveries are under way",
+                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                     *       "timestamp": 1578090903599
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
@@ -1367,6 +1693,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "info": {
+                     *         "title": "Alleycat"
+                     *       },
+                     *       "openapi": "3.1.0",
+                     *       "paths": {}
+                     *     }
+                     */
                     "application/json": Record<string, never>;
                 };
             };
@@ -1376,6 +1711,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1406,7 +1748,19 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "name": "Hubert",
+                     *         "racerId": 17
+                     *       }
+                     *     ]
+                     */
                     "application/json": components["schemas"]["Found"][];
+                    /**
+                     * @example racerId,name
+                     *     17,Hubert
+                     */
                     "text/csv": string;
                 };
             };
@@ -1416,6 +1770,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1425,6 +1786,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1454,6 +1822,23 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "classes": [
+                     *         {
+                     *           "classId": 1,
+                     *           "output": 187.25,
+                     *           "percentile": 99.9975,
+                     *           "rank": 1,
+                     *           "second": 60,
+                     *           "seconds": 300,
+                     *           "total": 40000
+                     *         }
+                     *       ],
+                     *       "name": "Hubert",
+                     *       "racerId": 17
+                     *     }
+                     */
                     "application/json": components["schemas"]["Racer"];
                 };
             };
@@ -1463,6 +1848,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1472,6 +1864,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "racer 17 has no effort in any class",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1481,6 +1880,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1515,6 +1921,19 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "above": 300,
+                     *       "classId": 1,
+                     *       "efforts": 300,
+                     *       "from": 60,
+                     *       "racerId": 17,
+                     *       "reason": "a glitch of the bike",
+                     *       "to": 61,
+                     *       "until": 1619185819755,
+                     *       "version": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["Erased"];
                 };
             };
@@ -1524,6 +1943,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1533,6 +1959,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and an admin key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1542,6 +1975,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "/racers/17 needs an admin key, and the service has none: --admin-key",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1551,6 +1991,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1560,6 +2007,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "There are too many erasures already.",
+                     *       "status": 507,
+                     *       "title": "Insufficient Storage"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1590,6 +2044,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /** @example the service is starting or stopping */
                     "text/plain": string;
                 };
             };
