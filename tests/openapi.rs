@@ -143,6 +143,12 @@ async fn json_is_laid_out_for_people_wherever_it_is() {
         }
         let (_, text) = operation.ask(&service, &operation.with("pretty=false")).await;
         assert_eq!(text.lines().count(), 1, "{text}");
+        let (status, text) = operation.ask(&service, &operation.with("nonsense&pretty")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(
+            text.starts_with("{\n  \"status\": 400,\n") && text.ends_with("\n}\n"),
+            "a problem is JSON, too: {text}"
+        );
         seen += 1;
     }
     assert!(seen > 8);
@@ -191,18 +197,20 @@ async fn rows_as_csv_are_the_rows_as_json() {
         for query in [vec!["pretty"], more(&operation.path)].concat() {
             let (_, text) = operation.ask(&service, &operation.with(query)).await;
             let answer: Value = serde_json::from_str(&text).unwrap();
-            // A leaderboard's rows are its standings, a curve's the seconds of each racer.
-            let rows: Vec<Value> = if let Some(seconds) = answer["seconds"].as_array() {
-                let compared = answer["compared"].as_array().into_iter().flatten();
-                let others = compared
-                    .flat_map(|curve| curve["seconds"].as_array().unwrap().iter().map(move |point| (curve, point)));
-                let points = seconds.iter().map(|point| (&answer, point)).chain(others);
-                let row = |(curve, point): (&Value, &Value)| {
-                    let mut row = point.clone();
-                    row["racerId"] = curve["racerId"].clone();
-                    row
-                };
-                points.map(row).collect()
+            let csv_of = |row: &Value, racer: &Value| {
+                let mut row = row.clone();
+                row["racerId"] = racer["racerId"].clone();
+                row
+            };
+            let list = |of: &Value, name: &str| of[name].as_array().cloned().unwrap_or_default();
+            // A leaderboard's rows are its standings, a racer's the classes, a curve's the seconds of each racer.
+            let rows: Vec<Value> = if answer["seconds"].is_array() {
+                let curves = [vec![answer.clone()], list(&answer, "compared")].concat();
+                let rows_of =
+                    |curve: &Value| list(curve, "seconds").iter().map(|point| csv_of(point, curve)).collect::<Vec<_>>();
+                curves.iter().flat_map(rows_of).collect()
+            } else if answer["classes"].is_array() {
+                list(&answer, "classes").iter().map(|class| csv_of(class, &answer)).collect()
             } else {
                 answer["standings"].as_array().or(answer.as_array()).unwrap().clone()
             };
@@ -230,6 +238,6 @@ async fn rows_as_csv_are_the_rows_as_json() {
             seen += 1;
         }
     }
-    assert!(seen > 9);
+    assert!(seen > 10, "{seen}");
     service.stop().await;
 }
