@@ -41,7 +41,7 @@ impl Operation {
                     .map(|parameter| (parameter["name"].as_str().unwrap().to_owned(), parameter["required"] == true));
                 Self {
                     method: method.to_uppercase().parse().unwrap(),
-                    path: path.replace("{classId}", "1").replace("{racerId}", "17"),
+                    path: path.replace("{classId}", "1").replace("{racerId}", "17").replace("{raceId}", "17"),
                     parameters: queries.collect(),
                     responses: operation["responses"].clone(),
                 }
@@ -73,7 +73,8 @@ impl Operation {
 /// A service in which there is something at every path, and somebody may erase.
 async fn service() -> Service {
     let service = Service::start(&["--admin-key", "K"]).await;
-    let named = json!({ "classId": 1, "second": 5, "racerId": 17, "output": 20, "name": "Hub, \"the\" Bert" });
+    let named =
+        json!({ "classId": 1, "second": 5, "racerId": 17, "raceId": 17, "output": 20, "name": "Hub, \"the\" Bert" });
     service.deliver(&[named, record(1, 5, 2, 20.0), record(1, 7, 17, 1e-7), record(2, 5, 17, 9.5)]).await;
     service
 }

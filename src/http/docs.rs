@@ -34,8 +34,9 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
     paths(history::file, explorer),
     components(schemas(FormatParam, TiesParam)), // parameters' own, which routers do not collect
     tags(
-        (name = "Deliveries", description = "What Firehose sends."),
+        (name = "Deliveries", description = "What Firehose sends, and the page."),
         (name = "Leaderboards", description = "Who stands where."),
+        (name = "Races", description = "Who is here now, and how it ended: what this instance took in of late."),
         (name = "Racers", description = "How one racer did."),
         (name = "Classes", description = "What every class holds."),
         (name = "Histories", description = "Whole datasets, and parts of them."),
@@ -101,6 +102,10 @@ fn give_examples(document: &mut utoipa::openapi::OpenApi) {
     for (path, item) in &mut document.paths.paths {
         for operation in item.get.iter_mut().chain(&mut item.post).chain(&mut item.delete) {
             let needs_key = operation.security.is_some();
+            let is_laid_out = operation.parameters.iter().flatten().any(|parameter| match parameter {
+                RefOr::T(parameter) => parameter.name == "pretty",
+                RefOr::Ref(_) => false,
+            });
             for (status, response) in &mut operation.responses.responses {
                 let RefOr::T(response) = response else { continue };
                 let description = response.description.clone();
@@ -113,7 +118,9 @@ fn give_examples(document: &mut utoipa::openapi::OpenApi) {
                         ("application/problem+json", _) => status
                             .parse()
                             .ok()
-                            .map(|status| Problem::new(status, usual_detail(status, path, needs_key, &description)))
+                            .map(|status| {
+                                Problem::new(status, usual_detail(status, path, needs_key, is_laid_out, &description))
+                            })
                             .and_then(|problem| serde_json::to_value(problem).ok()),
                         ("application/json", Some(schema)) => {
                             serde_json::to_value(schema).ok().and_then(|schema| example(&schema, &shapes))
@@ -127,16 +134,18 @@ fn give_examples(document: &mut utoipa::openapi::OpenApi) {
 }
 
 /// What a problem of that status usually says at that path.
-fn usual_detail(status: StatusCode, path: &str, needs_key: bool, otherwise: &str) -> String {
+fn usual_detail(status: StatusCode, path: &str, needs_key: bool, is_laid_out: bool, otherwise: &str) -> String {
     match status {
-        StatusCode::BAD_REQUEST => "pretty is \"x\"; it must be true or false, or have no value".to_owned(),
+        StatusCode::BAD_REQUEST if is_laid_out => {
+            "pretty is \"x\"; it must be true or false, or have no value".to_owned()
+        }
         StatusCode::UNAUTHORIZED => "Authorization must be Bearer and an admin key".to_owned(),
         StatusCode::NOT_FOUND if needs_key => {
-            let path = path.replace("{classId}", "1").replace("{racerId}", "17");
+            let path = path.replace("{classId}", "1").replace("{racerId}", "17"); // as their own examples are
             format!("{path} needs an admin key, and the service has none: --admin-key")
         }
         StatusCode::NOT_FOUND if path.contains("{classId}") => "there is no class 9; /classes lists them".to_owned(),
-        StatusCode::NOT_FOUND => "racer 17 has no effort in any class".to_owned(),
+        StatusCode::NOT_FOUND if path.contains("{racerId}") => "racer 17 has no effort in any class".to_owned(),
         StatusCode::SERVICE_UNAVAILABLE => "the service is starting or stopping".to_owned(),
         _ => otherwise.to_owned(),
     }
@@ -173,7 +182,8 @@ fn example(schema: &Value, shapes: &Value) -> Option<Value> {
     }
     match schema.get("items") {
         Some(items) => example(items, shapes).map(|item| json!([item])),
-        None => is("null").then_some(Value::Null),
+        None if is("null") => Some(Value::Null),
+        None => is("boolean").then_some(Value::Bool(true)),
     }
 }
 
