@@ -246,7 +246,8 @@ impl Number {
         let integer = match self {
             Self::Absent => return Err(missing(field)),
             Self::Integer(integer) => Some(integer),
-            // `1.0`, in that form alone, is as good as `1`; a double that large and whole is within u64, and casting keeps it.
+            // `1.0`, in that form alone, is as good as `1`; a double that large and whole is within u64, and casting
+            // keeps it.
             Self::Double(double) if double.fract() == 0.0 && (0.0..=INTEGER_MAX as f64).contains(&double) => {
                 Some(double as u64)
             }

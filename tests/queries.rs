@@ -329,7 +329,10 @@ fn words(line: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_finds_a_guide_whose_calls_work() {
     let service = Service::start(&["--admin-key", "KEY"]).await; // as the guide has it
-    let ride = |racer: u64| json!({ "classId": 1, "second": 60, "racerId": racer, "raceId": 17, "output": 310, "name": "Hubert" });
+    let ride = |racer: u64| {
+        let (class, second, race) = (1, 60, 17);
+        json!({ "classId": class, "second": second, "racerId": racer, "raceId": race, "output": 310, "name": "Hubert" })
+    };
     service.deliver(&[ride(17), ride(2), ride(3)]).await;
     let guide = service.get("/").await;
     assert_eq!(header_of(&guide, header::CONTENT_TYPE), "text/plain; charset=utf-8");
