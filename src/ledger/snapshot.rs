@@ -354,6 +354,9 @@ impl Inner {
         })
         .await;
         let contents = contents.map_err(|problem| Unreadable { key: key.clone(), problem, is_damaged: true })?;
+        if let Subject::Class(class) = subject {
+            self.published[class.index()].note_stored(object.body.len() as u64);
+        }
         let erased = self.erasures().version();
         self.take_in(contents, adopt).await;
         let mut snapshots = lock(&self.snapshots);

@@ -406,7 +406,7 @@ export interface components {
             efforts: number;
             /**
              * Format: int64
-             * @description The length of the gzip history as last built, in bytes; 0 before that.
+             * @description The length of the gzip history as last built or read from the store, in bytes; 0 before either.
              * @example 66300000
              */
             historyBytes: number;
@@ -541,8 +541,12 @@ export interface components {
              * @example 1619185819755
              */
             until: number;
-            /** @description Counts the erasures; a stored history names the one that it has heeded. */
-            version: components["schemas"]["u64"];
+            /**
+             * Format: int64
+             * @description Counts the erasures; a stored history names the one that it has heeded.
+             * @example 1
+             */
+            version: number;
         };
         /**
          * @description A form of an answer.
@@ -888,8 +892,6 @@ export interface components {
          * @enum {string}
          */
         TiesParam: "competition" | "dense" | "ordinal";
-        /** Format: int64 */
-        u64: number;
     };
     responses: never;
     parameters: never;
@@ -914,7 +916,18 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example Alleycat: the personal best output of every racer, …
+                     *
+                     *     Leaderboards
+                     *     …
+                     */
                     "text/plain": string;
+                    /**
+                     * @example <!doctype html>
+                     *     <html lang="en">
+                     *     …
+                     */
                     "text/html": string;
                 };
             };
@@ -982,6 +995,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -991,6 +1011,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "`If-Match` names other versions.",
+                     *       "status": 412,
+                     *       "title": "Precondition Failed"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1001,6 +1028,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "There are no such bytes.",
+                     *       "status": 416,
+                     *       "title": "Range Not Satisfiable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1010,6 +1044,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1035,7 +1076,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "classId": 1,
+                     *         "efforts": 12000000,
+                     *         "historyBytes": 66300000,
+                     *         "name": "Class 1",
+                     *         "racers": 40000,
+                     *         "seconds": 300,
+                     *         "stateHash": "9f1c2b7d00a4e6f3",
+                     *         "updatedAt": 1619185789755
+                     *       }
+                     *     ]
+                     */
                     "application/json": components["schemas"]["Class"][];
+                    /**
+                     * @example classId,name,racers,seconds,efforts,updatedAt,historyBytes,stateHash
+                     *     1,Class 1,40000,300,12000000,1619185789755,66300000,9f1c2b7d00a4e6f3
+                     */
                     "text/csv": string;
                 };
             };
@@ -1045,6 +1104,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1054,6 +1120,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1139,6 +1212,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1148,6 +1228,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1157,6 +1244,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "`If-Match` names other versions.",
+                     *       "status": 412,
+                     *       "title": "Precondition Failed"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1166,6 +1260,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1226,6 +1327,23 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "classId": 1,
+                     *       "next": "AQEAAAAAAAAAEUBnaAAAAAAA",
+                     *       "previous": null,
+                     *       "second": 60,
+                     *       "standings": [
+                     *         {
+                     *           "name": "Hubert",
+                     *           "output": 187.25,
+                     *           "racerId": 17,
+                     *           "rank": 1
+                     *         }
+                     *       ],
+                     *       "total": 40000
+                     *     }
+                     */
                     "application/json": components["schemas"]["Leaderboard"];
                     /**
                      * @example rank,racerId,name,output
@@ -1240,6 +1358,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1249,6 +1374,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1258,6 +1390,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1284,6 +1423,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example retry: 1000
+                     *
+                     *     event: bests
+                     *     data: {"classId":1,"count":40,"bests":[…]}
+                     */
                     "text/event-stream": components["schemas"]["LiveEvents"];
                 };
             };
@@ -1293,6 +1438,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is a parameter; none is taken.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1302,6 +1454,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1311,6 +1470,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1355,6 +1521,37 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "classId": 1,
+                     *       "compared": [
+                     *         {
+                     *           "name": "Hubert",
+                     *           "racerId": 17,
+                     *           "seconds": [
+                     *             {
+                     *               "output": 187.25,
+                     *               "percentile": 99.9975,
+                     *               "rank": 1,
+                     *               "second": 60,
+                     *               "total": 40000
+                     *             }
+                     *           ]
+                     *         }
+                     *       ],
+                     *       "name": "Hubert",
+                     *       "racerId": 17,
+                     *       "seconds": [
+                     *         {
+                     *           "output": 187.25,
+                     *           "percentile": 99.9975,
+                     *           "rank": 1,
+                     *           "second": 60,
+                     *           "total": 40000
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["RacerInClass"];
                     /**
                      * @example racerId,second,output,rank,total,percentile
@@ -1369,6 +1566,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1378,6 +1582,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1387,6 +1598,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1437,6 +1655,19 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "above": 300,
+                     *       "classId": 1,
+                     *       "efforts": 300,
+                     *       "from": 60,
+                     *       "racerId": 17,
+                     *       "reason": "a glitch of the bike",
+                     *       "to": 61,
+                     *       "until": 1619185819755,
+                     *       "version": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["Erased"];
                 };
             };
@@ -1446,6 +1677,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1455,6 +1693,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and an admin key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1464,6 +1709,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "/classes/1/racers/17 needs an admin key, and the service has none: --admin-key",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1473,6 +1725,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1482,6 +1741,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "There are too many erasures already.",
+                     *       "status": 507,
+                     *       "title": "Insufficient Storage"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1513,6 +1779,17 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "finished": true,
+                     *         "lastSecond": 60,
+                     *         "raceId": 1619185620265,
+                     *         "racers": 40,
+                     *         "startedAt": 1619185620265
+                     *       }
+                     *     ]
+                     */
                     "application/json": components["schemas"]["Race"][];
                     /**
                      * @example raceId,startedAt,racers,lastSecond,finished
@@ -1527,6 +1804,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1536,6 +1820,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1545,6 +1836,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1585,6 +1883,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "classId": 1,
+                     *       "finished": true,
+                     *       "lastSecond": 60,
+                     *       "raceId": 1619185620265,
+                     *       "racers": 40,
+                     *       "standings": [
+                     *         {
+                     *           "name": "Hubert",
+                     *           "output": 187.25,
+                     *           "racerId": 17,
+                     *           "rank": 1,
+                     *           "second": 60
+                     *         }
+                     *       ],
+                     *       "startedAt": 1619185620265
+                     *     }
+                     */
                     "application/json": components["schemas"]["RaceLeaderboard"];
                     /**
                      * @example rank,racerId,name,output,second
@@ -1599,6 +1916,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1608,6 +1932,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1617,6 +1948,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1661,7 +1999,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "above": 300,
+                     *         "classId": 1,
+                     *         "from": 60,
+                     *         "racerId": 17,
+                     *         "reason": "a glitch of the bike",
+                     *         "to": 61,
+                     *         "until": 1619185819755,
+                     *         "version": 1
+                     *       }
+                     *     ]
+                     */
                     "application/json": components["schemas"]["Erasure"][];
+                    /**
+                     * @example racerId,classId,from,to,above,until,reason,version
+                     *     17,1,60,61,300,1619185819755,a glitch of the bike,1
+                     */
                     "text/csv": string;
                 };
             };
@@ -1671,6 +2027,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1680,6 +2043,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and an admin key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1689,6 +2059,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "/erasures needs an admin key, and the service has none: --admin-key",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1698,6 +2075,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1736,6 +2120,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                     *       "timestamp": 1578090903599
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
@@ -1745,6 +2135,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "errorMessage": "Content-Encoding says gzip, and the body is not",
+                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                     *       "timestamp": 1578090903599
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
@@ -1754,6 +2151,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "errorMessage": "X-Amz-Firehose-Access-Key is missing or wrong",
+                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                     *       "timestamp": 1578090903599
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
@@ -1763,6 +2167,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "errorMessage": "Content-Encoding is br; it must be gzip, or not there",
+                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                     *       "timestamp": 1578090903599
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
@@ -1772,6 +2183,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "errorMessage": "an error of the service's own",
+                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                     *       "timestamp": 1578090903599
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
@@ -1781,6 +2199,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "errorMessage": "too many deliveries are under way",
+                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                     *       "timestamp": 1578090903599
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
@@ -1825,6 +2250,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "info": {
+                     *         "title": "Alleycat"
+                     *       },
+                     *       "openapi": "3.1.0",
+                     *       "paths": {}
+                     *     }
+                     */
                     "application/json": Record<string, never>;
                 };
             };
@@ -1834,6 +2268,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1864,7 +2305,19 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "name": "Hubert",
+                     *         "racerId": 17
+                     *       }
+                     *     ]
+                     */
                     "application/json": components["schemas"]["Found"][];
+                    /**
+                     * @example racerId,name
+                     *     17,Hubert
+                     */
                     "text/csv": string;
                 };
             };
@@ -1874,6 +2327,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1883,6 +2343,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1891,6 +2358,8 @@ export interface operations {
     racer: {
         parameters: {
             query?: {
+                /** @description `json` or `csv`; without it, what `Accept` asks for. */
+                format?: "json" | "csv";
                 /** @description Lay the JSON out for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
@@ -1912,7 +2381,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "classes": [
+                     *         {
+                     *           "classId": 1,
+                     *           "output": 187.25,
+                     *           "percentile": 99.9975,
+                     *           "rank": 1,
+                     *           "second": 60,
+                     *           "seconds": 300,
+                     *           "total": 40000
+                     *         }
+                     *       ],
+                     *       "name": "Hubert",
+                     *       "racerId": 17
+                     *     }
+                     */
                     "application/json": components["schemas"]["Racer"];
+                    /**
+                     * @example racerId,classId,seconds,second,output,rank,total,percentile
+                     *     17,1,300,60,187.25,1,40000,99.9975
+                     */
+                    "text/csv": string;
                 };
             };
             /** @description A parameter cannot be taken; the detail names it. */
@@ -1921,6 +2412,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1930,6 +2428,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "racer 17 has no effort in any class",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1939,6 +2444,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1973,6 +2485,19 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "above": 300,
+                     *       "classId": 1,
+                     *       "efforts": 300,
+                     *       "from": 60,
+                     *       "racerId": 17,
+                     *       "reason": "a glitch of the bike",
+                     *       "to": 61,
+                     *       "until": 1619185819755,
+                     *       "version": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["Erased"];
                 };
             };
@@ -1982,6 +2507,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1991,6 +2523,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and an admin key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2000,6 +2539,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "/racers/17 needs an admin key, and the service has none: --admin-key",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2009,6 +2555,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2018,6 +2571,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "There are too many erasures already.",
+                     *       "status": 507,
+                     *       "title": "Insufficient Storage"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2048,6 +2608,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /** @example the service is starting or stopping */
                     "text/plain": string;
                 };
             };
@@ -2072,6 +2633,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "improvements": 3,
+                     *       "records": 20,
+                     *       "rejected": 0
+                     *     }
+                     */
                     "application/json": components["schemas"]["Ridden"];
                 };
             };
@@ -2081,6 +2649,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "It is not an array of up to 1000 records.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2090,6 +2665,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The service takes no rides from the page.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2099,6 +2681,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "It is over 256 KiB.",
+                     *       "status": 413,
+                     *       "title": "Payload Too Large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2108,6 +2697,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "It is not `application/json`.",
+                     *       "status": 415,
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2117,6 +2713,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
