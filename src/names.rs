@@ -42,6 +42,9 @@ struct Known {
 
 /// The name, cut to [`NAME_CHARS_MAX`] characters.
 pub fn cut(name: &str) -> &str {
+    if name.len() <= NAME_CHARS_MAX {
+        return name; // no more characters than bytes
+    }
     match name.char_indices().nth(NAME_CHARS_MAX) {
         Some((end, _)) => &name[..end],
         None => name,
