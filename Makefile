@@ -1,22 +1,28 @@
 # make run    build the service and let 100 simulated racers a class race: http://127.0.0.1:8080
 # make test   install what the tests need beside Rust and Node, and run them all
 # make lint   what must hold before a commit: formatting, clippy, the docs
+# make lint-deploy   what is under deploy/, by the real tools and an emulator
 # make bench  measure it against its targets: ten minutes; one table, also in benches/RESULTS.md
 #             ROWS=warm,gzip: only these; QUICK=1: try the harness; it names what to install for its peers
-.PHONY: run test lint bench
+.PHONY: run test lint lint-deploy bench
 
 run: static/dist/index.html
 	cargo run --release --locked -- serve --demo 100
 
-test: static/node_modules
+test: static/dist/index.html
 	sh scripts/test-deps.sh
-	cd static && npm run check && npm test
+	cd static && npm test
 	cargo test --locked
+	cargo build --locked
+	cd static && npm run e2e
 
 lint:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+
+lint-deploy:
+	sh deploy/check.sh
 
 bench:
 	python3 benches/run $(if $(ROWS),--rows $(ROWS)) $(if $(QUICK),--quick)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::sync::watch;
 
@@ -48,7 +49,9 @@ pub async fn serve(
         let _ = stopping.wait_for(|stop| *stop).await; // an error means the sender is gone: stop as well
     };
     let handle = Handle::new();
-    let mut server = axum_server::from_tcp(listener).context("the listener cannot be used")?.handle(handle.clone());
+    // Without it the end of an answer of several pieces waits for the client's delayed acknowledgement, some 40 ms.
+    let server = axum_server::from_tcp(listener).context("the listener cannot be used")?.acceptor(NoDelayAcceptor);
+    let mut server = server.handle(handle.clone());
     server.http_builder().http2().max_header_list_size(HEADERS_BYTES_MAX);
     let server = server.serve(http::router(app).into_make_service());
     let mut working = tokio::spawn(worker.run(stopped(stopping.clone())));

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alleycat::effort::{Bounds, ClassId, Effort, Output, RaceId, RacerId, Second};
-use alleycat::ledger::{CommitError, Committed, Ledger, Options, RecoveryError, Submission};
+use alleycat::erasures::{Erasures, Scope};
+use alleycat::history::StoredHistory;
+use alleycat::ledger::{CommitError, Committed, Erased, Ledger, Options, RecoveryError, Submission};
 use alleycat::names::Name;
 use alleycat::store::{Condition, ObjectKey, SegmentId};
 use bytes::Bytes;
@@ -134,7 +136,7 @@ async fn a_segment_tells_its_format_version_and_then_only_improvements_each_with
     let instance = Instance::start(&bucket).await.unwrap();
     let name = (RacerId(1), Name { at_ms: 7, text: "Hubert".into() });
     let efforts = vec![effort(1, 1, 20.5), effort(1, 1, 20.25), effort(2, 1, 0.1)];
-    let submission = Submission { efforts, names: vec![name], quarantined: Vec::new() };
+    let submission = Submission { efforts, names: vec![name], ..Submission::default() };
     instance.ledger.commit(submission).await.unwrap();
     let expected = [
         serde_json::json!({ "alleycat": "journal", "version": 1 }),
@@ -313,6 +315,101 @@ async fn an_object_that_does_not_read_while_following_makes_the_instance_unready
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
     bucket.remove(&foreign_segment());
     took(|| instance.ledger.ready().is_ok()).await;
+}
+
+async fn erase(instance: &Instance, above: Option<f64>) -> Erased {
+    let above = above.and_then(Output::new);
+    let scope = Scope { above, ..Scope::all(RacerId(1), ClassId::new(1)) };
+    instance.ledger.erase(scope, None).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_erasure_is_durable_before_it_is_answered_and_lies_half_a_minute_ahead() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.commit(&[effort(1, 1, 20.0), effort(1, 2, 20.0), effort(2, 1, 20.0)]).await.unwrap();
+    let now_ms = instance.ledger.now_ms();
+    let Erased { erasure, efforts } = erase(&instance, None).await;
+    assert_eq!((efforts, erasure.version), (1, 1));
+    assert!((30_000..31_000).contains(&(erasure.until_ms - now_ms)), "{} ms", erasure.until_ms - now_ms);
+    assert_eq!(bucket.erasures().find(&erasure.scope), Some(&erasure));
+    let outputs = [instance.output(1, 1), instance.output(1, 2), instance.output(2, 1)];
+    assert_eq!(outputs, [None, Some(20.0), Some(20.0)]);
+    // A retry of what was ridden before is acknowledged, and changes nothing.
+    assert_eq!(instance.commit(&[effort(1, 1, 30.0)]).await.unwrap(), Committed::default());
+    assert_eq!(instance.output(1, 1), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_erasure_that_is_slow_to_write_is_written_again_with_a_later_time() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.store.turn(Mode::Hangs);
+    let (ledger, began_ms) = (instance.ledger.clone(), instance.ledger.now_ms());
+    let scope = Scope::all(RacerId(1), None);
+    let erasing = tokio::spawn(async move { ledger.erase(scope, None).await });
+    sleep(Duration::from_secs(12)).await;
+    instance.store.turn(Mode::Sound);
+    let erased = erasing.await.unwrap().unwrap();
+    assert!(erased.erasure.until_ms >= began_ms + 40_000, "{} ms", erased.erasure.until_ms - began_ms);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_erasure_is_written_into_the_snapshot_though_nothing_else_changes_and_leaves_the_journal() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    took(|| bucket.get("class-1.gz").is_some()).await;
+    for (version, above) in [(1, Some(10.0)), (2, None)] {
+        erase(&instance, above).await;
+        let heeds = || {
+            let stored = bucket.get("class-1.gz").unwrap().body;
+            (StoredHistory::open(&stored).unwrap().erasure_version(), gunzip(&stored)) == (version, "{}".to_owned())
+        };
+        assert!(took(heeds).await <= SNAPSHOT_INTERVAL + Duration::from_secs(1));
+    }
+    assert!(took(|| segments(&bucket).is_empty()).await < Duration::from_secs(65));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_best_beneath_a_glitch_comes_back_from_the_journal_and_is_journaled_anew() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    instance.commit(&[effort(1, 1, 90.0)]).await.unwrap();
+    erase(&instance, Some(50.0)).await;
+    assert_eq!(instance.output(1, 1), None);
+    took(|| instance.output(1, 1) == Some(20.0)).await;
+    took(|| instance.store.segments() == 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_heeds_an_erasure_that_is_not_known_is_not_taken_in_before_it_is() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    let line = r#"{"classId":3,"second":1,"racerId":4,"output":33.25}"#;
+    let body = gzip(&format!("{{\"alleycat\":\"journal\",\"version\":1,\"erasures\":1}}\n{line}\n"));
+    plant(&bucket, &foreign_segment(), body.clone());
+    took(|| instance.ledger.ready().is_err()).await;
+    says(&instance.ledger.ready().unwrap_err(), &[&foreign_segment().path(), "erasure 1", "erasures.gz has 0"]);
+    assert_eq!(instance.output(3, 4), None);
+    let erasures = Erasures::default().with(Scope::all(RacerId(5), None), 1, None).unwrap();
+    plant(&bucket, &ObjectKey::Erasures, gzip(&String::from_utf8(erasures.to_json()).unwrap()));
+    took(|| instance.ledger.ready().is_ok()).await;
+    assert_eq!(instance.output(3, 4), Some(33.25));
+
+    says(&refusal(&foreign_segment(), body).await, &[&foreign_segment().path(), "erasure 1", "erasures.gz has 0"]);
+    let history = history_of(&[effort(1, 1, 1.0)], 7);
+    says(&refusal(&self::history(1), history).await, &["class-1.gz", "erasure 7", "erasures.gz has 0"]);
+    says(&refusal(&ObjectKey::Erasures, gzip("{}")).await, &["erasures.gz", "missing field"]);
+}
+
+/// A stored history that has heeded the erasures up to that version.
+fn history_of(efforts: &[Effort], heeded: u64) -> Vec<u8> {
+    let table = alleycat::table::Table::new(3);
+    table.merge(efforts, 0);
+    let empty = alleycat::history::History::empty(0);
+    alleycat::history::History::build(&table, ClassId::new(1).unwrap(), &empty, heeded).chunks().concat()
 }
 
 /// What a start over a bucket with that object says.

@@ -1,6 +1,7 @@
 //! A store that can be broken at the flip of a switch, over one that is sound.
 //!
-//! What breaks are the puts that deliveries wait for, of segments and of the quarantine; all else is the sound store's.
+//! What breaks are the puts that somebody waits for, of segments, the quarantine and erasures; all else is the sound
+//! store's.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -56,7 +57,7 @@ impl BrokenStore {
         self.puts().iter().filter(|key| matches!(key, ObjectKey::Segment(_))).count()
     }
 
-    /// Waits until so many puts have begun that deliveries wait for.
+    /// Waits until so many puts have begun that somebody waits for.
     pub async fn has_begun(&self, count: usize) {
         let mut begun = self.begun.subscribe();
         begun.wait_for(|&begun| begun >= count).await.expect("the store is there");
@@ -84,7 +85,7 @@ impl Store for BrokenStore {
 
     async fn put(&self, key: &ObjectKey, parts: Vec<Bytes>, condition: Condition) -> Result<ETag, PutError> {
         self.begin(key);
-        if !matches!(key, ObjectKey::Segment(_) | ObjectKey::Quarantine(_)) {
+        if !matches!(key, ObjectKey::Segment(_) | ObjectKey::Quarantine(_) | ObjectKey::Erasures) {
             return self.sound.put(key, parts, condition).await;
         }
         self.begun.send_modify(|begun| *begun += 1);
