@@ -34,14 +34,40 @@ pub struct Names {
     version: AtomicU64,
 }
 
+/// So many bytes of a name are kept beside its racer, so that to compare most names no other memory is touched.
+const HEAD_BYTES: usize = 16;
+
 #[derive(Debug)]
 struct Known {
     name: Name,
+    /// What the name begins with, or all of it and zeros: what most looks need of it.
+    head: [u8; HEAD_BYTES],
     seen_ms: AtomicU64,
+}
+
+impl Known {
+    fn new(name: Name) -> Self {
+        Self { head: head(&name.text), seen_ms: AtomicU64::new(name.at_ms), name }
+    }
+
+    fn is(&self, text: &str) -> bool {
+        let known = &self.name.text;
+        known.len() == text.len() && self.head == head(text) && (text.len() <= HEAD_BYTES || **known == *text)
+    }
+}
+
+fn head(text: &str) -> [u8; HEAD_BYTES] {
+    let mut head = [0; HEAD_BYTES];
+    let length = text.len().min(HEAD_BYTES);
+    head[..length].copy_from_slice(&text.as_bytes()[..length]);
+    head
 }
 
 /// The name, cut to [`NAME_CHARS_MAX`] characters.
 pub fn cut(name: &str) -> &str {
+    if name.len() <= NAME_CHARS_MAX {
+        return name; // no more characters than bytes
+    }
     match name.char_indices().nth(NAME_CHARS_MAX) {
         Some((end, _)) => &name[..end],
         None => name,
@@ -58,8 +84,10 @@ impl Names {
     /// Whether a name that was ridden under at that time is another than the latest known.
     pub fn is_news(&self, racer: RacerId, at_ms: u64, text: &str) -> bool {
         let Some(known) = self.names.get(&racer) else { return true };
-        if &*known.name.text == text {
-            known.seen_ms.fetch_max(at_ms, Ordering::Relaxed);
+        if known.is(text) {
+            if known.seen_ms.load(Ordering::Relaxed) < at_ms {
+                known.seen_ms.fetch_max(at_ms, Ordering::Relaxed);
+            }
             return false;
         }
         (known.seen_ms.load(Ordering::Relaxed), &*known.name.text) < (at_ms, text)
@@ -68,7 +96,7 @@ impl Names {
     /// Takes in a name unless a greater one is known. Returns whether it changed anything.
     pub fn merge(&self, racer: RacerId, name: &Name) -> bool {
         let mut changed = false;
-        let fresh = || Known { name: name.clone(), seen_ms: AtomicU64::new(name.at_ms) };
+        let fresh = || Known::new(name.clone());
         self.names
             .entry(racer)
             .and_modify(|known| {
@@ -159,6 +187,25 @@ mod tests {
 
     fn found(names: &Names, beginning: &str, racers_max: usize) -> Vec<u64> {
         names.beginning_with(beginning, racers_max).into_iter().map(|(racer, _)| racer.0).collect()
+    }
+
+    #[test]
+    fn a_name_is_news_when_it_differs_anywhere_and_is_later_than_the_known_was_seen() {
+        for (known, other) in [
+            ("Hubert", "Huber"),
+            ("Hubert", "Hubert\0"),
+            ("sixteen bytes it", "sixteen bytes is"),
+            ("sixteen bytes it", "sixteen bytes it is"),
+            ("as long as it and more", "as long as it and less"),
+            ("", "\0"),
+        ] {
+            let names = Names::default();
+            assert!(names.is_news(RacerId(1), 0, known));
+            given(&names, 1, 5, known);
+            assert!(!names.is_news(RacerId(1), 9, known), "{known:?}: it is known");
+            assert!(!names.is_news(RacerId(1), 8, known) && !names.is_news(RacerId(1), 8, other), "{other:?}");
+            assert!(names.is_news(RacerId(1), 10, other), "{other:?} after {known:?}");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Pure: the bounds and the time of receipt are passed in. A record may hold several JSON objects one after another;
 //! those before a fault are given out, and the fault is the record's.
 
+mod flat;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
@@ -114,16 +116,45 @@ fn decode_text<'d>(
     each: &mut impl FnMut(Telemetry<'d>),
 ) -> Result<usize, Rejection> {
     let mut count = 0;
+    let mut scanner = flat::Scanner::new(text);
+    while let Some(fields) = scanner.object() {
+        if fields.has_integers_as_doubles() {
+            return decode_by_serde(text, count, bounds, receipt_ms, each);
+        }
+        each(fields.validate(bounds, receipt_ms)?);
+        count += 1;
+    }
+    if scanner.is_at_end() {
+        return Ok(count);
+    }
+    decode_by_serde(text, count, bounds, receipt_ms, each)
+}
+
+/// Decodes objects of every kind, from the start, for an error tells its place in the record; those of the first
+/// `count` places have been given out.
+fn decode_by_serde<'d>(
+    text: &'d str,
+    mut count: usize,
+    bounds: &Bounds,
+    receipt_ms: u64,
+    each: &mut impl FnMut(Telemetry<'d>),
+) -> Result<usize, Rejection> {
     let mut objects = serde_json::Deserializer::from_str(text).into_iter::<Fields<'d>>();
     let mut begins = 0;
+    let mut place = 0;
     while let Some(object) = objects.next() {
         let fields = object.map_err(|error| Rejection::new(Reason::Json, format!("not telemetry in JSON: {error}")))?;
+        let ends = objects.byte_offset();
+        let of_object = begins..ends;
+        (begins, place) = (ends, place + 1);
+        if place <= count {
+            continue;
+        }
         let look_closer = fields.has_integers_as_doubles();
         let telemetry = fields.validate(bounds, receipt_ms)?;
         if look_closer {
-            insist_on_plain_integers(&text[begins..objects.byte_offset()])?;
+            insist_on_plain_integers(&text[of_object])?;
         }
-        begins = objects.byte_offset();
         each(telemetry);
         count += 1;
     }
@@ -293,6 +324,22 @@ enum Key {
 }
 
 impl Key {
+    fn of(name: &str) -> Self {
+        match name.as_bytes() {
+            b"classId" => Self::ClassId,
+            b"second" => Self::Second,
+            b"racerId" => Self::RacerId,
+            b"cadence" => Self::Cadence,
+            b"resistance" => Self::Resistance,
+            b"output" => Self::Output,
+            b"raceId" => Self::RaceId,
+            b"deviceTimestamp" => Self::DeviceTimestamp,
+            b"name" => Self::Name,
+            b"event" => Self::Event,
+            _ => Self::Other,
+        }
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::ClassId => "classId",
@@ -319,19 +366,7 @@ impl<'de> Deserialize<'de> for Key {
                 f.write_str("a key")
             }
             fn visit_str<E>(self, key: &str) -> Result<Key, E> {
-                Ok(match key {
-                    "classId" => Key::ClassId,
-                    "second" => Key::Second,
-                    "racerId" => Key::RacerId,
-                    "cadence" => Key::Cadence,
-                    "resistance" => Key::Resistance,
-                    "output" => Key::Output,
-                    "raceId" => Key::RaceId,
-                    "deviceTimestamp" => Key::DeviceTimestamp,
-                    "name" => Key::Name,
-                    "event" => Key::Event,
-                    _ => Key::Other,
-                })
+                Ok(Key::of(key))
             }
         }
         deserializer.deserialize_str(KeyVisitor)
@@ -462,6 +497,8 @@ impl<'de> Visitor<'de> for TextSeed {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const BOUNDS: Bounds = Bounds { classes: 6, second_max: 600 };
@@ -598,6 +635,79 @@ mod tests {
             assert_eq!(rejection.reason, reason);
             assert!(!rejection.message.contains("secret"), "{rejection}");
         }
+    }
+
+    /// Text around what the scanner reads: fields as bikes send them, and all that is nearly so.
+    fn nearly_telemetry() -> impl Strategy<Value = String> {
+        let space = || prop::sample::select(vec!["", "", "", "", " ", "\n", "\t\r", "\u{c}", "\u{a0}"]);
+        let key = prop_oneof![
+            8 => prop::sample::select(vec![
+                "classId", "second", "racerId", "cadence", "resistance", "output", "raceId", "deviceTimestamp", "name",
+                "event",
+            ])
+            .prop_map(str::to_owned),
+            1 => "\\PC{0,20}",
+        ];
+        let number = prop_oneof![
+            "[0-9]{1,3}",
+            "[0-9]{1,3}\\.[0-9]{0,3}",
+            "[1-9][0-9]{12,20}",
+            "[0-9]{1,9}\\.[0-9]{1,12}",
+            "-?[0-9]{0,3}(\\.[0-9]{1,17})?([eE][+-]?[0-9]{1,3})?",
+        ];
+        let value = prop_oneof![
+            8 => number,
+            3 => "\"[a-zA-Zë☃ ]{0,20}\"",
+            1 => "\"[\\x00-\\x7f]{0,12}\"",
+            1 => prop::sample::select(vec!["null", "true", "{}", "[1]", "\"final\"", "\"\\u0061\"", "\"\\ud800\"", ""])
+                .prop_map(str::to_owned),
+        ];
+        let field = (space(), key, space(), space(), value, space())
+            .prop_map(|(a, key, b, c, value, d)| format!("{a}\"{key}\"{b}:{c}{value}{d}"));
+        let base = r#""classId":1,"second":1,"racerId":1,"cadence":80,"resistance":78"#;
+        let fields = prop::collection::vec(field, 0..5)
+            .prop_map(move |fields| format!("{{{}}}", [&[base.to_owned()][..], &fields].concat().join(",")));
+        let objects = prop::collection::vec((fields, space()).prop_map(|(a, b)| a + b), 0..4);
+        // Cut short, now and then, or with one character too many.
+        let fault = prop_oneof![3 => Just(None), 1 => (any::<prop::sample::Index>(), "[ -~]?").prop_map(Some)];
+        (objects, fault).prop_map(|(objects, fault)| {
+            let mut text: Vec<char> = objects.concat().chars().collect();
+            if let Some((place, other)) = fault
+                && !text.is_empty()
+            {
+                let place = place.index(text.len());
+                text.splice(place..=place, other.chars());
+            }
+            text.into_iter().collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn what_the_scanner_reads_is_what_serde_reads(text in nearly_telemetry()) {
+            let mut by_serde = Vec::new();
+            let result = decode_by_serde(&text, 0, &BOUNDS, NOW_MS, &mut |telemetry| by_serde.push(telemetry));
+            prop_assert_eq!(decode_all(text.as_bytes()), (by_serde, result));
+        }
+
+        #[test]
+        fn decimals_are_rounded_as_serde_rounds_them(whole in 0..=300_u32, places in "[0-9]{1,16}") {
+            let text = format!("{whole}.{places}");
+            let output = with(&format!(r#""cadence":{text},"resistance":0"#)).ok().map(|effort| effort.output.get());
+            let cadence: f64 = text.parse().expect("a number");
+            let expected = (cadence <= 300.0).then_some((cadence + 35.0) * 65.0 / 100.0);
+            prop_assert_eq!(output, expected);
+        }
+    }
+
+    #[test]
+    fn a_bikes_telemetry_needs_no_serde() {
+        let text = r#"{"uuid":"b340d30f-5a3c-4b7a-8c5e-2f6f2b1d3a4e","event":"update","deviceTimestamp":1619185789755,
+            "second":1,"raceId":1619185620265,"name":"Zoë","racerId":1,"classId":1,"cadence":80.5,"resistance":78}"#;
+        let mut scanner = flat::Scanner::new(text);
+        assert!(scanner.object().is_some() && scanner.is_at_end());
     }
 
     #[test]
