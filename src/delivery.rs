@@ -24,7 +24,8 @@ pub const REQUEST_ID_BYTES_MAX: usize = 4096;
 /// The largest record, gunzipped, in bytes: sixteen times what Firehose takes from a producer.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// What gzip begins with.
+pub const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Why a body is not gunzipped.
 #[derive(Debug, thiserror::Error)]
@@ -110,7 +111,7 @@ impl<'b> Envelope<'b> {
         let mut data = Vec::new();
         let mut plain = Vec::new();
         let mut gunzipped_left = bytes_max;
-        for (place, text) in self.records.iter().enumerate() {
+        for text in &self.records {
             data.clear();
             plain.clear();
             let outcome = match base64_simd::STANDARD.decode_append(text.as_bytes(), &mut data) {
@@ -119,12 +120,7 @@ impl<'b> Envelope<'b> {
                     .and_then(|()| decoded.take_record(&plain, bounds, receipt_ms, names)),
                 Ok(()) => decoded.take_record(&data, bounds, receipt_ms, names),
             };
-            match outcome {
-                Ok(0) => decoded.empty += 1,
-                Ok(_) => {}
-                Err(rejection) => decoded.rejected.push(Rejected { record: place, rejection }),
-            }
-            decoded.ends.push(decoded.efforts.len());
+            decoded.close_record(outcome);
         }
         decoded
     }
@@ -175,6 +171,21 @@ impl Decoded {
     /// Which record each effort came from.
     pub fn origins(&mut self) -> Origins {
         Origins(std::mem::take(&mut self.ends))
+    }
+
+    /// Takes in the data of one more record, as it is without base64 and gzip.
+    pub fn add(&mut self, data: &[u8], bounds: &Bounds, receipt_ms: u64, names: &Names) {
+        let outcome = self.take_record(data, bounds, receipt_ms, names);
+        self.close_record(outcome);
+    }
+
+    fn close_record(&mut self, outcome: Result<usize, Rejection>) {
+        match outcome {
+            Ok(0) => self.empty += 1,
+            Ok(_) => {}
+            Err(rejection) => self.rejected.push(Rejected { record: self.ends.len(), rejection }),
+        }
+        self.ends.push(self.efforts.len());
     }
 
     fn take_record(

@@ -19,11 +19,13 @@
 //! number of instances on one store are safe without a leader or a lock. ARCHITECTURE.md has the map, and the
 //! invariants.
 
+pub mod archive;
 pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod effort;
 pub mod erasures;
+pub mod events;
 pub mod history;
 mod http;
 pub mod keys;

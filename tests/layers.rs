@@ -38,6 +38,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ledger/journal", &["effort", "erasures", "names", "telemetry"]),
     ("clock", &[]),
     ("store", &["effort"]),
+    ("archive", &["delivery"]),
+    ("events", &["delivery", "effort", "telemetry"]),
     ("delivery", &["effort", "names", "telemetry"]),
     ("telemetry", &["effort"]),
     ("leaderboard", &["effort", "table"]),
@@ -50,7 +52,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// The core: no async, no IO, no clock, no logging, no chance.
 const PURE: &[&str] =
-    &["delivery", "effort", "erasures", "history", "leaderboard", "ledger/journal", "names", "table", "telemetry"];
+    &["archive", "delivery", "effort", "erasures", "events", "history", "leaderboard", "ledger/journal", "names", "table", "telemetry"];
 const IMPURE: &[&str] = &[
     "async",
     "await",
