@@ -20,6 +20,7 @@
 //! invariants.
 
 pub mod archive;
+pub mod buckets;
 pub mod clock;
 pub mod config;
 pub mod delivery;

@@ -17,10 +17,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "http",
         &[
+            "archive",
+            "buckets",
             "config",
             "delivery",
             "effort",
             "erasures",
+            "events",
             "history",
             "keys",
             "leaderboard",
@@ -38,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ledger/journal", &["effort", "erasures", "names", "telemetry"]),
     ("clock", &[]),
     ("store", &["effort"]),
+    ("buckets", &["events", "store"]),
     ("archive", &["delivery"]),
     ("events", &["delivery", "effort", "telemetry"]),
     ("delivery", &["effort", "names", "telemetry"]),

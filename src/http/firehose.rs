@@ -4,6 +4,7 @@
 //! effort of the delivery is durable, and 413, which makes Firehose drop a batch, is never said. The protocol:
 //! <https://docs.aws.amazon.com/firehose/latest/dev/httpdeliveryrequestresponse.html>.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,8 +49,12 @@ const MESSAGE_CHARS_MAX: usize = 8192;
 
 const REQUEST_ID: &str = "x-amz-firehose-request-id";
 const PROTOCOL_VERSION: &str = "x-amz-firehose-protocol-version";
-const ACCESS_KEY: &str = "x-amz-firehose-access-key";
+pub(super) const ACCESS_KEY: &str = "x-amz-firehose-access-key";
 const COMMON_ATTRIBUTES: &str = "x-amz-firehose-common-attributes";
+/// How many efforts of an acknowledged delivery were improvements.
+const IMPROVEMENTS: &str = "alleycat-improvements";
+/// How many of its records were quarantined, by reason: `json=1,missing=2`.
+const REJECTED: &str = "alleycat-rejected";
 
 /// What deliveries must pass: their bodies' bytes together, and how many are decoded at a time.
 #[derive(Clone)]
@@ -94,9 +99,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Why a delivery is not acknowledged. 4xx: nothing was applied; 5xx: perhaps it was, and the retry settles it.
 #[derive(Debug)]
-struct Refusal {
-    status: StatusCode,
-    message: String,
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) message: String,
     /// The id from the body, where the header has none.
     request_id: Option<String>,
 }
@@ -165,13 +170,38 @@ struct DeliveryAnswer {
     error_message: Option<String>,
 }
 
-/// What became of an acknowledged delivery, for the log.
-struct Outcome {
-    request_id: String,
-    records: usize,
+/// What became of records that are durable.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) records: usize,
     efforts: usize,
-    improvements: usize,
-    rejected: usize,
+    pub(super) improvements: usize,
+    /// How many were quarantined for which reason.
+    pub(super) rejected: BTreeMap<&'static str, usize>,
+}
+
+impl Outcome {
+    /// How many were quarantined.
+    pub(super) fn quarantined(&self) -> usize {
+        self.rejected.values().sum()
+    }
+
+    /// Takes in what became of more.
+    pub(super) fn add(&mut self, other: Self) {
+        self.records += other.records;
+        self.efforts += other.efforts;
+        self.improvements += other.improvements;
+        for (reason, count) in other.rejected {
+            *self.rejected.entry(reason).or_default() += count;
+        }
+    }
+
+    /// Tells a sender that wants to know. Firehose's form has no place for it but in headers, which it does not read.
+    fn tell(&self, headers: &mut HeaderMap) {
+        headers.insert(IMPROVEMENTS, self.improvements.into());
+        let reasons: Vec<_> = self.rejected.iter().map(|(reason, count)| format!("{reason}={count}")).collect();
+        headers.insert(REJECTED, reasons.join(",").parse().expect("reasons are of letters"));
+    }
 }
 
 /// A delivery of telemetry
@@ -221,10 +251,14 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
     metrics::histogram!("alleycat_delivery_duration_seconds").record(took.as_secs_f64());
     let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     match outcome {
-        Ok(Outcome { request_id, records, efforts, improvements, rejected }) => {
+        Ok((request_id, outcome)) => {
             metrics::counter!("alleycat_deliveries_total", "status" => "200").increment(1);
+            let Outcome { records, efforts, improvements, .. } = outcome;
+            let rejected = outcome.quarantined();
             tracing::info!(?request_id, records, efforts, improvements, rejected, milliseconds, "delivery");
-            answer(StatusCode::OK, &request_id, None, &app.ledger)
+            let mut answer = answer(StatusCode::OK, &request_id, None, &app.ledger);
+            outcome.tell(answer.headers_mut());
+            answer
         }
         Err(Refusal { status, message, request_id }) => {
             let request_id = header_id.or(request_id).unwrap_or_default();
@@ -235,7 +269,12 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
     }
 }
 
-async fn handle(app: &App, headers: &HeaderMap, header_id: Option<&str>, body: Body) -> Result<Outcome, Refusal> {
+async fn handle(
+    app: &App,
+    headers: &HeaderMap,
+    header_id: Option<&str>,
+    body: Body,
+) -> Result<(String, Outcome), Refusal> {
     let bytes_max = usize::try_from(app.config.body_max.as_u64()).unwrap_or(usize::MAX);
     let gzip = match check_headers(app, headers) {
         Ok(gzip) => gzip,
@@ -265,7 +304,12 @@ async fn handle(app: &App, headers: &HeaderMap, header_id: Option<&str>, body: B
     let (request_id, body, decoded) = decoded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
     // Gunzipped it may be a thousand times as long, and is kept for its quarantine until it is durable.
     app.gate.admit_more(&mut permit, body.len())?;
-    commit(&app.ledger, request_id, &body, decoded, receipt_ms).await
+    let raw = |places: &[usize]| -> Vec<Vec<u8>> {
+        let envelope = Envelope::parse(&body).expect("it was parsed before");
+        places.iter().map(|&place| envelope.record(place)).collect()
+    };
+    let outcome = commit(&app.ledger, &request_id, decoded, receipt_ms, raw).await?;
+    Ok((request_id, outcome))
 }
 
 /// What decoding a body needs, on a thread of its own.
@@ -311,33 +355,35 @@ impl Decode {
     }
 }
 
-/// Makes what was decoded durable: the efforts, the names, and the records that are not taken.
-async fn commit(
+/// Makes what was decoded durable: the efforts, the names, and the records that are not taken, whose data `raw` knows.
+pub(super) async fn commit(
     ledger: &Ledger,
-    request_id: String,
-    body: &[u8],
+    request_id: &str,
     mut decoded: Decoded,
     arrival_ms: u64,
+    raw: impl Fn(&[usize]) -> Vec<Vec<u8>>,
 ) -> Result<Outcome, Refusal> {
     let records = decoded.records();
     let efforts = decoded.efforts.len();
     let origins = decoded.origins();
-    let quarantine = |rejections: Vec<(usize, Rejection)>| -> Vec<Quarantined> {
+    // A record is counted once, whatever is wrong with it.
+    let mut rejected = BTreeMap::new();
+    let mut quarantine = |rejections: Vec<(usize, Rejection)>| -> Vec<Quarantined> {
         if rejections.is_empty() {
             return Vec::new();
         }
-        let envelope = Envelope::parse(body).expect("it was parsed before");
-        let quarantined = rejections.into_iter().map(|(record, rejection)| {
+        let places: Vec<usize> = rejections.iter().map(|&(record, _)| record).collect();
+        let quarantined = rejections.into_iter().zip(raw(&places)).map(|((record, rejection), raw)| {
             let reason = rejection.reason.as_str();
             metrics::counter!("alleycat_records_rejected_total", "reason" => reason).increment(1);
             tracing::info!(?request_id, record, reason, message = rejection.message, "record quarantined");
-            Quarantined { rejection, raw: envelope.record(record), arrival_ms }
+            rejected.entry(record).or_insert(reason);
+            Quarantined { rejection, raw, arrival_ms }
         });
         quarantined.collect()
     };
     metrics::counter!("alleycat_records_total").increment(records as u64);
     metrics::counter!("alleycat_records_empty_total").increment(decoded.empty as u64);
-    let mut rejected: Vec<usize> = decoded.rejected.iter().map(|rejected| rejected.record).collect();
     let submission = Submission {
         efforts: decoded.efforts,
         names: decoded.names,
@@ -348,15 +394,15 @@ async fn commit(
         let mut refused: Vec<_> =
             committed.refused.iter().map(|&(effort, reason)| (origins.of(effort), reason)).collect();
         refused.dedup_by_key(|&mut (record, _)| record);
-        rejected.extend(refused.iter().map(|&(record, _)| record));
         let refused = refused.into_iter().map(|(record, reason)| (record, refused_because(reason))).collect();
         ledger.commit(Submission { quarantined: quarantine(refused), ..Submission::default() }).await?;
     }
-    rejected.sort_unstable();
-    rejected.dedup();
     metrics::counter!("alleycat_improvements_total").increment(committed.improvements as u64);
-    let (improvements, rejected) = (committed.improvements, rejected.len());
-    Ok(Outcome { request_id, records, efforts, improvements, rejected })
+    let mut outcome = Outcome { records, efforts, improvements: committed.improvements, ..Outcome::default() };
+    for reason in rejected.into_values() {
+        *outcome.rejected.entry(reason).or_default() += 1;
+    }
+    Ok(outcome)
 }
 
 fn refused_because(reason: Reason) -> Rejection {
@@ -463,7 +509,7 @@ fn over_the_cap(bytes_max: usize) -> Refusal {
 }
 
 /// Reads what a refused sender is still sending, up to [`DRAIN_BYTES_MAX`], so that it can read the answer.
-async fn drain(mut body: Body) {
+pub(super) async fn drain(mut body: Body) {
     let mut left = DRAIN_BYTES_MAX;
     while let Some(Ok(frame)) = body.frame().await {
         let length = frame.data_ref().map_or(0, Bytes::len);
