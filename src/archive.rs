@@ -70,6 +70,8 @@ pub struct Archive {
     /// Nothing comes after what is in the buffer.
     is_read: bool,
     failure: Option<io::Error>,
+    /// How many bytes may yet be read.
+    bytes_left: u64,
     began: bool,
     ended: bool,
     /// What came before anything was JSON; `None` once something was.
@@ -99,6 +101,7 @@ impl Archive {
             start: 0,
             is_read: failure.is_some(),
             failure,
+            bytes_left: u64::MAX,
             began: false,
             ended: false,
             held: Some(Vec::new()),
@@ -107,9 +110,10 @@ impl Archive {
         }
     }
 
-    /// As [`open`](Self::open), but all of it is given out even where nothing is JSON.
-    pub fn open_as_records(object: impl Read + Send + 'static) -> Self {
-        Self { held: None, ..Self::open(object) }
+    /// As [`open`](Self::open), but all of it is given out even where nothing is JSON, and it ends with an error where it
+    /// has over `bytes_max` bytes when gunzipped.
+    pub fn open_as_records(object: impl Read + Send + 'static, bytes_max: u64) -> Self {
+        Self { held: None, bytes_left: bytes_max, ..Self::open(object) }
     }
 
     fn advance(&mut self) -> Result<Option<Item>, ArchiveError> {
@@ -145,7 +149,8 @@ impl Archive {
         self.fill();
         let beginning = self.buffer.trim_ascii_start();
         let Some(key) = beginning.strip_prefix(b"{").map(<[u8]>::trim_ascii_start) else { return Ok(()) };
-        let digits = key.strip_prefix(b"\"").map_or(0, |key| key.iter().take_while(|byte| byte.is_ascii_digit()).count());
+        let digits =
+            key.strip_prefix(b"\"").map_or(0, |key| key.iter().take_while(|byte| byte.is_ascii_digit()).count());
         let is_numbered = digits > 0 && key.get(digits + 1) == Some(&b'"');
         let is_empty = key.strip_prefix(b"}").is_some_and(|rest| rest.trim_ascii().is_empty());
         let is_erasures = key.starts_with(b"\"format\":");
@@ -168,7 +173,14 @@ impl Archive {
         self.start = 0;
         let more = self.buffer.len().max(READ_BYTES) as u64;
         match self.input.by_ref().take(more).read_to_end(&mut self.buffer) {
-            Ok(read) => self.is_read |= (read as u64) < more,
+            Ok(read) => {
+                let read = read as u64;
+                self.is_read |= read < more;
+                match self.bytes_left.checked_sub(read) {
+                    Some(left) => self.bytes_left = left,
+                    None => (self.is_read, self.failure) = (true, Some(io::Error::other("it is too large"))),
+                }
+            }
             Err(error) => (self.is_read, self.failure) = (true, Some(error)),
         }
     }
@@ -183,7 +195,8 @@ impl Archive {
                 && let Some(length) = length(rest, self.is_read || rest.len() >= PIECE_BYTES_MAX)
             {
                 // What the failure cut is not the object's.
-                let is_cut = self.failure.is_some() && length.get() == rest.len() && matches!(length, Length::Broken(_));
+                let is_cut =
+                    self.failure.is_some() && length.get() == rest.len() && matches!(length, Length::Broken(_));
                 return (!is_cut).then_some(length);
             }
             if self.is_read {
@@ -388,11 +401,8 @@ mod tests {
 
     #[test]
     fn records_are_told_apart_with_newlines_and_without() {
-        for object in [
-            "{\"a\":1}\n{\"b\":\"}{\"}\n",
-            "{\"a\":1}{\"b\":\"}{\"}",
-            "\r\n\r\n{\"a\":1}\r\n{\"b\":\"}{\"}",
-        ] {
+        for object in ["{\"a\":1}\n{\"b\":\"}{\"}\n", "{\"a\":1}{\"b\":\"}{\"}", "\r\n\r\n{\"a\":1}\r\n{\"b\":\"}{\"}"]
+        {
             assert_eq!(texts(object), ["{\"a\":1}", "{\"b\":\"}{\"}"]);
             assert_eq!(items(&gzip(object.as_bytes())), items(object.as_bytes()));
         }
@@ -446,9 +456,11 @@ mod tests {
     fn what_holds_no_records_says_so() {
         assert!(matches!(error(b"\x89PNG\r\n\x1a\n{ \x00"), ArchiveError::NoRecords));
         let piece = Item::Record(b"no".to_vec());
-        let pieces: Vec<_> = Archive::open_as_records(&b"no"[..]).map(|item| item.expect("an item")).collect();
+        let pieces: Vec<_> = Archive::open_as_records(&b"no"[..], 2).map(|item| item.expect("an item")).collect();
         assert_eq!(pieces, [piece]);
         let erasures = "{\"format\":1,\"version\":0,\"erasures\":[]}";
+        let mut large = Archive::open_as_records(&b"{\"a\":1}{"[..], 7);
+        assert!(matches!(large.find_map(Result::err), Some(ArchiveError::Broken(_))));
         for snapshot in ["{\"1\":{\"17\":150}}", "{\"17\":{\"name\":\"Ada\",\"at\":1}}", "{}", erasures] {
             assert!(matches!(error(&gzip(snapshot.as_bytes())), ArchiveError::Snapshot), "{snapshot}");
         }
@@ -468,7 +480,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_lost_but_white_space(object in "[{}\"a:1, \n]{0,60}") {
-            let given: Vec<u8> = Archive::open_as_records(Cursor::new(object.clone().into_bytes()))
+            let given: Vec<u8> = Archive::open_as_records(Cursor::new(object.clone().into_bytes()), 60)
                 .flatten()
                 .flat_map(|item| match item { Item::Record(data) => data, other => panic!("{other:?}") })
                 .collect();

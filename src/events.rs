@@ -280,8 +280,7 @@ impl Transformation<'_> {
         if AROUND + rest > bytes_max {
             return Err(EventError(format!("its records do not fit into an answer of {bytes_max} bytes")));
         }
-        let mut answer =
-            Transformed { json: br#"{"records":["#.to_vec(), ok: 0, dropped: 0, failed: BTreeMap::new() };
+        let mut answer = Transformed { json: br#"{"records":["#.to_vec(), ok: 0, dropped: 0, failed: BTreeMap::new() };
         for (place, record) in self.0.iter().enumerate() {
             rest -= failed_bytes(record);
             let fits = |json: &Vec<u8>| answer.json.len() + json.len() + 1 + rest + 2 <= bytes_max;
@@ -614,7 +613,8 @@ mod tests {
         assert!(Event::parse(wrapped.to_string().as_bytes()).expect_err("too deep").0.contains("envelopes"));
         let many = format!("{{\"Records\":[{}{{}}]}}", "{},".repeat(NOTIFIED_MAX));
         assert!(Event::parse(many.as_bytes()).expect_err("too many").0.contains("over 10000"));
-        let twice = json!({"invocationId": "i", "records": [{"recordId": "1", "data": ""}, {"recordId": "1", "data": ""}]});
+        let twice =
+            json!({"invocationId": "i", "records": [{"recordId": "1", "data": ""}, {"recordId": "1", "data": ""}]});
         assert!(Event::parse(twice.to_string().as_bytes()).expect_err("twice").0.contains("twice"));
     }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// A module, and the modules of ours that it may name. A file belongs to the longest module that its path begins with.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("main", &["clock", "config", "serve", "simulate", "store"]),
+    ("main", &["clock", "config", "replay", "serve", "simulate", "store"]),
     ("lib", &[]),
     ("serve", &["clock", "config", "http", "keys", "ledger", "simulate", "store"]),
     ("config", &["effort", "keys", "ledger"]),
@@ -36,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("keys", &[]),
     ("simulate", &["effort", "sender"]),
     ("simulate/race", &["effort"]),
+    ("replay", &["archive", "sender", "store"]),
     ("sender", &[]),
     ("ledger", &["clock", "effort", "erasures", "history", "names", "store", "table", "telemetry"]),
     ("ledger/journal", &["effort", "erasures", "names", "telemetry"]),
@@ -55,8 +56,19 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The core: no async, no IO, no clock, no logging, no chance.
-const PURE: &[&str] =
-    &["archive", "delivery", "effort", "erasures", "events", "history", "leaderboard", "ledger/journal", "names", "table", "telemetry"];
+const PURE: &[&str] = &[
+    "archive",
+    "delivery",
+    "effort",
+    "erasures",
+    "events",
+    "history",
+    "leaderboard",
+    "ledger/journal",
+    "names",
+    "table",
+    "telemetry",
+];
 const IMPURE: &[&str] = &[
     "async",
     "await",
@@ -84,9 +96,9 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("tower_", &["http"]),
     ("utoipa", &["http"]),
     ("utoipa_", &["http"]),
-    ("clap", &["config", "main", "simulate"]),
-    ("anyhow", &["config", "http", "keys", "main", "sender", "serve", "simulate", "store"]),
-    ("reqwest", &["sender", "simulate"]),
+    ("clap", &["config", "main", "replay", "simulate"]),
+    ("anyhow", &["config", "http", "keys", "main", "replay", "sender", "serve", "simulate", "store"]),
+    ("reqwest", &["replay", "sender", "simulate"]),
     ("SystemTime", &["clock", "keys", "sender"]),
     ("dbg", &[]),
     ("todo", &[]),

@@ -31,6 +31,9 @@ use crate::ledger::Ledger;
 /// Events that are worked on at a time: each may hold an object, and waits for its turn before its body is read.
 const EVENTS_MAX: usize = 4;
 
+/// The largest object, gunzipped, in bytes: sixteen times the 128 MiB that Firehose buffers at most.
+const OBJECT_BYTES_MAX: u64 = 2 << 30;
+
 /// How much of an object is decoded and made durable at a time: as much as Firehose may deliver at once.
 const PART_RECORDS_MAX: usize = 10_000;
 const PART_BYTES_MAX: usize = 64 << 20;
@@ -329,7 +332,7 @@ async fn read_object(app: &App, object: &Notified, merged: &mut Merged) -> Resul
         Err(error) => return Ok(Err(error.to_string())),
     };
     let name = format!("s3://{}/{}", object.bucket, object.key);
-    let mut archive = Archive::open_as_records(Cursor::new(body));
+    let mut archive = Archive::open_as_records(Cursor::new(body), OBJECT_BYTES_MAX);
     loop {
         // What is checked here holds for the time of receipt: an effort's time is never after it.
         app.ledger.accepts().map_err(|error| unavailable(error.into()))?;
