@@ -111,7 +111,7 @@ impl<'b> Envelope<'b> {
         let mut data = Vec::new();
         let mut plain = Vec::new();
         let mut gunzipped_left = bytes_max;
-        for text in &self.records {
+        for (place, text) in self.records.iter().enumerate() {
             data.clear();
             plain.clear();
             let outcome = match base64_simd::STANDARD.decode_append(text.as_bytes(), &mut data) {
@@ -120,7 +120,7 @@ impl<'b> Envelope<'b> {
                     .and_then(|()| decoded.take_record(&plain, bounds, receipt_ms, names)),
                 Ok(()) => decoded.take_record(&data, bounds, receipt_ms, names),
             };
-            decoded.close_record(outcome);
+            decoded.end_record(place, outcome);
         }
         decoded
     }
@@ -163,6 +163,21 @@ pub struct Rejected {
 }
 
 impl Decoded {
+    /// Decodes records that came as they are, and not in an envelope.
+    pub fn of<'r>(
+        records: impl IntoIterator<Item = &'r [u8]>,
+        bounds: &Bounds,
+        receipt_ms: u64,
+        names: &Names,
+    ) -> Self {
+        let mut decoded = Self::default();
+        for (place, data) in records.into_iter().enumerate() {
+            let outcome = decoded.take_record(data, bounds, receipt_ms, names);
+            decoded.end_record(place, outcome);
+        }
+        decoded
+    }
+
     /// How many records there were.
     pub fn records(&self) -> usize {
         self.ends.len()
@@ -173,17 +188,11 @@ impl Decoded {
         Origins(std::mem::take(&mut self.ends))
     }
 
-    /// Takes in the data of one more record, as it is without base64 and gzip.
-    pub fn add(&mut self, data: &[u8], bounds: &Bounds, receipt_ms: u64, names: &Names) {
-        let outcome = self.take_record(data, bounds, receipt_ms, names);
-        self.close_record(outcome);
-    }
-
-    fn close_record(&mut self, outcome: Result<usize, Rejection>) {
+    fn end_record(&mut self, record: usize, outcome: Result<usize, Rejection>) {
         match outcome {
             Ok(0) => self.empty += 1,
             Ok(_) => {}
-            Err(rejection) => self.rejected.push(Rejected { record: self.ends.len(), rejection }),
+            Err(rejection) => self.rejected.push(Rejected { record, rejection }),
         }
         self.ends.push(self.efforts.len());
     }

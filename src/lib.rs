@@ -33,6 +33,7 @@ pub mod keys;
 pub mod leaderboard;
 pub mod ledger;
 pub mod names;
+pub mod races;
 pub mod replay;
 pub mod sender;
 pub mod serve;

@@ -29,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "leaderboard",
             "ledger",
             "names",
+            "races",
             "table",
             "telemetry",
         ],
@@ -38,7 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("simulate/race", &["effort"]),
     ("replay", &["archive", "sender", "store"]),
     ("sender", &[]),
-    ("ledger", &["clock", "effort", "erasures", "history", "names", "store", "table", "telemetry"]),
+    ("ledger", &["clock", "effort", "erasures", "history", "names", "races", "store", "table", "telemetry"]),
     ("ledger/journal", &["effort", "erasures", "names", "telemetry"]),
     ("clock", &[]),
     ("store", &["effort"]),
@@ -51,6 +52,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("history", &["effort", "erasures", "table"]),
     ("table", &["effort"]),
     ("names", &["effort"]),
+    ("races", &["effort"]),
     ("erasures", &["effort"]),
     ("effort", &[]),
 ];
@@ -66,6 +68,7 @@ const PURE: &[&str] = &[
     "leaderboard",
     "ledger/journal",
     "names",
+    "races",
     "table",
     "telemetry",
 ];

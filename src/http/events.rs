@@ -20,13 +20,14 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use super::erasures::bearer;
-use super::firehose::{self, Outcome, Refusal};
+use super::firehose::{self, Refusal};
 use super::problem::Problem;
 use super::{App, IN_PLACE_OUTPUTS_MAX, form};
 use crate::archive::{Archive, ArchiveError, Item};
 use crate::delivery::Decoded;
 use crate::events::{EVENT_BYTES_MAX, Event, Notification, Notified};
 use crate::ledger::Ledger;
+use crate::races::{self, Heard};
 
 /// Events that are worked on at a time: each may hold an object, and waits for its turn before its body is read.
 const EVENTS_MAX: usize = 4;
@@ -259,8 +260,10 @@ async fn transform(app: &App, body: Bytes) -> Result<Response, Problem> {
 /// What became of the objects of an event.
 #[derive(Default)]
 struct Merged {
-    outcome: Outcome,
     objects: usize,
+    records: usize,
+    improvements: usize,
+    quarantined: usize,
     ignored: usize,
     /// What could not be read: the object, or the message, and why.
     failed: Vec<String>,
@@ -303,8 +306,7 @@ async fn read_objects(app: &App, notification: Notification) -> Result<Response,
 }
 
 fn answer(merged: Merged, batch_item_failures: Option<Vec<ItemFailure>>) -> Result<Response, Problem> {
-    let Merged { outcome, objects, ignored, mut failed } = merged;
-    let (records, improvements, quarantined) = (outcome.records, outcome.improvements, outcome.quarantined());
+    let Merged { objects, records, improvements, quarantined, ignored, mut failed } = merged;
     tracing::info!(objects, records, improvements, quarantined, ignored, failed = failed.len(), "notification");
     if batch_item_failures.is_none() && !failed.is_empty() {
         let count = failed.len();
@@ -344,10 +346,13 @@ async fn read_object(app: &App, object: &Notified, merged: &mut Merged) -> Resul
         };
         let part;
         (archive, part) = app.work(IN_PLACE_OUTPUTS_MAX, work).await;
-        let Part { raw, decoded, end } = part;
+        let Part { raw, decoded, heard, end } = part;
         let raw = |places: &[usize]| places.iter().map(|&place| raw[place].clone()).collect();
-        let outcome = firehose::commit(&app.ledger, &name, decoded, receipt_ms, raw).await.map_err(unavailable)?;
-        merged.outcome.add(outcome);
+        let committed = firehose::commit(&app.ledger, name.clone(), decoded, heard, receipt_ms, raw).await;
+        let outcome = committed.map_err(unavailable)?;
+        merged.records += outcome.records;
+        merged.improvements += outcome.improvements;
+        merged.quarantined += outcome.quarantined();
         match end {
             None => {}
             Some(Ok(())) => break,
@@ -371,30 +376,28 @@ struct Part {
     /// Its records' data.
     raw: Vec<Vec<u8>>,
     decoded: Decoded,
+    heard: Vec<Heard>,
     /// Whether it is the last, and how it ended.
     end: Option<Result<(), ArchiveError>>,
 }
 
 impl Part {
     fn of(archive: &mut Archive, ledger: &Ledger, receipt_ms: u64) -> Self {
-        let mut part = Self { raw: Vec::new(), decoded: Decoded::default(), end: None };
-        let mut bytes = 0;
-        while part.raw.len() < PART_RECORDS_MAX && bytes < PART_BYTES_MAX {
+        let (mut raw, mut bytes, mut end) = (Vec::new(), 0, None);
+        while end.is_none() && raw.len() < PART_RECORDS_MAX && bytes < PART_BYTES_MAX {
             match archive.next() {
                 Some(Ok(Item::Record(data))) => {
                     bytes += data.len();
-                    part.decoded.add(&data, ledger.bounds(), receipt_ms, ledger.names());
-                    part.raw.push(data);
+                    raw.push(data);
                 }
                 // What this service quarantined itself would be quarantined again, and be told of again, for ever.
                 Some(Ok(Item::Quarantined(_) | Item::Name)) => {}
-                Some(Err(error)) => part.end = Some(Err(error)),
-                None => part.end = Some(Ok(())),
-            }
-            if part.end.is_some() {
-                break;
+                Some(Err(error)) => end = Some(Err(error)),
+                None => end = Some(Ok(())),
             }
         }
-        part
+        let decoded = Decoded::of(raw.iter().map(Vec::as_slice), ledger.bounds(), receipt_ms, ledger.names());
+        let heard = races::latest(&decoded.efforts, &decoded.finals);
+        Self { raw, decoded, heard, end }
     }
 }

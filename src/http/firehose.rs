@@ -28,6 +28,7 @@ use crate::delivery::{self, Decoded, Envelope, GunzipError};
 use crate::effort::Bounds;
 use crate::ledger::{CommitError, Ledger, Quarantined, Submission};
 use crate::names::Names;
+use crate::races::{self, Heard};
 use crate::telemetry::{Reason, Rejection};
 
 /// The bodies of all deliveries under way may have this many bytes together; what comes beyond is told to come again.
@@ -42,7 +43,7 @@ const DRAIN_BYTES_MAX: usize = 128 << 20;
 
 /// How long a delivery that is under way when the service stops has left: time for a commit, and for the answer to be
 /// sent before connections are cut.
-const STOPPING_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const STOPPING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest error message, in characters: Firehose's own limit.
 const MESSAGE_CHARS_MAX: usize = 8192;
@@ -75,7 +76,7 @@ impl Default for Gate {
 
 impl Gate {
     /// Lets in a body of that many bytes for as long as the permit is held.
-    fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+    pub(super) fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
         let admitted = self.bodies.clone().try_acquire_many_owned(permits(bytes));
         admitted.map_err(|_| Refusal::unavailable("too many deliveries are under way"))
     }
@@ -115,7 +116,7 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    fn unavailable(message: impl Into<String>) -> Self {
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 }
@@ -170,30 +171,20 @@ struct DeliveryAnswer {
     error_message: Option<String>,
 }
 
-/// What became of records that are durable.
-#[derive(Debug, Default)]
+/// What became of an acknowledged delivery, for the log.
 pub(super) struct Outcome {
+    pub(super) request_id: String,
     pub(super) records: usize,
-    efforts: usize,
+    pub(super) efforts: usize,
     pub(super) improvements: usize,
-    /// How many were quarantined for which reason.
+    /// How many records were quarantined for which reason.
     pub(super) rejected: BTreeMap<&'static str, usize>,
 }
 
 impl Outcome {
-    /// How many were quarantined.
+    /// How many records were quarantined.
     pub(super) fn quarantined(&self) -> usize {
         self.rejected.values().sum()
-    }
-
-    /// Takes in what became of more.
-    pub(super) fn add(&mut self, other: Self) {
-        self.records += other.records;
-        self.efforts += other.efforts;
-        self.improvements += other.improvements;
-        for (reason, count) in other.rejected {
-            *self.rejected.entry(reason).or_default() += count;
-        }
     }
 
     /// Tells a sender that wants to know. Firehose's form has no place for it but in headers, which it does not read.
@@ -251,12 +242,12 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
     metrics::histogram!("alleycat_delivery_duration_seconds").record(took.as_secs_f64());
     let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     match outcome {
-        Ok((request_id, outcome)) => {
+        Ok(outcome) => {
             metrics::counter!("alleycat_deliveries_total", "status" => "200").increment(1);
-            let Outcome { records, efforts, improvements, .. } = outcome;
+            let Outcome { request_id, records, efforts, improvements, .. } = &outcome;
             let rejected = outcome.quarantined();
             tracing::info!(?request_id, records, efforts, improvements, rejected, milliseconds, "delivery");
-            let mut answer = answer(StatusCode::OK, &request_id, None, &app.ledger);
+            let mut answer = answer(StatusCode::OK, request_id, None, &app.ledger);
             outcome.tell(answer.headers_mut());
             answer
         }
@@ -269,12 +260,7 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
     }
 }
 
-async fn handle(
-    app: &App,
-    headers: &HeaderMap,
-    header_id: Option<&str>,
-    body: Body,
-) -> Result<(String, Outcome), Refusal> {
+async fn handle(app: &App, headers: &HeaderMap, header_id: Option<&str>, body: Body) -> Result<Outcome, Refusal> {
     let bytes_max = usize::try_from(app.config.body_max.as_u64()).unwrap_or(usize::MAX);
     let gzip = match check_headers(app, headers) {
         Ok(gzip) => gzip,
@@ -301,15 +287,15 @@ async fn handle(
     };
     let decoded = tokio::task::spawn_blocking(move || decode.run(body)).await;
     drop(decoding);
-    let (request_id, body, decoded) = decoded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    let (request_id, body, decoded, heard) =
+        decoded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
     // Gunzipped it may be a thousand times as long, and is kept for its quarantine until it is durable.
     app.gate.admit_more(&mut permit, body.len())?;
-    let raw = |places: &[usize]| -> Vec<Vec<u8>> {
+    let raw = |records: &[usize]| -> Vec<Vec<u8>> {
         let envelope = Envelope::parse(&body).expect("it was parsed before");
-        places.iter().map(|&place| envelope.record(place)).collect()
+        records.iter().map(|&record| envelope.record(record)).collect()
     };
-    let outcome = commit(&app.ledger, &request_id, decoded, receipt_ms, raw).await?;
-    Ok((request_id, outcome))
+    commit(&app.ledger, request_id, decoded, heard, receipt_ms, raw).await
 }
 
 /// What decoding a body needs, on a thread of its own.
@@ -323,7 +309,7 @@ struct Decode {
 }
 
 impl Decode {
-    fn run(self, body: Bytes) -> Result<(String, Bytes, Decoded), Refusal> {
+    fn run(self, body: Bytes) -> Result<(String, Bytes, Decoded, Vec<Heard>), Refusal> {
         let body: Bytes = if self.gzip {
             match delivery::gunzip(&body, self.bytes_max) {
                 Ok(plain) => plain.into(),
@@ -351,15 +337,18 @@ impl Decode {
         let names: &Names = self.ledger.names();
         let decoded = envelope.decode(&self.bounds, self.receipt_ms, names, self.bytes_max);
         drop(envelope);
-        Ok((request_id, body, decoded))
+        let heard = races::latest(&decoded.efforts, &decoded.finals);
+        Ok((request_id, body, decoded, heard))
     }
 }
 
-/// Makes what was decoded durable: the efforts, the names, and the records that are not taken, whose data `raw` knows.
+/// Makes what was decoded durable: the efforts, the names, and the records that are not taken. `raw` gives the data of
+/// the records in those places, as it came.
 pub(super) async fn commit(
     ledger: &Ledger,
-    request_id: &str,
+    request_id: String,
     mut decoded: Decoded,
+    heard: Vec<Heard>,
     arrival_ms: u64,
     raw: impl Fn(&[usize]) -> Vec<Vec<u8>>,
 ) -> Result<Outcome, Refusal> {
@@ -372,8 +361,8 @@ pub(super) async fn commit(
         if rejections.is_empty() {
             return Vec::new();
         }
-        let places: Vec<usize> = rejections.iter().map(|&(record, _)| record).collect();
-        let quarantined = rejections.into_iter().zip(raw(&places)).map(|((record, rejection), raw)| {
+        let raw = raw(&rejections.iter().map(|&(record, _)| record).collect::<Vec<_>>());
+        let quarantined = rejections.into_iter().zip(raw).map(|((record, rejection), raw)| {
             let reason = rejection.reason.as_str();
             metrics::counter!("alleycat_records_rejected_total", "reason" => reason).increment(1);
             tracing::info!(?request_id, record, reason, message = rejection.message, "record quarantined");
@@ -388,6 +377,7 @@ pub(super) async fn commit(
         efforts: decoded.efforts,
         names: decoded.names,
         quarantined: quarantine(decoded.rejected.into_iter().map(|r| (r.record, r.rejection)).collect()),
+        heard,
     };
     let committed = ledger.commit(submission).await?;
     if !committed.refused.is_empty() {
@@ -398,7 +388,8 @@ pub(super) async fn commit(
         ledger.commit(Submission { quarantined: quarantine(refused), ..Submission::default() }).await?;
     }
     metrics::counter!("alleycat_improvements_total").increment(committed.improvements as u64);
-    let mut outcome = Outcome { records, efforts, improvements: committed.improvements, ..Outcome::default() };
+    let improvements = committed.improvements;
+    let mut outcome = Outcome { request_id, records, efforts, improvements, rejected: BTreeMap::new() };
     for reason in rejected.into_values() {
         *outcome.rejected.entry(reason).or_default() += 1;
     }
