@@ -265,8 +265,8 @@ impl Transformation<'_> {
         self.0.is_empty()
     }
 
-    /// Adds its output to every record. Those that cannot be taken, and those whose result does not fit into `bytes_max`
-    /// beside the others, are `ProcessingFailed` with the data as it came, which is shorter.
+    /// Adds its output to every record. Those that cannot be taken, and those whose result does not fit into
+    /// `bytes_max` beside the others, are `ProcessingFailed` with the data as it came, which is shorter.
     ///
     /// # Errors
     /// Not even the records as they came fit. Firehose's own event is never so large: it tells more of each record than
@@ -343,7 +343,8 @@ fn with_output(data: &str, bounds: &Bounds) -> Result<Option<Vec<u8>>, Rejection
     if lines.len() > RECORD_BYTES_MAX { Err(too_large()) } else { Ok(Some(lines)) }
 }
 
-/// The fields of an object in their order, as they are written; of a key given twice, the last value in the first place.
+/// The fields of an object in their order, as they are written; of a key given twice, the last value in the first
+/// place.
 struct Fields<'d>(Vec<(Cow<'d, str>, &'d RawValue)>);
 
 impl Fields<'_> {

@@ -1,7 +1,7 @@
 //! `alleycat replay`: delivers again what is in files, folders and buckets.
 //!
-//! Whatever the forms that [`crate::archive`] tells, records go through the endpoint as Firehose would send them, at its
-//! pace: several objects at a time, each delivery tried again until it is taken. They keep their times, so what was
+//! Whatever the forms that [`crate::archive`] tells, records go through the endpoint as Firehose would send them, at
+//! its pace: several objects at a time, each delivery tried again until it is taken. They keep their times, so what was
 //! erased stays erased. Nothing is changed where it is read, and doing it again does no harm.
 
 mod report;

@@ -45,7 +45,8 @@ fn deliveries(seed: u64) -> Vec<Vec<Value>> {
     let mut record = || {
         json!({
             "uuid": format!("{:032x}", chance.random::<u128>()), "event": "update",
-            "deviceTimestamp": 1_619_185_789_755_u64, "second": chance.random_range(0..40), "raceId": 1_619_185_620_265_u64,
+            "deviceTimestamp": 1_619_185_789_755_u64,
+            "second": chance.random_range(0..40), "raceId": 1_619_185_620_265_u64,
             "name": "Zoë", "racerId": chance.random_range(0..30_u64), "classId": chance.random_range(1..=CLASSES),
             "cadence": chance.random_range(0.0..=300.0_f64), "resistance": chance.random_range(0..=100),
         })

@@ -94,7 +94,8 @@ fn gzip(text: &str) -> Vec<u8> {
 }
 
 fn s3(bucket: &str, key: &str) -> Value {
-    json!({"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": bucket}, "object": {"key": key}}})
+    json!({"eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+           "s3": {"bucket": {"name": bucket}, "object": {"key": key}}})
 }
 
 fn notification(keys: &[&str]) -> Value {
@@ -102,7 +103,10 @@ fn notification(keys: &[&str]) -> Value {
 }
 
 fn sqs(bodies: &[&Value]) -> Value {
-    let message = |(place, body): (usize, &&Value)| json!({"messageId": format!("m{place}"), "eventSource": "aws:sqs", "body": body.to_string()});
+    let message = |(place, body): (usize, &&Value)| {
+        let id = format!("m{place}");
+        json!({"messageId": id, "eventSource": "aws:sqs", "body": body.to_string()})
+    };
     json!({"Records": bodies.iter().enumerate().map(message).collect::<Vec<_>>()})
 }
 

@@ -1,8 +1,8 @@
 //! `POST /events`: what AWS Lambda's events ask for, as the Lambda Web Adapter posts them, or whoever else does.
 //!
 //! A Firehose data transformation is answered, and merges nothing. S3's notifications have objects read and their
-//! records made durable exactly as a delivery's. An answer of 200 says that they are; of a batch of SQS messages it says
-//! which are not, so the queue's mapping must be set to report failures of batch items.
+//! records made durable exactly as a delivery's. An answer of 200 says that they are; of a batch of SQS messages it
+//! says which are not, so the queue's mapping must be set to report failures of batch items.
 
 use std::io::Cursor;
 use std::sync::Arc;

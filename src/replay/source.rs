@@ -15,8 +15,8 @@ use crate::store::BucketReader;
 /// The most objects of one source: some 200 MB of names.
 const OBJECTS_MAX: usize = 1_000_000;
 
-/// The largest object of a bucket, as it is stored, in bytes: twice the 128 MiB that Firehose buffers at most. It is held
-/// in memory while it is read; a file may be of any size.
+/// The largest object of a bucket, as it is stored, in bytes: twice the 128 MiB that Firehose buffers at most. It is
+/// held in memory while it is read; a file may be of any size.
 const OBJECT_BYTES_MAX: u64 = 256 << 20;
 
 /// How deep folders are looked into: more than keys have levels.
