@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::effort::{ClassId, Effort, Output, RacerId, Second};
+use crate::effort::{ClassId, Effort, INTEGER_MAX, Output, RacerId, Second};
 
 /// Counts the changes of what is erased; 0 before the first.
 pub type ErasureVersion = u64;
@@ -21,7 +21,8 @@ pub const REASON_CHARS_MAX: usize = 200;
 /// The most scopes that may be erased: some 20 MB of them, and as much again where all have reasons.
 pub const ERASURES_MAX: usize = 100_000;
 
-/// The most scopes of one racer that may be erased: each of the racer's efforts is held against all of them.
+/// The most scopes of one racer that may be erased, but for the whole of the racer: each of the racer's efforts is held
+/// against all of them.
 pub const ERASURES_OF_RACER_MAX: usize = 1_000;
 
 /// The version of the stored form. One that is greater is not read.
@@ -194,7 +195,8 @@ impl Erasures {
         next.version += 1;
         let of_racer = next.by_racer.get(&scope.racer_id).map_or(&[][..], Vec::as_slice);
         let is_new = !of_racer.iter().any(|it| it.scope == scope);
-        if is_new && (next.count >= ERASURES_MAX || of_racer.len() >= ERASURES_OF_RACER_MAX) {
+        let is_whole = scope == Scope::all(scope.racer_id, None);
+        if is_new && (next.count >= ERASURES_MAX || of_racer.len() >= ERASURES_OF_RACER_MAX && !is_whole) {
             return None;
         }
         next.keep(Erasure { scope, until_ms, reason, version: next.version });
@@ -251,6 +253,9 @@ impl Erasures {
                 "it has format {}, and this program reads up to {FORMAT_VERSION}: run the newer program",
                 stored.format
             ));
+        }
+        if stored.version > INTEGER_MAX {
+            return Err(format!("version {} is over {INTEGER_MAX}", stored.version));
         }
         let mut erasures = Self { version: stored.version, ..Self::default() };
         for erasure in stored.erasures {
@@ -387,6 +392,7 @@ mod tests {
         }
         assert!(erasures.with(scope(u32::MAX), 1, None).is_none());
         assert!(erasures.with(scope(0), 2, None).is_some(), "a scope that is there is written again");
+        assert!(erasures.with(Scope::all(RacerId(1), None), 1, None).is_some(), "who asks to be forgotten, is");
     }
 
     #[test]

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -132,6 +132,7 @@ pub(crate) fn router(app: App) -> Router {
         .method_not_allowed_fallback(wrong_method)
         // The layers come after the fallbacks, or they would not hold for them: a page may read its errors, too.
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(problem::lay_out))
         .layer(cors(&app.config.cors_origin));
     // Not for pages of other origins.
     let events = Router::from(events::routes()).layer(CatchPanicLayer::custom(panicked));

@@ -263,7 +263,8 @@ impl Ledger {
         self.inner.history(class).await
     }
 
-    /// The length of the class's history as last published, in bytes; 0 before that.
+    /// The length of the class's history as last published, or else as last read from the store, in bytes; 0 before
+    /// either.
     pub fn history_bytes(&self, class: ClassId) -> u64 {
         self.inner.published[class.index()].bytes()
     }

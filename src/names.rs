@@ -48,9 +48,10 @@ pub fn cut(name: &str) -> &str {
     }
 }
 
-/// The name without its case, character by character, so that what it begins with is folded alike.
+/// The name without its case, character by character, so that what it begins with is folded alike. By way of the upper
+/// case, in which `ß` is `SS` and both small sigmas are one.
 fn folded(name: &str) -> Box<str> {
-    name.chars().flat_map(char::to_lowercase).collect::<String>().into_boxed_str()
+    name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect::<String>().into_boxed_str()
 }
 
 impl Names {

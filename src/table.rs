@@ -114,7 +114,7 @@ impl Table {
             let class = &guards[effort.class.index()];
             let Some(&slot) = class.slots.get(&effort.racer) else {
                 let newcomers = newcomers.0.entry(effort.class).or_default();
-                if newcomers.contains(&effort.racer) || class.ids.len() + newcomers.len() < racers_max {
+                if newcomers.contains(&effort.racer) || class.racers + newcomers.len() < racers_max {
                     newcomers.insert(effort.racer);
                     comparison.better.push(place);
                 } else {

@@ -4,9 +4,11 @@
 //! those before a fault are given out, and the fault is the record's.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::effort::{
     Bounds, CADENCE_MAX, ClassId, Effort, EffortTimeMs, INTEGER_MAX, OUTPUT_MAX, Output, RESISTANCE_MAX, RaceId,
@@ -112,9 +114,17 @@ fn decode_text<'d>(
     each: &mut impl FnMut(Telemetry<'d>),
 ) -> Result<usize, Rejection> {
     let mut count = 0;
-    for object in serde_json::Deserializer::from_str(text).into_iter::<Fields<'d>>() {
+    let mut objects = serde_json::Deserializer::from_str(text).into_iter::<Fields<'d>>();
+    let mut begins = 0;
+    while let Some(object) = objects.next() {
         let fields = object.map_err(|error| Rejection::new(Reason::Json, format!("not telemetry in JSON: {error}")))?;
-        each(fields.validate(bounds, receipt_ms)?);
+        let look_closer = fields.has_integers_as_doubles();
+        let telemetry = fields.validate(bounds, receipt_ms)?;
+        if look_closer {
+            insist_on_plain_integers(&text[begins..objects.byte_offset()])?;
+        }
+        begins = objects.byte_offset();
+        each(telemetry);
         count += 1;
     }
     Ok(count)
@@ -154,7 +164,31 @@ enum Text<'d> {
     Other,
 }
 
+/// The fields that are integers.
+const INTEGERS: [&str; 5] = ["classId", "second", "racerId", "raceId", "deviceTimestamp"];
+
+/// Rejects an object that has an integer in another form than `1` or `1.0`. A double no longer tells `1.0` from `1e0`,
+/// nor from `1.00000000000000000001`, so the few objects that have one where an integer should be are read again.
+fn insist_on_plain_integers(object: &str) -> Result<(), Rejection> {
+    let fields: HashMap<Cow<'_, str>, &RawValue> =
+        serde_json::from_str(object).map_err(|_| Rejection::new(Reason::Json, "not telemetry in JSON"))?;
+    let plain = |number: &str| {
+        let digits = number.strip_suffix(".0").unwrap_or(number);
+        digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let absent = |value: &str| value == "null";
+    match INTEGERS.iter().find(|&&name| fields.get(name).is_some_and(|it| !absent(it.get()) && !plain(it.get()))) {
+        Some(name) => Err(Rejection::new(Reason::OutOfBounds, format!("{name} must be an integer, as 1 or 1.0"))),
+        None => Ok(()),
+    }
+}
+
 impl<'d> Fields<'d> {
+    fn has_integers_as_doubles(&self) -> bool {
+        let integers = [self.class_id, self.second, self.racer_id, self.race_id, self.device_timestamp];
+        integers.iter().any(|number| matches!(number, Number::Double(_)))
+    }
+
     fn validate(self, bounds: &Bounds, receipt_ms: u64) -> Result<Telemetry<'d>, Rejection> {
         let class = self.class_id.integer("classId", 1, u64::from(bounds.classes))?;
         let class = u16::try_from(class).ok().and_then(ClassId::new).expect("within its bounds, which are a u16's");
@@ -212,7 +246,8 @@ impl Number {
         let integer = match self {
             Self::Absent => return Err(missing(field)),
             Self::Integer(integer) => Some(integer),
-            // `1.0` is as good as `1`; a double that large and whole is within u64, and casting keeps it.
+            // `1.0`, in that form alone, is as good as `1`; a double that large and whole is within u64, and casting
+            // keeps it.
             Self::Double(double) if double.fract() == 0.0 && (0.0..=INTEGER_MAX as f64).contains(&double) => {
                 Some(double as u64)
             }
@@ -474,10 +509,25 @@ mod tests {
     #[test]
     fn whole_numbers_may_be_written_as_doubles_and_nothing_else() {
         assert_eq!(with(r#""second":3.0"#).expect("valid").second, Second(3));
-        for wrong in ["3.5", "\"3\"", "true", "[3]", "{}", "-1", "601", "null"] {
+        assert_eq!(
+            with(r#""second":0.0,"s\u0065cond":3.0,"x":1e0,"y":{"second":1e0}"#).expect("valid").second,
+            Second(3)
+        );
+        let wrong = ["3.5", "\"3\"", "true", "[3]", "{}", "-1", "601", "null"];
+        for wrong in wrong.into_iter().chain(["3e0", "30E-1", "-0", "-0.0", "3.00", "3.0000000000000000001"]) {
             let rejection = with(&format!(r#""second":{wrong}"#)).expect_err(wrong);
             assert!(rejection.message.starts_with("second "), "{wrong}: {rejection}");
         }
+        for field in ["classId", "racerId", "raceId", "deviceTimestamp"] {
+            assert!(with(&format!(r#""{field}":1.0"#)).is_ok(), "{field}");
+            let rejection = with(&format!(r#""{field}":1e0"#)).expect_err(field);
+            assert!(rejection.message.starts_with(field), "{rejection}");
+        }
+        // Those before it are given out, and it alone is looked at.
+        let two =
+            r#"{"classId":1,"second":1.0,"racerId":1,"output":1} {"classId":1,"second":2e0,"racerId":1,"output":1}"#;
+        let (all, result) = decode_all(two.as_bytes());
+        assert_eq!((all.len(), result.is_err()), (1, true));
         assert!(with(r#""racerId":9007199254740991"#).is_ok());
         assert!(with(r#""racerId":9007199254740992"#).is_err());
         assert!(with(r#""raceId":9007199254740992.0"#).is_err());

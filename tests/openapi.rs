@@ -1,4 +1,13 @@
-//! The committed OpenAPI document is the one that the code has.
+//! The OpenAPI document: what is committed is what the code has, and what it says holds of the whole service.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+
+mod support;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use support::{Service, record};
 
 #[test]
 fn the_committed_document_is_the_generated_one() {
@@ -8,4 +17,228 @@ fn the_committed_document_is_the_generated_one() {
         committed == alleycat::serve::openapi(),
         "openapi/openapi.json is not what the code says; run: cargo run -- openapi > openapi/openapi.json"
     );
+}
+
+/// What may be asked, as the document tells it.
+struct Operation {
+    method: Method,
+    /// With ids in it that are there.
+    path: String,
+    /// The names of the query's parameters, and whether each must be there.
+    parameters: Vec<(String, bool)>,
+    responses: Value,
+}
+
+impl Operation {
+    fn all() -> Vec<Self> {
+        let document: Value = serde_json::from_str(&alleycat::serve::openapi()).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        let operations = paths.iter().flat_map(|(path, item)| {
+            item.as_object().unwrap().iter().map(move |(method, operation)| {
+                let parameters = operation["parameters"].as_array().into_iter().flatten();
+                let queries = parameters
+                    .filter(|parameter| parameter["in"] == "query")
+                    .map(|parameter| (parameter["name"].as_str().unwrap().to_owned(), parameter["required"] == true));
+                Self {
+                    method: method.to_uppercase().parse().unwrap(),
+                    path: path.replace("{classId}", "1").replace("{racerId}", "17").replace("{raceId}", "17"),
+                    parameters: queries.collect(),
+                    responses: operation["responses"].clone(),
+                }
+            })
+        });
+        operations.collect()
+    }
+
+    fn takes(&self, parameter: &str) -> bool {
+        self.parameters.iter().any(|(name, _)| name == parameter)
+    }
+
+    /// The path and query with this beside what must be there.
+    fn with(&self, more: &str) -> String {
+        let begun = |name: &str| more.starts_with(&format!("{name}="));
+        let needed = self.parameters.iter().filter(|(name, required)| *required && !begun(name));
+        let needed: String = needed.map(|(name, _)| format!("{name}=h&")).collect();
+        format!("{}?{needed}{more}", self.path)
+    }
+
+    /// Asks it; the status and the text.
+    async fn ask(&self, service: &Service, path: &str) -> (StatusCode, String) {
+        let request = service.request(self.method.clone(), path).header("authorization", "Bearer K");
+        let answer = request.send().await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    }
+}
+
+/// A service in which there is something at every path, and somebody may erase.
+async fn service() -> Service {
+    let service = Service::start(&["--admin-key", "K"]).await;
+    let named =
+        json!({ "classId": 1, "second": 5, "racerId": 17, "raceId": 17, "output": 20, "name": "Hub, \"the\" Bert" });
+    service.deliver(&[named, record(1, 5, 2, 20.0), record(1, 7, 17, 1e-7), record(2, 5, 17, 9.5)]).await;
+    service
+}
+
+#[test]
+fn every_answer_has_an_example() {
+    for Operation { method, path, responses, .. } in Operation::all() {
+        for (status, response) in responses.as_object().unwrap() {
+            let contents = response["content"].as_object().into_iter().flatten();
+            for (kind, content) in contents.filter(|(kind, _)| *kind != "application/gzip") {
+                let example = content.get("example").or_else(|| content.get("examples"));
+                assert!(example.is_some_and(|it| !it.is_null()), "{method} {path} {status} {kind} has no example");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_parameter_that_cannot_be_taken_is_told_by_name_and_value() {
+    let service = service().await;
+    let bad = "no-".repeat(100);
+    let mut told = 0;
+    for operation in Operation::all().iter().filter(|operation| !operation.parameters.is_empty()) {
+        let refused = async |query: &str, words: &[&str]| {
+            let path = operation.with(query);
+            let (status, text) = operation.ask(&service, &path).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {text}");
+            let problem: Value = serde_json::from_str(&text).unwrap();
+            let detail = problem["detail"].as_str().unwrap();
+            for word in words {
+                assert!(detail.contains(word), "{path}: {word:?} is not in {detail:?}");
+            }
+        };
+        for (name, required) in &operation.parameters {
+            refused(&format!("{name}={bad}"), &[&format!("{name} is \"no-no-"), "; it must be "]).await;
+            refused(&format!("{name}={bad}&{name}={bad}"), &[name, "more than once"]).await;
+            if *required {
+                let (status, text) = operation.ask(&service, &operation.path).await;
+                assert_eq!(status, StatusCode::BAD_REQUEST);
+                assert!(text.contains(&format!("{name} is missing; it must be ")), "{text}");
+            }
+            told += 1;
+        }
+        let names: Vec<_> = operation.parameters.iter().map(|(name, _)| &**name).collect();
+        refused("nonsense=1", &[&["\"nonsense\""], &names[..]].concat()).await;
+    }
+    assert!(told > 30, "{told}");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_is_laid_out_for_people_wherever_it_is() {
+    let service = service().await;
+    let mut seen = 0;
+    let mut operations = Operation::all();
+    operations.sort_by_key(|operation| operation.method == Method::DELETE); // last, for the others are to find it
+    for operation in operations {
+        if operation.responses["200"]["content"].get("application/json").is_none() || operation.method == Method::POST {
+            continue;
+        }
+        assert!(operation.takes("pretty"), "{} {}", operation.method, operation.path);
+        for query in ["pretty", "pretty=true", "pretty=1"] {
+            let (status, text) = operation.ask(&service, &operation.with(query)).await;
+            assert_eq!(status, StatusCode::OK, "{}: {text}", operation.path);
+            assert!(text.ends_with("\n") && (text == "[]\n" || text[1..].starts_with("\n  ")), "{text}");
+            serde_json::from_str::<Value>(&text).unwrap();
+        }
+        let (_, text) = operation.ask(&service, &operation.with("pretty=false")).await;
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let (status, text) = operation.ask(&service, &operation.with("nonsense&pretty")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(
+            text.starts_with("{\n  \"status\": 400,\n") && text.ends_with("\n}\n"),
+            "a problem is JSON, too: {text}"
+        );
+        seen += 1;
+    }
+    assert!(seen > 8);
+    service.stop().await;
+}
+
+/// The cells of a CSV, row by row.
+fn cells(text: &str) -> Vec<Vec<String>> {
+    let mut rows = vec![vec![String::new()]];
+    let (mut quoted, mut chars) = (false, text.chars().peekable());
+    while let Some(char) = chars.next() {
+        let row = rows.last_mut().unwrap();
+        match char {
+            '"' if quoted && chars.peek() == Some(&'"') => row.last_mut().unwrap().extend(chars.next()),
+            '"' => quoted = !quoted,
+            ',' if !quoted => row.push(String::new()),
+            '\r' if !quoted => {
+                assert_eq!(chars.next(), Some('\n'));
+                rows.push(vec![String::new()]);
+            }
+            _ => row.last_mut().unwrap().push(char),
+        }
+    }
+    assert_eq!(rows.pop(), Some(vec![String::new()]), "every row ends with a line end");
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_as_csv_are_the_rows_as_json() {
+    let service = service().await;
+    let erased = service.request(Method::DELETE, "/classes/2/racers/17?reason=a,b").header("authorization", "Bearer K");
+    assert_eq!(erased.send().await.unwrap().status(), StatusCode::OK);
+    let more = |path: &str| match path {
+        "/classes/1/leaderboard" => {
+            vec!["second=5", "second=5&ties=dense", "racerId=17&output=30", "limit=1", "offset=9"]
+        }
+        "/classes/1/racers/17" => vec!["compare=2,99"],
+        _ => vec![],
+    };
+    let mut seen = 0;
+    for operation in Operation::all() {
+        if operation.responses["200"]["content"].get("text/csv").is_none() {
+            continue;
+        }
+        assert!(operation.takes("format"), "{}", operation.path);
+        for query in [vec!["pretty"], more(&operation.path)].concat() {
+            let (_, text) = operation.ask(&service, &operation.with(query)).await;
+            let answer: Value = serde_json::from_str(&text).unwrap();
+            let csv_of = |row: &Value, racer: &Value| {
+                let mut row = row.clone();
+                row["racerId"] = racer["racerId"].clone();
+                row
+            };
+            let list = |of: &Value, name: &str| of[name].as_array().cloned().unwrap_or_default();
+            // A leaderboard's rows are its standings, a racer's the classes, a curve's the seconds of each racer.
+            let rows: Vec<Value> = if answer["seconds"].is_array() {
+                let curves = [vec![answer.clone()], list(&answer, "compared")].concat();
+                let rows_of =
+                    |curve: &Value| list(curve, "seconds").iter().map(|point| csv_of(point, curve)).collect::<Vec<_>>();
+                curves.iter().flat_map(rows_of).collect()
+            } else if answer["classes"].is_array() {
+                list(&answer, "classes").iter().map(|class| csv_of(class, &answer)).collect()
+            } else {
+                answer["standings"].as_array().or(answer.as_array()).unwrap().clone()
+            };
+            let (status, csv) = operation.ask(&service, &operation.with(&format!("{query}&format=csv"))).await;
+            assert_eq!(status, StatusCode::OK);
+            let table = cells(&csv);
+            let (columns, lines) = table.split_first().unwrap();
+            assert_eq!(lines.len(), rows.len(), "{query}: {csv}");
+            for (line, row) in lines.iter().zip(&rows) {
+                for (column, cell) in columns.iter().zip(line) {
+                    let expected = match row.get(column) {
+                        None | Some(Value::Null) => String::new(),
+                        Some(Value::String(text)) => text.clone(),
+                        // `serde_json` prints 1e-7 and 20.0 in its own way.
+                        Some(Value::Number(number)) if number.is_f64() => {
+                            ryu_js::Buffer::new().format(number.as_f64().unwrap()).to_owned()
+                        }
+                        Some(value) => value.to_string(),
+                    };
+                    assert_eq!(*cell, expected, "{query}: {column} of {row}");
+                }
+                let fields = row.as_object().unwrap();
+                assert!(fields.keys().all(|field| columns.contains(field)), "{row} has more than {columns:?}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "{seen}");
+    service.stop().await;
 }

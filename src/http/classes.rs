@@ -35,7 +35,7 @@ struct Class {
     /// When something last changed, in milliseconds since 1970; null after a restart until the first change.
     #[schema(required, example = 1619185789755_u64)]
     updated_at: Option<u64>,
-    /// The length of the gzip history as last built, in bytes; 0 before that.
+    /// The length of the gzip history as last built or read from the store, in bytes; 0 before either.
     #[schema(example = 66300000)]
     history_bytes: u64,
     /// Equal where the efforts are equal, on every instance and after every restart: 16 hexadecimal digits.
@@ -48,7 +48,10 @@ struct Class {
     get, path = "/classes", tag = "Classes", params(ListParams),
     responses(
         (status = 200, description = "The classes, by number.", content(
-            (Vec<Class> = "application/json"), (String = "text/csv"),
+            (Vec<Class> = "application/json"),
+            (String = "text/csv",
+                example = "classId,name,racers,seconds,efforts,updatedAt,historyBytes,stateHash\r\n\
+                           1,Class 1,40000,300,12000000,1619185789755,66300000,9f1c2b7d00a4e6f3\r\n"),
         )),
         (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
             content_type = "application/problem+json"),

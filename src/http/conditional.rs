@@ -73,7 +73,10 @@ impl Representation {
         if self.ranges {
             fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         }
-        if !matches!(wanted, Wanted::Known) {
+        if let Wanted::Known = wanted {
+            // Whatever stands here is the length that a 200 would have. Left out, HEAD would have it 0.
+            fields.insert(header::CONTENT_LENGTH, self.len.into());
+        } else {
             fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind));
             if self.gzip {
                 fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -114,7 +117,10 @@ enum Wanted {
 impl Wanted {
     /// What a `Range` header asks for. One that cannot be read, or that asks for several parts, is as good as none.
     fn of(range: &str, len: u64) -> Self {
-        let Some(range) = range.trim().strip_prefix("bytes=") else { return Self::Whole };
+        let range = match range.trim().split_once('=') {
+            Some((unit, range)) if unit.eq_ignore_ascii_case("bytes") => range,
+            _ => return Self::Whole,
+        };
         let number = |text: &str| -> Option<Option<u64>> {
             let digits = text.bytes().all(|byte| byte.is_ascii_digit());
             // As many digits as anyone likes: a place beyond all there is.
@@ -188,6 +194,7 @@ mod tests {
             ("bytes=", Wanted::Whole),
             ("bytes=-", Wanted::Whole),
             ("bytes=+1-2", Wanted::Whole),
+            ("Bytes=2-4", Wanted::Part(2..5)),
             ("lines=1-2", Wanted::Whole),
         ] {
             assert_eq!(Wanted::of(range, 10), wanted, "{range}");

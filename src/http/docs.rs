@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde_json::{Value, json};
 use utoipa::openapi::schema::{SchemaType, Type};
@@ -92,7 +92,99 @@ pub(super) fn document(second_max: u32) -> utoipa::openapi::OpenApi {
             object.schema_type = SchemaType::Type(one.clone());
         }
     }
+    give_examples(&mut document);
     document
+}
+
+/// Gives every answer an example that has none: a problem's by its status, JSON's made of its fields' examples.
+fn give_examples(document: &mut utoipa::openapi::OpenApi) {
+    let shapes = serde_json::to_value(&document.components).expect("the document has string keys");
+    for (path, item) in &mut document.paths.paths {
+        for operation in item.get.iter_mut().chain(&mut item.post).chain(&mut item.delete) {
+            let needs_key = operation.security.is_some();
+            let is_laid_out = operation.parameters.iter().flatten().any(|parameter| match parameter {
+                RefOr::T(parameter) => parameter.name == "pretty",
+                RefOr::Ref(_) => false,
+            });
+            for (status, response) in &mut operation.responses.responses {
+                let RefOr::T(response) = response else { continue };
+                let description = response.description.clone();
+                for (kind, content) in &mut response.content {
+                    let RefOr::T(content) = content else { continue };
+                    if content.example.is_some() || !content.examples.is_empty() {
+                        continue;
+                    }
+                    content.example = match (&**kind, &content.schema) {
+                        ("application/problem+json", _) => status
+                            .parse()
+                            .ok()
+                            .map(|status| {
+                                Problem::new(status, usual_detail(status, path, needs_key, is_laid_out, &description))
+                            })
+                            .and_then(|problem| serde_json::to_value(problem).ok()),
+                        ("application/json", Some(schema)) => {
+                            serde_json::to_value(schema).ok().and_then(|schema| example(&schema, &shapes))
+                        }
+                        _ => None,
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// What a problem of that status usually says at that path.
+fn usual_detail(status: StatusCode, path: &str, needs_key: bool, is_laid_out: bool, otherwise: &str) -> String {
+    match status {
+        StatusCode::BAD_REQUEST if is_laid_out => {
+            "pretty is \"x\"; it must be true or false, or have no value".to_owned()
+        }
+        StatusCode::UNAUTHORIZED => "Authorization must be Bearer and an admin key".to_owned(),
+        StatusCode::NOT_FOUND if needs_key => {
+            let path = path.replace("{classId}", "1").replace("{racerId}", "17"); // as their own examples are
+            format!("{path} needs an admin key, and the service has none: --admin-key")
+        }
+        StatusCode::NOT_FOUND if path.contains("{classId}") => "there is no class 9; /classes lists them".to_owned(),
+        StatusCode::NOT_FOUND if path.contains("{racerId}") => "racer 17 has no effort in any class".to_owned(),
+        StatusCode::SERVICE_UNAVAILABLE => "the service is starting or stopping".to_owned(),
+        _ => otherwise.to_owned(),
+    }
+}
+
+/// An example of that schema: its own, or one made of its fields'. `None` where a field has none that needs one.
+fn example(schema: &Value, shapes: &Value) -> Option<Value> {
+    if let Some(example) = schema.get("example").or_else(|| schema.get("examples")?.get(0)) {
+        return Some(example.clone());
+    }
+    if let Some(name) = schema.get("$ref").and_then(|to| to.as_str()?.rsplit('/').next()) {
+        return example(shapes.get("schemas")?.get(name)?, shapes);
+    }
+    if let Some(all) = schema.get("allOf").and_then(Value::as_array) {
+        let parts = all.iter().map(|part| example(part, shapes)?.as_object().cloned());
+        return parts.collect::<Option<Vec<_>>>().map(|parts| Value::Object(parts.into_iter().flatten().collect()));
+    }
+    let is = |kind: &str| match schema.get("type") {
+        Some(Value::Array(kinds)) => kinds.iter().any(|other| other == kind),
+        other => other.is_some_and(|other| other == kind),
+    };
+    if let Some(fields) = schema.get("properties").and_then(Value::as_object) {
+        let required = schema.get("required").and_then(Value::as_array);
+        let needed = |name: &String| required.is_some_and(|required| required.iter().any(|other| other == name));
+        let mut object = serde_json::Map::new();
+        for (name, field) in fields {
+            match example(field, shapes) {
+                Some(value) => _ = object.insert(name.clone(), value),
+                None if needed(name) => return None,
+                None => {}
+            }
+        }
+        return Some(Value::Object(object));
+    }
+    match schema.get("items") {
+        Some(items) => example(items, shapes).map(|item| json!([item])),
+        None if is("null") => Some(Value::Null),
+        None => is("boolean").then_some(Value::Bool(true)),
+    }
 }
 
 /// What a parameter takes, where a Rust type cannot say it.
@@ -117,7 +209,8 @@ fn narrower(parameter: &str, deletes: bool, second_max: u32) -> Option<Value> {
     get, path = "/openapi.json", tag = "Documentation",
     params(("pretty" = Option<bool>, Query, description = "Lay the JSON out for people.")),
     responses(
-        (status = 200, description = "The document.", body = Object, content_type = "application/json"),
+        (status = 200, description = "The document.", body = Object, content_type = "application/json",
+            example = json!({ "openapi": "3.1.0", "info": { "title": "Alleycat" }, "paths": {} })),
         (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
             content_type = "application/problem+json"),
     )

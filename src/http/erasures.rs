@@ -158,7 +158,10 @@ pub(super) async fn erase_everywhere(
     params(super::ListParams),
     responses(
         (status = 200, description = "The erasures.", content(
-            (Vec<ErasureAnswer> = "application/json"), (String = "text/csv"),
+            (Vec<ErasureAnswer> = "application/json"),
+            (String = "text/csv",
+                example = "racerId,classId,from,to,above,until,reason,version\r\n\
+                           17,1,60,61,300,1619185819755,a glitch of the bike,1\r\n"),
         )),
         (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
             content_type = "application/problem+json"),
@@ -252,7 +255,7 @@ struct ErasureAnswer {
     #[schema(value_type = Option<String>, required, example = "a glitch of the bike")]
     reason: Option<Arc<str>>,
     /// Counts the erasures; a stored history names the one that it has heeded.
-    #[schema(example = 1)]
+    #[schema(value_type = u64, example = 1)]
     version: ErasureVersion,
 }
 

@@ -171,6 +171,15 @@ struct DeliveryAnswer {
     error_message: Option<String>,
 }
 
+/// An example of an answer that does not acknowledge.
+fn refused(message: &str) -> DeliveryAnswer {
+    DeliveryAnswer {
+        request_id: "ed4acda5-034f-9f42-bba1-f29aea6d7d8f".to_owned(),
+        timestamp: 1_578_090_903_599,
+        error_message: Some(message.to_owned()),
+    }
+}
+
 /// What became of an acknowledged delivery, for the log.
 pub(super) struct Outcome {
     pub(super) request_id: String,
@@ -215,13 +224,19 @@ impl Outcome {
     ),
     request_body = DeliveryBody,
     responses(
-        (status = 200, description = "It is durable.", body = DeliveryAnswer),
-        (status = 400, description = "It is no delivery, or too large.", body = DeliveryAnswer),
-        (status = 401, description = "The access key is missing or wrong.", body = DeliveryAnswer),
-        (status = 415, description = "It is encoded in another way than gzip.", body = DeliveryAnswer),
-        (status = 500, description = "The service failed.", body = DeliveryAnswer),
+        (status = 200, description = "It is durable.", body = DeliveryAnswer, example = json!({
+            "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 1578090903599_u64,
+        })),
+        (status = 400, description = "It is no delivery, or too large.", body = DeliveryAnswer,
+            example = json!(refused("Content-Encoding says gzip, and the body is not"))),
+        (status = 401, description = "The access key is missing or wrong.", body = DeliveryAnswer,
+            example = json!(refused("X-Amz-Firehose-Access-Key is missing or wrong"))),
+        (status = 415, description = "It is encoded in another way than gzip.", body = DeliveryAnswer,
+            example = json!(refused("Content-Encoding is br; it must be gzip, or not there"))),
+        (status = 500, description = "The service failed.", body = DeliveryAnswer,
+            example = json!(refused("an error of the service's own"))),
         (status = 503, description = "The store failed, or the service is starting, stopping or overloaded.",
-            body = DeliveryAnswer),
+            body = DeliveryAnswer, example = json!(refused("too many deliveries are under way"))),
     )
 )]
 async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {

@@ -12,7 +12,8 @@ use super::{App, accept, assets};
 #[utoipa::path(
     get, path = "/", tag = "Documentation",
     responses((status = 200, description = "The page, or the guide.", content(
-        (String = "text/plain"), (String = "text/html"),
+        (String = "text/plain", example = "Alleycat: the personal best output of every racer, …\n\nLeaderboards\n…"),
+        (String = "text/html", example = "<!doctype html>\n<html lang=\"en\">\n…"),
     )))
 )]
 pub(super) async fn root(State(app): State<App>, headers: HeaderMap) -> Response {

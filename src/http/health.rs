@@ -23,7 +23,8 @@ pub(super) async fn healthz() -> Response {
     get, path = "/readyz", tag = "Health",
     responses(
         (status = 200, description = "It should.", body = String, content_type = "text/plain", example = "ok"),
-        (status = 503, description = "It should not; the body says why.", body = String, content_type = "text/plain"),
+        (status = 503, description = "It should not; the body says why.", body = String, content_type = "text/plain",
+            example = "the service is starting or stopping"),
     )
 )]
 pub(super) async fn readyz(State(app): State<App>) -> Response {

@@ -80,7 +80,11 @@ enum At {
     params(("classId" = u16, Path, description = "The exercise class.", minimum = 1, example = 1), Asked),
     responses(
         (status = 200, description = "The page.", content(
-            (LeaderboardAnswer = "application/json"),
+            (LeaderboardAnswer = "application/json", example = json!({
+                "classId": 1, "second": 60, "total": 40000,
+                "standings": [{ "rank": 1, "racerId": 17, "name": "Hubert", "output": 187.25 }],
+                "next": "AQEAAAAAAAAAEUBnaAAAAAAA", "previous": null,
+            })),
             (String = "text/csv", example = "rank,racerId,name,output\r\n1,17,Hubert,187.25\r\n"),
         )),
         (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,

@@ -54,7 +54,8 @@ const BEGINNING: &[u8] = b"retry: 1000\n\n";
     params(("classId" = u16, Path, description = "The exercise class.", minimum = 1, example = 1)),
     responses(
         (status = 200, description = "Events; the `data` of each is JSON of the form that its name stands for here.",
-            body = LiveEvents, content_type = "text/event-stream"),
+            body = LiveEvents, content_type = "text/event-stream",
+            example = "retry: 1000\n\nevent: bests\ndata: {\"classId\":1,\"count\":40,\"bests\":[…]}\n\n"),
         (status = 400, description = "There is a parameter; none is taken.", body = Problem,
             content_type = "application/problem+json"),
         (status = 404, description = "No such class.", body = Problem, content_type = "application/problem+json"),

@@ -120,11 +120,7 @@ impl Params {
 
     /// Takes `pretty`: whether JSON is to be laid out for people.
     pub(super) fn pretty(&mut self) -> Result<bool, Problem> {
-        let pretty = self.take("pretty", "true or false, or have no value", |text| match text {
-            "" | "true" | "1" => Some(true),
-            "false" | "0" => Some(false),
-            _ => None,
-        })?;
+        let pretty = self.take("pretty", "true or false, or have no value", read_pretty)?;
         Ok(pretty.unwrap_or(false))
     }
 
@@ -138,6 +134,15 @@ impl Params {
                 Err(Problem::bad_request(format!("{shown:?} is no parameter here; there are {known}")))
             }
         }
+    }
+}
+
+/// What a value of `pretty` says.
+pub(super) fn read_pretty(text: &str) -> Option<bool> {
+    match text {
+        "" | "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
     }
 }
 

@@ -1,10 +1,15 @@
 //! Errors for readers: RFC 9457 problem details.
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::body::Body;
+use axum::extract::{Query, Request};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use super::params::read_pretty;
 
 /// What went wrong with a request, as `application/problem+json` (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -58,10 +63,27 @@ impl Problem {
 /// How long a reader who is told to come again should wait, in seconds.
 const RETRY_AFTER_S: u16 = 1;
 
+/// Lays a problem out for people where the request says so, as the answer itself would have been.
+pub(super) async fn lay_out(request: Request, next: Next) -> Response {
+    let asked = Query::<Vec<(String, String)>>::try_from_uri(request.uri()).unwrap_or_default();
+    let pretty = asked.0.iter().any(|(name, value)| name == "pretty" && read_pretty(value) == Some(true));
+    let pretty = pretty && request.method() != Method::HEAD;
+    let mut response = next.run(request).await;
+    if pretty
+        && let Some(problem) = response.extensions_mut().remove::<Problem>()
+        && let Ok(text) = serde_json::to_string_pretty(&problem)
+    {
+        *response.body_mut() = Body::from(text + "\n");
+        response.headers_mut().remove(header::CONTENT_LENGTH); // it was the other's
+    }
+    response
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(self)).into_response();
+        let mut response = (status, Json(&self)).into_response();
+        response.extensions_mut().insert(self); // for `lay_out`
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

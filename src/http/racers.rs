@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::form::{Form, Rows};
 use super::params::{Class, Params, Racer};
 use super::problem::Problem;
-use super::{App, ListParams, Name, form};
+use super::{App, ListParams, Name};
 use crate::effort::{ClassId, Output, RacerId, Second, serialize_number};
 use crate::leaderboard::{Place, place};
 use crate::ledger::Ledger;
@@ -86,10 +86,15 @@ pub(super) async fn curve(
     get, path = "/racers/{racerId}", tag = "Racers",
     params(
         ("racerId" = u64, Path, description = "The racer.", maximum = 9007199254740991_u64, example = 17),
-        ("pretty" = Option<bool>, Query, description = "Lay the JSON out for people."),
+        ListParams,
     ),
     responses(
-        (status = 200, description = "The racer.", body = RacerAnswer),
+        (status = 200, description = "The racer.", content(
+            (RacerAnswer = "application/json"),
+            (String = "text/csv",
+                example = "racerId,classId,seconds,second,output,rank,total,percentile\r\n\
+                           17,1,300,60,187.25,1,40000,99.9975\r\n"),
+        )),
         (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
             content_type = "application/problem+json"),
         (status = 404, description = "Nobody by that id ever rode.", body = Problem,
@@ -102,8 +107,9 @@ pub(super) async fn racer(
     Racer(racer): Racer,
     State(app): State<App>,
     mut params: Params,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let pretty = params.pretty()?;
+    let form = Form::take(&mut params, &headers)?;
     params.end()?;
     let table = app.ledger.table();
     let boards = table.classes().map(|class| (class, table.all_time(class)));
@@ -118,7 +124,7 @@ pub(super) async fn racer(
         bests.collect::<Vec<_>>()
     });
     let classes = classes.await;
-    Ok(form::json(&RacerAnswer { racer_id: racer, name: app.ledger.names().get(racer), classes }, pretty))
+    Ok(form.of(&RacerAnswer { racer_id: racer, name: app.ledger.names().get(racer), classes }))
 }
 
 /// Racers by name
@@ -132,7 +138,10 @@ pub(super) async fn racer(
         ListParams,
     ),
     responses(
-        (status = 200, description = "The racers.", content((Vec<Found> = "application/json"), (String = "text/csv"))),
+        (status = 200, description = "The racers.", content(
+            (Vec<Found> = "application/json"),
+            (String = "text/csv", example = "racerId,name\r\n17,Hubert\r\n"),
+        )),
         (status = 400, description = "A parameter is missing or cannot be taken; the detail names it.", body = Problem,
             content_type = "application/problem+json"),
         (status = 503, description = "The service is starting or stopping.", body = Problem,
@@ -214,6 +223,12 @@ impl Point {
         let Place { rank, total, percentile } = place(board, racer)?;
         Some(Self { second: board.second(slot), output: board.output(slot)?, rank, total, percentile })
     }
+
+    fn cells(&self) -> Vec<String> {
+        let percentile = Output::new(self.percentile).map(|percentile| percentile.to_string()).unwrap_or_default();
+        let (second, output) = (self.second.to_string(), self.output.to_string());
+        vec![second, output, self.rank.to_string(), self.total.to_string(), percentile]
+    }
 }
 
 impl Curve {
@@ -233,16 +248,7 @@ impl Rows for CurveAnswer {
     fn rows(&self) -> impl Iterator<Item = Vec<String>> {
         let curves = std::iter::once(&self.racer).chain(self.compared.iter().flatten());
         let points = curves.flat_map(|curve| curve.seconds.iter().map(|point| (curve.racer_id, point)));
-        points.map(|(racer, point)| {
-            vec![
-                racer.to_string(),
-                point.second.to_string(),
-                point.output.to_string(),
-                point.rank.to_string(),
-                point.total.to_string(),
-                Output::new(point.percentile).map(|percentile| percentile.to_string()).unwrap_or_default(),
-            ]
-        })
+        points.map(|(racer, point)| [vec![racer.to_string()], point.cells()].concat())
     }
 }
 
@@ -259,6 +265,19 @@ struct RacerAnswer {
     name: Name,
     /// The classes in which the racer has an effort.
     classes: Vec<Best>,
+}
+
+impl Rows for RacerAnswer {
+    fn columns(&self) -> Vec<&'static str> {
+        vec!["racerId", "classId", "seconds", "second", "output", "rank", "total", "percentile"]
+    }
+
+    fn rows(&self) -> impl Iterator<Item = Vec<String>> {
+        self.classes.iter().map(|it| {
+            let of_class = vec![self.racer_id.to_string(), it.class_id.to_string(), it.seconds.to_string()];
+            [of_class, it.best.cells()].concat()
+        })
+    }
 }
 
 /// A racer's best output in a class, and where it stands on the class's all-time board.

@@ -42,6 +42,8 @@ const STORED_BYTES_MAX: u64 = 1 << 30;
 /// What is known of `erasures.gz`.
 #[derive(Debug, Default)]
 pub(super) struct Erasing {
+    /// Held by whoever erases: the others wait here, so that a look waits for one of them at most.
+    turn: tokio::sync::Mutex<()>,
     /// The tag of the body that was heeded or put last. Held while erasures are written or read, so that none is
     /// learned twice.
     tag: tokio::sync::Mutex<Option<ETag>>,
@@ -65,8 +67,9 @@ impl Erasing {
         }
     }
 
-    pub(super) fn note_forgotten(&self, forgotten: bool) {
-        self.forgotten.fetch_or(forgotten, Ordering::AcqRel);
+    /// Notes that snapshots are to be read again in the next look.
+    pub(super) fn note_forgotten(&self) {
+        self.forgotten.store(true, Ordering::Release);
     }
 }
 
@@ -96,13 +99,6 @@ impl From<TakeInError> for EraseError {
     }
 }
 
-/// What was news in erasures that were heard of, and what it took away.
-#[derive(Debug, Default)]
-pub(super) struct Learned {
-    news: Vec<Erasure>,
-    efforts: u64,
-}
-
 impl Ledger {
     /// Takes away what is in scope and was ridden up to half a minute from now, for ever, and returns once that is
     /// durable and gone from this instance. After an error it may be or become so.
@@ -119,8 +115,9 @@ impl Inner {
         reason: Option<&Arc<str>>,
         adopt: &mpsc::Sender<Adoption>,
     ) -> Result<Erased, EraseError> {
-        let began = self.clock.uptime();
+        let _turn = self.erasing.turn.lock().await;
         let mut tag = self.erasing.tag.lock().await;
+        let began = self.clock.uptime();
         let mut efforts = 0;
         let mut failure = StoreError::new("put", ObjectKey::Erasures, "not durable in time");
         while self.clock.uptime().saturating_sub(began) < GIVE_UP_AFTER {
@@ -137,9 +134,7 @@ impl Inner {
             match put {
                 Ok(new) => {
                     let took = self.clock.uptime().saturating_sub(put_began);
-                    let learned = self.learn_in_turn(next, adopt).await?;
-                    self.note_late(&learned.news);
-                    efforts += learned.efforts;
+                    efforts += self.learn_in_turn(next, adopt).await?;
                     *tag = Some(new);
                     if took <= PUT_WITHIN {
                         lock(&self.erasing.unsettled).retain(|unsettled| unsettled.scope != *scope);
@@ -151,13 +146,19 @@ impl Inner {
                     }
                 }
                 // Another was faster, or it was this very put, tried twice by the client.
-                Err(PutError::Lost) => efforts += self.hear_anew(&mut tag, Some(adopt)).await.unwrap_or(0),
+                Err(PutError::Lost) => {}
                 // It may be there all the same, now or later: then its tag is another than is known.
                 Err(PutError::Failed(error)) => {
                     tracing::warn!(%error, "an erasure failed; trying again");
                     failure = error;
                     self.clock.sleep(PAUSE).await;
-                    efforts += self.hear_anew(&mut tag, Some(adopt)).await.unwrap_or(0);
+                }
+            }
+            match self.hear_anew(&mut tag, Some(adopt)).await {
+                Ok(heard) => efforts += heard,
+                Err(error) => {
+                    failure = StoreError::new("get", ObjectKey::Erasures, error);
+                    self.clock.sleep(PAUSE).await;
                 }
             }
         }
@@ -196,7 +197,7 @@ impl Inner {
         let known = self.erasures().version();
         if heeded > known {
             let problem = format!("it heeds erasure {heeded}, and erasures.gz has {known}: put back the newest one");
-            return Err(Unreadable { key: key.clone(), problem }.into());
+            return Err(Unreadable { key: key.clone(), problem, is_damaged: false }.into());
         }
         Ok(())
     }
@@ -204,6 +205,7 @@ impl Inner {
     /// Writes anew, with a later time, what was heard of too late.
     pub(super) async fn settle(&self, adopt: &mpsc::Sender<Adoption>) -> Result<(), StoreError> {
         while let Some(Erasure { scope, reason, .. }) = { lock(&self.erasing.unsettled).last().cloned() } {
+            tracing::warn!(racer = %scope.racer_id, "heard of an erasure too late; writing it anew with a later time");
             let settled = self.erase(&scope, reason.as_ref(), adopt).await;
             settled.map_err(|error| StoreError::new("put", ObjectKey::Erasures, error))?;
         }
@@ -236,36 +238,38 @@ impl Inner {
     ) -> Result<u64, TakeInError> {
         let Some(object) = self.store.get(&ObjectKey::Erasures).await? else {
             *tag = None;
+            if adopt.is_some() && self.erasures().version() > 0 {
+                tracing::warn!("erasures.gz is gone; writing it again as it is known here");
+                let body = vec![encode(&self.erasures())];
+                *tag = self.store.put(&ObjectKey::Erasures, body, Condition::Absent).await.ok();
+            }
             return Ok(0);
         };
         if tag.as_ref() == Some(&object.etag) {
             return Ok(0);
         }
-        let heard = decode(&object.body).map_err(|problem| Unreadable { key: ObjectKey::Erasures, problem })?;
+        let heard = decode(&object.body);
+        let heard = heard.map_err(|problem| Unreadable { key: ObjectKey::Erasures, problem, is_damaged: false })?;
         let efforts = match adopt {
             Some(adopt) => {
-                let Ok(learned) = self.learn_in_turn(heard, adopt).await else {
-                    // The writer has ended, and with it soon this task: nothing may be taken for heeded.
-                    return std::future::pending().await;
-                };
-                self.note_late(&learned.news);
-                learned.efforts
+                let learned = self.learn_in_turn(heard, adopt).await;
+                learned.map_err(|error| StoreError::new("get", ObjectKey::Erasures, error))?
             }
-            None => self.learn(&heard).efforts,
+            None => self.learn(&heard),
         };
         *tag = Some(object.etag);
         self.note_readable(&ObjectKey::Erasures);
         Ok(efforts)
     }
 
-    async fn learn_in_turn(&self, erasures: Erasures, adopt: &mpsc::Sender<Adoption>) -> Result<Learned, CommitError> {
+    async fn learn_in_turn(&self, erasures: Erasures, adopt: &mpsc::Sender<Adoption>) -> Result<u64, CommitError> {
         let (learned, answer) = oneshot::channel();
         adopt.send(Adoption::Learn { erasures, learned }).await.map_err(|_| CommitError::NotServing)?;
         answer.await.map_err(|_| CommitError::NotServing)
     }
 
-    /// Takes away what is erased, in the writer's turn.
-    pub(super) fn learn(&self, heard: &Erasures) -> Learned {
+    /// Takes away what is erased, in the writer's turn; how many efforts that were.
+    pub(super) fn learn(&self, heard: &Erasures) -> u64 {
         let mut known = (*self.erasures()).clone();
         let news = known.merge(heard);
         let now_ms = self.clock.wall_ms();
@@ -283,8 +287,11 @@ impl Inner {
         for Erasure { scope, .. } in &news {
             self.races.forget(scope.racer_id, scope.class_id);
         }
+        if self.serving.load(Ordering::Acquire) {
+            self.note_late(&news);
+        }
         self.forget(&news, now_ms);
-        Learned { news, efforts }
+        efforts
     }
 
     /// What was dropped may have to come back: a lesser output where only those above are erased, and a later ride
@@ -295,15 +302,19 @@ impl Inner {
         }
         let mut snapshots = lock(&self.snapshots);
         snapshots.note_learned(self.clock.uptime());
-        let has_passed = |it: &&Erasure| it.until_ms <= now_ms + CLOCKS_DIFFER_MAX.as_millis() as u64;
-        for erasure in news.iter().filter(|it| has_passed(it) || it.scope.above.is_some()) {
+        let has_passed = |it: &Erasure| it.until_ms <= now_ms + CLOCKS_DIFFER_MAX.as_millis() as u64;
+        let mut forgets = news.iter().filter(|it| has_passed(it) || it.scope.above.is_some()).peekable();
+        if forgets.peek().is_none() {
+            return;
+        }
+        for erasure in forgets {
             for subject in self.concerned(&erasure.scope) {
                 snapshots.forget(subject);
             }
-            self.erasing.note_forgotten(true);
         }
         drop(snapshots);
         lock(&self.segments).forget();
+        self.erasing.note_forgotten();
     }
 
     /// Keeps those in mind whose time this instance may have passed, taking deliveries, before it heard of them: an
@@ -311,7 +322,8 @@ impl Inner {
     fn note_late(&self, news: &[Erasure]) {
         let unaware = self.clock.uptime().saturating_sub(self.listed()).saturating_sub(BEHIND_MAX);
         let took_until = self.clock.wall_ms().saturating_sub(unaware.as_millis() as u64);
-        let late = news.iter().filter(|it| it.until_ms < took_until + CLOCKS_DIFFER_MAX.as_millis() as u64);
+        // Both by this instance's own clock: no ride that it took has a later time than that.
+        let late = news.iter().filter(|it| it.until_ms < took_until);
         lock(&self.erasing.unsettled).extend(late.cloned());
     }
 

@@ -44,8 +44,12 @@ impl Inner {
             let began = self.clock.uptime();
             due = began + self.options.sync_interval;
             match self.look(adopt, &mut unread).await {
-                Ok(true) => self.note_listed(began),
-                Ok(false) => due = began, // what was erased meanwhile had it forget; at once again
+                Ok(is_complete) => {
+                    self.note_listed(began);
+                    if !is_complete {
+                        due = began; // at once again
+                    }
+                }
                 Err(error) => {
                     metrics::counter!("alleycat_sync_failures_total").increment(1);
                     tracing::warn!(%error, "could not see what other instances wrote; trying again");
@@ -54,7 +58,8 @@ impl Inner {
         }
     }
 
-    /// One look; whether it is complete. `unread` are segments that do not read.
+    /// One look; `false` when it had to forget something meanwhile, which the next one reads again. `unread` are
+    /// segments that do not read.
     async fn look(&self, adopt: &mpsc::Sender<Adoption>, unread: &mut BTreeSet<SegmentId>) -> Result<bool, StoreError> {
         let away = self.clock.uptime().saturating_sub(self.listed()) > AWAY_MAX;
         let known: Vec<SegmentId> = lock(&self.segments).known().collect();
@@ -69,7 +74,6 @@ impl Inner {
 
         let listed: BTreeSet<SegmentId> = journal.iter().filter_map(|listed| segment(&listed.key)).collect();
         // What was there before the listing began and is not in it has been deleted.
-        let mut missed = false;
         {
             let mut segments = lock(&self.segments);
             known.iter().filter(|id| !listed.contains(id)).for_each(|&id| segments.remove(id));
@@ -78,7 +82,7 @@ impl Inner {
             let there = listed.contains(id);
             if !there {
                 self.note_readable(&ObjectKey::Segment(*id));
-                missed = true;
+                self.erasing.note_forgotten(); // what it held is in a snapshot
             }
             there
         });
@@ -93,7 +97,7 @@ impl Inner {
             let outcome = match outcome {
                 Ok(Fetched::Contents { contents, heeded }) => self.take_in_segment(id, contents, heeded, adopt).await,
                 Ok(Fetched::Gone) => {
-                    missed = true;
+                    self.erasing.note_forgotten();
                     continue;
                 }
                 Err(error) => Err(error),
@@ -110,10 +114,9 @@ impl Inner {
                 }
             }
         }
-        let forgot = self.erasing.take_forgotten();
-        if away || missed || forgot {
+        if self.erasing.take_forgotten() || away {
             let read = self.read_changed_snapshots(adopt).await;
-            read.inspect_err(|_| self.erasing.note_forgotten(forgot))?;
+            read.inspect_err(|_| self.erasing.note_forgotten())?;
         }
         self.journal_uncovered(adopt).await?;
         Ok(self.erasures().version() == heeded)
@@ -182,7 +185,7 @@ impl Inner {
         let Some(object) = self.store.get(&key).await? else { return Ok(Fetched::Gone) };
         let bounds = self.options.bounds;
         let contents = offload(move || read_segment(&object.body, &bounds)).await;
-        let contents = contents.map_err(|problem| Unreadable { key, problem })?;
+        let contents = contents.map_err(|problem| Unreadable { key, problem, is_damaged: true })?;
         let heeded = contents.iter().map(|contents| contents.heeded).max().unwrap_or(0);
         Ok(Fetched::Contents { contents, heeded })
     }

@@ -1,5 +1,6 @@
 //! The histories as they are published: rebuilt on demand, by a reader or a snapshot, one rebuild a class at a time.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ const REBUILD_SHARE: u32 = 10;
 pub(super) struct Published {
     current: Arc<Mutex<Current>>,
     rebuilding: Arc<tokio::sync::Mutex<()>>,
+    /// The length of the stored history that was read last, in bytes: what is known before one is built here.
+    stored_bytes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -31,9 +34,15 @@ struct Current {
 }
 
 impl Published {
-    /// The length of what is published, in bytes.
+    /// The length of what is published, in bytes; before that, of what was read from the store.
     pub(super) fn bytes(&self) -> u64 {
-        lock(&self.current).history.as_ref().map_or(0, History::len)
+        let published = lock(&self.current).history.as_ref().map(History::len);
+        published.unwrap_or_else(|| self.stored_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Notes the length of the stored history, in bytes.
+    pub(super) fn note_stored(&self, bytes: u64) {
+        self.stored_bytes.store(bytes, Ordering::Relaxed);
     }
 }
 

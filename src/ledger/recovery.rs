@@ -38,6 +38,19 @@ pub enum RecoveryError {
         /// What is wrong with it.
         problem: String,
     },
+    /// What was erased is not known.
+    #[error(
+        "{key} cannot be used: {problem}. Put back the newest version of erasures.gz that reads, and nothing is lost; \
+         nothing else is damaged. If there is none, put one that says \
+         {{\"format\":1,\"version\":V,\"erasures\":[]}}, gzip, with V as great as any object asks for, and erase again \
+         what must stay gone"
+    )]
+    Erasures {
+        /// The object.
+        key: ObjectKey,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The store has a class that the options leave out.
     #[error("the store holds {key}, and --classes is {classes}: start with --classes {class} or more")]
     ClassBeyond {
@@ -51,8 +64,8 @@ pub enum RecoveryError {
 }
 
 impl From<Unreadable> for RecoveryError {
-    fn from(Unreadable { key, problem }: Unreadable) -> Self {
-        Self::Unreadable { key, problem }
+    fn from(Unreadable { key, problem, is_damaged }: Unreadable) -> Self {
+        if is_damaged { Self::Unreadable { key, problem } } else { Self::Erasures { key, problem } }
     }
 }
 

@@ -29,11 +29,13 @@ pub(super) struct Segment {
     /// When this instance had merged it, in uptime.
     pub(super) since: Duration,
     covered_since: Option<Duration>,
+    /// Whether it is to be merged again, and stays until then.
+    again: bool,
 }
 
 impl Segment {
     pub(super) fn new(classes: Vec<(ClassId, Version)>, names: Option<Version>, since: Duration) -> Self {
-        Self { classes, names, since, covered_since: None }
+        Self { classes, names, since, covered_since: None, again: false }
     }
 }
 
@@ -54,13 +56,21 @@ impl Segments {
         self.known.remove(&id);
     }
 
-    /// Forgets what was merged: all that is listed is to be merged again.
+    /// Forgets what was merged: all is to be merged again.
     pub(super) fn forget(&mut self) {
-        self.known.clear();
+        self.known.values_mut().for_each(|segment| segment.again = true);
+    }
+
+    /// Notes that a segment was merged again and changed nothing, so that what is known of it holds. Whether it was
+    /// known.
+    pub(super) fn confirm(&mut self, id: SegmentId) -> bool {
+        let Some(segment) = self.known.get_mut(&id) else { return false };
+        segment.again = false;
+        true
     }
 
     pub(super) fn is_foreign(&self, id: SegmentId) -> bool {
-        !self.known.contains_key(&id) && !self.writing.contains(&id)
+        self.known.get(&id).is_none_or(|segment| segment.again) && !self.writing.contains(&id)
     }
 
     pub(super) fn known(&self) -> impl Iterator<Item = SegmentId> {
@@ -91,7 +101,8 @@ impl Segments {
     ) -> Vec<SegmentId> {
         let mut due = Vec::new();
         for (&id, segment) in &mut self.known {
-            let is_covered = segment.classes.iter().all(|&(class, version)| version <= covered(class))
+            let is_covered = !segment.again
+                && segment.classes.iter().all(|&(class, version)| version <= covered(class))
                 && segment.names.is_none_or(|version| version <= names_covered);
             if !is_covered {
                 segment.covered_since = None;

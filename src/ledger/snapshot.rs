@@ -129,11 +129,9 @@ impl Snapshots {
         kept.forgotten || kept.body.as_ref().is_none_or(|body| body.tag != *listed)
     }
 
-    /// Forgets what was merged and covered, since some of it was dropped that may have to come back.
+    /// Forgets that its body was merged, since some of it was dropped that may have to come back.
     pub(super) fn forget(&mut self, subject: Subject) {
-        let kept = self.get(subject);
-        kept.forgotten = true;
-        kept.covered = 0;
+        self.get(subject).forgotten = true;
     }
 
     /// From now on it is this instance that writes it.
@@ -166,6 +164,8 @@ struct Built {
 pub(super) struct Unreadable {
     pub(super) key: ObjectKey,
     pub(super) problem: String,
+    /// Whether the object itself may be broken; else it is `erasures.gz` that is broken or behind.
+    pub(super) is_damaged: bool,
 }
 
 /// Why a stored object was not taken in.
@@ -353,7 +353,10 @@ impl Inner {
             (hash(&[body]), contents)
         })
         .await;
-        let contents = contents.map_err(|problem| Unreadable { key: key.clone(), problem })?;
+        let contents = contents.map_err(|problem| Unreadable { key: key.clone(), problem, is_damaged: true })?;
+        if let Subject::Class(class) = subject {
+            self.published[class.index()].note_stored(object.body.len() as u64);
+        }
         let erased = self.erasures().version();
         self.take_in(contents, adopt).await;
         let mut snapshots = lock(&self.snapshots);
@@ -381,6 +384,7 @@ impl Inner {
             {
                 merged.classes.extend(slice.classes);
                 merged.names = slice.names.or(merged.names);
+                merged.changed |= slice.changed;
             } else {
                 // The writer has ended, and with it soon this task: nothing may be taken for merged.
                 std::future::pending::<()>().await;

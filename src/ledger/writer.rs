@@ -11,7 +11,6 @@ use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
-use super::erasing::Learned;
 use super::journal::{self, Chunk, Contents, Quarantined};
 use super::segments::Segment;
 use super::{Commit, CommitError, Committed, Inner, Submission, lock, offload};
@@ -49,13 +48,11 @@ pub(super) enum Adoption {
     },
     Learn {
         erasures: Erasures,
-        learned: oneshot::Sender<Learned>,
+        /// How many efforts that took away.
+        learned: oneshot::Sender<u64>,
     },
     /// To be journaled, whether they beat anything or not.
-    Journal {
-        efforts: Vec<Effort>,
-        answer: oneshot::Sender<Result<Committed, CommitError>>,
-    },
+    Journal { efforts: Vec<Effort>, answer: oneshot::Sender<Result<Committed, CommitError>> },
 }
 
 /// The versions at which something had been merged.
@@ -63,6 +60,8 @@ pub(super) enum Adoption {
 pub(super) struct Merged {
     pub(super) classes: HashMap<crate::effort::ClassId, Version>,
     pub(super) names: Option<Version>,
+    /// Whether anything was not there already.
+    pub(super) changed: bool,
 }
 
 /// What waits for the next commit.
@@ -124,16 +123,25 @@ impl Inner {
         }
         let Submission { efforts, names, quarantined, .. } = submission;
         let erasures = self.erasures();
-        let mut comparison = self.table.compare(&efforts, self.options.racers_max, &mut pending.newcomers);
+        let mut refused = Vec::new();
+        // What is gone is no effort, and takes nobody's room.
+        let mut places = Vec::new();
+        let efforts = if erasures.version() > 0 && efforts.iter().any(|effort| erasures.cover(effort, 0)) {
+            let (gone, left): (Vec<_>, Vec<_>) =
+                efforts.into_iter().enumerate().partition(|(_, effort)| erasures.cover(effort, 0));
+            metrics::counter!("alleycat_efforts_erased_total").increment(gone.len() as u64);
+            refused.extend(gone.iter().filter(|(_, it)| it.time == 0).map(|&(place, _)| (place, Reason::Erased)));
+            let left: (Vec<_>, Vec<_>) = left.into_iter().unzip();
+            places = left.0;
+            left.1
+        } else {
+            efforts
+        };
+        let comparison = self.table.compare(&efforts, self.options.racers_max, &mut pending.newcomers);
         let no_room: BTreeSet<RacerId> = comparison.no_room.iter().map(|&place| efforts[place].racer).collect();
-        let mut refused: Vec<_> = comparison.no_room.into_iter().map(|place| (place, Reason::ClassFull)).collect();
-        comparison.better.retain(|&place| {
-            let is_gone = erasures.cover(&efforts[place], 0);
-            if is_gone && efforts[place].time == 0 {
-                refused.push((place, Reason::Erased));
-            }
-            !is_gone
-        });
+        let place_of = |place: usize| places.get(place).copied().unwrap_or(place);
+        refused.extend(comparison.no_room.iter().map(|&place| (place_of(place), Reason::ClassFull)));
+        refused.sort_unstable_by_key(|&(place, _)| place);
         let committed = Committed { improvements: comparison.better.len(), refused };
         let news = names.into_iter().filter(|(racer, name)| {
             !no_room.contains(racer)
@@ -274,12 +282,18 @@ impl Inner {
             contents
         };
         for efforts in contents.efforts.chunks(MERGE_EFFORTS_MAX) {
-            merged.classes.extend(self.table.merge(efforts, now_ms));
-            self.fresh.note(efforts);
+            let before: Vec<Version> = self.table.classes().map(|class| self.table.version(class)).collect();
+            let versions = self.table.merge(efforts, now_ms);
+            let changed = versions.iter().any(|&(class, version)| before[class.index()] != version);
+            merged.changed |= changed;
+            merged.classes.extend(versions);
+            if changed {
+                self.fresh.note(efforts);
+            }
         }
         if !contents.names.is_empty() {
             for (racer, name) in &contents.names {
-                self.names.merge(*racer, name);
+                merged.changed |= self.names.merge(*racer, name);
             }
             merged.names = Some(self.names.version());
         }
@@ -288,10 +302,10 @@ impl Inner {
     /// Notes that a segment is in the journal, and merged while what was erased had the version `heeded`. Has something
     /// been erased since, it is to be merged again.
     pub(super) fn register(&self, id: SegmentId, merged: Merged, heeded: ErasureVersion) {
-        let Merged { classes, names } = merged;
+        let Merged { classes, names, changed } = merged;
         let segment = Segment::new(classes.into_iter().collect(), names, self.clock.uptime());
         let mut segments = lock(&self.segments);
-        if self.erasures().version() == heeded {
+        if self.erasures().version() == heeded && (changed || !segments.confirm(id)) {
             segments.insert(id, segment);
         }
     }

@@ -9,6 +9,7 @@ use alleycat::history::StoredHistory;
 use alleycat::ledger::{CommitError, Committed, Erased, Ledger, Options, RecoveryError, Submission};
 use alleycat::names::Name;
 use alleycat::store::{Condition, ObjectKey, SegmentId};
+use alleycat::telemetry::Reason;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
@@ -401,7 +402,48 @@ async fn what_heeds_an_erasure_that_is_not_known_is_not_taken_in_before_it_is() 
     says(&refusal(&foreign_segment(), body).await, &[&foreign_segment().path(), "erasure 1", "erasures.gz has 0"]);
     let history = history_of(&[effort(1, 1, 1.0)], 7);
     says(&refusal(&self::history(1), history).await, &["class-1.gz", "erasure 7", "erasures.gz has 0"]);
-    says(&refusal(&ObjectKey::Erasures, gzip("{}")).await, &["erasures.gz", "missing field"]);
+    let damaged = refusal(&ObjectKey::Erasures, gzip("{}")).await;
+    says(&damaged, &["erasures.gz", "missing field", "Put back the newest version of erasures.gz"]);
+    assert!(!damaged.contains("quarantine"), "that would bring back what was erased: {damaged}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_erased_is_written_again_where_its_object_has_gone() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    let erased = erase(&instance, None).await.erasure;
+    bucket.remove(&ObjectKey::Erasures);
+    took(|| bucket.erasures().find(&erased.scope) == Some(&erased)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn erasures_without_end_keep_no_segment_in_the_journal() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.commit(&[effort(1, 1, 20.0), effort(1, 2, 20.0)]).await.unwrap();
+    for above in [None, Some(50.0)] {
+        instance.commit(&[effort(1, 3, 20.0 + above.unwrap_or(0.0))]).await.unwrap();
+        let written = segments(&bucket);
+        for _ in 0..10 {
+            erase(&instance, above).await;
+            sleep(Duration::from_secs(20)).await;
+        }
+        let left = segments(&bucket);
+        assert!(written.iter().all(|old| !left.contains(old)), "{above:?}: {left:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_erased_racer_leaves_room_and_what_is_gone_takes_none() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.commit(&(1..=100).map(|racer| effort(1, racer, 20.0)).collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(instance.commit(&[effort(1, 101, 20.0)]).await.unwrap().refused, [(0, Reason::ClassFull)]);
+    erase(&instance, None).await;
+    let gone_and_new = [effort(1, 1, 20.0), Effort { time: 0, ..effort(1, 1, 20.0) }, effort(1, 101, 20.0)];
+    let committed = instance.commit(&gone_and_new).await.unwrap();
+    assert_eq!(committed, Committed { improvements: 1, refused: vec![(1, Reason::Erased)] });
+    assert_eq!(instance.output(1, 101), Some(20.0));
 }
 
 /// A stored history that has heeded the erasures up to that version.

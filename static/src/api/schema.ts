@@ -428,7 +428,7 @@ export interface components {
             efforts: number;
             /**
              * Format: int64
-             * @description The length of the gzip history as last built, in bytes; 0 before that.
+             * @description The length of the gzip history as last built or read from the store, in bytes; 0 before either.
              * @example 66300000
              */
             historyBytes: number;
@@ -563,8 +563,12 @@ export interface components {
              * @example 1619185819755
              */
             until: number;
-            /** @description Counts the erasures; a stored history names the one that it has heeded. */
-            version: components["schemas"]["u64"];
+            /**
+             * Format: int64
+             * @description Counts the erasures; a stored history names the one that it has heeded.
+             * @example 1
+             */
+            version: number;
         };
         /** @description An event of AWS. */
         Event: components["schemas"]["Transformation"] | components["schemas"]["Notification"];
@@ -980,8 +984,6 @@ export interface components {
             /** @description `Ok`, `Dropped` (it is empty) or `ProcessingFailed`. */
             result: string;
         };
-        /** Format: int64 */
-        u64: number;
     };
     responses: never;
     parameters: never;
@@ -1006,7 +1008,18 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example Alleycat: the personal best output of every racer, …
+                     *
+                     *     Leaderboards
+                     *     …
+                     */
                     "text/plain": string;
+                    /**
+                     * @example <!doctype html>
+                     *     <html lang="en">
+                     *     …
+                     */
                     "text/html": string;
                 };
             };
@@ -1074,6 +1087,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1083,6 +1103,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "`If-Match` names other versions.",
+                     *       "status": 412,
+                     *       "title": "Precondition Failed"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1093,6 +1120,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "There are no such bytes.",
+                     *       "status": 416,
+                     *       "title": "Range Not Satisfiable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1102,6 +1136,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1127,7 +1168,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "classId": 1,
+                     *         "efforts": 12000000,
+                     *         "historyBytes": 66300000,
+                     *         "name": "Class 1",
+                     *         "racers": 40000,
+                     *         "seconds": 300,
+                     *         "stateHash": "9f1c2b7d00a4e6f3",
+                     *         "updatedAt": 1619185789755
+                     *       }
+                     *     ]
+                     */
                     "application/json": components["schemas"]["Class"][];
+                    /**
+                     * @example classId,name,racers,seconds,efforts,updatedAt,historyBytes,stateHash
+                     *     1,Class 1,40000,300,12000000,1619185789755,66300000,9f1c2b7d00a4e6f3
+                     */
                     "text/csv": string;
                 };
             };
@@ -1137,6 +1196,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1146,6 +1212,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1231,6 +1304,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1240,6 +1320,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1249,6 +1336,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "`If-Match` names other versions.",
+                     *       "status": 412,
+                     *       "title": "Precondition Failed"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1258,6 +1352,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1318,6 +1419,23 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "classId": 1,
+                     *       "next": "AQEAAAAAAAAAEUBnaAAAAAAA",
+                     *       "previous": null,
+                     *       "second": 60,
+                     *       "standings": [
+                     *         {
+                     *           "name": "Hubert",
+                     *           "output": 187.25,
+                     *           "racerId": 17,
+                     *           "rank": 1
+                     *         }
+                     *       ],
+                     *       "total": 40000
+                     *     }
+                     */
                     "application/json": components["schemas"]["Leaderboard"];
                     /**
                      * @example rank,racerId,name,output
@@ -1332,6 +1450,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1341,6 +1466,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1350,6 +1482,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1376,6 +1515,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example retry: 1000
+                     *
+                     *     event: bests
+                     *     data: {"classId":1,"count":40,"bests":[…]}
+                     */
                     "text/event-stream": components["schemas"]["LiveEvents"];
                 };
             };
@@ -1385,6 +1530,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is a parameter; none is taken.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1394,6 +1546,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1403,6 +1562,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1447,6 +1613,37 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "classId": 1,
+                     *       "compared": [
+                     *         {
+                     *           "name": "Hubert",
+                     *           "racerId": 17,
+                     *           "seconds": [
+                     *             {
+                     *               "output": 187.25,
+                     *               "percentile": 99.9975,
+                     *               "rank": 1,
+                     *               "second": 60,
+                     *               "total": 40000
+                     *             }
+                     *           ]
+                     *         }
+                     *       ],
+                     *       "name": "Hubert",
+                     *       "racerId": 17,
+                     *       "seconds": [
+                     *         {
+                     *           "output": 187.25,
+                     *           "percentile": 99.9975,
+                     *           "rank": 1,
+                     *           "second": 60,
+                     *           "total": 40000
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["RacerInClass"];
                     /**
                      * @example racerId,second,output,rank,total,percentile
@@ -1461,6 +1658,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1470,6 +1674,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1479,6 +1690,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1529,6 +1747,19 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "above": 300,
+                     *       "classId": 1,
+                     *       "efforts": 300,
+                     *       "from": 60,
+                     *       "racerId": 17,
+                     *       "reason": "a glitch of the bike",
+                     *       "to": 61,
+                     *       "until": 1619185819755,
+                     *       "version": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["Erased"];
                 };
             };
@@ -1538,6 +1769,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1547,6 +1785,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and an admin key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1556,6 +1801,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "/classes/1/racers/17 needs an admin key, and the service has none: --admin-key",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1565,6 +1817,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1574,6 +1833,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "There are too many erasures already.",
+                     *       "status": 507,
+                     *       "title": "Insufficient Storage"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1605,6 +1871,17 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "finished": true,
+                     *         "lastSecond": 60,
+                     *         "raceId": 1619185620265,
+                     *         "racers": 40,
+                     *         "startedAt": 1619185620265
+                     *       }
+                     *     ]
+                     */
                     "application/json": components["schemas"]["Race"][];
                     /**
                      * @example raceId,startedAt,racers,lastSecond,finished
@@ -1619,6 +1896,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1628,6 +1912,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1637,6 +1928,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1677,6 +1975,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "classId": 1,
+                     *       "finished": true,
+                     *       "lastSecond": 60,
+                     *       "raceId": 1619185620265,
+                     *       "racers": 40,
+                     *       "standings": [
+                     *         {
+                     *           "name": "Hubert",
+                     *           "output": 187.25,
+                     *           "racerId": 17,
+                     *           "rank": 1,
+                     *           "second": 60
+                     *         }
+                     *       ],
+                     *       "startedAt": 1619185620265
+                     *     }
+                     */
                     "application/json": components["schemas"]["RaceLeaderboard"];
                     /**
                      * @example rank,racerId,name,output,second
@@ -1691,6 +2008,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1700,6 +2024,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1709,6 +2040,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1753,7 +2091,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "above": 300,
+                     *         "classId": 1,
+                     *         "from": 60,
+                     *         "racerId": 17,
+                     *         "reason": "a glitch of the bike",
+                     *         "to": 61,
+                     *         "until": 1619185819755,
+                     *         "version": 1
+                     *       }
+                     *     ]
+                     */
                     "application/json": components["schemas"]["Erasure"][];
+                    /**
+                     * @example racerId,classId,from,to,above,until,reason,version
+                     *     17,1,60,61,300,1619185819755,a glitch of the bike,1
+                     */
                     "text/csv": string;
                 };
             };
@@ -1763,6 +2119,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1772,6 +2135,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and an admin key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1781,6 +2151,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "/erasures needs an admin key, and the service has none: --admin-key",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1790,6 +2167,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -1900,6 +2284,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                     *       "timestamp": 1578090903599
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
@@ -1909,6 +2299,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "errorMessage": "Content-Encoding says gzip, and the body is not",
+                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                     *       "timestamp": 1578090903599
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
@@ -1918,6 +2315,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "errorMessage": "X-Amz-Firehose-Access-Key is missing or wrong",
+                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                     *       "timestamp": 1578090903599
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
@@ -1927,6 +2331,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "errorMessage": "Content-Encoding is br; it must be gzip, or not there",
+                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                     *       "timestamp": 1578090903599
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
@@ -1936,6 +2347,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "errorMessage": "an error of the service's own",
+                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                     *       "timestamp": 1578090903599
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
@@ -1945,6 +2363,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "errorMessage": "too many deliveries are under way",
+                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                     *       "timestamp": 1578090903599
+                     *     }
+                     */
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
@@ -1989,6 +2414,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "info": {
+                     *         "title": "Alleycat"
+                     *       },
+                     *       "openapi": "3.1.0",
+                     *       "paths": {}
+                     *     }
+                     */
                     "application/json": Record<string, never>;
                 };
             };
@@ -1998,6 +2432,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2028,7 +2469,19 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "name": "Hubert",
+                     *         "racerId": 17
+                     *       }
+                     *     ]
+                     */
                     "application/json": components["schemas"]["Found"][];
+                    /**
+                     * @example racerId,name
+                     *     17,Hubert
+                     */
                     "text/csv": string;
                 };
             };
@@ -2038,6 +2491,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2047,6 +2507,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2055,6 +2522,8 @@ export interface operations {
     racer: {
         parameters: {
             query?: {
+                /** @description `json` or `csv`; without it, what `Accept` asks for. */
+                format?: "json" | "csv";
                 /** @description Lay the JSON out for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
@@ -2076,7 +2545,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "classes": [
+                     *         {
+                     *           "classId": 1,
+                     *           "output": 187.25,
+                     *           "percentile": 99.9975,
+                     *           "rank": 1,
+                     *           "second": 60,
+                     *           "seconds": 300,
+                     *           "total": 40000
+                     *         }
+                     *       ],
+                     *       "name": "Hubert",
+                     *       "racerId": 17
+                     *     }
+                     */
                     "application/json": components["schemas"]["Racer"];
+                    /**
+                     * @example racerId,classId,seconds,second,output,rank,total,percentile
+                     *     17,1,300,60,187.25,1,40000,99.9975
+                     */
+                    "text/csv": string;
                 };
             };
             /** @description A parameter cannot be taken; the detail names it. */
@@ -2085,6 +2576,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2094,6 +2592,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "racer 17 has no effort in any class",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2103,6 +2608,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2137,6 +2649,19 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "above": 300,
+                     *       "classId": 1,
+                     *       "efforts": 300,
+                     *       "from": 60,
+                     *       "racerId": 17,
+                     *       "reason": "a glitch of the bike",
+                     *       "to": 61,
+                     *       "until": 1619185819755,
+                     *       "version": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["Erased"];
                 };
             };
@@ -2146,6 +2671,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2155,6 +2687,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and an admin key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2164,6 +2703,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "/racers/17 needs an admin key, and the service has none: --admin-key",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2173,6 +2719,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2182,6 +2735,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "There are too many erasures already.",
+                     *       "status": 507,
+                     *       "title": "Insufficient Storage"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2212,6 +2772,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /** @example the service is starting or stopping */
                     "text/plain": string;
                 };
             };
@@ -2236,6 +2797,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "improvements": 3,
+                     *       "records": 20,
+                     *       "rejected": 0
+                     *     }
+                     */
                     "application/json": components["schemas"]["Ridden"];
                 };
             };
@@ -2245,6 +2813,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "It is not an array of up to 1000 records.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2254,6 +2829,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The service takes no rides from the page.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2263,6 +2845,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "It is over 256 KiB.",
+                     *       "status": 413,
+                     *       "title": "Payload Too Large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2272,6 +2861,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "It is not `application/json`.",
+                     *       "status": 415,
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -2281,6 +2877,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "the service is starting or stopping",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };

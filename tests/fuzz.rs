@@ -1,0 +1,34 @@
+//! A fuzzer that reads the OpenAPI document asks the real service for everything in it, and more, and finds nothing.
+//!
+//! `scripts/test-deps.sh` installs it; `openapi/schemathesis.toml` says how it asks.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use support::process::Process;
+use tempfile::TempDir;
+
+#[test]
+fn a_fuzzer_that_reads_the_document_finds_nothing() {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/schemathesis");
+    assert!(program.exists(), "schemathesis is not here: scripts/test-deps.sh installs it");
+    let (folder, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let service = Process::start(folder.path(), &["--metrics-listen", "127.0.0.1:0", "--admin-key", "the-fuzzers"]);
+
+    let to = format!("{}/firehose", service.origin);
+    let rides = ["--racers", "20", "--classes", "1,2", "--seconds", "20", "--speed", "max", "--seed", "1"];
+    let simulate = Command::new(env!("CARGO_BIN_EXE_alleycat")).args(["simulate", "--to", &to]).args(rides).output();
+    assert!(simulate.unwrap().status.success(), "there is something to read");
+
+    let mut fuzzer = Command::new(program);
+    fuzzer.arg("--config-file").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/schemathesis.toml"));
+    fuzzer.args(["run", &format!("{}/openapi.json", service.origin), "--no-color"]).env("ADMIN_KEY", "the-fuzzers");
+    let found = fuzzer.current_dir(elsewhere.path()).output().unwrap(); // it leaves files where it is
+    let told = String::from_utf8_lossy(&found.stdout);
+    assert!(found.status.success(), "{told}\n{}", String::from_utf8_lossy(&found.stderr));
+    println!("{told}");
+}
