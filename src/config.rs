@@ -83,6 +83,10 @@ pub struct Config {
     #[arg(long, env = "ALLEYCAT_METRICS_LISTEN", default_value = "127.0.0.1:9464")]
     pub metrics_listen: SocketAddr,
 
+    /// A bucket whose objects may be read when an event that comes to /events names them. May be given several times.
+    #[arg(long = "events-bucket", env = "ALLEYCAT_EVENTS_BUCKET", value_name = "BUCKET", value_delimiter = ',')]
+    pub events_buckets: Vec<String>,
+
     /// Let this many simulated racers a class race without end, through the real endpoint.
     #[arg(
         long, env = "ALLEYCAT_DEMO",

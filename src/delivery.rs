@@ -27,7 +27,8 @@ pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Deflate makes bytes at most so many times as many: a match of 258 bytes takes two bits.
 const DEFLATE_RATIO_MAX: usize = 1032;
 
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// What gzip begins with.
+pub const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Why a body is not gunzipped.
 #[derive(Debug, thiserror::Error)]

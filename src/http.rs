@@ -6,6 +6,7 @@ mod classes;
 mod conditional;
 mod docs;
 mod erasures;
+mod events;
 mod firehose;
 mod form;
 mod guide;
@@ -38,6 +39,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::buckets::Buckets;
 use crate::config::Config;
 use crate::keys::Keys;
 use crate::ledger::{CommitError, Ledger};
@@ -55,6 +57,8 @@ pub(crate) struct App {
     config: Arc<Config>,
     keys: AppKeys,
     gate: firehose::Gate,
+    events: events::Turn,
+    buckets: Arc<Buckets>,
     working: Arc<Semaphore>,
     room: history::Room,
     live: live::Live,
@@ -89,10 +93,10 @@ impl App {
     pub(crate) fn new(ledger: Ledger, config: Arc<Config>, keys: AppKeys, stopping: watch::Receiver<bool>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let working = Arc::new(Semaphore::new(cores));
-        let (gate, room) = (firehose::Gate::default(), history::Room::default());
-        let live = live::Live::new(&ledger);
+        let (gate, events, room) = (firehose::Gate::default(), events::Turn::default(), history::Room::default());
+        let (live, buckets) = (live::Live::new(&ledger), Arc::new(Buckets::new(&config.events_buckets)));
         let document = Arc::new(docs::document(ledger.bounds().second_max));
-        Self { ledger, config, keys, gate, working, room, live, document, stopping }
+        Self { ledger, config, keys, gate, events, buckets, working, room, live, document, stopping }
     }
 
     /// Returns once the service has been stopping for so long.
@@ -130,7 +134,9 @@ pub(crate) fn router(app: App) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(problem::lay_out))
         .layer(cors(&app.config.cors_origin));
-    reads.merge(firehose::routes()).with_state(app)
+    // Not for pages of other origins.
+    let events = Router::from(events::routes()).layer(CatchPanicLayer::custom(panicked));
+    reads.merge(events).merge(firehose::routes()).with_state(app)
 }
 
 /// What answers whatever the state of the service.

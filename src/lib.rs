@@ -19,11 +19,14 @@
 //! number of instances on one store are safe without a leader or a lock. ARCHITECTURE.md has the map, and the
 //! invariants.
 
+pub mod archive;
+pub mod buckets;
 pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod effort;
 pub mod erasures;
+pub mod events;
 pub mod history;
 mod http;
 pub mod keys;
@@ -31,6 +34,7 @@ pub mod leaderboard;
 pub mod ledger;
 pub mod names;
 pub mod races;
+pub mod replay;
 pub mod sender;
 pub mod serve;
 pub mod simulate;

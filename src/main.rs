@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use alleycat::clock::{Clock, SystemClock};
 use alleycat::config::{Config, LogFormat};
+use alleycat::replay::{self, ReplayOptions};
 use alleycat::serve;
 use alleycat::simulate::{self, SimulateOptions};
 use alleycat::store;
@@ -31,6 +32,8 @@ enum Command {
     Serve(Box<Config>),
     /// Ride races and deliver them as Firehose does.
     Simulate(Box<SimulateOptions>),
+    /// Deliver again what is in files, folders and buckets.
+    Replay(Box<ReplayOptions>),
     /// Print the OpenAPI document of the HTTP API.
     Openapi,
 }
@@ -46,6 +49,12 @@ async fn main() -> anyhow::Result<ExitCode> {
         Command::Simulate(options) => {
             log_as(LogFormat::Text);
             let report = simulate::run(&options, interrupted()).await?;
+            println!("{report}");
+            Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Replay(options) => {
+            log_as(LogFormat::Text);
+            let report = replay::run(&options, interrupted()).await?;
             println!("{report}");
             Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }

@@ -34,6 +34,9 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// How much of an endpoint's own words a failure keeps, in characters: enough for a person, little enough for a log.
 const MESSAGE_CHARS_MAX: usize = 500;
 
+/// Of how many reasons of rejection an endpoint may tell.
+const REASONS_MAX: usize = 32;
+
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("x-amz-firehose-protocol-version");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-firehose-request-id");
 const SOURCE_ARN: HeaderName = HeaderName::from_static("x-amz-firehose-source-arn");
@@ -138,12 +141,23 @@ struct Shared {
 }
 
 /// A delivery that the endpoint has taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acknowledged {
     /// How many tries it took, from 1.
     pub tries: u32,
     /// From the beginning of the first try to the acknowledgement; without the wait for other deliveries.
     pub took: Duration,
+    /// What became of its records, where the endpoint is of this project and says so.
+    pub told: Option<Told>,
+}
+
+/// What an endpoint of this project tells in headers of what it has taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// How many efforts were improvements.
+    pub improvements: u64,
+    /// How many records were quarantined for which reason.
+    pub rejected: BTreeMap<String, u64>,
 }
 
 /// A delivery that was tried until there was no use or no time left. Firehose would write it to its error bucket, or,
@@ -225,10 +239,13 @@ impl Sender {
         let mut tries = 0;
         loop {
             tries += 1;
-            let Err(last) = self.send(&request).await else {
-                let took = began.elapsed();
-                tracing::debug!(request_id = request.id, tries, ?took, "acknowledged");
-                return Ok(Acknowledged { tries, took });
+            let last = match self.send(&request).await {
+                Ok(told) => {
+                    let took = began.elapsed();
+                    tracing::debug!(request_id = request.id, tries, ?took, "acknowledged");
+                    return Ok(Acknowledged { tries, took, told });
+                }
+                Err(last) => last,
             };
             let failed_for = first_failed.get_or_insert_with(Instant::now).elapsed();
             let pause = backoff.pause(tries, rand::random());
@@ -242,7 +259,7 @@ impl Sender {
     }
 
     /// One try.
-    async fn send(&self, request: &Request) -> Result<(), Failure> {
+    async fn send(&self, request: &Request) -> Result<Option<Told>, Failure> {
         let Shared { client, options, .. } = &*self.shared;
         let unanswered = |error: reqwest::Error| Failure::Unanswered(causes(&error.without_url()));
         let post = client.post(options.to.clone()).headers(request.headers.clone()).body(request.body.clone());
@@ -255,7 +272,8 @@ impl Sender {
             }
         }
         if response.status() == StatusCode::OK {
-            check_answer(&body, &request.id).map_err(Failure::Malformed)
+            check_answer(&body, &request.id).map_err(Failure::Malformed)?;
+            Ok(told_in(response.headers()))
         } else {
             Err(Failure::Refused { status: response.status().as_u16(), message: words_of(&body) })
         }
@@ -343,6 +361,19 @@ fn check_answer(body: &[u8], id: &str) -> Result<(), String> {
         return Err("the answer is to another request".to_owned());
     }
     Ok(())
+}
+
+/// What the endpoint tells of what it has taken: `alleycat-improvements: 3`, `alleycat-rejected: json=1,missing=2`.
+fn told_in(headers: &HeaderMap) -> Option<Told> {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let improvements = text("alleycat-improvements")?.parse().ok()?;
+    let rejected = text("alleycat-rejected").unwrap_or_default().split(',').take(REASONS_MAX).filter_map(|reason| {
+        let (reason, count) = reason.split_once('=')?;
+        let is_reason = !reason.is_empty()
+            && reason.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        Some((reason.to_owned(), count.parse().ok()?)).filter(|_| is_reason)
+    });
+    Some(Told { improvements, rejected: rejected.collect() })
 }
 
 /// What an endpoint says of its refusal: its `errorMessage`, or the body as it is.
@@ -484,6 +515,22 @@ mod tests {
         ] {
             assert!(check_answer(wrong.as_bytes(), "a").is_err(), "{wrong:.100}");
         }
+    }
+
+    #[test]
+    fn what_an_endpoint_tells_of_its_records_is_read() {
+        let headers = |rejected: &'static str| {
+            let headers = [("alleycat-improvements", "3"), ("alleycat-rejected", rejected)];
+            headers
+                .into_iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .collect()
+        };
+        let told = told_in(&headers("json=1,class_full=2,odd,No=1,x=y")).expect("it tells");
+        let rejected = [("class_full".to_owned(), 2), ("json".to_owned(), 1)].into();
+        assert_eq!(told, Told { improvements: 3, rejected });
+        assert_eq!(told_in(&headers("")).expect("it tells").rejected.len(), 0);
+        assert_eq!(told_in(&HeaderMap::new()), None);
     }
 
     #[test]

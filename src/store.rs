@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 pub use counted::CountedStore;
 pub use folder::FolderStore;
-pub use s3::S3Store;
+pub use s3::{BucketReader, ListedObject, S3Store};
 
 use crate::effort::ClassId;
 

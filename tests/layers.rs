@@ -10,17 +10,20 @@ use std::path::Path;
 
 /// A module, and the modules of ours that it may name. A file belongs to the longest module that its path begins with.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("main", &["clock", "config", "serve", "simulate", "store"]),
+    ("main", &["clock", "config", "replay", "serve", "simulate", "store"]),
     ("lib", &[]),
     ("serve", &["clock", "config", "http", "keys", "ledger", "simulate", "store"]),
     ("config", &["effort", "keys", "ledger"]),
     (
         "http",
         &[
+            "archive",
+            "buckets",
             "config",
             "delivery",
             "effort",
             "erasures",
+            "events",
             "history",
             "keys",
             "leaderboard",
@@ -34,11 +37,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("keys", &[]),
     ("simulate", &["effort", "sender"]),
     ("simulate/race", &["effort"]),
+    ("replay", &["archive", "sender", "store"]),
     ("sender", &[]),
     ("ledger", &["clock", "effort", "erasures", "history", "names", "races", "store", "table", "telemetry"]),
     ("ledger/journal", &["effort", "erasures", "names", "telemetry"]),
     ("clock", &[]),
     ("store", &["effort"]),
+    ("buckets", &["events", "store"]),
+    ("archive", &["delivery"]),
+    ("events", &["delivery", "effort", "telemetry"]),
     ("delivery", &["effort", "names", "telemetry"]),
     ("telemetry", &["effort"]),
     ("leaderboard", &["effort", "table"]),
@@ -52,9 +59,11 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// The core: no async, no IO, no clock, no logging, no chance.
 const PURE: &[&str] = &[
+    "archive",
     "delivery",
     "effort",
     "erasures",
+    "events",
     "history",
     "leaderboard",
     "ledger/journal",
@@ -90,9 +99,9 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("tower_", &["http"]),
     ("utoipa", &["http"]),
     ("utoipa_", &["http"]),
-    ("clap", &["config", "main", "simulate"]),
-    ("anyhow", &["config", "http", "keys", "main", "sender", "serve", "simulate", "store"]),
-    ("reqwest", &["sender", "simulate"]),
+    ("clap", &["config", "main", "replay", "simulate"]),
+    ("anyhow", &["config", "http", "keys", "main", "replay", "sender", "serve", "simulate", "store"]),
+    ("reqwest", &["replay", "sender", "simulate"]),
     ("SystemTime", &["clock", "keys", "sender"]),
     ("dbg", &[]),
     ("todo", &[]),

@@ -7,9 +7,10 @@
 // run one record is an improvement, as in real batches a few are, so the history is saved every time.
 
 import { readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { gunzipSync, gzipSync } from 'node:zlib'
 
-function transform(event) {
+export function transform(event) {
   const records = event.records.map((record) => {
     const telemetry = JSON.parse(Buffer.from(record.data, 'base64').toString())
     telemetry.output = ((telemetry.cadence + 35) * (telemetry.resistance + 65)) / 100
@@ -20,11 +21,11 @@ function transform(event) {
 }
 
 /** What Firehose delivers to the bucket: the transformed records, one after another. */
-function deliver({ records }) {
+export function deliver({ records }) {
   return gzipSync(Buffer.concat(records.map(({ data }) => Buffer.from(data, 'base64'))))
 }
 
-function processObject(folder, object) {
+export function processObject(folder, object) {
   const lines = gunzipSync(object).toString().split('\n')
   const efforts = lines.filter((line) => line !== '').map((line) => JSON.parse(line))
   for (const classId of new Set(efforts.map((effort) => effort.classId))) {
@@ -40,13 +41,18 @@ function processObject(folder, object) {
   }
 }
 
-const [folder, delivery, runs] = process.argv.slice(2)
-const event = JSON.parse(readFileSync(delivery, 'utf8'))
-for (let run = 0; run < Number(runs); run++) {
-  const first = JSON.parse(Buffer.from(event.records[0].data, 'base64').toString())
-  const improved = JSON.stringify({ ...first, cadence: 160 + run, resistance: 100 })
-  event.records[0].data = Buffer.from(improved).toString('base64')
-  const began = performance.now()
-  processObject(folder, deliver(transform(event)))
-  console.log(performance.now() - began)
+function measure(folder, delivery, runs) {
+  const event = JSON.parse(readFileSync(delivery, 'utf8'))
+  for (let run = 0; run < Number(runs); run++) {
+    const first = JSON.parse(Buffer.from(event.records[0].data, 'base64').toString())
+    const improved = JSON.stringify({ ...first, cadence: 160 + run, resistance: 100 })
+    event.records[0].data = Buffer.from(improved).toString('base64')
+    const began = performance.now()
+    processObject(folder, deliver(transform(event)))
+    console.log(performance.now() - began)
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  measure(...process.argv.slice(2))
 }

@@ -14,7 +14,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::leaderboard::TiesParam;
 use super::params::Params;
 use super::problem::Problem;
-use super::{App, FormatParam, firehose, form, history, racers};
+use super::{App, FormatParam, events, firehose, form, history, racers};
 use crate::effort::INTEGER_MAX;
 use crate::leaderboard::RACERS_MAX;
 
@@ -34,7 +34,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
     paths(history::file, explorer),
     components(schemas(FormatParam, TiesParam)), // parameters' own, which routers do not collect
     tags(
-        (name = "Deliveries", description = "What Firehose sends, and the page."),
+        (name = "Deliveries", description = "What Firehose, other events of AWS and the page send."),
         (name = "Leaderboards", description = "Who stands where."),
         (name = "Races", description = "Who is here now, and how it ended: what this instance took in of late."),
         (name = "Racers", description = "How one racer did."),
@@ -69,7 +69,7 @@ pub(crate) fn document_text() -> String {
 /// The OpenAPI document of a service that takes seconds up to that one.
 pub(super) fn document(second_max: u32) -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
-    for part in [super::open(), super::queries(), firehose::routes()] {
+    for part in [super::open(), super::queries(), firehose::routes(), events::routes()] {
         document.merge(part.into_openapi());
     }
     let operations = document.paths.paths.values_mut().flat_map(|item| {

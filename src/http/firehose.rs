@@ -4,6 +4,7 @@
 //! effort of the delivery is durable, and 413, which makes Firehose drop a batch, is never said. The protocol:
 //! <https://docs.aws.amazon.com/firehose/latest/dev/httpdeliveryrequestresponse.html>.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,8 +50,12 @@ const MESSAGE_CHARS_MAX: usize = 8192;
 
 const REQUEST_ID: &str = "x-amz-firehose-request-id";
 const PROTOCOL_VERSION: &str = "x-amz-firehose-protocol-version";
-const ACCESS_KEY: &str = "x-amz-firehose-access-key";
+pub(super) const ACCESS_KEY: &str = "x-amz-firehose-access-key";
 const COMMON_ATTRIBUTES: &str = "x-amz-firehose-common-attributes";
+/// How many efforts of an acknowledged delivery were improvements.
+const IMPROVEMENTS: &str = "alleycat-improvements";
+/// How many of its records were quarantined, by reason: `json=1,missing=2`.
+const REJECTED: &str = "alleycat-rejected";
 
 /// What deliveries must pass: their bodies' bytes together, and how many are decoded at a time.
 #[derive(Clone)]
@@ -181,7 +186,22 @@ pub(super) struct Outcome {
     pub(super) records: usize,
     pub(super) efforts: usize,
     pub(super) improvements: usize,
-    pub(super) rejected: usize,
+    /// How many records were quarantined for which reason.
+    pub(super) rejected: BTreeMap<&'static str, usize>,
+}
+
+impl Outcome {
+    /// How many records were quarantined.
+    pub(super) fn quarantined(&self) -> usize {
+        self.rejected.values().sum()
+    }
+
+    /// Tells a sender that wants to know. Firehose's form has no place for it but in headers, which it does not read.
+    fn tell(&self, headers: &mut HeaderMap) {
+        headers.insert(IMPROVEMENTS, self.improvements.into());
+        let reasons: Vec<_> = self.rejected.iter().map(|(reason, count)| format!("{reason}={count}")).collect();
+        headers.insert(REJECTED, reasons.join(",").parse().expect("reasons are of letters"));
+    }
 }
 
 /// A delivery of telemetry
@@ -237,10 +257,14 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
     metrics::histogram!("alleycat_delivery_duration_seconds").record(took.as_secs_f64());
     let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     match outcome {
-        Ok(Outcome { request_id, records, efforts, improvements, rejected }) => {
+        Ok(outcome) => {
             metrics::counter!("alleycat_deliveries_total", "status" => "200").increment(1);
+            let Outcome { request_id, records, efforts, improvements, .. } = &outcome;
+            let rejected = outcome.quarantined();
             tracing::info!(?request_id, records, efforts, improvements, rejected, milliseconds, "delivery");
-            answer(StatusCode::OK, &request_id, None, &app.ledger)
+            let mut answer = answer(StatusCode::OK, request_id, None, &app.ledger);
+            outcome.tell(answer.headers_mut());
+            answer
         }
         Err(Refusal { status, message, request_id }) => {
             let request_id = header_id.or(request_id).unwrap_or_default();
@@ -346,7 +370,9 @@ pub(super) async fn commit(
     let records = decoded.records();
     let efforts = decoded.efforts.len();
     let origins = decoded.origins();
-    let quarantine = |rejections: Vec<(usize, Rejection)>| -> Vec<Quarantined> {
+    // A record is counted once, whatever is wrong with it.
+    let mut rejected = BTreeMap::new();
+    let mut quarantine = |rejections: Vec<(usize, Rejection)>| -> Vec<Quarantined> {
         if rejections.is_empty() {
             return Vec::new();
         }
@@ -355,13 +381,13 @@ pub(super) async fn commit(
             let reason = rejection.reason.as_str();
             metrics::counter!("alleycat_records_rejected_total", "reason" => reason).increment(1);
             tracing::info!(?request_id, record, reason, message = rejection.message, "record quarantined");
+            rejected.entry(record).or_insert(reason);
             Quarantined { rejection, raw, arrival_ms }
         });
         quarantined.collect()
     };
     metrics::counter!("alleycat_records_total").increment(records as u64);
     metrics::counter!("alleycat_records_empty_total").increment(decoded.empty as u64);
-    let mut rejected: Vec<usize> = decoded.rejected.iter().map(|rejected| rejected.record).collect();
     let submission = Submission {
         efforts: decoded.efforts,
         names: decoded.names,
@@ -373,15 +399,16 @@ pub(super) async fn commit(
         let mut refused: Vec<_> =
             committed.refused.iter().map(|&(effort, reason)| (origins.of(effort), reason)).collect();
         refused.dedup_by_key(|&mut (record, _)| record);
-        rejected.extend(refused.iter().map(|&(record, _)| record));
         let refused = refused.into_iter().map(|(record, reason)| (record, refused_because(reason))).collect();
         ledger.commit(Submission { quarantined: quarantine(refused), ..Submission::default() }).await?;
     }
-    rejected.sort_unstable();
-    rejected.dedup();
     metrics::counter!("alleycat_improvements_total").increment(committed.improvements as u64);
-    let (improvements, rejected) = (committed.improvements, rejected.len());
-    Ok(Outcome { request_id, records, efforts, improvements, rejected })
+    let improvements = committed.improvements;
+    let mut outcome = Outcome { request_id, records, efforts, improvements, rejected: BTreeMap::new() };
+    for reason in rejected.into_values() {
+        *outcome.rejected.entry(reason).or_default() += 1;
+    }
+    Ok(outcome)
 }
 
 fn refused_because(reason: Reason) -> Rejection {
@@ -488,7 +515,7 @@ fn over_the_cap(bytes_max: usize) -> Refusal {
 }
 
 /// Reads what a refused sender is still sending, up to [`DRAIN_BYTES_MAX`], so that it can read the answer.
-async fn drain(mut body: Body) {
+pub(super) async fn drain(mut body: Body) {
     let mut left = DRAIN_BYTES_MAX;
     while let Some(Ok(frame)) = body.frame().await {
         let length = frame.data_ref().map_or(0, Bytes::len);

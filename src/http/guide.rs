@@ -73,6 +73,10 @@ Histories
                                                              the best 3 of the first minute
   curl -O '{origin}/class-1.gz'                              the dataset as a gzip file
 
+AWS events, with an access key where there is one
+  curl '{origin}/events' -H 'Authorization: Bearer KEY' -d @event.json
+                                                             a data transformation, or S3's notification
+
 Erasing, with an admin key
   curl -X DELETE -H 'Authorization: Bearer KEY' '{origin}/classes/1/racers/17?above=300&reason=glitch'
                                                              racer 17's outputs over 300 in class 1

@@ -32,6 +32,11 @@ impl Problem {
         Self { status: status.as_u16(), title, detail: detail.into() }
     }
 
+    /// Whether it is of that status.
+    pub(crate) fn is(&self, status: StatusCode) -> bool {
+        self.status == status.as_u16()
+    }
+
     /// 400: a parameter that cannot be taken; names it, its value and what it takes.
     pub(crate) fn parameter(name: &str, value: &str, takes: impl std::fmt::Display) -> Self {
         const SHOWN_CHARS_MAX: usize = 100;

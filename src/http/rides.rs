@@ -100,7 +100,8 @@ pub(super) async fn rides(State(app): State<App>, headers: HeaderMap, body: Body
         }
         () = app.has_been_stopping(STOPPING_PATIENCE) => return Err(Problem::unavailable("the service is stopping")),
     };
-    let Outcome { records, efforts, improvements, rejected, .. } = outcome;
+    let Outcome { records, efforts, improvements, .. } = outcome;
+    let rejected = outcome.quarantined();
     tracing::debug!(records, efforts, improvements, rejected, "ride");
     Ok(form::json(&Ridden { records, improvements, rejected }, false))
 }

@@ -67,7 +67,7 @@ impl Report {
 
     pub(super) fn count_delivery(&mut self, records: u64, outcome: Result<Acknowledged, GivenUp>) {
         let tries = match outcome {
-            Ok(Acknowledged { tries, took }) => {
+            Ok(Acknowledged { tries, took, .. }) => {
                 let place = self.acknowledged as usize % LATENCIES_MAX;
                 match self.latencies.get_mut(place) {
                     Some(oldest) => *oldest = took,
@@ -139,7 +139,7 @@ mod tests {
         let mut report = Report::default();
         assert_eq!(report.latencies([0.5, 1.0]), [Duration::ZERO; 2]);
         for ms in (1..=100).rev() {
-            report.count_delivery(1, Ok(Acknowledged { tries: 1, took: Duration::from_millis(ms) }));
+            report.count_delivery(1, Ok(Acknowledged { tries: 1, took: Duration::from_millis(ms), told: None }));
         }
         assert_eq!(report.latencies([0.5, 0.9, 0.99, 1.0]), [50, 90, 99, 100].map(Duration::from_millis));
     }
@@ -149,7 +149,7 @@ mod tests {
         let mut report = Report { races: 1, ..Report::default() };
         report.count_record(None);
         report.count_record(Some(Fault::Glitch));
-        report.count_delivery(2, Ok(Acknowledged { tries: 1, took: Duration::from_millis(20) }));
+        report.count_delivery(2, Ok(Acknowledged { tries: 1, took: Duration::from_millis(20), told: None }));
         report.close(0, Duration::from_secs(2), false);
         assert!(report.is_clean());
         assert_eq!(

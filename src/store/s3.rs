@@ -75,26 +75,12 @@ impl S3Store {
     /// # Errors
     /// As [`connect`](Self::connect).
     pub async fn connect_with(aws: &SdkConfig, bucket: &str, prefix: &str) -> anyhow::Result<Self> {
-        let endpoint = custom_endpoint(aws);
-        let region = aws.region().cloned().or_else(|| endpoint.is_some().then_some(REGION_OF_A_CUSTOM_ENDPOINT));
-        let Some(region) = region else {
-            anyhow::bail!("s3://{bucket}: no AWS region is configured; set AWS_REGION to the bucket's region");
-        };
-        find_credentials(aws, bucket).await?;
-        let server = endpoint.clone().unwrap_or_else(|| format!("AWS S3 in {region}"));
-        let config = Builder::from(aws)
-            .region(region)
-            .force_path_style(endpoint.is_some())
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
-            .timeout_config(timeouts(0))
-            // The checksum goes in a header of ours: not every server knows the SDK's own, which trails the body.
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .build();
+        let (client, server) = client(aws, bucket).await?;
         let mut prefix = prefix.to_owned();
         if !prefix.is_empty() && !prefix.ends_with('/') {
             prefix.push('/');
         }
-        let store = Self { client: Client::from_conf(config), bucket: bucket.to_owned(), prefix };
+        let store = Self { client, bucket: bucket.to_owned(), prefix };
         let listed = store.client.list_objects_v2().bucket(bucket).prefix(&store.prefix).max_keys(1).send().await;
         match listed {
             Ok(_) => Ok(store),
@@ -177,6 +163,104 @@ impl Store for S3Store {
             Err(error) => Err(StoreError::new("delete", key, problem(&error))),
         }
     }
+}
+
+/// Reads objects of buckets that are not the store's own: those that events name, and those to be replayed.
+pub struct BucketReader {
+    client: Client,
+    server: String,
+}
+
+impl fmt::Debug for BucketReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("BucketReader").field(&self.server).finish()
+    }
+}
+
+/// An object of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedObject {
+    /// Its key.
+    pub key: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+}
+
+impl BucketReader {
+    /// As the AWS environment says; nothing is asked of a bucket yet. `bucket` is the one that an error names.
+    ///
+    /// # Errors
+    /// There are no credentials or no region: one sentence for a person that says what to do.
+    pub async fn connect(bucket: &str) -> anyhow::Result<Self> {
+        let (client, server) = client(&aws_config::load_defaults(BehaviorVersion::latest()).await, bucket).await?;
+        Ok(Self { client, server })
+    }
+
+    /// The object, whole; `None` when there is none of that key.
+    ///
+    /// # Errors
+    /// It cannot be read, or has over `bytes_max` bytes.
+    pub async fn get(&self, bucket: &str, key: &str, bytes_max: u64) -> Result<Option<Bytes>, StoreError> {
+        let failed = |problem: String| StoreError::new("get", format_args!("s3://{bucket}/{key}"), problem);
+        let got = match self.client.get_object().bucket(bucket).key(key).send().await {
+            Ok(got) => got,
+            Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
+            Err(error) => return Err(failed(problem(&error))),
+        };
+        let bytes = got.content_length.and_then(|bytes| u64::try_from(bytes).ok());
+        let Some(bytes) = bytes.filter(|&bytes| bytes <= bytes_max) else {
+            return Err(failed(format!("it has over {bytes_max} bytes, or the server does not say how many")));
+        };
+        match tokio::time::timeout(ATTEMPT_MAX + time_for(bytes), read(got.body, bytes)).await {
+            Ok(Ok(body)) => Ok(Some(body)),
+            Ok(Err(error)) => Err(failed(chain(&error))),
+            Err(_) => Err(failed(format!("its {bytes} bytes came too slowly"))),
+        }
+    }
+
+    /// Every object whose key begins with that, by key, `objects_max` at most.
+    ///
+    /// # Errors
+    /// The bucket cannot be listed, or there are more: one sentence for a person that says what to do.
+    pub async fn list(&self, bucket: &str, prefix: &str, objects_max: usize) -> anyhow::Result<Vec<ListedObject>> {
+        let mut pages = self.client.list_objects_v2().bucket(bucket).prefix(prefix).into_paginator().send();
+        let mut listed = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = match page {
+                Ok(page) => page,
+                Err(error) => anyhow::bail!("s3://{bucket}/{prefix}: {}", advice(&error, bucket, &self.server)),
+            };
+            for object in page.contents.unwrap_or_default() {
+                let bytes = object.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default();
+                listed.extend(object.key.map(|key| ListedObject { key, bytes }));
+            }
+            anyhow::ensure!(
+                listed.len() <= objects_max,
+                "s3://{bucket}/{prefix} has over {objects_max} objects; name longer prefixes, and several"
+            );
+        }
+        Ok(listed)
+    }
+}
+
+/// A client for the buckets that the AWS environment leads to, and what answers there, for a person.
+async fn client(aws: &SdkConfig, bucket: &str) -> anyhow::Result<(Client, String)> {
+    let endpoint = custom_endpoint(aws);
+    let region = aws.region().cloned().or_else(|| endpoint.is_some().then_some(REGION_OF_A_CUSTOM_ENDPOINT));
+    let Some(region) = region else {
+        anyhow::bail!("s3://{bucket}: no AWS region is configured; set AWS_REGION to the bucket's region");
+    };
+    find_credentials(aws, bucket).await?;
+    let server = endpoint.clone().unwrap_or_else(|| format!("AWS S3 in {region}"));
+    let config = Builder::from(aws)
+        .region(region)
+        .force_path_style(endpoint.is_some())
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
+        .timeout_config(timeouts(0))
+        // The checksum goes in a header of ours: not every server knows the SDK's own, which trails the body.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .build();
+    Ok((Client::from_conf(config), server))
 }
 
 /// The endpoint that the environment or the profile names for S3 or for all services, as the SDK looks for it.

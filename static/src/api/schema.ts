@@ -228,6 +228,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * An event of AWS Lambda
+         * @description A Firehose data transformation: the output is added to every record, and nothing is merged. Or a notification of S3,
+         *     also in an envelope of SNS, SQS or EventBridge: the objects that it names, in buckets that `--events-bucket` names,
+         *     are read, and their records made durable like a delivery's. Of a batch of SQS messages, 200 names those that failed.
+         */
+        post: operations["events"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/firehose": {
         parameters: {
             query?: never;
@@ -548,6 +570,10 @@ export interface components {
              */
             version: number;
         };
+        /** @description An event of AWS. */
+        Event: components["schemas"]["Transformation"] | components["schemas"]["Notification"];
+        /** @description An answer to an event. */
+        EventAnswer: components["schemas"]["Transformed"] | components["schemas"]["Merged"];
         /**
          * @description A form of an answer.
          * @enum {string}
@@ -566,6 +592,11 @@ export interface components {
              * @example 17
              */
             racerId: number;
+        };
+        /** @description A message to be sent again. */
+        ItemFailure: {
+            /** @description Its id. */
+            itemIdentifier: string;
         };
         /** @description A page of a leaderboard. */
         Leaderboard: {
@@ -599,6 +630,23 @@ export interface components {
             bests: components["schemas"]["NewBests"];
             /** @description A race's leaderboard changed. */
             standings: components["schemas"]["RaceLeaderboard"];
+        };
+        /** @description What became of the objects that a notification names. */
+        Merged: {
+            /** @description Of a batch of SQS: the messages to be sent again. */
+            batchItemFailures?: components["schemas"]["ItemFailure"][];
+            /** @description Of a batch of SQS: what could not be read, and why; ten at most. */
+            failed?: string[];
+            /** @description What names no new object or none with records: deletions, tests, this project's own objects. */
+            ignored: number;
+            /** @description How many efforts were improvements. */
+            improvements: number;
+            /** @description How many were read. */
+            objects: number;
+            /** @description How many records were quarantined. */
+            quarantined: number;
+            /** @description How many records they hold. */
+            records: number;
         };
         /** @description A new personal best. */
         NewBest: {
@@ -642,6 +690,13 @@ export interface components {
              * @example 40
              */
             count: number;
+        };
+        /** @description A notification of S3, by itself or in an envelope of SNS or SQS; EventBridge's has `detail` in place of `Records`. */
+        Notification: {
+            /** @description What happened. */
+            Records: {
+                [key: string]: unknown;
+            }[];
         };
         /** @description A racer at a second. */
         Point: {
@@ -892,6 +947,43 @@ export interface components {
          * @enum {string}
          */
         TiesParam: "competition" | "dense" | "ordinal";
+        /** @description A data transformation of Firehose. */
+        Transformation: {
+            /**
+             * @description The invocation's id.
+             * @example d8ce3cc6-61c3-407a-97da-d9bc2ce58e72
+             */
+            invocationId: string;
+            /** @description The records. */
+            records: components["schemas"]["TransformationRecord"][];
+        };
+        /** @description A record to be transformed. */
+        TransformationRecord: {
+            /**
+             * @description Telemetry objects in base64.
+             * @example eyJjbGFzc0lkIjoxfQ==
+             */
+            data: string;
+            /**
+             * @description Its id, which comes back.
+             * @example 49617596128959546022271020452671363531733489582035959810000000
+             */
+            recordId: string;
+        };
+        /** @description The records of a transformation, in their order. */
+        Transformed: {
+            /** @description What became of each. */
+            records: components["schemas"]["TransformedRecord"][];
+        };
+        /** @description What became of a record. */
+        TransformedRecord: {
+            /** @description With its output, JSON and a newline, in base64; where it is not `Ok`, as it came. */
+            data: string;
+            /** @description Its id. */
+            recordId: string;
+            /** @description `Ok`, `Dropped` (it is empty) or `ProcessingFailed`. */
+            result: string;
+        };
     };
     responses: never;
     parameters: never;
@@ -2082,6 +2174,78 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    events: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description One of the keys that the service was started with, where there are any; or as a Bearer. */
+                "X-Amz-Firehose-Access-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Event"];
+            };
+        };
+        responses: {
+            /** @description It is done, and durable. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventAnswer"];
+                };
+            };
+            /** @description It is no such event, or too large. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The access key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It names a bucket that `--events-bucket` does not. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description An object cannot be read. Whatever could be read is durable. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };

@@ -1,0 +1,403 @@
+//! `POST /events`: what AWS Lambda's events ask for, as the Lambda Web Adapter posts them, or whoever else does.
+//!
+//! A Firehose data transformation is answered, and merges nothing. S3's notifications have objects read and their
+//! records made durable exactly as a delivery's. An answer of 200 says that they are; of a batch of SQS messages it
+//! says which are not, so the queue's mapping must be set to report failures of batch items.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use utoipa::ToSchema;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
+
+use super::erasures::bearer;
+use super::firehose::{self, Refusal};
+use super::problem::Problem;
+use super::{App, IN_PLACE_OUTPUTS_MAX, form};
+use crate::archive::{Archive, ArchiveError, Item};
+use crate::delivery::Decoded;
+use crate::events::{EVENT_BYTES_MAX, Event, Notification, Notified};
+use crate::ledger::Ledger;
+use crate::races::{self, Heard};
+
+/// Events that are worked on at a time: each may hold an object, and waits for its turn before its body is read.
+const EVENTS_MAX: usize = 4;
+
+/// The largest object, gunzipped, in bytes: sixteen times the 128 MiB that Firehose buffers at most.
+const OBJECT_BYTES_MAX: u64 = 2 << 30;
+
+/// How much of an object is decoded and made durable at a time: as much as Firehose may deliver at once.
+const PART_RECORDS_MAX: usize = 10_000;
+const PART_BYTES_MAX: usize = 64 << 20;
+
+/// How many objects that failed an answer names; the log names all.
+const FAILED_SHOWN_MAX: usize = 10;
+
+/// Whose turn it is.
+#[derive(Clone)]
+pub(super) struct Turn(Arc<Semaphore>);
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(EVENTS_MAX)))
+    }
+}
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(events).map(|events| events.fallback(super::wrong_method)))
+}
+
+/// An event of AWS.
+#[derive(ToSchema)]
+#[schema(as = Event)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "tells what `Event` reads")]
+enum EventBody {
+    Transformation(TransformationBody),
+    Notification(NotificationBody),
+}
+
+/// A data transformation of Firehose.
+#[derive(ToSchema)]
+#[schema(as = Transformation, rename_all = "camelCase")]
+#[expect(dead_code, reason = "tells what `Event` reads")]
+struct TransformationBody {
+    /// The invocation's id.
+    #[schema(example = "d8ce3cc6-61c3-407a-97da-d9bc2ce58e72")]
+    invocation_id: String,
+    /// The records.
+    records: Vec<TransformationRecord>,
+}
+
+/// A record to be transformed.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "tells what `Event` reads")]
+struct TransformationRecord {
+    /// Its id, which comes back.
+    #[schema(example = "49617596128959546022271020452671363531733489582035959810000000")]
+    record_id: String,
+    /// Telemetry objects in base64.
+    #[schema(content_encoding = "base64", example = "eyJjbGFzc0lkIjoxfQ==")]
+    data: String,
+}
+
+/// A notification of S3, by itself or in an envelope of SNS or SQS; EventBridge's has `detail` in place of `Records`.
+#[derive(ToSchema)]
+#[schema(as = Notification, rename_all = "PascalCase")]
+#[expect(dead_code, reason = "tells what `Event` reads")]
+struct NotificationBody {
+    /// What happened.
+    records: Vec<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// An answer to an event.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "tells what is answered")]
+enum EventAnswer {
+    Transformed(TransformedAnswer),
+    Merged(MergedAnswer),
+}
+
+/// The records of a transformation, in their order.
+#[derive(ToSchema)]
+#[schema(as = Transformed)]
+#[expect(dead_code, reason = "tells what `Transformation` writes")]
+struct TransformedAnswer {
+    /// What became of each.
+    records: Vec<TransformedRecord>,
+}
+
+/// What became of a record.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "tells what `Transformation` writes")]
+struct TransformedRecord {
+    /// Its id.
+    record_id: String,
+    /// `Ok`, `Dropped` (it is empty) or `ProcessingFailed`.
+    #[schema(pattern = "^(Ok|Dropped|ProcessingFailed)$")]
+    result: String,
+    /// With its output, JSON and a newline, in base64; where it is not `Ok`, as it came.
+    #[schema(content_encoding = "base64")]
+    data: String,
+}
+
+/// What became of the objects that a notification names.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Merged)]
+struct MergedAnswer {
+    /// How many were read.
+    objects: usize,
+    /// How many records they hold.
+    records: usize,
+    /// How many efforts were improvements.
+    improvements: usize,
+    /// How many records were quarantined.
+    quarantined: usize,
+    /// What names no new object or none with records: deletions, tests, this project's own objects.
+    ignored: usize,
+    /// Of a batch of SQS: what could not be read, and why; ten at most.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failed: Vec<String>,
+    /// Of a batch of SQS: the messages to be sent again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    batch_item_failures: Option<Vec<ItemFailure>>,
+}
+
+/// A message to be sent again.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ItemFailure {
+    /// Its id.
+    item_identifier: String,
+}
+
+/// An event of AWS Lambda
+///
+/// A Firehose data transformation: the output is added to every record, and nothing is merged. Or a notification of S3,
+/// also in an envelope of SNS, SQS or EventBridge: the objects that it names, in buckets that `--events-bucket` names,
+/// are read, and their records made durable like a delivery's. Of a batch of SQS messages, 200 names those that failed.
+#[utoipa::path(
+    post, path = "/events", tag = "Deliveries",
+    params(
+        ("X-Amz-Firehose-Access-Key" = Option<String>, Header,
+            description = "One of the keys that the service was started with, where there are any; or as a Bearer."),
+    ),
+    request_body = EventBody,
+    responses(
+        (status = 200, description = "It is done, and durable.", body = EventAnswer),
+        (status = 400, description = "It is no such event, or too large.", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 401, description = "The access key is missing or wrong.", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 403, description = "It names a bucket that `--events-bucket` does not.", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 500, description = "An object cannot be read. Whatever could be read is durable.", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 503, description = "The store failed, or the service is starting, stopping or overloaded.",
+            body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn events(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
+    match handle(&app, &headers, body).await {
+        Ok(response) => response,
+        Err(problem) => {
+            tracing::warn!(?problem, "event refused");
+            let is_unauthorized = problem.is(StatusCode::UNAUTHORIZED);
+            let mut response = problem.into_response();
+            if is_unauthorized {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            response
+        }
+    }
+}
+
+async fn handle(app: &App, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
+    let keys = &app.keys.access;
+    let key = headers.get(firehose::ACCESS_KEY).map(HeaderValue::as_bytes).or_else(|| bearer(headers));
+    if keys.are_needed() && !keys.accept(key.unwrap_or_default()) {
+        firehose::drain(body).await;
+        let detail = "the access key is missing or wrong: X-Amz-Firehose-Access-Key, or Authorization: Bearer";
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
+    }
+    let turn = tokio::time::timeout(app.config.delivery_deadline, app.events.0.acquire()).await;
+    let _turn = turn
+        .map_err(|_| Problem::unavailable("too many events are under way"))?
+        .expect("the semaphore is never closed");
+    let body = read_body(body).await?;
+    match Event::parse(&body).map_err(|error| Problem::bad_request(error.to_string()))? {
+        Event::Transformation(_) => transform(app, body.clone()).await,
+        Event::Notification(notification) => read_objects(app, notification).await,
+    }
+}
+
+/// Reads a body up to what Lambda may send.
+async fn read_body(mut body: Body) -> Result<Bytes, Problem> {
+    let mut read = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Problem::bad_request(format!("the body did not arrive whole: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if read.len() + data.len() > EVENT_BYTES_MAX {
+            firehose::drain(body).await;
+            // Not 413: were it a delivery that came to the wrong path, Firehose would drop it.
+            return Err(Problem::bad_request(format!("an event has {EVENT_BYTES_MAX} bytes at most")));
+        }
+        read.extend_from_slice(&data);
+    }
+    Ok(read.into())
+}
+
+async fn transform(app: &App, body: Bytes) -> Result<Response, Problem> {
+    let bounds = *app.ledger.bounds();
+    let work = move || {
+        let Ok(Event::Transformation(transformation)) = Event::parse(&body) else { return None };
+        Some(transformation.transform(&bounds, EVENT_BYTES_MAX))
+    };
+    // Megabytes of base64 and JSON are not for a thread that drives other requests.
+    let answer = app.work(IN_PLACE_OUTPUTS_MAX, work).await.expect("it was parsed before");
+    let answer = answer.map_err(|error| Problem::bad_request(error.to_string()))?;
+    for (&reason, &count) in &answer.failed {
+        metrics::counter!("alleycat_transformations_failed_total", "reason" => reason).increment(count as u64);
+    }
+    tracing::info!(ok = answer.ok, dropped = answer.dropped, failed = ?answer.failed, "transformation");
+    Ok(([(header::CONTENT_TYPE, "application/json")], answer.json).into_response())
+}
+
+/// What became of the objects of an event.
+#[derive(Default)]
+struct Merged {
+    objects: usize,
+    records: usize,
+    improvements: usize,
+    quarantined: usize,
+    ignored: usize,
+    /// What could not be read: the object, or the message, and why.
+    failed: Vec<String>,
+}
+
+async fn read_objects(app: &App, notification: Notification) -> Result<Response, Problem> {
+    let Notification { objects, messages, ignored } = notification;
+    let mut messages = messages.map(|messages| messages.into_iter().map(|it| (it.id, it.problem)).collect::<Vec<_>>());
+    let mut merged = Merged { ignored, ..Merged::default() };
+    let not_listed = |object: &&Notified| !app.buckets.may_be_read(&object.bucket);
+    if let Some(object) = objects.iter().find(not_listed).filter(|_| messages.is_none()) {
+        let Notified { bucket, .. } = object;
+        let detail = format!("the bucket {bucket} may not be read; name it with --events-bucket");
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    let mut failed_messages = Vec::new();
+    for object in &objects {
+        if let Err(problem) = read_object(app, object, &mut merged).await? {
+            let Notified { bucket, key, .. } = object;
+            tracing::error!(bucket, key, problem, "an object is not merged, or not to its end");
+            merged.failed.push(format!("s3://{bucket}/{key}: {problem}"));
+            failed_messages.extend(&object.messages);
+        }
+    }
+    let batch_item_failures = messages.as_mut().map(|messages| {
+        failed_messages.sort_unstable();
+        failed_messages.dedup();
+        let mut failures = Vec::new();
+        for (place, (id, problem)) in messages.drain(..).enumerate() {
+            if let Some(problem) = problem {
+                merged.failed.push(format!("message {id}: {problem}"));
+            } else if failed_messages.binary_search(&place).is_err() {
+                continue;
+            }
+            failures.push(ItemFailure { item_identifier: id });
+        }
+        failures
+    });
+    answer(merged, batch_item_failures)
+}
+
+fn answer(merged: Merged, batch_item_failures: Option<Vec<ItemFailure>>) -> Result<Response, Problem> {
+    let Merged { objects, records, improvements, quarantined, ignored, mut failed } = merged;
+    tracing::info!(objects, records, improvements, quarantined, ignored, failed = failed.len(), "notification");
+    if batch_item_failures.is_none() && !failed.is_empty() {
+        let count = failed.len();
+        failed.truncate(FAILED_SHOWN_MAX);
+        let detail = format!(
+            "{count} objects could not be read: {}; durable are {records} records of {objects} others, {improvements} \
+             improvements, {quarantined} records quarantined",
+            failed.join("; ")
+        );
+        return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail));
+    }
+    failed.truncate(FAILED_SHOWN_MAX);
+    let answer = MergedAnswer { objects, records, improvements, quarantined, ignored, failed, batch_item_failures };
+    Ok(form::json(&answer, false))
+}
+
+/// Makes the records of an object durable, part by part. The outer error is the ledger's, and ends the event; the inner
+/// one is the object's.
+async fn read_object(app: &App, object: &Notified, merged: &mut Merged) -> Result<Result<(), String>, Problem> {
+    if !app.buckets.may_be_read(&object.bucket) {
+        return Ok(Err("the bucket may not be read; name it with --events-bucket".to_owned()));
+    }
+    let body = match app.buckets.get(object).await {
+        Ok(body) => body,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let name = format!("s3://{}/{}", object.bucket, object.key);
+    let mut archive = Archive::open_as_records(Cursor::new(body), OBJECT_BYTES_MAX);
+    loop {
+        // What is checked here holds for the time of receipt: an effort's time is never after it.
+        app.ledger.accepts().map_err(|error| unavailable(error.into()))?;
+        let receipt_ms = app.ledger.now_ms();
+        let ledger = app.ledger.clone();
+        let work = move || {
+            let part = Part::of(&mut archive, &ledger, receipt_ms);
+            (archive, part)
+        };
+        let part;
+        (archive, part) = app.work(IN_PLACE_OUTPUTS_MAX, work).await;
+        let Part { raw, decoded, heard, end } = part;
+        let raw = |places: &[usize]| places.iter().map(|&place| raw[place].clone()).collect();
+        let committed = firehose::commit(&app.ledger, name.clone(), decoded, heard, receipt_ms, raw).await;
+        let outcome = committed.map_err(unavailable)?;
+        merged.records += outcome.records;
+        merged.improvements += outcome.improvements;
+        merged.quarantined += outcome.quarantined();
+        match end {
+            None => {}
+            Some(Ok(())) => break,
+            Some(Err(ArchiveError::Snapshot)) => {
+                merged.ignored += 1;
+                return Ok(Ok(()));
+            }
+            Some(Err(error)) => return Ok(Err(error.to_string())),
+        }
+    }
+    merged.objects += 1;
+    Ok(Ok(()))
+}
+
+fn unavailable(refusal: Refusal) -> Problem {
+    Problem::new(refusal.status, refusal.message)
+}
+
+/// A part of an object.
+struct Part {
+    /// Its records' data.
+    raw: Vec<Vec<u8>>,
+    decoded: Decoded,
+    heard: Vec<Heard>,
+    /// Whether it is the last, and how it ended.
+    end: Option<Result<(), ArchiveError>>,
+}
+
+impl Part {
+    fn of(archive: &mut Archive, ledger: &Ledger, receipt_ms: u64) -> Self {
+        let (mut raw, mut bytes, mut end) = (Vec::new(), 0, None);
+        while end.is_none() && raw.len() < PART_RECORDS_MAX && bytes < PART_BYTES_MAX {
+            match archive.next() {
+                Some(Ok(Item::Record(data))) => {
+                    bytes += data.len();
+                    raw.push(data);
+                }
+                // What this service quarantined itself would be quarantined again, and be told of again, for ever.
+                Some(Ok(Item::Quarantined(_) | Item::Name)) => {}
+                Some(Err(error)) => end = Some(Err(error)),
+                None => end = Some(Ok(())),
+            }
+        }
+        let decoded = Decoded::of(raw.iter().map(Vec::as_slice), ledger.bounds(), receipt_ms, ledger.names());
+        let heard = races::latest(&decoded.efforts, &decoded.finals);
+        Self { raw, decoded, heard, end }
+    }
+}

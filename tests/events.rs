@@ -1,0 +1,273 @@
+//! `POST /events` against the real binary and a real S3 server: transformations, notifications in every envelope, and
+//! who may have which bucket read.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+
+#[path = "support/instance.rs"]
+mod instance;
+#[path = "support/s3_server.rs"]
+mod s3_server;
+
+use std::io::{Read, Write};
+
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use instance::Instance;
+use reqwest::{Client, RequestBuilder, StatusCode};
+use s3_server::S3Server;
+use serde_json::{Value, json};
+
+const KEY: &str = "s3cret";
+
+/// A service over one bucket, which may read another.
+struct World {
+    server: S3Server,
+    client: aws_sdk_s3::Client,
+    instance: Instance,
+}
+
+impl World {
+    async fn start(options: &[&str]) -> Self {
+        let server = S3Server::start();
+        for bucket in ["store", "deliveries", "other"] {
+            server.create_bucket(bucket).await;
+        }
+        let options = [options, &["--events-bucket", "deliveries", "--commit-interval", "0ms"]].concat();
+        let instance = Instance::start(&server.environment(), "s3://store/history", &options).await;
+        let config = aws_sdk_s3::config::Builder::from(&server.config().await).force_path_style(true).build();
+        Self { client: aws_sdk_s3::Client::from_conf(config), server, instance }
+    }
+
+    async fn put(&self, bucket: &str, key: &str, body: impl Into<Vec<u8>>) {
+        self.client.put_object().bucket(bucket).key(key).body(body.into().into()).send().await.unwrap();
+    }
+
+    fn request(&self, body: impl Into<reqwest::Body>) -> RequestBuilder {
+        Client::builder().no_proxy().build().unwrap().post(self.instance.url("/events")).body(body)
+    }
+
+    async fn post(&self, event: &Value) -> (StatusCode, Value) {
+        answer(self.request(event.to_string())).await
+    }
+
+    /// How many efforts the class has.
+    async fn efforts(&self, class: usize) -> u64 {
+        self.instance.json("/classes").await[class - 1]["efforts"].as_u64().unwrap()
+    }
+
+    /// The quarantined data, all of it.
+    async fn quarantine(&self) -> Vec<String> {
+        let list = self.client.list_objects_v2().bucket("store").prefix("history/processing-failed/");
+        let mut quarantined = Vec::new();
+        for object in list.send().await.unwrap().contents.unwrap_or_default() {
+            let got = self.client.get_object().bucket("store").key(object.key.unwrap()).send().await.unwrap();
+            let body = got.body.collect().await.unwrap().into_bytes();
+            let mut lines = String::new();
+            MultiGzDecoder::new(&*body).read_to_string(&mut lines).unwrap();
+            for line in lines.lines() {
+                let line: Value = serde_json::from_str(line).unwrap();
+                let raw = base64_simd::STANDARD.decode_to_vec(line["rawData"].as_str().unwrap()).unwrap();
+                quarantined.push(String::from_utf8(raw).unwrap());
+            }
+        }
+        quarantined.sort();
+        quarantined
+    }
+}
+
+async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
+    let answer = request.send().await.unwrap();
+    let (status, kind) = (answer.status(), answer.headers()["content-type"].clone());
+    assert_eq!(kind, if status == StatusCode::OK { "application/json" } else { "application/problem+json" });
+    (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap())
+}
+
+fn record(class: u64, second: u64, racer: u64) -> String {
+    json!({"classId": class, "second": second, "racerId": racer, "cadence": 80, "resistance": 78}).to_string()
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn s3(bucket: &str, key: &str) -> Value {
+    json!({"eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+           "s3": {"bucket": {"name": bucket}, "object": {"key": key}}})
+}
+
+fn notification(keys: &[&str]) -> Value {
+    json!({"Records": keys.iter().map(|key| s3("deliveries", key)).collect::<Vec<_>>()})
+}
+
+fn sqs(bodies: &[&Value]) -> Value {
+    let message = |(place, body): (usize, &&Value)| {
+        let id = format!("m{place}");
+        json!({"messageId": id, "eventSource": "aws:sqs", "body": body.to_string()})
+    };
+    json!({"Records": bodies.iter().enumerate().map(message).collect::<Vec<_>>()})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_object_of_a_notification_is_read_and_durable() {
+    let mut world = World::start(&[]).await;
+    // With newlines, without, gzip and plain; a key that is encoded in the event.
+    world.put("deliveries", "2026/a b+é.gz", gzip(&[record(1, 1, 1), record(1, 2, 1)].join("\n"))).await;
+    world.put("deliveries", "plain", [record(1, 1, 2), record(2, 1, 2)].concat()).await;
+    let broken = format!("{}\nnonsense\n{}{}\n", record(1, 1, 3), &record(1, 1, 4)[..20], record(1, 1, 5));
+    world.put("deliveries", "broken", broken).await;
+    let (status, told) = world.post(&notification(&["2026/a+b%2B%C3%A9.gz", "plain", "broken"])).await;
+    assert_eq!(status, StatusCode::OK, "{told}");
+    let expected = json!({"objects": 3, "records": 8, "improvements": 6, "quarantined": 2, "ignored": 0});
+    assert_eq!(told, expected);
+    assert_eq!((world.efforts(1).await, world.efforts(2).await), (5, 1));
+    let mut expected = ["nonsense".to_owned(), record(1, 1, 4)[..20].to_owned()];
+    expected.sort();
+    assert_eq!(world.quarantine().await, expected);
+    world.instance.kill();
+    world.instance.start_again().await;
+    assert_eq!((world.efforts(1).await, world.efforts(2).await), (5, 1));
+    // The same again improves nothing.
+    let (_, told) = world.post(&notification(&["plain", "plain"])).await;
+    assert_eq!((&told["objects"], &told["records"], &told["improvements"]), (&json!(1), &json!(2), &json!(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notifications_are_found_in_the_envelopes_of_sns_sqs_and_eventbridge() {
+    let world = World::start(&[]).await;
+    for (racer, key) in ["sns", "posted", "sqs", "both", "bridge", "a+b"].into_iter().enumerate() {
+        world.put("deliveries", key, record(1, 1, racer as u64)).await;
+    }
+    let text = |key| notification(&[key]).to_string();
+    let bridge = |key: &str| {
+        json!({"detail-type": "Object Created", "source": "aws.s3",
+               "detail": {"bucket": {"name": "deliveries"}, "object": {"key": key}}})
+    };
+    let sns = json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": text("sns")}}]});
+    let posted = json!({"Type": "Notification", "Message": text("posted")});
+    let both = json!({"Type": "Notification", "Message": text("both")});
+    let batch = sqs(&[&notification(&["sqs"]), &both]);
+    for (place, event) in [sns, posted, batch, bridge("bridge"), bridge("a+b")].iter().enumerate() {
+        let (status, told) = world.post(event).await;
+        assert_eq!(status, StatusCode::OK, "{event}: {told}");
+        assert_eq!(told["quarantined"], 0, "{place}");
+    }
+    assert_eq!(world.efforts(1).await, 6);
+    let (status, told) = world.post(&json!({"Service": "Amazon S3", "Event": "s3:TestEvent"})).await;
+    assert_eq!((status, &told["ignored"], &told["objects"]), (StatusCode::OK, &json!(1), &json!(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_cannot_be_read_is_told_after_the_others_are_durable() {
+    let world = World::start(&[]).await;
+    world.put("deliveries", "good", record(1, 1, 1)).await;
+    let cut = gzip(&(0..500).map(|second| record(1, second, 2 + second * 7919 % 97)).collect::<String>());
+    world.put("deliveries", "cut.gz", &cut[..cut.len() - 9]).await;
+    let (status, told) = world.post(&notification(&["missing", "cut.gz", "good"])).await;
+    assert_eq!((status, &told["status"]), (StatusCode::INTERNAL_SERVER_ERROR, &json!(500)));
+    let detail = told["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("2 objects could not be read: s3://deliveries/missing: there is no such object"),
+        "{detail}"
+    );
+    assert!(world.efforts(1).await > 1);
+    // Of a batch, only the messages at fault come again.
+    let batch = sqs(&[&notification(&["good"]), &notification(&["missing", "good"]), &json!("no event")]);
+    let (status, told) = world.post(&batch).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(told["batchItemFailures"], json!([{"itemIdentifier": "m1"}, {"itemIdentifier": "m2"}]));
+    assert_eq!((told["objects"].as_u64(), told["failed"].as_array().map(Vec::len)), (Some(1), Some(2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_buckets_that_are_named_are_read() {
+    let world = World::start(&[]).await;
+    world.put("other", "k", record(1, 1, 1)).await;
+    world.put("deliveries", "k", record(1, 1, 2)).await;
+    let (status, told) = world.post(&json!({"Records": [s3("deliveries", "k"), s3("other", "k")]})).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(told["detail"].as_str().unwrap().contains("--events-bucket"), "{told}");
+    assert_eq!(world.efforts(1).await, 0);
+    let batch = sqs(&[&json!({"Records": [s3("other", "k")]}), &notification(&["k"])]);
+    let (status, told) = world.post(&batch).await;
+    assert_eq!((status, &told["batchItemFailures"]), (StatusCode::OK, &json!([{"itemIdentifier": "m0"}])));
+    assert!(told["failed"][0].as_str().unwrap().contains("--events-bucket"), "{told}");
+    assert_eq!(world.efforts(1).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_service_wrote_itself_is_not_quarantined_again() {
+    let world = World::start(&["--events-bucket", "store"]).await;
+    world.put("deliveries", "k", format!("{}nonsense", record(1, 1, 1))).await;
+    assert_eq!(world.post(&notification(&["k"])).await.0, StatusCode::OK);
+    let list = world.client.list_objects_v2().bucket("store").send().await.unwrap();
+    let keys: Vec<String> = list.contents.unwrap().into_iter().map(|object| object.key.unwrap()).collect();
+    assert!(keys.iter().any(|key| key.contains("processing-failed")), "{keys:?}");
+    let event = json!({"Records": keys.iter().map(|key| s3("store", key)).collect::<Vec<_>>()});
+    let (status, told) = world.post(&event).await;
+    assert_eq!((status, &told["quarantined"], &told["improvements"]), (StatusCode::OK, &json!(0), &json!(0)), "{told}");
+    assert_eq!(world.quarantine().await, ["nonsense"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_needed_where_there_is_one_and_two_headers_carry_it() {
+    let world = World::start(&["--access-key", KEY]).await;
+    let event = json!({"Event": "s3:TestEvent"}).to_string();
+    assert_eq!(answer(world.request(event.clone())).await.0, StatusCode::UNAUTHORIZED);
+    for (name, value, status) in [
+        ("X-Amz-Firehose-Access-Key", KEY.to_owned(), StatusCode::OK),
+        ("Authorization", format!("Bearer {KEY}"), StatusCode::OK),
+        ("Authorization", "Bearer other".to_owned(), StatusCode::UNAUTHORIZED),
+        ("X-Amz-Firehose-Access-Key", "other".to_owned(), StatusCode::UNAUTHORIZED),
+    ] {
+        assert_eq!(answer(world.request(event.clone()).header(name, value)).await.0, status, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transformation_answers_every_record_and_merges_nothing() {
+    let world = World::start(&[]).await;
+    let (status, told) = answer(world.request(include_str!("data/transformation-event.json"))).await;
+    assert_eq!(status, StatusCode::OK);
+    let event: Value = serde_json::from_str(include_str!("data/transformation-event.json")).unwrap();
+    let ids = |records: &Value| -> Vec<Value> {
+        records["records"].as_array().unwrap().iter().map(|record| record["recordId"].clone()).collect()
+    };
+    assert_eq!(ids(&told), ids(&event));
+    assert!(told["records"].as_array().unwrap().iter().all(|record| record["result"] == "Ok"));
+    assert!(world.instance.json("/classes").await.as_array().unwrap().iter().all(|class| class["efforts"] == 0));
+    for body in ["", "[]", "{}", "nonsense", "{\"invocationId\":\"i\",\"records\":[{\"recordId\":1}]}"] {
+        assert_eq!(answer(world.request(body)).await.0, StatusCode::BAD_REQUEST, "{body}");
+    }
+    drop(world.server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_6_mb_is_taken_and_its_answer_has_no_more() {
+    const BYTES_MAX: usize = 6_291_556;
+    let world = World::start(&[]).await;
+    let data = base64_simd::STANDARD.encode_to_string(record(1, 1, 1));
+    let mut records = Vec::new();
+    let mut bytes = 100;
+    while bytes < BYTES_MAX - 300 {
+        let id = format!("{:056}", records.len());
+        records.push(json!({"recordId": id, "approximateArrivalTimestamp": 1_619_185_789_847_u64, "data": data}));
+        bytes += records.last().unwrap().to_string().len() + 1;
+    }
+    let mut event = json!({"invocationId": "i", "records": records}).to_string();
+    event.push_str(&" ".repeat(BYTES_MAX - event.len()));
+    let answered = world.request(event.clone()).send().await.unwrap();
+    assert_eq!(answered.status(), StatusCode::OK);
+    let body = answered.bytes().await.unwrap();
+    assert!(body.len() <= BYTES_MAX, "{}", body.len());
+    let told: Value = serde_json::from_slice(&body).unwrap();
+    let verdicts: Vec<_> = told["records"].as_array().unwrap().iter().map(|record| &record["result"]).collect();
+    assert_eq!(verdicts.len(), records.len());
+    assert!(verdicts.contains(&&json!("Ok")));
+    event.push(' ');
+    let (status, told) = answer(world.request(event)).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(told["detail"].as_str().unwrap().contains("6291556"), "{told}");
+}
