@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -124,7 +124,7 @@ pub(crate) fn router(app: App) -> Router {
         // The layers come after the fallbacks, or they would not hold for them: a page may read its errors, too.
         .layer(CatchPanicLayer::custom(panicked))
         .layer(cors(&app.config.cors_origin));
-    reads.merge(firehose::routes()).with_state(app)
+    reads.merge(firehose::routes()).layer(from_fn(metrics::count)).with_state(app)
 }
 
 /// What answers whatever the state of the service.

@@ -62,9 +62,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let store = store::open(&config.store).await?;
     store::probe(&*store, store::SegmentId::random(SystemClock.wall_ms())).await?;
     let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
-    serve::serve_metrics(config.metrics_listen)?;
+    let metrics = serve::Metrics::listen(config.metrics_listen)?;
     tracing::info!("listening on http://{}, keeping records in {}", listener.local_addr()?, store.place());
-    serve::serve(config, listener, store, stop).await
+    serve::serve_seen(config, listener, store, Some(metrics), stop).await
 }
 
 fn log_as(format: LogFormat) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::sync::watch;
 
 use crate::clock::SystemClock;
@@ -28,12 +28,26 @@ const HEADERS_BYTES_MAX: u32 = 128 << 10;
 /// The bounds of the durations' buckets, in seconds: from a commit on a fast disk to a delivery's deadline.
 const DURATION_BUCKETS_SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0];
 
+/// The least time from one draining of what histograms were given to the next: nobody may come to ask for them.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
 /// Serves on `listener` over `store` until `shutdown` resolves, then finishes what is under way, takes a last snapshot,
 /// and returns. The port answers at once; `/readyz` and deliveries wait for the recovery.
 pub async fn serve(
     config: Config,
     listener: TcpListener,
     store: Arc<dyn Store>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> anyhow::Result<()> {
+    serve_seen(config, listener, store, None, shutdown).await
+}
+
+/// As [`serve`], with `metrics` to be seen by.
+pub async fn serve_seen(
+    config: Config,
+    listener: TcpListener,
+    store: Arc<dyn Store>,
+    metrics: Option<Metrics>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
     config.validate()?;
@@ -45,6 +59,9 @@ pub async fn serve(
         Ledger::new(config.ledger(), Arc::new(CountedStore(store)), Arc::new(SystemClock), rand::random());
     let (stop, stopping) = watch::channel(false);
     let app = App::new(ledger, config.clone(), keys.clone(), stopping.clone());
+    if let Some(metrics) = metrics {
+        metrics.serve(app.clone())?;
+    }
     let stopped = |mut stopping: watch::Receiver<bool>| async move {
         let _ = stopping.wait_for(|stop| *stop).await; // an error means the sender is gone: stop as well
     };
@@ -84,24 +101,43 @@ pub fn openapi() -> String {
     http::openapi()
 }
 
-/// Records metrics from now on and serves them on that address. Where another process has it, the service goes on
-/// without: several instances on one machine share the default.
-pub fn serve_metrics(address: SocketAddr) -> anyhow::Result<()> {
-    let recorded = PrometheusBuilder::new()
-        .set_buckets(&DURATION_BUCKETS_SECONDS)?
-        .install_recorder()
-        .context("metrics cannot be recorded")?;
-    let listener = match TcpListener::bind(address) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::warn!(%address, %error, "metrics are not served: set --metrics-listen");
-            return Ok(());
+/// Metrics: recorded from its making on, and served once there is a service.
+pub struct Metrics {
+    recorded: PrometheusHandle,
+    listener: Option<TcpListener>,
+}
+
+impl Metrics {
+    /// Records metrics from now on, to be served on that address. Where another process has it, the service goes on
+    /// without: several instances on one machine share the default.
+    pub fn listen(address: SocketAddr) -> anyhow::Result<Self> {
+        let recorded = PrometheusBuilder::new()
+            .set_buckets(&DURATION_BUCKETS_SECONDS)?
+            .install_recorder()
+            .context("metrics cannot be recorded")?;
+        http::metrics::describe();
+        let listener = TcpListener::bind(address);
+        match listener.as_ref().map(TcpListener::local_addr) {
+            Ok(Ok(address)) => tracing::info!("metrics on http://{address}/metrics"),
+            Ok(Err(error)) => return Err(error).context("the metrics' listener has no address"),
+            Err(error) => tracing::warn!(%address, %error, "metrics are not served: set --metrics-listen"),
         }
-    };
-    listener.set_nonblocking(true).context("the metrics' listener cannot be used without blocking")?;
-    let server = axum_server::from_tcp(listener).context("the metrics' listener cannot be used")?;
-    tokio::spawn(server.serve(http::metrics::router(recorded).into_make_service()));
-    Ok(())
+        Ok(Self { recorded, listener: listener.ok() })
+    }
+
+    fn serve(self, app: App) -> anyhow::Result<()> {
+        let upkeep = self.recorded.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(UPKEEP_EVERY).await;
+                upkeep.run_upkeep();
+            }
+        });
+        let Some(listener) = self.listener else { return Ok(()) };
+        let server = axum_server::from_tcp(listener).context("the metrics' listener cannot be used")?;
+        tokio::spawn(server.serve(http::metrics::router(self.recorded, app).into_make_service()));
+        Ok(())
+    }
 }
 
 /// Races of simulated racers, through the real endpoint.

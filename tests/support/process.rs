@@ -13,6 +13,8 @@ pub struct Process {
     child: Child,
     /// Where it listens: `http://127.0.0.1:PORT`.
     pub origin: String,
+    /// What it had logged by then.
+    pub said_before: String,
     log: mpsc::Receiver<String>,
 }
 
@@ -37,7 +39,7 @@ impl Process {
             }
             said = format!("{said}{line}\n");
         };
-        Self { child, origin, log }
+        Self { child, origin, said_before: said, log }
     }
 
     /// Insists that it does not start, and returns what it says.
