@@ -22,6 +22,7 @@
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod doctor;
 pub mod effort;
 pub mod erasures;
 pub mod history;
@@ -30,6 +31,7 @@ pub mod keys;
 pub mod leaderboard;
 pub mod ledger;
 pub mod names;
+pub mod ready;
 pub mod sender;
 pub mod serve;
 pub mod simulate;

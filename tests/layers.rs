@@ -10,10 +10,12 @@ use std::path::Path;
 
 /// A module, and the modules of ours that it may name. A file belongs to the longest module that its path begins with.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("main", &["clock", "config", "serve", "simulate", "store"]),
+    ("main", &["clock", "config", "doctor", "ready", "serve", "simulate", "store"]),
     ("lib", &[]),
     ("serve", &["clock", "config", "http", "keys", "ledger", "simulate", "store"]),
     ("config", &["effort", "keys", "ledger"]),
+    ("doctor", &["clock", "config", "keys", "ready", "serve", "store"]),
+    ("ready", &[]),
     (
         "http",
         &[
@@ -75,12 +77,13 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("axum", &["http", "config"]), // config: what a header may hold
     ("axum_", &["serve"]),
     ("aws_", &["store/s3"]),
+    ("rustls", &["serve"]),
     ("tower_", &["http"]),
     ("utoipa", &["http"]),
     ("utoipa_", &["http"]),
-    ("clap", &["config", "main", "simulate"]),
-    ("anyhow", &["config", "http", "keys", "main", "sender", "serve", "simulate", "store"]),
-    ("reqwest", &["sender", "simulate"]),
+    ("clap", &["config", "main", "ready", "simulate"]),
+    ("anyhow", &["config", "doctor", "http", "keys", "main", "ready", "sender", "serve", "simulate", "store"]),
+    ("reqwest", &["doctor", "ready", "sender", "simulate"]),
     ("SystemTime", &["clock", "keys", "sender"]),
     ("dbg", &[]),
     ("todo", &[]),

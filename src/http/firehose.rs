@@ -50,6 +50,7 @@ const MESSAGE_CHARS_MAX: usize = 8192;
 const REQUEST_ID: &str = "x-amz-firehose-request-id";
 const PROTOCOL_VERSION: &str = "x-amz-firehose-protocol-version";
 const ACCESS_KEY: &str = "x-amz-firehose-access-key";
+const SOURCE_ARN: &str = "x-amz-firehose-source-arn";
 const COMMON_ATTRIBUTES: &str = "x-amz-firehose-common-attributes";
 
 /// What deliveries must pass: their bodies' bytes together, and how many are decoded at a time.
@@ -120,10 +121,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Why deliveries are refused, as it is counted.
-pub(super) const REFUSED_BECAUSE: [&str; 16] = [
+pub(super) const REFUSED_BECAUSE: [&str; 18] = [
     "access_key",
     "behind",
     "body_broken_off",
+    "body_too_slow",
     "deadline",
     "encoding",
     "envelope",
@@ -133,6 +135,7 @@ pub(super) const REFUSED_BECAUSE: [&str; 16] = [
     "protocol_version",
     "queue_full",
     "request_id",
+    "source_arn",
     "stopping",
     "store",
     "too_large",
@@ -252,6 +255,7 @@ struct Outcome {
         (status = 200, description = "It is durable.", body = DeliveryAnswer),
         (status = 400, description = "It is no delivery, or too large.", body = DeliveryAnswer),
         (status = 401, description = "The access key is missing or wrong.", body = DeliveryAnswer),
+        (status = 403, description = "Its delivery stream may not deliver.", body = DeliveryAnswer),
         (status = 415, description = "It is encoded in another way than gzip.", body = DeliveryAnswer),
         (status = 500, description = "The service failed.", body = DeliveryAnswer),
         (status = 503, description = "The store failed, or the service is starting, stopping or overloaded.",
@@ -309,18 +313,18 @@ async fn handle(app: &App, headers: &HeaderMap, header_id: Option<&str>, body: B
     let gzip = match check_headers(app, headers) {
         Ok(gzip) => gzip,
         Err(refusal) => {
-            drain(body).await;
+            drain(body, app.config.patience.body).await;
             return Err(refusal);
         }
     };
     // What is checked here holds for the time of receipt: an effort's time is never after it.
     if let Err(error) = app.ledger.accepts() {
-        drain(body).await;
+        drain(body, app.config.patience.body).await;
         return Err(error.into());
     }
     let receipt_ms = app.ledger.now_ms();
     let in_flight = app.gate.note_in_flight();
-    let (body, mut room) = read_body(body, headers, bytes_max, &app.gate).await?;
+    let (body, mut room) = read_body(body, headers, bytes_max, app).await?;
     let decoding = app.gate.decoding.clone().acquire_owned().await.expect("the semaphore is never closed");
     let decode = Decode {
         bounds: *app.ledger.bounds(),
@@ -461,6 +465,12 @@ fn check_headers(app: &App, headers: &HeaderMap) -> Result<bool, Refusal> {
             "X-Amz-Firehose-Access-Key is missing or wrong",
         ));
     }
+    let arns = &app.config.source_arns;
+    let arn = headers.get(SOURCE_ARN).map(HeaderValue::as_bytes).unwrap_or_default();
+    if !arns.is_empty() && !arns.iter().any(|known| known.as_bytes() == arn) {
+        let message = "X-Amz-Firehose-Source-Arn is none of --source-arn";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "source_arn", message));
+    }
     if let Some(version) = headers.get(PROTOCOL_VERSION)
         && version.as_bytes() != b"1.0"
     {
@@ -507,33 +517,39 @@ async fn read_body(
     mut body: Body,
     headers: &HeaderMap,
     bytes_max: usize,
-    gate: &Gate,
+    app: &App,
 ) -> Result<(Bytes, OwnedSemaphorePermit), Refusal> {
+    let (gate, patience) = (&app.gate, app.config.patience.body);
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|announced| announced > bytes_max) {
-        drain(body).await;
+        drain(body, patience).await;
         return Err(over_the_cap(bytes_max));
     }
     let mut permit = match gate.admit(announced.unwrap_or(0)) {
         Ok(permit) => permit,
         Err(refusal) => {
-            drain(body).await;
+            drain(body, patience).await;
             return Err(refusal);
         }
     };
     let mut read = Vec::with_capacity(announced.unwrap_or(0));
-    while let Some(frame) = body.frame().await {
+    loop {
+        let Ok(frame) = tokio::time::timeout(patience, body.frame()).await else {
+            let message = format!("nothing more of the body came within {} s", patience.as_secs_f64());
+            return Err(Refusal::bad_request("body_too_slow", message));
+        };
+        let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| {
             Refusal::bad_request("body_broken_off", format!("the body did not arrive whole: {error}"))
         })?;
         let Ok(data) = frame.into_data() else { continue };
         if read.len() + data.len() > bytes_max {
-            drain(body).await;
+            drain(body, patience).await;
             return Err(over_the_cap(bytes_max));
         }
         read.extend_from_slice(&data);
         if let Err(refusal) = gate.admit_more(&mut permit, read.len()) {
-            drain(body).await;
+            drain(body, patience).await;
             return Err(refusal);
         }
     }
@@ -552,10 +568,11 @@ fn over_the_cap(bytes_max: usize) -> Refusal {
     Refusal::bad_request("too_large", message)
 }
 
-/// Reads what a refused sender is still sending, up to [`DRAIN_BYTES_MAX`], so that it can read the answer.
-async fn drain(mut body: Body) {
+/// Reads what a refused sender is still sending, up to [`DRAIN_BYTES_MAX`] and with no longer pauses than `patience`, so
+/// that it can read the answer.
+async fn drain(mut body: Body, patience: Duration) {
     let mut left = DRAIN_BYTES_MAX;
-    while let Some(Ok(frame)) = body.frame().await {
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout(patience, body.frame()).await {
         let length = frame.data_ref().map_or(0, Bytes::len);
         match left.checked_sub(length) {
             Some(rest) => left = rest,

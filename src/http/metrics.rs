@@ -20,7 +20,7 @@ use crate::ledger::{ClassGauges, Gauges};
 use crate::telemetry::Reason;
 
 /// The statuses of deliveries.
-const DELIVERY_STATUSES: [&str; 6] = ["200", "400", "401", "415", "500", "503"];
+const DELIVERY_STATUSES: [&str; 7] = ["200", "400", "401", "403", "415", "500", "503"];
 
 /// What is asked of a store, and of which kinds of objects.
 const STORE_REQUESTS: [(&str, &[&str]); 4] = [
@@ -147,6 +147,12 @@ fn describe_readers() {
         Unit::Seconds,
         "From a request's headers to the beginning of its answer, by route."
     );
+    describe_counter!(
+        "alleycat_connections_refused_total",
+        Unit::Count,
+        "Connections closed at once, since there were too many."
+    );
+    counter!("alleycat_connections_refused_total").absolute(0);
     describe_gauge!("alleycat_live_listeners", Unit::Count, "Listeners to live events.");
     gauge!("alleycat_live_listeners").set(0.0);
 }

@@ -33,9 +33,9 @@ impl Process {
         let mut said = String::new();
         let origin = loop {
             let line = log.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("it does not listen: {said}"));
-            if let Some((_, rest)) = line.split_once("listening on http://") {
-                let (address, _) = rest.split_once(',').expect("an address, and more");
-                break format!("http://{address}");
+            if let Some((_, rest)) = line.split_once("listening on ") {
+                let (origin, _) = rest.split_once(',').expect("an address, and more");
+                break origin.to_owned();
             }
             said = format!("{said}{line}\n");
         };
