@@ -76,7 +76,7 @@ const IMPURE: &[&str] = &[
 const RESERVED: &[(&str, &[&str])] = &[
     ("axum", &["http", "config"]), // config: what a header may hold
     ("axum_", &["serve"]),
-    ("aws_", &["store/s3"]),
+    ("aws_", &["serve/tls", "store/s3"]), // serve/tls: the cryptography of that name
     ("rustls", &["serve"]),
     ("tower_", &["http"]),
     ("utoipa", &["http"]),

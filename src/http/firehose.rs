@@ -568,8 +568,8 @@ fn over_the_cap(bytes_max: usize) -> Refusal {
     Refusal::bad_request("too_large", message)
 }
 
-/// Reads what a refused sender is still sending, up to [`DRAIN_BYTES_MAX`] and with no longer pauses than `patience`, so
-/// that it can read the answer.
+/// Reads what a refused sender is still sending, up to [`DRAIN_BYTES_MAX`] and with no longer pauses than `patience`,
+/// so that it can read the answer.
 async fn drain(mut body: Body, patience: Duration) {
     let mut left = DRAIN_BYTES_MAX;
     while let Ok(Some(Ok(frame))) = tokio::time::timeout(patience, body.frame()).await {
