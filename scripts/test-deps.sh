@@ -1,6 +1,18 @@
 #!/bin/sh
-# Installs what the tests need beside Rust, into .venv: an S3 server.
+# Installs what the tests need beside Rust and Node: an S3 server, into .venv, and a browser, by apt where it is missing.
 set -eu
 cd "$(dirname "$0")/.."
 python3 -m venv .venv
 .venv/bin/pip install --quiet --disable-pip-version-check ministack==1.5.33
+
+if [ ! -x "${CHROMIUM_BIN:-/usr/bin/chromium}" ]; then
+    as_root=
+    [ "$(id -u)" -eq 0 ] || as_root=sudo
+    if ! command -v apt-get >/dev/null || { [ -n "$as_root" ] && ! sudo -n true 2>/dev/null; }; then
+        echo "The page's tests need Chromium. Install it (on Debian: sudo apt-get install chromium)," >&2
+        echo "or say where one is: CHROMIUM_BIN=/path/to/chromium make test" >&2
+        exit 1
+    fi
+    $as_root apt-get update
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium
+fi

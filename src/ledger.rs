@@ -9,6 +9,7 @@
 
 mod erasing;
 mod follow;
+mod fresh;
 mod gauges;
 mod journal;
 mod published;
@@ -17,7 +18,7 @@ mod segments;
 mod snapshot;
 mod writer;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,11 +32,13 @@ use crate::effort::{Bounds, ClassId, Effort, RacerId};
 use crate::erasures::Erasures;
 use crate::history::History;
 use crate::names::{Name, Names};
+use crate::races::{Heard, Races};
 use crate::store::{ObjectKey, SegmentId, Store};
 use crate::table::Table;
 use crate::telemetry::Reason;
 
 pub use erasing::{EraseError, Erased};
+pub use fresh::{Bests, FreshWatch};
 pub use gauges::{ClassGauges, Gauges, Memory};
 pub use journal::Quarantined;
 pub use recovery::RecoveryError;
@@ -76,6 +79,8 @@ pub struct Submission {
     /// The room that it takes up. Held for as long as anything of it is kept here, even where whoever brought it has
     /// gone: only so is a limit on what is under way one on memory.
     pub room: Option<Arc<OwnedSemaphorePermit>>,
+    /// What the efforts say of races.
+    pub heard: Vec<Heard>,
 }
 
 /// What became of a delivery whose every effort is durable.
@@ -156,6 +161,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     table: Arc<Table>,
     names: Names,
+    races: Races,
+    fresh: fresh::Fresh,
     published: Vec<published::Published>,
     /// What is gone. Changed only in the writer's turn, after it is gone from the table.
     erasures: watch::Sender<Arc<Erasures>>,
@@ -194,6 +201,8 @@ impl Ledger {
             clock,
             table: Arc::new(Table::new(classes)),
             names: Names::default(),
+            races: Races::new(classes),
+            fresh: fresh::Fresh::new(classes),
             published: ClassId::all(classes).map(|_| published::Published::default()).collect(),
             erasures: watch::Sender::default(),
             erasing: erasing::Erasing::default(),
@@ -213,15 +222,18 @@ impl Ledger {
     }
 
     /// Makes a delivery durable and visible, then returns. After an error, some of it may be or become durable.
-    pub async fn commit(&self, submission: Submission) -> Result<Committed, CommitError> {
+    pub async fn commit(&self, mut submission: Submission) -> Result<Committed, CommitError> {
         self.accepts()?;
+        let heard = std::mem::take(&mut submission.heard);
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting::begin(&self.inner);
         self.queue.try_send(Commit { submission, answer, waiting }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => CommitError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => CommitError::NotServing,
         })?;
-        answered.await.unwrap_or(Err(CommitError::NotServing))
+        let committed = answered.await.unwrap_or(Err(CommitError::NotServing))?;
+        self.inner.tell_races(heard, &committed);
+        Ok(committed)
     }
 
     /// Whether deliveries are taken at this moment.
@@ -262,6 +274,16 @@ impl Ledger {
     /// The racers' names.
     pub fn names(&self) -> &Names {
         &self.inner.names
+    }
+
+    /// The recent races, as this instance's deliveries tell of them.
+    pub fn races(&self) -> &Races {
+        &self.inner.races
+    }
+
+    /// Gathers the class's new personal bests from now on, until it is dropped.
+    pub fn watch_fresh(&self, class: ClassId) -> FreshWatch {
+        FreshWatch::new(self.inner.clone(), class)
     }
 
     /// What was erased, as far as this instance knows.
@@ -312,6 +334,21 @@ impl Worker {
 }
 
 impl Inner {
+    /// Tells the races of what is durable; what was not taken, or is erased, is not heard.
+    fn tell_races(&self, mut heard: Vec<Heard>, committed: &Committed) {
+        let refused: HashSet<usize> = committed.refused.iter().map(|&(place, _)| place).collect();
+        let before = self.erasures();
+        heard.retain(|it| !refused.contains(&it.place) && !before.cover(&it.effort, 0));
+        self.races.hear(&heard, self.clock.wall_ms());
+        let erasures = self.erasures();
+        if erasures.version() != before.version() {
+            // They were forgotten before they were heard of.
+            for heard in heard.iter().filter(|it| erasures.cover(&it.effort, 0)) {
+                self.races.forget(heard.effort.racer, Some(heard.effort.class));
+            }
+        }
+    }
+
     fn erasures(&self) -> Arc<Erasures> {
         self.erasures.borrow().clone()
     }

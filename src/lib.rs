@@ -31,6 +31,7 @@ pub mod keys;
 pub mod leaderboard;
 pub mod ledger;
 pub mod names;
+pub mod races;
 pub mod ready;
 pub mod sender;
 pub mod serve;

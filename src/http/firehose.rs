@@ -28,6 +28,7 @@ use crate::delivery::{self, Decoded, Envelope, GunzipError};
 use crate::effort::Bounds;
 use crate::ledger::{CommitError, Ledger, Quarantined, Submission};
 use crate::names::Names;
+use crate::races::{self, Heard};
 use crate::telemetry::{Reason, Rejection};
 
 /// The bodies of all deliveries under way may have this many bytes together; what comes beyond is told to come again.
@@ -42,7 +43,7 @@ const DRAIN_BYTES_MAX: usize = 128 << 20;
 
 /// How long a delivery that is under way when the service stops has left: time for a commit, and for the answer to be
 /// sent before connections are cut.
-const STOPPING_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const STOPPING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest error message, in characters: Firehose's own limit.
 const MESSAGE_CHARS_MAX: usize = 8192;
@@ -98,7 +99,7 @@ impl Gate {
     }
 
     /// Lets in a body of that many bytes for as long as the permit is held.
-    fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+    pub(super) fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
         let admitted = self.bodies.clone().try_acquire_many_owned(permits(bytes));
         admitted.map_err(|_| Refusal::unavailable("too_many", "too many deliveries are under way"))
     }
@@ -144,11 +145,11 @@ pub(super) const REFUSED_BECAUSE: [&str; 18] = [
 
 /// Why a delivery is not acknowledged. 4xx: nothing was applied; 5xx: perhaps it was, and the retry settles it.
 #[derive(Debug)]
-struct Refusal {
-    status: StatusCode,
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
     /// To count by: one of [`REFUSED_BECAUSE`].
     reason: &'static str,
-    message: String,
+    pub(super) message: String,
     /// The id from the body, where the header has none.
     request_id: Option<String>,
 }
@@ -162,7 +163,7 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, reason, message)
     }
 
-    fn unavailable(reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn unavailable(reason: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, reason, message)
     }
 }
@@ -222,12 +223,12 @@ struct DeliveryAnswer {
 }
 
 /// What became of an acknowledged delivery, for the log.
-struct Outcome {
-    request_id: String,
-    records: usize,
-    efforts: usize,
-    improvements: usize,
-    rejected: usize,
+pub(super) struct Outcome {
+    pub(super) request_id: String,
+    pub(super) records: usize,
+    pub(super) efforts: usize,
+    pub(super) improvements: usize,
+    pub(super) rejected: usize,
     /// How long its commit was waited for.
     commit: Duration,
 }
@@ -342,8 +343,12 @@ async fn handle(app: &App, headers: &HeaderMap, header_id: Option<&str>, body: B
         Ok::<_, Refusal>((decoded, room))
     });
     let decoded = decoded.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-    let ((request_id, body, decoded), room) = decoded?;
-    commit(&app.ledger, request_id, &body, decoded, receipt_ms, Arc::new(room)).await
+    let ((request_id, body, decoded, heard), room) = decoded?;
+    let raw = |records: &[usize]| -> Vec<Vec<u8>> {
+        let envelope = Envelope::parse(&body).expect("it was parsed before");
+        records.iter().map(|&record| envelope.record(record)).collect()
+    };
+    commit(&app.ledger, request_id, decoded, heard, receipt_ms, raw, Arc::new(room)).await
 }
 
 /// What decoding a body needs, on a thread of its own.
@@ -358,7 +363,11 @@ struct Decode {
 }
 
 impl Decode {
-    fn run(self, body: Bytes, room: &mut OwnedSemaphorePermit) -> Result<(String, Bytes, Decoded), Refusal> {
+    fn run(
+        self,
+        body: Bytes,
+        room: &mut OwnedSemaphorePermit,
+    ) -> Result<(String, Bytes, Decoded, Vec<Heard>), Refusal> {
         let body: Bytes = if self.gzip {
             match delivery::gunzip(&body, self.bytes_max) {
                 Ok(plain) => plain.into(),
@@ -390,17 +399,20 @@ impl Decode {
         let names: &Names = self.ledger.names();
         let decoded = envelope.decode(&self.bounds, self.receipt_ms, names, self.bytes_max);
         drop(envelope);
-        Ok((request_id, body, decoded))
+        let heard = races::latest(&decoded.efforts, &decoded.finals);
+        Ok((request_id, body, decoded, heard))
     }
 }
 
-/// Makes what was decoded durable: the efforts, the names, and the records that are not taken.
-async fn commit(
+/// Makes what was decoded durable: the efforts, the names, and the records that are not taken. `raw` gives the data of
+/// the records in those places, as it came.
+pub(super) async fn commit(
     ledger: &Ledger,
     request_id: String,
-    body: &[u8],
     mut decoded: Decoded,
+    heard: Vec<Heard>,
     arrival_ms: u64,
+    raw: impl Fn(&[usize]) -> Vec<Vec<u8>>,
     room: Arc<OwnedSemaphorePermit>,
 ) -> Result<Outcome, Refusal> {
     let began = Instant::now();
@@ -411,12 +423,12 @@ async fn commit(
         if rejections.is_empty() {
             return Vec::new();
         }
-        let envelope = Envelope::parse(body).expect("it was parsed before");
-        let quarantined = rejections.into_iter().map(|(record, rejection)| {
+        let raw = raw(&rejections.iter().map(|&(record, _)| record).collect::<Vec<_>>());
+        let quarantined = rejections.into_iter().zip(raw).map(|((record, rejection), raw)| {
             let reason = rejection.reason.as_str();
             metrics::counter!("alleycat_records_rejected_total", "reason" => reason).increment(1);
             tracing::info!(?request_id, record, reason, message = rejection.message, "record quarantined");
-            Quarantined { rejection, raw: envelope.record(record), arrival_ms }
+            Quarantined { rejection, raw, arrival_ms }
         });
         quarantined.collect()
     };
@@ -427,6 +439,7 @@ async fn commit(
         efforts: decoded.efforts,
         names: decoded.names,
         quarantined: quarantine(decoded.rejected.into_iter().map(|r| (r.record, r.rejection)).collect()),
+        heard,
         room: Some(room.clone()),
     };
     let committed = ledger.commit(submission).await?;

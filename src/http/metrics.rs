@@ -153,8 +153,7 @@ fn describe_readers() {
         "Connections closed at once, since there were too many."
     );
     counter!("alleycat_connections_refused_total").absolute(0);
-    describe_gauge!("alleycat_live_listeners", Unit::Count, "Listeners to live events.");
-    gauge!("alleycat_live_listeners").set(0.0);
+    describe_gauge!("alleycat_live_listeners", Unit::Count, "Listeners of the classes' live events.");
 }
 
 fn describe_process() {
@@ -182,6 +181,7 @@ fn set_gauges(app: &App) {
         gauge!("alleycat_memory_bytes", "part" => part).set(bytes as f64);
     }
     gauge!("alleycat_deliveries_in_flight").set(app.gate.deliveries_in_flight() as f64);
+    gauge!("alleycat_live_listeners").set(app.live.listeners() as f64);
     gauge!("alleycat_delivery_bytes_in_flight").set(app.gate.bytes_in_flight() as f64);
     if let Some(bytes) = resident_bytes() {
         gauge!("process_resident_memory_bytes").set(bytes as f64);

@@ -166,9 +166,8 @@ impl Inner {
     async fn read_changed_snapshots(&self, adopt: &mpsc::Sender<Adoption>) -> Result<(), StoreError> {
         let root = self.store.list(Scope::Root).await?;
         for subject in self.subjects() {
-            let tag = lock(&self.snapshots).tag(subject);
             let listed = root.iter().find(|listed| listed.key == subject.key());
-            if listed.is_none_or(|listed| Some(&listed.etag) == tag.as_ref()) {
+            if !listed.is_some_and(|listed| lock(&self.snapshots).is_unread(subject, &listed.etag)) {
                 continue;
             }
             let taken_in = self.take_in_snapshot(subject, Some(adopt)).await;

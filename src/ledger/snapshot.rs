@@ -79,6 +79,8 @@ struct Body {
 #[derive(Clone, Debug)]
 struct Kept {
     body: Option<Body>,
+    /// Whether that body is to be merged again before its tag counts.
+    forgotten: bool,
     /// Everything merged up to this version is in a durable snapshot.
     covered: Version,
     /// Whether this instance wrote it last, as far as it knows. A starting instance claims it: if another is at work,
@@ -92,8 +94,15 @@ struct Kept {
 
 impl Snapshots {
     pub(super) fn new(classes: u16) -> Self {
-        let kept =
-            Kept { body: None, covered: 0, ours: true, patience: Duration::ZERO, began: None, took: Duration::ZERO };
+        let kept = Kept {
+            body: None,
+            forgotten: false,
+            covered: 0,
+            ours: true,
+            patience: Duration::ZERO,
+            began: None,
+            took: Duration::ZERO,
+        };
         Self { classes: vec![kept.clone(); classes.into()], names: kept, learned: Duration::ZERO }
     }
 
@@ -114,10 +123,16 @@ impl Snapshots {
         self.learned = now;
     }
 
+    /// Whether its body is not known to be merged: it is another's, or was forgotten.
+    pub(super) fn is_unread(&mut self, subject: Subject, listed: &ETag) -> bool {
+        let kept = self.get(subject);
+        kept.forgotten || kept.body.as_ref().is_none_or(|body| body.tag != *listed)
+    }
+
     /// Forgets what was merged and covered, since some of it was dropped that may have to come back.
     pub(super) fn forget(&mut self, subject: Subject) {
         let kept = self.get(subject);
-        kept.body = None;
+        kept.forgotten = true;
         kept.covered = 0;
     }
 
@@ -248,6 +263,9 @@ impl Inner {
     ) -> Result<(), TakeInError> {
         let key = subject.key();
         for _ in 0..TRIES_MAX {
+            if lock(&self.snapshots).get(subject).forgotten {
+                self.take_in_snapshot(subject, adopt).await?;
+            }
             // Before the build: only so is what was merged with that tag in it.
             let known = lock(&self.snapshots).get(subject).body.clone();
             let Built { parts, version, heeded } = self.build_snapshot(subject).await;
@@ -284,6 +302,7 @@ impl Inner {
         // What was erased since the build had it forget what it covers.
         if body.heeded == self.concerning(subject) {
             kept.covered = version;
+            kept.forgotten = false;
         }
         kept.body = Some(body);
     }
@@ -315,7 +334,9 @@ impl Inner {
     ) -> Result<(), TakeInError> {
         let key = subject.key();
         let Some(object) = self.store.get(&key).await? else {
-            lock(&self.snapshots).get(subject).body = None;
+            let mut snapshots = lock(&self.snapshots);
+            let kept = snapshots.get(subject);
+            (kept.body, kept.forgotten) = (None, false);
             return Ok(());
         };
         let heeded = heeded_by(&object.body);
@@ -338,7 +359,8 @@ impl Inner {
         let mut snapshots = lock(&self.snapshots);
         // What was erased meanwhile may have taken some of it away again: then it is not merged.
         if self.erasures().version() == erased {
-            snapshots.get(subject).body = Some(Body { tag: object.etag, hash, heeded });
+            let kept = snapshots.get(subject);
+            (kept.body, kept.forgotten) = (Some(Body { tag: object.etag, hash, heeded }), false);
         }
         drop(snapshots);
         self.note_readable(&key);

@@ -360,12 +360,14 @@ async fn an_erasure_is_written_into_the_snapshot_though_nothing_else_changes_and
     let instance = Instance::start(&bucket).await.unwrap();
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
     took(|| bucket.get("class-1.gz").is_some()).await;
-    erase(&instance, None).await;
-    let heeds = || {
-        let stored = bucket.get("class-1.gz").unwrap().body;
-        (StoredHistory::open(&stored).unwrap().erasure_version(), gunzip(&stored)) == (1, "{}".to_owned())
-    };
-    assert!(took(heeds).await <= SNAPSHOT_INTERVAL + Duration::from_secs(1));
+    for (version, above) in [(1, Some(10.0)), (2, None)] {
+        erase(&instance, above).await;
+        let heeds = || {
+            let stored = bucket.get("class-1.gz").unwrap().body;
+            (StoredHistory::open(&stored).unwrap().erasure_version(), gunzip(&stored)) == (version, "{}".to_owned())
+        };
+        assert!(took(heeds).await <= SNAPSHOT_INTERVAL + Duration::from_secs(1));
+    }
     assert!(took(|| segments(&bucket).is_empty()).await < Duration::from_secs(65));
 }
 
