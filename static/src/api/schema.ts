@@ -1757,6 +1757,15 @@ export interface operations {
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
+            /** @description Its delivery stream may not deliver. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryAnswer"];
+                };
+            };
             /** @description It is encoded in another way than gzip. */
             415: {
                 headers: {
