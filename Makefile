@@ -20,6 +20,8 @@ lint:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+	@if command -v cargo-deny >/dev/null; then cargo deny --offline check licenses bans sources; \
+	else echo 'skipped: licences, bans and sources (cargo install cargo-deny)'; fi
 
 lint-deploy:
 	sh deploy/check.sh

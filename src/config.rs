@@ -41,6 +41,28 @@ pub struct Config {
     #[arg(long, env = "ALLEYCAT_ADMIN_KEY_FILE", value_name = "FILE")]
     pub admin_key_file: Option<PathBuf>,
 
+    /// A key for reading, to be sent as `Authorization: Bearer KEY`. May be given several times. Without one whoever
+    /// reaches the service may read; the health checks, the guide and the documentation stay open.
+    #[arg(long = "query-key", env = "ALLEYCAT_QUERY_KEY", value_delimiter = ',', hide_env_values = true)]
+    pub query_keys: Vec<Secret>,
+
+    /// A file of such keys, as with --access-key-file.
+    #[arg(long, env = "ALLEYCAT_QUERY_KEY_FILE", value_name = "FILE")]
+    pub query_key_file: Option<PathBuf>,
+
+    /// A delivery stream that may deliver, by the ARN in X-Amz-Firehose-Source-Arn. May be given several times. Without
+    /// one any may that has a key.
+    #[arg(long = "source-arn", env = "ALLEYCAT_SOURCE_ARN", value_name = "ARN", value_delimiter = ',')]
+    pub source_arns: Vec<String>,
+
+    /// A file of the certificate and those that it hangs on, in PEM; read again when it changes.
+    #[arg(long, env = "ALLEYCAT_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// A file of the certificate's private key, in PEM; read again when it changes.
+    #[arg(long, env = "ALLEYCAT_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
     /// How many exercise classes there are.
     #[arg(long, env = "ALLEYCAT_CLASSES", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub classes: u16,
@@ -101,6 +123,36 @@ pub struct Config {
     /// How long a delivery may take before it is answered 503: well within Firehose's 3 minutes.
     #[arg(skip = Duration::from_secs(60))]
     pub delivery_deadline: Duration,
+
+    /// What slow and many clients may take.
+    #[arg(skip)]
+    pub patience: Patience,
+}
+
+/// What slow and many clients may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// How long a new connection may take to send its first request's headers, after the TLS handshake: a client on a
+    /// bad line needs a second or two.
+    pub first_headers: Duration,
+    /// How long a connection may take for any later request's headers, its idling before them included: longer than a
+    /// load balancer keeps idle connections (60 s on AWS), or it would send requests into closed ones.
+    pub next_headers: Duration,
+    /// How long a delivery's body may pause: on the slowest line that is of use, something comes every second.
+    pub body: Duration,
+    /// Connections at a time. Each costs some 10 KB at rest; what they bring has limits of its own.
+    pub connections_max: usize,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            first_headers: Duration::from_secs(10),
+            next_headers: Duration::from_secs(75),
+            body: Duration::from_secs(10),
+            connections_max: 10_000,
+        }
+    }
 }
 
 /// How log lines are written.
@@ -121,6 +173,14 @@ impl Config {
                 "{} is reachable from other machines, and there is no access key: set ALLEYCAT_ACCESS_KEY or \
                  --access-key-file, or listen on 127.0.0.1",
                 self.listen
+            );
+        }
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            anyhow::bail!("--tls-cert and --tls-key go together: set both, or none");
+        }
+        if self.demo.is_some() && (self.tls_cert.is_some() || !self.source_arns.is_empty()) {
+            anyhow::bail!(
+                "the demo's racers speak plain HTTP and have no ARN: no --demo with --tls-cert or --source-arn"
             );
         }
         Ok(())

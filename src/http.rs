@@ -73,6 +73,8 @@ pub(crate) struct AppKeys {
     pub(crate) access: Keys,
     /// For erasing.
     pub(crate) admin: Keys,
+    /// For reading.
+    pub(crate) query: Keys,
 }
 
 impl AppKeys {
@@ -81,6 +83,7 @@ impl AppKeys {
         Ok(Self {
             access: Keys::new(&config.access_keys, config.access_key_file.as_deref())?,
             admin: Keys::new(&config.admin_keys, config.admin_key_file.as_deref())?,
+            query: Keys::new(&config.query_keys, config.query_key_file.as_deref())?,
         })
     }
 }
@@ -127,7 +130,11 @@ pub(crate) fn router(app: App) -> Router {
     let reads = Router::from(open())
         .merge(docs::explorer())
         .merge(assets::routes())
-        .merge(queries.route_layer(from_fn_with_state(app.clone(), recovered)))
+        .merge(
+            queries
+                .route_layer(from_fn_with_state(app.clone(), recovered))
+                .route_layer(from_fn_with_state(app.clone(), may_read)),
+        )
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         // The layers come after the fallbacks, or they would not hold for them: a page may read its errors, too.
@@ -136,7 +143,7 @@ pub(crate) fn router(app: App) -> Router {
         .layer(cors(&app.config.cors_origin));
     // Not for pages of other origins.
     let events = Router::from(events::routes()).layer(CatchPanicLayer::custom(panicked));
-    reads.merge(events).merge(firehose::routes()).with_state(app)
+    reads.merge(events).merge(firehose::routes()).layer(from_fn(metrics::count)).with_state(app)
 }
 
 /// What answers whatever the state of the service.
@@ -201,6 +208,27 @@ async fn recovered(State(app): State<App>, request: Request, next: Next) -> Resp
         Err(error @ CommitError::NotServing) => Problem::unavailable(error.to_string()).into_response(),
         _ => next.run(request).await,
     }
+}
+
+/// Where there are query keys, nobody reads without one. An admin key opens as much: it goes in the same header.
+async fn may_read(State(app): State<App>, request: Request, next: Next) -> Response {
+    let AppKeys { query, admin, .. } = &app.keys;
+    if !query.are_needed() {
+        return next.run(request).await;
+    }
+    let may = erasures::bearer(request.headers()).is_some_and(|key| query.accept(key) | admin.accept(key));
+    if !may {
+        return erasures::unauthorized("Authorization must be Bearer and a query key");
+    }
+    let mut response = next.run(request).await;
+    // What only some may read is kept by no cache that others share.
+    let headers = response.headers_mut();
+    if let Some(cached) = headers.get(header::CACHE_CONTROL).and_then(|cached| cached.to_str().ok())
+        && let Ok(private) = HeaderValue::from_str(&cached.replace("public", "private"))
+    {
+        headers.insert(header::CACHE_CONTROL, private);
+    }
+    response
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer gives it away")]

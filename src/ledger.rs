@@ -10,6 +10,7 @@
 mod erasing;
 mod follow;
 mod fresh;
+mod gauges;
 mod journal;
 mod published;
 mod recovery;
@@ -17,14 +18,14 @@ mod segments;
 mod snapshot;
 mod writer;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::effort::{Bounds, ClassId, Effort, RacerId};
@@ -38,6 +39,7 @@ use crate::telemetry::Reason;
 
 pub use erasing::{EraseError, Erased};
 pub use fresh::{Bests, FreshWatch};
+pub use gauges::{ClassGauges, Gauges, Memory};
 pub use journal::Quarantined;
 pub use recovery::RecoveryError;
 
@@ -74,6 +76,9 @@ pub struct Submission {
     pub names: Vec<(RacerId, Name)>,
     /// Records to quarantine.
     pub quarantined: Vec<Quarantined>,
+    /// The room that it takes up. Held for as long as anything of it is kept here, even where whoever brought it has
+    /// gone: only so is a limit on what is under way one on memory.
+    pub room: Option<Arc<OwnedSemaphorePermit>>,
     /// What the efforts say of races.
     pub heard: Vec<Heard>,
 }
@@ -117,6 +122,28 @@ pub struct Ledger {
 struct Commit {
     submission: Submission,
     answer: oneshot::Sender<Result<Committed, CommitError>>,
+    waiting: Waiting,
+}
+
+/// Marks a delivery as waiting for its commit, until dropped.
+#[derive(Debug)]
+struct Waiting {
+    inner: Arc<Inner>,
+    since: (Duration, u64),
+}
+
+impl Waiting {
+    fn begin(inner: &Arc<Inner>) -> Self {
+        let since = (inner.clock.uptime(), inner.arrivals.fetch_add(1, Ordering::Relaxed));
+        lock(&inner.waiting).insert(since);
+        Self { inner: inner.clone(), since }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        lock(&self.inner.waiting).remove(&self.since);
+    }
 }
 
 /// What runs the ledger; until it does, nothing is taken.
@@ -144,6 +171,9 @@ struct Inner {
     snapshots: Mutex<snapshot::Snapshots>,
     /// When the last complete listing began, in nanoseconds of uptime.
     listed: AtomicU64,
+    /// Since when each delivery waits that has not been answered, with a number that makes it unique.
+    waiting: Mutex<BTreeSet<(Duration, u64)>>,
+    arrivals: AtomicU64,
     serving: AtomicBool,
     /// What cannot be read while following, for people; unready while there is something.
     unreadable: Mutex<BTreeMap<ObjectKey, String>>,
@@ -179,6 +209,8 @@ impl Ledger {
             segments: Mutex::default(),
             snapshots: Mutex::new(snapshot::Snapshots::new(classes)),
             listed: AtomicU64::new(0),
+            waiting: Mutex::default(),
+            arrivals: AtomicU64::new(0),
             serving: AtomicBool::new(false),
             unreadable: Mutex::default(),
             process: chance.random(),
@@ -194,7 +226,8 @@ impl Ledger {
         self.accepts()?;
         let heard = std::mem::take(&mut submission.heard);
         let (answer, answered) = oneshot::channel();
-        self.queue.try_send(Commit { submission, answer }).map_err(|error| match error {
+        let waiting = Waiting::begin(&self.inner);
+        self.queue.try_send(Commit { submission, answer, waiting }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => CommitError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => CommitError::NotServing,
         })?;

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use alleycat::clock::{Clock, SystemClock};
 use alleycat::config::{Config, LogFormat};
+use alleycat::doctor;
+use alleycat::ready::{self, ReadyOptions};
 use alleycat::replay::{self, ReplayOptions};
 use alleycat::serve;
 use alleycat::simulate::{self, SimulateOptions};
@@ -36,6 +38,14 @@ enum Command {
     Replay(Box<ReplayOptions>),
     /// Print the OpenAPI document of the HTTP API.
     Openapi,
+    /// Check whether the service would run with these options here, and say what to fix.
+    ///
+    /// Takes the options of `alleycat serve`, from the command line or the environment. Ends with 1 when anything is
+    /// wrong.
+    Doctor(Box<Config>),
+    /// Ask the service on this machine whether it is ready, for a container's health check.
+    #[command(hide = true)]
+    Ready(ReadyOptions),
 }
 
 #[tokio::main]
@@ -62,6 +72,24 @@ async fn main() -> anyhow::Result<ExitCode> {
             print!("{}", alleycat::serve::openapi());
             Ok(ExitCode::SUCCESS)
         }
+        Command::Doctor(config) => {
+            let mut status = ExitCode::SUCCESS;
+            let each = |finding: doctor::Finding| {
+                println!("{finding}");
+                if finding.is_wrong() {
+                    status = ExitCode::FAILURE;
+                }
+            };
+            doctor::examine(&config, each).await;
+            Ok(status)
+        }
+        Command::Ready(options) => match ready::ask(&options).await {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(error) => {
+                eprintln!("{error:#}");
+                Ok(ExitCode::FAILURE)
+            }
+        },
     }
 }
 
@@ -71,9 +99,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let store = store::open(&config.store).await?;
     store::probe(&*store, store::SegmentId::random(SystemClock.wall_ms())).await?;
     let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
-    serve::serve_metrics(config.metrics_listen)?;
-    tracing::info!("listening on http://{}, keeping records in {}", listener.local_addr()?, store.place());
-    serve::serve(config, listener, store, stop).await
+    let metrics = serve::Metrics::listen(config.metrics_listen)?;
+    let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
+    tracing::info!("listening on {scheme}://{}, keeping records in {}", listener.local_addr()?, store.place());
+    serve::serve_seen(config, listener, store, Some(metrics), stop).await
 }
 
 fn log_as(format: LogFormat) {

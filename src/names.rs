@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::DashMap;
@@ -32,6 +32,8 @@ pub struct Names {
     /// Every name as it is searched for. Changed only while the name's own entry is held.
     index: RwLock<BTreeSet<(Box<str>, RacerId)>>,
     version: AtomicU64,
+    /// The length of all texts together.
+    text_bytes: AtomicUsize,
 }
 
 /// So many bytes of a name are kept beside its racer, so that to compare most names no other memory is touched.
@@ -158,9 +160,11 @@ impl Names {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = old {
             index.remove(&(folded(old), racer));
+            self.text_bytes.fetch_sub(old.len(), Ordering::Relaxed);
         }
         if let Some(new) = new {
             index.insert((folded(new), racer));
+            self.text_bytes.fetch_add(new.len(), Ordering::Relaxed);
         }
     }
 
@@ -169,6 +173,13 @@ impl Names {
         let mut all: Vec<_> = self.names.iter().map(|known| (*known.key(), known.name.clone())).collect();
         all.sort_unstable_by_key(|&(racer, _)| racer);
         all
+    }
+
+    /// What the names take up, in bytes: texts, entries and index, without what allocators and trees add.
+    pub fn bytes(&self) -> usize {
+        let shared = 2 * size_of::<usize>(); // an `Arc`'s counts
+        let entry = size_of::<(RacerId, Known)>() + shared + size_of::<(Box<str>, RacerId)>();
+        self.names.len() * entry + 2 * self.text_bytes.load(Ordering::Relaxed)
     }
 
     /// Counts the changes: what was merged before the version was read is in every later [`all`](Self::all).

@@ -1,15 +1,22 @@
 //! The service as a whole: the ledger and its HTTP face, from start to stop.
 
+mod connections;
+mod tls;
+
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use axum_server::tls_rustls::RustlsAcceptor;
+use futures_util::FutureExt;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::sync::watch;
 
+use self::connections::Limited;
+use self::tls::Tls;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::http::{self, App, AppKeys};
@@ -25,8 +32,17 @@ const GRACE: Duration = Duration::from_secs(8);
 /// beyond.
 const HEADERS_BYTES_MAX: u32 = 128 << 10;
 
+/// A peer over HTTP/2 that is silent for so long is asked whether it is there.
+const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// How long it may take to say so before the connection is closed.
+const PONG_WITHIN: Duration = Duration::from_secs(20);
+
 /// The bounds of the durations' buckets, in seconds: from a commit on a fast disk to a delivery's deadline.
 const DURATION_BUCKETS_SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0];
+
+/// The least time from one draining of what histograms were given to the next: nobody may come to ask for them.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Serves on `listener` over `store` until `shutdown` resolves, then finishes what is under way, takes a last snapshot,
 /// and returns. The port answers at once; `/readyz` and deliveries wait for the recovery.
@@ -36,8 +52,23 @@ pub async fn serve(
     store: Arc<dyn Store>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
+    serve_seen(config, listener, store, None, shutdown).await
+}
+
+/// As [`serve`], with `metrics` to be seen by.
+pub async fn serve_seen(
+    config: Config,
+    listener: TcpListener,
+    store: Arc<dyn Store>,
+    metrics: Option<Metrics>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> anyhow::Result<()> {
     config.validate()?;
     let keys = AppKeys::of(&config)?;
+    let tls = match (&config.tls_cert, &config.tls_key) {
+        (Some(chain), Some(key)) => Some(Tls::open(chain, key)?),
+        _ => None,
+    };
     listener.set_nonblocking(true).context("the listener cannot be used without blocking")?;
     let address = listener.local_addr().context("the listener has no address")?;
     let config = Arc::new(config);
@@ -45,15 +76,35 @@ pub async fn serve(
         Ledger::new(config.ledger(), Arc::new(CountedStore(store)), Arc::new(SystemClock), rand::random());
     let (stop, stopping) = watch::channel(false);
     let app = App::new(ledger, config.clone(), keys.clone(), stopping.clone());
+    if let Some(metrics) = metrics {
+        metrics.serve(app.clone())?;
+    }
     let stopped = |mut stopping: watch::Receiver<bool>| async move {
         let _ = stopping.wait_for(|stop| *stop).await; // an error means the sender is gone: stop as well
     };
     let handle = Handle::new();
-    // Without it the end of an answer of several pieces waits for the client's delayed acknowledgement, some 40 ms.
-    let server = axum_server::from_tcp(listener).context("the listener cannot be used")?.acceptor(NoDelayAcceptor);
-    let mut server = server.handle(handle.clone());
-    server.http_builder().http2().max_header_list_size(HEADERS_BYTES_MAX);
-    let server = server.serve(http::router(app).into_make_service());
+    let patience = config.patience;
+    let server = axum_server::from_tcp(listener).context("the listener cannot be used")?;
+    let mut server = server.handle(handle.clone()).first_request_timeout(patience.first_headers);
+    server.http_builder().http1().header_read_timeout(patience.next_headers);
+    let mut http2 = server.http_builder().http2();
+    http2.max_header_list_size(HEADERS_BYTES_MAX).keep_alive_interval(PING_EVERY).keep_alive_timeout(PONG_WITHIN);
+    let limited = Limited::to(patience.connections_max);
+    let service = http::router(app).into_make_service();
+    let server = match tls {
+        None => server.acceptor(limited).serve(service).boxed(),
+        Some(tls) => {
+            let acceptor = RustlsAcceptor::new(tls.config()).handshake_timeout(patience.first_headers);
+            let mut stopping = stopping.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = tls.follow() => {}
+                    _ = stopping.wait_for(|&stop| stop) => {}
+                }
+            });
+            server.acceptor(acceptor.acceptor(limited)).serve(service).boxed()
+        }
+    };
     let mut working = tokio::spawn(worker.run(stopped(stopping.clone())));
     if let Some(racers) = config.demo {
         tokio::spawn(demo(keys.access, config.classes, address, racers, stopped(stopping.clone())));
@@ -79,29 +130,53 @@ pub async fn serve(
     Ok(())
 }
 
+/// Sees that these files hold a certificate chain and its key.
+pub(crate) fn check_tls(chain: &Path, key: &Path) -> anyhow::Result<()> {
+    Tls::open(chain, key).map(drop)
+}
+
 /// The OpenAPI 3.1 document of the HTTP API, as `openapi/openapi.json` has it.
 pub fn openapi() -> String {
     http::openapi()
 }
 
-/// Records metrics from now on and serves them on that address. Where another process has it, the service goes on
-/// without: several instances on one machine share the default.
-pub fn serve_metrics(address: SocketAddr) -> anyhow::Result<()> {
-    let recorded = PrometheusBuilder::new()
-        .set_buckets(&DURATION_BUCKETS_SECONDS)?
-        .install_recorder()
-        .context("metrics cannot be recorded")?;
-    let listener = match TcpListener::bind(address) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::warn!(%address, %error, "metrics are not served: set --metrics-listen");
-            return Ok(());
+/// Metrics: recorded from its making on, and served once there is a service.
+pub struct Metrics {
+    recorded: PrometheusHandle,
+    listener: Option<TcpListener>,
+}
+
+impl Metrics {
+    /// Records metrics from now on, to be served on that address. Where another process has it, the service goes on
+    /// without: several instances on one machine share the default.
+    pub fn listen(address: SocketAddr) -> anyhow::Result<Self> {
+        let recorded = PrometheusBuilder::new()
+            .set_buckets(&DURATION_BUCKETS_SECONDS)?
+            .install_recorder()
+            .context("metrics cannot be recorded")?;
+        http::metrics::describe();
+        let listener = TcpListener::bind(address);
+        match listener.as_ref().map(TcpListener::local_addr) {
+            Ok(Ok(address)) => tracing::info!("metrics on http://{address}/metrics"),
+            Ok(Err(error)) => return Err(error).context("the metrics' listener has no address"),
+            Err(error) => tracing::warn!(%address, %error, "metrics are not served: set --metrics-listen"),
         }
-    };
-    listener.set_nonblocking(true).context("the metrics' listener cannot be used without blocking")?;
-    let server = axum_server::from_tcp(listener).context("the metrics' listener cannot be used")?;
-    tokio::spawn(server.serve(http::metrics::router(recorded).into_make_service()));
-    Ok(())
+        Ok(Self { recorded, listener: listener.ok() })
+    }
+
+    fn serve(self, app: App) -> anyhow::Result<()> {
+        let upkeep = self.recorded.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(UPKEEP_EVERY).await;
+                upkeep.run_upkeep();
+            }
+        });
+        let Some(listener) = self.listener else { return Ok(()) };
+        let server = axum_server::from_tcp(listener).context("the metrics' listener cannot be used")?;
+        tokio::spawn(server.serve(http::metrics::router(self.recorded, app).into_make_service()));
+        Ok(())
+    }
 }
 
 /// Races of simulated racers, through the real endpoint.

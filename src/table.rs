@@ -184,6 +184,11 @@ impl Table {
         self.read(class).version
     }
 
+    /// What the table takes up, in bytes: columns, slots and the orders that are kept, without what allocators add.
+    pub fn bytes(&self) -> usize {
+        self.classes().map(|class| self.read(class).bytes()).sum()
+    }
+
     /// The seconds at which anyone has an effort, ascending, each with its column's version.
     pub fn seconds(&self, class: ClassId) -> Vec<(Second, Version)> {
         let class = self.read(class);
@@ -362,6 +367,13 @@ impl Class {
         erased
     }
 
+    fn bytes(&self) -> usize {
+        let slots = self.slots.capacity() * (size_of::<(RacerId, u32)>() + 1); // a byte of control each
+        let ids = self.ids.capacity() * size_of::<RacerId>() + self.by_id.capacity() * size_of::<u32>();
+        let best = self.best.bytes() + self.best_second.capacity() * size_of::<Second>();
+        slots + ids + best + self.columns.iter().map(Column::bytes).sum::<usize>()
+    }
+
     fn view(&self, column: &Column, seconds: Seconds) -> Board {
         Board {
             ids: self.ids.clone(),
@@ -376,6 +388,14 @@ impl Class {
 }
 
 impl Column {
+    fn bytes(&self) -> usize {
+        // An order that is just being repaired is counted the next time.
+        let order = self.order.try_lock().map_or(0, |cached| {
+            cached.order.capacity() + cached.dense_ranks.as_ref().map_or(0, |ranks| ranks.capacity())
+        });
+        size_of::<Self>() + self.outputs.capacity() * size_of::<f64>() + order * size_of::<u32>()
+    }
+
     /// Sets a slot's output; NaN takes it away.
     fn set(&mut self, slot: usize, output: f64, version: Version) {
         let outputs = Arc::make_mut(&mut self.outputs);

@@ -55,6 +55,19 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every one of them.
+    pub const ALL: [Self; 9] = [
+        Self::Base64,
+        Self::Gzip,
+        Self::TooLarge,
+        Self::Utf8,
+        Self::Json,
+        Self::Missing,
+        Self::OutOfBounds,
+        Self::ClassFull,
+        Self::Erased,
+    ];
+
     /// Its name in metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -10,10 +10,12 @@ use std::path::Path;
 
 /// A module, and the modules of ours that it may name. A file belongs to the longest module that its path begins with.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("main", &["clock", "config", "replay", "serve", "simulate", "store"]),
+    ("main", &["clock", "config", "doctor", "ready", "replay", "serve", "simulate", "store"]),
     ("lib", &[]),
     ("serve", &["clock", "config", "http", "keys", "ledger", "simulate", "store"]),
     ("config", &["effort", "keys", "ledger"]),
+    ("doctor", &["clock", "config", "keys", "ready", "serve", "store"]),
+    ("ready", &[]),
     (
         "http",
         &[
@@ -95,13 +97,17 @@ const IMPURE: &[&str] = &[
 const RESERVED: &[(&str, &[&str])] = &[
     ("axum", &["http", "config"]), // config: what a header may hold
     ("axum_", &["serve"]),
-    ("aws_", &["store/s3"]),
+    ("aws_", &["serve/tls", "store/s3"]), // serve/tls: the cryptography of that name
+    ("rustls", &["serve"]),
     ("tower_", &["http"]),
     ("utoipa", &["http"]),
     ("utoipa_", &["http"]),
-    ("clap", &["config", "main", "replay", "simulate"]),
-    ("anyhow", &["config", "http", "keys", "main", "replay", "sender", "serve", "simulate", "store"]),
-    ("reqwest", &["replay", "sender", "simulate"]),
+    ("clap", &["config", "main", "ready", "replay", "simulate"]),
+    (
+        "anyhow",
+        &["config", "doctor", "http", "keys", "main", "ready", "replay", "sender", "serve", "simulate", "store"],
+    ),
+    ("reqwest", &["doctor", "ready", "replay", "sender", "simulate"]),
     ("SystemTime", &["clock", "keys", "sender"]),
     ("dbg", &[]),
     ("todo", &[]),

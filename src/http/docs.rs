@@ -48,13 +48,15 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 )]
 struct Document;
 
-/// How the admin key is sent.
+/// How an admin key is sent, and a query key.
 struct AdminKey;
 
 impl Modify for AdminKey {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
-        document.components.get_or_insert_default().add_security_scheme("adminKey", scheme);
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("adminKey", scheme.clone());
+        components.add_security_scheme("queryKey", scheme); // where the service was started with any
     }
 }
 

@@ -31,11 +31,15 @@ impl FromRequestParts<App> for Admin {
         if bearer(&parts.headers).is_some_and(|key| app.keys.admin.accept(key)) {
             return Ok(Self);
         }
-        let problem = Problem::new(StatusCode::UNAUTHORIZED, "Authorization must be Bearer and an admin key");
-        let mut response = problem.into_response();
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        Err(response)
+        Err(unauthorized("Authorization must be Bearer and an admin key"))
     }
+}
+
+/// Says that a key is missing or wrong.
+pub(super) fn unauthorized(detail: &str) -> Response {
+    let mut response = Problem::new(StatusCode::UNAUTHORIZED, detail).into_response();
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
 }
 
 /// The key of `Authorization: Bearer KEY`.

@@ -6,6 +6,7 @@
 
 use std::io::Cursor;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -210,7 +211,7 @@ async fn handle(app: &App, headers: &HeaderMap, body: Body) -> Result<Response, 
     let keys = &app.keys.access;
     let key = headers.get(firehose::ACCESS_KEY).map(HeaderValue::as_bytes).or_else(|| bearer(headers));
     if keys.are_needed() && !keys.accept(key.unwrap_or_default()) {
-        firehose::drain(body).await;
+        firehose::drain(body, app.config.patience.body).await;
         let detail = "the access key is missing or wrong: X-Amz-Firehose-Access-Key, or Authorization: Bearer";
         return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
     }
@@ -218,7 +219,7 @@ async fn handle(app: &App, headers: &HeaderMap, body: Body) -> Result<Response, 
     let _turn = turn
         .map_err(|_| Problem::unavailable("too many events are under way"))?
         .expect("the semaphore is never closed");
-    let body = read_body(body).await?;
+    let body = read_body(body, app.config.patience.body).await?;
     match Event::parse(&body).map_err(|error| Problem::bad_request(error.to_string()))? {
         Event::Transformation(_) => transform(app, body.clone()).await,
         Event::Notification(notification) => read_objects(app, notification).await,
@@ -226,13 +227,18 @@ async fn handle(app: &App, headers: &HeaderMap, body: Body) -> Result<Response, 
 }
 
 /// Reads a body up to what Lambda may send.
-async fn read_body(mut body: Body) -> Result<Bytes, Problem> {
+async fn read_body(mut body: Body, patience: Duration) -> Result<Bytes, Problem> {
     let mut read = Vec::new();
-    while let Some(frame) = body.frame().await {
+    loop {
+        let Ok(frame) = tokio::time::timeout(patience, body.frame()).await else {
+            let detail = format!("nothing more of the body came within {} s", patience.as_secs_f64());
+            return Err(Problem::bad_request(detail));
+        };
+        let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| Problem::bad_request(format!("the body did not arrive whole: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if read.len() + data.len() > EVENT_BYTES_MAX {
-            firehose::drain(body).await;
+            firehose::drain(body, patience).await;
             // Not 413: were it a delivery that came to the wrong path, Firehose would drop it.
             return Err(Problem::bad_request(format!("an event has {EVENT_BYTES_MAX} bytes at most")));
         }
@@ -347,8 +353,10 @@ async fn read_object(app: &App, object: &Notified, merged: &mut Merged) -> Resul
         let part;
         (archive, part) = app.work(IN_PLACE_OUTPUTS_MAX, work).await;
         let Part { raw, decoded, heard, end } = part;
+        let room = app.gate.admit(raw.iter().map(Vec::len).sum()).map_err(unavailable)?;
         let raw = |places: &[usize]| places.iter().map(|&place| raw[place].clone()).collect();
-        let committed = firehose::commit(&app.ledger, name.clone(), decoded, heard, receipt_ms, raw).await;
+        let committed =
+            firehose::commit(&app.ledger, name.clone(), decoded, heard, receipt_ms, raw, Arc::new(room)).await;
         let outcome = committed.map_err(unavailable)?;
         merged.records += outcome.records;
         merged.improvements += outcome.improvements;

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -51,6 +52,7 @@ const MESSAGE_CHARS_MAX: usize = 8192;
 const REQUEST_ID: &str = "x-amz-firehose-request-id";
 const PROTOCOL_VERSION: &str = "x-amz-firehose-protocol-version";
 pub(super) const ACCESS_KEY: &str = "x-amz-firehose-access-key";
+const SOURCE_ARN: &str = "x-amz-firehose-source-arn";
 const COMMON_ATTRIBUTES: &str = "x-amz-firehose-common-attributes";
 /// How many efforts of an acknowledged delivery were improvements.
 const IMPROVEMENTS: &str = "alleycat-improvements";
@@ -62,6 +64,16 @@ const REJECTED: &str = "alleycat-rejected";
 pub(super) struct Gate {
     bodies: Arc<Semaphore>,
     decoding: Arc<Semaphore>,
+    in_flight: Arc<AtomicUsize>,
+}
+
+/// A delivery that is being read or decoded, counted until dropped.
+struct InFlight(Arc<AtomicUsize>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Default for Gate {
@@ -70,15 +82,31 @@ impl Default for Gate {
         Self {
             bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX / PERMIT_BYTES)),
             decoding: Arc::new(Semaphore::new(cores)),
+            in_flight: Arc::default(),
         }
     }
 }
 
 impl Gate {
+    /// Deliveries that are being read or decoded.
+    pub(super) fn deliveries_in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// What the bodies of all deliveries under way take up, in bytes, to the limit's own measure.
+    pub(super) fn bytes_in_flight(&self) -> usize {
+        BODIES_BYTES_MAX - self.bodies.available_permits() * PERMIT_BYTES
+    }
+
+    fn note_in_flight(&self) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(self.in_flight.clone())
+    }
+
     /// Lets in a body of that many bytes for as long as the permit is held.
     pub(super) fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
         let admitted = self.bodies.clone().try_acquire_many_owned(permits(bytes));
-        admitted.map_err(|_| Refusal::unavailable("too many deliveries are under way"))
+        admitted.map_err(|_| Refusal::unavailable("too_many", "too many deliveries are under way"))
     }
 
     /// Lets in that the body has come to be of so many bytes.
@@ -98,35 +126,63 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .route("/firehose/{*rest}", any(unknown_path))
 }
 
+/// Why deliveries are refused, as it is counted.
+pub(super) const REFUSED_BECAUSE: [&str; 18] = [
+    "access_key",
+    "behind",
+    "body_broken_off",
+    "body_too_slow",
+    "deadline",
+    "encoding",
+    "envelope",
+    "failure",
+    "gzip",
+    "not_serving",
+    "protocol_version",
+    "queue_full",
+    "request_id",
+    "source_arn",
+    "stopping",
+    "store",
+    "too_large",
+    "too_many",
+];
+
 /// Why a delivery is not acknowledged. 4xx: nothing was applied; 5xx: perhaps it was, and the retry settles it.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
+    /// To count by: one of [`REFUSED_BECAUSE`].
+    reason: &'static str,
     pub(super) message: String,
     /// The id from the body, where the header has none.
     request_id: Option<String>,
 }
 
 impl Refusal {
-    fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), request_id: None }
+    fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { status, reason, message: message.into(), request_id: None }
     }
 
-    fn bad_request(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, message)
+    fn bad_request(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, reason, message)
     }
 
-    pub(super) fn unavailable(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    pub(super) fn unavailable(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, reason, message)
     }
 }
 
 impl From<CommitError> for Refusal {
     fn from(error: CommitError) -> Self {
-        Self::unavailable(match &error {
-            CommitError::Store(_) => "the store failed".to_owned(), // what exactly is for the log alone
-            _ => error.to_string(),
-        })
+        let reason = match &error {
+            CommitError::NotServing => "not_serving",
+            CommitError::Behind => "behind",
+            CommitError::Overloaded => "queue_full",
+            // What exactly is for the log alone.
+            CommitError::Store(_) => return Self::unavailable("store", "the store failed"),
+        };
+        Self::unavailable(reason, error.to_string())
     }
 }
 
@@ -188,6 +244,8 @@ pub(super) struct Outcome {
     pub(super) improvements: usize,
     /// How many records were quarantined for which reason.
     pub(super) rejected: BTreeMap<&'static str, usize>,
+    /// How long its commit was waited for.
+    commit: Duration,
 }
 
 impl Outcome {
@@ -231,6 +289,8 @@ impl Outcome {
             example = json!(refused("Content-Encoding says gzip, and the body is not"))),
         (status = 401, description = "The access key is missing or wrong.", body = DeliveryAnswer,
             example = json!(refused("X-Amz-Firehose-Access-Key is missing or wrong"))),
+        (status = 403, description = "Its delivery stream may not deliver.", body = DeliveryAnswer,
+            example = json!(refused("X-Amz-Firehose-Source-Arn is missing or none of those that may deliver"))),
         (status = 415, description = "It is encoded in another way than gzip.", body = DeliveryAnswer,
             example = json!(refused("Content-Encoding is br; it must be gzip, or not there"))),
         (status = 500, description = "The service failed.", body = DeliveryAnswer,
@@ -246,30 +306,44 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
     let handled = AssertUnwindSafe(handle(&app, &headers, header_id.as_deref(), body)).catch_unwind();
     let outcome = tokio::select! {
         handled = handled => handled.unwrap_or_else(|_| {
-            Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "an error of the service's own"))
+            Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "failure", "an error of the service's own"))
         }),
         () = tokio::time::sleep(deadline) => {
-            Err(Refusal::unavailable(format!("not durable within {} s", deadline.as_secs_f64())))
+            Err(Refusal::unavailable("deadline", format!("not durable within {} s", deadline.as_secs_f64())))
         }
-        () = app.has_been_stopping(STOPPING_PATIENCE) => Err(Refusal::unavailable("the service is stopping")),
+        () = app.has_been_stopping(STOPPING_PATIENCE) => {
+            Err(Refusal::unavailable("stopping", "the service is stopping"))
+        }
     };
     let took = began.elapsed();
     metrics::histogram!("alleycat_delivery_duration_seconds").record(took.as_secs_f64());
-    let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let milliseconds = |took: Duration| u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     match outcome {
         Ok(outcome) => {
             metrics::counter!("alleycat_deliveries_total", "status" => "200").increment(1);
-            let Outcome { request_id, records, efforts, improvements, .. } = &outcome;
+            let Outcome { request_id, records, efforts, improvements, commit, .. } = &outcome;
             let rejected = outcome.quarantined();
-            tracing::info!(?request_id, records, efforts, improvements, rejected, milliseconds, "delivery");
+            let (milliseconds, commit_milliseconds) = (milliseconds(took), milliseconds(*commit));
+            tracing::info!(
+                ?request_id,
+                records,
+                efforts,
+                improvements,
+                rejected,
+                milliseconds,
+                commit_milliseconds,
+                "delivery"
+            );
             let mut answer = answer(StatusCode::OK, request_id, None, &app.ledger);
             outcome.tell(answer.headers_mut());
             answer
         }
-        Err(Refusal { status, message, request_id }) => {
+        Err(Refusal { status, reason, message, request_id }) => {
+            let milliseconds = milliseconds(took);
+            metrics::counter!("alleycat_deliveries_refused_total", "reason" => reason).increment(1);
             let request_id = header_id.or(request_id).unwrap_or_default();
             metrics::counter!("alleycat_deliveries_total", "status" => status.as_u16().to_string()).increment(1);
-            tracing::warn!(?request_id, status = status.as_u16(), ?message, milliseconds, "delivery refused");
+            tracing::warn!(?request_id, status = status.as_u16(), reason, ?message, milliseconds, "delivery refused");
             answer(status, &request_id, Some(&message), &app.ledger)
         }
     }
@@ -280,18 +354,19 @@ async fn handle(app: &App, headers: &HeaderMap, header_id: Option<&str>, body: B
     let gzip = match check_headers(app, headers) {
         Ok(gzip) => gzip,
         Err(refusal) => {
-            drain(body).await;
+            drain(body, app.config.patience.body).await;
             return Err(refusal);
         }
     };
     // What is checked here holds for the time of receipt: an effort's time is never after it.
     if let Err(error) = app.ledger.accepts() {
-        drain(body).await;
+        drain(body, app.config.patience.body).await;
         return Err(error.into());
     }
     let receipt_ms = app.ledger.now_ms();
-    let (body, mut permit) = read_body(body, headers, bytes_max, &app.gate).await?;
-    let decoding = app.gate.decoding.acquire().await.expect("the semaphore is never closed");
+    let in_flight = app.gate.note_in_flight();
+    let (body, mut room) = read_body(body, headers, bytes_max, app).await?;
+    let decoding = app.gate.decoding.clone().acquire_owned().await.expect("the semaphore is never closed");
     let decode = Decode {
         bounds: *app.ledger.bounds(),
         receipt_ms,
@@ -299,18 +374,21 @@ async fn handle(app: &App, headers: &HeaderMap, header_id: Option<&str>, body: B
         gzip,
         bytes_max,
         ledger: app.ledger.clone(),
+        gate: app.gate.clone(),
     };
-    let decoded = tokio::task::spawn_blocking(move || decode.run(body)).await;
-    drop(decoding);
-    let (request_id, body, decoded, heard) =
-        decoded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
-    // Gunzipped it may be a thousand times as long, and is kept for its quarantine until it is durable.
-    app.gate.admit_more(&mut permit, body.len())?;
+    // Whoever waits for it may be gone before it ends, and what it takes up is given back only then.
+    let decoded = tokio::task::spawn_blocking(move || {
+        let _held = (decoding, in_flight);
+        let decoded = decode.run(body, &mut room)?;
+        Ok::<_, Refusal>((decoded, room))
+    });
+    let decoded = decoded.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    let ((request_id, body, decoded, heard), room) = decoded?;
     let raw = |records: &[usize]| -> Vec<Vec<u8>> {
         let envelope = Envelope::parse(&body).expect("it was parsed before");
         records.iter().map(|&record| envelope.record(record)).collect()
     };
-    commit(&app.ledger, request_id, decoded, heard, receipt_ms, raw).await
+    commit(&app.ledger, request_id, decoded, heard, receipt_ms, raw, Arc::new(room)).await
 }
 
 /// What decoding a body needs, on a thread of its own.
@@ -321,32 +399,41 @@ struct Decode {
     gzip: bool,
     bytes_max: usize,
     ledger: Ledger,
+    gate: Gate,
 }
 
 impl Decode {
-    fn run(self, body: Bytes) -> Result<(String, Bytes, Decoded, Vec<Heard>), Refusal> {
+    fn run(
+        self,
+        body: Bytes,
+        room: &mut OwnedSemaphorePermit,
+    ) -> Result<(String, Bytes, Decoded, Vec<Heard>), Refusal> {
         let body: Bytes = if self.gzip {
             match delivery::gunzip(&body, self.bytes_max) {
                 Ok(plain) => plain.into(),
                 Err(GunzipError::TooLarge(bytes_max)) => return Err(over_the_cap(bytes_max)),
-                Err(error) => return Err(Refusal::bad_request(error.to_string())),
+                Err(error) => return Err(Refusal::bad_request("gzip", error.to_string())),
             }
         } else {
             body
         };
+        // Gunzipped it may be a thousand times as long, and is kept for its quarantine until it is durable.
+        self.gate.admit_more(room, body.len())?;
         let envelope = Envelope::parse(&body).map_err(|error| Refusal {
             status: StatusCode::BAD_REQUEST,
+            reason: "envelope",
             message: error.to_string(),
             request_id: error.request_id,
         })?;
         let request_id = match (self.header_id, envelope.request_id.as_deref()) {
             (Some(header), Some(body)) if header != body => {
-                return Err(Refusal::bad_request("requestId differs from X-Amz-Firehose-Request-Id"));
+                return Err(Refusal::bad_request("request_id", "requestId differs from X-Amz-Firehose-Request-Id"));
             }
             (Some(header), _) => header,
             (None, Some(body)) if !body.is_empty() => body.to_owned(),
             (None, _) => {
-                return Err(Refusal::bad_request("neither X-Amz-Firehose-Request-Id nor requestId names the request"));
+                let message = "neither X-Amz-Firehose-Request-Id nor requestId names the request";
+                return Err(Refusal::bad_request("request_id", message));
             }
         };
         let names: &Names = self.ledger.names();
@@ -366,7 +453,9 @@ pub(super) async fn commit(
     heard: Vec<Heard>,
     arrival_ms: u64,
     raw: impl Fn(&[usize]) -> Vec<Vec<u8>>,
+    room: Arc<OwnedSemaphorePermit>,
 ) -> Result<Outcome, Refusal> {
+    let began = Instant::now();
     let records = decoded.records();
     let efforts = decoded.efforts.len();
     let origins = decoded.origins();
@@ -393,6 +482,7 @@ pub(super) async fn commit(
         names: decoded.names,
         quarantined: quarantine(decoded.rejected.into_iter().map(|r| (r.record, r.rejection)).collect()),
         heard,
+        room: Some(room.clone()),
     };
     let committed = ledger.commit(submission).await?;
     if !committed.refused.is_empty() {
@@ -400,11 +490,12 @@ pub(super) async fn commit(
             committed.refused.iter().map(|&(effort, reason)| (origins.of(effort), reason)).collect();
         refused.dedup_by_key(|&mut (record, _)| record);
         let refused = refused.into_iter().map(|(record, reason)| (record, refused_because(reason))).collect();
-        ledger.commit(Submission { quarantined: quarantine(refused), ..Submission::default() }).await?;
+        let quarantined = quarantine(refused);
+        ledger.commit(Submission { quarantined, room: Some(room), ..Submission::default() }).await?;
     }
     metrics::counter!("alleycat_improvements_total").increment(committed.improvements as u64);
-    let improvements = committed.improvements;
-    let mut outcome = Outcome { request_id, records, efforts, improvements, rejected: BTreeMap::new() };
+    let (improvements, commit) = (committed.improvements, began.elapsed());
+    let mut outcome = Outcome { request_id, records, efforts, improvements, rejected: BTreeMap::new(), commit };
     for reason in rejected.into_values() {
         *outcome.rejected.entry(reason).or_default() += 1;
     }
@@ -424,12 +515,22 @@ fn check_headers(app: &App, headers: &HeaderMap) -> Result<bool, Refusal> {
     let keys = &app.keys.access;
     let key = headers.get(ACCESS_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
     if keys.are_needed() && !keys.accept(key) {
-        return Err(Refusal::new(StatusCode::UNAUTHORIZED, "X-Amz-Firehose-Access-Key is missing or wrong"));
+        return Err(Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "access_key",
+            "X-Amz-Firehose-Access-Key is missing or wrong",
+        ));
+    }
+    let arns = &app.config.source_arns;
+    let arn = headers.get(SOURCE_ARN).map(HeaderValue::as_bytes).unwrap_or_default();
+    if !arns.is_empty() && !arns.iter().any(|known| known.as_bytes() == arn) {
+        let message = "X-Amz-Firehose-Source-Arn is none of --source-arn";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "source_arn", message));
     }
     if let Some(version) = headers.get(PROTOCOL_VERSION)
         && version.as_bytes() != b"1.0"
     {
-        return Err(Refusal::bad_request("X-Amz-Firehose-Protocol-Version must be 1.0"));
+        return Err(Refusal::bad_request("protocol_version", "X-Amz-Firehose-Protocol-Version must be 1.0"));
     }
     note_attributes(headers);
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
@@ -442,7 +543,7 @@ fn check_headers(app: &App, headers: &HeaderMap) -> Result<bool, Refusal> {
         (Some(encoding), None) if encoding == "gzip" || encoding == "x-gzip" => Ok(true),
         (Some(encoding), _) => {
             let message = format!("Content-Encoding may be gzip or identity, and not {encoding}");
-            Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+            Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", message))
         }
     }
 }
@@ -472,31 +573,39 @@ async fn read_body(
     mut body: Body,
     headers: &HeaderMap,
     bytes_max: usize,
-    gate: &Gate,
+    app: &App,
 ) -> Result<(Bytes, OwnedSemaphorePermit), Refusal> {
+    let (gate, patience) = (&app.gate, app.config.patience.body);
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|announced| announced > bytes_max) {
-        drain(body).await;
+        drain(body, patience).await;
         return Err(over_the_cap(bytes_max));
     }
     let mut permit = match gate.admit(announced.unwrap_or(0)) {
         Ok(permit) => permit,
         Err(refusal) => {
-            drain(body).await;
+            drain(body, patience).await;
             return Err(refusal);
         }
     };
     let mut read = Vec::with_capacity(announced.unwrap_or(0));
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Refusal::bad_request(format!("the body did not arrive whole: {error}")))?;
+    loop {
+        let Ok(frame) = tokio::time::timeout(patience, body.frame()).await else {
+            let message = format!("nothing more of the body came within {} s", patience.as_secs_f64());
+            return Err(Refusal::bad_request("body_too_slow", message));
+        };
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|error| {
+            Refusal::bad_request("body_broken_off", format!("the body did not arrive whole: {error}"))
+        })?;
         let Ok(data) = frame.into_data() else { continue };
         if read.len() + data.len() > bytes_max {
-            drain(body).await;
+            drain(body, patience).await;
             return Err(over_the_cap(bytes_max));
         }
         read.extend_from_slice(&data);
         if let Err(refusal) = gate.admit_more(&mut permit, read.len()) {
-            drain(body).await;
+            drain(body, patience).await;
             return Err(refusal);
         }
     }
@@ -508,16 +617,18 @@ fn permits(bytes: usize) -> u32 {
 }
 
 fn over_the_cap(bytes_max: usize) -> Refusal {
-    Refusal::bad_request(format!(
+    let message = format!(
         "the body is over {bytes_max} bytes (--body-max): lower the buffer size (BufferingHints.SizeInMBs) of the \
          delivery stream, or raise --body-max"
-    ))
+    );
+    Refusal::bad_request("too_large", message)
 }
 
-/// Reads what a refused sender is still sending, up to [`DRAIN_BYTES_MAX`], so that it can read the answer.
-pub(super) async fn drain(mut body: Body) {
+/// Reads what a refused sender is still sending, up to [`DRAIN_BYTES_MAX`] and with no longer pauses than `patience`,
+/// so that it can read the answer.
+pub(super) async fn drain(mut body: Body, patience: Duration) {
     let mut left = DRAIN_BYTES_MAX;
-    while let Some(Ok(frame)) = body.frame().await {
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout(patience, body.frame()).await {
         let length = frame.data_ref().map_or(0, Bytes::len);
         match left.checked_sub(length) {
             Some(rest) => left = rest,

@@ -159,6 +159,11 @@ impl Live {
         Self { classes, room: Arc::new(Semaphore::new(LISTENERS_MAX)) }
     }
 
+    /// How many listen.
+    pub(super) fn listeners(&self) -> usize {
+        LISTENERS_MAX - self.room.available_permits()
+    }
+
     fn listen(&self, app: &App, class: ClassId) -> Result<Listener, Problem> {
         let room = self.room.clone().try_acquire_owned();
         let room = room.map_err(|_| Problem::unavailable(format!("there are {LISTENERS_MAX} listeners already")))?;

@@ -1,5 +1,7 @@
 //! `POST /rides`: rides from the page, where the operator lets it send them (`serve --demo`).
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -109,7 +111,7 @@ pub(super) async fn rides(State(app): State<App>, headers: HeaderMap, body: Body
 async fn take(app: &App, body: Body) -> Result<Outcome, Problem> {
     app.ledger.accepts().map_err(|error| refused(error.into()))?;
     let receipt_ms = app.ledger.now_ms();
-    let _permit = app.gate.admit(BODY_BYTES_MAX).map_err(refused)?;
+    let room = Arc::new(app.gate.admit(BODY_BYTES_MAX).map_err(refused)?);
     let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
         let detail = format!("the body is over {BODY_BYTES_MAX} bytes, or did not arrive whole");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
@@ -124,7 +126,7 @@ async fn take(app: &App, body: Body) -> Result<Outcome, Problem> {
     let heard = races::latest(&decoded.efforts, &decoded.finals);
     let raw = |places: &[usize]| places.iter().map(|&place| records[place].get().as_bytes().to_vec()).collect();
     let id = "a ride from the page".to_owned();
-    firehose::commit(&app.ledger, id, decoded, heard, receipt_ms, raw).await.map_err(refused)
+    firehose::commit(&app.ledger, id, decoded, heard, receipt_ms, raw, room).await.map_err(refused)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -207,7 +207,7 @@ impl Inner {
         }
     }
 
-    fn waits_since(&self, subject: Subject) -> Option<Duration> {
+    pub(super) fn waits_since(&self, subject: Subject) -> Option<Duration> {
         let (covered, unheeded_since) = {
             let mut snapshots = lock(&self.snapshots);
             let learned = snapshots.learned;
@@ -410,7 +410,6 @@ impl Inner {
             });
             futures_util::future::join_all(deletions).await;
         }
-        metrics::gauge!("alleycat_journal_segments").set(lock(&self.segments).len() as f64);
     }
 
     pub(super) fn note_unreadable(&self, unreadable: &Unreadable) {

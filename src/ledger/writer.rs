@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,11 +10,11 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::journal::{self, Chunk, Contents, Quarantined};
 use super::segments::Segment;
-use super::{Commit, CommitError, Committed, Inner, Submission, lock, offload};
+use super::{Commit, CommitError, Committed, Inner, Submission, Waiting, lock, offload};
 use crate::effort::{Effort, RacerId};
 use crate::erasures::{ErasureVersion, Erasures};
 use crate::names::Name;
@@ -31,8 +32,12 @@ const PUT_TRIES_MAX: usize = 3;
 /// deadline, so that its sender is told.
 const PUT_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Efforts that one commit takes at most, some 100 MB; what else waits goes into the next.
-const COMMIT_EFFORTS_MAX: usize = 2_000_000;
+/// Efforts and names that one commit takes at most, some 100 MB; what else waits goes into the next.
+const COMMIT_ENTRIES_MAX: usize = 2_000_000;
+
+/// Bytes of quarantined records that one commit takes at most, the last delivery's beyond it: they are encoded in one
+/// piece, so this bounds what that takes.
+const COMMIT_QUARANTINED_BYTES_MAX: usize = 64 << 20;
 
 /// Efforts that are merged under one hold of a class's lock: about a millisecond.
 pub(super) const MERGE_EFFORTS_MAX: usize = 16 * 1024;
@@ -69,8 +74,25 @@ pub(super) struct Merged {
 struct Pending {
     contents: Contents,
     quarantined: Vec<Quarantined>,
+    quarantined_bytes: usize,
     newcomers: Newcomers,
-    answers: Vec<(Committed, oneshot::Sender<Result<Committed, CommitError>>)>,
+    answers: Vec<Answer>,
+}
+
+/// Who waits for a commit, and what is held until it is done.
+struct Answer {
+    committed: Committed,
+    answer: oneshot::Sender<Result<Committed, CommitError>>,
+    /// None for what an erasure left to be journaled again: nobody delivered it.
+    _waiting: Option<Waiting>,
+    _room: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl Pending {
+    fn is_full(&self) -> bool {
+        self.contents.efforts.len() + self.contents.names.len() >= COMMIT_ENTRIES_MAX
+            || self.quarantined_bytes >= COMMIT_QUARANTINED_BYTES_MAX
+    }
 }
 
 impl Inner {
@@ -101,11 +123,10 @@ impl Inner {
                     None => break,
                 },
             }
-            let full = pending.contents.efforts.len() >= COMMIT_EFFORTS_MAX;
-            if pending.answers.is_empty() || (self.clock.uptime() < due && !full) {
+            if pending.answers.is_empty() || (self.clock.uptime() < due && !pending.is_full()) {
                 continue;
             }
-            while pending.contents.efforts.len() < COMMIT_EFFORTS_MAX
+            while !pending.is_full()
                 && let Ok(commit) = queue.try_recv()
             {
                 self.take(&mut pending, commit);
@@ -117,11 +138,11 @@ impl Inner {
     }
 
     /// Compares one delivery with the table. What improves nothing is answered at once.
-    fn take(&self, pending: &mut Pending, Commit { submission, answer }: Commit) {
+    fn take(&self, pending: &mut Pending, Commit { submission, answer, waiting }: Commit) {
         if answer.is_closed() {
             return; // whoever asked has been told to come again
         }
-        let Submission { efforts, names, quarantined, .. } = submission;
+        let Submission { efforts, names, quarantined, room, .. } = submission;
         let erasures = self.erasures();
         let mut refused = Vec::new();
         // What is gone is no effort, and takes nobody's room.
@@ -156,8 +177,9 @@ impl Inner {
             return;
         }
         pending.contents.efforts.extend(comparison.better.iter().map(|&place| efforts[place]));
+        pending.quarantined_bytes += quarantined.iter().map(|quarantined| quarantined.raw.len()).sum::<usize>();
         pending.quarantined.extend(quarantined);
-        pending.answers.push((committed, answer));
+        pending.answers.push(Answer { committed, answer, _waiting: Some(waiting), _room: room });
     }
 
     async fn commit(&self, pending: Pending) {
@@ -184,7 +206,7 @@ impl Inner {
         if let Some(error) = &failure {
             tracing::warn!(%error, deliveries = answers.len(), "a commit failed; its deliveries will be sent again");
         }
-        for (committed, answer) in answers {
+        for Answer { committed, answer, .. } in answers {
             let outcome = match &failure {
                 None => Ok(committed),
                 Some(error) => Err(CommitError::Store(error.to_string())),
@@ -326,7 +348,8 @@ impl Inner {
             Adoption::Journal { efforts, answer } => {
                 let erasures = self.erasures();
                 pending.contents.efforts.extend(efforts.iter().filter(|effort| !erasures.cover(effort, 0)));
-                pending.answers.push((Committed::default(), answer));
+                let committed = Committed::default();
+                pending.answers.push(Answer { committed, answer, _waiting: None, _room: None });
             }
         }
     }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError};
 
-/// Any store, counted in `alleycat_store_requests_total` and `alleycat_store_bytes_total`.
+/// Any store, counted in `alleycat_store_requests_total` and `alleycat_store_bytes_total`, and timed in
+/// `alleycat_store_request_duration_seconds`.
 pub struct CountedStore(pub Arc<dyn Store>);
 
 #[async_trait]
@@ -17,7 +19,9 @@ impl Store for CountedStore {
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Option<Object>, StoreError> {
+        let began = Instant::now();
         let got = self.0.get(key).await;
+        time("get", began);
         count("get", kind(key), if got.is_ok() { "ok" } else { "failed" });
         if let Ok(Some(object)) = &got {
             count_bytes("get", kind(key), object.body.len());
@@ -27,7 +31,9 @@ impl Store for CountedStore {
 
     async fn put(&self, key: &ObjectKey, parts: Vec<Bytes>, condition: Condition) -> Result<ETag, PutError> {
         let length = parts.iter().map(Bytes::len).sum();
+        let began = Instant::now();
         let put = self.0.put(key, parts, condition).await;
+        time("put", began);
         let outcome = match &put {
             Ok(_) => "ok",
             Err(PutError::Lost) => "lost",
@@ -39,7 +45,9 @@ impl Store for CountedStore {
     }
 
     async fn list(&self, scope: Scope) -> Result<Vec<Listed>, StoreError> {
+        let began = Instant::now();
         let listed = self.0.list(scope).await;
+        time("list", began);
         let kind = match scope {
             Scope::Root => "root",
             Scope::Journal => "journal",
@@ -49,7 +57,9 @@ impl Store for CountedStore {
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        let began = Instant::now();
         let deleted = self.0.delete(key).await;
+        time("delete", began);
         count("delete", kind(key), if deleted.is_ok() { "ok" } else { "failed" });
         deleted
     }
@@ -64,6 +74,11 @@ fn kind(key: &ObjectKey) -> &'static str {
         ObjectKey::Quarantine(_) => "quarantine",
         ObjectKey::Probe(_) => "probe",
     }
+}
+
+fn time(operation: &'static str, began: Instant) {
+    let took = began.elapsed().as_secs_f64();
+    metrics::histogram!("alleycat_store_request_duration_seconds", "operation" => operation).record(took);
 }
 
 fn count(operation: &'static str, kind: &'static str, outcome: &'static str) {

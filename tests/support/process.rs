@@ -13,6 +13,8 @@ pub struct Process {
     child: Child,
     /// Where it listens: `http://127.0.0.1:PORT`.
     pub origin: String,
+    /// What it had logged by then.
+    pub said_before: String,
     log: mpsc::Receiver<String>,
 }
 
@@ -31,13 +33,13 @@ impl Process {
         let mut said = String::new();
         let origin = loop {
             let line = log.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("it does not listen: {said}"));
-            if let Some((_, rest)) = line.split_once("listening on http://") {
-                let (address, _) = rest.split_once(',').expect("an address, and more");
-                break format!("http://{address}");
+            if let Some((_, rest)) = line.split_once("listening on ") {
+                let (origin, _) = rest.split_once(',').expect("an address, and more");
+                break origin.to_owned();
             }
             said = format!("{said}{line}\n");
         };
-        Self { child, origin, log }
+        Self { child, origin, said_before: said, log }
     }
 
     /// Insists that it does not start, and returns what it says.

@@ -1,0 +1,135 @@
+//! What the service shows of itself: held against what is asked for by the dashboard and the alerts under `deploy/`.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use support::process::Process;
+use support::until;
+
+/// Every metric that a text names, by the names that a scrape has.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+    let ours = words.filter(|word| word.starts_with("alleycat_") || word.starts_with("process_"));
+    ours.map(str::to_owned).collect()
+}
+
+/// What the dashboard's panels and the alerts ask for.
+fn asked_for() -> BTreeSet<String> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let dashboard: Value = serde_json::from_slice(&std::fs::read(root.join("grafana/alleycat.json")).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let queries: Vec<&str> = targets.map(|target| target["expr"].as_str().unwrap()).collect();
+    let rules = std::fs::read_to_string(root.join("prometheus/alerts.yaml")).unwrap();
+    &named(&queries.join(" ")) | &named(&rules)
+}
+
+struct Scraped {
+    process: Process,
+    metrics: String,
+    client: reqwest::Client,
+}
+
+impl Scraped {
+    fn start(folder: &std::path::Path, options: &[&str]) -> Self {
+        let options = [&["--metrics-listen", "127.0.0.1:0"], options].concat();
+        let process = Process::start(folder, &options);
+        let (_, rest) = process.said_before.split_once("metrics on ").expect("it says where metrics are");
+        let metrics = rest.split_whitespace().next().unwrap().to_owned();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { process, metrics, client }
+    }
+
+    async fn scrape(&self) -> String {
+        self.client.get(&self.metrics).send().await.unwrap().text().await.unwrap()
+    }
+
+    async fn value(&self, series: &str) -> Option<f64> {
+        let scraped = self.scrape().await;
+        let line = scraped.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+        Some(line.parse().unwrap())
+    }
+
+    async fn deliver(&self, records: &[&str]) -> reqwest::StatusCode {
+        let records: Vec<Value> =
+            records.iter().map(|record| json!({ "data": base64_simd::STANDARD.encode_to_string(record) })).collect();
+        let body = json!({ "requestId": "a", "timestamp": 0, "records": records }).to_string();
+        self.client.post(format!("{}/firehose", self.process.origin)).body(body).send().await.unwrap().status()
+    }
+
+    async fn get(&self, path: &str) -> reqwest::StatusCode {
+        self.client.get(format!("{}{path}", self.process.origin)).send().await.unwrap().status()
+    }
+}
+
+const RIDE: &str = r#"{"classId":1,"second":1,"racerId":7,"name":"Hubert","output":150}"#;
+
+#[tokio::test]
+async fn all_that_the_dashboard_and_the_alerts_ask_for_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Scraped::start(folder.path(), &["--snapshot-interval", "10ms"]);
+    until("it is ready", async || service.value("alleycat_ready").await == Some(1.0)).await;
+    let from_the_start = service.scrape().await;
+    for series in [
+        "alleycat_unreadable_objects_total 0",
+        "alleycat_sync_failures_total 0",
+        "alleycat_live_listeners 0",
+        "alleycat_commit_oldest_age_seconds 0",
+        "alleycat_deliveries_total{status=\"503\"} 0",
+        "alleycat_deliveries_refused_total{reason=\"access_key\"} 0",
+        "alleycat_records_rejected_total{reason=\"json\"} 0",
+        "alleycat_snapshot_age_seconds{class=\"6\"} 0",
+    ] {
+        assert!(from_the_start.lines().any(|line| line == series), "{series}:\n{from_the_start}");
+    }
+
+    assert_eq!(service.deliver(&[RIDE, "{"]).await, 200);
+    assert_eq!(service.get("/classes/1/leaderboard").await, 200);
+    assert_eq!(service.get("/nowhere/at/all").await, 404);
+    let asked_for = asked_for();
+    assert!(asked_for.len() > 20, "{asked_for:?}");
+    let missing = async || -> Vec<String> {
+        let scraped = service.scrape().await;
+        let is_there = |name: &str| {
+            let mut named = scraped.lines().filter_map(|line| line.strip_prefix(name));
+            named.any(|rest| rest.starts_with(['{', ' ']))
+        };
+        asked_for.iter().filter(|name| !is_there(name)).cloned().collect()
+    };
+    // A snapshot is taken in its own time.
+    until("a snapshot is taken", async || {
+        !missing().await.contains(&"alleycat_snapshot_duration_seconds_bucket".into())
+    })
+    .await;
+    assert_eq!(missing().await, [""; 0]);
+
+    let scraped = service.scrape().await;
+    let is =
+        async |series: &str, value: f64| assert_eq!(service.value(series).await, Some(value), "{series}:\n{scraped}");
+    is("alleycat_efforts{class=\"1\"}", 1.0).await;
+    is("alleycat_racers{class=\"1\"}", 1.0).await;
+    is("alleycat_improvements_total", 1.0).await;
+    is("alleycat_records_total", 2.0).await;
+    is("alleycat_records_rejected_total{reason=\"json\"}", 1.0).await;
+    is("alleycat_deliveries_total{status=\"200\"}", 1.0).await;
+    is("alleycat_deliveries_in_flight", 0.0).await;
+    is("alleycat_delivery_bytes_in_flight", 0.0).await;
+    is("alleycat_queue_deliveries", 0.0).await;
+    is("alleycat_erasures", 0.0).await;
+    is("alleycat_http_requests_total{route=\"/classes/{classId}/leaderboard\",method=\"GET\",status=\"200\"}", 1.0)
+        .await;
+    is("alleycat_http_requests_total{route=\"none\",method=\"GET\",status=\"404\"}", 1.0).await;
+    is(&format!("alleycat_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0).await;
+    for part in ["table", "histories", "names"] {
+        assert!(service.value(&format!("alleycat_memory_bytes{{part=\"{part}\"}}")).await.unwrap() > 0.0, "{part}");
+    }
+    assert!(service.value("process_resident_memory_bytes").await.unwrap() > 1e6);
+    for line in scraped.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = line.split(' ').next().unwrap();
+        assert!(scraped.contains(&format!("# HELP {name} ")), "{name} is not described");
+    }
+}

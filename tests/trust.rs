@@ -1,0 +1,327 @@
+//! Who may do what, over what connections, and how the service is asked after: keys, TLS, slow clients, `alleycat
+//! ready` and `alleycat doctor`.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use reqwest::{Client, Method, StatusCode, Version};
+use serde_json::{Value, json};
+use support::process::Process;
+use support::{Service, until};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const ARN: &str = "arn:aws:firehose:us-east-1:123456789012:deliverystream/rides";
+
+async fn deliver(service: &Service, headers: &[(&str, &str)]) -> StatusCode {
+    let mut request = service.request(Method::POST, "/firehose");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let body = json!({ "requestId": "a", "timestamp": 0, "records": [] }).to_string();
+    let answer = request.body(body).send().await.unwrap();
+    let status = answer.status();
+    let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    assert!(answer["timestamp"].is_number() && answer["errorMessage"].is_null() == (status == 200), "{answer}");
+    status
+}
+
+#[tokio::test]
+async fn an_access_key_is_replaced_while_the_service_runs() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "the-old-one\n").unwrap();
+    let service = Service::start(&["--access-key-file", file.path().to_str().unwrap()]).await;
+    let with = async |key: &str| deliver(&service, &[("x-amz-firehose-access-key", key)]).await;
+    assert_eq!((with("the-old-one").await, with("a-newer-one").await), (StatusCode::OK, StatusCode::UNAUTHORIZED));
+    std::fs::write(file.path(), "the-old-one\na-newer-one\n").unwrap();
+    until("both are taken", async || with("a-newer-one").await == 200).await;
+    assert_eq!(with("the-old-one").await, 200);
+    std::fs::write(file.path(), "{\"api_key\":\"a-newer-one\"}").unwrap();
+    until("the old one is not", async || with("the-old-one").await == 401).await;
+    assert_eq!(with("a-newer-one").await, 200);
+}
+
+#[tokio::test]
+async fn only_the_streams_that_are_named_may_deliver() {
+    let other = "arn:aws:firehose:us-east-1:123456789012:deliverystream/other";
+    let service = Service::start(&["--source-arn", ARN, "--source-arn", other]).await;
+    for (arn, status) in [(ARN, 200), (other, 200), ("arn:aws:firehose", 403), ("", 403)] {
+        assert_eq!(deliver(&service, &[("x-amz-firehose-source-arn", arn)]).await, status, "{arn}");
+    }
+    assert_eq!(deliver(&service, &[]).await, 403);
+}
+
+#[tokio::test]
+async fn without_a_query_key_nothing_is_read_where_one_is_needed() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "of-a-file\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let options = ["--query-key", "reads", "--query-key-file", path, "--admin-key", "erases", "--access-key", "rides"];
+    let service = Service::start(&options).await;
+    let get = async |path: &str, key: &str| {
+        let request = service.request(Method::GET, path).header("authorization", format!("Bearer {key}"));
+        request.send().await.unwrap()
+    };
+    let closed = ["/classes", "/classes/1/history", "/class-1.gz", "/classes/1/leaderboard", "/racers?name=h"];
+    for path in closed {
+        let answer = service.get(path).await;
+        assert_eq!(answer.status(), 401, "{path}");
+        assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        for wrong in ["rides", "read", ""] {
+            assert_eq!(get(path, wrong).await.status(), 401, "{path} {wrong}");
+        }
+        for right in ["reads", "of-a-file", "erases"] {
+            let answer = get(path, right).await;
+            assert_eq!(answer.status(), 200, "{path} {right}");
+            let cached = answer.headers().get("cache-control").map_or("", |value| value.to_str().unwrap());
+            assert!(!cached.contains("public"), "{path}: {cached}");
+        }
+    }
+    for path in ["/", "/healthz", "/readyz", "/openapi.json"] {
+        assert_eq!(service.get(path).await.status(), 200, "{path}");
+    }
+    let erase = async |key: &str| {
+        let request = service.request(Method::DELETE, "/racers/1").header("authorization", format!("Bearer {key}"));
+        request.send().await.unwrap().status()
+    };
+    assert_eq!((erase("reads").await, erase("erases").await), (StatusCode::UNAUTHORIZED, StatusCode::OK));
+}
+
+#[tokio::test]
+async fn no_key_shows_in_the_log_or_in_the_metrics() {
+    let folder = TempDir::new().unwrap();
+    let keys = ["--access-key", "hush-access", "--admin-key", "hush-admin", "--query-key", "hush-query"];
+    let mut process = Process::start(folder.path(), &[&keys[..], &["--metrics-listen", "127.0.0.1:0"]].concat());
+    let client = Client::builder().no_proxy().build().unwrap();
+    let post = client.post(format!("{}/firehose", process.origin));
+    post.header("x-amz-firehose-access-key", "hush-wrong").body("{}").send().await.unwrap();
+    let get = client.get(format!("{}/classes", process.origin));
+    let answer = get.header("authorization", "Bearer hush-wrong").send().await.unwrap();
+    assert!(!answer.text().await.unwrap().contains("hush"));
+    let (_, metrics) = process.said_before.split_once("metrics on ").unwrap();
+    let metrics = client.get(metrics.split_whitespace().next().unwrap()).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("access_key") && !metrics.contains("hush"));
+    process.terminate();
+    process.ends_within(support::DEADLINE);
+    let said = process.said();
+    assert!(said.contains("delivery refused") && !said.contains("hush"), "{said}");
+}
+
+/// Certificates as an authority hands them out: a root, one between, and a server's.
+struct Authority {
+    root_pem: String,
+    between: (String, Issuer<'static, KeyPair>),
+}
+
+impl Authority {
+    fn new() -> Self {
+        let params = || {
+            let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+            params
+        };
+        let key = KeyPair::generate().unwrap();
+        let root_pem = params().self_signed(&key).unwrap().pem();
+        let root = Issuer::new(params(), key);
+        let key = KeyPair::generate().unwrap();
+        let mut between = params();
+        between.distinguished_name.push(rcgen::DnType::CommonName, "between");
+        let pem = between.signed_by(&key, &root).unwrap().pem();
+        Self { root_pem, between: (pem, Issuer::new(between, key)) }
+    }
+
+    /// Writes a new chain and its key.
+    fn issue(&self, chain: &Path, key: &Path) {
+        let pair = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = params.signed_by(&pair, &self.between.1).unwrap().pem();
+        std::fs::write(key, pair.serialize_pem()).unwrap();
+        std::fs::write(chain, certificate + &self.between.0).unwrap();
+    }
+
+    /// A client that trusts this authority and no other.
+    fn client(&self, origin: &str) -> Client {
+        let root = reqwest::Certificate::from_pem(self.root_pem.as_bytes()).unwrap();
+        let address = origin.strip_prefix("https://").unwrap().parse().unwrap();
+        let client = Client::builder().no_proxy().tls_certs_only([root]).resolve("localhost", address);
+        client.timeout(support::DEADLINE).build().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_trusts_the_chain_is_served_and_the_certificate_is_renewed_without_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let (chain, key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
+    let (first, second) = (Authority::new(), Authority::new());
+    first.issue(&chain, &key);
+    let tls = ["--tls-cert", chain.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let process =
+        Process::start(&folder.path().join("store"), &[&tls[..], &["--metrics-listen", "127.0.0.1:0"]].concat());
+    assert!(process.origin.starts_with("https://"));
+    let port = process.origin.rsplit(':').next().unwrap();
+    let get = async |authority: &Authority| {
+        let client = authority.client(&process.origin);
+        client.get(format!("https://localhost:{port}/healthz")).send().await
+    };
+    let answer = get(&first).await.unwrap();
+    assert_eq!((answer.status(), answer.version()), (StatusCode::OK, Version::HTTP_2));
+    assert!(get(&second).await.is_err());
+
+    // A key that does not fit is not taken.
+    std::fs::write(&key, KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    assert!(get(&first).await.is_ok());
+    second.issue(&chain, &key);
+    until("the new certificate is served", async || get(&second).await.is_ok()).await;
+    assert!(get(&first).await.is_err());
+
+    let versions = |option: &str| {
+        let address = process.origin.strip_prefix("https://").unwrap();
+        let client = Command::new("openssl").args(["s_client", "-connect", address, option]).output().unwrap();
+        String::from_utf8_lossy(&client.stdout).contains("BEGIN CERTIFICATE")
+    };
+    assert!(versions("-tls1_2") && versions("-tls1_3"));
+    assert!(!versions("-tls1_1") && !versions("-tls1"));
+
+    let address = process.origin.strip_prefix("https://").unwrap();
+    until("it is ready", async || alleycat(&["ready", "--listen", address, "--tls-cert", tls[1]]).status.success())
+        .await;
+    assert!(!alleycat(&["ready", "--listen", address]).status.success()); // in plain HTTP
+}
+
+fn alleycat(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alleycat"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ALLEYCAT_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).output().unwrap()
+}
+
+#[tokio::test]
+async fn whoever_asks_whether_it_is_ready_is_told_by_the_exit_status() {
+    let folder = TempDir::new().unwrap();
+    let process = Process::start(folder.path(), &["--metrics-listen", "127.0.0.1:0"]);
+    let address = process.address().to_owned();
+    let everywhere = address.replace("127.0.0.1", "0.0.0.0");
+    until("it is ready", async || alleycat(&["ready", "--listen", &everywhere]).status.success()).await;
+    process.kill();
+    let asked = alleycat(&["ready", "--listen", &address]);
+    assert_eq!(asked.status.code(), Some(1));
+    assert!(!asked.stderr.is_empty());
+}
+
+#[test]
+fn the_doctor_says_of_each_thing_whether_it_is_well() {
+    let folder = TempDir::new().unwrap();
+    let store = format!("file:{}", folder.path().join("store").display());
+    let well = ["doctor", "--store", &store, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
+    let examined = alleycat(&well);
+    let said = String::from_utf8(examined.stdout).unwrap();
+    assert!(examined.status.success(), "{said}");
+    for what in ["configuration", "access keys", "TLS", "port", "store: If-None-Match", "store: If-Match", "clock"] {
+        assert!(said.lines().any(|line| line.contains(what)), "{what}: {said}");
+    }
+    assert!(!said.contains("WRONG") && said.contains("not checked"));
+    let left: Vec<_> = std::fs::read_dir(folder.path().join("store/probe")).into_iter().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let _held = std::net::TcpListener::bind(&taken);
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, "hüsh").unwrap();
+    let (keys, nothing) = (keys.to_str().unwrap(), folder.path().join("nothing"));
+    let nothing = nothing.to_str().unwrap();
+    let ill = ["doctor", "--store", "file:/proc/nowhere", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
+    let ill = [&ill[..], &["--access-key-file", keys, "--tls-cert", nothing, "--tls-key", nothing]].concat();
+    let examined = alleycat(&ill);
+    let said = String::from_utf8(examined.stdout).unwrap();
+    assert_eq!(examined.status.code(), Some(1), "{said}");
+    let wrong: Vec<&str> = said.lines().filter(|line| line.starts_with("WRONG")).collect();
+    for what in ["access keys", "TLS", "store"] {
+        assert!(wrong.iter().any(|line| line.contains(what)), "{what}: {said}");
+    }
+    assert!(!said.contains("hüsh"));
+}
+
+/// Where the service listens, for talking to it byte by byte.
+fn address(service: &Service) -> String {
+    service.url("").strip_prefix("http://").unwrap().to_owned()
+}
+
+async fn rest(mut connection: TcpStream) -> String {
+    let mut rest = Vec::new();
+    let reading = tokio::time::timeout(support::DEADLINE, connection.read_to_end(&mut rest));
+    let _ = reading.await.expect("the service closes the connection"); // a reset ends it as well
+    String::from_utf8(rest).unwrap()
+}
+
+async fn patient(tune: impl FnOnce(&mut alleycat::config::Patience)) -> (Service, TempDir) {
+    let folder = TempDir::new().unwrap();
+    let store = alleycat::store::open(&format!("file:{}", folder.path().display())).await.unwrap();
+    (Service::start_with(store, &[], |config| tune(&mut config.patience)).await, folder)
+}
+
+#[tokio::test]
+async fn whoever_does_not_send_the_headers_is_cut_off() {
+    let (service, _folder) = patient(|patience| {
+        patience.first_headers = Duration::from_millis(300);
+        patience.next_headers = Duration::from_millis(300);
+    })
+    .await;
+    let mut slow = TcpStream::connect(address(&service)).await.unwrap();
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nHost: a").await.unwrap();
+    assert!(!rest(slow).await.contains("200"));
+    let mut later = TcpStream::connect(address(&service)).await.unwrap();
+    later.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\nHos").await.unwrap();
+    assert_eq!(rest(later).await.matches("200 OK").count(), 1);
+}
+
+#[tokio::test]
+async fn a_delivery_whose_body_does_not_come_is_refused_in_the_form_that_firehose_reads() {
+    let (service, _folder) = patient(|patience| patience.body = Duration::from_millis(300)).await;
+    let mut slow = TcpStream::connect(address(&service)).await.unwrap();
+    let head = "POST /firehose HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\nX-Amz-Firehose-Request-Id: slow\r\n\r\n{";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let answer = rest(slow).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"requestId\":\"slow\""), "{answer}");
+    // One that comes in pieces, each in time, is taken.
+    let body = json!({ "requestId": "slow", "records": [] }).to_string();
+    let head =
+        format!("POST /firehose HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    let mut steady = TcpStream::connect(address(&service)).await.unwrap();
+    steady.write_all(head.as_bytes()).await.unwrap();
+    for piece in body.as_bytes().chunks(20) {
+        tokio::time::sleep(Duration::from_millis(100)).await; // this is what is tested: a pause, and a shorter one
+        steady.write_all(piece).await.unwrap();
+    }
+    assert!(rest(steady).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn connections_beyond_their_limit_are_closed_and_there_is_room_again_when_one_ends() {
+    let (service, _folder) = patient(|patience| patience.connections_max = 3).await;
+    let connect = async || {
+        let mut connection = TcpStream::connect(address(&service)).await.unwrap();
+        let mut begin = [0; 12];
+        let asked = connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let answered = asked.is_ok() && connection.read_exact(&mut begin).await.is_ok();
+        (answered && begin == *b"HTTP/1.1 200").then_some(connection)
+    };
+    let mut open = Vec::new();
+    while let Some(connection) = connect().await {
+        open.push(connection);
+        assert!(open.len() <= 3);
+    }
+    assert!(!open.is_empty());
+    open.pop();
+    until("there is room again", async || connect().await.is_some()).await;
+}
