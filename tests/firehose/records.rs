@@ -145,7 +145,8 @@ async fn a_gzipped_record_is_decoded_with_a_limit(place: Place) {
 async fn repeated_permuted_and_split_deliveries_give_the_same_state(place: Place) {
     let records: Vec<String> = (0..200).map(|n| effort(n % 7, n % 11, f64::from(n as u32 * 37 % 101) / 3.0)).collect();
     let state = async |bodies: &[String]| {
-        let service = Service::start_over(&place.another().await, &["--commit-interval", "0ms"]).await;
+        let place = place.another().await;
+        let service = Service::start_over(&place, &["--commit-interval", "0ms"]).await;
         for body in bodies {
             acknowledged(&service, body.clone()).await;
         }
