@@ -9,10 +9,12 @@
 run: static/dist/index.html
 	cargo run --release --locked -- serve --demo 100
 
-test: static/node_modules
+test: static/dist/index.html
 	sh scripts/test-deps.sh
-	cd static && npm run check && npm test
+	cd static && npm test
 	cargo test --locked
+	cargo build --locked
+	cd static && npm run e2e
 
 lint:
 	cargo fmt --check

@@ -119,12 +119,7 @@ impl<'b> Envelope<'b> {
                     .and_then(|()| decoded.take_record(&plain, bounds, receipt_ms, names)),
                 Ok(()) => decoded.take_record(&data, bounds, receipt_ms, names),
             };
-            match outcome {
-                Ok(0) => decoded.empty += 1,
-                Ok(_) => {}
-                Err(rejection) => decoded.rejected.push(Rejected { record: place, rejection }),
-            }
-            decoded.ends.push(decoded.efforts.len());
+            decoded.end_record(place, outcome);
         }
         decoded
     }
@@ -167,6 +162,21 @@ pub struct Rejected {
 }
 
 impl Decoded {
+    /// Decodes records that came as they are, and not in an envelope.
+    pub fn of<'r>(
+        records: impl IntoIterator<Item = &'r [u8]>,
+        bounds: &Bounds,
+        receipt_ms: u64,
+        names: &Names,
+    ) -> Self {
+        let mut decoded = Self::default();
+        for (place, data) in records.into_iter().enumerate() {
+            let outcome = decoded.take_record(data, bounds, receipt_ms, names);
+            decoded.end_record(place, outcome);
+        }
+        decoded
+    }
+
     /// How many records there were.
     pub fn records(&self) -> usize {
         self.ends.len()
@@ -175,6 +185,15 @@ impl Decoded {
     /// Which record each effort came from.
     pub fn origins(&mut self) -> Origins {
         Origins(std::mem::take(&mut self.ends))
+    }
+
+    fn end_record(&mut self, record: usize, outcome: Result<usize, Rejection>) {
+        match outcome {
+            Ok(0) => self.empty += 1,
+            Ok(_) => {}
+            Err(rejection) => self.rejected.push(Rejected { record, rejection }),
+        }
+        self.ends.push(self.efforts.len());
     }
 
     fn take_record(

@@ -12,10 +12,13 @@ mod guide;
 mod health;
 mod history;
 mod leaderboard;
+mod live;
 pub(crate) mod metrics;
 mod params;
 mod problem;
 mod racers;
+mod races;
+mod rides;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -54,6 +57,7 @@ pub(crate) struct App {
     gate: firehose::Gate,
     working: Arc<Semaphore>,
     room: history::Room,
+    live: live::Live,
     document: Arc<OpenApi>,
     stopping: watch::Receiver<bool>,
 }
@@ -86,8 +90,9 @@ impl App {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let working = Arc::new(Semaphore::new(cores));
         let (gate, room) = (firehose::Gate::default(), history::Room::default());
+        let live = live::Live::new(&ledger);
         let document = Arc::new(docs::document(ledger.bounds().second_max));
-        Self { ledger, config, keys, gate, working, room, document, stopping }
+        Self { ledger, config, keys, gate, working, room, live, document, stopping }
     }
 
     /// Returns once the service has been stopping for so long.
@@ -134,6 +139,7 @@ fn open() -> OpenApiRouter<App> {
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(docs::openapi))
+        .routes(routes!(rides::rides))
 }
 
 /// What answers from the table, once it is whole.
@@ -142,6 +148,9 @@ fn queries() -> OpenApiRouter<App> {
         .routes(routes!(classes::classes))
         .routes(routes!(leaderboard::leaderboard))
         .routes(routes!(history::history))
+        .routes(routes!(races::races))
+        .routes(routes!(races::race_leaderboard))
+        .routes(routes!(live::live))
         .routes(routes!(racers::curve, erasures::erase_in_class))
         .routes(routes!(racers::racer, erasures::erase_everywhere))
         .routes(routes!(erasures::erasures))

@@ -61,6 +61,11 @@ impl Limit {
     pub fn new(rows: usize) -> Option<Self> {
         (1..=Self::MAX).contains(&rows).then_some(Self(rows))
     }
+
+    /// How many rows.
+    pub const fn get(self) -> usize {
+        self.0
+    }
 }
 
 impl Default for Limit {

@@ -9,6 +9,7 @@
 
 mod erasing;
 mod follow;
+mod fresh;
 mod journal;
 mod published;
 mod recovery;
@@ -16,7 +17,7 @@ mod segments;
 mod snapshot;
 mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,11 +31,13 @@ use crate::effort::{Bounds, ClassId, Effort, RacerId};
 use crate::erasures::Erasures;
 use crate::history::History;
 use crate::names::{Name, Names};
+use crate::races::{Heard, Races};
 use crate::store::{ObjectKey, SegmentId, Store};
 use crate::table::Table;
 use crate::telemetry::Reason;
 
 pub use erasing::{EraseError, Erased};
+pub use fresh::{Bests, FreshWatch};
 pub use journal::Quarantined;
 pub use recovery::RecoveryError;
 
@@ -71,6 +74,8 @@ pub struct Submission {
     pub names: Vec<(RacerId, Name)>,
     /// Records to quarantine.
     pub quarantined: Vec<Quarantined>,
+    /// What the efforts say of races.
+    pub heard: Vec<Heard>,
 }
 
 /// What became of a delivery whose every effort is durable.
@@ -129,6 +134,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     table: Arc<Table>,
     names: Names,
+    races: Races,
+    fresh: fresh::Fresh,
     published: Vec<published::Published>,
     /// What is gone. Changed only in the writer's turn, after it is gone from the table.
     erasures: watch::Sender<Arc<Erasures>>,
@@ -164,6 +171,8 @@ impl Ledger {
             clock,
             table: Arc::new(Table::new(classes)),
             names: Names::default(),
+            races: Races::new(classes),
+            fresh: fresh::Fresh::new(classes),
             published: ClassId::all(classes).map(|_| published::Published::default()).collect(),
             erasures: watch::Sender::default(),
             erasing: erasing::Erasing::default(),
@@ -181,14 +190,17 @@ impl Ledger {
     }
 
     /// Makes a delivery durable and visible, then returns. After an error, some of it may be or become durable.
-    pub async fn commit(&self, submission: Submission) -> Result<Committed, CommitError> {
+    pub async fn commit(&self, mut submission: Submission) -> Result<Committed, CommitError> {
         self.accepts()?;
+        let heard = std::mem::take(&mut submission.heard);
         let (answer, answered) = oneshot::channel();
         self.queue.try_send(Commit { submission, answer }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => CommitError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => CommitError::NotServing,
         })?;
-        answered.await.unwrap_or(Err(CommitError::NotServing))
+        let committed = answered.await.unwrap_or(Err(CommitError::NotServing))?;
+        self.inner.tell_races(heard, &committed);
+        Ok(committed)
     }
 
     /// Whether deliveries are taken at this moment.
@@ -229,6 +241,16 @@ impl Ledger {
     /// The racers' names.
     pub fn names(&self) -> &Names {
         &self.inner.names
+    }
+
+    /// The recent races, as this instance's deliveries tell of them.
+    pub fn races(&self) -> &Races {
+        &self.inner.races
+    }
+
+    /// Gathers the class's new personal bests from now on, until it is dropped.
+    pub fn watch_fresh(&self, class: ClassId) -> FreshWatch {
+        FreshWatch::new(self.inner.clone(), class)
     }
 
     /// What was erased, as far as this instance knows.
@@ -279,6 +301,21 @@ impl Worker {
 }
 
 impl Inner {
+    /// Tells the races of what is durable; what was not taken, or is erased, is not heard.
+    fn tell_races(&self, mut heard: Vec<Heard>, committed: &Committed) {
+        let refused: HashSet<usize> = committed.refused.iter().map(|&(place, _)| place).collect();
+        let before = self.erasures();
+        heard.retain(|it| !refused.contains(&it.place) && !before.cover(&it.effort, 0));
+        self.races.hear(&heard, self.clock.wall_ms());
+        let erasures = self.erasures();
+        if erasures.version() != before.version() {
+            // They were forgotten before they were heard of.
+            for heard in heard.iter().filter(|it| erasures.cover(&it.effort, 0)) {
+                self.races.forget(heard.effort.racer, Some(heard.effort.class));
+            }
+        }
+    }
+
     fn erasures(&self) -> Arc<Erasures> {
         self.erasures.borrow().clone()
     }

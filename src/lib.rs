@@ -30,6 +30,7 @@ pub mod keys;
 pub mod leaderboard;
 pub mod ledger;
 pub mod names;
+pub mod races;
 pub mod sender;
 pub mod serve;
 pub mod simulate;

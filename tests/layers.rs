@@ -26,6 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "leaderboard",
             "ledger",
             "names",
+            "races",
             "table",
             "telemetry",
         ],
@@ -34,7 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("simulate", &["effort", "sender"]),
     ("simulate/race", &["effort"]),
     ("sender", &[]),
-    ("ledger", &["clock", "effort", "erasures", "history", "names", "store", "table", "telemetry"]),
+    ("ledger", &["clock", "effort", "erasures", "history", "names", "races", "store", "table", "telemetry"]),
     ("ledger/journal", &["effort", "erasures", "names", "telemetry"]),
     ("clock", &[]),
     ("store", &["effort"]),
@@ -44,13 +45,24 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("history", &["effort", "erasures", "table"]),
     ("table", &["effort"]),
     ("names", &["effort"]),
+    ("races", &["effort"]),
     ("erasures", &["effort"]),
     ("effort", &[]),
 ];
 
 /// The core: no async, no IO, no clock, no logging, no chance.
-const PURE: &[&str] =
-    &["delivery", "effort", "erasures", "history", "leaderboard", "ledger/journal", "names", "table", "telemetry"];
+const PURE: &[&str] = &[
+    "delivery",
+    "effort",
+    "erasures",
+    "history",
+    "leaderboard",
+    "ledger/journal",
+    "names",
+    "races",
+    "table",
+    "telemetry",
+];
 const IMPURE: &[&str] = &[
     "async",
     "await",

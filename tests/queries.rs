@@ -324,7 +324,9 @@ async fn curl_finds_a_guide_whose_calls_work() {
     assert_eq!(header_of(&guide, header::CONTENT_TYPE), "text/plain; charset=utf-8");
     let guide = guide.text().await.unwrap();
     let origin = service.url("");
-    let calls: Vec<&str> = guide.split('\'').filter_map(|text| text.strip_prefix(&origin)).collect();
+    let anybodys = guide.lines().filter(|line| !line.contains("KEY")); // the admin's are for tests of their own
+    let calls: Vec<&str> =
+        anybodys.flat_map(|line| line.split('\'')).filter_map(|it| it.strip_prefix(&origin)).collect();
     assert!(calls.len() > 10, "{guide}");
     for call in calls {
         let status = service.get(call).await.status();

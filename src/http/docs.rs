@@ -34,8 +34,9 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
     paths(history::file, explorer),
     components(schemas(FormatParam, TiesParam)), // parameters' own, which routers do not collect
     tags(
-        (name = "Deliveries", description = "What Firehose sends."),
+        (name = "Deliveries", description = "What Firehose sends, and the page."),
         (name = "Leaderboards", description = "Who stands where."),
+        (name = "Races", description = "Who is here now, and how it ended: what this instance took in of late."),
         (name = "Racers", description = "How one racer did."),
         (name = "Classes", description = "What every class holds."),
         (name = "Histories", description = "Whole datasets, and parts of them."),

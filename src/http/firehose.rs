@@ -27,6 +27,7 @@ use crate::delivery::{self, Decoded, Envelope, GunzipError};
 use crate::effort::Bounds;
 use crate::ledger::{CommitError, Ledger, Quarantined, Submission};
 use crate::names::Names;
+use crate::races::{self, Heard};
 use crate::telemetry::{Reason, Rejection};
 
 /// The bodies of all deliveries under way may have this many bytes together; what comes beyond is told to come again.
@@ -41,7 +42,7 @@ const DRAIN_BYTES_MAX: usize = 128 << 20;
 
 /// How long a delivery that is under way when the service stops has left: time for a commit, and for the answer to be
 /// sent before connections are cut.
-const STOPPING_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const STOPPING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest error message, in characters: Firehose's own limit.
 const MESSAGE_CHARS_MAX: usize = 8192;
@@ -70,7 +71,7 @@ impl Default for Gate {
 
 impl Gate {
     /// Lets in a body of that many bytes for as long as the permit is held.
-    fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+    pub(super) fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
         let admitted = self.bodies.clone().try_acquire_many_owned(permits(bytes));
         admitted.map_err(|_| Refusal::unavailable("too many deliveries are under way"))
     }
@@ -94,9 +95,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Why a delivery is not acknowledged. 4xx: nothing was applied; 5xx: perhaps it was, and the retry settles it.
 #[derive(Debug)]
-struct Refusal {
-    status: StatusCode,
-    message: String,
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) message: String,
     /// The id from the body, where the header has none.
     request_id: Option<String>,
 }
@@ -110,7 +111,7 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    fn unavailable(message: impl Into<String>) -> Self {
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 }
@@ -166,12 +167,12 @@ struct DeliveryAnswer {
 }
 
 /// What became of an acknowledged delivery, for the log.
-struct Outcome {
-    request_id: String,
-    records: usize,
-    efforts: usize,
-    improvements: usize,
-    rejected: usize,
+pub(super) struct Outcome {
+    pub(super) request_id: String,
+    pub(super) records: usize,
+    pub(super) efforts: usize,
+    pub(super) improvements: usize,
+    pub(super) rejected: usize,
 }
 
 /// A delivery of telemetry
@@ -262,10 +263,15 @@ async fn handle(app: &App, headers: &HeaderMap, header_id: Option<&str>, body: B
     };
     let decoded = tokio::task::spawn_blocking(move || decode.run(body)).await;
     drop(decoding);
-    let (request_id, body, decoded) = decoded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    let (request_id, body, decoded, heard) =
+        decoded.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
     // Gunzipped it may be a thousand times as long, and is kept for its quarantine until it is durable.
     app.gate.admit_more(&mut permit, body.len())?;
-    commit(&app.ledger, request_id, &body, decoded, receipt_ms).await
+    let raw = |records: &[usize]| -> Vec<Vec<u8>> {
+        let envelope = Envelope::parse(&body).expect("it was parsed before");
+        records.iter().map(|&record| envelope.record(record)).collect()
+    };
+    commit(&app.ledger, request_id, decoded, heard, receipt_ms, raw).await
 }
 
 /// What decoding a body needs, on a thread of its own.
@@ -279,7 +285,7 @@ struct Decode {
 }
 
 impl Decode {
-    fn run(self, body: Bytes) -> Result<(String, Bytes, Decoded), Refusal> {
+    fn run(self, body: Bytes) -> Result<(String, Bytes, Decoded, Vec<Heard>), Refusal> {
         let body: Bytes = if self.gzip {
             match delivery::gunzip(&body, self.bytes_max) {
                 Ok(plain) => plain.into(),
@@ -307,17 +313,20 @@ impl Decode {
         let names: &Names = self.ledger.names();
         let decoded = envelope.decode(&self.bounds, self.receipt_ms, names, self.bytes_max);
         drop(envelope);
-        Ok((request_id, body, decoded))
+        let heard = races::latest(&decoded.efforts, &decoded.finals);
+        Ok((request_id, body, decoded, heard))
     }
 }
 
-/// Makes what was decoded durable: the efforts, the names, and the records that are not taken.
-async fn commit(
+/// Makes what was decoded durable: the efforts, the names, and the records that are not taken. `raw` gives the data of
+/// the records in those places, as it came.
+pub(super) async fn commit(
     ledger: &Ledger,
     request_id: String,
-    body: &[u8],
     mut decoded: Decoded,
+    heard: Vec<Heard>,
     arrival_ms: u64,
+    raw: impl Fn(&[usize]) -> Vec<Vec<u8>>,
 ) -> Result<Outcome, Refusal> {
     let records = decoded.records();
     let efforts = decoded.efforts.len();
@@ -326,12 +335,12 @@ async fn commit(
         if rejections.is_empty() {
             return Vec::new();
         }
-        let envelope = Envelope::parse(body).expect("it was parsed before");
-        let quarantined = rejections.into_iter().map(|(record, rejection)| {
+        let raw = raw(&rejections.iter().map(|&(record, _)| record).collect::<Vec<_>>());
+        let quarantined = rejections.into_iter().zip(raw).map(|((record, rejection), raw)| {
             let reason = rejection.reason.as_str();
             metrics::counter!("alleycat_records_rejected_total", "reason" => reason).increment(1);
             tracing::info!(?request_id, record, reason, message = rejection.message, "record quarantined");
-            Quarantined { rejection, raw: envelope.record(record), arrival_ms }
+            Quarantined { rejection, raw, arrival_ms }
         });
         quarantined.collect()
     };
@@ -342,6 +351,7 @@ async fn commit(
         efforts: decoded.efforts,
         names: decoded.names,
         quarantined: quarantine(decoded.rejected.into_iter().map(|r| (r.record, r.rejection)).collect()),
+        heard,
     };
     let committed = ledger.commit(submission).await?;
     if !committed.refused.is_empty() {

@@ -61,6 +61,11 @@ Racers
   curl '{origin}/racers/17?pretty'                           racer 17 in every class
   curl '{origin}/classes/1/racers/17?compare=2,3&pretty'     second by second, beside 2 and 3
 
+Races
+  curl '{origin}/classes/1/races?pretty'                     recent ones, the newest first
+  curl '{origin}/classes/1/races/17/leaderboard?pretty'      here now in race 17, and later the results
+  curl -N '{origin}/classes/1/live'                          as it happens (Server-Sent Events)
+
 Histories
   curl --compressed '{origin}/classes/1/history'             the whole dataset of class 1
   curl --compressed '{origin}/classes/1/history?top=3&from=0&to=59'

@@ -11,13 +11,16 @@ use axum::http::request::Parts;
 
 use super::App;
 use super::problem::Problem;
-use crate::effort::{ClassId, INTEGER_MAX, RacerId, Second};
+use crate::effort::{ClassId, INTEGER_MAX, RaceId, RacerId, Second};
 
 /// The class that a path names, which exists.
 pub(super) struct Class(pub(super) ClassId);
 
 /// The racer that a path names, who need not be known.
 pub(super) struct Racer(pub(super) RacerId);
+
+/// The race that a path names, which need not be known.
+pub(super) struct Race(pub(super) RaceId);
 
 impl FromRequestParts<App> for Class {
     type Rejection = Problem;
@@ -36,6 +39,16 @@ impl FromRequestParts<App> for Racer {
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
         let text = segment(parts, "racerId").await;
         racer(&text).map(Self).ok_or_else(|| Problem::not_found(format!("there is no racer {text}")))
+    }
+}
+
+impl FromRequestParts<App> for Race {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        let text = segment(parts, "raceId").await;
+        let race = integer(&text, 0..=INTEGER_MAX).map(|race| Self(RaceId(race)));
+        race.ok_or_else(|| Problem::not_found(format!("there is no race {text}")))
     }
 }
 

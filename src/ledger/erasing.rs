@@ -280,6 +280,9 @@ impl Inner {
         }
         // Only now is the version known: whatever names it holds nothing that it covers.
         self.erasures.send_replace(Arc::new(known));
+        for Erasure { scope, .. } in &news {
+            self.races.forget(scope.racer_id, scope.class_id);
+        }
         self.forget(&news, now_ms);
         Learned { news, efforts }
     }

@@ -122,7 +122,7 @@ impl Inner {
         if answer.is_closed() {
             return; // whoever asked has been told to come again
         }
-        let Submission { efforts, names, quarantined } = submission;
+        let Submission { efforts, names, quarantined, .. } = submission;
         let erasures = self.erasures();
         let mut comparison = self.table.compare(&efforts, self.options.racers_max, &mut pending.newcomers);
         let no_room: BTreeSet<RacerId> = comparison.no_room.iter().map(|&place| efforts[place].racer).collect();
@@ -275,6 +275,7 @@ impl Inner {
         };
         for efforts in contents.efforts.chunks(MERGE_EFFORTS_MAX) {
             merged.classes.extend(self.table.merge(efforts, now_ms));
+            self.fresh.note(efforts);
         }
         if !contents.names.is_empty() {
             for (racer, name) in &contents.names {

@@ -82,11 +82,6 @@ export class Service {
     expect(answer.status, path).toBe(200)
     return (await answer.json()) as T
   }
-
-  /** Whether the service has that path at all. */
-  async has(path: string): Promise<boolean> {
-    return (await fetch(this.origin + path)).status !== 404
-  }
 }
 
 /** Asks again and again until it is so. */

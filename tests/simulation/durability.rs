@@ -136,7 +136,7 @@ async fn a_segment_tells_its_format_version_and_then_only_improvements_each_with
     let instance = Instance::start(&bucket).await.unwrap();
     let name = (RacerId(1), Name { at_ms: 7, text: "Hubert".into() });
     let efforts = vec![effort(1, 1, 20.5), effort(1, 1, 20.25), effort(2, 1, 0.1)];
-    let submission = Submission { efforts, names: vec![name], quarantined: Vec::new() };
+    let submission = Submission { efforts, names: vec![name], ..Submission::default() };
     instance.ledger.commit(submission).await.unwrap();
     let expected = [
         serde_json::json!({ "alleycat": "journal", "version": 1 }),

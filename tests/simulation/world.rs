@@ -296,7 +296,7 @@ impl World {
                     }
                 }
                 let submission =
-                    Submission { efforts: efforts.clone(), names: name.into_iter().collect(), quarantined: Vec::new() };
+                    Submission { efforts: efforts.clone(), names: name.into_iter().collect(), ..Submission::default() };
                 let answered = tokio::time::timeout(Duration::from_secs(60), ledger.commit(submission)).await;
                 if let Ok(Ok(Committed { refused, .. })) = answered {
                     let erasures = ledger.erasures();

@@ -14,19 +14,9 @@ export type Curve = Omit<components['schemas']['RacerInClass'], 'classId' | 'com
 export type Found = components['schemas']['Found']
 
 /** A race that the service saw. */
-export interface Race {
-  raceId: number
-  startedAt: number
-  racers: number
-  lastSecond: number
-  finished: boolean
-}
-
+export type Race = components['schemas']['Race']
 /** The standings of a race at each racer's latest second. */
-export interface RaceBoard {
-  raceId: number
-  standings: (Standing & { second: number })[]
-}
+export type RaceBoard = components['schemas']['RaceLeaderboard']
 
 /** Telemetry of a ride, as devices send it. */
 export interface RideRecord {
@@ -126,11 +116,12 @@ export async function history(classId: number, onProgress: (bytes: number) => vo
 }
 
 export async function races(classId: number): Promise<Race[]> {
-  return (await (await ask(`/classes/${classId}/races`)).json()) as Race[]
+  return data(await client.GET('/classes/{classId}/races', { params: { path: { classId } } }))
 }
 
-export async function raceBoard(classId: number, raceId: number, query = ''): Promise<RaceBoard> {
-  return (await (await ask(`/classes/${classId}/races/${raceId}/leaderboard${query}`)).json()) as RaceBoard
+export async function raceBoard(classId: number, raceId: number): Promise<RaceBoard> {
+  const path = { classId, raceId }
+  return data(await client.GET('/classes/{classId}/races/{raceId}/leaderboard', { params: { path } }))
 }
 
 export async function sendRide(records: RideRecord[]): Promise<void> {

@@ -102,6 +102,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/classes/{classId}/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What goes on in a class
+         * @description Server-Sent Events, a few times a second while something changes. `standings`: a race's leaderboard, as
+         *     `/classes/{classId}/races/{raceId}/leaderboard` has it, up to 50 rows; a connection begins with one for every recent
+         *     race. `bests`: how many personal bests became durable since the one before, whichever instance took them in, and up
+         *     to 50 of them. Who reads slowly misses events that were overtaken, and gets the newest.
+         */
+        get: operations["live"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/classes/{classId}/racers/{racerId}": {
         parameters: {
             query?: never;
@@ -122,6 +145,47 @@ export interface paths {
          *     delivery, replay or restart brings it back, on any instance. What is ridden later counts. 200 once that is durable.
          */
         delete: operations["erase_in_class"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/classes/{classId}/races": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Recent races
+         * @description The last dozen that this instance heard of, the newest first. In memory only: after a restart there is none until
+         *     the next delivery.
+         */
+        get: operations["races"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/classes/{classId}/races/{raceId}/leaderboard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Here now, and later the results
+         * @description Every racer of the race at the racer's latest second, by output descending, then by racer id ascending.
+         */
+        get: operations["race_leaderboard"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -280,6 +344,28 @@ export interface paths {
         get: operations["readyz"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/rides": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A ride from the page
+         * @description Only where the service was started with `--demo`. Taken like a delivery: 200 says that every effort is durable, and
+         *     that what is no telemetry is quarantined. After 5xx some of it may be durable, and sending it again settles it.
+         *     Pages of other origins cannot send it.
+         */
+        post: operations["rides"];
         delete?: never;
         options?: never;
         head?: never;
@@ -503,6 +589,56 @@ export interface components {
              */
             total: number;
         };
+        /** @description The events by their names. */
+        LiveEvents: {
+            /** @description Personal bests became durable. */
+            bests: components["schemas"]["NewBests"];
+            /** @description A race's leaderboard changed. */
+            standings: components["schemas"]["RaceLeaderboard"];
+        };
+        /** @description A new personal best. */
+        NewBest: {
+            /**
+             * @description The racer's name; null where it is not known.
+             * @example Hubert
+             */
+            name: string | null;
+            /**
+             * Format: double
+             * @description The output.
+             * @example 187.25
+             */
+            output: number;
+            /**
+             * Format: int64
+             * @description The racer.
+             * @example 17
+             */
+            racerId: number;
+            /**
+             * Format: int32
+             * @description The second.
+             * @example 60
+             */
+            second: number;
+        };
+        /** @description New personal bests. */
+        NewBests: {
+            /** @description The latest of them. */
+            bests: components["schemas"]["NewBest"][];
+            /**
+             * Format: int32
+             * @description The class.
+             * @example 1
+             */
+            classId: number;
+            /**
+             * Format: int64
+             * @description How many there are since the event before.
+             * @example 40
+             */
+            count: number;
+        };
         /** @description A racer at a second. */
         Point: {
             /**
@@ -553,6 +689,76 @@ export interface components {
              */
             title: string;
         };
+        /** @description A race. */
+        Race: {
+            /** @description Whether that second came with the event `final`. */
+            finished: boolean;
+            /**
+             * Format: int32
+             * @description The last second that anyone reached.
+             * @example 60
+             */
+            lastSecond: number;
+            /**
+             * Format: int64
+             * @description The race.
+             * @example 1619185620265
+             */
+            raceId: number;
+            /**
+             * @description How many racers were heard of.
+             * @example 40
+             */
+            racers: number;
+            /**
+             * Format: int64
+             * @description When it started, in milliseconds since 1970, as the first effort that was heard of tells.
+             * @example 1619185620265
+             */
+            startedAt: number;
+        };
+        /** @description A race and who stands where in it. */
+        RaceLeaderboard: components["schemas"]["Race"] & {
+            /**
+             * Format: int32
+             * @description The class.
+             * @example 1
+             */
+            classId: number;
+            /** @description The rows. */
+            standings: components["schemas"]["RaceStanding"][];
+        };
+        /** @description A racer's place in a race. */
+        RaceStanding: {
+            /**
+             * @description The racer's name; null where it is not known.
+             * @example Hubert
+             */
+            name: string | null;
+            /**
+             * Format: double
+             * @description The output at the racer's latest second.
+             * @example 187.25
+             */
+            output: number;
+            /**
+             * Format: int64
+             * @description The racer.
+             * @example 17
+             */
+            racerId: number;
+            /**
+             * @description The rank among all in the race, from 1; racers with equal outputs share one.
+             * @example 1
+             */
+            rank: number;
+            /**
+             * Format: int32
+             * @description That second.
+             * @example 60
+             */
+            second: number;
+        };
         /** @description A racer in all classes. */
         Racer: {
             /** @description The classes in which the racer has an effort. */
@@ -579,6 +785,70 @@ export interface components {
             classId: number;
             /** @description The others, as they were asked for; those who never rode in the class have no seconds. */
             compared?: components["schemas"]["Curve"][];
+        };
+        /** @description What became of the records. */
+        Ridden: {
+            /**
+             * @description How many efforts were new personal bests.
+             * @example 3
+             */
+            improvements: number;
+            /**
+             * @description How many there were.
+             * @example 20
+             */
+            records: number;
+            /**
+             * @description How many records are not telemetry, and were quarantined.
+             * @example 0
+             */
+            rejected: number;
+        };
+        /** @description A record of a ride. */
+        RideRecord: {
+            /**
+             * Format: double
+             * @example 80
+             */
+            cadence: number;
+            /**
+             * Format: int32
+             * @example 1
+             */
+            classId: number;
+            /**
+             * Format: int64
+             * @description In milliseconds since 1970.
+             * @example 1619185789755
+             */
+            deviceTimestamp?: number | null;
+            /**
+             * @description `final` for the last second of the race, else `update`.
+             * @example update
+             */
+            event?: string | null;
+            /** @example Hubert */
+            name?: string | null;
+            /**
+             * Format: int64
+             * @example 1619185620265
+             */
+            raceId?: number | null;
+            /**
+             * Format: int64
+             * @example 17
+             */
+            racerId: number;
+            /**
+             * Format: double
+             * @example 78
+             */
+            resistance: number;
+            /**
+             * Format: int32
+             * @example 60
+             */
+            second: number;
         };
         /** @description A row of a leaderboard. */
         Standing: {
@@ -993,6 +1263,59 @@ export interface operations {
             };
         };
     };
+    live: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The exercise class.
+                 * @example 1
+                 */
+                classId: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Events; the `data` of each is JSON of the form that its name stands for here. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["LiveEvents"];
+                };
+            };
+            /** @description There is a parameter; none is taken. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such class. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service is starting or stopping, or has as many listeners as it may have. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     curve: {
         parameters: {
             query?: {
@@ -1155,6 +1478,141 @@ export interface operations {
             };
             /** @description There are too many erasures already. */
             507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    races: {
+        parameters: {
+            query?: {
+                /** @description `json` or `csv`; without it, what `Accept` asks for. */
+                format?: "json" | "csv";
+                /** @description Lay the JSON out for people. */
+                pretty?: "" | "true" | "false" | "1" | "0";
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The exercise class.
+                 * @example 1
+                 */
+                classId: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The races. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Race"][];
+                    /**
+                     * @example raceId,startedAt,racers,lastSecond,finished
+                     *     1619185620265,1619185620265,40,300,true
+                     */
+                    "text/csv": string;
+                };
+            };
+            /** @description A parameter cannot be taken; the detail names it. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such class. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service is starting or stopping. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    race_leaderboard: {
+        parameters: {
+            query?: {
+                /** @description The most rows. */
+                limit?: number;
+                /** @description How many rows to leave out. */
+                offset?: number;
+                /** @description `json` or `csv`; without it, what `Accept` asks for. */
+                format?: "json" | "csv";
+                /** @description Lay the JSON out for people. */
+                pretty?: "" | "true" | "false" | "1" | "0";
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The exercise class.
+                 * @example 1
+                 */
+                classId: number;
+                /**
+                 * @description The race.
+                 * @example 1619185620265
+                 */
+                raceId: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The standings. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RaceLeaderboard"];
+                    /**
+                     * @example rank,racerId,name,output,second
+                     *     1,17,Hubert,187.25,60
+                     */
+                    "text/csv": string;
+                };
+            };
+            /** @description A parameter cannot be taken; the detail names it. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such class, or the race is not among its recent ones. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service is starting or stopping. */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1591,6 +2049,75 @@ export interface operations {
                 };
                 content: {
                     "text/plain": string;
+                };
+            };
+        };
+    };
+    rides: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RideRecord"][];
+            };
+        };
+        responses: {
+            /** @description It is durable. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ridden"];
+                };
+            };
+            /** @description It is not an array of up to 1000 records. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service takes no rides from the page. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is over 256 KiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is not `application/json`. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };

@@ -2,15 +2,17 @@
 import { onScopeDispose, ref, shallowRef, watch, type Ref } from 'vue'
 
 import { ApiError, raceBoard, races, type Race, type RaceBoard } from '../api/client'
+import { raceToShow } from '../race/here-now'
 import { learn } from './names'
 
 /** How often to ask while nothing is pushed, in milliseconds. */
 const POLL_MS = 1000
 
-/** What the service names the events that it pushes. */
-const EVENTS = ['message', 'standings', 'race']
+/** What the service names the event of a race's standings. */
+const EVENT = 'standings'
 
-export function useHereNow(classId: Ref<number>) {
+/** `own` is the race that the rider rides, which is shown only where others ride it, too. */
+export function useHereNow(classId: Ref<number>, own: () => number | null) {
   /** `unavailable`: this service has no races to tell of. */
   const state = ref<'loading' | 'none' | 'racing' | 'unavailable' | 'away'>('loading')
   const race = shallowRef<Race | null>(null)
@@ -28,22 +30,20 @@ export function useHereNow(classId: Ref<number>) {
   function listen(id: number): void {
     live?.close()
     live = new EventSource(`/classes/${id}/live`)
-    for (const name of EVENTS) {
-      live.addEventListener(name, (event) => {
-        const pushed = JSON.parse(String((event as MessageEvent).data)) as Partial<RaceBoard>
-        if (pushed.raceId !== undefined && pushed.raceId === race.value?.raceId && pushed.standings) {
-          pushedMs = performance.now()
-          take({ raceId: pushed.raceId, standings: pushed.standings })
-        }
-      })
-    }
+    live.addEventListener(EVENT, (event) => {
+      const pushed = JSON.parse(String(event.data)) as RaceBoard
+      if (pushed.raceId !== race.value?.raceId) return
+      pushedMs = performance.now()
+      race.value = pushed
+      take(pushed)
+    })
   }
 
   async function look(id: number, of: number): Promise<void> {
     try {
       const seen = await races(id)
       if (of !== generation) return
-      const current = seen.find((race) => !race.finished) ?? seen[0] ?? null
+      const current = raceToShow(seen, own(), Date.now())
       race.value = current
       if (!current) {
         state.value = 'none'

@@ -23,7 +23,7 @@ function uuid(): string {
 export function useSending() {
   const state = ref<Sent>('closed')
   let waiting: RideRecord[] = []
-  let raceId = 0
+  let raceId: number | null = null
   let lastMs = 0
   let sending = false
 
@@ -36,7 +36,7 @@ export function useSending() {
 
   /** Takes a second of the ride; what is taken leaves soon, with `final` at once. */
   function add(classId: number, rider: Identity, sample: Sample, final: boolean): void {
-    if (state.value === 'closed') return
+    if (state.value === 'closed' || raceId === null) return
     waiting.push({
       uuid: uuid(),
       event: final ? 'final' : 'update',
@@ -78,5 +78,8 @@ export function useSending() {
     if (!failed) state.value = 'sent'
   }
 
-  return { state, begin, add, flush }
+  /** The race that is or was sent last. */
+  const own = () => raceId
+
+  return { state, own, begin, add, flush }
 }

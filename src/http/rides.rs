@@ -1,0 +1,137 @@
+//! `POST /rides`: rides from the page, where the operator lets it send them (`serve --demo`).
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::firehose::{self, Outcome, Refusal, STOPPING_PATIENCE};
+use super::problem::Problem;
+use super::{App, form};
+use crate::delivery::Decoded;
+use crate::races;
+
+/// The longest body, in bytes: the page sends a second's records at a time, some 5 kB at the greatest speed; a whole
+/// race that waited for the service has 80 kB.
+const BODY_BYTES_MAX: usize = 256 << 10;
+
+/// The most records of a body: a race has 300, and each record may have to be quarantined.
+const RECORDS_MAX: usize = 1000;
+
+/// What became of the records.
+#[derive(Serialize, ToSchema)]
+struct Ridden {
+    /// How many there were.
+    #[schema(example = 20)]
+    records: usize,
+    /// How many efforts were new personal bests.
+    #[schema(example = 3)]
+    improvements: usize,
+    /// How many records are not telemetry, and were quarantined.
+    #[schema(example = 0)]
+    rejected: usize,
+}
+
+/// A record of a ride.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "tells what `telemetry` reads")]
+struct RideRecord {
+    #[schema(minimum = 1, example = 1)]
+    class_id: u16,
+    #[schema(example = 60)]
+    second: u32,
+    #[schema(maximum = 9007199254740991_u64, example = 17)]
+    racer_id: u64,
+    #[schema(minimum = 0, maximum = 300, example = 80)]
+    cadence: f64,
+    #[schema(minimum = 0, maximum = 100, example = 78)]
+    resistance: f64,
+    #[schema(maximum = 9007199254740991_u64, example = 1619185620265_u64)]
+    race_id: Option<u64>,
+    /// In milliseconds since 1970.
+    #[schema(maximum = 9007199254740991_u64, example = 1619185789755_u64)]
+    device_timestamp: Option<u64>,
+    #[schema(example = "Hubert")]
+    name: Option<String>,
+    /// `final` for the last second of the race, else `update`.
+    #[schema(example = "update")]
+    event: Option<String>,
+}
+
+/// A ride from the page
+///
+/// Only where the service was started with `--demo`. Taken like a delivery: 200 says that every effort is durable, and
+/// that what is no telemetry is quarantined. After 5xx some of it may be durable, and sending it again settles it.
+/// Pages of other origins cannot send it.
+#[utoipa::path(
+    post, path = "/rides", tag = "Deliveries",
+    request_body = Vec<RideRecord>,
+    responses(
+        (status = 200, description = "It is durable.", body = Ridden),
+        (status = 400, description = "It is not an array of up to 1000 records.", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 404, description = "The service takes no rides from the page.", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 413, description = "It is over 256 KiB.", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "It is not `application/json`.", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 503, description = "The store failed, or the service is starting, stopping or overloaded.",
+            body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn rides(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    if app.config.demo.is_none() {
+        return Err(Problem::not_found("rides are taken from the page only where the service runs with --demo"));
+    }
+    // With any other type a browser would let a page of another origin send it without asking.
+    if !is_json(&headers) {
+        let detail = "rides are sent as application/json";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    let deadline = app.config.delivery_deadline;
+    let outcome = tokio::select! {
+        taken = take(&app, body) => taken?,
+        () = tokio::time::sleep(deadline) => {
+            return Err(Problem::unavailable(format!("not durable within {} s", deadline.as_secs_f64())));
+        }
+        () = app.has_been_stopping(STOPPING_PATIENCE) => return Err(Problem::unavailable("the service is stopping")),
+    };
+    let Outcome { records, efforts, improvements, rejected, .. } = outcome;
+    tracing::debug!(records, efforts, improvements, rejected, "ride");
+    Ok(form::json(&Ridden { records, improvements, rejected }, false))
+}
+
+async fn take(app: &App, body: Body) -> Result<Outcome, Problem> {
+    app.ledger.accepts().map_err(|error| refused(error.into()))?;
+    let receipt_ms = app.ledger.now_ms();
+    let _permit = app.gate.admit(BODY_BYTES_MAX).map_err(refused)?;
+    let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
+        let detail = format!("the body is over {BODY_BYTES_MAX} bytes, or did not arrive whole");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    })?;
+    let records: Vec<&RawValue> = serde_json::from_slice(&body)
+        .map_err(|error| Problem::bad_request(format!("the body is not a JSON array of records: {error}")))?;
+    if records.len() > RECORDS_MAX {
+        return Err(Problem::bad_request(format!("the body has {} records, over {RECORDS_MAX}", records.len())));
+    }
+    let bytes = || records.iter().map(|record| record.get().as_bytes());
+    let decoded = Decoded::of(bytes(), app.ledger.bounds(), receipt_ms, app.ledger.names());
+    let heard = races::latest(&decoded.efforts, &decoded.finals);
+    let raw = |places: &[usize]| places.iter().map(|&place| records[place].get().as_bytes().to_vec()).collect();
+    let id = "a ride from the page".to_owned();
+    firehose::commit(&app.ledger, id, decoded, heard, receipt_ms, raw).await.map_err(refused)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
+    kind.trim().eq_ignore_ascii_case("application/json")
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    Problem::new(refusal.status, refusal.message)
+}

@@ -1,0 +1,24 @@
+import { describe, expect, it } from 'vitest'
+
+import type { Race } from '../api/client'
+import { raceToShow } from './here-now'
+
+const NOW = 2_000_000_000
+const race = (raceId: number, racers: number, finished = false, ageS = 60): Race => ({ raceId, racers, finished, lastSecond: 60, startedAt: NOW - ageS * 1000 })
+
+describe('the race to show here now', () => {
+  it('is the one that goes on with the most racers, then the newest', () => {
+    expect(raceToShow([race(1, 1), race(2, 40), race(3, 40), race(4, 90, true)], null, NOW)?.raceId).toBe(2)
+  })
+  it('is the last one where none goes on', () => {
+    expect(raceToShow([race(1, 1, true), race(2, 40, true)], null, NOW)?.raceId).toBe(1)
+    expect(raceToShow([], null, NOW)).toBe(null)
+  })
+  it('is not the race that the rider rides alone', () => {
+    expect(raceToShow([race(1, 1)], 1, NOW)).toBe(null)
+    expect(raceToShow([race(1, 2)], 1, NOW)?.raceId).toBe(1)
+  })
+  it('is not one that was given up without an end', () => {
+    expect(raceToShow([race(1, 2), race(2, 90, false, 3600)], null, NOW)?.raceId).toBe(1)
+  })
+})
