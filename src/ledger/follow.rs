@@ -69,7 +69,6 @@ impl Inner {
 
         let listed: BTreeSet<SegmentId> = journal.iter().filter_map(|listed| segment(&listed.key)).collect();
         // What was there before the listing began and is not in it has been deleted.
-        let mut missed = false;
         {
             let mut segments = lock(&self.segments);
             known.iter().filter(|id| !listed.contains(id)).for_each(|&id| segments.remove(id));
@@ -78,7 +77,7 @@ impl Inner {
             let there = listed.contains(id);
             if !there {
                 self.note_readable(&ObjectKey::Segment(*id));
-                missed = true;
+                self.erasing.note_forgotten(true); // whoever could read it may have folded it
             }
             there
         });
@@ -93,7 +92,7 @@ impl Inner {
             let outcome = match outcome {
                 Ok(Fetched::Contents { contents, heeded }) => self.take_in_segment(id, contents, heeded, adopt).await,
                 Ok(Fetched::Gone) => {
-                    missed = true;
+                    self.erasing.note_forgotten(true); // it was folded
                     continue;
                 }
                 Err(error) => Err(error),
@@ -111,7 +110,7 @@ impl Inner {
             }
         }
         let forgot = self.erasing.take_forgotten();
-        if away || missed || forgot {
+        if away || forgot {
             let read = self.read_changed_snapshots(adopt).await;
             read.inspect_err(|_| self.erasing.note_forgotten(forgot))?;
         }
@@ -162,17 +161,22 @@ impl Inner {
         }
     }
 
-    /// Takes in the snapshots that have changed since this instance merged or wrote them.
+    /// Takes in the snapshots that have changed since this instance merged or wrote them, and looks again at what did
+    /// not read. What does not read now is looked at again, and keeps the others waiting no longer.
     async fn read_changed_snapshots(&self, adopt: &mpsc::Sender<Adoption>) -> Result<(), StoreError> {
         let root = self.store.list(Scope::Root).await?;
         for subject in self.subjects() {
             let tag = lock(&self.snapshots).tag(subject);
             let listed = root.iter().find(|listed| listed.key == subject.key());
-            if listed.is_none_or(|listed| Some(&listed.etag) == tag.as_ref()) {
+            let unchanged = listed.is_none_or(|listed| Some(&listed.etag) == tag.as_ref());
+            if unchanged && !lock(&self.unreadable).contains_key(&subject.key()) {
                 continue;
             }
-            let taken_in = self.take_in_snapshot(subject, Some(adopt)).await;
-            taken_in.map_err(|error| self.note_unread(error))?;
+            match self.take_in_snapshot(subject, Some(adopt)).await {
+                Ok(()) => {}
+                Err(TakeInError::Store(error)) => return Err(error),
+                Err(TakeInError::Unreadable(unreadable)) => self.note_unreadable_snapshot(subject, &unreadable),
+            }
         }
         Ok(())
     }

@@ -193,6 +193,9 @@ impl Inner {
     }
 
     fn waits_since(&self, subject: Subject) -> Option<Duration> {
+        if self.is_withheld(subject) {
+            return None;
+        }
         let (covered, unheeded_since) = {
             let mut snapshots = lock(&self.snapshots);
             let learned = snapshots.learned;
@@ -206,6 +209,12 @@ impl Inner {
             Subject::Names => segments.names_wait_since(covered),
         };
         uncovered_since.into_iter().chain(unheeded_since).min()
+    }
+
+    /// Whether what does not read may belong to it: its own object, or a segment, of which nobody knows what it touches.
+    fn is_withheld(&self, subject: Subject) -> bool {
+        let key = subject.key();
+        lock(&self.unreadable).keys().any(|unread| *unread == key || matches!(unread, ObjectKey::Segment(_)))
     }
 
     /// The highest version of what was erased that concerns it.
@@ -237,7 +246,7 @@ impl Inner {
             // A failure's time says how long a store was away, not what a snapshot costs.
             Ok(()) => lock(&self.snapshots).get(subject).took = took,
             Err(TakeInError::Store(error)) => tracing::warn!(%error, "a snapshot failed; it will be tried again"),
-            Err(TakeInError::Unreadable(unreadable)) => self.note_unreadable(&unreadable),
+            Err(TakeInError::Unreadable(unreadable)) => self.note_unreadable_snapshot(subject, &unreadable),
         }
     }
 
@@ -315,7 +324,8 @@ impl Inner {
     ) -> Result<(), TakeInError> {
         let key = subject.key();
         let Some(object) = self.store.get(&key).await? else {
-            lock(&self.snapshots).get(subject).body = None;
+            lock(&self.snapshots).forget(subject);
+            self.note_readable(&key);
             return Ok(());
         };
         let heeded = heeded_by(&object.body);
@@ -391,6 +401,13 @@ impl Inner {
         tracing::error!(key = %unreadable.key, problem = %unreadable.problem, "a stored object does not read");
         metrics::counter!("alleycat_unreadable_objects_total").increment(1);
         lock(&self.unreadable).insert(unreadable.key.clone(), unreadable.problem.clone());
+    }
+
+    /// It covers nothing any more, and the next look reads it again.
+    pub(super) fn note_unreadable_snapshot(&self, subject: Subject, unreadable: &Unreadable) {
+        self.note_unreadable(unreadable);
+        lock(&self.snapshots).forget(subject);
+        self.erasing.note_forgotten(true);
     }
 
     pub(super) fn note_readable(&self, key: &ObjectKey) {
