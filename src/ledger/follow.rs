@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::journal::{self, Contents};
 use super::snapshot::{Subject, TakeInError, Unreadable, beyond_options};
 use super::writer::{Adoption, MERGE_EFFORTS_MAX};
-use super::{Inner, lock, offload};
+use super::{Inner, lock};
 use crate::effort::{Bounds, Effort};
 use crate::erasures::ErasureVersion;
 use crate::store::{ETag, Listed, ObjectKey, Scope, SegmentId, StoreError};
@@ -186,7 +186,7 @@ impl Inner {
         let key = ObjectKey::Segment(id);
         let Some(object) = self.store.get(&key).await? else { return Ok(Fetched::Gone) };
         let bounds = self.options.bounds;
-        let contents = offload(move || read_segment(&object.body, &bounds)).await;
+        let contents = self.offload(move || read_segment(&object.body, &bounds)).await;
         let contents = contents.map_err(|problem| Unreadable { key, problem })?;
         let heeded = contents.iter().map(|contents| contents.heeded).max().unwrap_or(0);
         Ok(Fetched::Contents { contents, heeded })

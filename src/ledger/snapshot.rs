@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::journal::{self, Contents};
 use super::segments::GRACE;
 use super::writer::{Adoption, Merged};
-use super::{Inner, lock, offload};
+use super::{Inner, lock};
 use crate::effort::{Bounds, ClassId, Effort, RacerId};
 use crate::erasures::{self, ErasureVersion};
 use crate::history::StoredHistory;
@@ -261,7 +261,7 @@ impl Inner {
             let known = lock(&self.snapshots).get(subject).body.clone();
             let Built { parts, version, heeded } = self.build_snapshot(subject).await;
             let hashed = parts.clone();
-            let hash = offload(move || hash(&hashed)).await;
+            let hash = self.offload(move || hash(&hashed)).await;
             let condition = match known {
                 // What stands there is what would be written: it is covered as it is.
                 Some(body) if body.hash == hash => {
@@ -308,7 +308,7 @@ impl Inner {
                 let heeded = self.concerning(subject);
                 let version = self.names.version();
                 let names = self.names.all();
-                let parts = vec![offload(move || encode_names(&names, heeded)).await];
+                let parts = vec![self.offload(move || encode_names(&names, heeded)).await];
                 if self.concerning(subject) == heeded {
                     return Built { parts, version, heeded };
                 }
@@ -334,14 +334,15 @@ impl Inner {
         let Bounds { classes, second_max } = self.options.bounds;
         // More names than racers may stand there, of racers that an earlier start had room for.
         let names_bytes_max = (1 << 30).max(u64::from(classes) * self.options.racers_max as u64 * NAME_BYTES_MAX);
-        let (hash, contents) = offload(move || {
-            let contents = match subject {
-                Subject::Class(class) => read_history(class, &body, second_max),
-                Subject::Names => read_names(&body, heeded, names_bytes_max),
-            };
-            (hash(&[body]), contents)
-        })
-        .await;
+        let (hash, contents) = self
+            .offload(move || {
+                let contents = match subject {
+                    Subject::Class(class) => read_history(class, &body, second_max),
+                    Subject::Names => read_names(&body, heeded, names_bytes_max),
+                };
+                (hash(&[body]), contents)
+            })
+            .await;
         let contents = contents.map_err(|problem| Unreadable { key: key.clone(), problem })?;
         let erased = self.erasures().version();
         self.take_in(contents, adopt).await;

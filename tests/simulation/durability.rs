@@ -472,7 +472,7 @@ async fn an_erasure_is_written_into_the_snapshot_though_nothing_else_changes_and
         let stored = bucket.get("class-1.gz").unwrap().body;
         (StoredHistory::open(&stored).unwrap().erasure_version(), gunzip(&stored)) == (1, "{}".to_owned())
     };
-    assert!(took(heeds).await <= SNAPSHOT_INTERVAL + Duration::from_secs(1));
+    assert!(took(heeds).await <= SNAPSHOT_INTERVAL + Duration::from_secs(3));
     assert!(took(|| segments(&bucket).is_empty()).await < Duration::from_secs(65));
 }
 
