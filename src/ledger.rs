@@ -52,6 +52,9 @@ const QUEUE_MAX: usize = 1024;
 /// time.
 const BEHIND_MAX: Duration = Duration::from_secs(15);
 
+/// The most that work takes in virtual time before it is done, and after: half of what a full class takes to compress.
+const WORK_IN_PLACE_MAX: Duration = Duration::from_millis(500);
+
 /// How the ledger works.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -345,7 +348,8 @@ impl Inner {
         if erasures.version() != before.version() {
             // They were forgotten before they were heard of.
             for heard in heard.iter().filter(|it| erasures.cover(&it.effort, 0)) {
-                self.races.forget(heard.effort.racer, Some(heard.effort.class));
+                let Effort { racer, class, second, output, .. } = heard.effort;
+                self.races.forget(racer, Some(class), |at, best| (at, best) == (second, output));
             }
         }
     }
@@ -374,28 +378,28 @@ impl Inner {
     fn jitter(&self, most: Duration) -> Duration {
         most.mul_f64(lock(&self.chance).random::<f64>())
     }
+
+    /// Runs long work on a thread that may be blocked. On a runtime of one thread, as the simulation's, it runs in
+    /// place, so that a schedule depends on its seed alone, and takes a while of the instance's time.
+    async fn offload<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        match tokio::runtime::Handle::current().runtime_flavor() {
+            tokio::runtime::RuntimeFlavor::CurrentThread => {
+                self.clock.sleep(self.jitter(WORK_IN_PLACE_MAX)).await; // as elsewhere, others go on meanwhile
+                let done = work();
+                self.clock.sleep(self.jitter(WORK_IN_PLACE_MAX)).await;
+                done
+            }
+            _ => match tokio::task::spawn_blocking(work).await {
+                Ok(done) => done,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => std::future::pending().await, // the runtime is going away, and this task with it
+                },
+            },
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs long work on a thread that may be blocked. On a runtime of one thread, as the simulation's, it runs in place,
-/// so that a schedule depends on its seed alone.
-async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::runtime::Handle::current().runtime_flavor() {
-        tokio::runtime::RuntimeFlavor::CurrentThread => {
-            tokio::task::yield_now().await; // as elsewhere, others go on meanwhile
-            let done = work();
-            tokio::task::yield_now().await;
-            done
-        }
-        _ => match tokio::task::spawn_blocking(work).await {
-            Ok(done) => done,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => std::future::pending().await, // the runtime is going away, and this task with it
-            },
-        },
-    }
 }

@@ -124,11 +124,12 @@ impl Races {
         }
     }
 
-    /// Forgets a racer in the races of that class, or of all; and races that have nobody else.
-    pub fn forget(&self, racer: RacerId, of: Option<ClassId>) {
+    /// Forgets a racer whose latest effort is gone, in the races of that class, or of all; and races that have nobody
+    /// else.
+    pub fn forget(&self, racer: RacerId, of: Option<ClassId>, is_gone: impl Fn(Second, Output) -> bool) {
         for class in ClassId::all(self.classes.len().try_into().unwrap_or(u16::MAX)) {
             if of.is_none_or(|of| of == class) {
-                self.class(class).forget(racer);
+                self.class(class).forget(racer, &is_gone);
             }
         }
     }
@@ -177,6 +178,12 @@ impl Class {
     fn hear(&mut self, heard: &Heard, receipt_ms: u64) {
         let Heard { effort, end, .. } = heard;
         let Some(race) = effort.race else { return };
+        // A late record of a race that made room long ago must not push out one that is ridden now.
+        let started_ms = Race::started_ms(effort, receipt_ms);
+        let is_known = self.races.iter().any(|it| it.id == race);
+        if !is_known && self.races.len() >= RACES_MAX && self.races.iter().all(|it| it.started_ms > started_ms) {
+            return;
+        }
         while self.racers >= RACERS_MAX && !self.has(race, effort.racer) {
             if !self.forget_oldest(race) {
                 return;
@@ -211,9 +218,11 @@ impl Class {
         true
     }
 
-    fn forget(&mut self, racer: RacerId) {
+    fn forget(&mut self, racer: RacerId, is_gone: impl Fn(Second, Output) -> bool) {
         for race in &mut self.races {
-            if race.latest.remove(&racer).is_some() {
+            let latest = race.latest.get(&racer).copied();
+            if latest.is_some_and(|(second, output)| is_gone(second, output)) {
+                race.latest.remove(&racer);
                 self.version += 1;
                 self.racers -= 1;
                 race.last_second = race.latest.values().map(|&(second, _)| second).max().unwrap_or(Second(0));
@@ -225,11 +234,16 @@ impl Class {
 }
 
 impl Race {
+    /// When the race of that effort started, as far as the effort tells.
+    fn started_ms(effort: &Effort, receipt_ms: u64) -> u64 {
+        let ridden_ms = if effort.time == 0 { receipt_ms } else { effort.time };
+        ridden_ms.saturating_sub(u64::from(effort.second.0) * 1000)
+    }
+
     fn new(id: RaceId, first: &Effort, receipt_ms: u64) -> Self {
-        let ridden_ms = if first.time == 0 { receipt_ms } else { first.time };
         Self {
             id,
-            started_ms: ridden_ms.saturating_sub(u64::from(first.second.0) * 1000),
+            started_ms: Self::started_ms(first, receipt_ms),
             last_second: Second(0),
             end: None,
             latest: HashMap::default(),
@@ -370,13 +384,15 @@ mod tests {
         let elsewhere = Effort { class: ClassId::new(2).unwrap(), ..effort(7, 1, 9, 90.0) };
         hear(&races, &[effort(7, 1, 9, 90.0), effort(7, 2, 4, 90.0), effort(8, 1, 9, 90.0), elsewhere], &[]);
         let before = races.version(CLASS);
-        races.forget(RacerId(1), Some(CLASS));
+        races.forget(RacerId(1), Some(CLASS), |second, _| second > Second(600));
+        assert_eq!(races.version(CLASS), before, "what is not gone stands");
+        races.forget(RacerId(1), Some(CLASS), |_, _| true);
         assert!(races.version(CLASS) > before);
         assert_eq!(rows(&races, 7), [(1, 2, 4)]);
         let left: Vec<_> = races.summaries(CLASS).iter().map(|it| (it.race.0, it.last_second.0)).collect();
         assert_eq!(left, [(7, 4)]);
         assert_eq!(races.summaries(elsewhere.class).len(), 1);
-        races.forget(RacerId(1), None);
+        races.forget(RacerId(1), None, |_, _| true);
         assert_eq!(races.summaries(elsewhere.class), []);
     }
 

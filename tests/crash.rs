@@ -11,11 +11,15 @@ use std::time::Duration;
 use alleycat::sender::{Backoff, Options, Sender};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use serde_json::Value;
-use support::process::Process;
-use support::{DEADLINE, record, until};
-use tempfile::TempDir;
+use support::instance::{Instance, refusal};
+use support::place::{Place, gunzip, on_every_store};
+use support::{DEADLINE, record};
 use tokio::sync::watch;
+
+on_every_store![
+    nothing_acknowledged_is_lost_and_nothing_invented_however_often_the_process_is_killed,
+    an_object_that_does_not_read_stops_the_start_by_name_and_with_the_way_out,
+];
 
 const KILLS: u32 = 5;
 const SENDERS: u64 = 4;
@@ -54,14 +58,11 @@ async fn send(
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_acknowledged_is_lost_and_nothing_invented_however_often_the_process_is_killed() {
-    let folder = TempDir::new().unwrap();
+async fn nothing_acknowledged_is_lost_and_nothing_invented_however_often_the_process_is_killed(place: Place) {
     let options = ["--commit-interval", "5ms", "--snapshot-interval", "50ms"];
-    let mut process = Process::start(folder.path(), &options);
-    let address = process.address().to_owned();
+    let mut instance = Instance::start(&place, &options).await;
 
-    let mut to = Options::new(format!("{}/firehose", process.origin).parse().unwrap());
+    let mut to = Options::new(instance.url("/firehose").parse().unwrap());
     let pause = Duration::from_millis(20);
     to.backoff = Backoff { first: pause, max: pause * 4, total: DEADLINE };
     let sender = Sender::new(to).unwrap();
@@ -77,36 +78,31 @@ async fn nothing_acknowledged_is_lost_and_nothing_invented_however_often_the_pro
         let target = *counted.borrow() + chance.random_range(1..60);
         let waited = tokio::time::timeout(DEADLINE, counted.wait_for(|&count| count >= target)).await;
         waited.unwrap_or_else(|_| panic!("nothing is acknowledged after {kill} kills")).unwrap();
-        process.kill();
-        process = Process::start_on(&address, folder.path(), &options);
+        instance.kill();
+        instance.start_again().await;
     }
     stop.send_replace(true);
     for sender in senders {
         tokio::time::timeout(DEADLINE, sender).await.expect("in time").unwrap();
     }
-    process.kill();
+    instance.kill();
 
     // Every delivery was acknowledged in the end: what is there is exactly that.
-    let mut process = Process::start_on(&address, folder.path(), &options);
+    instance.start_again().await;
     let acknowledged = acknowledged.lock().unwrap().clone();
     assert!(acknowledged.len() > 50);
-    let client = reqwest::Client::builder().no_proxy().timeout(DEADLINE).build().unwrap();
-    let get = async |path: &str| client.get(format!("http://{address}{path}")).send().await.unwrap();
-    until("it is ready", async || get("/readyz").await.status() == 200).await;
     let mut there = Bests::new();
     for second in 0..=SECONDS {
-        let text = get(&format!("/classes/1/leaderboard?second={second}&limit=1000")).await.text().await.unwrap();
-        let board: Value = serde_json::from_str(&text).unwrap();
+        let board = instance.json(&format!("/classes/1/leaderboard?second={second}&limit=1000")).await;
         for row in board["standings"].as_array().unwrap() {
             there.insert((second, row["racerId"].as_u64().unwrap()), row["output"].as_f64().unwrap());
         }
     }
     assert_eq!(there, acknowledged);
 
-    process.terminate();
-    assert!(process.ends_within(DEADLINE).success(), "{}", process.said());
-    let file = std::fs::File::open(folder.path().join("class-1.gz")).unwrap();
-    let text = std::io::read_to_string(flate2::read::GzDecoder::new(file)).unwrap();
+    instance.terminate();
+    instance.ends().await;
+    let text = gunzip(&place.get("class-1.gz").await.unwrap());
     let dataset: BTreeMap<u64, BTreeMap<u64, f64>> = serde_json::from_str(&text).unwrap();
     let stored: Bests = dataset
         .into_iter()
@@ -115,30 +111,28 @@ async fn nothing_acknowledged_is_lost_and_nothing_invented_however_often_the_pro
     assert_eq!(stored, acknowledged);
 }
 
-#[test]
-fn a_second_process_on_the_folder_is_refused_with_what_to_do() {
-    let folder = TempDir::new().unwrap();
-    let process = Process::start(folder.path(), &[]);
-    let said = Process::refused(folder.path(), &[]);
-    for words in [folder.path().to_str().unwrap(), "another process has it", "stop that process"] {
+#[tokio::test]
+async fn a_second_process_on_a_folder_is_refused_with_what_to_do() {
+    let place = Place::folder();
+    let instance = Instance::start(&place, &[]).await;
+    let said = refusal(&[], &place.name()).await;
+    for words in [place.name().trim_start_matches("file:"), "another process has it", "stop that process"] {
         assert!(said.contains(words), "{words:?} is not in {said}");
     }
-    process.kill();
-    Process::start(folder.path(), &[]).kill();
+    instance.kill();
+    Instance::start(&place, &[]).await;
 }
 
-#[test]
-fn an_object_that_does_not_read_stops_the_start_by_name_and_with_the_way_out() {
-    let folder = TempDir::new().unwrap();
-    Process::start(folder.path(), &[]).kill();
-    std::fs::write(folder.path().join("class-2.gz"), "no gzip").unwrap();
-    let said = Process::refused(folder.path(), &[]);
+async fn an_object_that_does_not_read_stops_the_start_by_name_and_with_the_way_out(place: Place) {
+    Instance::start(&place, &[]).await.kill();
+    place.put("class-2.gz", b"no gzip").await;
+    let said = refusal(&place.environment(), &place.name()).await;
     for words in ["class-2.gz cannot be used", "move it to quarantine/class-2.gz", "is then missing until"] {
         assert!(said.contains(words), "{words:?} is not in {said}");
     }
-    std::fs::create_dir(folder.path().join("quarantine")).unwrap();
-    std::fs::rename(folder.path().join("class-2.gz"), folder.path().join("quarantine/class-2.gz")).unwrap();
-    let mut process = Process::start(folder.path(), &[]);
-    process.terminate();
-    assert!(process.ends_within(DEADLINE).success(), "{}", process.said());
+    place.put("quarantine/class-2.gz", b"no gzip").await;
+    place.remove("class-2.gz").await;
+    let instance = Instance::start(&place, &[]).await;
+    instance.terminate();
+    instance.ends().await;
 }

@@ -3,28 +3,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
 
-#[path = "support/instance.rs"]
-mod instance;
-#[path = "support/s3_server.rs"]
-mod s3_server;
-#[path = "support/toll.rs"]
-mod toll;
+mod support;
 
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use axum::http::StatusCode;
-use instance::{Instance, until};
 use reqwest::{Client, Method, Response};
-use s3_server::S3Server;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use toll::Toll;
+use support::instance::Instance;
+use support::place::{Place, gunzip};
+use support::s3_server::S3Server;
+use support::toll::Toll;
+use support::until;
 
 /// As quick as the options allow.
 const OPTIONS: [&str; 8] =
     ["--commit-interval", "10ms", "--sync-interval", "100ms", "--snapshot-interval", "300ms", "--admin-key", "hush"];
-const BUCKET: &str = "races";
 
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64
@@ -66,8 +60,7 @@ async fn erase(instance: &Instance, path: &str) -> (StatusCode, Value) {
 
 /// The racers in a class's history.
 fn racers(history: &[u8]) -> Vec<String> {
-    let text = std::io::read_to_string(flate2::read::MultiGzDecoder::new(history)).unwrap();
-    let seconds: Value = serde_json::from_str(&text).unwrap();
+    let seconds: Value = serde_json::from_str(&gunzip(history)).unwrap();
     let mut racers: Vec<String> =
         seconds.as_object().unwrap().values().flat_map(|second| second.as_object().unwrap().keys().cloned()).collect();
     racers.sort();
@@ -88,33 +81,15 @@ async fn is_clean(instance: &Instance) -> bool {
         && request(instance, Method::GET, "/racers/7", None).await.status() == StatusCode::NOT_FOUND
 }
 
-/// Where the records are kept.
-enum Place<'a> {
-    Folder(&'a Path),
-    Bucket(&'a aws_sdk_s3::Client, &'a str),
-}
-
-impl Place<'_> {
-    async fn get(&self, key: &str) -> Option<Vec<u8>> {
-        match self {
-            Self::Folder(folder) => std::fs::read(folder.join(key)).ok(),
-            Self::Bucket(client, prefix) => {
-                let got = client.get_object().bucket(BUCKET).key(format!("{prefix}/{key}")).send().await.ok()?;
-                Some(got.body.collect().await.unwrap().into_bytes().to_vec())
-            }
+/// Whether the histories that are stored hold just those racers.
+async fn holds(place: &Place, racers_there: &[&str]) -> bool {
+    for key in ["class-1.gz", "class-2.gz"] {
+        let Some(stored) = place.get(key).await else { return false };
+        if racers(&stored) != racers_there {
+            return false;
         }
     }
-
-    /// Whether the histories that are stored hold just those racers.
-    async fn holds(&self, racers_there: &[&str]) -> bool {
-        for key in ["class-1.gz", "class-2.gz"] {
-            let Some(stored) = self.get(key).await else { return false };
-            if racers(&stored) != racers_there {
-                return false;
-            }
-        }
-        true
-    }
+    true
 }
 
 /// Everything of yesterday comes once more, as by a replay, also without times: it changes nothing.
@@ -128,31 +103,25 @@ async fn replay_changes_nothing(instance: &Instance, yesterday: &[Value]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_instances_on_a_bucket_and_a_kill_between_every_two_steps_of_an_erasure() {
-    let server = S3Server::start();
-    server.create_bucket(BUCKET).await;
-    let config = aws_sdk_s3::config::Builder::from(&server.config().await).force_path_style(true).build();
-    let client = aws_sdk_s3::Client::from_conf(config);
+    let server = S3Server::shared().await;
     let mut kills = 0;
     for passings in 0.. {
+        let place = Place::on(server.clone()).await;
         let toll = Toll::before(server.endpoint()).await;
-        let prefix = format!("erase-{passings}");
-        let (store, place) = (format!("s3://{BUCKET}/{prefix}"), Place::Bucket(&client, &prefix));
-        let through_toll = server.environment().map(|(name, value)| match name {
-            "AWS_ENDPOINT_URL" => (name, toll.endpoint().to_owned()),
-            _ => (name, value),
-        });
-        let mut one = Instance::start(&through_toll, &store, &OPTIONS).await;
-        let other = Instance::start(&server.environment(), &store, &OPTIONS).await;
+        let mut through_toll = place.environment();
+        through_toll.push(("AWS_ENDPOINT_URL", toll.endpoint().to_owned()));
+        let mut one = Instance::start_in(&through_toll, &place, &OPTIONS).await;
+        let other = Instance::start(&place, &OPTIONS).await;
         let yesterday = yesterday();
         assert_eq!(one.deliver(&yesterday).await, StatusCode::OK);
-        until("the bucket has the cheat", async || place.holds(&["1", "2", "3", "7"]).await).await;
+        until("the bucket has the cheat", async || holds(&place, &["1", "2", "3", "7"]).await).await;
 
         toll.hold_after(passings);
         let held = tokio::select! {
             held = toll.holds() => Some(held),
             (status, erased) = async {
                 let erased = erase(&one, "/racers/7?reason=cheat").await;
-                until("the bucket is clean", async || place.holds(&["1", "2", "3"]).await).await;
+                until("the bucket is clean", async || holds(&place, &["1", "2", "3"]).await).await;
                 erased
             } => {
                 assert_eq!(status, StatusCode::OK);
@@ -171,11 +140,11 @@ async fn two_instances_on_a_bucket_and_a_kill_between_every_two_steps_of_an_eras
         }
         assert!(is_clean(&one).await, "gone at once where it was erased: {held:?}");
         until("the other heard", async || is_clean(&other).await).await;
-        until("the bucket is clean", async || place.holds(&["1", "2", "3"]).await).await;
+        until("the bucket is clean", async || holds(&place, &["1", "2", "3"]).await).await;
         for instance in [&one, &other] {
             replay_changes_nothing(instance, &yesterday).await;
         }
-        let fresh = Instance::start(&server.environment(), &store, &OPTIONS).await;
+        let fresh = Instance::start(&place, &OPTIONS).await;
         assert!(is_clean(&fresh).await, "a start brings back what was erased: {held:?}");
         if held.is_none() {
             break;
@@ -186,15 +155,13 @@ async fn two_instances_on_a_bucket_and_a_kill_between_every_two_steps_of_an_eras
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_racer_goes_out_of_a_folder_whenever_the_process_dies() {
-    let empty: [(&str, String); 0] = [];
     for moment in ["erasures.gz", "class-1.gz", "racers.gz"] {
-        let folder = TempDir::new().unwrap();
-        let place = Place::Folder(folder.path());
-        let mut instance = Instance::start(&empty, &format!("file:{}", folder.path().display()), &OPTIONS).await;
+        let place = Place::folder();
+        let mut instance = Instance::start(&place, &OPTIONS).await;
         let yesterday = yesterday();
         assert_eq!(instance.deliver(&yesterday).await, StatusCode::OK);
         until("the folder has the cheat", async || {
-            place.holds(&["1", "2", "3", "7"]).await && place.get("racers.gz").await.is_some()
+            holds(&place, &["1", "2", "3", "7"]).await && place.get("racers.gz").await.is_some()
         })
         .await;
         let before = place.get(moment).await;
@@ -204,33 +171,15 @@ async fn a_racer_goes_out_of_a_folder_whenever_the_process_dies() {
         instance.kill();
         instance.start_again().await;
         assert!(is_clean(&instance).await, "after a kill when {moment} was written");
-        until("the folder is clean", async || place.holds(&["1", "2", "3"]).await).await;
+        until("the folder is clean", async || holds(&place, &["1", "2", "3"]).await).await;
         replay_changes_nothing(&instance, &yesterday).await;
     }
 }
 
-/// The quarantine's lines.
-fn quarantined(folder: &Path) -> Vec<Value> {
-    let mut lines = Vec::new();
-    let mut folders = vec![folder.join("processing-failed")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let text = std::io::read_to_string(flate2::read::MultiGzDecoder::new(std::fs::File::open(path).unwrap()));
-            lines.extend(text.unwrap().lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
-        }
-    }
-    lines
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_glitch_goes_and_the_best_beneath_comes_back_by_a_replay() {
-    let folder = TempDir::new().unwrap();
-    let instance = Instance::start(&[], &format!("file:{}", folder.path().display()), &OPTIONS).await;
+    let place = Place::folder();
+    let instance = Instance::start(&place, &OPTIONS).await;
     let time = now_ms() - 1000;
     let best = ride(1, 4, 9, 200.0, time);
     let others = [ride(1, 4, 8, 480.0, time), ride(1, 5, 9, 490.0, time), ride(2, 4, 9, 495.0, time)];
@@ -255,7 +204,7 @@ async fn a_glitch_goes_and_the_best_beneath_comes_back_by_a_replay() {
     timeless.as_object_mut().unwrap().remove("deviceTimestamp");
     assert_eq!(instance.deliver(&[timeless]).await, StatusCode::OK);
     assert_eq!(outputs().await, [200.0, 490.0]);
-    let quarantined = quarantined(folder.path());
+    let quarantined = place.quarantine().await;
     assert_eq!((quarantined.len(), &quarantined[0]["errorCode"]), (1, &json!("Alleycat.erased")));
     let why = quarantined[0]["errorMessage"].as_str().unwrap();
     assert!(why.contains("racerId was erased") && why.contains("deviceTimestamp"), "{why}");
@@ -263,11 +212,9 @@ async fn a_glitch_goes_and_the_best_beneath_comes_back_by_a_replay() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_ridden_later_counts_on_every_instance() {
-    let server = S3Server::start();
-    server.create_bucket(BUCKET).await;
-    let store = format!("s3://{BUCKET}/later");
-    let one = Instance::start(&server.environment(), &store, &OPTIONS).await;
-    let other = Instance::start(&server.environment(), &store, &OPTIONS).await;
+    let place = Place::bucket().await;
+    let one = Instance::start(&place, &OPTIONS).await;
+    let other = Instance::start(&place, &OPTIONS).await;
     assert_eq!(one.deliver(&yesterday()).await, StatusCode::OK);
     let of_seven = async || request(&other, Method::GET, "/racers/7", None).await.status();
     until("the other has the cheat", async || of_seven().await == StatusCode::OK).await;
@@ -297,11 +244,10 @@ async fn what_is_ridden_later_counts_on_every_instance() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_an_admin_erases_and_a_mistake_erases_nothing() {
-    let folder = TempDir::new().unwrap();
-    let store = format!("file:{}", folder.path().display());
+    let place = Place::folder();
     let mut options = OPTIONS.to_vec();
     options.truncate(6);
-    let keyless = Instance::start(&[], &store, &options).await;
+    let keyless = Instance::start(&place, &options).await;
     assert_eq!(keyless.deliver(&yesterday()).await, StatusCode::OK);
     for (method, path) in
         [(Method::DELETE, "/racers/7"), (Method::DELETE, "/classes/1/racers/7"), (Method::GET, "/erasures")]
@@ -311,11 +257,12 @@ async fn only_an_admin_erases_and_a_mistake_erases_nothing() {
     }
     drop(keyless);
 
-    let key_file = folder.path().with_extension("key");
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("admin.key");
     std::fs::write(&key_file, "{\"api_key\":\"other\"}").unwrap();
     let mut options = OPTIONS.to_vec();
     options.extend(["--admin-key-file", key_file.to_str().unwrap()]);
-    let instance = Instance::start(&[], &store, &options).await;
+    let instance = Instance::start(&place, &options).await;
     for key in [None, Some(""), Some("hus"), Some("hush2"), Some("Bearer hush")] {
         for (method, path) in [(Method::DELETE, "/racers/7"), (Method::GET, "/erasures")] {
             let answer = request(&instance, method, path, key).await;

@@ -3,40 +3,39 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
 
-#[path = "support/instance.rs"]
-mod instance;
-#[path = "support/s3_server.rs"]
-mod s3_server;
+mod support;
 
-use std::io::{Read, Write};
+use std::io::Write;
+use std::sync::Arc;
 
 use flate2::Compression;
-use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
-use instance::Instance;
 use reqwest::{Client, RequestBuilder, StatusCode};
-use s3_server::S3Server;
 use serde_json::{Value, json};
+use support::instance::Instance;
+use support::place::Place;
+use support::s3_server::{BUCKET, S3Server};
 
 const KEY: &str = "s3cret";
 
 /// A service over one bucket, which may read another.
 struct World {
-    server: S3Server,
+    place: Place,
     client: aws_sdk_s3::Client,
     instance: Instance,
 }
 
 impl World {
     async fn start(options: &[&str]) -> Self {
-        let server = S3Server::start();
-        for bucket in ["store", "deliveries", "other"] {
-            server.create_bucket(bucket).await;
+        let server = Arc::new(S3Server::start().await);
+        let client = server.client().await;
+        for bucket in ["deliveries", "other"] {
+            client.create_bucket().bucket(bucket).send().await.unwrap();
         }
+        let place = Place::on(server).await;
         let options = [options, &["--events-bucket", "deliveries", "--commit-interval", "0ms"]].concat();
-        let instance = Instance::start(&server.environment(), "s3://store/history", &options).await;
-        let config = aws_sdk_s3::config::Builder::from(&server.config().await).force_path_style(true).build();
-        Self { client: aws_sdk_s3::Client::from_conf(config), server, instance }
+        let instance = Instance::start(&place, &options).await;
+        Self { client, place, instance }
     }
 
     async fn put(&self, bucket: &str, key: &str, body: impl Into<Vec<u8>>) {
@@ -58,19 +57,9 @@ impl World {
 
     /// The quarantined data, all of it.
     async fn quarantine(&self) -> Vec<String> {
-        let list = self.client.list_objects_v2().bucket("store").prefix("history/processing-failed/");
-        let mut quarantined = Vec::new();
-        for object in list.send().await.unwrap().contents.unwrap_or_default() {
-            let got = self.client.get_object().bucket("store").key(object.key.unwrap()).send().await.unwrap();
-            let body = got.body.collect().await.unwrap().into_bytes();
-            let mut lines = String::new();
-            MultiGzDecoder::new(&*body).read_to_string(&mut lines).unwrap();
-            for line in lines.lines() {
-                let line: Value = serde_json::from_str(line).unwrap();
-                let raw = base64_simd::STANDARD.decode_to_vec(line["rawData"].as_str().unwrap()).unwrap();
-                quarantined.push(String::from_utf8(raw).unwrap());
-            }
-        }
+        let raw = |line: &Value| base64_simd::STANDARD.decode_to_vec(line["rawData"].as_str().unwrap()).unwrap();
+        let lines = self.place.quarantine().await;
+        let mut quarantined: Vec<String> = lines.iter().map(|line| String::from_utf8(raw(line)).unwrap()).collect();
         quarantined.sort();
         quarantined
     }
@@ -199,13 +188,13 @@ async fn only_buckets_that_are_named_are_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_service_wrote_itself_is_not_quarantined_again() {
-    let world = World::start(&["--events-bucket", "store"]).await;
+    let world = World::start(&["--events-bucket", BUCKET]).await;
     world.put("deliveries", "k", format!("{}nonsense", record(1, 1, 1))).await;
     assert_eq!(world.post(&notification(&["k"])).await.0, StatusCode::OK);
-    let list = world.client.list_objects_v2().bucket("store").send().await.unwrap();
+    let list = world.client.list_objects_v2().bucket(BUCKET).send().await.unwrap();
     let keys: Vec<String> = list.contents.unwrap().into_iter().map(|object| object.key.unwrap()).collect();
     assert!(keys.iter().any(|key| key.contains("processing-failed")), "{keys:?}");
-    let event = json!({"Records": keys.iter().map(|key| s3("store", key)).collect::<Vec<_>>()});
+    let event = json!({"Records": keys.iter().map(|key| s3(BUCKET, key)).collect::<Vec<_>>()});
     let (status, told) = world.post(&event).await;
     assert_eq!((status, &told["quarantined"], &told["improvements"]), (StatusCode::OK, &json!(0), &json!(0)), "{told}");
     assert_eq!(world.quarantine().await, ["nonsense"]);
@@ -241,7 +230,6 @@ async fn a_transformation_answers_every_record_and_merges_nothing() {
     for body in ["", "[]", "{}", "nonsense", "{\"invocationId\":\"i\",\"records\":[{\"recordId\":1}]}"] {
         assert_eq!(answer(world.request(body)).await.0, StatusCode::BAD_REQUEST, "{body}");
     }
-    drop(world.server);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,12 +6,10 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 use alleycat::effort::ClassId;
 use alleycat::simulate::{Race, Rider, Setup};
-use alleycat::store;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -21,8 +19,16 @@ use rand::{RngExt, SeedableRng};
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 use support::broken_store::{BrokenStore, Mode};
+use support::place::{Place, gunzip, on_every_store};
 use support::{Service, record, until};
-use tempfile::TempDir;
+
+on_every_store![
+    a_random_race_gives_what_a_naive_model_gives_in_every_leaderboard_and_history,
+    the_same_records_give_the_same_bytes_however_they_are_delivered,
+    a_retry_that_races_its_first_try_is_not_acknowledged_early,
+    a_racer_who_is_told_of_a_record_finds_it_on_the_leaderboard,
+    a_delivery_that_improves_nothing_costs_no_write,
+];
 
 const CLASSES: u16 = 2;
 
@@ -85,10 +91,6 @@ fn gzip(data: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn gunzip(data: &[u8]) -> String {
-    std::io::read_to_string(flate2::read::GzDecoder::new(data)).unwrap()
-}
-
 /// Delivers records as they are, the body compressed or not.
 async fn deliver(service: &Service, records: &[Bytes], gzipped: bool) -> StatusCode {
     let data = |record: &Bytes| json!({ "data": base64_simd::STANDARD.encode_to_string(record) });
@@ -114,12 +116,10 @@ async fn deliver_in_batches(service: &Service, mut records: &[Bytes], seed: u64)
 
 const QUICK: [&str; 6] = ["--classes", "2", "--commit-interval", "0ms", "--snapshot-interval", "10ms"];
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_random_race_gives_what_a_naive_model_gives_in_every_leaderboard_and_history() {
+async fn a_random_race_gives_what_a_naive_model_gives_in_every_leaderboard_and_history(place: Place) {
     let records = races(1);
     let model = Model::of(&records);
-    let folder = TempDir::new().unwrap();
-    let service = Service::start_over(folder.path(), &QUICK).await;
+    let service = Service::start_over(&place, &QUICK).await;
     deliver_in_batches(&service, &records, 2).await;
     for class in 1..=u64::from(CLASSES) {
         for &second in model.0[&class].keys() {
@@ -139,20 +139,23 @@ async fn a_random_race_gives_what_a_naive_model_gives_in_every_leaderboard_and_h
         assert_eq!(bits_of(&gunzip(&file)), model.bits(class), "class {class}");
     }
     service.stop().await;
-    for (class, file) in stored(folder.path()) {
+    for (class, file) in stored(&place).await {
         assert_eq!(bits_of(&gunzip(&file)), model.bits(class), "class {class}");
     }
 }
 
 /// The stored histories.
-fn stored(folder: &Path) -> Vec<(u64, Vec<u8>)> {
-    let file = |class| std::fs::read(folder.join(format!("class-{class}.gz"))).unwrap();
-    (1..=u64::from(CLASSES)).map(|class| (class, file(class))).collect()
+async fn stored(place: &Place) -> Vec<(u64, Vec<u8>)> {
+    let mut files = Vec::new();
+    for class in 1..=u64::from(CLASSES) {
+        files.push((class, place.get(&format!("class-{class}.gz")).await.unwrap().to_vec()));
+    }
+    files
 }
 
 /// The histories as a service that has just started over that folder gives them.
-async fn downloads(folder: &Path) -> Vec<(u64, Vec<u8>)> {
-    let service = Service::start_over(folder, &QUICK).await;
+async fn downloads(place: &Place) -> Vec<(u64, Vec<u8>)> {
+    let service = Service::start_over(place, &QUICK).await;
     let mut files = Vec::new();
     for class in 1..=u64::from(CLASSES) {
         let file = service.get(&format!("/class-{class}.gz")).await;
@@ -164,14 +167,13 @@ async fn downloads(folder: &Path) -> Vec<(u64, Vec<u8>)> {
 }
 
 /// The stored names, without their times: a name that is ridden under again is no news and keeps its first time.
-fn stored_names(folder: &Path) -> BTreeMap<u64, String> {
-    let text = gunzip(&std::fs::read(folder.join("racers.gz")).unwrap());
+async fn stored_names(place: &Place) -> BTreeMap<u64, String> {
+    let text = gunzip(&place.get("racers.gz").await.unwrap());
     let names: BTreeMap<u64, Value> = serde_json::from_str(&text).unwrap();
     names.into_iter().map(|(racer, name)| (racer, name["name"].as_str().unwrap().to_owned())).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_same_records_give_the_same_bytes_however_they_are_delivered() {
+async fn the_same_records_give_the_same_bytes_however_they_are_delivered(place: Place) {
     let records = races(3);
     let mut permuted = records.clone();
     permuted.shuffle(&mut StdRng::seed_from_u64(4));
@@ -180,8 +182,8 @@ async fn the_same_records_give_the_same_bytes_however_they_are_delivered() {
 
     let mut outcomes = Vec::new();
     for way in ["in order", "permuted", "split and repeated", "gzipped", "at once and restarted"] {
-        let folder = TempDir::new().unwrap();
-        let service = Service::start_over(folder.path(), &QUICK).await;
+        let place = place.another().await;
+        let service = Service::start_over(&place, &QUICK).await;
         match way {
             "in order" => deliver_in_batches(&service, &records, 5).await,
             "permuted" => deliver_in_batches(&service, &permuted, 6).await,
@@ -195,12 +197,12 @@ async fn the_same_records_give_the_same_bytes_however_they_are_delivered() {
         }
         service.stop().await;
         if way == "at once and restarted" {
-            let service = Service::start_over(folder.path(), &QUICK).await;
+            let service = Service::start_over(&place, &QUICK).await;
             deliver_in_batches(&service, &records[..100], 10).await;
             service.stop().await;
         }
-        assert!(downloads(folder.path()).await == stored(folder.path()), "{way}: what is stored is what is served");
-        outcomes.push((way, stored(folder.path()), stored_names(folder.path())));
+        assert!(downloads(&place).await == stored(&place).await, "{way}: what is stored is what is served");
+        outcomes.push((way, stored(&place).await, stored_names(&place).await));
     }
     let (_, files, names) = &outcomes[0];
     for (way, other_files, other_names) in &outcomes[1..] {
@@ -209,18 +211,16 @@ async fn the_same_records_give_the_same_bytes_however_they_are_delivered() {
     }
 }
 
-/// A service over a store that can be broken, over a folder that lasts as long.
-async fn fragile(options: &[&str]) -> (Service, Arc<BrokenStore>, TempDir) {
-    let folder = TempDir::new().unwrap();
-    let store = BrokenStore::over(store::open(&format!("file:{}", folder.path().display())).await.unwrap());
-    (Service::start_with(store.clone(), options, |_| {}).await, store, folder)
+/// A service over a store that can be broken, over a sound one.
+async fn fragile(place: &Place, options: &[&str]) -> (Service, Arc<BrokenStore>) {
+    let store = BrokenStore::over(place.open().await);
+    (Service::start_with(store.clone(), options, |_| {}).await, store)
 }
 
 /// The trap that a naive ledger falls into: the first try is slow to commit, Firehose times out and sends it again, and
 /// the second finds nothing better than what the first is about to write.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_retry_that_races_its_first_try_is_not_acknowledged_early() {
-    let (service, store, _folder) = fragile(&["--commit-interval", "0ms"]).await;
+async fn a_retry_that_races_its_first_try_is_not_acknowledged_early(place: Place) {
+    let (service, store) = fragile(&place, &["--commit-interval", "0ms"]).await;
     let service = Arc::new(service);
     let records: Vec<Bytes> = vec![record(1, 1, 1, 50.5).to_string().into()];
     let send = || {
@@ -243,9 +243,8 @@ async fn a_retry_that_races_its_first_try_is_not_acknowledged_early() {
     Arc::into_inner(service).unwrap().stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_racer_who_is_told_of_a_record_finds_it_on_the_leaderboard() {
-    let service = Arc::new(Service::start(&["--commit-interval", "1ms"]).await);
+async fn a_racer_who_is_told_of_a_record_finds_it_on_the_leaderboard(place: Place) {
+    let service = Arc::new(Service::start_over(&place, &["--commit-interval", "1ms"]).await);
     let riders = (1..=8_u64).map(|racer| {
         let service = service.clone();
         tokio::spawn(async move {
@@ -263,9 +262,8 @@ async fn a_racer_who_is_told_of_a_record_finds_it_on_the_leaderboard() {
     Arc::into_inner(service).unwrap().stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_that_improves_nothing_costs_no_write() {
-    let (service, store, _folder) = fragile(&["--commit-interval", "0ms"]).await;
+async fn a_delivery_that_improves_nothing_costs_no_write(place: Place) {
+    let (service, store) = fragile(&place, &["--commit-interval", "0ms"]).await;
     let named = |output: f64| {
         let mut named = record(1, 1, 1, output);
         named["name"] = json!("Hubert");

@@ -12,6 +12,7 @@ use rand::{RngExt, SeedableRng};
 use reqwest::{Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
+use support::place::Place;
 use support::{Service, record, until};
 
 /// By class and second, the best output of every racer: the dataset, kept the slow way.
@@ -591,8 +592,8 @@ async fn a_file_is_given_in_parts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_history_has_one_etag_before_and_after_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
-    let service = Service::start_over(folder.path(), &[]).await;
+    let place = Place::folder();
+    let service = Service::start_over(&place, &[]).await;
     let model = ride_at_random(&service, 4).await;
     let expected = dataset(&model, 1, |_, racers| racers.to_vec());
     until("the history has all", async || service.get("/classes/1/history").await.text().await.unwrap() == expected)
@@ -605,7 +606,7 @@ async fn a_history_has_one_etag_before_and_after_a_restart() {
     };
     let before = etags(&service).await;
     service.stop().await;
-    let service = Service::start_over(folder.path(), &[]).await;
+    let service = Service::start_over(&place, &[]).await;
     // Whoever decides by it whether to get the history learns its length before anyone got it.
     let bytes = service.json("/classes").await[0]["historyBytes"].clone();
     assert_eq!(etags(&service).await, before);

@@ -5,11 +5,11 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use reqwest::{Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
+use support::place::Place;
 use support::{Service, record, until};
 
 const DEMO: &[&str] = &["--demo", "1", "--classes", "2"];
@@ -173,7 +173,8 @@ async fn send(service: &Service, kind: &str, body: impl Into<reqwest::Body>) -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rides_are_taken_like_a_delivery_where_there_is_a_demo() {
-    let service = Service::start(DEMO).await;
+    let place = Place::folder();
+    let service = Service::start_over(&place, DEMO).await;
     let ride = json!([
         { "uuid": "x", "event": "update", "deviceTimestamp": 1, "second": 1, "raceId": 77, "name": "Visitor",
           "racerId": 900_001, "classId": 1, "cadence": 80, "resistance": 78 },
@@ -188,7 +189,7 @@ async fn rides_are_taken_like_a_delivery_where_there_is_a_demo() {
     assert_eq!(row, json!({ "rank": 1, "racerId": 900_001, "name": "Visitor", "output": 552.75 }));
     let race = service.json("/classes/1/races/77/leaderboard").await;
     assert_eq!((&race["finished"], &race["racers"]), (&json!(true), &json!(1)));
-    let quarantined = quarantined(&service);
+    let quarantined = quarantined(&place).await;
     assert!(quarantined.iter().any(|raw| raw.contains("glitch")), "{quarantined:?}");
     assert!(quarantined.iter().any(|raw| raw == "\"no object\""), "{quarantined:?}");
 
@@ -220,27 +221,9 @@ async fn a_demo_begins_with_a_race_that_is_over() {
 }
 
 /// The data of everything that is quarantined.
-fn quarantined(service: &Service) -> Vec<String> {
-    fn files(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { files(&path, found) } else { found.push(path) }
-        }
-    }
-    let mut found = Vec::new();
-    files(&service.folder().join("processing-failed"), &mut found);
-    let text = found.iter().map(|path| {
-        let mut text = String::new();
-        let file = std::fs::File::open(path).unwrap();
-        flate2::read::MultiGzDecoder::new(file).read_to_string(&mut text).unwrap();
-        text
-    });
-    let text: String = text.collect();
-    let raw = text.lines().map(|line| {
-        let line: Value = line.parse().unwrap();
-        base64_simd::STANDARD.decode_to_vec(line["rawData"].as_str().unwrap()).unwrap()
-    });
-    raw.map(|raw| String::from_utf8(raw).unwrap()).collect()
+async fn quarantined(place: &Place) -> Vec<String> {
+    let data = |line: &Value| base64_simd::STANDARD.decode_to_vec(line["rawData"].as_str().unwrap()).unwrap();
+    place.quarantine().await.iter().map(|line| String::from_utf8(data(line)).unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
 
-#[path = "support/s3_server.rs"]
-mod s3_server;
 mod support;
 
 use std::fs;
@@ -14,9 +12,9 @@ use std::process::Output;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use reqwest::{Method, StatusCode};
-use s3_server::S3Server;
 use serde_json::{Value, json};
 use support::Service;
+use support::s3_server::S3Server;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -161,10 +159,9 @@ async fn an_endpoint_that_does_not_come_back_ends_the_replay() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_is_replayed_whole_by_prefix_or_by_object() {
-    let server = S3Server::start();
-    server.create_bucket("failed").await;
-    let config = aws_sdk_s3::config::Builder::from(&server.config().await).force_path_style(true).build();
-    let client = aws_sdk_s3::Client::from_conf(config);
+    let server = S3Server::start().await;
+    let client = server.client().await;
+    client.create_bucket().bucket("failed").send().await.unwrap();
     let put = async |key: String, body: Vec<u8>| {
         client.put_object().bucket("failed").key(key).body(body.into()).send().await.unwrap();
     };

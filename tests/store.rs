@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/s3_server.rs"]
-mod s3_server;
+mod support;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,10 +18,8 @@ use axum::Router;
 use axum::http::{Method, StatusCode};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use s3_server::S3Server;
+use support::s3_server::{self, BUCKET, S3Server};
 use tempfile::TempDir;
-
-const BUCKET: &str = "races";
 
 fn id(counter: u64) -> SegmentId {
     SegmentId { time_ms: 1_619_185_789_755, process: 17, counter }
@@ -177,8 +174,7 @@ async fn the_folder_works_on_a_single_thread() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bucket_keeps_the_contract() {
-    let server = S3Server::start();
-    server.create_bucket(BUCKET).await;
+    let server = S3Server::start().await;
     let (config, next) = (server.config().await, AtomicU32::new(0));
     keeps_the_contract(async || {
         let prefix = format!("some/{}", next.fetch_add(1, Ordering::Relaxed));
@@ -195,25 +191,22 @@ async fn the_bucket_keeps_the_contract() {
 
 #[tokio::test]
 async fn a_server_that_was_killed_has_what_it_acknowledged() {
-    let mut server = S3Server::start();
-    server.create_bucket(BUCKET).await;
+    let server = S3Server::start().await;
     let store = S3Store::connect_with(&server.config().await, BUCKET, "p").await.unwrap();
     let etag = store.put(&ObjectKey::Racers, body("{}"), Condition::Absent).await.unwrap();
     server.kill();
     let failed = store.put(&history(1), body("1"), Condition::Absent).await;
     assert!(matches!(failed, Err(PutError::Failed(_))), "{failed:?}");
-    server.start_again();
+    server.start_again().await;
     assert_eq!(get(&store, &ObjectKey::Racers).await.etag, etag);
 }
 
 #[tokio::test]
 async fn a_strange_name_in_the_bucket_s_journal_is_named() {
-    let server = S3Server::start();
-    server.create_bucket(BUCKET).await;
+    let server = S3Server::start().await;
     let config = server.config().await;
     let store = S3Store::connect_with(&config, BUCKET, "p").await.unwrap();
-    let client =
-        aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build());
+    let client = server.client().await;
     for (name, listing_fails) in [("p/notes.txt", false), ("p/journal/", false), ("p/journal/notes.txt", true)] {
         client.put_object().bucket(BUCKET).key(name).send().await.unwrap();
         assert_eq!(store.list(Scope::Root).await.unwrap(), []);
@@ -224,18 +217,18 @@ async fn a_strange_name_in_the_bucket_s_journal_is_named() {
 }
 
 /// Why a store at that endpoint cannot be used.
-async fn refusal(endpoint: &str) -> String {
-    S3Store::connect_with(&s3_server::config(endpoint).await, BUCKET, "p").await.unwrap_err().to_string()
+async fn refusal(endpoint: &str, bucket: &str) -> String {
+    S3Store::connect_with(&s3_server::config(endpoint).await, bucket, "p").await.unwrap_err().to_string()
 }
 
 #[tokio::test]
 async fn a_bucket_that_is_missing_and_an_endpoint_that_is_dead_are_told_apart() {
-    let server = S3Server::start();
-    let missing = refusal(&server.endpoint()).await;
-    assert!(missing.contains("no bucket `races`; create it"), "{missing}");
+    let server = S3Server::start().await;
+    let missing = refusal(&server.endpoint(), "elsewhere").await;
+    assert!(missing.contains("no bucket `elsewhere`; create it"), "{missing}");
     let endpoint = server.endpoint();
     drop(server);
-    let dead = refusal(&endpoint).await;
+    let dead = refusal(&endpoint, BUCKET).await;
     assert!(dead.contains(&format!("{endpoint} does not answer; correct the endpoint")), "{dead}");
 }
 
@@ -267,7 +260,7 @@ async fn every_refusal_at_the_start_says_what_to_do() {
         (404, "NoSuchBucket", "no bucket `races`; create it"),
         (404, "Strange", "does not answer as S3 does"),
     ] {
-        let told = refusal(&canned(false, status, code).await).await;
+        let told = refusal(&canned(false, status, code).await, BUCKET).await;
         assert!(told.starts_with("s3://races/p/: ") && told.contains(advice) && !told.contains('\n'), "{code}: {told}");
     }
     let anonymous = aws_config::defaults(aws_config::BehaviorVersion::latest())

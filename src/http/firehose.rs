@@ -127,7 +127,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Why deliveries are refused, as it is counted.
-pub(super) const REFUSED_BECAUSE: [&str; 18] = [
+pub(super) const REFUSED_BECAUSE: [&str; 19] = [
     "access_key",
     "behind",
     "body_broken_off",
@@ -138,6 +138,7 @@ pub(super) const REFUSED_BECAUSE: [&str; 18] = [
     "failure",
     "gzip",
     "not_serving",
+    "origin",
     "protocol_version",
     "queue_full",
     "request_id",
@@ -514,6 +515,14 @@ fn refused_because(reason: Reason) -> Rejection {
 fn check_headers(app: &App, headers: &HeaderMap) -> Result<bool, Refusal> {
     let keys = &app.keys.access;
     let key = headers.get(ACCESS_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
+    // Without a key, a page that is open in a browser on this machine could deliver. Firehose is no browser.
+    if !keys.are_needed() && headers.contains_key(header::ORIGIN) {
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "origin",
+            "a browser's page may not deliver without an access key",
+        ));
+    }
     if keys.are_needed() && !keys.accept(key) {
         return Err(Refusal::new(
             StatusCode::UNAUTHORIZED,

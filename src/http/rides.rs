@@ -76,6 +76,8 @@ struct RideRecord {
         (status = 200, description = "It is durable.", body = Ridden),
         (status = 400, description = "It is not an array of up to 1000 records.", body = Problem,
             content_type = "application/problem+json"),
+        (status = 403, description = "A page of another origin sends it.", body = Problem,
+            content_type = "application/problem+json"),
         (status = 404, description = "The service takes no rides from the page.", body = Problem,
             content_type = "application/problem+json"),
         (status = 413, description = "It is over 256 KiB.", body = Problem, content_type = "application/problem+json"),
@@ -93,6 +95,10 @@ pub(super) async fn rides(State(app): State<App>, headers: HeaderMap, body: Body
     if !is_json(&headers) {
         let detail = "rides are sent as application/json";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    if comes_from_elsewhere(&headers) {
+        let detail = "rides are taken from this service's own page, and from whoever is no browser";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
     let deadline = app.config.delivery_deadline;
     let outcome = tokio::select! {
@@ -129,6 +135,18 @@ async fn take(app: &App, body: Body) -> Result<Outcome, Problem> {
     firehose::commit(&app.ledger, id, decoded, heard, receipt_ms, raw, room).await.map_err(refused)
 }
 
+/// Whether a browser says that a page of another origin sends it. What is no browser says nothing.
+fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    match (text("sec-fetch-site"), text("origin"), text("host")) {
+        (Some(site), ..) => !matches!(site, "same-origin" | "none"),
+        (None, None, _) => false,
+        (None, Some(origin), host) => {
+            origin.split_once("://").map(|(_, authority)| authority) != host || host.is_none()
+        }
+    }
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
@@ -137,4 +155,26 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 fn refused(refusal: Refusal) -> Problem {
     Problem::new(refusal.status, refusal.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_another_origin_is_told_by_what_its_browser_says() {
+        let elsewhere = |pairs: &[(&'static str, &'static str)]| {
+            let headers = pairs.iter().map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            comes_from_elsewhere(&headers.collect())
+        };
+        assert!(!elsewhere(&[("host", "127.0.0.1:8080")]), "no browser");
+        assert!(!elsewhere(&[("host", "a:1"), ("origin", "http://a:1")]));
+        assert!(!elsewhere(&[("origin", "https://a"), ("sec-fetch-site", "same-origin")]));
+        assert!(elsewhere(&[("host", "a:1"), ("origin", "http://b:1")]));
+        assert!(elsewhere(&[("host", "a:1"), ("origin", "null")]));
+        assert!(elsewhere(&[("origin", "http://a:1")]));
+        for site in ["cross-site", "same-site", "odd"] {
+            assert!(elsewhere(&[("host", "a:1"), ("origin", "http://a:1"), ("sec-fetch-site", site)]));
+        }
+    }
 }

@@ -285,7 +285,9 @@ impl Inner {
         // Only now is the version known: whatever names it holds nothing that it covers.
         self.erasures.send_replace(Arc::new(known));
         for Erasure { scope, .. } in &news {
-            self.races.forget(scope.racer_id, scope.class_id);
+            let is_gone =
+                |second, output| scope.seconds().contains(&second) && scope.above.is_none_or(|above| output > above);
+            self.races.forget(scope.racer_id, scope.class_id, is_gone);
         }
         if self.serving.load(Ordering::Acquire) {
             self.note_late(&news);

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::journal::{self, Contents};
 use super::snapshot::{Subject, TakeInError, Unreadable, beyond_options};
 use super::writer::{Adoption, MERGE_EFFORTS_MAX};
-use super::{Inner, lock, offload};
+use super::{Inner, lock};
 use crate::effort::{Bounds, Effort};
 use crate::erasures::ErasureVersion;
 use crate::store::{ETag, Listed, ObjectKey, Scope, SegmentId, StoreError};
@@ -165,16 +165,21 @@ impl Inner {
         }
     }
 
-    /// Takes in the snapshots that have changed since this instance merged or wrote them.
+    /// Takes in the snapshots that have changed since this instance merged or wrote them, and looks again at what did
+    /// not read. What does not read now is looked at again, and keeps the others waiting no longer.
     async fn read_changed_snapshots(&self, adopt: &mpsc::Sender<Adoption>) -> Result<(), StoreError> {
         let root = self.store.list(Scope::Root).await?;
         for subject in self.subjects() {
             let listed = root.iter().find(|listed| listed.key == subject.key());
-            if !listed.is_some_and(|listed| lock(&self.snapshots).is_unread(subject, &listed.etag)) {
+            let changed = listed.is_some_and(|listed| lock(&self.snapshots).is_unread(subject, &listed.etag));
+            if !changed && !lock(&self.unreadable).contains_key(&subject.key()) {
                 continue;
             }
-            let taken_in = self.take_in_snapshot(subject, Some(adopt)).await;
-            taken_in.map_err(|error| self.note_unread(error))?;
+            match self.take_in_snapshot(subject, Some(adopt)).await {
+                Ok(()) => {}
+                Err(TakeInError::Store(error)) => return Err(error),
+                Err(TakeInError::Unreadable(unreadable)) => self.note_unreadable_snapshot(subject, &unreadable),
+            }
         }
         Ok(())
     }
@@ -184,7 +189,7 @@ impl Inner {
         let key = ObjectKey::Segment(id);
         let Some(object) = self.store.get(&key).await? else { return Ok(Fetched::Gone) };
         let bounds = self.options.bounds;
-        let contents = offload(move || read_segment(&object.body, &bounds)).await;
+        let contents = self.offload(move || read_segment(&object.body, &bounds)).await;
         let contents = contents.map_err(|problem| Unreadable { key, problem, is_damaged: true })?;
         let heeded = contents.iter().map(|contents| contents.heeded).max().unwrap_or(0);
         Ok(Fetched::Contents { contents, heeded })

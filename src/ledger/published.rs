@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Inner, lock, offload};
+use super::{Inner, lock};
 use crate::effort::ClassId;
 use crate::history::History;
 use crate::table::Version;
@@ -94,7 +94,7 @@ impl Inner {
         let table = self.table.clone();
         let clock = self.clock.clone();
         let erasures = self.erasures.subscribe();
-        offload(move || {
+        self.offload(move || {
             let began = clock.uptime();
             let last = lock(&current).history.clone().unwrap_or_else(|| History::empty(0));
             let concerning = || erasures.borrow().concerning(class);

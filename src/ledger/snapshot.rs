@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::journal::{self, Contents};
 use super::segments::GRACE;
 use super::writer::{Adoption, Merged};
-use super::{Inner, lock, offload};
+use super::{Inner, lock};
 use crate::effort::{Bounds, ClassId, Effort, RacerId};
 use crate::erasures::{self, ErasureVersion};
 use crate::history::StoredHistory;
@@ -208,6 +208,9 @@ impl Inner {
     }
 
     pub(super) fn waits_since(&self, subject: Subject) -> Option<Duration> {
+        if self.is_withheld(subject) {
+            return None;
+        }
         let (covered, unheeded_since) = {
             let mut snapshots = lock(&self.snapshots);
             let learned = snapshots.learned;
@@ -221,6 +224,12 @@ impl Inner {
             Subject::Names => segments.names_wait_since(covered),
         };
         uncovered_since.into_iter().chain(unheeded_since).min()
+    }
+
+    /// Whether what does not read may belong to it: its own object, or a segment, of which nobody knows what it touches.
+    fn is_withheld(&self, subject: Subject) -> bool {
+        let key = subject.key();
+        lock(&self.unreadable).keys().any(|unread| *unread == key || matches!(unread, ObjectKey::Segment(_)))
     }
 
     /// The highest version of what was erased that concerns it.
@@ -252,7 +261,7 @@ impl Inner {
             // A failure's time says how long a store was away, not what a snapshot costs.
             Ok(()) => lock(&self.snapshots).get(subject).took = took,
             Err(TakeInError::Store(error)) => tracing::warn!(%error, "a snapshot failed; it will be tried again"),
-            Err(TakeInError::Unreadable(unreadable)) => self.note_unreadable(&unreadable),
+            Err(TakeInError::Unreadable(unreadable)) => self.note_unreadable_snapshot(subject, &unreadable),
         }
     }
 
@@ -270,7 +279,7 @@ impl Inner {
             let known = lock(&self.snapshots).get(subject).body.clone();
             let Built { parts, version, heeded } = self.build_snapshot(subject).await;
             let hashed = parts.clone();
-            let hash = offload(move || hash(&hashed)).await;
+            let hash = self.offload(move || hash(&hashed)).await;
             let condition = match known {
                 // What stands there is what would be written: it is covered as it is.
                 Some(body) if body.hash == hash => {
@@ -318,7 +327,7 @@ impl Inner {
                 let heeded = self.concerning(subject);
                 let version = self.names.version();
                 let names = self.names.all();
-                let parts = vec![offload(move || encode_names(&names, heeded)).await];
+                let parts = vec![self.offload(move || encode_names(&names, heeded)).await];
                 if self.concerning(subject) == heeded {
                     return Built { parts, version, heeded };
                 }
@@ -336,7 +345,9 @@ impl Inner {
         let Some(object) = self.store.get(&key).await? else {
             let mut snapshots = lock(&self.snapshots);
             let kept = snapshots.get(subject);
-            (kept.body, kept.forgotten) = (None, false);
+            (kept.body, kept.forgotten, kept.covered) = (None, false, 0);
+            drop(snapshots);
+            self.note_readable(&key);
             return Ok(());
         };
         let heeded = heeded_by(&object.body);
@@ -345,14 +356,15 @@ impl Inner {
         let Bounds { classes, second_max } = self.options.bounds;
         // More names than racers may stand there, of racers that an earlier start had room for.
         let names_bytes_max = (1 << 30).max(u64::from(classes) * self.options.racers_max as u64 * NAME_BYTES_MAX);
-        let (hash, contents) = offload(move || {
-            let contents = match subject {
-                Subject::Class(class) => read_history(class, &body, second_max),
-                Subject::Names => read_names(&body, heeded, names_bytes_max),
-            };
-            (hash(&[body]), contents)
-        })
-        .await;
+        let (hash, contents) = self
+            .offload(move || {
+                let contents = match subject {
+                    Subject::Class(class) => read_history(class, &body, second_max),
+                    Subject::Names => read_names(&body, heeded, names_bytes_max),
+                };
+                (hash(&[body]), contents)
+            })
+            .await;
         let contents = contents.map_err(|problem| Unreadable { key: key.clone(), problem, is_damaged: true })?;
         if let Subject::Class(class) = subject {
             self.published[class.index()].note_stored(object.body.len() as u64);
@@ -416,6 +428,16 @@ impl Inner {
         tracing::error!(key = %unreadable.key, problem = %unreadable.problem, "a stored object does not read");
         metrics::counter!("alleycat_unreadable_objects_total").increment(1);
         lock(&self.unreadable).insert(unreadable.key.clone(), unreadable.problem.clone());
+    }
+
+    /// It covers nothing any more, and the next look reads it again.
+    pub(super) fn note_unreadable_snapshot(&self, subject: Subject, unreadable: &Unreadable) {
+        self.note_unreadable(unreadable);
+        let mut snapshots = lock(&self.snapshots);
+        snapshots.forget(subject);
+        snapshots.get(subject).covered = 0;
+        drop(snapshots);
+        self.erasing.note_forgotten();
     }
 
     pub(super) fn note_readable(&self, key: &ObjectKey) {

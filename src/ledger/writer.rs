@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::journal::{self, Chunk, Contents, Quarantined};
 use super::segments::Segment;
-use super::{Commit, CommitError, Committed, Inner, Submission, Waiting, lock, offload};
+use super::{Commit, CommitError, Committed, Inner, Submission, Waiting, lock};
 use crate::effort::{Effort, RacerId};
 use crate::erasures::{ErasureVersion, Erasures};
 use crate::names::Name;
@@ -219,7 +219,7 @@ impl Inner {
     async fn write_segment(&self, chunks: Vec<Chunk>) -> Result<(), StoreError> {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let encoded: Vec<(Bytes, Chunk)> = stream::iter(chunks)
-            .map(|chunk| offload(move || (chunk.encode(), chunk)))
+            .map(|chunk| self.offload(move || (chunk.encode(), chunk)))
             .buffered(workers)
             .collect()
             .await;
@@ -237,7 +237,7 @@ impl Inner {
         if quarantined.is_empty() {
             return Ok(());
         }
-        let object = offload(move || journal::encode_quarantine(&quarantined)).await;
+        let object = self.offload(move || journal::encode_quarantine(&quarantined)).await;
         self.put_under_new_key(ObjectKey::Quarantine, vec![object]).await.map(drop)
     }
 

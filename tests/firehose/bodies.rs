@@ -4,6 +4,19 @@ use reqwest::{Method, StatusCode, header};
 
 use super::form::*;
 use crate::support::Service;
+use crate::support::place::{Place, on_every_store};
+
+on_every_store![
+    a_gzip_body_of_one_or_several_members_is_taken,
+    a_body_that_says_it_is_not_encoded_is_taken,
+    an_encoding_that_is_not_taken_is_named,
+    a_body_that_is_not_the_gzip_it_says_is_refused_whole,
+    a_body_that_is_no_delivery_is_refused_with_the_id_of_the_header,
+    a_message_is_within_the_limit_whatever_it_is_about,
+    the_bodys_id_counts_where_the_header_has_none_and_without_any_the_id_is_empty,
+    an_envelope_may_lack_its_time_and_have_fields_that_are_not_known,
+    an_envelope_may_be_written_in_every_way_that_json_has,
+];
 
 /// A delivery's request whose body is said to be encoded so.
 fn encoded(service: &Service, encoding: &str) -> reqwest::RequestBuilder {
@@ -11,9 +24,8 @@ fn encoded(service: &Service, encoding: &str) -> reqwest::RequestBuilder {
 }
 
 // Row 5
-#[tokio::test(flavor = "multi_thread")]
-async fn a_gzip_body_of_one_or_several_members_is_taken() {
-    let service = Service::start(&[]).await;
+async fn a_gzip_body_of_one_or_several_members_is_taken(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     let body = body_of(&[HUBERT]);
     let answer = answer_to(encoded(&service, "gzip").body(gzip(&body)), ID).await;
     assert_eq!((answer.status, best(&service, 1, 1).await), (StatusCode::OK, Some(HUBERTS)));
@@ -25,18 +37,16 @@ async fn a_gzip_body_of_one_or_several_members_is_taken() {
 }
 
 // Row 6
-#[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_says_it_is_not_encoded_is_taken() {
-    let service = Service::start(&[]).await;
+async fn a_body_that_says_it_is_not_encoded_is_taken(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     let answer = answer_to(encoded(&service, "identity").body(body_of(&[HUBERT])), ID).await;
     assert_eq!((answer.status, best(&service, 1, 1).await), (StatusCode::OK, Some(HUBERTS)));
     service.stop().await;
 }
 
 // Row 7
-#[tokio::test(flavor = "multi_thread")]
-async fn an_encoding_that_is_not_taken_is_named() {
-    let service = Service::start(&[]).await;
+async fn an_encoding_that_is_not_taken_is_named(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     let answer = answer_to(encoded(&service, "br").body(body_of(&[HUBERT])), ID).await;
     is_refusal(&answer, StatusCode::UNSUPPORTED_MEDIA_TYPE, &["br", "gzip"]);
     assert_eq!(efforts(&service).await, 0);
@@ -44,23 +54,21 @@ async fn an_encoding_that_is_not_taken_is_named() {
 }
 
 // Row 8
-#[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_not_the_gzip_it_says_is_refused_whole() {
-    let service = Service::start(&[]).await;
+async fn a_body_that_is_not_the_gzip_it_says_is_refused_whole(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     let plain = body_of(&[HUBERT]);
     let whole = gzip(&plain);
     for broken in [plain.into_bytes(), whole[..whole.len() - 3].to_vec(), whole[..40].to_vec(), Vec::new()] {
         let answer = answer_to(encoded(&service, "gzip").body(broken), ID).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.message);
     }
-    assert_eq!((efforts(&service).await, segments(service.folder())), (0, 0));
+    assert_eq!((efforts(&service).await, place.segments().await), (0, 0));
     service.stop().await;
 }
 
 // Row 11
-#[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_no_delivery_is_refused_with_the_id_of_the_header() {
-    let service = Service::start(&[]).await;
+async fn a_body_that_is_no_delivery_is_refused_with_the_id_of_the_header(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     refused(&service, "no json", &["not a delivery"]).await;
     refused(&service, "", &["not a delivery"]).await;
     refused(&service, "[]", &["not a delivery"]).await;
@@ -77,9 +85,8 @@ async fn a_body_that_is_no_delivery_is_refused_with_the_id_of_the_header() {
 
 /// The message of a refusal may repeat what it refuses, in part: it stays within Firehose's limit, which counts
 /// characters.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_message_is_within_the_limit_whatever_it_is_about() {
-    let service = Service::start(&[]).await;
+async fn a_message_is_within_the_limit_whatever_it_is_about(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     let long = "é".repeat(20_000);
     refused(&service, format!("{{\"records\":\"{long}\"}}"), &[]).await;
     let encoding = header::HeaderValue::from_bytes(&[0xe9; 20_000]).unwrap();
@@ -89,9 +96,8 @@ async fn a_message_is_within_the_limit_whatever_it_is_about() {
 }
 
 // Row 13, 14
-#[tokio::test(flavor = "multi_thread")]
-async fn the_bodys_id_counts_where_the_header_has_none_and_without_any_the_id_is_empty() {
-    let service = Service::start(&[]).await;
+async fn the_bodys_id_counts_where_the_header_has_none_and_without_any_the_id_is_empty(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     let bare = || service.request(Method::POST, "/firehose");
     let answer = answer_to(bare().body(body_of(&[HUBERT])), ID).await;
     assert_eq!((answer.status, best(&service, 1, 1).await), (StatusCode::OK, Some(HUBERTS)));
@@ -108,9 +114,8 @@ async fn the_bodys_id_counts_where_the_header_has_none_and_without_any_the_id_is
 }
 
 // Row 17
-#[tokio::test(flavor = "multi_thread")]
-async fn an_envelope_may_lack_its_time_and_have_fields_that_are_not_known() {
-    let service = Service::start(&[]).await;
+async fn an_envelope_may_lack_its_time_and_have_fields_that_are_not_known(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     let data = base64(HUBERT);
     let body = format!(r#"{{"requestId":"{ID}","x":[{{}}],"records":[{{"y":null,"data":"{data}","z":1}}],"w":"ü"}}"#);
     acknowledged(&service, body).await;
@@ -119,9 +124,8 @@ async fn an_envelope_may_lack_its_time_and_have_fields_that_are_not_known() {
 }
 
 // Row 38
-#[tokio::test(flavor = "multi_thread")]
-async fn an_envelope_may_be_written_in_every_way_that_json_has() {
-    let service = Service::start(&[]).await;
+async fn an_envelope_may_be_written_in_every_way_that_json_has(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     // Base64 of this one has a plus sign and a slash, which JSON may escape.
     let record = effort(1, 1, 7.5).replace('}', r#","name":"~~~???>>>"}"#);
     let data = base64(&record);

@@ -3,45 +3,53 @@
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
-use alleycat::store::{self, Store};
-use futures_util::future::join_all;
+use alleycat::store::Store;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use reqwest::StatusCode;
-use tempfile::TempDir;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
 use super::form::*;
-use crate::support::Service;
 use crate::support::broken_store::{BrokenStore, Mode};
+use crate::support::place::{Place, on_every_store};
+use crate::support::{Service, until};
+
+on_every_store![
+    what_the_store_did_not_take_is_not_acknowledged_and_not_seen_and_the_retry_is_taken,
+    a_store_that_hangs_is_answered_for_by_the_deadline,
+    a_crash_between_the_write_and_the_answer_is_settled_by_the_retry,
+    what_finds_the_queue_full_is_told_so_and_counted,
+    deliveries_that_a_hanging_store_holds_up_are_answered_before_the_service_stops,
+    a_panic_while_a_delivery_is_written_is_its_failure_and_the_process_lives,
+    a_panic_in_the_handler_is_answered_in_the_same_form_and_the_process_lives,
+];
 
 const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
-/// A service over a store that can be broken, over a folder.
+/// A service over a store that can be broken, over a sound one.
 struct Fragile {
     service: Service,
     store: Arc<BrokenStore>,
     sound: Arc<dyn Store>,
-    folder: TempDir,
 }
 
 impl Fragile {
-    async fn start(deadline: Duration) -> Self {
-        let folder = TempDir::new().unwrap();
-        let sound = store::open(&format!("file:{}", folder.path().display())).await.unwrap();
+    async fn start(place: &Place, deadline: Duration) -> Self {
+        let sound = place.open().await;
         let store = BrokenStore::over(sound.clone());
         let tune = |config: &mut alleycat::config::Config| config.delivery_deadline = deadline;
         let service = Service::start_with(store.clone(), &["--commit-interval", "0ms"], tune).await;
-        Self { service, store, sound, folder }
+        Self { service, store, sound }
     }
 }
 
 const LONG: Duration = Duration::from_secs(60);
 
 // Row 30
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_store_did_not_take_is_not_acknowledged_and_not_seen_and_the_retry_is_taken() {
-    let Fragile { service, store, folder, .. } = Fragile::start(LONG).await;
+async fn what_the_store_did_not_take_is_not_acknowledged_and_not_seen_and_the_retry_is_taken(place: Place) {
+    let Fragile { service, store, .. } = Fragile::start(&place, LONG).await;
     for mode in [Mode::Fails, Mode::Lies] {
         store.turn(mode);
         let answer = deliver(&service, body_of(&[HUBERT])).await;
@@ -59,14 +67,13 @@ async fn what_the_store_did_not_take_is_not_acknowledged_and_not_seen_and_the_re
     store.turn(Mode::Sound);
     acknowledged(&service, body_of(&[HUBERT, "bad"])).await;
     assert_eq!(best(&service, 1, 1).await, Some(HUBERTS));
-    assert!(quarantine(folder.path()).iter().any(|line| line["rawData"] == base64("bad")));
+    assert!(place.quarantine().await.iter().any(|line| line["rawData"] == base64("bad")));
     service.stop().await;
 }
 
 // Row 31
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_hangs_is_answered_for_by_the_deadline() {
-    let Fragile { service, store, folder: _folder, .. } = Fragile::start(Duration::from_millis(200)).await;
+async fn a_store_that_hangs_is_answered_for_by_the_deadline(place: Place) {
+    let Fragile { service, store, .. } = Fragile::start(&place, Duration::from_millis(200)).await;
     store.turn(Mode::Hangs);
     let began = Instant::now();
     is_refusal(&deliver(&service, body_of(&[HUBERT])).await, UNAVAILABLE, &["not durable within 0.2 s"]);
@@ -80,18 +87,15 @@ async fn a_store_that_hangs_is_answered_for_by_the_deadline() {
 }
 
 // Row 33
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crash_between_the_write_and_the_answer_is_settled_by_the_retry() {
-    let Fragile { service, store, sound, folder } = Fragile::start(LONG).await;
+async fn a_crash_between_the_write_and_the_answer_is_settled_by_the_retry(place: Place) {
+    let Fragile { service, store, sound } = Fragile::start(&place, LONG).await;
     store.turn(Mode::FallsSilent);
     let body = body_of(&[HUBERT, &effort(2, 1, 3.5)]);
     tokio::select! {
         answer = deliver(&service, body.clone()) => panic!("answered without knowing: {answer:?}"),
         () = async {
             store.has_begun(1).await;
-            while segments(folder.path()) == 0 {
-                tokio::task::yield_now().await;
-            }
+            until("it is written", async || place.segments().await == 1).await;
         } => {}
     }
     drop(service);
@@ -104,11 +108,10 @@ async fn a_crash_between_the_write_and_the_answer_is_settled_by_the_retry() {
 }
 
 // Row 34
-#[tokio::test(flavor = "multi_thread")]
-async fn what_finds_the_queue_full_is_told_so_and_counted() {
-    let refused_so_far = || counter("alleycat_deliveries_total{status=\"503\"}");
-    let before = refused_so_far();
-    let Fragile { service, store, folder: _folder, .. } = Fragile::start(LONG).await;
+async fn what_finds_the_queue_full_is_told_so_and_counted(place: Place) {
+    let refusals_so_far = || counter("alleycat_deliveries_total{status=\"503\"}");
+    let before = refusals_so_far();
+    let Fragile { service, store, .. } = Fragile::start(&place, LONG).await;
     store.turn(Mode::Hangs);
     let service = Arc::new(service);
     let send = |racer: u64| {
@@ -118,24 +121,25 @@ async fn what_finds_the_queue_full_is_told_so_and_counted() {
     let first = send(0);
     store.has_begun(1).await;
     // Whatever waits beyond the queue's length is refused at once; the rest waits for the store.
-    let waiting: Vec<_> = (1..=1100).map(send).collect();
-    while refused_so_far() < before + 1100 - 1024 {
-        tokio::task::yield_now().await;
+    let mut waiting: FuturesUnordered<_> = (1..=1100).map(send).collect();
+    let mut refused = Vec::new();
+    while refused.len() < 1100 - 1024 {
+        refused.push(waiting.next().await.unwrap().unwrap());
     }
     store.turn(Mode::Sound);
-    let answers: Vec<Answer> =
-        join_all(waiting.into_iter().chain([first])).await.into_iter().map(Result::unwrap).collect();
-    let (taken, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == StatusCode::OK);
-    assert_eq!((taken.len(), refused.len()), (1025, 76));
+    waiting.push(first);
+    let taken: Vec<Answer> = waiting.map(Result::unwrap).collect().await;
+    assert_eq!(taken.len(), 1025);
+    assert!(taken.iter().all(|answer| answer.status == StatusCode::OK));
+    assert!(refusals_so_far() >= before + 76);
     refused.iter().for_each(|answer| is_refusal(answer, UNAVAILABLE, &["too many deliveries"]));
     assert_eq!(efforts(&service).await, 1025);
     Arc::into_inner(service).unwrap().stop().await;
 }
 
 // Row 35; with a sound store see `processes`.
-#[tokio::test(flavor = "multi_thread")]
-async fn deliveries_that_a_hanging_store_holds_up_are_answered_before_the_service_stops() {
-    let Fragile { service, store, folder: _folder, .. } = Fragile::start(LONG).await;
+async fn deliveries_that_a_hanging_store_holds_up_are_answered_before_the_service_stops(place: Place) {
+    let Fragile { service, store, .. } = Fragile::start(&place, LONG).await;
     store.turn(Mode::Hangs);
     let began = Instant::now();
     let [first, second] = [1, 2].map(|second| post(&service, ID).body(body_of(&[effort(second, 1, 1.0)])));
@@ -149,9 +153,8 @@ async fn deliveries_that_a_hanging_store_holds_up_are_answered_before_the_servic
 }
 
 // Row 37, in the store
-#[tokio::test(flavor = "multi_thread")]
-async fn a_panic_while_a_delivery_is_written_is_its_failure_and_the_process_lives() {
-    let Fragile { service, store, folder: _folder, .. } = Fragile::start(LONG).await;
+async fn a_panic_while_a_delivery_is_written_is_its_failure_and_the_process_lives(place: Place) {
+    let Fragile { service, store, .. } = Fragile::start(&place, LONG).await;
     store.turn(Mode::Panics);
     for _ in 0..2 {
         is_refusal(&deliver(&service, body_of(&[HUBERT])).await, UNAVAILABLE, &["store"]);
@@ -187,13 +190,12 @@ impl<S: tracing::Subscriber> Layer<S> for BrokenLog {
 }
 
 // Row 37, in the handler
-#[tokio::test(flavor = "multi_thread")]
-async fn a_panic_in_the_handler_is_answered_in_the_same_form_and_the_process_lives() {
+async fn a_panic_in_the_handler_is_answered_in_the_same_form_and_the_process_lives(place: Place) {
     static BROKEN_LOG: Once = Once::new();
     BROKEN_LOG.call_once(|| {
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(BrokenLog)).unwrap();
     });
-    let service = Service::start(&[]).await;
+    let service = Service::start_over(&place, &[]).await;
     let body = body_of(&[HUBERT, "no json"]);
     let request = || post(&service, PANICKING_ID).body(body.replace(ID, PANICKING_ID));
     for _ in 0..2 {

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -128,30 +127,6 @@ pub async fn best(service: &Service, second: u64, racer: u64) -> Option<f64> {
 pub async fn efforts(service: &Service) -> u64 {
     let classes = service.json("/classes").await;
     classes.as_array().unwrap().iter().map(|class| class["efforts"].as_u64().unwrap()).sum()
-}
-
-/// The lines of the quarantine, in no order.
-pub fn quarantine(folder: &Path) -> Vec<Value> {
-    fn collect(folder: &Path, lines: &mut Vec<Value>) {
-        for entry in std::fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                collect(&path, lines);
-            } else {
-                let file = std::fs::File::open(path).unwrap();
-                let text = std::io::read_to_string(flate2::read::MultiGzDecoder::new(file)).unwrap();
-                lines.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
-            }
-        }
-    }
-    let mut lines = Vec::new();
-    collect(&folder.join("processing-failed"), &mut lines);
-    lines
-}
-
-/// How many segments the journal has.
-pub fn segments(folder: &Path) -> usize {
-    std::fs::read_dir(folder.join("journal")).unwrap().count()
 }
 
 static METRICS: LazyLock<PrometheusHandle> =

@@ -8,15 +8,28 @@ use serde_json::json;
 
 use super::form::*;
 use crate::support::Service;
+use crate::support::place::{Place, on_every_store};
+
+on_every_store![
+    two_ids_that_differ_are_refused_with_the_headers,
+    an_id_of_bytes_that_are_no_text_gives_way_to_the_bodys,
+    an_id_comes_back_unchanged_whatever_it_is_made_of,
+    a_protocol_version_is_1_0_or_missing,
+    an_answer_is_never_compressed,
+    a_key_that_is_missing_or_wrong_applies_nothing,
+    any_of_several_keys_is_taken_up_to_the_longest,
+    common_attributes_may_be_as_long_as_firehose_allows_or_malformed,
+    the_longest_headers_are_taken_over_http_2_as_well,
+    another_method_and_an_unknown_path_under_it_are_answered_in_the_same_form,
+];
 
 const KEY: &str = "X-Amz-Firehose-Access-Key";
 const VERSION: &str = "X-Amz-Firehose-Protocol-Version";
 const ATTRIBUTES: &str = "X-Amz-Firehose-Common-Attributes";
 
 // Row 12
-#[tokio::test(flavor = "multi_thread")]
-async fn two_ids_that_differ_are_refused_with_the_headers() {
-    let service = Service::start(&[]).await;
+async fn two_ids_that_differ_are_refused_with_the_headers(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     let answer = answer_to(post(&service, "another").body(body_of(&[HUBERT])), "another").await;
     is_refusal(&answer, StatusCode::BAD_REQUEST, &["requestId", REQUEST_ID]);
     assert_eq!(efforts(&service).await, 0);
@@ -24,9 +37,8 @@ async fn two_ids_that_differ_are_refused_with_the_headers() {
 }
 
 // Row 15
-#[tokio::test(flavor = "multi_thread")]
-async fn an_id_of_bytes_that_are_no_text_gives_way_to_the_bodys() {
-    let service = Service::start(&[]).await;
+async fn an_id_of_bytes_that_are_no_text_gives_way_to_the_bodys(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     let odd = HeaderValue::from_bytes(b"caf\xe9").unwrap();
     let request = service.request(Method::POST, "/firehose").header(REQUEST_ID, odd).body(body_of(&[HUBERT]));
     assert_eq!((answer_to(request, ID).await.status, best(&service, 1, 1).await), (StatusCode::OK, Some(HUBERTS)));
@@ -41,9 +53,8 @@ async fn an_id_of_bytes_that_are_no_text_gives_way_to_the_bodys() {
 }
 
 // Row 16
-#[tokio::test(flavor = "multi_thread")]
-async fn an_id_comes_back_unchanged_whatever_it_is_made_of() {
-    let service = Service::start(&[]).await;
+async fn an_id_comes_back_unchanged_whatever_it_is_made_of(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     for id in [r#"a"b<c>&d'e\f"#, "{}", "0", &"x".repeat(4000)] {
         let body = |id: &str| json!({ "requestId": id, "records": [{ "data": base64(HUBERT) }] }).to_string();
         assert_eq!(answer_to(post(&service, id).body(body(id)), id).await.status, StatusCode::OK);
@@ -58,9 +69,8 @@ async fn an_id_comes_back_unchanged_whatever_it_is_made_of() {
 }
 
 // Row 18
-#[tokio::test(flavor = "multi_thread")]
-async fn a_protocol_version_is_1_0_or_missing() {
-    let service = Service::start(&[]).await;
+async fn a_protocol_version_is_1_0_or_missing(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     let bare = || service.request(Method::POST, "/firehose").header(REQUEST_ID, ID).body(body_of(&[HUBERT]));
     for version in ["2.0", "1", "1.0.0", ""] {
         is_refusal(&answer_to(bare().header(VERSION, version), ID).await, StatusCode::BAD_REQUEST, &[VERSION, "1.0"]);
@@ -71,9 +81,8 @@ async fn a_protocol_version_is_1_0_or_missing() {
 }
 
 // Row 19
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_is_never_compressed() {
-    let service = Service::start(&[]).await;
+async fn an_answer_is_never_compressed(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     for body in [body_of(&[HUBERT]), "no json".to_owned()] {
         let request = post(&service, ID).header(header::ACCEPT_ENCODING, "gzip, deflate, br").body(body);
         answer_to(request, ID).await; // which is checked for it
@@ -82,9 +91,8 @@ async fn an_answer_is_never_compressed() {
 }
 
 // Row 20
-#[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_missing_or_wrong_applies_nothing() {
-    let service = Service::start(&["--access-key", "correct horse"]).await;
+async fn a_key_that_is_missing_or_wrong_applies_nothing(place: Place) {
+    let service = Service::start_over(&place, &["--access-key", "correct horse"]).await;
     let words = [KEY];
     let post = || post(&service, ID).body(body_of(&[HUBERT, "bad"]));
     is_refusal(&answer_to(post(), ID).await, StatusCode::UNAUTHORIZED, &words);
@@ -95,17 +103,16 @@ async fn a_key_that_is_missing_or_wrong_applies_nothing() {
     }
     let twice = post().header(KEY, "wrong").header(KEY, "correct horse");
     is_refusal(&answer_to(twice, ID).await, StatusCode::UNAUTHORIZED, &words);
-    assert_eq!((efforts(&service).await, quarantine(service.folder()).len()), (0, 0));
+    assert_eq!((efforts(&service).await, place.quarantine().await.len()), (0, 0));
     let answer = answer_to(post().header(KEY, "correct horse"), ID).await;
     assert_eq!((answer.status, best(&service, 1, 1).await), (StatusCode::OK, Some(HUBERTS)));
     service.stop().await;
 }
 
 // Row 21
-#[tokio::test(flavor = "multi_thread")]
-async fn any_of_several_keys_is_taken_up_to_the_longest() {
+async fn any_of_several_keys_is_taken_up_to_the_longest(place: Place) {
     let long = "k".repeat(4096);
-    let service = Service::start(&["--access-key", "old", "--access-key", &long]).await;
+    let service = Service::start_over(&place, &["--access-key", "old", "--access-key", &long]).await;
     for key in ["old", long.as_str()] {
         let answer = answer_to(post(&service, ID).header(KEY, key).body(body_of(&[HUBERT])), ID).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.message);
@@ -116,10 +123,9 @@ async fn any_of_several_keys_is_taken_up_to_the_longest() {
 }
 
 // Row 22
-#[tokio::test(flavor = "multi_thread")]
-async fn common_attributes_may_be_as_long_as_firehose_allows_or_malformed() {
+async fn common_attributes_may_be_as_long_as_firehose_allows_or_malformed(place: Place) {
     let before = counter("alleycat_malformed_attributes_total");
-    let service = Service::start(&[]).await;
+    let service = Service::start_over(&place, &[]).await;
     let attributes: serde_json::Map<_, _> =
         (0..50).map(|n| (format!("attribute-{n:0>246}"), json!("v".repeat(1024)))).collect();
     let attributes = json!({ "commonAttributes": attributes }).to_string();
@@ -134,9 +140,8 @@ async fn common_attributes_may_be_as_long_as_firehose_allows_or_malformed() {
 }
 
 /// A load balancer may speak HTTP/2 to its targets.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_longest_headers_are_taken_over_http_2_as_well() {
-    let service = Service::start(&[]).await;
+async fn the_longest_headers_are_taken_over_http_2_as_well(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     let client = Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
     let attributes = json!({ "commonAttributes": { "long": "v".repeat(65_000) } }).to_string();
     let request = client.post(service.url("/firehose")).header(REQUEST_ID, ID).header(ATTRIBUTES, attributes);
@@ -147,9 +152,8 @@ async fn the_longest_headers_are_taken_over_http_2_as_well() {
 }
 
 // Row 36
-#[tokio::test(flavor = "multi_thread")]
-async fn another_method_and_an_unknown_path_under_it_are_answered_in_the_same_form() {
-    let service = Service::start(&[]).await;
+async fn another_method_and_an_unknown_path_under_it_are_answered_in_the_same_form(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     for method in [Method::GET, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
         let answer = answer_to(service.request(method, "/firehose").header(REQUEST_ID, ID), ID).await;
         is_refusal(&answer, StatusCode::METHOD_NOT_ALLOWED, &["POST"]);

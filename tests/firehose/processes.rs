@@ -5,41 +5,32 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, RequestBuilder, StatusCode, header};
-use tempfile::TempDir;
 
 use super::form::*;
-use crate::support::process::Process;
-use crate::support::{DEADLINE, until};
+use crate::support::DEADLINE;
+use crate::support::instance::Instance;
+use crate::support::place::{Place, on_every_store};
 
-fn client() -> Client {
-    Client::builder().no_proxy().timeout(DEADLINE).build().unwrap()
-}
-
-async fn ready(process: &Process) {
-    let url = format!("{}/readyz", process.origin);
-    let client = client();
-    let ready = async || client.get(&url).send().await.is_ok_and(|answer| answer.status() == StatusCode::OK);
-    until("the process is ready", ready).await;
-}
+on_every_store![
+    gzip_bombs_leave_memory_bounded,
+    what_was_acknowledged_is_there_after_a_kill,
+    deliveries_under_way_at_sigterm_are_durable_or_refused_and_the_process_ends,
+];
 
 /// The outputs at second 1 of class 1, highest first.
-async fn outputs(process: &Process) -> Vec<f64> {
-    let url = format!("{}/classes/1/leaderboard?second=1", process.origin);
-    let board = client().get(url).send().await.unwrap().text().await.unwrap();
-    let board: serde_json::Value = serde_json::from_str(&board).unwrap();
+async fn outputs(instance: &Instance) -> Vec<f64> {
+    let board = instance.json("/classes/1/leaderboard?second=1").await;
     board["standings"].as_array().unwrap().iter().map(|row| row["output"].as_f64().unwrap()).collect()
 }
 
-fn post(process: &Process) -> RequestBuilder {
-    client().post(format!("{}/firehose", process.origin)).header(REQUEST_ID, ID)
+fn post(instance: &Instance) -> RequestBuilder {
+    let client = Client::builder().no_proxy().timeout(DEADLINE).build().unwrap();
+    client.post(instance.url("/firehose")).header(REQUEST_ID, ID)
 }
 
 // Row 10
-#[tokio::test(flavor = "multi_thread")]
-async fn gzip_bombs_leave_memory_bounded() {
-    let folder = TempDir::new().unwrap();
-    let process = Process::start(folder.path(), &[]);
-    ready(&process).await;
+async fn gzip_bombs_leave_memory_bounded(place: Place) {
+    let instance = Instance::start(&place, &[]).await;
     // 1 GiB when gunzipped, in a single member and in several; the third is a record's.
     let member = gzip(vec![b' '; 64 << 20]);
     let several = member.repeat(16);
@@ -50,34 +41,31 @@ async fn gzip_bombs_leave_memory_bounded() {
         encoder.finish().unwrap()
     };
     let bombs = [single.clone(), several.clone(), single, several].map(|bomb| {
-        let request = post(&process).header(header::CONTENT_ENCODING, "gzip").body(bomb);
+        let request = post(&instance).header(header::CONTENT_ENCODING, "gzip").body(bomb);
         tokio::spawn(answer_to(request, ID))
     });
     for answer in bombs {
         is_refusal(&answer.await.unwrap(), StatusCode::BAD_REQUEST, &["104857600", "--body-max", "SizeInMBs"]);
     }
     let records = vec![member; 20]; // none beyond a record's own limit
-    let answer = answer_to(post(&process).body(body_of(&records)), ID).await;
-    assert_eq!((answer.status, quarantine(folder.path()).len()), (StatusCode::OK, 20));
-    let peak_mib = process.memory_peak_bytes() >> 20;
+    let answer = answer_to(post(&instance).body(body_of(&records)), ID).await;
+    assert_eq!((answer.status, place.quarantine().await.len()), (StatusCode::OK, 20));
+    let peak_mib = instance.memory_peak_bytes() >> 20;
     assert!(peak_mib < 600, "{peak_mib} MiB");
 }
 
 // Row 32
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_acknowledged_is_there_after_a_kill() {
-    let folder = TempDir::new().unwrap();
+async fn what_was_acknowledged_is_there_after_a_kill(place: Place) {
     let mut expected = Vec::new();
     for round in 1..=3_u64 {
-        let process = Process::start(folder.path(), &[]);
-        ready(&process).await;
-        assert_eq!(outputs(&process).await, expected, "after {} kills", round - 1);
+        let instance = Instance::start(&place, &[]).await;
+        assert_eq!(outputs(&instance).await, expected, "after {} kills", round - 1);
         let output = 100.0 / round as f64;
         let body = body_of(&[effort(1, round, output), "bad".to_owned()]);
-        assert_eq!(answer_to(post(&process).body(body), ID).await.status, StatusCode::OK);
-        process.kill();
+        assert_eq!(answer_to(post(&instance).body(body), ID).await.status, StatusCode::OK);
+        instance.kill();
         expected.push(output);
-        assert_eq!(quarantine(folder.path()).len(), round as usize);
+        assert_eq!(place.quarantine().await.len(), round as usize);
     }
 }
 
@@ -107,20 +95,17 @@ async fn send_around_the_signal(origin: String, racer: u64, signal: Arc<Barrier>
 }
 
 // Row 35
-#[tokio::test(flavor = "multi_thread")]
-async fn deliveries_under_way_at_sigterm_are_durable_or_refused_and_the_process_ends() {
-    let folder = TempDir::new().unwrap();
+async fn deliveries_under_way_at_sigterm_are_durable_or_refused_and_the_process_ends(place: Place) {
     // So long that what comes after the first still waits for its turn when the signal comes.
-    let mut process = Process::start(folder.path(), &["--commit-interval", "10s"]);
-    ready(&process).await;
-    let first = answer_to(post(&process).body(body_of(&[effort(1, 0, 0.0)])), ID).await;
+    let instance = Instance::start(&place, &["--commit-interval", "10s"]).await;
+    let first = answer_to(post(&instance).body(body_of(&[effort(1, 0, 0.0)])), ID).await;
     assert_eq!(first.status, StatusCode::OK);
     let signal = Arc::new(Barrier::new(UNDER_WAY as usize + 1));
-    let send = |racer| (racer, tokio::spawn(send_around_the_signal(process.origin.clone(), racer, signal.clone())));
+    let send = |racer| (racer, tokio::spawn(send_around_the_signal(instance.url(""), racer, signal.clone())));
     let deliveries: Vec<_> = (1..=UNDER_WAY).map(send).collect();
     let began = tokio::task::block_in_place(|| {
         signal.wait();
-        process.terminate();
+        instance.terminate();
         signal.wait();
         Instant::now()
     });
@@ -131,12 +116,11 @@ async fn deliveries_under_way_at_sigterm_are_durable_or_refused_and_the_process_
             answer => is_refusal(&answer, StatusCode::SERVICE_UNAVAILABLE, &["stopping"]),
         }
     }
-    let status = process.ends_within(Duration::from_secs(10).saturating_sub(began.elapsed()));
-    assert!(status.success(), "{status}: {}", process.said());
+    instance.ends().await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 
-    let process = Process::start(folder.path(), &[]);
-    ready(&process).await;
-    let there = outputs(&process).await;
+    let instance = Instance::start(&place, &[]).await;
+    let there = outputs(&instance).await;
     for output in acknowledged {
         assert!(there.contains(&output), "{output} was acknowledged; there is {there:?}");
     }

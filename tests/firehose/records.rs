@@ -5,11 +5,26 @@ use serde_json::json;
 
 use super::form::*;
 use crate::support::Service;
+use crate::support::place::{Place, on_every_store};
+
+on_every_store![
+    one_valid_record_is_merged,
+    no_records_are_acknowledged_and_nothing_is_committed,
+    empty_data_counts_as_empty_and_not_as_invalid,
+    ten_thousand_records_are_one_commit,
+    bad_records_among_good_ones_are_quarantined_durably_and_counted_by_reason,
+    a_delivery_without_a_valid_record_is_acknowledged_once_its_quarantine_is_durable,
+    objects_of_one_record_are_all_applied,
+    records_are_never_joined,
+    a_gzipped_record_is_decoded_with_a_limit,
+    repeated_permuted_and_split_deliveries_give_the_same_state,
+    a_lower_output_later_changes_nothing,
+    a_racer_for_whom_a_class_has_no_room_is_quarantined,
+];
 
 // Row 1
-#[tokio::test(flavor = "multi_thread")]
-async fn one_valid_record_is_merged() {
-    let service = Service::start(&[]).await;
+async fn one_valid_record_is_merged(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     acknowledged(&service, body_of(&[HUBERT])).await;
     let board = service.json("/classes/1/leaderboard?second=1").await;
     assert_eq!(
@@ -21,39 +36,35 @@ async fn one_valid_record_is_merged() {
 }
 
 // Row 2
-#[tokio::test(flavor = "multi_thread")]
-async fn no_records_are_acknowledged_and_nothing_is_committed() {
-    let service = Service::start(&[]).await;
+async fn no_records_are_acknowledged_and_nothing_is_committed(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     acknowledged(&service, body_of::<&str>(&[])).await;
-    assert_eq!(segments(service.folder()), 0);
+    assert_eq!(place.segments().await, 0);
     service.stop().await;
 }
 
 // Row 3
-#[tokio::test(flavor = "multi_thread")]
-async fn empty_data_counts_as_empty_and_not_as_invalid() {
+async fn empty_data_counts_as_empty_and_not_as_invalid(place: Place) {
     let before = counter("alleycat_records_empty_total");
-    let service = Service::start(&[]).await;
+    let service = Service::start_over(&place, &[]).await;
     acknowledged(&service, body_of(&["", HUBERT, ""])).await;
     assert_eq!(best(&service, 1, 1).await, Some(HUBERTS));
-    assert!(quarantine(service.folder()).is_empty());
+    assert!(place.quarantine().await.is_empty());
     assert!(counter("alleycat_records_empty_total") >= before + 2);
     service.stop().await;
 }
 
 // Row 4
-#[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_records_are_one_commit() {
-    let service = Service::start(&[]).await;
+async fn ten_thousand_records_are_one_commit(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     let records: Vec<String> = (0..10_000).map(|place| effort(place % 600, place, 100.5)).collect();
     acknowledged(&service, body_of(&records)).await;
-    assert_eq!((efforts(&service).await, segments(service.folder())), (10_000, 1));
+    assert_eq!((efforts(&service).await, place.segments().await), (10_000, 1));
     service.stop().await;
 }
 
 // Row 23
-#[tokio::test(flavor = "multi_thread")]
-async fn bad_records_among_good_ones_are_quarantined_durably_and_counted_by_reason() {
+async fn bad_records_among_good_ones_are_quarantined_durably_and_counted_by_reason(place: Place) {
     let raw = r#"{"requestId":"r","records":[{"data":"%%%"},"#;
     let base64_only = body_of(&[&b"\xff\xfe\"\xff\""[..], b"{\"name\":\"\xff\"}", b"no json"]);
     let rest = body_of(&[
@@ -69,10 +80,10 @@ async fn bad_records_among_good_ones_are_quarantined_durably_and_counted_by_reas
     let reasons = ["base64", "utf8", "json", "missing", "out_of_bounds"];
     let counted = |reason: &str| counter(&format!("alleycat_records_rejected_total{{reason=\"{reason}\"}}"));
     let before = reasons.map(counted);
-    let service = Service::start(&[]).await;
+    let service = Service::start_over(&place, &[]).await;
     acknowledged(&service, body).await;
     assert_eq!((best(&service, 1, 1).await, best(&service, 2, 1).await), (Some(10.0), Some(10.0)));
-    let lines = quarantine(service.folder());
+    let lines = place.quarantine().await;
     assert_eq!(lines.len(), 6, "{lines:?}");
     for (reason, before) in reasons.into_iter().zip(before) {
         let code = format!("Alleycat.{reason}");
@@ -86,19 +97,17 @@ async fn bad_records_among_good_ones_are_quarantined_durably_and_counted_by_reas
 }
 
 // Row 24
-#[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_without_a_valid_record_is_acknowledged_once_its_quarantine_is_durable() {
-    let service = Service::start(&[]).await;
+async fn a_delivery_without_a_valid_record_is_acknowledged_once_its_quarantine_is_durable(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     acknowledged(&service, body_of(&["a", "b", "c"])).await;
-    assert_eq!(quarantine(service.folder()).len(), 3, "there when the answer is");
-    assert_eq!((efforts(&service).await, segments(service.folder())), (0, 0));
+    assert_eq!(place.quarantine().await.len(), 3, "there when the answer is");
+    assert_eq!((efforts(&service).await, place.segments().await), (0, 0));
     service.stop().await;
 }
 
 // Row 25
-#[tokio::test(flavor = "multi_thread")]
-async fn objects_of_one_record_are_all_applied() {
-    let service = Service::start(&[]).await;
+async fn objects_of_one_record_are_all_applied(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     let [a, b, c] = [effort(1, 1, 1.0), effort(2, 1, 2.0), effort(3, 1, 3.0)];
     acknowledged(&service, body_of(&[format!("{a}{b}"), format!("{c}\n{}\n", effort(4, 1, 4.0))])).await;
     for second in 1..=4 {
@@ -108,38 +117,36 @@ async fn objects_of_one_record_are_all_applied() {
 }
 
 // Row 26
-#[tokio::test(flavor = "multi_thread")]
-async fn records_are_never_joined() {
-    let service = Service::start(&[]).await;
+async fn records_are_never_joined(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     let (whole, next) = (effort(1, 1, 1.0), effort(2, 1, 2.0));
     let (start, end) = next.split_at(20);
     acknowledged(&service, body_of(&[whole.as_str(), start, end, whole.as_str()])).await;
     assert_eq!((efforts(&service).await, best(&service, 2, 1).await), (1, None));
-    let mut raw: Vec<_> = quarantine(service.folder()).into_iter().map(|line| line["rawData"].clone()).collect();
+    let mut raw: Vec<_> = place.quarantine().await.into_iter().map(|line| line["rawData"].clone()).collect();
     raw.sort_by_key(|data| data.as_str() != Some(&base64(start)));
     assert_eq!(raw, [base64(start), base64(end)]);
     service.stop().await;
 }
 
 // Row 27
-#[tokio::test(flavor = "multi_thread")]
-async fn a_gzipped_record_is_decoded_with_a_limit() {
-    let service = Service::start(&[]).await;
+async fn a_gzipped_record_is_decoded_with_a_limit(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     let bomb = gzip(vec![b' '; 17 << 20]);
     acknowledged(&service, body_of(&[gzip(HUBERT), bomb.clone(), gzip(effort(2, 1, 3.0))])).await;
     assert_eq!((best(&service, 1, 1).await, best(&service, 2, 1).await), (Some(HUBERTS), Some(3.0)));
-    let lines = quarantine(service.folder());
+    let lines = place.quarantine().await;
     assert_eq!(lines.len(), 1);
     assert_eq!((&lines[0]["errorCode"], &lines[0]["rawData"]), (&json!("Alleycat.too_large"), &json!(base64(bomb))));
     service.stop().await;
 }
 
 // Row 28
-#[tokio::test(flavor = "multi_thread")]
-async fn repeated_permuted_and_split_deliveries_give_the_same_state() {
+async fn repeated_permuted_and_split_deliveries_give_the_same_state(place: Place) {
     let records: Vec<String> = (0..200).map(|n| effort(n % 7, n % 11, f64::from(n as u32 * 37 % 101) / 3.0)).collect();
     let state = async |bodies: &[String]| {
-        let service = Service::start(&["--commit-interval", "0ms"]).await;
+        let place = place.another().await;
+        let service = Service::start_over(&place, &["--commit-interval", "0ms"]).await;
         for body in bodies {
             acknowledged(&service, body.clone()).await;
         }
@@ -156,22 +163,20 @@ async fn repeated_permuted_and_split_deliveries_give_the_same_state() {
 }
 
 // Row 29
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lower_output_later_changes_nothing() {
-    let service = Service::start(&[]).await;
+async fn a_lower_output_later_changes_nothing(place: Place) {
+    let service = Service::start_over(&place, &[]).await;
     acknowledged(&service, body_of(&[effort(1, 1, 10.5)])).await;
     acknowledged(&service, body_of(&[effort(1, 1, 10.25)])).await;
-    assert_eq!((best(&service, 1, 1).await, segments(service.folder())), (Some(10.5), 1));
+    assert_eq!((best(&service, 1, 1).await, place.segments().await), (Some(10.5), 1));
     service.stop().await;
 }
 
 /// A class that is full refuses newcomers alone, and their records are quarantined as any that is not taken.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_racer_for_whom_a_class_has_no_room_is_quarantined() {
-    let service = Service::start(&["--max-racers", "1"]).await;
+async fn a_racer_for_whom_a_class_has_no_room_is_quarantined(place: Place) {
+    let service = Service::start_over(&place, &["--max-racers", "1"]).await;
     acknowledged(&service, body_of(&[effort(1, 1, 1.0), effort(1, 2, 2.0), effort(2, 1, 3.0)])).await;
     assert_eq!((efforts(&service).await, best(&service, 1, 2).await), (2, None));
-    let lines = quarantine(service.folder());
+    let lines = place.quarantine().await;
     assert_eq!((lines.len(), &lines[0]["errorCode"]), (1, &json!("Alleycat.class_full")));
     assert_eq!(deliver(&service, body_of(&[effort(3, 1, 1.0)])).await.status, StatusCode::OK);
     service.stop().await;

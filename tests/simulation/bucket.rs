@@ -57,8 +57,13 @@ impl Bucket {
         if !holds {
             return None;
         }
-        // As S3 does: equal bodies have equal tags.
         let body = Bytes::from(parts.concat());
+        if let (ObjectKey::History(class), Some(replaced)) = (key, objects.get(&key.path()))
+            && let Err(problem) = keeps(*class, &replaced.body, &body, &erasures_of(&objects))
+        {
+            *self.broken.lock().unwrap() = Some(format!("{key} was replaced and {problem}"));
+        }
+        // As S3 does: equal bodies have equal tags.
         let etag = ETag(format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&body)));
         objects.insert(key.path(), Object { body, etag: etag.clone() });
         Some(etag)
@@ -81,9 +86,7 @@ impl Bucket {
 
     /// What was erased, as it is stored.
     pub fn erasures(&self) -> Erasures {
-        self.get("erasures.gz").map_or_else(Erasures::default, |object| {
-            Erasures::from_json(gunzip(&object.body).as_bytes()).expect("erasures")
-        })
+        erasures_of(&self.objects.lock().unwrap())
     }
 
     fn is_covered(&self, segment: &[u8]) -> Result<(), String> {
@@ -126,6 +129,30 @@ impl Bucket {
 
 pub fn gunzip(body: &[u8]) -> String {
     std::io::read_to_string(flate2::read::MultiGzDecoder::new(body)).expect("gzip")
+}
+
+fn erasures_of(objects: &BTreeMap<String, Object>) -> Erasures {
+    objects.get("erasures.gz").map_or_else(Erasures::default, |object| {
+        Erasures::from_json(gunzip(&object.body).as_bytes()).expect("erasures")
+    })
+}
+
+/// Checks that a snapshot holds all that the one before it held, but for what may have been erased.
+fn keeps(class: ClassId, before: &[u8], after: &[u8], erasures: &Erasures) -> Result<(), String> {
+    let mut lost = Ok(());
+    // What a test planted there may be no snapshot.
+    let Ok(before) = StoredHistory::open(before) else { return Ok(()) };
+    let look = |efforts: &[Effort]| {
+        for effort in efforts {
+            let Effort { second, racer, output, .. } = *effort;
+            let after = stored_output(after, class.get(), racer, second);
+            if after.is_none_or(|after| after < output) && !erasures.iter().any(|it| it.scope.reaches(effort)) {
+                lost = Err(format!("{output} of {racer} at {second} went: there is {after:?}"));
+            }
+        }
+    };
+    before.read(class, look).expect("a snapshot");
+    lost
 }
 
 fn stored_output(snapshot: &[u8], class: u16, racer: RacerId, second: Second) -> Option<Output> {

@@ -33,13 +33,14 @@ pub struct BrokenStore {
     mode: watch::Sender<Mode>,
     begun: watch::Sender<usize>,
     keys: Mutex<Vec<ObjectKey>>,
+    gets: Mutex<Vec<ObjectKey>>,
 }
 
 impl BrokenStore {
     /// Sound, until the switch is flipped.
     pub fn over(sound: Arc<dyn Store>) -> Arc<Self> {
         let (mode, begun) = (watch::channel(Mode::Sound).0, watch::channel(0).0);
-        Arc::new(Self { sound, mode, begun, keys: Mutex::default() })
+        Arc::new(Self { sound, mode, begun, keys: Mutex::default(), gets: Mutex::default() })
     }
 
     /// Flips the switch; puts that wait see it.
@@ -50,6 +51,11 @@ impl BrokenStore {
     /// Every put so far, done or not, snapshots included.
     pub fn puts(&self) -> Vec<ObjectKey> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Every get so far.
+    pub fn gets(&self) -> Vec<ObjectKey> {
+        self.gets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many puts of segments there were so far.
@@ -80,6 +86,7 @@ impl Store for BrokenStore {
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Option<Object>, StoreError> {
+        self.gets.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
         self.sound.get(key).await
     }
 

@@ -1,26 +1,15 @@
-//! `alleycat serve` itself as another process over a store in a bucket, killed and started again at will.
-
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // several test crates may take it in, each what it needs
+//! `alleycat serve` itself as another process, killed and started again at will.
 
 use std::io::Read;
-use std::net::TcpListener;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
-/// What a test waits for must have come after this long.
-pub const DEADLINE: Duration = Duration::from_secs(30);
-
-/// From one question to the next: often, and yet those who are asked have time to do what is asked after.
-const ASK_EVERY: Duration = Duration::from_millis(10);
-
-/// Below the ports that the system gives to outgoing connections: a port that is free between a kill and the next start
-/// must not become the near end of somebody's connection.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
+use super::place::Place;
+use super::{DEADLINE, free_port, until};
 
 /// A process that serves, killed when it is dropped.
 pub struct Instance {
@@ -28,60 +17,82 @@ pub struct Instance {
     arguments: Vec<String>,
     environment: Vec<(&'static str, String)>,
     client: Client,
-    process: Child,
+    process: Mutex<Child>,
     said: Said,
 }
 
 impl Instance {
-    /// Starts one over that store and waits until it is ready.
-    pub async fn start(environment: &[(&'static str, String)], store: &str, options: &[&str]) -> Self {
+    /// Starts one over that place and waits until it is ready.
+    pub async fn start(place: &Place, options: &[&str]) -> Self {
+        Self::start_in(&place.environment(), place, options).await
+    }
+
+    /// Starts one whose way to that place is another, and waits until it is ready.
+    pub async fn start_in(environment: &[(&'static str, String)], place: &Place, options: &[&str]) -> Self {
         let port = free_port();
-        let arguments = arguments(port, store, options);
+        let arguments = arguments(port, &place.name(), options);
         let (process, said) = spawn(environment, &arguments);
-        let client = client();
-        let mut instance = Self { port, arguments, environment: environment.to_vec(), client, process, said };
+        let client = Client::builder().no_proxy().timeout(DEADLINE * 2).build().unwrap();
+        let (process, environment) = (Mutex::new(process), environment.to_vec());
+        let instance = Self { port, arguments, environment, client, process, said };
         instance.becomes_ready().await;
         instance
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("http://{}{path}", self.address())
     }
 
     /// Ends it at once, as `kill -9` does.
-    pub fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+    pub fn kill(&self) {
+        let mut process = self.process.lock().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
     }
 
     /// Starts it after it has ended, on the same port, and waits until it is ready.
     pub async fn start_again(&mut self) {
-        (self.process, self.said) = spawn(&self.environment, &self.arguments);
+        let (process, said) = spawn(&self.environment, &self.arguments);
+        (self.process, self.said) = (Mutex::new(process), said);
         self.becomes_ready().await;
     }
 
-    /// Asks it to end, as an operator does, and waits until it has.
-    pub async fn terminate(&mut self) -> ExitStatus {
-        let asked = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
-        assert!(asked.success());
-        let process = Mutex::new(&mut self.process);
-        until("the instance ends", async || process.lock().unwrap().try_wait().unwrap().is_some()).await;
-        self.process.wait().unwrap()
+    /// Asks it to end, as an operator does.
+    pub fn terminate(&self) {
+        let process = self.process.lock().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+    }
+
+    /// Waits until it has ended, and insists that it ends well.
+    pub async fn ends(&self) {
+        let status = end(&self.process).await;
+        assert!(status.success(), "{status}: {}", self.said.so_far());
+    }
+
+    /// The most memory that it ever held, in bytes.
+    pub fn memory_peak_bytes(&self) -> u64 {
+        let process = self.process.lock().unwrap().id();
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs, on Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells it");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 
     /// Gets that path, insists on a 200, and reads the JSON.
     pub async fn json(&self, path: &str) -> Value {
-        let answer = self.client.get(self.url(path)).send().await.unwrap();
-        let (status, text) = (answer.status(), answer.text().await.unwrap());
-        assert_eq!(status, StatusCode::OK, "{path}: {text}");
-        serde_json::from_str(&text).unwrap()
+        serde_json::from_slice(&self.bytes(path).await).unwrap()
     }
 
     /// Gets that path, insists on a 200, and reads the body as it comes.
     pub async fn bytes(&self, path: &str) -> Vec<u8> {
         let answer = self.client.get(self.url(path)).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK, "{path}");
-        answer.bytes().await.unwrap().to_vec()
+        let (status, body) = (answer.status(), answer.bytes().await.unwrap());
+        assert_eq!(status, StatusCode::OK, "{path}: {}", String::from_utf8_lossy(&body));
+        body.to_vec()
     }
 
     /// Delivers those records once, and says how that was answered.
@@ -93,15 +104,17 @@ impl Instance {
         post.body(body.to_string()).send().await.unwrap().status()
     }
 
-    async fn becomes_ready(&mut self) {
-        let (client, url) = (self.client.clone(), self.url("/readyz"));
-        let process = Mutex::new(&mut self.process);
-        let said = &self.said;
+    /// Whether it says that it should be sent traffic.
+    pub async fn is_ready(&self) -> bool {
+        self.client.get(self.url("/readyz")).send().await.is_ok_and(|answer| answer.status() == StatusCode::OK)
+    }
+
+    async fn becomes_ready(&self) {
         until("the instance is ready", async || {
-            if let Some(status) = process.lock().unwrap().try_wait().unwrap() {
-                panic!("it ended with {status}: {}", said.so_far());
+            if let Some(status) = { self.process.lock().unwrap().try_wait().unwrap() } {
+                panic!("it ended with {status}: {}", self.said.so_far());
             }
-            client.get(&url).send().await.is_ok_and(|answer| answer.status() == StatusCode::OK)
+            self.is_ready().await
         })
         .await;
     }
@@ -109,46 +122,32 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let process = self.process.get_mut().unwrap();
+        let _ = process.kill();
+        let _ = process.wait();
         if std::thread::panicking() {
             eprintln!("--- the instance on port {} said:\n{}", self.port, self.said.so_far());
         }
     }
 }
 
-/// What a process that does not come to serve says, once it has ended.
-pub async fn refusal(environment: &[(&'static str, String)], store: &str) -> (ExitStatus, String) {
+/// What a process says that does not come to serve that store: insists that it ends in failure, before its port opens.
+pub async fn refusal(environment: &[(&'static str, String)], store: &str) -> String {
     let (process, said) = spawn(environment, &arguments(free_port(), store, &[]));
-    let process = Mutex::new(process);
-    until("the process ends", async || process.lock().unwrap().try_wait().unwrap().is_some()).await;
-    let status = process.lock().unwrap().wait().unwrap();
-    (status, said.whole())
+    let status = end(&Mutex::new(process)).await;
+    let said = said.whole();
+    assert!(!status.success(), "{status}: {said}");
+    said
 }
 
-/// Asks again and again until it is so, and fails after [`DEADLINE`].
-pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
-    let asking = async {
-        while !is_so().await {
-            tokio::time::sleep(ASK_EVERY).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, asking).await.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"));
+async fn end(process: &Mutex<Child>) -> ExitStatus {
+    until("the process ends", async || process.lock().unwrap().try_wait().unwrap().is_some()).await;
+    process.lock().unwrap().wait().unwrap()
 }
 
 fn arguments(port: u16, store: &str, options: &[&str]) -> Vec<String> {
     let own = ["serve", "--listen", &format!("127.0.0.1:{port}"), "--store", store].map(ToOwned::to_owned);
     own.into_iter().chain(options.iter().map(|&option| option.to_owned())).collect()
-}
-
-fn client() -> Client {
-    Client::builder().no_proxy().timeout(DEADLINE).build().unwrap()
-}
-
-fn free_port() -> u16 {
-    std::iter::repeat_with(|| rand::random_range(PORTS))
-        .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
-        .unwrap()
 }
 
 fn spawn(environment: &[(&'static str, String)], arguments: &[String]) -> (Child, Said) {

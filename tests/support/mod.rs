@@ -1,27 +1,39 @@
-//! A whole service for black-box tests: on a port of its own, over a folder of its own, spoken to over HTTP only.
+//! What the black-box suites are made of: a whole [`Service`] of this process, or of [another](instance), over a
+//! [folder or a bucket](place), spoken to over HTTP only.
 
-#![allow(dead_code, reason = "each suite uses a part of it")]
+#![allow(dead_code, unreachable_pub, unused_imports, unused_macros, reason = "each suite uses a part of it")]
 
 pub mod broken_store;
+pub mod instance;
+pub mod place;
 pub mod process;
+pub mod s3_server;
+pub mod toll;
 
 use std::net::TcpListener;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alleycat::config::Config;
 use alleycat::serve;
-use alleycat::store::{self, Store};
+use alleycat::store::Store;
 use clap::Parser;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use place::Place;
+
 /// What a test waits for must have come after this long.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// From one question to the next: often, and yet those who are asked have time to do what is asked after.
+const ASK_EVERY: Duration = Duration::from_millis(5);
+
+/// Below the ports that the system gives to outgoing connections: a port that is free between a kill and the next start
+/// must not become the near end of somebody's connection.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// The test's own command line.
 #[derive(Parser)]
@@ -31,27 +43,34 @@ struct Options {
 }
 
 /// A running service. Dropped, it ends in its own time; [`Service::stop`] is an orderly end that is waited for.
-pub(crate) struct Service {
+pub struct Service {
     origin: String,
     client: Client,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<anyhow::Result<()>>,
-    folder: Option<TempDir>,
+    place: Option<Place>,
 }
 
 impl Service {
     /// Starts a service with these options of `alleycat serve` over a new, empty folder, and waits until it is ready.
     pub async fn start(options: &[&str]) -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        let mut service = Self::start_over(folder.path(), options).await;
-        service.folder = Some(folder);
+        let place = Place::folder();
+        let mut service = Self::start_over(&place, options).await;
+        service.place = Some(place);
         service
     }
 
-    /// Starts a service over that folder, which may hold what another one left, and waits until it is ready.
-    pub async fn start_over(folder: &Path, options: &[&str]) -> Self {
-        let store = store::open(&format!("file:{}", folder.display())).await.expect("a store");
-        Self::start_with(store, options, |_| {}).await
+    /// The folder of a service that has one of its own.
+    pub fn folder(&self) -> &std::path::Path {
+        match &self.place {
+            Some(Place::Folder(folder)) => folder.path(),
+            _ => panic!("it was not started over a folder of its own"),
+        }
+    }
+
+    /// Starts a service over that place, which may hold what another one left, and waits until it is ready.
+    pub async fn start_over(place: &Place, options: &[&str]) -> Self {
+        Self::start_with(place.open().await, options, |_| {}).await
     }
 
     /// Starts a service over that store, its configuration tuned beyond its options, and waits until it is ready.
@@ -70,14 +89,9 @@ impl Service {
         let served = tokio::spawn(serve::serve(config, listener, store, shutdown));
         let client = Client::builder().no_gzip().no_proxy().redirect(reqwest::redirect::Policy::none());
         let client = client.timeout(DEADLINE).build().expect("a client");
-        let service = Self { origin: format!("http://{address}"), client, stop: Some(stop), served, folder: None };
+        let service = Self { origin: format!("http://{address}"), client, stop: Some(stop), served, place: None };
         until("the service is ready", async || service.get("/readyz").await.status() == StatusCode::OK).await;
         service
-    }
-
-    /// The folder of a service that has one of its own.
-    pub fn folder(&self) -> &Path {
-        self.folder.as_ref().expect("it was started over a folder of its own").path()
     }
 
     /// The URL of that path.
@@ -133,10 +147,17 @@ impl Drop for Service {
 pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     let asking = async {
         while !is_so().await {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(ASK_EVERY).await;
         }
     };
     tokio::time::timeout(DEADLINE, asking).await.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"));
+}
+
+/// A port of 127.0.0.1 that nobody has.
+pub fn free_port() -> u16 {
+    std::iter::repeat_with(|| rand::random_range(PORTS))
+        .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+        .expect("there is one")
 }
 
 /// A telemetry record of the transformed kind: with its output.

@@ -1,38 +1,82 @@
-//! A real S3 server in another process: ministack, on a free port of 127.0.0.1, over when it is dropped.
+//! A real S3 server in another process, on free ports of 127.0.0.1, over when it is dropped.
 //!
-//! It is the program that `ALLEYCAT_TEST_MINISTACK` names, or the one that `scripts/test-deps.sh` installs.
+//! It is ministack; `ALLEYCAT_TEST_S3=seaweedfs` has SeaweedFS in its place, which is slower, checks signatures, and
+//! has many threads. `scripts/test-deps.sh` installs both into `.venv`.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // several test crates take it in, each what it needs
-
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, Weak};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Builder, Credentials};
 use tempfile::TempDir;
 
-/// Starts before giving up: another process may take the port between our finding it and the server's taking it.
+use super::{free_port, until};
+
+/// The bucket that every server has.
+pub const BUCKET: &str = "races";
+
+/// Starts before giving up: another process may take a port between our finding it and the server's taking it.
 const STARTS_MAX: usize = 5;
 
+pub const KEY_ID: &str = "test";
+pub const SECRET: &str = "testsecret";
+
+/// Which program it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One event loop, so that a conditional put is atomic; takes any credentials.
+    Ministack,
+    /// A server for real use.
+    SeaweedFs,
+}
+
+impl Kind {
+    fn of_the_environment() -> Self {
+        match std::env::var("ALLEYCAT_TEST_S3").as_deref() {
+            Err(_) | Ok("ministack") => Self::Ministack,
+            Ok("seaweedfs") => Self::SeaweedFs,
+            Ok(other) => panic!("ALLEYCAT_TEST_S3 is {other:?}: it is ministack or seaweedfs"),
+        }
+    }
+}
+
 pub struct S3Server {
-    process: Child,
+    kind: Kind,
     port: u16,
     objects: TempDir,
+    process: Mutex<Child>,
 }
 
 impl S3Server {
-    /// Starts a server that has nothing.
-    pub fn start() -> Self {
-        let objects = TempDir::new().unwrap();
+    /// The server that the tests of this process share: started for the first of them, over with the last.
+    pub async fn shared() -> Arc<Self> {
+        static SHARED: tokio::sync::Mutex<Weak<S3Server>> = tokio::sync::Mutex::const_new(Weak::new());
+        let mut shared = SHARED.lock().await;
+        if let Some(server) = shared.upgrade() {
+            return server;
+        }
+        let server = Arc::new(Self::start().await);
+        *shared = Arc::downgrade(&server);
+        server
+    }
+
+    /// Starts one that has nothing but [`BUCKET`].
+    pub async fn start() -> Self {
+        Self::start_kind(Kind::of_the_environment()).await
+    }
+
+    pub async fn start_kind(kind: Kind) -> Self {
         for _ in 0..STARTS_MAX {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            if let Some(process) = run(port, &objects) {
-                return Self { process, port, objects };
+            let (port, objects) = (free_port(), TempDir::new().unwrap());
+            let server = Self { kind, port, process: Mutex::new(run(kind, port, objects.path())), objects };
+            if server.comes_up().await {
+                server.client().await.create_bucket().bucket(BUCKET).send().await.unwrap();
+                return server;
             }
         }
-        panic!("ministack did not start {STARTS_MAX} times");
+        panic!("{kind:?} did not start {STARTS_MAX} times");
     }
 
     pub fn endpoint(&self) -> String {
@@ -44,8 +88,8 @@ impl S3Server {
         [
             ("AWS_ENDPOINT_URL", self.endpoint()),
             ("AWS_REGION", "us-east-1".to_owned()),
-            ("AWS_ACCESS_KEY_ID", "test".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+            ("AWS_ACCESS_KEY_ID", KEY_ID.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
         ]
     }
 
@@ -54,27 +98,52 @@ impl S3Server {
         config(&self.endpoint()).await
     }
 
-    pub async fn create_bucket(&self, bucket: &str) {
-        let config = Builder::from(&self.config().await).force_path_style(true).build();
-        aws_sdk_s3::Client::from_conf(config).create_bucket().bucket(bucket).send().await.unwrap();
+    pub async fn client(&self) -> aws_sdk_s3::Client {
+        aws_sdk_s3::Client::from_conf(Builder::from(&self.config().await).force_path_style(true).build())
     }
 
     /// Kills it at once.
-    pub fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+    pub fn kill(&self) {
+        let mut process = self.process.lock().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
     }
 
     /// Starts it after [`kill`](Self::kill), on the same port and with the objects that it had.
-    pub fn start_again(&mut self) {
-        self.process = run(self.port, &self.objects).expect("the port is free");
+    pub async fn start_again(&self) {
+        *self.process.lock().unwrap() = run(self.kind, self.port, self.objects.path());
+        assert!(self.comes_up().await, "the port is free");
+    }
+
+    /// Stops it where it stands: its port still takes connections, and none of them is answered.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on after [`freeze`](Self::freeze).
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.process.lock().unwrap().id().to_string();
+        assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
+    }
+
+    /// Waits until it answers; whether it came to that before its end.
+    async fn comes_up(&self) -> bool {
+        let (client, endpoint) = (reqwest::Client::builder().no_proxy().build().unwrap(), self.endpoint());
+        let has_ended = || self.process.lock().unwrap().try_wait().unwrap().is_some();
+        until("the S3 server is up", async || has_ended() || client.get(&endpoint).send().await.is_ok()).await;
+        !has_ended()
     }
 }
 
 impl Drop for S3Server {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let process = self.process.get_mut().unwrap();
+        let _ = process.kill();
+        let _ = process.wait();
     }
 }
 
@@ -83,37 +152,39 @@ pub async fn config(endpoint: &str) -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
         .endpoint_url(endpoint)
         .region(Region::from_static("us-east-1"))
-        .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
+        .credentials_provider(Credentials::new(KEY_ID, SECRET, None, None, "tests"))
         .load()
         .await
 }
 
-/// `None` when it ends before it listens.
-fn run(port: u16, objects: &TempDir) -> Option<Child> {
-    let program = std::env::var_os("ALLEYCAT_TEST_MINISTACK")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/ministack")), PathBuf::from);
-    let mut process = Command::new(&program)
-        .env("BIND_HOST", "127.0.0.1") // without it, every address of the machine
-        .env("GATEWAY_PORT", port.to_string())
-        .env("S3_PERSIST", "1")
-        .env("S3_DATA_DIR", objects.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| {
-            panic!("the S3 server {} does not start ({error}): run scripts/test-deps.sh", program.display())
-        });
-    let mut log = BufReader::new(process.stderr.take().expect("it is piped"));
-    let mut line = String::new();
-    while log.read_line(&mut line).unwrap() > 0 {
-        if line.contains("Running on http://") {
-            // Read on, so that it never waits for us to.
-            std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-            return Some(process);
+fn run(kind: Kind, port: u16, objects: &Path) -> Child {
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin");
+    let mut command = match kind {
+        Kind::Ministack => {
+            let mut command = Command::new(programs.join("ministack"));
+            command.env("BIND_HOST", "127.0.0.1"); // without it, every address of the machine
+            command.env("GATEWAY_PORT", port.to_string()).env("S3_PERSIST", "1").env("S3_DATA_DIR", objects);
+            command
         }
-        line.clear();
-    }
-    process.wait().unwrap();
-    None
+        Kind::SeaweedFs => {
+            let mut command = Command::new(programs.join("weed"));
+            command.env("AWS_ACCESS_KEY_ID", KEY_ID).env("AWS_SECRET_ACCESS_KEY", SECRET);
+            command.args(["mini", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-webdav=false", "-admin.ui=false"]);
+            command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", &format!("-s3.port={port}")]);
+            for name in ["s3.port.grpc", "master.port", "master.port.grpc", "filer.port", "filer.port.grpc"] {
+                command.arg(format!("-{name}={}", free_port()));
+            }
+            for name in ["volume.port", "volume.port.grpc"] {
+                command.arg(format!("-{name}={}", free_port()));
+            }
+            let mut folder = OsString::from("-dir=");
+            folder.push(objects);
+            command.arg(folder).current_dir(objects);
+            command
+        }
+    };
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap_or_else(|error| {
+        panic!("{} does not start ({error}): run scripts/test-deps.sh", command.get_program().display())
+    })
 }

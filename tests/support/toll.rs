@@ -1,7 +1,5 @@
 //! A proxy before an S3 server that holds up one writing request, so that a test can kill the sender there.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // several test crates may take it in, each what it needs
-
 use std::sync::Arc;
 
 use axum::Router;
