@@ -112,18 +112,25 @@ impl Table {
         let mut comparison = Comparison::default();
         for (place, effort) in efforts.iter().enumerate() {
             let class = &guards[effort.class.index()];
-            let Some(&slot) = class.slots.get(&effort.racer) else {
-                let newcomers = newcomers.0.entry(effort.class).or_default();
-                if newcomers.contains(&effort.racer) || class.racers + newcomers.len() < racers_max {
+            let slot = class.slots.get(&effort.racer).map(|&slot| slot as usize);
+            let output = |column: &Column| column.outputs.get(slot?).copied().filter(|output| !output.is_nan());
+            let old = class.columns.get(effort.second.index()).and_then(output);
+            let better = match old {
+                Some(old) => effort.output.get() > old,
+                // A racer all of whose efforts were erased has a slot and no place: theirs went to whoever came first.
+                None if output(&class.best).is_some() => true,
+                None => {
+                    let newcomers = newcomers.0.entry(effort.class).or_default();
+                    let known = newcomers.contains(&effort.racer);
+                    if !known && class.racers + newcomers.len() >= racers_max {
+                        comparison.no_room.push(place);
+                        continue;
+                    }
                     newcomers.insert(effort.racer);
-                    comparison.better.push(place);
-                } else {
-                    comparison.no_room.push(place);
+                    true
                 }
-                continue;
             };
-            let old = class.columns.get(effort.second.index()).and_then(|c| c.outputs.get(slot as usize));
-            if old.is_none_or(|&old| beats(effort.output.get(), old)) {
+            if better {
                 comparison.better.push(place);
             }
         }
