@@ -70,7 +70,7 @@ impl Plan {
             faults,
             deliveries: chance.random_range(5..40),
             erasures: if chance.random() { chance.random_range(1..5) } else { 0 },
-            events: chance.random_range(0..6),
+            events: chance.random_range(0..10),
             span: Duration::from_secs(chance.random_range(20..400)),
             crash_after: None,
         }
@@ -370,7 +370,7 @@ impl World {
             self.crash(number);
         } else {
             let clock = self.instances[number].clock.clone();
-            let long = Duration::from_secs(self.chance.random_range(1..120));
+            let long = Duration::from_secs(self.chance.random_range(1..240));
             clock.suspend();
             tokio::spawn(async move {
                 sleep(long).await;
