@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
-use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize as DeserializeDerive, Serialize};
 use serde_json::value::RawValue;
 
@@ -412,7 +412,7 @@ impl<'de: 'd, 'd> Deserialize<'de> for Fields<'d> {
 #[derive(DeserializeDerive)]
 struct Envelope<'b> {
     #[serde(rename = "invocationId")]
-    invocation_id: Option<IgnoredAny>,
+    invocation_id: Option<Cow<'b, str>>,
     #[serde(borrow, default)]
     records: Option<Vec<SourceRecord<'b>>>,
     #[serde(rename = "Records")]

@@ -341,7 +341,8 @@ async fn curl_finds_a_guide_whose_calls_work() {
     let origin = service.url("");
     let calls: Vec<_> = guide.lines().filter_map(|line| line.trim().strip_prefix("curl ")).collect();
     assert!(calls.len() > 14, "{guide}");
-    for call in calls {
+    // One sends a file that the reader has.
+    for call in calls.into_iter().filter(|call| !call.contains("-d @")) {
         let words = words(call);
         let mut words = words.iter().map(String::as_str);
         let (mut method, mut path, mut headers) = (Method::GET, None, Vec::new());

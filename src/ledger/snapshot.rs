@@ -226,7 +226,8 @@ impl Inner {
         uncovered_since.into_iter().chain(unheeded_since).min()
     }
 
-    /// Whether what does not read may belong to it: its own object, or a segment, of which nobody knows what it touches.
+    /// Whether what does not read may belong to it: its own object, or a segment, of which nobody knows what it
+    /// touches.
     fn is_withheld(&self, subject: Subject) -> bool {
         let key = subject.key();
         lock(&self.unreadable).keys().any(|unread| *unread == key || matches!(unread, ObjectKey::Segment(_)))

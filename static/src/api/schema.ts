@@ -2201,6 +2201,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "ignored": 0,
+                     *       "improvements": 12,
+                     *       "objects": 1,
+                     *       "quarantined": 0,
+                     *       "records": 40
+                     *     }
+                     */
                     "application/json": components["schemas"]["EventAnswer"];
                 };
             };
