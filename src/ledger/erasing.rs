@@ -299,8 +299,8 @@ impl Inner {
         efforts
     }
 
-    /// What stands here in reach of an erasure of what is above. Elsewhere it may have been held for covered, by what is
-    /// gone now, and be gone with it. The table keeps no times, so it has the one that every later erasure covers.
+    /// What stands here in reach of an erasure of what is above. Elsewhere it may have been held for covered, by what
+    /// is gone now, and be gone with it. The table keeps no times, so it has the one that every later erasure covers.
     fn beneath(&self, class: ClassId, scope: &Scope) -> Vec<Effort> {
         let racer = scope.racer_id;
         let stands = self.table.curve(class, racer).into_iter().filter(|(second, _)| scope.seconds().contains(second));

@@ -437,8 +437,8 @@ impl World {
             instance.clock.resume();
             instance.running.as_ref().unwrap().store.set_faults(Faults::default());
         }
-        // A snapshot that hung for a minute puts the next one off by twenty.
-        let deadline = Instant::now() + Duration::from_secs(4000);
+        // A snapshot that was suspended for four minutes, and hung for some, puts the next one off by twenty times that.
+        let deadline = Instant::now() + Duration::from_secs(10_000);
         loop {
             sleep(Duration::from_secs(5)).await;
             self.crash_as_planned();
