@@ -437,7 +437,7 @@ impl World {
             instance.clock.resume();
             instance.running.as_ref().unwrap().store.set_faults(Faults::default());
         }
-        // A snapshot that was suspended for four minutes, and hung for some, puts the next one off by twenty times that.
+        // A snapshot that was suspended for four minutes, and hung for some, puts the next off by twenty times that.
         let deadline = Instant::now() + Duration::from_secs(10_000);
         loop {
             sleep(Duration::from_secs(5)).await;
