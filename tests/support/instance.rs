@@ -104,6 +104,11 @@ impl Instance {
         post.body(body.to_string()).send().await.unwrap().status()
     }
 
+    /// What it has said on its standard error up to now.
+    pub fn said(&self) -> String {
+        self.said.so_far()
+    }
+
     /// Whether it says that it should be sent traffic.
     pub async fn is_ready(&self) -> bool {
         self.client.get(self.url("/readyz")).send().await.is_ok_and(|answer| answer.status() == StatusCode::OK)
