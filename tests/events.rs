@@ -255,6 +255,18 @@ async fn bodies_that_come_slowly_hold_nobody_up_and_do_not_come_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_worked_on_to_its_end_when_its_sender_hangs_up() {
+    const RACERS: u64 = 500;
+    let world = World::start(&[]).await;
+    let records = (0..RACERS).flat_map(|racer| (0..600).map(move |second| record(1, second, racer)));
+    world.put("deliveries", "long.gz", gzip(&records.collect::<String>())).await;
+    let sending = tokio::spawn(world.request(notification(&["long.gz"]).to_string()).send());
+    support::until("a part of it is there", async || world.efforts(1).await > 0).await;
+    sending.abort();
+    support::until("all of it is there", async || world.efforts(1).await == RACERS * 600).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_quarantined_is_counted_in_the_log_as_it_is_of_a_delivery() {
     let world = World::start(&["--log-format", "json"]).await;
     world.put("deliveries", "k", format!("{}nonsense", record(1, 1, 1))).await;

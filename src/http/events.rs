@@ -218,17 +218,26 @@ async fn handle(app: &App, headers: &HeaderMap, body: Body) -> Result<Response, 
     }
     // Bodies come before turns, so that a few that come slowly are in nobody's way.
     let read = tokio::time::timeout(deadline, read_body(app, body, patience)).await;
-    let (body, _room) = read.unwrap_or_else(|_| {
+    let (body, room) = read.unwrap_or_else(|_| {
         let detail = format!("the body did not come within {} s", deadline.as_secs_f64());
         Err(Problem::bad_request(detail))
     })?;
-    let turn = tokio::time::timeout(deadline, app.events.0.acquire()).await;
-    let _turn = turn
+    let turn = tokio::time::timeout(deadline, app.events.0.clone().acquire_owned()).await;
+    let turn = turn
         .map_err(|_| Problem::unavailable("too many events are under way"))?
         .expect("the semaphore is never closed");
     match Event::parse(&body).map_err(|error| Problem::bad_request(error.to_string()))? {
         Event::Transformation(_) => transform(app, body.clone()).await,
-        Event::Notification(notification) => read_objects(app, notification).await,
+        Event::Notification(notification) => {
+            // It goes on when whoever sent it hangs up, as EventBridge does after 5 s: of an object that takes longer
+            // every try would come as far as the one before.
+            let app = app.clone();
+            let merging = tokio::spawn(async move {
+                let _held = (turn, room);
+                read_objects(&app, notification).await
+            });
+            merging.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        }
     }
 }
 
