@@ -81,6 +81,7 @@ async fn all_that_the_dashboard_and_the_alerts_ask_for_is_there() {
         "alleycat_deliveries_total{status=\"503\"} 0",
         "alleycat_deliveries_refused_total{reason=\"access_key\"} 0",
         "alleycat_records_rejected_total{reason=\"json\"} 0",
+        "alleycat_transformations_failed_total{reason=\"json\"} 0",
         "alleycat_snapshot_age_seconds{class=\"6\"} 0",
     ] {
         assert!(from_the_start.lines().any(|line| line == series), "{series}:\n{from_the_start}");

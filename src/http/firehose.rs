@@ -228,9 +228,15 @@ impl Outcome {
     ),
     request_body = DeliveryBody,
     responses(
-        (status = 200, description = "It is durable.", body = DeliveryAnswer, example = json!({
-            "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 1578090903599_u64,
-        })),
+        (status = 200, description = "It is durable.", body = DeliveryAnswer,
+            headers(
+                ("Alleycat-Improvements" = u64, description = "How many efforts beat what stood before the delivery."),
+                ("Alleycat-Rejected" = String,
+                    description = "How many records were quarantined for which reason, as `json=1,missing=2`; or empty."),
+            ),
+            example = json!({
+                "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 1578090903599_u64,
+            })),
         (status = 400, description = "It is no delivery, or too large.", body = DeliveryAnswer,
             example = json!(refusal_example("the body is not gzip: invalid gzip header"))),
         (status = 401, description = "The access key is missing or wrong.", body = DeliveryAnswer,

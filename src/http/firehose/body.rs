@@ -60,7 +60,7 @@ impl Gate {
     }
 
     /// Lets in that the body has come to be of so many bytes.
-    pub(super) fn admit_more(&self, permit: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Refusal> {
+    pub(in crate::http) fn admit_more(&self, permit: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Refusal> {
         let held = permit.num_permits() * PERMIT_BYTES;
         if bytes > held {
             permit.merge(self.admit(bytes - held)?);

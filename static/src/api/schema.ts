@@ -2248,7 +2248,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It names a bucket that `--events-bucket` does not. */
+            /** @description It names a bucket that `--events-bucket` does not, or a browser's page sends it without a key. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2256,7 +2256,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "It names a bucket that `--events-bucket` does not.",
+                     *       "detail": "It names a bucket that `--events-bucket` does not, or a browser's page sends it without a key.",
                      *       "status": 403,
                      *       "title": "Forbidden"
                      *     }
@@ -2330,6 +2330,10 @@ export interface operations {
             /** @description It is durable. */
             200: {
                 headers: {
+                    /** @description How many efforts beat what stood before the delivery. */
+                    "Alleycat-Improvements"?: number;
+                    /** @description How many records were quarantined for which reason, as `json=1,missing=2`; or empty. */
+                    "Alleycat-Rejected"?: string;
                     [name: string]: unknown;
                 };
                 content: {
