@@ -2,6 +2,8 @@
 //!
 //! Pure, and borrowed from the body wherever it can be: gunzip, envelope, base64, records, telemetry.
 
+mod scanner;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Read;
@@ -60,7 +62,7 @@ fn announced_bytes(body: &[u8]) -> usize {
 pub struct Envelope<'b> {
     /// The id the sender gave the request, where the body has one.
     pub request_id: Option<Cow<'b, str>>,
-    records: Vec<Cow<'b, str>>,
+    records: Vec<Cow<'b, [u8]>>,
 }
 
 /// The body is not a delivery's.
@@ -75,6 +77,21 @@ pub struct EnvelopeError {
 impl<'b> Envelope<'b> {
     /// Parses a body.
     pub fn parse(body: &'b [u8]) -> Result<Self, EnvelopeError> {
+        let envelope = match scanner::read(body) {
+            Some((request_id, records)) => Self {
+                request_id: request_id.map(Cow::Borrowed),
+                records: records.into_iter().map(Cow::Borrowed).collect(),
+            },
+            None => Self::parse_by_serde(body)?,
+        };
+        if envelope.request_id.as_ref().is_some_and(|id| id.len() > REQUEST_ID_BYTES_MAX) {
+            let problem = format!("requestId is over {REQUEST_ID_BYTES_MAX} bytes");
+            return Err(EnvelopeError { request_id: None, problem });
+        }
+        Ok(envelope)
+    }
+
+    fn parse_by_serde(body: &'b [u8]) -> Result<Self, EnvelopeError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Body<'b> {
@@ -89,12 +106,7 @@ impl<'b> Envelope<'b> {
             return Err(EnvelopeError { request_id: None, problem });
         }
         let body: Body<'b> = serde_json::from_slice(body).map_err(|error| EnvelopeError::new(body, &error))?;
-        let request_id = body.request_id.map(|Text(id)| id);
-        if request_id.as_ref().is_some_and(|id| id.len() > REQUEST_ID_BYTES_MAX) {
-            let problem = format!("requestId is over {REQUEST_ID_BYTES_MAX} bytes");
-            return Err(EnvelopeError { request_id: None, problem });
-        }
-        Ok(Self { request_id, records: body.records.0 })
+        Ok(Self { request_id: body.request_id.map(|Text(id)| id), records: body.records.0 })
     }
 
     /// How many records it has.
@@ -109,7 +121,7 @@ impl<'b> Envelope<'b> {
 
     /// The record's data; undecodable base64 as it came.
     pub fn record(&self, place: usize) -> Vec<u8> {
-        let text = self.records[place].as_bytes();
+        let text = &self.records[place];
         base64_simd::STANDARD.decode_to_vec(text).unwrap_or_else(|_| text.to_vec())
     }
 
@@ -123,7 +135,7 @@ impl<'b> Envelope<'b> {
         for (place, text) in self.records.iter().enumerate() {
             data.clear();
             plain.clear();
-            let outcome = match base64_simd::STANDARD.decode_append(text.as_bytes(), &mut data) {
+            let outcome = match base64_simd::STANDARD.decode_append(text, &mut data) {
                 Err(_) => Err(Rejection::new(Reason::Base64, "the data is not base64")),
                 Ok(()) if data.starts_with(&GZIP_MAGIC) => gunzip_record(&data, &mut plain, &mut gunzipped_left)
                     .and_then(|()| decoded.take_record(&plain, bounds, receipt_ms, names)),
@@ -268,7 +280,7 @@ impl EnvelopeError {
 struct Text<'b>(#[serde(borrow)] Cow<'b, str>);
 
 /// The `records` array: at most [`RECORDS_MAX`] of `{"data": text}`.
-struct Records<'b>(Vec<Cow<'b, str>>);
+struct Records<'b>(Vec<Cow<'b, [u8]>>);
 
 impl<'de: 'b, 'b> Deserialize<'de> for Records<'b> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -295,7 +307,7 @@ impl<'de: 'b, 'b> Deserialize<'de> for Records<'b> {
 }
 
 /// One record, `{"data": text}`; an object, and not an array of its fields as a derived struct would take.
-struct Record<'b>(Cow<'b, str>);
+struct Record<'b>(Cow<'b, [u8]>);
 
 impl<'de: 'b, 'b> Deserialize<'de> for Record<'b> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -309,8 +321,10 @@ impl<'de: 'b, 'b> Deserialize<'de> for Record<'b> {
                 let mut data = None;
                 while let Some(Text(key)) = map.next_key()? {
                     if key == "data" {
-                        let Text(text) = map.next_value()?;
-                        data = Some(text);
+                        data = Some(match map.next_value()? {
+                            Text(Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
+                            Text(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
+                        });
                     } else {
                         map.next_value::<IgnoredAny>()?;
                     }
@@ -327,6 +341,7 @@ mod tests {
     use std::io::Write;
 
     use flate2::{Compression, write::GzEncoder};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -361,6 +376,46 @@ mod tests {
         assert_eq!(envelope.request_id.as_deref(), Some("a"));
         assert_eq!(envelope.record(0), GOOD.as_bytes());
         assert_eq!(envelope.decode(&BOUNDS, 0, &Names::default(), 0).efforts.len(), 1);
+    }
+
+    fn some_body() -> impl Strategy<Value = Vec<u8>> {
+        let field = prop_oneof![
+            3 => prop::collection::vec("\\{\"data\":\"[A-Za-z0-9+/=]{0,80}\"\\}", 0..4)
+                .prop_map(|records| format!("\"records\":[{}]", records.join(","))),
+            2 => "\"requestId\":\"[a-z0-9-]{0,40}\"",
+            2 => "\"timestamp\":[0-9]{1,14}",
+            1 => "\"(timestamp|other|requestId|records)\":(null|-1|\\[\\{\"data\":1\\}\\]|\\{\\}|\"\")",
+        ];
+        let body = prop::collection::vec(field, 0..4).prop_map(|fields| format!("{{{}}}", fields.join(",")));
+        let put = prop::collection::vec(prop::sample::select(b"\xff\x1f\\\" \n,{}[]:a0\xc3".to_vec()), 0..2);
+        (body, any::<prop::sample::Index>(), put, 0usize..2).prop_map(|(body, at, put, cut)| {
+            let at = at.index(body.len());
+            let rest = &body.as_bytes()[(at + cut).min(body.len())..];
+            [&body.as_bytes()[..at], &put, rest].concat()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_scanner_reads_is_what_serde_reads(body in some_body()) {
+            if let Some((request_id, records)) = scanner::read(&body) {
+                let expected = Envelope::parse_by_serde(&body).expect("an envelope");
+                prop_assert_eq!(request_id, expected.request_id.as_deref());
+                prop_assert_eq!(expected.records, records);
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_as_firehose_sends_it_is_read_without_serde() {
+        let data = base64(GOOD.as_bytes());
+        for body in [
+            format!(r#"{{"requestId":"r","timestamp":1578090901599,"records":[{{"data":"{data}"}},{{"data":""}}]}}"#),
+            format!(r#"{{"records":[{{"data":"{data}"}}],"requestId":"r"}}"#),
+        ] {
+            let (request_id, records) = scanner::read(body.as_bytes()).expect("it is plain");
+            assert_eq!((request_id, records[0]), (Some("r"), data.as_bytes()));
+        }
     }
 
     #[test]
