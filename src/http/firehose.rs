@@ -440,7 +440,7 @@ impl Decode {
         let names: &Names = self.ledger.names();
         let decoded = envelope.decode(&self.bounds, self.receipt_ms, names, self.bytes_max);
         drop(envelope);
-        let heard = races::latest(&decoded.efforts, &decoded.finals);
+        let heard = races::heard(&decoded.efforts, &decoded.finals);
         Ok((request_id, body, decoded, heard))
     }
 }
