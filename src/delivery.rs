@@ -131,6 +131,7 @@ impl<'b> Envelope<'b> {
         let mut decoded = Decoded { efforts: Vec::with_capacity(self.records.len()), ..Decoded::default() };
         let mut data = Vec::new();
         let mut plain = Vec::new();
+        let mut given = Given::default();
         let mut gunzipped_left = bytes_max;
         for (place, text) in self.records.iter().enumerate() {
             data.clear();
@@ -138,11 +139,12 @@ impl<'b> Envelope<'b> {
             let outcome = match base64_simd::STANDARD.decode_append(text, &mut data) {
                 Err(_) => Err(Rejection::new(Reason::Base64, "the data is not base64")),
                 Ok(()) if data.starts_with(&GZIP_MAGIC) => gunzip_record(&data, &mut plain, &mut gunzipped_left)
-                    .and_then(|()| decoded.take_record(&plain, bounds, receipt_ms, names)),
-                Ok(()) => decoded.take_record(&data, bounds, receipt_ms, names),
+                    .and_then(|()| decoded.take_record(&plain, bounds, receipt_ms, &mut given)),
+                Ok(()) => decoded.take_record(&data, bounds, receipt_ms, &mut given),
             };
             decoded.end_record(place, outcome);
         }
+        decoded.take_names(&given, names);
         decoded
     }
 }
@@ -161,6 +163,13 @@ pub struct Decoded {
     /// How many records are empty.
     pub empty: usize,
     ends: Vec<usize>,
+}
+
+/// The names that a delivery gives, one after another: each with the place of its effort, and where it ends.
+#[derive(Default)]
+struct Given {
+    texts: String,
+    ends: Vec<(usize, usize)>,
 }
 
 /// Which records the efforts of a delivery came from.
@@ -192,10 +201,12 @@ impl Decoded {
         names: &Names,
     ) -> Self {
         let mut decoded = Self::default();
+        let mut given = Given::default();
         for (place, data) in records.into_iter().enumerate() {
-            let outcome = decoded.take_record(data, bounds, receipt_ms, names);
+            let outcome = decoded.take_record(data, bounds, receipt_ms, &mut given);
             decoded.end_record(place, outcome);
         }
+        decoded.take_names(&given, names);
         decoded
     }
 
@@ -223,20 +234,31 @@ impl Decoded {
         data: &[u8],
         bounds: &Bounds,
         receipt_ms: u64,
-        names: &Names,
+        given: &mut Given,
     ) -> Result<usize, Rejection> {
         telemetry::decode(data, bounds, receipt_ms, |telemetry| {
             let effort = telemetry.effort;
-            if let Some(name) = telemetry.name.as_deref().map(names::cut)
-                && names.is_news(effort.racer, effort.time, name)
-            {
-                self.take_name(effort.racer, effort.time, name);
+            if let Some(name) = telemetry.name.as_deref() {
+                given.texts.push_str(names::cut(name));
+                given.ends.push((self.efforts.len(), given.texts.len()));
             }
             if telemetry.is_final {
                 self.finals.push(self.efforts.len());
             }
             self.efforts.push(effort);
         })
+    }
+
+    /// Keeps the names that are news. All at once: most looks wait for memory, and so they wait together.
+    fn take_names(&mut self, given: &Given, names: &Names) {
+        let mut begins = 0;
+        for &(effort, ends) in &given.ends {
+            let Effort { racer, time, .. } = self.efforts[effort];
+            let text = &given.texts[std::mem::replace(&mut begins, ends)..ends];
+            if names.is_news(racer, time, text) {
+                self.take_name(racer, time, text);
+            }
+        }
     }
 
     fn take_name(&mut self, racer: RacerId, at_ms: u64, text: &str) {
