@@ -78,10 +78,7 @@ impl<'b> Envelope<'b> {
     /// Parses a body.
     pub fn parse(body: &'b [u8]) -> Result<Self, EnvelopeError> {
         let envelope = match scanner::read(body) {
-            Some((request_id, records)) => Self {
-                request_id: request_id.map(Cow::Borrowed),
-                records: records.into_iter().map(Cow::Borrowed).collect(),
-            },
+            Some(envelope) => envelope,
             None => Self::parse_by_serde(body)?,
         };
         if envelope.request_id.as_ref().is_some_and(|id| id.len() > REQUEST_ID_BYTES_MAX) {
@@ -420,10 +417,9 @@ mod tests {
     proptest! {
         #[test]
         fn what_the_scanner_reads_is_what_serde_reads(body in some_body()) {
-            if let Some((request_id, records)) = scanner::read(&body) {
+            if let Some(read) = scanner::read(&body) {
                 let expected = Envelope::parse_by_serde(&body).expect("an envelope");
-                prop_assert_eq!(request_id, expected.request_id.as_deref());
-                prop_assert_eq!(expected.records, records);
+                prop_assert_eq!((read.request_id, read.records), (expected.request_id, expected.records));
             }
         }
     }
@@ -435,8 +431,8 @@ mod tests {
             format!(r#"{{"requestId":"r","timestamp":1578090901599,"records":[{{"data":"{data}"}},{{"data":""}}]}}"#),
             format!(r#"{{"records":[{{"data":"{data}"}}],"requestId":"r"}}"#),
         ] {
-            let (request_id, records) = scanner::read(body.as_bytes()).expect("it is plain");
-            assert_eq!((request_id, records[0]), (Some("r"), data.as_bytes()));
+            let read = scanner::read(body.as_bytes()).expect("it is plain");
+            assert_eq!((read.request_id.as_deref(), &*read.records[0]), (Some("r"), data.as_bytes()));
         }
     }
 

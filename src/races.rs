@@ -68,7 +68,9 @@ pub fn heard(efforts: &[Effort], finals: &[usize]) -> Vec<Heard> {
         let is_final = finals.next_if_eq(&place).is_some();
         effort.race.map(|_| Heard { effort: *effort, place, is_final })
     };
-    efforts.iter().enumerate().filter_map(hear).collect()
+    let mut heard = Vec::with_capacity(efforts.len()); // mostly all of them
+    heard.extend(efforts.iter().enumerate().filter_map(hear));
+    heard
 }
 
 /// The recent races of every class.
