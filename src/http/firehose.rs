@@ -382,7 +382,7 @@ impl Decode {
         };
         let decoded = envelope.decode(&self.bounds, self.receipt_ms, self.ledger.names(), self.bytes_max);
         drop(envelope);
-        let heard = races::latest(&decoded.efforts, &decoded.finals);
+        let heard = races::heard(&decoded.efforts, &decoded.finals);
         Ok(Received { request_id, body, decoded, heard })
     }
 
