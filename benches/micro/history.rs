@@ -50,7 +50,7 @@ fn rebuild_after_one_improvement(bencher: Bencher<'_, '_>) {
 
 #[divan::bench(sample_count = 5)]
 fn read_back(bencher: Bencher<'_, '_>) {
-    let file = built().chunks().concat();
+    let file = built().chunks().collect::<Vec<_>>().concat();
     bencher.bench(|| {
         let mut efforts = 0;
         let stored = StoredHistory::open(&file).expect("our own file");

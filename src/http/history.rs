@@ -191,7 +191,7 @@ async fn whole(app: &App, class: ClassId, gzip: bool) -> Representation {
         varies: true,
         ranges: false,
         len,
-        pieces: if gzip { Box::new(history.chunks().into_iter()) } else { Box::new(history.text()) },
+        pieces: if gzip { Box::new(history.chunks()) } else { Box::new(history.text()) },
     }
 }
 
