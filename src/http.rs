@@ -74,6 +74,7 @@ pub(crate) struct Shared {
     buckets: Arc<Buckets>,
     working: Arc<Semaphore>,
     room: history::Room,
+    first_pages: leaderboard::FirstPages,
     live: live::Live,
     document: Arc<OpenApi>,
     stopping: watch::Receiver<bool>,
@@ -112,7 +113,21 @@ impl App {
         let (gate, events, room) = (firehose::Gate::default(), events::Turn::default(), history::Room::default());
         let (live, buckets) = (live::Live::new(&ledger), Arc::new(Buckets::new(&config.events_buckets)));
         let document = Arc::new(docs::document(ledger.bounds().second_max));
-        Self(Arc::new(Shared { ledger, config, keys, gate, events, buckets, working, room, live, document, stopping }))
+        let first_pages = leaderboard::FirstPages::default();
+        Self(Arc::new(Shared {
+            ledger,
+            config,
+            keys,
+            gate,
+            events,
+            buckets,
+            working,
+            room,
+            first_pages,
+            live,
+            document,
+            stopping,
+        }))
     }
 
     /// Returns once the service has been stopping for so long.

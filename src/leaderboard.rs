@@ -35,7 +35,7 @@ pub struct Query {
 }
 
 /// How racers with equal outputs are ranked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Ties {
     /// One more than there are racers with greater outputs: 1, 2, 2, 4.
     #[default]
@@ -47,7 +47,7 @@ pub enum Ties {
 }
 
 /// How many rows a page has at most: 1 to [`Limit::MAX`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limit(usize);
 
 impl Limit {
