@@ -27,11 +27,11 @@ use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Request;
+use axum::Router;
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Router};
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer, Vary};
@@ -153,7 +153,8 @@ pub(crate) fn router(app: App) -> Router {
     let mut queries = Router::from(queries());
     // Each by itself: the router takes no names within a segment.
     for class in app.ledger.table().classes() {
-        queries = queries.route(&format!("/class-{class}.gz"), get(history::file).layer(Extension(class)));
+        let file = async move |State(app): State<App>, request: Request| history::file(class, &app, request).await;
+        queries = queries.route(&format!("/class-{class}.gz"), get(file));
     }
     let reads = Router::from(open())
         .merge(docs::explorer())
