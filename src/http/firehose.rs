@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use utoipa::ToSchema;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
@@ -40,6 +40,10 @@ const PERMIT_BYTES: usize = 1 << 10;
 
 /// So many bytes of a body are read before others have their turn on the thread: about 0.1 ms of copying.
 const BODY_BYTES_A_TURN: usize = 256 << 10;
+
+/// How much nicer than others the threads are that decode: where cores are short, a delivery, for which nobody waits, has
+/// a third of what those have that answer readers.
+const DECODING_NICENESS: i32 = 5;
 
 /// What a sender may go on sending after it was refused, in bytes, so that it comes to read the answer: more than the
 /// 86 MiB that Firehose sends at most, whatever the cap.
@@ -381,18 +385,38 @@ async fn handle(app: &App, headers: &HeaderMap, header_id: Option<&str>, body: B
         gate: app.gate.clone(),
     };
     // Whoever waits for it may be gone before it ends, and what it takes up is given back only then.
-    let decoded = tokio::task::spawn_blocking(move || {
+    let decoded = behind_readers(move || {
         let _held = (decoding, in_flight);
         let decoded = decode.run(body, &mut room)?;
         Ok::<_, Refusal>((decoded, room))
     });
-    let decoded = decoded.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-    let ((request_id, body, decoded, heard), room) = decoded?;
+    let ((request_id, body, decoded, heard), room) = decoded.await?;
     let raw = |records: &[usize]| -> Vec<Vec<u8>> {
         let envelope = Envelope::parse(&body).expect("it was parsed before");
         records.iter().map(|&record| envelope.record(record)).collect()
     };
     commit(&app.ledger, request_id, decoded, heard, receipt_ms, raw, Arc::new(room)).await
+}
+
+/// Does long work on a thread that lets those go first that answer readers. It is a thread of its own, for one that has
+/// stepped back may not step forward again; to start it takes as long as to decode some fifty records.
+async fn behind_readers<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, result) = oneshot::channel();
+    let work = move || {
+        step_back();
+        let _ = done.send(std::panic::catch_unwind(AssertUnwindSafe(work))); // whoever asked may be gone
+    };
+    std::thread::Builder::new().name("decoding".to_owned()).spawn(work).expect("the system has a thread to spare");
+    let result = result.await.expect("the thread sends what became of it");
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Gives this thread [`DECODING_NICENESS`]. Where that cannot be, it goes on as it is.
+fn step_back() {
+    #[cfg(target_os = "linux")] // elsewhere it would be the whole process
+    if let Ok(niceness) = rustix::process::getpriority_process(None) {
+        let _ = rustix::process::setpriority_process(None, niceness + DECODING_NICENESS);
+    }
 }
 
 /// What decoding a body needs, on a thread of its own.
