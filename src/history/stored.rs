@@ -284,7 +284,7 @@ mod tests {
         let table = Table::new(3);
         let efforts: Vec<_> = (0..200).map(|n| effort(n % 5, n.into(), f64::from(n) / 3.0)).collect();
         table.merge(&efforts, 0);
-        History::build(&table, CLASS, &History::empty(0), 5).chunks().concat()
+        History::build(&table, CLASS, &History::empty(0), 5).chunks().collect::<Vec<_>>().concat()
     }
 
     #[test]
