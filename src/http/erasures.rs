@@ -105,8 +105,9 @@ pub(super) async fn erase_in_class(
     let mut scope = Scope::all(racer, Some(class));
     let second = params.second("second", second_max)?;
     let (from, to) = (params.second("from", second_max)?, params.second("to", second_max)?);
-    if second.is_some() && (from.is_some() || to.is_some()) {
-        return Err(Problem::bad_request("second does not go together with from or to"));
+    if let (Some(second), Some((name, other))) = (second, from.map(|it| ("from", it)).or(to.map(|it| ("to", it)))) {
+        let detail = format!("second is {second} and {name} is {other}; give second alone, or from and to");
+        return Err(Problem::bad_request(detail));
     }
     scope.from = second.or(from).unwrap_or(scope.from);
     scope.to = second.or(to).unwrap_or(scope.to);

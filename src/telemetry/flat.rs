@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::{Fields, Key, Number, Text};
+use super::{Fields, Key, Number};
 
 /// The most digits of a number that is read here: all such integers are exact as doubles, and so are the powers of ten
 /// up to 10^22, so dividing one by the other rounds once, which is correct rounding.
@@ -55,8 +55,8 @@ impl<'d> Scanner<'d> {
                 Key::Output => fields.output = self.number()?,
                 Key::RaceId => fields.race_id = self.number()?,
                 Key::DeviceTimestamp => fields.device_timestamp = self.number()?,
-                Key::Name => fields.name = Text::Given(Cow::Borrowed(self.text()?)),
-                Key::Event => fields.event = Text::Given(Cow::Borrowed(self.text()?)),
+                Key::Name => fields.name = Some(Cow::Borrowed(self.text()?)),
+                Key::Event => fields.event = Some(Cow::Borrowed(self.text()?)),
                 Key::Other if self.peek()? == b'"' => _ = self.text()?,
                 Key::Other => _ = self.number()?,
             }

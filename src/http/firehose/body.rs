@@ -1,0 +1,174 @@
+//! The bodies of deliveries: read within what all of them may take together, and drained where they are refused.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Refusal;
+
+/// The bodies of all deliveries under way may have this many bytes together; what comes beyond is told to come again.
+const BODIES_BYTES_MAX: usize = 1 << 30;
+
+/// The semaphore of the bodies counts in this many bytes, since it cannot count to a gigabyte one by one.
+const PERMIT_BYTES: usize = 1 << 10;
+
+/// What a sender may go on sending after it was refused, in bytes, so that it comes to read the answer: more than the
+/// 86 MiB that Firehose sends at most, whatever the cap.
+const DRAIN_BYTES_MAX: usize = 128 << 20;
+
+/// What deliveries must pass: their bodies' bytes together, and how many are decoded at a time.
+#[derive(Clone)]
+pub(in crate::http) struct Gate {
+    bodies: Arc<Semaphore>,
+    decoding: Arc<Semaphore>,
+    in_flight: Arc<AtomicUsize>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX / PERMIT_BYTES)),
+            decoding: Arc::new(Semaphore::new(cores)),
+            in_flight: Arc::default(),
+        }
+    }
+}
+
+impl Gate {
+    /// Deliveries that are being read or decoded.
+    pub(in crate::http) fn deliveries_in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// What the bodies of all deliveries under way take up, in bytes, to the limit's own measure.
+    pub(in crate::http) fn bytes_in_flight(&self) -> usize {
+        BODIES_BYTES_MAX - self.bodies.available_permits() * PERMIT_BYTES
+    }
+
+    /// Lets in a body of that many bytes for as long as the permit is held.
+    pub(in crate::http) fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
+        let admitted = self.bodies.clone().try_acquire_many_owned(permits);
+        admitted.map_err(|_| Refusal::unavailable("too_many", "too many deliveries are under way"))
+    }
+
+    /// Lets in that the body has come to be of so many bytes.
+    pub(in crate::http) fn admit_more(&self, permit: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Refusal> {
+        let held = permit.num_permits() * PERMIT_BYTES;
+        if bytes > held {
+            permit.merge(self.admit(bytes - held)?);
+        }
+        Ok(())
+    }
+
+    /// Counts a delivery as being read or decoded until what this returns is dropped.
+    pub(super) fn note_in_flight(&self) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(self.in_flight.clone())
+    }
+
+    /// Waits for the turn to decode, which lasts until what this returns is dropped.
+    pub(super) async fn turn_to_decode(&self) -> OwnedSemaphorePermit {
+        self.decoding.clone().acquire_owned().await.expect("the semaphore is never closed")
+    }
+}
+
+/// A delivery that is being read or decoded.
+pub(super) struct InFlight(Arc<AtomicUsize>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Reads a body up to `bytes_max`, with no longer pauses than `patience`, within what the gate lets in.
+pub(super) async fn read(
+    mut body: Body,
+    headers: &HeaderMap,
+    bytes_max: usize,
+    patience: Duration,
+    gate: &Gate,
+) -> Result<(Bytes, OwnedSemaphorePermit), Refusal> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let announced = announced.unwrap_or(0);
+    if announced > bytes_max {
+        return Err(drained(body, patience, over_the_cap(bytes_max)).await);
+    }
+    let mut permit = match gate.admit(announced) {
+        Ok(permit) => permit,
+        Err(refusal) => return Err(drained(body, patience, refusal).await),
+    };
+    let mut read = Vec::with_capacity(announced);
+    loop {
+        let Ok(frame) = tokio::time::timeout(patience, body.frame()).await else {
+            let message = format!("nothing more of the body came within {} s", patience.as_secs_f64());
+            return Err(Refusal::bad_request("body_too_slow", message));
+        };
+        let Some(frame) = frame else { return Ok((read.into(), permit)) };
+        let frame = frame.map_err(|error| {
+            Refusal::bad_request("body_broken_off", format!("the body did not arrive whole: {error}"))
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if read.len() + data.len() > bytes_max {
+            return Err(drained(body, patience, over_the_cap(bytes_max)).await);
+        }
+        read.extend_from_slice(&data);
+        if let Err(refusal) = gate.admit_more(&mut permit, read.len()) {
+            return Err(drained(body, patience, refusal).await);
+        }
+    }
+}
+
+/// The refusal, once the sender has sent what it is sending: only then it reads the answer.
+pub(super) async fn drained(body: Body, patience: Duration, refusal: Refusal) -> Refusal {
+    drain(body, patience).await;
+    refusal
+}
+
+/// Reads what a refused sender is still sending, up to [`DRAIN_BYTES_MAX`] and with no longer pauses than `patience`.
+pub(in crate::http) async fn drain(mut body: Body, patience: Duration) {
+    let mut left = DRAIN_BYTES_MAX;
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout(patience, body.frame()).await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(length) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
+/// The refusal of a body that is longer than is taken, gunzipped or not.
+pub(super) fn over_the_cap(bytes_max: usize) -> Refusal {
+    let message = format!(
+        "the body is over {bytes_max} bytes (--body-max): lower the buffer size (BufferingHints.SizeInMBs) of the \
+         delivery stream, or raise --body-max"
+    );
+    Refusal::bad_request("too_large", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn bodies_are_let_in_up_to_their_limit_together_as_they_grow() {
+        let gate = Gate::default();
+        let mut first = gate.admit(10).expect("there is room");
+        assert!(gate.admit_more(&mut first, BODIES_BYTES_MAX - PERMIT_BYTES).is_ok());
+        let mut second = gate.admit(PERMIT_BYTES).expect("there is just enough room");
+        let refusal = gate.admit_more(&mut second, PERMIT_BYTES + 1).expect_err("there is no more");
+        assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
+        drop(first);
+        assert!(gate.admit_more(&mut second, BODIES_BYTES_MAX).is_ok());
+    }
+}
