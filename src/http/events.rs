@@ -444,7 +444,7 @@ impl Part {
             }
         }
         let decoded = Decoded::of(raw.iter().map(Vec::as_slice), ledger.bounds(), receipt_ms, ledger.names());
-        let heard = races::latest(&decoded.efforts, &decoded.finals);
+        let heard = races::heard(&decoded.efforts, &decoded.finals);
         Self { raw, decoded, heard, end }
     }
 }
