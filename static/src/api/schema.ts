@@ -2332,7 +2332,7 @@ export interface operations {
                 headers: {
                     /** @description How many efforts beat what stood before the delivery. */
                     "Alleycat-Improvements"?: number;
-                    /** @description How many records were quarantined for which reason, as `json=1,missing=2`; or empty. */
+                    /** @description How many records were quarantined, by reason: `json=1,missing=2`, or nothing. */
                     "Alleycat-Rejected"?: string;
                     [name: string]: unknown;
                 };
