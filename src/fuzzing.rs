@@ -260,7 +260,7 @@ mod tests {
             }
             taken += usize::from(try_out(&bytes));
         }
-        assert!(taken > mutations / 50, "{taken} of {mutations} mutations are of the kind: they try too little");
+        assert!(taken > mutations / 100, "{taken} of {mutations} mutations are of the kind: they try too little");
     }
 
     fn mutate(bytes: &mut Vec<u8>, corpus: &[Vec<u8>], rng: &mut StdRng) {

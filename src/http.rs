@@ -1,6 +1,7 @@
 //! The service over HTTP: the router, and what its handlers share.
 
 mod accept;
+mod answers;
 mod assets;
 mod classes;
 mod conditional;
@@ -61,6 +62,7 @@ pub(crate) struct App {
     buckets: Arc<Buckets>,
     working: Arc<Semaphore>,
     room: history::Room,
+    answers: answers::Answers,
     live: live::Live,
     document: Arc<OpenApi>,
     stopping: watch::Receiver<bool>,
@@ -96,10 +98,12 @@ impl App {
     pub(crate) fn new(ledger: Ledger, config: Arc<Config>, keys: AppKeys, stopping: watch::Receiver<bool>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let working = Arc::new(Semaphore::new(cores));
-        let (gate, events, room) = (firehose::Gate::default(), events::Turn::default(), history::Room::default());
-        let (live, buckets) = (live::Live::new(&ledger), Arc::new(Buckets::new(&config.events_buckets)));
+        let gate = firehose::Gate::new(config.patience.deliveries_bytes_max, config.body_bytes_max());
+        let (events, room, answers) = (events::Turn::default(), history::Room::default(), answers::Answers::default());
+        let (live, buckets) =
+            (live::Live::new(&ledger, config.patience.listeners_max), Arc::new(Buckets::new(&config.events_buckets)));
         let document = Arc::new(docs::document(ledger.bounds().second_max));
-        Self { ledger, config, keys, gate, events, buckets, working, room, live, document, stopping }
+        Self { ledger, config, keys, gate, events, buckets, working, room, answers, live, document, stopping }
     }
 
     /// Returns once the service has been stopping for so long.
@@ -140,6 +144,7 @@ pub(crate) fn router(app: App) -> Router {
         // The layers come after the fallbacks, or they would not hold for them: a page may read its errors, too.
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(problem::lay_out))
+        .layer(from_fn_with_state(app.clone(), answers::hold))
         .layer(cors(&app.config.cors_origin));
     // Not for pages of other origins.
     let events = Router::from(events::routes()).layer(CatchPanicLayer::custom(panicked));
@@ -216,9 +221,13 @@ async fn may_read(State(app): State<App>, request: Request, next: Next) -> Respo
     if !query.are_needed() {
         return next.run(request).await;
     }
-    let may = erasures::bearer(request.headers()).is_some_and(|key| query.accept(key) | admin.accept(key));
-    if !may {
-        return erasures::unauthorized("Authorization must be Bearer and a query key");
+    let accept = |key: &[u8]| query.accept(key) | admin.accept(key);
+    let (bearer, password) = (erasures::bearer(request.headers()), erasures::password(request.headers()));
+    if !bearer.is_some_and(accept) && !password.is_some_and(|key| accept(&key)) {
+        let detail = "Authorization must be Bearer and a query key, or Basic with one as the password";
+        let mut response = erasures::unauthorized(detail);
+        response.headers_mut().append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"alleycat\""));
+        return response;
     }
     let mut response = next.run(request).await;
     // What only some may read is kept by no cache that others share.

@@ -13,6 +13,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsage
 use reqwest::{Client, Method, StatusCode, Version};
 use serde_json::{Value, json};
 use support::process::Process;
+use support::s3_server::{BUCKET, S3Server};
 use support::{Service, until};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -73,7 +74,8 @@ async fn without_a_query_key_nothing_is_read_where_one_is_needed() {
     for path in closed {
         let answer = service.get(path).await;
         assert_eq!(answer.status(), 401, "{path}");
-        assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+        let challenges: Vec<_> = answer.headers().get_all("www-authenticate").iter().collect();
+        assert_eq!(challenges, ["Bearer", "Basic realm=\"alleycat\""]);
         assert_eq!(answer.headers()["content-type"], "application/problem+json");
         for wrong in ["rides", "read", ""] {
             assert_eq!(get(path, wrong).await.status(), 401, "{path} {wrong}");
@@ -93,6 +95,22 @@ async fn without_a_query_key_nothing_is_read_where_one_is_needed() {
         request.send().await.unwrap().status()
     };
     assert_eq!((erase("reads").await, erase("erases").await), (StatusCode::UNAUTHORIZED, StatusCode::OK));
+
+    // A browser asks its user for a password, and sends it with events as well, which a page cannot give headers.
+    let basic = async |method: Method, path: &str, pair: &str| {
+        let pair = base64_simd::STANDARD.encode_to_string(pair);
+        let request = service.request(method, path).header("authorization", format!("Basic {pair}"));
+        request.send().await.unwrap()
+    };
+    for path in ["/classes", "/classes/1/live"] {
+        for (pair, status) in
+            [("anyone:reads", 200), (":of-a-file", 200), ("reads:", 401), ("reads", 401), (":no", 401)]
+        {
+            assert_eq!(basic(Method::GET, path, pair).await.status(), status, "{path} {pair}");
+        }
+    }
+    // Other pages can have it sent, so it erases nothing.
+    assert_eq!(basic(Method::DELETE, "/racers/1", ":erases").await.status(), 401);
 }
 
 #[tokio::test]
@@ -141,8 +159,14 @@ impl Authority {
 
     /// Writes a new chain and its key.
     fn issue(&self, chain: &Path, key: &Path) {
+        self.issue_until(2999, chain, key);
+    }
+
+    /// Writes a new chain and its key, good until that year.
+    fn issue_until(&self, year: i32, chain: &Path, key: &Path) {
         let pair = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let certificate = params.signed_by(&pair, &self.between.1).unwrap().pem();
         std::fs::write(key, pair.serialize_pem()).unwrap();
         std::fs::write(chain, certificate + &self.between.0).unwrap();
@@ -252,6 +276,51 @@ fn the_doctor_says_of_each_thing_whether_it_is_well() {
     assert!(!said.contains("hüsh"));
 }
 
+fn wrongs(examined: &Output) -> Vec<String> {
+    let said = String::from_utf8_lossy(&examined.stdout);
+    said.lines().filter(|line| line.starts_with("WRONG")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_doctor_says_when_a_certificate_has_expired() {
+    let folder = TempDir::new().unwrap();
+    let (chain, key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
+    let store = format!("file:{}", folder.path().join("store").display());
+    let options = ["doctor", "--store", &store, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
+    let tls = ["--tls-cert", chain.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let authority = Authority::new();
+    authority.issue(&chain, &key);
+    let examined = alleycat(&[&options[..], &tls].concat());
+    assert!(String::from_utf8_lossy(&examined.stdout).contains("the chain is good for "));
+    assert_eq!(wrongs(&examined), [""; 0]);
+    authority.issue_until(2020, &chain, &key);
+    let wrongs = wrongs(&alleycat(&[&options[..], &tls].concat()));
+    assert!(matches!(&wrongs[..], [one] if one.contains("TLS") && one.contains("has expired")), "{wrongs:?}");
+}
+
+#[tokio::test]
+async fn the_doctor_does_to_a_bucket_all_that_the_service_will_need() {
+    let server = S3Server::start().await;
+    let doctor = |store: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_alleycat"));
+        command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true").envs(server.environment());
+        command.args(["doctor", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--store", store]);
+        command.output().unwrap()
+    };
+    let well = doctor(&format!("s3://{BUCKET}/some/where"));
+    let said = String::from_utf8_lossy(&well.stdout);
+    assert!(well.status.success() && !said.contains("not checked"), "{said}");
+    for what in ["store: list the journal", "store: If-None-Match", "store: If-Match", "store: delete", "clock"] {
+        assert!(said.lines().any(|line| line.starts_with("ok") && line.contains(what)), "{what}: {said}");
+    }
+    let left = server.client().await.list_objects_v2().bucket(BUCKET).send().await.unwrap();
+    assert_eq!(left.key_count(), Some(0), "what is probed with is gone again");
+    let ill = doctor("s3://no-such-bucket");
+    assert!(!ill.status.success() && wrongs(&ill).iter().any(|line| line.contains("store")), "{ill:?}");
+    server.kill();
+    assert!(!doctor(&format!("s3://{BUCKET}/some/where")).status.success());
+}
+
 /// Where the service listens, for talking to it byte by byte.
 fn address(service: &Service) -> String {
     service.url("").strip_prefix("http://").unwrap().to_owned()
@@ -324,4 +393,60 @@ async fn connections_beyond_their_limit_are_closed_and_there_is_room_again_when_
     assert!(!open.is_empty());
     open.pop();
     until("there is room again", async || connect().await.is_some()).await;
+}
+
+#[tokio::test]
+async fn whoever_does_not_end_the_headers_over_http_2_is_cut_off() {
+    let (service, _folder) = patient(|patience| patience.first_headers = Duration::from_millis(300)).await;
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    // `:method: GET` and no end of the headers.
+    let headers = [0, 0, 1, 1, 0, 0, 0, 0, 1, 0x82];
+    let mut slow = TcpStream::connect(address(&service)).await.unwrap();
+    slow.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], &headers].concat()).await.unwrap();
+    let mut rest = Vec::new();
+    let reading = tokio::time::timeout(support::DEADLINE, slow.read_to_end(&mut rest));
+    let _ = reading.await.expect("the service closes the connection");
+}
+
+#[tokio::test]
+async fn an_event_or_a_ride_whose_body_does_not_come_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let store = alleycat::store::open(&format!("file:{}", folder.path().display())).await.unwrap();
+    let tune = |config: &mut alleycat::config::Config| config.patience.body = Duration::from_millis(300);
+    let service = Service::start_with(store, &["--demo", "1"], tune).await;
+    for path in ["/events", "/rides"] {
+        let mut slow = TcpStream::connect(address(&service)).await.unwrap();
+        let head = "HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n[";
+        slow.write_all(format!("POST {path} {head}").as_bytes()).await.unwrap();
+        let answer = rest(slow).await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("within 0.3 s"), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn listeners_beyond_their_limit_are_told_so_and_there_is_room_again_when_one_leaves() {
+    let (service, _folder) = patient(|patience| patience.listeners_max = 2).await;
+    let listen = async |class: u16| service.get(&format!("/classes/{class}/live")).await;
+    let (first, second) = (listen(1).await, listen(2).await);
+    assert_eq!((first.status(), second.status()), (StatusCode::OK, StatusCode::OK));
+    let third = listen(1).await;
+    assert_eq!(third.status(), 503);
+    assert!(third.text().await.unwrap().contains("2 listeners"));
+    drop(first);
+    until("there is room again", async || listen(3).await.status() == 200).await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
+    let (service, _folder) = patient(|patience| patience.answer = Duration::from_millis(300)).await;
+    let mut greedy = TcpStream::connect(address(&service)).await.unwrap();
+    // Far more answers than the system's own buffers hold, and none of them read.
+    let ask = "GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
+    let asking = async {
+        while greedy.write_all(ask.as_bytes()).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(support::DEADLINE, asking).await.expect("the service closes the connection");
+    assert_eq!(service.get("/healthz").await.status(), 200);
 }

@@ -42,6 +42,15 @@ pub(super) fn unauthorized(detail: &str) -> Response {
     response
 }
 
+/// The password of `Authorization: Basic`, as a browser asks its user for and then sends with whatever a page asks for,
+/// events included, which cannot be given headers. It is for reading alone: other pages can have a browser send it.
+pub(super) fn password(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let (scheme, pair) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked("Basic ".len())?;
+    let pair = base64_simd::STANDARD.decode_to_vec(pair.trim_ascii()).ok()?;
+    let name = pair.iter().position(|&byte| byte == b':')?;
+    scheme.eq_ignore_ascii_case(b"Basic ").then(|| pair[name + 1..].to_vec())
+}
+
 /// The key of `Authorization: Bearer KEY`.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let (scheme, key) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked("Bearer ".len())?;

@@ -195,7 +195,7 @@ struct ItemFailure {
     )
 )]
 async fn events(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
-    match handle(&app, &headers, body).await {
+    match handle(&app, headers, body).await {
         Ok(response) => response,
         Err(problem) => {
             tracing::warn!(?problem, "event refused");
@@ -209,10 +209,12 @@ async fn events(State(app): State<App>, headers: HeaderMap, body: Body) -> Respo
     }
 }
 
-async fn handle(app: &App, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
+async fn handle(app: &App, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let keys = &app.keys.access;
-    let key = headers.get(firehose::ACCESS_KEY).map(HeaderValue::as_bytes).or_else(|| bearer(headers));
-    if keys.are_needed() && !keys.accept(key.unwrap_or_default()) {
+    let key = headers.get(firehose::ACCESS_KEY).map(HeaderValue::as_bytes).or_else(|| bearer(&headers));
+    let may = !keys.are_needed() || keys.accept(key.unwrap_or_default());
+    drop(headers); // they may be large, and its turn be long in coming
+    if !may {
         firehose::drain(body, app.config.patience.body).await;
         let detail = "the access key is missing or wrong: X-Amz-Firehose-Access-Key, or Authorization: Bearer";
         return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
@@ -355,7 +357,8 @@ async fn read_object(app: &App, object: &Notified, merged: &mut Merged) -> Resul
         let part;
         (archive, part) = app.work(IN_PLACE_OUTPUTS_MAX, work).await;
         let Part { raw, decoded, heard, end } = part;
-        let room = app.gate.admit(raw.iter().map(Vec::len).sum()).map_err(unavailable)?;
+        let bytes = 2 * raw.iter().map(Vec::len).sum::<usize>() + decoded.bytes() + size_of_val(&*heard);
+        let room = app.gate.admit(bytes).map_err(unavailable)?;
         let raw = |places: &[usize]| places.iter().map(|&place| raw[place].clone()).collect();
         let committed =
             firehose::commit(&app.ledger, name.clone(), decoded, heard, receipt_ms, raw, Arc::new(room)).await;

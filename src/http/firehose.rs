@@ -32,10 +32,14 @@ use crate::names::Names;
 use crate::races::{self, Heard};
 use crate::telemetry::{Reason, Rejection};
 
-/// The bodies of all deliveries under way may have this many bytes together; what comes beyond is told to come again.
-const BODIES_BYTES_MAX: usize = 1 << 30;
+/// What one delivery may take up, in largest bodies: its body, as much again for what of it may have to be quarantined,
+/// and what is decoded from it and from what its records gunzip to, at up to three times the text of that.
+const DELIVERY_BODIES_MAX: usize = 8;
 
-/// The semaphore of the bodies counts in this many bytes, since it cannot count to a gigabyte one by one.
+/// What a delivery takes up at the least, in bytes: its task, buffers, and answer.
+const DELIVERY_BYTES_MIN: usize = 64 << 10;
+
+/// The semaphore of the bytes counts in this many bytes, since it cannot count to a gigabyte one by one.
 const PERMIT_BYTES: usize = 1 << 10;
 
 /// What a sender may go on sending after it was refused, in bytes, so that it comes to read the answer: more than the
@@ -59,10 +63,11 @@ const IMPROVEMENTS: &str = "alleycat-improvements";
 /// How many of its records were quarantined, by reason: `json=1,missing=2`.
 const REJECTED: &str = "alleycat-rejected";
 
-/// What deliveries must pass: their bodies' bytes together, and how many are decoded at a time.
+/// What deliveries must pass: the bytes that they take up together, and how many are decoded at a time.
 #[derive(Clone)]
 pub(super) struct Gate {
-    bodies: Arc<Semaphore>,
+    bytes_max: usize,
+    bytes: Arc<Semaphore>,
     decoding: Arc<Semaphore>,
     in_flight: Arc<AtomicUsize>,
 }
@@ -76,26 +81,28 @@ impl Drop for InFlight {
     }
 }
 
-impl Default for Gate {
-    fn default() -> Self {
+impl Gate {
+    /// A gate for deliveries of up to `bytes_max` together, or more where one body of up to `body_bytes_max` needs it.
+    pub(super) fn new(bytes_max: usize, body_bytes_max: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let bytes_max = bytes_max.max(body_bytes_max.saturating_mul(DELIVERY_BODIES_MAX));
+        let permits = (bytes_max / PERMIT_BYTES).min(Semaphore::MAX_PERMITS);
         Self {
-            bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX / PERMIT_BYTES)),
+            bytes_max: permits * PERMIT_BYTES,
+            bytes: Arc::new(Semaphore::new(permits)),
             decoding: Arc::new(Semaphore::new(cores)),
             in_flight: Arc::default(),
         }
     }
-}
 
-impl Gate {
     /// Deliveries that are being read or decoded.
     pub(super) fn deliveries_in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// What the bodies of all deliveries under way take up, in bytes, to the limit's own measure.
+    /// What all deliveries under way take up, in bytes, to the limit's own measure.
     pub(super) fn bytes_in_flight(&self) -> usize {
-        BODIES_BYTES_MAX - self.bodies.available_permits() * PERMIT_BYTES
+        self.bytes_max - self.bytes.available_permits() * PERMIT_BYTES
     }
 
     fn note_in_flight(&self) -> InFlight {
@@ -103,14 +110,14 @@ impl Gate {
         InFlight(self.in_flight.clone())
     }
 
-    /// Lets in a body of that many bytes for as long as the permit is held.
+    /// Lets in what takes up that many bytes for as long as the permit is held.
     pub(super) fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
-        let admitted = self.bodies.clone().try_acquire_many_owned(permits(bytes));
+        let admitted = self.bytes.clone().try_acquire_many_owned(permits(bytes));
         admitted.map_err(|_| Refusal::unavailable("too_many", "too many deliveries are under way"))
     }
 
-    /// Lets in that the body has come to be of so many bytes.
-    fn admit_more(&self, permit: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Refusal> {
+    /// Lets in that it has come to take up so many bytes.
+    pub(super) fn admit_more(&self, permit: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Refusal> {
         let held = permit.num_permits() * PERMIT_BYTES;
         if bytes > held {
             permit.merge(self.admit(bytes - held)?);
@@ -304,7 +311,7 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
     let began = Instant::now();
     let header_id = header_id(&headers);
     let deadline = app.config.delivery_deadline;
-    let handled = AssertUnwindSafe(handle(&app, &headers, header_id.as_deref(), body)).catch_unwind();
+    let handled = AssertUnwindSafe(handle(&app, headers, header_id.as_deref(), body)).catch_unwind();
     let outcome = tokio::select! {
         handled = handled => handled.unwrap_or_else(|_| {
             Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "failure", "an error of the service's own"))
@@ -350,9 +357,12 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
     }
 }
 
-async fn handle(app: &App, headers: &HeaderMap, header_id: Option<&str>, body: Body) -> Result<Outcome, Refusal> {
-    let bytes_max = usize::try_from(app.config.body_max.as_u64()).unwrap_or(usize::MAX);
-    let gzip = match check_headers(app, headers) {
+async fn handle(app: &App, headers: HeaderMap, header_id: Option<&str>, body: Body) -> Result<Outcome, Refusal> {
+    let bytes_max = app.config.body_bytes_max();
+    let checked = check_headers(app, &headers);
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    drop(headers); // they may be large, and the body be long in coming
+    let gzip = match checked {
         Ok(gzip) => gzip,
         Err(refusal) => {
             drain(body, app.config.patience.body).await;
@@ -366,7 +376,7 @@ async fn handle(app: &App, headers: &HeaderMap, header_id: Option<&str>, body: B
     }
     let receipt_ms = app.ledger.now_ms();
     let in_flight = app.gate.note_in_flight();
-    let (body, mut room) = read_body(body, headers, bytes_max, app).await?;
+    let (body, mut room) = read_body(body, announced, bytes_max, app).await?;
     let decoding = app.gate.decoding.clone().acquire_owned().await.expect("the semaphore is never closed");
     let decode = Decode {
         bounds: *app.ledger.bounds(),
@@ -406,20 +416,18 @@ struct Decode {
 impl Decode {
     fn run(
         self,
-        body: Bytes,
+        mut body: Bytes,
         room: &mut OwnedSemaphorePermit,
     ) -> Result<(String, Bytes, Decoded, Vec<Heard>), Refusal> {
-        let body: Bytes = if self.gzip {
-            match delivery::gunzip(&body, self.bytes_max) {
+        if self.gzip {
+            body = match delivery::gunzip(&body, self.bytes_max) {
                 Ok(plain) => plain.into(),
                 Err(GunzipError::TooLarge(bytes_max)) => return Err(over_the_cap(bytes_max)),
                 Err(error) => return Err(Refusal::bad_request("gzip", error.to_string())),
-            }
-        } else {
-            body
-        };
+            };
+        }
         // Gunzipped it may be a thousand times as long, and is kept for its quarantine until it is durable.
-        self.gate.admit_more(room, body.len())?;
+        self.gate.admit_more(room, 2 * body.len())?;
         let envelope = Envelope::parse(&body).map_err(|error| Refusal {
             status: StatusCode::BAD_REQUEST,
             reason: "envelope",
@@ -441,6 +449,8 @@ impl Decode {
         let decoded = envelope.decode(&self.bounds, self.receipt_ms, names, self.bytes_max);
         drop(envelope);
         let heard = races::latest(&decoded.efforts, &decoded.finals);
+        // So may its records. As many as there are cores are decoded at a time, so this is not too late.
+        self.gate.admit_more(room, 2 * body.len() + decoded.bytes() + size_of_val(&*heard))?;
         Ok((request_id, body, decoded, heard))
     }
 }
@@ -577,20 +587,20 @@ fn header_id(headers: &HeaderMap) -> Option<String> {
     (!id.is_empty()).then(|| id.to_owned())
 }
 
-/// Reads a body up to `bytes_max`, within what all bodies may take together.
+/// Reads a body up to `bytes_max`, within what all deliveries may take up together. `announced` is its length, where that
+/// is told.
 async fn read_body(
     mut body: Body,
-    headers: &HeaderMap,
+    announced: Option<usize>,
     bytes_max: usize,
     app: &App,
 ) -> Result<(Bytes, OwnedSemaphorePermit), Refusal> {
     let (gate, patience) = (&app.gate, app.config.patience.body);
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|announced| announced > bytes_max) {
         drain(body, patience).await;
         return Err(over_the_cap(bytes_max));
     }
-    let mut permit = match gate.admit(announced.unwrap_or(0)) {
+    let mut permit = match gate.admit(announced.unwrap_or(0).max(DELIVERY_BYTES_MIN)) {
         Ok(permit) => permit,
         Err(refusal) => {
             drain(body, patience).await;
@@ -613,7 +623,7 @@ async fn read_body(
             return Err(over_the_cap(bytes_max));
         }
         read.extend_from_slice(&data);
-        if let Err(refusal) = gate.admit_more(&mut permit, read.len()) {
+        if let Err(refusal) = gate.admit_more(&mut permit, read.capacity()) {
             drain(body, patience).await;
             return Err(refusal);
         }
@@ -672,15 +682,21 @@ async fn unknown_path(State(app): State<App>, headers: HeaderMap) -> Response {
 mod tests {
     use super::*;
 
+    const BYTES_MAX: usize = 1 << 20;
+
     #[test]
-    fn bodies_are_let_in_up_to_their_limit_together_as_they_grow() {
-        let gate = Gate::default();
+    fn deliveries_are_let_in_up_to_their_limit_together_as_they_grow() {
+        let gate = Gate::new(BYTES_MAX, 1);
         let mut first = gate.admit(10).expect("there is room");
-        assert!(gate.admit_more(&mut first, BODIES_BYTES_MAX - PERMIT_BYTES).is_ok());
+        assert!(gate.admit_more(&mut first, BYTES_MAX - PERMIT_BYTES).is_ok());
         let mut second = gate.admit(PERMIT_BYTES).expect("there is just enough room");
         let refusal = gate.admit_more(&mut second, PERMIT_BYTES + 1).expect_err("there is no more");
         assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
         drop(first);
-        assert!(gate.admit_more(&mut second, BODIES_BYTES_MAX).is_ok());
+        assert!(gate.admit_more(&mut second, BYTES_MAX).is_ok());
+        assert!(
+            Gate::new(BYTES_MAX, 1 << 30).admit(8 << 30).is_ok(),
+            "the largest body fits, with all that comes of it"
+        );
     }
 }
