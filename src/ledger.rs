@@ -54,8 +54,9 @@ const QUEUE_MAX: usize = 1024;
 /// time.
 const BEHIND_MAX: Duration = Duration::from_secs(15);
 
-/// The most that work takes in virtual time before it is done, and after: half of what a full class takes to compress.
-const WORK_IN_PLACE_MAX: Duration = Duration::from_millis(500);
+/// The most that work takes in virtual time before it is done, and after: little, for a snapshot is the rarer the
+/// longer it takes, and yet others come between, and a suspension.
+const WORK_IN_PLACE_MAX: Duration = Duration::from_millis(100);
 
 /// How the ledger works.
 #[derive(Clone, Debug)]

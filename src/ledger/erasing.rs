@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::snapshot::{Subject, TakeInError, Unreadable};
 use super::writer::Adoption;
 use super::{BEHIND_MAX, CommitError, Inner, Ledger, journal, lock};
-use crate::effort::Effort;
+use crate::effort::{ClassId, Effort};
 use crate::erasures::{Erasure, ErasureVersion, Erasures, Scope};
 use crate::store::{Condition, ETag, ObjectKey, PutError, StoreError};
 
@@ -277,6 +277,9 @@ impl Inner {
         for Erasure { scope, until_ms, .. } in &news {
             for class in self.table.classes().filter(|&class| scope.concerns(class)) {
                 efforts += self.table.erase(class, scope.racer_id, scope.seconds(), scope.above, now_ms);
+                if scope.above.is_some() {
+                    self.erasing.note_uncovered(self.beneath(class, scope).iter());
+                }
             }
             if scope.concerns_names() {
                 self.names.erase(scope.racer_id, *until_ms);
@@ -294,6 +297,14 @@ impl Inner {
         }
         self.forget(&news, now_ms);
         efforts
+    }
+
+    /// What stands here in reach of an erasure of what is above. Elsewhere it may have been held for covered, by what
+    /// is gone now, and be gone with it. The table keeps no times, so it has the one that every later erasure covers.
+    fn beneath(&self, class: ClassId, scope: &Scope) -> Vec<Effort> {
+        let racer = scope.racer_id;
+        let stands = self.table.curve(class, racer).into_iter().filter(|(second, _)| scope.seconds().contains(second));
+        stands.map(|(second, output)| Effort { class, second, racer, output, race: None, time: 0 }).collect()
     }
 
     /// What was dropped may have to come back: a lesser output where only those above are erased, and a later ride

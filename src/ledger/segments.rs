@@ -100,9 +100,9 @@ impl Segments {
         names_covered: Version,
     ) -> Vec<SegmentId> {
         let mut due = Vec::new();
-        for (&id, segment) in &mut self.known {
-            let is_covered = !segment.again
-                && segment.classes.iter().all(|&(class, version)| version <= covered(class))
+        // What is to be merged again stays, and if that changes nothing, its time has gone on.
+        for (&id, segment) in self.known.iter_mut().filter(|(_, segment)| !segment.again) {
+            let is_covered = segment.classes.iter().all(|&(class, version)| version <= covered(class))
                 && segment.names.is_none_or(|version| version <= names_covered);
             if !is_covered {
                 segment.covered_since = None;

@@ -70,7 +70,7 @@ impl Plan {
             faults,
             deliveries: chance.random_range(5..40),
             erasures: if chance.random() { chance.random_range(1..5) } else { 0 },
-            events: chance.random_range(0..6),
+            events: chance.random_range(0..10),
             span: Duration::from_secs(chance.random_range(20..400)),
             crash_after: None,
         }
@@ -370,7 +370,7 @@ impl World {
             self.crash(number);
         } else {
             let clock = self.instances[number].clock.clone();
-            let long = Duration::from_secs(self.chance.random_range(1..120));
+            let long = Duration::from_secs(self.chance.random_range(1..240));
             clock.suspend();
             tokio::spawn(async move {
                 sleep(long).await;
@@ -437,8 +437,8 @@ impl World {
             instance.clock.resume();
             instance.running.as_ref().unwrap().store.set_faults(Faults::default());
         }
-        // A snapshot that hung for a minute puts the next one off by twenty.
-        let deadline = Instant::now() + Duration::from_secs(4000);
+        // A snapshot that was suspended for four minutes, and hung for some, puts the next off by twenty times that.
+        let deadline = Instant::now() + Duration::from_secs(10_000);
         loop {
             sleep(Duration::from_secs(5)).await;
             self.crash_as_planned();
