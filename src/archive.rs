@@ -28,6 +28,10 @@ const HELD_PIECES_MAX: usize = 1000;
 /// Of how many racers of a journal's segment an effort is remembered to send a name with: as many as it has efforts.
 const RACERS_MAX: usize = 1 << 20;
 
+/// How deep objects may nest in one that is read as a whole. Telemetry is flat; and a fault in what nests deeply would
+/// otherwise be looked for again from every object within.
+const DEPTH_MAX: usize = 32;
+
 /// The version of the journal's format that is read.
 const JOURNAL_VERSION: u64 = 1;
 
@@ -77,7 +81,7 @@ pub struct Archive {
     /// What came before anything was JSON; `None` once something was.
     held: Option<Vec<Vec<u8>>>,
     ready: VecDeque<Item>,
-    /// In a journal: an effort of each racer.
+    /// In a journal: the latest effort of each racer.
     efforts: Option<HashMap<u64, JournalEffort>>,
 }
 
@@ -232,9 +236,18 @@ impl Archive {
                     });
                     return Ok(());
                 }
-                (Some(_), None, None) if efforts.len() < RACERS_MAX => {
+                (Some(_), None, None) => {
                     let time_ms = kind.number(kind.device_timestamp).unwrap_or(0);
-                    efforts.insert(racer, JournalEffort { line: piece.clone(), time_ms });
+                    let has_room = efforts.len() < RACERS_MAX;
+                    // The later it was ridden, the nearer is it to the name's own time, which it must not be after.
+                    match efforts.get_mut(&racer) {
+                        Some(effort) if effort.time_ms > time_ms => {}
+                        Some(effort) => *effort = JournalEffort { line: piece.clone(), time_ms },
+                        None if has_room => {
+                            efforts.insert(racer, JournalEffort { line: piece.clone(), time_ms });
+                        }
+                        None => {}
+                    }
                 }
                 _ => {}
             }
@@ -333,12 +346,46 @@ fn whole(data: &[u8]) -> Result<usize, Incomplete> {
     if data.first() != Some(&b'{') {
         return Err(Incomplete(false));
     }
+    // So the grammar is looked at from each byte as often as objects may nest, and not as often as there are objects.
+    let data = match braces(data) {
+        Braces::Closed(length) => &data[..length],
+        Braces::Open => data,
+        Braces::TooDeep => return Err(Incomplete(false)),
+    };
     let mut values = serde_json::Deserializer::from_slice(data).into_iter::<IgnoredAny>();
     match values.next() {
         Some(Ok(IgnoredAny)) => Ok(values.byte_offset()),
         Some(Err(error)) => Err(Incomplete(error.is_eof())),
         None => Err(Incomplete(false)),
     }
+}
+
+/// Where the braces of an object lead, whatever else is wrong with it.
+enum Braces {
+    /// The first is closed, and the object has so many bytes.
+    Closed(usize),
+    /// There is no end of it here.
+    Open,
+    /// It nests deeper than [`DEPTH_MAX`].
+    TooDeep,
+}
+
+fn braces(data: &[u8]) -> Braces {
+    let (mut depth, mut in_text, mut is_escaped) = (0_usize, false, false);
+    for (place, &byte) in data.iter().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'"' => in_text = !in_text,
+            b'\\' => is_escaped = in_text,
+            b'{' | b'}' if in_text => {}
+            b'{' if depth == DEPTH_MAX => return Braces::TooDeep,
+            b'{' => depth += 1,
+            b'}' if depth <= 1 => return Braces::Closed(place + 1),
+            b'}' => depth -= 1,
+            _ => {}
+        }
+    }
+    Braces::Open
 }
 
 /// The record's data, gunzipped where it can be.
@@ -450,6 +497,32 @@ mod tests {
             \"name\":\"Zo\\\"ë\",\"deviceTimestamp\":5}";
         assert_eq!(items[1..], [Item::Record(named.as_bytes().to_vec()), Item::Name]);
         assert!(matches!(error(b"{\"alleycat\":\"journal\",\"version\":2}\n"), ArchiveError::Newer(2)));
+    }
+
+    #[test]
+    fn a_journals_name_goes_with_the_latest_effort_and_keeps_its_time() {
+        let effort = |second: u64, at_ms: u64| {
+            format!("{{\"classId\":1,\"second\":{second},\"racerId\":3,\"output\":4,\"deviceTimestamp\":{at_ms}}}\n")
+        };
+        // Efforts are not in the order of their times.
+        let journal = ["{\"alleycat\":\"journal\",\"version\":1}\n", &effort(1, 70), &effort(2, 90), &effort(3, 50)];
+        let journal = [&journal.concat(), "{\"racerId\":3,\"name\":\"Ada\",\"at\":80}\n"].concat();
+        let Some(Item::Record(named)) = items(journal.as_bytes()).pop() else { panic!("a record") };
+        let named: serde_json::Value = serde_json::from_slice(&named).expect("JSON");
+        assert_eq!((&named["second"], &named["deviceTimestamp"]), (&2.into(), &80.into()));
+    }
+
+    #[test]
+    fn what_nests_without_end_is_not_looked_at_again_from_every_object_within() {
+        // Each would take hours, were all that follows read from every brace; the suite's own patience is the limit.
+        let nested = "{\"a\":".repeat(1 << 20);
+        for object in [&*nested, &nested.replace(':', ":\n"), &"{".repeat(4 << 20)] {
+            let read = Archive::open_as_records(Cursor::new(object.to_owned().into_bytes()), u64::MAX);
+            assert!(read.map(|item| item.is_ok()).all(|is_ok| is_ok));
+        }
+        let deep = |depth: usize| "{\"a\":".repeat(depth) + "1" + &"}".repeat(depth);
+        assert_eq!(texts(&deep(DEPTH_MAX)), [deep(DEPTH_MAX)]);
+        assert_eq!(texts(&format!("x{}", deep(DEPTH_MAX + 1)))[..2], ["x{\"a\":".to_owned(), deep(DEPTH_MAX)]);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Pure, and borrowed from the body wherever it can be: gunzip, envelope, base64, records, telemetry.
 
+mod scanner;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Read;
@@ -63,7 +65,7 @@ fn announced_bytes(body: &[u8]) -> usize {
 pub struct Envelope<'b> {
     /// The id the sender gave the request, where the body has one.
     pub request_id: Option<Cow<'b, str>>,
-    records: Vec<Cow<'b, str>>,
+    records: Vec<Cow<'b, [u8]>>,
 }
 
 /// The body is not a delivery's.
@@ -78,6 +80,18 @@ pub struct EnvelopeError {
 impl<'b> Envelope<'b> {
     /// Parses a body.
     pub fn parse(body: &'b [u8]) -> Result<Self, EnvelopeError> {
+        let envelope = match scanner::read(body) {
+            Some(envelope) => envelope,
+            None => Self::parse_by_serde(body)?,
+        };
+        if envelope.request_id.as_ref().is_some_and(|id| id.len() > REQUEST_ID_BYTES_MAX) {
+            let problem = format!("requestId is over {REQUEST_ID_BYTES_MAX} bytes");
+            return Err(EnvelopeError { request_id: None, problem });
+        }
+        Ok(envelope)
+    }
+
+    fn parse_by_serde(body: &'b [u8]) -> Result<Self, EnvelopeError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Body<'b> {
@@ -92,12 +106,7 @@ impl<'b> Envelope<'b> {
             return Err(EnvelopeError { request_id: None, problem });
         }
         let body: Body<'b> = serde_json::from_slice(body).map_err(|error| EnvelopeError::new(body, &error))?;
-        let request_id = body.request_id.map(|Text(id)| id);
-        if request_id.as_ref().is_some_and(|id| id.len() > REQUEST_ID_BYTES_MAX) {
-            let problem = format!("requestId is over {REQUEST_ID_BYTES_MAX} bytes");
-            return Err(EnvelopeError { request_id: None, problem });
-        }
-        Ok(Self { request_id, records: body.records.0 })
+        Ok(Self { request_id: body.request_id.map(|Text(id)| id), records: body.records.0 })
     }
 
     /// How many records it has.
@@ -112,7 +121,7 @@ impl<'b> Envelope<'b> {
 
     /// The record's data; undecodable base64 as it came.
     pub fn record(&self, place: usize) -> Vec<u8> {
-        let text = self.records[place].as_bytes();
+        let text = &self.records[place];
         base64_simd::STANDARD.decode_to_vec(text).unwrap_or_else(|_| text.to_vec())
     }
 
@@ -122,18 +131,20 @@ impl<'b> Envelope<'b> {
         let mut decoded = Decoded { efforts: Vec::with_capacity(self.records.len()), ..Decoded::default() };
         let mut data = Vec::new();
         let mut plain = Vec::new();
+        let mut given = Given::default();
         let mut gunzipped_left = bytes_max;
         for (place, text) in self.records.iter().enumerate() {
             data.clear();
             plain.clear();
-            let outcome = match base64_simd::STANDARD.decode_append(text.as_bytes(), &mut data) {
+            let outcome = match base64_simd::STANDARD.decode_append(text, &mut data) {
                 Err(_) => Err(Rejection::new(Reason::Base64, "the data is not base64")),
                 Ok(()) if data.starts_with(&GZIP_MAGIC) => gunzip_record(&data, &mut plain, &mut gunzipped_left)
-                    .and_then(|()| decoded.take_record(&plain, bounds, receipt_ms, names)),
-                Ok(()) => decoded.take_record(&data, bounds, receipt_ms, names),
+                    .and_then(|()| decoded.take_record(&plain, bounds, receipt_ms, &mut given)),
+                Ok(()) => decoded.take_record(&data, bounds, receipt_ms, &mut given),
             };
             decoded.end_record(place, outcome);
         }
+        decoded.take_names(&given, names);
         decoded
     }
 }
@@ -152,6 +163,13 @@ pub struct Decoded {
     /// How many records are empty.
     pub empty: usize,
     ends: Vec<usize>,
+}
+
+/// The names that a delivery gives, one after another: each with the place of its effort, and where it ends.
+#[derive(Default)]
+struct Given {
+    texts: String,
+    ends: Vec<(usize, usize)>,
 }
 
 /// Which records the efforts of a delivery came from.
@@ -183,10 +201,12 @@ impl Decoded {
         names: &Names,
     ) -> Self {
         let mut decoded = Self::default();
+        let mut given = Given::default();
         for (place, data) in records.into_iter().enumerate() {
-            let outcome = decoded.take_record(data, bounds, receipt_ms, names);
+            let outcome = decoded.take_record(data, bounds, receipt_ms, &mut given);
             decoded.end_record(place, outcome);
         }
+        decoded.take_names(&given, names);
         decoded
     }
 
@@ -226,20 +246,31 @@ impl Decoded {
         data: &[u8],
         bounds: &Bounds,
         receipt_ms: u64,
-        names: &Names,
+        given: &mut Given,
     ) -> Result<usize, Rejection> {
         telemetry::decode(data, bounds, receipt_ms, |telemetry| {
             let effort = telemetry.effort;
-            if let Some(name) = telemetry.name.as_deref().map(names::cut)
-                && names.is_news(effort.racer, effort.time, name)
-            {
-                self.take_name(effort.racer, effort.time, name);
+            if let Some(name) = telemetry.name.as_deref() {
+                given.texts.push_str(names::cut(name));
+                given.ends.push((self.efforts.len(), given.texts.len()));
             }
             if telemetry.is_final {
                 self.finals.push(self.efforts.len());
             }
             self.efforts.push(effort);
         })
+    }
+
+    /// Keeps the names that are news. All at once: most looks wait for memory, and so they wait together.
+    fn take_names(&mut self, given: &Given, names: &Names) {
+        let mut begins = 0;
+        for &(effort, ends) in &given.ends {
+            let Effort { racer, time, .. } = self.efforts[effort];
+            let text = &given.texts[std::mem::replace(&mut begins, ends)..ends];
+            if names.is_news(racer, time, text) {
+                self.take_name(racer, time, text);
+            }
+        }
     }
 
     fn take_name(&mut self, racer: RacerId, at_ms: u64, text: &str) {
@@ -283,7 +314,7 @@ impl EnvelopeError {
 struct Text<'b>(#[serde(borrow)] Cow<'b, str>);
 
 /// The `records` array: at most [`RECORDS_MAX`] of `{"data": text}`.
-struct Records<'b>(Vec<Cow<'b, str>>);
+struct Records<'b>(Vec<Cow<'b, [u8]>>);
 
 impl<'de: 'b, 'b> Deserialize<'de> for Records<'b> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -310,7 +341,7 @@ impl<'de: 'b, 'b> Deserialize<'de> for Records<'b> {
 }
 
 /// One record, `{"data": text}`; an object, and not an array of its fields as a derived struct would take.
-struct Record<'b>(Cow<'b, str>);
+struct Record<'b>(Cow<'b, [u8]>);
 
 impl<'de: 'b, 'b> Deserialize<'de> for Record<'b> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -324,8 +355,10 @@ impl<'de: 'b, 'b> Deserialize<'de> for Record<'b> {
                 let mut data = None;
                 while let Some(Text(key)) = map.next_key()? {
                     if key == "data" {
-                        let Text(text) = map.next_value()?;
-                        data = Some(text);
+                        data = Some(match map.next_value()? {
+                            Text(Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
+                            Text(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
+                        });
                     } else {
                         map.next_value::<IgnoredAny>()?;
                     }
@@ -342,6 +375,7 @@ mod tests {
     use std::io::Write;
 
     use flate2::{Compression, write::GzEncoder};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -376,6 +410,45 @@ mod tests {
         assert_eq!(envelope.request_id.as_deref(), Some("a"));
         assert_eq!(envelope.record(0), GOOD.as_bytes());
         assert_eq!(envelope.decode(&BOUNDS, 0, &Names::default(), 0).efforts.len(), 1);
+    }
+
+    fn some_body() -> impl Strategy<Value = Vec<u8>> {
+        let field = prop_oneof![
+            3 => prop::collection::vec("\\{\"data\":\"[A-Za-z0-9+/=]{0,80}\"\\}", 0..4)
+                .prop_map(|records| format!("\"records\":[{}]", records.join(","))),
+            2 => "\"requestId\":\"[a-z0-9-]{0,40}\"",
+            2 => "\"timestamp\":[0-9]{1,14}",
+            1 => "\"(timestamp|other|requestId|records)\":(null|-1|\\[\\{\"data\":1\\}\\]|\\{\\}|\"\")",
+        ];
+        let body = prop::collection::vec(field, 0..4).prop_map(|fields| format!("{{{}}}", fields.join(",")));
+        let put = prop::collection::vec(prop::sample::select(b"\xff\x1f\\\" \n,{}[]:a0\xc3".to_vec()), 0..2);
+        (body, any::<prop::sample::Index>(), put, 0usize..2).prop_map(|(body, at, put, cut)| {
+            let at = at.index(body.len());
+            let rest = &body.as_bytes()[(at + cut).min(body.len())..];
+            [&body.as_bytes()[..at], &put, rest].concat()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_scanner_reads_is_what_serde_reads(body in some_body()) {
+            if let Some(read) = scanner::read(&body) {
+                let expected = Envelope::parse_by_serde(&body).expect("an envelope");
+                prop_assert_eq!((read.request_id, read.records), (expected.request_id, expected.records));
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_as_firehose_sends_it_is_read_without_serde() {
+        let data = base64(GOOD.as_bytes());
+        for body in [
+            format!(r#"{{"requestId":"r","timestamp":1578090901599,"records":[{{"data":"{data}"}},{{"data":""}}]}}"#),
+            format!(r#"{{"records":[{{"data":"{data}"}}],"requestId":"r"}}"#),
+        ] {
+            let read = scanner::read(body.as_bytes()).expect("it is plain");
+            assert_eq!((read.request_id.as_deref(), &*read.records[0]), (Some("r"), data.as_bytes()));
+        }
     }
 
     #[test]

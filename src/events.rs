@@ -88,6 +88,7 @@ impl<'b> Event<'b> {
         let envelope: Envelope<'b> = parse(body)?;
         if envelope.invocation_id.is_some() {
             let records = envelope.records.ok_or_else(|| EventError("the transformation has no records".to_owned()))?;
+            let records: Vec<_> = records.into_iter().map(|Keyed(record)| record).collect();
             let mut ids = HashSet::new();
             return match records.iter().find(|record| !ids.insert(&*record.record_id.0)) {
                 None => Ok(Self::Transformation(Transformation(records))),
@@ -123,13 +124,15 @@ impl Notification {
         if envelope.event.as_deref() == Some("s3:TestEvent") {
             self.ignored += 1;
         } else if let Some(Bounded(records)) = envelope.notified {
-            for record in records {
+            for Keyed(record) in records {
                 self.take_record(record, places, message, deeper)?;
             }
         } else if let Some(detail) = envelope.detail {
             match envelope.detail_type.as_deref() {
                 // The keys of these are not encoded.
-                None | Some("Object Created") => self.name(detail, true, places, message)?,
+                None | Some("Object Created" | "Object Restore Completed") => {
+                    self.name(detail, true, places, message)?
+                }
                 Some(_) => self.ignored += 1,
             }
         } else if let Some(text) = envelope.message {
@@ -414,9 +417,9 @@ struct Envelope<'b> {
     #[serde(rename = "invocationId")]
     invocation_id: Option<Cow<'b, str>>,
     #[serde(borrow, default)]
-    records: Option<Vec<SourceRecord<'b>>>,
+    records: Option<Vec<Keyed<SourceRecord<'b>>>>,
     #[serde(rename = "Records")]
-    notified: Option<Bounded<Enveloped>>,
+    notified: Option<Bounded<Keyed<Enveloped>>>,
     #[serde(rename = "Event")]
     event: Option<String>,
     #[serde(rename = "detail-type")]
@@ -473,6 +476,25 @@ struct Bucket {
 #[derive(DeserializeDerive)]
 struct Object {
     key: String,
+}
+
+/// An object, and not an array of its fields, which a derived struct would take as well.
+struct Keyed<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Keyed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyedVisitor<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for KeyedVisitor<T> {
+            type Value = Keyed<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(de::value::MapAccessDeserializer::new(map)).map(Keyed)
+            }
+        }
+        deserializer.deserialize_map(KeyedVisitor(std::marker::PhantomData))
+    }
 }
 
 /// A list of at most [`NOTIFIED_MAX`].
@@ -575,6 +597,9 @@ mod tests {
                    "detail": {"bucket": {"name": "b"}, "object": {"key": key, "size": 5}}})
         };
         assert_eq!(named(&bridge("k")), expected[..1]);
+        let mut restored = bridge("k");
+        restored["detail-type"] = json!("Object Restore Completed");
+        assert_eq!(named(&restored), expected[..1]);
         assert_eq!(named(&sqs(&bridge("k"))), expected[..1]);
         let plain = notification(&bridge("a+b")).objects.remove(0);
         assert_eq!((&*plain.key, plain.decoded_key.as_deref()), ("a+b", Some("a b")));
@@ -608,7 +633,8 @@ mod tests {
     #[test]
     fn what_is_no_event_says_what_one_is() {
         let wrapped = (0..9).fold(json!({"Records": [s3("k")]}), |event, _| json!({"Message": event.to_string()}));
-        for event in [&b"[]"[..], b"{}", b"{\"invocationId\":\"i\"}", b"{\"Records\":[{}]}", b"x"] {
+        let arrays = b"{\"invocationId\":\"i\",\"records\":[[\"1\",\"\"]]}";
+        for event in [&b"[]"[..], b"{}", b"{\"invocationId\":\"i\"}", b"{\"Records\":[{}]}", b"x", arrays] {
             assert!(Event::parse(event).is_err());
         }
         assert!(Event::parse(wrapped.to_string().as_bytes()).expect_err("too deep").0.contains("envelopes"));

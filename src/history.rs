@@ -10,6 +10,7 @@
 //! What comes out is a standard single-member gzip file. It depends on the state, the erasure version and
 //! [`ENCODER_VERSION`] alone: equal states give equal bytes on every instance, whatever order they were merged in.
 
+mod scanner;
 mod stored;
 mod text;
 
@@ -328,10 +329,8 @@ mod tests {
     }
 
     fn read(file: &[u8]) -> Vec<Effort> {
-        let mut efforts = Vec::new();
         let stored = StoredHistory::open(file).expect("a gzip header");
-        stored.read(CLASS, |lot| efforts.extend_from_slice(lot)).expect("a history");
-        efforts
+        stored.read(Second(600)).expect("a history").efforts(CLASS).collect()
     }
 
     fn outputs() -> impl Strategy<Value = f64> {

@@ -221,13 +221,9 @@ async fn may_read(State(app): State<App>, request: Request, next: Next) -> Respo
     if !query.are_needed() {
         return next.run(request).await;
     }
-    let accept = |key: &[u8]| query.accept(key) | admin.accept(key);
-    let (bearer, password) = (erasures::bearer(request.headers()), erasures::password(request.headers()));
-    if !bearer.is_some_and(accept) && !password.is_some_and(|key| accept(&key)) {
-        let detail = "Authorization must be Bearer and a query key, or Basic with one as the password";
-        let mut response = erasures::unauthorized(detail);
-        response.headers_mut().append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"alleycat\""));
-        return response;
+    let may = erasures::bearer(request.headers()).is_some_and(|key| query.accept(key) | admin.accept(key));
+    if !may {
+        return erasures::unauthorized("Authorization must be Bearer and a query key");
     }
     let mut response = next.run(request).await;
     // What only some may read is kept by no cache that others share.

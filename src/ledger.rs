@@ -302,10 +302,13 @@ impl Ledger {
         self.inner.history(class).await
     }
 
-    /// The length of the class's history as last published, or else as last read from the store, in bytes; 0 before
-    /// either.
-    pub fn history_bytes(&self, class: ClassId) -> u64 {
-        self.inner.published[class.index()].bytes()
+    /// The length of the class's history, in bytes: as last published, or else as last read from the store. Where
+    /// neither has anything yet, it is published now.
+    pub async fn history_bytes(&self, class: ClassId) -> u64 {
+        match self.inner.published[class.index()].bytes() {
+            Some(bytes) => bytes,
+            None => self.history(class).await.len(),
+        }
     }
 }
 

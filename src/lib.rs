@@ -36,6 +36,7 @@ pub mod keys;
 pub mod leaderboard;
 pub mod ledger;
 pub mod names;
+mod plain;
 pub mod races;
 pub mod ready;
 pub mod replay;

@@ -19,15 +19,15 @@ pub const RACES_MAX: usize = 12;
 /// planned for. For more, the races least recently heard of are forgotten; a race that is left alone takes no more.
 pub const RACERS_MAX: usize = 100_000;
 
-/// A racer's latest effort in a race, as one delivery tells it.
+/// An effort in a race, as a delivery tells it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Heard {
     /// The effort; it names its race.
     pub effort: Effort,
     /// Its place among the delivery's efforts.
     pub place: usize,
-    /// The greatest second at which the delivery says that the racer's race is over.
-    pub end: Option<Second>,
+    /// Whether it is the last of its race.
+    pub is_final: bool,
 }
 
 /// A race in numbers.
@@ -60,27 +60,16 @@ pub struct Standing {
     pub second: Second,
 }
 
-/// Each racer's latest effort in each race of a delivery; efforts without a race are in none. `finals` has the places,
-/// ascending, of those that are the last of their race.
-pub fn latest(efforts: &[Effort], finals: &[usize]) -> Vec<Heard> {
-    let mut found: HashMap<(ClassId, RaceId, RacerId), usize, RandomState> = HashMap::default();
-    let mut heard: Vec<Heard> = Vec::new();
+/// What a delivery's efforts say of races; those without a race say nothing. `finals` has the places, ascending, of those
+/// that are the last of their race.
+pub fn heard(efforts: &[Effort], finals: &[usize]) -> Vec<Heard> {
     let mut finals = finals.iter().copied().peekable();
-    for (place, effort) in efforts.iter().enumerate() {
+    let hear = |(place, effort): (usize, &Effort)| {
         let is_final = finals.next_if_eq(&place).is_some();
-        let Some(race) = effort.race else { continue };
-        let end = is_final.then_some(effort.second);
-        let known = *found.entry((effort.class, race, effort.racer)).or_insert(heard.len());
-        match heard.get_mut(known) {
-            None => heard.push(Heard { effort: *effort, place, end }),
-            Some(before) => {
-                if (before.effort.second, before.effort.output) < (effort.second, effort.output) {
-                    (before.effort, before.place) = (*effort, place);
-                }
-                before.end = before.end.max(end);
-            }
-        }
-    }
+        effort.race.map(|_| Heard { effort: *effort, place, is_final })
+    };
+    let mut heard = Vec::with_capacity(efforts.len()); // mostly all of them
+    heard.extend(efforts.iter().enumerate().filter_map(hear));
     heard
 }
 
@@ -116,18 +105,17 @@ impl Races {
 
     /// Hears what a delivery brought, which was received at that time.
     pub fn hear(&self, heard: &[Heard], receipt_ms: u64) {
-        for of_class in heard.chunk_by(|a, b| a.effort.class == b.effort.class) {
-            let mut class = self.class(of_class[0].effort.class);
-            for heard in of_class {
-                class.hear(heard, receipt_ms);
-            }
+        // A delivery mixes classes, so all are taken, in order, rather than one for every effort.
+        let mut classes: Vec<_> = ClassId::all(self.classes()).map(|class| self.class(class)).collect();
+        for heard in heard {
+            classes[heard.effort.class.index()].hear(heard, receipt_ms);
         }
     }
 
     /// Forgets a racer whose latest effort is gone, in the races of that class, or of all; and races that have nobody
     /// else.
     pub fn forget(&self, racer: RacerId, of: Option<ClassId>, is_gone: impl Fn(Second, Output) -> bool) {
-        for class in ClassId::all(self.classes.len().try_into().unwrap_or(u16::MAX)) {
+        for class in ClassId::all(self.classes()) {
             if of.is_none_or(|of| of == class) {
                 self.class(class).forget(racer, &is_gone);
             }
@@ -169,6 +157,10 @@ impl Races {
         Some((summary, standings))
     }
 
+    fn classes(&self) -> u16 {
+        self.classes.len().try_into().unwrap_or(u16::MAX)
+    }
+
     fn class(&self, class: ClassId) -> MutexGuard<'_, Class> {
         self.classes[class.index()].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -176,12 +168,12 @@ impl Races {
 
 impl Class {
     fn hear(&mut self, heard: &Heard, receipt_ms: u64) {
-        let Heard { effort, end, .. } = heard;
+        let Heard { effort, is_final, .. } = heard;
         let Some(race) = effort.race else { return };
         // A late record of a race that made room long ago must not push out one that is ridden now.
-        let started_ms = Race::started_ms(effort, receipt_ms);
+        let is_late = |it: &Race| it.started_ms > Race::started_ms(effort, receipt_ms);
         let is_known = self.races.iter().any(|it| it.id == race);
-        if !is_known && self.races.len() >= RACES_MAX && self.races.iter().all(|it| it.started_ms > started_ms) {
+        if !is_known && self.races.len() >= RACES_MAX && self.races.iter().all(is_late) {
             return;
         }
         while self.racers >= RACERS_MAX && !self.has(race, effort.racer) {
@@ -200,7 +192,7 @@ impl Class {
         let race = &mut self.races[place];
         let before = race.latest.len();
         race.heard = self.version;
-        if race.hear(effort, *end) {
+        if race.hear(effort, *is_final) {
             race.changed = self.version;
         }
         self.racers += race.latest.len() - before;
@@ -253,8 +245,9 @@ impl Race {
     }
 
     /// Whether that was news.
-    fn hear(&mut self, effort: &Effort, end: Option<Second>) -> bool {
+    fn hear(&mut self, effort: &Effort, is_final: bool) -> bool {
         let ridden = (effort.second, effort.output);
+        let end = is_final.then_some(effort.second);
         let mut is_news = end > self.end;
         self.end = self.end.max(end);
         self.last_second = self.last_second.max(effort.second);
@@ -297,7 +290,7 @@ mod tests {
     }
 
     fn hear(races: &Races, efforts: &[Effort], finals: &[usize]) {
-        races.hear(&latest(efforts, finals), 2_000_000);
+        races.hear(&super::heard(efforts, finals), 2_000_000);
     }
 
     fn rows(races: &Races, race: u64) -> Vec<(usize, u64, u32)> {

@@ -35,6 +35,10 @@ const DELIVERY_BYTES_MAX: usize = 4 << 20;
 /// Nothing waits for this long: a delivery goes when it is full, or when there is nothing left to read.
 const NO_INTERVAL: Duration = Duration::from_hours(24);
 
+/// How many records that the endpoint does not take even by themselves are passed over; with more of them it is not the
+/// records that are at fault.
+const REFUSED_MAX: u64 = 100;
+
 /// How often progress is logged where there is no terminal.
 const PROGRESS_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -89,6 +93,7 @@ pub async fn run(options: &ReplayOptions, shutdown: impl Future<Output = ()>) ->
         gzip: options.gzip,
         concurrency,
         backoff: Backoff { total: options.retry_duration, ..Backoff::FIREHOSE },
+        insistent: false,
         ..Options::new(options.to.clone())
     })?;
     let began = Instant::now();
@@ -191,15 +196,32 @@ impl Replay {
         buffer
     }
 
-    /// Whether it was taken. One that is not ends the replay: the endpoint had its time to come back.
+    /// Whether it was settled. One that is not ends the replay: the endpoint had its time to come back. One that the
+    /// endpoint does not take as it is, which is too large most likely, goes in halves, down to the records at fault:
+    /// they would be in the way of all that follows at every replay.
     async fn deliver(&self, records: Vec<Bytes>) -> bool {
-        let count = records.len() as u64;
-        let outcome = self.sender.deliver(records).await;
-        let mut report = self.report();
-        let taken = outcome.is_ok();
-        report.count_delivery(count, outcome);
-        self.bar.set_message(report.progress(self.bar.elapsed()));
-        taken
+        self.report().records += records.len() as u64;
+        let mut parts = vec![records];
+        while let Some(mut part) = parts.pop() {
+            let outcome = self.sender.deliver(part.clone()).await;
+            let mut report = self.report();
+            let count = part.len() as u64;
+            match outcome {
+                Err(given_up) if given_up.last.is_of_the_delivery() && count > 1 => {
+                    parts.push(part.split_off(part.len() / 2));
+                    parts.push(part);
+                }
+                Err(given_up) if given_up.last.is_of_the_delivery() && report.refused < REFUSED_MAX => {
+                    report.count_refused(&given_up);
+                }
+                outcome => report.count_delivery(count, outcome),
+            }
+            self.bar.set_message(report.progress(self.bar.elapsed()));
+            if report.has_given_up() {
+                return false;
+            }
+        }
+        true
     }
 
     fn note_unreadable(&self, object: &Object, problem: &str) {
@@ -209,16 +231,19 @@ impl Replay {
 
     fn log_progress(&self, began: Instant) {
         if self.bar.is_hidden() {
-            let left = self.objects().len();
-            let progress = self.report().progress(began.elapsed());
-            tracing::info!(objects_left = left, "{progress}");
+            let objects_left = self.objects().len();
+            let (took, done) = (began.elapsed(), self.bar.position());
+            let left = self.bar.length().unwrap_or(done).saturating_sub(done);
+            // By bytes, as the bar has it.
+            let seconds_left = (done > 0).then(|| (took.as_secs_f64() * left as f64 / done as f64).ceil());
+            let progress = self.report().progress(took);
+            tracing::info!(objects_left, seconds_left, "{progress}");
         }
     }
 }
 
-/// What was found in an object.
+/// What was found in an object, beside its records.
 struct Read {
-    records: u64,
     /// Names of a journal that could not be sent.
     names: u64,
     end: Result<(), ArchiveError>,
@@ -227,11 +252,10 @@ struct Read {
 impl Read {
     /// Reads an object to its end, or until nobody takes what is read.
     fn all(reader: source::Reader, buffer: &mut Buffer, full: &mpsc::Sender<Vec<Bytes>>) -> Self {
-        let mut read = Self { records: 0, names: 0, end: Ok(()) };
+        let mut read = Self { names: 0, end: Ok(()) };
         for item in Archive::open(reader) {
             match item {
                 Ok(Item::Record(data) | Item::Quarantined(data)) => {
-                    read.records += 1;
                     if let Some(records) = buffer.push(data.into(), Instant::now())
                         && full.blocking_send(records).is_err()
                     {

@@ -62,6 +62,8 @@ pub struct Options {
     pub answer_within: Duration,
     /// When a failed delivery is tried again.
     pub backoff: Backoff,
+    /// Whether one that the endpoint does not take as it is (400) is tried again all the same, as Firehose does.
+    pub insistent: bool,
 }
 
 impl Options {
@@ -76,6 +78,7 @@ impl Options {
             concurrency: NonZeroUsize::new(4).expect("4 is not 0"),
             answer_within: ANSWER_WITHIN,
             backoff: Backoff::FIREHOSE,
+            insistent: true,
         }
     }
 }
@@ -193,9 +196,14 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether the endpoint does not take the delivery as it is, and none of it was applied: too large, most likely.
+    pub fn is_of_the_delivery(&self) -> bool {
+        matches!(self, Self::Refused { status: 400 | 413, .. })
+    }
+
     /// Whether another try is of use. Firehose drops a delivery that is answered 413.
-    fn is_final(&self) -> bool {
-        matches!(self, Self::Refused { status: 413, .. })
+    fn is_final(&self, insistent: bool) -> bool {
+        matches!(self, Self::Refused { status: 413, .. }) || !insistent && self.is_of_the_delivery()
     }
 }
 
@@ -233,7 +241,7 @@ impl Sender {
     {
         let _slot = self.shared.slots.acquire().await.expect("the semaphore is never closed");
         let request = Request::new(&self.shared.options, records).await;
-        let backoff = self.shared.options.backoff;
+        let Options { backoff, insistent, .. } = self.shared.options;
         let began = Instant::now();
         let mut first_failed = None;
         let mut tries = 0;
@@ -249,7 +257,7 @@ impl Sender {
             };
             let failed_for = first_failed.get_or_insert_with(Instant::now).elapsed();
             let pause = backoff.pause(tries, rand::random());
-            if last.is_final() || failed_for + pause > backoff.total {
+            if last.is_final(insistent) || failed_for + pause > backoff.total {
                 tracing::error!(request_id = request.id, tries, error = %last, "a delivery is given up");
                 return Err(GivenUp { tries, took: began.elapsed(), last });
             }

@@ -23,8 +23,10 @@ pub struct Table {
     classes: Box<[RwLock<Class>]>,
 }
 
+/// What one class holds. A table has one of each class; one that was read from the store stands alone until a table
+/// takes it over.
 #[derive(Debug, Default)]
-struct Class {
+pub struct Class {
     slots: HashMap<RacerId, u32, foldhash::fast::RandomState>,
     ids: Arc<Vec<RacerId>>,
     by_id: Arc<Vec<u32>>,
@@ -147,10 +149,20 @@ impl Table {
         touched
             .map(|id| {
                 let mut class = self.write(id);
-                class.merge(efforts.iter().filter(|effort| effort.class == id), now_ms);
+                class.merge(efforts, id, now_ms);
                 (id, class.version)
             })
             .collect()
+    }
+
+    /// Puts a class in its place as it is, where nothing was merged yet; else gives it back.
+    pub fn take_over(&self, id: ClassId, class: Class) -> Option<Class> {
+        let mut here = self.write(id);
+        if here.version > 0 {
+            return Some(class);
+        }
+        *here = class;
+        None
     }
 
     /// Takes away the racer's efforts at those seconds whose output is over `above` (all of them where it is `None`).
@@ -264,37 +276,73 @@ fn beats(new: f64, old: f64) -> bool {
 }
 
 impl Class {
-    fn merge<'a>(&mut self, efforts: impl Iterator<Item = &'a Effort>, now_ms: u64) {
-        let before = self.ids.len();
-        let version = self.version + 1;
+    /// Takes in a second's efforts that beat what is here.
+    pub fn merge_second(&mut self, second: Second, efforts: &[(RacerId, Output)]) {
+        let (before, version) = (self.ids.len(), self.version + 1);
+        if self.raise(second, efforts.iter().copied(), version) {
+            self.version = version;
+        }
+        self.sort_in(before);
+    }
+
+    /// Every effort, of no race and of time 0, by second.
+    pub fn efforts(&self, class: ClassId) -> impl Iterator<Item = Effort> {
+        let of_column = move |(second, column): (usize, &'_ Column)| {
+            let outputs = column.outputs.clone();
+            let second = Second(second as u32);
+            (0..outputs.len()).filter_map(move |slot| {
+                let output = Output::new(outputs[slot])?;
+                Some(Effort { class, second, racer: self.ids[slot], output, race: None, time: 0 })
+            })
+        };
+        self.columns.iter().enumerate().flat_map(of_column)
+    }
+
+    fn merge(&mut self, efforts: &[Effort], id: ClassId, now_ms: u64) {
+        let (before, version) = (self.ids.len(), self.version + 1);
         let mut changed = false;
-        for effort in efforts {
-            let slot = self.slot(effort.racer);
-            let second = effort.second.index();
-            if self.columns.len() <= second {
-                self.columns.resize_with(second + 1, Column::default);
+        // What was stored, or is committed, has the efforts of a second together.
+        for together in efforts.chunk_by(|a, b| (a.class, a.second) == (b.class, b.second)) {
+            if together[0].class == id {
+                let efforts = together.iter().map(|effort| (effort.racer, effort.output));
+                changed |= self.raise(together[0].second, efforts, version);
             }
-            let new = effort.output.get();
-            let column = &mut self.columns[second];
-            let old = column.outputs.get(slot).copied().unwrap_or(f64::NAN);
-            if !beats(new, old) {
-                continue;
-            }
-            column.set(slot, new, version);
-            changed = true;
-            if old.is_nan() {
-                self.efforts += 1;
-            } else {
-                self.hash = self.hash.wrapping_sub(hash(effort.second, effort.racer, old));
-            }
-            self.hash = self.hash.wrapping_add(hash(effort.second, effort.racer, new));
-            self.raise_best(slot, effort.second, new, version);
         }
         if changed {
             self.version = version;
             self.updated_at_ms = Some(now_ms);
         }
         self.sort_in(before);
+    }
+
+    /// Raises what a second's efforts beat. Whether there was any.
+    fn raise(&mut self, second: Second, efforts: impl Iterator<Item = (RacerId, Output)>, version: Version) -> bool {
+        if self.columns.len() <= second.index() {
+            self.columns.resize_with(second.index() + 1, Column::default);
+        }
+        let mut changed = false;
+        let mut next = 0;
+        for (racer, output) in efforts {
+            // They are mostly in one order at every second.
+            let slot = if self.ids.get(next) == Some(&racer) { next } else { self.slot(racer) };
+            next = slot + 1;
+            let new = output.get();
+            let column = &mut self.columns[second.index()];
+            let old = column.outputs.get(slot).copied().unwrap_or(f64::NAN);
+            if !beats(new, old) {
+                continue;
+            }
+            column.set(slot, new, self.ids.len(), version);
+            changed = true;
+            if old.is_nan() {
+                self.efforts += 1;
+            } else {
+                self.hash = self.hash.wrapping_sub(hash(second, racer, old));
+            }
+            self.hash = self.hash.wrapping_add(hash(second, racer, new));
+            self.raise_best(slot, second, new, version);
+        }
+        changed
     }
 
     fn slot(&mut self, racer: RacerId) -> usize {
@@ -327,7 +375,7 @@ impl Class {
         if old.is_nan() {
             self.racers += 1;
         }
-        self.best.set(slot, output, version);
+        self.best.set(slot, output, self.ids.len(), version);
         let seconds = Arc::make_mut(&mut self.best_second);
         if seconds.len() <= slot {
             seconds.resize(slot + 1, Second(0));
@@ -348,7 +396,7 @@ impl Class {
                 continue;
             }
             if seconds.contains(&second) && above.is_none_or(|above| output > above.get()) {
-                column.set(slot, f64::NAN, version);
+                column.set(slot, f64::NAN, 0, version);
                 self.hash = self.hash.wrapping_sub(hash(second, racer, output));
                 erased += 1;
             } else if best.is_none_or(|(_, best)| output > best) {
@@ -363,11 +411,11 @@ impl Class {
         self.updated_at_ms = Some(now_ms);
         match best {
             Some((second, output)) => {
-                self.best.set(slot, output, version);
+                self.best.set(slot, output, self.ids.len(), version);
                 Arc::make_mut(&mut self.best_second)[slot] = second;
             }
             None => {
-                self.best.set(slot, f64::NAN, version);
+                self.best.set(slot, f64::NAN, 0, version);
                 self.racers -= 1;
             }
         }
@@ -403,13 +451,15 @@ impl Column {
         size_of::<Self>() + self.outputs.capacity() * size_of::<f64>() + order * size_of::<u32>()
     }
 
-    /// Sets a slot's output; NaN takes it away.
-    fn set(&mut self, slot: usize, output: f64, version: Version) {
+    /// Sets a slot's output in a class of so many racers; NaN takes it away.
+    fn set(&mut self, slot: usize, output: f64, racers: usize, version: Version) {
         let outputs = Arc::make_mut(&mut self.outputs);
         if outputs.len() <= slot {
             if outputs.capacity() <= slot {
-                // A sixteenth to spare: a class that grows racer by racer copies seldom, and wastes little.
-                outputs.reserve_exact(slot + 1 + slot / 16 - outputs.len());
+                // Doubled as long as there are racers to fill it. Beyond them a sixteenth to spare: a class that grows
+                // racer by racer copies seldom, and wastes little.
+                let room = (slot + 1 + slot / 16).max(racers.min(2 * slot));
+                outputs.reserve_exact(room - outputs.len());
             }
             outputs.resize(slot + 1, f64::NAN);
         }

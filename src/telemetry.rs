@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::effort::{
@@ -29,7 +29,7 @@ pub const OBJECTS_MAX: usize = 100_000;
 pub struct Telemetry<'d> {
     /// The effort, within the bounds.
     pub effort: Effort,
-    /// The racer's name, as it came.
+    /// The racer's name, as it came; `None` where what came is no text, which takes nothing from the effort.
     pub name: Option<Cow<'d, str>>,
     /// Whether it is the racer's last of that race.
     pub is_final: bool,
@@ -209,8 +209,8 @@ struct Fields<'d> {
     output: Number,
     race_id: Number,
     device_timestamp: Number,
-    name: Text<'d>,
-    event: Text<'d>,
+    name: Option<Cow<'d, str>>,
+    event: Option<Cow<'d, str>>,
 }
 
 /// What stands where a number should.
@@ -220,15 +220,6 @@ enum Number {
     Absent,
     Integer(u64),
     Double(f64),
-    Other,
-}
-
-/// What stands where a text should.
-#[derive(Default)]
-enum Text<'d> {
-    #[default]
-    Absent,
-    Given(Cow<'d, str>),
     Other,
 }
 
@@ -274,11 +265,6 @@ impl<'d> Fields<'d> {
         };
         let race = self.race_id.optional_integer("raceId")?.map(RaceId);
         let time = effort_time(self.device_timestamp.optional_integer("deviceTimestamp")?, receipt_ms);
-        let name = match self.name {
-            Text::Absent => None,
-            Text::Given(name) => Some(name),
-            Text::Other => return Err(Rejection::new(Reason::OutOfBounds, "name must be a string")),
-        };
         Ok(Telemetry {
             effort: Effort {
                 class,
@@ -288,8 +274,8 @@ impl<'d> Fields<'d> {
                 race,
                 time,
             },
-            name,
-            is_final: matches!(self.event, Text::Given(event) if event == "final"),
+            name: self.name,
+            is_final: self.event.is_some_and(|event| event == "final"),
         })
     }
 }
@@ -445,8 +431,8 @@ impl<'de> Deserialize<'de> for Fields<'de> {
                         Key::Output => fields.output = map.next_value().map_err(named)?,
                         Key::RaceId => fields.race_id = map.next_value().map_err(named)?,
                         Key::DeviceTimestamp => fields.device_timestamp = map.next_value().map_err(named)?,
-                        Key::Name => fields.name = map.next_value_seed(TextSeed).map_err(named)?,
-                        Key::Event => fields.event = map.next_value_seed(TextSeed).map_err(named)?,
+                        Key::Name => fields.name = text(map.next_value().map_err(named)?),
+                        Key::Event => fields.event = text(map.next_value().map_err(named)?),
                         Key::Other => _ = map.next_value::<IgnoredAny>().map_err(named)?,
                     }
                 }
@@ -457,27 +443,14 @@ impl<'de> Deserialize<'de> for Fields<'de> {
     }
 }
 
-/// What the visitors of [`Number`] and [`Text`] do with the kinds of values that neither wants.
-macro_rules! visit_the_rest {
-    ($other:expr, $absent:expr) => {
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a value")
-        }
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok($absent)
-        }
-        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-            Ok($other)
-        }
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            while seq.next_element::<IgnoredAny>()?.is_some() {}
-            Ok($other)
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            Ok($other)
-        }
-    };
+/// The text that stands there. What is none is as good as nothing, and so is half a surrogate pair, which is JSON's and
+/// JavaScript's but no text: neither field makes an effort what it is.
+fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    let plain = value.get().strip_prefix('"')?.strip_suffix('"')?;
+    if plain.contains('\\') {
+        return serde_json::from_str(value.get()).ok().map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(plain))
 }
 
 impl<'de> Deserialize<'de> for Number {
@@ -485,7 +458,15 @@ impl<'de> Deserialize<'de> for Number {
         struct NumberVisitor;
         impl<'de> Visitor<'de> for NumberVisitor {
             type Value = Number;
-            visit_the_rest!(Number::Other, Number::Absent);
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+            fn visit_unit<E>(self) -> Result<Number, E> {
+                Ok(Number::Absent)
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Number, E> {
+                Ok(Number::Other)
+            }
             fn visit_u64<E>(self, integer: u64) -> Result<Number, E> {
                 Ok(Number::Integer(integer))
             }
@@ -498,37 +479,16 @@ impl<'de> Deserialize<'de> for Number {
             fn visit_str<E>(self, _: &str) -> Result<Number, E> {
                 Ok(Number::Other)
             }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Number, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Number::Other)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Number, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Number::Other)
+            }
         }
         deserializer.deserialize_any(NumberVisitor)
-    }
-}
-
-struct TextSeed;
-
-impl<'de> DeserializeSeed<'de> for TextSeed {
-    type Value = Text<'de>;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Text<'de>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for TextSeed {
-    type Value = Text<'de>;
-    visit_the_rest!(Text::Other, Text::Absent);
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-        Ok(Text::Given(Cow::Borrowed(text)))
-    }
-    fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-        Ok(Text::Given(Cow::Owned(text.to_owned())))
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<Text<'de>, E> {
-        Ok(Text::Other)
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<Text<'de>, E> {
-        Ok(Text::Other)
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<Text<'de>, E> {
-        Ok(Text::Other)
     }
 }
 
@@ -620,11 +580,27 @@ mod tests {
             ("raceId", "-1"),
             ("raceId", "\"a\""),
             ("deviceTimestamp", "1.5"),
-            ("name", "5"),
         ] {
             let rejection = with(&format!(r#""{field}":{wrong}"#)).expect_err(wrong);
             assert!(rejection.message.contains(field), "{field} {wrong}: {rejection}");
         }
+    }
+
+    #[test]
+    fn an_effort_counts_whatever_stands_for_a_name_or_an_event() {
+        for value in ["5", "true", "null", "[\"a\"]", "{\"a\":1}", r#""\ud800""#, r#""\udc00 Hubert""#] {
+            let object = format!(
+                r#"{{"classId":1,"second":1,"racerId":1,"output":150,"name":{value},"event":{value},"uuid":{value}}}"#
+            );
+            let (all, result) = decode_all(object.as_bytes());
+            assert_eq!((result, all.len()), (Ok(1), 1), "{value}");
+            assert_eq!((&all[0].name, all[0].is_final), (&None, false), "{value}");
+        }
+        let escaped =
+            r#"{"classId":1,"second":1,"racerId":1,"output":150,"name":"Zo\u00eb \"Z\"","event":"fin\u0061l"}"#;
+        let (all, _) = decode_all(escaped.as_bytes());
+        assert_eq!((all[0].name.as_deref(), all[0].is_final), (Some("Zo\u{eb} \"Z\""), true));
+        assert!(with("\"name\":\"two\nlines\"").is_err(), "that is not JSON");
     }
 
     #[test]

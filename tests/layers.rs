@@ -48,16 +48,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("buckets", &["events", "store"]),
     ("archive", &["delivery"]),
     ("events", &["delivery", "effort", "telemetry"]),
-    ("delivery", &["effort", "names", "telemetry"]),
-    ("telemetry", &["effort"]),
+    ("delivery", &["effort", "names", "plain", "telemetry"]),
+    ("telemetry", &["effort", "plain"]),
     ("leaderboard", &["effort", "table"]),
-    ("history", &["effort", "erasures", "table"]),
+    ("history", &["effort", "erasures", "plain", "table"]),
     ("table", &["effort"]),
     ("names", &["effort"]),
     ("races", &["effort"]),
     ("erasures", &["effort"]),
     ("fuzzing", &["delivery", "effort", "history", "leaderboard", "ledger", "names", "table", "telemetry"]),
     ("effort", &[]),
+    ("plain", &[]),
 ];
 
 /// The core: no async, no IO, no clock, no logging, no chance.
@@ -71,6 +72,7 @@ const PURE: &[&str] = &[
     "leaderboard",
     "ledger/journal",
     "names",
+    "plain",
     "races",
     "table",
     "telemetry",

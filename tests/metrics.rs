@@ -10,7 +10,6 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use support::instance::Instance;
 use support::place::Place;
-use support::process::Process;
 use support::s3_server::S3Server;
 use support::{free_port, record, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,19 +34,17 @@ fn asked_for() -> BTreeSet<String> {
 }
 
 struct Scraped {
-    process: Process,
+    instance: Instance,
     metrics: String,
     client: reqwest::Client,
 }
 
 impl Scraped {
-    fn start(folder: &std::path::Path, options: &[&str]) -> Self {
-        let options = [&["--metrics-listen", "127.0.0.1:0"], options].concat();
-        let process = Process::start(folder, &options);
-        let (_, rest) = process.said_before.split_once("metrics on ").expect("it says where metrics are");
-        let metrics = rest.split_whitespace().next().unwrap().to_owned();
+    async fn start(place: &Place, options: &[&str]) -> Self {
+        let instance = Instance::start(place, options).await;
+        let metrics = instance.metrics_url();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { process, metrics, client }
+        Self { instance, metrics, client }
     }
 
     async fn scrape(&self) -> String {
@@ -62,11 +59,11 @@ impl Scraped {
         let records: Vec<Value> =
             records.iter().map(|record| json!({ "data": base64_simd::STANDARD.encode_to_string(record) })).collect();
         let body = json!({ "requestId": "a", "timestamp": 0, "records": records }).to_string();
-        self.client.post(format!("{}/firehose", self.process.origin)).body(body).send().await.unwrap().status()
+        self.client.post(self.instance.url("/firehose")).body(body).send().await.unwrap().status()
     }
 
     async fn get(&self, path: &str) -> reqwest::StatusCode {
-        self.client.get(format!("{}{path}", self.process.origin)).send().await.unwrap().status()
+        self.client.get(self.instance.url(path)).send().await.unwrap().status()
     }
 }
 
@@ -79,8 +76,8 @@ const RIDE: &str = r#"{"classId":1,"second":1,"racerId":7,"name":"Hubert","outpu
 
 #[tokio::test]
 async fn all_that_the_dashboard_and_the_alerts_ask_for_is_there() {
-    let folder = tempfile::tempdir().unwrap();
-    let service = Scraped::start(folder.path(), &["--snapshot-interval", "10ms"]);
+    let place = Place::folder();
+    let service = Scraped::start(&place, &["--snapshot-interval", "10ms"]).await;
     until("it is ready", async || service.value("alleycat_ready").await == Some(1.0)).await;
     let from_the_start = service.scrape().await;
     for series in [
@@ -91,6 +88,7 @@ async fn all_that_the_dashboard_and_the_alerts_ask_for_is_there() {
         "alleycat_deliveries_total{status=\"503\"} 0",
         "alleycat_deliveries_refused_total{reason=\"access_key\"} 0",
         "alleycat_records_rejected_total{reason=\"json\"} 0",
+        "alleycat_transformations_failed_total{reason=\"json\"} 0",
         "alleycat_snapshot_age_seconds{class=\"6\"} 0",
     ] {
         assert!(from_the_start.lines().any(|line| line == series), "{series}:\n{from_the_start}");

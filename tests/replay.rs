@@ -7,8 +7,11 @@ mod support;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use axum::http::HeaderMap;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use reqwest::{Method, StatusCode};
@@ -17,6 +20,7 @@ use support::Service;
 use support::s3_server::S3Server;
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::sync::Notify;
 
 fn record(second: u64, racer: u64) -> String {
     json!({"classId": 1, "second": second, "racerId": racer, "cadence": 80, "resistance": 78}).to_string()
@@ -155,6 +159,56 @@ async fn an_endpoint_that_does_not_come_back_ends_the_replay() {
     let said = summary(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("0 acknowledged") && said.contains("ended early   a delivery was given up"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_the_endpoint_does_not_take_is_in_nobodys_way() {
+    let folder = TempDir::new().unwrap();
+    let long = record(2, 1).replace('}', &format!(",\"note\":\"{}\"}}", "x".repeat(200_000)));
+    // All of it together is too large, and one record by itself.
+    let few: String = (100..600).map(|second| record(second, 1)).collect();
+    for (name, body) in [("1", record(1, 1)), ("2", long), ("3", few), ("4", record(4, 1))] {
+        write(folder.path(), name, body);
+    }
+    let service = Service::start(&["--commit-interval", "0ms", "--body-max", "32KiB"]).await;
+    let source = folder.path().to_str().unwrap();
+    let output = replay(&[], &service.url("/firehose"), &[source, "--concurrency", "1"]).await;
+    let said = summary(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("503 read, 502 acknowledged"), "{said}");
+    assert!(said.contains("not taken     1; the last: status 400: the body is over 32768 bytes"), "{said}");
+    assert_eq!(efforts(&service).await, 502);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_interruption_leaves_is_counted() {
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), "one", (0..30_000).map(|n| record(n % 600, n / 600)).collect::<String>());
+    let (second, came) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
+    let waits = second.clone();
+    let endpoint = move |headers: HeaderMap| async move {
+        if came.fetch_add(1, Ordering::Relaxed) > 0 {
+            waits.notify_one();
+            std::future::pending::<()>().await;
+        }
+        let id = headers["x-amz-firehose-request-id"].to_str().unwrap().to_owned();
+        axum::Json(json!({"requestId": id, "timestamp": 1}))
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = format!("http://{}/firehose", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/firehose", axum::routing::post(endpoint));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alleycat"));
+    command.arg("replay").arg(folder.path()).args(["--to", &to, "--concurrency", "1"]).env_clear();
+    let replay = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    tokio::time::timeout(support::DEADLINE, second.notified()).await.expect("a second delivery");
+    let id = replay.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().await.unwrap().success());
+    let output = tokio::time::timeout(support::DEADLINE, replay.wait_with_output()).await.expect("it ends").unwrap();
+    let said = summary(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("20000 read, 10000 acknowledged") && said.contains("it was interrupted"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -383,5 +383,7 @@ async fn the_demo_rides_until_it_is_told_to_stop() {
     simulate::demo(url, key, 5, 2, async move { came.notified().await }).await.expect("a demo");
     let first = &receiver.tries()[0];
     assert_eq!(first.header("x-amz-firehose-access-key"), Some("k"));
-    assert!(objects(&receiver.tries()).iter().all(|record| record["event"] == "update"));
+    let objects = objects(&receiver.tries());
+    // What comes first is of a race that is over: all of it, on a machine that is slow to take the first delivery.
+    assert!(objects.iter().all(|record| (record["event"] == "final") == (record["second"] == 300)), "{objects:?}");
 }

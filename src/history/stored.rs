@@ -7,11 +7,13 @@ use std::io::{self, BufReader, Read};
 use flate2::bufread::MultiGzDecoder;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
-use crate::effort::{ClassId, Effort, INTEGER_MAX, Output, RacerId, Second};
+use super::scanner::{self, Stop};
+use crate::effort::{INTEGER_MAX, Output, RacerId, Second};
 use crate::erasures::{self, ErasureVersion};
+use crate::table::Class;
 
-/// The most efforts handed over at once: 0.8 MB of them, enough that a lock taken for each lot costs nothing.
-const EFFORTS_MAX: usize = 16_384;
+/// The most efforts that are merged at once: few enough to stay in a core's cache meanwhile.
+const EFFORTS_MAX: usize = 8 << 10;
 
 /// The most bytes of text without an effort or a second. A racer and an output take some 45; what goes on for longer is
 /// no history, and would grow a buffer without bound.
@@ -35,6 +37,9 @@ pub enum HistoryError {
     /// Its text is not a dataset: no JSON, a key that is no number, an output that is not finite or is negative.
     #[error("the text is no history: {0}")]
     Text(serde_json::Error),
+    /// It holds that second, which is greater than is taken.
+    #[error("it holds second {0}")]
+    SecondBeyond(Second),
 }
 
 /// A history file whose header was read.
@@ -61,21 +66,38 @@ impl<'a> StoredHistory<'a> {
         self.erasure_version
     }
 
-    /// Hands over every effort in the file, of no race and of time 0, in lots of one second and a bounded number. The
-    /// text is never in memory as a whole.
-    ///
-    /// The checksum is compared first, for a fifth more time: an output with a flipped bit that was merged and
-    /// published before the end is read could never be taken back. A file whose checksum is right and whose text turns
-    /// out not to be a history has handed over what stood before the fault.
-    pub fn read(self, class: ClassId, each: impl FnMut(&[Effort])) -> Result<(), HistoryError> {
+    /// What the file holds, once its checksum was seen to be right: an output with a flipped bit that was merged and
+    /// published could never be taken back. The text is never in memory as a whole.
+    pub fn read(self, second_max: Second) -> Result<Class, HistoryError> {
+        let mut dataset = Dataset::new(second_max);
+        let read = scanner::read(MultiGzDecoder::new(self.file), |second, racer, output| {
+            dataset.take(second, racer, output);
+        });
+        match read {
+            Ok(()) => dataset.end(),
+            Err(Stop::Io(error)) => Err(error.into()),
+            Err(Stop::Unknown) => self.read_by_serde(second_max),
+        }
+    }
+
+    /// Reads a text of the shape in whatever order and spacing, or tells what is wrong with it: first of all, whether
+    /// its checksum is.
+    fn read_by_serde(self, second_max: Second) -> Result<Class, HistoryError> {
         io::copy(&mut MultiGzDecoder::new(self.file), &mut io::sink()).map_err(HistoryError::from)?;
 
         let silence_bytes = Cell::new(0);
         let reader = Guard { inner: MultiGzDecoder::new(self.file), silence_bytes: &silence_bytes };
         let mut json = serde_json::Deserializer::from_reader(BufReader::with_capacity(WINDOW_BYTES, reader));
-        let lot = Vec::with_capacity(EFFORTS_MAX);
-        let mut dataset = Dataset { class, lot, each, silence_bytes: &silence_bytes };
-        Seconds(&mut dataset).deserialize(&mut json).and_then(|()| json.end()).map_err(HistoryError::from)
+        let mut dataset = Dataset::new(second_max);
+        let each = |second, racer, output| {
+            dataset.take(second, racer, output);
+            silence_bytes.set(0);
+        };
+        Seconds { each, silence_bytes: &silence_bytes }
+            .deserialize(&mut json)
+            .and_then(|()| json.end())
+            .map_err(HistoryError::from)?;
+        dataset.end()
     }
 }
 
@@ -112,34 +134,56 @@ impl<R: Read> Read for Guard<'_, R> {
     }
 }
 
-struct Dataset<'a, F> {
-    class: ClassId,
-    lot: Vec<Effort>,
-    each: F,
-    silence_bytes: &'a Cell<usize>,
+/// What was read so far.
+struct Dataset {
+    class: Class,
+    second_max: Second,
+    /// Those of `second` that are yet to be merged.
+    lot: Vec<(RacerId, Output)>,
+    second: Second,
+    /// A second that is greater than is taken.
+    beyond: Option<Second>,
 }
 
-impl<F: FnMut(&[Effort])> Dataset<'_, F> {
-    fn take(&mut self, second: Second, racer: RacerId, output: Output) {
-        self.lot.push(Effort { class: self.class, second, racer, output, race: None, time: 0 });
-        self.silence_bytes.set(0);
-        if self.lot.len() == EFFORTS_MAX {
-            self.hand_over();
-        }
+impl Dataset {
+    fn new(second_max: Second) -> Self {
+        let lot = Vec::with_capacity(EFFORTS_MAX);
+        Self { class: Class::default(), second_max, lot, second: Second(0), beyond: None }
     }
 
-    fn hand_over(&mut self) {
-        if !self.lot.is_empty() {
-            (self.each)(&self.lot);
-            self.lot.clear();
+    fn take(&mut self, second: Second, racer: RacerId, output: Output) {
+        if second != self.second || self.lot.len() == EFFORTS_MAX {
+            self.merge();
+            self.second = second;
+        }
+        self.lot.push((racer, output));
+    }
+
+    fn merge(&mut self) {
+        if self.second > self.second_max {
+            self.beyond = Some(self.second);
+        } else {
+            self.class.merge_second(self.second, &self.lot);
+        }
+        self.lot.clear();
+    }
+
+    fn end(mut self) -> Result<Class, HistoryError> {
+        self.merge();
+        match self.beyond {
+            Some(second) => Err(HistoryError::SecondBeyond(second)),
+            None => Ok(self.class),
         }
     }
 }
 
 /// Reads `{"<second>":racers,…}`.
-struct Seconds<'a, 'b, F>(&'a mut Dataset<'b, F>);
+struct Seconds<'a, F> {
+    each: F,
+    silence_bytes: &'a Cell<usize>,
+}
 
-impl<'de, F: FnMut(&[Effort])> DeserializeSeed<'de> for Seconds<'_, '_, F> {
+impl<'de, F: FnMut(Second, RacerId, Output)> DeserializeSeed<'de> for Seconds<'_, F> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -147,26 +191,29 @@ impl<'de, F: FnMut(&[Effort])> DeserializeSeed<'de> for Seconds<'_, '_, F> {
     }
 }
 
-impl<'de, F: FnMut(&[Effort])> Visitor<'de> for Seconds<'_, '_, F> {
+impl<'de, F: FnMut(Second, RacerId, Output)> Visitor<'de> for Seconds<'_, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of seconds")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut seconds: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut seconds: A) -> Result<(), A::Error> {
         while let Some(second) = seconds.next_key()? {
-            self.0.silence_bytes.set(0);
-            seconds.next_value_seed(Racers(&mut *self.0, second))?;
+            self.silence_bytes.set(0);
+            seconds.next_value_seed(Racers { each: &mut self.each, second })?;
         }
         Ok(())
     }
 }
 
 /// Reads `{"<racerId>":output,…}` of one second.
-struct Racers<'a, 'b, F>(&'a mut Dataset<'b, F>, Second);
+struct Racers<'a, F> {
+    each: &'a mut F,
+    second: Second,
+}
 
-impl<'de, F: FnMut(&[Effort])> DeserializeSeed<'de> for Racers<'_, '_, F> {
+impl<'de, F: FnMut(Second, RacerId, Output)> DeserializeSeed<'de> for Racers<'_, F> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -174,7 +221,7 @@ impl<'de, F: FnMut(&[Effort])> DeserializeSeed<'de> for Racers<'_, '_, F> {
     }
 }
 
-impl<'de, F: FnMut(&[Effort])> Visitor<'de> for Racers<'_, '_, F> {
+impl<'de, F: FnMut(Second, RacerId, Output)> Visitor<'de> for Racers<'_, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -186,9 +233,8 @@ impl<'de, F: FnMut(&[Effort])> Visitor<'de> for Racers<'_, '_, F> {
             if racer.0 > INTEGER_MAX {
                 return Err(A::Error::custom(format!("racer {racer} is over {INTEGER_MAX}")));
             }
-            self.0.take(self.1, racer, racers.next_value()?);
+            (self.each)(self.second, racer, racers.next_value()?);
         }
-        self.0.hand_over();
         Ok(())
     }
 }
@@ -200,7 +246,10 @@ mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
 
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::effort::{ClassId, Effort};
     use crate::history::History;
     use crate::table::Table;
 
@@ -212,9 +261,13 @@ mod tests {
         encoder.finish().expect("memory takes all")
     }
 
+    const SECOND_MAX: Second = Second(600);
+
+    /// By second and racer.
     fn read(file: &[u8]) -> Result<Vec<Effort>, HistoryError> {
-        let mut efforts = Vec::new();
-        StoredHistory::open(file)?.read(CLASS, |lot| efforts.extend_from_slice(lot))?;
+        let class = StoredHistory::open(file)?.read(SECOND_MAX)?;
+        let mut efforts: Vec<_> = class.efforts(CLASS).collect();
+        efforts.sort_by_key(|effort| (effort.second, effort.racer));
         Ok(efforts)
     }
 
@@ -236,7 +289,7 @@ mod tests {
 
     #[test]
     fn any_gzip_of_the_shape_reads_in_whatever_order_and_spacing() {
-        let efforts = [effort(60, 2, 1.5), effort(60, 1, 0.0), effort(0, INTEGER_MAX, 1e21)];
+        let efforts = [effort(0, INTEGER_MAX, 1e21), effort(60, 1, 0.0), effort(60, 2, 1.5)];
         let text =
             format!("\n{{ \"60\": {{\"2\":1.50,\t\"1\":-0}}, \"0\" :{{\"{INTEGER_MAX}\":1E21}},\"7\":{{}} }}\r\n");
         assert_eq!(read_text(&text).expect("a history"), efforts);
@@ -247,19 +300,62 @@ mod tests {
     }
 
     #[test]
-    fn bounds_do_not_apply_to_what_is_stored() {
-        let text = format!("{{\"{}\":{{\"1\":1e300}}}}", u32::MAX);
-        assert_eq!(read_text(&text).expect("a history"), [effort(u32::MAX, 1, 1e300)]);
+    fn a_second_beyond_those_that_are_taken_is_named() {
+        for text in [r#"{"600":{"1":1},"601":{"1":1}}"#, r#"{"600":{"1":1}, "601":{"1":1}}"#] {
+            assert!(matches!(read_text(text), Err(HistoryError::SecondBeyond(Second(601)))));
+        }
+        assert_eq!(read_text(r#"{"600":{"1":1e300}}"#).expect("a history"), [effort(600, 1, 1e300)]);
+    }
+
+    fn some_text() -> impl Strategy<Value = String> {
+        let number = "[0-9]{1,3}|[0-9]{1,17}\\.[0-9]{1,17}|[0-9]e[0-9]|-?[0-9]|900719925474099[0-9]";
+        let entry = (number, number).prop_map(|(racer, output)| format!("\"{racer}\":{output}"));
+        let racers = prop::collection::vec(entry, 0..6).prop_map(|entries| entries.join(","));
+        let second = ("[0-9]{1,2}", racers).prop_map(|(second, racers)| format!("\"{second}\":{{{racers}}}"));
+        let dataset = prop::collection::vec(second, 0..4).prop_map(|seconds| format!("{{{}}}", seconds.join(",")));
+        let mutilated = (dataset, any::<prop::sample::Index>(), "|[ \\n{},:\"0-9e.x]", 0usize..3);
+        mutilated.prop_map(|(text, at, put, cut)| {
+            let at = at.index(text.len());
+            format!("{}{put}{}", &text[..at], &text[(at + cut).min(text.len())..])
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_what_serde_reads(text in some_text()) {
+            let file = gzip(text.as_bytes());
+            let mut by_serde = Vec::new();
+            let each = |second, racer, output| by_serde.push((second, racer, output));
+            let seconds = Seconds { each, silence_bytes: &Cell::new(0) };
+            let mut json = serde_json::Deserializer::from_str(&text);
+            let outcome = seconds.deserialize(&mut json).and_then(|()| json.end());
+
+            let mut plainly = Vec::new();
+            let read = scanner::read(MultiGzDecoder::new(&file[..]), |second, racer, output| {
+                plainly.push((second, racer, output));
+            });
+            prop_assert!(!matches!(read, Err(Stop::Io(_))));
+            if read.is_ok() {
+                prop_assert!(outcome.is_ok(), "{:?}", outcome);
+                prop_assert_eq!(plainly, by_serde);
+            }
+        }
     }
 
     #[test]
-    fn a_second_of_many_racers_comes_in_bounded_lots() {
-        let racers: Vec<_> = (0..40_000).map(|racer| format!("\"{racer}\":1")).collect();
-        let file = gzip(format!("{{\"1\":{{{}}},\"2\":{{\"1\":1}}}}", racers.join(",")).as_bytes());
-        let mut lots = Vec::new();
-        let stored = StoredHistory::open(&file).expect("gzip");
-        stored.read(CLASS, |lot| lots.push((lot[0].second.0, lot.len()))).expect("a history");
-        assert_eq!(lots, [(1, EFFORTS_MAX), (1, EFFORTS_MAX), (1, 40_000 - 2 * EFFORTS_MAX), (2, 1)]);
+    fn texts_longer_than_a_window_are_read_without_serde() {
+        let racers = |second: u64| {
+            let racer = |racer: u64| format!("\"{}\":{}", racer * racer, (second + racer) as f64 / 7.0);
+            (0..20_000).map(racer).collect::<Vec<_>>().join(",")
+        };
+        let seconds = (0..3).map(|second| format!("\"{second}\":{{{}}}", racers(second))).collect::<Vec<_>>();
+        let file = gzip(format!("{{{}}}", seconds.join(",")).as_bytes());
+        let mut count = 0;
+        assert!(scanner::read(MultiGzDecoder::new(&file[..]), |_, _, _| count += 1).is_ok());
+        assert_eq!(count, 60_000);
+        let efforts = read(&file).expect("a history");
+        assert_eq!(efforts.len(), 60_000);
+        assert_eq!(efforts[45_000], effort(2, 25_000_000, 5_002.0 / 7.0));
     }
 
     #[test]
@@ -274,18 +370,15 @@ mod tests {
     }
 
     #[test]
-    fn a_bit_that_flipped_is_an_error_before_anything_is_handed_over() {
+    fn a_bit_that_flipped_is_an_error_and_nothing_is_handed_over() {
         let file = ours();
         let efforts = read(&file).expect("a history");
         for byte in 24..file.len() {
             for bit in 0..8 {
                 let mut broken = file.clone();
                 broken[byte] ^= 1 << bit;
-                let mut handed_over = Vec::new();
-                let stored = StoredHistory::open(&broken).expect("the header is whole");
-                match stored.read(CLASS, |lot| handed_over.extend_from_slice(lot)) {
-                    Ok(()) => assert_eq!(handed_over, efforts, "bit {bit} of byte {byte} is more than padding"),
-                    Err(error) => assert_eq!(handed_over, [], "bit {bit} of byte {byte}: {error}"),
+                if let Ok(read) = read(&broken) {
+                    assert_eq!(read, efforts, "bit {bit} of byte {byte} is more than padding");
                 }
             }
         }

@@ -35,7 +35,7 @@ struct Class {
     /// When something last changed, in milliseconds since 1970; null after a restart until the first change.
     #[schema(required, example = 1619185789755_u64)]
     updated_at: Option<u64>,
-    /// The length of the gzip history as last built or read from the store, in bytes; 0 before either.
+    /// The length of the gzip history as last built or read from the store, in bytes.
     #[schema(example = 66300000)]
     history_bytes: u64,
     /// Equal where the efforts are equal, on every instance and after every restart: 16 hexadecimal digits.
@@ -66,11 +66,16 @@ pub(super) async fn classes(
 ) -> Result<Response, Problem> {
     let form = Form::take(&mut params, &headers)?;
     params.end()?;
-    Ok(form.of(&app.ledger.table().classes().map(|class| Class::of(&app.ledger, class)).collect::<Vec<_>>()))
+    let mut classes = Vec::new();
+    for class in app.ledger.table().classes() {
+        classes.push(Class::of(&app.ledger, class).await);
+    }
+    Ok(form.of(&classes))
 }
 
 impl Class {
-    fn of(ledger: &Ledger, class: ClassId) -> Self {
+    async fn of(ledger: &Ledger, class: ClassId) -> Self {
+        let history_bytes = ledger.history_bytes(class).await;
         let summary = ledger.table().summary(class);
         Self {
             class_id: class,
@@ -79,7 +84,7 @@ impl Class {
             seconds: summary.seconds,
             efforts: summary.efforts,
             updated_at: summary.updated_at_ms,
-            history_bytes: ledger.history_bytes(class),
+            history_bytes,
             state_hash: format!("{:016x}", summary.state_hash),
         }
     }

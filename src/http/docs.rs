@@ -1,9 +1,10 @@
 //! The API for machines, `/openapi.json`, and a page to try it, `/docs`, which needs nothing from elsewhere.
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::Response;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -28,7 +29,9 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
     info(
         title = "Alleycat",
         description = "The personal best output of every racer, at every second of every exercise class: taken in as \
-                       an Amazon Data Firehose HTTP endpoint destination, given out as histories and leaderboards.",
+                       an Amazon Data Firehose HTTP endpoint destination, given out as histories and leaderboards. \
+                       Errors are problem details (RFC 9457) that say what would be right; but a request that is no \
+                       HTTP, or whose target or headers are too long, is answered 400, 414 or 431 without a body.",
         contact(),
     ),
     paths(history::file, explorer),
@@ -230,7 +233,12 @@ pub(super) async fn openapi(State(app): State<App>, mut params: Params) -> Resul
 )]
 pub(super) fn explorer() -> Router<App> {
     let explorer: Router<App> = SwaggerUi::new("/docs").config(Config::from("/openapi.json")).into();
-    explorer.layer(axum::middleware::map_response(async |mut response: Response| {
+    explorer.layer(from_fn(async |request: Request, next: Next| {
+        let path = request.uri().path().to_owned();
+        let mut response = next.run(request).await;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Problem::not_found(format!("the explorer has no file {path}; it is at /docs/")).into_response();
+        }
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
         response
     }))

@@ -42,15 +42,6 @@ pub(super) fn unauthorized(detail: &str) -> Response {
     response
 }
 
-/// The password of `Authorization: Basic`, as a browser asks its user for and then sends with whatever a page asks for,
-/// events included, which cannot be given headers. It is for reading alone: other pages can have a browser send it.
-pub(super) fn password(headers: &HeaderMap) -> Option<Vec<u8>> {
-    let (scheme, pair) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked("Basic ".len())?;
-    let pair = base64_simd::STANDARD.decode_to_vec(pair.trim_ascii()).ok()?;
-    let name = pair.iter().position(|&byte| byte == b':')?;
-    scheme.eq_ignore_ascii_case(b"Basic ").then(|| pair[name + 1..].to_vec())
-}
-
 /// The key of `Authorization: Bearer KEY`.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let (scheme, key) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked("Bearer ".len())?;
@@ -114,8 +105,9 @@ pub(super) async fn erase_in_class(
     let mut scope = Scope::all(racer, Some(class));
     let second = params.second("second", second_max)?;
     let (from, to) = (params.second("from", second_max)?, params.second("to", second_max)?);
-    if second.is_some() && (from.is_some() || to.is_some()) {
-        return Err(Problem::bad_request("second does not go together with from or to"));
+    if let (Some(second), Some((name, other))) = (second, from.map(|it| ("from", it)).or(to.map(|it| ("to", it)))) {
+        let detail = format!("second is {second} and {name} is {other}; give second alone, or from and to");
+        return Err(Problem::bad_request(detail));
     }
     scope.from = second.or(from).unwrap_or(scope.from);
     scope.to = second.or(to).unwrap_or(scope.to);

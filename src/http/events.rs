@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::ToSchema;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
@@ -30,7 +30,7 @@ use crate::events::{EVENT_BYTES_MAX, Event, Notification, Notified};
 use crate::ledger::Ledger;
 use crate::races::{self, Heard};
 
-/// Events that are worked on at a time: each may hold an object, and waits for its turn before its body is read.
+/// Events that are worked on at a time: each may hold an object.
 const EVENTS_MAX: usize = 4;
 
 /// The largest object, gunzipped, in bytes: sixteen times the 128 MiB that Firehose buffers at most.
@@ -186,7 +186,8 @@ struct ItemFailure {
             content_type = "application/problem+json"),
         (status = 401, description = "The access key is missing or wrong.", body = Problem,
             content_type = "application/problem+json"),
-        (status = 403, description = "It names a bucket that `--events-bucket` does not.", body = Problem,
+        (status = 403, description = "It names a bucket that `--events-bucket` does not, or a browser's page sends it \
+            without a key.", body = Problem,
             content_type = "application/problem+json"),
         (status = 500, description = "An object cannot be read. Whatever could be read is durable.", body = Problem,
             content_type = "application/problem+json"),
@@ -209,29 +210,56 @@ async fn events(State(app): State<App>, headers: HeaderMap, body: Body) -> Respo
     }
 }
 
-async fn handle(app: &App, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let keys = &app.keys.access;
-    let key = headers.get(firehose::ACCESS_KEY).map(HeaderValue::as_bytes).or_else(|| bearer(&headers));
-    let may = !keys.are_needed() || keys.accept(key.unwrap_or_default());
-    drop(headers); // they may be large, and its turn be long in coming
-    if !may {
-        firehose::drain(body, app.config.patience.body).await;
-        let detail = "the access key is missing or wrong: X-Amz-Firehose-Access-Key, or Authorization: Bearer";
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
+async fn handle(app: &App, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
+    let (patience, deadline) = (app.config.patience.body, app.config.delivery_deadline);
+    if let Err(problem) = may_send(app, headers) {
+        let _ = tokio::time::timeout(deadline, firehose::drain(body, patience)).await; // it is refused in any case
+        return Err(problem);
     }
-    let turn = tokio::time::timeout(app.config.delivery_deadline, app.events.0.acquire()).await;
-    let _turn = turn
+    // Bodies come before turns, so that a few that come slowly are in nobody's way.
+    let read = tokio::time::timeout(deadline, read_body(app, body, patience)).await;
+    let (body, room) = read.unwrap_or_else(|_| {
+        let detail = format!("the body did not come within {} s", deadline.as_secs_f64());
+        Err(Problem::bad_request(detail))
+    })?;
+    let turn = tokio::time::timeout(deadline, app.events.0.clone().acquire_owned()).await;
+    let turn = turn
         .map_err(|_| Problem::unavailable("too many events are under way"))?
         .expect("the semaphore is never closed");
-    let body = read_body(body, app.config.patience.body).await?;
     match Event::parse(&body).map_err(|error| Problem::bad_request(error.to_string()))? {
         Event::Transformation(_) => transform(app, body.clone()).await,
-        Event::Notification(notification) => read_objects(app, notification).await,
+        Event::Notification(notification) => {
+            // It goes on when whoever sent it hangs up, as EventBridge does after 5 s: of an object that takes longer
+            // every try would come as far as the one before.
+            let app = app.clone();
+            let merging = tokio::spawn(async move {
+                let _held = (turn, room);
+                read_objects(&app, notification).await
+            });
+            merging.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        }
     }
 }
 
-/// Reads a body up to what Lambda may send.
-async fn read_body(mut body: Body, patience: Duration) -> Result<Bytes, Problem> {
+/// Whether whoever sends this may have buckets read: it has a key where one is needed, and where none is, it is no page
+/// that is open in a browser on this machine.
+fn may_send(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
+    let keys = &app.keys.access;
+    if !keys.are_needed() && headers.contains_key(header::ORIGIN) {
+        let detail = "a browser's page may not send events without an access key";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    let key = headers.get(firehose::ACCESS_KEY).map(HeaderValue::as_bytes).or_else(|| bearer(headers));
+    if keys.are_needed() && !keys.accept(key.unwrap_or_default()) {
+        let detail = "the access key is missing or wrong: X-Amz-Firehose-Access-Key, or Authorization: Bearer";
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
+    }
+    Ok(())
+}
+
+/// Reads a body up to what Lambda may send, within what all bodies may take together.
+async fn read_body(app: &App, mut body: Body, patience: Duration) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+    let mut room = app.gate.admit(0).map_err(unavailable)?;
     let mut read = Vec::new();
     loop {
         let Ok(frame) = tokio::time::timeout(patience, body.frame()).await else {
@@ -247,8 +275,12 @@ async fn read_body(mut body: Body, patience: Duration) -> Result<Bytes, Problem>
             return Err(Problem::bad_request(format!("an event has {EVENT_BYTES_MAX} bytes at most")));
         }
         read.extend_from_slice(&data);
+        if let Err(refusal) = app.gate.admit_more(&mut room, read.len()) {
+            firehose::drain(body, patience).await;
+            return Err(unavailable(refusal));
+        }
     }
-    Ok(read.into())
+    Ok((read.into(), room))
 }
 
 async fn transform(app: &App, body: Bytes) -> Result<Response, Problem> {
@@ -317,13 +349,16 @@ async fn read_objects(app: &App, notification: Notification) -> Result<Response,
 
 fn answer(merged: Merged, batch_item_failures: Option<Vec<ItemFailure>>) -> Result<Response, Problem> {
     let Merged { objects, records, improvements, quarantined, ignored, mut failed } = merged;
-    tracing::info!(objects, records, improvements, quarantined, ignored, failed = failed.len(), "notification");
+    // What is quarantined has the name that it has where a delivery is told of, for whoever counts it in the log.
+    let rejected = quarantined;
+    tracing::info!(objects, records, improvements, rejected, ignored, failed = failed.len(), "notification");
     if batch_item_failures.is_none() && !failed.is_empty() {
         let count = failed.len();
         failed.truncate(FAILED_SHOWN_MAX);
         let detail = format!(
-            "{count} objects could not be read: {}; durable are {records} records of {objects} others, {improvements} \
-             improvements, {quarantined} records quarantined",
+            "of {} objects could not be read, or not to the end: {count} ({}); whatever could be is durable: {records} \
+             records, {improvements} improvements, {quarantined} quarantined",
+            objects + count,
             failed.join("; ")
         );
         return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail));
@@ -410,7 +445,7 @@ impl Part {
             }
         }
         let decoded = Decoded::of(raw.iter().map(Vec::as_slice), ledger.bounds(), receipt_ms, ledger.names());
-        let heard = races::latest(&decoded.efforts, &decoded.finals);
+        let heard = races::heard(&decoded.efforts, &decoded.finals);
         Self { raw, decoded, heard, end }
     }
 }

@@ -4,10 +4,11 @@
 //! effort of the delivery is durable, and 413, which makes Firehose drop a batch, is never said. The protocol:
 //! <https://docs.aws.amazon.com/firehose/latest/dev/httpdeliveryrequestresponse.html>.
 
-use std::collections::BTreeMap;
+mod body;
+
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -17,9 +18,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
@@ -28,23 +28,10 @@ use super::App;
 use crate::delivery::{self, Decoded, Envelope, GunzipError};
 use crate::effort::Bounds;
 use crate::ledger::{CommitError, Ledger, Quarantined, Submission};
-use crate::names::Names;
 use crate::races::{self, Heard};
 use crate::telemetry::{Reason, Rejection};
 
-/// What one delivery may take up, in largest bodies: its body, as much again for what of it may have to be quarantined,
-/// and what is decoded from it and from what its records gunzip to, at up to three times the text of that.
-const DELIVERY_BODIES_MAX: usize = 8;
-
-/// What a delivery takes up at the least, in bytes: its task, buffers, and answer.
-const DELIVERY_BYTES_MIN: usize = 64 << 10;
-
-/// The semaphore of the bytes counts in this many bytes, since it cannot count to a gigabyte one by one.
-const PERMIT_BYTES: usize = 1 << 10;
-
-/// What a sender may go on sending after it was refused, in bytes, so that it comes to read the answer: more than the
-/// 86 MiB that Firehose sends at most, whatever the cap.
-const DRAIN_BYTES_MAX: usize = 128 << 20;
+pub(super) use body::{Gate, drain};
 
 /// How long a delivery that is under way when the service stops has left: time for a commit, and for the answer to be
 /// sent before connections are cut.
@@ -53,79 +40,19 @@ pub(super) const STOPPING_PATIENCE: Duration = Duration::from_secs(5);
 /// The longest error message, in characters: Firehose's own limit.
 const MESSAGE_CHARS_MAX: usize = 8192;
 
+/// One of the keys that deliveries may carry.
+pub(super) const ACCESS_KEY: &str = "x-amz-firehose-access-key";
 const REQUEST_ID: &str = "x-amz-firehose-request-id";
 const PROTOCOL_VERSION: &str = "x-amz-firehose-protocol-version";
-pub(super) const ACCESS_KEY: &str = "x-amz-firehose-access-key";
 const SOURCE_ARN: &str = "x-amz-firehose-source-arn";
 const COMMON_ATTRIBUTES: &str = "x-amz-firehose-common-attributes";
+
 /// How many efforts of an acknowledged delivery were improvements.
 const IMPROVEMENTS: &str = "alleycat-improvements";
 /// How many of its records were quarantined, by reason: `json=1,missing=2`.
 const REJECTED: &str = "alleycat-rejected";
 
-/// What deliveries must pass: the bytes that they take up together, and how many are decoded at a time.
-#[derive(Clone)]
-pub(super) struct Gate {
-    bytes_max: usize,
-    bytes: Arc<Semaphore>,
-    decoding: Arc<Semaphore>,
-    in_flight: Arc<AtomicUsize>,
-}
-
-/// A delivery that is being read or decoded, counted until dropped.
-struct InFlight(Arc<AtomicUsize>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Gate {
-    /// A gate for deliveries of up to `bytes_max` together, or more where one body of up to `body_bytes_max` needs it.
-    pub(super) fn new(bytes_max: usize, body_bytes_max: usize) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let bytes_max = bytes_max.max(body_bytes_max.saturating_mul(DELIVERY_BODIES_MAX));
-        let permits = (bytes_max / PERMIT_BYTES).min(Semaphore::MAX_PERMITS);
-        Self {
-            bytes_max: permits * PERMIT_BYTES,
-            bytes: Arc::new(Semaphore::new(permits)),
-            decoding: Arc::new(Semaphore::new(cores)),
-            in_flight: Arc::default(),
-        }
-    }
-
-    /// Deliveries that are being read or decoded.
-    pub(super) fn deliveries_in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// What all deliveries under way take up, in bytes, to the limit's own measure.
-    pub(super) fn bytes_in_flight(&self) -> usize {
-        self.bytes_max - self.bytes.available_permits() * PERMIT_BYTES
-    }
-
-    fn note_in_flight(&self) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(self.in_flight.clone())
-    }
-
-    /// Lets in what takes up that many bytes for as long as the permit is held.
-    pub(super) fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
-        let admitted = self.bytes.clone().try_acquire_many_owned(permits(bytes));
-        admitted.map_err(|_| Refusal::unavailable("too_many", "too many deliveries are under way"))
-    }
-
-    /// Lets in that it has come to take up so many bytes.
-    pub(super) fn admit_more(&self, permit: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Refusal> {
-        let held = permit.num_permits() * PERMIT_BYTES;
-        if bytes > held {
-            permit.merge(self.admit(bytes - held)?);
-        }
-        Ok(())
-    }
-}
-
+/// The path that takes deliveries, and what is said under it of every other.
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(deliver).map(|deliveries| deliveries.fallback(wrong_method)))
@@ -159,23 +86,28 @@ pub(super) const REFUSED_BECAUSE: [&str; 19] = [
 /// Why a delivery is not acknowledged. 4xx: nothing was applied; 5xx: perhaps it was, and the retry settles it.
 #[derive(Debug)]
 pub(super) struct Refusal {
+    /// The status of the answer.
     pub(super) status: StatusCode,
+    /// A sentence for whoever set up the delivery stream.
+    pub(super) message: String,
     /// To count by: one of [`REFUSED_BECAUSE`].
     reason: &'static str,
-    pub(super) message: String,
     /// The id from the body, where the header has none.
     request_id: Option<String>,
 }
 
 impl Refusal {
     fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { status, reason, message: message.into(), request_id: None }
+        debug_assert!(REFUSED_BECAUSE.contains(&reason), "{reason} is not counted from the start");
+        Self { status, message: message.into(), reason, request_id: None }
     }
 
+    /// 400: it is no delivery that could be taken.
     fn bad_request(reason: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, reason, message)
     }
 
+    /// 503: come again.
     pub(super) fn unavailable(reason: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, reason, message)
     }
@@ -236,7 +168,7 @@ struct DeliveryAnswer {
 }
 
 /// An example of an answer that does not acknowledge.
-fn refused(message: &str) -> DeliveryAnswer {
+fn refusal_example(message: &str) -> DeliveryAnswer {
     DeliveryAnswer {
         request_id: "ed4acda5-034f-9f42-bba1-f29aea6d7d8f".to_owned(),
         timestamp: 1_578_090_903_599,
@@ -246,9 +178,13 @@ fn refused(message: &str) -> DeliveryAnswer {
 
 /// What became of an acknowledged delivery, for the log.
 pub(super) struct Outcome {
+    /// The delivery's id, or what stands for one.
     pub(super) request_id: String,
+    /// How many records there were.
     pub(super) records: usize,
+    /// How many efforts were in them.
     pub(super) efforts: usize,
+    /// How many of these were new personal bests.
     pub(super) improvements: usize,
     /// How many records were quarantined for which reason.
     pub(super) rejected: BTreeMap<&'static str, usize>,
@@ -284,27 +220,36 @@ impl Outcome {
             pattern = "^1\\.0$", example = "1.0"),
         ("X-Amz-Firehose-Access-Key" = Option<String>, Header,
             description = "One of the keys that the service was started with, where there are any."),
+        ("X-Amz-Firehose-Source-Arn" = Option<String>, Header,
+            description = "The delivery stream, which must be one of those that may deliver, where any are named."),
         ("X-Amz-Firehose-Common-Attributes" = Option<String>, Header,
             description = "`{\"commonAttributes\":{…}}`, as set on the stream."),
         ("Content-Encoding" = Option<String>, Header, description = "`gzip`, or none.", pattern = "^(gzip|identity)?$"),
     ),
     request_body = DeliveryBody,
     responses(
-        (status = 200, description = "It is durable.", body = DeliveryAnswer, example = json!({
-            "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 1578090903599_u64,
-        })),
+        (status = 200, description = "It is durable.", body = DeliveryAnswer,
+            headers(
+                ("Alleycat-Improvements" = u64, description = "How many efforts beat what stood before the delivery."),
+                ("Alleycat-Rejected" = String,
+                    description = "How many records were quarantined for which reason, as `json=1,missing=2`; or empty."),
+            ),
+            example = json!({
+                "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 1578090903599_u64,
+            })),
         (status = 400, description = "It is no delivery, or too large.", body = DeliveryAnswer,
-            example = json!(refused("Content-Encoding says gzip, and the body is not"))),
+            example = json!(refusal_example("the body is not gzip: invalid gzip header"))),
         (status = 401, description = "The access key is missing or wrong.", body = DeliveryAnswer,
-            example = json!(refused("X-Amz-Firehose-Access-Key is missing or wrong"))),
-        (status = 403, description = "Its delivery stream may not deliver.", body = DeliveryAnswer,
-            example = json!(refused("X-Amz-Firehose-Source-Arn is missing or none of those that may deliver"))),
+            example = json!(refusal_example("X-Amz-Firehose-Access-Key is missing or wrong"))),
+        (status = 403, body = DeliveryAnswer,
+            description = "Its delivery stream may not deliver, or it is a browser's page without an access key.",
+            example = json!(refusal_example("X-Amz-Firehose-Source-Arn is none of --source-arn"))),
         (status = 415, description = "It is encoded in another way than gzip.", body = DeliveryAnswer,
-            example = json!(refused("Content-Encoding is br; it must be gzip, or not there"))),
+            example = json!(refusal_example("Content-Encoding may be gzip or identity, and not br"))),
         (status = 500, description = "The service failed.", body = DeliveryAnswer,
-            example = json!(refused("an error of the service's own"))),
+            example = json!(refusal_example("an error of the service's own"))),
         (status = 503, description = "The store failed, or the service is starting, stopping or overloaded.",
-            body = DeliveryAnswer, example = json!(refused("too many deliveries are under way"))),
+            body = DeliveryAnswer, example = json!(refusal_example("too many deliveries are under way"))),
     )
 )]
 async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
@@ -326,58 +271,53 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
     let took = began.elapsed();
     metrics::histogram!("alleycat_delivery_duration_seconds").record(took.as_secs_f64());
     let milliseconds = |took: Duration| u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    match outcome {
+    let answer = match outcome {
         Ok(outcome) => {
-            metrics::counter!("alleycat_deliveries_total", "status" => "200").increment(1);
-            let Outcome { request_id, records, efforts, improvements, commit, .. } = &outcome;
-            let rejected = outcome.quarantined();
-            let (milliseconds, commit_milliseconds) = (milliseconds(took), milliseconds(*commit));
             tracing::info!(
-                ?request_id,
-                records,
-                efforts,
-                improvements,
-                rejected,
-                milliseconds,
-                commit_milliseconds,
+                request_id = ?outcome.request_id,
+                records = outcome.records,
+                efforts = outcome.efforts,
+                improvements = outcome.improvements,
+                rejected = outcome.quarantined(),
+                milliseconds = milliseconds(took),
+                commit_milliseconds = milliseconds(outcome.commit),
                 "delivery"
             );
-            let mut answer = answer(StatusCode::OK, request_id, None, &app.ledger);
+            let mut answer = answer(StatusCode::OK, &outcome.request_id, None, &app.ledger);
             outcome.tell(answer.headers_mut());
             answer
         }
-        Err(Refusal { status, reason, message, request_id }) => {
-            let milliseconds = milliseconds(took);
-            metrics::counter!("alleycat_deliveries_refused_total", "reason" => reason).increment(1);
+        Err(Refusal { status, message, reason, request_id }) => {
             let request_id = header_id.or(request_id).unwrap_or_default();
-            metrics::counter!("alleycat_deliveries_total", "status" => status.as_u16().to_string()).increment(1);
+            let milliseconds = milliseconds(took);
             tracing::warn!(?request_id, status = status.as_u16(), reason, ?message, milliseconds, "delivery refused");
+            metrics::counter!("alleycat_deliveries_refused_total", "reason" => reason).increment(1);
             answer(status, &request_id, Some(&message), &app.ledger)
         }
-    }
+    };
+    let status = answer.status().as_u16().to_string();
+    metrics::counter!("alleycat_deliveries_total", "status" => status).increment(1);
+    answer
 }
 
+/// From the headers to the commit.
 async fn handle(app: &App, headers: HeaderMap, header_id: Option<&str>, body: Body) -> Result<Outcome, Refusal> {
-    let bytes_max = app.config.body_bytes_max();
+    let (bytes_max, patience) = (app.config.body_bytes_max(), app.config.patience.body);
     let checked = check_headers(app, &headers);
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     drop(headers); // they may be large, and the body be long in coming
     let gzip = match checked {
         Ok(gzip) => gzip,
-        Err(refusal) => {
-            drain(body, app.config.patience.body).await;
-            return Err(refusal);
-        }
+        Err(refusal) => return Err(body::drained(body, patience, refusal).await),
     };
     // What is checked here holds for the time of receipt: an effort's time is never after it.
     if let Err(error) = app.ledger.accepts() {
-        drain(body, app.config.patience.body).await;
-        return Err(error.into());
+        return Err(body::drained(body, patience, error.into()).await);
     }
     let receipt_ms = app.ledger.now_ms();
     let in_flight = app.gate.note_in_flight();
-    let (body, mut room) = read_body(body, announced, bytes_max, app).await?;
-    let decoding = app.gate.decoding.clone().acquire_owned().await.expect("the semaphore is never closed");
+    let (body, mut room) = body::read(body, announced, bytes_max, patience, &app.gate).await?;
+    let turn = app.gate.turn_to_decode().await;
     let decode = Decode {
         bounds: *app.ledger.bounds(),
         receipt_ms,
@@ -388,13 +328,13 @@ async fn handle(app: &App, headers: HeaderMap, header_id: Option<&str>, body: Bo
         gate: app.gate.clone(),
     };
     // Whoever waits for it may be gone before it ends, and what it takes up is given back only then.
-    let decoded = tokio::task::spawn_blocking(move || {
-        let _held = (decoding, in_flight);
-        let decoded = decode.run(body, &mut room)?;
-        Ok::<_, Refusal>((decoded, room))
+    let received = tokio::task::spawn_blocking(move || {
+        let _held = (turn, in_flight);
+        let received = decode.run(body, &mut room)?;
+        Ok::<_, Refusal>((received, room))
     });
-    let decoded = decoded.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-    let ((request_id, body, decoded, heard), room) = decoded?;
+    let received = received.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    let (Received { request_id, body, decoded, heard }, room) = received?;
     let raw = |records: &[usize]| -> Vec<Vec<u8>> {
         let envelope = Envelope::parse(&body).expect("it was parsed before");
         records.iter().map(|&record| envelope.record(record)).collect()
@@ -413,26 +353,23 @@ struct Decode {
     gate: Gate,
 }
 
+/// A delivery, decoded.
+struct Received {
+    request_id: String,
+    /// The envelope's text, for the records that are to be quarantined.
+    body: Bytes,
+    decoded: Decoded,
+    heard: Vec<Heard>,
+}
+
 impl Decode {
-    fn run(
-        self,
-        mut body: Bytes,
-        room: &mut OwnedSemaphorePermit,
-    ) -> Result<(String, Bytes, Decoded, Vec<Heard>), Refusal> {
-        if self.gzip {
-            body = match delivery::gunzip(&body, self.bytes_max) {
-                Ok(plain) => plain.into(),
-                Err(GunzipError::TooLarge(bytes_max)) => return Err(over_the_cap(bytes_max)),
-                Err(error) => return Err(Refusal::bad_request("gzip", error.to_string())),
-            };
-        }
+    fn run(self, body: Bytes, room: &mut OwnedSemaphorePermit) -> Result<Received, Refusal> {
+        let body = if self.gzip { self.gunzip(&body)? } else { body };
         // Gunzipped it may be a thousand times as long, and is kept for its quarantine until it is durable.
         self.gate.admit_more(room, 2 * body.len())?;
-        let envelope = Envelope::parse(&body).map_err(|error| Refusal {
-            status: StatusCode::BAD_REQUEST,
-            reason: "envelope",
-            message: error.to_string(),
-            request_id: error.request_id,
+        let envelope = Envelope::parse(&body).map_err(|error| {
+            let refusal = Refusal::bad_request("envelope", error.to_string());
+            Refusal { request_id: error.request_id, ..refusal }
         })?;
         let request_id = match (self.header_id, envelope.request_id.as_deref()) {
             (Some(header), Some(body)) if header != body => {
@@ -445,24 +382,31 @@ impl Decode {
                 return Err(Refusal::bad_request("request_id", message));
             }
         };
-        let names: &Names = self.ledger.names();
-        let decoded = envelope.decode(&self.bounds, self.receipt_ms, names, self.bytes_max);
+        let decoded = envelope.decode(&self.bounds, self.receipt_ms, self.ledger.names(), self.bytes_max);
         drop(envelope);
-        let heard = races::latest(&decoded.efforts, &decoded.finals);
+        let heard = races::heard(&decoded.efforts, &decoded.finals);
         // So may its records. As many as there are cores are decoded at a time, so this is not too late.
         self.gate.admit_more(room, 2 * body.len() + decoded.bytes() + size_of_val(&*heard))?;
-        Ok((request_id, body, decoded, heard))
+        Ok(Received { request_id, body, decoded, heard })
+    }
+
+    fn gunzip(&self, body: &[u8]) -> Result<Bytes, Refusal> {
+        match delivery::gunzip(body, self.bytes_max) {
+            Ok(plain) => Ok(plain.into()),
+            Err(GunzipError::TooLarge(bytes_max)) => Err(body::over_the_cap(bytes_max)),
+            Err(error @ GunzipError::Broken(_)) => Err(Refusal::bad_request("gzip", error.to_string())),
+        }
     }
 }
 
 /// Makes what was decoded durable: the efforts, the names, and the records that are not taken. `raw` gives the data of
-/// the records in those places, as it came.
+/// the records in those places, as it came; `room` is kept until all of it is durable.
 pub(super) async fn commit(
     ledger: &Ledger,
     request_id: String,
     mut decoded: Decoded,
     heard: Vec<Heard>,
-    arrival_ms: u64,
+    receipt_ms: u64,
     raw: impl Fn(&[usize]) -> Vec<Vec<u8>>,
     room: Arc<OwnedSemaphorePermit>,
 ) -> Result<Outcome, Refusal> {
@@ -482,7 +426,7 @@ pub(super) async fn commit(
             metrics::counter!("alleycat_records_rejected_total", "reason" => reason).increment(1);
             tracing::info!(?request_id, record, reason, message = rejection.message, "record quarantined");
             rejected.entry(record).or_insert(reason);
-            Quarantined { rejection, raw, arrival_ms }
+            Quarantined { rejection, raw, arrival_ms: receipt_ms }
         });
         quarantined.collect()
     };
@@ -505,14 +449,15 @@ pub(super) async fn commit(
         ledger.commit(Submission { quarantined, room: Some(room), ..Submission::default() }).await?;
     }
     metrics::counter!("alleycat_improvements_total").increment(committed.improvements as u64);
-    let (improvements, commit) = (committed.improvements, began.elapsed());
-    let mut outcome = Outcome { request_id, records, efforts, improvements, rejected: BTreeMap::new(), commit };
+    let mut by_reason = BTreeMap::new();
     for reason in rejected.into_values() {
-        *outcome.rejected.entry(reason).or_default() += 1;
+        *by_reason.entry(reason).or_default() += 1;
     }
-    Ok(outcome)
+    let (improvements, commit) = (committed.improvements, began.elapsed());
+    Ok(Outcome { request_id, records, efforts, improvements, rejected: by_reason, commit })
 }
 
+/// Why the writer refused an effort that could be decoded.
 fn refused_because(reason: Reason) -> Rejection {
     let message = match reason {
         Reason::Erased => "racerId was erased, and deviceTimestamp does not say that it was ridden since",
@@ -523,26 +468,18 @@ fn refused_because(reason: Reason) -> Rejection {
 
 /// Checks what the headers tell; `true` when the body is gzip.
 fn check_headers(app: &App, headers: &HeaderMap) -> Result<bool, Refusal> {
-    let keys = &app.keys.access;
-    let key = headers.get(ACCESS_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
+    let of = |name: &str| headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
+    let (keys, arns) = (&app.keys.access, &app.config.source_arns);
     // Without a key, a page that is open in a browser on this machine could deliver. Firehose is no browser.
     if !keys.are_needed() && headers.contains_key(header::ORIGIN) {
-        return Err(Refusal::new(
-            StatusCode::FORBIDDEN,
-            "origin",
-            "a browser's page may not deliver without an access key",
-        ));
+        let message = "a browser's page may not deliver without an access key";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "origin", message));
     }
-    if keys.are_needed() && !keys.accept(key) {
-        return Err(Refusal::new(
-            StatusCode::UNAUTHORIZED,
-            "access_key",
-            "X-Amz-Firehose-Access-Key is missing or wrong",
-        ));
+    if keys.are_needed() && !keys.accept(of(ACCESS_KEY)) {
+        let message = "X-Amz-Firehose-Access-Key is missing or wrong";
+        return Err(Refusal::new(StatusCode::UNAUTHORIZED, "access_key", message));
     }
-    let arns = &app.config.source_arns;
-    let arn = headers.get(SOURCE_ARN).map(HeaderValue::as_bytes).unwrap_or_default();
-    if !arns.is_empty() && !arns.iter().any(|known| known.as_bytes() == arn) {
+    if !arns.is_empty() && !arns.iter().any(|known| known.as_bytes() == of(SOURCE_ARN)) {
         let message = "X-Amz-Firehose-Source-Arn is none of --source-arn";
         return Err(Refusal::new(StatusCode::FORBIDDEN, "source_arn", message));
     }
@@ -552,15 +489,17 @@ fn check_headers(app: &App, headers: &HeaderMap) -> Result<bool, Refusal> {
         return Err(Refusal::bad_request("protocol_version", "X-Amz-Firehose-Protocol-Version must be 1.0"));
     }
     note_attributes(headers);
+    is_gzip(headers)
+}
+
+/// Whether the body is gzip, by its one encoding.
+fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-    match (
-        encodings.next().map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase()),
-        encodings.next(),
-    ) {
-        (None, _) => Ok(false),
-        (Some(encoding), None) if encoding == "identity" || encoding.is_empty() => Ok(false),
-        (Some(encoding), None) if encoding == "gzip" || encoding == "x-gzip" => Ok(true),
-        (Some(encoding), _) => {
+    let encoding = encodings.next().map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase());
+    match (encoding.as_deref().unwrap_or_default(), encodings.next()) {
+        ("" | "identity", None) => Ok(false),
+        ("gzip" | "x-gzip", None) => Ok(true),
+        (encoding, _) => {
             let message = format!("Content-Encoding may be gzip or identity, and not {encoding}");
             Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", message))
         }
@@ -573,7 +512,7 @@ fn note_attributes(headers: &HeaderMap) {
     #[serde(rename_all = "camelCase")]
     struct Attributes {
         #[expect(dead_code, reason = "only that it is there is looked at")]
-        common_attributes: std::collections::HashMap<String, String>,
+        common_attributes: HashMap<String, String>,
     }
     if let Some(attributes) = headers.get(COMMON_ATTRIBUTES)
         && serde_json::from_slice::<Attributes>(attributes.as_bytes()).is_err()
@@ -582,78 +521,10 @@ fn note_attributes(headers: &HeaderMap) {
     }
 }
 
+/// The delivery's id, where the headers have one.
 fn header_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(REQUEST_ID)?.to_str().ok()?;
     (!id.is_empty()).then(|| id.to_owned())
-}
-
-/// Reads a body up to `bytes_max`, within what all deliveries may take up together. `announced` is its length, where that
-/// is told.
-async fn read_body(
-    mut body: Body,
-    announced: Option<usize>,
-    bytes_max: usize,
-    app: &App,
-) -> Result<(Bytes, OwnedSemaphorePermit), Refusal> {
-    let (gate, patience) = (&app.gate, app.config.patience.body);
-    if announced.is_some_and(|announced| announced > bytes_max) {
-        drain(body, patience).await;
-        return Err(over_the_cap(bytes_max));
-    }
-    let mut permit = match gate.admit(announced.unwrap_or(0).max(DELIVERY_BYTES_MIN)) {
-        Ok(permit) => permit,
-        Err(refusal) => {
-            drain(body, patience).await;
-            return Err(refusal);
-        }
-    };
-    let mut read = Vec::with_capacity(announced.unwrap_or(0));
-    loop {
-        let Ok(frame) = tokio::time::timeout(patience, body.frame()).await else {
-            let message = format!("nothing more of the body came within {} s", patience.as_secs_f64());
-            return Err(Refusal::bad_request("body_too_slow", message));
-        };
-        let Some(frame) = frame else { break };
-        let frame = frame.map_err(|error| {
-            Refusal::bad_request("body_broken_off", format!("the body did not arrive whole: {error}"))
-        })?;
-        let Ok(data) = frame.into_data() else { continue };
-        if read.len() + data.len() > bytes_max {
-            drain(body, patience).await;
-            return Err(over_the_cap(bytes_max));
-        }
-        read.extend_from_slice(&data);
-        if let Err(refusal) = gate.admit_more(&mut permit, read.capacity()) {
-            drain(body, patience).await;
-            return Err(refusal);
-        }
-    }
-    Ok((read.into(), permit))
-}
-
-fn permits(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX)
-}
-
-fn over_the_cap(bytes_max: usize) -> Refusal {
-    let message = format!(
-        "the body is over {bytes_max} bytes (--body-max): lower the buffer size (BufferingHints.SizeInMBs) of the \
-         delivery stream, or raise --body-max"
-    );
-    Refusal::bad_request("too_large", message)
-}
-
-/// Reads what a refused sender is still sending, up to [`DRAIN_BYTES_MAX`] and with no longer pauses than `patience`,
-/// so that it can read the answer.
-pub(super) async fn drain(mut body: Body, patience: Duration) {
-    let mut left = DRAIN_BYTES_MAX;
-    while let Ok(Some(Ok(frame))) = tokio::time::timeout(patience, body.frame()).await {
-        let length = frame.data_ref().map_or(0, Bytes::len);
-        match left.checked_sub(length) {
-            Some(rest) => left = rest,
-            None => return,
-        }
-    }
 }
 
 /// An answer in Firehose's form.
@@ -676,27 +547,4 @@ async fn wrong_method(State(app): State<App>, headers: HeaderMap) -> Response {
 async fn unknown_path(State(app): State<App>, headers: HeaderMap) -> Response {
     let id = header_id(&headers).unwrap_or_default();
     answer(StatusCode::NOT_FOUND, &id, Some("deliveries are sent to /firehose"), &app.ledger)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BYTES_MAX: usize = 1 << 20;
-
-    #[test]
-    fn deliveries_are_let_in_up_to_their_limit_together_as_they_grow() {
-        let gate = Gate::new(BYTES_MAX, 1);
-        let mut first = gate.admit(10).expect("there is room");
-        assert!(gate.admit_more(&mut first, BYTES_MAX - PERMIT_BYTES).is_ok());
-        let mut second = gate.admit(PERMIT_BYTES).expect("there is just enough room");
-        let refusal = gate.admit_more(&mut second, PERMIT_BYTES + 1).expect_err("there is no more");
-        assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
-        drop(first);
-        assert!(gate.admit_more(&mut second, BYTES_MAX).is_ok());
-        assert!(
-            Gate::new(BYTES_MAX, 1 << 30).admit(8 << 30).is_ok(),
-            "the largest body fits, with all that comes of it"
-        );
-    }
 }

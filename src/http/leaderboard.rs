@@ -164,13 +164,29 @@ impl Asked {
             (Some(offset), None, None) => Page::Offset(usize::try_from(offset).unwrap_or(usize::MAX)),
             (None, Some(cursor), None) => Page::Cursor(cursor),
             (None, None, Some(racer)) => Page::Around(racer),
-            _ => return Err(Problem::bad_request("offset, cursor and around exclude each other; give one of them")),
+            (offset, cursor, around) => {
+                let given = [
+                    offset.map(|offset| format!("offset is {offset}")),
+                    cursor.map(|cursor| format!("cursor is {cursor}")),
+                    around.map(|racer| format!("around is {racer}")),
+                ];
+                let given = given.into_iter().flatten().collect::<Vec<_>>().join(" and ");
+                return Err(Problem::bad_request(format!(
+                    "{given}, and they exclude each other: give one of offset, cursor and around"
+                )));
+            }
         };
         let what_if = match (self.racer, self.output) {
             (None, None) => None,
             (Some(racer), Some(output)) => Some(WhatIf { racer, output }),
-            (Some(_), None) => return Err(Problem::bad_request("racerId asks what if, and needs output beside it")),
-            (None, Some(_)) => return Err(Problem::bad_request("output asks what if, and needs racerId beside it")),
+            (Some(racer), None) => {
+                let detail = format!("racerId is {racer}, and output is missing; what if it were a number, 0 or more?");
+                return Err(Problem::bad_request(detail));
+            }
+            (None, Some(output)) => {
+                let detail = format!("output is {output}, and racerId is missing; it must be who would ride that");
+                return Err(Problem::bad_request(detail));
+            }
         };
         let (ties, limit) = (self.ties.unwrap_or_default(), self.limit.unwrap_or_default());
         Ok(Query { ties, limit, page, racers: self.racers, what_if })

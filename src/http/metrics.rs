@@ -84,9 +84,14 @@ fn describe_deliveries() {
         describe_counter!(name, Unit::Count, help);
         counter!(name).absolute(0);
     }
-    describe_counter!("alleycat_records_rejected_total", Unit::Count, "Records quarantined, by reason.");
-    for reason in Reason::ALL {
-        counter!("alleycat_records_rejected_total", "reason" => reason.as_str()).absolute(0);
+    for (name, help) in [
+        ("alleycat_records_rejected_total", "Records quarantined, by reason."),
+        ("alleycat_transformations_failed_total", "Records answered ProcessingFailed by a transformation, by reason."),
+    ] {
+        describe_counter!(name, Unit::Count, help);
+        for reason in Reason::ALL {
+            counter!(name, "reason" => reason.as_str()).absolute(0);
+        }
     }
 }
 

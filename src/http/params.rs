@@ -10,7 +10,7 @@ use axum::extract::{FromRequestParts, Query, RawPathParams};
 use axum::http::request::Parts;
 
 use super::App;
-use super::problem::Problem;
+use super::problem::{Problem, shown};
 use crate::effort::{ClassId, INTEGER_MAX, RaceId, RacerId, Second};
 
 /// The class that a path names, which exists.
@@ -88,7 +88,11 @@ impl Params {
             (Some(value), None) => {
                 read(&value).map(Some).ok_or_else(|| Problem::parameter(name, &value, format_args!("{takes}")))
             }
-            (Some(_), Some(_)) => Err(Problem::bad_request(format!("{name} is given more than once"))),
+            (Some(first), Some(second)) => {
+                let (first, second) = (shown(&first), shown(&second));
+                let detail = format!("{name} is given more than once, as {first} and {second}; it must be {takes}");
+                Err(Problem::bad_request(detail))
+            }
         }
     }
 
@@ -128,10 +132,12 @@ impl Params {
     pub(super) fn end(self) -> Result<(), Problem> {
         match self.left.first() {
             None => Ok(()),
-            Some((name, _)) => {
-                let shown: String = name.chars().take(100).collect();
-                let known = self.known.join(", ");
-                Err(Problem::bad_request(format!("{shown:?} is no parameter here; there are {known}")))
+            Some((name, value)) => {
+                let there_are = match &self.known[..] {
+                    [] => "this path takes no parameters".to_owned(),
+                    known => format!("there is no such parameter here, but {}", known.join(", ")),
+                };
+                Err(Problem::bad_request(format!("{} is {}; {there_are}", shown(name), shown(value))))
             }
         }
     }

@@ -1,4 +1,7 @@
 //! Errors for readers: RFC 9457 problem details.
+//!
+//! A request that is no HTTP, whose target is over 64 KiB, or whose headers are over 100 or some 400 KiB, comes this
+//! far on no path: the server's HTTP library answers 400, 414 or 431 without a body, and closes the connection.
 
 use axum::Json;
 use axum::body::Body;
@@ -39,12 +42,10 @@ impl Problem {
 
     /// 400: a parameter that cannot be taken; names it, its value and what it takes.
     pub(crate) fn parameter(name: &str, value: &str, takes: impl std::fmt::Display) -> Self {
-        const SHOWN_CHARS_MAX: usize = 100;
-        let shown: String = value.chars().take(SHOWN_CHARS_MAX).collect();
-        Self::new(StatusCode::BAD_REQUEST, format!("{name} is {shown:?}; it must be {takes}"))
+        Self::bad_request(format!("{name} is {}; it must be {takes}", shown(value)))
     }
 
-    /// 400: parameters that do not go together.
+    /// 400: parameters that are not there or do not go together.
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
@@ -58,6 +59,13 @@ impl Problem {
     pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
+}
+
+/// What came from a request, in quotes, as much of it as helps whoever sent it.
+pub(crate) fn shown(text: &str) -> String {
+    const SHOWN_CHARS_MAX: usize = 100;
+    let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+    format!("{shown:?}")
 }
 
 /// How long a reader who is told to come again should wait, in seconds.

@@ -124,7 +124,8 @@ struct RaceAnswer {
     /// The last second that anyone reached.
     #[schema(value_type = u32, example = 60)]
     last_second: Second,
-    /// Whether that second came with the event `final`.
+    /// Whether that second came with the event `final`, from any racer: it is the race's last. The others' records of
+    /// it may still be on their way.
     finished: bool,
 }
 

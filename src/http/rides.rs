@@ -136,7 +136,7 @@ async fn take(app: &App, body: Body) -> Result<Outcome, Problem> {
     }
     let bytes = || records.iter().map(|record| record.get().as_bytes());
     let decoded = Decoded::of(bytes(), app.ledger.bounds(), receipt_ms, app.ledger.names());
-    let heard = races::latest(&decoded.efforts, &decoded.finals);
+    let heard = races::heard(&decoded.efforts, &decoded.finals);
     let raw = |places: &[usize]| places.iter().map(|&place| records[place].get().as_bytes().to_vec()).collect();
     let id = "a ride from the page".to_owned();
     firehose::commit(&app.ledger, id, decoded, heard, receipt_ms, raw, room).await.map_err(refused)

@@ -71,7 +71,7 @@ impl Ledger {
             classes: inner.table.classes().map(|class| inner.class_gauges(class, now)).collect(),
             memory: Memory {
                 table: inner.table.bytes(),
-                histories: inner.published.iter().map(Published::bytes).sum::<u64>() as usize,
+                histories: inner.published.iter().filter_map(Published::bytes).sum::<u64>() as usize,
                 names: inner.names.bytes(),
             },
         }

@@ -22,7 +22,8 @@ const REBUILD_SHARE: u32 = 10;
 pub(super) struct Published {
     current: Arc<Mutex<Current>>,
     rebuilding: Arc<tokio::sync::Mutex<()>>,
-    /// The length of the stored history that was read last, in bytes: what is known before one is built here.
+    /// The length of the stored history that was read last, in bytes: what is known before one is built here; 0 where
+    /// none was read.
     stored_bytes: AtomicU64,
 }
 
@@ -34,10 +35,11 @@ struct Current {
 }
 
 impl Published {
-    /// The length of what is published, in bytes; before that, of what was read from the store.
-    pub(super) fn bytes(&self) -> u64 {
-        let published = lock(&self.current).history.as_ref().map(History::len);
-        published.unwrap_or_else(|| self.stored_bytes.load(Ordering::Relaxed))
+    /// The length of what is published, in bytes; before that, of what was read from the store. `None` before either,
+    /// and where nobody had ridden yet: an empty history soon says nothing of the one to come.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        let published = lock(&self.current).history.as_ref().filter(|it| !it.is_empty()).map(History::len);
+        published.or_else(|| Some(self.stored_bytes.load(Ordering::Relaxed)).filter(|&bytes| bytes > 0))
     }
 
     /// Notes the length of the stored history, in bytes.

@@ -113,8 +113,9 @@ impl Inner {
         let erased = self.erasures().version();
         let journal = self.store.list(Scope::Journal).await?;
         let root = self.store.list(Scope::Root).await?;
+        let mut subjects = Vec::new();
         for listed in root {
-            let subject = match listed.key {
+            subjects.push(match listed.key {
                 ObjectKey::History(class) if !self.table.has(class) => {
                     let classes = self.options.bounds.classes;
                     return Err(RecoveryError::ClassBeyond { key: listed.key, class, classes });
@@ -122,9 +123,14 @@ impl Inner {
                 ObjectKey::History(class) => Subject::Class(class),
                 ObjectKey::Racers => Subject::Names,
                 _ => continue,
-            };
-            self.take_in_snapshot(subject, None).await?;
-            tracing::info!(object = %subject.key(), "read a snapshot");
+            });
+        }
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut reading = stream::iter(subjects)
+            .map(|subject| async move { self.take_in_snapshot(subject, None).await.map(|()| subject) })
+            .buffer_unordered(workers);
+        while let Some(read) = reading.next().await {
+            tracing::info!(object = %read?.key(), "read a snapshot");
         }
         let count = journal.len();
         let segments = journal.into_iter().filter_map(|listed| match listed.key {

@@ -17,14 +17,14 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::journal::{self, Contents};
 use super::segments::GRACE;
-use super::writer::{Adoption, Merged};
+use super::writer::{Adoption, MERGE_EFFORTS_MAX, Merged};
 use super::{Inner, lock};
-use crate::effort::{Bounds, ClassId, Effort, RacerId};
+use crate::effort::{Bounds, ClassId, RacerId, Second};
 use crate::erasures::{self, ErasureVersion};
-use crate::history::StoredHistory;
+use crate::history::{HistoryError, StoredHistory};
 use crate::names::Name;
 use crate::store::{Condition, ETag, ObjectKey, PutError, StoreError};
-use crate::table::Version;
+use crate::table::{Class, Version};
 
 /// A snapshot takes at most this share of the time: the next is not sooner than so many times what the last one took.
 const TIME_SHARE: u32 = 20;
@@ -357,21 +357,24 @@ impl Inner {
         let Bounds { classes, second_max } = self.options.bounds;
         // More names than racers may stand there, of racers that an earlier start had room for.
         let names_bytes_max = (1 << 30).max(u64::from(classes) * self.options.racers_max as u64 * NAME_BYTES_MAX);
-        let (hash, contents) = self
+        let (hash, read) = self
             .offload(move || {
-                let contents = match subject {
-                    Subject::Class(class) => read_history(class, &body, second_max),
-                    Subject::Names => read_names(&body, heeded, names_bytes_max),
+                let read = match subject {
+                    Subject::Class(id) => read_history(id, &body, second_max).map(|class| Read::Class(id, class)),
+                    Subject::Names => read_names(&body, heeded, names_bytes_max).map(Read::Names),
                 };
-                (hash(&[body]), contents)
+                (hash(&[body]), read)
             })
             .await;
-        let contents = contents.map_err(|problem| Unreadable { key: key.clone(), problem, is_damaged: true })?;
-        if let Subject::Class(class) = subject {
-            self.published[class.index()].note_stored(object.body.len() as u64);
-        }
+        let read = read.map_err(|problem| Unreadable { key: key.clone(), problem, is_damaged: true })?;
         let erased = self.erasures().version();
-        self.take_in(contents, adopt).await;
+        match read {
+            Read::Class(id, class) => {
+                self.published[id.index()].note_stored(object.body.len() as u64);
+                self.take_in_class(id, class, heeded, adopt).await;
+            }
+            Read::Names(names) => drop(self.take_in([names], adopt).await),
+        }
         let mut snapshots = lock(&self.snapshots);
         // What was erased meanwhile may have taken some of it away again: then it is not merged.
         if self.erasures().version() == erased {
@@ -383,8 +386,32 @@ impl Inner {
         Ok(())
     }
 
+    /// Takes in what a stored history holds: at a start as it is, where nothing else is there yet.
+    async fn take_in_class(
+        &self,
+        id: ClassId,
+        mut class: Class,
+        heeded: ErasureVersion,
+        adopt: Option<&mpsc::Sender<Adoption>>,
+    ) {
+        if adopt.is_none() && self.concerning(Subject::Class(id)) <= heeded {
+            let Some(given_back) = self.table.take_over(id, class) else { return };
+            class = given_back;
+        }
+        let mut efforts = class.efforts(id);
+        let slices = std::iter::from_fn(|| {
+            let efforts: Vec<_> = efforts.by_ref().take(MERGE_EFFORTS_MAX).collect();
+            (!efforts.is_empty()).then_some(Contents { efforts, names: Vec::new(), heeded })
+        });
+        self.take_in(slices, adopt).await;
+    }
+
     /// Merges what is durable: through the writer, in bounded slices, or in place where there is none yet or any more.
-    pub(super) async fn take_in(&self, contents: Vec<Contents>, adopt: Option<&mpsc::Sender<Adoption>>) -> Merged {
+    pub(super) async fn take_in(
+        &self,
+        contents: impl IntoIterator<Item = Contents>,
+        adopt: Option<&mpsc::Sender<Adoption>>,
+    ) -> Merged {
         let mut merged = Merged::default();
         for contents in contents {
             let Some(adopt) = adopt else {
@@ -454,20 +481,18 @@ fn hash(parts: &[Bytes]) -> u128 {
     hasher.digest128()
 }
 
-fn read_history(class: ClassId, body: &[u8], second_max: u32) -> Result<Vec<Contents>, String> {
-    let mut contents = Vec::new();
-    let mut beyond = None;
-    let stored = StoredHistory::open(body).map_err(|error| error.to_string())?;
-    let heeded = stored.erasure_version();
-    let each = |efforts: &[Effort]| {
-        beyond = beyond.or_else(|| efforts.iter().map(|effort| effort.second).find(|second| second.0 > second_max));
-        contents.push(Contents { efforts: efforts.to_vec(), names: Vec::new(), heeded });
-    };
-    stored.read(class, each).map_err(|error| error.to_string())?;
-    match beyond {
-        Some(second) => Err(beyond_options(class, second.0, second_max)),
-        None => Ok(contents),
-    }
+/// What a stored snapshot holds.
+enum Read {
+    Class(ClassId, Class),
+    Names(Contents),
+}
+
+fn read_history(class: ClassId, body: &[u8], second_max: u32) -> Result<Class, String> {
+    let read = StoredHistory::open(body).and_then(|stored| stored.read(Second(second_max)));
+    read.map_err(|error| match error {
+        HistoryError::SecondBeyond(second) => beyond_options(class, second.0, second_max),
+        error => error.to_string(),
+    })
 }
 
 /// What is said of a stored second that the options leave out.
@@ -503,13 +528,13 @@ fn heeded_by(snapshot: &[u8]) -> ErasureVersion {
     decoder.header().and_then(|header| header.extra()).and_then(erasures::version_in).unwrap_or(0)
 }
 
-fn read_names(body: &[u8], heeded: ErasureVersion, bytes_max: u64) -> Result<Vec<Contents>, String> {
+fn read_names(body: &[u8], heeded: ErasureVersion, bytes_max: u64) -> Result<Contents, String> {
     let text = journal::gunzip(body, bytes_max).map_err(|error| error.to_string())?;
     let names: BTreeMap<u64, StoredName> = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
     let names = names
         .into_iter()
         .map(|(racer, StoredName { name, at })| (RacerId(racer), Name { at_ms: at, text: name.into() }));
-    Ok(vec![Contents { efforts: Vec::new(), names: names.collect(), heeded }])
+    Ok(Contents { efforts: Vec::new(), names: names.collect(), heeded })
 }
 
 #[cfg(test)]
@@ -525,6 +550,6 @@ mod tests {
         let text = journal::gunzip(&body, 1000).expect("gzip");
         let expected = r#"{"2":{"name":"Ä \"quoted\"","at":7},"10":{"name":"","at":0}}"#;
         assert_eq!(String::from_utf8(text).expect("UTF-8"), expected);
-        assert_eq!(read_names(&body, 7, 1000).expect("ours"), [Contents { names, heeded: 7, ..Contents::default() }]);
+        assert_eq!(read_names(&body, 7, 1000).expect("ours"), Contents { names, heeded: 7, ..Contents::default() });
     }
 }

@@ -22,11 +22,13 @@ pub struct Report {
     pub unreadable: u64,
     /// Objects that nothing was read of since the replay ended before.
     pub unread: u64,
-    /// Records that were found.
+    /// Records that were found and sent.
     pub records: u64,
     /// Records that the endpoint acknowledged.
     pub acknowledged: u64,
-    /// Improvements among them, where the endpoint tells.
+    /// Records that the endpoint does not take even by themselves.
+    pub refused: u64,
+    /// Improvements among those acknowledged, where the endpoint tells.
     pub improvements: Option<u64>,
     /// Records that the endpoint quarantined, by reason, where it tells.
     pub rejected: BTreeMap<String, u64>,
@@ -37,6 +39,7 @@ pub struct Report {
     /// How long it took.
     pub took: Duration,
     given_up: Option<GivenUp>,
+    refused_because: String,
     shown: Vec<String>,
 }
 
@@ -52,7 +55,6 @@ impl Report {
     }
 
     pub(super) fn count_object(&mut self, read: &Read) {
-        self.records += read.records;
         self.names += read.names;
         match read.end {
             Ok(()) => self.objects += 1,
@@ -82,6 +84,11 @@ impl Report {
         }
     }
 
+    pub(super) fn count_refused(&mut self, given_up: &GivenUp) {
+        self.refused += 1;
+        self.refused_because = given_up.last.to_string();
+    }
+
     pub(super) fn close(&mut self, interrupted: bool, unread: usize, took: Duration) {
         (self.interrupted, self.unread, self.took) = (interrupted, unread as u64, took);
     }
@@ -107,12 +114,16 @@ impl fmt::Display for Report {
         write!(f, "\nrecords       {records} read, {acknowledged} acknowledged; {seconds:.1} s, {rate:.0} records/s")?;
         match self.improvements {
             Some(improvements) => write!(f, "\nimprovements  {improvements}")?,
+            None if *acknowledged == 0 => write!(f, "\nimprovements  0")?,
             None => write!(f, "\nimprovements  unknown: the endpoint did not tell")?,
         }
         let rejected: u64 = self.rejected.values().sum();
         write!(f, "\nrejected      {rejected}")?;
         for (reason, count) in &self.rejected {
             write!(f, "\n              {count} {reason}")?;
+        }
+        if self.refused > 0 {
+            write!(f, "\nnot taken     {}; the last: {}", self.refused, self.refused_because)?;
         }
         if self.names > 0 {
             write!(f, "\nnames         {} stood in a journal without an effort, and were not sent", self.names)?;

@@ -5,14 +5,8 @@
 
 use std::borrow::Cow;
 
-use super::{Fields, Key, Number, Text};
-
-/// The most digits of a number that is read here: all such integers are exact as doubles, and so are the powers of ten
-/// up to 10^22, so dividing one by the other rounds once, which is correct rounding.
-const DIGITS_MAX: usize = 15;
-
-const POWERS_OF_TEN: [f64; DIGITS_MAX + 1] =
-    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+use super::{Fields, Key, Number};
+use crate::plain;
 
 /// Text that is being read from its front.
 pub(super) struct Scanner<'d> {
@@ -44,7 +38,7 @@ impl<'d> Scanner<'d> {
         let mut fields = Fields::default();
         self.expect(b'{')?;
         loop {
-            let key = Key::of(self.text()?);
+            let key = self.key()?;
             self.expect(b':')?;
             match key {
                 Key::ClassId => fields.class_id = self.number()?,
@@ -55,8 +49,8 @@ impl<'d> Scanner<'d> {
                 Key::Output => fields.output = self.number()?,
                 Key::RaceId => fields.race_id = self.number()?,
                 Key::DeviceTimestamp => fields.device_timestamp = self.number()?,
-                Key::Name => fields.name = Text::Given(Cow::Borrowed(self.text()?)),
-                Key::Event => fields.event = Text::Given(Cow::Borrowed(self.text()?)),
+                Key::Name => fields.name = Some(Cow::Borrowed(self.text()?)),
+                Key::Event => fields.event = Some(Cow::Borrowed(self.text()?)),
                 Key::Other if self.peek()? == b'"' => _ = self.text()?,
                 Key::Other => _ = self.number()?,
             }
@@ -68,11 +62,38 @@ impl<'d> Scanner<'d> {
         }
     }
 
+    /// A key. One that means something is known by its first bytes, without a search for its end.
+    #[inline]
+    fn key(&mut self) -> Option<Key> {
+        if self.peek()? == b'"' {
+            let rest = &self.text.as_bytes()[self.at + 1..];
+            let is = |quoted: &[u8]| rest.starts_with(quoted);
+            let known = match rest.first()? {
+                b'c' if is(b"classId\"") => Key::ClassId,
+                b'c' if is(b"cadence\"") => Key::Cadence,
+                b'd' if is(b"deviceTimestamp\"") => Key::DeviceTimestamp,
+                b'e' if is(b"event\"") => Key::Event,
+                b'n' if is(b"name\"") => Key::Name,
+                b'o' if is(b"output\"") => Key::Output,
+                b'r' if is(b"racerId\"") => Key::RacerId,
+                b'r' if is(b"raceId\"") => Key::RaceId,
+                b'r' if is(b"resistance\"") => Key::Resistance,
+                b's' if is(b"second\"") => Key::Second,
+                _ => Key::Other,
+            };
+            if !matches!(known, Key::Other) {
+                self.at += known.name().len() + 2;
+                return Some(known);
+            }
+        }
+        self.text().map(Key::of)
+    }
+
     /// A text without escapes.
     fn text(&mut self) -> Option<&'d str> {
         self.expect(b'"')?;
         let from = self.at;
-        let to = from + plain_length(&self.text.as_bytes()[from..]);
+        let to = from + plain::text_length(&self.text.as_bytes()[from..]);
         self.at = to;
         self.expect_here(b'"')?;
         Some(&self.text[from..to])
@@ -80,33 +101,13 @@ impl<'d> Scanner<'d> {
 
     /// A number without sign or exponent.
     fn number(&mut self) -> Option<Number> {
-        let first = self.peek()?;
-        let (whole, whole_digits) = self.digits(0);
-        if whole_digits == 0 || whole_digits > DIGITS_MAX || (first == b'0' && whole_digits > 1) {
-            return None;
-        }
-        match self.text.as_bytes().get(self.at) {
-            Some(b'.') => {
-                self.at += 1;
-                let (digits, places) = self.digits(whole);
-                let is_exact = places > 0 && whole_digits + places <= DIGITS_MAX;
-                let ends = !matches!(self.text.as_bytes().get(self.at), Some(b'e' | b'E'));
-                (is_exact && ends).then(|| Number::Double(digits as f64 / POWERS_OF_TEN[places]))
-            }
-            Some(b'e' | b'E') => None,
-            _ => Some(Number::Integer(whole)),
-        }
-    }
-
-    /// Digits, put behind those of `before`, and how many. Of too many, the value means nothing.
-    fn digits(&mut self, before: u64) -> (u64, usize) {
-        let mut value = before;
-        let from = self.at;
-        while let Some(digit @ b'0'..=b'9') = self.text.as_bytes().get(self.at) {
-            value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
-            self.at += 1;
-        }
-        (value, self.at - from)
+        self.peek()?;
+        let (number, length) = plain::Number::leading(&self.text.as_bytes()[self.at..])?;
+        self.at += length;
+        Some(match number {
+            plain::Number::Integer(integer) => Number::Integer(integer),
+            plain::Number::Double(double) => Number::Double(double),
+        })
     }
 
     fn expect(&mut self, byte: u8) -> Option<()> {
@@ -134,25 +135,4 @@ impl<'d> Scanner<'d> {
             }
         }
     }
-}
-
-/// How many bytes there are before the first that is not itself in a JSON text: a quote, a backslash, a control
-/// character.
-fn plain_length(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::MAX / 0xff;
-    const HIGHS: u64 = ONES << 7;
-    let mut length = 0;
-    // Eight at a time. A byte's high bit is set where it is found; above the first one found there may be false ones.
-    while let Some(eight) = bytes[length..].first_chunk() {
-        let eight = u64::from_le_bytes(*eight);
-        let below = |bytes: u64, limit: u8| bytes.wrapping_sub(ONES * u64::from(limit)) & !bytes & HIGHS;
-        let is = |byte: u8| below(eight ^ (ONES * u64::from(byte)), 1);
-        let found = below(eight, b' ') | is(b'"') | is(b'\\');
-        if found != 0 {
-            return length + found.trailing_zeros() as usize / 8;
-        }
-        length += 8;
-    }
-    let rest = &bytes[length..];
-    length + rest.iter().position(|&byte| matches!(byte, ..b' ' | b'"' | b'\\')).unwrap_or(rest.len())
 }

@@ -78,6 +78,16 @@ async function settled(page: Page, section: string, rows: Awaited<ReturnType<typ
   )
 }
 
+/** What axe-core finds on the page as it is. */
+async function violations(page: Page): Promise<string[]> {
+  const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+  await page.evaluate(axe) // not as a script of the page: its policy takes none
+  return page.evaluate(async () => {
+    const { violations } = await (window as unknown as { axe: typeof import('axe-core') }).axe.run()
+    return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.any[0]?.message ?? ''}`).join('; ')}`)
+  })
+}
+
 describe('riding', () => {
   it('shows rank, trophy and result, and keeps the ride where the service takes none', async () => {
     const { page, faults } = await visit(browser, service, '/')
@@ -231,6 +241,79 @@ describe('exploring', () => {
   })
 })
 
+describe('bests as they fall', () => {
+  it('shows and says them, and tells class records from other bests', async () => {
+    const own = await Service.start()
+    try {
+      await own.feed('--classes', '1', '--racers', '20', '--seconds', '30')
+      const { page, faults } = await visit(browser, own, '/#/explore/1')
+      const section = page.locator('section[aria-labelledby="fallen"]')
+      await section.getByText('stands here').waitFor()
+      await settled(page, 'board', written((await own.json<Board>('/classes/1/leaderboard?second=60&limit=12')).standings))
+      // Whoever listens hears of what falls from then on, so they fall until one is heard of.
+      let output = 300
+      await until('a record is shown', async () => {
+        await own.deliver([{ classId: 1, second: 20, racerId: 5, name: 'Kofi', output: (output += 0.25) }])
+        return (await section.getByText('New class record at second 20: Kofi, 30').count()) > 0
+      })
+      const said = section.getByRole('status')
+      expect(await said.getAttribute('aria-live')).toBe('polite')
+      expect(await said.textContent()).toContain('New class record at second 20: Kofi, 30')
+      // Records are said first, and then, in its turn, what is none.
+      let other = 200
+      await until('another best is said', async () => {
+        await own.deliver([{ classId: 1, second: 20, racerId: 900, name: 'Ada', output: (other += 0.25) }])
+        return /^New best at second 20: Ada, 2\d\d\.\d\d$/.test((await said.textContent()) ?? '')
+      })
+      expect(await section.getByRole('listitem').first().textContent()).toMatch(/New best at second 20: Ada, 2/)
+      expect(await section.getByText(/^\d+ new bests since you came$/).count()).toBe(1)
+      expect(faults).toEqual([])
+      await page.context().close()
+    } finally {
+      await own.stop()
+    }
+  })
+})
+
+describe('a service that is read with a key', () => {
+  it('is opened with it, for as long as the tab is', async () => {
+    const own = await Service.start('--query-key', 'open sesame')
+    try {
+      await own.feed('--classes', '1', '--racers', '20', '--seconds', '30')
+      const { page, faults } = await visit(browser, own, '/#/explore/1')
+      const asks = page.getByRole('heading', { name: 'A key, please' })
+      await asks.waitFor()
+      expect(await violations(page)).toEqual([])
+      await page.getByLabel('Key for reading').fill('open barley')
+      await page.getByRole('button', { name: 'Open' }).click()
+      await page.getByRole('alert').getByText('does not take this key').waitFor()
+      await page.getByLabel('Key for reading').fill('open sesame')
+      await page.keyboard.press('Enter')
+      const row = page.locator('section[aria-labelledby="board"] .board tbody tr')
+      await page.getByRole('slider', { name: 'Second of the race' }).fill('20')
+      await row.first().waitFor()
+      expect(await asks.count()).toBe(0)
+      // What is pushed needs it, too.
+      let output = 300
+      await until('a record is shown', async () => {
+        await own.deliver([{ classId: 1, second: 20, racerId: 5, name: 'Kofi', output: (output += 0.25) }])
+        return (await page.getByText('New class record at second 20: Kofi').count()) > 0
+      })
+
+      await page.reload()
+      await page.getByRole('slider', { name: 'Second of the race' }).fill('20')
+      await row.first().waitFor()
+      expect(await page.evaluate(() => [sessionStorage.length, JSON.stringify(localStorage).includes('sesame'), document.cookie])).toEqual([1, false, ''])
+      await page.getByRole('button', { name: 'Forget the key' }).click()
+      await asks.waitFor()
+      expect(faults.filter((fault) => !fault.includes('401'))).toEqual([])
+      await page.context().close()
+    } finally {
+      await own.stop()
+    }
+  })
+})
+
 describe('races', () => {
   it('shows the results of one that is over, as the service has them', async () => {
     const { page, faults } = await visit(browser, service, '/#/explore/1')
@@ -314,17 +397,9 @@ describe('whatever happens', () => {
   })
 
   it('has no violation that axe-core finds, in either light', async () => {
-    const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
     for (const colorScheme of ['light', 'dark'] as const) {
       const { page, faults } = await visit(browser, service, '/', { colorScheme, reducedMotion: 'reduce' })
-      await page.evaluate(axe) // not as a script of the page: its policy takes none
-      const check = async (what: string) => {
-        const found = await page.evaluate(async () => {
-          const { violations } = await (window as unknown as { axe: typeof import('axe-core') }).axe.run()
-          return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.any[0]?.message ?? ''}`).join('; ')}`)
-        })
-        expect(found, `${what}, ${colorScheme}`).toEqual([])
-      }
+      const check = async (what: string) => expect(await violations(page), `${what}, ${colorScheme}`).toEqual([])
       await page.getByText(/class record, /).first().waitFor()
       await check('start line')
       await page.evaluate(() => (location.hash = '#/explore/1'))

@@ -77,6 +77,14 @@ export class Service {
     expect(code, 'the simulation ends well').toBe(0)
   }
 
+  /** Delivers records, as Firehose does. */
+  async deliver(records: object[]): Promise<void> {
+    const data = records.map((record) => ({ data: Buffer.from(JSON.stringify(record)).toString('base64') }))
+    const body = JSON.stringify({ requestId: 'e2e', timestamp: Date.now(), records: data })
+    const answer = await fetch(`${this.origin}/firehose`, { method: 'POST', body })
+    expect(answer.status, await answer.text()).toBe(200)
+  }
+
   async json<T>(path: string): Promise<T> {
     const answer = await fetch(this.origin + path)
     expect(answer.status, path).toBe(200)

@@ -10,6 +10,7 @@ use alleycat::effort::{ClassId, Effort, Output, RacerId, Second};
 use alleycat::erasures::Erasures;
 use alleycat::history::StoredHistory;
 use alleycat::store::{Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError};
+use alleycat::table::Class;
 use async_trait::async_trait;
 use bytes::Bytes;
 use rand::rngs::StdRng;
@@ -139,31 +140,31 @@ fn erasures_of(objects: &BTreeMap<String, Object>) -> Erasures {
 
 /// Checks that a snapshot holds all that the one before it held, but for what may have been erased.
 fn keeps(class: ClassId, before: &[u8], after: &[u8], erasures: &Erasures) -> Result<(), String> {
-    let mut lost = Ok(());
     // What a test planted there may be no snapshot.
     let Ok(before) = StoredHistory::open(before) else { return Ok(()) };
-    let look = |efforts: &[Effort]| {
-        for effort in efforts {
-            let Effort { second, racer, output, .. } = *effort;
-            let after = stored_output(after, class.get(), racer, second);
-            if after.is_none_or(|after| after < output) && !erasures.iter().any(|it| it.scope.reaches(effort)) {
-                lost = Err(format!("{output} of {racer} at {second} went: there is {after:?}"));
-            }
+    let (before, after) = (before.read(SECOND_MAX).expect("a snapshot"), read(after));
+    for effort in before.efforts(class) {
+        let Effort { second, racer, output, .. } = effort;
+        let after = output_of(&after, class, racer, second);
+        if after.is_none_or(|after| after < output) && !erasures.iter().any(|it| it.scope.reaches(&effort)) {
+            return Err(format!("{output} of {racer} at {second} went: there is {after:?}"));
         }
-    };
-    before.read(class, look).expect("a snapshot");
-    lost
+    }
+    Ok(())
+}
+
+const SECOND_MAX: Second = Second(u16::MAX as u32);
+
+fn read(snapshot: &[u8]) -> Class {
+    StoredHistory::open(snapshot).expect("a snapshot").read(SECOND_MAX).expect("a snapshot")
+}
+
+fn output_of(class: &Class, id: ClassId, racer: RacerId, second: Second) -> Option<Output> {
+    class.efforts(id).find(|it| it.racer == racer && it.second == second).map(|it| it.output)
 }
 
 fn stored_output(snapshot: &[u8], class: u16, racer: RacerId, second: Second) -> Option<Output> {
-    let class = ClassId::new(class).expect("from 1");
-    let mut found = None;
-    let look = |efforts: &[Effort]| {
-        let mut efforts = efforts.iter();
-        found = found.or(efforts.find(|e| e.racer == racer && e.second == second).map(|e| e.output));
-    };
-    StoredHistory::open(snapshot).expect("a snapshot").read(class, look).expect("a snapshot");
-    found
+    output_of(&read(snapshot), ClassId::new(class).expect("from 1"), racer, second)
 }
 
 /// How often what goes wrong, each as a share of the calls.

@@ -29,14 +29,25 @@ impl Instance {
 
     /// Starts one whose way to that place is another, and waits until it is ready.
     pub async fn start_in(environment: &[(&'static str, String)], place: &Place, options: &[&str]) -> Self {
+        let instance = Self::spawn(environment, place, options);
+        instance.becomes_ready().await;
+        instance
+    }
+
+    /// Starts one that speaks TLS, which nobody here trusts, over that place, and waits until it listens.
+    pub async fn start_tls(place: &Place, options: &[&str]) -> Self {
+        let instance = Self::spawn(&place.environment(), place, options);
+        instance.comes_to_say("listening on https://").await;
+        instance
+    }
+
+    fn spawn(environment: &[(&'static str, String)], place: &Place, options: &[&str]) -> Self {
         let port = free_port();
         let arguments = arguments(port, &place.name(), options);
         let (process, said) = spawn(environment, &arguments);
         let client = Client::builder().no_proxy().timeout(DEADLINE * 2).build().unwrap();
         let (process, environment) = (Mutex::new(process), environment.to_vec());
-        let instance = Self { port, arguments, environment, client, process, said };
-        instance.becomes_ready().await;
-        instance
+        Self { port, arguments, environment, client, process, said }
     }
 
     /// Where it listens.
@@ -71,7 +82,20 @@ impl Instance {
     /// Waits until it has ended, and insists that it ends well.
     pub async fn ends(&self) {
         let status = end(&self.process).await;
+        until("all that it said is read", async || self.said.reading.is_finished()).await;
         assert!(status.success(), "{status}: {}", self.said.so_far());
+    }
+
+    /// What it has said so far, or in all once it [has ended](Self::ends).
+    pub fn said(&self) -> String {
+        self.said.so_far()
+    }
+
+    /// Where its metrics are, as it says itself.
+    pub fn metrics_url(&self) -> String {
+        let said = self.said();
+        let (_, metrics) = said.split_once("metrics on ").expect("it says so before it listens");
+        metrics.split_whitespace().next().unwrap().to_owned()
     }
 
     /// The most memory that it ever held, in bytes.
@@ -111,12 +135,24 @@ impl Instance {
 
     async fn becomes_ready(&self) {
         until("the instance is ready", async || {
-            if let Some(status) = { self.process.lock().unwrap().try_wait().unwrap() } {
-                panic!("it ended with {status}: {}", self.said.so_far());
-            }
+            self.runs();
             self.is_ready().await
         })
         .await;
+    }
+
+    async fn comes_to_say(&self, what: &str) {
+        until(what, async || {
+            self.runs();
+            self.said.so_far().contains(what)
+        })
+        .await;
+    }
+
+    fn runs(&self) {
+        if let Some(status) = self.process.lock().unwrap().try_wait().unwrap() {
+            panic!("it ended with {status}: {}", self.said.so_far());
+        }
     }
 }
 

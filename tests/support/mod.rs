@@ -6,7 +6,6 @@
 pub mod broken_store;
 pub mod instance;
 pub mod place;
-pub mod process;
 pub mod s3_server;
 pub mod toll;
 

@@ -1,10 +1,11 @@
 /**
  * The service, as the page sees it. Every call answers what was asked for, or throws an {@link ApiError} that says whether
- * the service is away, not ready, or has no such thing.
+ * the service is away, not ready, wants a key, or has no such thing.
  */
 import createClient from 'openapi-fetch'
 
 import type { Dataset } from '../race/dataset'
+import { queryKey } from './key'
 import type { components, paths } from './schema'
 
 export type ClassSummary = components['schemas']['Class']
@@ -17,6 +18,9 @@ export type Found = components['schemas']['Found']
 export type Race = components['schemas']['Race']
 /** The standings of a race at each racer's latest second. */
 export type RaceBoard = components['schemas']['RaceLeaderboard']
+/** New personal bests, as they are pushed. */
+export type NewBests = components['schemas']['NewBests']
+export type NewBest = components['schemas']['NewBest']
 
 /** Telemetry of a ride, as devices send it. */
 export interface RideRecord {
@@ -32,10 +36,10 @@ export interface RideRecord {
   resistance: number
 }
 
-/** Why a call failed. `away`: nobody answered; `unready`: it is starting, stopping or overloaded. */
+/** Why a call failed. `away`: nobody answered; `unready`: it is starting, stopping or overloaded; `locked`: it wants a key. */
 export class ApiError extends Error {
   constructor(
-    readonly kind: 'away' | 'unready' | 'missing' | 'refused',
+    readonly kind: 'away' | 'unready' | 'locked' | 'missing' | 'refused',
     message: string,
   ) {
     super(message)
@@ -46,16 +50,20 @@ export class ApiError extends Error {
 const PATIENCE_MS = 10_000
 const HISTORY_PATIENCE_MS = 120_000
 
-async function ask(input: RequestInfo | URL, init?: RequestInit, patienceMs = PATIENCE_MS): Promise<Response> {
+/** Asks, with the key where there is one. Whoever brings a signal has patience of their own. */
+export async function ask(input: RequestInfo | URL, init?: RequestInit, patienceMs = PATIENCE_MS): Promise<Response> {
+  const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined))
+  if (queryKey.value !== null) headers.set('authorization', `Bearer ${queryKey.value}`)
   let response: Response
   try {
-    response = await fetch(input, { ...init, signal: AbortSignal.timeout(patienceMs) })
+    response = await fetch(input, { ...init, headers, signal: init?.signal ?? AbortSignal.timeout(patienceMs) })
   } catch {
     throw new ApiError('away', 'The service does not answer.')
   }
   if (response.ok) return response
   const problem = (await response.json().catch(() => null)) as { detail?: string } | null
   const detail = problem?.detail ?? `The service answered ${response.status}.`
+  if (response.status === 401) throw new ApiError('locked', detail)
   if (response.status === 404) throw new ApiError('missing', detail)
   throw new ApiError(response.status >= 500 ? 'unready' : 'refused', detail)
 }

@@ -428,7 +428,7 @@ export interface components {
             efforts: number;
             /**
              * Format: int64
-             * @description The length of the gzip history as last built or read from the store, in bytes; 0 before either.
+             * @description The length of the gzip history as last built or read from the store, in bytes.
              * @example 66300000
              */
             historyBytes: number;
@@ -750,7 +750,10 @@ export interface components {
         };
         /** @description A race. */
         Race: {
-            /** @description Whether that second came with the event `final`. */
+            /**
+             * @description Whether that second came with the event `final`, from any racer: it is the race's last. The others' records of
+             *     it may still be on their way.
+             */
             finished: boolean;
             /**
              * Format: int32
@@ -2245,7 +2248,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It names a bucket that `--events-bucket` does not. */
+            /** @description It names a bucket that `--events-bucket` does not, or a browser's page sends it without a key. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2253,7 +2256,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "It names a bucket that `--events-bucket` does not.",
+                     *       "detail": "It names a bucket that `--events-bucket` does not, or a browser's page sends it without a key.",
                      *       "status": 403,
                      *       "title": "Forbidden"
                      *     }
@@ -2308,6 +2311,8 @@ export interface operations {
                 "X-Amz-Firehose-Protocol-Version"?: string;
                 /** @description One of the keys that the service was started with, where there are any. */
                 "X-Amz-Firehose-Access-Key"?: string;
+                /** @description The delivery stream, which must be one of those that may deliver, where any are named. */
+                "X-Amz-Firehose-Source-Arn"?: string;
                 /** @description `{"commonAttributes":{…}}`, as set on the stream. */
                 "X-Amz-Firehose-Common-Attributes"?: string;
                 /** @description `gzip`, or none. */
@@ -2325,6 +2330,10 @@ export interface operations {
             /** @description It is durable. */
             200: {
                 headers: {
+                    /** @description How many efforts beat what stood before the delivery. */
+                    "Alleycat-Improvements"?: number;
+                    /** @description How many records were quarantined for which reason, as `json=1,missing=2`; or empty. */
+                    "Alleycat-Rejected"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2345,7 +2354,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "errorMessage": "Content-Encoding says gzip, and the body is not",
+                     *       "errorMessage": "the body is not gzip: invalid gzip header",
                      *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
                      *       "timestamp": 1578090903599
                      *     }
@@ -2369,7 +2378,7 @@ export interface operations {
                     "application/json": components["schemas"]["DeliveryAnswer"];
                 };
             };
-            /** @description Its delivery stream may not deliver. */
+            /** @description Its delivery stream may not deliver, or it is a browser's page without an access key. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2377,7 +2386,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "errorMessage": "X-Amz-Firehose-Source-Arn is missing or none of those that may deliver",
+                     *       "errorMessage": "X-Amz-Firehose-Source-Arn is none of --source-arn",
                      *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
                      *       "timestamp": 1578090903599
                      *     }
@@ -2393,7 +2402,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "errorMessage": "Content-Encoding is br; it must be gzip, or not there",
+                     *       "errorMessage": "Content-Encoding may be gzip or identity, and not br",
                      *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
                      *       "timestamp": 1578090903599
                      *     }

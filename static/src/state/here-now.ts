@@ -2,14 +2,12 @@
 import { onScopeDispose, ref, shallowRef, watch, type Ref } from 'vue'
 
 import { ApiError, raceBoard, races, type Race, type RaceBoard } from '../api/client'
+import { listen } from '../api/live'
 import { raceToShow } from '../race/here-now'
 import { learn } from './names'
 
 /** How often to ask while nothing is pushed, in milliseconds. */
 const POLL_MS = 1000
-
-/** What the service names the event of a race's standings. */
-const EVENT = 'standings'
 
 /** `own` is the race that the rider rides, which is shown only where others ride it, too. */
 export function useHereNow(classId: Ref<number>, own: () => number | null) {
@@ -18,7 +16,7 @@ export function useHereNow(classId: Ref<number>, own: () => number | null) {
   const race = shallowRef<Race | null>(null)
   const standings = shallowRef<RaceBoard['standings']>([])
   let timer: ReturnType<typeof setTimeout> | undefined
-  let live: EventSource | null = null
+  let leave: (() => void) | null = null
   let generation = 0
   let pushedMs = -Infinity
 
@@ -27,16 +25,11 @@ export function useHereNow(classId: Ref<number>, own: () => number | null) {
     standings.value = board.standings
   }
 
-  function listen(id: number): void {
-    live?.close()
-    live = new EventSource(`/classes/${id}/live`)
-    live.addEventListener(EVENT, (event) => {
-      const pushed = JSON.parse(String(event.data)) as RaceBoard
-      if (pushed.raceId !== race.value?.raceId) return
-      pushedMs = performance.now()
-      race.value = pushed
-      take(pushed)
-    })
+  function standingsPushed(pushed: RaceBoard): void {
+    if (pushed.raceId !== race.value?.raceId) return
+    pushedMs = performance.now()
+    race.value = pushed
+    take(pushed)
   }
 
   async function look(id: number, of: number): Promise<void> {
@@ -48,7 +41,7 @@ export function useHereNow(classId: Ref<number>, own: () => number | null) {
       if (!current) {
         state.value = 'none'
       } else {
-        if (!live || live.readyState === EventSource.CLOSED) listen(id)
+        leave ??= listen(id, { standings: standingsPushed })
         if (performance.now() - pushedMs > 2 * POLL_MS) take(await raceBoard(id, current.raceId))
         state.value = 'racing'
       }
@@ -62,8 +55,8 @@ export function useHereNow(classId: Ref<number>, own: () => number | null) {
   function stop(): void {
     generation += 1
     clearTimeout(timer)
-    live?.close()
-    live = null
+    leave?.()
+    leave = null
   }
 
   watch(

@@ -7,8 +7,8 @@ import { ApiError, classes, unreadiness, type ClassSummary } from '../api/client
 const INTERVAL_MS = 3000
 
 interface Service {
-  /** `connecting`: nothing heard yet; `lagging`: it answers, but says that it is not ready. */
-  state: 'connecting' | 'ready' | 'lagging' | 'starting' | 'away'
+  /** `connecting`: nothing heard yet; `lagging`: it answers, but says that it is not ready; `locked`: it wants another key. */
+  state: 'connecting' | 'ready' | 'lagging' | 'starting' | 'locked' | 'away'
   classes: ClassSummary[]
   /** The page's clock, in milliseconds since 1970, at the last look. */
   now: number
@@ -28,7 +28,8 @@ async function look(): Promise<void> {
     state.classes = await classes()
     state.state = (await unreadiness()) === null ? 'ready' : 'lagging'
   } catch (error) {
-    state.state = error instanceof ApiError && error.kind === 'away' ? 'away' : 'starting'
+    const kind = error instanceof ApiError ? error.kind : null
+    state.state = kind === 'away' || kind === 'locked' ? kind : 'starting'
   }
   state.now = Date.now()
 }
