@@ -92,7 +92,7 @@ async fn fill(folder: PathBuf, racers: &[u64], seconds: u32) -> anyhow::Result<(
         building.into_iter().map(|class| class.join().expect("it does not panic")).collect()
     });
     for (class, history) in table.classes().zip(histories) {
-        store.put(&ObjectKey::History(class), history.chunks(), Condition::Absent).await?;
+        store.put(&ObjectKey::History(class), history.chunks().collect(), Condition::Absent).await?;
     }
     let names = (1..=racers.iter().copied().max().unwrap_or(0)).map(|racer| {
         let name = serde_json::json!({ "name": load::name(RacerId(racer)), "at": 1 });

@@ -1,8 +1,8 @@
-//! What must hold of whatever bytes come, as claims that panic where they are broken: `fuzz/` has a target for each, and
-//! the tests here hold them for the corpora under `fuzz/corpus/` and for mutations of what is in there.
+//! What must hold of whatever bytes come, as claims that panic where they are broken: `fuzz/` has a target for each,
+//! and the tests here hold them for the corpora under `fuzz/corpus/` and for mutations of what is in there.
 //!
-//! Each says whether it took the bytes for what they should be. Nothing of the service uses it: it is built for the tests,
-//! and for `fuzz/`.
+//! Each says whether it took the bytes for what they should be. Nothing of the service uses it: it is built for the
+//! tests, and for `fuzz/`.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -16,7 +16,7 @@ use crate::history::{History, StoredHistory};
 use crate::leaderboard::Cursor;
 use crate::ledger;
 use crate::names::Names;
-use crate::table::Table;
+use crate::table::{Class, Table};
 use crate::telemetry::{self, Reason, Rejection, Telemetry};
 
 const BOUNDS: Bounds = Bounds { classes: 6, second_max: 600 };
@@ -27,12 +27,13 @@ const CLASS: ClassId = ClassId::new(1).expect("1 is not 0");
 const PLAIN_BYTES_MAX: usize = 1 << 20;
 
 /// The last second that is merged: a start refuses what is beyond `--max-second`, and columns cost memory.
-const SECOND_MAX: u32 = 10_000;
+const SECOND_MAX: Second = Second(10_000);
 
 /// The longest that a rejection may be, in bytes: it says what is wrong, and never repeats a record.
 const MESSAGE_BYTES_MAX: usize = 200;
 
-/// A record's data. What the scanner reads is what serde reads; what is taken is within its bounds; a rejection is short.
+/// A record's data. What the scanner reads is what serde reads; what is taken is within its bounds; a rejection is
+/// short.
 pub fn telemetry(data: &[u8]) -> bool {
     let (all, result) = taken(|each| telemetry::decode(data, &BOUNDS, RECEIPT_MS, each));
     for (effort, ..) in &all {
@@ -70,8 +71,8 @@ fn taken(
     (all, result)
 }
 
-/// A delivery's body, perhaps gzip. An envelope that is read has the records that serde_json finds in it, and each record
-/// stands for itself.
+/// A delivery's body, perhaps gzip. An envelope that is read has the records that serde_json finds in it, and each
+/// record stands for itself.
 pub fn delivery(body: &[u8]) -> bool {
     let plain;
     let body = if body.starts_with(&GZIP_MAGIC) {
@@ -127,32 +128,39 @@ pub fn segment(object: &[u8]) -> bool {
     ledger::claim_that_a_segment_reads_back(&gzipped(object))
 }
 
-/// A class's history in the store. One that reads gives a table whose history reads as the same table, with the same
-/// bytes and ETags, whatever order its efforts are merged in.
+/// A class's history in the store. The scanner reads what serde reads; and what reads gives a table whose history reads
+/// as the same table, with the same bytes and ETags, whatever order its efforts are merged in.
 pub fn snapshot(object: &[u8]) -> bool {
-    let Some(efforts) = read_history(&gzipped(object)) else { return false };
-    let mut best = BTreeMap::<(Second, RacerId), Output>::new();
-    for effort in &efforts {
-        let output = best.entry((effort.second, effort.racer)).or_insert(effort.output);
-        *output = (*output).max(effort.output);
-    }
+    let object = gzipped(object);
+    let Ok(stored) = StoredHistory::open(&object) else { return false };
+    let by_serde = StoredHistory::open(&object).expect("it was opened before").read_by_serde(SECOND_MAX);
+    let class = match (stored.read(SECOND_MAX), by_serde) {
+        (Ok(class), Ok(other)) => {
+            assert_eq!(bests(&class), bests(&other));
+            class
+        }
+        (Err(error), Err(other)) => {
+            assert_eq!(error.to_string(), other.to_string());
+            return false;
+        }
+        (one, other) => panic!("one way it reads, the other not: {:?} {:?}", one.err(), other.err()),
+    };
+    let best = bests(&class);
+    let mut efforts: Vec<_> = class.efforts(CLASS).collect();
     let (table, history) = merged(&efforts);
     assert_eq!(table.summary(CLASS).efforts, best.len() as u64);
-    let file = history.chunks().concat();
-    let mut again = read_history(&file).expect("ours");
-    let read: Vec<_> = again.iter().map(|effort| ((effort.second, effort.racer), effort.output)).collect();
-    assert_eq!(read, Vec::from_iter(best), "it reads in order");
-    again.reverse();
-    let (other, turned) = merged(&again);
+    let file = history.chunks().collect::<Vec<_>>().concat();
+    let again = StoredHistory::open(&file).expect("ours").read(SECOND_MAX).expect("ours");
+    assert_eq!(bests(&again), best);
+    efforts.reverse();
+    let (other, turned) = merged(&efforts);
     assert_eq!(table.summary(CLASS).state_hash, other.summary(CLASS).state_hash);
-    assert_eq!((file, history.etag()), (turned.chunks().concat(), turned.etag()));
+    assert_eq!((file, history.etag()), (turned.chunks().collect::<Vec<_>>().concat(), turned.etag()));
     true
 }
 
-fn read_history(file: &[u8]) -> Option<Vec<Effort>> {
-    let mut efforts = Vec::new();
-    StoredHistory::open(file).ok()?.read(CLASS, |lot| efforts.extend_from_slice(lot)).ok()?;
-    efforts.iter().all(|effort| effort.second.0 <= SECOND_MAX).then_some(efforts)
+fn bests(class: &Class) -> BTreeMap<(Second, RacerId), Output> {
+    class.efforts(CLASS).map(|effort| ((effort.second, effort.racer), effort.output)).collect()
 }
 
 fn merged(efforts: &[Effort]) -> (Table, History) {

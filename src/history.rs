@@ -132,19 +132,20 @@ impl History {
         let gzip_etag = etag("gzip", &head, &parts);
         let text_etag = etag("text", &[], &parts);
 
-        let mut stitched = Stitched {
+        let parts_bytes: usize = parts.iter().map(|part| part.bytes.len()).sum();
+        let no_comma = if parts.is_empty() { 0 } else { COMMA.len() };
+
+        Self(Arc::new(Stitched {
+            len_bytes: (head.len() + parts_bytes - no_comma + tail.len()) as u64,
             head: head.into(),
             parts,
             tail: tail.into(),
-            len_bytes: 0,
             text_bytes,
             built_at,
             erasure_version,
             etag: gzip_etag,
             text_etag,
-        };
-        stitched.len_bytes = stitched.chunks().map(|chunk| chunk.len() as u64).sum();
-        Self(Arc::new(stitched))
+        }))
     }
 
     fn part(&self, second: Second) -> Option<&Part> {
@@ -188,8 +189,10 @@ impl History {
     }
 
     /// The gzip file in order, in one piece a second and two more. Nothing is copied.
-    pub fn chunks(&self) -> Vec<Bytes> {
-        self.0.chunks().collect()
+    pub fn chunks(&self) -> impl Iterator<Item = Bytes> + Send + use<> {
+        let history = self.clone();
+        let parts = (0..self.0.parts.len()).map(move |place| history.0.piece(place));
+        std::iter::once(self.0.head.clone()).chain(parts).chain(std::iter::once(self.0.tail.clone()))
     }
 
     /// The text in order, in one piece a second and two more, each decompressed when it is asked for.
@@ -210,11 +213,6 @@ impl fmt::Debug for History {
 }
 
 impl Stitched {
-    fn chunks(&self) -> impl Iterator<Item = Bytes> {
-        let parts = (0..self.parts.len()).map(|place| self.piece(place));
-        std::iter::once(self.head.clone()).chain(parts).chain(std::iter::once(self.tail.clone()))
-    }
-
     /// A part as it stands in the file: with its comma, but for the first.
     fn piece(&self, place: usize) -> Bytes {
         let bytes = &self.parts[place].bytes;
@@ -302,7 +300,7 @@ mod tests {
     }
 
     fn file(history: &History) -> Vec<u8> {
-        history.chunks().concat()
+        history.chunks().collect::<Vec<_>>().concat()
     }
 
     /// Gunzips one member and insists that nothing follows it.
@@ -395,7 +393,7 @@ mod tests {
         let before = built(&table);
         table.merge(&[effort(7, 3, 100.5), effort(8, 3, 99.0)], 0);
         let after = History::build(&table, CLASS, &before, 0);
-        let places = before.chunks().into_iter().zip(after.chunks()).enumerate();
+        let places = before.chunks().zip(after.chunks()).enumerate();
         let moved: Vec<_> = places.filter(|(_, (a, b))| a.as_ptr() != b.as_ptr()).map(|(place, _)| place).collect();
         assert_eq!(moved, [0, 8, 31], "the head, second 7, the checksum");
         assert_ne!(before.etag(), after.etag());

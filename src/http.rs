@@ -2,6 +2,7 @@
 
 mod accept;
 mod answers;
+mod around;
 mod assets;
 mod classes;
 mod conditional;
@@ -23,15 +24,15 @@ mod races;
 mod rides;
 
 use std::any::Any;
+use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Router};
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer, Vary};
@@ -45,15 +46,27 @@ use crate::config::Config;
 use crate::keys::Keys;
 use crate::ledger::{CommitError, Ledger};
 
+use around::around;
 pub(crate) use docs::document_text as openapi;
 use problem::Problem;
 
 /// A query that looks at fewer outputs than this is answered in place: sorting so many takes about a millisecond.
 const IN_PLACE_OUTPUTS_MAX: usize = 10_000;
 
-/// What handlers work on. A clone shares everything.
+/// What handlers work on. A clone shares everything, and costs a count: every request makes several.
 #[derive(Clone)]
-pub(crate) struct App {
+pub(crate) struct App(Arc<Shared>);
+
+impl Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// What all clones of an [`App`] share.
+pub(crate) struct Shared {
     ledger: Ledger,
     config: Arc<Config>,
     keys: AppKeys,
@@ -62,7 +75,7 @@ pub(crate) struct App {
     buckets: Arc<Buckets>,
     working: Arc<Semaphore>,
     room: history::Room,
-    answers: answers::Answers,
+    first_pages: leaderboard::FirstPages,
     live: live::Live,
     document: Arc<OpenApi>,
     stopping: watch::Receiver<bool>,
@@ -99,11 +112,25 @@ impl App {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let working = Arc::new(Semaphore::new(cores));
         let gate = firehose::Gate::new(config.patience.deliveries_bytes_max, config.body_bytes_max());
-        let (events, room, answers) = (events::Turn::default(), history::Room::default(), answers::Answers::default());
+        let (events, room) = (events::Turn::default(), history::Room::default());
         let (live, buckets) =
             (live::Live::new(&ledger, config.patience.listeners_max), Arc::new(Buckets::new(&config.events_buckets)));
         let document = Arc::new(docs::document(ledger.bounds().second_max));
-        Self { ledger, config, keys, gate, events, buckets, working, room, answers, live, document, stopping }
+        let first_pages = leaderboard::FirstPages::default();
+        Self(Arc::new(Shared {
+            ledger,
+            config,
+            keys,
+            gate,
+            events,
+            buckets,
+            working,
+            room,
+            first_pages,
+            live,
+            document,
+            stopping,
+        }))
     }
 
     /// Returns once the service has been stopping for so long.
@@ -129,26 +156,27 @@ pub(crate) fn router(app: App) -> Router {
     let mut queries = Router::from(queries());
     // Each by itself: the router takes no names within a segment.
     for class in app.ledger.table().classes() {
-        queries = queries.route(&format!("/class-{class}.gz"), get(history::file).layer(Extension(class)));
+        let file = async move |State(app): State<App>, request: Request| history::file(class, &app, request).await;
+        queries = queries.route(&format!("/class-{class}.gz"), get(file));
     }
+    let answers = answers::Answers::default();
     let reads = Router::from(open())
         .merge(docs::explorer())
         .merge(assets::routes())
-        .merge(
-            queries
-                .route_layer(from_fn_with_state(app.clone(), recovered))
-                .route_layer(from_fn_with_state(app.clone(), may_read)),
-        )
+        .merge(queries.route_layer(around({
+            let app = app.clone();
+            move |request: &Request| may_read(&app, request)
+        })))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         // The layers come after the fallbacks, or they would not hold for them: a page may read its errors, too.
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(problem::lay_out))
-        .layer(from_fn_with_state(app.clone(), answers::hold))
-        .layer(cors(&app.config.cors_origin));
+        .layer((cors(&app.config.cors_origin), around(problem::lay_out), around(move |_: &Request| answers.hold())));
     // Not for pages of other origins.
     let events = Router::from(events::routes()).layer(CatchPanicLayer::custom(panicked));
-    reads.merge(events).merge(firehose::routes()).layer(from_fn(metrics::count)).with_state(app)
+    let counted = metrics::Requests::default();
+    let count = around(move |request: &Request| counted.count(request));
+    reads.merge(events).merge(firehose::routes()).layer(count).with_state(app)
 }
 
 /// What answers whatever the state of the service.
@@ -207,33 +235,28 @@ fn cors(origin: &str) -> CorsLayer {
         .max_age(Duration::from_secs(7200)) // browsers keep it no longer
 }
 
-/// A part of the state would be a wrong answer: none is given before the store is read.
-async fn recovered(State(app): State<App>, request: Request, next: Next) -> Response {
-    match app.ledger.accepts() {
-        Err(error @ CommitError::NotServing) => Problem::unavailable(error.to_string()).into_response(),
-        _ => next.run(request).await,
-    }
-}
-
-/// Where there are query keys, nobody reads without one. An admin key opens as much: it goes in the same header.
-async fn may_read(State(app): State<App>, request: Request, next: Next) -> Response {
+/// Where there are query keys, nobody reads without one. An admin key opens as much: it goes in the same header. And
+/// nothing is read before the store is: a part of the state would be a wrong answer.
+fn may_read(app: &App, request: &Request) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
     let AppKeys { query, admin, .. } = &app.keys;
-    if !query.are_needed() {
-        return next.run(request).await;
+    let key_needed = query.are_needed();
+    if key_needed && !erasures::bearer(request.headers()).is_some_and(|key| query.accept(key) | admin.accept(key)) {
+        return ControlFlow::Break(erasures::unauthorized("Authorization must be Bearer and a query key"));
     }
-    let may = erasures::bearer(request.headers()).is_some_and(|key| query.accept(key) | admin.accept(key));
-    if !may {
-        return erasures::unauthorized("Authorization must be Bearer and a query key");
+    if let Err(error @ CommitError::NotServing) = app.ledger.accepts() {
+        return ControlFlow::Break(Problem::unavailable(error.to_string()).into_response());
     }
-    let mut response = next.run(request).await;
-    // What only some may read is kept by no cache that others share.
-    let headers = response.headers_mut();
-    if let Some(cached) = headers.get(header::CACHE_CONTROL).and_then(|cached| cached.to_str().ok())
-        && let Ok(private) = HeaderValue::from_str(&cached.replace("public", "private"))
-    {
-        headers.insert(header::CACHE_CONTROL, private);
-    }
-    response
+    ControlFlow::Continue(move |mut response: Response| {
+        // What only some may read is kept by no cache that others share.
+        let headers = response.headers_mut();
+        if key_needed
+            && let Some(cached) = headers.get(header::CACHE_CONTROL).and_then(|cached| cached.to_str().ok())
+            && let Ok(private) = HeaderValue::from_str(&cached.replace("public", "private"))
+        {
+            headers.insert(header::CACHE_CONTROL, private);
+        }
+        response
+    })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer gives it away")]

@@ -2,7 +2,7 @@
 //!
 //! Racers stand by output descending, then by id ascending. Every option works on a `Lineup`, the order with the
 //! what-if racer moved to where it would stand, so all options combine. Nothing here scans or copies a board whose
-//! order is kept: a page costs a binary search per row, however many racers stand.
+//! order is kept: a page costs at most a binary search per row, however many racers stand.
 
 use std::cell::OnceCell;
 use std::cmp::Reverse;
@@ -35,7 +35,7 @@ pub struct Query {
 }
 
 /// How racers with equal outputs are ranked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Ties {
     /// One more than there are racers with greater outputs: 1, 2, 2, 4.
     #[default]
@@ -47,7 +47,7 @@ pub enum Ties {
 }
 
 /// How many rows a page has at most: 1 to [`Limit::MAX`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limit(usize);
 
 impl Limit {
@@ -142,13 +142,16 @@ pub fn query(board: &Board, query: &Query) -> Result<Leaderboard, NoSuchRacer> {
     let list = List { lineup: &lineup, picked };
     let rows = list.page(query.page, query.limit)?;
 
-    let standing = |index| {
-        let place = list.place(index);
+    let mut standings: Vec<Standing> = Vec::with_capacity(rows.len());
+    for place in rows.clone().map(|index| list.place(index)) {
         let Row { racer, output, second } = lineup.at(place);
         let new_record = query.what_if.filter(|what_if| what_if.racer == racer).map(|_| lineup.moved.is_some());
-        Standing { rank: lineup.rank(query.ties, place, output), racer, output, second, new_record }
-    };
-    let standings: Vec<_> = rows.clone().map(standing).collect();
+        let rank = match standings.last() {
+            Some(before) if before.output == output && query.ties != Ties::Ordinal => before.rank,
+            _ => lineup.rank(query.ties, place, output),
+        };
+        standings.push(Standing { rank, racer, output, second, new_record });
+    }
     // An empty page is at an end of the list, so its only neighbour is the page at that end.
     let next = standings.last().map_or(Cursor::First, |last| Cursor::After(last.output, last.racer));
     let previous = standings.first().map_or(Cursor::Last, |first| Cursor::Before(first.output, first.racer));
@@ -370,6 +373,8 @@ impl<'a> Lineup<'a> {
 
     fn rank(&self, ties: Ties, place: usize, output: Output) -> usize {
         match ties {
+            // Only where the row before has the same output is it searched for how far that goes.
+            Ties::Competition if place == 0 || self.at(place - 1).output != output => place + 1,
             Ties::Competition => self.above(output) + 1,
             Ties::Dense => self.distinct_above(output) + 1,
             Ties::Ordinal => place + 1,

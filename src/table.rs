@@ -512,6 +512,13 @@ impl Board {
         order
     }
 
+    /// Whether the order is kept as it is now, and the dense ranks with it if they are asked for: what takes no time.
+    pub fn has_order(&self, dense_ranks: bool) -> bool {
+        // One that is just being repaired would have to be waited for.
+        let cached = self.order.try_lock();
+        cached.is_ok_and(|it| it.version == self.version && (!dense_ranks || it.dense_ranks.is_some()))
+    }
+
     /// For every place in the order the dense rank, from 1: how many different outputs there are down to that place.
     /// Made when first asked for and kept as long as the order.
     pub fn dense_ranks(&self) -> Arc<Vec<u32>> {

@@ -172,8 +172,7 @@ async fn what_waits_for_a_store_that_hangs_grows_old_and_keeps_its_room_though_i
 
 #[tokio::test]
 async fn whoever_holds_many_connections_to_the_metrics_does_not_keep_others_from_them_for_long() {
-    let folder = tempfile::tempdir().unwrap();
-    let service = Scraped::start(folder.path(), &[]);
+    let service = Scraped::start(&Place::folder(), &[]).await;
     let address = service.metrics.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
     let connect = async || {
         let mut connection = TcpStream::connect(address).await.unwrap();

@@ -184,6 +184,26 @@ async fn every_option_of_a_leaderboard_does_what_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_page_that_was_seen_changes_with_its_board_and_its_names() {
+    let service = tied().await;
+    let first = async || {
+        let page = service.json("/classes/1/leaderboard?second=5&limit=1").await;
+        assert_eq!(service.json("/classes/1/leaderboard?second=5&limit=1").await, page, "again");
+        page["standings"][0].clone()
+    };
+    assert_eq!(first().await, json!({ "rank": 1, "racerId": 1, "name": "Hub, \"the\" Bert", "output": 30 }));
+    // Neither beats anything: only the name is new.
+    let named = json!({ "classId": 1, "second": 5, "racerId": 1, "output": 1, "name": "Bert", "deviceTimestamp": 1 });
+    service.deliver(&[named]).await;
+    assert_eq!(first().await["name"], "Bert");
+    service.deliver(&[record(1, 5, 3, 31.0)]).await;
+    assert_eq!(first().await, json!({ "rank": 1, "racerId": 3, "name": null, "output": 31 }));
+    let page = service.get("/classes/1/leaderboard?second=5&limit=1&format=csv").await.text().await.unwrap();
+    assert_eq!(page, "rank,racerId,name,output\r\n1,3,,31\r\n");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_come_as_csv_and_json_as_javascript_prints_it() {
     let service = tied().await;
     let text = service.get("/classes/1/leaderboard?second=5&racers=4").await.text().await.unwrap();

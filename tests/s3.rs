@@ -452,7 +452,10 @@ async fn instances_agree_whoever_is_killed(count: usize) {
     let table = table(&state);
     for class in 1..=CLASSES {
         // What any instance builds of that state, byte by byte.
-        let built = History::build(&table, ClassId::new(class).unwrap(), &History::empty(0), 0).chunks().concat();
+        let built = History::build(&table, ClassId::new(class).unwrap(), &History::empty(0), 0)
+            .chunks()
+            .collect::<Vec<_>>()
+            .concat();
         assert!(stored(&place, class).await.unwrap() == built, "class {class}");
         for instance in &instances {
             let published = format!("/class-{class}.gz");

@@ -50,7 +50,7 @@ fn rebuild_after_one_improvement(bencher: Bencher<'_, '_>) {
 
 #[divan::bench(sample_count = 5)]
 fn read_back(bencher: Bencher<'_, '_>) {
-    let file = built().chunks().concat();
+    let file = built().chunks().collect::<Vec<_>>().concat();
     let read = || StoredHistory::open(&file).and_then(|stored| stored.read(Second(SECONDS)));
     bencher.bench(|| read().expect("our own file"));
 }

@@ -82,7 +82,7 @@ impl<'a> StoredHistory<'a> {
 
     /// Reads a text of the shape in whatever order and spacing, or tells what is wrong with it: first of all, whether
     /// its checksum is.
-    fn read_by_serde(self, second_max: Second) -> Result<Class, HistoryError> {
+    pub(crate) fn read_by_serde(self, second_max: Second) -> Result<Class, HistoryError> {
         io::copy(&mut MultiGzDecoder::new(self.file), &mut io::sink()).map_err(HistoryError::from)?;
 
         let silence_bytes = Cell::new(0);
@@ -284,7 +284,7 @@ mod tests {
         let table = Table::new(3);
         let efforts: Vec<_> = (0..200).map(|n| effort(n % 5, n.into(), f64::from(n) / 3.0)).collect();
         table.merge(&efforts, 0);
-        History::build(&table, CLASS, &History::empty(0), 5).chunks().concat()
+        History::build(&table, CLASS, &History::empty(0), 5).chunks().collect::<Vec<_>>().concat()
     }
 
     #[test]

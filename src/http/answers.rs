@@ -3,19 +3,17 @@
 //! What is sent piece by piece is made, or shared, as it goes, and has limits of its own; what is counted here are
 //! answers that were made whole.
 
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::App;
 use super::problem::Problem;
 
 /// Answers that are being sent may have this many bytes together: two thousand pages of the longest kind, or a hundred
@@ -36,19 +34,21 @@ impl Default for Answers {
 }
 
 impl Answers {
+    /// Sends an answer only while there is room for it, which it gives back when it is sent or its client is gone.
+    pub(super) fn hold(&self) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
+        let answers = self.clone();
+        ControlFlow::Continue(move |response: Response| {
+            let Some(bytes) = response.body().size_hint().exact().filter(|&bytes| bytes > 0) else { return response };
+            match answers.take(bytes) {
+                Some(room) => response.map(|body| Body::new(Held { body, room: Arc::new(room) })),
+                None => Problem::unavailable("too many answers are being sent").into_response(),
+            }
+        })
+    }
+
     fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
         let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES as u64).max(1)).unwrap_or(u32::MAX);
         self.0.clone().try_acquire_many_owned(permits).ok()
-    }
-}
-
-/// Sends an answer only while there is room for it, which it gives back when it is sent or its client is gone.
-pub(super) async fn hold(State(app): State<App>, request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
-    let Some(bytes) = response.body().size_hint().exact().filter(|&bytes| bytes > 0) else { return response };
-    match app.answers.take(bytes) {
-        Some(room) => response.map(|body| Body::new(Held { body, room: Arc::new(room) })),
-        None => Problem::unavailable("too many answers are being sent").into_response(),
     }
 }
 

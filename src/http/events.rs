@@ -210,9 +210,11 @@ async fn events(State(app): State<App>, headers: HeaderMap, body: Body) -> Respo
     }
 }
 
-async fn handle(app: &App, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
+async fn handle(app: &App, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let (patience, deadline) = (app.config.patience.body, app.config.delivery_deadline);
-    if let Err(problem) = may_send(app, headers) {
+    let may = may_send(app, &headers);
+    drop(headers); // they may be large, and its turn be long in coming
+    if let Err(problem) = may {
         let _ = tokio::time::timeout(deadline, firehose::drain(body, patience)).await; // it is refused in any case
         return Err(problem);
     }

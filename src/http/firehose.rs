@@ -19,7 +19,7 @@ use axum::routing::any;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use utoipa::ToSchema;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
@@ -32,6 +32,10 @@ use crate::races::{self, Heard};
 use crate::telemetry::{Reason, Rejection};
 
 pub(super) use body::{Gate, drain};
+
+/// How much nicer than others the threads are that decode: where cores are short, a delivery, for which nobody waits, has
+/// a third of what those have that answer readers.
+const DECODING_NICENESS: i32 = 5;
 
 /// How long a delivery that is under way when the service stops has left: time for a commit, and for the answer to be
 /// sent before connections are cut.
@@ -328,18 +332,40 @@ async fn handle(app: &App, headers: HeaderMap, header_id: Option<&str>, body: Bo
         gate: app.gate.clone(),
     };
     // Whoever waits for it may be gone before it ends, and what it takes up is given back only then.
-    let received = tokio::task::spawn_blocking(move || {
+    let received = behind_readers(move || {
         let _held = (turn, in_flight);
-        let received = decode.run(body, &mut room)?;
-        Ok::<_, Refusal>((received, room))
+        Ok((decode.run(body, &mut room)?, room))
     });
-    let received = received.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-    let (Received { request_id, body, decoded, heard }, room) = received?;
+    let (Received { request_id, body, decoded, heard }, room) = received.await?;
     let raw = |records: &[usize]| -> Vec<Vec<u8>> {
         let envelope = Envelope::parse(&body).expect("it was parsed before");
         records.iter().map(|&record| envelope.record(record)).collect()
     };
     commit(&app.ledger, request_id, decoded, heard, receipt_ms, raw, Arc::new(room)).await
+}
+
+/// Does long work on a thread that lets those go first that answer readers. It is a thread of its own, for one that has
+/// stepped back may not step forward again; to start it takes as long as to decode some fifty records.
+async fn behind_readers<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let (done, result) = oneshot::channel();
+    let work = move || {
+        step_back();
+        let _ = done.send(std::panic::catch_unwind(AssertUnwindSafe(work))); // whoever asked may be gone
+    };
+    let thread = std::thread::Builder::new().name("decoding".to_owned()).spawn(work);
+    thread.map_err(|error| Refusal::unavailable("too_many", format!("no thread to decode on: {error}")))?;
+    let result = result.await.expect("the thread sends what became of it");
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Gives this thread [`DECODING_NICENESS`]. Where that cannot be, it goes on as it is.
+fn step_back() {
+    #[cfg(target_os = "linux")] // elsewhere it would be the whole process
+    if let Ok(niceness) = rustix::process::getpriority_process(None) {
+        let _ = rustix::process::setpriority_process(None, niceness + DECODING_NICENESS);
+    }
 }
 
 /// What decoding a body needs, on a thread of its own.

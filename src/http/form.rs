@@ -2,14 +2,18 @@
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde::Serialize;
 
 use super::accept;
 use super::params::Params;
 use super::problem::Problem;
 
+/// Room for a page of 50 rows, in bytes: most answers are written without moving.
+const ANSWER_BYTES: usize = 4 << 10;
+
 /// The form that is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Form {
     /// JSON.
     Json {
@@ -43,10 +47,24 @@ impl Form {
 
     /// Rows in this form.
     pub(super) fn of(self, rows: &impl Rows) -> Response {
-        let mut response = match self {
-            Self::Json { pretty } => json(rows, pretty),
-            Self::Csv => respond("text/csv; charset=utf-8; header=present", csv(rows)),
+        self.answer(self.write(rows))
+    }
+
+    /// The text of rows in this form.
+    pub(super) fn write(self, rows: &impl Rows) -> Bytes {
+        match self {
+            Self::Json { pretty } => json_text(rows, pretty).into(),
+            Self::Csv => csv(rows).into(),
+        }
+    }
+
+    /// An answer of what was written in this form.
+    pub(super) fn answer(self, text: Bytes) -> Response {
+        let kind = match self {
+            Self::Json { .. } => "application/json",
+            Self::Csv => "text/csv; charset=utf-8; header=present",
         };
+        let mut response = respond(kind, text);
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
         response
     }
@@ -54,12 +72,21 @@ impl Form {
 
 /// An answer as JSON.
 pub(super) fn json(value: &impl Serialize, pretty: bool) -> Response {
-    let text =
-        if pretty { serde_json::to_string_pretty(value).map(|text| text + "\n") } else { serde_json::to_string(value) };
-    respond("application/json", text.expect("answers have string keys and finite numbers"))
+    respond("application/json", json_text(value, pretty).into())
 }
 
-fn respond(kind: &'static str, text: String) -> Response {
+fn json_text(value: &impl Serialize, pretty: bool) -> Vec<u8> {
+    let mut text = Vec::with_capacity(ANSWER_BYTES);
+    let written = if pretty {
+        serde_json::to_writer_pretty(&mut text, value).map(|()| text.push(b'\n'))
+    } else {
+        serde_json::to_writer(&mut text, value)
+    };
+    written.expect("answers have string keys and finite numbers");
+    text
+}
+
+fn respond(kind: &'static str, text: Bytes) -> Response {
     // It may be another answer a millisecond later, and whoever delivered something wants to see it.
     let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")];
     (headers, text).into_response()

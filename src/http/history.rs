@@ -6,8 +6,7 @@ use std::io::Write;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use axum::Extension;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use bytes::Bytes;
@@ -170,15 +169,10 @@ pub(super) async fn history(
             content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn file(
-    Extension(class): Extension<ClassId>,
-    State(app): State<App>,
-    method: Method,
-    headers: HeaderMap,
-) -> Response {
-    let file = whole(&app, class, true).await;
+pub(super) async fn file(class: ClassId, app: &App, request: Request) -> Response {
+    let file = whole(app, class, true).await;
     let file = Representation { kind: "application/gzip", gzip: false, varies: false, ranges: true, ..file };
-    file.answer(&method, &headers)
+    file.answer(request.method(), request.headers())
 }
 
 async fn whole(app: &App, class: ClassId, gzip: bool) -> Representation {
@@ -191,7 +185,7 @@ async fn whole(app: &App, class: ClassId, gzip: bool) -> Representation {
         varies: true,
         ranges: false,
         len,
-        pieces: if gzip { Box::new(history.chunks().into_iter()) } else { Box::new(history.text()) },
+        pieces: if gzip { Box::new(history.chunks()) } else { Box::new(history.text()) },
     }
 }
 

@@ -3,11 +3,12 @@
 //! A request that is no HTTP, whose target is over 64 KiB, or whose headers are over 100 or some 400 KiB, comes this
 //! far on no path: the server's HTTP library answers 400, 414 or 431 without a body, and closes the connection.
 
+use std::ops::ControlFlow;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query, Request};
-use axum::http::{HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -72,19 +73,25 @@ pub(crate) fn shown(text: &str) -> String {
 const RETRY_AFTER_S: u16 = 1;
 
 /// Lays a problem out for people where the request says so, as the answer itself would have been.
-pub(super) async fn lay_out(request: Request, next: Next) -> Response {
-    let asked = Query::<Vec<(String, String)>>::try_from_uri(request.uri()).unwrap_or_default();
-    let pretty = asked.0.iter().any(|(name, value)| name == "pretty" && read_pretty(value) == Some(true));
-    let pretty = pretty && request.method() != Method::HEAD;
-    let mut response = next.run(request).await;
-    if pretty
-        && let Some(problem) = response.extensions_mut().remove::<Problem>()
-        && let Ok(text) = serde_json::to_string_pretty(&problem)
-    {
-        *response.body_mut() = Body::from(text + "\n");
-        response.headers_mut().remove(header::CONTENT_LENGTH); // it was the other's
-    }
-    response
+pub(super) fn lay_out(request: &Request) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
+    let uri = request.uri().clone();
+    let has_body = request.method() != Method::HEAD;
+    ControlFlow::Continue(move |mut response: Response| {
+        if let Some(problem) = response.extensions_mut().remove::<Problem>()
+            && has_body
+            && is_pretty(&uri)
+            && let Ok(text) = serde_json::to_string_pretty(&problem)
+        {
+            *response.body_mut() = Body::from(text + "\n");
+            response.headers_mut().remove(header::CONTENT_LENGTH); // it was the other's
+        }
+        response
+    })
+}
+
+fn is_pretty(uri: &Uri) -> bool {
+    let asked = Query::<Vec<(String, String)>>::try_from_uri(uri).unwrap_or_default();
+    asked.0.iter().any(|(name, value)| name == "pretty" && read_pretty(value) == Some(true))
 }
 
 impl IntoResponse for Problem {

@@ -209,8 +209,8 @@ pub(super) fn read(object: &[u8]) -> Result<Contents, SegmentError> {
     Ok(contents)
 }
 
-/// Insists that a segment that reads is written such that it reads the same, and then again with the same bytes. Whether
-/// it reads.
+/// Insists that a segment that reads is written such that it reads the same, and then again with the same bytes.
+/// Whether it reads.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn claim_that_a_segment_reads_back(object: &[u8]) -> bool {
     let Ok(contents) = read(object) else { return false };

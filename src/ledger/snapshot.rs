@@ -321,7 +321,11 @@ impl Inner {
         match subject {
             Subject::Class(class) => {
                 let history = self.history_now(class).await;
-                Built { parts: history.chunks(), version: history.built_at(), heeded: history.erasure_version() }
+                Built {
+                    parts: history.chunks().collect(),
+                    version: history.built_at(),
+                    heeded: history.erasure_version(),
+                }
             }
             Subject::Names => loop {
                 // As with a history: what is erased is gone before its version is known.

@@ -14,12 +14,12 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::journal::{self, Chunk, Contents, Quarantined};
 use super::segments::Segment;
-use super::{Commit, CommitError, Committed, Inner, Submission, Waiting, lock};
+use super::{Commit, CommitError, Committed, EFFORTS_A_TURN, Inner, Submission, Waiting, lock};
 use crate::effort::{Effort, RacerId};
 use crate::erasures::{ErasureVersion, Erasures};
 use crate::names::Name;
 use crate::store::{Condition, ObjectKey, SegmentId, StoreError};
-use crate::table::{Newcomers, Version};
+use crate::table::{Comparison, Newcomers, Version};
 use crate::telemetry::Reason;
 
 /// A put that takes longer is done again under a new key beside it; the first success wins.
@@ -119,7 +119,7 @@ impl Inner {
                 Some(adoption) = adoptions.recv() => self.adopt(adoption, &mut pending),
                 () = self.clock.sleep(wait), if !pending.answers.is_empty() => {}
                 commit = queue.recv() => match commit {
-                    Some(commit) => self.take(&mut pending, commit),
+                    Some(commit) => self.take(&mut pending, commit).await,
                     None => break,
                 },
             }
@@ -129,7 +129,7 @@ impl Inner {
             while !pending.is_full()
                 && let Ok(commit) = queue.try_recv()
             {
-                self.take(&mut pending, commit);
+                self.take(&mut pending, commit).await;
             }
             due = self.clock.uptime() + self.options.commit_interval;
             self.commit(std::mem::take(&mut pending)).await;
@@ -138,7 +138,7 @@ impl Inner {
     }
 
     /// Compares one delivery with the table. What improves nothing is answered at once.
-    fn take(&self, pending: &mut Pending, Commit { submission, answer, waiting }: Commit) {
+    async fn take(&self, pending: &mut Pending, Commit { submission, answer, waiting }: Commit) {
         if answer.is_closed() {
             return; // whoever asked has been told to come again
         }
@@ -158,7 +158,15 @@ impl Inner {
         } else {
             efforts
         };
-        let comparison = self.table.compare(&efforts, self.options.racers_max, &mut pending.newcomers);
+        let mut comparison = Comparison::default();
+        for (turn, some) in efforts.chunks(EFFORTS_A_TURN).enumerate() {
+            if turn > 0 {
+                tokio::task::yield_now().await; // nobody else merges meanwhile
+            }
+            let found = self.table.compare(some, self.options.racers_max, &mut pending.newcomers);
+            comparison.better.extend(found.better.iter().map(|place| turn * EFFORTS_A_TURN + place));
+            comparison.no_room.extend(found.no_room.iter().map(|place| turn * EFFORTS_A_TURN + place));
+        }
         let no_room: BTreeSet<RacerId> = comparison.no_room.iter().map(|&place| efforts[place].racer).collect();
         let place_of = |place: usize| places.get(place).copied().unwrap_or(place);
         refused.extend(comparison.no_room.iter().map(|&place| (place_of(place), Reason::ClassFull)));

@@ -558,7 +558,10 @@ fn history_of(efforts: &[Effort], heeded: u64) -> Vec<u8> {
     let table = alleycat::table::Table::new(3);
     table.merge(efforts, 0);
     let empty = alleycat::history::History::empty(0);
-    alleycat::history::History::build(&table, ClassId::new(1).unwrap(), &empty, heeded).chunks().concat()
+    alleycat::history::History::build(&table, ClassId::new(1).unwrap(), &empty, heeded)
+        .chunks()
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 /// What a start over a bucket with that object says.
@@ -615,7 +618,7 @@ async fn what_is_stored_beyond_the_options_stops_the_start_and_both_are_named() 
     let stored = |class: u16| {
         let class = ClassId::new(class).unwrap();
         let empty = alleycat::history::History::empty(0);
-        alleycat::history::History::build(&table, class, &empty, 0).chunks().concat()
+        alleycat::history::History::build(&table, class, &empty, 0).chunks().collect::<Vec<_>>().concat()
     };
     says(&refusal(&history(4), stored(4)).await, &["class-4.gz", "--classes is 3", "--classes 4"]);
     says(&refusal(&history(1), stored(1)).await, &["class-1.gz", "second 10", "--max-second is 9"]);
@@ -626,7 +629,8 @@ async fn a_segment_that_is_folded_at_any_moment_of_a_recovery_is_not_missed() {
     let class = ClassId::new(1).unwrap();
     let table = alleycat::table::Table::new(1);
     table.merge(&[effort(1, 4, 33.25)], 0);
-    let folded = alleycat::history::History::build(&table, class, &alleycat::history::History::empty(0), 0).chunks();
+    let folded = alleycat::history::History::build(&table, class, &alleycat::history::History::empty(0), 0);
+    let folded: Vec<_> = folded.chunks().collect();
     let line = "{\"classId\":1,\"second\":1,\"racerId\":4,\"output\":33.25}";
     let segment = gzip(&format!("{{\"alleycat\":\"journal\",\"version\":1}}\n{line}\n"));
     let mut recovered_while_folding = 0;
