@@ -33,8 +33,8 @@ use crate::telemetry::{Reason, Rejection};
 
 pub(super) use body::{Gate, drain};
 
-/// How much nicer than others the threads are that decode: where cores are short, a delivery, for which nobody waits, has
-/// a third of what those have that answer readers.
+/// How much nicer than others the threads are that decode: where cores are short, a delivery, for which nobody waits,
+/// has a third of what those have that answer readers.
 const DECODING_NICENESS: i32 = 5;
 
 /// How long a delivery that is under way when the service stops has left: time for a commit, and for the answer to be
