@@ -131,7 +131,7 @@ impl Notification {
             match envelope.detail_type.as_deref() {
                 // The keys of these are not encoded.
                 None | Some("Object Created" | "Object Restore Completed") => {
-                    self.name(detail, true, places, message)?
+                    self.name(detail, true, places, message)?;
                 }
                 Some(_) => self.ignored += 1,
             }
