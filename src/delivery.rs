@@ -26,9 +26,6 @@ pub const REQUEST_ID_BYTES_MAX: usize = 4096;
 /// The largest record, gunzipped, in bytes: sixteen times what Firehose takes from a producer.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Deflate makes bytes at most so many times as many: a match of 258 bytes takes two bits.
-const DEFLATE_RATIO_MAX: usize = 1032;
-
 /// So many names are looked up together: most looks wait for memory, and one after another they wait at once. They are
 /// few enough to stay in a core's cache until then.
 const NAMES_TOGETHER: usize = 512;
@@ -52,16 +49,10 @@ pub enum GunzipError {
 
 /// Gunzips a body of one or several gzip members, up to `bytes_max`.
 pub fn gunzip(body: &[u8], bytes_max: usize) -> Result<Vec<u8>, GunzipError> {
-    let mut plain = Vec::with_capacity(announced_bytes(body).min(bytes_max));
+    let mut plain = Vec::new();
     let mut decoder = MultiGzDecoder::new(body).take(bytes_max as u64 + 1);
     decoder.read_to_end(&mut plain).map_err(GunzipError::Broken)?;
     if plain.len() > bytes_max { Err(GunzipError::TooLarge(bytes_max)) } else { Ok(plain) }
-}
-
-/// How many bytes the last gzip member says it holds, as far as so short a body can.
-fn announced_bytes(body: &[u8]) -> usize {
-    let trailer = body.last_chunk().map_or(0, |&length| u32::from_le_bytes(length));
-    (trailer as usize).min(body.len().saturating_mul(DEFLATE_RATIO_MAX))
 }
 
 /// A delivery's envelope: its records are still base64.
