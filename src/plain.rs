@@ -48,7 +48,8 @@ impl Number {
     }
 }
 
-/// The digits that a text begins with, put behind those of `before`, and how many. Of too many, the value means nothing.
+/// The digits that a text begins with, put behind those of `before`, and how many. Of too many, the value means
+/// nothing.
 #[inline]
 fn digits(text: &[u8], before: u64) -> (u64, usize) {
     let mut value = before;

@@ -60,8 +60,8 @@ pub struct Standing {
     pub second: Second,
 }
 
-/// What a delivery's efforts say of races; those without a race say nothing. `finals` has the places, ascending, of those
-/// that are the last of their race.
+/// What a delivery's efforts say of races; those without a race say nothing. `finals` has the places, ascending, of
+/// those that are the last of their race.
 pub fn heard(efforts: &[Effort], finals: &[usize]) -> Vec<Heard> {
     let mut finals = finals.iter().copied().peekable();
     let hear = |(place, effort): (usize, &Effort)| {

@@ -236,7 +236,8 @@ impl Outcome {
             headers(
                 ("Alleycat-Improvements" = u64, description = "How many efforts beat what stood before the delivery."),
                 ("Alleycat-Rejected" = String,
-                    description = "How many records were quarantined for which reason, as `json=1,missing=2`; or empty."),
+                    description = "How many records were quarantined for which reason, as `json=1,missing=2`; \
+                                   or empty."),
             ),
             example = json!({
                 "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 1578090903599_u64,
