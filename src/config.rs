@@ -140,8 +140,16 @@ pub struct Patience {
     pub next_headers: Duration,
     /// How long a delivery's body may pause: on the slowest line that is of use, something comes every second.
     pub body: Duration,
+    /// How long a client may take none of what it is sent, before its connection is closed: a client on a bad line
+    /// takes something every second, and whoever takes nothing holds a connection, and what it is sent.
+    pub answer: Duration,
     /// Connections at a time. Each costs some 10 KB at rest; what they bring has limits of its own.
     pub connections_max: usize,
+    /// Listeners of live events at a time, of all classes together. Each costs its connection and some 20 KB.
+    pub listeners_max: usize,
+    /// What all deliveries under way may take up together, in bytes: bodies, what is decoded from them, and what waits
+    /// to be durable. It is eight of the largest bodies at the least, so that any one delivery fits.
+    pub deliveries_bytes_max: usize,
 }
 
 impl Default for Patience {
@@ -150,7 +158,10 @@ impl Default for Patience {
             first_headers: Duration::from_secs(10),
             next_headers: Duration::from_secs(75),
             body: Duration::from_secs(10),
+            answer: Duration::from_secs(60),
             connections_max: 10_000,
+            listeners_max: 4096,
+            deliveries_bytes_max: 1 << 30,
         }
     }
 }
@@ -184,6 +195,11 @@ impl Config {
             );
         }
         Ok(())
+    }
+
+    /// The largest body of a delivery, in bytes.
+    pub(crate) fn body_bytes_max(&self) -> usize {
+        usize::try_from(self.body_max.as_u64()).unwrap_or(usize::MAX)
     }
 
     /// The ledger's share of the options.

@@ -32,6 +32,9 @@ const DEFLATE_RATIO_MAX: usize = 1032;
 /// What gzip begins with.
 pub const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
+/// What a shared text takes up beside its letters, in bytes: two counts.
+const ARC_BYTES: usize = 16;
+
 /// Why a body is not gunzipped.
 #[derive(Debug, thiserror::Error)]
 pub enum GunzipError {
@@ -210,6 +213,18 @@ impl Decoded {
     /// How many records there were.
     pub fn records(&self) -> usize {
         self.ends.len()
+    }
+
+    /// What it takes up, in bytes: up to three times the text that it was decoded from.
+    pub fn bytes(&self) -> usize {
+        let names = self.names.iter().map(|(_, name)| name.text.len() + ARC_BYTES).sum::<usize>();
+        let messages = self.rejected.iter().map(|it| it.rejection.message.capacity()).sum::<usize>();
+        self.efforts.capacity() * size_of::<Effort>()
+            + self.names.capacity() * size_of::<(RacerId, Name)>()
+            + self.rejected.capacity() * size_of::<Rejected>()
+            + (self.finals.capacity() + self.ends.capacity()) * size_of::<usize>()
+            + names
+            + messages
     }
 
     /// Which record each effort came from.
@@ -481,6 +496,16 @@ mod tests {
         let decoded = decode(&[large.clone(), large]);
         assert_eq!(decoded.empty, 1);
         assert_eq!(decoded.rejected[0].rejection.reason, Reason::TooLarge);
+    }
+
+    #[test]
+    fn what_is_decoded_says_how_much_it_takes_up() {
+        let few = decode(&[base64(&gzip(GOOD.repeat(10).as_bytes()))]).bytes();
+        let many = decode(&[base64(&gzip(GOOD.repeat(10_000).as_bytes()))]).bytes();
+        assert!(few < 2000, "{few}");
+        assert!((10_000 * size_of::<Effort>()..30_000 * size_of::<Effort>()).contains(&many), "{many}");
+        let faulty = decode(&vec![base64(b"{"); 1000]).bytes();
+        assert!(faulty > 100_000, "each is told why: {faulty}");
     }
 
     #[test]

@@ -21,6 +21,10 @@ use crate::store::{self, Condition, ObjectKey, PutError, Scope, SegmentId, Store
 /// requests that are a quarter of an hour off.
 const CLOCK_OFF_MAX: Duration = Duration::from_secs(5);
 
+/// A certificate that has less time left should have been renewed: those that are made for six days are renewed after
+/// four, and most after two thirds of their time.
+const EXPIRES_SOON: Duration = Duration::from_secs(36 * 60 * 60);
+
 /// How long the server that the clock is compared with may take.
 const TIME_WITHIN: Duration = Duration::from_secs(10);
 
@@ -45,7 +49,7 @@ pub enum Verdict {
 }
 
 impl Finding {
-    /// Whether the service would not run for it.
+    /// Whether the service would not run for it, or not for long.
     pub fn is_wrong(&self) -> bool {
         matches!(self.verdict, Verdict::Wrong(_))
     }
@@ -76,7 +80,10 @@ pub async fn examine(config: &Config, mut each: impl FnMut(Finding)) {
     found(
         "TLS",
         match (&config.tls_cert, &config.tls_key) {
-            (Some(chain), Some(key)) => verdict(serve::check_tls(chain, key), "the files read, and the key fits"),
+            (Some(chain), Some(key)) => match serve::check_tls(chain, key) {
+                Ok(expires_at_s) => certificate(expires_at_s, SystemClock.wall_ms() / 1000),
+                Err(error) => Verdict::Wrong(format!("{error:#}")),
+            },
             _ => Verdict::Fine("none: something before it must bring it, for Firehose speaks HTTPS only".to_owned()),
         },
     );
@@ -105,6 +112,24 @@ fn keys(given: &[Secret], file: Option<&Path>, without: &str) -> Verdict {
         Ok(keys) if keys.are_needed() => Verdict::Fine("there are some".to_owned()),
         Ok(_) => Verdict::Fine(without.to_owned()),
         Err(error) => Verdict::Wrong(format!("{error:#}")),
+    }
+}
+
+/// Whether a certificate that expires then is good for a while yet.
+fn certificate(expires_at_s: Option<u64>, now_s: u64) -> Verdict {
+    let Some(expires_at_s) = expires_at_s else {
+        return Verdict::Fine("the files read, and the key fits".to_owned());
+    };
+    let left = Duration::from_secs(expires_at_s.saturating_sub(now_s));
+    let hours = left.as_secs() / (60 * 60);
+    if left.is_zero() {
+        Verdict::Wrong(
+            "a certificate of the chain has expired: renew it; it is read again without a restart".to_owned(),
+        )
+    } else if left < EXPIRES_SOON {
+        Verdict::Wrong(format!("a certificate of the chain expires within {} h: see why it is not renewed", hours + 1))
+    } else {
+        Verdict::Fine(format!("the files read, the key fits, and the chain is good for {} days", hours / 24))
     }
 }
 
@@ -194,6 +219,16 @@ fn compare(ours_ms: u64, theirs_ms: u64, server: &str) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_that_is_about_to_expire_is_told_of() {
+        let now = 1_600_000_000;
+        let day = 24 * 60 * 60;
+        assert!(matches!(certificate(Some(now + 30 * day), now), Verdict::Fine(what) if what.contains("30 days")));
+        assert!(matches!(certificate(Some(now + day), now), Verdict::Wrong(why) if why.contains("within 25 h")));
+        assert!(matches!(certificate(Some(now - 1), now), Verdict::Wrong(why) if why.contains("expired")));
+        assert!(matches!(certificate(None, now), Verdict::Fine(_)));
+    }
 
     #[test]
     fn a_clock_may_be_seconds_off_and_no_more() {

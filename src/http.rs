@@ -1,6 +1,7 @@
 //! The service over HTTP: the router, and what its handlers share.
 
 mod accept;
+mod answers;
 mod around;
 mod assets;
 mod classes;
@@ -110,8 +111,10 @@ impl App {
     pub(crate) fn new(ledger: Ledger, config: Arc<Config>, keys: AppKeys, stopping: watch::Receiver<bool>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let working = Arc::new(Semaphore::new(cores));
-        let (gate, events, room) = (firehose::Gate::default(), events::Turn::default(), history::Room::default());
-        let (live, buckets) = (live::Live::new(&ledger), Arc::new(Buckets::new(&config.events_buckets)));
+        let gate = firehose::Gate::new(config.patience.deliveries_bytes_max, config.body_bytes_max());
+        let (events, room) = (events::Turn::default(), history::Room::default());
+        let (live, buckets) =
+            (live::Live::new(&ledger, config.patience.listeners_max), Arc::new(Buckets::new(&config.events_buckets)));
         let document = Arc::new(docs::document(ledger.bounds().second_max));
         let first_pages = leaderboard::FirstPages::default();
         Self(Arc::new(Shared {
@@ -156,6 +159,7 @@ pub(crate) fn router(app: App) -> Router {
         let file = async move |State(app): State<App>, request: Request| history::file(class, &app, request).await;
         queries = queries.route(&format!("/class-{class}.gz"), get(file));
     }
+    let answers = answers::Answers::default();
     let reads = Router::from(open())
         .merge(docs::explorer())
         .merge(assets::routes())
@@ -167,7 +171,7 @@ pub(crate) fn router(app: App) -> Router {
         .method_not_allowed_fallback(wrong_method)
         // The layers come after the fallbacks, or they would not hold for them: a page may read its errors, too.
         .layer(CatchPanicLayer::custom(panicked))
-        .layer((cors(&app.config.cors_origin), around(problem::lay_out)));
+        .layer((cors(&app.config.cors_origin), around(problem::lay_out), around(move |_: &Request| answers.hold())));
     // Not for pages of other origins.
     let events = Router::from(events::routes()).layer(CatchPanicLayer::custom(panicked));
     let counted = metrics::Requests::default();

@@ -41,6 +41,8 @@ pub use erasing::{EraseError, Erased};
 pub use fresh::{Bests, FreshWatch};
 pub use gauges::{ClassGauges, Gauges, Memory};
 pub use journal::Quarantined;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use journal::claim_that_a_segment_reads_back;
 pub use recovery::RecoveryError;
 
 /// Deliveries that may wait for the writer. Each also counts against the limit of what is under way, so this only keeps

@@ -28,6 +28,8 @@ pub mod doctor;
 pub mod effort;
 pub mod erasures;
 pub mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod history;
 mod http;
 pub mod keys;

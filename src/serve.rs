@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use self::connections::Limited;
 use self::tls::Tls;
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, Patience};
 use crate::http::{self, App, AppKeys};
 use crate::keys::Keys;
 use crate::ledger::Ledger;
@@ -28,15 +28,28 @@ use crate::store::{CountedStore, Store};
 /// How long what is under way may take once the service stops; then connections are cut.
 const GRACE: Duration = Duration::from_secs(8);
 
-/// The longest headers over HTTP/2: Firehose's common attributes may take 64 KB, its key 4 KB. HTTP/1 has a limit
-/// beyond.
-const HEADERS_BYTES_MAX: u32 = 128 << 10;
+/// The longest headers: Firehose's common attributes may take 64 KB, its key 4 KB. A connection reads no further ahead
+/// than this, either.
+const HEADERS_BYTES_MAX: usize = 128 << 10;
+
+/// What a peer over HTTP/2 may send of bodies before they are read, in bytes, for a request and for all of a connection
+/// together: a connection costs no more memory than over HTTP/1, and takes 6 MB a second over 20 ms of distance.
+const WINDOW_BYTES: u32 = 128 << 10;
+
+/// Requests at a time over one connection of HTTP/2: a page has a handful.
+const STREAMS_MAX: u32 = 16;
+
+/// What of an answer is kept ready to be sent over HTTP/2, in bytes, a request.
+const SENDING_BYTES_MAX: usize = 64 << 10;
 
 /// A peer over HTTP/2 that is silent for so long is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
 /// How long it may take to say so before the connection is closed.
 const PONG_WITHIN: Duration = Duration::from_secs(20);
+
+/// Connections to the metrics' listener at a time: a handful of collectors, and somebody who looks.
+const METRICS_CONNECTIONS_MAX: usize = 64;
 
 /// The bounds of the durations' buckets, in seconds: from a commit on a fast disk to a delivery's deadline.
 const DURATION_BUCKETS_SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0];
@@ -86,10 +99,13 @@ pub async fn serve_seen(
     let patience = config.patience;
     let server = axum_server::from_tcp(listener).context("the listener cannot be used")?;
     let mut server = server.handle(handle.clone()).first_request_timeout(patience.first_headers);
-    server.http_builder().http1().header_read_timeout(patience.next_headers);
+    let mut http1 = server.http_builder().http1();
+    http1.header_read_timeout(patience.next_headers).max_buf_size(HEADERS_BYTES_MAX);
     let mut http2 = server.http_builder().http2();
-    http2.max_header_list_size(HEADERS_BYTES_MAX).keep_alive_interval(PING_EVERY).keep_alive_timeout(PONG_WITHIN);
-    let limited = Limited::to(patience.connections_max);
+    http2.max_header_list_size(HEADERS_BYTES_MAX as u32).keep_alive_interval(PING_EVERY);
+    http2.keep_alive_timeout(PONG_WITHIN).max_concurrent_streams(STREAMS_MAX).max_send_buf_size(SENDING_BYTES_MAX);
+    http2.initial_stream_window_size(WINDOW_BYTES).initial_connection_window_size(WINDOW_BYTES);
+    let limited = Limited::to(patience.connections_max, patience.answer);
     let service = http::router(app).into_make_service();
     let server = match tls {
         None => server.acceptor(limited).serve(service).boxed(),
@@ -130,9 +146,10 @@ pub async fn serve_seen(
     Ok(())
 }
 
-/// Sees that these files hold a certificate chain and its key.
-pub(crate) fn check_tls(chain: &Path, key: &Path) -> anyhow::Result<()> {
-    Tls::open(chain, key).map(drop)
+/// Sees that these files hold a certificate chain and its key. When the first of the certificates expires, in seconds
+/// since 1970, where one does.
+pub(crate) fn check_tls(chain: &Path, key: &Path) -> anyhow::Result<Option<u64>> {
+    Tls::open(chain, key).map(|tls| tls.expires_at_s())
 }
 
 /// The OpenAPI 3.1 document of the HTTP API, as `openapi/openapi.json` has it.
@@ -173,7 +190,11 @@ impl Metrics {
             }
         });
         let Some(listener) = self.listener else { return Ok(()) };
+        let patience = Patience::default();
         let server = axum_server::from_tcp(listener).context("the metrics' listener cannot be used")?;
+        let mut server = server.first_request_timeout(patience.first_headers);
+        server.http_builder().http1().header_read_timeout(patience.next_headers);
+        let server = server.acceptor(Limited::to(METRICS_CONNECTIONS_MAX, patience.answer));
         tokio::spawn(server.serve(http::metrics::router(self.recorded, app).into_make_service()));
         Ok(())
     }

@@ -20,6 +20,10 @@ use crate::effort::{
 /// A device's clock may be ahead of ours by this much, in milliseconds, before its time is not believed at all.
 pub const CLOCK_AHEAD_MS_MAX: u64 = 5 * 60 * 1000;
 
+/// The most objects in a record: four times what Firehose's largest record can hold. Each takes about as much memory as
+/// its text, so a record that gunzips to many is bounded by it.
+pub const OBJECTS_MAX: usize = 100_000;
+
 /// One telemetry object: the effort and what came with it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Telemetry<'d> {
@@ -38,7 +42,7 @@ pub enum Reason {
     Base64,
     /// The data begins like gzip and is not.
     Gzip,
-    /// The data is larger, gunzipped, than is taken.
+    /// The data is larger, gunzipped, or of more objects, than is taken.
     TooLarge,
     /// The data is not UTF-8.
     Utf8,
@@ -134,6 +138,7 @@ fn decode_text<'d>(
         if fields.has_integers_as_doubles() {
             return decode_by_serde(text, count, bounds, receipt_ms, each);
         }
+        insist_on_room(count)?;
         each(fields.validate(bounds, receipt_ms)?);
         count += 1;
     }
@@ -163,6 +168,7 @@ fn decode_by_serde<'d>(
         if place <= count {
             continue;
         }
+        insist_on_room(count)?;
         let look_closer = fields.has_integers_as_doubles();
         let telemetry = fields.validate(bounds, receipt_ms)?;
         if look_closer {
@@ -172,6 +178,24 @@ fn decode_by_serde<'d>(
         count += 1;
     }
     Ok(count)
+}
+
+fn insist_on_room(count: usize) -> Result<(), Rejection> {
+    if count < OBJECTS_MAX {
+        return Ok(());
+    }
+    Err(Rejection::new(Reason::TooLarge, format!("a record has {OBJECTS_MAX} objects at most")))
+}
+
+/// As [`decode`], without the scanner: what it is held against.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn decode_by_serde_alone<'d>(
+    text: &'d str,
+    bounds: &Bounds,
+    receipt_ms: u64,
+    mut each: impl FnMut(Telemetry<'d>),
+) -> Result<usize, Rejection> {
+    decode_by_serde(text, 0, bounds, receipt_ms, &mut each)
 }
 
 /// The fields of one object as they came; a key given twice counts as given last.
@@ -677,7 +701,7 @@ mod tests {
         #[test]
         fn what_the_scanner_reads_is_what_serde_reads(text in nearly_telemetry()) {
             let mut by_serde = Vec::new();
-            let result = decode_by_serde(&text, 0, &BOUNDS, NOW_MS, &mut |telemetry| by_serde.push(telemetry));
+            let result = decode_by_serde_alone(&text, &BOUNDS, NOW_MS, |telemetry| by_serde.push(telemetry));
             prop_assert_eq!(decode_all(text.as_bytes()), (by_serde, result));
         }
 
@@ -697,6 +721,21 @@ mod tests {
             "second":1,"raceId":1619185620265,"name":"Zoë","racerId":1,"classId":1,"cadence":80.5,"resistance":78}"#;
         let mut scanner = flat::Scanner::new(text);
         assert!(scanner.object().is_some() && scanner.is_at_end());
+    }
+
+    #[test]
+    fn a_record_has_so_many_objects_and_no_more() {
+        let good = r#"{"classId":1,"second":1,"racerId":1,"output":1}"#;
+        let nested = r#"{"classId":1,"second":1,"racerId":1,"output":1,"x":{}}"#;
+        for object in [good, nested] {
+            let full = object.repeat(OBJECTS_MAX);
+            assert_eq!(decode_all(full.as_bytes()).1, Ok(OBJECTS_MAX));
+            for more in [good, nested] {
+                let over = format!("{full}{more}");
+                let (all, result) = decode_all(over.as_bytes());
+                assert_eq!((all.len(), result.expect_err("too many").reason), (OBJECTS_MAX, Reason::TooLarge));
+            }
+        }
     }
 
     #[test]

@@ -56,6 +56,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("names", &["effort"]),
     ("races", &["effort"]),
     ("erasures", &["effort"]),
+    ("fuzzing", &["delivery", "effort", "history", "leaderboard", "ledger", "names", "table", "telemetry"]),
     ("effort", &[]),
     ("plain", &[]),
 ];

@@ -5,11 +5,15 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use support::instance::Instance;
 use support::place::Place;
-use support::until;
+use support::s3_server::S3Server;
+use support::{free_port, record, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// Every metric that a text names, by the names that a scrape has.
 fn named(text: &str) -> BTreeSet<String> {
@@ -48,9 +52,7 @@ impl Scraped {
     }
 
     async fn value(&self, series: &str) -> Option<f64> {
-        let scraped = self.scrape().await;
-        let line = scraped.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
-        Some(line.parse().unwrap())
+        value_in(&self.scrape().await, series)
     }
 
     async fn deliver(&self, records: &[&str]) -> reqwest::StatusCode {
@@ -63,6 +65,11 @@ impl Scraped {
     async fn get(&self, path: &str) -> reqwest::StatusCode {
         self.client.get(self.instance.url(path)).send().await.unwrap().status()
     }
+}
+
+fn value_in(scraped: &str, series: &str) -> Option<f64> {
+    let line = scraped.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+    Some(line.parse().unwrap())
 }
 
 const RIDE: &str = r#"{"classId":1,"second":1,"racerId":7,"name":"Hubert","output":150}"#;
@@ -132,4 +139,55 @@ async fn all_that_the_dashboard_and_the_alerts_ask_for_is_there() {
         let name = line.split(' ').next().unwrap();
         assert!(scraped.contains(&format!("# HELP {name} ")), "{name} is not described");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_store_that_hangs_grows_old_and_keeps_its_room_though_its_sender_has_left() {
+    let server = Arc::new(S3Server::start().await);
+    let metrics = format!("127.0.0.1:{}", free_port());
+    let place = Place::on(server.clone()).await;
+    let instance = Arc::new(Instance::start(&place, &["--metrics-listen", &metrics]).await);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let value = async |series: &str| {
+        let scraped = client.get(format!("http://{metrics}/metrics")).send().await.unwrap().text().await.unwrap();
+        value_in(&scraped, series).unwrap()
+    };
+    let (age, room) = ("alleycat_commit_oldest_age_seconds", "alleycat_delivery_bytes_in_flight");
+    assert_eq!((value(age).await, value(room).await), (0.0, 0.0));
+    server.freeze();
+    let sender = tokio::spawn({
+        let instance = instance.clone();
+        async move { instance.deliver(&[record(1, 1, 1, 150.0)]).await }
+    });
+    until("it waits for the store", async || value(age).await > 0.0).await;
+    sender.abort();
+    assert!(sender.await.unwrap_err().is_cancelled());
+    let before = value(age).await;
+    until("it grows older", async || value(age).await > before + 0.5).await;
+    assert!(value(room).await >= 64.0 * 1024.0, "what it takes up is not free before it is durable");
+    server.thaw();
+    until("its room is free again", async || value(room).await == 0.0 && value(age).await == 0.0).await;
+    assert_eq!(instance.json("/classes").await[0]["efforts"], 1);
+}
+
+#[tokio::test]
+async fn whoever_holds_many_connections_to_the_metrics_does_not_keep_others_from_them_for_long() {
+    let service = Scraped::start(&Place::folder(), &[]).await;
+    let address = service.metrics.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
+    let connect = async || {
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        let mut begin = [0; 12];
+        let asked = connection.write_all(b"HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let answered = asked.is_ok() && connection.read_exact(&mut begin).await.is_ok();
+        (answered && begin == *b"HTTP/1.1 200").then_some(connection)
+    };
+    let mut open = Vec::new();
+    while let Some(connection) = connect().await {
+        open.push(connection);
+        assert!(open.len() <= 64);
+    }
+    assert!(open.len() > 32);
+    open.clear();
+    until("there is room again", async || connect().await.is_some()).await;
+    assert!(service.scrape().await.contains("alleycat_ready"));
 }

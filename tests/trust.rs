@@ -15,6 +15,7 @@ use reqwest::{Client, Method, StatusCode, Version};
 use serde_json::{Value, json};
 use support::instance::Instance;
 use support::place::Place;
+use support::s3_server::{BUCKET, S3Server};
 use support::{Service, until};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -142,8 +143,14 @@ impl Authority {
 
     /// Writes a new chain and its key.
     fn issue(&self, chain: &Path, key: &Path) {
+        self.issue_until(2999, chain, key);
+    }
+
+    /// Writes a new chain and its key, good until that year.
+    fn issue_until(&self, year: i32, chain: &Path, key: &Path) {
         let pair = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let certificate = params.signed_by(&pair, &self.between.1).unwrap().pem();
         std::fs::write(key, pair.serialize_pem()).unwrap();
         std::fs::write(chain, certificate + &self.between.0).unwrap();
@@ -250,6 +257,51 @@ fn the_doctor_says_of_each_thing_whether_it_is_well() {
     assert!(!said.contains("hüsh"));
 }
 
+fn wrongs(examined: &Output) -> Vec<String> {
+    let said = String::from_utf8_lossy(&examined.stdout);
+    said.lines().filter(|line| line.starts_with("WRONG")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_doctor_says_when_a_certificate_has_expired() {
+    let folder = TempDir::new().unwrap();
+    let (chain, key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
+    let store = format!("file:{}", folder.path().join("store").display());
+    let options = ["doctor", "--store", &store, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
+    let tls = ["--tls-cert", chain.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let authority = Authority::new();
+    authority.issue(&chain, &key);
+    let examined = alleycat(&[&options[..], &tls].concat());
+    assert!(String::from_utf8_lossy(&examined.stdout).contains("the chain is good for "));
+    assert_eq!(wrongs(&examined), [""; 0]);
+    authority.issue_until(2020, &chain, &key);
+    let wrongs = wrongs(&alleycat(&[&options[..], &tls].concat()));
+    assert!(matches!(&wrongs[..], [one] if one.contains("TLS") && one.contains("has expired")), "{wrongs:?}");
+}
+
+#[tokio::test]
+async fn the_doctor_does_to_a_bucket_all_that_the_service_will_need() {
+    let server = S3Server::start().await;
+    let doctor = |store: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_alleycat"));
+        command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true").envs(server.environment());
+        command.args(["doctor", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--store", store]);
+        command.output().unwrap()
+    };
+    let well = doctor(&format!("s3://{BUCKET}/some/where"));
+    let said = String::from_utf8_lossy(&well.stdout);
+    assert!(well.status.success() && !said.contains("not checked"), "{said}");
+    for what in ["store: list the journal", "store: If-None-Match", "store: If-Match", "store: delete", "clock"] {
+        assert!(said.lines().any(|line| line.starts_with("ok") && line.contains(what)), "{what}: {said}");
+    }
+    let left = server.client().await.list_objects_v2().bucket(BUCKET).send().await.unwrap();
+    assert_eq!(left.key_count(), Some(0), "what is probed with is gone again");
+    let ill = doctor("s3://no-such-bucket");
+    assert!(!ill.status.success() && wrongs(&ill).iter().any(|line| line.contains("store")), "{ill:?}");
+    server.kill();
+    assert!(!doctor(&format!("s3://{BUCKET}/some/where")).status.success());
+}
+
 /// Where the service listens, for talking to it byte by byte.
 fn address(service: &Service) -> String {
     service.url("").strip_prefix("http://").unwrap().to_owned()
@@ -322,4 +374,60 @@ async fn connections_beyond_their_limit_are_closed_and_there_is_room_again_when_
     assert!(!open.is_empty());
     open.pop();
     until("there is room again", async || connect().await.is_some()).await;
+}
+
+#[tokio::test]
+async fn whoever_does_not_end_the_headers_over_http_2_is_cut_off() {
+    let (service, _folder) = patient(|patience| patience.first_headers = Duration::from_millis(300)).await;
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    // `:method: GET` and no end of the headers.
+    let headers = [0, 0, 1, 1, 0, 0, 0, 0, 1, 0x82];
+    let mut slow = TcpStream::connect(address(&service)).await.unwrap();
+    slow.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], &headers].concat()).await.unwrap();
+    let mut rest = Vec::new();
+    let reading = tokio::time::timeout(support::DEADLINE, slow.read_to_end(&mut rest));
+    let _ = reading.await.expect("the service closes the connection");
+}
+
+#[tokio::test]
+async fn an_event_or_a_ride_whose_body_does_not_come_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let store = alleycat::store::open(&format!("file:{}", folder.path().display())).await.unwrap();
+    let tune = |config: &mut alleycat::config::Config| config.patience.body = Duration::from_millis(300);
+    let service = Service::start_with(store, &["--demo", "1"], tune).await;
+    for path in ["/events", "/rides"] {
+        let mut slow = TcpStream::connect(address(&service)).await.unwrap();
+        let head = "HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n[";
+        slow.write_all(format!("POST {path} {head}").as_bytes()).await.unwrap();
+        let answer = rest(slow).await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("within 0.3 s"), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn listeners_beyond_their_limit_are_told_so_and_there_is_room_again_when_one_leaves() {
+    let (service, _folder) = patient(|patience| patience.listeners_max = 2).await;
+    let listen = async |class: u16| service.get(&format!("/classes/{class}/live")).await;
+    let (first, second) = (listen(1).await, listen(2).await);
+    assert_eq!((first.status(), second.status()), (StatusCode::OK, StatusCode::OK));
+    let third = listen(1).await;
+    assert_eq!(third.status(), 503);
+    assert!(third.text().await.unwrap().contains("2 listeners"));
+    drop(first);
+    until("there is room again", async || listen(3).await.status() == 200).await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
+    let (service, _folder) = patient(|patience| patience.answer = Duration::from_millis(300)).await;
+    let mut greedy = TcpStream::connect(address(&service)).await.unwrap();
+    // Far more answers than the system's own buffers hold, and none of them read.
+    let ask = "GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
+    let asking = async {
+        while greedy.write_all(ask.as_bytes()).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(support::DEADLINE, asking).await.expect("the service closes the connection");
+    assert_eq!(service.get("/healthz").await.status(), 200);
 }

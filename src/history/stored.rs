@@ -82,7 +82,7 @@ impl<'a> StoredHistory<'a> {
 
     /// Reads a text of the shape in whatever order and spacing, or tells what is wrong with it: first of all, whether
     /// its checksum is.
-    fn read_by_serde(self, second_max: Second) -> Result<Class, HistoryError> {
+    pub(crate) fn read_by_serde(self, second_max: Second) -> Result<Class, HistoryError> {
         io::copy(&mut MultiGzDecoder::new(self.file), &mut io::sink()).map_err(HistoryError::from)?;
 
         let silence_bytes = Cell::new(0);

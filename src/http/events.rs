@@ -196,7 +196,7 @@ struct ItemFailure {
     )
 )]
 async fn events(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
-    match handle(&app, &headers, body).await {
+    match handle(&app, headers, body).await {
         Ok(response) => response,
         Err(problem) => {
             tracing::warn!(?problem, "event refused");
@@ -210,9 +210,11 @@ async fn events(State(app): State<App>, headers: HeaderMap, body: Body) -> Respo
     }
 }
 
-async fn handle(app: &App, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
+async fn handle(app: &App, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let (patience, deadline) = (app.config.patience.body, app.config.delivery_deadline);
-    if let Err(problem) = may_send(app, headers) {
+    let may = may_send(app, &headers);
+    drop(headers); // they may be large, and its turn be long in coming
+    if let Err(problem) = may {
         let _ = tokio::time::timeout(deadline, firehose::drain(body, patience)).await; // it is refused in any case
         return Err(problem);
     }
@@ -392,7 +394,8 @@ async fn read_object(app: &App, object: &Notified, merged: &mut Merged) -> Resul
         let part;
         (archive, part) = app.work(IN_PLACE_OUTPUTS_MAX, work).await;
         let Part { raw, decoded, heard, end } = part;
-        let room = app.gate.admit(raw.iter().map(Vec::len).sum()).map_err(unavailable)?;
+        let bytes = 2 * raw.iter().map(Vec::len).sum::<usize>() + decoded.bytes() + size_of_val(&*heard);
+        let room = app.gate.admit(bytes).map_err(unavailable)?;
         let raw = |places: &[usize]| places.iter().map(|&place| raw[place].clone()).collect();
         let committed =
             firehose::commit(&app.ledger, name.clone(), decoded, heard, receipt_ms, raw, Arc::new(room)).await;

@@ -236,8 +236,7 @@ impl Outcome {
             headers(
                 ("Alleycat-Improvements" = u64, description = "How many efforts beat what stood before the delivery."),
                 ("Alleycat-Rejected" = String,
-                    description = "How many records were quarantined for which reason, as `json=1,missing=2`; \
-                                   or empty."),
+                    description = "How many records were quarantined, by reason: `json=1,missing=2`, or nothing."),
             ),
             example = json!({
                 "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 1578090903599_u64,
@@ -261,7 +260,7 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
     let began = Instant::now();
     let header_id = header_id(&headers);
     let deadline = app.config.delivery_deadline;
-    let handled = AssertUnwindSafe(handle(&app, &headers, header_id.as_deref(), body)).catch_unwind();
+    let handled = AssertUnwindSafe(handle(&app, headers, header_id.as_deref(), body)).catch_unwind();
     let outcome = tokio::select! {
         handled = handled => handled.unwrap_or_else(|_| {
             Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "failure", "an error of the service's own"))
@@ -306,10 +305,12 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
 }
 
 /// From the headers to the commit.
-async fn handle(app: &App, headers: &HeaderMap, header_id: Option<&str>, body: Body) -> Result<Outcome, Refusal> {
-    let bytes_max = usize::try_from(app.config.body_max.as_u64()).unwrap_or(usize::MAX);
-    let patience = app.config.patience.body;
-    let gzip = match check_headers(app, headers) {
+async fn handle(app: &App, headers: HeaderMap, header_id: Option<&str>, body: Body) -> Result<Outcome, Refusal> {
+    let (bytes_max, patience) = (app.config.body_bytes_max(), app.config.patience.body);
+    let checked = check_headers(app, &headers);
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    drop(headers); // they may be large, and the body be long in coming
+    let gzip = match checked {
         Ok(gzip) => gzip,
         Err(refusal) => return Err(body::drained(body, patience, refusal).await),
     };
@@ -319,7 +320,7 @@ async fn handle(app: &App, headers: &HeaderMap, header_id: Option<&str>, body: B
     }
     let receipt_ms = app.ledger.now_ms();
     let in_flight = app.gate.note_in_flight();
-    let (body, mut room) = body::read(body, headers, bytes_max, patience, &app.gate).await?;
+    let (body, mut room) = body::read(body, announced, bytes_max, patience, &app.gate).await?;
     let turn = app.gate.turn_to_decode().await;
     let decode = Decode {
         bounds: *app.ledger.bounds(),
@@ -391,7 +392,7 @@ impl Decode {
     fn run(self, body: Bytes, room: &mut OwnedSemaphorePermit) -> Result<Received, Refusal> {
         let body = if self.gzip { self.gunzip(&body)? } else { body };
         // Gunzipped it may be a thousand times as long, and is kept for its quarantine until it is durable.
-        self.gate.admit_more(room, body.len())?;
+        self.gate.admit_more(room, 2 * body.len())?;
         let envelope = Envelope::parse(&body).map_err(|error| {
             let refusal = Refusal::bad_request("envelope", error.to_string());
             Refusal { request_id: error.request_id, ..refusal }
@@ -410,6 +411,8 @@ impl Decode {
         let decoded = envelope.decode(&self.bounds, self.receipt_ms, self.ledger.names(), self.bytes_max);
         drop(envelope);
         let heard = races::heard(&decoded.efforts, &decoded.finals);
+        // So may its records. As many as there are cores are decoded at a time, so this is not too late.
+        self.gate.admit_more(room, 2 * body.len() + decoded.bytes() + size_of_val(&*heard))?;
         Ok(Received { request_id, body, decoded, heard })
     }
 

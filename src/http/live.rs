@@ -34,9 +34,6 @@ const EVERY: Duration = Duration::from_millis(250);
 /// proxies cut it.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Listeners of all classes together: each costs a connection and some 20 kB.
-const LISTENERS_MAX: usize = 4096;
-
 /// The rows of a race that are pushed; whoever wants more asks for its leaderboard.
 const STANDINGS_MAX: usize = 50;
 
@@ -81,6 +78,7 @@ pub(super) async fn live(Class(class): Class, State(app): State<App>, params: Pa
 pub(super) struct Live {
     classes: Arc<[Channel]>,
     room: Arc<Semaphore>,
+    listeners_max: usize,
 }
 
 /// What is pushed to a class's listeners.
@@ -153,20 +151,22 @@ struct NewBest {
 }
 
 impl Live {
-    pub(super) fn new(ledger: &Ledger) -> Self {
+    /// For at most so many, of all classes together.
+    pub(super) fn new(ledger: &Ledger, listeners_max: usize) -> Self {
         let channel = |_| Channel { newest: watch::Sender::default(), is_written: Mutex::default() };
         let classes = ledger.table().classes().map(channel).collect();
-        Self { classes, room: Arc::new(Semaphore::new(LISTENERS_MAX)) }
+        Self { classes, room: Arc::new(Semaphore::new(listeners_max)), listeners_max }
     }
 
     /// How many listen.
     pub(super) fn listeners(&self) -> usize {
-        LISTENERS_MAX - self.room.available_permits()
+        self.listeners_max - self.room.available_permits()
     }
 
     fn listen(&self, app: &App, class: ClassId) -> Result<Listener, Problem> {
         let room = self.room.clone().try_acquire_owned();
-        let room = room.map_err(|_| Problem::unavailable(format!("there are {LISTENERS_MAX} listeners already")))?;
+        let full = || Problem::unavailable(format!("there are {} listeners already", self.listeners_max));
+        let room = room.map_err(|_| full())?;
         let channel = &self.classes[class.index()];
         let mut is_written = channel.is_written.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = channel.newest.subscribe();

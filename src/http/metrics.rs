@@ -77,7 +77,7 @@ fn describe_deliveries() {
     describe_gauge!(
         "alleycat_delivery_bytes_in_flight",
         Unit::Bytes,
-        "Bodies of deliveries that are being read, decoded or committed, as counted against their limit."
+        "What deliveries that are being read, decoded or committed take up, as counted against their limit."
     );
     for (name, help) in [
         ("alleycat_records_total", "Records of deliveries that came to be committed, whatever became of them."),
@@ -162,6 +162,12 @@ fn describe_readers() {
         "Connections closed at once, since there were too many."
     );
     counter!("alleycat_connections_refused_total").absolute(0);
+    describe_counter!(
+        "alleycat_connections_stuck_total",
+        Unit::Count,
+        "Connections closed since their client took nothing of what it was sent."
+    );
+    counter!("alleycat_connections_stuck_total").absolute(0);
     describe_gauge!("alleycat_live_listeners", Unit::Count, "Listeners of the classes' live events.");
 }
 

@@ -20,6 +20,9 @@ use crate::races;
 /// race that waited for the service has 80 kB.
 const BODY_BYTES_MAX: usize = 256 << 10;
 
+/// What rides take up at the most, in bytes: a body, as much for what is quarantined, and what is decoded from it.
+const RIDES_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
+
 /// The most records of a body: a race has 300, and each record may have to be quarantined.
 const RECORDS_MAX: usize = 1000;
 
@@ -74,7 +77,7 @@ struct RideRecord {
     request_body = Vec<RideRecord>,
     responses(
         (status = 200, description = "It is durable.", body = Ridden),
-        (status = 400, description = "It is not an array of up to 1000 records.", body = Problem,
+        (status = 400, description = "It is not an array of up to 1000 records, or too long in coming.", body = Problem,
             content_type = "application/problem+json"),
         (status = 403, description = "A page of another origin sends it.", body = Problem,
             content_type = "application/problem+json"),
@@ -117,8 +120,12 @@ pub(super) async fn rides(State(app): State<App>, headers: HeaderMap, body: Body
 async fn take(app: &App, body: Body) -> Result<Outcome, Problem> {
     app.ledger.accepts().map_err(|error| refused(error.into()))?;
     let receipt_ms = app.ledger.now_ms();
-    let room = Arc::new(app.gate.admit(BODY_BYTES_MAX).map_err(refused)?);
-    let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
+    let room = Arc::new(app.gate.admit(RIDES_BYTES_MAX).map_err(refused)?);
+    let patience = app.config.patience.body;
+    let body = tokio::time::timeout(patience, axum::body::to_bytes(body, BODY_BYTES_MAX)).await;
+    let body =
+        body.map_err(|_| Problem::bad_request(format!("the body did not come within {} s", patience.as_secs_f64())))?;
+    let body = body.map_err(|_| {
         let detail = format!("the body is over {BODY_BYTES_MAX} bytes, or did not arrive whole");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     })?;

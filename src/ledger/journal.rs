@@ -209,6 +209,28 @@ pub(super) fn read(object: &[u8]) -> Result<Contents, SegmentError> {
     Ok(contents)
 }
 
+/// Insists that a segment that reads is written such that it reads the same, and then again with the same bytes.
+/// Whether it reads.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn claim_that_a_segment_reads_back(object: &[u8]) -> bool {
+    let Ok(contents) = read(object) else { return false };
+    let write = |contents: &Contents| -> Vec<Vec<u8>> {
+        let segments = cut(contents.clone()).into_iter();
+        segments.map(|segment| segment.iter().flat_map(|chunk| chunk.encode().to_vec()).collect()).collect()
+    };
+    let written = write(&contents);
+    let mut again = Contents { heeded: contents.heeded, ..Contents::default() };
+    for segment in &written {
+        let segment = read(segment).expect("ours");
+        assert_eq!(segment.heeded, contents.heeded);
+        again.efforts.extend(segment.efforts);
+        again.names.extend(segment.names);
+    }
+    assert_eq!(again, contents);
+    assert_eq!(write(&again), written);
+    true
+}
+
 /// A record that is not taken, kept as Firehose keeps those that failed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Quarantined {

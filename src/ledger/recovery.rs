@@ -130,7 +130,8 @@ impl Inner {
             .map(|subject| async move { self.take_in_snapshot(subject, None).await.map(|()| subject) })
             .buffer_unordered(workers);
         while let Some(read) = reading.next().await {
-            tracing::info!(object = %read?.key(), "read a snapshot");
+            let subject = read?;
+            tracing::info!(object = %subject.key(), "read a snapshot");
         }
         let count = journal.len();
         let segments = journal.into_iter().filter_map(|listed| match listed.key {

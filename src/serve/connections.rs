@@ -1,36 +1,42 @@
-//! How connections are taken: so many at a time, and without waiting for acknowledgements.
+//! How connections are taken: so many at a time, without waiting for acknowledgements, and for as long as their clients
+//! take what they are sent.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum_server::accept::{Accept, NoDelayAcceptor};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
 use tower::Service;
 
 /// Takes connections up to a limit; what comes beyond is closed at once, which costs next to nothing.
 #[derive(Clone)]
 pub(super) struct Limited {
     room: Arc<Semaphore>,
+    patience: Duration,
 }
 
 impl Limited {
-    /// At most so many at a time.
-    pub(super) fn to(connections_max: usize) -> Self {
-        Self { room: Arc::new(Semaphore::new(connections_max)) }
+    /// At most so many at a time, each until its client has taken nothing for so long.
+    pub(super) fn to(connections_max: usize, patience: Duration) -> Self {
+        Self { room: Arc::new(Semaphore::new(connections_max)), patience }
     }
 }
 
 impl<S: Send + 'static> Accept<TcpStream, S> for Limited {
-    type Stream = TcpStream;
+    type Stream = Patient<TcpStream>;
     type Service = Held<S>;
-    type Future = BoxFuture<'static, io::Result<(TcpStream, Held<S>)>>;
+    type Future = BoxFuture<'static, io::Result<(Patient<TcpStream>, Held<S>)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let room = self.room.clone().try_acquire_owned();
+        let (room, patience) = (self.room.clone().try_acquire_owned(), self.patience);
         async move {
             let Ok(room) = room else {
                 metrics::counter!("alleycat_connections_refused_total").increment(1);
@@ -38,7 +44,7 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Limited {
             };
             // Without it the end of an answer of several pieces waits for the client's delayed acknowledgement, 40 ms.
             let (stream, service) = NoDelayAcceptor.accept(stream, service).await?;
-            Ok((stream, Held { service, _room: Arc::new(room) }))
+            Ok((Patient { stream, patience, stuck: None }, Held { service, _room: Arc::new(room) }))
         }
         .boxed()
     }
@@ -62,5 +68,88 @@ impl<R, S: Service<R>> Service<R> for Held<S> {
 
     fn call(&mut self, request: R) -> S::Future {
         self.service.call(request)
+    }
+}
+
+/// A stream that fails once nothing of what is written has been taken for a while.
+pub(super) struct Patient<S> {
+    stream: S,
+    patience: Duration,
+    /// Since when nothing is taken, as what ends then.
+    stuck: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S: AsyncWrite + Unpin> Patient<S> {
+    fn poll<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        poll: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if let Poll::Ready(outcome) = poll(Pin::new(&mut self.stream), context) {
+            self.stuck = None;
+            return Poll::Ready(outcome);
+        }
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.patience)));
+        ready!(stuck.as_mut().poll(context));
+        metrics::counter!("alleycat_connections_stuck_total").increment(1);
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing of what it is sent")))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll(context, |stream, context| stream.poll_write(context, bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll(context, |stream, context| stream.poll_write_vectored(context, bytes))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(context, AsyncWrite::poll_flush)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(context, AsyncWrite::poll_shutdown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_of_which_nothing_is_taken_fails_and_one_that_is_slow_does_not() {
+        let (stream, mut client) = tokio::io::duplex(10);
+        let mut patient = Patient { stream, patience: Duration::from_secs(60), stuck: None };
+        let writing = tokio::spawn(async move { patient.write_all(&[0; 100]).await });
+        let mut taken = [0; 10];
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_secs(50)).await;
+            client.read_exact(&mut taken).await.unwrap();
+        }
+        assert!(!writing.is_finished());
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        assert_eq!(writing.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum_server::tls_rustls::RustlsConfig;
-use rustls::ServerConfig;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
+use rustls::{CertificateError, RootCertStore, ServerConfig};
 
 /// How often it is looked whether the files have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -46,6 +48,12 @@ impl Tls {
         Ok(Self { chain: chain.to_owned(), key: key.to_owned(), read, config })
     }
 
+    /// When the first of the certificates expires, in seconds since 1970; `None` where none ever does.
+    pub(super) fn expires_at_s(&self) -> Option<u64> {
+        let certificates = CertificateDer::pem_slice_iter(&self.read.chain).filter_map(Result::ok);
+        certificates.filter_map(|certificate| expiry_s(&certificate)).min()
+    }
+
     /// What connections that are accepted from now on are served with; it changes with the files while they are
     /// followed.
     pub(super) fn config(&self) -> RustlsConfig {
@@ -75,6 +83,22 @@ impl Tls {
                 Err(error) => tracing::error!("{error:#}; the certificate stays as it was"),
             }
         }
+    }
+}
+
+/// When the certificate expires, as whoever checks it at the end of all years is told.
+fn expiry_s(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let end = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_799)); // 9999-12-31, which is said for never
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone().into_owned()).ok()?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().ok()?;
+    let name = ServerName::try_from("localhost").expect("a name");
+    match verifier.verify_server_cert(certificate, &[], &name, &[], end) {
+        Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
+            Some(not_after.as_secs())
+        }
+        _ => None,
     }
 }
 

@@ -21,6 +21,7 @@ on_every_store![
     a_store_that_hangs_is_answered_for_by_the_deadline,
     a_crash_between_the_write_and_the_answer_is_settled_by_the_retry,
     what_finds_the_queue_full_is_told_so_and_counted,
+    what_records_gunzip_to_counts_until_it_is_durable,
     deliveries_that_a_hanging_store_holds_up_are_answered_before_the_service_stops,
     a_panic_while_a_delivery_is_written_is_its_failure_and_the_process_lives,
     a_panic_in_the_handler_is_answered_in_the_same_form_and_the_process_lives,
@@ -134,6 +135,34 @@ async fn what_finds_the_queue_full_is_told_so_and_counted(place: Place) {
     assert!(refusals_so_far() >= before + 76);
     refused.iter().for_each(|answer| is_refusal(answer, UNAVAILABLE, &["too many deliveries"]));
     assert_eq!(efforts(&service).await, 1025);
+    Arc::into_inner(service).unwrap().stop().await;
+}
+
+async fn what_records_gunzip_to_counts_until_it_is_durable(place: Place) {
+    let store = BrokenStore::over(place.open().await);
+    let options = ["--commit-interval", "0ms", "--body-max", "1MiB"];
+    let tune = |config: &mut alleycat::config::Config| config.patience.deliveries_bytes_max = 8 << 20;
+    let service = Arc::new(Service::start_with(store.clone(), &options, tune).await);
+    store.turn(Mode::Hangs);
+    // A body of some kilobytes, and over a megabyte of efforts.
+    let record = effort(1, 1, 1.0).repeat(20_000);
+    let body = body_of(&[&*gzip(&record)]);
+    assert!(record.len() < 1 << 20 && body.len() < 64 << 10, "{} {}", record.len(), body.len());
+    let mut sent: FuturesUnordered<_> = (0..20)
+        .map(|_| {
+            let (service, body) = (service.clone(), body.clone());
+            tokio::spawn(async move { deliver(&service, body).await })
+        })
+        .collect();
+    let mut refused = Vec::new();
+    while refused.len() < 12 {
+        refused.push(sent.next().await.unwrap().unwrap());
+    }
+    refused.iter().for_each(|answer| is_refusal(answer, UNAVAILABLE, &["too many deliveries are under way"]));
+    store.turn(Mode::Sound);
+    let taken: Vec<Answer> = sent.map(Result::unwrap).collect().await;
+    assert!(taken.iter().any(|answer| answer.status == StatusCode::OK));
+    acknowledged(&service, body).await;
     Arc::into_inner(service).unwrap().stop().await;
 }
 

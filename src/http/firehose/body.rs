@@ -1,21 +1,24 @@
-//! The bodies of deliveries: read within what all of them may take together, and drained where they are refused.
+//! The bodies of deliveries: read within what all deliveries may take up together, and drained where they are refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Refusal;
 
-/// The bodies of all deliveries under way may have this many bytes together; what comes beyond is told to come again.
-const BODIES_BYTES_MAX: usize = 1 << 30;
+/// What one delivery may take up, in largest bodies: its body, as much again for what of it may have to be quarantined,
+/// and what is decoded from it and from what its records gunzip to, at up to three times the text of that.
+const DELIVERY_BODIES_MAX: usize = 8;
 
-/// The semaphore of the bodies counts in this many bytes, since it cannot count to a gigabyte one by one.
+/// What a delivery takes up at the least, in bytes: its task, buffers, and answer.
+const DELIVERY_BYTES_MIN: usize = 64 << 10;
+
+/// The semaphore of the bytes counts in this many bytes, since it cannot count to a gigabyte one by one.
 const PERMIT_BYTES: usize = 1 << 10;
 
 /// So many bytes of a body are read before others have their turn on the thread: about 0.1 ms of copying.
@@ -25,44 +28,47 @@ const BYTES_A_TURN: usize = 256 << 10;
 /// 86 MiB that Firehose sends at most, whatever the cap.
 const DRAIN_BYTES_MAX: usize = 128 << 20;
 
-/// What deliveries must pass: their bodies' bytes together, and how many are decoded at a time.
+/// What deliveries must pass: the bytes that they take up together, and how many are decoded at a time.
 #[derive(Clone)]
 pub(in crate::http) struct Gate {
-    bodies: Arc<Semaphore>,
+    bytes_max: usize,
+    bytes: Arc<Semaphore>,
     decoding: Arc<Semaphore>,
     in_flight: Arc<AtomicUsize>,
 }
 
-impl Default for Gate {
-    fn default() -> Self {
+impl Gate {
+    /// A gate for deliveries of up to `bytes_max` together, or more where one body of up to `body_bytes_max` needs it.
+    pub(in crate::http) fn new(bytes_max: usize, body_bytes_max: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let bytes_max = bytes_max.max(body_bytes_max.saturating_mul(DELIVERY_BODIES_MAX));
+        let permits = (bytes_max / PERMIT_BYTES).min(Semaphore::MAX_PERMITS);
         Self {
-            bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX / PERMIT_BYTES)),
+            bytes_max: permits * PERMIT_BYTES,
+            bytes: Arc::new(Semaphore::new(permits)),
             decoding: Arc::new(Semaphore::new(cores)),
             in_flight: Arc::default(),
         }
     }
-}
 
-impl Gate {
     /// Deliveries that are being read or decoded.
     pub(in crate::http) fn deliveries_in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// What the bodies of all deliveries under way take up, in bytes, to the limit's own measure.
+    /// What all deliveries under way take up, in bytes, to the limit's own measure.
     pub(in crate::http) fn bytes_in_flight(&self) -> usize {
-        BODIES_BYTES_MAX - self.bodies.available_permits() * PERMIT_BYTES
+        self.bytes_max - self.bytes.available_permits() * PERMIT_BYTES
     }
 
-    /// Lets in a body of that many bytes for as long as the permit is held.
+    /// Lets in what takes up that many bytes for as long as the permit is held.
     pub(in crate::http) fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
         let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
-        let admitted = self.bodies.clone().try_acquire_many_owned(permits);
+        let admitted = self.bytes.clone().try_acquire_many_owned(permits);
         admitted.map_err(|_| Refusal::unavailable("too_many", "too many deliveries are under way"))
     }
 
-    /// Lets in that the body has come to be of so many bytes.
+    /// Lets in that it has come to take up so many bytes.
     pub(in crate::http) fn admit_more(&self, permit: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Refusal> {
         let held = permit.num_permits() * PERMIT_BYTES;
         if bytes > held {
@@ -92,20 +98,20 @@ impl Drop for InFlight {
     }
 }
 
-/// Reads a body up to `bytes_max`, with no longer pauses than `patience`, within what the gate lets in.
+/// Reads a body up to `bytes_max`, with no longer pauses than `patience`, within what the gate lets in. `announced` is
+/// its length, where that is told.
 pub(super) async fn read(
     mut body: Body,
-    headers: &HeaderMap,
+    announced: Option<usize>,
     bytes_max: usize,
     patience: Duration,
     gate: &Gate,
 ) -> Result<(Bytes, OwnedSemaphorePermit), Refusal> {
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     let announced = announced.unwrap_or(0);
     if announced > bytes_max {
         return Err(drained(body, patience, over_the_cap(bytes_max)).await);
     }
-    let mut permit = match gate.admit(announced) {
+    let mut permit = match gate.admit(announced.max(DELIVERY_BYTES_MIN)) {
         Ok(permit) => permit,
         Err(refusal) => return Err(drained(body, patience, refusal).await),
     };
@@ -130,7 +136,7 @@ pub(super) async fn read(
             tokio::task::yield_now().await;
             turn_ends = read.len() + BYTES_A_TURN;
         }
-        if let Err(refusal) = gate.admit_more(&mut permit, read.len()) {
+        if let Err(refusal) = gate.admit_more(&mut permit, read.capacity()) {
             return Err(drained(body, patience, refusal).await);
         }
     }
@@ -169,15 +175,19 @@ mod tests {
 
     use super::*;
 
+    const BYTES_MAX: usize = 1 << 20;
+
     #[test]
-    fn bodies_are_let_in_up_to_their_limit_together_as_they_grow() {
-        let gate = Gate::default();
+    fn deliveries_are_let_in_up_to_their_limit_together_as_they_grow() {
+        let gate = Gate::new(BYTES_MAX, 1);
         let mut first = gate.admit(10).expect("there is room");
-        assert!(gate.admit_more(&mut first, BODIES_BYTES_MAX - PERMIT_BYTES).is_ok());
+        assert!(gate.admit_more(&mut first, BYTES_MAX - PERMIT_BYTES).is_ok());
         let mut second = gate.admit(PERMIT_BYTES).expect("there is just enough room");
         let refusal = gate.admit_more(&mut second, PERMIT_BYTES + 1).expect_err("there is no more");
         assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
         drop(first);
-        assert!(gate.admit_more(&mut second, BODIES_BYTES_MAX).is_ok());
+        assert!(gate.admit_more(&mut second, BYTES_MAX).is_ok());
+        let large = Gate::new(BYTES_MAX, 1 << 30);
+        assert!(large.admit(8 << 30).is_ok(), "the largest body fits, with all that comes of it");
     }
 }

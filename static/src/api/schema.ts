@@ -2332,7 +2332,7 @@ export interface operations {
                 headers: {
                     /** @description How many efforts beat what stood before the delivery. */
                     "Alleycat-Improvements"?: number;
-                    /** @description How many records were quarantined for which reason, as `json=1,missing=2`; or empty. */
+                    /** @description How many records were quarantined, by reason: `json=1,missing=2`, or nothing. */
                     "Alleycat-Rejected"?: string;
                     [name: string]: unknown;
                 };
@@ -2876,7 +2876,7 @@ export interface operations {
                     "application/json": components["schemas"]["Ridden"];
                 };
             };
-            /** @description It is not an array of up to 1000 records. */
+            /** @description It is not an array of up to 1000 records, or too long in coming. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2884,7 +2884,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "It is not an array of up to 1000 records.",
+                     *       "detail": "It is not an array of up to 1000 records, or too long in coming.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }

@@ -1,0 +1,118 @@
+//! What answers take up while they are sent: so many bytes together, however slowly they are read.
+//!
+//! What is sent piece by piece is made, or shared, as it goes, and has limits of its own; what is counted here are
+//! answers that were made whole.
+
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::problem::Problem;
+
+/// Answers that are being sent may have this many bytes together: two thousand pages of the longest kind, or a hundred
+/// thousand of the usual one.
+const ANSWERS_BYTES_MAX: usize = 1 << 30;
+
+/// The semaphore of the answers counts in this many bytes, and no answer takes less.
+const PERMIT_BYTES: usize = 4 << 10;
+
+/// The room for answers that are being sent.
+#[derive(Clone)]
+pub(super) struct Answers(Arc<Semaphore>);
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(ANSWERS_BYTES_MAX / PERMIT_BYTES)))
+    }
+}
+
+impl Answers {
+    /// Sends an answer only while there is room for it, which it gives back when it is sent or its client is gone.
+    pub(super) fn hold(&self) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
+        let answers = self.clone();
+        ControlFlow::Continue(move |response: Response| {
+            let Some(bytes) = response.body().size_hint().exact().filter(|&bytes| bytes > 0) else { return response };
+            match answers.take(bytes) {
+                Some(room) => response.map(|body| Body::new(Held { body, room: Arc::new(room) })),
+                None => Problem::unavailable("too many answers are being sent").into_response(),
+            }
+        })
+    }
+
+    fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES as u64).max(1)).unwrap_or(u32::MAX);
+        self.0.clone().try_acquire_many_owned(permits).ok()
+    }
+}
+
+/// An answer whose bytes keep its room.
+struct Held {
+    body: Body,
+    room: Arc<OwnedSemaphorePermit>,
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let room = &self.room;
+        // The body is given up as soon as it is handed over; its bytes are, once they are written.
+        let hold = |bytes: Bytes| Bytes::from_owner(HeldBytes { bytes, _room: room.clone() });
+        polled.map_ok(|frame| frame.map_data(hold))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+struct HeldBytes {
+    bytes: Bytes,
+    _room: Arc<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for HeldBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_keeps_its_room_until_its_last_byte_is_gone() {
+        let answers = Answers(Arc::new(Semaphore::new(3)));
+        let room = answers.take(PERMIT_BYTES as u64 + 1).unwrap();
+        assert!(answers.take(2 * PERMIT_BYTES as u64).is_none());
+        assert!(answers.take(1).is_some());
+        let mut held = Held { body: Body::from("text"), room: Arc::new(room) };
+        assert_eq!(held.size_hint().exact(), Some(4));
+        let bytes = held.frame().await.unwrap().unwrap().into_data().unwrap();
+        drop(held);
+        let written = bytes.slice(1..);
+        drop(bytes);
+        assert!(answers.take(3 * PERMIT_BYTES as u64).is_none());
+        drop(written);
+        assert!(answers.take(3 * PERMIT_BYTES as u64).is_some());
+    }
+}
