@@ -29,6 +29,10 @@ pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Deflate makes bytes at most so many times as many: a match of 258 bytes takes two bits.
 const DEFLATE_RATIO_MAX: usize = 1032;
 
+/// So many names are looked up together: most looks wait for memory, and one after another they wait at once. They are
+/// few enough to stay in a core's cache until then.
+const NAMES_TOGETHER: usize = 512;
+
 /// What gzip begins with.
 pub const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -143,8 +147,11 @@ impl<'b> Envelope<'b> {
                 Ok(()) => decoded.take_record(&data, bounds, receipt_ms, &mut given),
             };
             decoded.end_record(place, outcome);
+            if given.ends.len() >= NAMES_TOGETHER {
+                decoded.take_names(&mut given, names);
+            }
         }
-        decoded.take_names(&given, names);
+        decoded.take_names(&mut given, names);
         decoded
     }
 }
@@ -165,7 +172,7 @@ pub struct Decoded {
     ends: Vec<usize>,
 }
 
-/// The names that a delivery gives, one after another: each with the place of its effort, and where it ends.
+/// The names that some records give, one after another: each with the place of its effort, and where it ends.
 #[derive(Default)]
 struct Given {
     texts: String,
@@ -205,8 +212,11 @@ impl Decoded {
         for (place, data) in records.into_iter().enumerate() {
             let outcome = decoded.take_record(data, bounds, receipt_ms, &mut given);
             decoded.end_record(place, outcome);
+            if given.ends.len() >= NAMES_TOGETHER {
+                decoded.take_names(&mut given, names);
+            }
         }
-        decoded.take_names(&given, names);
+        decoded.take_names(&mut given, names);
         decoded
     }
 
@@ -261,8 +271,8 @@ impl Decoded {
         })
     }
 
-    /// Keeps the names that are news. All at once: most looks wait for memory, and so they wait together.
-    fn take_names(&mut self, given: &Given, names: &Names) {
+    /// Keeps the names that are news, and forgets the others.
+    fn take_names(&mut self, given: &mut Given, names: &Names) {
         let mut begins = 0;
         for &(effort, ends) in &given.ends {
             let Effort { racer, time, .. } = self.efforts[effort];
@@ -271,6 +281,8 @@ impl Decoded {
                 self.take_name(racer, time, text);
             }
         }
+        given.texts.clear();
+        given.ends.clear();
     }
 
     fn take_name(&mut self, racer: RacerId, at_ms: u64, text: &str) {
