@@ -36,33 +36,10 @@ pub struct Names {
     text_bytes: AtomicUsize,
 }
 
-/// So many bytes of a name are kept beside its racer, so that to compare most names no other memory is touched.
-const HEAD_BYTES: usize = 16;
-
 #[derive(Debug)]
 struct Known {
     name: Name,
-    /// What the name begins with, or all of it and zeros: what most looks need of it.
-    head: [u8; HEAD_BYTES],
     seen_ms: AtomicU64,
-}
-
-impl Known {
-    fn new(name: Name) -> Self {
-        Self { head: head(&name.text), seen_ms: AtomicU64::new(name.at_ms), name }
-    }
-
-    fn is(&self, text: &str) -> bool {
-        let known = &self.name.text;
-        known.len() == text.len() && self.head == head(text) && (text.len() <= HEAD_BYTES || **known == *text)
-    }
-}
-
-fn head(text: &str) -> [u8; HEAD_BYTES] {
-    let mut head = [0; HEAD_BYTES];
-    let length = text.len().min(HEAD_BYTES);
-    head[..length].copy_from_slice(&text.as_bytes()[..length]);
-    head
 }
 
 /// The name, cut to [`NAME_CHARS_MAX`] characters.
@@ -86,10 +63,8 @@ impl Names {
     /// Whether a name that was ridden under at that time is another than the latest known.
     pub fn is_news(&self, racer: RacerId, at_ms: u64, text: &str) -> bool {
         let Some(known) = self.names.get(&racer) else { return true };
-        if known.is(text) {
-            if known.seen_ms.load(Ordering::Relaxed) < at_ms {
-                known.seen_ms.fetch_max(at_ms, Ordering::Relaxed);
-            }
+        if &*known.name.text == text {
+            known.seen_ms.fetch_max(at_ms, Ordering::Relaxed);
             return false;
         }
         (known.seen_ms.load(Ordering::Relaxed), &*known.name.text) < (at_ms, text)
@@ -98,7 +73,7 @@ impl Names {
     /// Takes in a name unless a greater one is known. Returns whether it changed anything.
     pub fn merge(&self, racer: RacerId, name: &Name) -> bool {
         let mut changed = false;
-        let fresh = || Known::new(name.clone());
+        let fresh = || Known { name: name.clone(), seen_ms: AtomicU64::new(name.at_ms) };
         self.names
             .entry(racer)
             .and_modify(|known| {
