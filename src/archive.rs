@@ -350,7 +350,7 @@ fn whole(data: &[u8]) -> Result<usize, Incomplete> {
     let data = match braces(data) {
         Braces::Closed(length) => &data[..length],
         Braces::Open => data,
-        Braces::TooDeep => return Err(Incomplete(false)),
+        Braces::Broken => return Err(Incomplete(false)),
     };
     let mut values = serde_json::Deserializer::from_slice(data).into_iter::<IgnoredAny>();
     match values.next() {
@@ -366,8 +366,9 @@ enum Braces {
     Closed(usize),
     /// There is no end of it here.
     Open,
-    /// It nests deeper than [`DEPTH_MAX`].
-    TooDeep,
+    /// It nests deeper than [`DEPTH_MAX`], or has what no JSON has: a backslash beside a text, or a control character in
+    /// one. So no text goes on beyond its line, and of the braces within a line only those count that lie beside texts.
+    Broken,
 }
 
 fn braces(data: &[u8]) -> Braces {
@@ -376,9 +377,11 @@ fn braces(data: &[u8]) -> Braces {
         match byte {
             _ if is_escaped => is_escaped = false,
             b'"' => in_text = !in_text,
-            b'\\' => is_escaped = in_text,
+            b'\\' if !in_text => return Braces::Broken,
+            b'\\' => is_escaped = true,
+            ..b' ' if in_text => return Braces::Broken,
             b'{' | b'}' if in_text => {}
-            b'{' if depth == DEPTH_MAX => return Braces::TooDeep,
+            b'{' if depth == DEPTH_MAX => return Braces::Broken,
             b'{' => depth += 1,
             b'}' if depth <= 1 => return Braces::Closed(place + 1),
             b'}' => depth -= 1,
@@ -516,7 +519,8 @@ mod tests {
     fn what_nests_without_end_is_not_looked_at_again_from_every_object_within() {
         // Each would take hours, were all that follows read from every brace; the suite's own patience is the limit.
         let nested = "{\"a\":".repeat(1 << 20);
-        for object in [&*nested, &nested.replace(':', ":\n"), &"{".repeat(4 << 20)] {
+        let [escaped, lines] = ["{\\\"", "{\"\n"].map(|part| part.repeat(1 << 20));
+        for object in [&*nested, &nested.replace(':', ":\n"), &"{".repeat(4 << 20), &escaped, &lines] {
             let mut read = Archive::open_as_records(Cursor::new(object.to_owned().into_bytes()), u64::MAX);
             assert!(read.all(|item| item.is_ok()));
         }

@@ -171,7 +171,11 @@ pub(crate) fn router(app: App) -> Router {
         .method_not_allowed_fallback(wrong_method)
         // The layers come after the fallbacks, or they would not hold for them: a page may read its errors, too.
         .layer(CatchPanicLayer::custom(panicked))
-        .layer((cors(&app.config.cors_origin), around(problem::lay_out), around(move |_: &Request| answers.hold())));
+        .layer((
+            cors(&app.config.cors_origin),
+            around(problem::lay_out),
+            around(move |request: &Request| answers.hold(request)),
+        ));
     // Not for pages of other origins.
     let events = Router::from(events::routes()).layer(CatchPanicLayer::custom(panicked));
     let counted = metrics::Requests::default();

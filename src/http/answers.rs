@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
@@ -35,10 +36,13 @@ impl Default for Answers {
 
 impl Answers {
     /// Sends an answer only while there is room for it, which it gives back when it is sent or its client is gone.
-    pub(super) fn hold(&self) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
+    /// Whoever asks for the service's health is always answered: to restart it would help nobody.
+    pub(super) fn hold(&self, request: &Request) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
         let answers = self.clone();
+        let is_health = matches!(request.uri().path(), "/healthz" | "/readyz");
         ControlFlow::Continue(move |response: Response| {
-            let Some(bytes) = response.body().size_hint().exact().filter(|&bytes| bytes > 0) else { return response };
+            let bytes = response.body().size_hint().exact().filter(|&bytes| bytes > 0 && !is_health);
+            let Some(bytes) = bytes else { return response };
             match answers.take(bytes) {
                 Some(room) => response.map(|body| Body::new(Held { body, room: Arc::new(room) })),
                 None => Problem::unavailable("too many answers are being sent").into_response(),
@@ -98,6 +102,16 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+
+    #[test]
+    fn where_there_is_no_room_only_health_is_answered() {
+        let answers = Answers(Arc::new(Semaphore::new(0)));
+        for (path, status) in [("/classes", 503), ("/healthz", 200), ("/readyz", 200)] {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let ControlFlow::Continue(after) = answers.hold(&request) else { panic!("it never answers by itself") };
+            assert_eq!(after(Response::new(Body::from("text"))).status(), status, "{path}");
+        }
+    }
 
     #[tokio::test]
     async fn an_answer_keeps_its_room_until_its_last_byte_is_gone() {

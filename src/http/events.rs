@@ -16,6 +16,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinError;
 use utoipa::ToSchema;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
@@ -238,7 +239,11 @@ async fn handle(app: &App, headers: HeaderMap, body: Body) -> Result<Response, P
                 let _held = (turn, room);
                 read_objects(&app, notification).await
             });
-            merging.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+            match merging.await.map_err(JoinError::try_into_panic) {
+                Ok(answer) => answer,
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                Err(Err(_)) => Err(Problem::unavailable("the service is stopping")),
+            }
         }
     }
 }
