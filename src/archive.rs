@@ -366,8 +366,8 @@ enum Braces {
     Closed(usize),
     /// There is no end of it here.
     Open,
-    /// It nests deeper than [`DEPTH_MAX`], or has what no JSON has: a backslash beside a text, or a control character in
-    /// one. So no text goes on beyond its line, and of the braces within a line only those count that lie beside texts.
+    /// It nests deeper than [`DEPTH_MAX`], or has what no JSON has: a backslash beside a text, or a control character
+    /// in one. So no text goes on beyond its line, and of a line's braces only those count that lie beside texts.
     Broken,
 }
 
