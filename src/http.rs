@@ -22,6 +22,7 @@ mod problem;
 mod racers;
 mod races;
 mod rides;
+mod room;
 
 use std::any::Any;
 use std::ops::{ControlFlow, Deref};
@@ -74,7 +75,7 @@ pub(crate) struct Shared {
     events: events::Turn,
     buckets: Arc<Buckets>,
     working: Arc<Semaphore>,
-    room: history::Room,
+    room: room::Room,
     first_pages: leaderboard::FirstPages,
     live: live::Live,
     document: Arc<OpenApi>,
@@ -112,7 +113,7 @@ impl App {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let working = Arc::new(Semaphore::new(cores));
         let gate = firehose::Gate::new(config.patience.deliveries_bytes_max, config.body_bytes_max());
-        let (events, room) = (events::Turn::default(), history::Room::default());
+        let (events, room) = (events::Turn::default(), history::room());
         let (live, buckets) =
             (live::Live::new(&ledger, config.patience.listeners_max), Arc::new(Buckets::new(&config.events_buckets)));
         let document = Arc::new(docs::document(ledger.bounds().second_max));

@@ -13,24 +13,25 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::problem::Problem;
+use super::room::{self, Room};
 
 /// Answers that are being sent may have this many bytes together: two thousand pages of the longest kind, or a hundred
 /// thousand of the usual one.
 const ANSWERS_BYTES_MAX: usize = 1 << 30;
 
-/// The semaphore of the answers counts in this many bytes, and no answer takes less.
+/// The room for answers is counted in this many bytes, and no answer takes less.
 const PERMIT_BYTES: usize = 4 << 10;
 
 /// The room for answers that are being sent.
 #[derive(Clone)]
-pub(super) struct Answers(Arc<Semaphore>);
+pub(super) struct Answers(Room);
 
 impl Default for Answers {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(ANSWERS_BYTES_MAX / PERMIT_BYTES)))
+        Self(Room::new(ANSWERS_BYTES_MAX, PERMIT_BYTES))
     }
 }
 
@@ -43,16 +44,11 @@ impl Answers {
         ControlFlow::Continue(move |response: Response| {
             let bytes = response.body().size_hint().exact().filter(|&bytes| bytes > 0 && !is_health);
             let Some(bytes) = bytes else { return response };
-            match answers.take(bytes) {
+            match answers.0.take(usize::try_from(bytes).unwrap_or(usize::MAX)) {
                 Some(room) => response.map(|body| Body::new(Held { body, room: Arc::new(room) })),
                 None => Problem::unavailable("too many answers are being sent").into_response(),
             }
         })
-    }
-
-    fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
-        let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES as u64).max(1)).unwrap_or(u32::MAX);
-        self.0.clone().try_acquire_many_owned(permits).ok()
     }
 }
 
@@ -73,7 +69,7 @@ impl http_body::Body for Held {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         let room = &self.room;
         // The body is given up as soon as it is handed over; its bytes are, once they are written.
-        let hold = |bytes: Bytes| Bytes::from_owner(HeldBytes { bytes, _room: room.clone() });
+        let hold = |bytes| room::keeping(bytes, room.clone());
         polled.map_ok(|frame| frame.map_data(hold))
     }
 
@@ -86,17 +82,6 @@ impl http_body::Body for Held {
     }
 }
 
-struct HeldBytes {
-    bytes: Bytes,
-    _room: Arc<OwnedSemaphorePermit>,
-}
-
-impl AsRef<[u8]> for HeldBytes {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
@@ -105,7 +90,7 @@ mod tests {
 
     #[test]
     fn where_there_is_no_room_only_health_is_answered() {
-        let answers = Answers(Arc::new(Semaphore::new(0)));
+        let answers = Answers(Room::new(0, PERMIT_BYTES));
         for (path, status) in [("/classes", 503), ("/healthz", 200), ("/readyz", 200)] {
             let request = Request::get(path).body(Body::empty()).unwrap();
             let ControlFlow::Continue(after) = answers.hold(&request) else { panic!("it never answers by itself") };
@@ -115,9 +100,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_keeps_its_room_until_its_last_byte_is_gone() {
-        let answers = Answers(Arc::new(Semaphore::new(3)));
-        let room = answers.take(PERMIT_BYTES as u64 + 1).unwrap();
-        assert!(answers.take(2 * PERMIT_BYTES as u64).is_none());
+        let answers = Room::new(3 * PERMIT_BYTES, PERMIT_BYTES);
+        let room = answers.take(PERMIT_BYTES + 1).unwrap();
+        assert!(answers.take(2 * PERMIT_BYTES).is_none());
         assert!(answers.take(1).is_some());
         let mut held = Held { body: Body::from("text"), room: Arc::new(room) };
         assert_eq!(held.size_hint().exact(), Some(4));
@@ -125,8 +110,8 @@ mod tests {
         drop(held);
         let written = bytes.slice(1..);
         drop(bytes);
-        assert!(answers.take(3 * PERMIT_BYTES as u64).is_none());
+        assert!(answers.take(3 * PERMIT_BYTES).is_none());
         drop(written);
-        assert!(answers.take(3 * PERMIT_BYTES as u64).is_some());
+        assert!(answers.take(3 * PERMIT_BYTES).is_some());
     }
 }

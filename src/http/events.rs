@@ -13,7 +13,6 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http_body_util::BodyExt;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
@@ -265,29 +264,13 @@ fn may_send(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Reads a body up to what Lambda may send, within what all bodies may take together.
-async fn read_body(app: &App, mut body: Body, patience: Duration) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
-    let mut room = app.gate.admit(0).map_err(unavailable)?;
-    let mut read = Vec::new();
-    loop {
-        let Ok(frame) = tokio::time::timeout(patience, body.frame()).await else {
-            let detail = format!("nothing more of the body came within {} s", patience.as_secs_f64());
-            return Err(Problem::bad_request(detail));
-        };
-        let Some(frame) = frame else { break };
-        let frame = frame.map_err(|error| Problem::bad_request(format!("the body did not arrive whole: {error}")))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if read.len() + data.len() > EVENT_BYTES_MAX {
-            firehose::drain(body, patience).await;
-            // Not 413: were it a delivery that came to the wrong path, Firehose would drop it.
-            return Err(Problem::bad_request(format!("an event has {EVENT_BYTES_MAX} bytes at most")));
-        }
-        read.extend_from_slice(&data);
-        if let Err(refusal) = app.gate.admit_more(&mut room, read.len()) {
-            firehose::drain(body, patience).await;
-            return Err(unavailable(refusal));
-        }
-    }
-    Ok((read.into(), room))
+async fn read_body(app: &App, body: Body, patience: Duration) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+    let read = firehose::read(body, None, EVENT_BYTES_MAX, patience, &app.gate).await;
+    read.map_err(|refusal| match refusal.reason {
+        // A delivery is told of its stream's options. Not 413: were it one on the wrong path, Firehose would drop it.
+        "too_large" => Problem::bad_request(format!("an event has {EVENT_BYTES_MAX} bytes at most")),
+        _ => refusal.into(),
+    })
 }
 
 async fn transform(app: &App, body: Bytes) -> Result<Response, Problem> {
@@ -389,7 +372,7 @@ async fn read_object(app: &App, object: &Notified, merged: &mut Merged) -> Resul
     let mut archive = Archive::open_as_records(Cursor::new(body), OBJECT_BYTES_MAX);
     loop {
         // What is checked here holds for the time of receipt: an effort's time is never after it.
-        app.ledger.accepts().map_err(|error| unavailable(error.into()))?;
+        app.ledger.accepts().map_err(Refusal::from)?;
         let receipt_ms = app.ledger.now_ms();
         let ledger = app.ledger.clone();
         let work = move || {
@@ -400,11 +383,11 @@ async fn read_object(app: &App, object: &Notified, merged: &mut Merged) -> Resul
         (archive, part) = app.work(IN_PLACE_OUTPUTS_MAX, work).await;
         let Part { raw, decoded, heard, end } = part;
         let bytes = 2 * raw.iter().map(Vec::len).sum::<usize>() + decoded.bytes() + size_of_val(&*heard);
-        let room = app.gate.admit(bytes).map_err(unavailable)?;
+        let room = app.gate.admit(bytes).map_err(Problem::from)?;
         let raw = |places: &[usize]| places.iter().map(|&place| raw[place].clone()).collect();
         let committed =
             firehose::commit(&app.ledger, name.clone(), decoded, heard, receipt_ms, raw, Arc::new(room)).await;
-        let outcome = committed.map_err(unavailable)?;
+        let outcome = committed.map_err(Problem::from)?;
         merged.records += outcome.records;
         merged.improvements += outcome.improvements;
         merged.quarantined += outcome.quarantined();
@@ -420,10 +403,6 @@ async fn read_object(app: &App, object: &Notified, merged: &mut Merged) -> Resul
     }
     merged.objects += 1;
     Ok(Ok(()))
-}
-
-fn unavailable(refusal: Refusal) -> Problem {
-    Problem::new(refusal.status, refusal.message)
 }
 
 /// A part of an object.

@@ -25,13 +25,14 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use super::App;
+use super::problem::Problem;
 use crate::delivery::{self, Decoded, Envelope, GunzipError};
 use crate::effort::Bounds;
 use crate::ledger::{CommitError, Ledger, Quarantined, Submission};
 use crate::races::{self, Heard};
 use crate::telemetry::{Reason, Rejection};
 
-pub(super) use body::{Gate, drain};
+pub(super) use body::{Gate, drain, read};
 
 /// How much nicer than others the threads are that decode: where cores are short, a delivery, for which nobody waits,
 /// has a third of what those have that answer readers.
@@ -95,7 +96,7 @@ pub(super) struct Refusal {
     /// A sentence for whoever set up the delivery stream.
     pub(super) message: String,
     /// To count by: one of [`REFUSED_BECAUSE`].
-    reason: &'static str,
+    pub(super) reason: &'static str,
     /// The id from the body, where the header has none.
     request_id: Option<String>,
 }
@@ -114,6 +115,13 @@ impl Refusal {
     /// 503: come again.
     pub(super) fn unavailable(reason: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, reason, message)
+    }
+}
+
+/// As it is told on other paths, which take in the same things in other forms.
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.status, refusal.message)
     }
 }
 

@@ -4,7 +4,6 @@
 
 use std::io::Write;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method};
@@ -12,13 +11,13 @@ use axum::response::Response;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::IntoParams;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::conditional::Representation;
 use super::params::{Class, Params};
 use super::problem::Problem;
+use super::room::{self, Room};
 use super::{App, accept};
 use crate::effort::{ClassId, RacerId, Second};
 use crate::history::{Selection, write_dataset};
@@ -31,7 +30,7 @@ const PART_BYTES_MAX: usize = 256 << 20;
 /// The parts that are being sent may have this many bytes together.
 const PARTS_BYTES_MAX: usize = 1 << 30;
 
-/// The semaphore of the parts counts in this many bytes.
+/// The room for parts is counted in this many bytes.
 const PERMIT_BYTES: usize = 1 << 10;
 
 /// The most racers that may be asked for by id: as many as a leaderboard takes.
@@ -41,33 +40,8 @@ const RACERS_MAX: usize = 1000;
 const LEVEL: u32 = 2;
 
 /// The room for parts that are being sent.
-#[derive(Clone)]
-pub(super) struct Room(Arc<Semaphore>);
-
-impl Default for Room {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(PARTS_BYTES_MAX / PERMIT_BYTES)))
-    }
-}
-
-impl Room {
-    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
-        let taken = self.0.clone().try_acquire_many_owned(permits);
-        taken.map_err(|_| Problem::unavailable("too many parts of histories are being sent"))
-    }
-}
-
-/// Bytes that keep their room until they are sent, or the client is gone.
-struct Held {
-    bytes: Bytes,
-    _room: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
+pub(super) fn room() -> Room {
+    Room::new(PARTS_BYTES_MAX, PERMIT_BYTES)
 }
 
 /// What part of a dataset is asked for.
@@ -194,12 +168,13 @@ async fn part_of(app: &App, class: ClassId, part: Part, gzip: bool) -> Result<Re
     let efforts = usize::try_from(ledger.table().summary(class).efforts).unwrap_or(usize::MAX);
     let made = app.work(efforts, move || {
         let bytes = part.make(ledger.table(), class, gzip)?;
-        Ok((format!("\"{:032x}\"", xxh3_128(&bytes)), bytes))
+        Ok::<_, Problem>((format!("\"{:032x}\"", xxh3_128(&bytes)), bytes))
     });
     let (etag, bytes) = made.await?;
-    let room = app.room.take(bytes.len())?;
+    let room = app.room.take(bytes.len());
+    let room = room.ok_or_else(|| Problem::unavailable("too many parts of histories are being sent"))?;
     let len = bytes.len() as u64;
-    let bytes = Bytes::from_owner(Held { bytes, _room: room });
+    let bytes = room::keeping(bytes, room);
     Ok(Representation {
         etag,
         kind: "application/json",

@@ -118,9 +118,9 @@ pub(super) async fn rides(State(app): State<App>, headers: HeaderMap, body: Body
 }
 
 async fn take(app: &App, body: Body) -> Result<Outcome, Problem> {
-    app.ledger.accepts().map_err(|error| refused(error.into()))?;
+    app.ledger.accepts().map_err(Refusal::from)?;
     let receipt_ms = app.ledger.now_ms();
-    let room = Arc::new(app.gate.admit(RIDES_BYTES_MAX).map_err(refused)?);
+    let room = Arc::new(app.gate.admit(RIDES_BYTES_MAX)?);
     let patience = app.config.patience.body;
     let body = tokio::time::timeout(patience, axum::body::to_bytes(body, BODY_BYTES_MAX)).await;
     let body =
@@ -139,7 +139,7 @@ async fn take(app: &App, body: Body) -> Result<Outcome, Problem> {
     let heard = races::heard(&decoded.efforts, &decoded.finals);
     let raw = |places: &[usize]| places.iter().map(|&place| records[place].get().as_bytes().to_vec()).collect();
     let id = "a ride from the page".to_owned();
-    firehose::commit(&app.ledger, id, decoded, heard, receipt_ms, raw, room).await.map_err(refused)
+    Ok(firehose::commit(&app.ledger, id, decoded, heard, receipt_ms, raw, room).await?)
 }
 
 /// Whether a browser says that a page of another origin sends it. What is no browser says nothing.
@@ -158,10 +158,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
     kind.trim().eq_ignore_ascii_case("application/json")
-}
-
-fn refused(refusal: Refusal) -> Problem {
-    Problem::new(refusal.status, refusal.message)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Refusal;
+use crate::http::room::Room;
 
 /// What one delivery may take up, in largest bodies: its body, as much again for what of it may have to be quarantined,
 /// and what is decoded from it and from what its records gunzip to, at up to three times the text of that.
@@ -18,7 +19,7 @@ const DELIVERY_BODIES_MAX: usize = 8;
 /// What a delivery takes up at the least, in bytes: its task, buffers, and answer.
 const DELIVERY_BYTES_MIN: usize = 64 << 10;
 
-/// The semaphore of the bytes counts in this many bytes, since it cannot count to a gigabyte one by one.
+/// The room for deliveries is counted in this many bytes.
 const PERMIT_BYTES: usize = 1 << 10;
 
 /// So many bytes of a body are read before others have their turn on the thread: about 0.1 ms of copying.
@@ -31,8 +32,7 @@ const DRAIN_BYTES_MAX: usize = 128 << 20;
 /// What deliveries must pass: the bytes that they take up together, and how many are decoded at a time.
 #[derive(Clone)]
 pub(in crate::http) struct Gate {
-    bytes_max: usize,
-    bytes: Arc<Semaphore>,
+    room: Room,
     decoding: Arc<Semaphore>,
     in_flight: Arc<AtomicUsize>,
 }
@@ -42,10 +42,8 @@ impl Gate {
     pub(in crate::http) fn new(bytes_max: usize, body_bytes_max: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let bytes_max = bytes_max.max(body_bytes_max.saturating_mul(DELIVERY_BODIES_MAX));
-        let permits = (bytes_max / PERMIT_BYTES).min(Semaphore::MAX_PERMITS);
         Self {
-            bytes_max: permits * PERMIT_BYTES,
-            bytes: Arc::new(Semaphore::new(permits)),
+            room: Room::new(bytes_max, PERMIT_BYTES),
             decoding: Arc::new(Semaphore::new(cores)),
             in_flight: Arc::default(),
         }
@@ -58,23 +56,17 @@ impl Gate {
 
     /// What all deliveries under way take up, in bytes, to the limit's own measure.
     pub(in crate::http) fn bytes_in_flight(&self) -> usize {
-        self.bytes_max - self.bytes.available_permits() * PERMIT_BYTES
+        self.room.taken_bytes()
     }
 
     /// Lets in what takes up that many bytes for as long as the permit is held.
     pub(in crate::http) fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
-        let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
-        let admitted = self.bytes.clone().try_acquire_many_owned(permits);
-        admitted.map_err(|_| Refusal::unavailable("too_many", "too many deliveries are under way"))
+        self.room.take(bytes).ok_or_else(too_many)
     }
 
     /// Lets in that it has come to take up so many bytes.
     pub(in crate::http) fn admit_more(&self, permit: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Refusal> {
-        let held = permit.num_permits() * PERMIT_BYTES;
-        if bytes > held {
-            permit.merge(self.admit(bytes - held)?);
-        }
-        Ok(())
+        self.room.take_up_to(permit, bytes).ok_or_else(too_many)
     }
 
     /// Counts a delivery as being read or decoded until what this returns is dropped.
@@ -100,7 +92,7 @@ impl Drop for InFlight {
 
 /// Reads a body up to `bytes_max`, with no longer pauses than `patience`, within what the gate lets in. `announced` is
 /// its length, where that is told.
-pub(super) async fn read(
+pub(in crate::http) async fn read(
     mut body: Body,
     announced: Option<usize>,
     bytes_max: usize,
@@ -158,6 +150,10 @@ pub(in crate::http) async fn drain(mut body: Body, patience: Duration) {
             None => return,
         }
     }
+}
+
+fn too_many() -> Refusal {
+    Refusal::unavailable("too_many", "too many deliveries are under way")
 }
 
 /// The refusal of a body that is longer than is taken, gunzipped or not.

@@ -1,0 +1,58 @@
+//! Room in memory: so many bytes that may be taken up together, each lot of them for as long as its permit is held.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Room for so many bytes. It is counted in units, since a semaphore cannot count to a gigabyte one by one.
+#[derive(Clone)]
+pub(super) struct Room {
+    free: Arc<Semaphore>,
+    units: usize,
+    unit_bytes: usize,
+}
+
+impl Room {
+    /// Room for up to `bytes_max` bytes in units of `unit_bytes`, of which the last that is not whole is left out.
+    pub(super) fn new(bytes_max: usize, unit_bytes: usize) -> Self {
+        let units = (bytes_max / unit_bytes).min(Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(units)), units, unit_bytes }
+    }
+
+    /// Takes room for that many bytes; `None` where there is not so much.
+    pub(super) fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(bytes.div_ceil(self.unit_bytes)).unwrap_or(u32::MAX);
+        self.free.clone().try_acquire_many_owned(units).ok()
+    }
+
+    /// Takes what is missing until the permit is for that many bytes; `None` where there is not so much.
+    pub(super) fn take_up_to(&self, permit: &mut OwnedSemaphorePermit, bytes: usize) -> Option<()> {
+        let held = permit.num_permits() * self.unit_bytes;
+        if bytes > held {
+            permit.merge(self.take(bytes - held)?);
+        }
+        Some(())
+    }
+
+    /// How many bytes are taken.
+    pub(super) fn taken_bytes(&self) -> usize {
+        (self.units - self.free.available_permits()) * self.unit_bytes
+    }
+}
+
+/// Bytes that keep their room until the last of them is sent, or its client is gone.
+pub(super) fn keeping(bytes: Bytes, room: impl Send + 'static) -> Bytes {
+    Bytes::from_owner(Keeping { bytes, _room: room })
+}
+
+struct Keeping<R> {
+    bytes: Bytes,
+    _room: R,
+}
+
+impl<R> AsRef<[u8]> for Keeping<R> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
