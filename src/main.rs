@@ -102,7 +102,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let metrics = serve::Metrics::listen(config.metrics_listen)?;
     let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
-    tracing::info!("listening on {scheme}://{}, keeping records in {}", listener.local_addr()?, store.place());
+    let address = listener.local_addr()?;
+    tracing::info!("listening on {scheme}://{address}, keeping records in {}", store.place());
     serve::serve_seen(config, listener, store, Some(metrics), stop).await
 }
 
