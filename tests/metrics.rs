@@ -11,9 +11,7 @@ use serde_json::{Value, json};
 use support::instance::Instance;
 use support::place::Place;
 use support::s3_server::S3Server;
-use support::{free_port, record, until};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use support::{connection_served, free_port, record, until};
 
 /// Every metric that a text names, by the names that a scrape has.
 fn named(text: &str) -> BTreeSet<String> {
@@ -174,13 +172,7 @@ async fn what_waits_for_a_store_that_hangs_grows_old_and_keeps_its_room_though_i
 async fn whoever_holds_many_connections_to_the_metrics_does_not_keep_others_from_them_for_long() {
     let service = Scraped::start(&Place::folder(), &[]).await;
     let address = service.metrics.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
-    let connect = async || {
-        let mut connection = TcpStream::connect(address).await.unwrap();
-        let mut begin = [0; 12];
-        let asked = connection.write_all(b"HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await;
-        let answered = asked.is_ok() && connection.read_exact(&mut begin).await.is_ok();
-        (answered && begin == *b"HTTP/1.1 200").then_some(connection)
-    };
+    let connect = || connection_served(address, "HEAD /metrics");
     let mut open = Vec::new();
     while let Some(connection) = connect().await {
         open.push(connection);

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use support::instance::Instance;
 use support::place::Place;
 use support::s3_server::{BUCKET, S3Server};
-use support::{Service, until};
+use support::{Service, connection_served, until};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -359,13 +359,8 @@ async fn a_delivery_whose_body_does_not_come_is_refused_in_the_form_that_firehos
 #[tokio::test]
 async fn connections_beyond_their_limit_are_closed_and_there_is_room_again_when_one_ends() {
     let (service, _folder) = patient(|patience| patience.connections_max = 3).await;
-    let connect = async || {
-        let mut connection = TcpStream::connect(address(&service)).await.unwrap();
-        let mut begin = [0; 12];
-        let asked = connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await;
-        let answered = asked.is_ok() && connection.read_exact(&mut begin).await.is_ok();
-        (answered && begin == *b"HTTP/1.1 200").then_some(connection)
-    };
+    let address = address(&service);
+    let connect = || connection_served(&address, "GET /healthz");
     let mut open = Vec::new();
     while let Some(connection) = connect().await {
         open.push(connection);

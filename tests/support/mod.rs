@@ -19,6 +19,8 @@ use alleycat::store::Store;
 use clap::Parser;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -33,6 +35,16 @@ const ASK_EVERY: Duration = Duration::from_millis(5);
 /// Below the ports that the system gives to outgoing connections: a port that is free between a kill and the next start
 /// must not become the near end of somebody's connection.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A connection to that address on which `asking`, such as `GET /healthz`, was answered with 200 and that stays open;
+/// `None` where it was closed instead, as it is beyond a limit.
+pub async fn connection_served(address: &str, asking: &str) -> Option<TcpStream> {
+    let mut connection = TcpStream::connect(address).await.expect("it listens");
+    let mut begin = [0; 12];
+    let asked = connection.write_all(format!("{asking} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await;
+    let answered = asked.is_ok() && connection.read_exact(&mut begin).await.is_ok();
+    (answered && begin == *b"HTTP/1.1 200").then_some(connection)
+}
 
 /// The test's own command line.
 #[derive(Parser)]
