@@ -140,8 +140,9 @@ pub struct Patience {
     pub next_headers: Duration,
     /// How long a delivery's body may pause: on the slowest line that is of use, something comes every second.
     pub body: Duration,
-    /// How long a client may take none of what it is sent, before its connection is closed: a client on a bad line
-    /// takes something every second, and whoever takes nothing holds a connection, and what it is sent.
+    /// How long a client may take none of what it is sent, before its connection is closed, and how much longer than
+    /// its length asks for an answer may take: a client on a bad line takes something every second, and whoever takes
+    /// nothing holds a connection, and what it is sent.
     pub answer: Duration,
     /// Connections at a time. Each costs some 10 KB at rest; what they bring has limits of its own.
     pub connections_max: usize,

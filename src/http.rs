@@ -17,6 +17,7 @@ mod history;
 mod leaderboard;
 mod live;
 pub(crate) mod metrics;
+mod pace;
 mod params;
 mod problem;
 mod racers;
@@ -49,6 +50,7 @@ use crate::ledger::{CommitError, Ledger};
 
 use around::around;
 pub(crate) use docs::document_text as openapi;
+pub(crate) use pace::{Pace, Paced};
 use problem::Problem;
 
 /// A query that looks at fewer outputs than this is answered in place: sorting so many takes about a millisecond.

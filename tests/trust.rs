@@ -426,3 +426,24 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
     tokio::time::timeout(support::DEADLINE, asking).await.expect("the service closes the connection");
     assert_eq!(service.get("/healthz").await.status(), 200);
 }
+
+#[tokio::test]
+async fn a_client_that_lets_nothing_of_its_answer_through_over_http_2_is_cut_off() {
+    let (service, _folder) = patient(|patience| patience.answer = Duration::from_millis(300)).await;
+    // The initial window is 0 bytes; and `GET / HTTP/2` over plain HTTP.
+    let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0];
+    let headers = [0, 0, 3, 1, 5, 0, 0, 0, 1, 0x82, 0x84, 0x86];
+    let mut greedy = TcpStream::connect(address(&service)).await.unwrap();
+    greedy.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], &headers].concat()).await.unwrap();
+    // It is lively all the time, and the service does not ask whether it is there before half a minute is over.
+    let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    let (mut reading, mut writing) = greedy.split();
+    let is_cut_off = async {
+        let mut read = [0; 1024];
+        while let Ok(1..) = reading.read(&mut read).await {
+            let _ = writing.write_all(&ping).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(25), is_cut_off).await.expect("the service closes the connection");
+    assert_eq!(service.get("/healthz").await.status(), 200);
+}

@@ -165,7 +165,7 @@ fn describe_readers() {
     describe_counter!(
         "alleycat_connections_stuck_total",
         Unit::Count,
-        "Connections closed since their client took nothing of what it was sent."
+        "Connections closed since their client took nothing of what it was sent, or too slowly."
     );
     counter!("alleycat_connections_stuck_total").absolute(0);
     describe_gauge!("alleycat_live_listeners", Unit::Count, "Listeners of the classes' live events.");

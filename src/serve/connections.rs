@@ -1,5 +1,5 @@
 //! How connections are taken: so many at a time, without waiting for acknowledgements, and for as long as their clients
-//! take what they are sent.
+//! take what they are sent at the least [`Pace`].
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,8 +13,10 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tower::Service;
+
+use crate::http::{Pace, Paced};
 
 /// Takes connections up to a limit; what comes beyond is closed at once, which costs next to nothing.
 #[derive(Clone)]
@@ -32,8 +34,8 @@ impl Limited {
 
 impl<S: Send + 'static> Accept<TcpStream, S> for Limited {
     type Stream = Patient<TcpStream>;
-    type Service = Held<S>;
-    type Future = BoxFuture<'static, io::Result<(Patient<TcpStream>, Held<S>)>>;
+    type Service = Held<Paced<S>>;
+    type Future = BoxFuture<'static, io::Result<(Patient<TcpStream>, Held<Paced<S>>)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         let (room, patience) = (self.room.clone().try_acquire_owned(), self.patience);
@@ -44,7 +46,9 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Limited {
             };
             // Without it the end of an answer of several pieces waits for the client's delayed acknowledgement, 40 ms.
             let (stream, service) = NoDelayAcceptor.accept(stream, service).await?;
-            Ok((Patient { stream, patience, stuck: None }, Held { service, _room: Arc::new(room) }))
+            let pace = Pace::of(patience);
+            let service = Held { service: pace.around(service), _room: Arc::new(room) };
+            Ok((Patient { stream, patience, stuck: None, pace, overdue: None }, service))
         }
         .boxed()
     }
@@ -71,12 +75,34 @@ impl<R, S: Service<R>> Service<R> for Held<S> {
     }
 }
 
-/// A stream that fails once nothing of what is written has been taken for a while.
+/// A stream that fails once nothing of what is written has been taken for a while, or an answer is taken too slowly.
 pub(super) struct Patient<S> {
     stream: S,
     patience: Duration,
     /// Since when nothing is taken, as what ends then.
     stuck: Option<Pin<Box<Sleep>>>,
+    pace: Pace,
+    /// Ends when an answer's time does, or before.
+    overdue: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S: Unpin> Patient<S> {
+    /// What comes of waiting: an error, once an answer's time has ended.
+    fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        // The timer is set anew only when it has ended: most answers are sent long before.
+        while let Some(deadline) = self.pace.deadline() {
+            if deadline <= Instant::now() {
+                metrics::counter!("alleycat_connections_stuck_total").increment(1);
+                return Poll::Ready(Err(too_slow("the client takes what it is sent too slowly")));
+            }
+            let overdue = self.overdue.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+            if overdue.is_elapsed() || overdue.deadline() > deadline {
+                overdue.as_mut().reset(deadline);
+            }
+            ready!(overdue.as_mut().poll(context));
+        }
+        Poll::Pending
+    }
 }
 
 impl<S: AsyncWrite + Unpin> Patient<S> {
@@ -90,10 +116,16 @@ impl<S: AsyncWrite + Unpin> Patient<S> {
             return Poll::Ready(outcome);
         }
         let stuck = self.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.patience)));
-        ready!(stuck.as_mut().poll(context));
+        if stuck.as_mut().poll(context).is_pending() {
+            return self.wait(context);
+        }
         metrics::counter!("alleycat_connections_stuck_total").increment(1);
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing of what it is sent")))
+        Poll::Ready(Err(too_slow("the client takes nothing of what it is sent")))
     }
+}
+
+fn too_slow(message: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, message)
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
@@ -102,7 +134,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        match Pin::new(&mut self.stream).poll_read(context, buffer) {
+            Poll::Pending => self.wait(context),
+            read => read,
+        }
     }
 }
 
@@ -141,7 +176,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_of_which_nothing_is_taken_fails_and_one_that_is_slow_does_not() {
         let (stream, mut client) = tokio::io::duplex(10);
-        let mut patient = Patient { stream, patience: Duration::from_secs(60), stuck: None };
+        let mut patient = {
+            let patience = Duration::from_secs(60);
+            Patient { stream, patience, stuck: None, pace: Pace::of(patience), overdue: None }
+        };
         let writing = tokio::spawn(async move { patient.write_all(&[0; 100]).await });
         let mut taken = [0; 10];
         for _ in 0..5 {

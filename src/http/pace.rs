@@ -1,0 +1,261 @@
+//! How fast clients must take what they are answered.
+//!
+//! An answer takes up memory until it is sent, and over HTTP/2 a client that gives no window, or a byte of it now and
+//! then, never has it sent, however lively the connection is. So every answer has time: a patience, and more for every
+//! byte of it. The time runs while it is the client's turn, and with it the connection ends.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::http::Response;
+use bytes::Bytes;
+use futures_util::TryFutureExt;
+use futures_util::future::MapOk;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+use tower::Service;
+
+use super::room::keeping;
+
+/// What a client must take of an answer, in bytes a second, once its patience is used up: the worst of mobile lines
+/// takes 256 kbit/s.
+const LEAST_BYTES_A_SECOND: u32 = 32 << 10;
+
+/// The answers of one connection that are being sent.
+#[derive(Clone)]
+pub(crate) struct Pace {
+    patience: Duration,
+    answers: Arc<Mutex<Vec<Answer>>>,
+}
+
+/// An answer that is being sent.
+struct Answer {
+    /// Which of the connection's it is.
+    number: u64,
+    /// How much time the client has left.
+    left: Duration,
+    /// Since when it is the client's turn; `None` while the service has nothing to send.
+    since: Option<Instant>,
+    /// Whether there is nothing more yet.
+    is_waiting: bool,
+    /// How many pieces are on their way.
+    unsent: usize,
+}
+
+impl Answer {
+    /// Takes off what the client has used.
+    fn settle(&mut self, now: Instant) {
+        self.left = self.left.saturating_sub(self.since.map_or(Duration::ZERO, |since| now - since));
+        let is_clients_turn = !self.is_waiting || self.unsent > 0;
+        self.since = is_clients_turn.then_some(now);
+    }
+}
+
+impl Pace {
+    /// A connection's, whose client may take nothing for so long.
+    pub(crate) fn of(patience: Duration) -> Self {
+        Self { patience, answers: Arc::default() }
+    }
+
+    /// When the client will have taken too long, as it stands.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        lock(&self.answers).iter().filter_map(|answer| Some(answer.since? + answer.left)).min()
+    }
+
+    /// The service of the connection, whose answers are sent at this pace.
+    pub(crate) fn around<S>(&self, service: S) -> Paced<S> {
+        Paced { pace: self.clone(), service }
+    }
+
+    fn begin(&self) -> Ticket {
+        let mut answers = lock(&self.answers);
+        let number = answers.last().map_or(0, |last| last.number + 1);
+        let since = Some(Instant::now());
+        answers.push(Answer { number, left: self.patience, since, is_waiting: false, unsent: 0 });
+        Ticket { pace: self.clone(), number }
+    }
+}
+
+fn lock(answers: &Mutex<Vec<Answer>>) -> MutexGuard<'_, Vec<Answer>> {
+    answers.lock().unwrap_or_else(PoisonError::into_inner) // each change is whole
+}
+
+/// An answer's place among those of its connection, until all of it is sent.
+struct Ticket {
+    pace: Pace,
+    number: u64,
+}
+
+impl Ticket {
+    fn change(&self, change: impl FnOnce(&mut Answer)) {
+        let mut answers = lock(&self.pace.answers);
+        if let Some(answer) = answers.iter_mut().find(|answer| answer.number == self.number) {
+            change(answer);
+            answer.settle(Instant::now());
+        }
+    }
+
+    /// So many more bytes are on their way.
+    fn sends(&self, bytes: usize) {
+        self.change(|answer| {
+            answer.settle(Instant::now());
+            answer.unsent += 1;
+            answer.is_waiting = false;
+            // What is left of a long answer does not add up to hours for its last piece.
+            let seconds = bytes as f64 / f64::from(LEAST_BYTES_A_SECOND);
+            answer.left = answer.left.min(self.pace.patience) + Duration::from_secs_f64(seconds);
+        });
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        lock(&self.pace.answers).retain(|answer| answer.number != self.number);
+    }
+}
+
+/// A piece of an answer that is on its way.
+struct Unsent(Arc<Ticket>);
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        self.0.change(|answer| answer.unsent -= 1);
+    }
+}
+
+/// The service of a connection, at its pace.
+#[derive(Clone)]
+pub(crate) struct Paced<S> {
+    pace: Pace,
+    service: S,
+}
+
+impl<R, S, B> Service<R> for Paced<S>
+where
+    S: Service<R, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes>,
+{
+    type Response = Response<PacedBody<B>>;
+    type Error = Infallible;
+    type Future = MapOk<S::Future, Box<dyn FnOnce(Response<B>) -> Self::Response + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let pace = self.pace.clone();
+        let paced = move |body: B| {
+            let ticket = (!body.is_end_stream()).then(|| Arc::new(pace.begin()));
+            PacedBody { body, ticket }
+        };
+        self.service.call(request).map_ok(Box::new(|response| response.map(paced)))
+    }
+}
+
+/// An answer's body, at its connection's pace.
+pub(crate) struct PacedBody<B> {
+    body: B,
+    /// `None` where there is nothing to be sent.
+    ticket: Option<Arc<Ticket>>,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for PacedBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let Some(ticket) = &self.ticket else { return polled };
+        if polled.is_pending() {
+            ticket.change(|answer| answer.is_waiting = true);
+        }
+        let sent = |bytes: Bytes| {
+            ticket.sends(bytes.len());
+            keeping(bytes, Unsent(ticket.clone()))
+        };
+        polled.map_ok(|frame| frame.map_data(sent))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt, stream};
+    use http_body_util::{BodyExt, Full, StreamBody};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// How long the client has left.
+    fn left(pace: &Pace) -> Option<Duration> {
+        pace.deadline().map(|deadline| deadline - Instant::now())
+    }
+
+    fn paced<B: Body<Data = Bytes>>(pace: &Pace, body: B) -> PacedBody<B> {
+        PacedBody { body, ticket: Some(Arc::new(pace.begin())) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_has_its_patience_and_time_for_its_bytes_until_its_last_byte_is_sent() {
+        let pace = Pace::of(PATIENCE);
+        assert_eq!(left(&pace), None);
+        let mut body = paced(&pace, Full::new(Bytes::from(vec![0; 2 * LEAST_BYTES_A_SECOND as usize])));
+        tokio::time::sleep(10 * SECOND).await; // no window
+        assert_eq!(left(&pace), Some(50 * SECOND));
+        let piece = body.frame().await.expect("a piece").expect("a body cannot fail").into_data().expect("data");
+        drop(body);
+        tokio::time::sleep(10 * SECOND).await;
+        assert_eq!(left(&pace), Some(42 * SECOND));
+        drop(piece);
+        assert_eq!(left(&pace), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_the_service_has_nothing_to_send_the_clients_time_stands() {
+        let pace = Pace::of(PATIENCE);
+        let (sender, mut pieces) = mpsc::channel::<Result<_, Infallible>>(1);
+        let mut body = paced(&pace, StreamBody::new(stream::poll_fn(move |context| pieces.poll_recv(context))));
+        for _ in 0..100 {
+            assert!(body.frame().now_or_never().is_none());
+            assert_eq!(left(&pace), None);
+            tokio::time::sleep(PATIENCE).await;
+            sender
+                .send(Ok(Frame::data(Bytes::from(vec![0; LEAST_BYTES_A_SECOND as usize]))))
+                .await
+                .expect("it is read");
+            let piece = body.frame().await;
+            assert!(body.frame().now_or_never().is_none());
+            assert!(left(&pace).is_some_and(|left| left > PATIENCE), "what it sent is on its way");
+            drop(piece);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_quick_client_saves_is_no_credit() {
+        let pace = Pace::of(PATIENCE);
+        let (sender, mut pieces) = mpsc::channel::<Result<_, Infallible>>(1);
+        let mut body = paced(&pace, StreamBody::new(stream::poll_fn(move |context| pieces.poll_recv(context))));
+        for _ in 0..10 {
+            sender
+                .send(Ok(Frame::data(Bytes::from(vec![0; LEAST_BYTES_A_SECOND as usize]))))
+                .await
+                .expect("it is read");
+            body.frame().await;
+            assert!(left(&pace).is_some_and(|left| left <= PATIENCE + SECOND));
+        }
+    }
+}
