@@ -22,6 +22,9 @@ use crate::table::{Board, Table, Version};
 /// The first pages that are kept may have this many bytes together: some 4000 of 50 rows. Then all make room.
 const FIRST_PAGES_BYTES_MAX: usize = 16 << 20;
 
+/// What a page that is kept takes beside its text, in bytes, with half of the map's places free.
+const FIRST_PAGE_BYTES: usize = 2 * size_of::<(FirstPage, (Versions, Bytes))>();
+
 /// What may be asked of a leaderboard.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -174,12 +177,13 @@ impl FirstPages {
 
     fn keep(&self, page: FirstPage, versions: Versions, text: &[u8]) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.bytes + text.len() > FIRST_PAGES_BYTES_MAX {
+        let bytes = text.len() + FIRST_PAGE_BYTES;
+        if kept.bytes + bytes > FIRST_PAGES_BYTES_MAX {
             *kept = Kept::default();
         }
-        kept.bytes += text.len();
+        kept.bytes += bytes;
         if let Some((_, before)) = kept.pages.insert(page, (versions, Bytes::copy_from_slice(text))) {
-            kept.bytes -= before.len();
+            kept.bytes -= before.len() + FIRST_PAGE_BYTES;
         }
     }
 }
@@ -383,7 +387,7 @@ mod tests {
         assert_eq!((pages.get(page(1), (1, 1)), pages.get(page(1), (2, 2))), (None, None));
         assert_eq!(pages.get(page(1), (2, 1)).as_deref(), Some(&b"new"[..]));
         assert_eq!(pages.get(page(2), (2, 1)), None);
-        pages.keep(page(2), (2, 1), &vec![b' '; FIRST_PAGES_BYTES_MAX - 3]);
+        pages.keep(page(2), (2, 1), &vec![b' '; FIRST_PAGES_BYTES_MAX - 2 * FIRST_PAGE_BYTES - 3]);
         assert!(pages.get(page(1), (2, 1)).is_some() && pages.get(page(2), (2, 1)).is_some());
         pages.keep(page(3), (2, 1), b"more");
         assert!(pages.get(page(1), (2, 1)).is_none() && pages.get(page(3), (2, 1)).is_some());
