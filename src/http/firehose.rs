@@ -42,6 +42,9 @@ const DECODING_NICENESS: i32 = 5;
 /// sent before connections are cut.
 pub(super) const STOPPING_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Of how many rejected records at most the log tells, a delivery; all are in the quarantine, with their reasons.
+const REJECTIONS_TOLD_MAX: usize = 10;
+
 /// The longest error message, in characters: Firehose's own limit.
 const MESSAGE_CHARS_MAX: usize = 8192;
 
@@ -345,11 +348,16 @@ async fn handle(app: &App, headers: HeaderMap, header_id: Option<&str>, body: Bo
         Ok((decode.run(body, &mut room)?, room))
     });
     let (Received { request_id, body, decoded, heard }, room) = received.await?;
-    let raw = |records: &[usize]| -> Vec<Vec<u8>> {
-        let envelope = Envelope::parse(&body).expect("it was parsed before");
-        records.iter().map(|&record| envelope.record(record)).collect()
+    let room = Arc::new(room);
+    let raw = |records: Vec<usize>| {
+        let (body, room) = (body.clone(), room.clone());
+        behind_readers(move || {
+            let _held = room;
+            let envelope = Envelope::parse(&body).expect("it was parsed before");
+            Ok(records.into_iter().map(|record| envelope.record(record)).collect())
+        })
     };
-    commit(&app.ledger, request_id, decoded, heard, receipt_ms, raw, Arc::new(room)).await
+    commit(&app.ledger, request_id, decoded, heard, receipt_ms, raw, room.clone()).await
 }
 
 /// Does long work on a thread that lets those go first that answer readers. It is a thread of its own, for one that has
@@ -435,13 +443,13 @@ impl Decode {
 
 /// Makes what was decoded durable: the efforts, the names, and the records that are not taken. `raw` gives the data of
 /// the records in those places, as it came; `room` is kept until all of it is durable.
-pub(super) async fn commit(
+pub(super) async fn commit<F: Future<Output = Result<Vec<Vec<u8>>, Refusal>>>(
     ledger: &Ledger,
     request_id: String,
     mut decoded: Decoded,
     heard: Vec<Heard>,
     receipt_ms: u64,
-    raw: impl Fn(&[usize]) -> Vec<Vec<u8>>,
+    raw: impl Fn(Vec<usize>) -> F,
     room: Arc<OwnedSemaphorePermit>,
 ) -> Result<Outcome, Refusal> {
     let began = Instant::now();
@@ -450,26 +458,28 @@ pub(super) async fn commit(
     let origins = decoded.origins();
     // A record is counted once, whatever is wrong with it.
     let mut rejected = BTreeMap::new();
-    let mut quarantine = |rejections: Vec<(usize, Rejection)>| -> Vec<Quarantined> {
+    let mut quarantine = async |rejections: Vec<(usize, Rejection)>| -> Result<Vec<Quarantined>, Refusal> {
         if rejections.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let raw = raw(&rejections.iter().map(|&(record, _)| record).collect::<Vec<_>>());
-        let quarantined = rejections.into_iter().zip(raw).map(|((record, rejection), raw)| {
-            let reason = rejection.reason.as_str();
-            metrics::counter!("alleycat_records_rejected_total", "reason" => reason).increment(1);
-            tracing::info!(?request_id, record, reason, message = rejection.message, "record quarantined");
-            rejected.entry(record).or_insert(reason);
-            Quarantined { rejection, raw, arrival_ms: receipt_ms }
-        });
-        quarantined.collect()
+        let raw = raw(rejections.iter().map(|&(record, _)| record).collect()).await?;
+        for (record, Rejection { reason, message }) in rejections.iter().take(REJECTIONS_TOLD_MAX) {
+            tracing::info!(?request_id, record, reason = reason.as_str(), message, "record quarantined");
+        }
+        let reasons = rejections.iter().map(|(record, rejection)| (*record, rejection.reason.as_str()));
+        for (reason, count) in counted(reasons.clone().map(|(_, reason)| reason)) {
+            metrics::counter!("alleycat_records_rejected_total", "reason" => reason).increment(count as u64);
+        }
+        reasons.for_each(|(record, reason)| _ = rejected.entry(record).or_insert(reason));
+        let quarantined = rejections.into_iter().zip(raw);
+        Ok(quarantined.map(|((_, rejection), raw)| Quarantined { rejection, raw, arrival_ms: receipt_ms }).collect())
     };
     metrics::counter!("alleycat_records_total").increment(records as u64);
     metrics::counter!("alleycat_records_empty_total").increment(decoded.empty as u64);
     let submission = Submission {
         efforts: decoded.efforts,
         names: decoded.names,
-        quarantined: quarantine(decoded.rejected.into_iter().map(|r| (r.record, r.rejection)).collect()),
+        quarantined: quarantine(decoded.rejected.into_iter().map(|r| (r.record, r.rejection)).collect()).await?,
         heard,
         room: Some(room.clone()),
     };
@@ -479,16 +489,20 @@ pub(super) async fn commit(
             committed.refused.iter().map(|&(effort, reason)| (origins.of(effort), reason)).collect();
         refused.dedup_by_key(|&mut (record, _)| record);
         let refused = refused.into_iter().map(|(record, reason)| (record, refused_because(reason))).collect();
-        let quarantined = quarantine(refused);
+        let quarantined = quarantine(refused).await?;
         ledger.commit(Submission { quarantined, room: Some(room), ..Submission::default() }).await?;
     }
     metrics::counter!("alleycat_improvements_total").increment(committed.improvements as u64);
-    let mut by_reason = BTreeMap::new();
-    for reason in rejected.into_values() {
-        *by_reason.entry(reason).or_default() += 1;
-    }
+    let rejected = counted(rejected.into_values());
     let (improvements, commit) = (committed.improvements, began.elapsed());
-    Ok(Outcome { request_id, records, efforts, improvements, rejected: by_reason, commit })
+    Ok(Outcome { request_id, records, efforts, improvements, rejected, commit })
+}
+
+/// How often each reason is there.
+fn counted(reasons: impl Iterator<Item = &'static str>) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    reasons.for_each(|reason| *counts.entry(reason).or_default() += 1);
+    counts
 }
 
 /// Why the writer refused an effort that could be decoded.

@@ -137,7 +137,10 @@ async fn take(app: &App, body: Body) -> Result<Outcome, Problem> {
     let bytes = || records.iter().map(|record| record.get().as_bytes());
     let decoded = Decoded::of(bytes(), app.ledger.bounds(), receipt_ms, app.ledger.names());
     let heard = races::heard(&decoded.efforts, &decoded.finals);
-    let raw = |places: &[usize]| places.iter().map(|&place| records[place].get().as_bytes().to_vec()).collect();
+    let raw = |places: Vec<usize>| {
+        let raw = places.into_iter().map(|place| records[place].get().as_bytes().to_vec());
+        std::future::ready(Ok(raw.collect()))
+    };
     let id = "a ride from the page".to_owned();
     Ok(firehose::commit(&app.ledger, id, decoded, heard, receipt_ms, raw, room).await?)
 }
