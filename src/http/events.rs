@@ -4,8 +4,10 @@
 //! records made durable exactly as a delivery's. An answer of 200 says that they are; of a batch of SQS messages it
 //! says which are not, so the queue's mapping must be set to report failures of batch items.
 
+use std::collections::HashSet;
+use std::future::ready;
 use std::io::Cursor;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -43,14 +45,46 @@ const PART_BYTES_MAX: usize = 64 << 20;
 /// How many objects that failed an answer names; the log names all.
 const FAILED_SHOWN_MAX: usize = 10;
 
-/// Whose turn it is.
+/// Whose turn it is, and what is read.
 #[derive(Clone)]
-pub(super) struct Turn(Arc<Semaphore>);
+pub(super) struct Turn {
+    free: Arc<Semaphore>,
+    reading: Arc<Mutex<HashSet<Object>>>,
+}
 
 impl Default for Turn {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(EVENTS_MAX)))
+        Self { free: Arc::new(Semaphore::new(EVENTS_MAX)), reading: Arc::default() }
     }
+}
+
+impl Turn {
+    /// Has an object read by one event at a time: `None` while another does. A sender that gives up and tries again
+    /// would have the work done twice over, beside itself.
+    fn read(&self, object: &Notified) -> Option<Reading> {
+        let object = (object.bucket.clone(), object.key.clone());
+        let is_new = lock(&self.reading).insert(object.clone());
+        is_new.then(|| Reading { object, reading: self.reading.clone() })
+    }
+}
+
+/// A bucket, and the key of an object in it.
+type Object = (String, String);
+
+/// An object that is read until this is dropped.
+struct Reading {
+    object: Object,
+    reading: Arc<Mutex<HashSet<Object>>>,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        lock(&self.reading).remove(&self.object);
+    }
+}
+
+fn lock(reading: &Mutex<HashSet<Object>>) -> MutexGuard<'_, HashSet<Object>> {
+    reading.lock().unwrap_or_else(PoisonError::into_inner) // each change is whole
 }
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -224,7 +258,7 @@ async fn handle(app: &App, headers: HeaderMap, body: Body) -> Result<Response, P
         let detail = format!("the body did not come within {} s", deadline.as_secs_f64());
         Err(Problem::bad_request(detail))
     })?;
-    let turn = tokio::time::timeout(deadline, app.events.0.clone().acquire_owned()).await;
+    let turn = tokio::time::timeout(deadline, app.events.free.clone().acquire_owned()).await;
     let turn = turn
         .map_err(|_| Problem::unavailable("too many events are under way"))?
         .expect("the semaphore is never closed");
@@ -364,6 +398,9 @@ async fn read_object(app: &App, object: &Notified, merged: &mut Merged) -> Resul
     if !app.buckets.may_be_read(&object.bucket) {
         return Ok(Err("the bucket may not be read; name it with --events-bucket".to_owned()));
     }
+    let Some(_reading) = app.events.read(object) else {
+        return Ok(Err("another event has it read just now; send this one again later".to_owned()));
+    };
     let body = match app.buckets.get(object).await {
         Ok(body) => body,
         Err(error) => return Ok(Err(error.to_string())),
@@ -384,7 +421,7 @@ async fn read_object(app: &App, object: &Notified, merged: &mut Merged) -> Resul
         let Part { raw, decoded, heard, end } = part;
         let bytes = 2 * raw.iter().map(Vec::len).sum::<usize>() + decoded.bytes() + size_of_val(&*heard);
         let room = app.gate.admit(bytes).map_err(Problem::from)?;
-        let raw = |places: &[usize]| places.iter().map(|&place| raw[place].clone()).collect();
+        let raw = |places: Vec<usize>| ready(Ok(places.into_iter().map(|place| raw[place].clone()).collect()));
         let committed =
             firehose::commit(&app.ledger, name.clone(), decoded, heard, receipt_ms, raw, Arc::new(room)).await;
         let outcome = committed.map_err(Problem::from)?;
@@ -433,5 +470,25 @@ impl Part {
         let decoded = Decoded::of(raw.iter().map(Vec::as_slice), ledger.bounds(), receipt_ms, ledger.names());
         let heard = races::heard(&decoded.efforts, &decoded.finals);
         Self { raw, decoded, heard, end }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_read_by_one_event_at_a_time() {
+        let turn = Turn::default();
+        let object = |key: &str| Notified {
+            bucket: "rides".to_owned(),
+            key: key.to_owned(),
+            decoded_key: None,
+            messages: Vec::new(),
+        };
+        let first = turn.read(&object("1"));
+        assert!(first.is_some() && turn.read(&object("1")).is_none() && turn.read(&object("2")).is_some());
+        drop(first);
+        assert!(turn.read(&object("1")).is_some());
     }
 }
