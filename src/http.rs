@@ -26,16 +26,20 @@ mod rides;
 mod room;
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{Route, get};
 use tokio::sync::{Semaphore, watch};
+use tower::util::MapResponseLayer;
+use tower::{Layer, Service};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer, Vary};
 use utoipa::openapi::OpenApi;
@@ -163,6 +167,8 @@ pub(crate) fn router(app: App) -> Router {
         queries = queries.route(&format!("/class-{class}.gz"), get(file));
     }
     let answers = answers::Answers::default();
+    let counted = metrics::Requests::default();
+    let count = around(move |request: &Request| counted.count(request));
     let reads = Router::from(open())
         .merge(docs::explorer())
         .merge(assets::routes())
@@ -172,18 +178,28 @@ pub(crate) fn router(app: App) -> Router {
         })))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        // The layers come after the fallbacks, or they would not hold for them: a page may read its errors, too.
-        .layer(CatchPanicLayer::custom(panicked))
+        // The layers come after the fallbacks, or they would not hold for them: a page may read its errors, too. And they
+        // come at once, for whatever has layers is cloned with all of them for every request.
         .layer((
+            count.clone(),
             cors(&app.config.cors_origin),
             around(problem::lay_out),
             around(move |request: &Request| answers.hold(request)),
+            catch_panics(),
         ));
     // Not for pages of other origins.
-    let events = Router::from(events::routes()).layer(CatchPanicLayer::custom(panicked));
-    let counted = metrics::Requests::default();
-    let count = around(move |request: &Request| counted.count(request));
-    reads.merge(events).merge(firehose::routes()).layer(count).with_state(app)
+    let events = Router::from(events::routes()).layer((count.clone(), catch_panics()));
+    let deliveries = Router::from(firehose::routes()).layer(count);
+    reads.merge(events).merge(deliveries).with_state(app)
+}
+
+/// Answers what panics.
+fn catch_panics() -> impl Layer<
+    Route,
+    Service = impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync,
+> + Clone {
+    let body = MapResponseLayer::new(|response: axum::http::Response<_>| response.map(Body::new));
+    (body, CatchPanicLayer::custom(panicked))
 }
 
 /// What answers whatever the state of the service.

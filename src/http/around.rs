@@ -10,7 +10,6 @@ use axum::extract::Request;
 use axum::response::Response;
 use futures_util::TryFutureExt;
 use futures_util::future::{Either, MapOk};
-use tower::layer::layer_fn;
 use tower::{Layer, Service};
 
 /// What lies within, with `look` around it.
@@ -20,10 +19,24 @@ pub(super) struct Around<F, S> {
     within: S,
 }
 
+/// The layer that puts `look` around what lies within.
+#[derive(Clone)]
+pub(super) struct Looking<F> {
+    look: F,
+}
+
 /// A layer of `look`, which is shown every request. It answers in its place, or goes on with a function that is given
 /// the answer from within.
-pub(super) fn around<F: Clone, S>(look: F) -> impl Layer<S, Service = Around<F, S>> + Clone {
-    layer_fn(move |within| Around { look: look.clone(), within })
+pub(super) fn around<F>(look: F) -> Looking<F> {
+    Looking { look }
+}
+
+impl<F: Clone, S> Layer<S> for Looking<F> {
+    type Service = Around<F, S>;
+
+    fn layer(&self, within: S) -> Around<F, S> {
+        Around { look: self.look.clone(), within }
+    }
 }
 
 impl<F, G, S> Service<Request> for Around<F, S>

@@ -74,12 +74,11 @@ const RETRY_AFTER_S: u16 = 1;
 
 /// Lays a problem out for people where the request says so, as the answer itself would have been.
 pub(super) fn lay_out(request: &Request) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
-    let uri = request.uri().clone();
-    let has_body = request.method() != Method::HEAD;
+    let may_be_asked = request.uri().query().is_some() && request.method() != Method::HEAD;
+    let uri = may_be_asked.then(|| request.uri().clone());
     ControlFlow::Continue(move |mut response: Response| {
         if let Some(problem) = response.extensions_mut().remove::<Problem>()
-            && has_body
-            && is_pretty(&uri)
+            && uri.is_some_and(|uri| is_pretty(&uri))
             && let Ok(text) = serde_json::to_string_pretty(&problem)
         {
             *response.body_mut() = Body::from(text + "\n");
