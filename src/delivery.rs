@@ -30,8 +30,7 @@ pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// few enough to stay in a core's cache until then.
 const NAMES_TOGETHER: usize = 512;
 
-/// So many records are read or decoded before a thread that waits for the core has its turn, at the latest: 0.1 ms, where
-/// the system would leave it the core for 3 ms.
+/// So many records are decoded between one call of what the caller has to do now and then and the next: about 0.1 ms.
 const RECORDS_A_TURN: usize = 256;
 
 /// What gzip begins with.
@@ -125,8 +124,15 @@ impl<'b> Envelope<'b> {
     }
 
     /// Decodes every record. Names that are no news against `names` are left out. Records gunzip to `bytes_max` at most
-    /// in all.
-    pub fn decode(&self, bounds: &Bounds, receipt_ms: u64, names: &Names, bytes_max: usize) -> Decoded {
+    /// in all. `now_and_then` is called every 0.1 ms or so: work that takes milliseconds may let others go first.
+    pub fn decode(
+        &self,
+        bounds: &Bounds,
+        receipt_ms: u64,
+        names: &Names,
+        bytes_max: usize,
+        now_and_then: impl Fn(),
+    ) -> Decoded {
         let mut decoded = Decoded { efforts: Vec::with_capacity(self.records.len()), ..Decoded::default() };
         let mut data = Vec::new();
         let mut plain = Vec::new();
@@ -146,7 +152,7 @@ impl<'b> Envelope<'b> {
                 decoded.take_names(&mut given, names);
             }
             if place.is_multiple_of(RECORDS_A_TURN) {
-                std::thread::yield_now();
+                now_and_then();
             }
         }
         decoded.take_names(&mut given, names);
@@ -406,7 +412,7 @@ mod tests {
         let records: Vec<_> = records.iter().map(|data| serde_json::json!({ "data": data })).collect();
         let body = serde_json::json!({"requestId": "r", "timestamp": 1, "records": records}).to_string();
         let envelope = Envelope::parse(body.as_bytes()).expect("an envelope");
-        envelope.decode(&BOUNDS, 10, &Names::default(), 1 << 20)
+        envelope.decode(&BOUNDS, 10, &Names::default(), 1 << 20, || ())
     }
 
     #[test]
@@ -419,7 +425,7 @@ mod tests {
         let envelope = Envelope::parse(body.as_bytes()).expect("an envelope");
         assert_eq!(envelope.request_id.as_deref(), Some("a"));
         assert_eq!(envelope.record(0), GOOD.as_bytes());
-        assert_eq!(envelope.decode(&BOUNDS, 0, &Names::default(), 0).efforts.len(), 1);
+        assert_eq!(envelope.decode(&BOUNDS, 0, &Names::default(), 0, || ()).efforts.len(), 1);
     }
 
     fn some_body() -> impl Strategy<Value = Vec<u8>> {

@@ -92,7 +92,7 @@ pub fn delivery(body: &[u8]) -> bool {
     assert_eq!(envelope.request_id.as_deref(), read["requestId"].as_str());
 
     let names = Names::default();
-    let mut whole = envelope.decode(&BOUNDS, RECEIPT_MS, &names, PLAIN_BYTES_MAX);
+    let mut whole = envelope.decode(&BOUNDS, RECEIPT_MS, &names, PLAIN_BYTES_MAX, || ());
     assert_eq!(whole.records(), records.len());
     let efforts = std::mem::take(&mut whole.efforts);
     let mut gone_by = 0;

@@ -178,8 +178,8 @@ pub(crate) fn router(app: App) -> Router {
         })))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        // The layers come after the fallbacks, or they would not hold for them: a page may read its errors, too. And they
-        // come at once, for whatever has layers is cloned with all of them for every request.
+        // The layers come after the fallbacks, or they would not hold for them: a page may read its errors, too. And
+        // they come at once, for whatever has layers is cloned with all of them for every request.
         .layer((
             count.clone(),
             cors(&app.config.cors_origin),

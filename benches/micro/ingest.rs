@@ -45,7 +45,7 @@ static WARM: LazyLock<Warm> = LazyLock::new(|| {
 
 fn decoded(body: &[u8], names: &Names) -> Decoded {
     let envelope = Envelope::parse(body).expect("our own body");
-    envelope.decode(&BOUNDS, u64::MAX, names, BODY_BYTES_MAX)
+    envelope.decode(&BOUNDS, u64::MAX, names, BODY_BYTES_MAX, || ())
 }
 
 /// Runs one after another of the bodies through `work`.
