@@ -2,7 +2,8 @@
 //!
 //! An answer takes up memory until it is sent, and over HTTP/2 a client that gives no window, or a byte of it now and
 //! then, never has it sent, however lively the connection is. So every answer has time: a patience, and more for every
-//! byte of it. The time runs while it is the client's turn, and with it the connection ends.
+//! byte of it. The time runs while it is the client's turn, and with it the connection ends. What a client takes of one
+//! answer is time for the others of its connection, up to their patience.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -100,14 +101,21 @@ impl Ticket {
 
     /// So many more bytes are on their way.
     fn sends(&self, bytes: usize) {
-        self.change(|answer| {
-            answer.settle(Instant::now());
-            answer.unsent += 1;
-            answer.is_waiting = false;
-            // What is left of a long answer does not add up to hours for its last piece.
-            let seconds = bytes as f64 / f64::from(LEAST_BYTES_A_SECOND);
-            answer.left = answer.left.min(self.pace.patience) + Duration::from_secs_f64(seconds);
-        });
+        let (now, patience) = (Instant::now(), self.pace.patience);
+        let more = Duration::from_secs_f64(bytes as f64 / f64::from(LEAST_BYTES_A_SECOND));
+        for answer in &mut *lock(&self.pace.answers) {
+            answer.settle(now);
+            if answer.number == self.number {
+                answer.unsent += 1;
+                answer.is_waiting = false;
+                // What is left of a long answer does not add up to hours for its last piece.
+                answer.left = answer.left.min(patience) + more;
+                answer.settle(now);
+            } else {
+                // They share the client's line, and one waits for another there.
+                answer.left = answer.left.max(patience.min(answer.left + more));
+            }
+        }
     }
 }
 
@@ -242,6 +250,20 @@ mod tests {
             assert!(left(&pace).is_some_and(|left| left > PATIENCE), "what it sent is on its way");
             drop(piece);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_another_answer_of_the_connection_is_taken_an_answer_may_wait() {
+        let pace = Pace::of(PATIENCE);
+        let waiting = paced(&pace, Full::new(Bytes::from_static(b"waiting")));
+        for _ in 0..10 {
+            tokio::time::sleep(30 * SECOND).await;
+            let bytes = Bytes::from(vec![0; 60 * LEAST_BYTES_A_SECOND as usize]);
+            paced(&pace, Full::new(bytes)).frame().await;
+            assert_eq!(left(&pace), Some(PATIENCE));
+        }
+        drop(waiting);
+        assert_eq!(left(&pace), None);
     }
 
     #[tokio::test(start_paused = true)]
