@@ -45,8 +45,9 @@ const SENDING_BYTES_MAX: usize = 64 << 10;
 /// A peer over HTTP/2 that is silent for so long is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
-/// How long it may take to say so before the connection is closed.
-const PONG_WITHIN: Duration = Duration::from_secs(20);
+/// How long it may take to say so before the connection is closed: on a slow line the question waits behind what the
+/// system has buffered of an answer, up to 4 MB.
+const PONG_WITHIN: Duration = Duration::from_secs(60);
 
 /// Connections to the metrics' listener at a time: a handful of collectors, and somebody who looks.
 const METRICS_CONNECTIONS_MAX: usize = 64;
