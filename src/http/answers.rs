@@ -4,19 +4,17 @@
 //! answers that were made whole.
 
 use std::ops::ControlFlow;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::Body as _;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::problem::Problem;
-use super::room::{self, Room};
+use super::room::{self, Keeper, KeptBody, Room};
 
 /// Answers that are being sent may have this many bytes together: two thousand pages of the longest kind, or a hundred
 /// thousand of the usual one.
@@ -45,40 +43,18 @@ impl Answers {
             let bytes = response.body().size_hint().exact().filter(|&bytes| bytes > 0 && !is_health);
             let Some(bytes) = bytes else { return response };
             match answers.0.take(usize::try_from(bytes).unwrap_or(usize::MAX)) {
-                Some(room) => response.map(|body| Body::new(Held { body, room: Arc::new(room) })),
+                Some(room) => response.map(|body| Body::new(KeptBody { body, keeper: Arc::new(room) })),
                 None => Problem::unavailable("too many answers are being sent").into_response(),
             }
         })
     }
 }
 
-/// An answer whose bytes keep its room.
-struct Held {
-    body: Body,
-    room: Arc<OwnedSemaphorePermit>,
-}
+impl Keeper for Arc<OwnedSemaphorePermit> {
+    type Piece = Bytes;
 
-impl http_body::Body for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        let room = &self.room;
-        // The body is given up as soon as it is handed over; its bytes are, once they are written.
-        let hold = |bytes| room::keeping(bytes, room.clone());
-        polled.map_ok(|frame| frame.map_data(hold))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    fn keep(&mut self, piece: Bytes) -> Bytes {
+        room::keeping(piece, self.clone())
     }
 }
 
@@ -104,7 +80,7 @@ mod tests {
         let room = answers.take(PERMIT_BYTES + 1).unwrap();
         assert!(answers.take(2 * PERMIT_BYTES).is_none());
         assert!(answers.take(1).is_some());
-        let mut held = Held { body: Body::from("text"), room: Arc::new(room) };
+        let mut held = KeptBody { body: Body::from("text"), keeper: Arc::new(room) };
         assert_eq!(held.size_hint().exact(), Some(4));
         let bytes = held.frame().await.unwrap().unwrap().into_data().unwrap();
         drop(held);

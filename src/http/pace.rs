@@ -2,24 +2,25 @@
 //!
 //! An answer takes up memory until it is sent, and over HTTP/2 a client that gives no window, or a byte of it now and
 //! then, never has it sent, however lively the connection is. So every answer has time: a patience, and more for every
-//! byte of it. The time runs while it is the client's turn, and with it the connection ends. What a client takes of one
-//! answer is time for the others of its connection, up to their patience.
+//! byte of it. The time runs while it is the client's turn, and with it the connection ends. What is written of
+//! one answer is time for all of the connection's, up to their patience: they share the client's line. What is only
+//! handed over is not, nor is a pong, for a client without a window could have these for ever.
 
 use std::convert::Infallible;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::http::Response;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::TryFutureExt;
 use futures_util::future::MapOk;
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use tokio::time::Instant;
 use tower::Service;
 
-use super::room::keeping;
+use super::lock;
+use super::room::{Keeper, KeptBody};
 
 /// What a client must take of an answer, in bytes a second, once its patience is used up: the worst of mobile lines
 /// takes 256 kbit/s.
@@ -66,6 +67,15 @@ impl Pace {
         lock(&self.answers).iter().filter_map(|answer| Some(answer.since? + answer.left)).min()
     }
 
+    /// So many bytes of an answer were written to the connection.
+    fn written(&self, bytes: usize) {
+        let (now, more) = (Instant::now(), time_for(bytes));
+        for answer in &mut *lock(&self.answers) {
+            answer.settle(now);
+            answer.left = answer.left.max(self.patience.min(answer.left + more));
+        }
+    }
+
     /// The service of the connection, whose answers are sent at this pace.
     pub(crate) fn around<S>(&self, service: S) -> Paced<S> {
         Paced { pace: self.clone(), service }
@@ -80,12 +90,13 @@ impl Pace {
     }
 }
 
-fn lock(answers: &Mutex<Vec<Answer>>) -> MutexGuard<'_, Vec<Answer>> {
-    answers.lock().unwrap_or_else(PoisonError::into_inner) // each change is whole
+/// What a client may take for so many bytes.
+fn time_for(bytes: usize) -> Duration {
+    Duration::from_secs_f64(bytes as f64 / f64::from(LEAST_BYTES_A_SECOND))
 }
 
 /// An answer's place among those of its connection, until all of it is sent.
-struct Ticket {
+pub(crate) struct Ticket {
     pace: Pace,
     number: u64,
 }
@@ -101,21 +112,13 @@ impl Ticket {
 
     /// So many more bytes are on their way.
     fn sends(&self, bytes: usize) {
-        let (now, patience) = (Instant::now(), self.pace.patience);
-        let more = Duration::from_secs_f64(bytes as f64 / f64::from(LEAST_BYTES_A_SECOND));
-        for answer in &mut *lock(&self.pace.answers) {
-            answer.settle(now);
-            if answer.number == self.number {
-                answer.unsent += 1;
-                answer.is_waiting = false;
-                // What is left of a long answer does not add up to hours for its last piece.
-                answer.left = answer.left.min(patience) + more;
-                answer.settle(now);
-            } else {
-                // They share the client's line, and one waits for another there.
-                answer.left = answer.left.max(patience.min(answer.left + more));
-            }
-        }
+        self.change(|answer| {
+            answer.settle(Instant::now());
+            answer.unsent += 1;
+            answer.is_waiting = false;
+            // What is left of a long answer does not add up to hours for its last piece.
+            answer.left = answer.left.min(self.pace.patience) + time_for(bytes);
+        });
     }
 }
 
@@ -125,14 +128,39 @@ impl Drop for Ticket {
     }
 }
 
-/// A piece of an answer that is on its way.
-struct Unsent(Arc<Ticket>);
+/// A piece of an answer that is on its way: what is left of it to be written.
+pub(crate) struct Piece {
+    bytes: Bytes,
+    ticket: Option<Arc<Ticket>>,
+}
 
-impl Drop for Unsent {
-    fn drop(&mut self) {
-        self.0.change(|answer| answer.unsent -= 1);
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.bytes.advance(bytes);
+        if let Some(ticket) = &self.ticket {
+            ticket.pace.written(bytes);
+        }
     }
 }
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        if let Some(ticket) = &self.ticket {
+            ticket.change(|answer| answer.unsent -= 1);
+        }
+    }
+}
+
+/// An answer's body, at its connection's pace.
+type PacedBody<B> = KeptBody<B, Option<Arc<Ticket>>>;
 
 /// The service of a connection, at its pace.
 #[derive(Clone)]
@@ -157,49 +185,35 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         let pace = self.pace.clone();
         let paced = move |body: B| {
-            let ticket = (!body.is_end_stream()).then(|| Arc::new(pace.begin()));
-            PacedBody { body, ticket }
+            let keeper = (!body.is_end_stream()).then(|| Arc::new(pace.begin()));
+            KeptBody { body, keeper }
         };
         self.service.call(request).map_ok(Box::new(|response| response.map(paced)))
     }
 }
 
-/// An answer's body, at its connection's pace.
-pub(crate) struct PacedBody<B> {
-    body: B,
-    /// `None` where there is nothing to be sent.
-    ticket: Option<Arc<Ticket>>,
-}
+/// `None` where there is nothing to be sent.
+impl Keeper for Option<Arc<Ticket>> {
+    type Piece = Piece;
 
-impl<B: Body<Data = Bytes> + Unpin> Body for PacedBody<B> {
-    type Data = Bytes;
-    type Error = B::Error;
+    fn keep(&mut self, bytes: Bytes) -> Piece {
+        if let Some(ticket) = self {
+            ticket.sends(bytes.len());
+        }
+        Piece { bytes, ticket: self.clone() }
+    }
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        let Some(ticket) = &self.ticket else { return polled };
-        if polled.is_pending() {
+    fn wait(&mut self) {
+        if let Some(ticket) = self {
             ticket.change(|answer| answer.is_waiting = true);
         }
-        let sent = |bytes: Bytes| {
-            ticket.sends(bytes.len());
-            keeping(bytes, Unsent(ticket.clone()))
-        };
-        polled.map_ok(|frame| frame.map_data(sent))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use futures_util::{FutureExt, stream};
+    use http_body::Frame;
     use http_body_util::{BodyExt, Full, StreamBody};
     use tokio::sync::mpsc;
 
@@ -213,18 +227,28 @@ mod tests {
         pace.deadline().map(|deadline| deadline - Instant::now())
     }
 
+    /// What the slowest client takes in so many seconds.
+    fn bytes_for(seconds: usize) -> Bytes {
+        Bytes::from(vec![0; seconds * LEAST_BYTES_A_SECOND as usize])
+    }
+
     fn paced<B: Body<Data = Bytes>>(pace: &Pace, body: B) -> PacedBody<B> {
-        PacedBody { body, ticket: Some(Arc::new(pace.begin())) }
+        KeptBody { body, keeper: Some(Arc::new(pace.begin())) }
+    }
+
+    async fn next(body: &mut PacedBody<Full<Bytes>>) -> Piece {
+        let frame = body.frame().await.expect("a piece").expect("a body cannot fail");
+        frame.into_data().ok().expect("data")
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_has_its_patience_and_time_for_its_bytes_until_its_last_byte_is_sent() {
         let pace = Pace::of(PATIENCE);
         assert_eq!(left(&pace), None);
-        let mut body = paced(&pace, Full::new(Bytes::from(vec![0; 2 * LEAST_BYTES_A_SECOND as usize])));
+        let mut body = paced(&pace, Full::new(bytes_for(2)));
         tokio::time::sleep(10 * SECOND).await; // no window
         assert_eq!(left(&pace), Some(50 * SECOND));
-        let piece = body.frame().await.expect("a piece").expect("a body cannot fail").into_data().expect("data");
+        let piece = next(&mut body).await;
         drop(body);
         tokio::time::sleep(10 * SECOND).await;
         assert_eq!(left(&pace), Some(42 * SECOND));
@@ -235,16 +259,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn while_the_service_has_nothing_to_send_the_clients_time_stands() {
         let pace = Pace::of(PATIENCE);
-        let (sender, mut pieces) = mpsc::channel::<Result<_, Infallible>>(1);
+        let (sender, mut pieces) = mpsc::channel(1);
         let mut body = paced(&pace, StreamBody::new(stream::poll_fn(move |context| pieces.poll_recv(context))));
         for _ in 0..100 {
             assert!(body.frame().now_or_never().is_none());
             assert_eq!(left(&pace), None);
             tokio::time::sleep(PATIENCE).await;
-            sender
-                .send(Ok(Frame::data(Bytes::from(vec![0; LEAST_BYTES_A_SECOND as usize]))))
-                .await
-                .expect("it is read");
+            sender.send(Ok::<_, Infallible>(Frame::data(bytes_for(1)))).await.expect("it is read");
             let piece = body.frame().await;
             assert!(body.frame().now_or_never().is_none());
             assert!(left(&pace).is_some_and(|left| left > PATIENCE), "what it sent is on its way");
@@ -258,8 +279,7 @@ mod tests {
         let waiting = paced(&pace, Full::new(Bytes::from_static(b"waiting")));
         for _ in 0..10 {
             tokio::time::sleep(30 * SECOND).await;
-            let bytes = Bytes::from(vec![0; 60 * LEAST_BYTES_A_SECOND as usize]);
-            paced(&pace, Full::new(bytes)).frame().await;
+            pace.written(60 * LEAST_BYTES_A_SECOND as usize);
             assert_eq!(left(&pace), Some(PATIENCE));
         }
         drop(waiting);
@@ -267,15 +287,43 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn answers_that_were_handed_over_whole_have_their_time_as_long_as_their_line_is_not_too_slow() {
+        let pace = Pace::of(PATIENCE);
+        let whole = || paced(&pace, Full::new(bytes_for(16)));
+        let mut bodies: Vec<_> = (0..16).map(|_| whole()).collect();
+        let mut pieces = Vec::new();
+        for body in &mut bodies {
+            pieces.push(next(body).await);
+        }
+        drop(bodies);
+        for mut piece in pieces {
+            while piece.has_remaining() {
+                tokio::time::sleep(SECOND).await;
+                piece.advance(LEAST_BYTES_A_SECOND as usize);
+                assert!(left(&pace).is_some_and(|left| left >= PATIENCE));
+            }
+        }
+        assert_eq!(left(&pace), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_handed_over_and_never_taken_is_no_time_for_the_others() {
+        let pace = Pace::of(PATIENCE);
+        let _held = paced(&pace, Full::new(Bytes::from_static(b"held")));
+        for _ in 0..6 {
+            tokio::time::sleep(10 * SECOND).await;
+            paced(&pace, Full::new(bytes_for(60))).frame().await; // and reset
+        }
+        assert_eq!(left(&pace), Some(Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_a_quick_client_saves_is_no_credit() {
         let pace = Pace::of(PATIENCE);
-        let (sender, mut pieces) = mpsc::channel::<Result<_, Infallible>>(1);
+        let (sender, mut pieces) = mpsc::channel(1);
         let mut body = paced(&pace, StreamBody::new(stream::poll_fn(move |context| pieces.poll_recv(context))));
         for _ in 0..10 {
-            sender
-                .send(Ok(Frame::data(Bytes::from(vec![0; LEAST_BYTES_A_SECOND as usize]))))
-                .await
-                .expect("it is read");
+            sender.send(Ok::<_, Infallible>(Frame::data(bytes_for(1)))).await.expect("it is read");
             body.frame().await;
             assert!(left(&pace).is_some_and(|left| left <= PATIENCE + SECOND));
         }

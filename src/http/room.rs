@@ -1,8 +1,11 @@
 //! Room in memory: so many bytes that may be taken up together, each lot of them for as long as its permit is held.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Room for so many bytes. It is counted in units, since a semaphore cannot count to a gigabyte one by one.
@@ -44,6 +47,49 @@ impl Room {
 /// Bytes that keep their room until the last of them is sent, or its client is gone.
 pub(super) fn keeping(bytes: Bytes, room: impl Send + 'static) -> Bytes {
     Bytes::from_owner(Keeping { bytes, _room: room })
+}
+
+/// Has the pieces of a body keep what they need.
+pub(crate) trait Keeper {
+    /// A piece that keeps it until it is sent.
+    type Piece: Buf;
+
+    /// The piece, which keeps it.
+    fn keep(&mut self, piece: Bytes) -> Self::Piece;
+
+    /// There is no piece yet.
+    fn wait(&mut self) {}
+}
+
+/// A body whose pieces keep what its keeper has them keep: the body itself is given up as soon as it is handed over,
+/// and its pieces once they are written.
+pub(crate) struct KeptBody<B, K> {
+    pub(super) body: B,
+    pub(super) keeper: K,
+}
+
+impl<B: Body<Data = Bytes> + Unpin, K: Keeper + Unpin> Body for KeptBody<B, K> {
+    type Data = K::Piece;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<K::Piece>, B::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_pending() {
+            self.keeper.wait();
+        }
+        polled.map_ok(|frame| frame.map_data(|piece| self.keeper.keep(piece)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 struct Keeping<R> {

@@ -87,7 +87,8 @@ pub(super) struct Patient<S> {
 }
 
 impl<S: Unpin> Patient<S> {
-    /// What comes of waiting: an error, once an answer's time has ended.
+    /// What comes of waiting: an error, once an answer's time has ended. An answer whose client has no window is seen
+    /// with the next that comes or goes: at the latest the question whether a silent peer is there.
     fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         // The timer is set anew only when it has ended: most answers are sent long before.
         while let Some(deadline) = self.pace.deadline() {
