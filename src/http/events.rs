@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::future::ready;
 use std::io::Cursor;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -25,7 +25,7 @@ use utoipa_axum::routes;
 use super::erasures::bearer;
 use super::firehose::{self, Refusal};
 use super::problem::Problem;
-use super::{App, IN_PLACE_OUTPUTS_MAX, form};
+use super::{App, IN_PLACE_OUTPUTS_MAX, form, lock};
 use crate::archive::{Archive, ArchiveError, Item};
 use crate::delivery::Decoded;
 use crate::events::{EVENT_BYTES_MAX, Event, Notification, Notified};
@@ -81,10 +81,6 @@ impl Drop for Reading {
     fn drop(&mut self) {
         lock(&self.reading).remove(&self.object);
     }
-}
-
-fn lock(reading: &Mutex<HashSet<Object>>) -> MutexGuard<'_, HashSet<Object>> {
-    reading.lock().unwrap_or_else(PoisonError::into_inner) // each change is whole
 }
 
 pub(super) fn routes() -> OpenApiRouter<App> {

@@ -1,7 +1,7 @@
 //! `/classes/{classId}/leaderboard`: who stands where, at a second or over all of them.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::form::{Form, Rows};
 use super::params::{Class, Params};
 use super::problem::Problem;
-use super::{App, Name};
+use super::{App, Name, lock};
 use crate::effort::{ClassId, INTEGER_MAX, Output, RacerId, Second};
 use crate::leaderboard::{Cursor, Leaderboard, Limit, Page, Query, RACERS_MAX, Ties, WhatIf, query};
 use crate::names::Names;
@@ -171,12 +171,12 @@ type Versions = (Version, u64);
 
 impl FirstPages {
     fn get(&self, page: FirstPage, versions: Versions) -> Option<Bytes> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lock(&self.0);
         kept.pages.get(&page).filter(|(written, _)| *written == versions).map(|(_, text)| text.clone())
     }
 
     fn keep(&self, page: FirstPage, versions: Versions, text: &[u8]) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.0);
         let bytes = text.len() + FIRST_PAGE_BYTES;
         if kept.bytes + bytes > FIRST_PAGES_BYTES_MAX {
             *kept = Kept::default();

@@ -5,7 +5,7 @@
 //! misses what was overtaken, and gets what is so now.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 use super::params::{Class, Params};
 use super::problem::Problem;
 use super::races::RaceLeaderboard;
-use super::{App, Name};
+use super::{App, Name, lock};
 use crate::effort::{ClassId, Output, RaceId, RacerId, Second};
 use crate::ledger::{FreshWatch, Ledger};
 use crate::races::RACES_MAX;
@@ -168,7 +168,7 @@ impl Live {
         let full = || Problem::unavailable(format!("there are {} listeners already", self.listeners_max));
         let room = room.map_err(|_| full())?;
         let channel = &self.classes[class.index()];
-        let mut is_written = channel.is_written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_written = lock(&channel.is_written);
         let newest = channel.newest.subscribe();
         if !*is_written {
             *is_written = true;
@@ -206,7 +206,7 @@ impl Live {
 impl Channel {
     /// Whether nobody listens any more; then nobody writes, either.
     fn is_left(&self) -> bool {
-        let mut is_written = self.is_written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_written = lock(&self.is_written);
         *is_written = self.newest.receiver_count() > 0;
         !*is_written
     }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -19,7 +19,7 @@ use metrics::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use super::{App, firehose};
+use super::{App, firehose, lock};
 use crate::ledger::{ClassGauges, Gauges};
 use crate::telemetry::Reason;
 
@@ -241,7 +241,7 @@ impl Requests {
     }
 
     fn note(&self, route: &str, method: &'static str, status: StatusCode, took: Duration) {
-        let mut routes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut routes = lock(&self.0);
         let meters = match routes.get_mut(route) {
             Some(meters) => meters,
             None => routes.entry(route.to_owned()).or_insert(Meters {
