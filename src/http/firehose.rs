@@ -349,13 +349,15 @@ async fn handle(app: &App, headers: HeaderMap, header_id: Option<&str>, body: Bo
     });
     let (Received { request_id, body, decoded, heard }, room) = received.await?;
     let room = Arc::new(room);
-    let raw = |records: Vec<usize>| {
-        let (body, room) = (body.clone(), room.clone());
-        behind_readers(move || {
-            let _held = room;
+    let raw = async |records: Vec<usize>| {
+        let held = (app.gate.turn_to_decode().await, room.clone());
+        let body = body.clone();
+        let read = move || {
+            let _held = held;
             let envelope = Envelope::parse(&body).expect("it was parsed before");
             Ok(records.into_iter().map(|record| envelope.record(record)).collect())
-        })
+        };
+        behind_readers(read).await
     };
     commit(&app.ledger, request_id, decoded, heard, receipt_ms, raw, room.clone()).await
 }
@@ -465,7 +467,8 @@ pub(super) async fn commit<F: Future<Output = Result<Vec<Vec<u8>>, Refusal>>>(
             return Ok(Vec::new());
         }
         let raw = raw(rejections.iter().map(|&(record, _)| record).collect()).await?;
-        for (record, Rejection { reason, message }) in rejections.iter().take(REJECTIONS_TOLD_MAX) {
+        let still_told = REJECTIONS_TOLD_MAX.saturating_sub(rejected.len());
+        for (record, Rejection { reason, message }) in rejections.iter().take(still_told) {
             tracing::info!(?request_id, record, reason = reason.as_str(), message, "record quarantined");
         }
         let reasons = rejections.iter().map(|(record, rejection)| (*record, rejection.reason.as_str()));
@@ -476,15 +479,11 @@ pub(super) async fn commit<F: Future<Output = Result<Vec<Vec<u8>>, Refusal>>>(
         let quarantined = rejections.into_iter().zip(raw);
         Ok(quarantined.map(|((_, rejection), raw)| Quarantined { rejection, raw, arrival_ms: receipt_ms }).collect())
     };
+    let quarantined = quarantine(decoded.rejected.into_iter().map(|r| (r.record, r.rejection)).collect()).await?;
     metrics::counter!("alleycat_records_total").increment(records as u64);
     metrics::counter!("alleycat_records_empty_total").increment(decoded.empty as u64);
-    let submission = Submission {
-        efforts: decoded.efforts,
-        names: decoded.names,
-        quarantined: quarantine(decoded.rejected.into_iter().map(|r| (r.record, r.rejection)).collect()).await?,
-        heard,
-        room: Some(room.clone()),
-    };
+    let submission =
+        Submission { efforts: decoded.efforts, names: decoded.names, quarantined, heard, room: Some(room.clone()) };
     let committed = ledger.commit(submission).await?;
     if !committed.refused.is_empty() {
         let mut refused: Vec<_> =
