@@ -170,19 +170,20 @@ impl Class {
     fn hear(&mut self, heard: &Heard, receipt_ms: u64) {
         let Heard { effort, is_final, .. } = heard;
         let Some(race) = effort.race else { return };
+        let mut known = self.place(race);
         // A late record of a race that made room long ago must not push out one that is ridden now.
         let is_late = |it: &Race| it.started_ms > Race::started_ms(effort, receipt_ms);
-        let is_known = self.races.iter().any(|it| it.id == race);
-        if !is_known && self.races.len() >= RACES_MAX && self.races.iter().all(is_late) {
+        if known.is_none() && self.races.len() >= RACES_MAX && self.races.iter().all(is_late) {
             return;
         }
-        while self.racers >= RACERS_MAX && !self.has(race, effort.racer) {
+        while self.racers >= RACERS_MAX && known.is_none_or(|it| !self.races[it].latest.contains_key(&effort.racer)) {
             if !self.forget_oldest(race) {
                 return;
             }
+            known = self.place(race);
         }
         self.version += 1;
-        let place = self.races.iter().position(|it| it.id == race).unwrap_or_else(|| {
+        let place = known.unwrap_or_else(|| {
             if self.races.len() >= RACES_MAX {
                 self.forget_oldest(race);
             }
@@ -198,8 +199,8 @@ impl Class {
         self.racers += race.latest.len() - before;
     }
 
-    fn has(&self, race: RaceId, racer: RacerId) -> bool {
-        self.races.iter().any(|it| it.id == race && it.latest.contains_key(&racer))
+    fn place(&self, race: RaceId) -> Option<usize> {
+        self.races.iter().position(|it| it.id == race)
     }
 
     /// Forgets the race least recently heard of, but not that one; `false` where there is no other.
