@@ -293,7 +293,7 @@ impl Decoded {
     fn take_name(&mut self, racer: RacerId, at_ms: u64, text: &str) {
         // A racer's records mostly follow one another or repeat one name: keep one pair for a run of them.
         match self.names.last_mut() {
-            Some((last, name)) if *last == racer && &*name.text == text => name.at_ms = name.at_ms.max(at_ms),
+            Some((last, name)) if *last == racer && name.text == text => name.at_ms = name.at_ms.max(at_ms),
             _ => self.names.push((racer, Name { at_ms, text: text.into() })),
         }
     }

@@ -37,6 +37,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{Route, get};
+use smol_str::SmolStr;
 use tokio::sync::{Semaphore, watch};
 use tower::util::MapResponseLayer;
 use tower::{Layer, Service};
@@ -111,7 +112,7 @@ impl AppKeys {
 }
 
 /// A racer's name, where it is known.
-type Name = Option<Arc<str>>;
+type Name = Option<SmolStr>;
 
 impl App {
     /// An app over that ledger. `stopping` turns true when the service stops.

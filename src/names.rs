@@ -7,9 +7,10 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use dashmap::DashMap;
+use smol_str::SmolStr;
 
 use crate::effort::RacerId;
 
@@ -21,8 +22,9 @@ pub const NAME_CHARS_MAX: usize = 100;
 pub struct Name {
     /// When it was given, in milliseconds since 1970.
     pub at_ms: u64,
-    /// The name, at most [`NAME_CHARS_MAX`] characters.
-    pub text: Arc<str>,
+    /// The name, at most [`NAME_CHARS_MAX`] characters. Those of up to 23 bytes, which most are, lie beside their racer
+    /// in memory, where each record compares them.
+    pub text: SmolStr,
 }
 
 /// The names of all racers.
@@ -63,11 +65,11 @@ impl Names {
     /// Whether a name that was ridden under at that time is another than the latest known.
     pub fn is_news(&self, racer: RacerId, at_ms: u64, text: &str) -> bool {
         let Some(known) = self.names.get(&racer) else { return true };
-        if &*known.name.text == text {
+        if known.name.text.as_str() == text {
             known.seen_ms.fetch_max(at_ms, Ordering::Relaxed);
             return false;
         }
-        (known.seen_ms.load(Ordering::Relaxed), &*known.name.text) < (at_ms, text)
+        (known.seen_ms.load(Ordering::Relaxed), known.name.text.as_str()) < (at_ms, text)
     }
 
     /// Takes in a name unless a greater one is known. Returns whether it changed anything.
@@ -116,12 +118,12 @@ impl Names {
     }
 
     /// The racer's name.
-    pub fn get(&self, racer: RacerId) -> Option<Arc<str>> {
+    pub fn get(&self, racer: RacerId) -> Option<SmolStr> {
         self.names.get(&racer).map(|known| known.name.text.clone())
     }
 
     /// The first `racers_max` racers whose name begins with that, whatever the case; by name, then by id.
-    pub fn beginning_with(&self, beginning: &str, racers_max: usize) -> Vec<(RacerId, Arc<str>)> {
+    pub fn beginning_with(&self, beginning: &str, racers_max: usize) -> Vec<(RacerId, SmolStr)> {
         let beginning = folded(beginning);
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         let from = (Bound::Included((beginning.clone(), RacerId(0))), Bound::Unbounded);
@@ -150,10 +152,10 @@ impl Names {
         all
     }
 
-    /// What the names take up, in bytes: texts, entries and index, without what allocators and trees add.
+    /// What the names take up, in bytes: entries, index, and texts, which the short ones have in their entries and are
+    /// counted twice; without what allocators and trees add.
     pub fn bytes(&self) -> usize {
-        let shared = 2 * size_of::<usize>(); // an `Arc`'s counts
-        let entry = size_of::<(RacerId, Known)>() + shared + size_of::<(Box<str>, RacerId)>();
+        let entry = size_of::<(RacerId, Known)>() + size_of::<(Box<str>, RacerId)>();
         self.names.len() * entry + 2 * self.text_bytes.load(Ordering::Relaxed)
     }
 

@@ -285,7 +285,9 @@ impl World {
                 let receipt_ms = ledger.now_ms();
                 let efforts = efforts.iter().map(|effort| Effort { time: effort.time.min(receipt_ms), ..*effort });
                 let efforts: Vec<Effort> = efforts.collect();
-                let name = name.clone().map(|(racer, text)| (racer, Name { at_ms: device_ms.min(receipt_ms), text }));
+                let name = name
+                    .clone()
+                    .map(|(racer, text)| (racer, Name { at_ms: device_ms.min(receipt_ms), text: text.into() }));
                 {
                     let mut truth = truth.lock().unwrap();
                     for effort in &efforts {
