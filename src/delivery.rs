@@ -30,8 +30,8 @@ pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// few enough to stay in a core's cache until then.
 const NAMES_TOGETHER: usize = 512;
 
-/// So many records are decoded between one call of what the caller has to do now and then and the next: those of the
-/// usual length in about 0.1 ms.
+/// So many records are read or decoded between one call of what the caller has to do now and then and the next: those
+/// of the usual length are decoded in about 0.1 ms.
 const RECORDS_A_TURN: usize = 256;
 
 /// What gzip begins with.
@@ -77,9 +77,10 @@ pub struct EnvelopeError {
 }
 
 impl<'b> Envelope<'b> {
-    /// Parses a body.
-    pub fn parse(body: &'b [u8]) -> Result<Self, EnvelopeError> {
-        let envelope = match scanner::read(body) {
+    /// Parses a body. `now_and_then` is called after every 256 records: work that takes milliseconds may let others go
+    /// first.
+    pub fn parse(body: &'b [u8], now_and_then: impl Fn()) -> Result<Self, EnvelopeError> {
+        let envelope = match scanner::read(body, now_and_then) {
             Some(envelope) => envelope,
             None => Self::parse_by_serde(body)?,
         };
@@ -125,7 +126,7 @@ impl<'b> Envelope<'b> {
     }
 
     /// Decodes every record. Names that are no news against `names` are left out. Records gunzip to `bytes_max` at most
-    /// in all. `now_and_then` is called after every 256 of them: work that takes milliseconds may let others go first.
+    /// in all. `now_and_then` is called after every 256 of them, as by [`parse`](Self::parse).
     pub fn decode(
         &self,
         bounds: &Bounds,
@@ -412,7 +413,7 @@ mod tests {
     fn decode(records: &[String]) -> Decoded {
         let records: Vec<_> = records.iter().map(|data| serde_json::json!({ "data": data })).collect();
         let body = serde_json::json!({"requestId": "r", "timestamp": 1, "records": records}).to_string();
-        let envelope = Envelope::parse(body.as_bytes()).expect("an envelope");
+        let envelope = Envelope::parse(body.as_bytes(), || ()).expect("an envelope");
         envelope.decode(&BOUNDS, 10, &Names::default(), 1 << 20, || ())
     }
 
@@ -423,7 +424,7 @@ mod tests {
         let body = format!(
             " {{ \"other\": [1, {{}}],\n\"records\": [ {{ \"data\" : \"{escaped}\" }} ], \"requestId\":\"\\u0061\" }} "
         );
-        let envelope = Envelope::parse(body.as_bytes()).expect("an envelope");
+        let envelope = Envelope::parse(body.as_bytes(), || ()).expect("an envelope");
         assert_eq!(envelope.request_id.as_deref(), Some("a"));
         assert_eq!(envelope.record(0), GOOD.as_bytes());
         assert_eq!(envelope.decode(&BOUNDS, 0, &Names::default(), 0, || ()).efforts.len(), 1);
@@ -449,7 +450,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_the_scanner_reads_is_what_serde_reads(body in some_body()) {
-            if let Some(read) = scanner::read(&body) {
+            if let Some(read) = scanner::read(&body, || ()) {
                 let expected = Envelope::parse_by_serde(&body).expect("an envelope");
                 prop_assert_eq!((read.request_id, read.records), (expected.request_id, expected.records));
             }
@@ -463,7 +464,7 @@ mod tests {
             format!(r#"{{"requestId":"r","timestamp":1578090901599,"records":[{{"data":"{data}"}},{{"data":""}}]}}"#),
             format!(r#"{{"records":[{{"data":"{data}"}}],"requestId":"r"}}"#),
         ] {
-            let read = scanner::read(body.as_bytes()).expect("it is plain");
+            let read = scanner::read(body.as_bytes(), || ()).expect("it is plain");
             assert_eq!((read.request_id.as_deref(), &*read.records[0]), (Some("r"), data.as_bytes()));
         }
     }
@@ -477,12 +478,12 @@ mod tests {
             (r#"{"requestId":"r","records":[{"data":null}]}"#, "null"),
             (r#"{"requestId":"r","records":[["eHg="]]}"#, "a record with its data"),
         ] {
-            let error = Envelope::parse(body.as_bytes()).expect_err(body);
+            let error = Envelope::parse(body.as_bytes(), || ()).expect_err(body);
             assert_eq!(error.request_id.as_deref(), Some("r"));
             assert!(error.to_string().contains(problem), "{error}");
         }
-        assert!(Envelope::parse(b"no json").expect_err("no json").request_id.is_none());
-        assert!(Envelope::parse(br#"["r",[]]"#).is_err());
+        assert!(Envelope::parse(b"no json", || ()).expect_err("no json").request_id.is_none());
+        assert!(Envelope::parse(br#"["r",[]]"#, || ()).is_err());
     }
 
     #[test]
@@ -537,8 +538,8 @@ mod tests {
     #[test]
     fn more_records_than_the_limit_are_no_delivery() {
         let body = |count: usize| format!("{{\"records\":[{}]}}", vec!["{\"data\":\"\"}"; count].join(","));
-        assert_eq!(Envelope::parse(body(RECORDS_MAX).as_bytes()).expect("at the limit").len(), RECORDS_MAX);
-        let error = Envelope::parse(body(RECORDS_MAX + 1).as_bytes()).expect_err("over the limit");
+        assert_eq!(Envelope::parse(body(RECORDS_MAX).as_bytes(), || ()).expect("at the limit").len(), RECORDS_MAX);
+        let error = Envelope::parse(body(RECORDS_MAX + 1).as_bytes(), || ()).expect_err("over the limit");
         assert!(error.to_string().contains("100000 records"), "{error}");
     }
 }

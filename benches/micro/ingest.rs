@@ -44,7 +44,7 @@ static WARM: LazyLock<Warm> = LazyLock::new(|| {
 });
 
 fn decoded(body: &[u8], names: &Names) -> Decoded {
-    let envelope = Envelope::parse(body).expect("our own body");
+    let envelope = Envelope::parse(body, || ()).expect("our own body");
     envelope.decode(&BOUNDS, u64::MAX, names, BODY_BYTES_MAX, || ())
 }
 
@@ -56,7 +56,7 @@ fn each_body<T>(bencher: Bencher<'_, '_>, mut work: impl FnMut(&'static [u8]) ->
 
 #[divan::bench]
 fn envelope(bencher: Bencher<'_, '_>) {
-    each_body(bencher, |body| Envelope::parse(body).expect("our own body"));
+    each_body(bencher, |body| Envelope::parse(body, || ()).expect("our own body"));
 }
 
 #[divan::bench]

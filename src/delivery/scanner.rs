@@ -5,11 +5,11 @@
 
 use std::borrow::Cow;
 
-use super::{Envelope, RECORDS_MAX};
+use super::{Envelope, RECORDS_A_TURN, RECORDS_MAX};
 use crate::plain::{self, Number};
 
 /// Reads a body; `None` where it is for serde_json to say what it is.
-pub(super) fn read(body: &[u8]) -> Option<Envelope<'_>> {
+pub(super) fn read(body: &[u8], now_and_then: impl Fn()) -> Option<Envelope<'_>> {
     let mut scanner = Scanner { rest: body };
     let (mut request_id, mut records, mut timestamp) = (None, None, None);
     scanner.take(b"{")?;
@@ -21,7 +21,7 @@ pub(super) fn read(body: &[u8]) -> Option<Envelope<'_>> {
             }
             b"records" if records.is_none() => {
                 scanner.take(b":")?;
-                records = Some(scanner.records()?);
+                records = Some(scanner.records(&now_and_then)?);
             }
             b"timestamp" if timestamp.is_none() => {
                 scanner.take(b":")?;
@@ -43,7 +43,7 @@ struct Scanner<'b> {
 }
 
 impl<'b> Scanner<'b> {
-    fn records(&mut self) -> Option<Vec<Cow<'b, [u8]>>> {
+    fn records(&mut self, now_and_then: impl Fn()) -> Option<Vec<Cow<'b, [u8]>>> {
         let mut records = Vec::new();
         self.take(b"[")?;
         while records.len() < RECORDS_MAX {
@@ -53,6 +53,9 @@ impl<'b> Scanner<'b> {
                 return None;
             }
             records.push(Cow::Borrowed(data));
+            if records.len().is_multiple_of(RECORDS_A_TURN) {
+                now_and_then();
+            }
             self.take(b"}")?;
             if self.take(b",").is_none() {
                 return self.take(b"]").map(|()| records);

@@ -354,7 +354,7 @@ async fn handle(app: &App, headers: HeaderMap, header_id: Option<&str>, body: Bo
         let body = body.clone();
         let read = move || {
             let _held = held;
-            let envelope = Envelope::parse(&body).expect("it was parsed before");
+            let envelope = Envelope::parse(&body, std::thread::yield_now).expect("it was parsed before");
             Ok(records.into_iter().map(|record| envelope.record(record)).collect())
         };
         behind_readers(read).await
@@ -411,7 +411,9 @@ impl Decode {
         let body = if self.gzip { self.gunzip(&body)? } else { body };
         // Gunzipped it may be a thousand times as long, and is kept for its quarantine until it is durable.
         self.gate.admit_more(room, 2 * body.len())?;
-        let envelope = Envelope::parse(&body).map_err(|error| {
+        // However nice the thread is, the system would leave it the core for 3 ms once it has it.
+        let let_others = std::thread::yield_now;
+        let envelope = Envelope::parse(&body, let_others).map_err(|error| {
             let refusal = Refusal::bad_request("envelope", error.to_string());
             Refusal { request_id: error.request_id, ..refusal }
         })?;
@@ -426,8 +428,7 @@ impl Decode {
                 return Err(Refusal::bad_request("request_id", message));
             }
         };
-        // However nice the thread is, the system would leave it the core for 3 ms once it has it.
-        let (names, bytes_max, let_others) = (self.ledger.names(), self.bytes_max, std::thread::yield_now);
+        let (names, bytes_max) = (self.ledger.names(), self.bytes_max);
         let decoded = envelope.decode(&self.bounds, self.receipt_ms, names, bytes_max, let_others);
         drop(envelope);
         let heard = races::heard(&decoded.efforts, &decoded.finals);
