@@ -54,8 +54,16 @@ async fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Serve(config) => {
             log_as(config.log_format);
-            serve(*config).await?;
-            Ok(ExitCode::SUCCESS)
+            let format = config.log_format;
+            match (serve(*config).await, format) {
+                (Ok(()), _) => Ok(ExitCode::SUCCESS),
+                (Err(error), LogFormat::Text) => Err(error),
+                // Who reads the log reads it there.
+                (Err(error), LogFormat::Json) => {
+                    tracing::error!("{error:#}");
+                    Ok(ExitCode::FAILURE)
+                }
+            }
         }
         Command::Simulate(options) => {
             log_as(LogFormat::Text);
@@ -101,9 +109,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     store::probe(&*store, store::SegmentId::random(SystemClock.wall_ms())).await?;
     let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let metrics = serve::Metrics::listen(config.metrics_listen)?;
-    let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
-    let address = listener.local_addr()?;
-    tracing::info!("listening on {scheme}://{address}, keeping records in {}", store.place());
     serve::serve_seen(config, listener, store, Some(metrics), stop).await
 }
 

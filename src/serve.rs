@@ -85,6 +85,8 @@ pub async fn serve_seen(
     };
     listener.set_nonblocking(true).context("the listener cannot be used without blocking")?;
     let address = listener.local_addr().context("the listener has no address")?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    tracing::info!("listening on {scheme}://{address}, keeping records in {}", store.place());
     let config = Arc::new(config);
     let (ledger, worker) =
         Ledger::new(config.ledger(), Arc::new(CountedStore(store)), Arc::new(SystemClock), rand::random());

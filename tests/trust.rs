@@ -117,6 +117,22 @@ async fn no_key_shows_in_the_log_or_in_the_metrics() {
     assert!(said.contains("delivery refused") && !said.contains("hush"), "{said}");
 }
 
+#[test]
+fn why_the_service_does_not_start_is_told_in_the_form_of_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(file("keys"), "# none yet\n").unwrap();
+    let ports = ["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
+    let store = format!("file:{}", file("store"));
+    let options = ["--access-key-file", &file("keys"), "--log-format", "json", "--store", &store];
+    let ended = alleycat(&[&["serve"], &ports[..], &options].concat());
+    assert_eq!(ended.status.code(), Some(1));
+    let said = String::from_utf8(ended.stderr).unwrap();
+    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let is_told = |words| lines.iter().any(|line| line["fields"]["message"].as_str().unwrap().contains(words));
+    assert!(is_told("it holds no key") && !is_told("listening on"), "{said}");
+}
+
 /// Certificates as an authority hands them out: a root, one between, and a server's.
 struct Authority {
     root_pem: String,
