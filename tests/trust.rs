@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use support::instance::Instance;
 use support::place::Place;
 use support::s3_server::{BUCKET, S3Server};
-use support::{Service, connection_served, until};
+use support::{DEADLINE, Service, connection_served, until};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -370,6 +370,24 @@ async fn a_delivery_whose_body_does_not_come_is_refused_in_the_form_that_firehos
         steady.write_all(piece).await.unwrap();
     }
     assert!(rest(steady).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn five_hundred_who_come_while_the_service_is_busy_are_let_in_without_asking_again() {
+    let place = Place::folder();
+    let instance = Instance::start(&place, &[]).await;
+    instance.freeze();
+    let mut waiting = Vec::new();
+    for _ in 0..500 {
+        // The system lets them in as long as there is room; else this waits until its deadline.
+        let connected = tokio::time::timeout(DEADLINE, TcpStream::connect(instance.address())).await;
+        waiting.push(connected.expect("there is room").unwrap());
+    }
+    instance.thaw();
+    for mut connection in waiting {
+        connection.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+        assert!(rest(connection).await.starts_with("HTTP/1.1 200"));
+    }
 }
 
 #[tokio::test]

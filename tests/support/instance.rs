@@ -75,8 +75,21 @@ impl Instance {
 
     /// Asks it to end, as an operator does.
     pub fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Lets it do nothing until it is [let go on](Self::thaw).
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
         let process = self.process.lock().unwrap().id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
     }
 
     /// Waits until it has ended, and insists that it ends well.
