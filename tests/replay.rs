@@ -203,8 +203,7 @@ async fn what_an_interruption_leaves_is_counted() {
     command.arg("replay").arg(folder.path()).args(["--to", &to, "--concurrency", "1"]).env_clear();
     let replay = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     tokio::time::timeout(support::DEADLINE, second.notified()).await.expect("a second delivery");
-    let id = replay.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-INT", &id]).status().await.unwrap().success());
+    support::signal(replay.id().unwrap(), "-INT");
     let output = tokio::time::timeout(support::DEADLINE, replay.wait_with_output()).await.expect("it ends").unwrap();
     let said = summary(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");

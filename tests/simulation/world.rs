@@ -13,6 +13,7 @@ use alleycat::names::Name;
 use alleycat::telemetry::Reason;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
+use smol_str::format_smolstr;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -271,7 +272,7 @@ impl World {
         let efforts: Vec<Effort> = (0..count).map(|_| self.effort(device_ms)).collect();
         let name = self.chance.random_bool(0.3).then(|| {
             let racer = RacerId(self.chance.random_range(0..RACERS));
-            (racer, Arc::<str>::from(format!("name {}", self.chance.random_range(0..3))))
+            (racer, format_smolstr!("name {}", self.chance.random_range(0..3)))
         });
         let number = self.chance.random_range(0..self.instances.len());
         // The handle that the sender reaches at each of its tries; a crashed instance answers nothing.
@@ -285,9 +286,7 @@ impl World {
                 let receipt_ms = ledger.now_ms();
                 let efforts = efforts.iter().map(|effort| Effort { time: effort.time.min(receipt_ms), ..*effort });
                 let efforts: Vec<Effort> = efforts.collect();
-                let name = name
-                    .clone()
-                    .map(|(racer, text)| (racer, Name { at_ms: device_ms.min(receipt_ms), text: text.into() }));
+                let name = name.clone().map(|(racer, text)| (racer, Name { at_ms: device_ms.min(receipt_ms), text }));
                 {
                     let mut truth = truth.lock().unwrap();
                     for effort in &efforts {

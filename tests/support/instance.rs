@@ -9,7 +9,7 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
 use super::place::Place;
-use super::{DEADLINE, free_port, until};
+use super::{DEADLINE, free_port, signal, until};
 
 /// A process that serves, killed when it is dropped.
 pub struct Instance {
@@ -75,21 +75,17 @@ impl Instance {
 
     /// Asks it to end, as an operator does.
     pub fn terminate(&self) {
-        self.signal("-TERM");
+        signal(self.process.lock().unwrap().id(), "-TERM");
     }
 
-    /// Lets it do nothing until it is [let go on](Self::thaw).
+    /// Stops it where it stands: its port still takes connections, and none of them is answered.
     pub fn freeze(&self) {
-        self.signal("-STOP");
+        signal(self.process.lock().unwrap().id(), "-STOP");
     }
 
+    /// Lets it go on after [`freeze`](Self::freeze).
     pub fn thaw(&self) {
-        self.signal("-CONT");
-    }
-
-    fn signal(&self, signal: &str) {
-        let process = self.process.lock().unwrap().id().to_string();
-        assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
+        signal(self.process.lock().unwrap().id(), "-CONT");
     }
 
     /// Waits until it has ended, and insists that it ends well.

@@ -10,6 +10,7 @@ pub mod s3_server;
 pub mod toll;
 
 use std::net::TcpListener;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,11 @@ const ASK_EVERY: Duration = Duration::from_millis(5);
 /// Below the ports that the system gives to outgoing connections: a port that is free between a kill and the next start
 /// must not become the near end of somebody's connection.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// Sends that process a signal, such as `-STOP`.
+pub fn signal(process: u32, signal: &str) {
+    assert!(Command::new("kill").args([signal, &process.to_string()]).status().unwrap().success());
+}
 
 /// A connection to that address on which `asking`, such as `GET /healthz`, was answered with 200 and that stays open;
 /// `None` where it was closed instead, as it is beyond a limit.

@@ -12,7 +12,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Builder, Credentials};
 use tempfile::TempDir;
 
-use super::{free_port, until};
+use super::{free_port, signal, until};
 
 /// The bucket that every server has.
 pub const BUCKET: &str = "races";
@@ -117,17 +117,12 @@ impl S3Server {
 
     /// Stops it where it stands: its port still takes connections, and none of them is answered.
     pub fn freeze(&self) {
-        self.signal("-STOP");
+        signal(self.process.lock().unwrap().id(), "-STOP");
     }
 
     /// Lets it go on after [`freeze`](Self::freeze).
     pub fn thaw(&self) {
-        self.signal("-CONT");
-    }
-
-    fn signal(&self, signal: &str) {
-        let process = self.process.lock().unwrap().id().to_string();
-        assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
+        signal(self.process.lock().unwrap().id(), "-CONT");
     }
 
     /// Waits until it answers; whether it came to that before its end.
