@@ -1,7 +1,6 @@
 //! The command line of `alleycat`.
 
 use std::io::IsTerminal;
-use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 
 use alleycat::clock::{Clock, SystemClock};
@@ -14,13 +13,7 @@ use alleycat::simulate::{self, SimulateOptions};
 use alleycat::store;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use tokio::net::TcpSocket;
 use tracing_subscriber::EnvFilter;
-
-/// Connections that wait to be accepted, at most: a thousand riders' pages come at once before a race, and whom there is no
-/// room for asks again after a second. The standard library makes room for 128; Linux has a limit of its own, 4,096
-/// unless `net.core.somaxconn` says otherwise.
-const CONNECTIONS_WAITING_MAX: u32 = 4096;
 
 /// All-time rankings for home fitness races: every rider's personal best at every second, durable and at once.
 #[derive(Parser)]
@@ -59,16 +52,15 @@ enum Command {
 async fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Serve(config) => {
+            let is_json = matches!(config.log_format, LogFormat::Json);
             log_as(config.log_format);
-            let format = config.log_format;
-            match (serve(*config).await, format) {
-                (Ok(()), _) => Ok(ExitCode::SUCCESS),
-                (Err(error), LogFormat::Text) => Err(error),
-                // Who reads the log reads it there.
-                (Err(error), LogFormat::Json) => {
+            match serve(*config).await {
+                // Who reads the log reads it there, unless RUST_LOG hides it.
+                Err(error) if is_json && tracing::enabled!(tracing::Level::ERROR) => {
                     tracing::error!("{error:#}");
                     Ok(ExitCode::FAILURE)
                 }
+                ended => ended.map(|()| ExitCode::SUCCESS),
             }
         }
         Command::Simulate(options) => {
@@ -113,17 +105,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     config.validate()?;
     let store = store::open(&config.store).await?;
     store::probe(&*store, store::SegmentId::random(SystemClock.wall_ms())).await?;
-    let listener = listen(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    let listener = serve::listen(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let metrics = serve::Metrics::listen(config.metrics_listen)?;
     serve::serve_seen(config, listener, store, Some(metrics), stop).await
-}
-
-/// Opens the port, with room for [`CONNECTIONS_WAITING_MAX`].
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?; // a service that is started again need not wait for its old connections
-    socket.bind(address)?;
-    socket.listen(CONNECTIONS_WAITING_MAX)?.into_std()
 }
 
 fn log_as(format: LogFormat) {

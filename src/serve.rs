@@ -13,6 +13,7 @@ use axum_server::Handle;
 use axum_server::tls_rustls::RustlsAcceptor;
 use futures_util::FutureExt;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 
 use self::connections::Limited;
@@ -49,6 +50,11 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 /// system has buffered of an answer, up to 4 MB.
 const PONG_WITHIN: Duration = Duration::from_secs(60);
 
+/// Connections that wait to be accepted, at most: a thousand riders' pages come at once before a race, and who finds no
+/// room tries again only after a second. The standard library makes room for 128. Linux has a limit of its own, the
+/// lesser counts: `net.core.somaxconn`, 4,096 since Linux 5.4 (man 2 listen).
+const CONNECTIONS_WAITING_MAX: u32 = 4096;
+
 /// Connections to the metrics' listener at a time: a handful of collectors, and somebody who looks.
 const METRICS_CONNECTIONS_MAX: usize = 64;
 
@@ -57,6 +63,14 @@ const DURATION_BUCKETS_SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 
 
 /// The least time from one draining of what histograms were given to the next: nobody may come to ask for them.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Opens the service's port.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?; // a service that is started again need not wait for its old connections
+    socket.bind(address)?;
+    socket.listen(CONNECTIONS_WAITING_MAX)?.into_std()
+}
 
 /// Serves on `listener` over `store` until `shutdown` resolves, then finishes what is under way, takes a last snapshot,
 /// and returns. The port answers at once; `/readyz` and deliveries wait for the recovery.
@@ -85,6 +99,7 @@ pub async fn serve_seen(
     };
     listener.set_nonblocking(true).context("the listener cannot be used without blocking")?;
     let address = listener.local_addr().context("the listener has no address")?;
+    let server = axum_server::from_tcp(listener).context("the listener cannot be used")?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     tracing::info!("listening on {scheme}://{address}, keeping records in {}", store.place());
     let config = Arc::new(config);
@@ -100,7 +115,6 @@ pub async fn serve_seen(
     };
     let handle = Handle::new();
     let patience = config.patience;
-    let server = axum_server::from_tcp(listener).context("the listener cannot be used")?;
     let mut server = server.handle(handle.clone()).first_request_timeout(patience.first_headers);
     let mut http1 = server.http_builder().http1();
     http1.header_read_timeout(patience.next_headers).max_buf_size(HEADERS_BYTES_MAX);
