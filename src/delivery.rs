@@ -37,9 +37,6 @@ const RECORDS_A_TURN: usize = 256;
 /// What gzip begins with.
 pub const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// What a shared text takes up beside its letters, in bytes: two counts.
-const ARC_BYTES: usize = 16;
-
 /// Why a body is not gunzipped.
 #[derive(Debug, thiserror::Error)]
 pub enum GunzipError {
@@ -77,8 +74,8 @@ pub struct EnvelopeError {
 }
 
 impl<'b> Envelope<'b> {
-    /// Parses a body. `now_and_then` is called after every 256 records: work that takes milliseconds may let others go
-    /// first.
+    /// Parses a body. `now_and_then` is called after every 256 records, where the body is as Firehose sends it: work
+    /// that takes milliseconds may let others go first.
     pub fn parse(body: &'b [u8], now_and_then: impl Fn()) -> Result<Self, EnvelopeError> {
         let envelope = match scanner::read(body, now_and_then) {
             Some(envelope) => envelope,
@@ -126,7 +123,7 @@ impl<'b> Envelope<'b> {
     }
 
     /// Decodes every record. Names that are no news against `names` are left out. Records gunzip to `bytes_max` at most
-    /// in all. `now_and_then` is called after every 256 of them, as by [`parse`](Self::parse).
+    /// in all. `now_and_then` is called after every 256 of them.
     pub fn decode(
         &self,
         bounds: &Bounds,
@@ -233,7 +230,7 @@ impl Decoded {
 
     /// What it takes up, in bytes: up to three times the text that it was decoded from.
     pub fn bytes(&self) -> usize {
-        let names = self.names.iter().map(|(_, name)| name.text.len() + ARC_BYTES).sum::<usize>();
+        let names = self.names.iter().map(|(_, name)| name.bytes_outside()).sum::<usize>();
         let messages = self.rejected.iter().map(|it| it.rejection.message.capacity()).sum::<usize>();
         self.efforts.capacity() * size_of::<Effort>()
             + self.names.capacity() * size_of::<(RacerId, Name)>()

@@ -27,6 +27,14 @@ pub struct Name {
     pub text: SmolStr,
 }
 
+impl Name {
+    /// What its text takes up beside it, in bytes; a short one nothing.
+    pub fn bytes_outside(&self) -> usize {
+        let counts = 2 * size_of::<usize>(); // a shared text's
+        if self.text.is_heap_allocated() { self.text.len() + counts } else { 0 }
+    }
+}
+
 /// The names of all racers.
 #[derive(Debug, Default)]
 pub struct Names {
@@ -65,7 +73,7 @@ impl Names {
     /// Whether a name that was ridden under at that time is another than the latest known.
     pub fn is_news(&self, racer: RacerId, at_ms: u64, text: &str) -> bool {
         let Some(known) = self.names.get(&racer) else { return true };
-        if known.name.text.as_str() == text {
+        if known.name.text == text {
             known.seen_ms.fetch_max(at_ms, Ordering::Relaxed);
             return false;
         }
@@ -85,13 +93,13 @@ impl Names {
                     known.name.at_ms = seen_ms;
                     changed = true;
                 } else if known.name < *name {
-                    self.reindex(racer, Some(&known.name.text), Some(&name.text));
+                    self.reindex(racer, Some(&known.name), Some(name));
                     *known = fresh();
                     changed = true;
                 }
             })
             .or_insert_with(|| {
-                self.reindex(racer, None, Some(&name.text));
+                self.reindex(racer, None, Some(name));
                 changed = true;
                 fresh()
             });
@@ -106,7 +114,7 @@ impl Names {
         let goes = |_: &RacerId, known: &Known| {
             let goes = known.name.at_ms <= until_ms;
             if goes {
-                self.reindex(racer, Some(&known.name.text), None);
+                self.reindex(racer, Some(&known.name), None);
             }
             goes
         };
@@ -133,15 +141,19 @@ impl Names {
         racers.into_iter().filter_map(|racer| Some((racer, self.get(racer)?))).collect()
     }
 
-    fn reindex(&self, racer: RacerId, old: Option<&str>, new: Option<&str>) {
+    fn reindex(&self, racer: RacerId, old: Option<&Name>, new: Option<&Name>) {
+        let in_index = |name: &Name| (folded(&name.text), racer);
+        let text_bytes = |(text, _): &(Box<str>, RacerId), name: &Name| text.len() + name.bytes_outside();
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = old {
-            index.remove(&(folded(old), racer));
-            self.text_bytes.fetch_sub(old.len(), Ordering::Relaxed);
+            let entry = in_index(old);
+            self.text_bytes.fetch_sub(text_bytes(&entry, old), Ordering::Relaxed);
+            index.remove(&entry);
         }
         if let Some(new) = new {
-            index.insert((folded(new), racer));
-            self.text_bytes.fetch_add(new.len(), Ordering::Relaxed);
+            let entry = in_index(new);
+            self.text_bytes.fetch_add(text_bytes(&entry, new), Ordering::Relaxed);
+            index.insert(entry);
         }
     }
 
@@ -152,11 +164,10 @@ impl Names {
         all
     }
 
-    /// What the names take up, in bytes: entries, index, and texts, which the short ones have in their entries and are
-    /// counted twice; without what allocators and trees add.
+    /// What the names take up, in bytes: texts, entries and index, without what allocators and trees add.
     pub fn bytes(&self) -> usize {
         let entry = size_of::<(RacerId, Known)>() + size_of::<(Box<str>, RacerId)>();
-        self.names.len() * entry + 2 * self.text_bytes.load(Ordering::Relaxed)
+        self.names.len() * entry + self.text_bytes.load(Ordering::Relaxed)
     }
 
     /// Counts the changes: what was merged before the version was read is in every later [`all`](Self::all).
@@ -175,6 +186,19 @@ mod tests {
 
     fn found(names: &Names, beginning: &str, racers_max: usize) -> Vec<u64> {
         names.beginning_with(beginning, racers_max).into_iter().map(|(racer, _)| racer.0).collect()
+    }
+
+    #[test]
+    fn what_names_take_up_is_given_back_whatever_their_length() {
+        let names = Names::default();
+        given(&names, 1, 1, "short");
+        let short = names.bytes();
+        given(&names, 1, 2, &"ß".repeat(NAME_CHARS_MAX)); // a text of its own, and another length in the index
+        assert!(names.bytes() > short + 2 * NAME_CHARS_MAX);
+        given(&names, 1, 3, "again");
+        assert_eq!(names.bytes(), short);
+        names.erase(RacerId(1), 3);
+        assert_eq!(names.bytes(), 0);
     }
 
     #[test]
