@@ -170,20 +170,20 @@ impl Class {
     fn hear(&mut self, heard: &Heard, receipt_ms: u64) {
         let Heard { effort, is_final, .. } = heard;
         let Some(race) = effort.race else { return };
-        let mut known = self.place(race);
+        let mut place = self.place(race);
         // A late record of a race that made room long ago must not push out one that is ridden now.
         let is_late = |it: &Race| it.started_ms > Race::started_ms(effort, receipt_ms);
-        if known.is_none() && self.races.len() >= RACES_MAX && self.races.iter().all(is_late) {
+        if place.is_none() && self.races.len() >= RACES_MAX && self.races.iter().all(is_late) {
             return;
         }
-        while self.racers >= RACERS_MAX && known.is_none_or(|it| !self.races[it].latest.contains_key(&effort.racer)) {
+        while self.racers >= RACERS_MAX && place.is_none_or(|it| !self.races[it].latest.contains_key(&effort.racer)) {
             if !self.forget_oldest(race) {
                 return;
             }
-            known = self.place(race);
+            place = self.place(race);
         }
         self.version += 1;
-        let place = known.unwrap_or_else(|| {
+        let place = place.unwrap_or_else(|| {
             if self.races.len() >= RACES_MAX {
                 self.forget_oldest(race);
             }
