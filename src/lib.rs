@@ -4,7 +4,7 @@
 //! The way of the data:
 //!
 //! ```text
-//! POST /firehose ─► delivery ─► telemetry ─► efforts            in parallel, a blocking task per delivery; pure
+//! POST /firehose ─► delivery ─► telemetry ─► efforts            in parallel, a thread per delivery; pure
 //!                                              │  bounded queue
 //!                                              ▼
 //!          ledger: compare ─► write a journal segment ─► merge ─► answer 200        one writer, strictly in turn
