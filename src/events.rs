@@ -54,8 +54,8 @@ pub struct Transformation<'b>(Vec<SourceRecord<'b>>);
 pub struct Notification {
     /// The objects, each once.
     pub objects: Vec<Notified>,
-    /// The messages of an SQS batch, which fail one by one; `None` where it is no such batch.
-    pub messages: Option<Vec<Message>>,
+    /// The messages of an SQS batch that are no such event, and why: they are in no other's way.
+    pub unreadable: Vec<Unreadable>,
     /// What the event tells that names no new object: deletions, test events.
     pub ignored: usize,
 }
@@ -69,17 +69,14 @@ pub struct Notified {
     pub key: String,
     /// Where the key may have been encoded, although it should not: the key then.
     pub decoded_key: Option<String>,
-    /// The places of the messages that name it.
-    pub messages: Vec<usize>,
 }
 
-/// A message of an SQS batch.
-#[derive(Debug)]
-pub struct Message {
-    /// Its id.
-    pub id: String,
-    /// Why it cannot be taken.
-    pub problem: Option<EventError>,
+/// A message that is no event.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("message {id}: {problem}")]
+pub struct Unreadable {
+    id: String,
+    problem: EventError,
 }
 
 impl<'b> Event<'b> {
@@ -97,7 +94,7 @@ impl<'b> Event<'b> {
         }
         let mut notification = Notification::default();
         let mut places = HashMap::new();
-        notification.take(envelope, &mut places, None, ENVELOPES_MAX)?;
+        notification.take(envelope, &mut places, ENVELOPES_MAX)?;
         Ok(Self::Notification(notification))
     }
 }
@@ -113,30 +110,24 @@ fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, EventError> {
 type Places = HashMap<(String, String), usize>;
 
 impl Notification {
-    /// Takes in what an envelope holds, for the message in that place where there is one.
-    fn take(
-        &mut self,
-        envelope: Envelope<'_>,
-        places: &mut Places,
-        message: Option<usize>,
-        deeper: usize,
-    ) -> Result<(), EventError> {
+    /// Takes in what an envelope holds.
+    fn take(&mut self, envelope: Envelope<'_>, places: &mut Places, deeper: usize) -> Result<(), EventError> {
         if envelope.event.as_deref() == Some("s3:TestEvent") {
             self.ignored += 1;
         } else if let Some(Bounded(records)) = envelope.notified {
             for Keyed(record) in records {
-                self.take_record(record, places, message, deeper)?;
+                self.take_record(record, places, deeper)?;
             }
         } else if let Some(detail) = envelope.detail {
             match envelope.detail_type.as_deref() {
                 // The keys of these are not encoded.
                 None | Some("Object Created" | "Object Restore Completed") => {
-                    self.name(detail, true, places, message)?;
+                    self.name(detail, true, places)?;
                 }
                 Some(_) => self.ignored += 1,
             }
         } else if let Some(text) = envelope.message {
-            self.unwrap(&text, places, message, deeper)?;
+            self.unwrap(&text, places, deeper)?;
         } else {
             let problem = "it is neither a Firehose data transformation (invocationId, records) nor an S3 event \
                            notification (Records), nor one in an SNS, SQS or EventBridge envelope";
@@ -145,13 +136,7 @@ impl Notification {
         Ok(())
     }
 
-    fn take_record(
-        &mut self,
-        record: Enveloped,
-        places: &mut Places,
-        message: Option<usize>,
-        deeper: usize,
-    ) -> Result<(), EventError> {
+    fn take_record(&mut self, record: Enveloped, places: &mut Places, deeper: usize) -> Result<(), EventError> {
         let is_new = |name: &str| {
             let name = name.strip_prefix("s3:").unwrap_or(name);
             name.starts_with("ObjectCreated:") || name == "ObjectRestore:Completed"
@@ -159,17 +144,12 @@ impl Notification {
         match record {
             Enveloped { s3: Some(entity), event_name, .. } => match event_name.as_deref() {
                 Some(name) if !is_new(name) => self.ignored += 1,
-                _ => self.name(entity, false, places, message)?,
+                _ => self.name(entity, false, places)?,
             },
-            Enveloped { sns: Some(sns), .. } => self.unwrap(&sns.message, places, message, deeper)?,
-            Enveloped { body: Some(body), message_id: Some(id), .. } if message.is_none() => {
-                let messages = self.messages.get_or_insert_default();
-                let place = messages.len();
-                messages.push(Message { id, problem: None });
-                if let Err(problem) = self.unwrap(&body, places, Some(place), deeper)
-                    && let Some(messages) = &mut self.messages
-                {
-                    messages[place].problem = Some(problem);
+            Enveloped { sns: Some(sns), .. } => self.unwrap(&sns.message, places, deeper)?,
+            Enveloped { body: Some(body), message_id: Some(id), .. } => {
+                if let Err(problem) = self.unwrap(&body, places, deeper) {
+                    self.unreadable.push(Unreadable { id, problem });
                 }
             }
             _ => return Err(EventError("a record of it has neither s3, nor Sns, nor body and messageId".to_owned())),
@@ -177,27 +157,15 @@ impl Notification {
         Ok(())
     }
 
-    fn unwrap(
-        &mut self,
-        text: &str,
-        places: &mut Places,
-        message: Option<usize>,
-        deeper: usize,
-    ) -> Result<(), EventError> {
+    fn unwrap(&mut self, text: &str, places: &mut Places, deeper: usize) -> Result<(), EventError> {
         let Some(deeper) = deeper.checked_sub(1) else {
             return Err(EventError(format!("it is wrapped in over {ENVELOPES_MAX} envelopes")));
         };
-        self.take(parse(text.as_bytes())?, places, message, deeper)
+        self.take(parse(text.as_bytes())?, places, deeper)
     }
 
     /// Notes an object that is named.
-    fn name(
-        &mut self,
-        entity: Entity,
-        is_plain: bool,
-        places: &mut Places,
-        message: Option<usize>,
-    ) -> Result<(), EventError> {
+    fn name(&mut self, entity: Entity, is_plain: bool, places: &mut Places) -> Result<(), EventError> {
         let Entity { bucket: Bucket { name: bucket }, object: Object { key } } = entity;
         let decoded = decode_key(&key);
         let (key, decoded_key) = match (is_plain, decoded) {
@@ -216,9 +184,8 @@ impl Notification {
             return Err(EventError(format!("it names over {NOTIFIED_MAX} objects")));
         }
         if place == self.objects.len() {
-            self.objects.push(Notified { bucket, key, decoded_key, messages: Vec::new() });
+            self.objects.push(Notified { bucket, key, decoded_key });
         }
-        self.objects[place].messages.extend(message);
         Ok(())
     }
 }
@@ -618,16 +585,14 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_a_batch_fail_one_by_one() {
+    fn a_message_that_is_no_event_is_in_no_others_way() {
         let body = json!({"Records": [s3("k")]}).to_string();
         let batch = json!({"Records": [{"messageId": "1", "body": body}, {"messageId": "2", "body": "hello"},
             {"messageId": "3", "body": body}]});
         let notification = notification(&batch);
         assert_eq!(notification.objects.len(), 1);
-        assert_eq!(notification.objects[0].messages, [0, 2]);
-        let messages = notification.messages.expect("a batch");
-        let failed: Vec<_> = messages.iter().filter(|message| message.problem.is_some()).map(|it| &*it.id).collect();
-        assert_eq!(failed, ["2"]);
+        let told: Vec<_> = notification.unreadable.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["message 2: it is not a JSON object"]);
     }
 
     #[test]

@@ -167,12 +167,16 @@ async fn an_object_that_cannot_be_read_is_told_after_the_others_are_durable() {
     let efforts = world.efforts(1).await;
     assert!(efforts > 1);
     assert!(detail.ends_with(&format!("{efforts} records, {efforts} improvements, 0 quarantined")), "{detail}");
-    // Of a batch, only the messages at fault come again.
-    let batch = sqs(&[&notification(&["good"]), &notification(&["missing", "good"]), &json!("no event")]);
+    // So is a batch of messages: what has been read comes again with the rest, and improves nothing.
+    world.put("deliveries", "late", record(1, 2, 1)).await;
+    let batch = sqs(&[&notification(&["good"]), &notification(&["missing", "late"]), &json!("no event")]);
     let (status, told) = world.post(&batch).await;
-    assert_eq!(status, StatusCode::OK);
-    assert_eq!(told["batchItemFailures"], json!([{"itemIdentifier": "m1"}, {"itemIdentifier": "m2"}]));
-    assert_eq!((told["objects"].as_u64(), told["failed"].as_array().map(Vec::len)), (Some(1), Some(2)));
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    let detail = told["detail"].as_str().unwrap();
+    for part in ["(message m2: it is not a JSON object; s3://deliveries/missing: ", "2 records, 1 improvements"] {
+        assert!(detail.contains(part), "{detail}");
+    }
+    assert_eq!(world.efforts(1).await, efforts + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,14 +184,12 @@ async fn only_buckets_that_are_named_are_read() {
     let world = World::start(&[]).await;
     world.put("other", "k", record(1, 1, 1)).await;
     world.put("deliveries", "k", record(1, 1, 2)).await;
-    let (status, told) = world.post(&json!({"Records": [s3("deliveries", "k"), s3("other", "k")]})).await;
+    let (status, told) = world.post(&json!({"Records": [s3("other", "k"), s3("deliveries", "k")]})).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
     assert!(told["detail"].as_str().unwrap().contains("--events-bucket"), "{told}");
-    assert_eq!(world.efforts(1).await, 0);
-    let batch = sqs(&[&json!({"Records": [s3("other", "k")]}), &notification(&["k"])]);
-    let (status, told) = world.post(&batch).await;
-    assert_eq!((status, &told["batchItemFailures"]), (StatusCode::OK, &json!([{"itemIdentifier": "m0"}])));
-    assert!(told["failed"][0].as_str().unwrap().contains("--events-bucket"), "{told}");
+    assert_eq!(world.efforts(1).await, 1);
+    let (status, _) = world.post(&json!({"Records": [s3("other", "k"), s3("deliveries", "missing")]})).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(world.efforts(1).await, 1);
 }
 

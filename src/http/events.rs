@@ -1,8 +1,8 @@
 //! `POST /events`: what AWS Lambda's events ask for, as the Lambda Web Adapter posts them, or whoever else does.
 //!
 //! A Firehose data transformation is answered, and merges nothing. S3's notifications have objects read and their
-//! records made durable exactly as a delivery's. An answer of 200 says that they are; of a batch of SQS messages it
-//! says which are not, so the queue's mapping must be set to report failures of batch items.
+//! records made durable exactly as a delivery's. An answer of 200 says that all of them are. Whatever could not be read
+//! fails the event after the rest is durable: what comes again with it improves nothing.
 
 use std::collections::HashSet;
 use std::future::ready;
@@ -179,28 +179,13 @@ struct MergedAnswer {
     quarantined: usize,
     /// What names no new object or none with records: deletions, tests, this project's own objects.
     ignored: usize,
-    /// Of a batch of SQS: what could not be read, and why; ten at most.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    failed: Vec<String>,
-    /// Of a batch of SQS: the messages to be sent again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    batch_item_failures: Option<Vec<ItemFailure>>,
-}
-
-/// A message to be sent again.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct ItemFailure {
-    /// Its id.
-    item_identifier: String,
 }
 
 /// An event of AWS Lambda
 ///
 /// A Firehose data transformation: the output is added to every record, and nothing is merged. Or a notification of S3,
 /// also in an envelope of SNS, SQS or EventBridge: the objects that it names, in buckets that `--events-bucket` names,
-/// are read, and their records made durable like a delivery's. Of a batch of SQS messages, 200 names those that failed.
+/// are read, and their records made durable like a delivery's.
 #[utoipa::path(
     post, path = "/events", tag = "Deliveries",
     params(
@@ -216,8 +201,8 @@ struct ItemFailure {
             content_type = "application/problem+json"),
         (status = 401, description = "The access key is missing or wrong.", body = Problem,
             content_type = "application/problem+json"),
-        (status = 403, description = "It names a bucket that `--events-bucket` does not, or a browser's page sends it \
-            without a key.", body = Problem,
+        (status = 403, description = "It names a bucket that `--events-bucket` does not (whatever else it names is \
+            durable), or a browser's page sends it without a key.", body = Problem,
             content_type = "application/problem+json"),
         (status = 500, description = "An object cannot be read. Whatever could be read is durable.", body = Problem,
             content_type = "application/problem+json"),
@@ -332,68 +317,51 @@ struct Merged {
 }
 
 async fn read_objects(app: &App, notification: Notification) -> Result<Response, Problem> {
-    let Notification { objects, messages, ignored } = notification;
-    let mut messages = messages.map(|messages| messages.into_iter().map(|it| (it.id, it.problem)).collect::<Vec<_>>());
-    let mut merged = Merged { ignored, ..Merged::default() };
-    let not_listed = |object: &&Notified| !app.buckets.may_be_read(&object.bucket);
-    if let Some(object) = objects.iter().find(not_listed).filter(|_| messages.is_none()) {
-        let Notified { bucket, .. } = object;
-        let detail = format!("the bucket {bucket} may not be read; name it with --events-bucket");
-        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
-    }
-    let mut failed_messages = Vec::new();
+    let Notification { objects, unreadable, ignored } = notification;
+    let failed = unreadable.iter().map(ToString::to_string).collect();
+    let mut merged = Merged { ignored, failed, ..Merged::default() };
+    let mut forbidden = 0;
     for object in &objects {
-        if let Err(problem) = read_object(app, object, &mut merged).await? {
+        let is_listed = app.buckets.may_be_read(&object.bucket);
+        let read = if is_listed {
+            read_object(app, object, &mut merged).await?
+        } else {
+            forbidden += 1;
+            Err("the bucket may not be read; name it with --events-bucket".to_owned())
+        };
+        if let Err(problem) = read {
             let Notified { bucket, key, .. } = object;
             tracing::error!(bucket, key, problem, "an object is not merged, or not to its end");
             merged.failed.push(format!("s3://{bucket}/{key}: {problem}"));
-            failed_messages.extend(&object.messages);
         }
     }
-    let batch_item_failures = messages.as_mut().map(|messages| {
-        failed_messages.sort_unstable();
-        failed_messages.dedup();
-        let mut failures = Vec::new();
-        for (place, (id, problem)) in messages.drain(..).enumerate() {
-            if let Some(problem) = problem {
-                merged.failed.push(format!("message {id}: {problem}"));
-            } else if failed_messages.binary_search(&place).is_err() {
-                continue;
-            }
-            failures.push(ItemFailure { item_identifier: id });
-        }
-        failures
-    });
-    answer(merged, batch_item_failures)
+    answer(merged, forbidden)
 }
 
-fn answer(merged: Merged, batch_item_failures: Option<Vec<ItemFailure>>) -> Result<Response, Problem> {
+fn answer(merged: Merged, forbidden: usize) -> Result<Response, Problem> {
     let Merged { objects, records, improvements, quarantined, ignored, mut failed } = merged;
     // What is quarantined has the name that it has where a delivery is told of, for whoever counts it in the log.
     let rejected = quarantined;
-    tracing::info!(objects, records, improvements, rejected, ignored, failed = failed.len(), "notification");
-    if batch_item_failures.is_none() && !failed.is_empty() {
-        let count = failed.len();
-        failed.truncate(FAILED_SHOWN_MAX);
-        let detail = format!(
-            "of {} objects could not be read, or not to the end: {count} ({}); whatever could be is durable: {records} \
-             records, {improvements} improvements, {quarantined} quarantined",
-            objects + count,
-            failed.join("; ")
-        );
-        return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail));
+    let count = failed.len();
+    tracing::info!(objects, records, improvements, rejected, ignored, failed = count, "notification");
+    if count == 0 {
+        return Ok(form::json(&MergedAnswer { objects, records, improvements, quarantined, ignored }, false));
     }
     failed.truncate(FAILED_SHOWN_MAX);
-    let answer = MergedAnswer { objects, records, improvements, quarantined, ignored, failed, batch_item_failures };
-    Ok(form::json(&answer, false))
+    let detail = format!(
+        "of {} objects could not be read, or not to the end: {count} ({}); whatever could be is durable: {records} \
+         records, {improvements} improvements, {quarantined} quarantined",
+        objects + count,
+        failed.join("; ")
+    );
+    // Another try does not open a bucket.
+    let status = if count == forbidden { StatusCode::FORBIDDEN } else { StatusCode::INTERNAL_SERVER_ERROR };
+    Err(Problem::new(status, detail))
 }
 
 /// Makes the records of an object durable, part by part. The outer error is the ledger's, and ends the event; the inner
 /// one is the object's.
 async fn read_object(app: &App, object: &Notified, merged: &mut Merged) -> Result<Result<(), String>, Problem> {
-    if !app.buckets.may_be_read(&object.bucket) {
-        return Ok(Err("the bucket may not be read; name it with --events-bucket".to_owned()));
-    }
     let Some(_reading) = app.events.read(object) else {
         return Ok(Err("another event has it read just now; send this one again later".to_owned()));
     };
@@ -476,12 +444,7 @@ mod tests {
     #[test]
     fn an_object_is_read_by_one_event_at_a_time() {
         let turn = Turn::default();
-        let object = |key: &str| Notified {
-            bucket: "rides".to_owned(),
-            key: key.to_owned(),
-            decoded_key: None,
-            messages: Vec::new(),
-        };
+        let object = |key: &str| Notified { bucket: "rides".to_owned(), key: key.to_owned(), decoded_key: None };
         let first = turn.read(&object("1"));
         assert!(first.is_some() && turn.read(&object("1")).is_none() && turn.read(&object("2")).is_some());
         drop(first);

@@ -241,7 +241,7 @@ export interface paths {
          * An event of AWS Lambda
          * @description A Firehose data transformation: the output is added to every record, and nothing is merged. Or a notification of S3,
          *     also in an envelope of SNS, SQS or EventBridge: the objects that it names, in buckets that `--events-bucket` names,
-         *     are read, and their records made durable like a delivery's. Of a batch of SQS messages, 200 names those that failed.
+         *     are read, and their records made durable like a delivery's.
          */
         post: operations["events"];
         delete?: never;
@@ -593,11 +593,6 @@ export interface components {
              */
             racerId: number;
         };
-        /** @description A message to be sent again. */
-        ItemFailure: {
-            /** @description Its id. */
-            itemIdentifier: string;
-        };
         /** @description A page of a leaderboard. */
         Leaderboard: {
             /**
@@ -633,10 +628,6 @@ export interface components {
         };
         /** @description What became of the objects that a notification names. */
         Merged: {
-            /** @description Of a batch of SQS: the messages to be sent again. */
-            batchItemFailures?: components["schemas"]["ItemFailure"][];
-            /** @description Of a batch of SQS: what could not be read, and why; ten at most. */
-            failed?: string[];
             /** @description What names no new object or none with records: deletions, tests, this project's own objects. */
             ignored: number;
             /** @description How many efforts were improvements. */
@@ -2248,7 +2239,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It names a bucket that `--events-bucket` does not, or a browser's page sends it without a key. */
+            /** @description It names a bucket that `--events-bucket` does not (whatever else it names is durable), or a browser's page sends it without a key. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2256,7 +2247,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "It names a bucket that `--events-bucket` does not, or a browser's page sends it without a key.",
+                     *       "detail": "It names a bucket that `--events-bucket` does not (whatever else it names is durable), or a browser's page sends it without a key.",
                      *       "status": 403,
                      *       "title": "Forbidden"
                      *     }
