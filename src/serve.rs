@@ -101,7 +101,7 @@ pub async fn serve_seen(
     let address = listener.local_addr().context("the listener has no address")?;
     let server = axum_server::from_tcp(listener).context("the listener cannot be used")?;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    tracing::info!("listening on {scheme}://{address}, keeping records in {}", store.place());
+    let place = store.place();
     let config = Arc::new(config);
     let (ledger, worker) =
         Ledger::new(config.ledger(), Arc::new(CountedStore(store)), Arc::new(SystemClock), rand::random());
@@ -110,6 +110,7 @@ pub async fn serve_seen(
     if let Some(metrics) = metrics {
         metrics.serve(app.clone())?;
     }
+    tracing::info!("listening on {scheme}://{address}, keeping records in {place}");
     let stopped = |mut stopping: watch::Receiver<bool>| async move {
         let _ = stopping.wait_for(|stop| *stop).await; // an error means the sender is gone: stop as well
     };
