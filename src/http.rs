@@ -16,6 +16,7 @@ mod health;
 mod history;
 mod leaderboard;
 mod live;
+mod long;
 pub(crate) mod metrics;
 mod pace;
 mod params;
@@ -153,7 +154,12 @@ impl App {
         if outputs < IN_PLACE_OUTPUTS_MAX {
             return work();
         }
-        let _working = self.working.acquire().await.expect("the semaphore is never closed");
+        let working = self.working.clone().acquire_owned().await.expect("the semaphore is never closed");
+        // Whoever asked may be gone before it ends, and its turn lasts as long as it does.
+        let work = move || {
+            let _working = working;
+            work()
+        };
         let done = tokio::task::spawn_blocking(work).await;
         done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
@@ -172,7 +178,7 @@ pub(crate) fn router(app: App) -> Router {
         let file = async move |State(app): State<App>, request: Request| history::file(class, &app, request).await;
         queries = queries.route(&format!("/class-{class}.gz"), get(file));
     }
-    let answers = answers::Answers::default();
+    let (long, answers) = (long::Long::default(), answers::Answers::default());
     let counted = metrics::Requests::default();
     let count = around(move |request: &Request| counted.count(request));
     let reads = Router::from(open())
@@ -190,6 +196,7 @@ pub(crate) fn router(app: App) -> Router {
             count.clone(),
             cors(&app.config.cors_origin),
             around(problem::lay_out),
+            around(move |request: &Request| long.hold(request)),
             around(move |request: &Request| answers.hold(request)),
             catch_panics(),
         ));
@@ -339,19 +346,44 @@ mod tests {
         config: Config,
     }
 
-    #[tokio::test]
-    async fn a_part_of_the_state_is_no_answer() {
+    /// An app that nothing runs, as before the store is read.
+    async fn app() -> App {
         let folder = tempfile::tempdir().unwrap();
         let store = crate::store::open(&format!("file:{}", folder.path().display())).await.unwrap();
         let config = Arc::new(Options::parse_from(["alleycat"]).config);
-        // Nothing runs the ledger, as before the store is read.
         let (ledger, _worker) = Ledger::new(config.ledger(), store, Arc::new(SystemClock), [0; 32]);
-        let router = router(App::new(
-            ledger,
-            config.clone(),
-            AppKeys::of(&config).unwrap(),
-            tokio::sync::watch::channel(false).1,
-        ));
+        let keys = AppKeys::of(&config).unwrap();
+        App::new(ledger, config, keys, tokio::sync::watch::channel(false).1)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_work_of_a_reader_who_is_gone_keeps_its_turn_to_its_end() {
+        let app = app().await;
+        let turns = app.working.available_permits();
+        let mut ends = Vec::new();
+        for _ in 0..turns {
+            let (begun, begins) = tokio::sync::oneshot::channel();
+            let (end, ended) = std::sync::mpsc::channel::<()>();
+            let reader = tokio::spawn({
+                let app = app.clone();
+                async move {
+                    let work = move || _ = (begun.send(()), ended.recv());
+                    app.work(IN_PLACE_OUTPUTS_MAX, work).await;
+                }
+            });
+            begins.await.unwrap();
+            reader.abort();
+            assert!(reader.await.unwrap_err().is_cancelled());
+            ends.push(end);
+        }
+        assert_eq!(app.working.available_permits(), 0);
+        drop(ends);
+        assert_eq!(app.work(IN_PLACE_OUTPUTS_MAX, || 7).await, 7);
+    }
+
+    #[tokio::test]
+    async fn a_part_of_the_state_is_no_answer() {
+        let router = router(app().await);
         let get = async |path: &str| {
             let request = Request::get(path).body(Body::empty()).unwrap();
             router.clone().oneshot(request).await.unwrap()

@@ -25,8 +25,8 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use super::App;
-use super::problem::Problem;
-use crate::delivery::{self, Decoded, Envelope, GunzipError};
+use super::problem::{Problem, shown};
+use crate::delivery::{self, Decoded, Envelope, GunzipError, REQUEST_ID_BYTES_MAX};
 use crate::effort::Bounds;
 use crate::ledger::{CommitError, Ledger, Quarantined, Submission};
 use crate::races::{self, Heard};
@@ -260,7 +260,7 @@ impl Outcome {
             description = "Its delivery stream may not deliver, or it is a browser's page without an access key.",
             example = json!(refusal_example("X-Amz-Firehose-Source-Arn is none of --source-arn"))),
         (status = 415, description = "It is encoded in another way than gzip.", body = DeliveryAnswer,
-            example = json!(refusal_example("Content-Encoding may be gzip or identity, and not br"))),
+            example = json!(refusal_example("Content-Encoding may be gzip or identity, and not \"br\""))),
         (status = 500, description = "The service failed.", body = DeliveryAnswer,
             example = json!(refusal_example("an error of the service's own"))),
         (status = 503, description = "The store failed, or the service is starting, stopping or overloaded.",
@@ -305,7 +305,7 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
         Err(Refusal { status, message, reason, request_id }) => {
             let request_id = header_id.or(request_id).unwrap_or_default();
             let milliseconds = milliseconds(took);
-            tracing::warn!(?request_id, status = status.as_u16(), reason, ?message, milliseconds, "delivery refused");
+            tracing::warn!(request_id = %shown(&request_id), status = status.as_u16(), reason, ?message, milliseconds, "delivery refused");
             metrics::counter!("alleycat_deliveries_refused_total", "reason" => reason).increment(1);
             answer(status, &request_id, Some(&message), &app.ledger)
         }
@@ -550,7 +550,7 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
         ("" | "identity", None) => Ok(false),
         ("gzip" | "x-gzip", None) => Ok(true),
         (encoding, _) => {
-            let message = format!("Content-Encoding may be gzip or identity, and not {encoding}");
+            let message = format!("Content-Encoding may be gzip or identity, and not {}", shown(encoding));
             Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", message))
         }
     }
@@ -571,10 +571,10 @@ fn note_attributes(headers: &HeaderMap) {
     }
 }
 
-/// The delivery's id, where the headers have one.
+/// The delivery's id, where the headers have one that may be one.
 fn header_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(REQUEST_ID)?.to_str().ok()?;
-    (!id.is_empty()).then(|| id.to_owned())
+    (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()).then(|| id.to_owned())
 }
 
 /// An answer in Firehose's form.

@@ -103,6 +103,7 @@ pub(super) async fn rides(State(app): State<App>, headers: HeaderMap, body: Body
         let detail = "rides are taken from this service's own page, and from whoever is no browser";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
+    drop(headers); // they may be large, and the body be long in coming
     let deadline = app.config.delivery_deadline;
     let outcome = tokio::select! {
         taken = take(&app, body) => taken?,

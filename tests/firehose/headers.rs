@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use alleycat::delivery::REQUEST_ID_BYTES_MAX;
 use reqwest::header::HeaderValue;
 use reqwest::{Client, Method, StatusCode, header};
 use serde_json::json;
@@ -12,7 +13,7 @@ use crate::support::place::{Place, on_every_store};
 
 on_every_store![
     two_ids_that_differ_are_refused_with_the_headers,
-    an_id_of_bytes_that_are_no_text_gives_way_to_the_bodys,
+    an_id_that_is_no_text_or_too_long_gives_way_to_the_bodys,
     an_id_comes_back_unchanged_whatever_it_is_made_of,
     a_protocol_version_is_1_0_or_missing,
     an_answer_is_never_compressed,
@@ -37,11 +38,14 @@ async fn two_ids_that_differ_are_refused_with_the_headers(place: Place) {
 }
 
 // Row 15
-async fn an_id_of_bytes_that_are_no_text_gives_way_to_the_bodys(place: Place) {
+async fn an_id_that_is_no_text_or_too_long_gives_way_to_the_bodys(place: Place) {
     let service = Service::start_over(&place, &[]).await;
-    let odd = HeaderValue::from_bytes(b"caf\xe9").unwrap();
-    let request = service.request(Method::POST, "/firehose").header(REQUEST_ID, odd).body(body_of(&[HUBERT]));
-    assert_eq!((answer_to(request, ID).await.status, best(&service, 1, 1).await), (StatusCode::OK, Some(HUBERTS)));
+    let too_long = "x".repeat(REQUEST_ID_BYTES_MAX + 1);
+    for odd in [&b"caf\xe9"[..], too_long.as_bytes()] {
+        let odd = HeaderValue::from_bytes(odd).unwrap();
+        let request = service.request(Method::POST, "/firehose").header(REQUEST_ID, odd).body(body_of(&[HUBERT]));
+        assert_eq!((answer_to(request, ID).await.status, best(&service, 1, 1).await), (StatusCode::OK, Some(HUBERTS)));
+    }
     let body = body_of(&[effort(2, 1, 2.5)]);
     let answer = raw(service.url(""), ID, move |stream| {
         stream.write_all(b"POST /firehose HTTP/1.1\r\nhost: x\r\nconnection: close\r\n").unwrap();
