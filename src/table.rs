@@ -111,6 +111,13 @@ impl Table {
     /// `newcomers` counts racers that are on their way in already.
     pub fn compare(&self, efforts: &[Effort], racers_max: usize, newcomers: &mut Newcomers) -> Comparison {
         let guards: Vec<_> = self.classes.iter().map(read).collect();
+        for (class, racers) in &mut newcomers.0 {
+            let class = &guards[class.index()];
+            if class.racers + racers.len() >= racers_max {
+                // What came in another way since then is not counted twice where it matters.
+                racers.retain(|racer| !class.stands(*racer));
+            }
+        }
         let mut comparison = Comparison::default();
         for (place, effort) in efforts.iter().enumerate() {
             let class = &guards[effort.class.index()];
@@ -276,6 +283,12 @@ fn beats(new: f64, old: f64) -> bool {
 }
 
 impl Class {
+    /// Whether the racer has an effort.
+    fn stands(&self, racer: RacerId) -> bool {
+        let best = self.slots.get(&racer).and_then(|&slot| self.best.outputs.get(slot as usize));
+        best.is_some_and(|output| !output.is_nan())
+    }
+
     /// Takes in a second's efforts that beat what is here.
     pub fn merge_second(&mut self, second: Second, efforts: &[(RacerId, Output)]) {
         let (before, version) = (self.ids.len(), self.version + 1);

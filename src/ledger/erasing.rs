@@ -16,7 +16,7 @@ use super::writer::Adoption;
 use super::{BEHIND_MAX, CommitError, Inner, Ledger, journal, lock};
 use crate::effort::{ClassId, Effort};
 use crate::erasures::{Erasure, ErasureVersion, Erasures, Scope};
-use crate::store::{Condition, ETag, ObjectKey, PutError, StoreError};
+use crate::store::{Condition, ETag, Object, ObjectKey, PutError, StoreError};
 
 /// How far ahead an erasure's time lies: 30 s.
 const AHEAD: Duration = Duration::from_secs(PUT_WITHIN.as_secs() + BEHIND_MAX.as_secs() + CLOCKS_DIFFER_MAX.as_secs());
@@ -125,7 +125,12 @@ impl Inner {
             let until_ms = self.clock.wall_ms() + AHEAD.as_millis() as u64;
             let next = self.erasures().with(scope.clone(), until_ms, reason.cloned()).ok_or(EraseError::TooMany)?;
             let condition = tag.clone().map_or(Condition::Absent, Condition::Matches);
-            let body = encode(&next);
+            let (next, body) = self
+                .offload(move || {
+                    let body = encode(&next);
+                    (next, body)
+                })
+                .await;
             let put = tokio::select! {
                 biased;
                 put = self.store.put(&ObjectKey::Erasures, vec![body], condition) => put,
@@ -240,15 +245,17 @@ impl Inner {
             *tag = None;
             if adopt.is_some() && self.erasures().version() > 0 {
                 tracing::warn!("erasures.gz is gone; writing it again as it is known here");
-                let body = vec![encode(&self.erasures())];
-                *tag = self.store.put(&ObjectKey::Erasures, body, Condition::Absent).await.ok();
+                let known = self.erasures();
+                let body = self.offload(move || encode(&known)).await;
+                *tag = self.store.put(&ObjectKey::Erasures, vec![body], Condition::Absent).await.ok();
             }
             return Ok(0);
         };
         if tag.as_ref() == Some(&object.etag) {
             return Ok(0);
         }
-        let heard = decode(&object.body);
+        let Object { body, etag } = object;
+        let heard = self.offload(move || decode(&body)).await;
         let heard = heard.map_err(|problem| Unreadable { key: ObjectKey::Erasures, problem, is_damaged: false })?;
         let efforts = match adopt {
             Some(adopt) => {
@@ -257,7 +264,7 @@ impl Inner {
             }
             None => self.learn(&heard),
         };
-        *tag = Some(object.etag);
+        *tag = Some(etag);
         self.note_readable(&ObjectKey::Erasures);
         Ok(efforts)
     }

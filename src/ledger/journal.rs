@@ -1,7 +1,7 @@
 //! The journal: segments of efforts and names that are durable and not yet in a snapshot, and the quarantine.
 //!
-//! A segment is one object, written once, never changed: NDJSON, gzip. Its first line tells the format's version, then
-//! come efforts in the form of input records that carry their output, then names.
+//! A segment is one object, written once, never changed: NDJSON, gzip. Its first line tells the format's version and
+//! how many lines come after it: efforts in the form of input records that carry their output, then names.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -52,12 +52,17 @@ pub(super) enum SegmentError {
     Newer(u32),
     #[error("line {line}: {problem}")]
     Line { line: usize, problem: serde_json::Error },
+    #[error("it has {lines} lines after its first, which tells of {told}: it is cut short")]
+    Short { lines: usize, told: usize },
 }
 
 #[derive(Serialize, Deserialize)]
 struct Header<'a> {
     alleycat: &'a str,
     version: u32,
+    /// How many lines come after it. A segment that is cut between two gzip members is good gzip still.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines: Option<usize>,
     /// The erasures up to this version have been heeded.
     #[serde(default, skip_serializing_if = "is_zero")]
     erasures: ErasureVersion,
@@ -98,26 +103,25 @@ fn is_zero(number: &u64) -> bool {
 
 /// A part of a segment, as one worker encodes it.
 pub(super) struct Chunk {
-    first: bool,
+    /// How many lines its segment has, where it is the first of it.
+    lines: Option<usize>,
     contents: Contents,
 }
 
 /// Cuts what is to be journaled into segments, each a list of chunks.
 pub(super) fn cut(contents: Contents) -> Vec<Vec<Chunk>> {
-    let Contents { mut efforts, names, heeded } = contents;
-    let mut chunks = Vec::new();
-    while efforts.len() > CHUNK_EFFORTS_MAX {
-        let rest = efforts.split_off(CHUNK_EFFORTS_MAX);
-        chunks.push(Contents { efforts: std::mem::replace(&mut efforts, rest), names: Vec::new(), heeded });
-    }
-    chunks.push(Contents { efforts, names, heeded });
-    let mut segments: Vec<Vec<Chunk>> = Vec::new();
-    for (place, contents) in chunks.into_iter().enumerate() {
-        let first = place % SEGMENT_CHUNKS_MAX == 0;
-        if first {
-            segments.push(Vec::new());
-        }
-        segments.last_mut().expect("the first chunk makes one").push(Chunk { first, contents });
+    let Contents { efforts, names, heeded } = contents;
+    let chunk = |efforts| Chunk { lines: None, contents: Contents { efforts, names: Vec::new(), heeded } };
+    let mut segments: Vec<Vec<Chunk>> = if efforts.len() <= CHUNK_EFFORTS_MAX {
+        vec![vec![chunk(efforts)]]
+    } else {
+        let segments = efforts.chunks(CHUNK_EFFORTS_MAX * SEGMENT_CHUNKS_MAX);
+        segments.map(|efforts| efforts.chunks(CHUNK_EFFORTS_MAX).map(|it| chunk(it.to_vec())).collect()).collect()
+    };
+    segments.last_mut().and_then(|last| last.last_mut()).expect("there is a chunk").contents.names = names;
+    for segment in &mut segments {
+        let lines = segment.iter().map(|chunk| chunk.contents.efforts.len() + chunk.contents.names.len()).sum();
+        segment[0].lines = Some(lines);
     }
     segments
 }
@@ -131,9 +135,12 @@ impl Chunk {
     /// Its gzip member.
     pub(super) fn encode(&self) -> Bytes {
         let mut lines = Vec::with_capacity(128 * self.contents.efforts.len() + 64);
-        if self.first {
-            let erasures = self.contents.heeded;
-            write_line(&mut lines, &Header { alleycat: "journal", version: FORMAT_VERSION, erasures });
+        if self.lines.is_some() {
+            let (lines_after, erasures) = (self.lines, self.contents.heeded);
+            write_line(
+                &mut lines,
+                &Header { alleycat: "journal", version: FORMAT_VERSION, lines: lines_after, erasures },
+            );
         }
         for effort in &self.contents.efforts {
             let line = EffortLine {
@@ -183,6 +190,7 @@ pub(super) fn read(object: &[u8]) -> Result<Contents, SegmentError> {
     if header.version > FORMAT_VERSION {
         return Err(SegmentError::Newer(header.version));
     }
+    let told = header.lines;
     let mut contents = Contents { heeded: header.erasures, ..Contents::default() };
     for (place, line) in lines.enumerate() {
         // Efforts are by far the most; only what is none is tried as a name.
@@ -206,7 +214,11 @@ pub(super) fn read(object: &[u8]) -> Result<Contents, SegmentError> {
             }
         }
     }
-    Ok(contents)
+    let lines = contents.efforts.len() + contents.names.len();
+    match told {
+        Some(told) if told != lines => Err(SegmentError::Short { lines, told }),
+        _ => Ok(contents),
+    }
 }
 
 /// Insists that a segment that reads is written such that it reads the same, and then again with the same bytes.
@@ -335,6 +347,12 @@ mod tests {
         let counts: Vec<_> =
             segments.iter().map(|segment| read(&encode(segment)).expect("ours").efforts.len()).collect();
         assert_eq!(counts, [count - 1, 1]);
+        // Cut between two gzip members it is good gzip.
+        let cut = encode(&segments[0][..2]);
+        let error = read(&cut).expect_err("it is cut short");
+        assert!(
+            matches!(error, SegmentError::Short { lines, told } if lines == 2 * CHUNK_EFFORTS_MAX && told == count - 1)
+        );
     }
 
     #[test]

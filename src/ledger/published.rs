@@ -17,6 +17,9 @@ const BEHIND: Duration = Duration::from_secs(1);
 /// A rebuild may take up to this share of the time: a history is up to this many times its last rebuild behind.
 const REBUILD_SHARE: u32 = 10;
 
+/// But no longer than this: a pause of the whole process, say, that fell into its last rebuild is not what it costs.
+const BEHIND_MAX: Duration = Duration::from_secs(30);
+
 /// A class's published history.
 #[derive(Debug, Default)]
 pub(super) struct Published {
@@ -40,6 +43,11 @@ impl Published {
     pub(super) fn bytes(&self) -> Option<u64> {
         let published = lock(&self.current).history.as_ref().filter(|it| !it.is_empty()).map(History::len);
         published.or_else(|| Some(self.stored_bytes.load(Ordering::Relaxed)).filter(|&bytes| bytes > 0))
+    }
+
+    /// What is held of histories earlier than what is published, in bytes.
+    pub(super) fn outdated_bytes(&self) -> u64 {
+        lock(&self.current).history.as_ref().map_or(0, History::outdated_bytes)
     }
 
     /// Notes the length of the stored history, in bytes.
@@ -82,7 +90,7 @@ impl Inner {
         let fresh = match version {
             Some(version) => history.built_at() >= version,
             None => {
-                let allowed = BEHIND.max(current.took * REBUILD_SHARE);
+                let allowed = (current.took * REBUILD_SHARE).clamp(BEHIND, BEHIND_MAX);
                 history.built_at() == self.table.version(class)
                     || self.clock.uptime().saturating_sub(current.built) < allowed
             }

@@ -26,8 +26,12 @@ use crate::names::Name;
 use crate::store::{Condition, ETag, ObjectKey, PutError, StoreError};
 use crate::table::{Class, Version};
 
-/// A snapshot takes at most this share of the time: the next is not sooner than so many times what the last one took.
+/// To build snapshots takes at most this share of the time: the next is not sooner than so many times what the last
+/// one took to build. How long a store took it says nothing of what it costs, and what is erased is not waited for.
 const TIME_SHARE: u32 = 20;
+
+/// And never later than this: a pause of the whole process that fell into a build is not what it costs.
+const REST_MAX: Duration = Duration::from_secs(300);
 
 /// Another instance's snapshots are taken over when segments have waited for so many intervals.
 const TAKE_OVER_INTERVALS: u32 = 3;
@@ -89,6 +93,7 @@ struct Kept {
     /// How much longer than needed to wait before taking over, so that not all do it at once.
     patience: Duration,
     began: Option<Duration>,
+    /// How long the last one took to build.
     took: Duration,
 }
 
@@ -215,8 +220,7 @@ impl Inner {
             let mut snapshots = lock(&self.snapshots);
             let learned = snapshots.learned;
             let kept = snapshots.get(subject);
-            let heeded = kept.body.as_ref().map_or(0, |body| body.heeded);
-            (kept.covered, (heeded < self.concerning(subject)).then_some(learned))
+            (kept.covered, self.is_unheeded(subject, kept).then_some(learned))
         };
         let segments = lock(&self.segments);
         let uncovered_since = match subject {
@@ -224,6 +228,11 @@ impl Inner {
             Subject::Names => segments.names_wait_since(covered),
         };
         uncovered_since.into_iter().chain(unheeded_since).min()
+    }
+
+    /// Whether its body holds what is erased, as far as this instance knows.
+    fn is_unheeded(&self, subject: Subject, kept: &Kept) -> bool {
+        kept.body.as_ref().map_or(0, |body| body.heeded) < self.concerning(subject)
     }
 
     /// Whether what does not read may belong to it: its own object, or a segment, of which nobody knows what it
@@ -246,7 +255,12 @@ impl Inner {
         let kept = lock(&self.snapshots).get(subject).clone();
         let now = self.clock.uptime();
         let interval = self.options.snapshot_interval;
-        let rested = kept.began.is_none_or(|began| now.saturating_sub(began) >= interval.max(kept.took * TIME_SHARE));
+        let rest = if self.is_unheeded(subject, &kept) {
+            interval
+        } else {
+            interval.max((kept.took * TIME_SHARE).min(REST_MAX))
+        };
+        let rested = kept.began.is_none_or(|began| now.saturating_sub(began) >= rest);
         // That another has covered a segment is seen only when it is deleted, so its grace is no waiting.
         let others_turn = GRACE + interval * TAKE_OVER_INTERVALS + kept.patience;
         rested && (kept.ours || now.saturating_sub(since) >= others_turn)
@@ -259,8 +273,7 @@ impl Inner {
         let took = self.clock.uptime().saturating_sub(began);
         metrics::histogram!("alleycat_snapshot_duration_seconds").record(took.as_secs_f64());
         match outcome {
-            // A failure's time says how long a store was away, not what a snapshot costs.
-            Ok(()) => lock(&self.snapshots).get(subject).took = took,
+            Ok(()) => {}
             Err(TakeInError::Store(error)) => tracing::warn!(%error, "a snapshot failed; it will be tried again"),
             Err(TakeInError::Unreadable(unreadable)) => self.note_unreadable_snapshot(subject, &unreadable),
         }
@@ -278,9 +291,11 @@ impl Inner {
             }
             // Before the build: only so is what was merged with that tag in it.
             let known = lock(&self.snapshots).get(subject).body.clone();
+            let began = self.clock.uptime();
             let Built { parts, version, heeded } = self.build_snapshot(subject).await;
             let hashed = parts.clone();
             let hash = self.offload(move || hash(&hashed)).await;
+            lock(&self.snapshots).get(subject).took = self.clock.uptime().saturating_sub(began);
             let condition = match known {
                 // What stands there is what would be written: it is covered as it is.
                 Some(body) if body.hash == hash => {

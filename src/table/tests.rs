@@ -341,6 +341,16 @@ fn a_full_class_takes_more_of_its_racers_and_none_of_others() {
 }
 
 #[test]
+fn a_newcomer_who_came_in_another_way_meanwhile_takes_one_place() {
+    let table = Table::new(1);
+    let mut newcomers = Newcomers::default();
+    assert_eq!(table.compare(&[effort(1, 1, 5.0)], 2, &mut newcomers).better, [0]);
+    table.merge(&[effort(2, 1, 5.0)], 0); // another instance's
+    let comparison = table.compare(&[effort(1, 2, 5.0), effort(1, 3, 5.0)], 2, &mut newcomers);
+    assert_eq!(comparison, Comparison { better: vec![0], no_room: vec![1] });
+}
+
+#[test]
 fn what_was_erased_can_be_ridden_again() {
     let table = Table::new(1);
     table.merge(&[effort(1, 7, 5.0), effort(2, 7, 9.0), effort(3, 7, 9.0)], 10);

@@ -480,6 +480,22 @@ async fn an_erasure_is_written_into_the_snapshot_though_nothing_else_changes_and
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_was_slow_puts_no_snapshot_off() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    let improve = async |output| instance.commit(&[effort(1, 1, output)]).await.unwrap();
+    improve(20.0).await;
+    instance.store.turn(Mode::Hangs);
+    took(|| instance.snapshots().len() == 1).await;
+    sleep(Duration::from_secs(9)).await;
+    instance.store.turn(Mode::Sound);
+    took(|| bucket.get("class-1.gz").is_some()).await;
+    improve(21.0).await;
+    let holds = || gunzip(&bucket.get("class-1.gz").unwrap().body) == r#"{"1":{"1":21}}"#;
+    assert!(took(holds).await <= SNAPSHOT_INTERVAL + Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_best_beneath_a_glitch_comes_back_from_the_journal_and_is_journaled_anew() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();

@@ -438,7 +438,7 @@ impl World {
             instance.clock.resume();
             instance.running.as_ref().unwrap().store.set_faults(Faults::default());
         }
-        // A snapshot that was suspended for four minutes, and hung for some, puts the next off by twenty times that.
+        // Puts that hang, listings that fail, and graces follow one after the other.
         let deadline = Instant::now() + Duration::from_secs(10_000);
         loop {
             sleep(Duration::from_secs(5)).await;
