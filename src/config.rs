@@ -25,7 +25,13 @@ pub struct Config {
 
     /// A key that a delivery may carry in X-Amz-Firehose-Access-Key. May be given several times. Prefer the environment
     /// or a file to the command line, where other processes see it.
-    #[arg(long = "access-key", env = "ALLEYCAT_ACCESS_KEY", value_delimiter = ',', hide_env_values = true)]
+    #[arg(
+        long = "access-key",
+        env = "ALLEYCAT_ACCESS_KEY",
+        value_name = "KEY",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
     pub access_keys: Vec<Secret>,
 
     /// A file of such keys, a key a line, or Secrets Manager's {"api_key":"..."}; read again when it changes.
@@ -34,7 +40,13 @@ pub struct Config {
 
     /// A key for erasing, to be sent as `Authorization: Bearer KEY`. May be given several times. Without one nothing
     /// can be erased.
-    #[arg(long = "admin-key", env = "ALLEYCAT_ADMIN_KEY", value_delimiter = ',', hide_env_values = true)]
+    #[arg(
+        long = "admin-key",
+        env = "ALLEYCAT_ADMIN_KEY",
+        value_name = "KEY",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
     pub admin_keys: Vec<Secret>,
 
     /// A file of such keys, as with --access-key-file.
@@ -43,7 +55,13 @@ pub struct Config {
 
     /// A key for reading, to be sent as `Authorization: Bearer KEY`. May be given several times. Without one whoever
     /// reaches the service may read; the health checks, the guide and the documentation stay open.
-    #[arg(long = "query-key", env = "ALLEYCAT_QUERY_KEY", value_delimiter = ',', hide_env_values = true)]
+    #[arg(
+        long = "query-key",
+        env = "ALLEYCAT_QUERY_KEY",
+        value_name = "KEY",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
     pub query_keys: Vec<Secret>,
 
     /// A file of such keys, as with --access-key-file.

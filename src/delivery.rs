@@ -14,6 +14,7 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::effort::{Bounds, Effort, RacerId};
 use crate::names::{self, Name, Names};
+use crate::plain;
 use crate::telemetry::{self, Reason, Rejection};
 
 /// The most records in one delivery. Firehose sends 10,000 at most; other senders pack small records up to the body's
@@ -320,7 +321,7 @@ impl EnvelopeError {
         }
         let id = serde_json::from_slice::<IdOnly>(body).ok().and_then(|body| body.request_id);
         let request_id = id.filter(|id| id.len() <= REQUEST_ID_BYTES_MAX);
-        Self { request_id, problem: error.to_string() }
+        Self { request_id, problem: plain::told(error) }
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::delivery::{self, GZIP_MAGIC, GunzipError};
 use crate::effort::{Bounds, Output};
+use crate::plain;
 use crate::telemetry::{self, Reason, Rejection};
 
 /// The largest event and the largest answer, in bytes. The Lambda quotas say "6 MB each for request and response"
@@ -104,7 +105,7 @@ fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, EventError> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(EventError("it is not a JSON object".to_owned()));
     }
-    serde_json::from_slice(body).map_err(|error| EventError(format!("it is no event: {error}")))
+    serde_json::from_slice(body).map_err(|error| EventError(format!("it is no event: {}", plain::told(&error))))
 }
 
 type Places = HashMap<(String, String), usize>;

@@ -16,6 +16,7 @@ mod text;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
@@ -62,6 +63,8 @@ const fn stored_block(character: u8, last: bool) -> [u8; 6] {
 pub struct History(Arc<Stitched>);
 
 struct Stitched {
+    /// What is held of all parts of this class's histories, in bytes.
+    held: Arc<AtomicU64>,
     head: Bytes,
     parts: Vec<Part>,
     tail: Bytes,
@@ -71,6 +74,31 @@ struct Stitched {
     erasure_version: ErasureVersion,
     etag: String,
     text_etag: String,
+}
+
+/// A part's bytes, counted for as long as anyone holds them.
+struct Held {
+    bytes: Box<[u8]>,
+    held: Arc<AtomicU64>,
+}
+
+impl Held {
+    fn keep(bytes: &[u8], held: &Arc<AtomicU64>) -> Bytes {
+        held.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Bytes::from_owner(Self { bytes: bytes.into(), held: held.clone() })
+    }
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.bytes.len() as u64, Ordering::Relaxed);
+    }
 }
 
 /// One second's piece of the file.
@@ -93,7 +121,7 @@ struct Part {
 impl History {
     /// The history in which nothing stands, `{}`.
     pub fn empty(erasure_version: ErasureVersion) -> Self {
-        Self::stitch(Vec::new(), 0, erasure_version)
+        Self::stitch(Vec::new(), Arc::default(), 0, erasure_version)
     }
 
     /// The history of what the class holds now. `last` is any earlier history of this class of this table, or an empty
@@ -108,12 +136,12 @@ impl History {
             }
             let board = table.board(class, second);
             // An erasure may have emptied the column since it was listed.
-            (!board.is_empty()).then(|| Part::of(second, &board, &mut text))
+            (!board.is_empty()).then(|| Part::of(second, &board, &mut text, &last.0.held))
         });
-        Self::stitch(parts.collect(), built_at, erasure_version)
+        Self::stitch(parts.collect(), last.0.held.clone(), built_at, erasure_version)
     }
 
-    fn stitch(parts: Vec<Part>, built_at: Version, erasure_version: ErasureVersion) -> Self {
+    fn stitch(parts: Vec<Part>, held: Arc<AtomicU64>, built_at: Version, erasure_version: ErasureVersion) -> Self {
         let mut crc32 = crc32fast::Hasher::new();
         crc32.update(b"{");
         for (place, part) in parts.iter().enumerate() {
@@ -136,6 +164,7 @@ impl History {
         let no_comma = if parts.is_empty() { 0 } else { COMMA.len() };
 
         Self(Arc::new(Stitched {
+            held,
             len_bytes: (head.len() + parts_bytes - no_comma + tail.len()) as u64,
             head: head.into(),
             parts,
@@ -188,6 +217,18 @@ impl History {
         self.0.text_bytes
     }
 
+    /// What is held of the class's other histories, in bytes: of parts that this one does not share. Where it is the
+    /// newest, somebody is still being sent them.
+    pub fn outdated_bytes(&self) -> u64 {
+        let parts = self.0.parts.iter().map(|part| part.bytes.len() as u64);
+        self.0.held.load(Ordering::Relaxed).saturating_sub(parts.sum())
+    }
+
+    /// The length of the longest piece of the text, in bytes.
+    pub fn text_piece_len(&self) -> u64 {
+        self.0.parts.iter().map(|part| part.text_bytes + 1).max().unwrap_or(1)
+    }
+
     /// The gzip file in order, in one piece a second and two more. Nothing is copied.
     pub fn chunks(&self) -> impl Iterator<Item = Bytes> + Send + use<> {
         let history = self.clone();
@@ -229,11 +270,11 @@ impl Stitched {
 }
 
 impl Part {
-    /// Writes and compresses one second. `text` is a buffer to use again.
-    fn of(second: Second, board: &Board, text: &mut Vec<u8>) -> Self {
+    /// Writes and compresses one second. `text` is a buffer to use again; `held` counts what is held.
+    fn of(second: Second, board: &Board, text: &mut Vec<u8>, held: &Arc<AtomicU64>) -> Self {
         text.clear();
         text::push_second(text, second, board.by_id());
-        let bytes = compress(text);
+        let bytes = Held::keep(&compress(text), held);
         Self {
             second,
             version: board.version(),
@@ -246,7 +287,7 @@ impl Part {
 }
 
 /// A stored comma, then the text deflated with a fresh dictionary and flushed to a byte's edge.
-fn compress(text: &[u8]) -> Bytes {
+fn compress(text: &[u8]) -> Vec<u8> {
     // Room for the worst case (nine bits a byte, and the flush), so that one call does it all and the bytes cannot
     // depend on how the output was cut.
     let mut bytes = Vec::with_capacity(COMMA.len() + text.len() + text.len() / 8 + 1024);
@@ -255,7 +296,7 @@ fn compress(text: &[u8]) -> Bytes {
     let deflated = deflate.compress_vec(text, &mut bytes, FlushCompress::Full);
     deflated.expect("compressing into memory with a fresh dictionary cannot fail");
     assert!(deflate.total_in() == text.len() as u64 && bytes.len() < bytes.capacity(), "the worst case has room");
-    Bytes::copy_from_slice(&bytes) // exactly as long as it is: it is kept
+    bytes
 }
 
 fn etag(form: &str, head: &[u8], parts: &[Part]) -> String {
@@ -398,6 +439,22 @@ mod tests {
         assert_eq!(moved, [0, 8, 31], "the head, second 7, the checksum");
         assert_ne!(before.etag(), after.etag());
         assert_ne!(before.text_etag(), after.text_etag());
+    }
+
+    #[test]
+    fn what_is_held_of_earlier_histories_is_counted_until_the_last_piece_is_gone() {
+        let table = table_of(&[effort(0, 1, 1.0), effort(1, 1, 1.0)]);
+        let before = built(&table);
+        assert_eq!(before.outdated_bytes(), 0);
+        table.merge(&[effort(1, 1, 2.0)], 0);
+        let after = History::build(&table, CLASS, &before, 0);
+        let part = before.part(Second(1)).expect("ridden").bytes.len() as u64;
+        assert_eq!(after.outdated_bytes(), part);
+        let piece = before.chunks().nth(2).expect("second 1").slice(1..2);
+        drop(before);
+        assert_eq!(after.outdated_bytes(), part);
+        drop(piece);
+        assert_eq!(after.outdated_bytes(), 0);
     }
 
     #[test]

@@ -40,6 +40,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{Route, get};
 use smol_str::SmolStr;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinError;
 use tower::util::MapResponseLayer;
 use tower::{Layer, Service};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -62,6 +63,9 @@ use problem::Problem;
 /// A query that looks at fewer outputs than this is answered in place: sorting so many takes about a millisecond.
 const IN_PLACE_OUTPUTS_MAX: usize = 10_000;
 
+/// Who has waited so long for a turn is told to come again: few would still be waiting for the answer.
+const TURN_WITHIN: Duration = Duration::from_secs(10);
+
 /// What handlers work on. A clone shares everything, and costs a count: every request makes several.
 #[derive(Clone)]
 pub(crate) struct App(Arc<Shared>);
@@ -82,7 +86,10 @@ pub(crate) struct Shared {
     gate: firehose::Gate,
     events: events::Turn,
     buckets: Arc<Buckets>,
+    /// Turns of readers' work: as many as there are cores, so that readers leave the ledger its threads.
     working: Arc<Semaphore>,
+    /// Turns of making parts of histories. They are long, so they are few, and in nobody else's way.
+    making: Arc<Semaphore>,
     room: room::Room,
     first_pages: leaderboard::FirstPages,
     live: live::Live,
@@ -119,7 +126,7 @@ impl App {
     /// An app over that ledger. `stopping` turns true when the service stops.
     pub(crate) fn new(ledger: Ledger, config: Arc<Config>, keys: AppKeys, stopping: watch::Receiver<bool>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let working = Arc::new(Semaphore::new(cores));
+        let (working, making) = (Arc::new(Semaphore::new(cores)), Arc::new(Semaphore::new(cores.div_ceil(2))));
         let gate = firehose::Gate::new(config.patience.deliveries_bytes_max, config.body_bytes_max());
         let (events, room) = (events::Turn::default(), history::room());
         let (live, buckets) =
@@ -134,6 +141,7 @@ impl App {
             events,
             buckets,
             working,
+            making,
             room,
             first_pages,
             live,
@@ -148,20 +156,45 @@ impl App {
         tokio::time::sleep(patience).await;
     }
 
-    /// Does a reader's work over that many outputs: at once where they are few, else on a thread that may be blocked.
-    /// Of those there are as many at a time as there are cores, so that readers leave the ledger its threads.
-    async fn work<T: Send + 'static>(&self, outputs: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
-        if outputs < IN_PLACE_OUTPUTS_MAX {
-            return work();
-        }
-        let working = self.working.clone().acquire_owned().await.expect("the semaphore is never closed");
-        // Whoever asked may be gone before it ends, and its turn lasts as long as it does.
-        let work = move || {
-            let _working = working;
-            work()
-        };
-        let done = tokio::task::spawn_blocking(work).await;
-        done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    /// Does a reader's work over that many outputs: at once where they are few, else in its turn.
+    async fn work<T: Send + 'static>(
+        &self,
+        outputs: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        in_turn(&self.working, outputs, work).await
+    }
+
+    /// As [`App::work`], of a part of a history.
+    async fn make<T: Send + 'static>(
+        &self,
+        outputs: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        in_turn(&self.making, outputs, work).await
+    }
+}
+
+async fn in_turn<T: Send + 'static>(
+    turns: &Arc<Semaphore>,
+    outputs: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    if outputs < IN_PLACE_OUTPUTS_MAX {
+        return Ok(work());
+    }
+    let turn = tokio::time::timeout(TURN_WITHIN, turns.clone().acquire_owned()).await;
+    let turn = turn.map_err(|_| Problem::unavailable("too many long queries are under way"))?;
+    let turn = turn.expect("the semaphore is never closed");
+    // Whoever asked may be gone before it ends, and its turn lasts as long as it does.
+    let work = move || {
+        let _turn = turn;
+        work()
+    };
+    match tokio::task::spawn_blocking(work).await.map_err(JoinError::try_into_panic) {
+        Ok(done) => Ok(done),
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_)) => Err(Problem::unavailable("the service is stopping")),
     }
 }
 
@@ -368,7 +401,7 @@ mod tests {
                 let app = app.clone();
                 async move {
                     let work = move || _ = (begun.send(()), ended.recv());
-                    app.work(IN_PLACE_OUTPUTS_MAX, work).await;
+                    app.work(IN_PLACE_OUTPUTS_MAX, work).await.unwrap();
                 }
             });
             begins.await.unwrap();
@@ -378,7 +411,7 @@ mod tests {
         }
         assert_eq!(app.working.available_permits(), 0);
         drop(ends);
-        assert_eq!(app.work(IN_PLACE_OUTPUTS_MAX, || 7).await, 7);
+        assert_eq!(app.work(IN_PLACE_OUTPUTS_MAX, || 7).await.unwrap(), 7);
     }
 
     #[tokio::test]

@@ -305,6 +305,11 @@ impl Ledger {
         self.inner.history(class).await
     }
 
+    /// What is held of histories that have newer ones, of all classes, in bytes.
+    pub fn outdated_bytes(&self) -> u64 {
+        self.inner.published.iter().map(published::Published::outdated_bytes).sum()
+    }
+
     /// The length of the class's history, in bytes: as last published, or else as last read from the store. Where
     /// neither has anything yet, it is published now.
     pub async fn history_bytes(&self, class: ClassId) -> u64 {

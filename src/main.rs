@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use alleycat::clock::{Clock, SystemClock};
 use alleycat::config::{Config, LogFormat};
@@ -12,6 +13,7 @@ use alleycat::serve;
 use alleycat::simulate::{self, SimulateOptions};
 use alleycat::store;
 use anyhow::Context;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -48,9 +50,28 @@ enum Command {
     Ready(ReadyOptions),
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    match Cli::parse().command {
+/// How long work that nobody waits for any more may go on once a command has ended. To cut it off does no harm.
+const LEFT_OVER: Duration = Duration::from_millis(500);
+
+fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::try_parse().unwrap_or_else(|error| without_key(error).exit());
+    let runtime = tokio::runtime::Runtime::new().context("there are no threads to work on")?;
+    let ended = runtime.block_on(run(cli.command));
+    runtime.shutdown_timeout(LEFT_OVER);
+    ended
+}
+
+/// The error, without the value of an option that takes a key: it may be most of one.
+fn without_key(mut error: clap::Error) -> clap::Error {
+    let is_key = |argument: &ContextValue| matches!(argument, ContextValue::String(text) if text.contains("-key <"));
+    if error.get(ContextKind::InvalidArg).is_some_and(is_key) {
+        error.insert(ContextKind::InvalidValue, ContextValue::String("…".to_owned()));
+    }
+    error
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Serve(config) => {
             let is_json = matches!(config.log_format, LogFormat::Json);
             log_as(config.log_format);

@@ -83,11 +83,27 @@ pub fn text_length(bytes: &[u8]) -> usize {
     length + rest.iter().position(|&byte| matches!(byte, ..b' ' | b'"' | b'\\')).unwrap_or(rest.len())
 }
 
+/// What serde_json finds wrong, without the text that it found: that may be long, and somebody's data.
+pub fn told(error: &serde_json::Error) -> String {
+    let told = error.to_string();
+    match (told.find("string \""), told.rfind("\", expected ")) {
+        (Some(begins), Some(ends)) if begins < ends => format!("{}text{}", &told[..begins], &told[ends + 1..]),
+        _ => told,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn an_error_tells_all_but_the_text() {
+        let error = |json: &str| told(&serde_json::from_str::<Vec<u8>>(json).expect_err(json));
+        assert_eq!(error(r#""a \", expected b""#), "invalid type: text, expected a sequence at line 1 column 18");
+        assert_eq!(error("{}"), "invalid type: map, expected a sequence at line 1 column 0");
+    }
 
     proptest! {
         #[test]

@@ -167,7 +167,9 @@ impl Replay {
             }
             self.bar.inc(object.bytes);
         }
-        if let Some(records) = buffer.take() {
+        if let Some(records) = buffer.take()
+            && !self.report().has_given_up()
+        {
             self.deliver(records).await;
         }
     }

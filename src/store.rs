@@ -244,6 +244,9 @@ impl SegmentId {
 const SEGMENT_ENDING: &str = ".ndjson.gz";
 
 impl ObjectKey {
+    /// The folders that keys begin with.
+    const FOLDERS: [&str; 3] = ["journal", "processing-failed", "probe"];
+
     /// The name, below the store's folder or prefix.
     pub fn path(&self) -> String {
         match self {

@@ -139,6 +139,16 @@ fn why_the_service_does_not_start_is_told_in_the_form_of_its_log() {
     assert!(String::from_utf8(hidden.stderr).unwrap().contains("it holds no key"));
 }
 
+#[test]
+fn a_key_that_cannot_be_one_is_not_repeated() {
+    for option in ["--access-key", "--admin-key", "--query-key"] {
+        let ended = alleycat(&["serve", option, "hush-hüsh"]);
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(!ended.status.success() && said.contains(option) && said.contains("printable"), "{said}");
+        assert!(!said.contains("hush"), "{said}");
+    }
+}
+
 /// Certificates as an authority hands them out: a root, one between, and a server's.
 struct Authority {
     root_pem: String,

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http_body::Body as _;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::conditional::InPieces;
 use super::problem::Problem;
 use super::room::{self, Keeper, KeptBody, Room};
 
@@ -20,7 +21,11 @@ use super::room::{self, Keeper, KeptBody, Room};
 /// thousand of the usual one.
 const ANSWERS_BYTES_MAX: usize = 1 << 30;
 
-/// The room for answers is counted in this many bytes, and no answer takes less.
+/// An answer of no more than this, in bytes, needs no room, so that whoever takes all the room with long ones is in
+/// nobody's way who asks for the usual page: over all connections it comes to 1.25 GiB at most.
+const SHORT_BYTES_MAX: u64 = 8 << 10;
+
+/// The room for answers is counted in this many bytes.
 const PERMIT_BYTES: usize = 4 << 10;
 
 /// The room for answers that are being sent.
@@ -34,13 +39,12 @@ impl Default for Answers {
 }
 
 impl Answers {
-    /// Sends an answer only while there is room for it, which it gives back when it is sent or its client is gone.
-    /// Whoever asks for the service's health is always answered: to restart it would help nobody.
-    pub(super) fn hold(&self, request: &Request) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
+    /// Sends a long answer only while there is room for it, which it gives back when it is sent or its client is gone.
+    pub(super) fn hold(&self, _: &Request) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
         let answers = self.clone();
-        let is_health = matches!(request.uri().path(), "/healthz" | "/readyz");
         ControlFlow::Continue(move |response: Response| {
-            let bytes = response.body().size_hint().exact().filter(|&bytes| bytes > 0 && !is_health);
+            let is_counted = response.extensions().get::<InPieces>().is_none();
+            let bytes = response.body().size_hint().exact().filter(|&bytes| bytes > SHORT_BYTES_MAX && is_counted);
             let Some(bytes) = bytes else { return response };
             match answers.0.take(usize::try_from(bytes).unwrap_or(usize::MAX)) {
                 Some(room) => response.map(|body| Body::new(KeptBody { body, keeper: Arc::new(room) })),
@@ -65,13 +69,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_there_is_no_room_only_health_is_answered() {
+    fn where_there_is_no_room_what_is_short_or_shared_is_sent() {
         let answers = Answers(Room::new(0, PERMIT_BYTES));
-        for (path, status) in [("/classes", 503), ("/healthz", 200), ("/readyz", 200)] {
-            let request = Request::get(path).body(Body::empty()).unwrap();
+        let request = Request::new(Body::empty());
+        let status = |bytes: u64, is_shared: bool| {
             let ControlFlow::Continue(after) = answers.hold(&request) else { panic!("it never answers by itself") };
-            assert_eq!(after(Response::new(Body::from("text"))).status(), status, "{path}");
-        }
+            let mut response = Response::new(Body::from("a".repeat(usize::try_from(bytes).unwrap())));
+            if is_shared {
+                response.extensions_mut().insert(InPieces);
+            }
+            after(response).status().as_u16()
+        };
+        assert_eq!(status(SHORT_BYTES_MAX, false), 200);
+        assert_eq!(status(SHORT_BYTES_MAX + 1, false), 503);
+        assert_eq!(status(SHORT_BYTES_MAX + 1, true), 200);
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use axum::Router;
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -92,8 +93,11 @@ pub(super) fn index(headers: &HeaderMap, rides: bool) -> Option<Response> {
     index.as_ref().map(|index| index.answer(headers))
 }
 
-async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
-    file(&format!("assets/{name}"), &headers)
+async fn asset(name: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Response {
+    match name {
+        Ok(Path(name)) => file(&format!("assets/{name}"), &headers),
+        Err(_) => Problem::not_found("the page has no file whose name is not UTF-8").into_response(),
+    }
 }
 
 fn file(path: &str, headers: &HeaderMap) -> Response {

@@ -64,6 +64,7 @@ impl Representation {
                 return ([(header::CONTENT_RANGE, format!("bytes */{}", self.len))], problem).into_response();
             }
         };
+        response.extensions_mut().insert(InPieces);
         let fields = response.headers_mut();
         fields.insert(header::ETAG, HeaderValue::from_str(&self.etag).expect("a tag is hexadecimal digits in quotes"));
         fields.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL));
@@ -147,6 +148,10 @@ fn cut(pieces: impl Iterator<Item = Bytes>, range: Range<u64>) -> impl Iterator<
         (from < to).then(|| piece.slice(from..to))
     })
 }
+
+/// Told by an answer whose pieces are shared or made as they are sent, and have bounds of their own.
+#[derive(Clone, Copy)]
+pub(super) struct InPieces;
 
 /// A body of a known length, made piece by piece as it is sent.
 struct Pieces {

@@ -295,7 +295,7 @@ async fn transform(app: &App, body: Bytes) -> Result<Response, Problem> {
         Some(transformation.transform(&bounds, EVENT_BYTES_MAX))
     };
     // Megabytes of base64 and JSON are not for a thread that drives other requests.
-    let answer = app.work(IN_PLACE_OUTPUTS_MAX, work).await.expect("it was parsed before");
+    let answer = app.work(IN_PLACE_OUTPUTS_MAX, work).await?.expect("it was parsed before");
     let answer = answer.map_err(|error| Problem::bad_request(error.to_string()))?;
     for (&reason, &count) in &answer.failed {
         metrics::counter!("alleycat_transformations_failed_total", "reason" => reason).increment(count as u64);
@@ -381,7 +381,7 @@ async fn read_object(app: &App, object: &Notified, merged: &mut Merged) -> Resul
             (archive, part)
         };
         let part;
-        (archive, part) = app.work(IN_PLACE_OUTPUTS_MAX, work).await;
+        (archive, part) = app.work(IN_PLACE_OUTPUTS_MAX, work).await?;
         let Part { raw, decoded, heard, end } = part;
         let bytes = 2 * raw.iter().map(Vec::len).sum::<usize>() + decoded.bytes() + size_of_val(&*heard);
         let room = app.gate.admit(bytes).map_err(Problem::from)?;

@@ -305,7 +305,8 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
         Err(Refusal { status, message, reason, request_id }) => {
             let request_id = header_id.or(request_id).unwrap_or_default();
             let milliseconds = milliseconds(took);
-            tracing::warn!(request_id = %shown(&request_id), status = status.as_u16(), reason, ?message, milliseconds, "delivery refused");
+            let (id, status_told) = (shown(&request_id), status.as_u16());
+            tracing::warn!(request_id = %id, status = status_told, reason, ?message, milliseconds, "delivery refused");
             metrics::counter!("alleycat_deliveries_refused_total", "reason" => reason).increment(1);
             answer(status, &request_id, Some(&message), &app.ledger)
         }

@@ -4,10 +4,11 @@
 
 use std::io::Write;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -27,8 +28,16 @@ use crate::table::Table;
 /// text. Whoever wants more is well served with the whole, which costs nothing to make.
 const PART_BYTES_MAX: usize = 256 << 20;
 
-/// The parts that are being sent may have this many bytes together.
+/// The parts that are being made or sent, and what is decompressed of histories, may have this many bytes together.
 const PARTS_BYTES_MAX: usize = 1 << 30;
+
+/// What an output takes in a part's text, in bytes, where nothing better is known: an id of six digits, and six more.
+const OUTPUT_BYTES: usize = 16;
+
+/// What slow readers may have kept of histories that have newer ones, in bytes, of all classes together. A reader keeps
+/// what has changed since it began: a class of 40,000 racers that changes altogether within five minutes has 0.5 GiB
+/// kept by those who read it at 256 kbit/s.
+const OUTDATED_BYTES_MAX: u64 = 1 << 30;
 
 /// The room for parts is counted in this many bytes.
 const PERMIT_BYTES: usize = 1 << 10;
@@ -107,7 +116,7 @@ pub(super) async fn history(
     let asked = Asked::read(params, app.ledger.bounds().second_max)?;
     let gzip = accept::wants_gzip(&headers);
     let representation = match asked.part()? {
-        None => whole(&app, class, gzip).await,
+        None => whole(&app, class, gzip).await?,
         Some(part) => part_of(&app, class, part, gzip).await?,
     };
     Ok(representation.answer(&method, &headers))
@@ -144,35 +153,48 @@ pub(super) async fn history(
     )
 )]
 pub(super) async fn file(class: ClassId, app: &App, request: Request) -> Response {
-    let file = whole(app, class, true).await;
-    let file = Representation { kind: "application/gzip", gzip: false, varies: false, ranges: true, ..file };
-    file.answer(request.method(), request.headers())
+    match whole(app, class, true).await {
+        Err(problem) => problem.into_response(),
+        Ok(file) => {
+            let file = Representation { kind: "application/gzip", gzip: false, varies: false, ranges: true, ..file };
+            file.answer(request.method(), request.headers())
+        }
+    }
 }
 
-async fn whole(app: &App, class: ClassId, gzip: bool) -> Representation {
+async fn whole(app: &App, class: ClassId, gzip: bool) -> Result<Representation, Problem> {
     let history = app.ledger.history(class).await;
-    let (etag, len) = if gzip { (history.etag(), history.len()) } else { (history.text_etag(), history.text_len()) };
-    Representation {
-        etag: etag.to_owned(),
-        kind: "application/json",
-        gzip,
-        varies: true,
-        ranges: false,
-        len,
-        pieces: if gzip { Box::new(history.chunks()) } else { Box::new(history.text()) },
+    if app.ledger.outdated_bytes() > OUTDATED_BYTES_MAX {
+        return Err(Problem::unavailable("too much is still being sent of earlier histories"));
     }
+    let pieces: Box<dyn Iterator<Item = Bytes> + Send> = if gzip {
+        Box::new(history.chunks()) // shared by all who are sent it
+    } else {
+        // One that is on its way, and the next.
+        let bytes = 2 * usize::try_from(history.text_piece_len()).unwrap_or(usize::MAX / 2);
+        let room = Arc::new(app.room.take(bytes).ok_or_else(too_many)?);
+        Box::new(history.text().map(move |piece| room::keeping(piece, room.clone())))
+    };
+    let (etag, len) = if gzip { (history.etag(), history.len()) } else { (history.text_etag(), history.text_len()) };
+    let etag = etag.to_owned();
+    Ok(Representation { etag, kind: "application/json", gzip, varies: true, ranges: false, len, pieces })
+}
+
+fn too_many() -> Problem {
+    Problem::unavailable("too many parts of histories are being sent")
 }
 
 async fn part_of(app: &App, class: ClassId, part: Part, gzip: bool) -> Result<Representation, Problem> {
     let ledger = app.ledger.clone();
-    let efforts = usize::try_from(ledger.table().summary(class).efforts).unwrap_or(usize::MAX);
-    let made = app.work(efforts, move || {
+    let Cost { looked_at, written } = part.cost(ledger.table(), class);
+    let mut room = app.room.take(written.saturating_mul(OUTPUT_BYTES).min(PART_BYTES_MAX)).ok_or_else(too_many)?;
+    let made = app.make(looked_at, move || {
         let bytes = part.make(ledger.table(), class, gzip)?;
         Ok::<_, Problem>((format!("\"{:032x}\"", xxh3_128(&bytes)), bytes))
     });
-    let (etag, bytes) = made.await?;
-    let room = app.room.take(bytes.len());
-    let room = room.ok_or_else(|| Problem::unavailable("too many parts of histories are being sent"))?;
+    let (etag, bytes) = made.await??;
+    app.room.give_back_beyond(&mut room, bytes.len());
+    app.room.take_up_to(&mut room, bytes.len()).ok_or_else(too_many)?;
     let len = bytes.len() as u64;
     let bytes = room::keeping(bytes, room);
     Ok(Representation {
@@ -215,6 +237,12 @@ impl Asked {
     }
 }
 
+/// How many outputs a part costs, at most.
+struct Cost {
+    looked_at: usize,
+    written: usize,
+}
+
 /// A part of a dataset that is made for one request.
 struct Part {
     seconds: RangeInclusive<Second>,
@@ -224,6 +252,19 @@ struct Part {
 }
 
 impl Part {
+    fn cost(&self, table: &Table, class: ClassId) -> Cost {
+        let seconds = table.seconds(class).into_iter().map(|(second, _)| second);
+        let seconds: Vec<_> = seconds.filter(|second| self.seconds.contains(second)).collect();
+        let standing = table.all_time(class).len();
+        let chosen = self.racers.as_ref().map_or(standing, Vec::len);
+        let top = self.top.map_or(chosen, |top| top.min(chosen));
+        // To find the best of all, an order is made of them, and kept.
+        let is_ordered = || seconds.iter().all(|&second| table.board(class, second).has_order(false));
+        let is_short = self.racers.is_none() && self.top.is_some() && is_ordered();
+        let looked_at = seconds.len() * if is_short { top } else { chosen };
+        Cost { looked_at, written: seconds.len() * top }
+    }
+
     /// Its bytes, second by second, so that one that is too long is found out before it fills the memory.
     fn make(self, table: &Table, class: ClassId, gzip: bool) -> Result<Bytes, Problem> {
         let Self { seconds, racers, top, pretty } = self;

@@ -78,7 +78,7 @@ pub(super) async fn curve(
         let others = compare.map(|others| others.into_iter().map(|other| Curve::of(&ledger, class, other)).collect());
         CurveAnswer { class_id: class, racer: Curve::of(&ledger, class, racer), compared: others }
     });
-    Ok(form.of(&curves.await))
+    Ok(form.of(&curves.await?))
 }
 
 /// A racer in all classes
@@ -123,7 +123,7 @@ pub(super) async fn racer(
         let bests = boards.iter().filter_map(|(class, board)| Best::of(ledger.table(), *class, board, racer));
         bests.collect::<Vec<_>>()
     });
-    let classes = classes.await;
+    let classes = classes.await?;
     Ok(form.of(&RacerAnswer { racer_id: racer, name: app.ledger.names().get(racer), classes }))
 }
 

@@ -14,6 +14,7 @@ use super::firehose::{self, Outcome, Refusal, STOPPING_PATIENCE};
 use super::problem::Problem;
 use super::{App, form};
 use crate::delivery::Decoded;
+use crate::plain;
 use crate::races;
 
 /// The longest body, in bytes: the page sends a second's records at a time, some 5 kB at the greatest speed; a whole
@@ -130,8 +131,9 @@ async fn take(app: &App, body: Body) -> Result<Outcome, Problem> {
         let detail = format!("the body is over {BODY_BYTES_MAX} bytes, or did not arrive whole");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     })?;
-    let records: Vec<&RawValue> = serde_json::from_slice(&body)
-        .map_err(|error| Problem::bad_request(format!("the body is not a JSON array of records: {error}")))?;
+    let records: Vec<&RawValue> = serde_json::from_slice(&body).map_err(|error| {
+        Problem::bad_request(format!("the body is not a JSON array of records: {}", plain::told(&error)))
+    })?;
     if records.len() > RECORDS_MAX {
         return Err(Problem::bad_request(format!("the body has {} records, over {RECORDS_MAX}", records.len())));
     }

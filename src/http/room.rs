@@ -29,6 +29,12 @@ impl Room {
         self.free.clone().try_acquire_many_owned(units).ok()
     }
 
+    /// Gives back what the permit has beyond that many bytes.
+    pub(super) fn give_back_beyond(&self, permit: &mut OwnedSemaphorePermit, bytes: usize) {
+        let surplus = permit.num_permits().saturating_sub(bytes.div_ceil(self.unit_bytes));
+        drop(permit.split(surplus));
+    }
+
     /// Takes what is missing until the permit is for that many bytes; `None` where there is not so much.
     pub(super) fn take_up_to(&self, permit: &mut OwnedSemaphorePermit, bytes: usize) -> Option<()> {
         let held = permit.num_permits() * self.unit_bytes;

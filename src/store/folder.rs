@@ -360,12 +360,15 @@ fn make_folders(folder: &Path, sync: &mut dyn FnMut(&Path) -> io::Result<()>) ->
     }
 }
 
-/// Syncs every folder, and every file that a start reads: what an earlier process left may be in memory only.
+/// Syncs every folder of the store's, and every file that a start reads: what an earlier process left may be in memory
+/// only. Beside them there may be others that are none of its business, a volume's `lost+found` for one.
 fn sync_all_below(root: &Path, folder: &Path) -> io::Result<()> {
     for entry in entries(folder)? {
         let path = entry.path();
         if entry.file_type()?.is_dir() {
-            sync_all_below(root, &path)?;
+            if folder != root || ObjectKey::FOLDERS.iter().any(|ours| entry.file_name() == *ours) {
+                sync_all_below(root, &path)?;
+            }
         } else if let Some(name) = path.strip_prefix(root).ok().and_then(Path::to_str)
             && !matches!(ObjectKey::parse(name), None | Some(ObjectKey::Quarantine(_) | ObjectKey::Probe(_)))
         {

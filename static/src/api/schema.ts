@@ -2393,7 +2393,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "errorMessage": "Content-Encoding may be gzip or identity, and not br",
+                     *       "errorMessage": "Content-Encoding may be gzip or identity, and not \"br\"",
                      *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
                      *       "timestamp": 1578090903599
                      *     }
