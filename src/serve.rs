@@ -123,7 +123,7 @@ pub async fn serve_seen(
     http2.max_header_list_size(HEADERS_BYTES_MAX as u32).keep_alive_interval(PING_EVERY);
     http2.keep_alive_timeout(PONG_WITHIN).max_concurrent_streams(STREAMS_MAX).max_send_buf_size(SENDING_BYTES_MAX);
     http2.initial_stream_window_size(WINDOW_BYTES).initial_connection_window_size(WINDOW_BYTES);
-    let limited = Limited::to(patience.connections_max, patience.answer);
+    let limited = Limited::to(patience.connections_max, patience);
     let service = http::router(app).into_make_service();
     let server = match tls {
         None => server.acceptor(limited).serve(service).boxed(),
@@ -212,7 +212,7 @@ impl Metrics {
         let server = axum_server::from_tcp(listener).context("the metrics' listener cannot be used")?;
         let mut server = server.first_request_timeout(patience.first_headers);
         server.http_builder().http1().header_read_timeout(patience.next_headers);
-        let server = server.acceptor(Limited::to(METRICS_CONNECTIONS_MAX, patience.answer));
+        let server = server.acceptor(Limited::to(METRICS_CONNECTIONS_MAX, patience));
         tokio::spawn(server.serve(http::metrics::router(self.recorded, app).into_make_service()));
         Ok(())
     }

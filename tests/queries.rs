@@ -259,11 +259,10 @@ async fn what_cannot_be_answered_is_told_by_name() {
     is_problem(&service, "/classes/1/leaderboard?second=5&around=9", missing, &["racer 9", "second 5", "class 1"])
         .await;
     is_problem(&service, "/classes/1/leaderboard?around=9", missing, &["racer 9", "class 1"]).await;
-    for path in
-        ["/nowhere", "/docs/nowhere", "/docs/a/b", "/assets/nowhere", "/assets/%FF", "/classes/", "/classes/1/nowhere"]
-    {
+    for path in ["/nowhere", "/docs/nowhere", "/docs/a/b", "/assets/nowhere", "/classes/", "/classes/1/nowhere"] {
         is_problem(&service, path, missing, &[path]).await;
     }
+    is_problem(&service, "/assets/%FF", missing, &["not UTF-8"]).await;
     is_problem(&service, "/classes/1/live?x=5", bad, &["\"x\" is \"5\"", "takes no parameters"]).await;
     is_problem(&service, "/classes?limit=1", bad, &["\"limit\"", "format"]).await;
     service.stop().await;

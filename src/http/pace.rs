@@ -4,7 +4,8 @@
 //! then, never has it sent, however lively the connection is. So every answer has time: a patience, and more for every
 //! byte of it. The time runs while it is the client's turn, and with it the connection ends. What is written of
 //! one answer is time for all of the connection's, up to their patience: they share the client's line. What is only
-//! handed over is not, nor is a pong, for a client without a window could have these for ever.
+//! handed over is not, nor is a pong, for a client without a window could have these for ever. And a connection over
+//! which nothing is asked or answered is not kept for ever, however lively it is.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -26,11 +27,29 @@ use super::room::{Keeper, KeptBody};
 /// takes 256 kbit/s.
 const LEAST_BYTES_A_SECOND: u32 = 32 << 10;
 
-/// The answers of one connection that are being sent.
+/// What is under way over one connection.
 #[derive(Clone)]
 pub(crate) struct Pace {
     patience: Duration,
-    answers: Arc<Mutex<Vec<Answer>>>,
+    idling: Duration,
+    under_way: Arc<Mutex<UnderWay>>,
+}
+
+struct UnderWay {
+    /// How many requests have no answer yet.
+    requests: usize,
+    /// The answers that are being sent.
+    answers: Vec<Answer>,
+    /// Since when there is neither.
+    idle_since: Instant,
+}
+
+impl UnderWay {
+    fn note_idle(&mut self) {
+        if self.requests == 0 && self.answers.is_empty() {
+            self.idle_since = Instant::now();
+        }
+    }
 }
 
 /// An answer that is being sent.
@@ -57,20 +76,31 @@ impl Answer {
 }
 
 impl Pace {
-    /// A connection's, whose client may take nothing for so long.
-    pub(crate) fn of(patience: Duration) -> Self {
-        Self { patience, answers: Arc::default() }
+    /// A connection's, whose client may take nothing for so long, and ask for nothing.
+    pub(crate) fn of(patience: Duration, idling: Duration) -> Self {
+        let under_way = UnderWay { requests: 0, answers: Vec::new(), idle_since: Instant::now() };
+        Self { patience, idling, under_way: Arc::new(Mutex::new(under_way)) }
     }
 
     /// When the client will have taken too long, as it stands.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        lock(&self.answers).iter().filter_map(|answer| Some(answer.since? + answer.left)).min()
+        let under_way = lock(&self.under_way);
+        match under_way.requests + under_way.answers.len() {
+            0 => Some(under_way.idle_since + self.idling),
+            _ => under_way.answers.iter().filter_map(|answer| Some(answer.since? + answer.left)).min(),
+        }
+    }
+
+    /// Whether nothing is asked or answered.
+    pub(crate) fn is_idle(&self) -> bool {
+        let under_way = lock(&self.under_way);
+        under_way.requests == 0 && under_way.answers.is_empty()
     }
 
     /// So many bytes of an answer were written to the connection.
     fn written(&self, bytes: usize) {
         let (now, more) = (Instant::now(), time_for(bytes));
-        for answer in &mut *lock(&self.answers) {
+        for answer in &mut lock(&self.under_way).answers {
             answer.settle(now);
             answer.left = answer.left.max(self.patience.min(answer.left + more));
         }
@@ -81,8 +111,13 @@ impl Pace {
         Paced { pace: self.clone(), service }
     }
 
+    fn ask(&self) -> Asked {
+        lock(&self.under_way).requests += 1;
+        Asked(self.clone())
+    }
+
     fn begin(&self) -> Ticket {
-        let mut answers = lock(&self.answers);
+        let answers = &mut lock(&self.under_way).answers;
         let number = answers.last().map_or(0, |last| last.number + 1);
         let since = Some(Instant::now());
         answers.push(Answer { number, left: self.patience, since, is_waiting: false, unsent: 0 });
@@ -95,6 +130,17 @@ fn time_for(bytes: usize) -> Duration {
     Duration::from_secs_f64(bytes as f64 / f64::from(LEAST_BYTES_A_SECOND))
 }
 
+/// A request that is under way.
+struct Asked(Pace);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let mut under_way = lock(&self.0.under_way);
+        under_way.requests -= 1;
+        under_way.note_idle();
+    }
+}
+
 /// An answer's place among those of its connection, until all of it is sent.
 pub(crate) struct Ticket {
     pace: Pace,
@@ -103,7 +149,7 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     fn change(&self, change: impl FnOnce(&mut Answer)) {
-        let mut answers = lock(&self.pace.answers);
+        let answers = &mut lock(&self.pace.under_way).answers;
         if let Some(answer) = answers.iter_mut().find(|answer| answer.number == self.number) {
             change(answer);
             answer.settle(Instant::now());
@@ -124,7 +170,9 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        lock(&self.pace.answers).retain(|answer| answer.number != self.number);
+        let mut under_way = lock(&self.pace.under_way);
+        under_way.answers.retain(|answer| answer.number != self.number);
+        under_way.note_idle();
     }
 }
 
@@ -183,9 +231,9 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let pace = self.pace.clone();
+        let asked = self.pace.ask();
         let paced = move |body: B| {
-            let keeper = (!body.is_end_stream()).then(|| Arc::new(pace.begin()));
+            let keeper = (!body.is_end_stream()).then(|| Arc::new(asked.0.begin()));
             KeptBody { body, keeper }
         };
         self.service.call(request).map_ok(Box::new(|response| response.map(paced)))
@@ -220,11 +268,12 @@ mod tests {
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(60);
+    const IDLING: Duration = Duration::from_secs(75);
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// How long the client has left.
+    /// How long the client has left for what it is sent.
     fn left(pace: &Pace) -> Option<Duration> {
-        pace.deadline().map(|deadline| deadline - Instant::now())
+        pace.deadline().filter(|_| !pace.is_idle()).map(|deadline| deadline - Instant::now())
     }
 
     /// What the slowest client takes in so many seconds.
@@ -243,7 +292,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_has_its_patience_and_time_for_its_bytes_until_its_last_byte_is_sent() {
-        let pace = Pace::of(PATIENCE);
+        let pace = Pace::of(PATIENCE, IDLING);
         assert_eq!(left(&pace), None);
         let mut body = paced(&pace, Full::new(bytes_for(2)));
         tokio::time::sleep(10 * SECOND).await; // no window
@@ -257,8 +306,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_connection_is_kept_while_anything_is_asked_or_answered_and_not_long_after() {
+        let pace = Pace::of(PATIENCE, IDLING);
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(pace.deadline(), Some(Instant::now() + IDLING - SECOND));
+        let asked = pace.ask();
+        assert_eq!(pace.deadline(), None, "it may take as long as it takes");
+        let body = paced(&pace, Full::new(bytes_for(1)));
+        drop(asked);
+        assert!(!pace.is_idle());
+        tokio::time::sleep(SECOND).await;
+        drop(body);
+        assert_eq!(pace.deadline(), Some(Instant::now() + IDLING));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn while_the_service_has_nothing_to_send_the_clients_time_stands() {
-        let pace = Pace::of(PATIENCE);
+        let pace = Pace::of(PATIENCE, IDLING);
         let (sender, mut pieces) = mpsc::channel(1);
         let mut body = paced(&pace, StreamBody::new(stream::poll_fn(move |context| pieces.poll_recv(context))));
         for _ in 0..100 {
@@ -275,7 +339,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn while_another_answer_of_the_connection_is_taken_an_answer_may_wait() {
-        let pace = Pace::of(PATIENCE);
+        let pace = Pace::of(PATIENCE, IDLING);
         let waiting = paced(&pace, Full::new(Bytes::from_static(b"waiting")));
         for _ in 0..10 {
             tokio::time::sleep(30 * SECOND).await;
@@ -288,7 +352,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn answers_that_were_handed_over_whole_have_their_time_as_long_as_their_line_is_not_too_slow() {
-        let pace = Pace::of(PATIENCE);
+        let pace = Pace::of(PATIENCE, IDLING);
         let whole = || paced(&pace, Full::new(bytes_for(16)));
         let mut bodies: Vec<_> = (0..16).map(|_| whole()).collect();
         let mut pieces = Vec::new();
@@ -308,7 +372,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_handed_over_and_never_taken_is_no_time_for_the_others() {
-        let pace = Pace::of(PATIENCE);
+        let pace = Pace::of(PATIENCE, IDLING);
         let _held = paced(&pace, Full::new(Bytes::from_static(b"held")));
         for _ in 0..6 {
             tokio::time::sleep(10 * SECOND).await;
@@ -319,7 +383,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_a_quick_client_saves_is_no_credit() {
-        let pace = Pace::of(PATIENCE);
+        let pace = Pace::of(PATIENCE, IDLING);
         let (sender, mut pieces) = mpsc::channel(1);
         let mut body = paced(&pace, StreamBody::new(stream::poll_fn(move |context| pieces.poll_recv(context))));
         for _ in 0..10 {

@@ -16,18 +16,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 use tower::Service;
 
+use crate::config::Patience;
 use crate::http::{Pace, Paced};
 
 /// Takes connections up to a limit; what comes beyond is closed at once, which costs next to nothing.
 #[derive(Clone)]
 pub(super) struct Limited {
     room: Arc<Semaphore>,
-    patience: Duration,
+    patience: Patience,
 }
 
 impl Limited {
-    /// At most so many at a time, each until its client has taken nothing for so long.
-    pub(super) fn to(connections_max: usize, patience: Duration) -> Self {
+    /// At most so many at a time, each for as long as that patience lasts.
+    pub(super) fn to(connections_max: usize, patience: Patience) -> Self {
         Self { room: Arc::new(Semaphore::new(connections_max)), patience }
     }
 }
@@ -46,7 +47,8 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Limited {
             };
             // Without it the end of an answer of several pieces waits for the client's delayed acknowledgement, 40 ms.
             let (stream, service) = NoDelayAcceptor.accept(stream, service).await?;
-            let pace = Pace::of(patience);
+            let pace = Pace::of(patience.answer, patience.next_headers);
+            let patience = patience.answer;
             let service = Held { service: pace.around(service), _room: Arc::new(room) };
             Ok((Patient { stream, patience, stuck: None, pace, overdue: None }, service))
         }
@@ -93,6 +95,9 @@ impl<S: Unpin> Patient<S> {
         // The timer is set anew only when it has ended: most answers are sent long before.
         while let Some(deadline) = self.pace.deadline() {
             if deadline <= Instant::now() {
+                if self.pace.is_idle() {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client asks for nothing")));
+                }
                 metrics::counter!("alleycat_connections_stuck_total").increment(1);
                 return Poll::Ready(Err(too_slow("the client takes what it is sent too slowly")));
             }
@@ -179,7 +184,7 @@ mod tests {
         let (stream, mut client) = tokio::io::duplex(10);
         let mut patient = {
             let patience = Duration::from_secs(60);
-            Patient { stream, patience, stuck: None, pace: Pace::of(patience), overdue: None }
+            Patient { stream, patience, stuck: None, pace: Pace::of(patience, 5 * patience), overdue: None }
         };
         let writing = tokio::spawn(async move { patient.write_all(&[0; 100]).await });
         let mut taken = [0; 10];
