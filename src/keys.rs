@@ -131,8 +131,12 @@ impl KeyFile {
     }
 }
 
+/// What changes with the file. What is no file is not to be opened: a pipe would have every request wait for a writer.
 fn stamp(path: &Path) -> std::io::Result<(SystemTime, u64)> {
     let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
     Ok((metadata.modified()?, metadata.len()))
 }
 
@@ -216,6 +220,11 @@ mod tests {
         std::fs::write(file.path(), "").expect("written");
         look_again();
         assert!(keys.accept(b"newer"));
+        std::fs::remove_file(file.path()).expect("it is there");
+        assert!(std::process::Command::new("mkfifo").arg(file.path()).status().expect("mkfifo").success());
+        look_again();
+        assert!(keys.accept(b"newer"));
+        std::fs::remove_file(file.path()).expect("it is there");
         std::fs::write(file.path(), "newest\nother\n").expect("written");
         look_again();
         assert!(keys.accept(b"newest") && keys.accept(b"other") && !keys.accept(b"newer"));

@@ -176,14 +176,16 @@ impl Inner {
         self.hear_anew(&mut tag, adopt).await.map(drop)
     }
 
-    /// Heeds what was erased if a listing shows another tag than is known.
+    /// Heeds what was erased if a listing shows another tag than is known, or what was there last did not read: it may
+    /// have been put back as it was.
     pub(super) async fn hear_if_changed(
         &self,
         listed: Option<&ETag>,
         adopt: &mpsc::Sender<Adoption>,
     ) -> Result<(), TakeInError> {
         let mut tag = self.erasing.tag.lock().await;
-        if tag.as_ref() != listed {
+        let is_unread = lock(&self.unreadable).contains_key(&ObjectKey::Erasures);
+        if tag.as_ref() != listed || is_unread {
             self.hear_anew(&mut tag, Some(adopt)).await?;
         }
         Ok(())
@@ -252,6 +254,7 @@ impl Inner {
             return Ok(0);
         };
         if tag.as_ref() == Some(&object.etag) {
+            self.note_readable(&ObjectKey::Erasures);
             return Ok(0);
         }
         let Object { body, etag } = object;

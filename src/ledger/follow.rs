@@ -66,7 +66,7 @@ impl Inner {
         let tags = self.tags();
         let (root, journal) = tokio::join!(self.store.list(Scope::Root), self.store.list(Scope::Journal));
         let (root, journal) = (root?, journal?);
-        self.stand_back_where_others_write(&root, &tags);
+        self.compare_tags(&root, &tags);
         let erasures = root.iter().find(|listed| listed.key == ObjectKey::Erasures).map(|listed| &listed.etag);
         self.hear_if_changed(erasures, adopt).await.map_err(|error| self.note_unread(error))?;
         self.settle(adopt).await?;
@@ -152,15 +152,21 @@ impl Inner {
         self.subjects().into_iter().map(|subject| (subject, snapshots.tag(subject))).collect()
     }
 
-    /// Whoever wrote a class last writes it next: where a listing shows a body that is not ours, that is another.
-    fn stand_back_where_others_write(&self, root: &[Listed], tags: &[(Subject, Option<ETag>)]) {
+    /// Whoever wrote a class last writes it next: where a listing shows a body that is not ours, that is another. Where
+    /// it shows none, somebody has deleted it, with what the journal has no more.
+    fn compare_tags(&self, root: &[Listed], tags: &[(Subject, Option<ETag>)]) {
         for (subject, tag) in tags {
             let key = subject.key();
-            let Some(listed) = root.iter().find(|listed| listed.key == key) else { continue };
+            let listed = root.iter().find(|listed| listed.key == key).map(|listed| &listed.etag);
             let mut snapshots = lock(&self.snapshots);
-            let unchanged = snapshots.tag(*subject) == *tag;
-            if unchanged && Some(&listed.etag) != tag.as_ref() {
+            if snapshots.tag(*subject) != *tag || listed == tag.as_ref() {
+                continue;
+            }
+            if listed.is_some() {
                 snapshots.stand_back(*subject, self.jitter(self.options.snapshot_interval));
+            } else {
+                tracing::warn!(%key, "it is gone; writing it again as it is known here");
+                snapshots.note_gone(*subject, self.clock.uptime());
             }
         }
     }

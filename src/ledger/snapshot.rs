@@ -85,6 +85,8 @@ struct Kept {
     body: Option<Body>,
     /// Whether that body is to be merged again before its tag counts.
     forgotten: bool,
+    /// Since when the object is known to be gone, where it is.
+    gone: Option<Duration>,
     /// Everything merged up to this version is in a durable snapshot.
     covered: Version,
     /// Whether this instance wrote it last, as far as it knows. A starting instance claims it: if another is at work,
@@ -102,6 +104,7 @@ impl Snapshots {
         let kept = Kept {
             body: None,
             forgotten: false,
+            gone: None,
             covered: 0,
             ours: true,
             patience: Duration::ZERO,
@@ -137,6 +140,12 @@ impl Snapshots {
     /// Forgets that its body was merged, since some of it was dropped that may have to come back.
     pub(super) fn forget(&mut self, subject: Subject) {
         self.get(subject).forgotten = true;
+    }
+
+    /// Notes that its object is gone: what it held is durable nowhere else.
+    pub(super) fn note_gone(&mut self, subject: Subject, now: Duration) {
+        let kept = self.get(subject);
+        (kept.body, kept.covered, kept.gone) = (None, 0, Some(now));
     }
 
     /// From now on it is this instance that writes it.
@@ -216,18 +225,18 @@ impl Inner {
         if self.is_withheld(subject) {
             return None;
         }
-        let (covered, unheeded_since) = {
+        let (covered, waits_since) = {
             let mut snapshots = lock(&self.snapshots);
             let learned = snapshots.learned;
             let kept = snapshots.get(subject);
-            (kept.covered, self.is_unheeded(subject, kept).then_some(learned))
+            (kept.covered, self.is_unheeded(subject, kept).then_some(learned).into_iter().chain(kept.gone).min())
         };
         let segments = lock(&self.segments);
         let uncovered_since = match subject {
             Subject::Class(class) => segments.class_waits_since(class, covered),
             Subject::Names => segments.names_wait_since(covered),
         };
-        uncovered_since.into_iter().chain(unheeded_since).min()
+        uncovered_since.into_iter().chain(waits_since).min()
     }
 
     /// Whether its body holds what is erased, as far as this instance knows.
@@ -329,6 +338,7 @@ impl Inner {
             kept.covered = version;
             kept.forgotten = false;
         }
+        kept.gone = None;
         kept.body = Some(body);
     }
 
@@ -365,7 +375,10 @@ impl Inner {
         let Some(object) = self.store.get(&key).await? else {
             let mut snapshots = lock(&self.snapshots);
             let kept = snapshots.get(subject);
-            (kept.body, kept.forgotten, kept.covered) = (None, false, 0);
+            (kept.forgotten, kept.covered) = (false, 0);
+            if kept.body.is_some() {
+                snapshots.note_gone(subject, self.clock.uptime());
+            }
             drop(snapshots);
             self.note_readable(&key);
             return Ok(());
@@ -398,7 +411,7 @@ impl Inner {
         // What was erased meanwhile may have taken some of it away again: then it is not merged.
         if self.erasures().version() == erased {
             let kept = snapshots.get(subject);
-            (kept.body, kept.forgotten) = (Some(Body { tag: object.etag, hash, heeded }), false);
+            (kept.body, kept.forgotten, kept.gone) = (Some(Body { tag: object.etag, hash, heeded }), false, None);
         }
         drop(snapshots);
         self.note_readable(&key);

@@ -140,7 +140,7 @@ async fn a_segment_tells_its_format_version_and_then_only_improvements_each_with
     let submission = Submission { efforts, names: vec![name], ..Submission::default() };
     instance.ledger.commit(submission).await.unwrap();
     let expected = [
-        serde_json::json!({ "alleycat": "journal", "version": 1 }),
+        serde_json::json!({ "alleycat": "journal", "version": 1, "lines": 3 }),
         serde_json::json!(
             { "classId": 1, "second": 1, "racerId": 1, "output": 20.5, "raceId": 77, "deviceTimestamp": 5 }
         ),
@@ -537,6 +537,39 @@ async fn what_was_erased_is_written_again_where_its_object_has_gone() {
     let erased = erase(&instance, None).await.erasure;
     bucket.remove(&ObjectKey::Erasures);
     took(|| bucket.erasures().find(&erased.scope) == Some(&erased)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_erased_reads_again_where_its_object_is_put_back_as_it_was() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    erase(&instance, None).await;
+    let replace = |body: Bytes| {
+        let replaced = bucket.get("erasures.gz").unwrap();
+        bucket.put(&ObjectKey::Erasures, &[body], &Condition::Matches(replaced.etag)).unwrap();
+        replaced.body
+    };
+    let stored = replace("garbage".into());
+    took(|| instance.ledger.ready().is_err()).await;
+    replace(stored);
+    assert!(took(|| instance.ledger.ready().is_ok()).await < SYNC_INTERVAL * 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_has_gone_is_written_again_though_nothing_else_changes() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    let names = vec![(RacerId(1), Name { at_ms: 7, text: "Hubert".into() })];
+    instance.ledger.commit(Submission { names, ..Submission::default() }).await.unwrap();
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    took(|| bucket.get("class-1.gz").is_some() && bucket.get("racers.gz").is_some()).await;
+    took(|| segments(&bucket).is_empty()).await;
+    for key in [history(1), ObjectKey::Racers] {
+        bucket.remove(&key);
+        let again = took(|| bucket.get(&key.path()).is_some()).await;
+        assert!(again <= SYNC_INTERVAL * 2 + SNAPSHOT_INTERVAL + Duration::from_secs(3), "{key}: {again:?}");
+    }
+    assert_eq!(gunzip(&bucket.get("class-1.gz").unwrap().body), r#"{"1":{"1":20}}"#);
 }
 
 #[tokio::test(start_paused = true)]
