@@ -55,8 +55,8 @@ pub struct Transformation<'b>(Vec<SourceRecord<'b>>);
 pub struct Notification {
     /// The objects, each once.
     pub objects: Vec<Notified>,
-    /// The messages of an SQS batch that are no such event, and why: they are in no other's way.
-    pub unreadable: Vec<Unreadable>,
+    /// Which of its records name no object although they should, and why: they are in no other's way.
+    pub unreadable: Vec<String>,
     /// What the event tells that names no new object: deletions, test events.
     pub ignored: usize,
 }
@@ -70,14 +70,6 @@ pub struct Notified {
     pub key: String,
     /// Where the key may have been encoded, although it should not: the key then.
     pub decoded_key: Option<String>,
-}
-
-/// A message that is no event.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("message {id}: {problem}")]
-pub struct Unreadable {
-    id: String,
-    problem: EventError,
 }
 
 impl<'b> Event<'b> {
@@ -96,7 +88,12 @@ impl<'b> Event<'b> {
         let mut notification = Notification::default();
         let mut places = HashMap::new();
         notification.take(envelope, &mut places, ENVELOPES_MAX)?;
-        Ok(Self::Notification(notification))
+        match notification {
+            Notification { objects, unreadable, ignored: 0 } if objects.is_empty() && !unreadable.is_empty() => {
+                Err(EventError(format!("nothing in it names an object: {}", unreadable[0])))
+            }
+            notification => Ok(Self::Notification(notification)),
+        }
     }
 }
 
@@ -116,8 +113,12 @@ impl Notification {
         if envelope.event.as_deref() == Some("s3:TestEvent") {
             self.ignored += 1;
         } else if let Some(Bounded(records)) = envelope.notified {
-            for Keyed(record) in records {
-                self.take_record(record, places, deeper)?;
+            for (place, Keyed(record)) in records.into_iter().enumerate() {
+                let id = record.message_id.clone();
+                if let Err(problem) = self.take_record(record, places, deeper) {
+                    let which = id.map_or_else(|| format!("record {}", place + 1), |id| format!("message {id}"));
+                    self.unreadable.push(format!("{which}: {problem}"));
+                }
             }
         } else if let Some(detail) = envelope.detail {
             match envelope.detail_type.as_deref() {
@@ -148,11 +149,7 @@ impl Notification {
                 _ => self.name(entity, false, places)?,
             },
             Enveloped { sns: Some(sns), .. } => self.unwrap(&sns.message, places, deeper)?,
-            Enveloped { body: Some(body), message_id: Some(id), .. } => {
-                if let Err(problem) = self.unwrap(&body, places, deeper) {
-                    self.unreadable.push(Unreadable { id, problem });
-                }
-            }
+            Enveloped { body: Some(body), message_id: Some(_), .. } => self.unwrap(&body, places, deeper)?,
             _ => return Err(EventError("a record of it has neither s3, nor Sns, nor body and messageId".to_owned())),
         }
         Ok(())
@@ -592,8 +589,7 @@ mod tests {
             {"messageId": "3", "body": body}]});
         let notification = notification(&batch);
         assert_eq!(notification.objects.len(), 1);
-        let told: Vec<_> = notification.unreadable.iter().map(ToString::to_string).collect();
-        assert_eq!(told, ["message 2: it is not a JSON object"]);
+        assert_eq!(notification.unreadable, ["message 2: it is not a JSON object"]);
     }
 
     #[test]

@@ -88,8 +88,8 @@ pub(crate) struct Shared {
     buckets: Arc<Buckets>,
     /// Turns of readers' work: as many as there are cores, so that readers leave the ledger its threads.
     working: Arc<Semaphore>,
-    /// Turns of making parts of histories. They are long, so they are few, and in nobody else's way.
-    making: Arc<Semaphore>,
+    /// Turns of work that may take a second, parts of histories and curves: few, and in no board's way.
+    long_working: Arc<Semaphore>,
     room: room::Room,
     first_pages: leaderboard::FirstPages,
     live: live::Live,
@@ -126,7 +126,8 @@ impl App {
     /// An app over that ledger. `stopping` turns true when the service stops.
     pub(crate) fn new(ledger: Ledger, config: Arc<Config>, keys: AppKeys, stopping: watch::Receiver<bool>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let (working, making) = (Arc::new(Semaphore::new(cores)), Arc::new(Semaphore::new(cores.div_ceil(2))));
+        let working = Arc::new(Semaphore::new(cores));
+        let long_working = Arc::new(Semaphore::new(cores.div_ceil(2)));
         let gate = firehose::Gate::new(config.patience.deliveries_bytes_max, config.body_bytes_max());
         let (events, room) = (events::Turn::default(), history::room());
         let (live, buckets) =
@@ -141,7 +142,7 @@ impl App {
             events,
             buckets,
             working,
-            making,
+            long_working,
             room,
             first_pages,
             live,
@@ -165,13 +166,13 @@ impl App {
         in_turn(&self.working, outputs, work).await
     }
 
-    /// As [`App::work`], of a part of a history.
-    async fn make<T: Send + 'static>(
+    /// As [`App::work`], of what may take a second.
+    async fn work_long<T: Send + 'static>(
         &self,
         outputs: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        in_turn(&self.making, outputs, work).await
+        in_turn(&self.long_working, outputs, work).await
     }
 }
 
@@ -308,7 +309,7 @@ fn cors(origin: &str) -> CorsLayer {
 /// nothing is read before the store is: a part of the state would be a wrong answer.
 fn may_read(app: &App, request: &Request) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
     let AppKeys { query, admin, .. } = &app.keys;
-    let key_needed = query.are_needed();
+    let key_needed = query.are_needed() && request.method() != Method::DELETE; // which needs an admin key
     if key_needed && !erasures::bearer(request.headers()).is_some_and(|key| query.accept(key) | admin.accept(key)) {
         return ControlFlow::Break(erasures::unauthorized("Authorization must be Bearer and a query key"));
     }

@@ -113,9 +113,10 @@ impl Table {
         let guards: Vec<_> = self.classes.iter().map(read).collect();
         for (class, racers) in &mut newcomers.0 {
             let class = &guards[class.index()];
-            if class.racers + racers.len() >= racers_max {
-                // What came in another way since then is not counted twice where it matters.
-                racers.retain(|racer| !class.stands(*racer));
+            // Who came in another way since then is not counted twice where it matters.
+            if class.racers + racers.waiting.len() >= racers_max && class.racers != racers.beside {
+                racers.waiting.retain(|racer| !class.stands(*racer));
+                racers.beside = class.racers;
             }
         }
         let mut comparison = Comparison::default();
@@ -129,7 +130,7 @@ impl Table {
                 // A racer all of whose efforts were erased has a slot and no place: theirs went to whoever came first.
                 None if output(&class.best).is_some() => true,
                 None => {
-                    let newcomers = newcomers.0.entry(effort.class).or_default();
+                    let newcomers = &mut newcomers.0.entry(effort.class).or_default().waiting;
                     let known = newcomers.contains(&effort.racer);
                     if !known && class.racers + newcomers.len() >= racers_max {
                         comparison.no_room.push(place);
@@ -262,7 +263,14 @@ impl Table {
 
 /// Racers whose first effort in a class has been compared and is yet to be merged.
 #[derive(Debug, Default)]
-pub struct Newcomers(HashMap<ClassId, HashSet<RacerId>>);
+pub struct Newcomers(HashMap<ClassId, Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    waiting: HashSet<RacerId>,
+    /// How many racers the class had when it was last seen that none of these is among them.
+    beside: usize,
+}
 
 /// What a comparison with the table found: places in the list that was compared.
 #[derive(Debug, Default, PartialEq, Eq)]

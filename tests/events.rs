@@ -167,6 +167,17 @@ async fn an_object_that_cannot_be_read_is_told_after_the_others_are_durable() {
     let efforts = world.efforts(1).await;
     assert!(efforts > 1);
     assert!(detail.ends_with(&format!("{efforts} records, {efforts} improvements, 0 quarantined")), "{detail}");
+    // Nor is a record that names nothing in the way of the others.
+    world.put("deliveries", "beside", record(1, 3, 1)).await;
+    let odd = json!({"Records": [{}, {"s3": {"bucket": {"name": "deliveries"}, "object": {"key": "%ff"}}}]});
+    assert_eq!(world.post(&odd).await.0, StatusCode::BAD_REQUEST);
+    let odd = json!({"Records": [odd["Records"][0], odd["Records"][1], s3("deliveries", "beside")]});
+    let (status, told) = world.post(&odd).await;
+    let detail = told["detail"].as_str().unwrap();
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(detail.contains("record 1: ") && detail.contains("record 2: "), "{detail}");
+    let efforts = efforts + 1;
+    assert_eq!(world.efforts(1).await, efforts);
     // So is a batch of messages: what has been read comes again with the rest, and improves nothing.
     world.put("deliveries", "late", record(1, 2, 1)).await;
     let batch = sqs(&[&notification(&["good"]), &notification(&["missing", "late"]), &json!("no event")]);

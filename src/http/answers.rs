@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http_body::Body as _;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::conditional::InPieces;
+use super::conditional::Shared;
 use super::problem::Problem;
 use super::room::{self, Keeper, KeptBody, Room};
 
@@ -43,7 +43,7 @@ impl Answers {
     pub(super) fn hold(&self, _: &Request) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
         let answers = self.clone();
         ControlFlow::Continue(move |response: Response| {
-            let is_counted = response.extensions().get::<InPieces>().is_none();
+            let is_counted = response.extensions().get::<Shared>().is_none();
             let bytes = response.body().size_hint().exact().filter(|&bytes| bytes > SHORT_BYTES_MAX && is_counted);
             let Some(bytes) = bytes else { return response };
             match answers.0.take(usize::try_from(bytes).unwrap_or(usize::MAX)) {
@@ -76,7 +76,7 @@ mod tests {
             let ControlFlow::Continue(after) = answers.hold(&request) else { panic!("it never answers by itself") };
             let mut response = Response::new(Body::from("a".repeat(usize::try_from(bytes).unwrap())));
             if is_shared {
-                response.extensions_mut().insert(InPieces);
+                response.extensions_mut().insert(Shared);
             }
             after(response).status().as_u16()
         };

@@ -19,6 +19,10 @@ use super::problem::Problem;
 /// erased must be gone everywhere within seconds.
 const CACHE_CONTROL: &str = "public, max-age=1, must-revalidate";
 
+/// So much is handed over for sending at a time, in bytes. What is handed over its client has time to take, 8 s for so
+/// much, whether it takes any of it or not.
+const HANDED_OVER_BYTES_MAX: usize = 256 << 10;
+
 /// One form of what a path names, ready to be sent.
 pub(super) struct Representation {
     /// Strong, in its quotes.
@@ -33,9 +37,12 @@ pub(super) struct Representation {
     pub(super) ranges: bool,
     /// Its length, in bytes.
     pub(super) len: u64,
-    /// Its bytes in order.
-    pub(super) pieces: Box<dyn Iterator<Item = Bytes> + Send>,
+    /// Its bytes in order; or why none can be sent just now, which is for those alone who are to be sent some.
+    pub(super) pieces: Result<Pieces, Problem>,
 }
+
+/// Bytes, piece by piece.
+pub(super) type Pieces = Box<dyn Iterator<Item = Bytes> + Send>;
 
 impl Representation {
     /// Answers with it, with a part of it, or with why neither is needed.
@@ -51,11 +58,18 @@ impl Representation {
         } else {
             self.wanted(method, headers)
         };
+        let pieces = match self.pieces {
+            Ok(pieces) => pieces,
+            Err(problem) if method != Method::HEAD && matches!(wanted, Wanted::Whole | Wanted::Part(_)) => {
+                return problem.into_response();
+            }
+            Err(_) => Box::new(std::iter::empty()),
+        };
         let mut response = match &wanted {
             Wanted::Known => StatusCode::NOT_MODIFIED.into_response(),
-            Wanted::Whole => Response::new(Body::new(Pieces { pieces: self.pieces, left: self.len })),
+            Wanted::Whole => Response::new(Body::new(InPieces::new(pieces, self.len))),
             Wanted::Part(range) => {
-                let part = Pieces { pieces: Box::new(cut(self.pieces, range.clone())), left: range.end - range.start };
+                let part = InPieces::new(Box::new(cut(pieces, range.clone())), range.end - range.start);
                 let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, self.len);
                 (StatusCode::PARTIAL_CONTENT, [(header::CONTENT_RANGE, content_range)], Body::new(part)).into_response()
             }
@@ -64,7 +78,7 @@ impl Representation {
                 return ([(header::CONTENT_RANGE, format!("bytes */{}", self.len))], problem).into_response();
             }
         };
-        response.extensions_mut().insert(InPieces);
+        response.extensions_mut().insert(Shared);
         let fields = response.headers_mut();
         fields.insert(header::ETAG, HeaderValue::from_str(&self.etag).expect("a tag is hexadecimal digits in quotes"));
         fields.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL));
@@ -151,22 +165,37 @@ fn cut(pieces: impl Iterator<Item = Bytes>, range: Range<u64>) -> impl Iterator<
 
 /// Told by an answer whose pieces are shared or made as they are sent, and have bounds of their own.
 #[derive(Clone, Copy)]
-pub(super) struct InPieces;
+pub(super) struct Shared;
 
 /// A body of a known length, made piece by piece as it is sent.
-struct Pieces {
-    pieces: Box<dyn Iterator<Item = Bytes> + Send>,
+struct InPieces {
+    pieces: Pieces,
+    /// What is left of the piece that is being sent.
+    piece: Bytes,
     left: u64,
 }
 
-impl http_body::Body for Pieces {
+impl InPieces {
+    fn new(pieces: Pieces, left: u64) -> Self {
+        Self { pieces, piece: Bytes::new(), left }
+    }
+}
+
+impl http_body::Body for InPieces {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = self.pieces.next();
-        self.left = self.left.saturating_sub(piece.as_ref().map_or(0, |piece| piece.len() as u64));
-        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+        while self.piece.is_empty() {
+            match self.pieces.next() {
+                Some(piece) => self.piece = piece,
+                None => return Poll::Ready(None),
+            }
+        }
+        let bytes = self.piece.len().min(HANDED_OVER_BYTES_MAX);
+        let handed_over = self.piece.split_to(bytes);
+        self.left = self.left.saturating_sub(bytes as u64);
+        Poll::Ready(Some(Ok(Frame::data(handed_over))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -180,7 +209,32 @@ impl http_body::Body for Pieces {
 
 #[cfg(test)]
 mod tests {
+    use http_body::Body;
+    use http_body_util::BodyExt;
+
     use super::*;
+
+    #[test]
+    fn what_cannot_be_sent_just_now_is_refused_to_those_alone_who_are_to_be_sent_some() {
+        let status = |method: Method, (name, value): (HeaderName, &'static str)| {
+            let representation = Representation {
+                etag: "\"1\"".to_owned(),
+                kind: "application/gzip",
+                gzip: false,
+                varies: false,
+                ranges: true,
+                len: 10,
+                pieces: Err(Problem::unavailable("full")),
+            };
+            let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
+            representation.answer(&method, &headers).status().as_u16()
+        };
+        assert_eq!(status(Method::GET, (header::ACCEPT, "*/*")), 503);
+        assert_eq!(status(Method::GET, (header::RANGE, "bytes=1-2")), 503);
+        assert_eq!(status(Method::GET, (header::IF_NONE_MATCH, "\"1\"")), 304);
+        assert_eq!(status(Method::GET, (header::RANGE, "bytes=10-")), 416);
+        assert_eq!(status(Method::HEAD, (header::ACCEPT, "*/*")), 200);
+    }
 
     #[test]
     fn a_range_is_what_it_says_within_what_is_there() {
@@ -204,6 +258,18 @@ mod tests {
         ] {
             assert_eq!(Wanted::of(range, 10), wanted, "{range}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_long_piece_is_handed_over_bit_by_bit() {
+        let pieces = [0, HANDED_OVER_BYTES_MAX + 1, 0, 5].map(|length| Bytes::from(vec![7; length]));
+        let mut body = InPieces::new(Box::new(pieces.into_iter()), HANDED_OVER_BYTES_MAX as u64 + 6);
+        let mut lengths = Vec::new();
+        while let Some(frame) = body.frame().await {
+            lengths.push(frame.unwrap().into_data().unwrap().len());
+        }
+        assert_eq!(lengths, [HANDED_OVER_BYTES_MAX, 1, 5]);
+        assert!(body.is_end_stream());
     }
 
     #[test]

@@ -317,8 +317,7 @@ struct Merged {
 }
 
 async fn read_objects(app: &App, notification: Notification) -> Result<Response, Problem> {
-    let Notification { objects, unreadable, ignored } = notification;
-    let failed = unreadable.iter().map(ToString::to_string).collect();
+    let Notification { objects, unreadable: failed, ignored } = notification;
     let mut merged = Merged { ignored, failed, ..Merged::default() };
     let mut forbidden = 0;
     for object in &objects {
@@ -381,7 +380,10 @@ async fn read_object(app: &App, object: &Notified, merged: &mut Merged) -> Resul
             (archive, part)
         };
         let part;
-        (archive, part) = app.work(IN_PLACE_OUTPUTS_MAX, work).await?;
+        (archive, part) = match app.work(IN_PLACE_OUTPUTS_MAX, work).await {
+            Ok(worked) => worked,
+            Err(_) => return Ok(Err("the service is overloaded; send it again later".to_owned())),
+        };
         let Part { raw, decoded, heard, end } = part;
         let bytes = 2 * raw.iter().map(Vec::len).sum::<usize>() + decoded.bytes() + size_of_val(&*heard);
         let room = app.gate.admit(bytes).map_err(Problem::from)?;

@@ -8,20 +8,20 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use utoipa::IntoParams;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::conditional::Representation;
+use super::conditional::{Pieces, Representation};
 use super::params::{Class, Params};
 use super::problem::Problem;
 use super::room::{self, Room};
 use super::{App, accept};
 use crate::effort::{ClassId, RacerId, Second};
-use crate::history::{Selection, write_dataset};
+use crate::history::{History, Selection, write_dataset};
 use crate::table::Table;
 
 /// The longest part that is made for one request, in bytes as they are sent: 300 seconds of 40,000 racers are 170 MB of
@@ -102,7 +102,7 @@ struct Asked {
         (status = 404, description = "No such class.", body = Problem, content_type = "application/problem+json"),
         (status = 412, description = "`If-Match` names other versions.", body = Problem,
             content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting or stopping, or sends too many parts of histories.",
+        (status = 503, description = "The service is starting, stopping or overloaded.",
             body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -116,7 +116,7 @@ pub(super) async fn history(
     let asked = Asked::read(params, app.ledger.bounds().second_max)?;
     let gzip = accept::wants_gzip(&headers);
     let representation = match asked.part()? {
-        None => whole(&app, class, gzip).await?,
+        None => whole(&app, class, gzip).await,
         Some(part) => part_of(&app, class, part, gzip).await?,
     };
     Ok(representation.answer(&method, &headers))
@@ -148,36 +148,36 @@ pub(super) async fn history(
             content_type = "application/problem+json"),
         (status = 416, description = "There are no such bytes.", body = Problem,
             content_type = "application/problem+json", headers(("Content-Range" = String))),
-        (status = 503, description = "The service is starting or stopping.", body = Problem,
+        (status = 503, description = "The service is starting, stopping or overloaded.", body = Problem,
             content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn file(class: ClassId, app: &App, request: Request) -> Response {
-    match whole(app, class, true).await {
-        Err(problem) => problem.into_response(),
-        Ok(file) => {
-            let file = Representation { kind: "application/gzip", gzip: false, varies: false, ranges: true, ..file };
-            file.answer(request.method(), request.headers())
-        }
-    }
+    let file = whole(app, class, true).await;
+    let file = Representation { kind: "application/gzip", gzip: false, varies: false, ranges: true, ..file };
+    file.answer(request.method(), request.headers())
 }
 
-async fn whole(app: &App, class: ClassId, gzip: bool) -> Result<Representation, Problem> {
+async fn whole(app: &App, class: ClassId, gzip: bool) -> Representation {
     let history = app.ledger.history(class).await;
+    let pieces = pieces(app, &history, gzip);
+    let (etag, len) = if gzip { (history.etag(), history.len()) } else { (history.text_etag(), history.text_len()) };
+    let etag = etag.to_owned();
+    Representation { etag, kind: "application/json", gzip, varies: true, ranges: false, len, pieces }
+}
+
+/// The pieces of a history, within what may be kept of histories for their readers.
+fn pieces(app: &App, history: &History, gzip: bool) -> Result<Pieces, Problem> {
     if app.ledger.outdated_bytes() > OUTDATED_BYTES_MAX {
         return Err(Problem::unavailable("too much is still being sent of earlier histories"));
     }
-    let pieces: Box<dyn Iterator<Item = Bytes> + Send> = if gzip {
-        Box::new(history.chunks()) // shared by all who are sent it
-    } else {
-        // One that is on its way, and the next.
-        let bytes = 2 * usize::try_from(history.text_piece_len()).unwrap_or(usize::MAX / 2);
-        let room = Arc::new(app.room.take(bytes).ok_or_else(too_many)?);
-        Box::new(history.text().map(move |piece| room::keeping(piece, room.clone())))
-    };
-    let (etag, len) = if gzip { (history.etag(), history.len()) } else { (history.text_etag(), history.text_len()) };
-    let etag = etag.to_owned();
-    Ok(Representation { etag, kind: "application/json", gzip, varies: true, ranges: false, len, pieces })
+    if gzip {
+        return Ok(Box::new(history.chunks())); // shared by all who are sent it
+    }
+    // One that is on its way, and the next.
+    let bytes = 2 * usize::try_from(history.text_piece_len()).unwrap_or(usize::MAX / 2);
+    let room = Arc::new(app.room.take(bytes).ok_or_else(too_many)?);
+    Ok(Box::new(history.text().map(move |piece| room::keeping(piece, room.clone()))))
 }
 
 fn too_many() -> Problem {
@@ -187,14 +187,17 @@ fn too_many() -> Problem {
 async fn part_of(app: &App, class: ClassId, part: Part, gzip: bool) -> Result<Representation, Problem> {
     let ledger = app.ledger.clone();
     let Cost { looked_at, written } = part.cost(ledger.table(), class);
-    let mut room = app.room.take(written.saturating_mul(OUTPUT_BYTES).min(PART_BYTES_MAX)).ok_or_else(too_many)?;
-    let made = app.make(looked_at, move || {
+    let rooms = app.room.clone();
+    let made = app.work_long(looked_at, move || {
+        // Only in its turn, for what waits takes up nothing.
+        let room = rooms.take(written.saturating_mul(OUTPUT_BYTES).min(PART_BYTES_MAX));
+        let mut room = room.ok_or_else(too_many)?;
         let bytes = part.make(ledger.table(), class, gzip)?;
-        Ok::<_, Problem>((format!("\"{:032x}\"", xxh3_128(&bytes)), bytes))
+        rooms.give_back_beyond(&mut room, bytes.len());
+        rooms.take_up_to(&mut room, bytes.len()).ok_or_else(too_many)?;
+        Ok::<_, Problem>((format!("\"{:032x}\"", xxh3_128(&bytes)), bytes, room))
     });
-    let (etag, bytes) = made.await??;
-    app.room.give_back_beyond(&mut room, bytes.len());
-    app.room.take_up_to(&mut room, bytes.len()).ok_or_else(too_many)?;
+    let (etag, bytes, room) = made.await??;
     let len = bytes.len() as u64;
     let bytes = room::keeping(bytes, room);
     Ok(Representation {
@@ -204,7 +207,7 @@ async fn part_of(app: &App, class: ClassId, part: Part, gzip: bool) -> Result<Re
         varies: true,
         ranges: false,
         len,
-        pieces: Box::new(std::iter::once(bytes)),
+        pieces: Ok(Box::new(std::iter::once(bytes))),
     })
 }
 

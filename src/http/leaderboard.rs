@@ -101,7 +101,7 @@ enum At {
             content_type = "application/problem+json"),
         (status = 404, description = "No such class, or the racer of `around` does not stand here.", body = Problem,
             content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting or stopping.", body = Problem,
+        (status = 503, description = "The service is starting, stopping or overloaded.", body = Problem,
             content_type = "application/problem+json"),
     )
 )]

@@ -53,7 +53,7 @@ struct CurveParams {
             content_type = "application/problem+json"),
         (status = 404, description = "No such class, or the racer never rode in it.", body = Problem,
             content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting or stopping.", body = Problem,
+        (status = 503, description = "The service is starting, stopping or overloaded.", body = Problem,
             content_type = "application/problem+json"),
     )
 )]
@@ -74,7 +74,7 @@ pub(super) async fn curve(
     let ledger = app.ledger.clone();
     let curves = 1 + compare.as_ref().map_or(0, Vec::len);
     let outputs = all_time.len() * ledger.table().seconds(class).len() * curves;
-    let curves = app.work(outputs, move || {
+    let curves = app.work_long(outputs, move || {
         let others = compare.map(|others| others.into_iter().map(|other| Curve::of(&ledger, class, other)).collect());
         CurveAnswer { class_id: class, racer: Curve::of(&ledger, class, racer), compared: others }
     });
@@ -99,7 +99,7 @@ pub(super) async fn curve(
             content_type = "application/problem+json"),
         (status = 404, description = "Nobody by that id ever rode.", body = Problem,
             content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting or stopping.", body = Problem,
+        (status = 503, description = "The service is starting, stopping or overloaded.", body = Problem,
             content_type = "application/problem+json"),
     )
 )]
@@ -144,7 +144,7 @@ pub(super) async fn racer(
         )),
         (status = 400, description = "A parameter is missing or cannot be taken; the detail names it.", body = Problem,
             content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting or stopping.", body = Problem,
+        (status = 503, description = "The service is starting, stopping or overloaded.", body = Problem,
             content_type = "application/problem+json"),
     )
 )]

@@ -31,7 +31,7 @@ use crate::races::{Standing, Summary};
         (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
             content_type = "application/problem+json"),
         (status = 404, description = "No such class.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting or stopping.", body = Problem,
+        (status = 503, description = "The service is starting, stopping or overloaded.", body = Problem,
             content_type = "application/problem+json"),
     )
 )]
@@ -79,7 +79,7 @@ struct RowsParams {
             content_type = "application/problem+json"),
         (status = 404, description = "No such class, or the race is not among its recent ones.", body = Problem,
             content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting or stopping.", body = Problem,
+        (status = 503, description = "The service is starting, stopping or overloaded.", body = Problem,
             content_type = "application/problem+json"),
     )
 )]

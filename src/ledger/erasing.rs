@@ -176,8 +176,8 @@ impl Inner {
         self.hear_anew(&mut tag, adopt).await.map(drop)
     }
 
-    /// Heeds what was erased if a listing shows another tag than is known, or what was there last did not read: it may
-    /// have been put back as it was.
+    /// Heeds what was erased if a listing shows another tag than is known. Also where what was there last did not read,
+    /// for it may have been put back as it was, and where nothing is there, until it is written again.
     pub(super) async fn hear_if_changed(
         &self,
         listed: Option<&ETag>,
@@ -185,7 +185,8 @@ impl Inner {
     ) -> Result<(), TakeInError> {
         let mut tag = self.erasing.tag.lock().await;
         let is_unread = lock(&self.unreadable).contains_key(&ObjectKey::Erasures);
-        if tag.as_ref() != listed || is_unread {
+        let is_gone = listed.is_none() && self.erasures().version() > 0;
+        if tag.as_ref() != listed || is_unread || is_gone {
             self.hear_anew(&mut tag, Some(adopt)).await?;
         }
         Ok(())
@@ -245,6 +246,7 @@ impl Inner {
     ) -> Result<u64, TakeInError> {
         let Some(object) = self.store.get(&ObjectKey::Erasures).await? else {
             *tag = None;
+            self.note_readable(&ObjectKey::Erasures);
             if adopt.is_some() && self.erasures().version() > 0 {
                 tracing::warn!("erasures.gz is gone; writing it again as it is known here");
                 let known = self.erasures();

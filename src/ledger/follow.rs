@@ -165,7 +165,7 @@ impl Inner {
             if listed.is_some() {
                 snapshots.stand_back(*subject, self.jitter(self.options.snapshot_interval));
             } else {
-                tracing::warn!(%key, "it is gone; writing it again as it is known here");
+                tracing::warn!(%key, "it is gone; it will be written again as it is known here");
                 snapshots.note_gone(*subject, self.clock.uptime());
             }
         }

@@ -52,7 +52,7 @@ pub(super) enum SegmentError {
     Newer(u32),
     #[error("line {line}: {problem}")]
     Line { line: usize, problem: serde_json::Error },
-    #[error("it has {lines} lines after its first, which tells of {told}: it is cut short")]
+    #[error("it has {lines} lines after its first, which tells of {told}: it is not whole")]
     Short { lines: usize, told: usize },
 }
 

@@ -17,8 +17,9 @@ const BEHIND: Duration = Duration::from_secs(1);
 /// A rebuild may take up to this share of the time: a history is up to this many times its last rebuild behind.
 const REBUILD_SHARE: u32 = 10;
 
-/// But no longer than this: a pause of the whole process, say, that fell into its last rebuild is not what it costs.
-const BEHIND_MAX: Duration = Duration::from_secs(30);
+/// How far it may be behind at most, whatever its last rebuild took: a pause of the whole process that fell into it is
+/// not what it costs.
+const BEHIND_AT_MOST: Duration = Duration::from_secs(30);
 
 /// A class's published history.
 #[derive(Debug, Default)]
@@ -90,7 +91,7 @@ impl Inner {
         let fresh = match version {
             Some(version) => history.built_at() >= version,
             None => {
-                let allowed = (current.took * REBUILD_SHARE).clamp(BEHIND, BEHIND_MAX);
+                let allowed = (current.took * REBUILD_SHARE).clamp(BEHIND, BEHIND_AT_MOST);
                 history.built_at() == self.table.version(class)
                     || self.clock.uptime().saturating_sub(current.built) < allowed
             }

@@ -30,7 +30,8 @@ use crate::table::{Class, Version};
 /// one took to build. How long a store took it says nothing of what it costs, and what is erased is not waited for.
 const TIME_SHARE: u32 = 20;
 
-/// And never later than this: a pause of the whole process that fell into a build is not what it costs.
+/// The longest time that a build puts the next one off: a pause of the whole process that fell into it is not what it
+/// costs.
 const REST_MAX: Duration = Duration::from_secs(300);
 
 /// Another instance's snapshots are taken over when segments have waited for so many intervals.
@@ -306,8 +307,8 @@ impl Inner {
             let hash = self.offload(move || hash(&hashed)).await;
             lock(&self.snapshots).get(subject).took = self.clock.uptime().saturating_sub(began);
             let condition = match known {
-                // What stands there is what would be written: it is covered as it is.
-                Some(body) if body.hash == hash => {
+                // What stands there, as far as is known still, is what would be written: it is covered as it is.
+                Some(body) if body.hash == hash && lock(&self.snapshots).tag(subject).as_ref() == Some(&body.tag) => {
                     self.note_stored(subject, body, version);
                     return Ok(());
                 }

@@ -1,5 +1,5 @@
 //! How connections are taken: so many at a time, without waiting for acknowledgements, and for as long as their clients
-//! take what they are sent at the least [`Pace`].
+//! ask for anything, and take what they are sent at the least [`Pace`].
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -77,20 +77,22 @@ impl<R, S: Service<R>> Service<R> for Held<S> {
     }
 }
 
-/// A stream that fails once nothing of what is written has been taken for a while, or an answer is taken too slowly.
+/// A stream that fails once nothing of what is written has been taken for a while, an answer is taken too slowly, or
+/// nothing is asked for.
 pub(super) struct Patient<S> {
     stream: S,
     patience: Duration,
     /// Since when nothing is taken, as what ends then.
     stuck: Option<Pin<Box<Sleep>>>,
     pace: Pace,
-    /// Ends when an answer's time does, or before.
+    /// Ends when the client's time does, or before.
     overdue: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: Unpin> Patient<S> {
-    /// What comes of waiting: an error, once an answer's time has ended. An answer whose client has no window is seen
-    /// with the next that comes or goes: at the latest the question whether a silent peer is there.
+    /// What comes of waiting: an error, once an answer's time has ended, or that for the next request. An answer whose
+    /// client has no window is seen with the next that comes or goes: at the latest the question whether a silent peer
+    /// is there.
     fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         // The timer is set anew only when it has ended: most answers are sent long before.
         while let Some(deadline) = self.pace.deadline() {
@@ -179,13 +181,25 @@ mod tests {
 
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn patient<S>(stream: S, idling: Duration) -> Patient<S> {
+        Patient { stream, patience: PATIENCE, stuck: None, pace: Pace::of(PATIENCE, idling), overdue: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_over_which_nothing_is_asked_ends() {
+        let (stream, _client) = tokio::io::duplex(10);
+        let mut patient = patient(stream, Duration::from_secs(75));
+        let began = Instant::now();
+        assert_eq!(patient.read(&mut [0]).await.unwrap_err().to_string(), "the client asks for nothing");
+        assert_eq!(began.elapsed().as_secs(), 75);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_stream_of_which_nothing_is_taken_fails_and_one_that_is_slow_does_not() {
         let (stream, mut client) = tokio::io::duplex(10);
-        let mut patient = {
-            let patience = Duration::from_secs(60);
-            Patient { stream, patience, stuck: None, pace: Pace::of(patience, 5 * patience), overdue: None }
-        };
+        let mut patient = patient(stream, Duration::from_secs(3600));
         let writing = tokio::spawn(async move { patient.write_all(&[0; 100]).await });
         let mut taken = [0; 10];
         for _ in 0..5 {

@@ -535,8 +535,21 @@ async fn what_was_erased_is_written_again_where_its_object_has_gone() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     let erased = erase(&instance, None).await.erasure;
+    instance.store.turn(Mode::Fails);
     bucket.remove(&ObjectKey::Erasures);
+    sleep(SYNC_INTERVAL * 3).await;
+    instance.store.turn(Mode::Sound);
     took(|| bucket.erasures().find(&erased.scope) == Some(&erased)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_of_erasures_that_never_read_is_forgotten_when_it_has_gone() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    plant(&bucket, &ObjectKey::Erasures, "garbage");
+    took(|| instance.ledger.ready().is_err()).await;
+    bucket.remove(&ObjectKey::Erasures);
+    took(|| instance.ledger.ready().is_ok()).await;
 }
 
 #[tokio::test(start_paused = true)]
