@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use crate::effort::Bounds;
 use crate::keys::Secret;
@@ -70,7 +71,10 @@ pub struct Config {
 
     /// A delivery stream that may deliver, by the ARN in X-Amz-Firehose-Source-Arn. May be given several times. Without
     /// one any may that has a key.
-    #[arg(long = "source-arn", env = "ALLEYCAT_SOURCE_ARN", value_name = "ARN", value_delimiter = ',')]
+    #[arg(
+        long = "source-arn", env = "ALLEYCAT_SOURCE_ARN", value_name = "ARN",
+        value_delimiter = ',', value_parser = NonEmptyStringValueParser::new(),
+    )]
     pub source_arns: Vec<String>,
 
     /// A file of the certificate and those that it hangs on, in PEM; read again when it changes.

@@ -63,6 +63,9 @@ use problem::Problem;
 /// A query that looks at fewer outputs than this is answered in place: sorting so many takes about a millisecond.
 const IN_PLACE_OUTPUTS_MAX: usize = 10_000;
 
+/// Parts of histories and curves that look at fewer outputs than this take no longer than boards do, some 10 ms.
+const LONG_OUTPUTS_MIN: usize = 100_000;
+
 /// Who has waited so long for a turn is told to come again: few would still be waiting for the answer.
 const TURN_WITHIN: Duration = Duration::from_secs(10);
 
@@ -166,13 +169,14 @@ impl App {
         in_turn(&self.working, outputs, work).await
     }
 
-    /// As [`App::work`], of what may take a second.
+    /// As [`App::work`], of what may take a second, and has turns of its own where it may.
     async fn work_long<T: Send + 'static>(
         &self,
         outputs: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        in_turn(&self.long_working, outputs, work).await
+        let turns = if outputs < LONG_OUTPUTS_MIN { &self.working } else { &self.long_working };
+        in_turn(turns, outputs, work).await
     }
 }
 
@@ -309,7 +313,9 @@ fn cors(origin: &str) -> CorsLayer {
 /// nothing is read before the store is: a part of the state would be a wrong answer.
 fn may_read(app: &App, request: &Request) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
     let AppKeys { query, admin, .. } = &app.keys;
-    let key_needed = query.are_needed() && request.method() != Method::DELETE; // which needs an admin key
+    // Erasing asks for a key of its own.
+    let is_erasing = request.method() == Method::DELETE || request.uri().path() == "/erasures";
+    let key_needed = query.are_needed() && !is_erasing;
     if key_needed && !erasures::bearer(request.headers()).is_some_and(|key| query.accept(key) | admin.accept(key)) {
         return ControlFlow::Break(erasures::unauthorized("Authorization must be Bearer and a query key"));
     }

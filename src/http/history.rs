@@ -261,11 +261,16 @@ impl Part {
         let standing = table.all_time(class).len();
         let chosen = self.racers.as_ref().map_or(standing, Vec::len);
         let top = self.top.map_or(chosen, |top| top.min(chosen));
-        // To find the best of all, an order is made of them, and kept.
-        let is_ordered = || seconds.iter().all(|&second| table.board(class, second).has_order(false));
-        let is_short = self.racers.is_none() && self.top.is_some() && is_ordered();
-        let looked_at = seconds.len() * if is_short { top } else { chosen };
-        Cost { looked_at, written: seconds.len() * top }
+        let written = seconds.len() * top;
+        let looked_at = match (&self.racers, self.top) {
+            // To find the best of all, an order is made of them, and kept.
+            (None, Some(_)) => {
+                let boards = seconds.into_iter().map(|second| table.board(class, second));
+                written + boards.filter(|board| !board.has_order(false)).map(|board| board.len()).sum::<usize>()
+            }
+            _ => seconds.len() * chosen,
+        };
+        Cost { looked_at, written }
     }
 
     /// Its bytes, second by second, so that one that is too long is found out before it fills the memory.

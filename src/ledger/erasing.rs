@@ -44,9 +44,10 @@ const STORED_BYTES_MAX: u64 = 1 << 30;
 pub(super) struct Erasing {
     /// Held by whoever erases: the others wait here, so that a look waits for one of them at most.
     turn: tokio::sync::Mutex<()>,
-    /// The tag of the body that was heeded or put last. Held while erasures are written or read, so that none is
-    /// learned twice.
-    tag: tokio::sync::Mutex<Option<ETag>>,
+    /// Held while erasures are written or read, so that none is learned twice.
+    exchange: tokio::sync::Mutex<()>,
+    /// The tag of the body that was heeded or put last.
+    tag: Mutex<Option<ETag>>,
     /// Erasures that were heard of so late that this instance may have taken later rides without knowing of them.
     unsettled: Mutex<Vec<Erasure>>,
     /// Whether snapshots are to be read again.
@@ -116,15 +117,16 @@ impl Inner {
         adopt: &mpsc::Sender<Adoption>,
     ) -> Result<Erased, EraseError> {
         let _turn = self.erasing.turn.lock().await;
-        let mut tag = self.erasing.tag.lock().await;
         let began = self.clock.uptime();
         let mut efforts = 0;
         let mut failure = StoreError::new("put", ObjectKey::Erasures, "not durable in time");
         while self.clock.uptime().saturating_sub(began) < GIVE_UP_AFTER {
+            // Given back between one try and the next: who only looks must not wait for all of them.
+            let exchange = self.erasing.exchange.lock().await;
             let put_began = self.clock.uptime();
             let until_ms = self.clock.wall_ms() + AHEAD.as_millis() as u64;
             let next = self.erasures().with(scope.clone(), until_ms, reason.cloned()).ok_or(EraseError::TooMany)?;
-            let condition = tag.clone().map_or(Condition::Absent, Condition::Matches);
+            let condition = lock(&self.erasing.tag).clone().map_or(Condition::Absent, Condition::Matches);
             let (next, body) = self
                 .offload(move || {
                     let body = encode(&next);
@@ -136,11 +138,12 @@ impl Inner {
                 put = self.store.put(&ObjectKey::Erasures, vec![body], condition) => put,
                 () = self.clock.sleep(PUT_WITHIN) => Err(failure.clone().into()),
             };
+            let mut has_failed = false;
             match put {
                 Ok(new) => {
                     let took = self.clock.uptime().saturating_sub(put_began);
                     efforts += self.learn_in_turn(next, adopt).await?;
-                    *tag = Some(new);
+                    *lock(&self.erasing.tag) = Some(new);
                     if took <= PUT_WITHIN {
                         lock(&self.erasing.unsettled).retain(|unsettled| unsettled.scope != *scope);
                         self.claim(scope);
@@ -156,15 +159,19 @@ impl Inner {
                 Err(PutError::Failed(error)) => {
                     tracing::warn!(%error, "an erasure failed; trying again");
                     failure = error;
-                    self.clock.sleep(PAUSE).await;
+                    has_failed = true;
                 }
             }
-            match self.hear_anew(&mut tag, Some(adopt)).await {
+            match self.hear_anew(Some(adopt)).await {
                 Ok(heard) => efforts += heard,
                 Err(error) => {
                     failure = StoreError::new("get", ObjectKey::Erasures, error);
-                    self.clock.sleep(PAUSE).await;
+                    has_failed = true;
                 }
+            }
+            drop(exchange);
+            if has_failed {
+                self.clock.sleep(PAUSE).await;
             }
         }
         Err(CommitError::Store(failure.to_string()).into())
@@ -172,8 +179,8 @@ impl Inner {
 
     /// Reads what was erased, and heeds it.
     pub(super) async fn hear(&self, adopt: Option<&mpsc::Sender<Adoption>>) -> Result<(), TakeInError> {
-        let mut tag = self.erasing.tag.lock().await;
-        self.hear_anew(&mut tag, adopt).await.map(drop)
+        let _exchange = self.erasing.exchange.lock().await;
+        self.hear_anew(adopt).await.map(drop)
     }
 
     /// Heeds what was erased if a listing shows another tag than is known. Also where what was there last did not read,
@@ -183,11 +190,17 @@ impl Inner {
         listed: Option<&ETag>,
         adopt: &mpsc::Sender<Adoption>,
     ) -> Result<(), TakeInError> {
-        let mut tag = self.erasing.tag.lock().await;
-        let is_unread = lock(&self.unreadable).contains_key(&ObjectKey::Erasures);
-        let is_gone = listed.is_none() && self.erasures().version() > 0;
-        if tag.as_ref() != listed || is_unread || is_gone {
-            self.hear_anew(&mut tag, Some(adopt)).await?;
+        let has_changed = || {
+            let is_unread = lock(&self.unreadable).contains_key(&ObjectKey::Erasures);
+            let is_gone = listed.is_none() && self.erasures().version() > 0;
+            lock(&self.erasing.tag).as_ref() != listed || is_unread || is_gone
+        };
+        // Where there is nothing to hear, whoever is erasing is not waited for: their store may hang.
+        if has_changed() {
+            let _exchange = self.erasing.exchange.lock().await;
+            if has_changed() {
+                self.hear_anew(Some(adopt)).await?;
+            }
         }
         Ok(())
     }
@@ -239,23 +252,20 @@ impl Inner {
     }
 
     /// Reads and heeds `erasures.gz`; how many efforts that took away.
-    async fn hear_anew(
-        &self,
-        tag: &mut Option<ETag>,
-        adopt: Option<&mpsc::Sender<Adoption>>,
-    ) -> Result<u64, TakeInError> {
+    async fn hear_anew(&self, adopt: Option<&mpsc::Sender<Adoption>>) -> Result<u64, TakeInError> {
         let Some(object) = self.store.get(&ObjectKey::Erasures).await? else {
-            *tag = None;
+            *lock(&self.erasing.tag) = None;
             self.note_readable(&ObjectKey::Erasures);
             if adopt.is_some() && self.erasures().version() > 0 {
                 tracing::warn!("erasures.gz is gone; writing it again as it is known here");
                 let known = self.erasures();
                 let body = self.offload(move || encode(&known)).await;
-                *tag = self.store.put(&ObjectKey::Erasures, vec![body], Condition::Absent).await.ok();
+                let put = self.store.put(&ObjectKey::Erasures, vec![body], Condition::Absent).await;
+                *lock(&self.erasing.tag) = put.ok();
             }
             return Ok(0);
         };
-        if tag.as_ref() == Some(&object.etag) {
+        if lock(&self.erasing.tag).as_ref() == Some(&object.etag) {
             self.note_readable(&ObjectKey::Erasures);
             return Ok(0);
         }
@@ -269,7 +279,7 @@ impl Inner {
             }
             None => self.learn(&heard),
         };
-        *tag = Some(etag);
+        *lock(&self.erasing.tag) = Some(etag);
         self.note_readable(&ObjectKey::Erasures);
         Ok(efforts)
     }

@@ -27,6 +27,8 @@ const OPERATIONS_MAX: usize = 16;
 
 const LOCK: &str = "lock";
 const TEMPORARY: &str = "tmp";
+/// What ends the name of a file that has not got its own yet; before it stands a number.
+const UNFINISHED: &str = ".unfinished";
 const JOURNAL: &str = "journal";
 
 /// A folder, for this process alone until it is dropped and its last operation has ended.
@@ -141,7 +143,7 @@ struct Stamp {
 impl Folder {
     fn open(name: String, root: PathBuf) -> anyhow::Result<Self> {
         make_folders(&root, &mut sync_folder)?;
-        let lock = File::create(root.join(LOCK))?;
+        let lock = File::options().create(true).append(true).open(root.join(LOCK))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -152,7 +154,7 @@ impl Folder {
         for inner in [JOURNAL, TEMPORARY] {
             make_folders(&root.join(inner), &mut sync_folder)?;
         }
-        for entry in entries(&root.join(TEMPORARY))? {
+        for entry in entries(&root.join(TEMPORARY))?.iter().filter(|entry| is_unfinished(entry)) {
             fs::remove_file(entry.path()).with_context(|| format!("{} cannot be removed", entry.path().display()))?;
         }
         sync_all_below(&root, &root)?;
@@ -191,7 +193,8 @@ impl Folder {
     /// `None` when the condition does not hold.
     fn put(&self, key: &ObjectKey, parts: &[Bytes], condition: &Condition) -> io::Result<Option<ETag>> {
         drop(self.state()?);
-        let temporary = self.root.join(TEMPORARY).join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.root.join(TEMPORARY).join(format!("{number}{UNFINISHED}"));
         let put = self.write(&temporary, parts).and_then(|(stamp, etag)| {
             let published = self.publish(&temporary, key, condition, stamp, &etag)?;
             Ok(published.then_some(etag))
@@ -339,6 +342,13 @@ fn open_if_there(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
+/// Whether an earlier process left it; somebody else's file may lie beside it.
+fn is_unfinished(entry: &DirEntry) -> bool {
+    let name = entry.file_name();
+    let number = name.to_str().and_then(|name| name.strip_suffix(UNFINISHED));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 fn entries(folder: &Path) -> io::Result<Vec<DirEntry>> {
     fs::read_dir(folder)?.collect()
 }
@@ -399,6 +409,19 @@ mod tests {
         (folder, store)
     }
 
+    #[test]
+    fn what_is_not_the_stores_stays_as_it_is() {
+        let folder = TempDir::new().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("tmp")).unwrap();
+        let foreign = ["lock", "notes", "tmp/7", "tmp/mine", "tmp/.unfinished", "tmp/a7.unfinished"];
+        foreign.iter().for_each(|name| fs::write(path(name), *name).unwrap());
+        fs::write(path("tmp/7.unfinished"), "ours").unwrap();
+        drop(FolderStore::open(folder.path()).unwrap());
+        assert!(foreign.iter().all(|name| fs::read(path(name)).unwrap() == name.as_bytes()));
+        assert!(!path("tmp/7.unfinished").exists());
+    }
+
     /// Opens a store whose syncs fail from then on.
     fn open_failing(sync: Sync) -> (TempDir, FolderStore) {
         let (folder, mut store) = open();
@@ -427,7 +450,7 @@ mod tests {
         let (_folder, store) = open();
         let root = store.folder.root.clone();
         drop(store);
-        fs::write(root.join(TEMPORARY).join("7"), "half").unwrap();
+        fs::write(root.join(TEMPORARY).join("7.unfinished"), "half").unwrap();
         let _store = FolderStore::open(&root).unwrap();
         assert_eq!(files_in(&root.join(TEMPORARY)), 0);
     }

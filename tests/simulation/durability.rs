@@ -463,6 +463,22 @@ async fn an_erasure_that_is_slow_to_write_is_written_again_with_a_later_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_erasure_that_cannot_be_written_is_in_the_way_of_nothing_else() {
+    for mode in [Mode::Fails, Mode::Hangs] {
+        let bucket = Arc::<Bucket>::default();
+        let instance = Instance::start(&bucket).await.unwrap();
+        instance.store.turn(mode);
+        let ledger = instance.ledger.clone();
+        let erasing = tokio::spawn(async move { ledger.erase(Scope::all(RacerId(1), None), None).await });
+        for second in 0..40 {
+            sleep(Duration::from_secs(1)).await;
+            assert!(instance.ledger.accepts().is_ok(), "{mode:?}: after {second} s");
+        }
+        assert!(erasing.await.unwrap().is_err());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_erasure_is_written_into_the_snapshot_though_nothing_else_changes_and_leaves_the_journal() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
