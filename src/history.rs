@@ -67,6 +67,7 @@ struct Stitched {
     held: Arc<AtomicU64>,
     head: Bytes,
     parts: Vec<Part>,
+    parts_bytes: u64,
     tail: Bytes,
     len_bytes: u64,
     text_bytes: u64,
@@ -168,6 +169,7 @@ impl History {
             len_bytes: (head.len() + parts_bytes - no_comma + tail.len()) as u64,
             head: head.into(),
             parts,
+            parts_bytes: parts_bytes as u64,
             tail: tail.into(),
             text_bytes,
             built_at,
@@ -220,8 +222,7 @@ impl History {
     /// What is held of the class's other histories, in bytes: of parts that this one does not share. Where it is the
     /// newest, somebody is still being sent them.
     pub fn outdated_bytes(&self) -> u64 {
-        let parts = self.0.parts.iter().map(|part| part.bytes.len() as u64);
-        self.0.held.load(Ordering::Relaxed).saturating_sub(parts.sum())
+        self.0.held.load(Ordering::Relaxed).saturating_sub(self.0.parts_bytes)
     }
 
     /// The length of the longest piece of the text, in bytes.

@@ -37,8 +37,8 @@ pub(super) struct Representation {
     pub(super) ranges: bool,
     /// Its length, in bytes.
     pub(super) len: u64,
-    /// Its bytes in order; or why none can be sent just now, which is for those alone who are to be sent some.
-    pub(super) pieces: Result<Pieces, Problem>,
+    /// Gives its bytes in order, or says why none can be sent just now; asked only where some are to be sent.
+    pub(super) pieces: Box<dyn FnOnce() -> Result<Pieces, Problem> + Send>,
 }
 
 /// Bytes, piece by piece.
@@ -58,12 +58,13 @@ impl Representation {
         } else {
             self.wanted(method, headers)
         };
-        let pieces = match self.pieces {
-            Ok(pieces) => pieces,
-            Err(problem) if method != Method::HEAD && matches!(wanted, Wanted::Whole | Wanted::Part(_)) => {
-                return problem.into_response();
+        let pieces = if method != Method::HEAD && matches!(wanted, Wanted::Whole | Wanted::Part(_)) {
+            match (self.pieces)() {
+                Ok(pieces) => pieces,
+                Err(problem) => return problem.into_response(),
             }
-            Err(_) => Box::new(std::iter::empty()),
+        } else {
+            Box::new(std::iter::empty())
         };
         let mut response = match &wanted {
             Wanted::Known => StatusCode::NOT_MODIFIED.into_response(),
@@ -224,7 +225,7 @@ mod tests {
                 varies: false,
                 ranges: true,
                 len: 10,
-                pieces: Err(Problem::unavailable("full")),
+                pieces: Box::new(|| Err(Problem::unavailable("full"))),
             };
             let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
             representation.answer(&method, &headers).status().as_u16()

@@ -160,9 +160,9 @@ pub(super) async fn file(class: ClassId, app: &App, request: Request) -> Respons
 
 async fn whole(app: &App, class: ClassId, gzip: bool) -> Representation {
     let history = app.ledger.history(class).await;
-    let pieces = pieces(app, &history, gzip);
     let (etag, len) = if gzip { (history.etag(), history.len()) } else { (history.text_etag(), history.text_len()) };
-    let etag = etag.to_owned();
+    let (etag, app) = (etag.to_owned(), app.clone());
+    let pieces = Box::new(move || pieces(&app, &history, gzip));
     Representation { etag, kind: "application/json", gzip, varies: true, ranges: false, len, pieces }
 }
 
@@ -207,7 +207,7 @@ async fn part_of(app: &App, class: ClassId, part: Part, gzip: bool) -> Result<Re
         varies: true,
         ranges: false,
         len,
-        pieces: Ok(Box::new(std::iter::once(bytes))),
+        pieces: Box::new(|| Ok(Box::new(std::iter::once(bytes)))),
     })
 }
 

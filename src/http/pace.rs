@@ -8,6 +8,7 @@
 //! which nothing is asked or answered is not kept for ever, however lively it is.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -31,25 +32,17 @@ const LEAST_BYTES_A_SECOND: u32 = 32 << 10;
 #[derive(Clone)]
 pub(crate) struct Pace {
     patience: Duration,
-    idling: Duration,
-    under_way: Arc<Mutex<UnderWay>>,
+    under_way: Arc<UnderWay>,
 }
 
+#[derive(Default)]
 struct UnderWay {
-    /// How many requests have no answer yet.
-    requests: usize,
+    /// How many requests there were.
+    asked: AtomicU64,
+    /// How many of them have an answer, or are given up.
+    answered: AtomicU64,
     /// The answers that are being sent.
-    answers: Vec<Answer>,
-    /// Since when there is neither.
-    idle_since: Instant,
-}
-
-impl UnderWay {
-    fn note_idle(&mut self) {
-        if self.requests == 0 && self.answers.is_empty() {
-            self.idle_since = Instant::now();
-        }
-    }
+    answers: Mutex<Vec<Answer>>,
 }
 
 /// An answer that is being sent.
@@ -76,31 +69,28 @@ impl Answer {
 }
 
 impl Pace {
-    /// A connection's, whose client may take nothing for so long, and ask for nothing.
-    pub(crate) fn of(patience: Duration, idling: Duration) -> Self {
-        let under_way = UnderWay { requests: 0, answers: Vec::new(), idle_since: Instant::now() };
-        Self { patience, idling, under_way: Arc::new(Mutex::new(under_way)) }
+    /// A connection's, whose client may take nothing for so long.
+    pub(crate) fn of(patience: Duration) -> Self {
+        Self { patience, under_way: Arc::default() }
     }
 
     /// When the client will have taken too long, as it stands.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let under_way = lock(&self.under_way);
-        match under_way.requests + under_way.answers.len() {
-            0 => Some(under_way.idle_since + self.idling),
-            _ => under_way.answers.iter().filter_map(|answer| Some(answer.since? + answer.left)).min(),
-        }
+        lock(&self.under_way.answers).iter().filter_map(|answer| Some(answer.since? + answer.left)).min()
     }
 
-    /// Whether nothing is asked or answered.
-    pub(crate) fn is_idle(&self) -> bool {
-        let under_way = lock(&self.under_way);
-        under_way.requests == 0 && under_way.answers.is_empty()
+    /// How many requests there were, where none of them is under way any more.
+    pub(crate) fn idle(&self) -> Option<u64> {
+        let asked = self.under_way.asked.load(Ordering::Relaxed);
+        let is_idle =
+            self.under_way.answered.load(Ordering::Relaxed) == asked && lock(&self.under_way.answers).is_empty();
+        is_idle.then_some(asked)
     }
 
     /// So many bytes of an answer were written to the connection.
     fn written(&self, bytes: usize) {
         let (now, more) = (Instant::now(), time_for(bytes));
-        for answer in &mut lock(&self.under_way).answers {
+        for answer in &mut *lock(&self.under_way.answers) {
             answer.settle(now);
             answer.left = answer.left.max(self.patience.min(answer.left + more));
         }
@@ -112,12 +102,12 @@ impl Pace {
     }
 
     fn ask(&self) -> Asked {
-        lock(&self.under_way).requests += 1;
+        self.under_way.asked.fetch_add(1, Ordering::Relaxed);
         Asked(self.clone())
     }
 
     fn begin(&self) -> Ticket {
-        let answers = &mut lock(&self.under_way).answers;
+        let mut answers = lock(&self.under_way.answers);
         let number = answers.last().map_or(0, |last| last.number + 1);
         let since = Some(Instant::now());
         answers.push(Answer { number, left: self.patience, since, is_waiting: false, unsent: 0 });
@@ -135,9 +125,7 @@ struct Asked(Pace);
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        let mut under_way = lock(&self.0.under_way);
-        under_way.requests -= 1;
-        under_way.note_idle();
+        self.0.under_way.answered.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -149,7 +137,7 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     fn change(&self, change: impl FnOnce(&mut Answer)) {
-        let answers = &mut lock(&self.pace.under_way).answers;
+        let mut answers = lock(&self.pace.under_way.answers);
         if let Some(answer) = answers.iter_mut().find(|answer| answer.number == self.number) {
             change(answer);
             answer.settle(Instant::now());
@@ -170,9 +158,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut under_way = lock(&self.pace.under_way);
-        under_way.answers.retain(|answer| answer.number != self.number);
-        under_way.note_idle();
+        lock(&self.pace.under_way.answers).retain(|answer| answer.number != self.number);
     }
 }
 
@@ -268,12 +254,11 @@ mod tests {
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(60);
-    const IDLING: Duration = Duration::from_secs(75);
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// How long the client has left for what it is sent.
+    /// How long the client has left.
     fn left(pace: &Pace) -> Option<Duration> {
-        pace.deadline().filter(|_| !pace.is_idle()).map(|deadline| deadline - Instant::now())
+        pace.deadline().map(|deadline| deadline - Instant::now())
     }
 
     /// What the slowest client takes in so many seconds.
@@ -292,7 +277,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_has_its_patience_and_time_for_its_bytes_until_its_last_byte_is_sent() {
-        let pace = Pace::of(PATIENCE, IDLING);
+        let pace = Pace::of(PATIENCE);
         assert_eq!(left(&pace), None);
         let mut body = paced(&pace, Full::new(bytes_for(2)));
         tokio::time::sleep(10 * SECOND).await; // no window
@@ -306,23 +291,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_is_kept_while_anything_is_asked_or_answered_and_not_long_after() {
-        let pace = Pace::of(PATIENCE, IDLING);
-        tokio::time::sleep(SECOND).await;
-        assert_eq!(pace.deadline(), Some(Instant::now() + IDLING - SECOND));
+    async fn a_connection_is_idle_while_nothing_is_asked_or_answered() {
+        let pace = Pace::of(PATIENCE);
+        assert_eq!(pace.idle(), Some(0));
         let asked = pace.ask();
-        assert_eq!(pace.deadline(), None, "it may take as long as it takes");
+        assert_eq!((pace.idle(), left(&pace)), (None, None), "it may take as long as it takes");
         let body = paced(&pace, Full::new(bytes_for(1)));
         drop(asked);
-        assert!(!pace.is_idle());
-        tokio::time::sleep(SECOND).await;
+        assert_eq!(pace.idle(), None);
         drop(body);
-        assert_eq!(pace.deadline(), Some(Instant::now() + IDLING));
+        assert_eq!(pace.idle(), Some(1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn while_the_service_has_nothing_to_send_the_clients_time_stands() {
-        let pace = Pace::of(PATIENCE, IDLING);
+        let pace = Pace::of(PATIENCE);
         let (sender, mut pieces) = mpsc::channel(1);
         let mut body = paced(&pace, StreamBody::new(stream::poll_fn(move |context| pieces.poll_recv(context))));
         for _ in 0..100 {
@@ -339,7 +322,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn while_another_answer_of_the_connection_is_taken_an_answer_may_wait() {
-        let pace = Pace::of(PATIENCE, IDLING);
+        let pace = Pace::of(PATIENCE);
         let waiting = paced(&pace, Full::new(Bytes::from_static(b"waiting")));
         for _ in 0..10 {
             tokio::time::sleep(30 * SECOND).await;
@@ -352,7 +335,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn answers_that_were_handed_over_whole_have_their_time_as_long_as_their_line_is_not_too_slow() {
-        let pace = Pace::of(PATIENCE, IDLING);
+        let pace = Pace::of(PATIENCE);
         let whole = || paced(&pace, Full::new(bytes_for(16)));
         let mut bodies: Vec<_> = (0..16).map(|_| whole()).collect();
         let mut pieces = Vec::new();
@@ -372,7 +355,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_handed_over_and_never_taken_is_no_time_for_the_others() {
-        let pace = Pace::of(PATIENCE, IDLING);
+        let pace = Pace::of(PATIENCE);
         let _held = paced(&pace, Full::new(Bytes::from_static(b"held")));
         for _ in 0..6 {
             tokio::time::sleep(10 * SECOND).await;
@@ -383,7 +366,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_a_quick_client_saves_is_no_credit() {
-        let pace = Pace::of(PATIENCE, IDLING);
+        let pace = Pace::of(PATIENCE);
         let (sender, mut pieces) = mpsc::channel(1);
         let mut body = paced(&pace, StreamBody::new(stream::poll_fn(move |context| pieces.poll_recv(context))));
         for _ in 0..10 {

@@ -47,10 +47,9 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Limited {
             };
             // Without it the end of an answer of several pieces waits for the client's delayed acknowledgement, 40 ms.
             let (stream, service) = NoDelayAcceptor.accept(stream, service).await?;
-            let pace = Pace::of(patience.answer, patience.next_headers);
-            let patience = patience.answer;
+            let pace = Pace::of(patience.answer);
             let service = Held { service: pace.around(service), _room: Arc::new(room) };
-            Ok((Patient { stream, patience, stuck: None, pace, overdue: None }, service))
+            Ok((Patient::new(stream, patience, pace), service))
         }
         .boxed()
     }
@@ -85,8 +84,57 @@ pub(super) struct Patient<S> {
     /// Since when nothing is taken, as what ends then.
     stuck: Option<Pin<Box<Sleep>>>,
     pace: Pace,
-    /// Ends when the client's time does, or before.
+    /// Ends when an answer's time does, or before.
     overdue: Option<Pin<Box<Sleep>>>,
+    idling: Idling,
+}
+
+/// How long nothing has been asked.
+struct Idling {
+    /// Ends when it is time to look.
+    look: Option<Pin<Box<Sleep>>>,
+    every: Duration,
+    /// How many requests there had been at the last look.
+    asked: u64,
+    /// At how many looks there had been no more, one after the other.
+    quiet: u32,
+}
+
+/// So many looks find nothing asked before a connection is closed: it has been idle for that long, and up to one more.
+const QUIET_LOOKS: u32 = 4;
+
+impl Idling {
+    fn new(patience: Duration) -> Self {
+        Self { look: None, every: patience / QUIET_LOOKS, asked: 0, quiet: 0 }
+    }
+
+    /// Whether nothing has been asked for too long. It looks now and then, for to note every request would be dear.
+    fn is_over(&mut self, pace: &Pace, context: &mut Context<'_>) -> bool {
+        if self.look.as_ref().is_some_and(|look| !look.is_elapsed()) {
+            return false; // whoever polls this is woken when it has
+        }
+        let every = self.every;
+        let look = self.look.get_or_insert_with(|| Box::pin(tokio::time::sleep(every)));
+        while look.as_mut().poll(context).is_ready() {
+            match pace.idle() {
+                Some(asked) if asked == self.asked => self.quiet += 1,
+                Some(asked) => (self.asked, self.quiet) = (asked, 0),
+                None => self.quiet = 0,
+            }
+            if self.quiet == QUIET_LOOKS {
+                return true;
+            }
+            look.as_mut().reset(Instant::now() + every);
+        }
+        false
+    }
+}
+
+impl<S> Patient<S> {
+    fn new(stream: S, patience: Patience, pace: Pace) -> Self {
+        let idling = Idling::new(patience.next_headers);
+        Self { stream, patience: patience.answer, stuck: None, pace, overdue: None, idling }
+    }
 }
 
 impl<S: Unpin> Patient<S> {
@@ -94,12 +142,12 @@ impl<S: Unpin> Patient<S> {
     /// client has no window is seen with the next that comes or goes: at the latest the question whether a silent peer
     /// is there.
     fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if self.idling.is_over(&self.pace, context) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client asks for nothing")));
+        }
         // The timer is set anew only when it has ended: most answers are sent long before.
         while let Some(deadline) = self.pace.deadline() {
             if deadline <= Instant::now() {
-                if self.pace.is_idle() {
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client asks for nothing")));
-                }
                 metrics::counter!("alleycat_connections_stuck_total").increment(1);
                 return Poll::Ready(Err(too_slow("the client takes what it is sent too slowly")));
             }
@@ -181,10 +229,9 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
-
     fn patient<S>(stream: S, idling: Duration) -> Patient<S> {
-        Patient { stream, patience: PATIENCE, stuck: None, pace: Pace::of(PATIENCE, idling), overdue: None }
+        let patience = Patience { next_headers: idling, ..Patience::default() };
+        Patient::new(stream, patience, Pace::of(patience.answer))
     }
 
     #[tokio::test(start_paused = true)]
