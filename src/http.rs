@@ -63,9 +63,6 @@ use problem::Problem;
 /// A query that looks at fewer outputs than this is answered in place: sorting so many takes about a millisecond.
 const IN_PLACE_OUTPUTS_MAX: usize = 10_000;
 
-/// Parts of histories and curves that look at fewer outputs than this take no longer than boards do, some 10 ms.
-const LONG_OUTPUTS_MIN: usize = 100_000;
-
 /// Who has waited so long for a turn is told to come again: few would still be waiting for the answer.
 const TURN_WITHIN: Duration = Duration::from_secs(10);
 
@@ -91,7 +88,7 @@ pub(crate) struct Shared {
     buckets: Arc<Buckets>,
     /// Turns of readers' work: as many as there are cores, so that readers leave the ledger its threads.
     working: Arc<Semaphore>,
-    /// Turns of work that may take a second, parts of histories and curves: few, and in no board's way.
+    /// Turns of parts of histories and curves, which may take a second: few, and in no board's way.
     long_working: Arc<Semaphore>,
     room: room::Room,
     first_pages: leaderboard::FirstPages,
@@ -169,14 +166,14 @@ impl App {
         in_turn(&self.working, outputs, work).await
     }
 
-    /// As [`App::work`], of what may take a second, and has turns of its own where it may.
+    /// As [`App::work`], of what is done anew for everyone who asks: in turns of its own, for a board's order is made
+    /// once, and whoever asks for boards is not to wait for this.
     async fn work_long<T: Send + 'static>(
         &self,
         outputs: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let turns = if outputs < LONG_OUTPUTS_MIN { &self.working } else { &self.long_working };
-        in_turn(turns, outputs, work).await
+        in_turn(&self.long_working, outputs, work).await
     }
 }
 

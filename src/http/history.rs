@@ -19,7 +19,7 @@ use super::conditional::{Pieces, Representation};
 use super::params::{Class, Params};
 use super::problem::Problem;
 use super::room::{self, Room};
-use super::{App, accept};
+use super::{App, IN_PLACE_OUTPUTS_MAX, accept};
 use crate::effort::{ClassId, RacerId, Second};
 use crate::history::{History, Selection, write_dataset};
 use crate::table::Table;
@@ -187,8 +187,9 @@ fn too_many() -> Problem {
 async fn part_of(app: &App, class: ClassId, part: Part, gzip: bool) -> Result<Representation, Problem> {
     let ledger = app.ledger.clone();
     let Cost { looked_at, written } = part.cost(ledger.table(), class);
+    let is_of_the_top = part.is_of_the_top();
     let rooms = app.room.clone();
-    let made = app.work_long(looked_at, move || {
+    let make = move || {
         // Only in its turn, for what waits takes up nothing.
         let room = rooms.take(written.saturating_mul(OUTPUT_BYTES).min(PART_BYTES_MAX));
         let mut room = room.ok_or_else(too_many)?;
@@ -196,8 +197,13 @@ async fn part_of(app: &App, class: ClassId, part: Part, gzip: bool) -> Result<Re
         rooms.give_back_beyond(&mut room, bytes.len());
         rooms.take_up_to(&mut room, bytes.len()).ok_or_else(too_many)?;
         Ok::<_, Problem>((format!("\"{:032x}\"", xxh3_128(&bytes)), bytes, room))
-    });
-    let (etag, bytes, room) = made.await??;
+    };
+    let made = if is_of_the_top && written < IN_PLACE_OUTPUTS_MAX {
+        app.work(looked_at, make).await // orders, as of boards
+    } else {
+        app.work_long(looked_at, make).await
+    };
+    let (etag, bytes, room) = made??;
     let len = bytes.len() as u64;
     let bytes = room::keeping(bytes, room);
     Ok(Representation {
@@ -255,6 +261,11 @@ struct Part {
 }
 
 impl Part {
+    /// Whether it is the best of all, for which orders are made.
+    fn is_of_the_top(&self) -> bool {
+        self.racers.is_none() && self.top.is_some()
+    }
+
     fn cost(&self, table: &Table, class: ClassId) -> Cost {
         let seconds = table.seconds(class).into_iter().map(|(second, _)| second);
         let seconds: Vec<_> = seconds.filter(|second| self.seconds.contains(second)).collect();
@@ -262,13 +273,12 @@ impl Part {
         let chosen = self.racers.as_ref().map_or(standing, Vec::len);
         let top = self.top.map_or(chosen, |top| top.min(chosen));
         let written = seconds.len() * top;
-        let looked_at = match (&self.racers, self.top) {
-            // To find the best of all, an order is made of them, and kept.
-            (None, Some(_)) => {
-                let boards = seconds.into_iter().map(|second| table.board(class, second));
-                written + boards.filter(|board| !board.has_order(false)).map(|board| board.len()).sum::<usize>()
-            }
-            _ => seconds.len() * chosen,
+        let looked_at = if self.is_of_the_top() {
+            // An order that is made is kept.
+            let boards = seconds.into_iter().map(|second| table.board(class, second));
+            written + boards.filter(|board| !board.has_order(false)).map(|board| board.len()).sum::<usize>()
+        } else {
+            seconds.len() * chosen
         };
         Cost { looked_at, written }
     }

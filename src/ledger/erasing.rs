@@ -24,6 +24,9 @@ const AHEAD: Duration = Duration::from_secs(PUT_WITHIN.as_secs() + BEHIND_MAX.as
 /// An erasure that took longer to write is written again with a new time.
 const PUT_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long writing them again, where their object is gone, may keep this instance from following the others.
+const WRITE_AGAIN_WITHIN: Duration = Duration::from_secs(3);
+
 /// How far the clocks of two instances may be apart.
 const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(5);
 
@@ -260,8 +263,13 @@ impl Inner {
                 tracing::warn!("erasures.gz is gone; writing it again as it is known here");
                 let known = self.erasures();
                 let body = self.offload(move || encode(&known)).await;
-                let put = self.store.put(&ObjectKey::Erasures, vec![body], Condition::Absent).await;
-                *lock(&self.erasing.tag) = put.ok();
+                let put = self.store.put(&ObjectKey::Erasures, vec![body], Condition::Absent);
+                let put = tokio::select! {
+                    biased;
+                    put = put => put.ok(),
+                    () = self.clock.sleep(WRITE_AGAIN_WITHIN) => None,
+                };
+                *lock(&self.erasing.tag) = put;
             }
             return Ok(0);
         };

@@ -551,11 +551,16 @@ async fn what_was_erased_is_written_again_where_its_object_has_gone() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     let erased = erase(&instance, None).await.erasure;
-    instance.store.turn(Mode::Fails);
-    bucket.remove(&ObjectKey::Erasures);
-    sleep(SYNC_INTERVAL * 3).await;
-    instance.store.turn(Mode::Sound);
-    took(|| bucket.erasures().find(&erased.scope) == Some(&erased)).await;
+    for mode in [Mode::Fails, Mode::Hangs] {
+        instance.store.turn(mode);
+        bucket.remove(&ObjectKey::Erasures);
+        for second in 0..40 {
+            sleep(Duration::from_secs(1)).await;
+            assert!(instance.ledger.accepts().is_ok(), "{mode:?}: after {second} s");
+        }
+        instance.store.turn(Mode::Sound);
+        took(|| bucket.erasures().find(&erased.scope) == Some(&erased)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
