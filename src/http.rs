@@ -40,7 +40,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{Route, get};
 use smol_str::SmolStr;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinHandle};
 use tower::util::MapResponseLayer;
 use tower::{Layer, Service};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -86,10 +86,11 @@ pub(crate) struct Shared {
     gate: firehose::Gate,
     events: events::Turn,
     buckets: Arc<Buckets>,
-    /// Turns of readers' work: as many as there are cores, so that readers leave the ledger its threads.
-    working: Arc<Semaphore>,
-    /// Turns of parts of histories and curves, which may take a second: few, and in no board's way.
-    long_working: Arc<Semaphore>,
+    /// As many as there are cores, so that readers leave the ledger its threads.
+    turns: Turns,
+    /// For what may take a second and is done anew for everyone who asks, parts of histories and curves: fewer, and in
+    /// the way of no board, whose order is made once.
+    long_turns: Turns,
     room: room::Room,
     first_pages: leaderboard::FirstPages,
     live: live::Live,
@@ -126,8 +127,7 @@ impl App {
     /// An app over that ledger. `stopping` turns true when the service stops.
     pub(crate) fn new(ledger: Ledger, config: Arc<Config>, keys: AppKeys, stopping: watch::Receiver<bool>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let working = Arc::new(Semaphore::new(cores));
-        let long_working = Arc::new(Semaphore::new(cores.div_ceil(2)));
+        let (turns, long_turns) = (Turns::new(cores), Turns::new(cores.div_ceil(2)));
         let gate = firehose::Gate::new(config.patience.deliveries_bytes_max, config.body_bytes_max());
         let (events, room) = (events::Turn::default(), history::room());
         let (live, buckets) =
@@ -141,8 +141,8 @@ impl App {
             gate,
             events,
             buckets,
-            working,
-            long_working,
+            turns,
+            long_turns,
             room,
             first_pages,
             live,
@@ -156,44 +156,40 @@ impl App {
         let _ = self.stopping.clone().wait_for(|&stopping| stopping).await; // an error: it is gone altogether
         tokio::time::sleep(patience).await;
     }
+}
 
-    /// Does a reader's work over that many outputs: at once where they are few, else in its turn.
+/// Turns of readers' work, so many at a time.
+struct Turns(Arc<Semaphore>);
+
+impl Turns {
+    fn new(at_a_time: usize) -> Self {
+        Self(Arc::new(Semaphore::new(at_a_time)))
+    }
+
+    /// Does work over that many outputs: at once where they are few, else in its turn.
     async fn work<T: Send + 'static>(
         &self,
         outputs: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        in_turn(&self.working, outputs, work).await
-    }
-
-    /// As [`App::work`], of what is done anew for everyone who asks: in turns of its own, for a board's order is made
-    /// once, and whoever asks for boards is not to wait for this.
-    async fn work_long<T: Send + 'static>(
-        &self,
-        outputs: usize,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Problem> {
-        in_turn(&self.long_working, outputs, work).await
+        if outputs < IN_PLACE_OUTPUTS_MAX {
+            return Ok(work());
+        }
+        let turn = tokio::time::timeout(TURN_WITHIN, self.0.clone().acquire_owned()).await;
+        let turn = turn.map_err(|_| Problem::unavailable("too many long queries are under way"))?;
+        let turn = turn.expect("the semaphore is never closed");
+        // Whoever asked may be gone before it ends, and its turn lasts as long as it does.
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
+        joined(tokio::task::spawn_blocking(work)).await
     }
 }
 
-async fn in_turn<T: Send + 'static>(
-    turns: &Arc<Semaphore>,
-    outputs: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Problem> {
-    if outputs < IN_PLACE_OUTPUTS_MAX {
-        return Ok(work());
-    }
-    let turn = tokio::time::timeout(TURN_WITHIN, turns.clone().acquire_owned()).await;
-    let turn = turn.map_err(|_| Problem::unavailable("too many long queries are under way"))?;
-    let turn = turn.expect("the semaphore is never closed");
-    // Whoever asked may be gone before it ends, and its turn lasts as long as it does.
-    let work = move || {
-        let _turn = turn;
-        work()
-    };
-    match tokio::task::spawn_blocking(work).await.map_err(JoinError::try_into_panic) {
+/// What comes of a task, its panic included.
+async fn joined<T>(task: JoinHandle<T>) -> Result<T, Problem> {
+    match task.await.map_err(JoinError::try_into_panic) {
         Ok(done) => Ok(done),
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
         Err(Err(_)) => Err(Problem::unavailable("the service is stopping")),
@@ -396,7 +392,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn the_work_of_a_reader_who_is_gone_keeps_its_turn_to_its_end() {
         let app = app().await;
-        let turns = app.working.available_permits();
+        let turns = app.turns.0.available_permits();
         let mut ends = Vec::new();
         for _ in 0..turns {
             let (begun, begins) = tokio::sync::oneshot::channel();
@@ -405,7 +401,7 @@ mod tests {
                 let app = app.clone();
                 async move {
                     let work = move || _ = (begun.send(()), ended.recv());
-                    app.work(IN_PLACE_OUTPUTS_MAX, work).await.unwrap();
+                    app.turns.work(IN_PLACE_OUTPUTS_MAX, work).await.unwrap();
                 }
             });
             begins.await.unwrap();
@@ -413,9 +409,9 @@ mod tests {
             assert!(reader.await.unwrap_err().is_cancelled());
             ends.push(end);
         }
-        assert_eq!(app.working.available_permits(), 0);
+        assert_eq!(app.turns.0.available_permits(), 0);
         drop(ends);
-        assert_eq!(app.work(IN_PLACE_OUTPUTS_MAX, || 7).await.unwrap(), 7);
+        assert_eq!(app.turns.work(IN_PLACE_OUTPUTS_MAX, || 7).await.unwrap(), 7);
     }
 
     #[tokio::test]

@@ -17,7 +17,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinError;
 use utoipa::ToSchema;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
@@ -25,7 +24,7 @@ use utoipa_axum::routes;
 use super::erasures::bearer;
 use super::firehose::{self, Refusal};
 use super::problem::Problem;
-use super::{App, IN_PLACE_OUTPUTS_MAX, form, lock};
+use super::{App, IN_PLACE_OUTPUTS_MAX, form, joined, lock};
 use crate::archive::{Archive, ArchiveError, Item};
 use crate::delivery::Decoded;
 use crate::events::{EVENT_BYTES_MAX, Event, Notification, Notified};
@@ -253,11 +252,7 @@ async fn handle(app: &App, headers: HeaderMap, body: Body) -> Result<Response, P
                 let _held = (turn, room);
                 read_objects(&app, notification).await
             });
-            match merging.await.map_err(JoinError::try_into_panic) {
-                Ok(answer) => answer,
-                Err(Ok(panic)) => std::panic::resume_unwind(panic),
-                Err(Err(_)) => Err(Problem::unavailable("the service is stopping")),
-            }
+            joined(merging).await?
         }
     }
 }
@@ -295,7 +290,7 @@ async fn transform(app: &App, body: Bytes) -> Result<Response, Problem> {
         Some(transformation.transform(&bounds, EVENT_BYTES_MAX))
     };
     // Megabytes of base64 and JSON are not for a thread that drives other requests.
-    let answer = app.work(IN_PLACE_OUTPUTS_MAX, work).await?.expect("it was parsed before");
+    let answer = app.turns.work(IN_PLACE_OUTPUTS_MAX, work).await?.expect("it was parsed before");
     let answer = answer.map_err(|error| Problem::bad_request(error.to_string()))?;
     for (&reason, &count) in &answer.failed {
         metrics::counter!("alleycat_transformations_failed_total", "reason" => reason).increment(count as u64);
@@ -380,7 +375,7 @@ async fn read_object(app: &App, object: &Notified, merged: &mut Merged) -> Resul
             (archive, part)
         };
         let part;
-        (archive, part) = match app.work(IN_PLACE_OUTPUTS_MAX, work).await {
+        (archive, part) = match app.turns.work(IN_PLACE_OUTPUTS_MAX, work).await {
             Ok(worked) => worked,
             Err(_) => return Ok(Err("the service is overloaded; send it again later".to_owned())),
         };

@@ -198,12 +198,9 @@ async fn part_of(app: &App, class: ClassId, part: Part, gzip: bool) -> Result<Re
         rooms.take_up_to(&mut room, bytes.len()).ok_or_else(too_many)?;
         Ok::<_, Problem>((format!("\"{:032x}\"", xxh3_128(&bytes)), bytes, room))
     };
-    let made = if is_of_the_top && written < IN_PLACE_OUTPUTS_MAX {
-        app.work(looked_at, make).await // orders, as of boards
-    } else {
-        app.work_long(looked_at, make).await
-    };
-    let (etag, bytes, room) = made??;
+    let only_orders = is_of_the_top && written < IN_PLACE_OUTPUTS_MAX; // as boards do
+    let turns = if only_orders { &app.turns } else { &app.long_turns };
+    let (etag, bytes, room) = turns.work(looked_at, make).await??;
     let len = bytes.len() as u64;
     let bytes = room::keeping(bytes, room);
     Ok(Representation {

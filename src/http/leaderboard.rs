@@ -125,7 +125,7 @@ pub(super) async fn leaderboard(
     }
     // Finding rows takes microseconds; only an order that is to be made is work.
     let to_order = if board.has_order(query_of.ties == Ties::Dense) { 0 } else { board.len() };
-    let answered = app.work(to_order, move || query(&board, &query_of)).await?;
+    let answered = app.turns.work(to_order, move || query(&board, &query_of)).await?;
     let answered = answered.map_err(|error| match second {
         Some(second) => Problem::not_found(format!("{error}: second {second} of class {class}")),
         None => Problem::not_found(format!("{error}: class {class}")),

@@ -74,7 +74,7 @@ pub(super) async fn curve(
     let ledger = app.ledger.clone();
     let curves = 1 + compare.as_ref().map_or(0, Vec::len);
     let outputs = all_time.len() * ledger.table().seconds(class).len() * curves;
-    let curves = app.work_long(outputs, move || {
+    let curves = app.long_turns.work(outputs, move || {
         let others = compare.map(|others| others.into_iter().map(|other| Curve::of(&ledger, class, other)).collect());
         CurveAnswer { class_id: class, racer: Curve::of(&ledger, class, racer), compared: others }
     });
@@ -119,7 +119,7 @@ pub(super) async fn racer(
     }
     let racers = boards.iter().map(|(_, board)| board.len()).sum();
     let ledger = app.ledger.clone();
-    let classes = app.work(racers, move || {
+    let classes = app.turns.work(racers, move || {
         let bests = boards.iter().filter_map(|(class, board)| Best::of(ledger.table(), *class, board, racer));
         bests.collect::<Vec<_>>()
     });

@@ -99,7 +99,7 @@ pub(super) async fn race_leaderboard(
     let summaries = app.ledger.races().summaries(class);
     let racers = summaries.iter().find(|it| it.race == race).map_or(0, |it| it.racers);
     let ledger = app.ledger.clone();
-    let board = app.work(racers, move || RaceLeaderboard::of(&ledger, class, race, offset, limit.get())).await?;
+    let board = app.turns.work(racers, move || RaceLeaderboard::of(&ledger, class, race, offset, limit.get())).await?;
     let board = board.ok_or_else(|| {
         let detail = format!("race {} is not among the recent races of class {class}", race.0);
         Problem::not_found(format!("{detail}; /classes/{class}/races lists them"))
