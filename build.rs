@@ -4,7 +4,10 @@
 fn main() {
     let dist = std::path::Path::new("static/dist");
     if let Err(error) = std::fs::create_dir_all(dist) {
-        println!("cargo::warning=the page cannot be embedded: {}: {error}", dist.display());
+        println!(
+            "cargo::warning=the page cannot be embedded: {}: {error}",
+            dist.display()
+        );
     }
     println!("cargo::rerun-if-changed=static/dist");
     println!("cargo::rerun-if-changed=build.rs");

@@ -60,13 +60,27 @@ enum Command {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Store { folder, racers, seconds } => fill(folder, &racers, seconds).await,
-        Command::Bodies { folder, classes, racers, records, count } => {
+        Command::Store {
+            folder,
+            racers,
+            seconds,
+        } => fill(folder, &racers, seconds).await,
+        Command::Bodies {
+            folder,
+            classes,
+            racers,
+            records,
+            count,
+        } => {
             let classes: Option<Vec<_>> = classes.into_iter().map(ClassId::new).collect();
-            let mut race = load::Race::new(&classes.context("classes count from 1")?, racers, Second(0));
+            let mut race =
+                load::Race::new(&classes.context("classes count from 1")?, racers, Second(0));
             fs::create_dir_all(&folder)?;
             for place in 0..count {
-                fs::write(folder.join(format!("{place:04}.json")), race.delivery(records))?;
+                fs::write(
+                    folder.join(format!("{place:04}.json")),
+                    race.delivery(records),
+                )?;
             }
             Ok(())
         }
@@ -89,10 +103,19 @@ async fn fill(folder: PathBuf, racers: &[u64], seconds: u32) -> anyhow::Result<(
             })
         });
         let building: Vec<_> = building.collect();
-        building.into_iter().map(|class| class.join().expect("it does not panic")).collect()
+        building
+            .into_iter()
+            .map(|class| class.join().expect("it does not panic"))
+            .collect()
     });
     for (class, history) in table.classes().zip(histories) {
-        store.put(&ObjectKey::History(class), history.chunks().collect(), Condition::Absent).await?;
+        store
+            .put(
+                &ObjectKey::History(class),
+                history.chunks().collect(),
+                Condition::Absent,
+            )
+            .await?;
     }
     let names = (1..=racers.iter().copied().max().unwrap_or(0)).map(|racer| {
         let name = serde_json::json!({ "name": load::name(RacerId(racer)), "at": 1 });
@@ -100,6 +123,12 @@ async fn fill(folder: PathBuf, racers: &[u64], seconds: u32) -> anyhow::Result<(
     });
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     serde_json::to_writer(&mut gzip, &names.collect::<serde_json::Map<_, _>>())?;
-    store.put(&ObjectKey::Racers, vec![gzip.finish()?.into()], Condition::Absent).await?;
+    store
+        .put(
+            &ObjectKey::Racers,
+            vec![gzip.finish()?.into()],
+            Condition::Absent,
+        )
+        .await?;
     Ok(())
 }

@@ -48,10 +48,14 @@ pub enum ArchiveError {
     #[error("it holds no records")]
     NoRecords,
     /// This project's own history, names or erasures.
-    #[error("it is a part of a store and holds no records; what it is for is to be put back into one")]
+    #[error(
+        "it is a part of a store and holds no records; what it is for is to be put back into one"
+    )]
     Snapshot,
     /// A journal of a newer program.
-    #[error("it is a journal of format version {0}, and this program reads up to {JOURNAL_VERSION}")]
+    #[error(
+        "it is a journal of format version {0}, and this program reads up to {JOURNAL_VERSION}"
+    )]
     Newer(u64),
 }
 
@@ -96,11 +100,18 @@ impl Archive {
     pub fn open(object: impl Read + Send + 'static) -> Self {
         let mut object: Box<dyn Read + Send> = Box::new(object);
         let mut magic = Vec::with_capacity(GZIP_MAGIC.len());
-        let failure = (&mut object).take(GZIP_MAGIC.len() as u64).read_to_end(&mut magic).err();
+        let failure = (&mut object)
+            .take(GZIP_MAGIC.len() as u64)
+            .read_to_end(&mut magic)
+            .err();
         let is_gzip = magic == GZIP_MAGIC;
         let whole = Cursor::new(magic).chain(object);
         Self {
-            input: if is_gzip { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) },
+            input: if is_gzip {
+                Box::new(MultiGzDecoder::new(whole))
+            } else {
+                Box::new(whole)
+            },
             buffer: Vec::new(),
             start: 0,
             is_read: failure.is_some(),
@@ -117,7 +128,11 @@ impl Archive {
     /// As [`open`](Self::open), but all of it is given out even where nothing is JSON, and it ends with an error where
     /// it has over `bytes_max` bytes when gunzipped.
     pub fn open_as_records(object: impl Read + Send + 'static, bytes_max: u64) -> Self {
-        Self { held: None, bytes_left: bytes_max, ..Self::open(object) }
+        Self {
+            held: None,
+            bytes_left: bytes_max,
+            ..Self::open(object)
+        }
     }
 
     fn advance(&mut self) -> Result<Option<Item>, ArchiveError> {
@@ -129,12 +144,17 @@ impl Archive {
                 self.began = true;
                 self.begin()?;
             }
-            let Some(length) = self.next_piece() else { return self.end() };
-            let piece = self.buffer[self.start..self.start + length.get()].trim_ascii_end().to_vec();
+            let Some(length) = self.next_piece() else {
+                return self.end();
+            };
+            let piece = self.buffer[self.start..self.start + length.get()]
+                .trim_ascii_end()
+                .to_vec();
             self.start += length.get();
             match (length, &mut self.held) {
                 (Length::Whole(_), held) => {
-                    self.ready.extend(held.take().into_iter().flatten().map(Item::Record));
+                    self.ready
+                        .extend(held.take().into_iter().flatten().map(Item::Record));
                     self.take(piece)?;
                 }
                 (Length::Broken(_), None) => self.ready.push_back(Item::Record(piece)),
@@ -152,13 +172,22 @@ impl Archive {
     fn begin(&mut self) -> Result<(), ArchiveError> {
         self.fill();
         let beginning = self.buffer.trim_ascii_start();
-        let Some(key) = beginning.strip_prefix(b"{").map(<[u8]>::trim_ascii_start) else { return Ok(()) };
-        let digits =
-            key.strip_prefix(b"\"").map_or(0, |key| key.iter().take_while(|byte| byte.is_ascii_digit()).count());
+        let Some(key) = beginning.strip_prefix(b"{").map(<[u8]>::trim_ascii_start) else {
+            return Ok(());
+        };
+        let digits = key.strip_prefix(b"\"").map_or(0, |key| {
+            key.iter().take_while(|byte| byte.is_ascii_digit()).count()
+        });
         let is_numbered = digits > 0 && key.get(digits + 1) == Some(&b'"');
-        let is_empty = key.strip_prefix(b"}").is_some_and(|rest| rest.trim_ascii().is_empty());
+        let is_empty = key
+            .strip_prefix(b"}")
+            .is_some_and(|rest| rest.trim_ascii().is_empty());
         let is_erasures = key.starts_with(b"\"format\":");
-        if is_numbered || is_empty || is_erasures { Err(ArchiveError::Snapshot) } else { Ok(()) }
+        if is_numbered || is_empty || is_erasures {
+            Err(ArchiveError::Snapshot)
+        } else {
+            Ok(())
+        }
     }
 
     fn end(&mut self) -> Result<Option<Item>, ArchiveError> {
@@ -182,7 +211,10 @@ impl Archive {
                 self.is_read |= read < more;
                 match self.bytes_left.checked_sub(read) {
                     Some(left) => self.bytes_left = left,
-                    None => (self.is_read, self.failure) = (true, Some(io::Error::other("it is too large"))),
+                    None => {
+                        (self.is_read, self.failure) =
+                            (true, Some(io::Error::other("it is too large")))
+                    }
                 }
             }
             Err(error) => (self.is_read, self.failure) = (true, Some(error)),
@@ -199,8 +231,9 @@ impl Archive {
                 && let Some(length) = length(rest, self.is_read || rest.len() >= PIECE_BYTES_MAX)
             {
                 // What the failure cut is not the object's.
-                let is_cut =
-                    self.failure.is_some() && length.get() == rest.len() && matches!(length, Length::Broken(_));
+                let is_cut = self.failure.is_some()
+                    && length.get() == rest.len()
+                    && matches!(length, Length::Broken(_));
                 return (!is_cut).then_some(length);
             }
             if self.is_read {
@@ -219,12 +252,25 @@ impl Archive {
         if kind.text(kind.alleycat).as_deref() == Some("journal") {
             let version = kind.number(kind.version).unwrap_or(u64::MAX);
             self.efforts = Some(HashMap::new());
-            return if version > JOURNAL_VERSION { Err(ArchiveError::Newer(version)) } else { Ok(()) };
+            return if version > JOURNAL_VERSION {
+                Err(ArchiveError::Newer(version))
+            } else {
+                Ok(())
+            };
         }
-        if let Some(raw) = kind.text(kind.raw_data).and_then(|raw| base64_simd::STANDARD.decode_to_vec(raw).ok()) {
-            let is_own = kind.text(kind.error_code).is_some_and(|code| code.starts_with(OWN_ERROR));
+        if let Some(raw) = kind
+            .text(kind.raw_data)
+            .and_then(|raw| base64_simd::STANDARD.decode_to_vec(raw).ok())
+        {
+            let is_own = kind
+                .text(kind.error_code)
+                .is_some_and(|code| code.starts_with(OWN_ERROR));
             let records = split(&plain(raw)).into_iter();
-            self.ready.extend(records.map(if is_own { Item::Quarantined } else { Item::Record }));
+            self.ready.extend(records.map(if is_own {
+                Item::Quarantined
+            } else {
+                Item::Record
+            }));
             return Ok(());
         }
         if let (Some(efforts), Some(racer)) = (&mut self.efforts, kind.number(kind.racer_id)) {
@@ -242,9 +288,20 @@ impl Archive {
                     // The later it was ridden, the nearer is it to the name's own time, which it must not be after.
                     match efforts.get_mut(&racer) {
                         Some(effort) if effort.time_ms > time_ms => {}
-                        Some(effort) => *effort = JournalEffort { line: piece.clone(), time_ms },
+                        Some(effort) => {
+                            *effort = JournalEffort {
+                                line: piece.clone(),
+                                time_ms,
+                            }
+                        }
                         None if has_room => {
-                            efforts.insert(racer, JournalEffort { line: piece.clone(), time_ms });
+                            efforts.insert(
+                                racer,
+                                JournalEffort {
+                                    line: piece.clone(),
+                                    time_ms,
+                                },
+                            );
                         }
                         None => {}
                     }
@@ -275,7 +332,9 @@ impl JournalEffort {
     fn named(&self, name: &str, at_ms: u64) -> Vec<u8> {
         let mut line = self.line.strip_suffix(b"}").unwrap_or(&self.line).to_vec();
         let time_ms = self.time_ms.min(at_ms);
-        line.extend_from_slice(format!(r#","name":{name},"deviceTimestamp":{time_ms}}}"#).as_bytes());
+        line.extend_from_slice(
+            format!(r#","name":{name},"deviceTimestamp":{time_ms}}}"#).as_bytes(),
+        );
         line
     }
 }
@@ -330,7 +389,10 @@ fn length(data: &[u8], is_all: bool) -> Option<Length> {
         Err(Incomplete(true)) if !is_all => return None,
         Err(_) => {}
     }
-    let line = data.iter().position(|&byte| byte == b'\n').unwrap_or(data.len());
+    let line = data
+        .iter()
+        .position(|&byte| byte == b'\n')
+        .unwrap_or(data.len());
     let mut objects = (1..line).filter(|&place| data[place] == b'{');
     if let Some(next) = objects.find(|&place| whole(&data[place..]).is_ok()) {
         return Some(Length::Broken(next));
@@ -393,7 +455,11 @@ fn braces(data: &[u8]) -> Braces {
 
 /// The record's data, gunzipped where it can be.
 fn plain(data: Vec<u8>) -> Vec<u8> {
-    if data.starts_with(&GZIP_MAGIC) { delivery::gunzip(&data, RECORD_BYTES_MAX).unwrap_or(data) } else { data }
+    if data.starts_with(&GZIP_MAGIC) {
+        delivery::gunzip(&data, RECORD_BYTES_MAX).unwrap_or(data)
+    } else {
+        data
+    }
 }
 
 /// The pieces of a record.
@@ -401,7 +467,12 @@ fn split(mut data: &[u8]) -> Vec<Vec<u8>> {
     let mut pieces = Vec::new();
     loop {
         data = data.trim_ascii_start();
-        let Some(length) = length(data, true).map(Length::get).filter(|&length| length > 0) else { return pieces };
+        let Some(length) = length(data, true)
+            .map(Length::get)
+            .filter(|&length| length > 0)
+        else {
+            return pieces;
+        };
         pieces.push(data[..length].trim_ascii_end().to_vec());
         data = &data[length..];
     }
@@ -434,7 +505,9 @@ mod tests {
     }
 
     fn items(object: &[u8]) -> Vec<Item> {
-        Archive::open(Drops(Cursor::new(object.to_vec()))).map(|item| item.expect("an item")).collect()
+        Archive::open(Drops(Cursor::new(object.to_vec())))
+            .map(|item| item.expect("an item"))
+            .collect()
     }
 
     fn texts(object: &str) -> Vec<String> {
@@ -446,13 +519,18 @@ mod tests {
     }
 
     fn error(object: &[u8]) -> ArchiveError {
-        Archive::open(Cursor::new(object.to_vec())).find_map(Result::err).expect("an error")
+        Archive::open(Cursor::new(object.to_vec()))
+            .find_map(Result::err)
+            .expect("an error")
     }
 
     #[test]
     fn records_are_told_apart_with_newlines_and_without() {
-        for object in ["{\"a\":1}\n{\"b\":\"}{\"}\n", "{\"a\":1}{\"b\":\"}{\"}", "\r\n\r\n{\"a\":1}\r\n{\"b\":\"}{\"}"]
-        {
+        for object in [
+            "{\"a\":1}\n{\"b\":\"}{\"}\n",
+            "{\"a\":1}{\"b\":\"}{\"}",
+            "\r\n\r\n{\"a\":1}\r\n{\"b\":\"}{\"}",
+        ] {
             assert_eq!(texts(object), ["{\"a\":1}", "{\"b\":\"}{\"}"]);
             assert_eq!(items(&gzip(object.as_bytes())), items(object.as_bytes()));
         }
@@ -465,9 +543,18 @@ mod tests {
     #[test]
     fn what_is_broken_spoils_nothing_that_follows() {
         assert_eq!(texts("{\"a\":1\n{\"b\":2}\n"), ["{\"a\":1", "{\"b\":2}"]);
-        assert_eq!(texts("{\"a\":1{\"b\":2}{\"c\":3}"), ["{\"a\":1", "{\"b\":2}", "{\"c\":3}"]);
-        assert_eq!(texts("{\"a\":\"{\"b\":2}{\"c\":3}"), ["{\"a\":\"", "{\"b\":2}", "{\"c\":3}"]);
-        assert_eq!(texts("garbage\nmore {\n{\"b\":2}x\n"), ["garbage", "more {", "{\"b\":2}", "x"]);
+        assert_eq!(
+            texts("{\"a\":1{\"b\":2}{\"c\":3}"),
+            ["{\"a\":1", "{\"b\":2}", "{\"c\":3}"]
+        );
+        assert_eq!(
+            texts("{\"a\":\"{\"b\":2}{\"c\":3}"),
+            ["{\"a\":\"", "{\"b\":2}", "{\"c\":3}"]
+        );
+        assert_eq!(
+            texts("garbage\nmore {\n{\"b\":2}x\n"),
+            ["garbage", "more {", "{\"b\":2}", "x"]
+        );
         assert_eq!(texts("{\"b\":2}\n{\"a\":"), ["{\"b\":2}", "{\"a\":"]);
     }
 
@@ -475,7 +562,9 @@ mod tests {
     fn error_output_gives_the_records_it_carries() {
         let line = |code: &str, raw: &[u8]| {
             let raw = base64_simd::STANDARD.encode_to_string(raw);
-            format!("{{\"attemptsMade\":4,\"errorCode\":\"{code}\",\"errorMessage\":\"m\",\"rawData\":\"{raw}\"}}\n")
+            format!(
+                "{{\"attemptsMade\":4,\"errorCode\":\"{code}\",\"errorMessage\":\"m\",\"rawData\":\"{raw}\"}}\n"
+            )
         };
         let object = [
             line("HttpEndpoint.InvalidStatusCode", b"{\"a\":1}{\"b\":2}\n"),
@@ -486,7 +575,12 @@ mod tests {
         let quarantined = Item::Quarantined(b"{\"c\":".to_vec());
         assert_eq!(
             items(object.concat().as_bytes()),
-            [record("{\"a\":1}"), record("{\"b\":2}"), quarantined, record("{\"d\":4}")]
+            [
+                record("{\"a\":1}"),
+                record("{\"b\":2}"),
+                quarantined,
+                record("{\"d\":4}")
+            ]
         );
     }
 
@@ -498,21 +592,43 @@ mod tests {
         let items = items(&gzip(journal.as_bytes()));
         let named = "{\"classId\":1,\"second\":2,\"racerId\":3,\"output\":4,\"deviceTimestamp\":9,\
             \"name\":\"Zo\\\"ë\",\"deviceTimestamp\":5}";
-        assert_eq!(items[1..], [Item::Record(named.as_bytes().to_vec()), Item::Name]);
-        assert!(matches!(error(b"{\"alleycat\":\"journal\",\"version\":2}\n"), ArchiveError::Newer(2)));
+        assert_eq!(
+            items[1..],
+            [Item::Record(named.as_bytes().to_vec()), Item::Name]
+        );
+        assert!(matches!(
+            error(b"{\"alleycat\":\"journal\",\"version\":2}\n"),
+            ArchiveError::Newer(2)
+        ));
     }
 
     #[test]
     fn a_journals_name_goes_with_the_latest_effort_and_keeps_its_time() {
         let effort = |second: u64, at_ms: u64| {
-            format!("{{\"classId\":1,\"second\":{second},\"racerId\":3,\"output\":4,\"deviceTimestamp\":{at_ms}}}\n")
+            format!(
+                "{{\"classId\":1,\"second\":{second},\"racerId\":3,\"output\":4,\"deviceTimestamp\":{at_ms}}}\n"
+            )
         };
         // Efforts are not in the order of their times.
-        let journal = ["{\"alleycat\":\"journal\",\"version\":1}\n", &effort(1, 70), &effort(2, 90), &effort(3, 50)];
-        let journal = [&journal.concat(), "{\"racerId\":3,\"name\":\"Ada\",\"at\":80}\n"].concat();
-        let Some(Item::Record(named)) = items(journal.as_bytes()).pop() else { panic!("a record") };
+        let journal = [
+            "{\"alleycat\":\"journal\",\"version\":1}\n",
+            &effort(1, 70),
+            &effort(2, 90),
+            &effort(3, 50),
+        ];
+        let journal = [
+            &journal.concat(),
+            "{\"racerId\":3,\"name\":\"Ada\",\"at\":80}\n",
+        ]
+        .concat();
+        let Some(Item::Record(named)) = items(journal.as_bytes()).pop() else {
+            panic!("a record")
+        };
         let named: serde_json::Value = serde_json::from_slice(&named).expect("JSON");
-        assert_eq!((&named["second"], &named["deviceTimestamp"]), (&2.into(), &80.into()));
+        assert_eq!(
+            (&named["second"], &named["deviceTimestamp"]),
+            (&2.into(), &80.into())
+        );
     }
 
     #[test]
@@ -520,38 +636,69 @@ mod tests {
         // Each would take hours, were all that follows read from every brace; the suite's own patience is the limit.
         let nested = "{\"a\":".repeat(1 << 20);
         let [escaped, lines] = ["{\\\"", "{\"\n"].map(|part| part.repeat(1 << 20));
-        for object in [&*nested, &nested.replace(':', ":\n"), &"{".repeat(4 << 20), &escaped, &lines] {
-            let mut read = Archive::open_as_records(Cursor::new(object.to_owned().into_bytes()), u64::MAX);
+        for object in [
+            &*nested,
+            &nested.replace(':', ":\n"),
+            &"{".repeat(4 << 20),
+            &escaped,
+            &lines,
+        ] {
+            let mut read =
+                Archive::open_as_records(Cursor::new(object.to_owned().into_bytes()), u64::MAX);
             assert!(read.all(|item| item.is_ok()));
         }
         let deep = |depth: usize| "{\"a\":".repeat(depth) + "1" + &"}".repeat(depth);
         assert_eq!(texts(&deep(DEPTH_MAX)), [deep(DEPTH_MAX)]);
-        assert_eq!(texts(&format!("x{}", deep(DEPTH_MAX + 1)))[..2], ["x{\"a\":".to_owned(), deep(DEPTH_MAX)]);
+        assert_eq!(
+            texts(&format!("x{}", deep(DEPTH_MAX + 1)))[..2],
+            ["x{\"a\":".to_owned(), deep(DEPTH_MAX)]
+        );
     }
 
     #[test]
     fn what_holds_no_records_says_so() {
-        assert!(matches!(error(b"\x89PNG\r\n\x1a\n{ \x00"), ArchiveError::NoRecords));
+        assert!(matches!(
+            error(b"\x89PNG\r\n\x1a\n{ \x00"),
+            ArchiveError::NoRecords
+        ));
         let piece = Item::Record(b"no".to_vec());
-        let pieces: Vec<_> = Archive::open_as_records(&b"no"[..], 2).map(|item| item.expect("an item")).collect();
+        let pieces: Vec<_> = Archive::open_as_records(&b"no"[..], 2)
+            .map(|item| item.expect("an item"))
+            .collect();
         assert_eq!(pieces, [piece]);
         let erasures = "{\"format\":1,\"version\":0,\"erasures\":[]}";
         let mut large = Archive::open_as_records(&b"{\"a\":1}{"[..], 7);
-        assert!(matches!(large.find_map(Result::err), Some(ArchiveError::Broken(_))));
-        for snapshot in ["{\"1\":{\"17\":150}}", "{\"17\":{\"name\":\"Ada\",\"at\":1}}", "{}", erasures] {
-            assert!(matches!(error(&gzip(snapshot.as_bytes())), ArchiveError::Snapshot), "{snapshot}");
+        assert!(matches!(
+            large.find_map(Result::err),
+            Some(ArchiveError::Broken(_))
+        ));
+        for snapshot in [
+            "{\"1\":{\"17\":150}}",
+            "{\"17\":{\"name\":\"Ada\",\"at\":1}}",
+            "{}",
+            erasures,
+        ] {
+            assert!(
+                matches!(error(&gzip(snapshot.as_bytes())), ArchiveError::Snapshot),
+                "{snapshot}"
+            );
         }
     }
 
     #[test]
     fn gzip_that_is_cut_short_gives_what_came_before() {
-        let object: String = (0..20_000).map(|number: u64| format!("{{\"a\":{}}}\n", number * 7919 % 10_007)).collect();
+        let object: String = (0..20_000)
+            .map(|number: u64| format!("{{\"a\":{}}}\n", number * 7919 % 10_007))
+            .collect();
         let cut = gzip(object.as_bytes());
         let mut archive = Archive::open(Cursor::new(cut[..cut.len() / 2].to_vec()));
         let given = archive.by_ref().take_while(Result::is_ok).count();
         assert!(given > 1000, "{given}");
         assert!(archive.next().is_none());
-        assert!(matches!(error(&cut[..cut.len() / 2]), ArchiveError::Broken(_)));
+        assert!(matches!(
+            error(&cut[..cut.len() / 2]),
+            ArchiveError::Broken(_)
+        ));
     }
 
     proptest! {

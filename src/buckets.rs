@@ -39,7 +39,10 @@ impl fmt::Display for BucketError {
 impl Buckets {
     /// Those of these names.
     pub fn new(names: &[String]) -> Self {
-        Self { names: names.to_vec(), reader: OnceCell::new() }
+        Self {
+            names: names.to_vec(),
+            reader: OnceCell::new(),
+        }
     }
 
     /// Whether the bucket may be read.
@@ -49,15 +52,28 @@ impl Buckets {
 
     /// The object, from a bucket that may be read.
     pub async fn get(&self, object: &Notified) -> Result<Bytes, BucketError> {
-        let Notified { bucket, key, decoded_key, .. } = object;
+        let Notified {
+            bucket,
+            key,
+            decoded_key,
+            ..
+        } = object;
         if !self.may_be_read(bucket) {
             return Err(BucketError::Unreadable);
         }
         let unreadable = |error: String| {
-            tracing::error!(bucket, key, error, "an object that an event names cannot be read");
+            tracing::error!(
+                bucket,
+                key,
+                error,
+                "an object that an event names cannot be read"
+            );
             BucketError::Unreadable
         };
-        let reader = self.reader.get_or_try_init(|| BucketReader::connect(bucket)).await;
+        let reader = self
+            .reader
+            .get_or_try_init(|| BucketReader::connect(bucket))
+            .await;
         let reader = reader.map_err(|error| unreadable(format!("{error:#}")))?;
         for key in std::iter::once(key).chain(decoded_key) {
             match reader.get(bucket, key, OBJECT_BYTES_MAX).await {

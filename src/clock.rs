@@ -25,14 +25,19 @@ pub struct SystemClock;
 #[async_trait]
 impl Clock for SystemClock {
     fn wall_ms(&self) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
     fn uptime(&self) -> Duration {
         // Not `Instant`, which stops while the machine is suspended: an instance must know that it was away.
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default())
+        Duration::new(
+            now.tv_sec.unsigned_abs(),
+            u32::try_from(now.tv_nsec).unwrap_or_default(),
+        )
     }
 
     async fn sleep(&self, duration: Duration) {

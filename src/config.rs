@@ -78,11 +78,21 @@ pub struct Config {
     pub source_arns: Vec<String>,
 
     /// A file of the certificate and those that it hangs on, in PEM; read again when it changes.
-    #[arg(long, env = "ALLEYCAT_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    #[arg(
+        long,
+        env = "ALLEYCAT_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
     pub tls_cert: Option<PathBuf>,
 
     /// A file of the certificate's private key, in PEM; read again when it changes.
-    #[arg(long, env = "ALLEYCAT_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    #[arg(
+        long,
+        env = "ALLEYCAT_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
     pub tls_key: Option<PathBuf>,
 
     /// How many exercise classes there are.
@@ -124,11 +134,20 @@ pub struct Config {
     pub cors_origin: String,
 
     /// The address to serve Prometheus metrics on, at /metrics.
-    #[arg(long, env = "ALLEYCAT_METRICS_LISTEN", default_value = "127.0.0.1:9464")]
+    #[arg(
+        long,
+        env = "ALLEYCAT_METRICS_LISTEN",
+        default_value = "127.0.0.1:9464"
+    )]
     pub metrics_listen: SocketAddr,
 
     /// A bucket whose objects may be read when an event that comes to /events names them. May be given several times.
-    #[arg(long = "events-bucket", env = "ALLEYCAT_EVENTS_BUCKET", value_name = "BUCKET", value_delimiter = ',')]
+    #[arg(
+        long = "events-bucket",
+        env = "ALLEYCAT_EVENTS_BUCKET",
+        value_name = "BUCKET",
+        value_delimiter = ','
+    )]
     pub events_buckets: Vec<String>,
 
     /// Let this many simulated racers a class race without end, through the real endpoint.
@@ -228,7 +247,10 @@ impl Config {
     /// The ledger's share of the options.
     pub fn ledger(&self) -> ledger::Options {
         ledger::Options {
-            bounds: Bounds { classes: self.classes, second_max: self.max_second },
+            bounds: Bounds {
+                classes: self.classes,
+                second_max: self.max_second,
+            },
             racers_max: usize::try_from(self.max_racers).unwrap_or(usize::MAX),
             commit_interval: self.commit_interval,
             snapshot_interval: self.snapshot_interval,
@@ -245,16 +267,25 @@ fn duration<const MIN_MS: u64, const MAX_MS: u64>(text: &str) -> Result<Duration
         .and_then(|duration| Duration::try_from(duration).map_err(|error| error.to_string()))
         .map_err(|error| format!("{error}: it must be a duration such as 250ms or 2s"))?;
     let (min, max) = (Duration::from_millis(MIN_MS), Duration::from_millis(MAX_MS));
-    if (min..=max).contains(&duration) { Ok(duration) } else { Err(format!("it must be from {min:?} to {max:?}")) }
+    if (min..=max).contains(&duration) {
+        Ok(duration)
+    } else {
+        Err(format!("it must be from {min:?} to {max:?}"))
+    }
 }
 
 fn body_max(text: &str) -> Result<ByteSize, String> {
     let size: ByteSize = text.parse()?;
     let (min, max) = (ByteSize::kib(1), ByteSize::gib(1));
-    if (min..=max).contains(&size) { Ok(size) } else { Err(format!("it must be from {min} to {max}")) }
+    if (min..=max).contains(&size) {
+        Ok(size)
+    } else {
+        Err(format!("it must be from {min} to {max}"))
+    }
 }
 
 fn cors_origin(text: &str) -> Result<String, String> {
-    axum::http::HeaderValue::from_str(text).map_err(|_| "it must be * or an origin such as https://example.com")?;
+    axum::http::HeaderValue::from_str(text)
+        .map_err(|_| "it must be * or an origin such as https://example.com")?;
     Ok(text.to_owned())
 }

@@ -53,8 +53,14 @@ pub enum GunzipError {
 pub fn gunzip(body: &[u8], bytes_max: usize) -> Result<Vec<u8>, GunzipError> {
     let mut plain = Vec::new();
     let mut decoder = MultiGzDecoder::new(body).take(bytes_max as u64 + 1);
-    decoder.read_to_end(&mut plain).map_err(GunzipError::Broken)?;
-    if plain.len() > bytes_max { Err(GunzipError::TooLarge(bytes_max)) } else { Ok(plain) }
+    decoder
+        .read_to_end(&mut plain)
+        .map_err(GunzipError::Broken)?;
+    if plain.len() > bytes_max {
+        Err(GunzipError::TooLarge(bytes_max))
+    } else {
+        Ok(plain)
+    }
 }
 
 /// A delivery's envelope: its records are still base64.
@@ -82,9 +88,16 @@ impl<'b> Envelope<'b> {
             Some(envelope) => envelope,
             None => Self::parse_by_serde(body)?,
         };
-        if envelope.request_id.as_ref().is_some_and(|id| id.len() > REQUEST_ID_BYTES_MAX) {
+        if envelope
+            .request_id
+            .as_ref()
+            .is_some_and(|id| id.len() > REQUEST_ID_BYTES_MAX)
+        {
             let problem = format!("requestId is over {REQUEST_ID_BYTES_MAX} bytes");
-            return Err(EnvelopeError { request_id: None, problem });
+            return Err(EnvelopeError {
+                request_id: None,
+                problem,
+            });
         }
         Ok(envelope)
     }
@@ -101,10 +114,17 @@ impl<'b> Envelope<'b> {
         // A derived struct would take an array of its fields as well.
         if body.trim_ascii_start().first() != Some(&b'{') {
             let problem = "it is not a JSON object".to_owned();
-            return Err(EnvelopeError { request_id: None, problem });
+            return Err(EnvelopeError {
+                request_id: None,
+                problem,
+            });
         }
-        let body: Body<'b> = serde_json::from_slice(body).map_err(|error| EnvelopeError::new(body, &error))?;
-        Ok(Self { request_id: body.request_id.map(|Text(id)| id), records: body.records.0 })
+        let body: Body<'b> =
+            serde_json::from_slice(body).map_err(|error| EnvelopeError::new(body, &error))?;
+        Ok(Self {
+            request_id: body.request_id.map(|Text(id)| id),
+            records: body.records.0,
+        })
     }
 
     /// How many records it has.
@@ -120,7 +140,9 @@ impl<'b> Envelope<'b> {
     /// The record's data; undecodable base64 as it came.
     pub fn record(&self, place: usize) -> Vec<u8> {
         let text = &self.records[place];
-        base64_simd::STANDARD.decode_to_vec(text).unwrap_or_else(|_| text.to_vec())
+        base64_simd::STANDARD
+            .decode_to_vec(text)
+            .unwrap_or_else(|_| text.to_vec())
     }
 
     /// Decodes every record. Names that are no news against `names` are left out. Records gunzip to `bytes_max` at most
@@ -133,7 +155,10 @@ impl<'b> Envelope<'b> {
         bytes_max: usize,
         now_and_then: impl Fn(),
     ) -> Decoded {
-        let mut decoded = Decoded { efforts: Vec::with_capacity(self.records.len()), ..Decoded::default() };
+        let mut decoded = Decoded {
+            efforts: Vec::with_capacity(self.records.len()),
+            ..Decoded::default()
+        };
         let mut data = Vec::new();
         let mut plain = Vec::new();
         let mut given = Given::default();
@@ -143,8 +168,10 @@ impl<'b> Envelope<'b> {
             plain.clear();
             let outcome = match base64_simd::STANDARD.decode_append(text, &mut data) {
                 Err(_) => Err(Rejection::new(Reason::Base64, "the data is not base64")),
-                Ok(()) if data.starts_with(&GZIP_MAGIC) => gunzip_record(&data, &mut plain, &mut gunzipped_left)
-                    .and_then(|()| decoded.take_record(&plain, bounds, receipt_ms, &mut given)),
+                Ok(()) if data.starts_with(&GZIP_MAGIC) => {
+                    gunzip_record(&data, &mut plain, &mut gunzipped_left)
+                        .and_then(|()| decoded.take_record(&plain, bounds, receipt_ms, &mut given))
+                }
                 Ok(()) => decoded.take_record(&data, bounds, receipt_ms, &mut given),
             };
             decoded.end_record(place, outcome);
@@ -231,8 +258,16 @@ impl Decoded {
 
     /// What it takes up, in bytes: up to three times the text that it was decoded from.
     pub fn bytes(&self) -> usize {
-        let names = self.names.iter().map(|(_, name)| name.bytes_outside()).sum::<usize>();
-        let messages = self.rejected.iter().map(|it| it.rejection.message.capacity()).sum::<usize>();
+        let names = self
+            .names
+            .iter()
+            .map(|(_, name)| name.bytes_outside())
+            .sum::<usize>();
+        let messages = self
+            .rejected
+            .iter()
+            .map(|it| it.rejection.message.capacity())
+            .sum::<usize>();
         self.efforts.capacity() * size_of::<Effort>()
             + self.names.capacity() * size_of::<(RacerId, Name)>()
             + self.rejected.capacity() * size_of::<Rejected>()
@@ -292,8 +327,16 @@ impl Decoded {
     fn take_name(&mut self, racer: RacerId, at_ms: u64, text: &str) {
         // A racer's records mostly follow one another or repeat one name: keep one pair for a run of them.
         match self.names.last_mut() {
-            Some((last, name)) if *last == racer && name.text == text => name.at_ms = name.at_ms.max(at_ms),
-            _ => self.names.push((racer, Name { at_ms, text: text.into() })),
+            Some((last, name)) if *last == racer && name.text == text => {
+                name.at_ms = name.at_ms.max(at_ms)
+            }
+            _ => self.names.push((
+                racer,
+                Name {
+                    at_ms,
+                    text: text.into(),
+                },
+            )),
         }
     }
 }
@@ -304,10 +347,14 @@ fn gunzip_record(data: &[u8], plain: &mut Vec<u8>, left: &mut usize) -> Result<(
     let outcome = decoder.read_to_end(plain);
     *left = left.saturating_sub(plain.len());
     match outcome {
-        Err(error) => Err(Rejection::new(Reason::Gzip, format!("the data begins like gzip and is not: {error}"))),
-        Ok(length) if length > bytes_max => {
-            Err(Rejection::new(Reason::TooLarge, format!("the data is over {bytes_max} bytes when gunzipped")))
-        }
+        Err(error) => Err(Rejection::new(
+            Reason::Gzip,
+            format!("the data begins like gzip and is not: {error}"),
+        )),
+        Ok(length) if length > bytes_max => Err(Rejection::new(
+            Reason::TooLarge,
+            format!("the data is over {bytes_max} bytes when gunzipped"),
+        )),
         Ok(_) => Ok(()),
     }
 }
@@ -319,9 +366,14 @@ impl EnvelopeError {
         struct IdOnly {
             request_id: Option<String>,
         }
-        let id = serde_json::from_slice::<IdOnly>(body).ok().and_then(|body| body.request_id);
+        let id = serde_json::from_slice::<IdOnly>(body)
+            .ok()
+            .and_then(|body| body.request_id);
         let request_id = id.filter(|id| id.len() <= REQUEST_ID_BYTES_MAX);
-        Self { request_id, problem: plain::told(error) }
+        Self {
+            request_id,
+            problem: plain::told(error),
+        }
     }
 }
 
@@ -343,12 +395,16 @@ impl<'de: 'b, 'b> Deserialize<'de> for Records<'b> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
                 let mut records = Vec::new();
                 while records.len() < RECORDS_MAX {
-                    let Some(Record(data)) = seq.next_element()? else { return Ok(Records(records)) };
+                    let Some(Record(data)) = seq.next_element()? else {
+                        return Ok(Records(records));
+                    };
                     records.push(data);
                 }
                 match seq.next_element::<IgnoredAny>()? {
                     None => Ok(Records(records)),
-                    Some(_) => Err(de::Error::custom(format_args!("over {RECORDS_MAX} records"))),
+                    Some(_) => Err(de::Error::custom(format_args!(
+                        "over {RECORDS_MAX} records"
+                    ))),
                 }
             }
         }
@@ -379,7 +435,8 @@ impl<'de: 'b, 'b> Deserialize<'de> for Record<'b> {
                         map.next_value::<IgnoredAny>()?;
                     }
                 }
-                data.map(Record).ok_or_else(|| de::Error::missing_field("data"))
+                data.map(Record)
+                    .ok_or_else(|| de::Error::missing_field("data"))
             }
         }
         deserializer.deserialize_map(RecordVisitor)
@@ -395,8 +452,12 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { classes: 6, second_max: 600 };
-    const GOOD: &str = r#"{"classId":1,"second":1,"racerId":1,"cadence":80,"resistance":78,"name":"Hubert"}"#;
+    const BOUNDS: Bounds = Bounds {
+        classes: 6,
+        second_max: 600,
+    };
+    const GOOD: &str =
+        r#"{"classId":1,"second":1,"racerId":1,"cadence":80,"resistance":78,"name":"Hubert"}"#;
 
     fn base64(data: &[u8]) -> String {
         base64_simd::STANDARD.encode_to_string(data)
@@ -409,8 +470,12 @@ mod tests {
     }
 
     fn decode(records: &[String]) -> Decoded {
-        let records: Vec<_> = records.iter().map(|data| serde_json::json!({ "data": data })).collect();
-        let body = serde_json::json!({"requestId": "r", "timestamp": 1, "records": records}).to_string();
+        let records: Vec<_> = records
+            .iter()
+            .map(|data| serde_json::json!({ "data": data }))
+            .collect();
+        let body =
+            serde_json::json!({"requestId": "r", "timestamp": 1, "records": records}).to_string();
         let envelope = Envelope::parse(body.as_bytes(), || ()).expect("an envelope");
         envelope.decode(&BOUNDS, 10, &Names::default(), 1 << 20, || ())
     }
@@ -425,7 +490,13 @@ mod tests {
         let envelope = Envelope::parse(body.as_bytes(), || ()).expect("an envelope");
         assert_eq!(envelope.request_id.as_deref(), Some("a"));
         assert_eq!(envelope.record(0), GOOD.as_bytes());
-        assert_eq!(envelope.decode(&BOUNDS, 0, &Names::default(), 0, || ()).efforts.len(), 1);
+        assert_eq!(
+            envelope
+                .decode(&BOUNDS, 0, &Names::default(), 0, || ())
+                .efforts
+                .len(),
+            1
+        );
     }
 
     fn some_body() -> impl Strategy<Value = Vec<u8>> {
@@ -436,8 +507,12 @@ mod tests {
             2 => "\"timestamp\":[0-9]{1,14}",
             1 => "\"(timestamp|other|requestId|records)\":(null|-1|\\[\\{\"data\":1\\}\\]|\\{\\}|\"\")",
         ];
-        let body = prop::collection::vec(field, 0..4).prop_map(|fields| format!("{{{}}}", fields.join(",")));
-        let put = prop::collection::vec(prop::sample::select(b"\xff\x1f\\\" \n,{}[]:a0\xc3".to_vec()), 0..2);
+        let body = prop::collection::vec(field, 0..4)
+            .prop_map(|fields| format!("{{{}}}", fields.join(",")));
+        let put = prop::collection::vec(
+            prop::sample::select(b"\xff\x1f\\\" \n,{}[]:a0\xc3".to_vec()),
+            0..2,
+        );
         (body, any::<prop::sample::Index>(), put, 0usize..2).prop_map(|(body, at, put, cut)| {
             let at = at.index(body.len());
             let rest = &body.as_bytes()[(at + cut).min(body.len())..];
@@ -459,11 +534,16 @@ mod tests {
     fn a_body_as_firehose_sends_it_is_read_without_serde() {
         let data = base64(GOOD.as_bytes());
         for body in [
-            format!(r#"{{"requestId":"r","timestamp":1578090901599,"records":[{{"data":"{data}"}},{{"data":""}}]}}"#),
+            format!(
+                r#"{{"requestId":"r","timestamp":1578090901599,"records":[{{"data":"{data}"}},{{"data":""}}]}}"#
+            ),
             format!(r#"{{"records":[{{"data":"{data}"}}],"requestId":"r"}}"#),
         ] {
             let read = scanner::read(body.as_bytes(), || ()).expect("it is plain");
-            assert_eq!((read.request_id.as_deref(), &*read.records[0]), (Some("r"), data.as_bytes()));
+            assert_eq!(
+                (read.request_id.as_deref(), &*read.records[0]),
+                (Some("r"), data.as_bytes())
+            );
         }
     }
 
@@ -474,13 +554,21 @@ mod tests {
             (r#"{"requestId":"r","records":{}}"#, "array of records"),
             (r#"{"requestId":"r","records":[{}]}"#, "data"),
             (r#"{"requestId":"r","records":[{"data":null}]}"#, "null"),
-            (r#"{"requestId":"r","records":[["eHg="]]}"#, "a record with its data"),
+            (
+                r#"{"requestId":"r","records":[["eHg="]]}"#,
+                "a record with its data",
+            ),
         ] {
             let error = Envelope::parse(body.as_bytes(), || ()).expect_err(body);
             assert_eq!(error.request_id.as_deref(), Some("r"));
             assert!(error.to_string().contains(problem), "{error}");
         }
-        assert!(Envelope::parse(b"no json", || ()).expect_err("no json").request_id.is_none());
+        assert!(
+            Envelope::parse(b"no json", || ())
+                .expect_err("no json")
+                .request_id
+                .is_none()
+        );
         assert!(Envelope::parse(br#"["r",[]]"#, || ()).is_err());
     }
 
@@ -497,13 +585,36 @@ mod tests {
             base64(&gzip(GOOD.as_bytes())[..30]),
             base64(format!("{GOOD}{{").as_bytes()),
         ]);
-        assert_eq!((decoded.records(), decoded.efforts.len(), decoded.empty), (9, 6, 1));
-        let rejected: Vec<_> = decoded.rejected.iter().map(|r| (r.record, r.rejection.reason)).collect();
+        assert_eq!(
+            (decoded.records(), decoded.efforts.len(), decoded.empty),
+            (9, 6, 1)
+        );
+        let rejected: Vec<_> = decoded
+            .rejected
+            .iter()
+            .map(|r| (r.record, r.rejection.reason))
+            .collect();
         let json = Reason::Json;
-        assert_eq!(rejected, [(2, Reason::Base64), (3, json), (4, json), (7, Reason::Gzip), (8, json)]);
+        assert_eq!(
+            rejected,
+            [
+                (2, Reason::Base64),
+                (3, json),
+                (4, json),
+                (7, Reason::Gzip),
+                (8, json)
+            ]
+        );
         let origins = decoded.origins();
-        assert_eq!((0..6).map(|effort| origins.of(effort)).collect::<Vec<_>>(), [0, 5, 5, 5, 6, 8]);
-        assert_eq!(decoded.names.len(), 1, "one name, however often it was ridden under");
+        assert_eq!(
+            (0..6).map(|effort| origins.of(effort)).collect::<Vec<_>>(),
+            [0, 5, 5, 5, 6, 8]
+        );
+        assert_eq!(
+            decoded.names.len(),
+            1,
+            "one name, however often it was ridden under"
+        );
     }
 
     #[test]
@@ -519,7 +630,10 @@ mod tests {
         let few = decode(&[base64(&gzip(GOOD.repeat(10).as_bytes()))]).bytes();
         let many = decode(&[base64(&gzip(GOOD.repeat(10_000).as_bytes()))]).bytes();
         assert!(few < 2000, "{few}");
-        assert!((10_000 * size_of::<Effort>()..30_000 * size_of::<Effort>()).contains(&many), "{many}");
+        assert!(
+            (10_000 * size_of::<Effort>()..30_000 * size_of::<Effort>()).contains(&many),
+            "{many}"
+        );
         let faulty = decode(&vec![base64(b"{"); 1000]).bytes();
         assert!(faulty > 100_000, "each is told why: {faulty}");
     }
@@ -530,14 +644,28 @@ mod tests {
         assert_eq!(gunzip(&body, 4).expect("gzip"), b"abcd");
         assert!(matches!(gunzip(&body, 3), Err(GunzipError::TooLarge(3))));
         assert!(matches!(gunzip(b"plain", 100), Err(GunzipError::Broken(_))));
-        assert!(matches!(gunzip(&body[..body.len() - 3], 100), Err(GunzipError::Broken(_))));
+        assert!(matches!(
+            gunzip(&body[..body.len() - 3], 100),
+            Err(GunzipError::Broken(_))
+        ));
     }
 
     #[test]
     fn more_records_than_the_limit_are_no_delivery() {
-        let body = |count: usize| format!("{{\"records\":[{}]}}", vec!["{\"data\":\"\"}"; count].join(","));
-        assert_eq!(Envelope::parse(body(RECORDS_MAX).as_bytes(), || ()).expect("at the limit").len(), RECORDS_MAX);
-        let error = Envelope::parse(body(RECORDS_MAX + 1).as_bytes(), || ()).expect_err("over the limit");
+        let body = |count: usize| {
+            format!(
+                "{{\"records\":[{}]}}",
+                vec!["{\"data\":\"\"}"; count].join(",")
+            )
+        };
+        assert_eq!(
+            Envelope::parse(body(RECORDS_MAX).as_bytes(), || ())
+                .expect("at the limit")
+                .len(),
+            RECORDS_MAX
+        );
+        let error =
+            Envelope::parse(body(RECORDS_MAX + 1).as_bytes(), || ()).expect_err("over the limit");
         assert!(error.to_string().contains("100000 records"), "{error}");
     }
 }

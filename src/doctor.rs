@@ -69,11 +69,29 @@ impl fmt::Display for Finding {
 /// Looks at everything, and gives what it finds to `each` as it finds it.
 pub async fn examine(config: &Config, mut each: impl FnMut(Finding)) {
     let mut found = |what, verdict| each(Finding { what, verdict });
-    found("configuration", verdict(config.validate(), "the options go together"));
+    found(
+        "configuration",
+        verdict(config.validate(), "the options go together"),
+    );
     for (what, given, file, without) in [
-        ("access keys", &config.access_keys, &config.access_key_file, "none: whoever reaches it may deliver"),
-        ("admin keys", &config.admin_keys, &config.admin_key_file, "none: nothing can be erased"),
-        ("query keys", &config.query_keys, &config.query_key_file, "none: whoever reaches it may read"),
+        (
+            "access keys",
+            &config.access_keys,
+            &config.access_key_file,
+            "none: whoever reaches it may deliver",
+        ),
+        (
+            "admin keys",
+            &config.admin_keys,
+            &config.admin_key_file,
+            "none: nothing can be erased",
+        ),
+        (
+            "query keys",
+            &config.query_keys,
+            &config.query_key_file,
+            "none: whoever reaches it may read",
+        ),
     ] {
         found(what, keys(given, file.as_deref(), without));
     }
@@ -84,12 +102,22 @@ pub async fn examine(config: &Config, mut each: impl FnMut(Finding)) {
                 Ok(expires_at_s) => certificate(expires_at_s, SystemClock.wall_ms() / 1000),
                 Err(error) => Verdict::Wrong(format!("{error:#}")),
             },
-            _ => Verdict::Fine("none: something before it must bring it, for Firehose speaks HTTPS only".to_owned()),
+            _ => Verdict::Fine(
+                "none: something before it must bring it, for Firehose speaks HTTPS only"
+                    .to_owned(),
+            ),
         },
     );
-    let runs = ready::is_there(&ReadyOptions { listen: config.listen, tls_cert: config.tls_cert.clone() }).await;
+    let runs = ready::is_there(&ReadyOptions {
+        listen: config.listen,
+        tls_cert: config.tls_cert.clone(),
+    })
+    .await;
     found("port", port(config.listen, runs, "--listen"));
-    found("port of the metrics", port(config.metrics_listen, runs, "--metrics-listen"));
+    found(
+        "port of the metrics",
+        port(config.metrics_listen, runs, "--metrics-listen"),
+    );
     match store::open(&config.store).await {
         Err(error) => found("store", Verdict::Wrong(format!("{error:#}"))),
         Ok(store) => {
@@ -124,51 +152,98 @@ fn certificate(expires_at_s: Option<u64>, now_s: u64) -> Verdict {
     let hours = left.as_secs() / (60 * 60);
     if left.is_zero() {
         Verdict::Wrong(
-            "a certificate of the chain has expired: renew it; it is read again without a restart".to_owned(),
+            "a certificate of the chain has expired: renew it; it is read again without a restart"
+                .to_owned(),
         )
     } else if left < EXPIRES_SOON {
-        Verdict::Wrong(format!("a certificate of the chain expires within {} h: see why it is not renewed", hours + 1))
+        Verdict::Wrong(format!(
+            "a certificate of the chain expires within {} h: see why it is not renewed",
+            hours + 1
+        ))
     } else {
-        Verdict::Fine(format!("the files read, the key fits, and the chain is good for {} days", hours / 24))
+        Verdict::Fine(format!(
+            "the files read, the key fits, and the chain is good for {} days",
+            hours / 24
+        ))
     }
 }
 
 fn port(address: SocketAddr, runs: bool, option: &str) -> Verdict {
     match TcpListener::bind(address) {
         Ok(_) => Verdict::Fine(format!("{address} is free")),
-        Err(_) if runs => Verdict::Fine(format!("{address} is taken, and the service runs already")),
-        Err(error) => Verdict::Wrong(format!("{address}: {error}; end what has it, or set {option}")),
+        Err(_) if runs => {
+            Verdict::Fine(format!("{address} is taken, and the service runs already"))
+        }
+        Err(error) => Verdict::Wrong(format!(
+            "{address}: {error}; end what has it, or set {option}"
+        )),
     }
 }
 
 /// Does whatever the service does with a store, at a key that nobody else has.
 async fn examine_store(store: &dyn Store, found: &mut impl FnMut(&'static str, Verdict)) {
-    for (what, scope) in [("store: list", Scope::Root), ("store: list the journal", Scope::Journal)] {
+    for (what, scope) in [
+        ("store: list", Scope::Root),
+        ("store: list the journal", Scope::Journal),
+    ] {
         let listed = store.list(scope).await;
-        found(what, verdict(listed.map(drop).map_err(Into::into), "s3:ListBucket is allowed, or the folder reads"));
+        found(
+            what,
+            verdict(
+                listed.map(drop).map_err(Into::into),
+                "s3:ListBucket is allowed, or the folder reads",
+            ),
+        );
     }
     let key = ObjectKey::Probe(SegmentId::random(SystemClock.wall_ms()));
-    let put = async |condition| store.put(&key, vec![Bytes::from_static(b"probe")], condition).await;
+    let put = async |condition| {
+        store
+            .put(&key, vec![Bytes::from_static(b"probe")], condition)
+            .await
+    };
     let first = put(Condition::Absent).await;
-    found("store: put", verdict(first.as_ref().map(drop).map_err(|error| anyhow::anyhow!("{error}")), "it is written"));
+    found(
+        "store: put",
+        verdict(
+            first
+                .as_ref()
+                .map(drop)
+                .map_err(|error| anyhow::anyhow!("{error}")),
+            "it is written",
+        ),
+    );
     let Ok(etag) = first else {
         return; // the rest would only say the same again
     };
-    found("store: If-None-Match", held(&put(Condition::Absent).await, "If-None-Match"));
+    found(
+        "store: If-None-Match",
+        held(&put(Condition::Absent).await, "If-None-Match"),
+    );
     let got = store.get(&key).await;
     found(
         "store: get",
         match got {
-            Ok(Some(object)) if object.body == b"probe"[..] => Verdict::Fine("it reads as it was written".to_owned()),
-            Ok(Some(_)) => Verdict::Wrong("what is read is not what was written; use another store".to_owned()),
-            Ok(None) => Verdict::Wrong("what was written is not there; use a store that is consistent".to_owned()),
+            Ok(Some(object)) if object.body == b"probe"[..] => {
+                Verdict::Fine("it reads as it was written".to_owned())
+            }
+            Ok(Some(_)) => {
+                Verdict::Wrong("what is read is not what was written; use another store".to_owned())
+            }
+            Ok(None) => Verdict::Wrong(
+                "what was written is not there; use a store that is consistent".to_owned(),
+            ),
             Err(error) => Verdict::Wrong(format!("{error}; allow s3:GetObject")),
         },
     );
     let wrong = store::ETag("\"00000000000000000000000000000000\"".to_owned());
-    found("store: If-Match, another tag", held(&put(Condition::Matches(wrong)).await, "If-Match"));
+    found(
+        "store: If-Match, another tag",
+        held(&put(Condition::Matches(wrong)).await, "If-Match"),
+    );
     let replaced = put(Condition::Matches(etag)).await;
-    let replaced = replaced.map(drop).map_err(|error| anyhow::anyhow!("{error}; a put with If-Match must replace"));
+    let replaced = replaced
+        .map(drop)
+        .map_err(|error| anyhow::anyhow!("{error}; a put with If-Match must replace"));
     found("store: If-Match", verdict(replaced, "it is replaced"));
     let deleted = store.delete(&key).await;
     let deleted = deleted.map_err(|error| anyhow::anyhow!("{error}; allow s3:DeleteObject"));
@@ -179,7 +254,9 @@ async fn examine_store(store: &dyn Store, found: &mut impl FnMut(&'static str, V
 fn held(put: &Result<store::ETag, PutError>, header: &str) -> Verdict {
     match put {
         Err(PutError::Lost) => Verdict::Fine("it is kept to".to_owned()),
-        Ok(_) => Verdict::Wrong(format!("{header} is ignored, so writes would be lost; use a store that keeps to it")),
+        Ok(_) => Verdict::Wrong(format!(
+            "{header} is ignored, so writes would be lost; use a store that keeps to it"
+        )),
         Err(PutError::Failed(error)) => Verdict::Wrong(error.to_string()),
     }
 }
@@ -189,7 +266,9 @@ async fn clock(place: &str) -> Verdict {
     if !place.starts_with("s3://") {
         return Verdict::NotChecked("a folder has no clock to compare with".to_owned());
     }
-    let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].into_iter().find_map(|name| std::env::var(name).ok());
+    let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok());
     let server = endpoint.unwrap_or_else(|| "https://s3.amazonaws.com".to_owned());
     match time_of(&server).await {
         Some(time_ms) => compare(SystemClock.wall_ms(), time_ms, &server),
@@ -199,7 +278,10 @@ async fn clock(place: &str) -> Verdict {
 
 /// The server's time, in milliseconds since 1970; any answer carries it.
 async fn time_of(server: &str) -> Option<u64> {
-    let client = reqwest::Client::builder().timeout(TIME_WITHIN).build().ok()?;
+    let client = reqwest::Client::builder()
+        .timeout(TIME_WITHIN)
+        .build()
+        .ok()?;
     let answer = client.head(server).send().await.ok()?;
     let date = answer.headers().get(reqwest::header::DATE)?.to_str().ok()?;
     let time = jiff::fmt::rfc2822::parse(date).ok()?;
@@ -212,7 +294,10 @@ fn compare(ours_ms: u64, theirs_ms: u64, server: &str) -> Verdict {
     if off <= CLOCK_OFF_MAX + Duration::from_secs(1) {
         Verdict::Fine(format!("it agrees with that of {server}"))
     } else {
-        Verdict::Wrong(format!("it is {} s off that of {server}; set it, and keep it by NTP", off.as_secs()))
+        Verdict::Wrong(format!(
+            "it is {} s off that of {server}; set it, and keep it by NTP",
+            off.as_secs()
+        ))
     }
 }
 
@@ -224,9 +309,15 @@ mod tests {
     fn a_certificate_that_is_about_to_expire_is_told_of() {
         let now = 1_600_000_000;
         let day = 24 * 60 * 60;
-        assert!(matches!(certificate(Some(now + 30 * day), now), Verdict::Fine(what) if what.contains("30 days")));
-        assert!(matches!(certificate(Some(now + day), now), Verdict::Wrong(why) if why.contains("within 25 h")));
-        assert!(matches!(certificate(Some(now - 1), now), Verdict::Wrong(why) if why.contains("expired")));
+        assert!(
+            matches!(certificate(Some(now + 30 * day), now), Verdict::Fine(what) if what.contains("30 days"))
+        );
+        assert!(
+            matches!(certificate(Some(now + day), now), Verdict::Wrong(why) if why.contains("within 25 h"))
+        );
+        assert!(
+            matches!(certificate(Some(now - 1), now), Verdict::Wrong(why) if why.contains("expired"))
+        );
         assert!(matches!(certificate(None, now), Verdict::Fine(_)));
     }
 
@@ -234,6 +325,8 @@ mod tests {
     fn a_clock_may_be_seconds_off_and_no_more() {
         let now = 1_600_000_000_000;
         assert!(matches!(compare(now + 6000, now, "s"), Verdict::Fine(_)));
-        assert!(matches!(compare(now, now + 6001, "s"), Verdict::Wrong(why) if why.contains("NTP")));
+        assert!(
+            matches!(compare(now, now + 6001, "s"), Verdict::Wrong(why) if why.contains("NTP"))
+        );
     }
 }

@@ -140,7 +140,8 @@ impl Serialize for Output {
 impl<'de> Deserialize<'de> for Output {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let output = f64::deserialize(deserializer)?;
-        Self::new(output).ok_or_else(|| serde::de::Error::custom("an output must be finite and not negative"))
+        Self::new(output)
+            .ok_or_else(|| serde::de::Error::custom("an output must be finite and not negative"))
     }
 }
 
@@ -155,7 +156,8 @@ pub fn serialize_number<S: Serializer>(number: &f64, serializer: S) -> Result<S:
         serializer.serialize_f64(number)
     } else {
         let text = ryu_js::Buffer::new().format_finite(number).to_owned();
-        let raw = serde_json::value::RawValue::from_string(text).map_err(serde::ser::Error::custom)?;
+        let raw =
+            serde_json::value::RawValue::from_string(text).map_err(serde::ser::Error::custom)?;
         raw.serialize(serializer)
     }
 }

@@ -59,12 +59,18 @@ fn last_second() -> Second {
     LAST_SECOND
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
 fn is_first_second(second: &Second) -> bool {
     *second == FIRST_SECOND
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
 fn is_last_second(second: &Second) -> bool {
     *second == LAST_SECOND
 }
@@ -72,7 +78,13 @@ fn is_last_second(second: &Second) -> bool {
 impl Scope {
     /// All of a racer, in one class or in all.
     pub fn all(racer_id: RacerId, class_id: Option<ClassId>) -> Self {
-        Self { racer_id, class_id, from: FIRST_SECOND, to: LAST_SECOND, above: None }
+        Self {
+            racer_id,
+            class_id,
+            from: FIRST_SECOND,
+            to: LAST_SECOND,
+            above: None,
+        }
     }
 
     /// Its seconds.
@@ -92,7 +104,9 @@ impl Scope {
 
     /// Whether the effort is of that racer, class and second, whatever its output.
     pub fn reaches(&self, effort: &Effort) -> bool {
-        self.racer_id == effort.racer && self.concerns(effort.class) && self.seconds().contains(&effort.second)
+        self.racer_id == effort.racer
+            && self.concerns(effort.class)
+            && self.seconds().contains(&effort.second)
     }
 }
 
@@ -153,7 +167,9 @@ impl Erasures {
 
     /// The highest version that concerns the class.
     pub fn concerning(&self, class: ClassId) -> ErasureVersion {
-        self.of_class.get(&class).map_or(self.of_all, |&version| version.max(self.of_all))
+        self.of_class
+            .get(&class)
+            .map_or(self.of_all, |&version| version.max(self.of_all))
     }
 
     /// The highest version that concerns names.
@@ -163,25 +179,40 @@ impl Erasures {
 
     /// Whether the effort is gone. `heeded` is the version that whoever hands it on has heeded already.
     pub fn cover(&self, effort: &Effort, heeded: ErasureVersion) -> bool {
-        let Some(erasures) = self.by_racer.get(&effort.racer) else { return false };
-        erasures.iter().any(|it| it.version > heeded && it.covers(effort))
+        let Some(erasures) = self.by_racer.get(&effort.racer) else {
+            return false;
+        };
+        erasures
+            .iter()
+            .any(|it| it.version > heeded && it.covers(effort))
     }
 
     /// Whether something that is gone may have stood above the effort where `heeded` had not been heeded.
     pub fn uncover(&self, effort: &Effort, heeded: ErasureVersion) -> bool {
-        let Some(erasures) = self.by_racer.get(&effort.racer) else { return false };
-        erasures.iter().any(|it| it.version > heeded && it.uncovers(effort))
+        let Some(erasures) = self.by_racer.get(&effort.racer) else {
+            return false;
+        };
+        erasures
+            .iter()
+            .any(|it| it.version > heeded && it.uncovers(effort))
     }
 
     /// Whether a name that was given at that time is gone.
     pub fn cover_name(&self, racer: RacerId, at_ms: u64) -> bool {
-        let Some(erasures) = self.by_racer.get(&racer) else { return false };
-        erasures.iter().any(|it| it.scope.concerns_names() && at_ms <= it.until_ms)
+        let Some(erasures) = self.by_racer.get(&racer) else {
+            return false;
+        };
+        erasures
+            .iter()
+            .any(|it| it.scope.concerns_names() && at_ms <= it.until_ms)
     }
 
     /// The erasure of that scope.
     pub fn find(&self, scope: &Scope) -> Option<&Erasure> {
-        self.by_racer.get(&scope.racer_id)?.iter().find(|it| it.scope == *scope)
+        self.by_racer
+            .get(&scope.racer_id)?
+            .iter()
+            .find(|it| it.scope == *scope)
     }
 
     /// Every erasure, in no order.
@@ -193,20 +224,34 @@ impl Erasures {
     pub fn with(&self, scope: Scope, until_ms: u64, reason: Option<Arc<str>>) -> Option<Self> {
         let mut next = self.clone();
         next.version += 1;
-        let of_racer = next.by_racer.get(&scope.racer_id).map_or(&[][..], Vec::as_slice);
+        let of_racer = next
+            .by_racer
+            .get(&scope.racer_id)
+            .map_or(&[][..], Vec::as_slice);
         let is_new = !of_racer.iter().any(|it| it.scope == scope);
         let is_whole = scope == Scope::all(scope.racer_id, None);
-        if is_new && (next.count >= ERASURES_MAX || of_racer.len() >= ERASURES_OF_RACER_MAX && !is_whole) {
+        if is_new
+            && (next.count >= ERASURES_MAX || of_racer.len() >= ERASURES_OF_RACER_MAX && !is_whole)
+        {
             return None;
         }
-        next.keep(Erasure { scope, until_ms, reason, version: next.version });
+        next.keep(Erasure {
+            scope,
+            until_ms,
+            reason,
+            version: next.version,
+        });
         Some(next)
     }
 
     /// Takes in what another knows. Returns what of it is news.
     pub fn merge(&mut self, other: &Self) -> Vec<Erasure> {
         self.version = self.version.max(other.version);
-        other.iter().filter(|erasure| self.keep((*erasure).clone())).cloned().collect()
+        other
+            .iter()
+            .filter(|erasure| self.keep((*erasure).clone()))
+            .cloned()
+            .collect()
     }
 
     /// Takes in one, unless one of the same scope that is as late is here. Whether it was taken.
@@ -235,10 +280,20 @@ impl Erasures {
         // By version: whoever looks into it finds the newest at its end. A scope's version is its own but for those
         // that were written again, so the rest only keeps equal states' bytes equal.
         erasures.sort_by_key(|it| {
-            let Scope { racer_id, class_id, from, to, above } = it.scope;
+            let Scope {
+                racer_id,
+                class_id,
+                from,
+                to,
+                above,
+            } = it.scope;
             (it.version, racer_id, class_id, from, to, above)
         });
-        let stored = Stored { format: FORMAT_VERSION, version: self.version, erasures };
+        let stored = Stored {
+            format: FORMAT_VERSION,
+            version: self.version,
+            erasures,
+        };
         serde_json::to_vec(&stored).expect("erasures always serialise")
     }
 
@@ -247,7 +302,8 @@ impl Erasures {
     /// # Errors
     /// What is wrong with it, for a person.
     pub fn from_json(json: &[u8]) -> Result<Self, String> {
-        let stored: Stored<Erasure> = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        let stored: Stored<Erasure> =
+            serde_json::from_slice(json).map_err(|error| error.to_string())?;
         if stored.format > FORMAT_VERSION {
             return Err(format!(
                 "it has format {}, and this program reads up to {FORMAT_VERSION}: run the newer program",
@@ -257,10 +313,16 @@ impl Erasures {
         if stored.version > INTEGER_MAX {
             return Err(format!("version {} is over {INTEGER_MAX}", stored.version));
         }
-        let mut erasures = Self { version: stored.version, ..Self::default() };
+        let mut erasures = Self {
+            version: stored.version,
+            ..Self::default()
+        };
         for erasure in stored.erasures {
             if erasure.version > stored.version {
-                return Err(format!("an erasure has version {}, and all have {}", erasure.version, stored.version));
+                return Err(format!(
+                    "an erasure has version {}, and all have {}",
+                    erasure.version, stored.version
+                ));
             }
             erasures.keep(erasure);
         }
@@ -306,13 +368,25 @@ mod tests {
 
     fn effort(racer: u64, second: u32, output: f64, time: u64) -> Effort {
         let output = Output::new(output).expect("valid");
-        Effort { class: CLASS, second: Second(second), racer: RacerId(racer), output, race: None, time }
+        Effort {
+            class: CLASS,
+            second: Second(second),
+            racer: RacerId(racer),
+            output,
+            race: None,
+            time,
+        }
     }
 
     fn some_scope() -> impl Strategy<Value = Scope> {
-        let class = prop::option::of((1u16..3).prop_map(|class| ClassId::new(class).expect("from 1")));
-        let seconds = prop_oneof![Just((FIRST_SECOND, LAST_SECOND)), (0u32..5).prop_map(|s| (Second(s), Second(s)))];
-        let above = prop::option::of((0u32..9).prop_map(|above| Output::new(above.into()).expect("valid")));
+        let class =
+            prop::option::of((1u16..3).prop_map(|class| ClassId::new(class).expect("from 1")));
+        let seconds = prop_oneof![
+            Just((FIRST_SECOND, LAST_SECOND)),
+            (0u32..5).prop_map(|s| (Second(s), Second(s)))
+        ];
+        let above =
+            prop::option::of((0u32..9).prop_map(|above| Output::new(above.into()).expect("valid")));
         (0u64..3, class, seconds, above).prop_map(|(racer, class_id, (from, to), above)| Scope {
             racer_id: RacerId(racer),
             class_id,
@@ -325,9 +399,13 @@ mod tests {
     fn some_erasures() -> impl Strategy<Value = Erasures> {
         let each = (some_scope(), 0u64..100, prop::option::of("[ab]"));
         prop::collection::vec(each, 0..8).prop_map(|erasures| {
-            erasures.into_iter().fold(Erasures::default(), |known, (scope, until_ms, reason)| {
-                known.with(scope, until_ms, reason.map(Into::into)).expect("there is room")
-            })
+            erasures
+                .into_iter()
+                .fold(Erasures::default(), |known, (scope, until_ms, reason)| {
+                    known
+                        .with(scope, until_ms, reason.map(Into::into))
+                        .expect("there is room")
+                })
         })
     }
 
@@ -364,43 +442,98 @@ mod tests {
 
     #[test]
     fn what_is_in_scope_and_not_later_is_gone() {
-        let second = Scope { from: Second(3), to: Second(4), ..Scope::all(RacerId(1), Some(CLASS)) };
-        let glitch = Scope { above: Output::new(300.0), ..second };
-        let erasures = Erasures::default().with(glitch, 50, None).expect("there is room");
+        let second = Scope {
+            from: Second(3),
+            to: Second(4),
+            ..Scope::all(RacerId(1), Some(CLASS))
+        };
+        let glitch = Scope {
+            above: Output::new(300.0),
+            ..second
+        };
+        let erasures = Erasures::default()
+            .with(glitch, 50, None)
+            .expect("there is room");
         let gone = |effort| erasures.cover(&effort, 0);
         assert!(gone(effort(1, 3, 300.5, 50)) && gone(effort(1, 4, 301.0, 0)));
         assert!(!gone(effort(1, 3, 300.5, 51)), "later");
         assert!(!gone(effort(1, 3, 300.0, 50)), "not above");
-        assert!(!gone(effort(1, 2, 300.5, 50)) && !gone(effort(1, 5, 300.5, 50)), "another second");
+        assert!(
+            !gone(effort(1, 2, 300.5, 50)) && !gone(effort(1, 5, 300.5, 50)),
+            "another second"
+        );
         assert!(!gone(effort(2, 3, 300.5, 50)), "another racer");
-        assert!(!gone(Effort { class: ClassId::new(2).expect("2"), ..effort(1, 3, 300.5, 50) }), "another class");
+        assert!(
+            !gone(Effort {
+                class: ClassId::new(2).expect("2"),
+                ..effort(1, 3, 300.5, 50)
+            }),
+            "another class"
+        );
         assert!(!erasures.cover(&effort(1, 3, 300.5, 50), 1), "heeded");
-        assert!(!erasures.cover_name(RacerId(1), 0), "a name belongs to no class");
-        let all = erasures.with(Scope::all(RacerId(1), None), 60, None).expect("there is room");
-        assert!(all.cover_name(RacerId(1), 60) && !all.cover_name(RacerId(1), 61) && !all.cover_name(RacerId(2), 0));
-        assert_eq!((all.version(), all.concerning(CLASS), all.concerning_names()), (2, 2, 2));
-        assert_eq!((erasures.concerning(CLASS), erasures.concerning_names()), (1, 0));
+        assert!(
+            !erasures.cover_name(RacerId(1), 0),
+            "a name belongs to no class"
+        );
+        let all = erasures
+            .with(Scope::all(RacerId(1), None), 60, None)
+            .expect("there is room");
+        assert!(
+            all.cover_name(RacerId(1), 60)
+                && !all.cover_name(RacerId(1), 61)
+                && !all.cover_name(RacerId(2), 0)
+        );
+        assert_eq!(
+            (all.version(), all.concerning(CLASS), all.concerning_names()),
+            (2, 2, 2)
+        );
+        assert_eq!(
+            (erasures.concerning(CLASS), erasures.concerning_names()),
+            (1, 0)
+        );
         assert_eq!(erasures.concerning(ClassId::new(2).expect("2")), 0);
     }
 
     #[test]
     fn a_racer_has_a_bounded_number_of_scopes() {
         let mut erasures = Erasures::default();
-        let scope = |second| Scope { from: Second(second), to: Second(second), ..Scope::all(RacerId(1), None) };
+        let scope = |second| Scope {
+            from: Second(second),
+            to: Second(second),
+            ..Scope::all(RacerId(1), None)
+        };
         for second in 0..ERASURES_OF_RACER_MAX as u32 {
-            erasures = erasures.with(scope(second), 1, None).expect("there is room");
+            erasures = erasures
+                .with(scope(second), 1, None)
+                .expect("there is room");
         }
         assert!(erasures.with(scope(u32::MAX), 1, None).is_none());
-        assert!(erasures.with(scope(0), 2, None).is_some(), "a scope that is there is written again");
-        assert!(erasures.with(Scope::all(RacerId(1), None), 1, None).is_some(), "who asks to be forgotten, is");
+        assert!(
+            erasures.with(scope(0), 2, None).is_some(),
+            "a scope that is there is written again"
+        );
+        assert!(
+            erasures
+                .with(Scope::all(RacerId(1), None), 1, None)
+                .is_some(),
+            "who asks to be forgotten, is"
+        );
     }
 
     #[test]
     fn what_is_not_ours_says_why() {
         let newer = br#"{"format":2,"version":0,"erasures":[]}"#;
-        assert!(Erasures::from_json(newer).expect_err("newer").contains("format 2"));
+        assert!(
+            Erasures::from_json(newer)
+                .expect_err("newer")
+                .contains("format 2")
+        );
         let odd = br#"{"format":1,"version":0,"erasures":[{"racerId":1,"until":2,"version":1}]}"#;
-        assert!(Erasures::from_json(odd).expect_err("odd").contains("version 1"));
+        assert!(
+            Erasures::from_json(odd)
+                .expect_err("odd")
+                .contains("version 1")
+        );
         assert!(Erasures::from_json(b"[]").is_err());
     }
 
@@ -409,7 +542,13 @@ mod tests {
         let ours = extra_field(7);
         assert_eq!(version_in(&ours), Some(7));
         assert_eq!(version_in(&[b"BC\x02\0xx", &ours[..]].concat()), Some(7));
-        for extra in [&b""[..], b"AC", b"AC\x08\0short", b"AC\x02\0xx", b"BC\x02\0xx"] {
+        for extra in [
+            &b""[..],
+            b"AC",
+            b"AC\x08\0short",
+            b"AC\x02\0xx",
+            b"BC\x02\0xx",
+        ] {
             assert_eq!(version_in(extra), None, "{extra:?}");
         }
     }

@@ -77,10 +77,15 @@ impl<'b> Event<'b> {
     pub fn parse(body: &'b [u8]) -> Result<Self, EventError> {
         let envelope: Envelope<'b> = parse(body)?;
         if envelope.invocation_id.is_some() {
-            let records = envelope.records.ok_or_else(|| EventError("the transformation has no records".to_owned()))?;
+            let records = envelope
+                .records
+                .ok_or_else(|| EventError("the transformation has no records".to_owned()))?;
             let records: Vec<_> = records.into_iter().map(|Keyed(record)| record).collect();
             let mut ids = HashSet::new();
-            return match records.iter().find(|record| !ids.insert(&*record.record_id.0)) {
+            return match records
+                .iter()
+                .find(|record| !ids.insert(&*record.record_id.0))
+            {
                 None => Ok(Self::Transformation(Transformation(records))),
                 Some(_) => Err(EventError("a recordId stands twice".to_owned())),
             };
@@ -89,9 +94,14 @@ impl<'b> Event<'b> {
         let mut places = HashMap::new();
         notification.take(envelope, &mut places, ENVELOPES_MAX)?;
         match notification {
-            Notification { objects, unreadable, ignored: 0 } if objects.is_empty() && !unreadable.is_empty() => {
-                Err(EventError(format!("nothing in it names an object: {}", unreadable[0])))
-            }
+            Notification {
+                objects,
+                unreadable,
+                ignored: 0,
+            } if objects.is_empty() && !unreadable.is_empty() => Err(EventError(format!(
+                "nothing in it names an object: {}",
+                unreadable[0]
+            ))),
             notification => Ok(Self::Notification(notification)),
         }
     }
@@ -102,21 +112,30 @@ fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, EventError> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(EventError("it is not a JSON object".to_owned()));
     }
-    serde_json::from_slice(body).map_err(|error| EventError(format!("it is no event: {}", plain::told(&error))))
+    serde_json::from_slice(body)
+        .map_err(|error| EventError(format!("it is no event: {}", plain::told(&error))))
 }
 
 type Places = HashMap<(String, String), usize>;
 
 impl Notification {
     /// Takes in what an envelope holds.
-    fn take(&mut self, envelope: Envelope<'_>, places: &mut Places, deeper: usize) -> Result<(), EventError> {
+    fn take(
+        &mut self,
+        envelope: Envelope<'_>,
+        places: &mut Places,
+        deeper: usize,
+    ) -> Result<(), EventError> {
         if envelope.event.as_deref() == Some("s3:TestEvent") {
             self.ignored += 1;
         } else if let Some(Bounded(records)) = envelope.notified {
             for (place, Keyed(record)) in records.into_iter().enumerate() {
                 let id = record.message_id.clone();
                 if let Err(problem) = self.take_record(record, places, deeper) {
-                    let which = id.map_or_else(|| format!("record {}", place + 1), |id| format!("message {id}"));
+                    let which = id.map_or_else(
+                        || format!("record {}", place + 1),
+                        |id| format!("message {id}"),
+                    );
                     self.unreadable.push(format!("{which}: {problem}"));
                 }
             }
@@ -138,37 +157,68 @@ impl Notification {
         Ok(())
     }
 
-    fn take_record(&mut self, record: Enveloped, places: &mut Places, deeper: usize) -> Result<(), EventError> {
+    fn take_record(
+        &mut self,
+        record: Enveloped,
+        places: &mut Places,
+        deeper: usize,
+    ) -> Result<(), EventError> {
         let is_new = |name: &str| {
             let name = name.strip_prefix("s3:").unwrap_or(name);
             name.starts_with("ObjectCreated:") || name == "ObjectRestore:Completed"
         };
         match record {
-            Enveloped { s3: Some(entity), event_name, .. } => match event_name.as_deref() {
+            Enveloped {
+                s3: Some(entity),
+                event_name,
+                ..
+            } => match event_name.as_deref() {
                 Some(name) if !is_new(name) => self.ignored += 1,
                 _ => self.name(entity, false, places)?,
             },
             Enveloped { sns: Some(sns), .. } => self.unwrap(&sns.message, places, deeper)?,
-            Enveloped { body: Some(body), message_id: Some(_), .. } => self.unwrap(&body, places, deeper)?,
-            _ => return Err(EventError("a record of it has neither s3, nor Sns, nor body and messageId".to_owned())),
+            Enveloped {
+                body: Some(body),
+                message_id: Some(_),
+                ..
+            } => self.unwrap(&body, places, deeper)?,
+            _ => {
+                return Err(EventError(
+                    "a record of it has neither s3, nor Sns, nor body and messageId".to_owned(),
+                ));
+            }
         }
         Ok(())
     }
 
     fn unwrap(&mut self, text: &str, places: &mut Places, deeper: usize) -> Result<(), EventError> {
         let Some(deeper) = deeper.checked_sub(1) else {
-            return Err(EventError(format!("it is wrapped in over {ENVELOPES_MAX} envelopes")));
+            return Err(EventError(format!(
+                "it is wrapped in over {ENVELOPES_MAX} envelopes"
+            )));
         };
         self.take(parse(text.as_bytes())?, places, deeper)
     }
 
     /// Notes an object that is named.
-    fn name(&mut self, entity: Entity, is_plain: bool, places: &mut Places) -> Result<(), EventError> {
-        let Entity { bucket: Bucket { name: bucket }, object: Object { key } } = entity;
+    fn name(
+        &mut self,
+        entity: Entity,
+        is_plain: bool,
+        places: &mut Places,
+    ) -> Result<(), EventError> {
+        let Entity {
+            bucket: Bucket { name: bucket },
+            object: Object { key },
+        } = entity;
         let decoded = decode_key(&key);
         let (key, decoded_key) = match (is_plain, decoded) {
             (false, Some(decoded)) => (decoded, None),
-            (false, None) => return Err(EventError("an object's key is not UTF-8 in URL encoding".to_owned())),
+            (false, None) => {
+                return Err(EventError(
+                    "an object's key is not UTF-8 in URL encoding".to_owned(),
+                ));
+            }
             (true, decoded) => {
                 let decoded = decoded.filter(|decoded| *decoded != key);
                 (key, decoded)
@@ -177,12 +227,18 @@ impl Notification {
         if bucket.is_empty() || key.is_empty() {
             return Err(EventError("an object has no bucket or no key".to_owned()));
         }
-        let place = *places.entry((bucket.clone(), key.clone())).or_insert(self.objects.len());
+        let place = *places
+            .entry((bucket.clone(), key.clone()))
+            .or_insert(self.objects.len());
         if place == NOTIFIED_MAX {
             return Err(EventError(format!("it names over {NOTIFIED_MAX} objects")));
         }
         if place == self.objects.len() {
-            self.objects.push(Notified { bucket, key, decoded_key });
+            self.objects.push(Notified {
+                bucket,
+                key,
+                decoded_key,
+            });
         }
         Ok(())
     }
@@ -190,7 +246,10 @@ impl Notification {
 
 /// A key as S3 encodes it in notifications: as in a form, so `+` is a space.
 fn decode_key(key: &str) -> Option<String> {
-    percent_decode_str(&key.replace('+', " ")).decode_utf8().ok().map(Cow::into_owned)
+    percent_decode_str(&key.replace('+', " "))
+        .decode_utf8()
+        .ok()
+        .map(Cow::into_owned)
 }
 
 /// An answer to a transformation.
@@ -246,18 +305,29 @@ impl Transformation<'_> {
         };
         let mut rest: usize = self.0.iter().map(failed_bytes).sum();
         if AROUND + rest > bytes_max {
-            return Err(EventError(format!("its records do not fit into an answer of {bytes_max} bytes")));
+            return Err(EventError(format!(
+                "its records do not fit into an answer of {bytes_max} bytes"
+            )));
         }
-        let mut answer = Transformed { json: br#"{"records":["#.to_vec(), ok: 0, dropped: 0, failed: BTreeMap::new() };
+        let mut answer = Transformed {
+            json: br#"{"records":["#.to_vec(),
+            ok: 0,
+            dropped: 0,
+            failed: BTreeMap::new(),
+        };
         for (place, record) in self.0.iter().enumerate() {
             rest -= failed_bytes(record);
             let fits = |json: &Vec<u8>| answer.json.len() + json.len() + 1 + rest + 2 <= bytes_max;
             let outcome = with_output(&record.data.0, bounds).and_then(|data| match data {
-                None => Ok((Verdict::Dropped, result(record, Verdict::Dropped, &record.data.0))),
+                None => Ok((
+                    Verdict::Dropped,
+                    result(record, Verdict::Dropped, &record.data.0),
+                )),
                 Some(data) => {
                     let data = base64_simd::STANDARD.encode_to_string(data);
                     let json = Some(result(record, Verdict::Ok, &data)).filter(fits);
-                    let too_large = || Rejection::new(Reason::TooLarge, "the answer has no room for it");
+                    let too_large =
+                        || Rejection::new(Reason::TooLarge, "the answer has no room for it");
                     json.map(|json| (Verdict::Ok, json)).ok_or_else(too_large)
                 }
             });
@@ -266,12 +336,18 @@ impl Transformation<'_> {
             }
             match outcome {
                 Ok((verdict, json)) => {
-                    *(if verdict == Verdict::Ok { &mut answer.ok } else { &mut answer.dropped }) += 1;
+                    *(if verdict == Verdict::Ok {
+                        &mut answer.ok
+                    } else {
+                        &mut answer.dropped
+                    }) += 1;
                     answer.json.extend_from_slice(&json);
                 }
                 Err(rejection) => {
                     *answer.failed.entry(rejection.reason.as_str()).or_default() += 1;
-                    answer.json.extend(result(record, Verdict::ProcessingFailed, &record.data.0));
+                    answer
+                        .json
+                        .extend(result(record, Verdict::ProcessingFailed, &record.data.0));
                 }
             }
         }
@@ -281,13 +357,22 @@ impl Transformation<'_> {
 }
 
 fn result(record: &SourceRecord<'_>, result: Verdict, data: &str) -> Vec<u8> {
-    let record = ResultRecord { record_id: &record.record_id.0, result, data };
+    let record = ResultRecord {
+        record_id: &record.record_id.0,
+        result,
+        data,
+    };
     serde_json::to_vec(&record).expect("it has text keys and values")
 }
 
 /// The record with its output, a line for each of its objects; `None` where there is nothing in it.
 fn with_output(data: &str, bounds: &Bounds) -> Result<Option<Vec<u8>>, Rejection> {
-    let too_large = || Rejection::new(Reason::TooLarge, format!("the record is over {RECORD_BYTES_MAX} bytes"));
+    let too_large = || {
+        Rejection::new(
+            Reason::TooLarge,
+            format!("the record is over {RECORD_BYTES_MAX} bytes"),
+        )
+    };
     let mut data = base64_simd::STANDARD
         .decode_to_vec(data)
         .map_err(|_| Rejection::new(Reason::Base64, "the data is not base64"))?;
@@ -298,7 +383,10 @@ fn with_output(data: &str, bounds: &Bounds) -> Result<Option<Vec<u8>>, Rejection
         })?;
     }
     let mut outputs = Vec::new();
-    if telemetry::decode(&data, bounds, 0, |telemetry| outputs.push(telemetry.effort.output))? == 0 {
+    if telemetry::decode(&data, bounds, 0, |telemetry| {
+        outputs.push(telemetry.effort.output)
+    })? == 0
+    {
         return Ok(None);
     }
     let mut lines = Vec::with_capacity(data.len() + outputs.len() * 32);
@@ -308,7 +396,11 @@ fn with_output(data: &str, bounds: &Bounds) -> Result<Option<Vec<u8>>, Rejection
         fields.write(output, &mut lines);
         lines.push(b'\n');
     }
-    if lines.len() > RECORD_BYTES_MAX { Err(too_large()) } else { Ok(Some(lines)) }
+    if lines.len() > RECORD_BYTES_MAX {
+        Err(too_large())
+    } else {
+        Ok(Some(lines))
+    }
 }
 
 /// The fields of an object in their order, as they are written; of a key given twice, the last value in the first
@@ -322,7 +414,11 @@ impl Fields<'_> {
         let mut has_output = false;
         into.push(b'{');
         for (place, (key, value)) in self.0.iter().enumerate() {
-            let value = if key == "output" { &output } else { value.get() };
+            let value = if key == "output" {
+                &output
+            } else {
+                value.get()
+            };
             has_output |= key == "output";
             write_field(place, key, value, into);
         }
@@ -477,7 +573,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<T> {
                 let mut list = Vec::new();
                 while let Some(one) = seq.next_element()? {
                     if list.len() == NOTIFIED_MAX {
-                        return Err(de::Error::custom(format_args!("over {NOTIFIED_MAX} records")));
+                        return Err(de::Error::custom(format_args!(
+                            "over {NOTIFIED_MAX} records"
+                        )));
                     }
                     list.push(one);
                 }
@@ -494,7 +592,10 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { classes: 6, second_max: 600 };
+    const BOUNDS: Bounds = Bounds {
+        classes: 6,
+        second_max: 600,
+    };
 
     fn notification(event: &Value) -> Notification {
         match Event::parse(event.to_string().as_bytes()) {
@@ -504,7 +605,11 @@ mod tests {
     }
 
     fn named(event: &Value) -> Vec<(String, String)> {
-        notification(event).objects.into_iter().map(|object| (object.bucket, object.key)).collect()
+        notification(event)
+            .objects
+            .into_iter()
+            .map(|object| (object.bucket, object.key))
+            .collect()
     }
 
     fn s3(key: &str) -> Value {
@@ -519,11 +624,16 @@ mod tests {
             .map(|(id, data)| json!({"recordId": id.to_string(), "approximateArrivalTimestamp": 1, "data": data}))
             .collect();
         let event = json!({"invocationId": "i", "region": "r", "records": records}).to_string();
-        let Event::Transformation(transformation) = Event::parse(event.as_bytes())? else { panic!("{event}") };
+        let Event::Transformation(transformation) = Event::parse(event.as_bytes())? else {
+            panic!("{event}")
+        };
         assert_eq!(transformation.len(), data.len());
         let answer = transformation.transform(&BOUNDS, bytes_max)?;
         assert!(answer.json.len() <= bytes_max);
-        assert_eq!(answer.ok + answer.dropped + answer.failed.values().sum::<usize>(), data.len());
+        assert_eq!(
+            answer.ok + answer.dropped + answer.failed.values().sum::<usize>(),
+            data.len()
+        );
         Ok(serde_json::from_slice(&answer.json).expect("JSON"))
     }
 
@@ -532,14 +642,19 @@ mod tests {
     }
 
     fn text(record: &Value) -> String {
-        let data = base64_simd::STANDARD.decode_to_vec(record["data"].as_str().expect("base64")).expect("base64");
+        let data = base64_simd::STANDARD
+            .decode_to_vec(record["data"].as_str().expect("base64"))
+            .expect("base64");
         String::from_utf8(data).expect("text")
     }
 
     #[test]
     fn a_key_is_decoded_as_a_form_is() {
         let keys = ["a/b.gz", "a+b%2Bc%20d", "%C3%A9t%c3%a9"].map(s3);
-        let decoded: Vec<_> = named(&json!({ "Records": keys })).into_iter().map(|(_, key)| key).collect();
+        let decoded: Vec<_> = named(&json!({ "Records": keys }))
+            .into_iter()
+            .map(|(_, key)| key)
+            .collect();
         assert_eq!(decoded, ["a/b.gz", "a b+c d", "été"]);
         let broken = json!({"Records": [s3("%ff")]}).to_string();
         assert!(Event::parse(broken.as_bytes()).is_err());
@@ -548,11 +663,16 @@ mod tests {
     #[test]
     fn objects_are_found_in_every_envelope() {
         let event = json!({"Records": [s3("k"), s3("l"), s3("k")]});
-        let expected = [("b".to_owned(), "k".to_owned()), ("b".to_owned(), "l".to_owned())];
+        let expected = [
+            ("b".to_owned(), "k".to_owned()),
+            ("b".to_owned(), "l".to_owned()),
+        ];
         assert_eq!(named(&event), expected);
-        let sns = json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": event.to_string()}}]});
+        let sns =
+            json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": event.to_string()}}]});
         assert_eq!(named(&sns), expected);
-        let posted = json!({"Type": "Notification", "MessageId": "m", "Message": event.to_string()});
+        let posted =
+            json!({"Type": "Notification", "MessageId": "m", "Message": event.to_string()});
         assert_eq!(named(&posted), expected);
         let sqs = |body: &Value| json!({"Records": [{"messageId": "1", "body": body.to_string()}]});
         assert_eq!(named(&sqs(&event)), expected);
@@ -567,18 +687,26 @@ mod tests {
         assert_eq!(named(&restored), expected[..1]);
         assert_eq!(named(&sqs(&bridge("k"))), expected[..1]);
         let plain = notification(&bridge("a+b")).objects.remove(0);
-        assert_eq!((&*plain.key, plain.decoded_key.as_deref()), ("a+b", Some("a b")));
+        assert_eq!(
+            (&*plain.key, plain.decoded_key.as_deref()),
+            ("a+b", Some("a b"))
+        );
     }
 
     #[test]
     fn what_names_no_new_object_is_passed_over() {
         let test = json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"});
-        let removed = json!({"Records": [{"eventName": "ObjectRemoved:Delete", "s3": s3("k")["s3"]}]});
+        let removed =
+            json!({"Records": [{"eventName": "ObjectRemoved:Delete", "s3": s3("k")["s3"]}]});
         let deleted = json!({"detail-type": "Object Deleted",
             "detail": {"bucket": {"name": "b"}, "object": {"key": "k"}}});
         for event in [test, removed, deleted] {
             let notification = notification(&event);
-            assert_eq!((notification.objects.len(), notification.ignored), (0, 1), "{event}");
+            assert_eq!(
+                (notification.objects.len(), notification.ignored),
+                (0, 1),
+                "{event}"
+            );
         }
     }
 
@@ -589,40 +717,84 @@ mod tests {
             {"messageId": "3", "body": body}]});
         let notification = notification(&batch);
         assert_eq!(notification.objects.len(), 1);
-        assert_eq!(notification.unreadable, ["message 2: it is not a JSON object"]);
+        assert_eq!(
+            notification.unreadable,
+            ["message 2: it is not a JSON object"]
+        );
     }
 
     #[test]
     fn what_is_no_event_says_what_one_is() {
-        let wrapped = (0..9).fold(json!({"Records": [s3("k")]}), |event, _| json!({"Message": event.to_string()}));
+        let wrapped = (0..9).fold(
+            json!({"Records": [s3("k")]}),
+            |event, _| json!({"Message": event.to_string()}),
+        );
         let arrays = b"{\"invocationId\":\"i\",\"records\":[[\"1\",\"\"]]}";
-        for event in [&b"[]"[..], b"{}", b"{\"invocationId\":\"i\"}", b"{\"Records\":[{}]}", b"x", arrays] {
+        for event in [
+            &b"[]"[..],
+            b"{}",
+            b"{\"invocationId\":\"i\"}",
+            b"{\"Records\":[{}]}",
+            b"x",
+            arrays,
+        ] {
             assert!(Event::parse(event).is_err());
         }
-        assert!(Event::parse(wrapped.to_string().as_bytes()).expect_err("too deep").0.contains("envelopes"));
+        assert!(
+            Event::parse(wrapped.to_string().as_bytes())
+                .expect_err("too deep")
+                .0
+                .contains("envelopes")
+        );
         let many = format!("{{\"Records\":[{}{{}}]}}", "{},".repeat(NOTIFIED_MAX));
-        assert!(Event::parse(many.as_bytes()).expect_err("too many").0.contains("over 10000"));
-        let twice =
-            json!({"invocationId": "i", "records": [{"recordId": "1", "data": ""}, {"recordId": "1", "data": ""}]});
-        assert!(Event::parse(twice.to_string().as_bytes()).expect_err("twice").0.contains("twice"));
+        assert!(
+            Event::parse(many.as_bytes())
+                .expect_err("too many")
+                .0
+                .contains("over 10000")
+        );
+        let twice = json!({"invocationId": "i", "records": [{"recordId": "1", "data": ""}, {"recordId": "1", "data": ""}]});
+        assert!(
+            Event::parse(twice.to_string().as_bytes())
+                .expect_err("twice")
+                .0
+                .contains("twice")
+        );
     }
 
     #[test]
     fn a_real_event_is_transformed_as_the_original_does() {
         let event = include_str!("../tests/data/transformation-event.json");
-        let Ok(Event::Transformation(transformation)) = Event::parse(event.as_bytes()) else { panic!("an event") };
-        let answer = transformation.transform(&BOUNDS, EVENT_BYTES_MAX).expect("it fits");
+        let Ok(Event::Transformation(transformation)) = Event::parse(event.as_bytes()) else {
+            panic!("an event")
+        };
+        let answer = transformation
+            .transform(&BOUNDS, EVENT_BYTES_MAX)
+            .expect("it fits");
         let answer: Value = serde_json::from_slice(&answer.json).expect("JSON");
         let event: Value = serde_json::from_str(event).expect("JSON");
-        let (records, results) = (event["records"].as_array().expect("a list"), answer["records"].as_array());
+        let (records, results) = (
+            event["records"].as_array().expect("a list"),
+            answer["records"].as_array(),
+        );
         assert_eq!(results.map(Vec::len), Some(records.len()));
         for (record, result) in records.iter().zip(results.expect("a list")) {
-            assert_eq!((&result["recordId"], &result["result"]), (&record["recordId"], &json!("Ok")));
+            assert_eq!(
+                (&result["recordId"], &result["result"]),
+                (&record["recordId"], &json!("Ok"))
+            );
             let source = text(record);
             let telemetry: Value = serde_json::from_str(&source).expect("JSON");
-            let [cadence, resistance] = ["cadence", "resistance"].map(|key| telemetry[key].as_f64().expect("a number"));
+            let [cadence, resistance] =
+                ["cadence", "resistance"].map(|key| telemetry[key].as_f64().expect("a number"));
             let output = Output::of(cadence, resistance).expect("an output");
-            assert_eq!(text(result), format!("{},\"output\":{output}}}\n", source.trim_end().trim_end_matches('}')));
+            assert_eq!(
+                text(result),
+                format!(
+                    "{},\"output\":{output}}}\n",
+                    source.trim_end().trim_end_matches('}')
+                )
+            );
         }
     }
 
@@ -631,13 +803,31 @@ mod tests {
         let good = "{\"classId\":1, \"note\":{\"a b\":[1,\n\"\\\" x\"]},\"second\":1,\"racerId\":1.0,\"cadence\":80,\
             \"resistance\":78,\"note\":2,\"output\":7}";
         let twice = format!("{good}\n{}", good.replace(",\"note\":2,\"output\":7", ""));
-        let data =
-            [base64(good), String::new(), base64(" \n"), "%%".to_owned(), base64("{}"), base64(&twice), base64("\"")];
-        let answer = transform(&data.each_ref().map(|data| &**data), EVENT_BYTES_MAX).expect("it fits");
-        let results: Vec<_> = answer["records"].as_array().expect("a list").iter().collect();
-        let verdicts: Vec<_> = results.iter().map(|record| record["result"].as_str().expect("a text")).collect();
+        let data = [
+            base64(good),
+            String::new(),
+            base64(" \n"),
+            "%%".to_owned(),
+            base64("{}"),
+            base64(&twice),
+            base64("\""),
+        ];
+        let answer =
+            transform(&data.each_ref().map(|data| &**data), EVENT_BYTES_MAX).expect("it fits");
+        let results: Vec<_> = answer["records"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .collect();
+        let verdicts: Vec<_> = results
+            .iter()
+            .map(|record| record["result"].as_str().expect("a text"))
+            .collect();
         let failed = "ProcessingFailed";
-        assert_eq!(verdicts, ["Ok", "Dropped", "Dropped", failed, failed, "Ok", failed]);
+        assert_eq!(
+            verdicts,
+            ["Ok", "Dropped", "Dropped", failed, failed, "Ok", failed]
+        );
         for place in [1, 2, 3, 4, 6] {
             assert_eq!(results[place]["data"], data[place]);
         }
@@ -650,15 +840,25 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_failed_and_as_it_came() {
-        let good = base64("{\"classId\":1,\"second\":1,\"racerId\":1,\"cadence\":80,\"resistance\":78}");
+        let good =
+            base64("{\"classId\":1,\"second\":1,\"racerId\":1,\"cadence\":80,\"resistance\":78}");
         let data = [&*good; 20];
-        let all = transform(&data, usize::MAX).expect("it fits").to_string().len();
+        let all = transform(&data, usize::MAX)
+            .expect("it fits")
+            .to_string()
+            .len();
         for bytes_max in [all - 1, all - 100] {
             let answer = transform(&data, bytes_max).expect("it fits as it came");
             let records = answer["records"].as_array().expect("a list");
             assert_eq!(records[0]["result"], "Ok");
-            let failed: Vec<_> = records.iter().filter(|record| record["result"] != "Ok").collect();
-            assert!(!failed.is_empty() && failed.iter().all(|record| record["data"] == good), "{answer}");
+            let failed: Vec<_> = records
+                .iter()
+                .filter(|record| record["result"] != "Ok")
+                .collect();
+            assert!(
+                !failed.is_empty() && failed.iter().all(|record| record["data"] == good),
+                "{answer}"
+            );
         }
         assert!(transform(&data, 1000).is_err());
     }

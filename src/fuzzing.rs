@@ -19,7 +19,10 @@ use crate::names::Names;
 use crate::table::{Class, Table};
 use crate::telemetry::{self, Reason, Rejection, Telemetry};
 
-const BOUNDS: Bounds = Bounds { classes: 6, second_max: 600 };
+const BOUNDS: Bounds = Bounds {
+    classes: 6,
+    second_max: 600,
+};
 const RECEIPT_MS: u64 = 1_619_185_800_000;
 const CLASS: ClassId = ClassId::new(1).expect("1 is not 0");
 
@@ -37,8 +40,13 @@ const MESSAGE_BYTES_MAX: usize = 200;
 pub fn telemetry(data: &[u8]) -> bool {
     let (all, result) = taken(|each| telemetry::decode(data, &BOUNDS, RECEIPT_MS, each));
     for (effort, ..) in &all {
-        assert!(effort.class.index() < BOUNDS.classes.into() && effort.second.0 <= BOUNDS.second_max);
-        assert!((0.0..=OUTPUT_MAX).contains(&effort.output.get()) && effort.output.get().is_sign_positive());
+        assert!(
+            effort.class.index() < BOUNDS.classes.into() && effort.second.0 <= BOUNDS.second_max
+        );
+        assert!(
+            (0.0..=OUTPUT_MAX).contains(&effort.output.get())
+                && effort.output.get().is_sign_positive()
+        );
         assert!(effort.time <= RECEIPT_MS);
     }
     match &result {
@@ -46,11 +54,14 @@ pub fn telemetry(data: &[u8]) -> bool {
         Err(rejection) => assert!(rejection.message.len() <= MESSAGE_BYTES_MAX, "{rejection}"),
     }
     let is_taken = !all.is_empty();
-    let by_serde = |text: &str| taken(|each| telemetry::decode_by_serde_alone(text, &BOUNDS, RECEIPT_MS, each));
+    let by_serde = |text: &str| {
+        taken(|each| telemetry::decode_by_serde_alone(text, &BOUNDS, RECEIPT_MS, each))
+    };
     match std::str::from_utf8(data) {
         Ok(text) => assert_eq!((all, result), by_serde(text)),
         Err(error) => {
-            let valid = std::str::from_utf8(&data[..error.valid_up_to()]).expect("valid up to there");
+            let valid =
+                std::str::from_utf8(&data[..error.valid_up_to()]).expect("valid up to there");
             assert_eq!(all, by_serde(valid).0);
             assert_eq!(result.expect_err("it is not UTF-8").reason, Reason::Utf8);
         }
@@ -65,7 +76,11 @@ fn taken(
     decode: impl FnOnce(&mut dyn FnMut(Telemetry<'_>)) -> Result<usize, Rejection>,
 ) -> (Vec<Taken>, Result<usize, Rejection>) {
     let mut all = Vec::new();
-    let result = decode(&mut |Telemetry { effort, name, is_final }| {
+    let result = decode(&mut |Telemetry {
+                                  effort,
+                                  name,
+                                  is_final,
+                              }| {
         all.push((effort, name.map(|name| name.into_owned()), is_final));
     });
     (all, result)
@@ -76,17 +91,26 @@ fn taken(
 pub fn delivery(body: &[u8]) -> bool {
     let plain;
     let body = if body.starts_with(&GZIP_MAGIC) {
-        let Ok(gunzipped) = delivery::gunzip(body, PLAIN_BYTES_MAX) else { return false };
+        let Ok(gunzipped) = delivery::gunzip(body, PLAIN_BYTES_MAX) else {
+            return false;
+        };
         assert!(gunzipped.len() <= PLAIN_BYTES_MAX);
         plain = gunzipped;
-        assert_eq!(delivery::gunzip(&gzip(&plain), plain.len()).expect("gzip"), plain);
+        assert_eq!(
+            delivery::gunzip(&gzip(&plain), plain.len()).expect("gzip"),
+            plain
+        );
         &plain
     } else {
         body
     };
-    let Ok(envelope) = Envelope::parse(body, || ()) else { return false };
+    let Ok(envelope) = Envelope::parse(body, || ()) else {
+        return false;
+    };
     // What is not looked at may hold a number that no double reaches, or half of a character.
-    let Ok(read) = serde_json::from_slice::<serde_json::Value>(body) else { return true };
+    let Ok(read) = serde_json::from_slice::<serde_json::Value>(body) else {
+        return true;
+    };
     let records = read["records"].as_array().expect("a delivery has records");
     assert_eq!(envelope.len(), records.len());
     assert_eq!(envelope.request_id.as_deref(), read["requestId"].as_str());
@@ -99,12 +123,24 @@ pub fn delivery(body: &[u8]) -> bool {
     for (place, record) in records.iter().enumerate() {
         let text = record["data"].as_str().expect("a record has data");
         let data = base64_simd::STANDARD.decode_to_vec(text);
-        assert_eq!(envelope.record(place), data.as_deref().unwrap_or(text.as_bytes()));
-        let rejected = whole.rejected.iter().find(|it| it.record == place).map(|it| &it.rejection);
+        assert_eq!(
+            envelope.record(place),
+            data.as_deref().unwrap_or(text.as_bytes())
+        );
+        let rejected = whole
+            .rejected
+            .iter()
+            .find(|it| it.record == place)
+            .map(|it| &it.rejection);
         let data = match data {
             Ok(data) if !data.starts_with(&GZIP_MAGIC) => data,
             // Broken, or over the limit that all records have together.
-            Ok(_) if rejected.is_some_and(|it| matches!(it.reason, Reason::Gzip | Reason::TooLarge)) => continue,
+            Ok(_)
+                if rejected
+                    .is_some_and(|it| matches!(it.reason, Reason::Gzip | Reason::TooLarge)) =>
+            {
+                continue;
+            }
             Ok(data) => delivery::gunzip(&data, PLAIN_BYTES_MAX).expect("it was gunzipped before"),
             Err(_) => {
                 assert_eq!(rejected.map(|it| it.reason), Some(Reason::Base64));
@@ -114,7 +150,11 @@ pub fn delivery(body: &[u8]) -> bool {
         let alone = Decoded::of([&*data], &BOUNDS, RECEIPT_MS, &names);
         assert_eq!(rejected, alone.rejected.first().map(|it| &it.rejection));
         let ends = gone_by + alone.efforts.len();
-        assert_eq!(efforts.get(gone_by..ends), Some(&*alone.efforts), "record {place}");
+        assert_eq!(
+            efforts.get(gone_by..ends),
+            Some(&*alone.efforts),
+            "record {place}"
+        );
         gone_by = ends;
     }
     assert_eq!(gone_by, efforts.len());
@@ -132,8 +172,12 @@ pub fn segment(object: &[u8]) -> bool {
 /// as the same table, with the same bytes and ETags, whatever order its efforts are merged in.
 pub fn snapshot(object: &[u8]) -> bool {
     let object = gzipped(object);
-    let Ok(stored) = StoredHistory::open(&object) else { return false };
-    let by_serde = StoredHistory::open(&object).expect("it was opened before").read_by_serde(SECOND_MAX);
+    let Ok(stored) = StoredHistory::open(&object) else {
+        return false;
+    };
+    let by_serde = StoredHistory::open(&object)
+        .expect("it was opened before")
+        .read_by_serde(SECOND_MAX);
     let class = match (stored.read(SECOND_MAX), by_serde) {
         (Ok(class), Ok(other)) => {
             assert_eq!(bests(&class), bests(&other));
@@ -143,24 +187,40 @@ pub fn snapshot(object: &[u8]) -> bool {
             assert_eq!(error.to_string(), other.to_string());
             return false;
         }
-        (one, other) => panic!("one way it reads, the other not: {:?} {:?}", one.err(), other.err()),
+        (one, other) => panic!(
+            "one way it reads, the other not: {:?} {:?}",
+            one.err(),
+            other.err()
+        ),
     };
     let best = bests(&class);
     let mut efforts: Vec<_> = class.efforts(CLASS).collect();
     let (table, history) = merged(&efforts);
     assert_eq!(table.summary(CLASS).efforts, best.len() as u64);
     let file = history.chunks().collect::<Vec<_>>().concat();
-    let again = StoredHistory::open(&file).expect("ours").read(SECOND_MAX).expect("ours");
+    let again = StoredHistory::open(&file)
+        .expect("ours")
+        .read(SECOND_MAX)
+        .expect("ours");
     assert_eq!(bests(&again), best);
     efforts.reverse();
     let (other, turned) = merged(&efforts);
-    assert_eq!(table.summary(CLASS).state_hash, other.summary(CLASS).state_hash);
-    assert_eq!((file, history.etag()), (turned.chunks().collect::<Vec<_>>().concat(), turned.etag()));
+    assert_eq!(
+        table.summary(CLASS).state_hash,
+        other.summary(CLASS).state_hash
+    );
+    assert_eq!(
+        (file, history.etag()),
+        (turned.chunks().collect::<Vec<_>>().concat(), turned.etag())
+    );
     true
 }
 
 fn bests(class: &Class) -> BTreeMap<(Second, RacerId), Output> {
-    class.efforts(CLASS).map(|effort| ((effort.second, effort.racer), effort.output)).collect()
+    class
+        .efforts(CLASS)
+        .map(|effort| ((effort.second, effort.racer), effort.output))
+        .collect()
 }
 
 fn merged(efforts: &[Effort]) -> (Table, History) {
@@ -172,8 +232,12 @@ fn merged(efforts: &[Effort]) -> (Table, History) {
 
 /// A cursor's text. One that is taken is written the same.
 pub fn cursor(text: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(text) else { return false };
-    let Ok(cursor) = text.parse::<Cursor>() else { return false };
+    let Ok(text) = std::str::from_utf8(text) else {
+        return false;
+    };
+    let Ok(cursor) = text.parse::<Cursor>() else {
+        return false;
+    };
     assert_eq!(cursor.to_string(), text);
     if let Cursor::After(output, racer) = cursor {
         let other = Cursor::Before(output, racer);
@@ -185,7 +249,11 @@ pub fn cursor(text: &[u8]) -> bool {
 
 /// An object of gzip. No fuzzer finds a checksum, so what does not begin as gzip is what is to be in there.
 fn gzipped(object: &[u8]) -> Vec<u8> {
-    if object.starts_with(&GZIP_MAGIC) { object.to_owned() } else { gzip(object) }
+    if object.starts_with(&GZIP_MAGIC) {
+        object.to_owned()
+    } else {
+        gzip(object)
+    }
 }
 
 fn gzip(plain: &[u8]) -> Vec<u8> {
@@ -241,7 +309,11 @@ mod tests {
     impl Drop for Tried<'_> {
         fn drop(&mut self) {
             if std::thread::panicking() {
-                eprintln!("{} broke at {:?}", self.0, self.1.escape_ascii().to_string());
+                eprintln!(
+                    "{} broke at {:?}",
+                    self.0,
+                    self.1.escape_ascii().to_string()
+                );
             }
         }
     }
@@ -251,14 +323,27 @@ mod tests {
             let _tried = Tried(target, bytes);
             claim(bytes)
         };
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-        let mut corpus: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("fuzz/corpus")
+            .join(target);
+        let mut corpus: Vec<_> = std::fs::read_dir(corpus)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         corpus.sort_unstable();
-        let corpus: Vec<Vec<u8>> = corpus.iter().map(|path| std::fs::read(path).unwrap()).collect();
+        let corpus: Vec<Vec<u8>> = corpus
+            .iter()
+            .map(|path| std::fs::read(path).unwrap())
+            .collect();
         let taken = corpus.iter().filter(|bytes| try_out(bytes)).count();
-        assert!(taken >= 3 && taken < corpus.len(), "{taken} of {} are of the kind", corpus.len());
+        assert!(
+            taken >= 3 && taken < corpus.len(),
+            "{taken} of {} are of the kind",
+            corpus.len()
+        );
 
-        let mutations = std::env::var("ALLEYCAT_TEST_MUTATIONS").map_or(MUTATIONS, |number| number.parse().unwrap());
+        let mutations = std::env::var("ALLEYCAT_TEST_MUTATIONS")
+            .map_or(MUTATIONS, |number| number.parse().unwrap());
         let mut rng = StdRng::seed_from_u64(1);
         let mut taken = 0;
         for _ in 0..mutations {
@@ -268,7 +353,10 @@ mod tests {
             }
             taken += usize::from(try_out(&bytes));
         }
-        assert!(taken > mutations / 100, "{taken} of {mutations} mutations are of the kind: they try too little");
+        assert!(
+            taken > mutations / 100,
+            "{taken} of {mutations} mutations are of the kind: they try too little"
+        );
     }
 
     fn mutate(bytes: &mut Vec<u8>, corpus: &[Vec<u8>], rng: &mut StdRng) {
@@ -276,7 +364,9 @@ mod tests {
         let end = (place + rng.random_range(0..20)).min(bytes.len());
         match rng.random_range(0..7) {
             0 if place < bytes.len() => bytes[place] ^= 1 << rng.random_range(0..8),
-            1 if place < bytes.len() && bytes[place].is_ascii_digit() => bytes[place] = rng.random_range(b'0'..=b'9'),
+            1 if place < bytes.len() && bytes[place].is_ascii_digit() => {
+                bytes[place] = rng.random_range(b'0'..=b'9')
+            }
             2 => drop(bytes.drain(place..end)),
             3 => {
                 let again = bytes[place..end].to_vec();
@@ -288,7 +378,10 @@ mod tests {
                 bytes.truncate(place);
                 bytes.extend_from_slice(&other[rng.random_range(0..=other.len())..]);
             }
-            _ => drop(bytes.splice(place..end.min(place + 2), WORDS.choose(rng).unwrap().bytes())),
+            _ => drop(bytes.splice(
+                place..end.min(place + 2),
+                WORDS.choose(rng).unwrap().bytes(),
+            )),
         }
     }
 

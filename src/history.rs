@@ -86,7 +86,10 @@ struct Held {
 impl Held {
     fn keep(bytes: &[u8], held: &Arc<AtomicU64>) -> Bytes {
         held.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        Bytes::from_owner(Self { bytes: bytes.into(), held: held.clone() })
+        Bytes::from_owner(Self {
+            bytes: bytes.into(),
+            held: held.clone(),
+        })
     }
 }
 
@@ -98,7 +101,8 @@ impl AsRef<[u8]> for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.held.fetch_sub(self.bytes.len() as u64, Ordering::Relaxed);
+        self.held
+            .fetch_sub(self.bytes.len() as u64, Ordering::Relaxed);
     }
 }
 
@@ -127,7 +131,12 @@ impl History {
 
     /// The history of what the class holds now. `last` is any earlier history of this class of this table, or an empty
     /// one; its parts are kept where the column did not change.
-    pub fn build(table: &Table, class: ClassId, last: &Self, erasure_version: ErasureVersion) -> Self {
+    pub fn build(
+        table: &Table,
+        class: ClassId,
+        last: &Self,
+        erasure_version: ErasureVersion,
+    ) -> Self {
         let built_at = table.version(class); // before the first column is looked at
         let mut text = Vec::new();
         let seconds = table.seconds(class).into_iter();
@@ -139,17 +148,30 @@ impl History {
             // An erasure may have emptied the column since it was listed.
             (!board.is_empty()).then(|| Part::of(second, &board, &mut text, &last.0.held))
         });
-        Self::stitch(parts.collect(), last.0.held.clone(), built_at, erasure_version)
+        Self::stitch(
+            parts.collect(),
+            last.0.held.clone(),
+            built_at,
+            erasure_version,
+        )
     }
 
-    fn stitch(parts: Vec<Part>, held: Arc<AtomicU64>, built_at: Version, erasure_version: ErasureVersion) -> Self {
+    fn stitch(
+        parts: Vec<Part>,
+        held: Arc<AtomicU64>,
+        built_at: Version,
+        erasure_version: ErasureVersion,
+    ) -> Self {
         let mut crc32 = crc32fast::Hasher::new();
         crc32.update(b"{");
         for (place, part) in parts.iter().enumerate() {
             if place > 0 {
                 crc32.update(b",");
             }
-            crc32.combine(&crc32fast::Hasher::new_with_initial_len(part.crc32, part.text_bytes));
+            crc32.combine(&crc32fast::Hasher::new_with_initial_len(
+                part.crc32,
+                part.text_bytes,
+            ));
         }
         crc32.update(b"}");
         let commas = parts.len().saturating_sub(1) as u64;
@@ -157,7 +179,12 @@ impl History {
 
         let head = [&HEADER[..], &erasures::extra_field(erasure_version), &OPEN].concat();
         // gzip keeps the length modulo 2^32.
-        let tail = [&CLOSE[..], &crc32.finalize().to_le_bytes(), &(text_bytes as u32).to_le_bytes()].concat();
+        let tail = [
+            &CLOSE[..],
+            &crc32.finalize().to_le_bytes(),
+            &(text_bytes as u32).to_le_bytes(),
+        ]
+        .concat();
         let gzip_etag = etag("gzip", &head, &parts);
         let text_etag = etag("text", &[], &parts);
 
@@ -181,7 +208,10 @@ impl History {
 
     fn part(&self, second: Second) -> Option<&Part> {
         let parts = &self.0.parts;
-        parts.binary_search_by_key(&second, |part| part.second).ok().map(|place| &parts[place])
+        parts
+            .binary_search_by_key(&second, |part| part.second)
+            .ok()
+            .map(|place| &parts[place])
     }
 
     /// The class's version when the build began: all that was merged up to it is in here.
@@ -222,19 +252,31 @@ impl History {
     /// What is held of the class's other histories, in bytes: of parts that this one does not share. Where it is the
     /// newest, somebody is still being sent them.
     pub fn outdated_bytes(&self) -> u64 {
-        self.0.held.load(Ordering::Relaxed).saturating_sub(self.0.parts_bytes)
+        self.0
+            .held
+            .load(Ordering::Relaxed)
+            .saturating_sub(self.0.parts_bytes)
     }
 
     /// The length of the longest piece of the text, in bytes.
     pub fn text_piece_len(&self) -> u64 {
-        self.0.parts.iter().map(|part| part.text_bytes + 1).max().unwrap_or(1)
+        self.0
+            .parts
+            .iter()
+            .map(|part| part.text_bytes + 1)
+            .max()
+            .unwrap_or(1)
     }
 
     /// The gzip file in order, in one piece a second and two more. Nothing is copied.
     pub fn chunks(&self) -> impl Iterator<Item = Bytes> + Send + use<> {
         // Of what is sent, nothing is kept longer.
-        let parts: Vec<_> = (0..self.0.parts.len()).map(|place| self.0.piece(place)).collect();
-        std::iter::once(self.0.head.clone()).chain(parts).chain(std::iter::once(self.0.tail.clone()))
+        let parts: Vec<_> = (0..self.0.parts.len())
+            .map(|place| self.0.piece(place))
+            .collect();
+        std::iter::once(self.0.head.clone())
+            .chain(parts)
+            .chain(std::iter::once(self.0.tail.clone()))
     }
 
     /// The text in order, in one piece a second and two more, each decompressed when it is asked for.
@@ -242,14 +284,18 @@ impl History {
         let history = self.clone();
         let parts = (0..self.0.parts.len()).map(move |place| history.0.text(place));
         let (open, close) = (Bytes::from_static(b"{"), Bytes::from_static(b"}"));
-        std::iter::once(open).chain(parts).chain(std::iter::once(close))
+        std::iter::once(open)
+            .chain(parts)
+            .chain(std::iter::once(close))
     }
 }
 
 impl fmt::Debug for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("History");
-        f.field("etag", &self.0.etag).field("len_bytes", &self.0.len_bytes).field("built_at", &self.0.built_at);
+        f.field("etag", &self.0.etag)
+            .field("len_bytes", &self.0.len_bytes)
+            .field("built_at", &self.0.built_at);
         f.finish_non_exhaustive()
     }
 }
@@ -258,13 +304,21 @@ impl Stitched {
     /// A part as it stands in the file: with its comma, but for the first.
     fn piece(&self, place: usize) -> Bytes {
         let bytes = &self.parts[place].bytes;
-        if place == 0 { bytes.slice(COMMA.len()..) } else { bytes.clone() }
+        if place == 0 {
+            bytes.slice(COMMA.len()..)
+        } else {
+            bytes.clone()
+        }
     }
 
     fn text(&self, place: usize) -> Bytes {
         let comma = usize::from(place > 0);
         let mut text = Vec::with_capacity(self.parts[place].text_bytes as usize + comma);
-        let inflated = Decompress::new(false).decompress_vec(&self.piece(place), &mut text, FlushDecompress::Sync);
+        let inflated = Decompress::new(false).decompress_vec(
+            &self.piece(place),
+            &mut text,
+            FlushDecompress::Sync,
+        );
         inflated.expect("a part is a valid deflate stream, made here and never changed");
         text.into()
     }
@@ -296,7 +350,10 @@ fn compress(text: &[u8]) -> Vec<u8> {
     let mut deflate = Compress::new(Compression::new(LEVEL), false);
     let deflated = deflate.compress_vec(text, &mut bytes, FlushCompress::Full);
     deflated.expect("compressing into memory with a fresh dictionary cannot fail");
-    assert!(deflate.total_in() == text.len() as u64 && bytes.len() < bytes.capacity(), "the worst case has room");
+    assert!(
+        deflate.total_in() == text.len() as u64 && bytes.len() < bytes.capacity(),
+        "the worst case has room"
+    );
     bytes
 }
 
@@ -326,7 +383,14 @@ mod tests {
 
     fn effort(second: u32, racer: u64, output: f64) -> Effort {
         let output = Output::new(output).expect("finite and not negative");
-        Effort { class: CLASS, second: Second(second), racer: RacerId(racer), output, race: None, time: 0 }
+        Effort {
+            class: CLASS,
+            second: Second(second),
+            racer: RacerId(racer),
+            output,
+            race: None,
+            time: 0,
+        }
     }
 
     fn table_of(efforts: &[Effort]) -> Table {
@@ -358,33 +422,65 @@ mod tests {
     fn naive(efforts: &[Effort]) -> String {
         let mut seconds: BTreeMap<u32, BTreeMap<u64, f64>> = BTreeMap::new();
         for effort in efforts {
-            let best = seconds.entry(effort.second.0).or_default().entry(effort.racer.0).or_insert(0.0);
+            let best = seconds
+                .entry(effort.second.0)
+                .or_default()
+                .entry(effort.racer.0)
+                .or_insert(0.0);
             *best = best.max(effort.output.get());
         }
         let second = |(second, racers): (_, BTreeMap<_, _>)| {
             let racer = |(id, best)| format!("\"{id}\":{}", ryu_js::Buffer::new().format(best));
-            format!("\"{second}\":{{{}}}", racers.into_iter().map(racer).collect::<Vec<_>>().join(","))
+            format!(
+                "\"{second}\":{{{}}}",
+                racers.into_iter().map(racer).collect::<Vec<_>>().join(",")
+            )
         };
-        format!("{{{}}}", seconds.into_iter().map(second).collect::<Vec<_>>().join(","))
+        format!(
+            "{{{}}}",
+            seconds
+                .into_iter()
+                .map(second)
+                .collect::<Vec<_>>()
+                .join(",")
+        )
     }
 
     fn read(file: &[u8]) -> Vec<Effort> {
         let stored = StoredHistory::open(file).expect("a gzip header");
-        stored.read(Second(600)).expect("a history").efforts(CLASS).collect()
+        stored
+            .read(Second(600))
+            .expect("a history")
+            .efforts(CLASS)
+            .collect()
     }
 
     fn outputs() -> impl Strategy<Value = f64> {
         prop_oneof![
-            prop::sample::select(vec![0.0, 5e-324, 0.1 + 0.2, 1e-7, 1e-6, 552.75, 1e21, f64::MAX]),
-            (0u32..=300, 0u32..=100).prop_map(|(c, r)| Output::of(c.into(), r.into()).expect("in bounds").get()),
+            prop::sample::select(vec![
+                0.0,
+                5e-324,
+                0.1 + 0.2,
+                1e-7,
+                1e-6,
+                552.75,
+                1e21,
+                f64::MAX
+            ]),
+            (0u32..=300, 0u32..=100)
+                .prop_map(|(c, r)| Output::of(c.into(), r.into()).expect("in bounds").get()),
             (0..f64::INFINITY.to_bits()).prop_map(f64::from_bits),
         ]
     }
 
     fn efforts() -> impl Strategy<Value = Vec<Effort>> {
         let racers = prop_oneof![0u64..20, Just(INTEGER_MAX), 0..=INTEGER_MAX];
-        prop::collection::vec((0u32..12, racers, outputs()), 0..120)
-            .prop_map(|efforts| efforts.into_iter().map(|(s, r, o)| effort(s, r, o)).collect())
+        prop::collection::vec((0u32..12, racers, outputs()), 0..120).prop_map(|efforts| {
+            efforts
+                .into_iter()
+                .map(|(s, r, o)| effort(s, r, o))
+                .collect()
+        })
     }
 
     proptest! {
@@ -429,14 +525,18 @@ mod tests {
 
     #[test]
     fn an_improvement_makes_one_part_anew_and_copies_no_other() {
-        let efforts: Vec<_> =
-            (0..30).flat_map(|second| (0..50).map(move |racer| effort(second, racer, 100.0))).collect();
+        let efforts: Vec<_> = (0..30)
+            .flat_map(|second| (0..50).map(move |racer| effort(second, racer, 100.0)))
+            .collect();
         let table = table_of(&efforts);
         let before = built(&table);
         table.merge(&[effort(7, 3, 100.5), effort(8, 3, 99.0)], 0);
         let after = History::build(&table, CLASS, &before, 0);
         let places = before.chunks().zip(after.chunks()).enumerate();
-        let moved: Vec<_> = places.filter(|(_, (a, b))| a.as_ptr() != b.as_ptr()).map(|(place, _)| place).collect();
+        let moved: Vec<_> = places
+            .filter(|(_, (a, b))| a.as_ptr() != b.as_ptr())
+            .map(|(place, _)| place)
+            .collect();
         assert_eq!(moved, [0, 8, 31], "the head, second 7, the checksum");
         assert_ne!(before.etag(), after.etag());
         assert_ne!(before.text_etag(), after.text_etag());
@@ -473,7 +573,10 @@ mod tests {
         let erased = History::build(&table, CLASS, &before, 1);
         assert_eq!(gunzip(&file(&erased)), r#"{"2":{"2":3}}"#);
         table.merge(&[effort(0, 1, 1.0), effort(1, 1, 2.0)], 0);
-        assert_eq!(file(&History::build(&table, CLASS, &erased, 0)), file(&before));
+        assert_eq!(
+            file(&History::build(&table, CLASS, &erased, 0)),
+            file(&before)
+        );
     }
 
     #[test]
@@ -481,8 +584,15 @@ mod tests {
         let table = table_of(&[effort(0, 1, 1.0)]);
         let before = built(&table);
         let after = History::build(&table, CLASS, &before, 0x0102_0304_0506_0708);
-        let stored = |history: &History| StoredHistory::open(&file(history)).expect("a header").erasure_version();
-        assert_eq!((stored(&before), stored(&after)), (0, 0x0102_0304_0506_0708));
+        let stored = |history: &History| {
+            StoredHistory::open(&file(history))
+                .expect("a header")
+                .erasure_version()
+        };
+        assert_eq!(
+            (stored(&before), stored(&after)),
+            (0, 0x0102_0304_0506_0708)
+        );
         assert_eq!(after.erasure_version(), 0x0102_0304_0506_0708);
         assert_ne!(before.etag(), after.etag());
         assert_eq!(before.text_etag(), after.text_etag());
@@ -502,8 +612,15 @@ mod tests {
     /// A change of these bytes changes what ETags stand for: raise [`ENCODER_VERSION`] with it.
     #[test]
     fn equal_states_give_the_bytes_they_always_gave() {
-        let small = built(&table_of(&[effort(0, 17, 187.25), effort(0, 9, 150.0), effort(60, 17, 0.1 + 0.2)]));
-        let bytes: String = file(&small).iter().map(|byte| format!("{byte:02x}")).collect();
+        let small = built(&table_of(&[
+            effort(0, 17, 187.25),
+            effort(0, 9, 150.0),
+            effort(60, 17, 0.1 + 0.2),
+        ]));
+        let bytes: String = file(&small)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         assert_eq!(
             bytes,
             "1f8b08040000000000ff0c004143080000000000000000000001\
@@ -517,14 +634,19 @@ mod tests {
         for second in 0..3 {
             let ride = |racer: u64| {
                 random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223); // Numerical Recipes' generator
-                let output = Output::of((random >> 24).into(), (random >> 16 & 63).into()).expect("in bounds").get();
+                let output = Output::of((random >> 24).into(), (random >> 16 & 63).into())
+                    .expect("in bounds")
+                    .get();
                 effort(second, racer * racer, output)
             };
             table.merge(&(0..20_000).map(ride).collect::<Vec<_>>(), 0);
         }
         let large = History::build(&table, CLASS, &History::empty(0), 7);
         assert_eq!((large.text_len(), large.len()), (1_056_126, 457_254));
-        assert_eq!(format!("{:032x}", xxh3_128(&file(&large))), "d17a5cf2d64595e1880572608bdf9af4");
+        assert_eq!(
+            format!("{:032x}", xxh3_128(&file(&large))),
+            "d17a5cf2d64595e1880572608bdf9af4"
+        );
         assert_eq!(large.etag(), "\"7a41423e5d0de4012bcafefb7ef2c97c\"");
         assert_eq!(large.text_etag(), "\"d8d2ec9388c3f76d23d0528f049b1737\"");
     }

@@ -125,13 +125,23 @@ type Name = Option<SmolStr>;
 
 impl App {
     /// An app over that ledger. `stopping` turns true when the service stops.
-    pub(crate) fn new(ledger: Ledger, config: Arc<Config>, keys: AppKeys, stopping: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(
+        ledger: Ledger,
+        config: Arc<Config>,
+        keys: AppKeys,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (turns, long_turns) = (Turns::new(cores), Turns::new(cores.div_ceil(2)));
-        let gate = firehose::Gate::new(config.patience.deliveries_bytes_max, config.body_bytes_max());
+        let gate = firehose::Gate::new(
+            config.patience.deliveries_bytes_max,
+            config.body_bytes_max(),
+        );
         let (events, room) = (events::Turn::default(), history::room());
-        let (live, buckets) =
-            (live::Live::new(&ledger, config.patience.listeners_max), Arc::new(Buckets::new(&config.events_buckets)));
+        let (live, buckets) = (
+            live::Live::new(&ledger, config.patience.listeners_max),
+            Arc::new(Buckets::new(&config.events_buckets)),
+        );
         let document = Arc::new(docs::document(ledger.bounds().second_max));
         let first_pages = leaderboard::FirstPages::default();
         Self(Arc::new(Shared {
@@ -206,7 +216,9 @@ pub(crate) fn router(app: App) -> Router {
     let mut queries = Router::from(queries());
     // Each by itself: the router takes no names within a segment.
     for class in app.ledger.table().classes() {
-        let file = async move |State(app): State<App>, request: Request| history::file(class, &app, request).await;
+        let file = async move |State(app): State<App>, request: Request| {
+            history::file(class, &app, request).await
+        };
         queries = queries.route(&format!("/class-{class}.gz"), get(file));
     }
     let (long, answers) = (long::Long::default(), answers::Answers::default());
@@ -240,7 +252,10 @@ pub(crate) fn router(app: App) -> Router {
 /// Answers what panics.
 fn catch_panics() -> impl Layer<
     Route,
-    Service = impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync,
+    Service = impl Service<Request, Response = Response, Error = Infallible, Future: Send>
+              + Clone
+              + Send
+              + Sync,
 > + Clone {
     let body = MapResponseLayer::new(|response: axum::http::Response<_>| response.map(Body::new));
     (body, CatchPanicLayer::custom(panicked))
@@ -273,7 +288,8 @@ fn queries() -> OpenApiRouter<App> {
 
 /// Lets pages of that origin read.
 fn cors(origin: &str) -> CorsLayer {
-    let origin = HeaderValue::from_str(origin).expect("the configuration holds an origin that can be sent");
+    let origin =
+        HeaderValue::from_str(origin).expect("the configuration holds an origin that can be sent");
     CorsLayer::new()
         // One constant, or `*`: the answer does not depend on who asks, so nothing needs to vary with it.
         .allow_origin(AllowOrigin::exact(origin))
@@ -304,13 +320,21 @@ fn cors(origin: &str) -> CorsLayer {
 
 /// Where there are query keys, nobody reads without one. An admin key opens as much: it goes in the same header. And
 /// nothing is read before the store is: a part of the state would be a wrong answer.
-fn may_read(app: &App, request: &Request) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
+fn may_read(
+    app: &App,
+    request: &Request,
+) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
     let AppKeys { query, admin, .. } = &app.keys;
     // Erasing asks for a key of its own.
     let is_erasing = request.method() == Method::DELETE || request.uri().path() == "/erasures";
     let key_needed = query.are_needed() && !is_erasing;
-    if key_needed && !erasures::bearer(request.headers()).is_some_and(|key| query.accept(key) | admin.accept(key)) {
-        return ControlFlow::Break(erasures::unauthorized("Authorization must be Bearer and a query key"));
+    if key_needed
+        && !erasures::bearer(request.headers())
+            .is_some_and(|key| query.accept(key) | admin.accept(key))
+    {
+        return ControlFlow::Break(erasures::unauthorized(
+            "Authorization must be Bearer and a query key",
+        ));
     }
     if let Err(error @ CommitError::NotServing) = app.ledger.accepts() {
         return ControlFlow::Break(Problem::unavailable(error.to_string()).into_response());
@@ -319,7 +343,9 @@ fn may_read(app: &App, request: &Request) -> ControlFlow<Response, impl FnOnce(R
         // What only some may read is kept by no cache that others share.
         let headers = response.headers_mut();
         if key_needed
-            && let Some(cached) = headers.get(header::CACHE_CONTROL).and_then(|cached| cached.to_str().ok())
+            && let Some(cached) = headers
+                .get(header::CACHE_CONTROL)
+                .and_then(|cached| cached.to_str().ok())
             && let Ok(private) = HeaderValue::from_str(&cached.replace("public", "private"))
         {
             headers.insert(header::CACHE_CONTROL, private);
@@ -330,17 +356,30 @@ fn may_read(app: &App, request: &Request) -> ControlFlow<Response, impl FnOnce(R
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer gives it away")]
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let message = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = message.unwrap_or("unknown"), "a query failed");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "an error of the service's own").into_response()
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "an error of the service's own",
+    )
+    .into_response()
 }
 
 async fn unknown_path(uri: Uri) -> Problem {
-    Problem::not_found(format!("there is nothing at {}; / lists what there is", uri.path()))
+    Problem::not_found(format!(
+        "there is nothing at {}; / lists what there is",
+        uri.path()
+    ))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()))
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{} does not take {method}", uri.path()),
+    )
 }
 
 /// The form of a list.
@@ -382,7 +421,9 @@ mod tests {
     /// An app that nothing runs, as before the store is read.
     async fn app() -> App {
         let folder = tempfile::tempdir().unwrap();
-        let store = crate::store::open(&format!("file:{}", folder.path().display())).await.unwrap();
+        let store = crate::store::open(&format!("file:{}", folder.path().display()))
+            .await
+            .unwrap();
         let config = Arc::new(Options::parse_from(["alleycat"]).config);
         let (ledger, _worker) = Ledger::new(config.ledger(), store, Arc::new(SystemClock), [0; 32]);
         let keys = AppKeys::of(&config).unwrap();
@@ -421,9 +462,19 @@ mod tests {
             let request = Request::get(path).body(Body::empty()).unwrap();
             router.clone().oneshot(request).await.unwrap()
         };
-        for path in ["/classes", "/classes/1/leaderboard", "/classes/1/history", "/class-1.gz", "/racers/1", "/readyz"]
-        {
-            assert_eq!(get(path).await.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        for path in [
+            "/classes",
+            "/classes/1/leaderboard",
+            "/classes/1/history",
+            "/class-1.gz",
+            "/racers/1",
+            "/readyz",
+        ] {
+            assert_eq!(
+                get(path).await.status(),
+                StatusCode::SERVICE_UNAVAILABLE,
+                "{path}"
+            );
         }
         assert_eq!(get("/classes").await.headers()[header::RETRY_AFTER], "1");
         for path in ["/", "/healthz", "/openapi.json", "/docs/"] {
@@ -438,8 +489,14 @@ mod tests {
         }
         let panics: Router = Router::new().route("/", get(fails));
         let panics = panics.layer(CatchPanicLayer::custom(panicked));
-        let answer = panics.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        let answer = panics
+            .oneshot(Request::get("/").body(Body::empty()).unwrap())
+            .await
+            .unwrap();
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(
+            answer.headers()[header::CONTENT_TYPE],
+            "application/problem+json"
+        );
     }
 }

@@ -43,7 +43,9 @@ impl FromStr for Secret {
         }
         // What a header cannot carry, no request can match.
         if text.bytes().any(|byte| !(0x20..0x7f).contains(&byte)) || text.trim() != text {
-            return Err("a key must be of printable ASCII characters, without spaces around it".to_owned());
+            return Err(
+                "a key must be of printable ASCII characters, without spaces around it".to_owned(),
+            );
         }
         Ok(Self(text.to_owned()))
     }
@@ -83,10 +85,20 @@ impl Keys {
     pub fn new(given: &[Secret], file: Option<&Path>) -> anyhow::Result<Self> {
         let open = |path: &Path| {
             let (keys, stamp) = read(path)?;
-            let read = Mutex::new(Read { keys, stamp: Some(stamp), looked: Instant::now() });
-            anyhow::Ok(Arc::new(KeyFile { path: path.to_owned(), read }))
+            let read = Mutex::new(Read {
+                keys,
+                stamp: Some(stamp),
+                looked: Instant::now(),
+            });
+            anyhow::Ok(Arc::new(KeyFile {
+                path: path.to_owned(),
+                read,
+            }))
         };
-        Ok(Self { given: given.to_vec(), file: file.map(open).transpose()? })
+        Ok(Self {
+            given: given.to_vec(),
+            file: file.map(open).transpose()?,
+        })
     }
 
     /// Whether requests need one.
@@ -96,14 +108,24 @@ impl Keys {
 
     /// Whether it is one of them. Every key is compared, so that the time tells nothing of which one it was.
     pub fn accept(&self, key: &[u8]) -> bool {
-        let found = self.given.iter().fold(false, |found, known| known.is(key) | found);
+        let found = self
+            .given
+            .iter()
+            .fold(false, |found, known| known.is(key) | found);
         let Some(file) = &self.file else { return found };
-        file.current(|keys| keys.iter().fold(found, |found, known| known.is(key) | found))
+        file.current(|keys| {
+            keys.iter()
+                .fold(found, |found, known| known.is(key) | found)
+        })
     }
 
     /// Any of them, for a sender within this process.
     pub fn any(&self) -> Option<Secret> {
-        let of_file = || self.file.as_ref().and_then(|file| file.current(|keys| keys.first().cloned()));
+        let of_file = || {
+            self.file
+                .as_ref()
+                .and_then(|file| file.current(|keys| keys.first().cloned()))
+        };
         self.given.first().cloned().or_else(of_file)
     }
 }
@@ -121,7 +143,11 @@ impl KeyFile {
                 match read(&self.path) {
                     Ok((keys, stamp)) => {
                         tracing::info!(file = %self.path.display(), keys = keys.len(), "read the keys again");
-                        *current = Read { keys, stamp: Some(stamp), looked: current.looked };
+                        *current = Read {
+                            keys,
+                            stamp: Some(stamp),
+                            looked: current.looked,
+                        };
                     }
                     Err(error) => tracing::error!("{error:#}; the keys stay as they were"),
                 }
@@ -143,9 +169,14 @@ fn stamp(path: &Path) -> std::io::Result<(SystemTime, u64)> {
 fn read(path: &Path) -> anyhow::Result<(Vec<Secret>, (SystemTime, u64))> {
     let shown = path.display();
     let stamp = stamp(path).with_context(|| format!("the key file {shown} cannot be read"))?;
-    anyhow::ensure!(stamp.1 <= FILE_BYTES_MAX, "the key file {shown} has over {FILE_BYTES_MAX} bytes");
-    let text = std::fs::read_to_string(path).with_context(|| format!("the key file {shown} cannot be read"))?;
-    let keys = parse(&text).map_err(|problem| anyhow::anyhow!("the key file {shown}: {problem}"))?;
+    anyhow::ensure!(
+        stamp.1 <= FILE_BYTES_MAX,
+        "the key file {shown} has over {FILE_BYTES_MAX} bytes"
+    );
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the key file {shown} cannot be read"))?;
+    let keys =
+        parse(&text).map_err(|problem| anyhow::anyhow!("the key file {shown}: {problem}"))?;
     Ok((keys, stamp))
 }
 
@@ -157,14 +188,25 @@ fn parse(text: &str) -> Result<Vec<Secret>, String> {
     }
     if text.trim_start().starts_with('{') {
         let secret: Result<FromSecretsManager, _> = serde_json::from_str(text);
-        let secret = secret.map_err(|_| "it begins as JSON does, and is not {\"api_key\":\"…\"}")?;
+        let secret =
+            secret.map_err(|_| "it begins as JSON does, and is not {\"api_key\":\"…\"}")?;
         return Ok(vec![secret.api_key.parse()?]);
     }
-    let lines = text.lines().enumerate().map(|(place, line)| (place + 1, line.trim()));
+    let lines = text
+        .lines()
+        .enumerate()
+        .map(|(place, line)| (place + 1, line.trim()));
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    let keys = lines.map(|(place, line)| line.parse().map_err(|problem| format!("line {place}: {problem}")));
+    let keys = lines.map(|(place, line)| {
+        line.parse()
+            .map_err(|problem| format!("line {place}: {problem}"))
+    });
     let keys: Vec<Secret> = keys.collect::<Result<_, _>>()?;
-    if keys.is_empty() { Err("it holds no key".to_owned()) } else { Ok(keys) }
+    if keys.is_empty() {
+        Err("it holds no key".to_owned())
+    } else {
+        Ok(keys)
+    }
 }
 
 #[cfg(test)]
@@ -172,23 +214,40 @@ mod tests {
     use super::*;
 
     fn keys(text: &str) -> Vec<String> {
-        parse(text).expect("keys").iter().map(|key| key.reveal().to_owned()).collect()
+        parse(text)
+            .expect("keys")
+            .iter()
+            .map(|key| key.reveal().to_owned())
+            .collect()
     }
 
     #[test]
     fn a_file_has_a_key_a_line_or_is_what_secrets_manager_holds() {
-        assert_eq!(keys("# the old one\nalpha\n\n beta \r\n"), ["alpha", "beta"]);
+        assert_eq!(
+            keys("# the old one\nalpha\n\n beta \r\n"),
+            ["alpha", "beta"]
+        );
         assert_eq!(keys(" {\"api_key\": \"gamma\"}\n"), ["gamma"]);
     }
 
     #[test]
     fn a_file_that_is_no_key_file_says_why_and_not_what_stands_in_it() {
-        for (text, why) in [("", "no key"), ("# only this", "no key"), ("{\"key\":\"hush\"}", "api_key")] {
+        for (text, why) in [
+            ("", "no key"),
+            ("# only this", "no key"),
+            ("{\"key\":\"hush\"}", "api_key"),
+        ] {
             let problem = parse(text).expect_err(text);
-            assert!(problem.contains(why) && !problem.contains("hush"), "{problem}");
+            assert!(
+                problem.contains(why) && !problem.contains("hush"),
+                "{problem}"
+            );
         }
         let problem = parse("fine\nhüsh").expect_err("no ASCII");
-        assert!(problem.contains("line 2") && !problem.contains("hüsh"), "{problem}");
+        assert!(
+            problem.contains("line 2") && !problem.contains("hüsh"),
+            "{problem}"
+        );
         assert!(parse(&"x".repeat(KEY_BYTES_MAX + 1)).is_err());
     }
 
@@ -211,8 +270,17 @@ mod tests {
         std::fs::write(file.path(), "old\n").expect("written");
         let keys = Keys::new(&[], Some(file.path())).expect("readable");
         let look_again = || {
-            let mut read = keys.file.as_ref().expect("a file").read.lock().expect("sound");
-            read.looked = read.looked.checked_sub(LOOK_EVERY).expect("the machine is up for a second");
+            let mut read = keys
+                .file
+                .as_ref()
+                .expect("a file")
+                .read
+                .lock()
+                .expect("sound");
+            read.looked = read
+                .looked
+                .checked_sub(LOOK_EVERY)
+                .expect("the machine is up for a second");
         };
         std::fs::write(file.path(), "newer\n").expect("written");
         look_again();
@@ -221,7 +289,13 @@ mod tests {
         look_again();
         assert!(keys.accept(b"newer"));
         std::fs::remove_file(file.path()).expect("it is there");
-        assert!(std::process::Command::new("mkfifo").arg(file.path()).status().expect("mkfifo").success());
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(file.path())
+                .status()
+                .expect("mkfifo")
+                .success()
+        );
         look_again();
         assert!(keys.accept(b"newer"));
         std::fs::remove_file(file.path()).expect("it is there");

@@ -139,22 +139,42 @@ pub struct NoSuchRacer(pub RacerId);
 pub fn query(board: &Board, query: &Query) -> Result<Leaderboard, NoSuchRacer> {
     let lineup = Lineup::new(board, query.what_if);
     let picked = query.racers.as_ref().map(|racers| lineup.places(racers));
-    let list = List { lineup: &lineup, picked };
+    let list = List {
+        lineup: &lineup,
+        picked,
+    };
     let rows = list.page(query.page, query.limit)?;
 
     let mut standings: Vec<Standing> = Vec::with_capacity(rows.len());
     for place in rows.clone().map(|index| list.place(index)) {
-        let Row { racer, output, second } = lineup.at(place);
-        let new_record = query.what_if.filter(|what_if| what_if.racer == racer).map(|_| lineup.moved.is_some());
+        let Row {
+            racer,
+            output,
+            second,
+        } = lineup.at(place);
+        let new_record = query
+            .what_if
+            .filter(|what_if| what_if.racer == racer)
+            .map(|_| lineup.moved.is_some());
         let rank = match standings.last() {
             Some(before) if before.output == output && query.ties != Ties::Ordinal => before.rank,
             _ => lineup.rank(query.ties, place, output),
         };
-        standings.push(Standing { rank, racer, output, second, new_record });
+        standings.push(Standing {
+            rank,
+            racer,
+            output,
+            second,
+            new_record,
+        });
     }
     // An empty page is at an end of the list, so its only neighbour is the page at that end.
-    let next = standings.last().map_or(Cursor::First, |last| Cursor::After(last.output, last.racer));
-    let previous = standings.first().map_or(Cursor::Last, |first| Cursor::Before(first.output, first.racer));
+    let next = standings
+        .last()
+        .map_or(Cursor::First, |last| Cursor::After(last.output, last.racer));
+    let previous = standings.first().map_or(Cursor::Last, |first| {
+        Cursor::Before(first.output, first.racer)
+    });
     Ok(Leaderboard {
         total: lineup.len(),
         standings,
@@ -179,7 +199,11 @@ pub fn place(board: &Board, racer: RacerId) -> Option<Place> {
     let output = board.output(board.slot(racer)?)?;
     let (above, below) = board.above_and_below(output);
     let total = board.len();
-    Some(Place { rank: above + 1, total, percentile: 100.0 * below as f64 / total as f64 })
+    Some(Place {
+        rank: above + 1,
+        total,
+        percentile: 100.0 * below as f64 / total as f64,
+    })
 }
 
 /// A page by the row next to it rather than by number: it stays right while others come, go and change. It fits any
@@ -220,7 +244,11 @@ impl Cursor {
     }
 
     fn from_bytes(bytes: &[u8; Self::BYTES]) -> Option<Self> {
-        let number = |at: usize| bytes[at..at + 8].iter().fold(0, |number, &byte| number << 8 | u64::from(byte));
+        let number = |at: usize| {
+            bytes[at..at + 8]
+                .iter()
+                .fold(0, |number, &byte| number << 8 | u64::from(byte))
+        };
         let racer = Some(RacerId(number(2))).filter(|racer| racer.0 <= INTEGER_MAX)?;
         let output = Output::new(f64::from_bits(number(10)))?;
         let cursor = match bytes[1] {
@@ -247,8 +275,13 @@ impl FromStr for Cursor {
         if text.len() != Self::LETTERS {
             return Err(NotACursor);
         }
-        let bytes = URL_SAFE_NO_PAD.decode_to_vec(text).map_err(|_| NotACursor)?;
-        <&[u8; Self::BYTES]>::try_from(&*bytes).ok().and_then(Self::from_bytes).ok_or(NotACursor)
+        let bytes = URL_SAFE_NO_PAD
+            .decode_to_vec(text)
+            .map_err(|_| NotACursor)?;
+        <&[u8; Self::BYTES]>::try_from(&*bytes)
+            .ok()
+            .and_then(Self::from_bytes)
+            .ok_or(NotACursor)
     }
 }
 
@@ -296,14 +329,22 @@ impl Row {
 
 impl<'a> Lineup<'a> {
     fn new(board: &'a Board, what_if: Option<WhatIf>) -> Self {
-        let mut lineup = Self { board, order: board.order(), dense_ranks: OnceCell::new(), moved: None };
+        let mut lineup = Self {
+            board,
+            order: board.order(),
+            dense_ranks: OnceCell::new(),
+            moved: None,
+        };
         lineup.moved = what_if.and_then(|what_if| lineup.try_move(what_if));
         lineup
     }
 
     fn try_move(&self, what_if: WhatIf) -> Option<Moved> {
         let WhatIf { racer, output } = what_if;
-        let old = self.board.slot(racer).and_then(|slot| self.board.output(slot));
+        let old = self
+            .board
+            .slot(racer)
+            .and_then(|slot| self.board.output(slot));
         if old.is_some_and(|old| old >= output) {
             return None;
         }
@@ -318,14 +359,25 @@ impl<'a> Lineup<'a> {
     }
 
     fn len(&self) -> usize {
-        self.order.len() + usize::from(self.moved.as_ref().is_some_and(|moved| moved.from.is_none()))
+        self.order.len()
+            + usize::from(
+                self.moved
+                    .as_ref()
+                    .is_some_and(|moved| moved.from.is_none()),
+            )
     }
 
     fn at(&self, place: usize) -> Row {
-        let Some(moved) = &self.moved else { return self.ridden(place) };
+        let Some(moved) = &self.moved else {
+            return self.ridden(place);
+        };
         if place == moved.to {
             let WhatIf { racer, output } = moved.what_if;
-            return Row { racer, output, second: None };
+            return Row {
+                racer,
+                output,
+                second: None,
+            };
         }
         let without = place - usize::from(place > moved.to);
         self.ridden(without + usize::from(moved.from.is_some_and(|from| from <= without)))
@@ -333,8 +385,15 @@ impl<'a> Lineup<'a> {
 
     fn ridden(&self, place_in_order: usize) -> Row {
         let slot = self.order[place_in_order];
-        let output = self.board.output(slot).expect("an order holds only slots that have an output");
-        Row { racer: self.board.racer(slot), output, second: Some(self.board.second(slot)) }
+        let output = self
+            .board
+            .output(slot)
+            .expect("an order holds only slots that have an output");
+        Row {
+            racer: self.board.racer(slot),
+            output,
+            second: Some(self.board.second(slot)),
+        }
     }
 
     /// How many rows lead the lineup that the condition holds for; it must hold for no row after one that it fails.
@@ -364,10 +423,14 @@ impl<'a> Lineup<'a> {
     /// How many different outputs are greater.
     fn distinct_above(&self, output: Output) -> usize {
         let ranks = self.dense_ranks.get_or_init(|| self.board.dense_ranks());
-        let above = self.order.partition_point(|&slot| self.board.output(slot) > Some(output));
+        let above = self
+            .order
+            .partition_point(|&slot| self.board.output(slot) > Some(output));
         let ridden = above.checked_sub(1).map_or(0, |last| ranks[last] as usize);
         let is_above = |other: Option<Output>| usize::from(other > Some(output));
-        let Some(moved) = &self.moved else { return ridden };
+        let Some(moved) = &self.moved else {
+            return ridden;
+        };
         ridden + is_above(moved.output_brought) - is_above(moved.output_left)
     }
 
@@ -393,7 +456,10 @@ impl<'a> Lineup<'a> {
 
     /// The places of those of the racers that stand, ascending.
     fn places(&self, racers: &[RacerId]) -> Vec<usize> {
-        let mut places: Vec<_> = racers.iter().filter_map(|&racer| self.place(racer)).collect();
+        let mut places: Vec<_> = racers
+            .iter()
+            .filter_map(|&racer| self.place(racer))
+            .collect();
         places.sort_unstable();
         places.dedup();
         places
@@ -417,7 +483,9 @@ impl List<'_> {
 
     /// How many rows of the list are before a place of the lineup.
     fn index(&self, place: usize) -> usize {
-        self.picked.as_ref().map_or(place, |picked| picked.partition_point(|&other| other < place))
+        self.picked.as_ref().map_or(place, |picked| {
+            picked.partition_point(|&other| other < place)
+        })
     }
 
     fn page(&self, page: Page, Limit(limit): Limit) -> Result<Range<usize>, NoSuchRacer> {
@@ -428,14 +496,20 @@ impl List<'_> {
             Page::Offset(offset) => from(offset.min(len)),
             Page::Around(racer) => {
                 let middle = self.index(self.lineup.place(racer).ok_or(NoSuchRacer(racer))?);
-                from(middle.saturating_sub(limit / 2).min(len.saturating_sub(limit)))
+                from(
+                    middle
+                        .saturating_sub(limit / 2)
+                        .min(len.saturating_sub(limit)),
+                )
             }
             Page::Cursor(Cursor::First) => from(0),
             Page::Cursor(Cursor::After(output, racer)) => {
                 let key = (Reverse(output), racer);
                 from(self.index(self.lineup.partition_point(|row| row.key() <= key)))
             }
-            Page::Cursor(Cursor::Before(output, racer)) => to(self.index(self.lineup.before((Reverse(output), racer)))),
+            Page::Cursor(Cursor::Before(output, racer)) => {
+                to(self.index(self.lineup.before((Reverse(output), racer))))
+            }
             Page::Cursor(Cursor::Last) => to(len),
         })
     }
@@ -460,12 +534,25 @@ mod tests {
 
     fn effort(second: u32, racer: u64, watts: f64) -> Effort {
         let (racer, second) = (RacerId(racer), Second(second));
-        Effort { class: CLASS, second, racer, output: output(watts), race: None, time: 0 }
+        Effort {
+            class: CLASS,
+            second,
+            racer,
+            output: output(watts),
+            race: None,
+            time: 0,
+        }
     }
 
     fn table(efforts: &[(u64, f64)]) -> Table {
         let table = Table::new(1);
-        table.merge(&efforts.iter().map(|&(racer, watts)| effort(60, racer, watts)).collect::<Vec<_>>(), 0);
+        table.merge(
+            &efforts
+                .iter()
+                .map(|&(racer, watts)| effort(60, racer, watts))
+                .collect::<Vec<_>>(),
+            0,
+        );
         table
     }
 
@@ -478,7 +565,15 @@ mod tests {
     }
 
     fn ask(board: &Board, rows: usize, page: Page) -> Leaderboard {
-        query(board, &Query { limit: limit(rows), page, ..Query::default() }).expect("the racer stands")
+        query(
+            board,
+            &Query {
+                limit: limit(rows),
+                page,
+                ..Query::default()
+            },
+        )
+        .expect("the racer stands")
     }
 
     fn around(racer: u64) -> Page {
@@ -491,11 +586,19 @@ mod tests {
     }
 
     fn ranks(leaderboard: &Leaderboard) -> Vec<(usize, u64)> {
-        leaderboard.standings.iter().map(|standing| (standing.rank, standing.racer.0)).collect()
+        leaderboard
+            .standings
+            .iter()
+            .map(|standing| (standing.rank, standing.racer.0))
+            .collect()
     }
 
     fn racers(leaderboard: &Leaderboard) -> Vec<u64> {
-        leaderboard.standings.iter().map(|standing| standing.racer.0).collect()
+        leaderboard
+            .standings
+            .iter()
+            .map(|standing| standing.racer.0)
+            .collect()
     }
 
     // Four racers, two of them tied.
@@ -503,7 +606,18 @@ mod tests {
 
     #[test]
     fn ties_are_ranked_three_ways() {
-        let ranked = |ties| ranks(&query(&board(&TIED), &Query { ties, ..Query::default() }).expect("no pivot"));
+        let ranked = |ties| {
+            ranks(
+                &query(
+                    &board(&TIED),
+                    &Query {
+                        ties,
+                        ..Query::default()
+                    },
+                )
+                .expect("no pivot"),
+            )
+        };
         assert_eq!(ranked(Ties::Competition), [(1, 1), (2, 2), (2, 3), (4, 4)]);
         assert_eq!(ranked(Ties::Dense), [(1, 1), (2, 2), (2, 3), (3, 4)]);
         assert_eq!(ranked(Ties::Ordinal), [(1, 1), (2, 2), (3, 3), (4, 4)]);
@@ -561,9 +675,23 @@ mod tests {
     fn nobody_stands_around_a_racer_without_an_effort() {
         let query = |what_if| {
             let page = around(9);
-            query(&board(&TIED), &Query { page, what_if, limit: limit(3), ..Query::default() }).map(|page| ranks(&page))
+            query(
+                &board(&TIED),
+                &Query {
+                    page,
+                    what_if,
+                    limit: limit(3),
+                    ..Query::default()
+                },
+            )
+            .map(|page| ranks(&page))
         };
-        let what_if = |racer, watts| Some(WhatIf { racer: RacerId(racer), output: output(watts) });
+        let what_if = |racer, watts| {
+            Some(WhatIf {
+                racer: RacerId(racer),
+                output: output(watts),
+            })
+        };
         assert_eq!(query(None), Err(NoSuchRacer(RacerId(9))));
         assert_eq!(query(what_if(8, 10.0)), Err(NoSuchRacer(RacerId(9))));
         assert_eq!(query(what_if(9, 10.0)), Ok(vec![(2, 3), (4, 4), (4, 9)]));
@@ -573,43 +701,111 @@ mod tests {
     fn full_ties_stand_by_id_whatever_came_first() {
         for ids in [[1, 2, 3, 10], [10, 3, 2, 1], [3, 10, 1, 2]] {
             let board = board(&ids.map(|id| (id, 7.0)));
-            assert_eq!(ranks(&ask(&board, 9, Page::default())), [(1, 1), (1, 2), (1, 3), (1, 10)]);
-            assert_eq!(racers(&ask(&board, 2, Page::Cursor(Cursor::After(output(7.0), RacerId(1))))), [2, 3]);
+            assert_eq!(
+                ranks(&ask(&board, 9, Page::default())),
+                [(1, 1), (1, 2), (1, 3), (1, 10)]
+            );
+            assert_eq!(
+                racers(&ask(
+                    &board,
+                    2,
+                    Page::Cursor(Cursor::After(output(7.0), RacerId(1)))
+                )),
+                [2, 3]
+            );
         }
     }
 
     #[test]
     fn output_0_stands_like_any_other() {
         let board = board(&[(1, 0.0), (2, -0.0), (3, 1.0)]);
-        assert_eq!(ranks(&ask(&board, 9, Page::default())), [(1, 3), (2, 1), (2, 2)]);
+        assert_eq!(
+            ranks(&ask(&board, 9, Page::default())),
+            [(1, 3), (2, 1), (2, 2)]
+        );
         let page = ask(&board, 2, Page::Cursor(Cursor::Last));
         assert_eq!((racers(&page), page.next), (vec![1, 2], None));
-        let what_if = Some(WhatIf { racer: RacerId(9), output: output(0.0) });
-        let page = query(&board, &Query { what_if, ..Query::default() }).expect("no pivot");
+        let what_if = Some(WhatIf {
+            racer: RacerId(9),
+            output: output(0.0),
+        });
+        let page = query(
+            &board,
+            &Query {
+                what_if,
+                ..Query::default()
+            },
+        )
+        .expect("no pivot");
         assert_eq!(page.standings[3], standing(2, 9, 0.0, None, Some(true)));
-        assert_eq!(place(&board, RacerId(1)), Some(Place { rank: 2, total: 3, percentile: 0.0 }));
+        assert_eq!(
+            place(&board, RacerId(1)),
+            Some(Place {
+                rank: 2,
+                total: 3,
+                percentile: 0.0
+            })
+        );
     }
 
-    fn standing(rank: usize, racer: u64, watts: f64, second: Option<u32>, new_record: Option<bool>) -> Standing {
-        Standing { rank, racer: RacerId(racer), output: output(watts), second: second.map(Second), new_record }
+    fn standing(
+        rank: usize,
+        racer: u64,
+        watts: f64,
+        second: Option<u32>,
+        new_record: Option<bool>,
+    ) -> Standing {
+        Standing {
+            rank,
+            racer: RacerId(racer),
+            output: output(watts),
+            second: second.map(Second),
+            new_record,
+        }
     }
 
     #[test]
     fn one_racer_is_first_last_and_the_middle() {
         let board = board(&[(5, 1.0)]);
-        let expected =
-            Leaderboard { total: 1, standings: vec![standing(1, 5, 1.0, Some(60), None)], next: None, previous: None };
-        for page in [Page::default(), around(5), Page::Cursor(Cursor::First), Page::Cursor(Cursor::Last)] {
+        let expected = Leaderboard {
+            total: 1,
+            standings: vec![standing(1, 5, 1.0, Some(60), None)],
+            next: None,
+            previous: None,
+        };
+        for page in [
+            Page::default(),
+            around(5),
+            Page::Cursor(Cursor::First),
+            Page::Cursor(Cursor::Last),
+        ] {
             assert_eq!(ask(&board, 1, page), expected);
             assert_eq!(ask(&board, 50, page), expected);
         }
-        assert_eq!(place(&board, RacerId(5)), Some(Place { rank: 1, total: 1, percentile: 0.0 }));
+        assert_eq!(
+            place(&board, RacerId(5)),
+            Some(Place {
+                rank: 1,
+                total: 1,
+                percentile: 0.0
+            })
+        );
     }
 
     #[test]
     fn an_empty_board_has_no_neighbours() {
-        for page in [Page::Offset(0), Page::Offset(9), Page::Cursor(Cursor::First), Page::Cursor(Cursor::Last)] {
-            let empty = Leaderboard { total: 0, standings: vec![], next: None, previous: None };
+        for page in [
+            Page::Offset(0),
+            Page::Offset(9),
+            Page::Cursor(Cursor::First),
+            Page::Cursor(Cursor::Last),
+        ] {
+            let empty = Leaderboard {
+                total: 0,
+                standings: vec![],
+                next: None,
+                previous: None,
+            };
             assert_eq!(ask(&board(&[]), 1, page), empty);
         }
         assert_eq!(place(&board(&[]), RacerId(1)), None);
@@ -618,35 +814,83 @@ mod tests {
     #[test]
     fn a_what_if_counts_only_if_it_beats_the_best() {
         let rows = |racer, watts| {
-            let what_if = Some(WhatIf { racer: RacerId(racer), output: output(watts) });
-            query(&board(&TIED), &Query { what_if, ..Query::default() }).expect("no pivot")
+            let what_if = Some(WhatIf {
+                racer: RacerId(racer),
+                output: output(watts),
+            });
+            query(
+                &board(&TIED),
+                &Query {
+                    what_if,
+                    ..Query::default()
+                },
+            )
+            .expect("no pivot")
         };
-        assert_eq!(rows(3, 20.0).standings[2], standing(2, 3, 20.0, Some(60), Some(false)));
-        assert_eq!(rows(3, 30.0).standings[1], standing(1, 3, 30.0, None, Some(true)));
+        assert_eq!(
+            rows(3, 20.0).standings[2],
+            standing(2, 3, 20.0, Some(60), Some(false))
+        );
+        assert_eq!(
+            rows(3, 30.0).standings[1],
+            standing(1, 3, 30.0, None, Some(true))
+        );
         assert_eq!(ranks(&rows(3, 30.0)), [(1, 1), (1, 3), (3, 2), (4, 4)]);
         assert_eq!((rows(3, 30.0).total, rows(9, 15.0).total), (4, 5));
-        assert_eq!(ranks(&rows(9, 15.0)), [(1, 1), (2, 2), (2, 3), (4, 9), (5, 4)]);
+        assert_eq!(
+            ranks(&rows(9, 15.0)),
+            [(1, 1), (2, 2), (2, 3), (4, 9), (5, 4)]
+        );
     }
 
     #[test]
     fn rows_of_the_all_time_board_say_their_second() {
         let table = Table::new(1);
-        table.merge(&[effort(1, 7, 5.0), effort(4, 7, 9.0), effort(3, 7, 9.0), effort(2, 8, 6.0)], 0);
+        table.merge(
+            &[
+                effort(1, 7, 5.0),
+                effort(4, 7, 9.0),
+                effort(3, 7, 9.0),
+                effort(2, 8, 6.0),
+            ],
+            0,
+        );
         let page = ask(&table.all_time(CLASS), 9, Page::default());
-        assert_eq!(page.standings, [standing(1, 7, 9.0, Some(3), None), standing(2, 8, 6.0, Some(2), None)]);
+        assert_eq!(
+            page.standings,
+            [
+                standing(1, 7, 9.0, Some(3), None),
+                standing(2, 8, 6.0, Some(2), None)
+            ]
+        );
     }
 
     #[test]
     fn a_page_around_a_racer_that_was_not_asked_for_is_around_its_place() {
         let board = board(&[(1, 50.0), (2, 40.0), (3, 30.0), (4, 20.0), (5, 10.0)]);
         let racers = Some([5, 4, 2, 1, 99, 5].map(RacerId).to_vec());
-        let page = query(&board, &Query { racers, page: around(3), limit: limit(2), ..Query::default() });
+        let page = query(
+            &board,
+            &Query {
+                racers,
+                page: around(3),
+                limit: limit(2),
+                ..Query::default()
+            },
+        );
         assert_eq!(ranks(&page.expect("racer 3 stands")), [(2, 2), (4, 4)]);
     }
 
     #[test]
     fn two_cursors_meet_every_racer_once_while_others_ride() {
-        let table = table(&[(1, 60.0), (2, 50.0), (3, 50.0), (4, 50.0), (5, 20.0), (6, 10.0)]);
+        let table = table(&[
+            (1, 60.0),
+            (2, 50.0),
+            (3, 50.0),
+            (4, 50.0),
+            (5, 20.0),
+            (6, 10.0),
+        ]);
         let page = |page| ask(&table.board(CLASS, Second(60)), 2, page);
         let down = page(Page::default());
         let up = page(Page::Cursor(Cursor::Last));
@@ -655,23 +899,45 @@ mod tests {
         table.merge(&[effort(60, 6, 70.0), effort(60, 7, 50.0)], 0);
         table.erase(CLASS, RacerId(2), Second(0)..=Second(60), None, 0);
         let (down, up) = (page(turn(down.next)), page(turn(up.previous)));
-        assert_eq!((ranks(&down), ranks(&up)), (vec![(3, 3), (3, 4)], vec![(3, 4), (3, 7)]));
+        assert_eq!(
+            (ranks(&down), ranks(&up)),
+            (vec![(3, 3), (3, 4)], vec![(3, 4), (3, 7)])
+        );
         let (down, up) = (page(turn(down.next)), page(turn(up.previous)));
         assert_eq!((racers(&down), racers(&up)), (vec![7, 5], vec![1, 3]));
-        assert_eq!((down.next, racers(&page(turn(up.previous)))), (None, vec![6]));
+        assert_eq!(
+            (down.next, racers(&page(turn(up.previous)))),
+            (None, vec![6])
+        );
     }
 
     #[test]
     fn an_empty_page_leads_back_to_the_end_it_is_at() {
         let board = board(&TIED);
-        let above = ask(&board, 3, Page::Cursor(Cursor::Before(output(90.0), RacerId(1))));
+        let above = ask(
+            &board,
+            3,
+            Page::Cursor(Cursor::Before(output(90.0), RacerId(1))),
+        );
         assert_eq!(
-            (above.standings.len(), above.previous, racers(&ask(&board, 3, turn(above.next)))),
+            (
+                above.standings.len(),
+                above.previous,
+                racers(&ask(&board, 3, turn(above.next)))
+            ),
             (0, None, vec![1, 2, 3])
         );
-        let below = ask(&board, 3, Page::Cursor(Cursor::After(output(0.0), RacerId(1))));
+        let below = ask(
+            &board,
+            3,
+            Page::Cursor(Cursor::After(output(0.0), RacerId(1))),
+        );
         assert_eq!(
-            (below.standings.len(), below.next, racers(&ask(&board, 3, turn(below.previous)))),
+            (
+                below.standings.len(),
+                below.next,
+                racers(&ask(&board, 3, turn(below.previous)))
+            ),
             (0, None, vec![2, 3, 4])
         );
     }
@@ -682,13 +948,25 @@ mod tests {
         let page = |cursor| racers(&ask(&board, 9, Page::Cursor(cursor)));
         assert_eq!(page(Cursor::After(output(25.0), RacerId(99))), [2, 3, 4]);
         assert_eq!(page(Cursor::Before(output(25.0), RacerId(99))), [1]);
-        assert_eq!(page(Cursor::After(output(f64::MAX), RacerId(0))), [1, 2, 3, 4]);
-        assert_eq!(page(Cursor::After(output(0.0), RacerId(INTEGER_MAX))), [0; 0]);
+        assert_eq!(
+            page(Cursor::After(output(f64::MAX), RacerId(0))),
+            [1, 2, 3, 4]
+        );
+        assert_eq!(
+            page(Cursor::After(output(0.0), RacerId(INTEGER_MAX))),
+            [0; 0]
+        );
     }
 
     #[test]
     fn a_text_that_is_no_cursor_is_refused() {
-        let mut wrong = vec![String::new(), "2".into(), "A".repeat(24), "=".repeat(24), "é".repeat(12)];
+        let mut wrong = vec![
+            String::new(),
+            "2".into(),
+            "A".repeat(24),
+            "=".repeat(24),
+            "é".repeat(12),
+        ];
         let good = Cursor::After(output(1.0), RacerId(1));
         for (byte, value) in [(0, 2), (1, 0), (1, 4), (2, 0xff), (10, 0xbf), (10, 0x7f)] {
             let mut bytes = good.bytes();
@@ -724,8 +1002,10 @@ mod tests {
     }
 
     fn some_effort() -> impl Strategy<Value = Effort> {
-        (0..SECONDS, 0..RACERS, some_output())
-            .prop_map(|(second, racer, output)| Effort { output, ..effort(second, racer, 0.0) })
+        (0..SECONDS, 0..RACERS, some_output()).prop_map(|(second, racer, output)| Effort {
+            output,
+            ..effort(second, racer, 0.0)
+        })
     }
 
     fn some_cursor() -> impl Strategy<Value = Cursor> {
@@ -748,15 +1028,26 @@ mod tests {
         let what_if = prop::option::of((some_racer(), some_output()));
         (ties, 1..9_usize, page, racers, what_if).prop_map(|(ties, rows, page, racers, what_if)| {
             let what_if = what_if.map(|(racer, output)| WhatIf { racer, output });
-            Query { ties, limit: limit(rows), page, racers, what_if }
+            Query {
+                ties,
+                limit: limit(rows),
+                page,
+                racers,
+                what_if,
+            }
         })
     }
 
     /// Each racer's best among those efforts, by definition.
     fn bests(efforts: &[Effort], second: Option<Second>) -> BTreeMap<RacerId, (Output, Second)> {
         let mut bests = BTreeMap::new();
-        for effort in efforts.iter().filter(|effort| second.is_none_or(|second| second == effort.second)) {
-            let best = bests.entry(effort.racer).or_insert((effort.output, effort.second));
+        for effort in efforts
+            .iter()
+            .filter(|effort| second.is_none_or(|second| second == effort.second))
+        {
+            let best = bests
+                .entry(effort.racer)
+                .or_insert((effort.output, effort.second));
             if (effort.output, Reverse(effort.second)) > (best.0, Reverse(best.1)) {
                 *best = (effort.output, effort.second);
             }
@@ -765,16 +1056,26 @@ mod tests {
     }
 
     /// All rows, and those that a query picks from them, by definition.
-    fn listed(bests: &BTreeMap<RacerId, (Output, Second)>, query: &Query) -> (Vec<Standing>, Vec<Standing>) {
-        let row = |(&racer, &(output, second)): (&RacerId, &(Output, Second))| standing_of(racer, output, Some(second));
+    fn listed(
+        bests: &BTreeMap<RacerId, (Output, Second)>,
+        query: &Query,
+    ) -> (Vec<Standing>, Vec<Standing>) {
+        let row = |(&racer, &(output, second)): (&RacerId, &(Output, Second))| {
+            standing_of(racer, output, Some(second))
+        };
         let mut rows: Vec<Standing> = bests.iter().map(row).collect();
         if let Some(WhatIf { racer, output }) = query.what_if {
             let old = bests.get(&racer).map(|best| best.0);
             if old.is_none_or(|old| output > old) {
                 rows.retain(|row| row.racer != racer);
-                rows.push(Standing { new_record: Some(true), ..standing_of(racer, output, None) });
+                rows.push(Standing {
+                    new_record: Some(true),
+                    ..standing_of(racer, output, None)
+                });
             } else {
-                rows.iter_mut().filter(|row| row.racer == racer).for_each(|row| row.new_record = Some(false));
+                rows.iter_mut()
+                    .filter(|row| row.racer == racer)
+                    .for_each(|row| row.new_record = Some(false));
             }
         }
         rows.sort_by_key(|row| (Reverse(row.output), row.racer));
@@ -788,12 +1089,23 @@ mod tests {
             };
         }
         let mut picked = rows.clone();
-        picked.retain(|row| query.racers.as_ref().is_none_or(|racers| racers.contains(&row.racer)));
+        picked.retain(|row| {
+            query
+                .racers
+                .as_ref()
+                .is_none_or(|racers| racers.contains(&row.racer))
+        });
         (rows, picked)
     }
 
     fn standing_of(racer: RacerId, output: Output, second: Option<Second>) -> Standing {
-        Standing { rank: 0, racer, output, second, new_record: None }
+        Standing {
+            rank: 0,
+            racer,
+            output,
+            second,
+            new_record: None,
+        }
     }
 
     fn key(row: &Standing) -> Key {
@@ -811,29 +1123,53 @@ mod tests {
         let page: Vec<usize> = match query.page {
             Page::Offset(offset) => places.skip(offset).take(rows_max).collect(),
             Page::Cursor(Cursor::First) => places.take(rows_max).collect(),
-            Page::Cursor(Cursor::After(output, racer)) => {
-                places.filter(|&place| key(&rows[place]) > (Reverse(output), racer)).take(rows_max).collect()
-            }
+            Page::Cursor(Cursor::After(output, racer)) => places
+                .filter(|&place| key(&rows[place]) > (Reverse(output), racer))
+                .take(rows_max)
+                .collect(),
             Page::Cursor(Cursor::Before(output, racer)) => {
-                let before = places.rev().filter(|&place| key(&rows[place]) < (Reverse(output), racer));
-                before.take(rows_max).collect::<Vec<_>>().into_iter().rev().collect()
+                let before = places
+                    .rev()
+                    .filter(|&place| key(&rows[place]) < (Reverse(output), racer));
+                before
+                    .take(rows_max)
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .rev()
+                    .collect()
             }
-            Page::Cursor(Cursor::Last) => places.skip(rows.len().saturating_sub(rows_max)).collect(),
+            Page::Cursor(Cursor::Last) => {
+                places.skip(rows.len().saturating_sub(rows_max)).collect()
+            }
             Page::Around(racer) => {
-                let pivot = all.iter().find(|row| row.racer == racer).ok_or(NoSuchRacer(racer))?;
+                let pivot = all
+                    .iter()
+                    .find(|row| row.racer == racer)
+                    .ok_or(NoSuchRacer(racer))?;
                 let middle = rows.iter().filter(|&row| key(row) < key(pivot)).count();
                 // Of all pages that are as full as can be, the one in which half of the limit is before the middle.
                 let full = rows_max.min(rows.len());
-                let start = (0..=rows.len() - full).min_by_key(|start| middle.abs_diff(start + rows_max / 2));
-                places.skip(start.expect("one page at least")).take(full).collect()
+                let start = (0..=rows.len() - full)
+                    .min_by_key(|start| middle.abs_diff(start + rows_max / 2));
+                places
+                    .skip(start.expect("one page at least"))
+                    .take(full)
+                    .collect()
             }
         };
         let (previous, next) = match (page.first(), page.last()) {
             (Some(&first), Some(&last)) => (first > 0, last + 1 < rows.len()),
-            _ if matches!(query.page, Page::Cursor(Cursor::Before(..))) => (false, !rows.is_empty()),
+            _ if matches!(query.page, Page::Cursor(Cursor::Before(..))) => {
+                (false, !rows.is_empty())
+            }
             _ => (!rows.is_empty(), false),
         };
-        Ok((all.len(), page.iter().map(|&place| rows[place]).collect(), previous, next))
+        Ok((
+            all.len(),
+            page.iter().map(|&place| rows[place]).collect(),
+            previous,
+            next,
+        ))
     }
 
     proptest! {

@@ -143,9 +143,15 @@ struct Waiting {
 
 impl Waiting {
     fn begin(inner: &Arc<Inner>) -> Self {
-        let since = (inner.clock.uptime(), inner.arrivals.fetch_add(1, Ordering::Relaxed));
+        let since = (
+            inner.clock.uptime(),
+            inner.arrivals.fetch_add(1, Ordering::Relaxed),
+        );
         lock(&inner.waiting).insert(since);
-        Self { inner: inner.clone(), since }
+        Self {
+            inner: inner.clone(),
+            since,
+        }
     }
 }
 
@@ -193,14 +199,21 @@ struct Inner {
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ledger").field("store", &self.store.place()).finish_non_exhaustive()
+        f.debug_struct("Ledger")
+            .field("store", &self.store.place())
+            .finish_non_exhaustive()
     }
 }
 
 impl Ledger {
     /// A ledger over that store, and the worker that must run it. `seed` is where its chance comes from: it must differ
     /// between any two processes.
-    pub fn new(options: Options, store: Arc<dyn Store>, clock: Arc<dyn Clock>, seed: [u8; 32]) -> (Self, Worker) {
+    pub fn new(
+        options: Options,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        seed: [u8; 32],
+    ) -> (Self, Worker) {
         let mut chance = StdRng::from_seed(seed);
         let (sender, queue) = mpsc::channel(QUEUE_MAX);
         let (adopt, adoptions) = mpsc::channel(1);
@@ -212,7 +225,9 @@ impl Ledger {
             names: Names::default(),
             races: Races::new(classes),
             fresh: fresh::Fresh::new(classes),
-            published: ClassId::all(classes).map(|_| published::Published::default()).collect(),
+            published: ClassId::all(classes)
+                .map(|_| published::Published::default())
+                .collect(),
             erasures: watch::Sender::default(),
             erasing: erasing::Erasing::default(),
             segments: Mutex::default(),
@@ -227,7 +242,19 @@ impl Ledger {
             chance: Mutex::new(chance),
             options,
         });
-        (Self { inner: inner.clone(), queue: sender, adopt: adopt.clone() }, Worker { inner, queue, adopt, adoptions })
+        (
+            Self {
+                inner: inner.clone(),
+                queue: sender,
+                adopt: adopt.clone(),
+            },
+            Worker {
+                inner,
+                queue,
+                adopt,
+                adoptions,
+            },
+        )
     }
 
     /// Makes a delivery durable and visible, then returns. After an error, some of it may be or become durable.
@@ -236,10 +263,16 @@ impl Ledger {
         let heard = std::mem::take(&mut submission.heard);
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting::begin(&self.inner);
-        self.queue.try_send(Commit { submission, answer, waiting }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => CommitError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => CommitError::NotServing,
-        })?;
+        self.queue
+            .try_send(Commit {
+                submission,
+                answer,
+                waiting,
+            })
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => CommitError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => CommitError::NotServing,
+            })?;
         let committed = answered.await.unwrap_or(Err(CommitError::NotServing))?;
         self.inner.tell_races(heard, &committed).await;
         Ok(committed)
@@ -250,7 +283,13 @@ impl Ledger {
         if !self.inner.serving.load(Ordering::Acquire) {
             return Err(CommitError::NotServing);
         }
-        if self.inner.clock.uptime().saturating_sub(self.inner.listed()) > BEHIND_MAX {
+        if self
+            .inner
+            .clock
+            .uptime()
+            .saturating_sub(self.inner.listed())
+            > BEHIND_MAX
+        {
             return Err(CommitError::Behind);
         }
         Ok(())
@@ -307,7 +346,11 @@ impl Ledger {
 
     /// What is held of histories that have newer ones, of all classes, in bytes.
     pub fn outdated_bytes(&self) -> u64 {
-        self.inner.published.iter().map(published::Published::outdated_bytes).sum()
+        self.inner
+            .published
+            .iter()
+            .map(published::Published::outdated_bytes)
+            .sum()
     }
 
     /// The length of the class's history, in bytes: as last published, or else as last read from the store. Where
@@ -324,7 +367,12 @@ impl Worker {
     /// Recovers what the store holds, then serves until `shutdown` resolves; then makes what waits durable, takes a
     /// last snapshot, and returns. Dropping the future is a crash.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RecoveryError> {
-        let Self { inner, queue, adopt, adoptions } = self;
+        let Self {
+            inner,
+            queue,
+            adopt,
+            adoptions,
+        } = self;
         tokio::pin!(shutdown);
         tokio::select! {
             biased;
@@ -367,8 +415,16 @@ impl Inner {
         if erasures.version() != before.version() {
             // They were forgotten before they were heard of.
             for heard in heard.iter().filter(|it| erasures.cover(&it.effort, 0)) {
-                let Effort { racer, class, second, output, .. } = heard.effort;
-                self.races.forget(racer, Some(class), |at, best| (at, best) == (second, output));
+                let Effort {
+                    racer,
+                    class,
+                    second,
+                    output,
+                    ..
+                } = heard.effort;
+                self.races.forget(racer, Some(class), |at, best| {
+                    (at, best) == (second, output)
+                });
             }
         }
     }
@@ -386,7 +442,10 @@ impl Inner {
     }
 
     fn note_listed(&self, began: Duration) {
-        self.listed.store(u64::try_from(began.as_nanos()).unwrap_or(u64::MAX), Ordering::Release);
+        self.listed.store(
+            u64::try_from(began.as_nanos()).unwrap_or(u64::MAX),
+            Ordering::Release,
+        );
     }
 
     fn listed(&self) -> Duration {

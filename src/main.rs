@@ -65,7 +65,10 @@ fn main() -> anyhow::Result<ExitCode> {
 fn without_key(mut error: clap::Error) -> clap::Error {
     let is_key = |argument: &ContextValue| matches!(argument, ContextValue::String(text) if text.contains("-key <"));
     if error.get(ContextKind::InvalidArg).is_some_and(is_key) {
-        error.insert(ContextKind::InvalidValue, ContextValue::String("…".to_owned()));
+        error.insert(
+            ContextKind::InvalidValue,
+            ContextValue::String("…".to_owned()),
+        );
     }
     error
 }
@@ -88,13 +91,21 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             log_as(LogFormat::Text);
             let report = simulate::run(&options, interrupted()).await?;
             println!("{report}");
-            Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(if report.is_clean() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
         }
         Command::Replay(options) => {
             log_as(LogFormat::Text);
             let report = replay::run(&options, interrupted()).await?;
             println!("{report}");
-            Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(if report.is_clean() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
         }
         Command::Openapi => {
             print!("{}", alleycat::serve::openapi());
@@ -126,15 +137,22 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     config.validate()?;
     let store = store::open(&config.store).await?;
     store::probe(&*store, store::SegmentId::random(SystemClock.wall_ms())).await?;
-    let listener = serve::listen(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    let listener = serve::listen(config.listen)
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
     let metrics = serve::Metrics::listen(config.metrics_listen)?;
     serve::serve_seen(config, listener, store, Some(metrics), stop).await
 }
 
 fn log_as(format: LogFormat) {
-    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing::Level::INFO.into())
+        .from_env_lossy();
+    let colours = std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().init(),

@@ -31,7 +31,11 @@ impl Name {
     /// What its text takes up beside it, in bytes; a short one nothing.
     pub fn bytes_outside(&self) -> usize {
         let counts = 2 * size_of::<usize>(); // a shared text's
-        if self.text.is_heap_allocated() { self.text.len() + counts } else { 0 }
+        if self.text.is_heap_allocated() {
+            self.text.len() + counts
+        } else {
+            0
+        }
     }
 }
 
@@ -66,24 +70,36 @@ pub fn cut(name: &str) -> &str {
 /// The name without its case, character by character, so that what it begins with is folded alike. By way of the upper
 /// case, in which `ß` is `SS` and both small sigmas are one.
 fn folded(name: &str) -> Box<str> {
-    name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect::<String>().into_boxed_str()
+    name.chars()
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .collect::<String>()
+        .into_boxed_str()
 }
 
 impl Names {
     /// Whether a name that was ridden under at that time is another than the latest known.
     pub fn is_news(&self, racer: RacerId, at_ms: u64, text: &str) -> bool {
-        let Some(known) = self.names.get(&racer) else { return true };
+        let Some(known) = self.names.get(&racer) else {
+            return true;
+        };
         if known.name.text == text {
             known.seen_ms.fetch_max(at_ms, Ordering::Relaxed);
             return false;
         }
-        (known.seen_ms.load(Ordering::Relaxed), known.name.text.as_str()) < (at_ms, text)
+        (
+            known.seen_ms.load(Ordering::Relaxed),
+            known.name.text.as_str(),
+        ) < (at_ms, text)
     }
 
     /// Takes in a name unless a greater one is known. Returns whether it changed anything.
     pub fn merge(&self, racer: RacerId, name: &Name) -> bool {
         let mut changed = false;
-        let fresh = || Known { name: name.clone(), seen_ms: AtomicU64::new(name.at_ms) };
+        let fresh = || Known {
+            name: name.clone(),
+            seen_ms: AtomicU64::new(name.at_ms),
+        };
         self.names
             .entry(racer)
             .and_modify(|known| {
@@ -134,32 +150,48 @@ impl Names {
     pub fn beginning_with(&self, beginning: &str, racers_max: usize) -> Vec<(RacerId, SmolStr)> {
         let beginning = folded(beginning);
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        let from = (Bound::Included((beginning.clone(), RacerId(0))), Bound::Unbounded);
-        let found = index.range(from).take_while(|(name, _)| name.starts_with(&*beginning)).take(racers_max);
+        let from = (
+            Bound::Included((beginning.clone(), RacerId(0))),
+            Bound::Unbounded,
+        );
+        let found = index
+            .range(from)
+            .take_while(|(name, _)| name.starts_with(&*beginning))
+            .take(racers_max);
         let racers: Vec<RacerId> = found.map(|&(_, racer)| racer).collect();
         drop(index); // an entry is never waited for with the index held
-        racers.into_iter().filter_map(|racer| Some((racer, self.get(racer)?))).collect()
+        racers
+            .into_iter()
+            .filter_map(|racer| Some((racer, self.get(racer)?)))
+            .collect()
     }
 
     fn reindex(&self, racer: RacerId, old: Option<&Name>, new: Option<&Name>) {
         let in_index = |name: &Name| (folded(&name.text), racer);
-        let text_bytes = |(text, _): &(Box<str>, RacerId), name: &Name| text.len() + name.bytes_outside();
+        let text_bytes =
+            |(text, _): &(Box<str>, RacerId), name: &Name| text.len() + name.bytes_outside();
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = old {
             let entry = in_index(old);
-            self.text_bytes.fetch_sub(text_bytes(&entry, old), Ordering::Relaxed);
+            self.text_bytes
+                .fetch_sub(text_bytes(&entry, old), Ordering::Relaxed);
             index.remove(&entry);
         }
         if let Some(new) = new {
             let entry = in_index(new);
-            self.text_bytes.fetch_add(text_bytes(&entry, new), Ordering::Relaxed);
+            self.text_bytes
+                .fetch_add(text_bytes(&entry, new), Ordering::Relaxed);
             index.insert(entry);
         }
     }
 
     /// Every name, by racer id ascending.
     pub fn all(&self) -> Vec<(RacerId, Name)> {
-        let mut all: Vec<_> = self.names.iter().map(|known| (*known.key(), known.name.clone())).collect();
+        let mut all: Vec<_> = self
+            .names
+            .iter()
+            .map(|known| (*known.key(), known.name.clone()))
+            .collect();
         all.sort_unstable_by_key(|&(racer, _)| racer);
         all
     }
@@ -181,11 +213,21 @@ mod tests {
     use super::*;
 
     fn given(names: &Names, racer: u64, at_ms: u64, text: &str) {
-        names.merge(RacerId(racer), &Name { at_ms, text: text.into() });
+        names.merge(
+            RacerId(racer),
+            &Name {
+                at_ms,
+                text: text.into(),
+            },
+        );
     }
 
     fn found(names: &Names, beginning: &str, racers_max: usize) -> Vec<u64> {
-        names.beginning_with(beginning, racers_max).into_iter().map(|(racer, _)| racer.0).collect()
+        names
+            .beginning_with(beginning, racers_max)
+            .into_iter()
+            .map(|(racer, _)| racer.0)
+            .collect()
     }
 
     #[test]
@@ -214,9 +256,18 @@ mod tests {
             let names = Names::default();
             assert!(names.is_news(RacerId(1), 0, known));
             given(&names, 1, 5, known);
-            assert!(!names.is_news(RacerId(1), 9, known), "{known:?}: it is known");
-            assert!(!names.is_news(RacerId(1), 8, known) && !names.is_news(RacerId(1), 8, other), "{other:?}");
-            assert!(names.is_news(RacerId(1), 10, other), "{other:?} after {known:?}");
+            assert!(
+                !names.is_news(RacerId(1), 9, known),
+                "{known:?}: it is known"
+            );
+            assert!(
+                !names.is_news(RacerId(1), 8, known) && !names.is_news(RacerId(1), 8, other),
+                "{other:?}"
+            );
+            assert!(
+                names.is_news(RacerId(1), 10, other),
+                "{other:?} after {known:?}"
+            );
         }
     }
 
@@ -233,8 +284,14 @@ mod tests {
         assert_eq!(found(&names, "", 9), [2, 3, 1, 4]);
         given(&names, 1, 2, "Zorro");
         given(&names, 2, 0, "Older");
-        assert_eq!((found(&names, "hub", 9), found(&names, "zo", 9)), (vec![2, 3], vec![1, 4]));
+        assert_eq!(
+            (found(&names, "hub", 9), found(&names, "zo", 9)),
+            (vec![2, 3], vec![1, 4])
+        );
         assert!(names.erase(RacerId(2), 1) && !names.erase(RacerId(1), 1));
-        assert_eq!((found(&names, "hub", 9), found(&names, "o", 9)), (vec![3], vec![]));
+        assert_eq!(
+            (found(&names, "hub", 9), found(&names, "o", 9)),
+            (vec![3], vec![])
+        );
     }
 }

@@ -5,8 +5,9 @@
 /// up to 10^22, so dividing one by the other rounds once, which is correct rounding.
 const DIGITS_MAX: usize = 15;
 
-const POWERS_OF_TEN: [f64; DIGITS_MAX + 1] =
-    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+const POWERS_OF_TEN: [f64; DIGITS_MAX + 1] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+];
 
 /// A number as it was written.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,7 +33,8 @@ impl Number {
                 let length = whole_digits + 1 + places;
                 let is_exact = places > 0 && whole_digits + places <= DIGITS_MAX;
                 let ends = !matches!(text.get(length), Some(b'e' | b'E'));
-                (is_exact && ends).then(|| (Self::Double(all as f64 / POWERS_OF_TEN[places]), length))
+                (is_exact && ends)
+                    .then(|| (Self::Double(all as f64 / POWERS_OF_TEN[places]), length))
             }
             Some(b'e' | b'E') => None,
             _ => Some((Self::Integer(whole), whole_digits)),
@@ -71,7 +73,8 @@ pub fn text_length(bytes: &[u8]) -> usize {
     // Eight at a time. A byte's high bit is set where it is found; above the first one found there may be false ones.
     while let Some(eight) = bytes[length..].first_chunk() {
         let eight = u64::from_le_bytes(*eight);
-        let below = |bytes: u64, limit: u8| bytes.wrapping_sub(ONES * u64::from(limit)) & !bytes & HIGHS;
+        let below =
+            |bytes: u64, limit: u8| bytes.wrapping_sub(ONES * u64::from(limit)) & !bytes & HIGHS;
         let is = |byte: u8| below(eight ^ (ONES * u64::from(byte)), 1);
         let found = below(eight, b' ') | is(b'"') | is(b'\\');
         if found != 0 {
@@ -80,14 +83,20 @@ pub fn text_length(bytes: &[u8]) -> usize {
         length += 8;
     }
     let rest = &bytes[length..];
-    length + rest.iter().position(|&byte| matches!(byte, ..b' ' | b'"' | b'\\')).unwrap_or(rest.len())
+    length
+        + rest
+            .iter()
+            .position(|&byte| matches!(byte, ..b' ' | b'"' | b'\\'))
+            .unwrap_or(rest.len())
 }
 
 /// What serde_json finds wrong, without the text that it found: that may be long, and somebody's data.
 pub fn told(error: &serde_json::Error) -> String {
     let told = error.to_string();
     match (told.find("string \""), told.rfind("\", expected ")) {
-        (Some(begins), Some(ends)) if begins < ends => format!("{}text{}", &told[..begins], &told[ends + 1..]),
+        (Some(begins), Some(ends)) if begins < ends => {
+            format!("{}text{}", &told[..begins], &told[ends + 1..])
+        }
         _ => told,
     }
 }
@@ -101,8 +110,14 @@ mod tests {
     #[test]
     fn an_error_tells_all_but_the_text() {
         let error = |json: &str| told(&serde_json::from_str::<Vec<u8>>(json).expect_err(json));
-        assert_eq!(error(r#""a \", expected b""#), "invalid type: text, expected a sequence at line 1 column 18");
-        assert_eq!(error("{}"), "invalid type: map, expected a sequence at line 1 column 0");
+        assert_eq!(
+            error(r#""a \", expected b""#),
+            "invalid type: text, expected a sequence at line 1 column 18"
+        );
+        assert_eq!(
+            error("{}"),
+            "invalid type: map, expected a sequence at line 1 column 0"
+        );
     }
 
     proptest! {

@@ -66,7 +66,11 @@ pub fn heard(efforts: &[Effort], finals: &[usize]) -> Vec<Heard> {
     let mut finals = finals.iter().copied().peekable();
     let hear = |(place, effort): (usize, &Effort)| {
         let is_final = finals.next_if_eq(&place).is_some();
-        effort.race.map(|_| Heard { effort: *effort, place, is_final })
+        effort.race.map(|_| Heard {
+            effort: *effort,
+            place,
+            is_final,
+        })
     };
     let mut heard = Vec::with_capacity(efforts.len()); // mostly all of them
     heard.extend(efforts.iter().enumerate().filter_map(hear));
@@ -100,13 +104,17 @@ struct Race {
 impl Races {
     /// No race yet, in classes 1 to `classes`.
     pub fn new(classes: u16) -> Self {
-        Self { classes: ClassId::all(classes).map(|_| Mutex::default()).collect() }
+        Self {
+            classes: ClassId::all(classes).map(|_| Mutex::default()).collect(),
+        }
     }
 
     /// Hears what a delivery brought, which was received at that time.
     pub fn hear(&self, heard: &[Heard], receipt_ms: u64) {
         // A delivery mixes classes, so all are taken, in order, rather than one for every effort.
-        let mut classes: Vec<_> = ClassId::all(self.classes()).map(|class| self.class(class)).collect();
+        let mut classes: Vec<_> = ClassId::all(self.classes())
+            .map(|class| self.class(class))
+            .collect();
         for heard in heard {
             classes[heard.effort.class.index()].hear(heard, receipt_ms);
         }
@@ -114,7 +122,12 @@ impl Races {
 
     /// Forgets a racer whose latest effort is gone, in the races of that class, or of all; and races that have nobody
     /// else.
-    pub fn forget(&self, racer: RacerId, of: Option<ClassId>, is_gone: impl Fn(Second, Output) -> bool) {
+    pub fn forget(
+        &self,
+        racer: RacerId,
+        of: Option<ClassId>,
+        is_gone: impl Fn(Second, Output) -> bool,
+    ) {
         for class in ClassId::all(self.classes()) {
             if of.is_none_or(|of| of == class) {
                 self.class(class).forget(racer, &is_gone);
@@ -141,9 +154,17 @@ impl Races {
             let race = class.races.iter().find(|it| it.id == race)?;
             let standing = |(&racer, &(second, output)): (&RacerId, &(Second, Output))| {
                 let rank = 0; // until they are in order
-                Standing { rank, racer, output, second }
+                Standing {
+                    rank,
+                    racer,
+                    output,
+                    second,
+                }
             };
-            (race.summary(), race.latest.iter().map(standing).collect::<Vec<_>>())
+            (
+                race.summary(),
+                race.latest.iter().map(standing).collect::<Vec<_>>(),
+            )
         };
         standings.sort_unstable_by(|a, b| b.output.cmp(&a.output).then(a.racer.cmp(&b.racer)));
         let mut before = None;
@@ -162,13 +183,17 @@ impl Races {
     }
 
     fn class(&self, class: ClassId) -> MutexGuard<'_, Class> {
-        self.classes[class.index()].lock().unwrap_or_else(PoisonError::into_inner)
+        self.classes[class.index()]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Class {
     fn hear(&mut self, heard: &Heard, receipt_ms: u64) {
-        let Heard { effort, is_final, .. } = heard;
+        let Heard {
+            effort, is_final, ..
+        } = heard;
         let Some(race) = effort.race else { return };
         let mut place = self.place(race);
         // A late record of a race that made room long ago must not push out one that is ridden now.
@@ -176,7 +201,9 @@ impl Class {
         if place.is_none() && self.races.len() >= RACES_MAX && self.races.iter().all(is_late) {
             return;
         }
-        while self.racers >= RACERS_MAX && place.is_none_or(|it| !self.races[it].latest.contains_key(&effort.racer)) {
+        while self.racers >= RACERS_MAX
+            && place.is_none_or(|it| !self.races[it].latest.contains_key(&effort.racer))
+        {
             if !self.forget_oldest(race) {
                 return;
             }
@@ -206,7 +233,9 @@ impl Class {
     /// Forgets the race least recently heard of, but not that one; `false` where there is no other.
     fn forget_oldest(&mut self, but: RaceId) -> bool {
         let others = self.races.iter().enumerate().filter(|(_, it)| it.id != but);
-        let Some((oldest, _)) = others.min_by_key(|(_, it)| it.heard) else { return false };
+        let Some((oldest, _)) = others.min_by_key(|(_, it)| it.heard) else {
+            return false;
+        };
         self.racers -= self.races.swap_remove(oldest).latest.len();
         true
     }
@@ -218,7 +247,12 @@ impl Class {
                 race.latest.remove(&racer);
                 self.version += 1;
                 self.racers -= 1;
-                race.last_second = race.latest.values().map(|&(second, _)| second).max().unwrap_or(Second(0));
+                race.last_second = race
+                    .latest
+                    .values()
+                    .map(|&(second, _)| second)
+                    .max()
+                    .unwrap_or(Second(0));
                 race.changed = self.version;
             }
         }
@@ -229,7 +263,11 @@ impl Class {
 impl Race {
     /// When the race of that effort started, as far as the effort tells.
     fn started_ms(effort: &Effort, receipt_ms: u64) -> u64 {
-        let ridden_ms = if effort.time == 0 { receipt_ms } else { effort.time };
+        let ridden_ms = if effort.time == 0 {
+            receipt_ms
+        } else {
+            effort.time
+        };
         ridden_ms.saturating_sub(u64::from(effort.second.0) * 1000)
     }
 
@@ -287,7 +325,14 @@ mod tests {
     fn effort(race: u64, racer: u64, second: u32, output: f64) -> Effort {
         let (race, time) = (Some(RaceId(race)), 1_000_000);
         let output = Output::new(output).unwrap();
-        Effort { class: CLASS, second: Second(second), racer: RacerId(racer), output, race, time }
+        Effort {
+            class: CLASS,
+            second: Second(second),
+            racer: RacerId(racer),
+            output,
+            race,
+            time,
+        }
     }
 
     fn hear(races: &Races, efforts: &[Effort], finals: &[usize]) {
@@ -296,7 +341,9 @@ mod tests {
 
     fn rows(races: &Races, race: u64) -> Vec<(usize, u64, u32)> {
         let (_, rows) = races.standings(CLASS, RaceId(race)).unwrap();
-        rows.iter().map(|row| (row.rank, row.racer.0, row.second.0)).collect()
+        rows.iter()
+            .map(|row| (row.rank, row.racer.0, row.second.0))
+            .collect()
     }
 
     #[test]
@@ -317,7 +364,10 @@ mod tests {
                 for delivery in efforts.chunks(at_once).chain(efforts.chunks(at_once)) {
                     hear(&races, delivery, &[]);
                 }
-                assert_eq!(rows(&races, 7), [(1, 2, 2), (2, 1, 3), (2, 3, 3), (4, 4, 1)]);
+                assert_eq!(
+                    rows(&races, 7),
+                    [(1, 2, 2), (2, 1, 3), (2, 3, 3), (4, 4, 1)]
+                );
                 assert_eq!(races.summaries(CLASS)[0].racers, 4);
             }
         }
@@ -327,7 +377,11 @@ mod tests {
     fn a_race_is_finished_once_its_last_second_was_told_to_be_the_last() {
         let races = Races::new(1);
         let is_finished = || races.summaries(CLASS)[0].is_finished;
-        hear(&races, &[effort(7, 1, 10, 90.0), effort(7, 2, 12, 90.0)], &[0]);
+        hear(
+            &races,
+            &[effort(7, 1, 10, 90.0), effort(7, 2, 12, 90.0)],
+            &[0],
+        );
         assert!(!is_finished(), "racer 1 left early");
         hear(&races, &[effort(7, 2, 13, 90.0)], &[0]);
         assert!(is_finished());
@@ -340,9 +394,20 @@ mod tests {
     #[test]
     fn a_race_started_when_the_first_that_was_heard_of_it_says() {
         let races = Races::new(1);
-        let unknown = Effort { time: 0, ..effort(8, 1, 5, 90.0) };
-        hear(&races, &[effort(7, 1, 5, 90.0), unknown, effort(7, 2, 900, 90.0)], &[]);
-        let started: Vec<_> = races.summaries(CLASS).iter().map(|it| (it.race.0, it.started_ms)).collect();
+        let unknown = Effort {
+            time: 0,
+            ..effort(8, 1, 5, 90.0)
+        };
+        hear(
+            &races,
+            &[effort(7, 1, 5, 90.0), unknown, effort(7, 2, 900, 90.0)],
+            &[],
+        );
+        let started: Vec<_> = races
+            .summaries(CLASS)
+            .iter()
+            .map(|it| (it.race.0, it.started_ms))
+            .collect();
         assert_eq!(started, [(8, 1_995_000), (7, 995_000)]);
     }
 
@@ -352,7 +417,11 @@ mod tests {
         for race in 0..RACES_MAX as u64 {
             hear(&races, &[effort(race, 1, 1, 90.0)], &[]);
         }
-        hear(&races, &[effort(0, 1, 1, 90.0), effort(99, 1, 1, 90.0)], &[]);
+        hear(
+            &races,
+            &[effort(0, 1, 1, 90.0), effort(99, 1, 1, 90.0)],
+            &[],
+        );
         let mut left: Vec<_> = races.summaries(CLASS).iter().map(|it| it.race.0).collect();
         left.sort_unstable();
         assert_eq!(left, [0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 99]);
@@ -361,29 +430,70 @@ mod tests {
     #[test]
     fn racers_are_bounded_and_those_that_are_there_ride_on() {
         let races = Races::new(1);
-        let many = |race| (0..RACERS_MAX as u64).map(|racer| effort(race, racer, 1, 90.0)).collect::<Vec<_>>();
+        let many = |race| {
+            (0..RACERS_MAX as u64)
+                .map(|racer| effort(race, racer, 1, 90.0))
+                .collect::<Vec<_>>()
+        };
         hear(&races, &many(1)[..10], &[]);
         hear(&races, &many(2), &[]);
-        assert_eq!(races.summaries(CLASS).iter().map(|it| it.race.0).collect::<Vec<_>>(), [2]);
-        hear(&races, &[effort(2, RACERS_MAX as u64, 2, 90.0), effort(2, 5, 2, 95.0)], &[]);
+        assert_eq!(
+            races
+                .summaries(CLASS)
+                .iter()
+                .map(|it| it.race.0)
+                .collect::<Vec<_>>(),
+            [2]
+        );
+        hear(
+            &races,
+            &[effort(2, RACERS_MAX as u64, 2, 90.0), effort(2, 5, 2, 95.0)],
+            &[],
+        );
         let summary = races.summaries(CLASS)[0];
-        assert_eq!((summary.racers, rows(&races, 2)[0]), (RACERS_MAX, (1, 5, 2)));
+        assert_eq!(
+            (summary.racers, rows(&races, 2)[0]),
+            (RACERS_MAX, (1, 5, 2))
+        );
         hear(&races, &[effort(3, 1, 1, 90.0)], &[]);
-        assert_eq!(races.summaries(CLASS).iter().map(|it| it.race.0).collect::<Vec<_>>(), [3]);
+        assert_eq!(
+            races
+                .summaries(CLASS)
+                .iter()
+                .map(|it| it.race.0)
+                .collect::<Vec<_>>(),
+            [3]
+        );
     }
 
     #[test]
     fn a_racer_who_is_forgotten_leaves_the_races_of_that_class_and_nobody_elses() {
         let races = Races::new(2);
-        let elsewhere = Effort { class: ClassId::new(2).unwrap(), ..effort(7, 1, 9, 90.0) };
-        hear(&races, &[effort(7, 1, 9, 90.0), effort(7, 2, 4, 90.0), effort(8, 1, 9, 90.0), elsewhere], &[]);
+        let elsewhere = Effort {
+            class: ClassId::new(2).unwrap(),
+            ..effort(7, 1, 9, 90.0)
+        };
+        hear(
+            &races,
+            &[
+                effort(7, 1, 9, 90.0),
+                effort(7, 2, 4, 90.0),
+                effort(8, 1, 9, 90.0),
+                elsewhere,
+            ],
+            &[],
+        );
         let before = races.version(CLASS);
         races.forget(RacerId(1), Some(CLASS), |second, _| second > Second(600));
         assert_eq!(races.version(CLASS), before, "what is not gone stands");
         races.forget(RacerId(1), Some(CLASS), |_, _| true);
         assert!(races.version(CLASS) > before);
         assert_eq!(rows(&races, 7), [(1, 2, 4)]);
-        let left: Vec<_> = races.summaries(CLASS).iter().map(|it| (it.race.0, it.last_second.0)).collect();
+        let left: Vec<_> = races
+            .summaries(CLASS)
+            .iter()
+            .map(|it| (it.race.0, it.last_second.0))
+            .collect();
         assert_eq!(left, [(7, 4)]);
         assert_eq!(races.summaries(elsewhere.class).len(), 1);
         races.forget(RacerId(1), None, |_, _| true);
@@ -393,7 +503,14 @@ mod tests {
     #[test]
     fn efforts_without_a_race_are_in_none() {
         let races = Races::new(1);
-        hear(&races, &[Effort { race: None, ..effort(0, 1, 1, 90.0) }], &[0]);
+        hear(
+            &races,
+            &[Effort {
+                race: None,
+                ..effort(0, 1, 1, 90.0)
+            }],
+            &[0],
+        );
         assert_eq!(races.summaries(CLASS), []);
     }
 

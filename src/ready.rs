@@ -28,32 +28,49 @@ pub struct ReadyOptions {
 pub async fn ask(options: &ReadyOptions) -> anyhow::Result<()> {
     let answer = get(options, "/readyz").await?;
     let status = answer.status();
-    anyhow::ensure!(status.is_success(), "{status}: {}", answer.text().await.unwrap_or_default());
+    anyhow::ensure!(
+        status.is_success(),
+        "{status}: {}",
+        answer.text().await.unwrap_or_default()
+    );
     Ok(())
 }
 
 /// Whether the service runs there, ready or not.
 pub(crate) async fn is_there(options: &ReadyOptions) -> bool {
-    let Ok(answer) = get(options, "/healthz").await else { return false };
+    let Ok(answer) = get(options, "/healthz").await else {
+        return false;
+    };
     answer.status().is_success() && answer.text().await.is_ok_and(|text| text == "ok")
 }
 
 async fn get(options: &ReadyOptions, path: &str) -> anyhow::Result<reqwest::Response> {
     let address = reachable(options.listen);
-    let scheme = if options.tls_cert.is_some() { "https" } else { "http" };
+    let scheme = if options.tls_cert.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     let client = reqwest::Client::builder()
         .no_proxy()
         .timeout(ANSWER_WITHIN)
         // No certificate is for a loopback address, and nobody else can listen there.
         .tls_danger_accept_invalid_certs(address.ip().is_loopback())
         .build()?;
-    Ok(client.get(format!("{scheme}://{address}{path}")).send().await?)
+    Ok(client
+        .get(format!("{scheme}://{address}{path}"))
+        .send()
+        .await?)
 }
 
 /// Where a listener on that address is reached from this machine.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
-        let loopback: IpAddr = if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        let loopback: IpAddr = if address.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        };
         address.set_ip(loopback);
     }
     address
@@ -65,8 +82,11 @@ mod tests {
 
     #[test]
     fn who_listens_everywhere_is_asked_on_loopback() {
-        for (listen, asked) in [("0.0.0.0:80", "127.0.0.1:80"), ("[::]:81", "[::1]:81"), ("10.0.0.1:82", "10.0.0.1:82")]
-        {
+        for (listen, asked) in [
+            ("0.0.0.0:80", "127.0.0.1:80"),
+            ("[::]:81", "[::1]:81"),
+            ("10.0.0.1:82", "10.0.0.1:82"),
+        ] {
             assert_eq!(reachable(listen.parse().unwrap()), asked.parse().unwrap());
         }
     }

@@ -50,10 +50,20 @@ pub struct ReplayOptions {
     #[arg(required = true, value_name = "SOURCE")]
     pub sources: Vec<Source>,
     /// The endpoint to deliver to
-    #[arg(long, env = "ALLEYCAT_TO", value_name = "URL", default_value = "http://127.0.0.1:8080/firehose")]
+    #[arg(
+        long,
+        env = "ALLEYCAT_TO",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080/firehose"
+    )]
     pub to: Url,
     /// The access key that the endpoint asks for
-    #[arg(long, env = "ALLEYCAT_ACCESS_KEY", value_name = "K", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "ALLEYCAT_ACCESS_KEY",
+        value_name = "K",
+        hide_env_values = true
+    )]
     pub access_key: Option<AccessKey>,
     /// Compress the deliveries
     #[arg(long, env = "ALLEYCAT_GZIP", value_parser = BoolishValueParser::new())]
@@ -85,14 +95,20 @@ Nothing is changed where it is read, and running it again does no harm.";
 
 /// Delivers everything that the sources hold, until it is done, a delivery is given up, or `shutdown` resolves. Fails
 /// only when it cannot begin; what could not be read or delivered is in the report.
-pub async fn run(options: &ReplayOptions, shutdown: impl Future<Output = ()>) -> anyhow::Result<Report> {
+pub async fn run(
+    options: &ReplayOptions,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<Report> {
     let concurrency = NonZeroUsize::new(options.concurrency as usize).unwrap_or(NonZeroUsize::MIN);
     let sender = Sender::new(Options {
         access_key: options.access_key.clone(),
         common_attributes: [("source".to_owned(), "alleycat replay".to_owned())].into(),
         gzip: options.gzip,
         concurrency,
-        backoff: Backoff { total: options.retry_duration, ..Backoff::FIREHOSE },
+        backoff: Backoff {
+            total: options.retry_duration,
+            ..Backoff::FIREHOSE
+        },
         insistent: false,
         ..Options::new(options.to.clone())
     })?;
@@ -108,7 +124,9 @@ pub async fn run(options: &ReplayOptions, shutdown: impl Future<Output = ()>) ->
         objects.extend(listed.with_context(|| format!("{source} cannot be replayed"))?);
     }
     let replay = Replay::new(sender, objects, report);
-    let mut workers: JoinSet<()> = (0..concurrency.get()).map(|_| replay.clone().work()).collect();
+    let mut workers: JoinSet<()> = (0..concurrency.get())
+        .map(|_| replay.clone().work())
+        .collect();
     let mut logging = tokio::time::interval(PROGRESS_LOG_INTERVAL);
     logging.reset();
     let interrupted = loop {
@@ -145,7 +163,12 @@ impl Replay {
         if !bar.is_hidden() {
             bar.enable_steady_tick(Duration::from_millis(200));
         }
-        Self { sender, objects: Arc::new(Mutex::new(objects)), report: Arc::new(Mutex::new(report)), bar }
+        Self {
+            sender,
+            objects: Arc::new(Mutex::new(objects)),
+            report: Arc::new(Mutex::new(report)),
+            bar,
+        }
     }
 
     fn objects(&self) -> std::sync::MutexGuard<'_, VecDeque<Object>> {
@@ -160,7 +183,9 @@ impl Replay {
     async fn work(self) {
         let mut buffer = Buffer::new(DELIVERY_BYTES_MAX, NO_INTERVAL);
         while !self.report().has_given_up() {
-            let Some(object) = self.objects().pop_front() else { break };
+            let Some(object) = self.objects().pop_front() else {
+                break;
+            };
             match object.open().await {
                 Ok(reader) => buffer = self.deliver_object(&object, reader, buffer).await,
                 Err(problem) => self.note_unreadable(&object, &problem),
@@ -174,7 +199,12 @@ impl Replay {
         }
     }
 
-    async fn deliver_object(&self, object: &Object, reader: source::Reader, mut buffer: Buffer) -> Buffer {
+    async fn deliver_object(
+        &self,
+        object: &Object,
+        reader: source::Reader,
+        mut buffer: Buffer,
+    ) -> Buffer {
         let (full, mut filled) = mpsc::channel(1);
         let reading = tokio::task::spawn_blocking(move || {
             let read = Read::all(reader, &mut buffer, &full);
@@ -186,12 +216,16 @@ impl Replay {
             }
         }
         drop(filled);
-        let (buffer, read) = reading.await.expect("reading does not panic, nor is it cancelled");
+        let (buffer, read) = reading
+            .await
+            .expect("reading does not panic, nor is it cancelled");
         let mut report = self.report();
         report.count_object(&read);
         drop(report);
         match read.end {
-            Err(ArchiveError::Snapshot) => tracing::info!(object = %object.name, "passed over: it is a snapshot"),
+            Err(ArchiveError::Snapshot) => {
+                tracing::info!(object = %object.name, "passed over: it is a snapshot")
+            }
             Err(error) => self.note_unreadable(object, &error.to_string()),
             Ok(()) => {}
         }
@@ -213,7 +247,9 @@ impl Replay {
                     parts.push(part.split_off(part.len() / 2));
                     parts.push(part);
                 }
-                Err(given_up) if given_up.last.is_of_the_delivery() && report.refused < REFUSED_MAX => {
+                Err(given_up)
+                    if given_up.last.is_of_the_delivery() && report.refused < REFUSED_MAX =>
+                {
                     report.count_refused(&given_up);
                 }
                 outcome => report.count_delivery(count, outcome),
@@ -237,7 +273,8 @@ impl Replay {
             let (took, done) = (began.elapsed(), self.bar.position());
             let left = self.bar.length().unwrap_or(done).saturating_sub(done);
             // By bytes, as the bar has it.
-            let seconds_left = (done > 0).then(|| (took.as_secs_f64() * left as f64 / done as f64).ceil());
+            let seconds_left =
+                (done > 0).then(|| (took.as_secs_f64() * left as f64 / done as f64).ceil());
             let progress = self.report().progress(took);
             tracing::info!(objects_left, seconds_left, "{progress}");
         }
@@ -254,7 +291,10 @@ struct Read {
 impl Read {
     /// Reads an object to its end, or until nobody takes what is read.
     fn all(reader: source::Reader, buffer: &mut Buffer, full: &mpsc::Sender<Vec<Bytes>>) -> Self {
-        let mut read = Self { names: 0, end: Ok(()) };
+        let mut read = Self {
+            names: 0,
+            end: Ok(()),
+        };
         for item in Archive::open(reader) {
             match item {
                 Ok(Item::Record(data) | Item::Quarantined(data)) => {
@@ -273,9 +313,13 @@ impl Read {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let duration: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    let duration: jiff::SignedDuration = text
+        .parse()
+        .map_err(|error: jiff::Error| error.to_string())?;
     let day = Duration::from_hours(24);
-    let duration = Duration::try_from(duration).ok().filter(|duration| *duration <= day);
+    let duration = Duration::try_from(duration)
+        .ok()
+        .filter(|duration| *duration <= day);
     duration.ok_or_else(|| "a duration is from 0s to 24h".to_owned())
 }
 
@@ -290,7 +334,11 @@ mod tests {
         let command = ReplayOptions::augment_args(clap::Command::new("replay"));
         command.clone().debug_assert();
         for arg in command.get_arguments().filter(|arg| !arg.is_positional()) {
-            let name = arg.get_long().expect("every option is long").replace('-', "_").to_uppercase();
+            let name = arg
+                .get_long()
+                .expect("every option is long")
+                .replace('-', "_")
+                .to_uppercase();
             assert_eq!(arg.get_env(), Some(format!("ALLEYCAT_{name}").as_ref()));
         }
     }

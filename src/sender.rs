@@ -17,7 +17,9 @@ use anyhow::Context;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 use reqwest::{StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -72,7 +74,8 @@ impl Options {
         Self {
             to,
             access_key: None,
-            source_arn: "arn:aws:firehose:us-east-1:000000000000:deliverystream/alleycat".to_owned(),
+            source_arn: "arn:aws:firehose:us-east-1:000000000000:deliverystream/alleycat"
+                .to_owned(),
             common_attributes: BTreeMap::new(),
             gzip: false,
             concurrency: NonZeroUsize::new(4).expect("4 is not 0"),
@@ -91,8 +94,8 @@ impl FromStr for AccessKey {
     type Err = &'static str;
 
     fn from_str(key: &str) -> Result<Self, Self::Err> {
-        let mut value =
-            HeaderValue::from_bytes(key.as_bytes()).map_err(|_| "an access key has no control characters")?;
+        let mut value = HeaderValue::from_bytes(key.as_bytes())
+            .map_err(|_| "an access key has no control characters")?;
         value.set_sensitive(true);
         Ok(Self(value))
     }
@@ -117,8 +120,11 @@ pub struct Backoff {
 
 impl Backoff {
     /// Firehose's pauses, and its default retry duration.
-    pub const FIREHOSE: Self =
-        Self { first: Duration::from_secs(1), max: Duration::from_mins(2), total: Duration::from_mins(5) };
+    pub const FIREHOSE: Self = Self {
+        first: Duration::from_secs(1),
+        max: Duration::from_mins(2),
+        total: Duration::from_mins(5),
+    };
 
     /// The pause after that many failures (from 1). `share`, 0 to 1, is the jitter: the pause lies between a half and
     /// the whole of its full length, so that deliveries that failed together do not come back together.
@@ -198,7 +204,13 @@ pub enum Failure {
 impl Failure {
     /// Whether the endpoint does not take the delivery as it is, and none of it was applied: too large, most likely.
     pub fn is_of_the_delivery(&self) -> bool {
-        matches!(self, Self::Refused { status: 400 | 413, .. })
+        matches!(
+            self,
+            Self::Refused {
+                status: 400 | 413,
+                ..
+            }
+        )
     }
 
     /// Whether another try is of use. Firehose drops a delivery that is answered 413.
@@ -212,7 +224,10 @@ impl Sender {
     /// fit into a header.
     pub fn new(options: Options) -> anyhow::Result<Self> {
         let web = matches!(options.to.scheme(), "http" | "https");
-        anyhow::ensure!(web && options.to.has_host(), "the endpoint must be an http or https URL");
+        anyhow::ensure!(
+            web && options.to.has_host(),
+            "the endpoint must be an http or https URL"
+        );
         lasting_headers(&options)?;
         let mut client = reqwest::Client::builder()
             .http1_only()
@@ -225,7 +240,13 @@ impl Sender {
         }
         let client = client.build().context("the HTTP client")?;
         let slots = Semaphore::new(options.concurrency.get().min(Semaphore::MAX_PERMITS));
-        Ok(Self { shared: Arc::new(Shared { client, options, slots }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                client,
+                options,
+                slots,
+            }),
+        })
     }
 
     /// How many deliveries are under way at most.
@@ -239,9 +260,16 @@ impl Sender {
     where
         R: AsRef<[u8]> + Send + 'static,
     {
-        let _slot = self.shared.slots.acquire().await.expect("the semaphore is never closed");
+        let _slot = self
+            .shared
+            .slots
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         let request = Request::new(&self.shared.options, records).await;
-        let Options { backoff, insistent, .. } = self.shared.options;
+        let Options {
+            backoff, insistent, ..
+        } = self.shared.options;
         let began = Instant::now();
         let mut first_failed = None;
         let mut tries = 0;
@@ -259,7 +287,11 @@ impl Sender {
             let pause = backoff.pause(tries, rand::random());
             if last.is_final(insistent) || failed_for + pause > backoff.total {
                 tracing::error!(request_id = request.id, tries, error = %last, "a delivery is given up");
-                return Err(GivenUp { tries, took: began.elapsed(), last });
+                return Err(GivenUp {
+                    tries,
+                    took: began.elapsed(),
+                    last,
+                });
             }
             tracing::warn!(request_id = request.id, tries, ?pause, error = %last, "a delivery will be tried again");
             tokio::time::sleep(pause).await;
@@ -268,9 +300,14 @@ impl Sender {
 
     /// One try.
     async fn send(&self, request: &Request) -> Result<Option<Told>, Failure> {
-        let Shared { client, options, .. } = &*self.shared;
+        let Shared {
+            client, options, ..
+        } = &*self.shared;
         let unanswered = |error: reqwest::Error| Failure::Unanswered(causes(&error.without_url()));
-        let post = client.post(options.to.clone()).headers(request.headers.clone()).body(request.body.clone());
+        let post = client
+            .post(options.to.clone())
+            .headers(request.headers.clone())
+            .body(request.body.clone());
         let mut response = post.send().await.map_err(unanswered)?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
@@ -283,7 +320,10 @@ impl Sender {
             check_answer(&body, &request.id).map_err(Failure::Malformed)?;
             Ok(told_in(response.headers()))
         } else {
-            Err(Failure::Refused { status: response.status().as_u16(), message: words_of(&body) })
+            Err(Failure::Refused {
+                status: response.status().as_u16(),
+                message: words_of(&body),
+            })
         }
     }
 }
@@ -301,12 +341,23 @@ impl Request {
         R: AsRef<[u8]> + Send + 'static,
     {
         let id = request_id(rand::random());
-        let mut headers = lasting_headers(options).expect("these headers were made when the sender was");
-        headers.insert(REQUEST_ID, HeaderValue::from_str(&id).expect("an id is of letters, digits and hyphens"));
+        let mut headers =
+            lasting_headers(options).expect("these headers were made when the sender was");
+        headers.insert(
+            REQUEST_ID,
+            HeaderValue::from_str(&id).expect("an id is of letters, digits and hyphens"),
+        );
         let (body_id, gzip) = (id.clone(), options.gzip);
         // Base64 and gzip of up to 64 MiB would hold up a thread that drives other deliveries.
-        let encoding = tokio::task::spawn_blocking(move || encode(&body_id, now_ms(), &records, gzip));
-        Self { id, headers, body: encoding.await.expect("encoding does not panic, nor is it cancelled") }
+        let encoding =
+            tokio::task::spawn_blocking(move || encode(&body_id, now_ms(), &records, gzip));
+        Self {
+            id,
+            headers,
+            body: encoding
+                .await
+                .expect("encoding does not panic, nor is it cancelled"),
+        }
     }
 }
 
@@ -314,9 +365,15 @@ impl Request {
 fn lasting_headers(options: &Options) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     headers.insert(PROTOCOL_VERSION, HeaderValue::from_static("1.0"));
-    headers.insert(USER_AGENT, HeaderValue::from_static("Amazon Kinesis Data Firehose Agent/1.0"));
+    headers.insert(
+        USER_AGENT,
+        HeaderValue::from_static("Amazon Kinesis Data Firehose Agent/1.0"),
+    );
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(SOURCE_ARN, HeaderValue::from_str(&options.source_arn).context("the source's ARN")?);
+    headers.insert(
+        SOURCE_ARN,
+        HeaderValue::from_str(&options.source_arn).context("the source's ARN")?,
+    );
     if options.gzip {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
@@ -324,8 +381,10 @@ fn lasting_headers(options: &Options) -> anyhow::Result<HeaderMap> {
         headers.insert(ACCESS_KEY, key.clone());
     }
     if !options.common_attributes.is_empty() {
-        let attributes = serde_json::json!({ "commonAttributes": options.common_attributes }).to_string();
-        let value = HeaderValue::from_bytes(attributes.as_bytes()).context("the common attributes")?;
+        let attributes =
+            serde_json::json!({ "commonAttributes": options.common_attributes }).to_string();
+        let value =
+            HeaderValue::from_bytes(attributes.as_bytes()).context("the common attributes")?;
         headers.insert(COMMON_ATTRIBUTES, value);
     }
     Ok(headers)
@@ -333,11 +392,20 @@ fn lasting_headers(options: &Options) -> anyhow::Result<HeaderMap> {
 
 /// The body: `{"requestId":…,"timestamp":…,"records":[{"data":…},…]}`, compressed where asked.
 fn encode<R: AsRef<[u8]>>(id: &str, timestamp_ms: u64, records: &[R], gzip: bool) -> Bytes {
-    let base64_bytes: usize = records.iter().map(|record| record.as_ref().len().div_ceil(3) * 4 + 12).sum();
+    let base64_bytes: usize = records
+        .iter()
+        .map(|record| record.as_ref().len().div_ceil(3) * 4 + 12)
+        .sum();
     let mut body = Vec::with_capacity(base64_bytes + id.len() + 64);
-    body.extend_from_slice(format!(r#"{{"requestId":"{id}","timestamp":{timestamp_ms},"records":["#).as_bytes());
+    body.extend_from_slice(
+        format!(r#"{{"requestId":"{id}","timestamp":{timestamp_ms},"records":["#).as_bytes(),
+    );
     for (index, record) in records.iter().enumerate() {
-        body.extend_from_slice(if index == 0 { br#"{"data":""# } else { br#",{"data":""# });
+        body.extend_from_slice(if index == 0 {
+            br#"{"data":""#
+        } else {
+            br#",{"data":""#
+        });
         base64_simd::STANDARD.encode_append(record, &mut body);
         body.extend_from_slice(br#""}"#);
     }
@@ -346,7 +414,11 @@ fn encode<R: AsRef<[u8]>>(id: &str, timestamp_ms: u64, records: &[R], gzip: bool
         return body.into();
     }
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-    encoder.write_all(&body).and_then(|()| encoder.finish()).expect("writing to memory does not fail").into()
+    encoder
+        .write_all(&body)
+        .and_then(|()| encoder.finish())
+        .expect("writing to memory does not fail")
+        .into()
 }
 
 /// What an endpoint answers. Firehose's specification names these keys and no others.
@@ -361,10 +433,12 @@ struct Answer {
 /// Whether that is the protocol's answer to that request; else what is wrong with it.
 fn check_answer(body: &[u8], id: &str) -> Result<(), String> {
     if body.len() > ANSWER_BYTES_MAX {
-        return Err(format!("the answer is longer than {ANSWER_BYTES_MAX} bytes"));
+        return Err(format!(
+            "the answer is longer than {ANSWER_BYTES_MAX} bytes"
+        ));
     }
-    let answer: Answer =
-        serde_json::from_slice(body).map_err(|error| format!("the answer is no such JSON: {error}"))?;
+    let answer: Answer = serde_json::from_slice(body)
+        .map_err(|error| format!("the answer is no such JSON: {error}"))?;
     if answer.request_id != id {
         return Err("the answer is to another request".to_owned());
     }
@@ -373,22 +447,41 @@ fn check_answer(body: &[u8], id: &str) -> Result<(), String> {
 
 /// What the endpoint tells of what it has taken: `alleycat-improvements: 3`, `alleycat-rejected: json=1,missing=2`.
 fn told_in(headers: &HeaderMap) -> Option<Told> {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
     let improvements = text("alleycat-improvements")?.parse().ok()?;
-    let rejected = text("alleycat-rejected").unwrap_or_default().split(',').take(REASONS_MAX).filter_map(|reason| {
-        let (reason, count) = reason.split_once('=')?;
-        let is_reason = !reason.is_empty()
-            && reason.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-        Some((reason.to_owned(), count.parse().ok()?)).filter(|_| is_reason)
-    });
-    Some(Told { improvements, rejected: rejected.collect() })
+    let rejected = text("alleycat-rejected")
+        .unwrap_or_default()
+        .split(',')
+        .take(REASONS_MAX)
+        .filter_map(|reason| {
+            let (reason, count) = reason.split_once('=')?;
+            let is_reason = !reason.is_empty()
+                && reason
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+            Some((reason.to_owned(), count.parse().ok()?)).filter(|_| is_reason)
+        });
+    Some(Told {
+        improvements,
+        rejected: rejected.collect(),
+    })
 }
 
 /// What an endpoint says of its refusal: its `errorMessage`, or the body as it is.
 fn words_of(body: &[u8]) -> String {
-    let said = serde_json::from_slice::<Answer>(body).ok().and_then(|answer| answer.error_message);
+    let said = serde_json::from_slice::<Answer>(body)
+        .ok()
+        .and_then(|answer| answer.error_message);
     let words = said.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
-    words.chars().filter(|char| !char.is_control()).take(MESSAGE_CHARS_MAX).collect()
+    words
+        .chars()
+        .filter(|char| !char.is_control())
+        .take(MESSAGE_CHARS_MAX)
+        .collect()
 }
 
 /// An error with all that caused it; reqwest's own words are only the outermost.
@@ -405,18 +498,30 @@ fn causes(error: &dyn std::error::Error) -> String {
 /// Whether a URL is of this machine, where a proxy is never meant.
 fn is_this_machine(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 /// An id in the form of Firehose's: a random UUID.
 fn request_id(random: u128) -> String {
     let hex = format!("{random:032x}");
-    format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+    format!(
+        "{}-{}-4{}-a{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[13..16],
+        &hex[17..20],
+        &hex[20..]
+    )
 }
 
 /// Milliseconds since 1970, by this machine's clock.
 pub(crate) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Gathers records until they are worth a delivery, as Firehose's buffering hints do: by size, by number or by age.
@@ -433,12 +538,19 @@ impl Buffer {
     /// An empty buffer whose deliveries carry at most `bytes_max` bytes of record data and at most [`RECORDS_MAX`]
     /// records, the oldest at most `interval` old. One record over `bytes_max` makes a delivery of its own.
     pub fn new(bytes_max: usize, interval: Duration) -> Self {
-        Self { bytes_max, interval, records: Vec::new(), bytes: 0, due: None }
+        Self {
+            bytes_max,
+            interval,
+            records: Vec::new(),
+            bytes: 0,
+            due: None,
+        }
     }
 
     /// Takes in a record. Returns the records before it when there is no room for it beside them.
     pub fn push(&mut self, record: Bytes, now: Instant) -> Option<Vec<Bytes>> {
-        let is_full = self.bytes + record.len() > self.bytes_max || self.records.len() == RECORDS_MAX;
+        let is_full =
+            self.bytes + record.len() > self.bytes_max || self.records.len() == RECORDS_MAX;
         let full = if is_full { self.take() } else { None };
         self.bytes += record.len();
         self.records.push(record);
@@ -465,10 +577,15 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_their_maximum_and_jitter_at_most_halves_them() {
-        let full: Vec<u64> = (1..=9).map(|failures| Backoff::FIREHOSE.pause(failures, 1.0).as_secs()).collect();
+        let full: Vec<u64> = (1..=9)
+            .map(|failures| Backoff::FIREHOSE.pause(failures, 1.0).as_secs())
+            .collect();
         assert_eq!(full, [1, 2, 4, 8, 16, 32, 64, 120, 120]);
         assert_eq!(Backoff::FIREHOSE.pause(3, 0.0), Duration::from_secs(2));
-        assert_eq!(Backoff::FIREHOSE.pause(u32::MAX, 1.0), Backoff::FIREHOSE.max);
+        assert_eq!(
+            Backoff::FIREHOSE.pause(u32::MAX, 1.0),
+            Backoff::FIREHOSE.max
+        );
     }
 
     #[test]
@@ -477,10 +594,20 @@ mod tests {
         let mut buffer = Buffer::new(10, Duration::from_secs(1));
         assert_eq!(buffer.push(Bytes::from_static(b"12345"), now), None);
         assert_eq!(buffer.push(Bytes::from_static(b"67890"), now), None);
-        let full = buffer.push(Bytes::from_static(b"x"), now).expect("the third does not fit");
+        let full = buffer
+            .push(Bytes::from_static(b"x"), now)
+            .expect("the third does not fit");
         assert_eq!(full, ["12345", "67890"]);
-        assert_eq!(buffer.push(Bytes::from_static(b"longer than the bound"), now).expect("no room beside it"), ["x"]);
-        assert_eq!(buffer.take().expect("it is alone"), ["longer than the bound"]);
+        assert_eq!(
+            buffer
+                .push(Bytes::from_static(b"longer than the bound"), now)
+                .expect("no room beside it"),
+            ["x"]
+        );
+        assert_eq!(
+            buffer.take().expect("it is alone"),
+            ["longer than the bound"]
+        );
         assert_eq!(buffer.take(), None);
     }
 
@@ -491,7 +618,10 @@ mod tests {
         for _ in 0..RECORDS_MAX {
             assert_eq!(buffer.push(Bytes::new(), now), None);
         }
-        assert_eq!(buffer.push(Bytes::new(), now).map(|records| records.len()), Some(RECORDS_MAX));
+        assert_eq!(
+            buffer.push(Bytes::new(), now).map(|records| records.len()),
+            Some(RECORDS_MAX)
+        );
     }
 
     #[test]
@@ -509,8 +639,14 @@ mod tests {
 
     #[test]
     fn an_answer_of_another_form_is_none() {
-        let long = format!(r#"{{"requestId":"a","timestamp":1}}{}"#, " ".repeat(ANSWER_BYTES_MAX));
-        assert_eq!(check_answer(br#"{"requestId":"a","timestamp":1578090903599}"#, "a"), Ok(()));
+        let long = format!(
+            r#"{{"requestId":"a","timestamp":1}}{}"#,
+            " ".repeat(ANSWER_BYTES_MAX)
+        );
+        assert_eq!(
+            check_answer(br#"{"requestId":"a","timestamp":1578090903599}"#, "a"),
+            Ok(())
+        );
         for wrong in [
             "",
             "ok",
@@ -528,15 +664,29 @@ mod tests {
     #[test]
     fn what_an_endpoint_tells_of_its_records_is_read() {
         let headers = |rejected: &'static str| {
-            let headers = [("alleycat-improvements", "3"), ("alleycat-rejected", rejected)];
+            let headers = [
+                ("alleycat-improvements", "3"),
+                ("alleycat-rejected", rejected),
+            ];
             headers
                 .into_iter()
-                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .map(|(name, value)| {
+                    (
+                        HeaderName::from_static(name),
+                        HeaderValue::from_static(value),
+                    )
+                })
                 .collect()
         };
         let told = told_in(&headers("json=1,class_full=2,odd,No=1,x=y")).expect("it tells");
         let rejected = [("class_full".to_owned(), 2), ("json".to_owned(), 1)].into();
-        assert_eq!(told, Told { improvements: 3, rejected });
+        assert_eq!(
+            told,
+            Told {
+                improvements: 3,
+                rejected
+            }
+        );
         assert_eq!(told_in(&headers("")).expect("it tells").rejected.len(), 0);
         assert_eq!(told_in(&HeaderMap::new()), None);
     }
@@ -545,7 +695,9 @@ mod tests {
     fn only_this_machine_is_reached_without_a_proxy() {
         let is_here = |url: &str| is_this_machine(&Url::parse(url).expect("a URL"));
         assert!(
-            is_here("http://127.0.0.1:8080/firehose") && is_here("http://[::1]:1/") && is_here("http://localhost/")
+            is_here("http://127.0.0.1:8080/firehose")
+                && is_here("http://[::1]:1/")
+                && is_here("http://localhost/")
         );
         assert!(!is_here("https://127.0.0.1.example.com/") && !is_here("http://10.0.0.1/"));
     }

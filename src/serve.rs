@@ -59,14 +59,20 @@ const CONNECTIONS_WAITING_MAX: u32 = 4096;
 const METRICS_CONNECTIONS_MAX: usize = 64;
 
 /// The bounds of the durations' buckets, in seconds: from a commit on a fast disk to a delivery's deadline.
-const DURATION_BUCKETS_SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0];
+const DURATION_BUCKETS_SECONDS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0,
+];
 
 /// The least time from one draining of what histograms were given to the next: nobody may come to ask for them.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Opens the service's port.
 pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     socket.set_reuseaddr(true)?; // a service that is started again need not wait for its old connections
     socket.bind(address)?;
     socket.listen(CONNECTIONS_WAITING_MAX)?.into_std()
@@ -97,14 +103,22 @@ pub async fn serve_seen(
         (Some(chain), Some(key)) => Some(Tls::open(chain, key)?),
         _ => None,
     };
-    listener.set_nonblocking(true).context("the listener cannot be used without blocking")?;
-    let address = listener.local_addr().context("the listener has no address")?;
+    listener
+        .set_nonblocking(true)
+        .context("the listener cannot be used without blocking")?;
+    let address = listener
+        .local_addr()
+        .context("the listener has no address")?;
     let server = axum_server::from_tcp(listener).context("the listener cannot be used")?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let place = store.place();
     let config = Arc::new(config);
-    let (ledger, worker) =
-        Ledger::new(config.ledger(), Arc::new(CountedStore(store)), Arc::new(SystemClock), rand::random());
+    let (ledger, worker) = Ledger::new(
+        config.ledger(),
+        Arc::new(CountedStore(store)),
+        Arc::new(SystemClock),
+        rand::random(),
+    );
     let (stop, stopping) = watch::channel(false);
     let app = App::new(ledger, config.clone(), keys.clone(), stopping.clone());
     if let Some(metrics) = metrics {
@@ -116,19 +130,31 @@ pub async fn serve_seen(
     };
     let handle = Handle::new();
     let patience = config.patience;
-    let mut server = server.handle(handle.clone()).first_request_timeout(patience.first_headers);
+    let mut server = server
+        .handle(handle.clone())
+        .first_request_timeout(patience.first_headers);
     let mut http1 = server.http_builder().http1();
-    http1.header_read_timeout(patience.next_headers).max_buf_size(HEADERS_BYTES_MAX);
+    http1
+        .header_read_timeout(patience.next_headers)
+        .max_buf_size(HEADERS_BYTES_MAX);
     let mut http2 = server.http_builder().http2();
-    http2.max_header_list_size(HEADERS_BYTES_MAX as u32).keep_alive_interval(PING_EVERY);
-    http2.keep_alive_timeout(PONG_WITHIN).max_concurrent_streams(STREAMS_MAX).max_send_buf_size(SENDING_BYTES_MAX);
-    http2.initial_stream_window_size(WINDOW_BYTES).initial_connection_window_size(WINDOW_BYTES);
+    http2
+        .max_header_list_size(HEADERS_BYTES_MAX as u32)
+        .keep_alive_interval(PING_EVERY);
+    http2
+        .keep_alive_timeout(PONG_WITHIN)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_send_buf_size(SENDING_BYTES_MAX);
+    http2
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES);
     let limited = Limited::to(patience.connections_max, patience);
     let service = http::router(app).into_make_service();
     let server = match tls {
         None => server.acceptor(limited).serve(service).boxed(),
         Some(tls) => {
-            let acceptor = RustlsAcceptor::new(tls.config()).handshake_timeout(patience.first_headers);
+            let acceptor =
+                RustlsAcceptor::new(tls.config()).handshake_timeout(patience.first_headers);
             let mut stopping = stopping.clone();
             tokio::spawn(async move {
                 tokio::select! {
@@ -136,12 +162,21 @@ pub async fn serve_seen(
                     _ = stopping.wait_for(|&stop| stop) => {}
                 }
             });
-            server.acceptor(acceptor.acceptor(limited)).serve(service).boxed()
+            server
+                .acceptor(acceptor.acceptor(limited))
+                .serve(service)
+                .boxed()
         }
     };
     let mut working = tokio::spawn(worker.run(stopped(stopping.clone())));
     if let Some(racers) = config.demo {
-        tokio::spawn(demo(keys.access, config.classes, address, racers, stopped(stopping.clone())));
+        tokio::spawn(demo(
+            keys.access,
+            config.classes,
+            address,
+            racers,
+            stopped(stopping.clone()),
+        ));
     }
     tokio::pin!(server);
     tokio::select! {
@@ -159,7 +194,9 @@ pub async fn serve_seen(
     served.context("the server failed")?;
     match worked {
         Ok(ended) => ended.context("the ledger failed")??,
-        Err(_) => tracing::warn!("stopped before the last snapshot was done; the journal has everything"),
+        Err(_) => {
+            tracing::warn!("stopped before the last snapshot was done; the journal has everything")
+        }
     }
     Ok(())
 }
@@ -194,9 +231,14 @@ impl Metrics {
         match listener.as_ref().map(TcpListener::local_addr) {
             Ok(Ok(address)) => tracing::info!("metrics on http://{address}/metrics"),
             Ok(Err(error)) => return Err(error).context("the metrics' listener has no address"),
-            Err(error) => tracing::warn!(%address, %error, "metrics are not served: set --metrics-listen"),
+            Err(error) => {
+                tracing::warn!(%address, %error, "metrics are not served: set --metrics-listen")
+            }
         }
-        Ok(Self { recorded, listener: listener.ok() })
+        Ok(Self {
+            recorded,
+            listener: listener.ok(),
+        })
     }
 
     fn serve(self, app: App) -> anyhow::Result<()> {
@@ -207,11 +249,17 @@ impl Metrics {
                 upkeep.run_upkeep();
             }
         });
-        let Some(listener) = self.listener else { return Ok(()) };
+        let Some(listener) = self.listener else {
+            return Ok(());
+        };
         let patience = Patience::default();
-        let server = axum_server::from_tcp(listener).context("the metrics' listener cannot be used")?;
+        let server =
+            axum_server::from_tcp(listener).context("the metrics' listener cannot be used")?;
         let mut server = server.first_request_timeout(patience.first_headers);
-        server.http_builder().http1().header_read_timeout(patience.next_headers);
+        server
+            .http_builder()
+            .http1()
+            .header_read_timeout(patience.next_headers);
         let server = server.acceptor(Limited::to(METRICS_CONNECTIONS_MAX, patience));
         tokio::spawn(server.serve(http::metrics::router(self.recorded, app).into_make_service()));
         Ok(())
@@ -219,9 +267,21 @@ impl Metrics {
 }
 
 /// Races of simulated racers, through the real endpoint.
-async fn demo(keys: Keys, classes: u16, address: SocketAddr, racers: u32, stopped: impl Future<Output = ()>) {
-    let url = format!("http://{address}/firehose").parse().expect("an address makes a URL");
-    let key = keys.any().map(|key| key.reveal().parse().expect("a key that is taken can be sent"));
+async fn demo(
+    keys: Keys,
+    classes: u16,
+    address: SocketAddr,
+    racers: u32,
+    stopped: impl Future<Output = ()>,
+) {
+    let url = format!("http://{address}/firehose")
+        .parse()
+        .expect("an address makes a URL");
+    let key = keys.any().map(|key| {
+        key.reveal()
+            .parse()
+            .expect("a key that is taken can be sent")
+    });
     if let Err(error) = simulate::demo(url, key, racers, classes, stopped).await {
         tracing::error!(%error, "the demo's racers cannot ride");
     }

@@ -68,10 +68,20 @@ const PROGRESS_LOG_INTERVAL: Duration = Duration::from_secs(5);
 #[command(after_long_help = EXAMPLES)]
 pub struct SimulateOptions {
     /// The endpoint to deliver to
-    #[arg(long, env = "ALLEYCAT_TO", value_name = "URL", default_value = "http://127.0.0.1:8080/firehose")]
+    #[arg(
+        long,
+        env = "ALLEYCAT_TO",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080/firehose"
+    )]
     pub to: Url,
     /// The access key that the endpoint asks for
-    #[arg(long, env = "ALLEYCAT_ACCESS_KEY", value_name = "K", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "ALLEYCAT_ACCESS_KEY",
+        value_name = "K",
+        hide_env_values = true
+    )]
     pub access_key: Option<AccessKey>,
     /// How many racers start in each class
     #[arg(long, env = "ALLEYCAT_RACERS", value_name = "N", default_value_t = 100,
@@ -89,7 +99,12 @@ pub struct SimulateOptions {
           value_parser = clap::value_parser!(u32).range(1..=SECONDS_MAX))]
     pub seconds: u32,
     /// How many times as fast as real time, or "max": as fast as the endpoint takes it
-    #[arg(long, env = "ALLEYCAT_SPEED", value_name = "N|max", default_value = "1")]
+    #[arg(
+        long,
+        env = "ALLEYCAT_SPEED",
+        value_name = "N|max",
+        default_value = "1"
+    )]
     pub speed: Speed,
     /// How many races, one after another
     #[arg(long, env = "ALLEYCAT_RACES", value_name = "N", default_value_t = 1,
@@ -160,12 +175,23 @@ impl FromStr for Speed {
 
 /// Runs the races and delivers them, until they are over or `shutdown` resolves. Fails only when it cannot begin;
 /// deliveries that were given up are in the report.
-pub async fn run(options: &SimulateOptions, shutdown: impl Future<Output = ()>) -> anyhow::Result<Report> {
+pub async fn run(
+    options: &SimulateOptions,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<Report> {
     let mut classes = options.classes.clone();
     classes.sort_unstable();
     classes.dedup();
-    let setup = Setup { classes, racers: options.racers as usize, seconds: options.seconds, faults: options.faults };
-    let backoff = Backoff { total: options.retry_duration, ..Backoff::FIREHOSE };
+    let setup = Setup {
+        classes,
+        racers: options.racers as usize,
+        seconds: options.seconds,
+        faults: options.faults,
+    };
+    let backoff = Backoff {
+        total: options.retry_duration,
+        ..Backoff::FIREHOSE
+    };
     let sender = Sender::new(Options {
         access_key: options.access_key.clone(),
         common_attributes: [("source".to_owned(), "alleycat simulate".to_owned())].into(),
@@ -175,19 +201,47 @@ pub async fn run(options: &SimulateOptions, shutdown: impl Future<Output = ()>) 
         ..Options::new(options.to.clone())
     })?;
     let users = options.users.unwrap_or(options.racers).max(options.racers);
-    let riders = Rider::draw(users, &mut StdRng::seed_from_u64(options.seed.unwrap_or(RIDERS_SEED)));
+    let riders = Rider::draw(
+        users,
+        &mut StdRng::seed_from_u64(options.seed.unwrap_or(RIDERS_SEED)),
+    );
     let mut chance = StdRng::seed_from_u64(options.seed.unwrap_or_else(rand::random));
 
     let race_ms = u64::from(setup.seconds) * 1000;
-    let start_ms = now_ms().saturating_sub(head_start_ms(options.speed, race_ms * u64::from(options.races)));
-    let buffer = Buffer::new(options.buffer_size.as_u64() as usize, options.buffer_interval);
-    let mut course = Course::new(sender, buffer, options.faults, StdRng::from_rng(&mut chance));
+    let start_ms = now_ms().saturating_sub(head_start_ms(
+        options.speed,
+        race_ms * u64::from(options.races),
+    ));
+    let buffer = Buffer::new(
+        options.buffer_size.as_u64() as usize,
+        options.buffer_interval,
+    );
+    let mut course = Course::new(
+        sender,
+        buffer,
+        options.faults,
+        StdRng::from_rng(&mut chance),
+    );
     course.progress = Some(Progress::new(setup.records() * u64::from(options.races)));
     let began = Instant::now();
     let races = async {
         for number in 0..u64::from(options.races) {
-            let race = Race::new(&setup, &riders, start_ms + number * race_ms, StdRng::from_rng(&mut chance));
-            course.ride(race, Pace { began, speed: options.speed, offset_ms: number * race_ms }).await;
+            let race = Race::new(
+                &setup,
+                &riders,
+                start_ms + number * race_ms,
+                StdRng::from_rng(&mut chance),
+            );
+            course
+                .ride(
+                    race,
+                    Pace {
+                        began,
+                        speed: options.speed,
+                        offset_ms: number * race_ms,
+                    },
+                )
+                .await;
         }
         course.finish().await;
     };
@@ -214,23 +268,51 @@ pub async fn demo(
     classes: u16,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let sender = Sender::new(Options { access_key, ..Options::new(to) })?;
-    let setup =
-        Setup { classes: ClassId::all(classes).collect(), racers: racers as usize, seconds: DEMO_SECONDS, faults: 0.0 };
+    let sender = Sender::new(Options {
+        access_key,
+        ..Options::new(to)
+    })?;
+    let setup = Setup {
+        classes: ClassId::all(classes).collect(),
+        racers: racers as usize,
+        seconds: DEMO_SECONDS,
+        faults: 0.0,
+    };
     let riders = Rider::draw(racers, &mut StdRng::seed_from_u64(RIDERS_SEED));
     let mut chance: StdRng = rand::make_rng();
     let buffer = Buffer::new(BUFFER_MAX.as_u64() as usize, DEMO_INTERVAL);
     let mut course = Course::new(sender, buffer, 0.0, StdRng::from_rng(&mut chance));
     let races = async {
         // One race is over already, at once: whoever comes now has somebody to beat at every second.
-        let before = Setup { racers: setup.racers.min(DEMO_BEFORE_RACERS_MAX), ..setup.clone() };
+        let before = Setup {
+            racers: setup.racers.min(DEMO_BEFORE_RACERS_MAX),
+            ..setup.clone()
+        };
         let over_ms = now_ms().saturating_sub(u64::from(DEMO_SECONDS) * 1000);
         let race = Race::new(&before, &riders, over_ms, StdRng::from_rng(&mut chance));
-        course.ride(race, Pace { began: Instant::now(), speed: Speed::Max, offset_ms: 0 }).await;
+        course
+            .ride(
+                race,
+                Pace {
+                    began: Instant::now(),
+                    speed: Speed::Max,
+                    offset_ms: 0,
+                },
+            )
+            .await;
         loop {
             // Each by the clock anew: a machine that slept does not catch up on the races that it missed.
             let race = Race::new(&setup, &riders, now_ms(), StdRng::from_rng(&mut chance));
-            course.ride(race, Pace { began: Instant::now(), speed: Speed::Times(1.0), offset_ms: 0 }).await;
+            course
+                .ride(
+                    race,
+                    Pace {
+                        began: Instant::now(),
+                        speed: Speed::Times(1.0),
+                        offset_ms: 0,
+                    },
+                )
+                .await;
         }
     };
     tokio::select! {
@@ -262,7 +344,9 @@ impl Pace {
     fn due(self, at_ms: u64) -> Option<Instant> {
         match self.speed {
             Speed::Max => None,
-            Speed::Times(times) => Some(self.began + Duration::from_millis(self.offset_ms + at_ms).div_f64(times)),
+            Speed::Times(times) => {
+                Some(self.began + Duration::from_millis(self.offset_ms + at_ms).div_f64(times))
+            }
         }
     }
 }
@@ -296,7 +380,18 @@ impl Course {
     fn new(sender: Sender, buffer: Buffer, faults: f64, chance: StdRng) -> Self {
         let (flights, ready, late) = (JoinSet::new(), VecDeque::new(), Vec::new());
         let report = Report::default();
-        Self { sender, buffer, flights, faults, chance, ready, late, departures: 0, report, progress: None }
+        Self {
+            sender,
+            buffer,
+            flights,
+            faults,
+            chance,
+            ready,
+            late,
+            departures: 0,
+            report,
+            progress: None,
+        }
     }
 
     /// Rides a race to its end. What it leaves in the buffer goes with the next, or at [`Course::finish`].
@@ -314,7 +409,8 @@ impl Course {
     /// Delivers what is left and waits until everything is settled.
     async fn finish(&mut self) {
         self.ready.extend(self.buffer.take());
-        self.ready.extend(self.late.drain(..).map(|late| late.records));
+        self.ready
+            .extend(self.late.drain(..).map(|late| late.records));
         self.fly().await;
         while let Some(flight) = self.flights.join_next().await {
             self.settle(flight);
@@ -338,7 +434,9 @@ impl Course {
                 }
                 continue;
             }
-            let Some(due) = due.filter(|due| *due > now) else { return };
+            let Some(due) = due.filter(|due| *due > now) else {
+                return;
+            };
             let wake = buffer_due.map_or(due, |buffer_due| buffer_due.min(due));
             tokio::select! {
                 () = tokio::time::sleep_until(wake.into()) => {}
@@ -352,8 +450,12 @@ impl Course {
         self.departures += 1;
         if self.chance.random_bool(self.faults) {
             self.report.late += 1;
-            let after_departures = self.departures + self.chance.random_range(1..=LATE_DELIVERIES_MAX);
-            self.late.push(Late { after_departures, records });
+            let after_departures =
+                self.departures + self.chance.random_range(1..=LATE_DELIVERIES_MAX);
+            self.late.push(Late {
+                after_departures,
+                records,
+            });
         } else {
             if self.chance.random_bool(self.faults) {
                 self.report.duplicates += 1;
@@ -362,8 +464,11 @@ impl Course {
             self.ready.push_back(records);
         }
         let departures = self.departures;
-        self.ready
-            .extend(self.late.extract_if(.., |late| late.after_departures <= departures).map(|late| late.records));
+        self.ready.extend(
+            self.late
+                .extract_if(.., |late| late.after_departures <= departures)
+                .map(|late| late.records),
+        );
         self.fly().await;
     }
 
@@ -378,7 +483,8 @@ impl Course {
             }
             if let Some(records) = self.ready.pop_front() {
                 let sender = self.sender.clone();
-                self.flights.spawn(async move { (records.len(), sender.deliver(records).await) });
+                self.flights
+                    .spawn(async move { (records.len(), sender.deliver(records).await) });
             }
         }
         if let Some(progress) = &mut self.progress {
@@ -388,7 +494,8 @@ impl Course {
     }
 
     fn settle(&mut self, flight: Result<Flight, tokio::task::JoinError>) {
-        let (records, outcome) = flight.expect("a delivery does not panic, nor is it cancelled before the end");
+        let (records, outcome) =
+            flight.expect("a delivery does not panic, nor is it cancelled before the end");
         self.report.count_delivery(records as u64, outcome);
     }
 }
@@ -402,45 +509,77 @@ struct Progress {
 impl Progress {
     fn new(records: u64) -> Self {
         let bar = ProgressBar::new(records);
-        let style = ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} records, {eta} left, {msg}");
+        let style = ProgressStyle::with_template(
+            "{bar:30} {human_pos}/{human_len} records, {eta} left, {msg}",
+        );
         bar.set_style(style.expect("the template is well formed"));
         if !bar.is_hidden() {
             bar.enable_steady_tick(Duration::from_millis(200));
         }
-        Self { bar, logged: Instant::now() }
+        Self {
+            bar,
+            logged: Instant::now(),
+        }
     }
 
     fn show(&mut self, report: &Report) {
         if !self.bar.is_hidden() {
             self.bar.set_position(report.records);
-            self.bar.set_message(format!("{} deliveries acknowledged", report.acknowledged));
+            self.bar
+                .set_message(format!("{} deliveries acknowledged", report.acknowledged));
         } else if self.logged.elapsed() >= PROGRESS_LOG_INTERVAL {
             self.logged = Instant::now();
-            let Report { records, acknowledged, given_up, .. } = report;
-            tracing::info!(records, of = self.bar.length(), acknowledged, given_up, "simulating");
+            let Report {
+                records,
+                acknowledged,
+                given_up,
+                ..
+            } = report;
+            tracing::info!(
+                records,
+                of = self.bar.length(),
+                acknowledged,
+                given_up,
+                "simulating"
+            );
         }
     }
 }
 
 fn class_id(text: &str) -> Result<ClassId, &'static str> {
-    text.trim().parse().ok().and_then(ClassId::new).ok_or("a class is a number from 1 to 65535")
+    text.trim()
+        .parse()
+        .ok()
+        .and_then(ClassId::new)
+        .ok_or("a class is a number from 1 to 65535")
 }
 
 fn share(text: &str) -> Result<f64, &'static str> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    let share = text
+        .parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share));
     share.ok_or("a share is a number from 0 to 1")
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let duration: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    let duration: jiff::SignedDuration = text
+        .parse()
+        .map_err(|error: jiff::Error| error.to_string())?;
     let day = Duration::from_secs(86_400);
-    let duration = Duration::try_from(duration).ok().filter(|duration| *duration <= day);
+    let duration = Duration::try_from(duration)
+        .ok()
+        .filter(|duration| *duration <= day);
     duration.ok_or_else(|| "a duration is from 0s to 24h".to_owned())
 }
 
 fn buffer_size(text: &str) -> Result<ByteSize, String> {
     let size: ByteSize = text.parse()?;
-    if size > BUFFER_MAX { Err(format!("a buffer is {BUFFER_MAX} at most")) } else { Ok(size) }
+    if size > BUFFER_MAX {
+        Err(format!("a buffer is {BUFFER_MAX} at most"))
+    } else {
+        Ok(size)
+    }
 }
 
 #[cfg(test)]
@@ -464,10 +603,19 @@ mod tests {
         let mut command = SimulateOptions::augment_args(clap::Command::new("simulate"));
         command.clone().debug_assert();
         for arg in command.get_arguments() {
-            let name = arg.get_long().expect("every option is long").replace('-', "_").to_uppercase();
+            let name = arg
+                .get_long()
+                .expect("every option is long")
+                .replace('-', "_")
+                .to_uppercase();
             assert_eq!(arg.get_env(), Some(format!("ALLEYCAT_{name}").as_ref()));
         }
-        assert!(command.render_long_help().to_string().contains("alleycat simulate --seed 7"));
+        assert!(
+            command
+                .render_long_help()
+                .to_string()
+                .contains("alleycat simulate --seed 7")
+        );
     }
 
     #[test]
@@ -486,7 +634,10 @@ mod tests {
         ] {
             assert!(parse(&words).is_err(), "{words:?}");
         }
-        assert_eq!(parse(&["--speed", "2.5"]).expect("in bounds").speed, Speed::Times(2.5));
+        assert_eq!(
+            parse(&["--speed", "2.5"]).expect("in bounds").speed,
+            Speed::Times(2.5)
+        );
     }
 
     #[test]
@@ -502,9 +653,17 @@ mod tests {
         for times in [0.5, 1.0, 7.0, 1000.0] {
             let start = now - head_start_ms(Speed::Times(times), length_ms);
             let began = Instant::now();
-            let pace = Pace { began, speed: Speed::Times(times), offset_ms: 0 };
+            let pace = Pace {
+                began,
+                speed: Speed::Times(times),
+                offset_ms: 0,
+            };
             for at_ms in [0, length_ms / 3, length_ms] {
-                let due = pace.due(at_ms).expect("paced").duration_since(began).as_millis() as u64;
+                let due = pace
+                    .due(at_ms)
+                    .expect("paced")
+                    .duration_since(began)
+                    .as_millis() as u64;
                 assert!(start + at_ms <= now + due + 1, "{times} {at_ms}");
             }
         }

@@ -27,14 +27,24 @@ use crate::effort::ClassId;
 /// It is no such name, or the store cannot be used: one sentence for a person that says what to do.
 pub async fn open(place: &str) -> anyhow::Result<Arc<dyn Store>> {
     if let Some(path) = place.strip_prefix("file:") {
-        anyhow::ensure!(!path.is_empty(), "the store `{place}` names no folder; write it as `file:data`");
+        anyhow::ensure!(
+            !path.is_empty(),
+            "the store `{place}` names no folder; write it as `file:data`"
+        );
         let path = PathBuf::from(path);
         let opening = tokio::task::spawn_blocking(move || FolderStore::open(&path));
-        return Ok(Arc::new(opening.await.context("opening the folder was broken off")??));
+        return Ok(Arc::new(
+            opening
+                .await
+                .context("opening the folder was broken off")??,
+        ));
     }
     if let Some(rest) = place.strip_prefix("s3://") {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        anyhow::ensure!(!bucket.is_empty(), "the store `{place}` names no bucket; write it as `s3://BUCKET/PREFIX`");
+        anyhow::ensure!(
+            !bucket.is_empty(),
+            "the store `{place}` names no bucket; write it as `s3://BUCKET/PREFIX`"
+        );
         return Ok(Arc::new(S3Store::connect(bucket, prefix).await?));
     }
     anyhow::bail!("`{place}` is no store; write it as `file:PATH` or `s3://BUCKET/PREFIX`")
@@ -50,26 +60,44 @@ pub async fn probe(store: &dyn Store, id: SegmentId) -> anyhow::Result<()> {
     let outcome = probe_conditions(store, &key).await;
     let deleted = store.delete(&key).await;
     outcome?;
-    deleted.with_context(|| format!("{} lets this process write but not delete; allow it to", store.place()))
+    deleted.with_context(|| {
+        format!(
+            "{} lets this process write but not delete; allow it to",
+            store.place()
+        )
+    })
 }
 
 async fn probe_conditions(store: &dyn Store, key: &ObjectKey) -> anyhow::Result<()> {
     let place = store.place();
-    let put = async |condition| store.put(key, vec![Bytes::from_static(b"probe")], condition).await;
+    let put = async |condition| {
+        store
+            .put(key, vec![Bytes::from_static(b"probe")], condition)
+            .await
+    };
     match put(Condition::Absent).await {
         // Lost can only be a hidden retry that met its own first try: the key is new.
         Ok(_) | Err(PutError::Lost) => {}
-        Err(PutError::Failed(error)) => return Err(error).with_context(|| format!("{place} cannot be written to")),
+        Err(PutError::Failed(error)) => {
+            return Err(error).with_context(|| format!("{place} cannot be written to"));
+        }
     }
     let wrong = ETag("\"00000000000000000000000000000000\"".to_owned());
-    for (condition, header) in [(Condition::Absent, "If-None-Match"), (Condition::Matches(wrong), "If-Match")] {
+    for (condition, header) in [
+        (Condition::Absent, "If-None-Match"),
+        (Condition::Matches(wrong), "If-Match"),
+    ] {
         match put(condition).await {
             Err(PutError::Lost) => {}
             Ok(_) => {
-                anyhow::bail!("{place} ignores {header}, so writes would be lost there; use a store that keeps to it")
+                anyhow::bail!(
+                    "{place} ignores {header}, so writes would be lost there; use a store that keeps to it"
+                )
             }
             Err(PutError::Failed(error)) => {
-                return Err(error).with_context(|| format!("{place} does not answer a put with {header} as S3 does"));
+                return Err(error).with_context(|| {
+                    format!("{place} does not answer a put with {header} as S3 does")
+                });
             }
         }
     }
@@ -86,7 +114,12 @@ pub trait Store: Send + Sync + 'static {
     async fn get(&self, key: &ObjectKey) -> Result<Option<Object>, StoreError>;
 
     /// Writes the object whose body is `parts` in turn; no reader ever sees a part of it. `Ok` means durable.
-    async fn put(&self, key: &ObjectKey, parts: Vec<Bytes>, condition: Condition) -> Result<ETag, PutError>;
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        parts: Vec<Bytes>,
+        condition: Condition,
+    ) -> Result<ETag, PutError>;
 
     /// Every object of that scope, in no order. An object that was there before the call began and was not deleted is
     /// in it.
@@ -160,15 +193,25 @@ pub struct StoreError {
 
 impl StoreError {
     /// That the operation on the object or scope met the problem.
-    pub fn new(operation: &'static str, key: impl fmt::Display, problem: impl fmt::Display) -> Self {
-        Self { operation, key: key.to_string(), problem: problem.to_string() }
+    pub fn new(
+        operation: &'static str,
+        key: impl fmt::Display,
+        problem: impl fmt::Display,
+    ) -> Self {
+        Self {
+            operation,
+            key: key.to_string(),
+            problem: problem.to_string(),
+        }
     }
 }
 
 /// A name in the journal that no segment has. It may be a segment whose name was harmed, so it is not passed over.
 fn unknown_segment(name: &str) -> StoreError {
     let file = name.trim_start_matches("journal/");
-    let problem = format!("`{name}` is no name of a segment; move it to `quarantine/{file}` if it is not needed");
+    let problem = format!(
+        "`{name}` is no name of a segment; move it to `quarantine/{file}` if it is not needed"
+    );
     StoreError::new("list", Scope::Journal.path(), problem)
 }
 
@@ -214,7 +257,11 @@ pub struct SegmentId {
 
 impl fmt::Display for SegmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:013}-{:032x}-{:08}", self.time_ms, self.process, self.counter)
+        write!(
+            f,
+            "{:013}-{:032x}-{:08}",
+            self.time_ms, self.process, self.counter
+        )
     }
 }
 
@@ -227,7 +274,11 @@ impl fmt::Debug for SegmentId {
 impl SegmentId {
     /// One that no other process makes, for an object outside the ledger's own counting.
     pub fn random(time_ms: u64) -> Self {
-        Self { time_ms, process: rand::random(), counter: 0 }
+        Self {
+            time_ms,
+            process: rand::random(),
+            counter: 0,
+        }
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -254,19 +305,30 @@ impl ObjectKey {
             Self::Racers => "racers.gz".to_owned(),
             Self::Erasures => "erasures.gz".to_owned(),
             Self::Segment(id) => format!("journal/{id}{SEGMENT_ENDING}"),
-            Self::Quarantine(id) => format!("processing-failed/{}/{id}{SEGMENT_ENDING}", hour_path(id.time_ms)),
+            Self::Quarantine(id) => format!(
+                "processing-failed/{}/{id}{SEGMENT_ENDING}",
+                hour_path(id.time_ms)
+            ),
             Self::Probe(id) => format!("probe/{id}"),
         }
     }
 
     /// The key whose name that is; `None` for a name that none of ours has.
     pub fn parse(path: &str) -> Option<Self> {
-        let key = if let Some(class) = path.strip_prefix("class-").and_then(|rest| rest.strip_suffix(".gz")) {
+        let key = if let Some(class) = path
+            .strip_prefix("class-")
+            .and_then(|rest| rest.strip_suffix(".gz"))
+        {
             Self::History(ClassId::new(class.parse().ok()?)?)
-        } else if let Some(id) = path.strip_prefix("journal/").and_then(|rest| rest.strip_suffix(SEGMENT_ENDING)) {
+        } else if let Some(id) = path
+            .strip_prefix("journal/")
+            .and_then(|rest| rest.strip_suffix(SEGMENT_ENDING))
+        {
             Self::Segment(SegmentId::parse(id)?)
         } else if let Some(rest) = path.strip_prefix("processing-failed/") {
-            Self::Quarantine(SegmentId::parse(rest.rsplit('/').next()?.strip_suffix(SEGMENT_ENDING)?)?)
+            Self::Quarantine(SegmentId::parse(
+                rest.rsplit('/').next()?.strip_suffix(SEGMENT_ENDING)?,
+            )?)
         } else if let Some(id) = path.strip_prefix("probe/") {
             Self::Probe(SegmentId::parse(id)?)
         } else {
@@ -296,8 +358,10 @@ impl fmt::Display for ObjectKey {
 
 /// `YYYY/MM/dd/HH` in UTC.
 fn hour_path(time_ms: u64) -> String {
-    let time =
-        i64::try_from(time_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
+    let time = i64::try_from(time_ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .unwrap_or_default();
     time.strftime("%Y/%m/%d/%H").to_string()
 }
 
@@ -327,16 +391,30 @@ mod tests {
 
     #[test]
     fn a_name_that_is_not_ours_is_no_key() {
-        for path in ["", "class-0.gz", "class-01.gz", "class-1.gz.tmp", "journal/", "journal/x.ndjson.gz", "notes.txt"]
-        {
+        for path in [
+            "",
+            "class-0.gz",
+            "class-01.gz",
+            "class-1.gz.tmp",
+            "journal/",
+            "journal/x.ndjson.gz",
+            "notes.txt",
+        ] {
             assert_eq!(ObjectKey::parse(path), None, "{path}");
         }
     }
 
     #[test]
     fn a_quarantined_object_stands_under_its_hour() {
-        let id = SegmentId { time_ms: 1_619_185_789_755, process: 1, counter: 2 };
+        let id = SegmentId {
+            time_ms: 1_619_185_789_755,
+            process: 1,
+            counter: 2,
+        };
         let path = ObjectKey::Quarantine(id).path();
-        assert!(path.starts_with("processing-failed/2021/04/23/13/1619185789755-"), "{path}");
+        assert!(
+            path.starts_with("processing-failed/2021/04/23/13/1619185789755-"),
+            "{path}"
+        );
     }
 }

@@ -93,7 +93,9 @@ enum Seconds {
 impl Table {
     /// An empty table of classes 1 to `classes`.
     pub fn new(classes: u16) -> Self {
-        Self { classes: (0..classes).map(|_| RwLock::default()).collect() }
+        Self {
+            classes: (0..classes).map(|_| RwLock::default()).collect(),
+        }
     }
 
     /// The classes there are.
@@ -109,7 +111,12 @@ impl Table {
     /// The places in `efforts` of those that beat what is here, and of those that nothing here can take because their
     /// class has `racers_max` racers already and theirs is not among them.
     /// `newcomers` counts racers that are on their way in already.
-    pub fn compare(&self, efforts: &[Effort], racers_max: usize, newcomers: &mut Newcomers) -> Comparison {
+    pub fn compare(
+        &self,
+        efforts: &[Effort],
+        racers_max: usize,
+        newcomers: &mut Newcomers,
+    ) -> Comparison {
         let guards: Vec<_> = self.classes.iter().map(read).collect();
         for (class, racers) in &mut newcomers.0 {
             let class = &guards[class.index()];
@@ -123,7 +130,13 @@ impl Table {
         for (place, effort) in efforts.iter().enumerate() {
             let class = &guards[effort.class.index()];
             let slot = class.slots.get(&effort.racer).map(|&slot| slot as usize);
-            let output = |column: &Column| column.outputs.get(slot?).copied().filter(|output| !output.is_nan());
+            let output = |column: &Column| {
+                column
+                    .outputs
+                    .get(slot?)
+                    .copied()
+                    .filter(|output| !output.is_nan())
+            };
             let old = class.columns.get(effort.second.index()).and_then(output);
             let better = match old {
                 Some(old) => effort.output.get() > old,
@@ -198,7 +211,11 @@ impl Table {
         let class = self.read(class);
         Summary {
             racers: class.racers,
-            seconds: class.columns.iter().filter(|column| column.efforts > 0).count(),
+            seconds: class
+                .columns
+                .iter()
+                .filter(|column| column.efforts > 0)
+                .count(),
             efforts: class.efforts,
             updated_at_ms: class.updated_at_ms,
             state_hash: class.hash,
@@ -219,13 +236,23 @@ impl Table {
     /// The seconds at which anyone has an effort, ascending, each with its column's version.
     pub fn seconds(&self, class: ClassId) -> Vec<(Second, Version)> {
         let class = self.read(class);
-        let columns = class.columns.iter().enumerate().filter(|(_, column)| column.efforts > 0);
-        columns.map(|(second, column)| (Second(second as u32), column.version)).collect()
+        let columns = class
+            .columns
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| column.efforts > 0);
+        columns
+            .map(|(second, column)| (Second(second as u32), column.version))
+            .collect()
     }
 
     /// The last second at which anyone has an effort.
     pub fn last_second(&self, class: ClassId) -> Option<Second> {
-        self.read(class).columns.iter().rposition(|column| column.efforts > 0).map(|second| Second(second as u32))
+        self.read(class)
+            .columns
+            .iter()
+            .rposition(|column| column.efforts > 0)
+            .map(|second| Second(second as u32))
     }
 
     /// The racers at that second.
@@ -246,10 +273,19 @@ impl Table {
     /// The racer's personal best at every second at which there is one, ascending.
     pub fn curve(&self, class: ClassId, racer: RacerId) -> Vec<(Second, Output)> {
         let class = self.read(class);
-        let Some(&slot) = class.slots.get(&racer) else { return Vec::new() };
-        let outputs = class.columns.iter().map(|column| column.outputs.get(slot as usize));
-        let outputs = outputs.enumerate().filter_map(|(second, output)| Some((second, Output::new(*output?)?)));
-        outputs.map(|(second, output)| (Second(second as u32), output)).collect()
+        let Some(&slot) = class.slots.get(&racer) else {
+            return Vec::new();
+        };
+        let outputs = class
+            .columns
+            .iter()
+            .map(|column| column.outputs.get(slot as usize));
+        let outputs = outputs
+            .enumerate()
+            .filter_map(|(second, output)| Some((second, Output::new(*output?)?)));
+        outputs
+            .map(|(second, output)| (Second(second as u32), output))
+            .collect()
     }
 
     fn read(&self, class: ClassId) -> RwLockReadGuard<'_, Class> {
@@ -257,7 +293,9 @@ impl Table {
     }
 
     fn write(&self, class: ClassId) -> RwLockWriteGuard<'_, Class> {
-        self.classes[class.index()].write().unwrap_or_else(PoisonError::into_inner)
+        self.classes[class.index()]
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -287,13 +325,19 @@ fn read(class: &RwLock<Class>) -> RwLockReadGuard<'_, Class> {
 
 /// Whether an output counts against what is there, which is NaN where there is nothing.
 fn beats(new: f64, old: f64) -> bool {
-    !matches!(old.partial_cmp(&new), Some(std::cmp::Ordering::Greater | std::cmp::Ordering::Equal))
+    !matches!(
+        old.partial_cmp(&new),
+        Some(std::cmp::Ordering::Greater | std::cmp::Ordering::Equal)
+    )
 }
 
 impl Class {
     /// Whether the racer has an effort.
     fn stands(&self, racer: RacerId) -> bool {
-        let best = self.slots.get(&racer).and_then(|&slot| self.best.outputs.get(slot as usize));
+        let best = self
+            .slots
+            .get(&racer)
+            .and_then(|&slot| self.best.outputs.get(slot as usize));
         best.is_some_and(|output| !output.is_nan())
     }
 
@@ -313,7 +357,14 @@ impl Class {
             let second = Second(second as u32);
             (0..outputs.len()).filter_map(move |slot| {
                 let output = Output::new(outputs[slot])?;
-                Some(Effort { class, second, racer: self.ids[slot], output, race: None, time: 0 })
+                Some(Effort {
+                    class,
+                    second,
+                    racer: self.ids[slot],
+                    output,
+                    race: None,
+                    time: 0,
+                })
             })
         };
         self.columns.iter().enumerate().flat_map(of_column)
@@ -337,15 +388,25 @@ impl Class {
     }
 
     /// Raises what a second's efforts beat. Whether there was any.
-    fn raise(&mut self, second: Second, efforts: impl Iterator<Item = (RacerId, Output)>, version: Version) -> bool {
+    fn raise(
+        &mut self,
+        second: Second,
+        efforts: impl Iterator<Item = (RacerId, Output)>,
+        version: Version,
+    ) -> bool {
         if self.columns.len() <= second.index() {
-            self.columns.resize_with(second.index() + 1, Column::default);
+            self.columns
+                .resize_with(second.index() + 1, Column::default);
         }
         let mut changed = false;
         let mut next = 0;
         for (racer, output) in efforts {
             // They are mostly in one order at every second.
-            let slot = if self.ids.get(next) == Some(&racer) { next } else { self.slot(racer) };
+            let slot = if self.ids.get(next) == Some(&racer) {
+                next
+            } else {
+                self.slot(racer)
+            };
             next = slot + 1;
             let new = output.get();
             let column = &mut self.columns[second.index()];
@@ -404,8 +465,16 @@ impl Class {
         seconds[slot] = second;
     }
 
-    fn erase(&mut self, racer: RacerId, seconds: RangeInclusive<Second>, above: Option<Output>, now_ms: u64) -> u64 {
-        let Some(&slot) = self.slots.get(&racer) else { return 0 };
+    fn erase(
+        &mut self,
+        racer: RacerId,
+        seconds: RangeInclusive<Second>,
+        above: Option<Output>,
+        now_ms: u64,
+    ) -> u64 {
+        let Some(&slot) = self.slots.get(&racer) else {
+            return 0;
+        };
         let slot = slot as usize;
         let version = self.version + 1;
         let mut erased = 0;
@@ -445,7 +514,8 @@ impl Class {
 
     fn bytes(&self) -> usize {
         let slots = self.slots.capacity() * (size_of::<(RacerId, u32)>() + 1); // a byte of control each
-        let ids = self.ids.capacity() * size_of::<RacerId>() + self.by_id.capacity() * size_of::<u32>();
+        let ids =
+            self.ids.capacity() * size_of::<RacerId>() + self.by_id.capacity() * size_of::<u32>();
         let best = self.best.bytes() + self.best_second.capacity() * size_of::<Second>();
         slots + ids + best + self.columns.iter().map(Column::bytes).sum::<usize>()
     }
@@ -467,7 +537,11 @@ impl Column {
     fn bytes(&self) -> usize {
         // An order that is just being repaired is counted the next time.
         let order = self.order.try_lock().map_or(0, |cached| {
-            cached.order.capacity() + cached.dense_ranks.as_ref().map_or(0, |ranks| ranks.capacity())
+            cached.order.capacity()
+                + cached
+                    .dense_ranks
+                    .as_ref()
+                    .map_or(0, |ranks| ranks.capacity())
         });
         size_of::<Self>() + self.outputs.capacity() * size_of::<f64>() + order * size_of::<u32>()
     }
@@ -516,7 +590,9 @@ impl Board {
 
     /// The racers with an output here, by id ascending.
     pub fn by_id(&self) -> impl Iterator<Item = (RacerId, Output)> {
-        self.by_id.iter().filter_map(|&slot| Some((self.racer(slot), self.output(slot)?)))
+        self.by_id
+            .iter()
+            .filter_map(|&slot| Some((self.racer(slot), self.output(slot)?)))
     }
 
     /// The slots with an output here, by output descending, then by racer id ascending. Kept until the board changes;
@@ -528,7 +604,11 @@ impl Board {
         }
         let order = Arc::new(order::repair(&cached.order, &self.outputs, &self.ids));
         if cached.version < self.version {
-            *cached = CachedOrder { version: self.version, order: order.clone(), dense_ranks: None };
+            *cached = CachedOrder {
+                version: self.version,
+                order: order.clone(),
+                dense_ranks: None,
+            };
         }
         order
     }
@@ -537,7 +617,9 @@ impl Board {
     pub fn has_order(&self, dense_ranks: bool) -> bool {
         // One that is just being repaired would have to be waited for.
         let cached = self.order.try_lock();
-        cached.is_ok_and(|it| it.version == self.version && (!dense_ranks || it.dense_ranks.is_some()))
+        cached.is_ok_and(|it| {
+            it.version == self.version && (!dense_ranks || it.dense_ranks.is_some())
+        })
     }
 
     /// For every place in the order the dense rank, from 1: how many different outputs there are down to that place.
@@ -546,7 +628,11 @@ impl Board {
         let order = self.order();
         let make = || Arc::new(order::dense_ranks(&order, &self.outputs));
         let mut cached = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        if cached.version == self.version { cached.dense_ranks.get_or_insert_with(make).clone() } else { make() }
+        if cached.version == self.version {
+            cached.dense_ranks.get_or_insert_with(make).clone()
+        } else {
+            make()
+        }
     }
 
     /// How many outputs are greater than that one, and how many are smaller. Searches the order where it is kept
@@ -554,10 +640,17 @@ impl Board {
     pub fn above_and_below(&self, output: Output) -> (usize, usize) {
         let output = output.get();
         // An order that is just being repaired would be waited for longer than counting takes.
-        let order = self.order.try_lock().ok().filter(|cached| cached.version == self.version);
+        let order = self
+            .order
+            .try_lock()
+            .ok()
+            .filter(|cached| cached.version == self.version);
         let Some(order) = order.map(|cached| cached.order.clone()) else {
             return self.outputs.iter().fold((0, 0), |(above, below), &other| {
-                (above + usize::from(other > output), below + usize::from(other < output))
+                (
+                    above + usize::from(other > output),
+                    below + usize::from(other < output),
+                )
             });
         };
         let above = order.partition_point(|&slot| self.outputs[slot as usize] > output);
@@ -567,7 +660,10 @@ impl Board {
 
     /// The slot of a racer that stands here.
     pub fn slot(&self, racer: RacerId) -> Option<u32> {
-        let place = self.by_id.binary_search_by_key(&racer, |&slot| self.racer(slot)).ok()?;
+        let place = self
+            .by_id
+            .binary_search_by_key(&racer, |&slot| self.racer(slot))
+            .ok()?;
         let slot = self.by_id[place];
         self.output(slot).map(|_| slot)
     }

@@ -13,8 +13,8 @@ use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Se
 use serde_json::value::RawValue;
 
 use crate::effort::{
-    Bounds, CADENCE_MAX, ClassId, Effort, EffortTimeMs, INTEGER_MAX, OUTPUT_MAX, Output, RESISTANCE_MAX, RaceId,
-    RacerId, Second,
+    Bounds, CADENCE_MAX, ClassId, Effort, EffortTimeMs, INTEGER_MAX, OUTPUT_MAX, Output,
+    RESISTANCE_MAX, RaceId, RacerId, Second,
 };
 
 /// A device's clock may be ahead of ours by this much, in milliseconds, before its time is not believed at all.
@@ -101,7 +101,10 @@ pub struct Rejection {
 impl Rejection {
     /// A rejection for that reason.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        Self {
+            reason,
+            message: message.into(),
+        }
     }
 }
 
@@ -116,8 +119,12 @@ pub fn decode<'d>(
     let text = match std::str::from_utf8(data) {
         Ok(text) => text,
         Err(error) => {
-            let valid = std::str::from_utf8(&data[..error.valid_up_to()]).expect("valid up to there");
-            let fault = Rejection::new(Reason::Utf8, format!("not UTF-8 at byte {}", error.valid_up_to()));
+            let valid =
+                std::str::from_utf8(&data[..error.valid_up_to()]).expect("valid up to there");
+            let fault = Rejection::new(
+                Reason::Utf8,
+                format!("not UTF-8 at byte {}", error.valid_up_to()),
+            );
             // The objects before the bad byte stand; a cut one is no fault of its own.
             let _ = decode_text(valid, bounds, receipt_ms, &mut each);
             return Err(fault);
@@ -161,7 +168,9 @@ fn decode_by_serde<'d>(
     let mut begins = 0;
     let mut place = 0;
     while let Some(object) = objects.next() {
-        let fields = object.map_err(|error| Rejection::new(Reason::Json, format!("not telemetry in JSON: {error}")))?;
+        let fields = object.map_err(|error| {
+            Rejection::new(Reason::Json, format!("not telemetry in JSON: {error}"))
+        })?;
         let ends = objects.byte_offset();
         let of_object = begins..ends;
         (begins, place) = (ends, place + 1);
@@ -184,7 +193,10 @@ fn insist_on_room(count: usize) -> Result<(), Rejection> {
     if count < OBJECTS_MAX {
         return Ok(());
     }
-    Err(Rejection::new(Reason::TooLarge, format!("a record has {OBJECTS_MAX} objects at most")))
+    Err(Rejection::new(
+        Reason::TooLarge,
+        format!("a record has {OBJECTS_MAX} objects at most"),
+    ))
 }
 
 /// As [`decode`], without the scanner: what it is held against.
@@ -229,46 +241,75 @@ const INTEGERS: [&str; 5] = ["classId", "second", "racerId", "raceId", "deviceTi
 /// Rejects an object that has an integer in another form than `1` or `1.0`. A double no longer tells `1.0` from `1e0`,
 /// nor from `1.00000000000000000001`, so the few objects that have one where an integer should be are read again.
 fn insist_on_plain_integers(object: &str) -> Result<(), Rejection> {
-    let fields: HashMap<Cow<'_, str>, &RawValue> =
-        serde_json::from_str(object).map_err(|_| Rejection::new(Reason::Json, "not telemetry in JSON"))?;
+    let fields: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(object)
+        .map_err(|_| Rejection::new(Reason::Json, "not telemetry in JSON"))?;
     let plain = |number: &str| {
         let digits = number.strip_suffix(".0").unwrap_or(number);
         digits.bytes().all(|byte| byte.is_ascii_digit())
     };
     let absent = |value: &str| value == "null";
-    match INTEGERS.iter().find(|&&name| fields.get(name).is_some_and(|it| !absent(it.get()) && !plain(it.get()))) {
-        Some(name) => Err(Rejection::new(Reason::OutOfBounds, format!("{name} must be an integer, as 1 or 1.0"))),
+    match INTEGERS.iter().find(|&&name| {
+        fields
+            .get(name)
+            .is_some_and(|it| !absent(it.get()) && !plain(it.get()))
+    }) {
+        Some(name) => Err(Rejection::new(
+            Reason::OutOfBounds,
+            format!("{name} must be an integer, as 1 or 1.0"),
+        )),
         None => Ok(()),
     }
 }
 
 impl<'d> Fields<'d> {
     fn has_integers_as_doubles(&self) -> bool {
-        let integers = [self.class_id, self.second, self.racer_id, self.race_id, self.device_timestamp];
-        integers.iter().any(|number| matches!(number, Number::Double(_)))
+        let integers = [
+            self.class_id,
+            self.second,
+            self.racer_id,
+            self.race_id,
+            self.device_timestamp,
+        ];
+        integers
+            .iter()
+            .any(|number| matches!(number, Number::Double(_)))
     }
 
     fn validate(self, bounds: &Bounds, receipt_ms: u64) -> Result<Telemetry<'d>, Rejection> {
-        let class = self.class_id.integer("classId", 1, u64::from(bounds.classes))?;
-        let class = u16::try_from(class).ok().and_then(ClassId::new).expect("within its bounds, which are a u16's");
-        let second = self.second.integer("second", 0, u64::from(bounds.second_max))?;
+        let class = self
+            .class_id
+            .integer("classId", 1, u64::from(bounds.classes))?;
+        let class = u16::try_from(class)
+            .ok()
+            .and_then(ClassId::new)
+            .expect("within its bounds, which are a u16's");
+        let second = self
+            .second
+            .integer("second", 0, u64::from(bounds.second_max))?;
         let racer = self.racer_id.integer("racerId", 0, INTEGER_MAX)?;
         let output = match (self.cadence, self.resistance, self.output) {
             (Number::Absent, Number::Absent, output @ (Number::Integer(_) | Number::Double(_))) => {
                 Output::new(output.double("output", OUTPUT_MAX)?)
             }
-            (Number::Absent, Number::Absent, Number::Other) => return Err(out_of_bounds("output", 0, OUTPUT_MAX)),
+            (Number::Absent, Number::Absent, Number::Other) => {
+                return Err(out_of_bounds("output", 0, OUTPUT_MAX));
+            }
             (cadence, resistance, _) => {
                 let cadence = cadence.double("cadence", CADENCE_MAX)?;
                 Output::of(cadence, resistance.double("resistance", RESISTANCE_MAX)?)
             }
         };
         let race = self.race_id.optional_integer("raceId")?.map(RaceId);
-        let time = effort_time(self.device_timestamp.optional_integer("deviceTimestamp")?, receipt_ms);
+        let time = effort_time(
+            self.device_timestamp.optional_integer("deviceTimestamp")?,
+            receipt_ms,
+        );
         Ok(Telemetry {
             effort: Effort {
                 class,
-                second: Second(u32::try_from(second).expect("within its bounds, which are a u32's")),
+                second: Second(
+                    u32::try_from(second).expect("within its bounds, which are a u32's"),
+                ),
                 racer: RacerId(racer),
                 output: output.expect("finite and not negative within the bounds"),
                 race,
@@ -283,7 +324,9 @@ impl<'d> Fields<'d> {
 /// When an effort counts as ridden, from what its device says and when it was received.
 fn effort_time(device_ms: Option<u64>, receipt_ms: u64) -> EffortTimeMs {
     match device_ms {
-        Some(device_ms) if device_ms <= receipt_ms.saturating_add(CLOCK_AHEAD_MS_MAX) => device_ms.min(receipt_ms),
+        Some(device_ms) if device_ms <= receipt_ms.saturating_add(CLOCK_AHEAD_MS_MAX) => {
+            device_ms.min(receipt_ms)
+        }
         _ => 0,
     }
 }
@@ -302,14 +345,21 @@ impl Number {
             Self::Integer(integer) => Some(integer),
             // `1.0`, in that form alone, is as good as `1`; a double that large and whole is within u64, and casting
             // keeps it.
-            Self::Double(double) if double.fract() == 0.0 && (0.0..=INTEGER_MAX as f64).contains(&double) => {
+            Self::Double(double)
+                if double.fract() == 0.0 && (0.0..=INTEGER_MAX as f64).contains(&double) =>
+            {
                 Some(double as u64)
             }
             Self::Double(_) | Self::Other => None,
         };
-        integer.filter(|integer| (min..=max).contains(integer)).ok_or_else(|| {
-            Rejection::new(Reason::OutOfBounds, format!("{field} must be an integer from {min} to {max}"))
-        })
+        integer
+            .filter(|integer| (min..=max).contains(integer))
+            .ok_or_else(|| {
+                Rejection::new(
+                    Reason::OutOfBounds,
+                    format!("{field} must be an integer from {min} to {max}"),
+                )
+            })
     }
 
     fn double(self, field: &'static str, max: f64) -> Result<f64, Rejection> {
@@ -319,7 +369,11 @@ impl Number {
             Self::Double(double) => double,
             Self::Other => return Err(out_of_bounds(field, 0, max)),
         };
-        if (0.0..=max).contains(&double) { Ok(double) } else { Err(out_of_bounds(field, 0, max)) }
+        if (0.0..=max).contains(&double) {
+            Ok(double)
+        } else {
+            Err(out_of_bounds(field, 0, max))
+        }
     }
 }
 
@@ -328,7 +382,10 @@ fn missing(field: &'static str) -> Rejection {
 }
 
 fn out_of_bounds(field: &'static str, min: u64, max: f64) -> Rejection {
-    Rejection::new(Reason::OutOfBounds, format!("{field} must be a number from {min} to {max}"))
+    Rejection::new(
+        Reason::OutOfBounds,
+        format!("{field} must be a number from {min} to {max}"),
+    )
 }
 
 #[derive(Clone, Copy)]
@@ -430,7 +487,9 @@ impl<'de> Deserialize<'de> for Fields<'de> {
                         Key::Resistance => fields.resistance = map.next_value().map_err(named)?,
                         Key::Output => fields.output = map.next_value().map_err(named)?,
                         Key::RaceId => fields.race_id = map.next_value().map_err(named)?,
-                        Key::DeviceTimestamp => fields.device_timestamp = map.next_value().map_err(named)?,
+                        Key::DeviceTimestamp => {
+                            fields.device_timestamp = map.next_value().map_err(named)?
+                        }
                         Key::Name => fields.name = text(map.next_value().map_err(named)?),
                         Key::Event => fields.event = text(map.next_value().map_err(named)?),
                         Key::Other => _ = map.next_value::<IgnoredAny>().map_err(named)?,
@@ -498,7 +557,10 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { classes: 6, second_max: 600 };
+    const BOUNDS: Bounds = Bounds {
+        classes: 6,
+        second_max: 600,
+    };
     const NOW_MS: u64 = 1_619_185_790_000;
 
     fn decode_all(data: &[u8]) -> (Vec<Telemetry<'_>>, Result<usize, Rejection>) {
@@ -513,21 +575,29 @@ mod tests {
     }
 
     fn with(field: &str) -> Result<Effort, Rejection> {
-        one(&format!(r#"{{"classId":1,"second":1,"racerId":1,"cadence":80,"resistance":78,{field}}}"#))
+        one(&format!(
+            r#"{{"classId":1,"second":1,"racerId":1,"cadence":80,"resistance":78,{field}}}"#
+        ))
     }
 
     #[test]
     fn the_records_of_a_real_event_give_the_outputs_that_javascript_gives() {
         let event: serde_json::Value =
-            serde_json::from_str(include_str!("../tests/data/transformation-event.json")).expect("JSON");
+            serde_json::from_str(include_str!("../tests/data/transformation-event.json"))
+                .expect("JSON");
         let records = event["records"].as_array().expect("records");
         assert_eq!(records.len(), 5);
         for (place, record) in records.iter().enumerate() {
-            let data = base64_simd::STANDARD.decode_to_vec(record["data"].as_str().expect("data")).expect("base64");
+            let data = base64_simd::STANDARD
+                .decode_to_vec(record["data"].as_str().expect("data"))
+                .expect("base64");
             let (all, result) = decode_all(&data);
             assert_eq!(result, Ok(1));
             let effort = all[0].effort;
-            assert_eq!((effort.class.get(), effort.racer.0, effort.second.0), (1, 1, place as u32 + 1));
+            assert_eq!(
+                (effort.class.get(), effort.racer.0, effort.second.0),
+                (1, 1, place as u32 + 1)
+            );
             assert_eq!(effort.output.get(), 164.45);
             assert_eq!(effort.race, Some(RaceId(1_619_185_620_265)));
             assert_eq!(all[0].name.as_deref(), Some("Hubert"));
@@ -537,20 +607,38 @@ mod tests {
     #[test]
     fn a_key_given_twice_counts_as_given_last() {
         assert_eq!(with(r#""second":7"#).expect("valid").second, Second(7));
-        assert_eq!(with(r#""cadence":"x","cadence":65"#).expect("valid").output.get(), 143.0);
+        assert_eq!(
+            with(r#""cadence":"x","cadence":65"#)
+                .expect("valid")
+                .output
+                .get(),
+            143.0
+        );
     }
 
     #[test]
     fn whole_numbers_may_be_written_as_doubles_and_nothing_else() {
         assert_eq!(with(r#""second":3.0"#).expect("valid").second, Second(3));
         assert_eq!(
-            with(r#""second":0.0,"s\u0065cond":3.0,"x":1e0,"y":{"second":1e0}"#).expect("valid").second,
+            with(r#""second":0.0,"s\u0065cond":3.0,"x":1e0,"y":{"second":1e0}"#)
+                .expect("valid")
+                .second,
             Second(3)
         );
         let wrong = ["3.5", "\"3\"", "true", "[3]", "{}", "-1", "601", "null"];
-        for wrong in wrong.into_iter().chain(["3e0", "30E-1", "-0", "-0.0", "3.00", "3.0000000000000000001"]) {
+        for wrong in wrong.into_iter().chain([
+            "3e0",
+            "30E-1",
+            "-0",
+            "-0.0",
+            "3.00",
+            "3.0000000000000000001",
+        ]) {
             let rejection = with(&format!(r#""second":{wrong}"#)).expect_err(wrong);
-            assert!(rejection.message.starts_with("second "), "{wrong}: {rejection}");
+            assert!(
+                rejection.message.starts_with("second "),
+                "{wrong}: {rejection}"
+            );
         }
         for field in ["classId", "racerId", "raceId", "deviceTimestamp"] {
             assert!(with(&format!(r#""{field}":1.0"#)).is_ok(), "{field}");
@@ -558,8 +646,7 @@ mod tests {
             assert!(rejection.message.starts_with(field), "{rejection}");
         }
         // Those before it are given out, and it alone is looked at.
-        let two =
-            r#"{"classId":1,"second":1.0,"racerId":1,"output":1} {"classId":1,"second":2e0,"racerId":1,"output":1}"#;
+        let two = r#"{"classId":1,"second":1.0,"racerId":1,"output":1} {"classId":1,"second":2e0,"racerId":1,"output":1}"#;
         let (all, result) = decode_all(two.as_bytes());
         assert_eq!((all.len(), result.is_err()), (1, true));
         assert!(with(r#""racerId":9007199254740991"#).is_ok());
@@ -582,13 +669,24 @@ mod tests {
             ("deviceTimestamp", "1.5"),
         ] {
             let rejection = with(&format!(r#""{field}":{wrong}"#)).expect_err(wrong);
-            assert!(rejection.message.contains(field), "{field} {wrong}: {rejection}");
+            assert!(
+                rejection.message.contains(field),
+                "{field} {wrong}: {rejection}"
+            );
         }
     }
 
     #[test]
     fn an_effort_counts_whatever_stands_for_a_name_or_an_event() {
-        for value in ["5", "true", "null", "[\"a\"]", "{\"a\":1}", r#""\ud800""#, r#""\udc00 Hubert""#] {
+        for value in [
+            "5",
+            "true",
+            "null",
+            "[\"a\"]",
+            "{\"a\":1}",
+            r#""\ud800""#,
+            r#""\udc00 Hubert""#,
+        ] {
             let object = format!(
                 r#"{{"classId":1,"second":1,"racerId":1,"output":150,"name":{value},"event":{value},"uuid":{value}}}"#
             );
@@ -596,19 +694,33 @@ mod tests {
             assert_eq!((result, all.len()), (Ok(1), 1), "{value}");
             assert_eq!((&all[0].name, all[0].is_final), (&None, false), "{value}");
         }
-        let escaped =
-            r#"{"classId":1,"second":1,"racerId":1,"output":150,"name":"Zo\u00eb \"Z\"","event":"fin\u0061l"}"#;
+        let escaped = r#"{"classId":1,"second":1,"racerId":1,"output":150,"name":"Zo\u00eb \"Z\"","event":"fin\u0061l"}"#;
         let (all, _) = decode_all(escaped.as_bytes());
-        assert_eq!((all[0].name.as_deref(), all[0].is_final), (Some("Zo\u{eb} \"Z\""), true));
+        assert_eq!(
+            (all[0].name.as_deref(), all[0].is_final),
+            (Some("Zo\u{eb} \"Z\""), true)
+        );
         assert!(with("\"name\":\"two\nlines\"").is_err(), "that is not JSON");
     }
 
     #[test]
     fn an_output_is_taken_only_without_its_inputs() {
         let base = r#""classId":1,"second":1,"racerId":1"#;
-        assert_eq!(one(&format!(r#"{{{base},"output":150.5}}"#)).expect("valid").output.get(), 150.5);
-        assert_eq!(with(r#""output":9"#).expect("computed anew").output.get(), 164.45);
-        assert_eq!(with(r#""output":"x""#).expect("computed anew").output.get(), 164.45);
+        assert_eq!(
+            one(&format!(r#"{{{base},"output":150.5}}"#))
+                .expect("valid")
+                .output
+                .get(),
+            150.5
+        );
+        assert_eq!(
+            with(r#""output":9"#).expect("computed anew").output.get(),
+            164.45
+        );
+        assert_eq!(
+            with(r#""output":"x""#).expect("computed anew").output.get(),
+            164.45
+        );
         for (fields, field) in [
             (r#""output":552.76"#, "output"),
             (r#""output":"1""#, "output"),
@@ -617,13 +729,20 @@ mod tests {
             (r#""output":null"#, "cadence"),
         ] {
             let rejection = one(&format!("{{{base},{fields}}}")).expect_err(fields);
-            assert!(rejection.message.starts_with(field), "{fields}: {rejection}");
+            assert!(
+                rejection.message.starts_with(field),
+                "{fields}: {rejection}"
+            );
         }
     }
 
     #[test]
     fn a_time_is_never_after_the_receipt_and_0_when_it_cannot_be_believed() {
-        let time = |ms: u64| with(&format!(r#""deviceTimestamp":{ms}"#)).expect("valid").time;
+        let time = |ms: u64| {
+            with(&format!(r#""deviceTimestamp":{ms}"#))
+                .expect("valid")
+                .time
+        };
         assert_eq!(time(NOW_MS - 5), NOW_MS - 5);
         assert_eq!(time(NOW_MS + CLOCK_AHEAD_MS_MAX), NOW_MS);
         assert_eq!(time(NOW_MS + CLOCK_AHEAD_MS_MAX + 1), 0);
@@ -639,7 +758,10 @@ mod tests {
             (b"\"secret\"", Reason::Json),
             (b"{}", Reason::Missing),
             (b"{\"uuid\":\"\xff\"}", Reason::Utf8),
-            (b"{\"classId\":9,\"second\":1,\"racerId\":1,\"cadence\":1,\"resistance\":1}", Reason::OutOfBounds),
+            (
+                b"{\"classId\":9,\"second\":1,\"racerId\":1,\"cadence\":1,\"resistance\":1}",
+                Reason::OutOfBounds,
+            ),
         ] {
             let data = [good.as_bytes(), b"\n", good.as_bytes(), rest].concat();
             let (all, result) = decode_all(&data);
@@ -652,7 +774,8 @@ mod tests {
 
     /// Text around what the scanner reads: fields as bikes send them, and all that is nearly so.
     fn nearly_telemetry() -> impl Strategy<Value = String> {
-        let space = || prop::sample::select(vec!["", "", "", "", " ", "\n", "\t\r", "\u{c}", "\u{a0}"]);
+        let space =
+            || prop::sample::select(vec!["", "", "", "", " ", "\n", "\t\r", "\u{c}", "\u{a0}"]);
         let key = prop_oneof![
             8 => prop::sample::select(vec![
                 "classId", "second", "racerId", "cadence", "resistance", "output", "raceId", "deviceTimestamp", "name",
@@ -678,8 +801,12 @@ mod tests {
         let field = (space(), key, space(), space(), value, space())
             .prop_map(|(a, key, b, c, value, d)| format!("{a}\"{key}\"{b}:{c}{value}{d}"));
         let base = r#""classId":1,"second":1,"racerId":1,"cadence":80,"resistance":78"#;
-        let fields = prop::collection::vec(field, 0..5)
-            .prop_map(move |fields| format!("{{{}}}", [&[base.to_owned()][..], &fields].concat().join(",")));
+        let fields = prop::collection::vec(field, 0..5).prop_map(move |fields| {
+            format!(
+                "{{{}}}",
+                [&[base.to_owned()][..], &fields].concat().join(",")
+            )
+        });
         let objects = prop::collection::vec((fields, space()).prop_map(|(a, b)| a + b), 0..4);
         // Cut short, now and then, or with one character too many.
         let fault = prop_oneof![3 => Just(None), 1 => (any::<prop::sample::Index>(), "[ -~]?").prop_map(Some)];
@@ -733,7 +860,10 @@ mod tests {
             for more in [good, nested] {
                 let over = format!("{full}{more}");
                 let (all, result) = decode_all(over.as_bytes());
-                assert_eq!((all.len(), result.expect_err("too many").reason), (OBJECTS_MAX, Reason::TooLarge));
+                assert_eq!(
+                    (all.len(), result.expect_err("too many").reason),
+                    (OBJECTS_MAX, Reason::TooLarge)
+                );
             }
         }
     }

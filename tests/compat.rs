@@ -1,7 +1,10 @@
 //! The original's own code, in Node, beside the service: its page reads what we publish, and its pipeline comes to the
 //! same history from the same records.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect should stop there"
+)]
 
 mod support;
 
@@ -25,10 +28,23 @@ const CLASSES: u64 = 6;
 type History = BTreeMap<u64, BTreeMap<u64, f64>>;
 
 async fn node(script: &str, arguments: &[&Path]) -> Output {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compat").join(script);
-    let output = Command::new("node").arg(script).args(arguments).kill_on_drop(true).output();
-    let output = tokio::time::timeout(support::DEADLINE, output).await.expect("it ends").expect("Node is installed");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/compat")
+        .join(script);
+    let output = Command::new("node")
+        .arg(script)
+        .args(arguments)
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(support::DEADLINE, output)
+        .await
+        .expect("it ends")
+        .expect("Node is installed");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output
 }
 
@@ -51,16 +67,27 @@ fn deliveries(seed: u64) -> Vec<Vec<Value>> {
             "cadence": chance.random_range(0.0..=300.0_f64), "resistance": chance.random_range(0..=100),
         })
     };
-    (0..4).map(|_| (0..2000).map(|_| record()).collect()).collect()
+    (0..4)
+        .map(|_| (0..2000).map(|_| record()).collect())
+        .collect()
 }
 
 /// The best of each racer at each second of the class.
 fn bests(deliveries: &[Vec<Value>], class: u64) -> History {
     let mut history = History::new();
-    for record in deliveries.iter().flatten().filter(|record| record["classId"] == class) {
+    for record in deliveries
+        .iter()
+        .flatten()
+        .filter(|record| record["classId"] == class)
+    {
         let [second, racer] = ["second", "racerId"].map(|key| record[key].as_u64().unwrap());
-        let [cadence, resistance] = ["cadence", "resistance"].map(|key| record[key].as_f64().unwrap());
-        let best = history.entry(second).or_default().entry(racer).or_insert(0.0);
+        let [cadence, resistance] =
+            ["cadence", "resistance"].map(|key| record[key].as_f64().unwrap());
+        let best = history
+            .entry(second)
+            .or_default()
+            .entry(racer)
+            .or_insert(0.0);
         *best = best.max((cadence + 35.0) * (resistance + 65.0) / 100.0);
     }
     history
@@ -68,7 +95,10 @@ fn bests(deliveries: &[Vec<Value>], class: u64) -> History {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_originals_pipeline_comes_to_the_same_history() {
-    let (folder, service) = (TempDir::new().unwrap(), Service::start(&["--commit-interval", "0ms"]).await);
+    let (folder, service) = (
+        TempDir::new().unwrap(),
+        Service::start(&["--commit-interval", "0ms"]).await,
+    );
     let mut events: Vec<PathBuf> = Vec::new();
     for (number, records) in deliveries(1).iter().enumerate() {
         service.deliver(records).await;
@@ -83,40 +113,70 @@ async fn the_originals_pipeline_comes_to_the_same_history() {
         events.push(folder.path().join(format!("delivery-{number}.json")));
         std::fs::write(&events[number], event).unwrap();
     }
-    let arguments: Vec<&Path> = std::iter::once(folder.path()).chain(events.iter().map(PathBuf::as_path)).collect();
+    let arguments: Vec<&Path> = std::iter::once(folder.path())
+        .chain(events.iter().map(PathBuf::as_path))
+        .collect();
     node("original.mjs", &arguments).await;
     for class in 1..=CLASSES {
-        let ours: History = serde_json::from_value(service.json(&format!("/classes/{class}/history")).await).unwrap();
+        let ours: History =
+            serde_json::from_value(service.json(&format!("/classes/{class}/history")).await)
+                .unwrap();
         assert!(ours.len() == 40, "{}", ours.len());
         // Bit for bit: NaN is in neither, nor -0.
         assert_eq!(ours, stored(folder.path(), class), "class {class}");
     }
     // And so does the transformation of the original before our merging, and ours before its.
     let event = std::fs::read_to_string(&events[0]).unwrap();
-    let answer = service.request(Method::POST, "/events").body(event.clone()).send().await.unwrap();
+    let answer = service
+        .request(Method::POST, "/events")
+        .body(event.clone())
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     let transformed: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
-    let (event, second) = (serde_json::from_str::<Value>(&event).unwrap(), Service::start(&[]).await);
+    let (event, second) = (
+        serde_json::from_str::<Value>(&event).unwrap(),
+        Service::start(&[]).await,
+    );
     let telemetry = |record: &Value| -> Value {
-        let data = base64_simd::STANDARD.decode_to_vec(record["data"].as_str().unwrap()).unwrap();
+        let data = base64_simd::STANDARD
+            .decode_to_vec(record["data"].as_str().unwrap())
+            .unwrap();
         serde_json::from_slice(&data).unwrap()
     };
     let mut outputs = Vec::new();
-    for (record, result) in event["records"].as_array().unwrap().iter().zip(transformed["records"].as_array().unwrap())
+    for (record, result) in event["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(transformed["records"].as_array().unwrap())
     {
         let (record, mut result) = (telemetry(record), telemetry(result));
         let numbers = ["cadence", "resistance"].map(|key| record[key].as_f64().unwrap());
-        assert_eq!(result["output"].as_f64(), Some((numbers[0] + 35.0) * (numbers[1] + 65.0) / 100.0));
-        result.as_object_mut().unwrap().retain(|key, _| key != "cadence" && key != "resistance");
+        assert_eq!(
+            result["output"].as_f64(),
+            Some((numbers[0] + 35.0) * (numbers[1] + 65.0) / 100.0)
+        );
+        result
+            .as_object_mut()
+            .unwrap()
+            .retain(|key, _| key != "cadence" && key != "resistance");
         outputs.push(result);
     }
     second.deliver(&outputs).await;
-    assert!(second.json("/classes").await[0]["efforts"].as_u64().unwrap() > 0);
+    assert!(
+        second.json("/classes").await[0]["efforts"]
+            .as_u64()
+            .unwrap()
+            > 0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_originals_page_reads_what_is_served_and_what_is_stored() {
-    let service = Service::start(&["--commit-interval", "0ms", "--snapshot-interval", "10ms"]).await;
+    let service =
+        Service::start(&["--commit-interval", "0ms", "--snapshot-interval", "10ms"]).await;
     let deliveries = deliveries(2);
     for records in &deliveries {
         service.deliver(records).await;
@@ -132,14 +192,27 @@ async fn the_originals_page_reads_what_is_served_and_what_is_stored() {
         let url = service.url(&format!("/class-{class}.gz"));
         let boards = node("front-end.mjs", &[Path::new(&url)]).await.stdout;
         let boards: Vec<(u64, u64, f64)> = serde_json::from_slice(&boards).unwrap();
-        let top = service.json(&format!("/classes/{class}/leaderboard?second=7&limit=5")).await;
+        let top = service
+            .json(&format!("/classes/{class}/leaderboard?second=7&limit=5"))
+            .await;
         let ours: Vec<_> = top["standings"]
             .as_array()
             .unwrap()
             .iter()
-            .map(|row| (7, row["racerId"].as_u64().unwrap(), row["output"].as_f64().unwrap()))
+            .map(|row| {
+                (
+                    7,
+                    row["racerId"].as_u64().unwrap(),
+                    row["output"].as_f64().unwrap(),
+                )
+            })
             .collect();
-        let theirs: Vec<_> = boards.iter().copied().filter(|&(second, ..)| second == 7).take(5).collect();
+        let theirs: Vec<_> = boards
+            .iter()
+            .copied()
+            .filter(|&(second, ..)| second == 7)
+            .take(5)
+            .collect();
         assert_eq!(ours, theirs, "class {class}");
         served.push(boards);
     }

@@ -1,6 +1,9 @@
 //! `kill -9` under load: the real binary dies again and again while senders deliver as Firehose does.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect should stop there"
+)]
 
 mod support;
 
@@ -45,45 +48,78 @@ async fn send(
     let mut chance = StdRng::seed_from_u64(seed);
     while !*stop.borrow() {
         let mut effort = || {
-            let key = (chance.random_range(0..SECONDS), chance.random_range(0..RACERS));
-            (key, f64::from(chance.random_range(0..5_000_000_u32)) / 9973.0)
+            let key = (
+                chance.random_range(0..SECONDS),
+                chance.random_range(0..RACERS),
+            );
+            (
+                key,
+                f64::from(chance.random_range(0..5_000_000_u32)) / 9973.0,
+            )
         };
         let efforts: Vec<_> = (0..20).map(|_| effort()).collect();
-        let records: Vec<String> =
-            efforts.iter().map(|&((second, racer), output)| record(1, second, racer, output).to_string()).collect();
-        sender.deliver(records).await.expect("it is tried until it is taken");
+        let records: Vec<String> = efforts
+            .iter()
+            .map(|&((second, racer), output)| record(1, second, racer, output).to_string())
+            .collect();
+        sender
+            .deliver(records)
+            .await
+            .expect("it is tried until it is taken");
         let mut acknowledged = acknowledged.lock().unwrap();
-        efforts.into_iter().for_each(|effort| take(&mut acknowledged, effort));
+        efforts
+            .into_iter()
+            .for_each(|effort| take(&mut acknowledged, effort));
         count.send_modify(|count| *count += 1);
     }
 }
 
-async fn nothing_acknowledged_is_lost_and_nothing_invented_however_often_the_process_is_killed(place: Place) {
+async fn nothing_acknowledged_is_lost_and_nothing_invented_however_often_the_process_is_killed(
+    place: Place,
+) {
     let options = ["--commit-interval", "5ms", "--snapshot-interval", "50ms"];
     let mut instance = Instance::start(&place, &options).await;
 
     let mut to = Options::new(instance.url("/firehose").parse().unwrap());
     let pause = Duration::from_millis(20);
-    to.backoff = Backoff { first: pause, max: pause * 4, total: DEADLINE };
+    to.backoff = Backoff {
+        first: pause,
+        max: pause * 4,
+        total: DEADLINE,
+    };
     let sender = Sender::new(to).unwrap();
     let acknowledged = Arc::new(Mutex::new(Bests::new()));
     let (count, mut counted) = watch::channel(0);
     let (stop, stopping) = watch::channel(false);
     let senders: Vec<_> = (0..SENDERS)
-        .map(|seed| tokio::spawn(send(sender.clone(), seed, acknowledged.clone(), count.clone(), stopping.clone())))
+        .map(|seed| {
+            tokio::spawn(send(
+                sender.clone(),
+                seed,
+                acknowledged.clone(),
+                count.clone(),
+                stopping.clone(),
+            ))
+        })
         .collect();
 
     let mut chance = StdRng::seed_from_u64(17);
     for kill in 0..KILLS {
         let target = *counted.borrow() + chance.random_range(1..60);
-        let waited = tokio::time::timeout(DEADLINE, counted.wait_for(|&count| count >= target)).await;
-        waited.unwrap_or_else(|_| panic!("nothing is acknowledged after {kill} kills")).unwrap();
+        let waited =
+            tokio::time::timeout(DEADLINE, counted.wait_for(|&count| count >= target)).await;
+        waited
+            .unwrap_or_else(|_| panic!("nothing is acknowledged after {kill} kills"))
+            .unwrap();
         instance.kill();
         instance.start_again().await;
     }
     stop.send_replace(true);
     for sender in senders {
-        tokio::time::timeout(DEADLINE, sender).await.expect("in time").unwrap();
+        tokio::time::timeout(DEADLINE, sender)
+            .await
+            .expect("in time")
+            .unwrap();
     }
     instance.kill();
 
@@ -93,9 +129,16 @@ async fn nothing_acknowledged_is_lost_and_nothing_invented_however_often_the_pro
     assert!(acknowledged.len() > 50);
     let mut there = Bests::new();
     for second in 0..=SECONDS {
-        let board = instance.json(&format!("/classes/1/leaderboard?second={second}&limit=1000")).await;
+        let board = instance
+            .json(&format!(
+                "/classes/1/leaderboard?second={second}&limit=1000"
+            ))
+            .await;
         for row in board["standings"].as_array().unwrap() {
-            there.insert((second, row["racerId"].as_u64().unwrap()), row["output"].as_f64().unwrap());
+            there.insert(
+                (second, row["racerId"].as_u64().unwrap()),
+                row["output"].as_f64().unwrap(),
+            );
         }
     }
     assert_eq!(there, acknowledged);
@@ -106,7 +149,11 @@ async fn nothing_acknowledged_is_lost_and_nothing_invented_however_often_the_pro
     let dataset: BTreeMap<u64, BTreeMap<u64, f64>> = serde_json::from_str(&text).unwrap();
     let stored: Bests = dataset
         .into_iter()
-        .flat_map(|(second, racers)| racers.into_iter().map(move |(racer, output)| ((second, racer), output)))
+        .flat_map(|(second, racers)| {
+            racers
+                .into_iter()
+                .map(move |(racer, output)| ((second, racer), output))
+        })
         .collect();
     assert_eq!(stored, acknowledged);
 }
@@ -116,7 +163,11 @@ async fn a_second_process_on_a_folder_is_refused_with_what_to_do() {
     let place = Place::folder();
     let instance = Instance::start(&place, &[]).await;
     let said = refusal(&[], &place.name()).await;
-    for words in [place.name().trim_start_matches("file:"), "another process has it", "stop that process"] {
+    for words in [
+        place.name().trim_start_matches("file:"),
+        "another process has it",
+        "stop that process",
+    ] {
         assert!(said.contains(words), "{words:?} is not in {said}");
     }
     instance.kill();
@@ -127,7 +178,11 @@ async fn an_object_that_does_not_read_stops_the_start_by_name_and_with_the_way_o
     Instance::start(&place, &[]).await.kill();
     place.put("class-2.gz", b"no gzip").await;
     let said = refusal(&place.environment(), &place.name()).await;
-    for words in ["class-2.gz cannot be used", "move it to quarantine/class-2.gz", "is then missing until"] {
+    for words in [
+        "class-2.gz cannot be used",
+        "move it to quarantine/class-2.gz",
+        "is then missing until",
+    ] {
         assert!(said.contains(words), "{words:?} is not in {said}");
     }
     place.put("quarantine/class-2.gz", b"no gzip").await;

@@ -1,7 +1,10 @@
 //! Erasing, from outside: a racer goes with one request, on every instance, out of the store, and stays gone, whoever
 //! dies on the way.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect should stop there"
+)]
 
 mod support;
 
@@ -17,15 +20,27 @@ use support::toll::Toll;
 use support::until;
 
 /// As quick as the options allow.
-const OPTIONS: [&str; 8] =
-    ["--commit-interval", "10ms", "--sync-interval", "100ms", "--snapshot-interval", "300ms", "--admin-key", "hush"];
+const OPTIONS: [&str; 8] = [
+    "--commit-interval",
+    "10ms",
+    "--sync-interval",
+    "100ms",
+    "--snapshot-interval",
+    "300ms",
+    "--admin-key",
+    "hush",
+];
 
 fn now_ms() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_millis() as u64
 }
 
 fn ride(class: u16, second: u32, racer: u64, output: f64, time: u64) -> Value {
-    let mut ride = json!({ "classId": class, "second": second, "racerId": racer, "output": output });
+    let mut ride =
+        json!({ "classId": class, "second": second, "racerId": racer, "output": output });
     ride["name"] = json!(format!("Racer {racer}"));
     ride["deviceTimestamp"] = json!(time);
     ride
@@ -34,14 +49,21 @@ fn ride(class: u16, second: u32, racer: u64, output: f64, time: u64) -> Value {
 /// What everybody rode yesterday: racer 7 too well, in two classes.
 fn yesterday() -> Vec<Value> {
     let time = now_ms() - 24 * 3_600_000;
-    let honest = (1..=3).flat_map(|racer| (1..=2).map(move |class| ride(class, 1, racer, 100.0 + racer as f64, time)));
-    let cheat =
-        (1..=2).flat_map(|class| (1..=3).map(move |second| ride(class, second, 7, 500.0 + f64::from(second), time)));
+    let honest = (1..=3).flat_map(|racer| {
+        (1..=2).map(move |class| ride(class, 1, racer, 100.0 + racer as f64, time))
+    });
+    let cheat = (1..=2).flat_map(|class| {
+        (1..=3).map(move |second| ride(class, second, 7, 500.0 + f64::from(second), time))
+    });
     honest.chain(cheat).collect()
 }
 
 async fn request(instance: &Instance, method: Method, path: &str, key: Option<&str>) -> Response {
-    let client = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
+    let client = Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(60))
+        .build()
+        .unwrap();
     let request = client.request(method, instance.url(path));
     let request = match key {
         Some(key) => request.header("authorization", format!("Bearer {key}")),
@@ -49,20 +71,32 @@ async fn request(instance: &Instance, method: Method, path: &str, key: Option<&s
     };
     // A test that kills the instance meanwhile expects no answer.
     request.send().await.unwrap_or_else(|error| {
-        Response::from(axum::http::Response::builder().status(599).body(error.to_string()).unwrap())
+        Response::from(
+            axum::http::Response::builder()
+                .status(599)
+                .body(error.to_string())
+                .unwrap(),
+        )
     })
 }
 
 async fn erase(instance: &Instance, path: &str) -> (StatusCode, Value) {
     let answer = request(instance, Method::DELETE, path, Some("hush")).await;
-    (answer.status(), serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default())
+    (
+        answer.status(),
+        serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default(),
+    )
 }
 
 /// The racers in a class's history.
 fn racers(history: &[u8]) -> Vec<String> {
     let seconds: Value = serde_json::from_str(&gunzip(history)).unwrap();
-    let mut racers: Vec<String> =
-        seconds.as_object().unwrap().values().flat_map(|second| second.as_object().unwrap().keys().cloned()).collect();
+    let mut racers: Vec<String> = seconds
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|second| second.as_object().unwrap().keys().cloned())
+        .collect();
     racers.sort();
     racers.dedup();
     racers
@@ -78,13 +112,18 @@ async fn is_clean(instance: &Instance) -> bool {
     racers_of(instance, 1).await == ["1", "2", "3"]
         && racers_of(instance, 2).await == ["1", "2", "3"]
         && names.as_array().unwrap().len() == 3
-        && request(instance, Method::GET, "/racers/7", None).await.status() == StatusCode::NOT_FOUND
+        && request(instance, Method::GET, "/racers/7", None)
+            .await
+            .status()
+            == StatusCode::NOT_FOUND
 }
 
 /// Whether the histories that are stored hold just those racers.
 async fn holds(place: &Place, racers_there: &[&str]) -> bool {
     for key in ["class-1.gz", "class-2.gz"] {
-        let Some(stored) = place.get(key).await else { return false };
+        let Some(stored) = place.get(key).await else {
+            return false;
+        };
         if racers(&stored) != racers_there {
             return false;
         }
@@ -96,9 +135,14 @@ async fn holds(place: &Place, racers_there: &[&str]) -> bool {
 async fn replay_changes_nothing(instance: &Instance, yesterday: &[Value]) {
     assert_eq!(instance.deliver(yesterday).await, StatusCode::OK);
     let mut timeless = yesterday.to_vec();
-    timeless.iter_mut().for_each(|ride| drop(ride.as_object_mut().unwrap().remove("deviceTimestamp")));
+    timeless
+        .iter_mut()
+        .for_each(|ride| drop(ride.as_object_mut().unwrap().remove("deviceTimestamp")));
     assert_eq!(instance.deliver(&timeless).await, StatusCode::OK);
-    assert!(is_clean(instance).await, "a replay brings back what was erased");
+    assert!(
+        is_clean(instance).await,
+        "a replay brings back what was erased"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,7 +158,10 @@ async fn two_instances_on_a_bucket_and_a_kill_between_every_two_steps_of_an_eras
         let other = Instance::start(&place, &OPTIONS).await;
         let yesterday = yesterday();
         assert_eq!(one.deliver(&yesterday).await, StatusCode::OK);
-        until("the bucket has the cheat", async || holds(&place, &["1", "2", "3", "7"]).await).await;
+        until("the bucket has the cheat", async || {
+            holds(&place, &["1", "2", "3", "7"]).await
+        })
+        .await;
 
         toll.hold_after(passings);
         let held = tokio::select! {
@@ -134,23 +181,39 @@ async fn two_instances_on_a_bucket_and_a_kill_between_every_two_steps_of_an_eras
             one.kill();
             toll.open();
             one.start_again().await;
-            assert_eq!(erase(&one, "/racers/7?reason=cheat").await.0, StatusCode::OK, "{held:?}");
+            assert_eq!(
+                erase(&one, "/racers/7?reason=cheat").await.0,
+                StatusCode::OK,
+                "{held:?}"
+            );
         } else {
             toll.open();
         }
-        assert!(is_clean(&one).await, "gone at once where it was erased: {held:?}");
+        assert!(
+            is_clean(&one).await,
+            "gone at once where it was erased: {held:?}"
+        );
         until("the other heard", async || is_clean(&other).await).await;
-        until("the bucket is clean", async || holds(&place, &["1", "2", "3"]).await).await;
+        until("the bucket is clean", async || {
+            holds(&place, &["1", "2", "3"]).await
+        })
+        .await;
         for instance in [&one, &other] {
             replay_changes_nothing(instance, &yesterday).await;
         }
         let fresh = Instance::start(&place, &OPTIONS).await;
-        assert!(is_clean(&fresh).await, "a start brings back what was erased: {held:?}");
+        assert!(
+            is_clean(&fresh).await,
+            "a start brings back what was erased: {held:?}"
+        );
         if held.is_none() {
             break;
         }
     }
-    assert!(kills >= 6, "an erasure has more than {kills} moments to die at");
+    assert!(
+        kills >= 6,
+        "an erasure has more than {kills} moments to die at"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,12 +229,21 @@ async fn a_racer_goes_out_of_a_folder_whenever_the_process_dies() {
         .await;
         let before = place.get(moment).await;
         tokio::join!(erase(&instance, "/racers/7"), async {
-            until("the moment comes", async || place.get(moment).await != before).await;
+            until("the moment comes", async || {
+                place.get(moment).await != before
+            })
+            .await;
         });
         instance.kill();
         instance.start_again().await;
-        assert!(is_clean(&instance).await, "after a kill when {moment} was written");
-        until("the folder is clean", async || holds(&place, &["1", "2", "3"]).await).await;
+        assert!(
+            is_clean(&instance).await,
+            "after a kill when {moment} was written"
+        );
+        until("the folder is clean", async || {
+            holds(&place, &["1", "2", "3"]).await
+        })
+        .await;
         replay_changes_nothing(&instance, &yesterday).await;
     }
 }
@@ -182,9 +254,19 @@ async fn a_glitch_goes_and_the_best_beneath_comes_back_by_a_replay() {
     let instance = Instance::start(&place, &OPTIONS).await;
     let time = now_ms() - 1000;
     let best = ride(1, 4, 9, 200.0, time);
-    let others = [ride(1, 4, 8, 480.0, time), ride(1, 5, 9, 490.0, time), ride(2, 4, 9, 495.0, time)];
-    assert_eq!(instance.deliver(&[ride(1, 4, 9, 500.0, time)]).await, StatusCode::OK);
-    assert_eq!(instance.deliver(std::slice::from_ref(&best)).await, StatusCode::OK);
+    let others = [
+        ride(1, 4, 8, 480.0, time),
+        ride(1, 5, 9, 490.0, time),
+        ride(2, 4, 9, 495.0, time),
+    ];
+    assert_eq!(
+        instance.deliver(&[ride(1, 4, 9, 500.0, time)]).await,
+        StatusCode::OK
+    );
+    assert_eq!(
+        instance.deliver(std::slice::from_ref(&best)).await,
+        StatusCode::OK
+    );
     assert_eq!(instance.deliver(&others).await, StatusCode::OK);
     let (status, erased) = erase(&instance, "/classes/1/racers/9?second=4&above=300").await;
     assert_eq!(
@@ -193,21 +275,42 @@ async fn a_glitch_goes_and_the_best_beneath_comes_back_by_a_replay() {
     );
     let curve = async || instance.json("/classes/1/racers/9").await["seconds"].clone();
     let outputs = async || -> Vec<f64> {
-        curve().await.as_array().unwrap().iter().map(|point| point["output"].as_f64().unwrap()).collect()
+        curve()
+            .await
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|point| point["output"].as_f64().unwrap())
+            .collect()
     };
     assert_eq!(outputs().await, [490.0]);
-    assert_eq!(instance.deliver(&[ride(1, 4, 9, 500.0, time), best]).await, StatusCode::OK);
+    assert_eq!(
+        instance.deliver(&[ride(1, 4, 9, 500.0, time), best]).await,
+        StatusCode::OK
+    );
     assert_eq!(outputs().await, [200.0, 490.0]);
-    assert_eq!(instance.json("/classes/2/racers/9").await["seconds"][0]["output"], 495.0);
-    assert_eq!(instance.json("/classes/1/racers/8").await["seconds"][0]["output"], 480.0);
+    assert_eq!(
+        instance.json("/classes/2/racers/9").await["seconds"][0]["output"],
+        495.0
+    );
+    assert_eq!(
+        instance.json("/classes/1/racers/8").await["seconds"][0]["output"],
+        480.0
+    );
     let mut timeless = ride(1, 4, 9, 501.0, 0);
     timeless.as_object_mut().unwrap().remove("deviceTimestamp");
     assert_eq!(instance.deliver(&[timeless]).await, StatusCode::OK);
     assert_eq!(outputs().await, [200.0, 490.0]);
     let quarantined = place.quarantine().await;
-    assert_eq!((quarantined.len(), &quarantined[0]["errorCode"]), (1, &json!("Alleycat.erased")));
+    assert_eq!(
+        (quarantined.len(), &quarantined[0]["errorCode"]),
+        (1, &json!("Alleycat.erased"))
+    );
     let why = quarantined[0]["errorMessage"].as_str().unwrap();
-    assert!(why.contains("racerId was erased") && why.contains("deviceTimestamp"), "{why}");
+    assert!(
+        why.contains("racerId was erased") && why.contains("deviceTimestamp"),
+        "{why}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,29 +319,55 @@ async fn what_is_ridden_later_counts_on_every_instance() {
     let one = Instance::start(&place, &OPTIONS).await;
     let other = Instance::start(&place, &OPTIONS).await;
     assert_eq!(one.deliver(&yesterday()).await, StatusCode::OK);
-    let of_seven = async || request(&other, Method::GET, "/racers/7", None).await.status();
-    until("the other has the cheat", async || of_seven().await == StatusCode::OK).await;
+    let of_seven = async || {
+        request(&other, Method::GET, "/racers/7", None)
+            .await
+            .status()
+    };
+    until("the other has the cheat", async || {
+        of_seven().await == StatusCode::OK
+    })
+    .await;
     let (status, erased) = erase(&one, "/racers/7").await;
     assert_eq!(status, StatusCode::OK);
-    until("the other heard", async || of_seven().await == StatusCode::NOT_FOUND).await;
+    until("the other heard", async || {
+        of_seven().await == StatusCode::NOT_FOUND
+    })
+    .await;
     let until_ms = erased["until"].as_u64().unwrap();
-    assert!((25_000..=30_000).contains(&(until_ms - now_ms())), "half a minute ahead");
+    assert!(
+        (25_000..=30_000).contains(&(until_ms - now_ms())),
+        "half a minute ahead"
+    );
     // Both before its time has passed and after, as riders do: whatever is acknowledged and later, stands.
     let mut first_that_stood = 0;
     while first_that_stood == 0 {
         let time = now_ms();
-        assert_eq!(other.deliver(&[ride(1, 1, 7, 150.0, time)]).await, StatusCode::OK);
+        assert_eq!(
+            other.deliver(&[ride(1, 1, 7, 150.0, time)]).await,
+            StatusCode::OK
+        );
         let stands = of_seven().await == StatusCode::OK;
-        assert!(stands || time <= until_ms, "a later ride was acknowledged and does not count");
+        assert!(
+            stands || time <= until_ms,
+            "a later ride was acknowledged and does not count"
+        );
         if stands {
             first_that_stood = time;
         }
         tokio::time::sleep(Duration::from_millis(200)).await; // a rider's pace: what is waited for is a time of day
     }
-    assert!(first_that_stood > until_ms, "a ride of {first_that_stood} counts until {until_ms}");
-    until("the later ride is seen", async || racers_of(&one, 1).await == ["1", "2", "3", "7"]).await;
+    assert!(
+        first_that_stood > until_ms,
+        "a ride of {first_that_stood} counts until {until_ms}"
+    );
+    until("the later ride is seen", async || {
+        racers_of(&one, 1).await == ["1", "2", "3", "7"]
+    })
+    .await;
     assert_eq!(one.json("/racers/7").await["name"], "Racer 7");
-    let hashes = async |instance: &Instance| instance.json("/classes").await[0]["stateHash"].clone();
+    let hashes =
+        async |instance: &Instance| instance.json("/classes").await[0]["stateHash"].clone();
     assert_eq!(hashes(&one).await, hashes(&other).await);
 }
 
@@ -249,9 +378,11 @@ async fn only_an_admin_erases_and_a_mistake_erases_nothing() {
     options.truncate(6);
     let keyless = Instance::start(&place, &options).await;
     assert_eq!(keyless.deliver(&yesterday()).await, StatusCode::OK);
-    for (method, path) in
-        [(Method::DELETE, "/racers/7"), (Method::DELETE, "/classes/1/racers/7"), (Method::GET, "/erasures")]
-    {
+    for (method, path) in [
+        (Method::DELETE, "/racers/7"),
+        (Method::DELETE, "/classes/1/racers/7"),
+        (Method::GET, "/erasures"),
+    ] {
         let answer = request(&keyless, method.clone(), path, Some("hush")).await;
         assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{method} {path}");
     }
@@ -263,7 +394,13 @@ async fn only_an_admin_erases_and_a_mistake_erases_nothing() {
     let mut options = OPTIONS.to_vec();
     options.extend(["--admin-key-file", key_file.to_str().unwrap()]);
     let instance = Instance::start(&place, &options).await;
-    for key in [None, Some(""), Some("hus"), Some("hush2"), Some("Bearer hush")] {
+    for key in [
+        None,
+        Some(""),
+        Some("hus"),
+        Some("hush2"),
+        Some("Bearer hush"),
+    ] {
         for (method, path) in [(Method::DELETE, "/racers/7"), (Method::GET, "/erasures")] {
             let answer = request(&instance, method, path, key).await;
             assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{key:?}");
@@ -271,15 +408,51 @@ async fn only_an_admin_erases_and_a_mistake_erases_nothing() {
         }
     }
     for (path, status, says) in [
-        ("/classes/1/racers/7?second=x", StatusCode::BAD_REQUEST, "second is \"x\""),
-        ("/classes/1/racers/7?second=601", StatusCode::BAD_REQUEST, "from 0 to 600"),
-        ("/classes/1/racers/7?second=last", StatusCode::BAD_REQUEST, "second is \"last\""),
-        ("/classes/1/racers/7?second=1&to=2", StatusCode::BAD_REQUEST, "second is 1 and to is 2"),
-        ("/classes/1/racers/7?from=3&to=2", StatusCode::BAD_REQUEST, "from is 3, and to is 2"),
-        ("/classes/1/racers/7?above=-1", StatusCode::BAD_REQUEST, "above is \"-1\""),
-        ("/classes/1/racers/7?above=NaN", StatusCode::BAD_REQUEST, "above is \"NaN\""),
-        ("/racers/7?second=1", StatusCode::BAD_REQUEST, "\"second\" is \"1\"; there is no such parameter here"),
-        ("/racers/7?class=1", StatusCode::BAD_REQUEST, "\"class\" is \"1\"; there is no such parameter here"),
+        (
+            "/classes/1/racers/7?second=x",
+            StatusCode::BAD_REQUEST,
+            "second is \"x\"",
+        ),
+        (
+            "/classes/1/racers/7?second=601",
+            StatusCode::BAD_REQUEST,
+            "from 0 to 600",
+        ),
+        (
+            "/classes/1/racers/7?second=last",
+            StatusCode::BAD_REQUEST,
+            "second is \"last\"",
+        ),
+        (
+            "/classes/1/racers/7?second=1&to=2",
+            StatusCode::BAD_REQUEST,
+            "second is 1 and to is 2",
+        ),
+        (
+            "/classes/1/racers/7?from=3&to=2",
+            StatusCode::BAD_REQUEST,
+            "from is 3, and to is 2",
+        ),
+        (
+            "/classes/1/racers/7?above=-1",
+            StatusCode::BAD_REQUEST,
+            "above is \"-1\"",
+        ),
+        (
+            "/classes/1/racers/7?above=NaN",
+            StatusCode::BAD_REQUEST,
+            "above is \"NaN\"",
+        ),
+        (
+            "/racers/7?second=1",
+            StatusCode::BAD_REQUEST,
+            "\"second\" is \"1\"; there is no such parameter here",
+        ),
+        (
+            "/racers/7?class=1",
+            StatusCode::BAD_REQUEST,
+            "\"class\" is \"1\"; there is no such parameter here",
+        ),
         ("/classes/7/racers/7", StatusCode::NOT_FOUND, "no class 7"),
         ("/racers/seven", StatusCode::NOT_FOUND, "no racer seven"),
     ] {
@@ -287,21 +460,66 @@ async fn only_an_admin_erases_and_a_mistake_erases_nothing() {
         assert_eq!(answer.status(), status, "{path}");
         let text = answer.text().await.unwrap();
         let problem: Value = serde_json::from_str(&text).unwrap();
-        assert!(problem["detail"].as_str().unwrap().contains(says), "{path}: {text}");
+        assert!(
+            problem["detail"].as_str().unwrap().contains(says),
+            "{path}: {text}"
+        );
     }
     let long = "x".repeat(201);
-    assert_eq!(erase(&instance, &format!("/racers/7?reason={long}")).await.0, StatusCode::BAD_REQUEST);
-    assert_eq!(racers_of(&instance, 1).await, ["1", "2", "3", "7"], "a mistake erases nothing");
+    assert_eq!(
+        erase(&instance, &format!("/racers/7?reason={long}"))
+            .await
+            .0,
+        StatusCode::BAD_REQUEST
+    );
+    assert_eq!(
+        racers_of(&instance, 1).await,
+        ["1", "2", "3", "7"],
+        "a mistake erases nothing"
+    );
 
-    assert_eq!(erase(&instance, "/classes/1/racers/7?from=2&reason=glitch").await.1["efforts"], 2);
-    assert_eq!(erase(&instance, "/classes/1/racers/7?from=2").await.1["efforts"], 0, "again, and nothing is left");
-    assert_eq!(erase(&instance, "/racers/77").await.1["efforts"], 0, "whom nobody knows");
+    assert_eq!(
+        erase(&instance, "/classes/1/racers/7?from=2&reason=glitch")
+            .await
+            .1["efforts"],
+        2
+    );
+    assert_eq!(
+        erase(&instance, "/classes/1/racers/7?from=2").await.1["efforts"],
+        0,
+        "again, and nothing is left"
+    );
+    assert_eq!(
+        erase(&instance, "/racers/77").await.1["efforts"],
+        0,
+        "whom nobody knows"
+    );
     let listed = request(&instance, Method::GET, "/erasures", Some("other")).await;
-    assert_eq!((listed.status(), &listed.headers()["cache-control"]), (StatusCode::OK, &"no-store".parse().unwrap()));
+    assert_eq!(
+        (listed.status(), &listed.headers()["cache-control"]),
+        (StatusCode::OK, &"no-store".parse().unwrap())
+    );
     let listed: Value = serde_json::from_slice(&listed.bytes().await.unwrap()).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
-    assert_eq!((&listed[0]["racerId"], &listed[0]["classId"], &listed[0]["from"]), (&json!(7), &json!(1), &json!(2)));
-    assert_eq!((&listed[1]["racerId"], &listed[1]["classId"]), (&json!(77), &json!(null)));
-    let csv = request(&instance, Method::GET, "/erasures?format=csv", Some("hush")).await.text().await.unwrap();
-    assert!(csv.starts_with("racerId,classId,from,to,above,until,reason,version\r\n7,1,2,,,"), "{csv}");
+    assert_eq!(
+        (
+            &listed[0]["racerId"],
+            &listed[0]["classId"],
+            &listed[0]["from"]
+        ),
+        (&json!(7), &json!(1), &json!(2))
+    );
+    assert_eq!(
+        (&listed[1]["racerId"], &listed[1]["classId"]),
+        (&json!(77), &json!(null))
+    );
+    let csv = request(&instance, Method::GET, "/erasures?format=csv", Some("hush"))
+        .await
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        csv.starts_with("racerId,classId,from,to,above,until,reason,version\r\n7,1,2,,,"),
+        "{csv}"
+    );
 }

@@ -1,7 +1,10 @@
 //! `POST /events` against the real binary and a real S3 server: transformations, notifications in every envelope, and
 //! who may have which bucket read.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect should stop there"
+)]
 
 mod support;
 
@@ -37,17 +40,37 @@ impl World {
             client.create_bucket().bucket(bucket).send().await.unwrap();
         }
         let place = Place::on(server).await;
-        let options = [options, &["--events-bucket", "deliveries", "--commit-interval", "0ms"]].concat();
+        let options = [
+            options,
+            &["--events-bucket", "deliveries", "--commit-interval", "0ms"],
+        ]
+        .concat();
         let instance = Instance::start(&place, &options).await;
-        Self { client, place, instance }
+        Self {
+            client,
+            place,
+            instance,
+        }
     }
 
     async fn put(&self, bucket: &str, key: &str, body: impl Into<Vec<u8>>) {
-        self.client.put_object().bucket(bucket).key(key).body(body.into().into()).send().await.unwrap();
+        self.client
+            .put_object()
+            .bucket(bucket)
+            .key(key)
+            .body(body.into().into())
+            .send()
+            .await
+            .unwrap();
     }
 
     fn request(&self, body: impl Into<reqwest::Body>) -> RequestBuilder {
-        Client::builder().no_proxy().build().unwrap().post(self.instance.url("/events")).body(body)
+        Client::builder()
+            .no_proxy()
+            .build()
+            .unwrap()
+            .post(self.instance.url("/events"))
+            .body(body)
     }
 
     async fn post(&self, event: &Value) -> (StatusCode, Value) {
@@ -56,14 +79,23 @@ impl World {
 
     /// How many efforts the class has.
     async fn efforts(&self, class: usize) -> u64 {
-        self.instance.json("/classes").await[class - 1]["efforts"].as_u64().unwrap()
+        self.instance.json("/classes").await[class - 1]["efforts"]
+            .as_u64()
+            .unwrap()
     }
 
     /// The quarantined data, all of it.
     async fn quarantine(&self) -> Vec<String> {
-        let raw = |line: &Value| base64_simd::STANDARD.decode_to_vec(line["rawData"].as_str().unwrap()).unwrap();
+        let raw = |line: &Value| {
+            base64_simd::STANDARD
+                .decode_to_vec(line["rawData"].as_str().unwrap())
+                .unwrap()
+        };
         let lines = self.place.quarantine().await;
-        let mut quarantined: Vec<String> = lines.iter().map(|line| String::from_utf8(raw(line)).unwrap()).collect();
+        let mut quarantined: Vec<String> = lines
+            .iter()
+            .map(|line| String::from_utf8(raw(line)).unwrap())
+            .collect();
         quarantined.sort();
         quarantined
     }
@@ -72,12 +104,23 @@ impl World {
 async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
     let answer = request.send().await.unwrap();
     let (status, kind) = (answer.status(), answer.headers()["content-type"].clone());
-    assert_eq!(kind, if status == StatusCode::OK { "application/json" } else { "application/problem+json" });
-    (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap())
+    assert_eq!(
+        kind,
+        if status == StatusCode::OK {
+            "application/json"
+        } else {
+            "application/problem+json"
+        }
+    );
+    (
+        status,
+        serde_json::from_str(&answer.text().await.unwrap()).unwrap(),
+    )
 }
 
 fn record(class: u64, second: u64, racer: u64) -> String {
-    json!({"classId": class, "second": second, "racerId": racer, "cadence": 80, "resistance": 78}).to_string()
+    json!({"classId": class, "second": second, "racerId": racer, "cadence": 80, "resistance": 78})
+        .to_string()
 }
 
 fn gzip(text: &str) -> Vec<u8> {
@@ -107,13 +150,33 @@ fn sqs(bodies: &[&Value]) -> Value {
 async fn every_object_of_a_notification_is_read_and_durable() {
     let mut world = World::start(&[]).await;
     // With newlines, without, gzip and plain; a key that is encoded in the event.
-    world.put("deliveries", "2026/a b+é.gz", gzip(&[record(1, 1, 1), record(1, 2, 1)].join("\n"))).await;
-    world.put("deliveries", "plain", [record(1, 1, 2), record(2, 1, 2)].concat()).await;
-    let broken = format!("{}\nnonsense\n{}{}\n", record(1, 1, 3), &record(1, 1, 4)[..20], record(1, 1, 5));
+    world
+        .put(
+            "deliveries",
+            "2026/a b+é.gz",
+            gzip(&[record(1, 1, 1), record(1, 2, 1)].join("\n")),
+        )
+        .await;
+    world
+        .put(
+            "deliveries",
+            "plain",
+            [record(1, 1, 2), record(2, 1, 2)].concat(),
+        )
+        .await;
+    let broken = format!(
+        "{}\nnonsense\n{}{}\n",
+        record(1, 1, 3),
+        &record(1, 1, 4)[..20],
+        record(1, 1, 5)
+    );
     world.put("deliveries", "broken", broken).await;
-    let (status, told) = world.post(&notification(&["2026/a+b%2B%C3%A9.gz", "plain", "broken"])).await;
+    let (status, told) = world
+        .post(&notification(&["2026/a+b%2B%C3%A9.gz", "plain", "broken"]))
+        .await;
     assert_eq!(status, StatusCode::OK, "{told}");
-    let expected = json!({"objects": 3, "records": 8, "improvements": 6, "quarantined": 2, "ignored": 0});
+    let expected =
+        json!({"objects": 3, "records": 8, "improvements": 6, "quarantined": 2, "ignored": 0});
     assert_eq!(told, expected);
     assert_eq!((world.efforts(1).await, world.efforts(2).await), (5, 1));
     let mut expected = ["nonsense".to_owned(), record(1, 1, 4)[..20].to_owned()];
@@ -124,14 +187,22 @@ async fn every_object_of_a_notification_is_read_and_durable() {
     assert_eq!((world.efforts(1).await, world.efforts(2).await), (5, 1));
     // The same again improves nothing.
     let (_, told) = world.post(&notification(&["plain", "plain"])).await;
-    assert_eq!((&told["objects"], &told["records"], &told["improvements"]), (&json!(1), &json!(2), &json!(0)));
+    assert_eq!(
+        (&told["objects"], &told["records"], &told["improvements"]),
+        (&json!(1), &json!(2), &json!(0))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn notifications_are_found_in_the_envelopes_of_sns_sqs_and_eventbridge() {
     let world = World::start(&[]).await;
-    for (racer, key) in ["sns", "posted", "sqs", "both", "bridge", "a+b"].into_iter().enumerate() {
-        world.put("deliveries", key, record(1, 1, racer as u64)).await;
+    for (racer, key) in ["sns", "posted", "sqs", "both", "bridge", "a+b"]
+        .into_iter()
+        .enumerate()
+    {
+        world
+            .put("deliveries", key, record(1, 1, racer as u64))
+            .await;
     }
     let text = |key| notification(&[key]).to_string();
     let bridge = |key: &str| {
@@ -142,49 +213,83 @@ async fn notifications_are_found_in_the_envelopes_of_sns_sqs_and_eventbridge() {
     let posted = json!({"Type": "Notification", "Message": text("posted")});
     let both = json!({"Type": "Notification", "Message": text("both")});
     let batch = sqs(&[&notification(&["sqs"]), &both]);
-    for (place, event) in [sns, posted, batch, bridge("bridge"), bridge("a+b")].iter().enumerate() {
+    for (place, event) in [sns, posted, batch, bridge("bridge"), bridge("a+b")]
+        .iter()
+        .enumerate()
+    {
         let (status, told) = world.post(event).await;
         assert_eq!(status, StatusCode::OK, "{event}: {told}");
         assert_eq!(told["quarantined"], 0, "{place}");
     }
     assert_eq!(world.efforts(1).await, 6);
-    let (status, told) = world.post(&json!({"Service": "Amazon S3", "Event": "s3:TestEvent"})).await;
-    assert_eq!((status, &told["ignored"], &told["objects"]), (StatusCode::OK, &json!(1), &json!(0)));
+    let (status, told) = world
+        .post(&json!({"Service": "Amazon S3", "Event": "s3:TestEvent"}))
+        .await;
+    assert_eq!(
+        (status, &told["ignored"], &told["objects"]),
+        (StatusCode::OK, &json!(1), &json!(0))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_cannot_be_read_is_told_after_the_others_are_durable() {
     let world = World::start(&[]).await;
     world.put("deliveries", "good", record(1, 1, 1)).await;
-    let cut = gzip(&(0..500).map(|second| record(1, second, 2 + second * 7919 % 97)).collect::<String>());
-    world.put("deliveries", "cut.gz", &cut[..cut.len() - 9]).await;
-    let (status, told) = world.post(&notification(&["missing", "cut.gz", "good"])).await;
-    assert_eq!((status, &told["status"]), (StatusCode::INTERNAL_SERVER_ERROR, &json!(500)));
+    let cut = gzip(
+        &(0..500)
+            .map(|second| record(1, second, 2 + second * 7919 % 97))
+            .collect::<String>(),
+    );
+    world
+        .put("deliveries", "cut.gz", &cut[..cut.len() - 9])
+        .await;
+    let (status, told) = world
+        .post(&notification(&["missing", "cut.gz", "good"]))
+        .await;
+    assert_eq!(
+        (status, &told["status"]),
+        (StatusCode::INTERNAL_SERVER_ERROR, &json!(500))
+    );
     let detail = told["detail"].as_str().unwrap();
-    let begins =
-        "of 3 objects could not be read, or not to the end: 2 (s3://deliveries/missing: there is no such object; ";
+    let begins = "of 3 objects could not be read, or not to the end: 2 (s3://deliveries/missing: there is no such object; ";
     assert!(detail.starts_with(begins), "{detail}");
     let efforts = world.efforts(1).await;
     assert!(efforts > 1);
-    assert!(detail.ends_with(&format!("{efforts} records, {efforts} improvements, 0 quarantined")), "{detail}");
+    assert!(
+        detail.ends_with(&format!(
+            "{efforts} records, {efforts} improvements, 0 quarantined"
+        )),
+        "{detail}"
+    );
     // Nor is a record that names nothing in the way of the others.
     world.put("deliveries", "beside", record(1, 3, 1)).await;
     let odd = json!({"Records": [{}, {"s3": {"bucket": {"name": "deliveries"}, "object": {"key": "%ff"}}}]});
     assert_eq!(world.post(&odd).await.0, StatusCode::BAD_REQUEST);
-    let odd = json!({"Records": [odd["Records"][0], odd["Records"][1], s3("deliveries", "beside")]});
+    let odd =
+        json!({"Records": [odd["Records"][0], odd["Records"][1], s3("deliveries", "beside")]});
     let (status, told) = world.post(&odd).await;
     let detail = told["detail"].as_str().unwrap();
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(detail.contains("record 1: ") && detail.contains("record 2: "), "{detail}");
+    assert!(
+        detail.contains("record 1: ") && detail.contains("record 2: "),
+        "{detail}"
+    );
     let efforts = efforts + 1;
     assert_eq!(world.efforts(1).await, efforts);
     // So is a batch of messages: what has been read comes again with the rest, and improves nothing.
     world.put("deliveries", "late", record(1, 2, 1)).await;
-    let batch = sqs(&[&notification(&["good"]), &notification(&["missing", "late"]), &json!("no event")]);
+    let batch = sqs(&[
+        &notification(&["good"]),
+        &notification(&["missing", "late"]),
+        &json!("no event"),
+    ]);
     let (status, told) = world.post(&batch).await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     let detail = told["detail"].as_str().unwrap();
-    for part in ["(message m2: it is not a JSON object; s3://deliveries/missing: ", "2 records, 1 improvements"] {
+    for part in [
+        "(message m2: it is not a JSON object; s3://deliveries/missing: ",
+        "2 records, 1 improvements",
+    ] {
         assert!(detail.contains(part), "{detail}");
     }
     assert_eq!(world.efforts(1).await, efforts + 1);
@@ -195,11 +300,18 @@ async fn only_buckets_that_are_named_are_read() {
     let world = World::start(&[]).await;
     world.put("other", "k", record(1, 1, 1)).await;
     world.put("deliveries", "k", record(1, 1, 2)).await;
-    let (status, told) = world.post(&json!({"Records": [s3("other", "k"), s3("deliveries", "k")]})).await;
+    let (status, told) = world
+        .post(&json!({"Records": [s3("other", "k"), s3("deliveries", "k")]}))
+        .await;
     assert_eq!(status, StatusCode::FORBIDDEN);
-    assert!(told["detail"].as_str().unwrap().contains("--events-bucket"), "{told}");
+    assert!(
+        told["detail"].as_str().unwrap().contains("--events-bucket"),
+        "{told}"
+    );
     assert_eq!(world.efforts(1).await, 1);
-    let (status, _) = world.post(&json!({"Records": [s3("other", "k"), s3("deliveries", "missing")]})).await;
+    let (status, _) = world
+        .post(&json!({"Records": [s3("other", "k"), s3("deliveries", "missing")]}))
+        .await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(world.efforts(1).await, 1);
 }
@@ -207,14 +319,34 @@ async fn only_buckets_that_are_named_are_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_service_wrote_itself_is_not_quarantined_again() {
     let world = World::start(&["--events-bucket", BUCKET]).await;
-    world.put("deliveries", "k", format!("{}nonsense", record(1, 1, 1))).await;
+    world
+        .put("deliveries", "k", format!("{}nonsense", record(1, 1, 1)))
+        .await;
     assert_eq!(world.post(&notification(&["k"])).await.0, StatusCode::OK);
-    let list = world.client.list_objects_v2().bucket(BUCKET).send().await.unwrap();
-    let keys: Vec<String> = list.contents.unwrap().into_iter().map(|object| object.key.unwrap()).collect();
-    assert!(keys.iter().any(|key| key.contains("processing-failed")), "{keys:?}");
+    let list = world
+        .client
+        .list_objects_v2()
+        .bucket(BUCKET)
+        .send()
+        .await
+        .unwrap();
+    let keys: Vec<String> = list
+        .contents
+        .unwrap()
+        .into_iter()
+        .map(|object| object.key.unwrap())
+        .collect();
+    assert!(
+        keys.iter().any(|key| key.contains("processing-failed")),
+        "{keys:?}"
+    );
     let event = json!({"Records": keys.iter().map(|key| s3(BUCKET, key)).collect::<Vec<_>>()});
     let (status, told) = world.post(&event).await;
-    assert_eq!((status, &told["quarantined"], &told["improvements"]), (StatusCode::OK, &json!(0), &json!(0)), "{told}");
+    assert_eq!(
+        (status, &told["quarantined"], &told["improvements"]),
+        (StatusCode::OK, &json!(0), &json!(0)),
+        "{told}"
+    );
     assert_eq!(world.quarantine().await, ["nonsense"]);
 }
 
@@ -222,24 +354,50 @@ async fn what_the_service_wrote_itself_is_not_quarantined_again() {
 async fn a_key_is_needed_where_there_is_one_and_two_headers_carry_it() {
     let world = World::start(&["--access-key", KEY]).await;
     let event = json!({"Event": "s3:TestEvent"}).to_string();
-    assert_eq!(answer(world.request(event.clone())).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        answer(world.request(event.clone())).await.0,
+        StatusCode::UNAUTHORIZED
+    );
     for (name, value, status) in [
         ("X-Amz-Firehose-Access-Key", KEY.to_owned(), StatusCode::OK),
         ("Authorization", format!("Bearer {KEY}"), StatusCode::OK),
-        ("Authorization", "Bearer other".to_owned(), StatusCode::UNAUTHORIZED),
-        ("X-Amz-Firehose-Access-Key", "other".to_owned(), StatusCode::UNAUTHORIZED),
+        (
+            "Authorization",
+            "Bearer other".to_owned(),
+            StatusCode::UNAUTHORIZED,
+        ),
+        (
+            "X-Amz-Firehose-Access-Key",
+            "other".to_owned(),
+            StatusCode::UNAUTHORIZED,
+        ),
     ] {
-        assert_eq!(answer(world.request(event.clone()).header(name, value)).await.0, status, "{name}");
+        assert_eq!(
+            answer(world.request(event.clone()).header(name, value))
+                .await
+                .0,
+            status,
+            "{name}"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browsers_page_sends_no_events_where_no_key_is_needed() {
     let event = json!({"Event": "s3:TestEvent"}).to_string();
-    for (options, status) in [(&[][..], StatusCode::FORBIDDEN), (&["--access-key", KEY], StatusCode::OK)] {
+    for (options, status) in [
+        (&[][..], StatusCode::FORBIDDEN),
+        (&["--access-key", KEY], StatusCode::OK),
+    ] {
         let service = Service::start(options).await;
-        let request = service.request(Method::POST, "/events").header("Origin", "http://127.0.0.1:1");
-        assert_eq!(answer(request.bearer_auth(KEY).body(event.clone())).await.0, status, "{options:?}");
+        let request = service
+            .request(Method::POST, "/events")
+            .header("Origin", "http://127.0.0.1:1");
+        assert_eq!(
+            answer(request.bearer_auth(KEY).body(event.clone())).await.0,
+            status,
+            "{options:?}"
+        );
         service.stop().await;
     }
 }
@@ -247,21 +405,32 @@ async fn a_browsers_page_sends_no_events_where_no_key_is_needed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_come_slowly_hold_nobody_up_and_do_not_come_for_ever() {
     let place = Place::folder();
-    let service =
-        Service::start_with(place.open().await, &[], |config| config.delivery_deadline = Duration::from_secs(2)).await;
+    let service = Service::start_with(place.open().await, &[], |config| {
+        config.delivery_deadline = Duration::from_secs(2)
+    })
+    .await;
     let address = service.url("").strip_prefix("http://").unwrap().to_owned();
     let mut slow = Vec::new();
     for _ in 0..8 {
         let mut connection = TcpStream::connect(&address).await.unwrap();
-        let head = format!("POST /events HTTP/1.1\r\nhost: {address}\r\ncontent-length: 100\r\n\r\n{{");
+        let head =
+            format!("POST /events HTTP/1.1\r\nhost: {address}\r\ncontent-length: 100\r\n\r\n{{");
         connection.write_all(head.as_bytes()).await.unwrap();
         slow.push(connection);
     }
     let event = json!({"Event": "s3:TestEvent"}).to_string();
-    assert_eq!(answer(service.request(Method::POST, "/events").body(event)).await.0, StatusCode::OK);
+    assert_eq!(
+        answer(service.request(Method::POST, "/events").body(event))
+            .await
+            .0,
+        StatusCode::OK
+    );
     for mut connection in slow {
         let mut head = [0; 12];
-        tokio::time::timeout(support::DEADLINE, connection.read_exact(&mut head)).await.expect("an answer").unwrap();
+        tokio::time::timeout(support::DEADLINE, connection.read_exact(&mut head))
+            .await
+            .expect("an answer")
+            .unwrap();
         assert_eq!(head, *b"HTTP/1.1 400");
     }
     service.stop().await;
@@ -271,25 +440,40 @@ async fn bodies_that_come_slowly_hold_nobody_up_and_do_not_come_for_ever() {
 async fn an_event_is_worked_on_to_its_end_when_its_sender_hangs_up() {
     const RACERS: u64 = 500;
     let world = World::start(&[]).await;
-    let records = (0..RACERS).flat_map(|racer| (0..600).map(move |second| record(1, second, racer)));
-    world.put("deliveries", "long.gz", gzip(&records.collect::<String>())).await;
+    let records =
+        (0..RACERS).flat_map(|racer| (0..600).map(move |second| record(1, second, racer)));
+    world
+        .put("deliveries", "long.gz", gzip(&records.collect::<String>()))
+        .await;
     let sending = tokio::spawn(world.request(notification(&["long.gz"]).to_string()).send());
     support::until("a part of it is there", async || world.efforts(1).await > 0).await;
     sending.abort();
-    support::until("all of it is there", async || world.efforts(1).await == RACERS * 600).await;
+    support::until("all of it is there", async || {
+        world.efforts(1).await == RACERS * 600
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_quarantined_is_counted_in_the_log_as_it_is_of_a_delivery() {
     let world = World::start(&["--log-format", "json"]).await;
-    world.put("deliveries", "k", format!("{}nonsense", record(1, 1, 1))).await;
+    world
+        .put("deliveries", "k", format!("{}nonsense", record(1, 1, 1)))
+        .await;
     assert_eq!(world.post(&notification(&["k"])).await.0, StatusCode::OK);
-    assert_eq!(world.instance.deliver(&[json!({"classId": 1})]).await, StatusCode::OK);
+    assert_eq!(
+        world.instance.deliver(&[json!({"classId": 1})]).await,
+        StatusCode::OK
+    );
     // As the metric filter of deploy/cloudformation.yaml counts: { $.fields.rejected > 0 }.
     let rejected = || -> u64 {
         let said = world.instance.said();
-        let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines.filter_map(|line| line["fields"]["rejected"].as_u64()).sum()
+        let lines = said
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines
+            .filter_map(|line| line["fields"]["rejected"].as_u64())
+            .sum()
     };
     support::until("both are in the log", async || rejected() == 2).await;
 }
@@ -297,17 +481,49 @@ async fn what_is_quarantined_is_counted_in_the_log_as_it_is_of_a_delivery() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transformation_answers_every_record_and_merges_nothing() {
     let world = World::start(&[]).await;
-    let (status, told) = answer(world.request(include_str!("data/transformation-event.json"))).await;
+    let (status, told) =
+        answer(world.request(include_str!("data/transformation-event.json"))).await;
     assert_eq!(status, StatusCode::OK);
-    let event: Value = serde_json::from_str(include_str!("data/transformation-event.json")).unwrap();
+    let event: Value =
+        serde_json::from_str(include_str!("data/transformation-event.json")).unwrap();
     let ids = |records: &Value| -> Vec<Value> {
-        records["records"].as_array().unwrap().iter().map(|record| record["recordId"].clone()).collect()
+        records["records"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|record| record["recordId"].clone())
+            .collect()
     };
     assert_eq!(ids(&told), ids(&event));
-    assert!(told["records"].as_array().unwrap().iter().all(|record| record["result"] == "Ok"));
-    assert!(world.instance.json("/classes").await.as_array().unwrap().iter().all(|class| class["efforts"] == 0));
-    for body in ["", "[]", "{}", "nonsense", "{\"invocationId\":\"i\",\"records\":[{\"recordId\":1}]}"] {
-        assert_eq!(answer(world.request(body)).await.0, StatusCode::BAD_REQUEST, "{body}");
+    assert!(
+        told["records"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|record| record["result"] == "Ok")
+    );
+    assert!(
+        world
+            .instance
+            .json("/classes")
+            .await
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|class| class["efforts"] == 0)
+    );
+    for body in [
+        "",
+        "[]",
+        "{}",
+        "nonsense",
+        "{\"invocationId\":\"i\",\"records\":[{\"recordId\":1}]}",
+    ] {
+        assert_eq!(
+            answer(world.request(body)).await.0,
+            StatusCode::BAD_REQUEST,
+            "{body}"
+        );
     }
 }
 
@@ -330,11 +546,19 @@ async fn an_event_of_6_mb_is_taken_and_its_answer_has_no_more() {
     let body = answered.bytes().await.unwrap();
     assert!(body.len() <= BYTES_MAX, "{}", body.len());
     let told: Value = serde_json::from_slice(&body).unwrap();
-    let verdicts: Vec<_> = told["records"].as_array().unwrap().iter().map(|record| &record["result"]).collect();
+    let verdicts: Vec<_> = told["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| &record["result"])
+        .collect();
     assert_eq!(verdicts.len(), records.len());
     assert!(verdicts.contains(&&json!("Ok")));
     event.push(' ');
     let (status, told) = answer(world.request(event)).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
-    assert!(told["detail"].as_str().unwrap().contains("6291556"), "{told}");
+    assert!(
+        told["detail"].as_str().unwrap().contains("6291556"),
+        "{told}"
+    );
 }

@@ -2,7 +2,10 @@
 //!
 //! `scripts/test-deps.sh` installs it; `openapi/schemathesis.toml` says how it asks.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect should stop there"
+)]
 
 mod support;
 
@@ -16,20 +19,48 @@ use tempfile::TempDir;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fuzzer_that_reads_the_document_finds_nothing() {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/schemathesis");
-    assert!(program.exists(), "schemathesis is not here: scripts/test-deps.sh installs it");
+    assert!(
+        program.exists(),
+        "schemathesis is not here: scripts/test-deps.sh installs it"
+    );
     let (place, elsewhere) = (Place::folder(), TempDir::new().unwrap());
     let service = Instance::start(&place, &["--admin-key", "the-fuzzers"]).await;
 
     let to = service.url("/firehose");
-    let rides = ["--racers", "20", "--classes", "1,2", "--seconds", "20", "--speed", "max", "--seed", "1"];
-    let simulate = Command::new(env!("CARGO_BIN_EXE_alleycat")).args(["simulate", "--to", &to]).args(rides).output();
-    assert!(simulate.unwrap().status.success(), "there is something to read");
+    let rides = [
+        "--racers",
+        "20",
+        "--classes",
+        "1,2",
+        "--seconds",
+        "20",
+        "--speed",
+        "max",
+        "--seed",
+        "1",
+    ];
+    let simulate = Command::new(env!("CARGO_BIN_EXE_alleycat"))
+        .args(["simulate", "--to", &to])
+        .args(rides)
+        .output();
+    assert!(
+        simulate.unwrap().status.success(),
+        "there is something to read"
+    );
 
     let mut fuzzer = Command::new(program);
-    fuzzer.arg("--config-file").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/schemathesis.toml"));
-    fuzzer.args(["run", &service.url("/openapi.json"), "--no-color"]).env("ADMIN_KEY", "the-fuzzers");
+    fuzzer
+        .arg("--config-file")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/schemathesis.toml"));
+    fuzzer
+        .args(["run", &service.url("/openapi.json"), "--no-color"])
+        .env("ADMIN_KEY", "the-fuzzers");
     let found = fuzzer.current_dir(elsewhere.path()).output().unwrap(); // it leaves files where it is
     let told = String::from_utf8_lossy(&found.stdout);
-    assert!(found.status.success(), "{told}\n{}", String::from_utf8_lossy(&found.stderr));
+    assert!(
+        found.status.success(),
+        "{told}\n{}",
+        String::from_utf8_lossy(&found.stderr)
+    );
     println!("{told}");
 }

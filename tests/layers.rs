@@ -3,18 +3,34 @@
 //! Code is scanned as text: comments, strings and a file's tests at its end are left out, and what is left is looked
 //! through for paths and words.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect should stop there"
+)]
 
 use std::fs;
 use std::path::Path;
 
 /// A module, and the modules of ours that it may name. A file belongs to the longest module that its path begins with.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("main", &["clock", "config", "doctor", "ready", "replay", "serve", "simulate", "store"]),
+    (
+        "main",
+        &[
+            "clock", "config", "doctor", "ready", "replay", "serve", "simulate", "store",
+        ],
+    ),
     ("lib", &[]),
-    ("serve", &["clock", "config", "http", "keys", "ledger", "simulate", "store"]),
+    (
+        "serve",
+        &[
+            "clock", "config", "http", "keys", "ledger", "simulate", "store",
+        ],
+    ),
     ("config", &["effort", "keys", "ledger"]),
-    ("doctor", &["clock", "config", "keys", "ready", "serve", "store"]),
+    (
+        "doctor",
+        &["clock", "config", "keys", "ready", "serve", "store"],
+    ),
     ("ready", &[]),
     (
         "http",
@@ -42,8 +58,24 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("simulate/race", &["effort"]),
     ("replay", &["archive", "sender", "store"]),
     ("sender", &[]),
-    ("ledger", &["clock", "effort", "erasures", "history", "names", "races", "store", "table", "telemetry"]),
-    ("ledger/journal", &["effort", "erasures", "names", "telemetry"]),
+    (
+        "ledger",
+        &[
+            "clock",
+            "effort",
+            "erasures",
+            "history",
+            "names",
+            "races",
+            "store",
+            "table",
+            "telemetry",
+        ],
+    ),
+    (
+        "ledger/journal",
+        &["effort", "erasures", "names", "telemetry"],
+    ),
     ("clock", &[]),
     ("store", &["effort"]),
     ("buckets", &["events", "store"]),
@@ -57,7 +89,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("names", &["effort"]),
     ("races", &["effort"]),
     ("erasures", &["effort"]),
-    ("fuzzing", &["delivery", "effort", "history", "leaderboard", "ledger", "names", "table", "telemetry"]),
+    (
+        "fuzzing",
+        &[
+            "delivery",
+            "effort",
+            "history",
+            "leaderboard",
+            "ledger",
+            "names",
+            "table",
+            "telemetry",
+        ],
+    ),
     ("effort", &[]),
     ("plain", &[]),
 ];
@@ -109,9 +153,15 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("clap", &["config", "main", "ready", "replay", "simulate"]),
     (
         "anyhow",
-        &["config", "doctor", "http", "keys", "main", "ready", "replay", "sender", "serve", "simulate", "store"],
+        &[
+            "config", "doctor", "http", "keys", "main", "ready", "replay", "sender", "serve",
+            "simulate", "store",
+        ],
     ),
-    ("reqwest", &["doctor", "ready", "replay", "sender", "simulate"]),
+    (
+        "reqwest",
+        &["doctor", "ready", "replay", "sender", "simulate"],
+    ),
     ("SystemTime", &["clock", "keys", "sender"]),
     ("dbg", &[]),
     ("todo", &[]),
@@ -124,11 +174,20 @@ const LINE_CHARS_MAX: usize = 120;
 /// What is wrong with a file under `src`.
 fn violations(path: &str, text: &str) -> Vec<String> {
     let file = path.trim_end_matches(".rs");
-    let is_under =
-        |module: &&str| file == *module || file.strip_prefix(*module).is_some_and(|rest| rest.starts_with('/'));
-    let arrows = ARROWS.iter().filter(|(module, _)| is_under(module)).max_by_key(|(module, _)| module.len());
+    let is_under = |module: &&str| {
+        file == *module
+            || file
+                .strip_prefix(*module)
+                .is_some_and(|rest| rest.starts_with('/'))
+    };
+    let arrows = ARROWS
+        .iter()
+        .filter(|(module, _)| is_under(module))
+        .max_by_key(|(module, _)| module.len());
     let Some(&(module, allowed)) = arrows else {
-        return vec![format!("{path}: the arrows do not say what this module may name")];
+        return vec![format!(
+            "{path}: the arrows do not say what this module may name"
+        )];
     };
     let mut violations = Vec::new();
     let code = code_of(text);
@@ -205,7 +264,8 @@ fn code_of(text: &str) -> String {
 }
 
 fn words(code: &str) -> impl Iterator<Item = &str> {
-    code.split(|char: char| !char.is_alphanumeric() && char != '_').filter(|word| !word.is_empty())
+    code.split(|char: char| !char.is_alphanumeric() && char != '_')
+        .filter(|word| !word.is_empty())
 }
 
 /// The modules of ours that are named by a path, whether from the crate, from above, or in braces.
@@ -256,7 +316,12 @@ fn files(folder: &str) -> Vec<(String, String)> {
             if path.is_dir() {
                 collect(root, &path, files);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                let name = path
+                    .strip_prefix(root)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
                 files.push((name, fs::read_to_string(&path).unwrap()));
             }
         }
@@ -283,14 +348,22 @@ fn no_arrow_is_for_a_module_that_is_not_there() {
     let files = files("src");
     for (module, allowed) in ARROWS {
         for module in allowed.iter().chain([module]) {
-            assert!(files.iter().any(|(path, _)| path == &format!("{module}.rs")), "{module}");
+            assert!(
+                files
+                    .iter()
+                    .any(|(path, _)| path == &format!("{module}.rs")),
+                "{module}"
+            );
         }
     }
 }
 
 #[test]
 fn every_file_is_tidy() {
-    let untidy: Vec<String> = files("tests").iter().flat_map(|(path, text)| untidy(path, text)).collect();
+    let untidy: Vec<String> = files("tests")
+        .iter()
+        .flat_map(|(path, text)| untidy(path, text))
+        .collect();
     assert!(untidy.is_empty(), "{}", untidy.join("\n"));
 }
 
@@ -298,31 +371,123 @@ fn every_file_is_tidy() {
 fn every_rule_can_fail() {
     let broken = |path: &str, code: &str| violations(path, &format!("//! What for.\n\n{code}\n"));
     for (path, code, told) in [
-        ("effort.rs", "use crate::table::Table;", "effort.rs names table"),
-        ("telemetry.rs", "use crate::{effort::Effort, ledger};", "telemetry.rs names ledger"),
-        ("table/order.rs", "fn f() { crate::names::cut(\"\") }", "table/order.rs names names"),
-        ("table/order.rs", "use super::super::leaderboard;", "table/order.rs names leaderboard"),
-        ("leaderboard.rs", "use super::history::History;", "leaderboard.rs names history"),
-        ("history.rs", "use crate::ledger;", "history.rs names ledger"),
-        ("delivery.rs", "use crate::http::App;", "delivery.rs names http"),
-        ("store/folder.rs", "use crate::ledger::Ledger;", "store/folder.rs names ledger"),
-        ("ledger/writer.rs", "use crate::http;", "ledger/writer.rs names http"),
-        ("ledger/journal.rs", "use crate::store::Store;", "ledger/journal.rs names store"),
-        ("http/firehose.rs", "use crate::store::Store;", "http/firehose.rs names store"),
-        ("sender.rs", "use crate::simulate;", "sender.rs names simulate"),
-        ("simulate/race.rs", "use crate::sender;", "simulate/race.rs names sender"),
-        ("main.rs", "use alleycat::{config, ledger::{self, Ledger}};", "main.rs names ledger"),
+        (
+            "effort.rs",
+            "use crate::table::Table;",
+            "effort.rs names table",
+        ),
+        (
+            "telemetry.rs",
+            "use crate::{effort::Effort, ledger};",
+            "telemetry.rs names ledger",
+        ),
+        (
+            "table/order.rs",
+            "fn f() { crate::names::cut(\"\") }",
+            "table/order.rs names names",
+        ),
+        (
+            "table/order.rs",
+            "use super::super::leaderboard;",
+            "table/order.rs names leaderboard",
+        ),
+        (
+            "leaderboard.rs",
+            "use super::history::History;",
+            "leaderboard.rs names history",
+        ),
+        (
+            "history.rs",
+            "use crate::ledger;",
+            "history.rs names ledger",
+        ),
+        (
+            "delivery.rs",
+            "use crate::http::App;",
+            "delivery.rs names http",
+        ),
+        (
+            "store/folder.rs",
+            "use crate::ledger::Ledger;",
+            "store/folder.rs names ledger",
+        ),
+        (
+            "ledger/writer.rs",
+            "use crate::http;",
+            "ledger/writer.rs names http",
+        ),
+        (
+            "ledger/journal.rs",
+            "use crate::store::Store;",
+            "ledger/journal.rs names store",
+        ),
+        (
+            "http/firehose.rs",
+            "use crate::store::Store;",
+            "http/firehose.rs names store",
+        ),
+        (
+            "sender.rs",
+            "use crate::simulate;",
+            "sender.rs names simulate",
+        ),
+        (
+            "simulate/race.rs",
+            "use crate::sender;",
+            "simulate/race.rs names sender",
+        ),
+        (
+            "main.rs",
+            "use alleycat::{config, ledger::{self, Ledger}};",
+            "main.rs names ledger",
+        ),
         ("utils.rs", "", "utils.rs: the arrows do not say"),
-        ("table.rs", "async fn f() {}", "table.rs is pure, and uses async"),
-        ("history/text.rs", "use std::{fs, io};", "history/text.rs is pure, and uses fs"),
-        ("names.rs", "use std::net::IpAddr;", "names.rs is pure, and uses net"),
-        ("effort.rs", "use std::time::Instant;", "effort.rs is pure, and uses Instant"),
-        ("telemetry.rs", "fn f() { tracing::info!(\"\") }", "telemetry.rs is pure, and uses tracing"),
-        ("leaderboard.rs", "use tokio::sync::Mutex;", "leaderboard.rs is pure, and uses tokio"),
+        (
+            "table.rs",
+            "async fn f() {}",
+            "table.rs is pure, and uses async",
+        ),
+        (
+            "history/text.rs",
+            "use std::{fs, io};",
+            "history/text.rs is pure, and uses fs",
+        ),
+        (
+            "names.rs",
+            "use std::net::IpAddr;",
+            "names.rs is pure, and uses net",
+        ),
+        (
+            "effort.rs",
+            "use std::time::Instant;",
+            "effort.rs is pure, and uses Instant",
+        ),
+        (
+            "telemetry.rs",
+            "fn f() { tracing::info!(\"\") }",
+            "telemetry.rs is pure, and uses tracing",
+        ),
+        (
+            "leaderboard.rs",
+            "use tokio::sync::Mutex;",
+            "leaderboard.rs is pure, and uses tokio",
+        ),
         ("ledger.rs", "use axum::Json;", "ledger.rs uses axum"),
-        ("ledger.rs", "use axum_server::Handle;", "ledger.rs uses axum_server"),
-        ("store/folder.rs", "use aws_sdk_s3::Client;", "store/folder.rs uses aws_sdk_s3"),
-        ("ledger.rs", "use std::time::SystemTime;", "ledger.rs uses SystemTime"),
+        (
+            "ledger.rs",
+            "use axum_server::Handle;",
+            "ledger.rs uses axum_server",
+        ),
+        (
+            "store/folder.rs",
+            "use aws_sdk_s3::Client;",
+            "store/folder.rs uses aws_sdk_s3",
+        ),
+        (
+            "ledger.rs",
+            "use std::time::SystemTime;",
+            "ledger.rs uses SystemTime",
+        ),
         ("ledger.rs", "use anyhow::Context;", "ledger.rs uses anyhow"),
         ("clock.rs", "fn f() { todo!() }", "clock.rs uses todo"),
         ("clock.rs", "fn f() { dbg!(1); }", "clock.rs uses dbg"),
@@ -332,15 +497,27 @@ fn every_rule_can_fail() {
         assert!(violations[0].starts_with(told), "{violations:?}");
     }
     for (path, code) in [
-        ("table.rs", "// crate::ledger, async\nconst A: &str = \"crate::ledger \\\" axum\";\nconst B: char = '\"';"),
-        ("table.rs", "#[cfg(test)]\nmod tests {\n    use crate::ledger;\n}"),
-        ("http.rs", "use crate::{config::Config, table::{self, ledger}};"),
+        (
+            "table.rs",
+            "// crate::ledger, async\nconst A: &str = \"crate::ledger \\\" axum\";\nconst B: char = '\"';",
+        ),
+        (
+            "table.rs",
+            "#[cfg(test)]\nmod tests {\n    use crate::ledger;\n}",
+        ),
+        (
+            "http.rs",
+            "use crate::{config::Config, table::{self, ledger}};",
+        ),
         ("serve.rs", "fn axumatic() {}"),
     ] {
         assert_eq!(broken(path, code), [""; 0], "{path}: {code}");
     }
     assert!(violations("table.rs", "use std::fmt;")[0].contains("what it is for"));
-    assert!(violations("table.rs", &format!("//! {}", "é".repeat(117)))[0].contains("table.rs:1: 121 characters"));
+    assert!(
+        violations("table.rs", &format!("//! {}", "é".repeat(117)))[0]
+            .contains("table.rs:1: 121 characters")
+    );
     let unrun = format!("//! For.\n#[{}]\n", "ignore");
     assert!(violations("table.rs", &unrun)[0].contains("not run"));
 }

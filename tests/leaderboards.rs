@@ -1,6 +1,9 @@
 //! Leaderboards over HTTP: every combination of options against a naive model, and pages turned while others ride.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect should stop there"
+)]
 
 mod support;
 
@@ -33,14 +36,20 @@ fn standings(bests: &BTreeMap<u64, u64>, ties: &str, what_if: Option<(u64, u64)>
     }
     let mut rows: Vec<_> = bests.into_iter().collect();
     rows.sort_by_key(|&(racer, output)| (std::cmp::Reverse(output), racer));
-    let above = |output: u64| rows.iter().map(move |row| row.1).filter(move |&other| other > output);
+    let above = |output: u64| {
+        rows.iter()
+            .map(move |row| row.1)
+            .filter(move |&other| other > output)
+    };
     let rank = |place: usize, output: u64| match ties {
         "dense" => above(output).collect::<BTreeSet<_>>().len(),
         "ordinal" => place,
         _ => above(output).count(),
     };
     let rows = rows.iter().enumerate().map(|(place, &(racer, output))| {
-        let new = record.filter(|record| record.0 == racer).map(|record| record.1);
+        let new = record
+            .filter(|record| record.0 == racer)
+            .map(|record| record.1);
         (rank(place, output) as u64 + 1, racer, output, new)
     });
     rows.collect()
@@ -49,9 +58,19 @@ fn standings(bests: &BTreeMap<u64, u64>, ties: &str, what_if: Option<(u64, u64)>
 fn rows_of(page: &Value) -> Vec<Row> {
     let row = |row: &Value| {
         let number = |name: &str| row[name].as_u64().unwrap();
-        (number("rank"), number("racerId"), (row["output"].as_f64().unwrap() * 2.0) as u64, row["newRecord"].as_bool())
+        (
+            number("rank"),
+            number("racerId"),
+            (row["output"].as_f64().unwrap() * 2.0) as u64,
+            row["newRecord"].as_bool(),
+        )
     };
-    page["standings"].as_array().unwrap().iter().map(row).collect()
+    page["standings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(row)
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,14 +79,26 @@ async fn all_options_combine_as_a_naive_model_has_them() {
     let mut chance = StdRng::seed_from_u64(8);
     let mut seconds = BTreeMap::<u64, BTreeMap<u64, u64>>::new();
     let rides: Vec<(u64, u64, u64)> = (0..60)
-        .map(|_| (chance.random_range(0..3) * 4, chance.random_range(0..RACERS), chance.random_range(0..5)))
+        .map(|_| {
+            (
+                chance.random_range(0..3) * 4,
+                chance.random_range(0..RACERS),
+                chance.random_range(0..5),
+            )
+        })
         .collect();
     for &(second, racer, halves) in &rides {
-        let best = seconds.entry(second).or_default().entry(racer).or_insert(halves);
+        let best = seconds
+            .entry(second)
+            .or_default()
+            .entry(racer)
+            .or_insert(halves);
         *best = halves.max(*best);
     }
-    let records: Vec<Value> =
-        rides.iter().map(|&(second, racer, halves)| record(1, second, racer, halves as f64 / 2.0)).collect();
+    let records: Vec<Value> = rides
+        .iter()
+        .map(|&(second, racer, halves)| record(1, second, racer, halves as f64 / 2.0))
+        .collect();
     service.deliver(&records).await;
     let mut all_time = BTreeMap::<u64, u64>::new();
     for (&racer, &halves) in seconds.values().flatten() {
@@ -86,7 +117,13 @@ async fn all_options_combine_as_a_naive_model_has_them() {
     let mut asked = 0;
     for (second, bests) in &boards {
         for ties in ["competition", "dense", "ordinal"] {
-            for what_if in [None, Some((3, 4)), Some((3, 0)), Some((NOBODY, 2)), Some((5, 9))] {
+            for what_if in [
+                None,
+                Some((3, 4)),
+                Some((3, 0)),
+                Some((NOBODY, 2)),
+                Some((5, 9)),
+            ] {
                 let all = standings(bests, ties, what_if);
                 let what_if = what_if.map_or(String::new(), |(racer, output)| {
                     format!("&racerId={racer}&output={}", output as f64 / 2.0)
@@ -97,11 +134,18 @@ async fn all_options_combine_as_a_naive_model_has_them() {
                         .filter(|row| picked.as_ref().is_none_or(|picked| picked.contains(&row.1)))
                         .copied()
                         .collect();
-                    let ids =
-                        picked.as_ref().map(|picked| picked.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
+                    let ids = picked.as_ref().map(|picked| {
+                        picked
+                            .iter()
+                            .map(u64::to_string)
+                            .collect::<Vec<_>>()
+                            .join(",")
+                    });
                     let racers = ids.map_or(String::new(), |ids| format!("&racers={ids}"));
                     for limit in [1, 2, 3, 5, 50] {
-                        let base = format!("/classes/1/leaderboard?ties={ties}&limit={limit}{second}{what_if}{racers}");
+                        let base = format!(
+                            "/classes/1/leaderboard?ties={ties}&limit={limit}{second}{what_if}{racers}"
+                        );
                         // Forward from the start, and back from the end.
                         let mut walked = Vec::new();
                         let mut page = service.json(&base).await;
@@ -110,7 +154,9 @@ async fn all_options_combine_as_a_naive_model_has_them() {
                             let rows = rows_of(&page);
                             assert!(page["next"].is_null() || rows.len() == limit, "{base}");
                             walked.extend(rows);
-                            let Some(next) = page["next"].as_str() else { break };
+                            let Some(next) = page["next"].as_str() else {
+                                break;
+                            };
                             page = service.json(&format!("{base}&cursor={next}")).await;
                             asked += 1;
                         }
@@ -127,13 +173,24 @@ async fn all_options_combine_as_a_naive_model_has_them() {
                         for around in [0, 3, 5, 11, NOBODY] {
                             let path = format!("{base}&around={around}");
                             let Some(pivot) = all.iter().position(|row| row.1 == around) else {
-                                assert_eq!(service.get(&path).await.status(), StatusCode::NOT_FOUND, "{path}");
+                                assert_eq!(
+                                    service.get(&path).await.status(),
+                                    StatusCode::NOT_FOUND,
+                                    "{path}"
+                                );
                                 continue;
                             };
-                            let before = all[..pivot].iter().filter(|row| list.contains(row)).count();
-                            let start = before.saturating_sub(limit / 2).min(list.len().saturating_sub(limit));
+                            let before =
+                                all[..pivot].iter().filter(|row| list.contains(row)).count();
+                            let start = before
+                                .saturating_sub(limit / 2)
+                                .min(list.len().saturating_sub(limit));
                             let page = service.json(&path).await;
-                            assert_eq!(rows_of(&page), list[start..list.len().min(start + limit)], "{path}");
+                            assert_eq!(
+                                rows_of(&page),
+                                list[start..list.len().min(start + limit)],
+                                "{path}"
+                            );
                             asked += 1;
                         }
                         let path = format!("{base}&offset=2");
@@ -154,20 +211,36 @@ async fn pages_turned_both_ways_while_others_ride_meet_everyone_who_stays_once()
     let mut chance = StdRng::seed_from_u64(9);
     for second in ["second=3", "second=last", "pretty=false"] {
         // Even ids stay where they are, many of them tied; odd ones ride on, and new ones join.
-        let first: Vec<Value> = (0..80).map(|racer| record(1, 3, racer, (racer / 2 % 7) as f64 * 10.0)).collect();
+        let first: Vec<Value> = (0..80)
+            .map(|racer| record(1, 3, racer, (racer / 2 % 7) as f64 * 10.0))
+            .collect();
         service.deliver(&first).await;
         let mut met = [Vec::new(), Vec::new()];
-        let start = service.json(&format!("/classes/1/leaderboard?limit=7&{second}")).await;
+        let start = service
+            .json(&format!("/classes/1/leaderboard?limit=7&{second}"))
+            .await;
         let total = start["total"].as_u64().unwrap();
-        let end = service.json(&format!("/classes/1/leaderboard?limit=7&{second}&offset={}", total - 7)).await;
+        let end = service
+            .json(&format!(
+                "/classes/1/leaderboard?limit=7&{second}&offset={}",
+                total - 7
+            ))
+            .await;
         let mut pages = [Some(start), Some(end)];
         while pages.iter().any(Option::is_some) {
             for (way, name) in ["next", "previous"].into_iter().enumerate() {
-                let Some(page) = pages[way].take() else { continue };
+                let Some(page) = pages[way].take() else {
+                    continue;
+                };
                 met[way].extend(rows_of(&page).iter().map(|row| row.1));
                 let rides = (0..10).map(|_| {
                     let racer = chance.random_range(0..90_u64) * 2 + 1;
-                    record(1, 3, racer, f64::from(chance.random_range(0..140_u32)) / 2.0)
+                    record(
+                        1,
+                        3,
+                        racer,
+                        f64::from(chance.random_range(0..140_u32)) / 2.0,
+                    )
                 });
                 let rides: Vec<Value> = rides.collect();
                 // The one page is read while these are taken in, the next when they are visible.
@@ -183,10 +256,17 @@ async fn pages_turned_both_ways_while_others_ride_meet_everyone_who_stays_once()
         }
         for met in met {
             for racer in (0..80).step_by(2) {
-                assert_eq!(met.iter().filter(|&&other| other == racer).count(), 1, "{second}: racer {racer}");
+                assert_eq!(
+                    met.iter().filter(|&&other| other == racer).count(),
+                    1,
+                    "{second}: racer {racer}"
+                );
             }
         }
     }
-    assert_eq!(service.json("/classes/1/leaderboard?racers=0").await["standings"][0]["output"], json!(0));
+    assert_eq!(
+        service.json("/classes/1/leaderboard?racers=0").await["standings"][0]["output"],
+        json!(0)
+    );
     service.stop().await;
 }

@@ -1,6 +1,9 @@
 //! The main job, end to end: deliveries in, personal bests, histories and leaderboards out, all over HTTP.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect should stop there"
+)]
 
 mod support;
 
@@ -36,9 +39,24 @@ const CLASSES: u16 = 2;
 fn races(seed: u64) -> Vec<Bytes> {
     let mut chance = StdRng::seed_from_u64(seed);
     let riders = Rider::draw(60, &mut chance);
-    let setup = Setup { classes: ClassId::all(CLASSES).collect(), racers: 40, seconds: 40, faults: 0.0 };
-    let race = |start_ms| Race::new(&setup, &riders, start_ms, StdRng::seed_from_u64(seed ^ start_ms));
-    race(1_619_185_620_265).chain(race(1_619_186_620_265)).map(|arrival| arrival.data).collect()
+    let setup = Setup {
+        classes: ClassId::all(CLASSES).collect(),
+        racers: 40,
+        seconds: 40,
+        faults: 0.0,
+    };
+    let race = |start_ms| {
+        Race::new(
+            &setup,
+            &riders,
+            start_ms,
+            StdRng::seed_from_u64(seed ^ start_ms),
+        )
+    };
+    race(1_619_185_620_265)
+        .chain(race(1_619_186_620_265))
+        .map(|arrival| arrival.data)
+        .collect()
 }
 
 /// By class, second and racer: the dataset, kept the slow way.
@@ -51,8 +69,14 @@ impl Model {
         for data in records {
             let record: Value = serde_json::from_slice(data).unwrap();
             let number = |key: &str| record[key].as_u64().unwrap();
-            let output = ((number("cadence") as f64 + 35.0) * (number("resistance") as f64 + 65.0)) / 100.0;
-            let second = model.0.entry(number("classId")).or_default().entry(number("second")).or_default();
+            let output =
+                ((number("cadence") as f64 + 35.0) * (number("resistance") as f64 + 65.0)) / 100.0;
+            let second = model
+                .0
+                .entry(number("classId"))
+                .or_default()
+                .entry(number("second"))
+                .or_default();
             let best = second.entry(number("racerId")).or_insert(output);
             *best = best.max(output);
         }
@@ -62,8 +86,12 @@ impl Model {
     /// A second's rows by rank, then racer.
     fn standings(&self, class: u64, second: u64) -> Vec<(u64, u64, u64)> {
         let racers = &self.0[&class][&second];
-        let rank = |output: f64| 1 + racers.values().filter(|&&other| other > output).count() as u64;
-        let mut rows: Vec<_> = racers.iter().map(|(&racer, &best)| (rank(best), racer, best.to_bits())).collect();
+        let rank =
+            |output: f64| 1 + racers.values().filter(|&&other| other > output).count() as u64;
+        let mut rows: Vec<_> = racers
+            .iter()
+            .map(|(&racer, &best)| (rank(best), racer, best.to_bits()))
+            .collect();
         rows.sort_unstable();
         rows
     }
@@ -75,9 +103,15 @@ impl Model {
 }
 
 fn bits(dataset: &BTreeMap<u64, BTreeMap<u64, f64>>) -> BTreeMap<u64, BTreeMap<u64, u64>> {
-    let seconds = dataset
-        .iter()
-        .map(|(&second, racers)| (second, racers.iter().map(|(&racer, output)| (racer, output.to_bits())).collect()));
+    let seconds = dataset.iter().map(|(&second, racers)| {
+        (
+            second,
+            racers
+                .iter()
+                .map(|(&racer, output)| (racer, output.to_bits()))
+                .collect(),
+        )
+    });
     seconds.collect()
 }
 
@@ -96,9 +130,13 @@ async fn deliver(service: &Service, records: &[Bytes], gzipped: bool) -> StatusC
     let data = |record: &Bytes| json!({ "data": base64_simd::STANDARD.encode_to_string(record) });
     let records: Vec<Value> = records.iter().map(data).collect();
     let body = json!({ "requestId": "r", "timestamp": 0, "records": records }).to_string();
-    let request = service.request(Method::POST, "/firehose").header("X-Amz-Firehose-Request-Id", "r");
+    let request = service
+        .request(Method::POST, "/firehose")
+        .header("X-Amz-Firehose-Request-Id", "r");
     let request = match gzipped {
-        true => request.header(header::CONTENT_ENCODING, "gzip").body(gzip(body.as_bytes())),
+        true => request
+            .header(header::CONTENT_ENCODING, "gzip")
+            .body(gzip(body.as_bytes())),
         false => request.body(body),
     };
     request.send().await.unwrap().status()
@@ -114,28 +152,64 @@ async fn deliver_in_batches(service: &Service, mut records: &[Bytes], seed: u64)
     }
 }
 
-const QUICK: [&str; 6] = ["--classes", "2", "--commit-interval", "0ms", "--snapshot-interval", "10ms"];
+const QUICK: [&str; 6] = [
+    "--classes",
+    "2",
+    "--commit-interval",
+    "0ms",
+    "--snapshot-interval",
+    "10ms",
+];
 
-async fn a_random_race_gives_what_a_naive_model_gives_in_every_leaderboard_and_history(place: Place) {
+async fn a_random_race_gives_what_a_naive_model_gives_in_every_leaderboard_and_history(
+    place: Place,
+) {
     let records = races(1);
     let model = Model::of(&records);
     let service = Service::start_over(&place, &QUICK).await;
     deliver_in_batches(&service, &records, 2).await;
     for class in 1..=u64::from(CLASSES) {
         for &second in model.0[&class].keys() {
-            let board = service.json(&format!("/classes/{class}/leaderboard?second={second}&limit=1000")).await;
+            let board = service
+                .json(&format!(
+                    "/classes/{class}/leaderboard?second={second}&limit=1000"
+                ))
+                .await;
             let rows = board["standings"].as_array().unwrap().iter().map(|row| {
                 let output = row["output"].as_f64().unwrap();
-                (row["rank"].as_u64().unwrap(), row["racerId"].as_u64().unwrap(), output.to_bits())
+                (
+                    row["rank"].as_u64().unwrap(),
+                    row["racerId"].as_u64().unwrap(),
+                    output.to_bits(),
+                )
             });
-            assert_eq!(rows.collect::<Vec<_>>(), model.standings(class, second), "class {class}, second {second}");
+            assert_eq!(
+                rows.collect::<Vec<_>>(),
+                model.standings(class, second),
+                "class {class}, second {second}"
+            );
         }
     }
     for class in 1..=u64::from(CLASSES) {
         // A history is a second behind at most; from then on it is what the model has.
-        let history = async || service.get(&format!("/classes/{class}/history")).await.text().await.unwrap();
-        until("the history is what the model has", async || bits_of(&history().await) == model.bits(class)).await;
-        let file = service.get(&format!("/class-{class}.gz")).await.bytes().await.unwrap();
+        let history = async || {
+            service
+                .get(&format!("/classes/{class}/history"))
+                .await
+                .text()
+                .await
+                .unwrap()
+        };
+        until("the history is what the model has", async || {
+            bits_of(&history().await) == model.bits(class)
+        })
+        .await;
+        let file = service
+            .get(&format!("/class-{class}.gz"))
+            .await
+            .bytes()
+            .await
+            .unwrap();
         assert_eq!(bits_of(&gunzip(&file)), model.bits(class), "class {class}");
     }
     service.stop().await;
@@ -148,7 +222,14 @@ async fn a_random_race_gives_what_a_naive_model_gives_in_every_leaderboard_and_h
 async fn stored(place: &Place) -> Vec<(u64, Vec<u8>)> {
     let mut files = Vec::new();
     for class in 1..=u64::from(CLASSES) {
-        files.push((class, place.get(&format!("class-{class}.gz")).await.unwrap().to_vec()));
+        files.push((
+            class,
+            place
+                .get(&format!("class-{class}.gz"))
+                .await
+                .unwrap()
+                .to_vec(),
+        ));
     }
     files
 }
@@ -170,18 +251,30 @@ async fn downloads(place: &Place) -> Vec<(u64, Vec<u8>)> {
 async fn stored_names(place: &Place) -> BTreeMap<u64, String> {
     let text = gunzip(&place.get("racers.gz").await.unwrap());
     let names: BTreeMap<u64, Value> = serde_json::from_str(&text).unwrap();
-    names.into_iter().map(|(racer, name)| (racer, name["name"].as_str().unwrap().to_owned())).collect()
+    names
+        .into_iter()
+        .map(|(racer, name)| (racer, name["name"].as_str().unwrap().to_owned()))
+        .collect()
 }
 
 async fn the_same_records_give_the_same_bytes_however_they_are_delivered(place: Place) {
     let records = races(3);
     let mut permuted = records.clone();
     permuted.shuffle(&mut StdRng::seed_from_u64(4));
-    let joined: Vec<Bytes> = records.chunks(7).map(|objects| objects.concat().into()).collect();
+    let joined: Vec<Bytes> = records
+        .chunks(7)
+        .map(|objects| objects.concat().into())
+        .collect();
     let gzipped: Vec<Bytes> = joined.iter().map(|record| gzip(record).into()).collect();
 
     let mut outcomes = Vec::new();
-    for way in ["in order", "permuted", "split and repeated", "gzipped", "at once and restarted"] {
+    for way in [
+        "in order",
+        "permuted",
+        "split and repeated",
+        "gzipped",
+        "at once and restarted",
+    ] {
         let place = place.another().await;
         let service = Service::start_over(&place, &QUICK).await;
         match way {
@@ -201,7 +294,10 @@ async fn the_same_records_give_the_same_bytes_however_they_are_delivered(place: 
             deliver_in_batches(&service, &records[..100], 10).await;
             service.stop().await;
         }
-        assert!(downloads(&place).await == stored(&place).await, "{way}: what is stored is what is served");
+        assert!(
+            downloads(&place).await == stored(&place).await,
+            "{way}: what is stored is what is served"
+        );
         outcomes.push((way, stored(&place).await, stored_names(&place).await));
     }
     let (_, files, names) = &outcomes[0];
@@ -214,7 +310,10 @@ async fn the_same_records_give_the_same_bytes_however_they_are_delivered(place: 
 /// A service over a store that can be broken, over a sound one.
 async fn fragile(place: &Place, options: &[&str]) -> (Service, Arc<BrokenStore>) {
     let store = BrokenStore::over(place.open().await);
-    (Service::start_with(store.clone(), options, |_| {}).await, store)
+    (
+        Service::start_with(store.clone(), options, |_| {}).await,
+        store,
+    )
 }
 
 /// The trap that a naive ledger falls into: the first try is slow to commit, Firehose times out and sends it again, and
@@ -237,7 +336,11 @@ async fn a_retry_that_races_its_first_try_is_not_acknowledged_early(place: Place
     assert_eq!(board["total"], 0, "not durable, so not visible");
     store.turn(Mode::Fails);
     assert_eq!(first.await.unwrap(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(second.await.unwrap(), StatusCode::SERVICE_UNAVAILABLE, "the first is not there to be relied on");
+    assert_eq!(
+        second.await.unwrap(),
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the first is not there to be relied on"
+    );
     store.turn(Mode::Sound);
     assert_eq!(send().await.unwrap(), StatusCode::OK);
     Arc::into_inner(service).unwrap().stop().await;
@@ -251,7 +354,9 @@ async fn a_racer_who_is_told_of_a_record_finds_it_on_the_leaderboard(place: Plac
             for turn in 1..=25_u32 {
                 let output = f64::from(turn) + 1.0 / 3.0;
                 service.deliver(&[record(1, 9, racer, output)]).await;
-                let board = service.json(&format!("/classes/1/leaderboard?second=9&racers={racer}")).await;
+                let board = service
+                    .json(&format!("/classes/1/leaderboard?second=9&racers={racer}"))
+                    .await;
                 assert_eq!(board["standings"][0]["output"], output);
             }
         })
@@ -274,7 +379,9 @@ async fn a_delivery_that_improves_nothing_costs_no_write(place: Place) {
     let puts = store.puts();
     assert_eq!(store.segments(), 1);
     for output in [20.0, 19.9, 0.0] {
-        service.deliver(&[named(output), record(1, 2, 2, output)]).await;
+        service
+            .deliver(&[named(output), record(1, 2, 2, output)])
+            .await;
     }
     service.deliver(&[]).await;
     assert_eq!(store.puts(), puts);

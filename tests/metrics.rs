@@ -1,6 +1,9 @@
 //! What the service shows of itself: held against what is asked for by the dashboard and the alerts under `deploy/`.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect should stop there"
+)]
 
 mod support;
 
@@ -23,10 +26,14 @@ fn named(text: &str) -> BTreeSet<String> {
 /// What the dashboard's panels and the alerts ask for.
 fn asked_for() -> BTreeSet<String> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
-    let dashboard: Value = serde_json::from_slice(&std::fs::read(root.join("grafana/alleycat.json")).unwrap()).unwrap();
+    let dashboard: Value =
+        serde_json::from_slice(&std::fs::read(root.join("grafana/alleycat.json")).unwrap())
+            .unwrap();
     let panels = dashboard["panels"].as_array().unwrap().iter();
     let targets = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
-    let queries: Vec<&str> = targets.map(|target| target["expr"].as_str().unwrap()).collect();
+    let queries: Vec<&str> = targets
+        .map(|target| target["expr"].as_str().unwrap())
+        .collect();
     let rules = std::fs::read_to_string(root.join("prometheus/alerts.yaml")).unwrap();
     &named(&queries.join(" ")) | &named(&rules)
 }
@@ -42,11 +49,22 @@ impl Scraped {
         let instance = Instance::start(place, options).await;
         let metrics = instance.metrics_url();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { instance, metrics, client }
+        Self {
+            instance,
+            metrics,
+            client,
+        }
     }
 
     async fn scrape(&self) -> String {
-        self.client.get(&self.metrics).send().await.unwrap().text().await.unwrap()
+        self.client
+            .get(&self.metrics)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
     }
 
     async fn value(&self, series: &str) -> Option<f64> {
@@ -54,19 +72,34 @@ impl Scraped {
     }
 
     async fn deliver(&self, records: &[&str]) -> reqwest::StatusCode {
-        let records: Vec<Value> =
-            records.iter().map(|record| json!({ "data": base64_simd::STANDARD.encode_to_string(record) })).collect();
+        let records: Vec<Value> = records
+            .iter()
+            .map(|record| json!({ "data": base64_simd::STANDARD.encode_to_string(record) }))
+            .collect();
         let body = json!({ "requestId": "a", "timestamp": 0, "records": records }).to_string();
-        self.client.post(self.instance.url("/firehose")).body(body).send().await.unwrap().status()
+        self.client
+            .post(self.instance.url("/firehose"))
+            .body(body)
+            .send()
+            .await
+            .unwrap()
+            .status()
     }
 
     async fn get(&self, path: &str) -> reqwest::StatusCode {
-        self.client.get(self.instance.url(path)).send().await.unwrap().status()
+        self.client
+            .get(self.instance.url(path))
+            .send()
+            .await
+            .unwrap()
+            .status()
     }
 }
 
 fn value_in(scraped: &str, series: &str) -> Option<f64> {
-    let line = scraped.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+    let line = scraped
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
     Some(line.parse().unwrap())
 }
 
@@ -76,7 +109,10 @@ const RIDE: &str = r#"{"classId":1,"second":1,"racerId":7,"name":"Hubert","outpu
 async fn all_that_the_dashboard_and_the_alerts_ask_for_is_there() {
     let place = Place::folder();
     let service = Scraped::start(&place, &["--snapshot-interval", "10ms"]).await;
-    until("it is ready", async || service.value("alleycat_ready").await == Some(1.0)).await;
+    until("it is ready", async || {
+        service.value("alleycat_ready").await == Some(1.0)
+    })
+    .await;
     let from_the_start = service.scrape().await;
     for series in [
         "alleycat_unreadable_objects_total 0",
@@ -89,7 +125,10 @@ async fn all_that_the_dashboard_and_the_alerts_ask_for_is_there() {
         "alleycat_transformations_failed_total{reason=\"json\"} 0",
         "alleycat_snapshot_age_seconds{class=\"6\"} 0",
     ] {
-        assert!(from_the_start.lines().any(|line| line == series), "{series}:\n{from_the_start}");
+        assert!(
+            from_the_start.lines().any(|line| line == series),
+            "{series}:\n{from_the_start}"
+        );
     }
 
     assert_eq!(service.deliver(&[RIDE, "{"]).await, 200);
@@ -103,18 +142,29 @@ async fn all_that_the_dashboard_and_the_alerts_ask_for_is_there() {
             let mut named = scraped.lines().filter_map(|line| line.strip_prefix(name));
             named.any(|rest| rest.starts_with(['{', ' ']))
         };
-        asked_for.iter().filter(|name| !is_there(name)).cloned().collect()
+        asked_for
+            .iter()
+            .filter(|name| !is_there(name))
+            .cloned()
+            .collect()
     };
     // A snapshot is taken in its own time.
     until("a snapshot is taken", async || {
-        !missing().await.contains(&"alleycat_snapshot_duration_seconds_bucket".into())
+        !missing()
+            .await
+            .contains(&"alleycat_snapshot_duration_seconds_bucket".into())
     })
     .await;
     assert_eq!(missing().await, [""; 0]);
 
     let scraped = service.scrape().await;
-    let is =
-        async |series: &str, value: f64| assert_eq!(service.value(series).await, Some(value), "{series}:\n{scraped}");
+    let is = async |series: &str, value: f64| {
+        assert_eq!(
+            service.value(series).await,
+            Some(value),
+            "{series}:\n{scraped}"
+        )
+    };
     is("alleycat_efforts{class=\"1\"}", 1.0).await;
     is("alleycat_racers{class=\"1\"}", 1.0).await;
     is("alleycat_improvements_total", 1.0).await;
@@ -127,30 +177,71 @@ async fn all_that_the_dashboard_and_the_alerts_ask_for_is_there() {
     is("alleycat_erasures", 0.0).await;
     is("alleycat_http_requests_total{route=\"/classes/{classId}/leaderboard\",method=\"GET\",status=\"200\"}", 1.0)
         .await;
-    is("alleycat_http_requests_total{route=\"none\",method=\"GET\",status=\"404\"}", 1.0).await;
-    is(&format!("alleycat_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0).await;
+    is(
+        "alleycat_http_requests_total{route=\"none\",method=\"GET\",status=\"404\"}",
+        1.0,
+    )
+    .await;
+    is(
+        &format!(
+            "alleycat_build_info{{version=\"{}\"}}",
+            env!("CARGO_PKG_VERSION")
+        ),
+        1.0,
+    )
+    .await;
     for part in ["table", "histories", "names"] {
-        assert!(service.value(&format!("alleycat_memory_bytes{{part=\"{part}\"}}")).await.unwrap() > 0.0, "{part}");
+        assert!(
+            service
+                .value(&format!("alleycat_memory_bytes{{part=\"{part}\"}}"))
+                .await
+                .unwrap()
+                > 0.0,
+            "{part}"
+        );
     }
-    assert!(service.value("process_resident_memory_bytes").await.unwrap() > 1e6);
-    for line in scraped.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+    assert!(
+        service
+            .value("process_resident_memory_bytes")
+            .await
+            .unwrap()
+            > 1e6
+    );
+    for line in scraped
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+    {
         let name = line.split(' ').next().unwrap();
-        assert!(scraped.contains(&format!("# HELP {name} ")), "{name} is not described");
+        assert!(
+            scraped.contains(&format!("# HELP {name} ")),
+            "{name} is not described"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_store_that_hangs_grows_old_and_keeps_its_room_though_its_sender_has_left() {
+async fn what_waits_for_a_store_that_hangs_grows_old_and_keeps_its_room_though_its_sender_has_left()
+{
     let server = Arc::new(S3Server::start().await);
     let metrics = format!("127.0.0.1:{}", free_port());
     let place = Place::on(server.clone()).await;
     let instance = Arc::new(Instance::start(&place, &["--metrics-listen", &metrics]).await);
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let value = async |series: &str| {
-        let scraped = client.get(format!("http://{metrics}/metrics")).send().await.unwrap().text().await.unwrap();
+        let scraped = client
+            .get(format!("http://{metrics}/metrics"))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
         value_in(&scraped, series).unwrap()
     };
-    let (age, room) = ("alleycat_commit_oldest_age_seconds", "alleycat_delivery_bytes_in_flight");
+    let (age, room) = (
+        "alleycat_commit_oldest_age_seconds",
+        "alleycat_delivery_bytes_in_flight",
+    );
     assert_eq!((value(age).await, value(room).await), (0.0, 0.0));
     server.freeze();
     let sender = tokio::spawn({
@@ -162,16 +253,27 @@ async fn what_waits_for_a_store_that_hangs_grows_old_and_keeps_its_room_though_i
     assert!(sender.await.unwrap_err().is_cancelled());
     let before = value(age).await;
     until("it grows older", async || value(age).await > before + 0.5).await;
-    assert!(value(room).await >= 64.0 * 1024.0, "what it takes up is not free before it is durable");
+    assert!(
+        value(room).await >= 64.0 * 1024.0,
+        "what it takes up is not free before it is durable"
+    );
     server.thaw();
-    until("its room is free again", async || value(room).await == 0.0 && value(age).await == 0.0).await;
+    until("its room is free again", async || {
+        value(room).await == 0.0 && value(age).await == 0.0
+    })
+    .await;
     assert_eq!(instance.json("/classes").await[0]["efforts"], 1);
 }
 
 #[tokio::test]
 async fn whoever_holds_many_connections_to_the_metrics_does_not_keep_others_from_them_for_long() {
     let service = Scraped::start(&Place::folder(), &[]).await;
-    let address = service.metrics.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
+    let address = service
+        .metrics
+        .strip_prefix("http://")
+        .unwrap()
+        .strip_suffix("/metrics")
+        .unwrap();
     let connect = || connection_served(address, "HEAD /metrics");
     let mut open = Vec::new();
     while let Some(connection) = connect().await {

@@ -50,7 +50,9 @@ fn doubles() -> Vec<f64> {
         let share = (bits >> 11) as f64 / (1u64 << 53) as f64;
         doubles.push(match doubles.len() % 3 {
             0 => f64::from_bits(bits >> 1), // without its sign
-            1 => Output::of((bits % 301) as f64, (bits >> 32) as f64 % 101.0).expect("in bounds").get(),
+            1 => Output::of((bits % 301) as f64, (bits >> 32) as f64 % 101.0)
+                .expect("in bounds")
+                .get(),
             _ => share * 600.0,
         });
         if doubles.last().is_some_and(|double| !double.is_finite()) {
@@ -73,7 +75,10 @@ fn stringified(doubles: &[f64]) -> Vec<String> {
         .stdout(Stdio::piped())
         .spawn()
         .expect("`node` runs: the tests compare our numbers with its JSON.stringify, so install Node.js");
-    let bits: String = doubles.iter().map(|double| format!("{:016x}\n", double.to_bits())).collect();
+    let bits: String = doubles
+        .iter()
+        .map(|double| format!("{:016x}\n", double.to_bits()))
+        .collect();
     let mut stdin = node.stdin.take().expect("it is piped");
     stdin.write_all(bits.as_bytes()).expect("node reads");
     drop(stdin); // it answers at the end of its input only
@@ -91,7 +96,12 @@ fn numbers_are_printed_as_json_stringify_prints_them_and_read_back_bit_for_bit()
     let lines = stringified(&doubles);
     for (double, line) in doubles.iter().zip(&lines) {
         let output = Output::new(*double).expect("finite and not negative");
-        assert_eq!(&output.to_string(), line, "Display of {:x}", double.to_bits());
+        assert_eq!(
+            &output.to_string(),
+            line,
+            "Display of {:x}",
+            double.to_bits()
+        );
         assert_eq!(
             &serde_json::to_string(&output).expect("it serializes"),
             line,
@@ -105,11 +115,21 @@ fn numbers_are_printed_as_json_stringify_prints_them_and_read_back_bit_for_bit()
 
 #[test]
 fn negative_numbers_are_printed_as_json_stringify_prints_them() {
-    let doubles: Vec<_> = doubles().into_iter().take(10_000).map(|double| -double).collect();
+    let doubles: Vec<_> = doubles()
+        .into_iter()
+        .take(10_000)
+        .map(|double| -double)
+        .collect();
     for (double, line) in doubles.iter().zip(stringified(&doubles)) {
         let mut text = Vec::new();
-        serialize_number(double, &mut serde_json::Serializer::new(&mut text)).expect("it serializes");
-        assert_eq!(String::from_utf8(text).expect("ASCII"), line, "{:x}", double.to_bits());
+        serialize_number(double, &mut serde_json::Serializer::new(&mut text))
+            .expect("it serializes");
+        assert_eq!(
+            String::from_utf8(text).expect("ASCII"),
+            line,
+            "{:x}",
+            double.to_bits()
+        );
     }
 }
 
@@ -128,10 +148,26 @@ fn a_history_prints_every_output_as_json_stringify_does() {
     let table = Table::new(1);
     table.merge(&efforts.collect::<Vec<_>>(), 0);
     let mut text = Vec::new();
-    write_dataset(&mut text, &table, class, &Selection { seconds: Second(0)..=Second(0), racers: None, top: None });
+    write_dataset(
+        &mut text,
+        &table,
+        class,
+        &Selection {
+            seconds: Second(0)..=Second(0),
+            racers: None,
+            top: None,
+        },
+    );
 
     let lines = stringified(&doubles);
-    let rows: Vec<_> = lines.iter().enumerate().map(|(racer, line)| format!("\"{racer}\":{line}")).collect();
+    let rows: Vec<_> = lines
+        .iter()
+        .enumerate()
+        .map(|(racer, line)| format!("\"{racer}\":{line}"))
+        .collect();
     let expected = format!("{{\"0\":{{{}}}}}", rows.join(","));
-    assert!(text == expected.as_bytes(), "a history's numbers differ from JSON.stringify's");
+    assert!(
+        text == expected.as_bytes(),
+        "a history's numbers differ from JSON.stringify's"
+    );
 }

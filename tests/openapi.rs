@@ -1,6 +1,9 @@
 //! The OpenAPI document: what is committed is what the code has, and what it says holds of the whole service.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect should stop there"
+)]
 
 mod support;
 
@@ -34,18 +37,29 @@ impl Operation {
         let document: Value = serde_json::from_str(&alleycat::serve::openapi()).unwrap();
         let paths = document["paths"].as_object().unwrap();
         let operations = paths.iter().flat_map(|(path, item)| {
-            item.as_object().unwrap().iter().map(move |(method, operation)| {
-                let parameters = operation["parameters"].as_array().into_iter().flatten();
-                let queries = parameters
-                    .filter(|parameter| parameter["in"] == "query")
-                    .map(|parameter| (parameter["name"].as_str().unwrap().to_owned(), parameter["required"] == true));
-                Self {
-                    method: method.to_uppercase().parse().unwrap(),
-                    path: path.replace("{classId}", "1").replace("{racerId}", "17").replace("{raceId}", "17"),
-                    parameters: queries.collect(),
-                    responses: operation["responses"].clone(),
-                }
-            })
+            item.as_object()
+                .unwrap()
+                .iter()
+                .map(move |(method, operation)| {
+                    let parameters = operation["parameters"].as_array().into_iter().flatten();
+                    let queries = parameters
+                        .filter(|parameter| parameter["in"] == "query")
+                        .map(|parameter| {
+                            (
+                                parameter["name"].as_str().unwrap().to_owned(),
+                                parameter["required"] == true,
+                            )
+                        });
+                    Self {
+                        method: method.to_uppercase().parse().unwrap(),
+                        path: path
+                            .replace("{classId}", "1")
+                            .replace("{racerId}", "17")
+                            .replace("{raceId}", "17"),
+                        parameters: queries.collect(),
+                        responses: operation["responses"].clone(),
+                    }
+                })
         });
         operations.collect()
     }
@@ -57,14 +71,19 @@ impl Operation {
     /// The path and query with this beside what must be there.
     fn with(&self, more: &str) -> String {
         let begun = |name: &str| more.starts_with(&format!("{name}="));
-        let needed = self.parameters.iter().filter(|(name, required)| *required && !begun(name));
+        let needed = self
+            .parameters
+            .iter()
+            .filter(|(name, required)| *required && !begun(name));
         let needed: String = needed.map(|(name, _)| format!("{name}=h&")).collect();
         format!("{}?{needed}{more}", self.path)
     }
 
     /// Asks it; the status and the text.
     async fn ask(&self, service: &Service, path: &str) -> (StatusCode, String) {
-        let request = service.request(self.method.clone(), path).header("authorization", "Bearer K");
+        let request = service
+            .request(self.method.clone(), path)
+            .header("authorization", "Bearer K");
         let answer = request.send().await.unwrap();
         (answer.status(), answer.text().await.unwrap())
     }
@@ -73,20 +92,35 @@ impl Operation {
 /// A service in which there is something at every path, and somebody may erase.
 async fn service() -> Service {
     let service = Service::start(&["--admin-key", "K"]).await;
-    let named =
-        json!({ "classId": 1, "second": 5, "racerId": 17, "raceId": 17, "output": 20, "name": "Hub, \"the\" Bert" });
-    service.deliver(&[named, record(1, 5, 2, 20.0), record(1, 7, 17, 1e-7), record(2, 5, 17, 9.5)]).await;
+    let named = json!({ "classId": 1, "second": 5, "racerId": 17, "raceId": 17, "output": 20, "name": "Hub, \"the\" Bert" });
+    service
+        .deliver(&[
+            named,
+            record(1, 5, 2, 20.0),
+            record(1, 7, 17, 1e-7),
+            record(2, 5, 17, 9.5),
+        ])
+        .await;
     service
 }
 
 #[test]
 fn every_answer_has_an_example() {
-    for Operation { method, path, responses, .. } in Operation::all() {
+    for Operation {
+        method,
+        path,
+        responses,
+        ..
+    } in Operation::all()
+    {
         for (status, response) in responses.as_object().unwrap() {
             let contents = response["content"].as_object().into_iter().flatten();
             for (kind, content) in contents.filter(|(kind, _)| *kind != "application/gzip") {
                 let example = content.get("example").or_else(|| content.get("examples"));
-                assert!(example.is_some_and(|it| !it.is_null()), "{method} {path} {status} {kind} has no example");
+                assert!(
+                    example.is_some_and(|it| !it.is_null()),
+                    "{method} {path} {status} {kind} has no example"
+                );
             }
         }
     }
@@ -97,7 +131,10 @@ async fn every_parameter_that_cannot_be_taken_is_told_by_name_and_value() {
     let service = service().await;
     let bad = "no-".repeat(100);
     let mut told = 0;
-    for operation in Operation::all().iter().filter(|operation| !operation.parameters.is_empty()) {
+    for operation in Operation::all()
+        .iter()
+        .filter(|operation| !operation.parameters.is_empty())
+    {
         let refused = async |query: &str, words: &[&str]| {
             let path = operation.with(query);
             let (status, text) = operation.ask(&service, &path).await;
@@ -105,21 +142,43 @@ async fn every_parameter_that_cannot_be_taken_is_told_by_name_and_value() {
             let problem: Value = serde_json::from_str(&text).unwrap();
             let detail = problem["detail"].as_str().unwrap();
             for word in words {
-                assert!(detail.contains(word), "{path}: {word:?} is not in {detail:?}");
+                assert!(
+                    detail.contains(word),
+                    "{path}: {word:?} is not in {detail:?}"
+                );
             }
         };
         for (name, required) in &operation.parameters {
-            refused(&format!("{name}={bad}"), &[&format!("{name} is \"no-no-"), "; it must be "]).await;
-            refused(&format!("{name}={bad}&{name}={bad}"), &[name, "more than once"]).await;
+            refused(
+                &format!("{name}={bad}"),
+                &[&format!("{name} is \"no-no-"), "; it must be "],
+            )
+            .await;
+            refused(
+                &format!("{name}={bad}&{name}={bad}"),
+                &[name, "more than once"],
+            )
+            .await;
             if *required {
                 let (status, text) = operation.ask(&service, &operation.path).await;
                 assert_eq!(status, StatusCode::BAD_REQUEST);
-                assert!(text.contains(&format!("{name} is missing; it must be ")), "{text}");
+                assert!(
+                    text.contains(&format!("{name} is missing; it must be ")),
+                    "{text}"
+                );
             }
             told += 1;
         }
-        let names: Vec<_> = operation.parameters.iter().map(|(name, _)| &**name).collect();
-        refused("nonsense=1", &[&["\"nonsense\" is \"1\""], &names[..]].concat()).await;
+        let names: Vec<_> = operation
+            .parameters
+            .iter()
+            .map(|(name, _)| &**name)
+            .collect();
+        refused(
+            "nonsense=1",
+            &[&["\"nonsense\" is \"1\""], &names[..]].concat(),
+        )
+        .await;
     }
     assert!(told > 30, "{told}");
     service.stop().await;
@@ -132,19 +191,35 @@ async fn json_is_laid_out_for_people_wherever_it_is() {
     let mut operations = Operation::all();
     operations.sort_by_key(|operation| operation.method == Method::DELETE); // last, for the others are to find it
     for operation in operations {
-        if operation.responses["200"]["content"].get("application/json").is_none() || operation.method == Method::POST {
+        if operation.responses["200"]["content"]
+            .get("application/json")
+            .is_none()
+            || operation.method == Method::POST
+        {
             continue;
         }
-        assert!(operation.takes("pretty"), "{} {}", operation.method, operation.path);
+        assert!(
+            operation.takes("pretty"),
+            "{} {}",
+            operation.method,
+            operation.path
+        );
         for query in ["pretty", "pretty=true", "pretty=1"] {
             let (status, text) = operation.ask(&service, &operation.with(query)).await;
             assert_eq!(status, StatusCode::OK, "{}: {text}", operation.path);
-            assert!(text.ends_with("\n") && (text == "[]\n" || text[1..].starts_with("\n  ")), "{text}");
+            assert!(
+                text.ends_with("\n") && (text == "[]\n" || text[1..].starts_with("\n  ")),
+                "{text}"
+            );
             serde_json::from_str::<Value>(&text).unwrap();
         }
-        let (_, text) = operation.ask(&service, &operation.with("pretty=false")).await;
+        let (_, text) = operation
+            .ask(&service, &operation.with("pretty=false"))
+            .await;
         assert_eq!(text.lines().count(), 1, "{text}");
-        let (status, text) = operation.ask(&service, &operation.with("nonsense&pretty")).await;
+        let (status, text) = operation
+            .ask(&service, &operation.with("nonsense&pretty"))
+            .await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert!(
             text.starts_with("{\n  \"status\": 400,\n") && text.ends_with("\n}\n"),
@@ -163,7 +238,9 @@ fn cells(text: &str) -> Vec<Vec<String>> {
     while let Some(char) = chars.next() {
         let row = rows.last_mut().unwrap();
         match char {
-            '"' if quoted && chars.peek() == Some(&'"') => row.last_mut().unwrap().extend(chars.next()),
+            '"' if quoted && chars.peek() == Some(&'"') => {
+                row.last_mut().unwrap().extend(chars.next())
+            }
             '"' => quoted = !quoted,
             ',' if !quoted => row.push(String::new()),
             '\r' if !quoted => {
@@ -173,25 +250,40 @@ fn cells(text: &str) -> Vec<Vec<String>> {
             _ => row.last_mut().unwrap().push(char),
         }
     }
-    assert_eq!(rows.pop(), Some(vec![String::new()]), "every row ends with a line end");
+    assert_eq!(
+        rows.pop(),
+        Some(vec![String::new()]),
+        "every row ends with a line end"
+    );
     rows
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_as_csv_are_the_rows_as_json() {
     let service = service().await;
-    let erased = service.request(Method::DELETE, "/classes/2/racers/17?reason=a,b").header("authorization", "Bearer K");
+    let erased = service
+        .request(Method::DELETE, "/classes/2/racers/17?reason=a,b")
+        .header("authorization", "Bearer K");
     assert_eq!(erased.send().await.unwrap().status(), StatusCode::OK);
     let more = |path: &str| match path {
         "/classes/1/leaderboard" => {
-            vec!["second=5", "second=5&ties=dense", "racerId=17&output=30", "limit=1", "offset=9"]
+            vec![
+                "second=5",
+                "second=5&ties=dense",
+                "racerId=17&output=30",
+                "limit=1",
+                "offset=9",
+            ]
         }
         "/classes/1/racers/17" => vec!["compare=2,99"],
         _ => vec![],
     };
     let mut seen = 0;
     for operation in Operation::all() {
-        if operation.responses["200"]["content"].get("text/csv").is_none() {
+        if operation.responses["200"]["content"]
+            .get("text/csv")
+            .is_none()
+        {
             continue;
         }
         assert!(operation.takes("format"), "{}", operation.path);
@@ -207,15 +299,28 @@ async fn rows_as_csv_are_the_rows_as_json() {
             // A leaderboard's rows are its standings, a racer's the classes, a curve's the seconds of each racer.
             let rows: Vec<Value> = if answer["seconds"].is_array() {
                 let curves = [vec![answer.clone()], list(&answer, "compared")].concat();
-                let rows_of =
-                    |curve: &Value| list(curve, "seconds").iter().map(|point| csv_of(point, curve)).collect::<Vec<_>>();
+                let rows_of = |curve: &Value| {
+                    list(curve, "seconds")
+                        .iter()
+                        .map(|point| csv_of(point, curve))
+                        .collect::<Vec<_>>()
+                };
                 curves.iter().flat_map(rows_of).collect()
             } else if answer["classes"].is_array() {
-                list(&answer, "classes").iter().map(|class| csv_of(class, &answer)).collect()
+                list(&answer, "classes")
+                    .iter()
+                    .map(|class| csv_of(class, &answer))
+                    .collect()
             } else {
-                answer["standings"].as_array().or(answer.as_array()).unwrap().clone()
+                answer["standings"]
+                    .as_array()
+                    .or(answer.as_array())
+                    .unwrap()
+                    .clone()
             };
-            let (status, csv) = operation.ask(&service, &operation.with(&format!("{query}&format=csv"))).await;
+            let (status, csv) = operation
+                .ask(&service, &operation.with(&format!("{query}&format=csv")))
+                .await;
             assert_eq!(status, StatusCode::OK);
             let table = cells(&csv);
             let (columns, lines) = table.split_first().unwrap();
@@ -226,15 +331,18 @@ async fn rows_as_csv_are_the_rows_as_json() {
                         None | Some(Value::Null) => String::new(),
                         Some(Value::String(text)) => text.clone(),
                         // `serde_json` prints 1e-7 and 20.0 in its own way.
-                        Some(Value::Number(number)) if number.is_f64() => {
-                            ryu_js::Buffer::new().format(number.as_f64().unwrap()).to_owned()
-                        }
+                        Some(Value::Number(number)) if number.is_f64() => ryu_js::Buffer::new()
+                            .format(number.as_f64().unwrap())
+                            .to_owned(),
                         Some(value) => value.to_string(),
                     };
                     assert_eq!(*cell, expected, "{query}: {column} of {row}");
                 }
                 let fields = row.as_object().unwrap();
-                assert!(fields.keys().all(|field| columns.contains(field)), "{row} has more than {columns:?}");
+                assert!(
+                    fields.keys().all(|field| columns.contains(field)),
+                    "{row} has more than {columns:?}"
+                );
             }
             seen += 1;
         }

@@ -1,6 +1,9 @@
 //! Races, what is pushed of them, and rides from the page, over HTTP.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect should stop there"
+)]
 
 mod support;
 
@@ -39,15 +42,23 @@ impl Events {
         assert_eq!(answer.status(), StatusCode::OK);
         assert_eq!(answer.headers()[header::CONTENT_TYPE], "text/event-stream");
         assert_eq!(answer.headers()[header::CACHE_CONTROL], "no-store");
-        Self { answer, text: String::new() }
+        Self {
+            answer,
+            text: String::new(),
+        }
     }
 
     /// The next event; `None` at the end.
     async fn next(&mut self) -> Option<(String, Value)> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
-                let fields: BTreeMap<_, _> = event.lines().filter_map(|line| line.split_once(": ")).collect();
-                let event = fields.get("event").map(|&name| (name.to_owned(), fields["data"].parse().unwrap()));
+                let fields: BTreeMap<_, _> = event
+                    .lines()
+                    .filter_map(|line| line.split_once(": "))
+                    .collect();
+                let event = fields
+                    .get("event")
+                    .map(|&name| (name.to_owned(), fields["data"].parse().unwrap()));
                 self.text = rest.to_owned();
                 if event.is_some() {
                     return event;
@@ -77,7 +88,15 @@ async fn a_race_is_told_of_by_each_racers_latest_second() {
         "classId": 1, "second": 9, "racerId": 3, "output": 80.5, "name": "Hub, Bert", "raceId": 7,
         "deviceTimestamp": 109_000,
     });
-    service.deliver(&[raced(10, 1, 90.0), raced(8, 2, 300.0), raced(9, 2, 90.0), named, record(1, 5, 4, 1.0)]).await;
+    service
+        .deliver(&[
+            raced(10, 1, 90.0),
+            raced(8, 2, 300.0),
+            raced(9, 2, 90.0),
+            named,
+            record(1, 5, 4, 1.0),
+        ])
+        .await;
     let race = json!({ "raceId": 7, "startedAt": 90_000, "racers": 3, "lastSecond": 10, "finished": false });
     assert_eq!(service.json("/classes/1/races").await, json!([race]));
     assert_eq!(
@@ -91,38 +110,72 @@ async fn a_race_is_told_of_by_each_racers_latest_second() {
             ],
         })
     );
-    let page = service.json("/classes/1/races/7/leaderboard?limit=1&offset=1").await;
+    let page = service
+        .json("/classes/1/races/7/leaderboard?limit=1&offset=1")
+        .await;
     assert_eq!(page["standings"][0]["racerId"], 2);
-    assert_eq!((&page["racers"], page["standings"].as_array().unwrap().len()), (&json!(3), 1));
-    let csv = service.get("/classes/1/races/7/leaderboard?format=csv&offset=2").await.text().await.unwrap();
-    assert_eq!(csv, "rank,racerId,name,output,second\r\n3,3,\"Hub, Bert\",80.5,9\r\n");
-    let csv = service.get("/classes/1/races?format=csv").await.text().await.unwrap();
-    assert_eq!(csv, "raceId,startedAt,racers,lastSecond,finished\r\n7,90000,3,10,false\r\n");
+    assert_eq!(
+        (&page["racers"], page["standings"].as_array().unwrap().len()),
+        (&json!(3), 1)
+    );
+    let csv = service
+        .get("/classes/1/races/7/leaderboard?format=csv&offset=2")
+        .await
+        .text()
+        .await
+        .unwrap();
+    assert_eq!(
+        csv,
+        "rank,racerId,name,output,second\r\n3,3,\"Hub, Bert\",80.5,9\r\n"
+    );
+    let csv = service
+        .get("/classes/1/races?format=csv")
+        .await
+        .text()
+        .await
+        .unwrap();
+    assert_eq!(
+        csv,
+        "raceId,startedAt,racers,lastSecond,finished\r\n7,90000,3,10,false\r\n"
+    );
     service.deliver(&[last(raced(11, 1, 1.0))]).await; // no improvement of anything but the race
     let races = service.json("/classes/1/races").await;
-    assert_eq!((&races[0]["lastSecond"], &races[0]["finished"]), (&json!(11), &json!(true)));
+    assert_eq!(
+        (&races[0]["lastSecond"], &races[0]["finished"]),
+        (&json!(11), &json!(true))
+    );
     assert_eq!(service.json("/classes/2/races").await, json!([]));
     for (path, status) in [
         ("/classes/3/races", StatusCode::NOT_FOUND),
         ("/classes/3/races/7/leaderboard", StatusCode::NOT_FOUND),
         ("/classes/1/races/8/leaderboard", StatusCode::NOT_FOUND),
         ("/classes/1/races/x/leaderboard", StatusCode::NOT_FOUND),
-        ("/classes/1/races/7/leaderboard?limit=0", StatusCode::BAD_REQUEST),
+        (
+            "/classes/1/races/7/leaderboard?limit=0",
+            StatusCode::BAD_REQUEST,
+        ),
         ("/classes/1/races?limit=1", StatusCode::BAD_REQUEST),
         ("/classes/1/live?second=1", StatusCode::BAD_REQUEST),
         ("/classes/3/live", StatusCode::NOT_FOUND),
     ] {
         let answer = service.get(path).await;
         assert_eq!(answer.status(), status, "{path}");
-        assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json", "{path}");
+        assert_eq!(
+            answer.headers()[header::CONTENT_TYPE],
+            "application/problem+json",
+            "{path}"
+        );
     }
     service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_not_taken_is_in_no_race_and_who_is_erased_is_in_none_any_more() {
-    let service = Service::start(&["--classes", "1", "--max-racers", "2", "--admin-key", "k"]).await;
-    service.deliver(&[raced(1, 1, 90.0), raced(1, 2, 90.0), raced(1, 3, 90.0)]).await;
+    let service =
+        Service::start(&["--classes", "1", "--max-racers", "2", "--admin-key", "k"]).await;
+    service
+        .deliver(&[raced(1, 1, 90.0), raced(1, 2, 90.0), raced(1, 3, 90.0)])
+        .await;
     let racers = async || -> Vec<u64> {
         let board = service.get("/classes/1/races/7/leaderboard").await;
         let board: Value = board.text().await.unwrap().parse().unwrap();
@@ -130,11 +183,17 @@ async fn who_is_not_taken_is_in_no_race_and_who_is_erased_is_in_none_any_more() 
         rows.map(|row| row["racerId"].as_u64().unwrap()).collect()
     };
     assert_eq!(racers().await, [1, 2]);
-    let erase = service.request(Method::DELETE, "/racers/1").bearer_auth("k");
+    let erase = service
+        .request(Method::DELETE, "/racers/1")
+        .bearer_auth("k");
     assert_eq!(erase.send().await.unwrap().status(), StatusCode::OK);
     assert_eq!(racers().await, [2]);
     service.deliver(&[raced(2, 1, 90.0)]).await;
-    assert_eq!(racers().await, [2], "an erased ride that is delivered again");
+    assert_eq!(
+        racers().await,
+        [2],
+        "an erased ride that is delivered again"
+    );
     service.stop().await;
 }
 
@@ -142,19 +201,33 @@ async fn who_is_not_taken_is_in_no_race_and_who_is_erased_is_in_none_any_more() 
 async fn what_becomes_durable_is_pushed_and_a_connection_begins_with_what_is_so() {
     let service = Service::start(&["--classes", "2"]).await;
     let mut first = Events::of(&service, 1).await;
-    service.deliver(&[raced(1, 1, 90.0), raced(1, 2, 95.0)]).await;
+    service
+        .deliver(&[raced(1, 1, 90.0), raced(1, 2, 95.0)])
+        .await;
     let standings = first.next_of("standings").await;
-    assert_eq!(standings, service.json("/classes/1/races/7/leaderboard").await);
+    assert_eq!(
+        standings,
+        service.json("/classes/1/races/7/leaderboard").await
+    );
     assert_eq!(standings["standings"][0]["racerId"], 2);
     let mut second = Events::of(&service, 1).await;
     assert_eq!(second.next_of("standings").await, standings);
-    service.deliver(&[raced(2, 1, 99.0), raced(1, 2, 95.0)]).await;
+    service
+        .deliver(&[raced(2, 1, 99.0), raced(1, 2, 95.0)])
+        .await;
     for events in [&mut first, &mut second] {
-        assert_eq!(events.next_of("standings").await["standings"][0]["racerId"], 1);
+        assert_eq!(
+            events.next_of("standings").await["standings"][0]["racerId"],
+            1
+        );
     }
     let bests = second.next_of("bests").await;
     let best = json!({ "racerId": 1, "name": null, "second": 2, "output": 99 });
-    assert_eq!(bests, json!({ "classId": 1, "count": 1, "bests": [best] }), "what was so before is no news");
+    assert_eq!(
+        bests,
+        json!({ "classId": 1, "count": 1, "bests": [best] }),
+        "what was so before is no news"
+    );
     // The last listener goes, and later another comes.
     drop((first, second));
     service.deliver(&[last(raced(3, 1, 80.0))]).await;
@@ -165,10 +238,20 @@ async fn what_becomes_durable_is_pushed_and_a_connection_begins_with_what_is_so(
     while third.next().await.is_some() {}
 }
 
-async fn send(service: &Service, kind: &str, body: impl Into<reqwest::Body>) -> (StatusCode, Value) {
-    let answer = service.request(Method::POST, "/rides").header(header::CONTENT_TYPE, kind).body(body);
+async fn send(
+    service: &Service,
+    kind: &str,
+    body: impl Into<reqwest::Body>,
+) -> (StatusCode, Value) {
+    let answer = service
+        .request(Method::POST, "/rides")
+        .header(header::CONTENT_TYPE, kind)
+        .body(body);
     let answer = answer.send().await.unwrap();
-    (answer.status(), answer.text().await.unwrap().parse().unwrap())
+    (
+        answer.status(),
+        answer.text().await.unwrap().parse().unwrap(),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,27 +266,72 @@ async fn rides_are_taken_like_a_delivery_where_there_is_a_demo() {
           "cadence": 300, "resistance": 100 },
         "no object",
     ]);
-    let (status, answer) = send(&service, "application/json; charset=utf-8", ride.to_string()).await;
-    assert_eq!((status, answer), (StatusCode::OK, json!({ "records": 4, "improvements": 2, "rejected": 2 })));
-    let row = service.json("/classes/1/leaderboard?second=3&limit=1").await["standings"][0].clone();
-    assert_eq!(row, json!({ "rank": 1, "racerId": 900_001, "name": "Visitor", "output": 552.75 }));
+    let (status, answer) = send(
+        &service,
+        "application/json; charset=utf-8",
+        ride.to_string(),
+    )
+    .await;
+    assert_eq!(
+        (status, answer),
+        (
+            StatusCode::OK,
+            json!({ "records": 4, "improvements": 2, "rejected": 2 })
+        )
+    );
+    let row = service
+        .json("/classes/1/leaderboard?second=3&limit=1")
+        .await["standings"][0]
+        .clone();
+    assert_eq!(
+        row,
+        json!({ "rank": 1, "racerId": 900_001, "name": "Visitor", "output": 552.75 })
+    );
     let race = service.json("/classes/1/races/77/leaderboard").await;
-    assert_eq!((&race["finished"], &race["racers"]), (&json!(true), &json!(1)));
+    assert_eq!(
+        (&race["finished"], &race["racers"]),
+        (&json!(true), &json!(1))
+    );
     let quarantined = quarantined(&place).await;
-    assert!(quarantined.iter().any(|raw| raw.contains("glitch")), "{quarantined:?}");
-    assert!(quarantined.iter().any(|raw| raw == "\"no object\""), "{quarantined:?}");
+    assert!(
+        quarantined.iter().any(|raw| raw.contains("glitch")),
+        "{quarantined:?}"
+    );
+    assert!(
+        quarantined.iter().any(|raw| raw == "\"no object\""),
+        "{quarantined:?}"
+    );
 
     let (status, answer) = send(&service, "application/json", ride.to_string()).await;
-    assert_eq!((status, &answer["improvements"]), (StatusCode::OK, &json!(0)), "again");
+    assert_eq!(
+        (status, &answer["improvements"]),
+        (StatusCode::OK, &json!(0)),
+        "again"
+    );
     for (kind, body, status) in [
-        ("text/plain", ride.to_string(), StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        (
+            "text/plain",
+            ride.to_string(),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ),
         ("application/json", "{}".to_owned(), StatusCode::BAD_REQUEST),
         ("application/json", "[1".to_owned(), StatusCode::BAD_REQUEST),
-        ("application/json", json!(vec![0; 1001]).to_string(), StatusCode::BAD_REQUEST),
-        ("application/json", " ".repeat((256 << 10) + 1), StatusCode::PAYLOAD_TOO_LARGE),
+        (
+            "application/json",
+            json!(vec![0; 1001]).to_string(),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            "application/json",
+            " ".repeat((256 << 10) + 1),
+            StatusCode::PAYLOAD_TOO_LARGE,
+        ),
     ] {
         let (answered, problem) = send(&service, kind, body).await;
-        assert_eq!((answered, &problem["status"]), (status, &json!(status.as_u16())));
+        assert_eq!(
+            (answered, &problem["status"]),
+            (status, &json!(status.as_u16()))
+        );
     }
     service.stop().await;
 }
@@ -213,24 +341,43 @@ async fn a_demo_begins_with_a_race_that_is_over() {
     let service = Service::start(DEMO).await;
     let is_over = async || {
         let races = service.json("/classes/2/races").await;
-        races.as_array().unwrap().iter().any(|race| race["finished"] == true && race["lastSecond"] == 300)
+        races
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|race| race["finished"] == true && race["lastSecond"] == 300)
     };
     until("a race is over", is_over).await;
-    assert_eq!(service.json("/classes/2/leaderboard?second=300").await["total"], 1);
+    assert_eq!(
+        service.json("/classes/2/leaderboard?second=300").await["total"],
+        1
+    );
     service.stop().await;
 }
 
 /// The data of everything that is quarantined.
 async fn quarantined(place: &Place) -> Vec<String> {
-    let data = |line: &Value| base64_simd::STANDARD.decode_to_vec(line["rawData"].as_str().unwrap()).unwrap();
-    place.quarantine().await.iter().map(|line| String::from_utf8(data(line)).unwrap()).collect()
+    let data = |line: &Value| {
+        base64_simd::STANDARD
+            .decode_to_vec(line["rawData"].as_str().unwrap())
+            .unwrap()
+    };
+    place
+        .quarantine()
+        .await
+        .iter()
+        .map(|line| String::from_utf8(data(line)).unwrap())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_demo_no_ride_is_taken_and_other_origins_may_never_send_one() {
     let service = Service::start(&["--classes", "1"]).await;
     let (status, problem) = send(&service, "application/json", "[]").await;
-    assert_eq!((status, &problem["status"]), (StatusCode::NOT_FOUND, &json!(404)));
+    assert_eq!(
+        (status, &problem["status"]),
+        (StatusCode::NOT_FOUND, &json!(404))
+    );
     let preflight = service
         .request(Method::OPTIONS, "/rides")
         .header(header::ORIGIN, "https://elsewhere.example")
@@ -238,7 +385,9 @@ async fn without_a_demo_no_ride_is_taken_and_other_origins_may_never_send_one() 
         .send()
         .await
         .unwrap();
-    let allowed = preflight.headers()[header::ACCESS_CONTROL_ALLOW_METHODS].to_str().unwrap();
+    let allowed = preflight.headers()[header::ACCESS_CONTROL_ALLOW_METHODS]
+        .to_str()
+        .unwrap();
     assert!(!allowed.contains("POST"), "{allowed}");
     service.stop().await;
 }

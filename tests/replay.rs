@@ -1,6 +1,9 @@
 //! `alleycat replay`, the real binary, against the real service: from folders and from a bucket.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect should stop there"
+)]
 
 mod support;
 
@@ -23,7 +26,8 @@ use tokio::process::Command;
 use tokio::sync::Notify;
 
 fn record(second: u64, racer: u64) -> String {
-    json!({"classId": 1, "second": second, "racerId": racer, "cadence": 80, "resistance": 78}).to_string()
+    json!({"classId": 1, "second": second, "racerId": racer, "cadence": 80, "resistance": 78})
+        .to_string()
 }
 
 fn gzip(text: &str) -> Vec<u8> {
@@ -49,34 +53,64 @@ async fn replay(environment: &[(&'static str, String)], to: &str, arguments: &[&
     let mut command = Command::new(env!("CARGO_BIN_EXE_alleycat"));
     command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true");
     command.envs(environment.iter().map(|(name, value)| (name, value)));
-    command.arg("replay").args(arguments).args(["--to", to]).kill_on_drop(true);
-    tokio::time::timeout(support::DEADLINE, command.output()).await.expect("it ends").unwrap()
+    command
+        .arg("replay")
+        .args(arguments)
+        .args(["--to", to])
+        .kill_on_drop(true);
+    tokio::time::timeout(support::DEADLINE, command.output())
+        .await
+        .expect("it ends")
+        .unwrap()
 }
 
 fn summary(output: &Output) -> String {
-    let (said, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (said, log) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     format!("{said}\n--- {log}")
 }
 
 /// A number of the summary: the first after that word.
 fn told(output: &Output, word: &str) -> u64 {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = said.lines().find_map(|line| line.strip_prefix(word)).unwrap_or_else(|| panic!("{word}: {said}"));
+    let line = said
+        .lines()
+        .find_map(|line| line.strip_prefix(word))
+        .unwrap_or_else(|| panic!("{word}: {said}"));
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 async fn efforts(service: &Service) -> u64 {
-    service.json("/classes").await[0]["efforts"].as_u64().unwrap()
+    service.json("/classes").await[0]["efforts"]
+        .as_u64()
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_of_every_form_is_replayed_and_again_without_harm() {
     let folder = TempDir::new().unwrap();
     let path = folder.path();
-    write(path, "2026/11/24/10/stream-1-2026-11-24-10-00-00-a.gz", gzip(&[record(1, 1), record(2, 1)].concat()));
-    write(path, "2026/11/24/11/stream-1-2026-11-24-11-00-00-b", [record(3, 1), record(4, 1)].join("\n"));
-    let failed = [error_line("HttpEndpoint.RequestTimeout", &record(5, 1)), error_line("x", &record(6, 1))];
-    write(path, "http-endpoint-failed/2026/11/24/10/stream-1.gz", gzip(&failed.join("\n")));
+    write(
+        path,
+        "2026/11/24/10/stream-1-2026-11-24-10-00-00-a.gz",
+        gzip(&[record(1, 1), record(2, 1)].concat()),
+    );
+    write(
+        path,
+        "2026/11/24/11/stream-1-2026-11-24-11-00-00-b",
+        [record(3, 1), record(4, 1)].join("\n"),
+    );
+    let failed = [
+        error_line("HttpEndpoint.RequestTimeout", &record(5, 1)),
+        error_line("x", &record(6, 1)),
+    ];
+    write(
+        path,
+        "http-endpoint-failed/2026/11/24/10/stream-1.gz",
+        gzip(&failed.join("\n")),
+    );
     write(
         path,
         "processing-failed/2026/11/24/10/k.ndjson.gz",
@@ -87,7 +121,11 @@ async fn a_folder_of_every_form_is_replayed_and_again_without_harm() {
         json!({"classId": 1, "second": 8, "racerId": 1, "output": 99.5, "deviceTimestamp": 1}),
         json!({"racerId": 1, "name": "Zoë", "at": 1}),
     ];
-    write(path, "journal/x.ndjson.gz", gzip(&journal.map(|line| line.to_string()).join("\n")));
+    write(
+        path,
+        "journal/x.ndjson.gz",
+        gzip(&journal.map(|line| line.to_string()).join("\n")),
+    );
     write(path, "class-1.gz", gzip("{\"1\":{\"99\":500}}"));
     write(path, ".hidden", "not for us");
     let service = Service::start(&["--commit-interval", "0ms"]).await;
@@ -95,12 +133,28 @@ async fn a_folder_of_every_form_is_replayed_and_again_without_harm() {
     assert!(output.status.success(), "{}", summary(&output));
     assert_eq!(efforts(&service).await, 8);
     assert_eq!(told(&output, "objects"), 5);
-    assert_eq!(told(&output, "records"), 9, "eight, and one more for the name");
-    assert_eq!(told(&output, "improvements"), 9, "both beat what stood before their delivery");
+    assert_eq!(
+        told(&output, "records"),
+        9,
+        "eight, and one more for the name"
+    );
+    assert_eq!(
+        told(&output, "improvements"),
+        9,
+        "both beat what stood before their delivery"
+    );
     assert_eq!(service.json("/racers/1").await["name"], "Zoë");
-    let again = replay(&[], &service.url("/firehose"), &[path.to_str().unwrap(), "--concurrency", "1"]).await;
+    let again = replay(
+        &[],
+        &service.url("/firehose"),
+        &[path.to_str().unwrap(), "--concurrency", "1"],
+    )
+    .await;
     assert!(again.status.success(), "{}", summary(&again));
-    assert_eq!((told(&again, "improvements"), efforts(&service).await), (0, 8));
+    assert_eq!(
+        (told(&again, "improvements"), efforts(&service).await),
+        (0, 8)
+    );
     service.stop().await;
 }
 
@@ -108,22 +162,43 @@ async fn a_folder_of_every_form_is_replayed_and_again_without_harm() {
 async fn what_cannot_be_read_or_is_rejected_is_told_and_the_rest_is_delivered() {
     let folder = TempDir::new().unwrap();
     let path = folder.path();
-    let cut = gzip(&(0..2000).map(|n: u64| record(n % 500, 2 + n * 7919 % 1009)).collect::<String>());
+    let cut = gzip(
+        &(0..2000)
+            .map(|n: u64| record(n % 500, 2 + n * 7919 % 1009))
+            .collect::<String>(),
+    );
     write(path, "cut.gz", &cut[..cut.len() / 2]);
     write(path, "picture.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
-    let text = format!("{}\nnonsense\n{{\"classId\":1}}\n{}", record(1, 1), record(2, 1));
+    let text = format!(
+        "{}\nnonsense\n{{\"classId\":1}}\n{}",
+        record(1, 1),
+        record(2, 1)
+    );
     write(path, "lines", text);
     let service = Service::start(&["--commit-interval", "0ms"]).await;
     let output = replay(&[], &service.url("/firehose"), &[path.to_str().unwrap()]).await;
     let said = summary(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("1 read, 0 snapshots passed over, 2 unreadable"), "{said}");
+    assert!(
+        said.contains("1 read, 0 snapshots passed over, 2 unreadable"),
+        "{said}"
+    );
     assert!(said.contains("picture.png: it holds no records"), "{said}");
-    assert!(said.contains("rejected      2\n              1 json\n              1 missing\n"), "{said}");
-    assert!(efforts(&service).await > 100, "what came before the cut, too");
+    assert!(
+        said.contains("rejected      2\n              1 json\n              1 missing\n"),
+        "{said}"
+    );
+    assert!(
+        efforts(&service).await > 100,
+        "what came before the cut, too"
+    );
     let missing = replay(&[], &service.url("/firehose"), &["nowhere/at/all"]).await;
     assert_eq!(missing.status.code(), Some(1));
-    assert!(summary(&missing).contains("nowhere/at/all cannot be replayed"), "{}", summary(&missing));
+    assert!(
+        summary(&missing).contains("nowhere/at/all cannot be replayed"),
+        "{}",
+        summary(&missing)
+    );
     service.stop().await;
 }
 
@@ -135,11 +210,28 @@ async fn what_was_erased_stays_erased() {
         json!({"classId": 1, "second": 1, "racerId": racer, "output": 100, "deviceTimestamp": at_ms}).to_string()
     };
     let folder = TempDir::new().unwrap();
-    write(folder.path(), "old", [ridden(1, 1_700_000_000_000), ridden(2, 1_700_000_000_000)].concat());
+    write(
+        folder.path(),
+        "old",
+        [ridden(1, 1_700_000_000_000), ridden(2, 1_700_000_000_000)].concat(),
+    );
     let source = folder.path().to_str().unwrap();
-    assert!(replay(&[], &service.url("/firehose"), &[source]).await.status.success());
-    let erase = service.request(Method::DELETE, "/racers/1").bearer_auth(ADMIN).send().await.unwrap();
-    assert_eq!((erase.status(), efforts(&service).await), (StatusCode::OK, 1));
+    assert!(
+        replay(&[], &service.url("/firehose"), &[source])
+            .await
+            .status
+            .success()
+    );
+    let erase = service
+        .request(Method::DELETE, "/racers/1")
+        .bearer_auth(ADMIN)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (erase.status(), efforts(&service).await),
+        (StatusCode::OK, 1)
+    );
     let output = replay(&[], &service.url("/firehose"), &[source]).await;
     assert_eq!(efforts(&service).await, 1);
     assert_eq!(told(&output, "improvements"), 0);
@@ -153,12 +245,24 @@ async fn an_endpoint_that_does_not_come_back_ends_the_replay() {
         write(folder.path(), &number.to_string(), record(number, 1));
     }
     // A port that was free a moment ago, and that nobody listens on.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let to = format!("http://127.0.0.1:{port}/firehose");
-    let output = replay(&[], &to, &[folder.path().to_str().unwrap(), "--retry-duration", "0s"]).await;
+    let output = replay(
+        &[],
+        &to,
+        &[folder.path().to_str().unwrap(), "--retry-duration", "0s"],
+    )
+    .await;
     let said = summary(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("0 acknowledged") && said.contains("ended early   a delivery was given up"), "{said}");
+    assert!(
+        said.contains("0 acknowledged") && said.contains("ended early   a delivery was given up"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,16 +271,29 @@ async fn a_record_that_the_endpoint_does_not_take_is_in_nobodys_way() {
     let long = record(2, 1).replace('}', &format!(",\"note\":\"{}\"}}", "x".repeat(200_000)));
     // All of it together is too large, and one record by itself.
     let few: String = (100..600).map(|second| record(second, 1)).collect();
-    for (name, body) in [("1", record(1, 1)), ("2", long), ("3", few), ("4", record(4, 1))] {
+    for (name, body) in [
+        ("1", record(1, 1)),
+        ("2", long),
+        ("3", few),
+        ("4", record(4, 1)),
+    ] {
         write(folder.path(), name, body);
     }
     let service = Service::start(&["--commit-interval", "0ms", "--body-max", "32KiB"]).await;
     let source = folder.path().to_str().unwrap();
-    let output = replay(&[], &service.url("/firehose"), &[source, "--concurrency", "1"]).await;
+    let output = replay(
+        &[],
+        &service.url("/firehose"),
+        &[source, "--concurrency", "1"],
+    )
+    .await;
     let said = summary(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("503 read, 502 acknowledged"), "{said}");
-    assert!(said.contains("not taken     1; the last: status 400: the body is over 32768 bytes"), "{said}");
+    assert!(
+        said.contains("not taken     1; the last: status 400: the body is over 32768 bytes"),
+        "{said}"
+    );
     assert_eq!(efforts(&service).await, 502);
     service.stop().await;
 }
@@ -184,7 +301,13 @@ async fn a_record_that_the_endpoint_does_not_take_is_in_nobodys_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_interruption_leaves_is_counted() {
     let folder = TempDir::new().unwrap();
-    write(folder.path(), "one", (0..30_000).map(|n| record(n % 600, n / 600)).collect::<String>());
+    write(
+        folder.path(),
+        "one",
+        (0..30_000)
+            .map(|n| record(n % 600, n / 600))
+            .collect::<String>(),
+    );
     let (second, came) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
     let waits = second.clone();
     let endpoint = move |headers: HeaderMap| async move {
@@ -192,7 +315,10 @@ async fn what_an_interruption_leaves_is_counted() {
             waits.notify_one();
             std::future::pending::<()>().await;
         }
-        let id = headers["x-amz-firehose-request-id"].to_str().unwrap().to_owned();
+        let id = headers["x-amz-firehose-request-id"]
+            .to_str()
+            .unwrap()
+            .to_owned();
         axum::Json(json!({"requestId": id, "timestamp": 1}))
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -200,56 +326,107 @@ async fn what_an_interruption_leaves_is_counted() {
     let router = axum::Router::new().route("/firehose", axum::routing::post(endpoint));
     tokio::spawn(async move { axum::serve(listener, router).await });
     let mut command = Command::new(env!("CARGO_BIN_EXE_alleycat"));
-    command.arg("replay").arg(folder.path()).args(["--to", &to, "--concurrency", "1"]).env_clear();
-    let replay = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-    tokio::time::timeout(support::DEADLINE, second.notified()).await.expect("a second delivery");
+    command
+        .arg("replay")
+        .arg(folder.path())
+        .args(["--to", &to, "--concurrency", "1"])
+        .env_clear();
+    let replay = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    tokio::time::timeout(support::DEADLINE, second.notified())
+        .await
+        .expect("a second delivery");
     support::signal(replay.id().unwrap(), "-INT");
-    let output = tokio::time::timeout(support::DEADLINE, replay.wait_with_output()).await.expect("it ends").unwrap();
+    let output = tokio::time::timeout(support::DEADLINE, replay.wait_with_output())
+        .await
+        .expect("it ends")
+        .unwrap();
     let said = summary(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("20000 read, 10000 acknowledged") && said.contains("it was interrupted"), "{said}");
+    assert!(
+        said.contains("20000 read, 10000 acknowledged") && said.contains("it was interrupted"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_is_replayed_whole_by_prefix_or_by_object() {
     let server = S3Server::start().await;
     let client = server.client().await;
-    client.create_bucket().bucket("failed").send().await.unwrap();
+    client
+        .create_bucket()
+        .bucket("failed")
+        .send()
+        .await
+        .unwrap();
     let put = async |key: String, body: Vec<u8>| {
-        client.put_object().bucket("failed").key(key).body(body.into()).send().await.unwrap();
+        client
+            .put_object()
+            .bucket("failed")
+            .key(key)
+            .body(body.into())
+            .send()
+            .await
+            .unwrap();
     };
     // More than a page of a listing.
     for number in 0..1100_u64 {
-        put(format!("http-endpoint-failed/{number}"), error_line("x", &record(number % 600, number)).into_bytes())
-            .await;
+        put(
+            format!("http-endpoint-failed/{number}"),
+            error_line("x", &record(number % 600, number)).into_bytes(),
+        )
+        .await;
     }
-    put("http-endpoint-failed-not/1".to_owned(), record(1, 5000).into_bytes()).await;
+    put(
+        "http-endpoint-failed-not/1".to_owned(),
+        record(1, 5000).into_bytes(),
+    )
+    .await;
     put("one.gz".to_owned(), gzip(&record(1, 5001))).await;
     let service = Service::start(&["--commit-interval", "0ms", "--access-key", "k3y"]).await;
-    let environment: Vec<_> =
-        server.environment().into_iter().chain([("ALLEYCAT_ACCESS_KEY", "k3y".to_owned())]).collect();
+    let environment: Vec<_> = server
+        .environment()
+        .into_iter()
+        .chain([("ALLEYCAT_ACCESS_KEY", "k3y".to_owned())])
+        .collect();
     let to = service.url("/firehose");
-    for (source, total) in
-        [("s3://failed/http-endpoint-failed", 1100), ("s3://failed/one.gz", 1101), ("s3://failed", 1102)]
-    {
+    for (source, total) in [
+        ("s3://failed/http-endpoint-failed", 1100),
+        ("s3://failed/one.gz", 1101),
+        ("s3://failed", 1102),
+    ] {
         let output = replay(&environment, &to, &[source, "--gzip"]).await;
         assert!(output.status.success(), "{}", summary(&output));
         assert_eq!(efforts(&service).await, total, "{source}");
     }
     let output = replay(&environment, &to, &["s3://nobody"]).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(summary(&output).contains("no bucket `nobody`"), "{}", summary(&output));
+    assert!(
+        summary(&output).contains("no bucket `nobody`"),
+        "{}",
+        summary(&output)
+    );
     service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_services_own_folder_is_replayed_into_another() {
     let first = Service::start(&["--commit-interval", "0ms", "--snapshot-interval", "1h"]).await;
-    let records: Vec<Value> =
-        (1..=50).map(|second| support::record(1, second, second % 7, 100.0 + second as f64)).collect();
+    let records: Vec<Value> = (1..=50)
+        .map(|second| support::record(1, second, second % 7, 100.0 + second as f64))
+        .collect();
     first.deliver(&records).await;
     let second = Service::start(&["--commit-interval", "0ms"]).await;
-    let output = replay(&[], &second.url("/firehose"), &[first.folder().to_str().unwrap()]).await;
+    let output = replay(
+        &[],
+        &second.url("/firehose"),
+        &[first.folder().to_str().unwrap()],
+    )
+    .await;
     assert!(output.status.success(), "{}", summary(&output));
     let hash = async |service: &Service| service.json("/classes").await[0]["stateHash"].clone();
     assert_eq!(hash(&first).await, hash(&second).await);

@@ -1,6 +1,9 @@
 //! The service as processes over a bucket of a real S3 server: one alone, and several that share it.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect should stop there"
+)]
 
 mod support;
 
@@ -30,7 +33,14 @@ use tokio::task::JoinSet;
 const CLASSES: u16 = 2;
 
 /// As quick as the options allow, so that a test sees many commits, listings and snapshots.
-const QUICK: [&str; 6] = ["--commit-interval", "10ms", "--sync-interval", "200ms", "--snapshot-interval", "1s"];
+const QUICK: [&str; 6] = [
+    "--commit-interval",
+    "10ms",
+    "--sync-interval",
+    "200ms",
+    "--snapshot-interval",
+    "1s",
+];
 
 /// Class, second, racer.
 type Key = (u16, u32, u64);
@@ -61,7 +71,10 @@ impl Model {
     fn holds(&self, state: &State) {
         for (key, best) in &self.acknowledged {
             let there = state.get(key);
-            assert!(there >= Some(best), "{key:?}: {best} was acknowledged, and {there:?} is there");
+            assert!(
+                there >= Some(best),
+                "{key:?}: {best} was acknowledged, and {there:?} is there"
+            );
         }
         for (key, output) in state {
             let sent = self.sent.get(key).is_some_and(|sent| sent.contains(output));
@@ -79,7 +92,12 @@ async fn stored(place: &Place, class: u16) -> Option<Bytes> {
 async fn state_of(place: &Place) -> State {
     let mut state = State::new();
     for class in 1..=CLASSES {
-        state.extend(stored(place, class).await.map(|stored| read(class, &stored)).unwrap_or_default());
+        state.extend(
+            stored(place, class)
+                .await
+                .map(|stored| read(class, &stored))
+                .unwrap_or_default(),
+        );
     }
     state
 }
@@ -90,12 +108,23 @@ fn read(class: u16, gzip: &[u8]) -> State {
     let seconds: BTreeMap<u32, BTreeMap<u64, f64>> = serde_json::from_str(&text).unwrap();
     let racer = |(racer, output): (&u64, &f64)| format!("\"{racer}\":{output}");
     let second = |(second, racers): (&u32, &BTreeMap<u64, f64>)| {
-        format!("\"{second}\":{{{}}}", racers.iter().map(racer).collect::<Vec<_>>().join(","))
+        format!(
+            "\"{second}\":{{{}}}",
+            racers.iter().map(racer).collect::<Vec<_>>().join(",")
+        )
     };
-    assert_eq!(text, format!("{{{}}}", seconds.iter().map(second).collect::<Vec<_>>().join(",")));
-    let efforts = seconds
-        .iter()
-        .flat_map(|(second, racers)| racers.iter().map(move |(racer, output)| ((class, *second, *racer), *output)));
+    assert_eq!(
+        text,
+        format!(
+            "{{{}}}",
+            seconds.iter().map(second).collect::<Vec<_>>().join(",")
+        )
+    );
+    let efforts = seconds.iter().flat_map(|(second, racers)| {
+        racers
+            .iter()
+            .map(move |(racer, output)| ((class, *second, *racer), *output))
+    });
     efforts.collect()
 }
 
@@ -117,19 +146,29 @@ fn table(state: &State) -> Table {
 /// What `/classes` says of the state, class by class.
 async fn hashes(instance: &Instance) -> Vec<String> {
     let classes = instance.json("/classes").await;
-    classes.as_array().unwrap().iter().map(|class| class["stateHash"].as_str().unwrap().to_owned()).collect()
+    classes
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|class| class["stateHash"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// What `/classes` must say where that is the state.
 fn hashes_of(state: &State) -> Vec<String> {
     let table = table(state);
-    table.classes().map(|class| format!("{:016x}", table.summary(class).state_hash)).collect()
+    table
+        .classes()
+        .map(|class| format!("{:016x}", table.summary(class).state_hash))
+        .collect()
 }
 
 fn records(efforts: &[(Key, f64)]) -> Vec<Value> {
     let mut records = Vec::new();
     for &((class, second, racer), output) in efforts {
-        records.push(json!({ "classId": class, "second": second, "racerId": racer, "output": output }));
+        records.push(
+            json!({ "classId": class, "second": second, "racerId": racer, "output": output }),
+        );
     }
     records
 }
@@ -138,16 +177,28 @@ fn records(efforts: &[(Key, f64)]) -> Vec<Value> {
 fn some_efforts(chance: &mut StdRng) -> Vec<(Key, f64)> {
     let count = chance.random_range(1..40);
     let effort = |_| {
-        let key = (chance.random_range(1..=CLASSES), chance.random_range(0..12), chance.random_range(1..20));
+        let key = (
+            chance.random_range(1..=CLASSES),
+            chance.random_range(0..12),
+            chance.random_range(1..20),
+        );
         (key, f64::from(chance.random_range(0..2_000)) / 4.0)
     };
     (0..count).map(effort).collect()
 }
 
 fn sender(instance: &Instance, patience: Duration) -> Sender {
-    let backoff = Backoff { first: Duration::from_millis(5), max: Duration::from_millis(50), total: patience };
+    let backoff = Backoff {
+        first: Duration::from_millis(5),
+        max: Duration::from_millis(50),
+        total: patience,
+    };
     let to = instance.url("/firehose").parse().unwrap();
-    Sender::new(sender::Options { backoff, ..sender::Options::new(to) }).unwrap()
+    Sender::new(sender::Options {
+        backoff,
+        ..sender::Options::new(to)
+    })
+    .unwrap()
 }
 
 /// Deliveries from many sides at once, until they are stopped.
@@ -162,7 +213,12 @@ struct Load {
 impl Load {
     fn new() -> Self {
         let (acknowledged, stop) = (watch::Sender::new(0), watch::Sender::new(false));
-        Self { model: Arc::default(), acknowledged, stop, drivers: JoinSet::new() }
+        Self {
+            model: Arc::default(),
+            acknowledged,
+            stop,
+            drivers: JoinSet::new(),
+        }
     }
 
     /// Adds one that sends its next delivery when the last one is settled.
@@ -195,14 +251,19 @@ impl Load {
         let mut count = self.acknowledged.subscribe();
         let goal = *count.borrow() + more;
         let reached = tokio::time::timeout(DEADLINE, count.wait_for(|&count| count >= goal));
-        reached.await.unwrap_or_else(|_| panic!("{more} more deliveries are not acknowledged")).unwrap();
+        reached
+            .await
+            .unwrap_or_else(|_| panic!("{more} more deliveries are not acknowledged"))
+            .unwrap();
     }
 
     /// Lets every delivery be settled.
     async fn end(self) -> Model {
         self.stop.send_replace(true);
         let ending = self.drivers.join_all();
-        tokio::time::timeout(DEADLINE, ending).await.expect("the deliveries are settled");
+        tokio::time::timeout(DEADLINE, ending)
+            .await
+            .expect("the deliveries are settled");
         Arc::into_inner(self.model).unwrap().into_inner().unwrap()
     }
 }
@@ -216,7 +277,10 @@ async fn the_bucket_keeps_what_was_delivered() {
         "resistance": 78 });
     assert_eq!(instance.deliver(&[ridden]).await, StatusCode::OK);
     let board = instance.json("/classes/1/leaderboard?second=1").await;
-    assert_eq!(board["standings"], json!([{ "rank": 1, "racerId": 1, "name": "Hubert", "output": 164.45 }]));
+    assert_eq!(
+        board["standings"],
+        json!([{ "rank": 1, "racerId": 1, "name": "Hubert", "output": 164.45 }])
+    );
 
     let (mut chance, mut model) = (StdRng::seed_from_u64(1), Model::default());
     model.acknowledge(&[((1, 1, 1), 164.45)]);
@@ -225,47 +289,85 @@ async fn the_bucket_keeps_what_was_delivered() {
         assert_eq!(instance.deliver(&records(&efforts)).await, StatusCode::OK);
         model.acknowledge(&efforts);
     }
-    until("the bucket has all of it", async || state_of(&place).await == model.acknowledged).await;
+    until("the bucket has all of it", async || {
+        state_of(&place).await == model.acknowledged
+    })
+    .await;
     let name = place.name();
-    let key = name.strip_prefix(&format!("s3://{BUCKET}/")).unwrap().to_owned() + "class-1.gz";
-    let head = place.server().client().await.head_object().bucket(BUCKET).key(key).send().await.unwrap();
+    let key = name
+        .strip_prefix(&format!("s3://{BUCKET}/"))
+        .unwrap()
+        .to_owned()
+        + "class-1.gz";
+    let head = place
+        .server()
+        .client()
+        .await
+        .head_object()
+        .bucket(BUCKET)
+        .key(key)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(head.content_type.as_deref(), Some("application/gzip"));
     let expected = hashes_of(&model.acknowledged);
     assert_eq!(hashes(&instance).await, expected);
 
     let cold = Instance::start(&place, &QUICK).await;
     assert_eq!(hashes(&cold).await, expected);
-    assert_eq!(cold.json("/classes/1/leaderboard?racers=1").await["standings"][0]["name"], "Hubert");
+    assert_eq!(
+        cold.json("/classes/1/leaderboard?racers=1").await["standings"][0]["name"],
+        "Hubert"
+    );
     drop(cold);
 
     for round in 0..3 {
-        let best = [((2, 5, 100 + round), 400.25), ((1, 5, 100), 400.0 + round as f64)];
+        let best = [
+            ((2, 5, 100 + round), 400.25),
+            ((1, 5, 100), 400.0 + round as f64),
+        ];
         assert_eq!(instance.deliver(&records(&best)).await, StatusCode::OK);
         instance.kill();
         model.acknowledge(&best);
         instance.start_again().await;
-        assert_eq!(hashes(&instance).await, hashes_of(&model.acknowledged), "{round}");
+        assert_eq!(
+            hashes(&instance).await,
+            hashes_of(&model.acknowledged),
+            "{round}"
+        );
     }
     let last = [((2, 6, 1), 1.5)];
     assert_eq!(instance.deliver(&records(&last)).await, StatusCode::OK);
     model.acknowledge(&last);
     instance.terminate();
     instance.ends().await;
-    assert_eq!(state_of(&place).await, model.acknowledged, "the last snapshot has everything");
+    assert_eq!(
+        state_of(&place).await,
+        model.acknowledged,
+        "the last snapshot has everything"
+    );
 }
 
 /// What is said, in one sentence and before the port opens, by a process that cannot use that bucket.
 async fn refused(environment: &[(&'static str, String)], bucket: &str) -> String {
     let said = refusal(environment, &format!("s3://{bucket}/all/time")).await;
     assert!(!said.contains("listening"), "{said}");
-    let said = said.strip_prefix("Error: ").unwrap_or_else(|| panic!("{said}")).trim_end();
+    let said = said
+        .strip_prefix("Error: ")
+        .unwrap_or_else(|| panic!("{said}"))
+        .trim_end();
     assert!(!said.contains('\n'), "{said}");
     said.to_owned()
 }
 
 /// An S3 server that refuses everything with that code.
 async fn refusing(code: &'static str) -> String {
-    let answer = move || async move { (StatusCode::FORBIDDEN, format!("<Error><Code>{code}</Code></Error>")) };
+    let answer = move || async move {
+        (
+            StatusCode::FORBIDDEN,
+            format!("<Error><Code>{code}</Code></Error>"),
+        )
+    };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
@@ -277,37 +379,70 @@ async fn a_store_that_cannot_be_used_is_told_before_the_port_opens() {
     let server = S3Server::start().await;
     let environment = server.environment();
     let at = |endpoint: String| {
-        environment
-            .clone()
-            .map(|(name, value)| (name, if name == "AWS_ENDPOINT_URL" { endpoint.clone() } else { value }))
+        environment.clone().map(|(name, value)| {
+            (
+                name,
+                if name == "AWS_ENDPOINT_URL" {
+                    endpoint.clone()
+                } else {
+                    value
+                },
+            )
+        })
     };
     let missing = refused(&environment, "elsewhere").await;
-    assert!(missing.contains("no bucket `elsewhere`; create it, or correct its name"), "{missing}");
+    assert!(
+        missing.contains("no bucket `elsewhere`; create it, or correct its name"),
+        "{missing}"
+    );
     let anonymous = refused(&environment[..2], BUCKET).await;
-    assert!(anonymous.contains("no AWS credentials") && anonymous.contains("set AWS_PROFILE"), "{anonymous}");
+    assert!(
+        anonymous.contains("no AWS credentials") && anonymous.contains("set AWS_PROFILE"),
+        "{anonymous}"
+    );
     let denied = refused(&at(refusing("AccessDenied").await), BUCKET).await;
-    assert!(denied.contains("access is denied; allow s3:ListBucket"), "{denied}");
+    assert!(
+        denied.contains("access is denied; allow s3:ListBucket"),
+        "{denied}"
+    );
     let endpoint = server.endpoint();
     drop(server);
     let dead = refused(&at(endpoint.clone()), BUCKET).await;
-    assert!(dead.contains(&format!("{endpoint} does not answer; correct the endpoint")), "{dead}");
+    assert!(
+        dead.contains(&format!("{endpoint} does not answer; correct the endpoint")),
+        "{dead}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_a_server_does_not_take_are_told_before_the_port_opens() {
     let server = S3Server::start_kind(Kind::SeaweedFs).await;
     for wrong in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
-        let with_wrong = server.environment().map(|(name, value)| (name, value + if name == wrong { "x" } else { "" }));
+        let with_wrong = server
+            .environment()
+            .map(|(name, value)| (name, value + if name == wrong { "x" } else { "" }));
         let told = refused(&with_wrong, BUCKET).await;
         assert!(told.contains(&server.endpoint()), "{told}");
-        assert!(told.contains("refuses the credentials; correct or renew them"), "{told}");
+        assert!(
+            told.contains("refuses the credentials; correct or renew them"),
+            "{told}"
+        );
     }
     let missing = refused(&server.environment(), "elsewhere").await;
-    assert!(missing.contains("no bucket `elsewhere`; create it, or correct its name"), "{missing}");
+    assert!(
+        missing.contains("no bucket `elsewhere`; create it, or correct its name"),
+        "{missing}"
+    );
     let place = Place::on(Arc::new(server)).await;
     let instance = Instance::start(&place, &QUICK).await;
-    assert_eq!(instance.deliver(&records(&[((1, 1, 1), 1.5)])).await, StatusCode::OK);
-    until("the bucket has it", async || state_of(&place).await.len() == 1).await;
+    assert_eq!(
+        instance.deliver(&records(&[((1, 1, 1), 1.5)])).await,
+        StatusCode::OK
+    );
+    until("the bucket has it", async || {
+        state_of(&place).await.len() == 1
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -324,11 +459,20 @@ async fn while_the_s3_server_is_dead_nothing_is_acknowledged_and_nothing_is_lost
         let best = [((1, 20, 1), 300.0 + f64::from(round))];
         load.model.lock().unwrap().send(&best);
         let before = *load.acknowledged.borrow();
-        assert_eq!(instance.deliver(&records(&best)).await, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(*load.acknowledged.borrow() <= before + 4, "only what the server did before it died");
+        assert_eq!(
+            instance.deliver(&records(&best)).await,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        assert!(
+            *load.acknowledged.borrow() <= before + 4,
+            "only what the server did before it died"
+        );
         place.server().start_again().await;
         load.acknowledges(20).await;
-        until("the delivery is taken", async || instance.deliver(&records(&best)).await == StatusCode::OK).await;
+        until("the delivery is taken", async || {
+            instance.deliver(&records(&best)).await == StatusCode::OK
+        })
+        .await;
         load.model.lock().unwrap().acknowledge(&best);
     }
     is_all_there(&mut instance, &place, &load.end().await).await;
@@ -340,13 +484,17 @@ async fn is_all_there(instance: &mut Instance, place: &Place, model: &Model) {
     instance.kill();
     instance.start_again().await;
     assert_eq!(hashes(instance).await, hashes_of(&model.acknowledged));
-    until("the bucket has all of it", async || state_of(place).await == model.acknowledged).await;
+    until("the bucket has all of it", async || {
+        state_of(place).await == model.acknowledged
+    })
+    .await;
 }
 
 /// A put is given up after 30 s at most, and whoever waited behind it after twice that; what comes once the server has
 /// been silent for 15 s is refused at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_s3_server_hangs_deliveries_are_refused_in_time_and_readers_served_and_nothing_is_lost() {
+async fn while_the_s3_server_hangs_deliveries_are_refused_in_time_and_readers_served_and_nothing_is_lost()
+ {
     let place = Place::on(Arc::new(S3Server::start().await)).await;
     let mut instance = Instance::start(&place, &QUICK).await;
     let mut load = Load::new();
@@ -360,8 +508,15 @@ async fn while_the_s3_server_hangs_deliveries_are_refused_in_time_and_readers_se
     let began = Instant::now();
     let meanwhile = [((1, 20, 1), 300.0)];
     let delivery = async {
-        assert_eq!(instance.deliver(&records(&meanwhile)).await, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(began.elapsed() < Duration::from_secs(35), "{:?}", began.elapsed());
+        assert_eq!(
+            instance.deliver(&records(&meanwhile)).await,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        assert!(
+            began.elapsed() < Duration::from_secs(35),
+            "{:?}",
+            began.elapsed()
+        );
     };
     let readers = async {
         until("it is not ready", async || {
@@ -372,15 +527,28 @@ async fn while_the_s3_server_hangs_deliveries_are_refused_in_time_and_readers_se
         })
         .await;
         let asked = Instant::now();
-        assert_eq!(instance.deliver(&records(&meanwhile)).await, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(asked.elapsed() < Duration::from_secs(5), "it is known to hang: {:?}", asked.elapsed());
+        assert_eq!(
+            instance.deliver(&records(&meanwhile)).await,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        assert!(
+            asked.elapsed() < Duration::from_secs(5),
+            "it is known to hang: {:?}",
+            asked.elapsed()
+        );
     };
     let environment = place.environment();
     let ((), (), told) = tokio::join!(delivery, readers, refused(&environment, BUCKET));
-    assert!(told.contains("does not answer; correct the endpoint and the network's path to it"), "{told}");
+    assert!(
+        told.contains("does not answer; correct the endpoint and the network's path to it"),
+        "{told}"
+    );
 
     place.server().thaw();
-    until("the delivery is taken", async || instance.deliver(&records(&meanwhile)).await == StatusCode::OK).await;
+    until("the delivery is taken", async || {
+        instance.deliver(&records(&meanwhile)).await == StatusCode::OK
+    })
+    .await;
     model.acknowledge(&meanwhile);
     until("it is ready again", async || instance.is_ready().await).await;
     is_all_there(&mut instance, &place, &model).await;
@@ -416,8 +584,9 @@ async fn instances_agree_whoever_is_killed(count: usize) {
     }
     for _ in 0..KILLS {
         load.acknowledges(chance.random_range(5..60)).await;
-        let victims: HashSet<usize> =
-            (0..chance.random_range(1..=count)).map(|_| chance.random_range(0..count)).collect();
+        let victims: HashSet<usize> = (0..chance.random_range(1..=count))
+            .map(|_| chance.random_range(0..count))
+            .collect();
         victims.iter().for_each(|&victim| instances[victim].kill());
         if victims.len() < count {
             load.acknowledges(chance.random_range(0..20)).await;
@@ -445,7 +614,9 @@ async fn instances_agree_whoever_is_killed(count: usize) {
     .await;
     let versions = watching.end().await;
     assert!(versions > 2, "only {versions} snapshots were seen");
-    println!("{count} instances: {acknowledged} deliveries acknowledged, {versions} snapshots seen");
+    println!(
+        "{count} instances: {acknowledged} deliveries acknowledged, {versions} snapshots seen"
+    );
 
     let state = state_of(&place).await;
     model.holds(&state);
@@ -456,16 +627,26 @@ async fn instances_agree_whoever_is_killed(count: usize) {
             .chunks()
             .collect::<Vec<_>>()
             .concat();
-        assert!(stored(&place, class).await.unwrap() == built, "class {class}");
+        assert!(
+            stored(&place, class).await.unwrap() == built,
+            "class {class}"
+        );
         for instance in &instances {
             let published = format!("/class-{class}.gz");
-            until("it publishes those bytes", async || instance.bytes(&published).await == built).await;
+            until("it publishes those bytes", async || {
+                instance.bytes(&published).await == built
+            })
+            .await;
         }
     }
 }
 
 /// Delivers to each in turn, at a second where nobody rides, and insists that the others come to show it.
-async fn an_improvement_reaches_everyone(instances: &[Instance], second: u32, model: &Mutex<Model>) {
+async fn an_improvement_reaches_everyone(
+    instances: &[Instance],
+    second: u32,
+    model: &Mutex<Model>,
+) {
     for (place, to) in instances.iter().enumerate() {
         let output = 100.0 + place as f64;
         let best = [((1, second, 1), output)];
@@ -474,11 +655,16 @@ async fn an_improvement_reaches_everyone(instances: &[Instance], second: u32, mo
         let acknowledged = Instant::now();
         model.lock().unwrap().acknowledge(&best);
         let shows = async |instance: &Instance| {
-            let board = instance.json(&format!("/classes/1/leaderboard?second={second}")).await;
+            let board = instance
+                .json(&format!("/classes/1/leaderboard?second={second}"))
+                .await;
             board["standings"][0]["output"].as_f64() == Some(output)
         };
         assert!(shows(to).await, "who acknowledges shows it at once");
-        let others = instances.iter().enumerate().filter(|&(other, _)| other != place);
+        let others = instances
+            .iter()
+            .enumerate()
+            .filter(|&(other, _)| other != place);
         let shown = others.map(|(_, other)| async {
             until("the others show it", async || shows(other).await).await;
             acknowledged.elapsed()
@@ -510,7 +696,10 @@ impl Watch {
                         let now = read(class, body);
                         for (key, output) in &before {
                             let there = now.get(key);
-                            assert!(there >= Some(output), "{key:?}: {output} was there, and then {there:?}");
+                            assert!(
+                                there >= Some(output),
+                                "{key:?}: {output} was there, and then {there:?}"
+                            );
                         }
                         (before, last, versions) = (now, stored, versions + 1);
                     }

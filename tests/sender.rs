@@ -31,13 +31,18 @@ struct Try {
 
 impl Try {
     fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().expect("ASCII"))
+        self.headers
+            .get(name)
+            .map(|value| value.to_str().expect("ASCII"))
     }
 
     fn records(&self) -> Vec<Vec<u8>> {
         let records = self.envelope["records"].as_array().expect("records");
-        let data = records.iter().map(|record| record["data"].as_str().expect("base64"));
-        data.map(|data| base64_simd::STANDARD.decode_to_vec(data).expect("base64")).collect()
+        let data = records
+            .iter()
+            .map(|record| record["data"].as_str().expect("base64"));
+        data.map(|data| base64_simd::STANDARD.decode_to_vec(data).expect("base64"))
+            .collect()
     }
 }
 
@@ -55,13 +60,21 @@ struct Receiver {
 
 impl Receiver {
     fn telling(replies: impl IntoIterator<Item = Reply>) -> Self {
-        Self { replies: Arc::new(Mutex::new(replies.into_iter().collect())), ..Self::default() }
+        Self {
+            replies: Arc::new(Mutex::new(replies.into_iter().collect())),
+            ..Self::default()
+        }
     }
 
     /// Starts to listen; the URL to send to.
     async fn listen(&self) -> reqwest::Url {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}/firehose?a=b", listener.local_addr().expect("an address"));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let url = format!(
+            "http://{}/firehose?a=b",
+            listener.local_addr().expect("an address")
+        );
         let receiver = self.clone();
         let router = axum::Router::new().fallback(move |request| {
             let receiver = receiver.clone();
@@ -73,14 +86,26 @@ impl Receiver {
 
     async fn take(&self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
-        let mut body = axum::body::to_bytes(body, usize::MAX).await.expect("a whole body").to_vec();
-        if head.headers.get("content-encoding").is_some_and(|coding| coding == "gzip") {
+        let mut body = axum::body::to_bytes(body, usize::MAX)
+            .await
+            .expect("a whole body")
+            .to_vec();
+        if head
+            .headers
+            .get("content-encoding")
+            .is_some_and(|coding| coding == "gzip")
+        {
             let packed = std::mem::take(&mut body);
-            flate2::read::GzDecoder::new(&*packed).read_to_end(&mut body).expect("gzip");
+            flate2::read::GzDecoder::new(&*packed)
+                .read_to_end(&mut body)
+                .expect("gzip");
         }
         let envelope: Value = serde_json::from_slice(&body).expect("JSON");
         let id = envelope["requestId"].clone();
-        self.tries.lock().expect("no panic").push(Try { headers: head.headers, envelope });
+        self.tries.lock().expect("no panic").push(Try {
+            headers: head.headers,
+            envelope,
+        });
         self.came.notify_one();
         if let Some(gate) = &self.gate {
             self.waiting.fetch_add(1, Ordering::SeqCst);
@@ -89,14 +114,22 @@ impl Receiver {
         }
         let reply = self.replies.lock().expect("no panic").pop_front();
         let answer = |status: u16, body: String| {
-            let builder = Response::builder().status(StatusCode::from_u16(status).expect("a status"));
-            builder.header("content-type", "application/json").body(Body::from(body)).expect("a response")
+            let builder =
+                Response::builder().status(StatusCode::from_u16(status).expect("a status"));
+            builder
+                .header("content-type", "application/json")
+                .body(Body::from(body))
+                .expect("a response")
         };
         match reply {
-            None => answer(200, json!({"requestId": id, "timestamp": 1_578_090_903_599_u64}).to_string()),
-            Some(Reply::Status(status, words)) => {
-                answer(status, json!({"requestId": id, "timestamp": 1, "errorMessage": words}).to_string())
-            }
+            None => answer(
+                200,
+                json!({"requestId": id, "timestamp": 1_578_090_903_599_u64}).to_string(),
+            ),
+            Some(Reply::Status(status, words)) => answer(
+                status,
+                json!({"requestId": id, "timestamp": 1, "errorMessage": words}).to_string(),
+            ),
             Some(Reply::Body(body)) => answer(200, body),
             Some(Reply::Redirect) => Response::builder()
                 .status(307)
@@ -112,11 +145,18 @@ impl Receiver {
     }
 }
 
-const QUICK: Backoff =
-    Backoff { first: Duration::from_millis(1), max: Duration::from_millis(4), total: Duration::from_secs(60) };
+const QUICK: Backoff = Backoff {
+    first: Duration::from_millis(1),
+    max: Duration::from_millis(4),
+    total: Duration::from_secs(60),
+};
 
 async fn sender_to(receiver: &Receiver) -> Sender {
-    Sender::new(Options { backoff: QUICK, ..Options::new(receiver.listen().await) }).expect("a sender")
+    Sender::new(Options {
+        backoff: QUICK,
+        ..Options::new(receiver.listen().await)
+    })
+    .expect("a sender")
 }
 
 #[tokio::test]
@@ -125,29 +165,54 @@ async fn a_delivery_has_the_form_of_firehoses() {
     let key = "k".repeat(4096);
     let options = Options {
         access_key: Some(key.parse().expect("a key")),
-        source_arn: "arn:aws:firehose:us-east-2:012345678912:deliverystream/alleycat-firehose".to_owned(),
+        source_arn: "arn:aws:firehose:us-east-2:012345678912:deliverystream/alleycat-firehose"
+            .to_owned(),
         common_attributes: BTreeMap::from([("source".to_owned(), "test".to_owned())]),
         ..Options::new(receiver.listen().await)
     };
     let sender = Sender::new(options).expect("a sender");
-    let outcome = sender.deliver(vec![&b"{\"a\":1}"[..], b"", b"\xff\x00"]).await.expect("acknowledged");
+    let outcome = sender
+        .deliver(vec![&b"{\"a\":1}"[..], b"", b"\xff\x00"])
+        .await
+        .expect("acknowledged");
     assert_eq!(outcome.tries, 1);
-    let [delivery] = &receiver.tries()[..] else { panic!("one try") };
+    let [delivery] = &receiver.tries()[..] else {
+        panic!("one try")
+    };
     let id = delivery.header("x-amz-firehose-request-id").expect("an id");
     assert_eq!(id.len(), 36);
-    assert_eq!(delivery.header("x-amz-firehose-protocol-version"), Some("1.0"));
+    assert_eq!(
+        delivery.header("x-amz-firehose-protocol-version"),
+        Some("1.0")
+    );
     assert_eq!(
         delivery.header("x-amz-firehose-source-arn"),
         Some("arn:aws:firehose:us-east-2:012345678912:deliverystream/alleycat-firehose")
     );
     assert_eq!(delivery.header("x-amz-firehose-access-key"), Some(&*key));
-    assert_eq!(delivery.header("x-amz-firehose-common-attributes"), Some(r#"{"commonAttributes":{"source":"test"}}"#));
+    assert_eq!(
+        delivery.header("x-amz-firehose-common-attributes"),
+        Some(r#"{"commonAttributes":{"source":"test"}}"#)
+    );
     assert_eq!(delivery.header("content-type"), Some("application/json"));
     assert_eq!(delivery.header("content-encoding"), None);
     assert_eq!(delivery.header("accept-encoding"), None);
-    assert_eq!(delivery.header("user-agent"), Some("Amazon Kinesis Data Firehose Agent/1.0"));
-    assert_eq!(delivery.header("content-length").map(|length| length.parse::<u64>().is_ok()), Some(true));
-    let keys: Vec<_> = delivery.envelope.as_object().expect("an object").keys().collect();
+    assert_eq!(
+        delivery.header("user-agent"),
+        Some("Amazon Kinesis Data Firehose Agent/1.0")
+    );
+    assert_eq!(
+        delivery
+            .header("content-length")
+            .map(|length| length.parse::<u64>().is_ok()),
+        Some(true)
+    );
+    let keys: Vec<_> = delivery
+        .envelope
+        .as_object()
+        .expect("an object")
+        .keys()
+        .collect();
     assert_eq!(keys, ["records", "requestId", "timestamp"]);
     assert_eq!(delivery.envelope["requestId"], id);
     assert!(delivery.envelope["timestamp"].as_u64() > Some(1_700_000_000_000));
@@ -157,9 +222,19 @@ async fn a_delivery_has_the_form_of_firehoses() {
 #[tokio::test]
 async fn without_a_key_and_attributes_their_headers_are_not_sent() {
     let receiver = Receiver::default();
-    sender_to(&receiver).await.deliver(vec!["x"]).await.expect("acknowledged");
-    assert_eq!(receiver.tries()[0].header("x-amz-firehose-access-key"), None);
-    assert_eq!(receiver.tries()[0].header("x-amz-firehose-common-attributes"), None);
+    sender_to(&receiver)
+        .await
+        .deliver(vec!["x"])
+        .await
+        .expect("acknowledged");
+    assert_eq!(
+        receiver.tries()[0].header("x-amz-firehose-access-key"),
+        None
+    );
+    assert_eq!(
+        receiver.tries()[0].header("x-amz-firehose-common-attributes"),
+        None
+    );
 }
 
 #[tokio::test]
@@ -174,12 +249,19 @@ async fn a_failed_delivery_is_tried_again_under_its_id_with_its_body() {
         Reply::Body(r#"{"requestId":"another","timestamp":1}"#.to_owned()),
         Reply::Body(" ".repeat(3 << 20)),
     ]);
-    let outcome = sender_to(&receiver).await.deliver(vec!["x"]).await.expect("acknowledged");
+    let outcome = sender_to(&receiver)
+        .await
+        .deliver(vec!["x"])
+        .await
+        .expect("acknowledged");
     let tries = receiver.tries();
     assert_eq!((outcome.tries, tries.len()), (9, 9));
     for again in &tries {
         assert_eq!(again.envelope, tries[0].envelope);
-        assert_eq!(again.header("x-amz-firehose-request-id"), tries[0].envelope["requestId"].as_str());
+        assert_eq!(
+            again.header("x-amz-firehose-request-id"),
+            tries[0].envelope["requestId"].as_str()
+        );
     }
 }
 
@@ -189,15 +271,28 @@ async fn two_deliveries_have_two_ids() {
     let sender = sender_to(&receiver).await;
     sender.deliver(vec!["x"]).await.expect("acknowledged");
     sender.deliver(vec!["x"]).await.expect("acknowledged");
-    assert_ne!(receiver.tries()[0].envelope["requestId"], receiver.tries()[1].envelope["requestId"]);
+    assert_ne!(
+        receiver.tries()[0].envelope["requestId"],
+        receiver.tries()[1].envelope["requestId"]
+    );
 }
 
 #[tokio::test]
 async fn a_413_drops_the_delivery() {
     let receiver = Receiver::telling([Reply::Status(413, "too large")]);
-    let given_up = sender_to(&receiver).await.deliver(vec!["x"]).await.expect_err("dropped");
+    let given_up = sender_to(&receiver)
+        .await
+        .deliver(vec!["x"])
+        .await
+        .expect_err("dropped");
     assert_eq!(given_up.tries, 1);
-    assert_eq!(given_up.last, Failure::Refused { status: 413, message: "too large".to_owned() });
+    assert_eq!(
+        given_up.last,
+        Failure::Refused {
+            status: 413,
+            message: "too large".to_owned()
+        }
+    );
     assert_eq!(receiver.tries().len(), 1);
 }
 
@@ -206,11 +301,27 @@ async fn a_delivery_is_given_up_when_its_retry_duration_is_over() {
     let receiver = Receiver::telling((0..1000).map(|_| Reply::Status(500, "down")));
     let url = receiver.listen().await;
     for (total_ms, tries_min, tries_max) in [(0, 1, 1), (30, 2, 30)] {
-        let backoff = Backoff { total: Duration::from_millis(total_ms), ..QUICK };
-        let sender = Sender::new(Options { backoff, ..Options::new(url.clone()) }).expect("a sender");
+        let backoff = Backoff {
+            total: Duration::from_millis(total_ms),
+            ..QUICK
+        };
+        let sender = Sender::new(Options {
+            backoff,
+            ..Options::new(url.clone())
+        })
+        .expect("a sender");
         let given_up = sender.deliver(vec!["x"]).await.expect_err("given up");
-        assert!((tries_min..=tries_max).contains(&given_up.tries), "{given_up}");
-        assert_eq!(given_up.last, Failure::Refused { status: 500, message: "down".to_owned() });
+        assert!(
+            (tries_min..=tries_max).contains(&given_up.tries),
+            "{given_up}"
+        );
+        assert_eq!(
+            given_up.last,
+            Failure::Refused {
+                status: 500,
+                message: "down".to_owned()
+            }
+        );
     }
 }
 
@@ -218,8 +329,16 @@ async fn a_delivery_is_given_up_when_its_retry_duration_is_over() {
 async fn an_endpoint_that_does_not_answer_in_time_is_tried_again() {
     let receiver = Receiver::telling([Reply::Silence]);
     let answer_within = Duration::from_millis(300);
-    let options = Options { backoff: QUICK, answer_within, ..Options::new(receiver.listen().await) };
-    let outcome = Sender::new(options).expect("a sender").deliver(vec!["x"]).await.expect("acknowledged");
+    let options = Options {
+        backoff: QUICK,
+        answer_within,
+        ..Options::new(receiver.listen().await)
+    };
+    let outcome = Sender::new(options)
+        .expect("a sender")
+        .deliver(vec!["x"])
+        .await
+        .expect("acknowledged");
     assert!(outcome.tries >= 2);
     assert!(outcome.took >= answer_within);
 }
@@ -227,31 +346,67 @@ async fn an_endpoint_that_does_not_answer_in_time_is_tried_again() {
 #[tokio::test]
 async fn an_endpoint_that_is_not_there_is_a_failure_that_says_why_but_not_where() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://127.0.0.1:{}/?secret", listener.local_addr().expect("an address").port());
+    let url = format!(
+        "http://127.0.0.1:{}/?secret",
+        listener.local_addr().expect("an address").port()
+    );
     drop(listener);
-    let backoff = Backoff { total: Duration::ZERO, ..QUICK };
-    let sender = Sender::new(Options { backoff, ..Options::new(url.parse().expect("a URL")) }).expect("a sender");
-    let given_up = sender.deliver(vec!["x"]).await.expect_err("given up").to_string();
-    assert!(given_up.contains("refused") && !given_up.contains("secret"), "{given_up}");
+    let backoff = Backoff {
+        total: Duration::ZERO,
+        ..QUICK
+    };
+    let sender = Sender::new(Options {
+        backoff,
+        ..Options::new(url.parse().expect("a URL"))
+    })
+    .expect("a sender");
+    let given_up = sender
+        .deliver(vec!["x"])
+        .await
+        .expect_err("given up")
+        .to_string();
+    assert!(
+        given_up.contains("refused") && !given_up.contains("secret"),
+        "{given_up}"
+    );
 }
 
 #[tokio::test]
 async fn a_compressed_delivery_reads_back() {
     let receiver = Receiver::default();
-    let sender = Sender::new(Options { gzip: true, ..Options::new(receiver.listen().await) }).expect("a sender");
-    let records: Vec<_> = (0..10_000).map(|number| format!(r#"{{"second":{number}}}"#)).collect();
+    let sender = Sender::new(Options {
+        gzip: true,
+        ..Options::new(receiver.listen().await)
+    })
+    .expect("a sender");
+    let records: Vec<_> = (0..10_000)
+        .map(|number| format!(r#"{{"second":{number}}}"#))
+        .collect();
     sender.deliver(records.clone()).await.expect("acknowledged");
     let delivery = &receiver.tries()[0];
     assert_eq!(delivery.header("content-encoding"), Some("gzip"));
-    assert_eq!(delivery.records(), records.iter().map(|record| record.as_bytes().to_vec()).collect::<Vec<_>>());
+    assert_eq!(
+        delivery.records(),
+        records
+            .iter()
+            .map(|record| record.as_bytes().to_vec())
+            .collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]
 async fn no_more_deliveries_are_under_way_than_were_asked_for() {
     let gate = Arc::new(Semaphore::new(0));
-    let receiver = Receiver { gate: Some(gate.clone()), ..Receiver::default() };
+    let receiver = Receiver {
+        gate: Some(gate.clone()),
+        ..Receiver::default()
+    };
     let concurrency = NonZeroUsize::new(3).expect("not 0");
-    let sender = Sender::new(Options { concurrency, ..Options::new(receiver.listen().await) }).expect("a sender");
+    let sender = Sender::new(Options {
+        concurrency,
+        ..Options::new(receiver.listen().await)
+    })
+    .expect("a sender");
     let deliveries: Vec<_> = (0..10)
         .map(|_| {
             let sender = sender.clone();
@@ -286,7 +441,13 @@ async fn the_access_key_is_in_no_debug_form() {
 fn what_cannot_be_sent_to_or_in_a_header_is_refused() {
     let to = |url: &str| Options::new(url.parse().expect("a URL"));
     assert!(Sender::new(to("ftp://127.0.0.1/")).is_err());
-    assert!(Sender::new(Options { source_arn: "a\nb".to_owned(), ..to("http://127.0.0.1/") }).is_err());
+    assert!(
+        Sender::new(Options {
+            source_arn: "a\nb".to_owned(),
+            ..to("http://127.0.0.1/")
+        })
+        .is_err()
+    );
     assert!("a\nb".parse::<alleycat::sender::AccessKey>().is_err());
 }
 
@@ -302,7 +463,11 @@ fn simulate_options(to: &reqwest::Url, words: &str) -> SimulateOptions {
 }
 
 fn objects(tries: &[Try]) -> Vec<Value> {
-    tries.iter().flat_map(Try::records).filter_map(|data| serde_json::from_slice(&data).ok()).collect()
+    tries
+        .iter()
+        .flat_map(Try::records)
+        .filter_map(|data| serde_json::from_slice(&data).ok())
+        .collect()
 }
 
 #[tokio::test]
@@ -310,25 +475,40 @@ async fn every_record_of_a_simulation_is_delivered_once_in_deliveries_of_the_buf
     let receiver = Receiver::default();
     let url = receiver.listen().await;
     let words = "--speed max --racers 20 --classes 2,1,2 --seconds 30 --races 2 --seed 1 --buffer-size 32KiB --gzip";
-    let report = simulate::run(&simulate_options(&url, words), std::future::pending()).await.expect("a run");
+    let report = simulate::run(&simulate_options(&url, words), std::future::pending())
+        .await
+        .expect("a run");
     assert!(report.is_clean(), "{report}");
-    assert_eq!((report.races, report.records, report.acknowledged_records), (2, 2400, 2400));
+    assert_eq!(
+        (report.races, report.records, report.acknowledged_records),
+        (2, 2400, 2400)
+    );
     let tries = receiver.tries();
     assert_eq!(tries.len() as u64, report.acknowledged);
     assert!(tries.len() > 10);
     for delivery in &tries {
         assert!(delivery.records().iter().map(Vec::len).sum::<usize>() <= 32 << 10);
         let attributes = delivery.header("x-amz-firehose-common-attributes");
-        assert_eq!(attributes, Some(r#"{"commonAttributes":{"source":"alleycat simulate"}}"#));
+        assert_eq!(
+            attributes,
+            Some(r#"{"commonAttributes":{"source":"alleycat simulate"}}"#)
+        );
     }
     let mut efforts: Vec<_> = objects(&tries)
         .iter()
-        .map(|record| ["raceId", "classId", "racerId", "second"].map(|key| record[key].as_u64().expect("an integer")))
+        .map(|record| {
+            ["raceId", "classId", "racerId", "second"]
+                .map(|key| record[key].as_u64().expect("an integer"))
+        })
         .collect();
     efforts.sort_unstable();
     efforts.dedup();
     assert_eq!(efforts.len(), 2400);
-    assert_eq!(efforts[2399][0] - efforts[0][0], 30_000, "a race begins when the last is over");
+    assert_eq!(
+        efforts[2399][0] - efforts[0][0],
+        30_000,
+        "a race begins when the last is over"
+    );
 }
 
 #[tokio::test]
@@ -339,15 +519,23 @@ async fn a_simulation_of_trouble_sends_duplicates_and_late_deliveries_and_loses_
     let mut options = simulate_options(&url, words);
     options.concurrency = 1;
     options.retry_duration = Duration::ZERO; // what is refused is given up at once
-    let report = simulate::run(&options, std::future::pending()).await.expect("a run");
+    let report = simulate::run(&options, std::future::pending())
+        .await
+        .expect("a run");
     assert_eq!(report.given_up, 5);
     assert!(!report.is_clean());
-    assert!(report.duplicates > 0 && report.late > 0 && report.faults.len() == 6, "{report}");
+    assert!(
+        report.duplicates > 0 && report.late > 0 && report.faults.len() == 6,
+        "{report}"
+    );
     let sent: Vec<_> = receiver.tries().iter().flat_map(Try::records).collect();
     let distinct: std::collections::BTreeSet<_> = sent.iter().collect();
     assert_eq!(distinct.len(), 1200);
     assert!(sent.len() > 1200);
-    let seconds: Vec<_> = objects(&receiver.tries()).iter().filter_map(|record| record["second"].as_u64()).collect();
+    let seconds: Vec<_> = objects(&receiver.tries())
+        .iter()
+        .filter_map(|record| record["second"].as_u64())
+        .collect();
     assert!(!seconds.is_sorted());
 }
 
@@ -356,7 +544,9 @@ async fn a_paced_simulation_delivers_what_has_waited_for_the_interval() {
     let receiver = Receiver::default();
     let url = receiver.listen().await;
     let words = "--speed 100 --racers 1 --classes 1 --seconds 60 --buffer-interval 50ms";
-    let report = simulate::run(&simulate_options(&url, words), std::future::pending()).await.expect("a run");
+    let report = simulate::run(&simulate_options(&url, words), std::future::pending())
+        .await
+        .expect("a run");
     assert!(report.took >= Duration::from_millis(590), "{report}");
     assert!((2..=20).contains(&report.acknowledged), "{report}");
     assert_eq!(report.acknowledged_records, 60);
@@ -367,11 +557,19 @@ async fn an_interrupted_simulation_delivers_what_it_has_and_ends() {
     let receiver = Receiver::default();
     let url = receiver.listen().await;
     let came = receiver.came.clone();
-    let options = simulate_options(&url, "--racers 10 --classes 1 --seconds 300 --buffer-interval 1ms");
-    let report = simulate::run(&options, async move { came.notified().await }).await.expect("a run");
+    let options = simulate_options(
+        &url,
+        "--racers 10 --classes 1 --seconds 300 --buffer-interval 1ms",
+    );
+    let report = simulate::run(&options, async move { came.notified().await })
+        .await
+        .expect("a run");
     assert!(report.is_clean(), "{report}");
     assert_eq!(report.races, 0);
-    assert!(report.records > 0 && report.records == report.acknowledged_records, "{report}");
+    assert!(
+        report.records > 0 && report.records == report.acknowledged_records,
+        "{report}"
+    );
 }
 
 #[tokio::test]
@@ -380,10 +578,17 @@ async fn the_demo_rides_until_it_is_told_to_stop() {
     let url = receiver.listen().await;
     let came = receiver.came.clone();
     let key = Some("k".parse().expect("a key"));
-    simulate::demo(url, key, 5, 2, async move { came.notified().await }).await.expect("a demo");
+    simulate::demo(url, key, 5, 2, async move { came.notified().await })
+        .await
+        .expect("a demo");
     let first = &receiver.tries()[0];
     assert_eq!(first.header("x-amz-firehose-access-key"), Some("k"));
     let objects = objects(&receiver.tries());
     // What comes first is of a race that is over: all of it, on a machine that is slow to take the first delivery.
-    assert!(objects.iter().all(|record| (record["event"] == "final") == (record["second"] == 300)), "{objects:?}");
+    assert!(
+        objects
+            .iter()
+            .all(|record| (record["event"] == "final") == (record["second"] == 300)),
+        "{objects:?}"
+    );
 }

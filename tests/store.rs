@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use alleycat::effort::ClassId;
 use alleycat::store::{
-    self, Condition, ETag, FolderStore, Listed, Object, ObjectKey, PutError, S3Store, Scope, SegmentId, Store,
-    StoreError,
+    self, Condition, ETag, FolderStore, Listed, Object, ObjectKey, PutError, S3Store, Scope,
+    SegmentId, Store, StoreError,
 };
 use async_trait::async_trait;
 use axum::Router;
@@ -22,7 +22,11 @@ use support::s3_server::{self, BUCKET, S3Server};
 use tempfile::TempDir;
 
 fn id(counter: u64) -> SegmentId {
-    SegmentId { time_ms: 1_619_185_789_755, process: 17, counter }
+    SegmentId {
+        time_ms: 1_619_185_789_755,
+        process: 17,
+        counter,
+    }
 }
 
 fn history(class: u16) -> ObjectKey {
@@ -56,9 +60,19 @@ async fn keeps_the_contract(empty: impl AsyncFn() -> Arc<dyn Store>) {
 }
 
 async fn an_object_reads_back_as_its_parts_in_turn(store: &dyn Store) {
-    let parts: Vec<_> = (0..700).map(|n| Bytes::from(vec![n as u8; n * 7])).collect();
-    for key in [history(1), ObjectKey::Segment(id(1)), ObjectKey::Quarantine(id(2)), ObjectKey::Probe(id(3))] {
-        let etag = store.put(&key, parts.clone(), Condition::Absent).await.unwrap();
+    let parts: Vec<_> = (0..700)
+        .map(|n| Bytes::from(vec![n as u8; n * 7]))
+        .collect();
+    for key in [
+        history(1),
+        ObjectKey::Segment(id(1)),
+        ObjectKey::Quarantine(id(2)),
+        ObjectKey::Probe(id(3)),
+    ] {
+        let etag = store
+            .put(&key, parts.clone(), Condition::Absent)
+            .await
+            .unwrap();
         let object = get(store, &key).await;
         assert!(object.body == parts.concat(), "{key}");
         assert_eq!(object.etag, etag, "{key}");
@@ -66,7 +80,10 @@ async fn an_object_reads_back_as_its_parts_in_turn(store: &dyn Store) {
 }
 
 async fn an_object_may_be_empty(store: &dyn Store) {
-    for (key, parts) in [(ObjectKey::Racers, vec![]), (ObjectKey::Erasures, vec![Bytes::new()])] {
+    for (key, parts) in [
+        (ObjectKey::Racers, vec![]),
+        (ObjectKey::Erasures, vec![Bytes::new()]),
+    ] {
         store.put(&key, parts, Condition::Absent).await.unwrap();
         assert_eq!(get(store, &key).await.body, "");
     }
@@ -79,43 +96,96 @@ async fn what_is_not_there_is_none(store: &dyn Store) {
 }
 
 async fn what_is_there_is_not_written_as_absent(store: &dyn Store) {
-    store.put(&ObjectKey::Racers, body("first"), Condition::Absent).await.unwrap();
-    assert!(is_lost(&store.put(&ObjectKey::Racers, body("second"), Condition::Absent).await));
+    store
+        .put(&ObjectKey::Racers, body("first"), Condition::Absent)
+        .await
+        .unwrap();
+    assert!(is_lost(
+        &store
+            .put(&ObjectKey::Racers, body("second"), Condition::Absent)
+            .await
+    ));
     assert_eq!(get(store, &ObjectKey::Racers).await.body, "first");
 }
 
 async fn only_the_tag_of_the_body_lets_it_be_replaced(store: &dyn Store) {
     let key = history(3);
-    let first = store.put(&key, body("first"), Condition::Absent).await.unwrap();
-    let second = store.put(&key, body("second"), Condition::Matches(first.clone())).await.unwrap();
+    let first = store
+        .put(&key, body("first"), Condition::Absent)
+        .await
+        .unwrap();
+    let second = store
+        .put(&key, body("second"), Condition::Matches(first.clone()))
+        .await
+        .unwrap();
     assert_ne!(first, second);
-    assert!(is_lost(&store.put(&key, body("third"), Condition::Matches(first)).await));
+    assert!(is_lost(
+        &store
+            .put(&key, body("third"), Condition::Matches(first))
+            .await
+    ));
     assert_eq!(get(store, &key).await.body, "second");
-    let missing = store.put(&history(4), body("third"), Condition::Matches(second)).await;
+    let missing = store
+        .put(&history(4), body("third"), Condition::Matches(second))
+        .await;
     assert!(is_lost(&missing), "{missing:?}");
     assert!(store.get(&history(4)).await.unwrap().is_none());
 }
 
 async fn a_listing_shows_what_its_scope_holds(store: &dyn Store) {
     let mut tags = HashMap::new();
-    let root = [history(1), history(12), ObjectKey::Racers, ObjectKey::Erasures];
+    let root = [
+        history(1),
+        history(12),
+        ObjectKey::Racers,
+        ObjectKey::Erasures,
+    ];
     let journal = [ObjectKey::Segment(id(1)), ObjectKey::Segment(id(2))];
     let elsewhere = [ObjectKey::Quarantine(id(1)), ObjectKey::Probe(id(1))];
     for key in root.iter().chain(&journal).chain(&elsewhere) {
-        tags.insert(key.clone(), store.put(key, body(&key.path()), Condition::Absent).await.unwrap());
+        tags.insert(
+            key.clone(),
+            store
+                .put(key, body(&key.path()), Condition::Absent)
+                .await
+                .unwrap(),
+        );
     }
     for (scope, keys) in [(Scope::Root, &root[..]), (Scope::Journal, &journal[..])] {
-        let listed: HashMap<_, _> =
-            store.list(scope).await.unwrap().into_iter().map(|Listed { key, etag }| (key, etag)).collect();
-        assert_eq!(listed, keys.iter().map(|key| (key.clone(), tags[key].clone())).collect(), "{scope:?}");
+        let listed: HashMap<_, _> = store
+            .list(scope)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|Listed { key, etag }| (key, etag))
+            .collect();
+        assert_eq!(
+            listed,
+            keys.iter()
+                .map(|key| (key.clone(), tags[key].clone()))
+                .collect(),
+            "{scope:?}"
+        );
     }
 }
 
 async fn a_listing_shows_more_than_a_thousand_segments(store: &dyn Store) {
     let keys: HashSet<_> = (0..1_050).map(|n| ObjectKey::Segment(id(n))).collect();
-    let puts = keys.iter().map(|key| store.put(key, body("1"), Condition::Absent));
-    let _tags: Vec<ETag> = stream::iter(puts).buffer_unordered(16).map(Result::unwrap).collect().await;
-    let listed: Vec<_> = store.list(Scope::Journal).await.unwrap().into_iter().map(|listed| listed.key).collect();
+    let puts = keys
+        .iter()
+        .map(|key| store.put(key, body("1"), Condition::Absent));
+    let _tags: Vec<ETag> = stream::iter(puts)
+        .buffer_unordered(16)
+        .map(Result::unwrap)
+        .collect()
+        .await;
+    let listed: Vec<_> = store
+        .list(Scope::Journal)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|listed| listed.key)
+        .collect();
     assert_eq!(listed.len(), keys.len());
     assert_eq!(HashSet::from_iter(listed), keys);
 }
@@ -138,7 +208,12 @@ async fn of_two_that_race_one_wins(store: &Arc<dyn Store>) {
             let racers = ["a", "b"].map(|racer| {
                 let (store, condition) = (Arc::clone(store), condition.clone());
                 let text = format!("{racer}{round}");
-                tokio::spawn(async move { (store.put(&history(class), body(&text), condition).await, text) })
+                tokio::spawn(async move {
+                    (
+                        store.put(&history(class), body(&text), condition).await,
+                        text,
+                    )
+                })
             });
             let (mut won, mut lost) = (vec![], 0);
             for racer in racers {
@@ -148,8 +223,13 @@ async fn of_two_that_race_one_wins(store: &Arc<dyn Store>) {
                     (Err(error), _) => panic!("{error}"),
                 }
             }
-            let [(etag, text)] = &won[..] else { panic!("{} won", won.len()) };
-            assert_eq!((lost, get(&**store, &history(class)).await.body), (1, text.clone().into()));
+            let [(etag, text)] = &won[..] else {
+                panic!("{} won", won.len())
+            };
+            assert_eq!(
+                (lost, get(&**store, &history(class)).await.body),
+                (1, text.clone().into())
+            );
             condition = Condition::Matches(etag.clone());
         }
     }
@@ -159,8 +239,12 @@ async fn of_two_that_race_one_wins(store: &Arc<dyn Store>) {
 async fn the_folder_keeps_the_contract() {
     let (folder, next) = (TempDir::new().unwrap(), AtomicU32::new(0));
     keeps_the_contract(async || {
-        let path = folder.path().join(next.fetch_add(1, Ordering::Relaxed).to_string());
-        store::open(&format!("file:{}", path.display())).await.unwrap()
+        let path = folder
+            .path()
+            .join(next.fetch_add(1, Ordering::Relaxed).to_string());
+        store::open(&format!("file:{}", path.display()))
+            .await
+            .unwrap()
     })
     .await;
 }
@@ -178,7 +262,11 @@ async fn the_bucket_keeps_the_contract() {
     let (config, next) = (server.config().await, AtomicU32::new(0));
     keeps_the_contract(async || {
         let prefix = format!("some/{}", next.fetch_add(1, Ordering::Relaxed));
-        let store: Arc<dyn Store> = Arc::new(S3Store::connect_with(&config, BUCKET, &prefix).await.unwrap());
+        let store: Arc<dyn Store> = Arc::new(
+            S3Store::connect_with(&config, BUCKET, &prefix)
+                .await
+                .unwrap(),
+        );
         store
     })
     .await;
@@ -192,8 +280,13 @@ async fn the_bucket_keeps_the_contract() {
 #[tokio::test]
 async fn a_server_that_was_killed_has_what_it_acknowledged() {
     let server = S3Server::start().await;
-    let store = S3Store::connect_with(&server.config().await, BUCKET, "p").await.unwrap();
-    let etag = store.put(&ObjectKey::Racers, body("{}"), Condition::Absent).await.unwrap();
+    let store = S3Store::connect_with(&server.config().await, BUCKET, "p")
+        .await
+        .unwrap();
+    let etag = store
+        .put(&ObjectKey::Racers, body("{}"), Condition::Absent)
+        .await
+        .unwrap();
     server.kill();
     let failed = store.put(&history(1), body("1"), Condition::Absent).await;
     assert!(matches!(failed, Err(PutError::Failed(_))), "{failed:?}");
@@ -207,39 +300,73 @@ async fn a_strange_name_in_the_bucket_s_journal_is_named() {
     let config = server.config().await;
     let store = S3Store::connect_with(&config, BUCKET, "p").await.unwrap();
     let client = server.client().await;
-    for (name, listing_fails) in [("p/notes.txt", false), ("p/journal/", false), ("p/journal/notes.txt", true)] {
-        client.put_object().bucket(BUCKET).key(name).send().await.unwrap();
+    for (name, listing_fails) in [
+        ("p/notes.txt", false),
+        ("p/journal/", false),
+        ("p/journal/notes.txt", true),
+    ] {
+        client
+            .put_object()
+            .bucket(BUCKET)
+            .key(name)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(store.list(Scope::Root).await.unwrap(), []);
-        assert_eq!(store.list(Scope::Journal).await.is_err(), listing_fails, "{name}");
+        assert_eq!(
+            store.list(Scope::Journal).await.is_err(),
+            listing_fails,
+            "{name}"
+        );
     }
     let refused = store.list(Scope::Journal).await.unwrap_err().to_string();
-    assert!(refused.contains("`journal/notes.txt`") && refused.contains("quarantine/"), "{refused}");
+    assert!(
+        refused.contains("`journal/notes.txt`") && refused.contains("quarantine/"),
+        "{refused}"
+    );
 }
 
 /// Why a store at that endpoint cannot be used.
 async fn refusal(endpoint: &str, bucket: &str) -> String {
-    S3Store::connect_with(&s3_server::config(endpoint).await, bucket, "p").await.unwrap_err().to_string()
+    S3Store::connect_with(&s3_server::config(endpoint).await, bucket, "p")
+        .await
+        .unwrap_err()
+        .to_string()
 }
 
 #[tokio::test]
 async fn a_bucket_that_is_missing_and_an_endpoint_that_is_dead_are_told_apart() {
     let server = S3Server::start().await;
     let missing = refusal(&server.endpoint(), "elsewhere").await;
-    assert!(missing.contains("no bucket `elsewhere`; create it"), "{missing}");
+    assert!(
+        missing.contains("no bucket `elsewhere`; create it"),
+        "{missing}"
+    );
     let endpoint = server.endpoint();
     drop(server);
     let dead = refusal(&endpoint, BUCKET).await;
-    assert!(dead.contains(&format!("{endpoint} does not answer; correct the endpoint")), "{dead}");
+    assert!(
+        dead.contains(&format!("{endpoint} does not answer; correct the endpoint")),
+        "{dead}"
+    );
 }
 
 /// An S3 server that answers listings well when `lists`, and every other request with that status and code.
 async fn canned(lists: bool, status: u16, code: &'static str) -> String {
     let answer = move |method: Method| async move {
         if lists && method == Method::GET {
-            return (StatusCode::OK, [("x-amz-bucket-region", "")], "<ListBucketResult/>".to_owned());
+            return (
+                StatusCode::OK,
+                [("x-amz-bucket-region", "")],
+                "<ListBucketResult/>".to_owned(),
+            );
         }
         let error = format!("<Error><Code>{code}</Code><Message>as told</Message></Error>");
-        (StatusCode::from_u16(status).unwrap(), [("x-amz-bucket-region", "eu-north-1")], error)
+        (
+            StatusCode::from_u16(status).unwrap(),
+            [("x-amz-bucket-region", "eu-north-1")],
+            error,
+        )
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -251,25 +378,50 @@ async fn canned(lists: bool, status: u16, code: &'static str) -> String {
 async fn every_refusal_at_the_start_says_what_to_do() {
     for (status, code, advice) in [
         (403, "AccessDenied", "allow s3:ListBucket"),
-        (403, "InvalidAccessKeyId", "refuses the credentials; correct or renew them"),
-        (403, "SignatureDoesNotMatch", "refuses the credentials; correct or renew them"),
-        (400, "ExpiredToken", "refuses the credentials; correct or renew them"),
+        (
+            403,
+            "InvalidAccessKeyId",
+            "refuses the credentials; correct or renew them",
+        ),
+        (
+            403,
+            "SignatureDoesNotMatch",
+            "refuses the credentials; correct or renew them",
+        ),
+        (
+            400,
+            "ExpiredToken",
+            "refuses the credentials; correct or renew them",
+        ),
         (403, "RequestTimeTooSkewed", "clock is wrong; set it"),
         (301, "PermanentRedirect", "set AWS_REGION to eu-north-1"),
-        (400, "AuthorizationHeaderMalformed", "set AWS_REGION to eu-north-1"),
+        (
+            400,
+            "AuthorizationHeaderMalformed",
+            "set AWS_REGION to eu-north-1",
+        ),
         (404, "NoSuchBucket", "no bucket `races`; create it"),
         (404, "Strange", "does not answer as S3 does"),
     ] {
         let told = refusal(&canned(false, status, code).await, BUCKET).await;
-        assert!(told.starts_with("s3://races/p/: ") && told.contains(advice) && !told.contains('\n'), "{code}: {told}");
+        assert!(
+            told.starts_with("s3://races/p/: ") && told.contains(advice) && !told.contains('\n'),
+            "{code}: {told}"
+        );
     }
     let anonymous = aws_config::defaults(aws_config::BehaviorVersion::latest())
         .endpoint_url("http://127.0.0.1:1")
         .no_credentials()
         .load()
         .await;
-    let told = S3Store::connect_with(&anonymous, BUCKET, "p").await.unwrap_err().to_string();
-    assert!(told.contains("no AWS credentials are configured; set AWS_PROFILE"), "{told}");
+    let told = S3Store::connect_with(&anonymous, BUCKET, "p")
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        told.contains("no AWS credentials are configured; set AWS_PROFILE"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -309,7 +461,12 @@ impl Store for Careless {
         unreachable!("a probe reads nothing")
     }
 
-    async fn put(&self, key: &ObjectKey, parts: Vec<Bytes>, condition: Condition) -> Result<ETag, PutError> {
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        parts: Vec<Bytes>,
+        condition: Condition,
+    ) -> Result<ETag, PutError> {
         let mut objects = self.objects.lock().unwrap();
         if self.heeds_absent && condition == Condition::Absent && objects.contains_key(key) {
             return Err(PutError::Lost);
@@ -331,9 +488,15 @@ impl Store for Careless {
 #[tokio::test]
 async fn a_store_that_ignores_a_condition_is_refused_and_left_clean() {
     for (heeds_absent, header) in [(false, "If-None-Match"), (true, "If-Match")] {
-        let store = Careless { heeds_absent, objects: Mutex::default() };
+        let store = Careless {
+            heeds_absent,
+            objects: Mutex::default(),
+        };
         let refused = store::probe(&store, id(1)).await.unwrap_err().to_string();
-        assert!(refused.contains(&format!("careless ignores {header}")), "{refused}");
+        assert!(
+            refused.contains(&format!("careless ignores {header}")),
+            "{refused}"
+        );
         assert!(store.objects.lock().unwrap().is_empty());
     }
 }
@@ -342,12 +505,18 @@ async fn a_store_that_ignores_a_condition_is_refused_and_left_clean() {
 async fn what_is_no_store_is_refused_with_what_it_should_be() {
     for (place, advice) in [
         ("data", "write it as `file:PATH` or `s3://BUCKET/PREFIX`"),
-        ("http://127.0.0.1/x", "write it as `file:PATH` or `s3://BUCKET/PREFIX`"),
+        (
+            "http://127.0.0.1/x",
+            "write it as `file:PATH` or `s3://BUCKET/PREFIX`",
+        ),
         ("file:", "write it as `file:data`"),
         ("s3://", "write it as `s3://BUCKET/PREFIX`"),
         ("s3:///prefix", "write it as `s3://BUCKET/PREFIX`"),
     ] {
         let refused = store::open(place).await.err().unwrap().to_string();
-        assert!(refused.contains(place) && refused.contains(advice), "{refused}");
+        assert!(
+            refused.contains(place) && refused.contains(advice),
+            "{refused}"
+        );
     }
 }

@@ -1,7 +1,10 @@
 //! What the service is built of, and with: that the files which name it agree, and that the page's packages are those
 //! that were looked at. The crates are cargo-deny's to check (`make lint`).
 
-#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect should stop there"
+)]
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +12,14 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 /// What the page's packages may be licensed under. Those that are only built with may have the second kind as well.
-const LICENCES: [&str; 6] = ["0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT"];
+const LICENCES: [&str; 6] = [
+    "0BSD",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "MIT",
+];
 const BUILDING_LICENCES: [&str; 4] = ["(MIT OR CC0-1.0)", "MPL-2.0", "OFL-1.1", "Python-2.0"];
 
 fn text(path: &str) -> String {
@@ -18,7 +28,9 @@ fn text(path: &str) -> String {
 
 /// What stands in `text` between the two.
 fn between<'t>(text: &'t str, before: &str, after: &str) -> &'t str {
-    let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("{before} is missing"));
+    let (_, rest) = text
+        .split_once(before)
+        .unwrap_or_else(|| panic!("{before} is missing"));
     rest.split_once(after).unwrap().0
 }
 
@@ -31,10 +43,23 @@ fn wherever_the_versions_of_rust_and_node_stand_they_are_the_same() {
     let node = between(&dockerfile, "ARG NODE_VERSION=", "\n");
     assert_eq!(between(&readme, "Node ", " "), node);
     let page: Value = serde_json::from_str(&text("static/package.json")).unwrap();
-    assert!(page["engines"]["node"].as_str().unwrap().starts_with(&format!(">={node}.")));
+    assert!(
+        page["engines"]["node"]
+            .as_str()
+            .unwrap()
+            .starts_with(&format!(">={node}."))
+    );
     // A file that pins the toolchain has rustup fetch it, where there may be no way to.
-    for pin in ["rust-toolchain", "rust-toolchain.toml", "fuzz/rust-toolchain.toml", ".cargo/config.toml"] {
-        assert!(!Path::new(env!("CARGO_MANIFEST_DIR")).join(pin).exists(), "{pin}");
+    for pin in [
+        "rust-toolchain",
+        "rust-toolchain.toml",
+        "fuzz/rust-toolchain.toml",
+        ".cargo/config.toml",
+    ] {
+        assert!(
+            !Path::new(env!("CARGO_MANIFEST_DIR")).join(pin).exists(),
+            "{pin}"
+        );
     }
 }
 
@@ -42,7 +67,9 @@ fn wherever_the_versions_of_rust_and_node_stand_they_are_the_same() {
 fn packages() -> Map<String, Value> {
     let lock: Value = serde_json::from_str(&text("static/package-lock.json")).unwrap();
     assert_eq!(lock["lockfileVersion"], 3);
-    let Value::Object(mut packages) = lock["packages"].clone() else { panic!("it lists packages") };
+    let Value::Object(mut packages) = lock["packages"].clone() else {
+        panic!("it lists packages")
+    };
     packages.remove("").unwrap();
     packages
 }
@@ -53,19 +80,30 @@ fn the_pages_packages_come_from_the_registry_as_they_were_and_run_nothing_when_i
     assert!(packages.len() > 50);
     for (name, package) in &packages {
         let integrity = package["integrity"].as_str().unwrap_or_default();
-        assert!(integrity.starts_with("sha512-") && integrity.len() == 95, "{name} {integrity}");
+        assert!(
+            integrity.starts_with("sha512-") && integrity.len() == 95,
+            "{name} {integrity}"
+        );
         // One that names no source comes from the registry that npm is set up with.
-        assert!(package.get("resolved").is_none(), "{name} comes from a place of its own");
+        assert!(
+            package.get("resolved").is_none(),
+            "{name} comes from a place of its own"
+        );
         assert!(package.get("link").is_none(), "{name}");
         // macOS' file events are the one thing that is built when it is installed, and not on Linux.
-        assert!(package.get("hasInstallScript").is_none() || name == "node_modules/fsevents", "{name} runs a script");
+        assert!(
+            package.get("hasInstallScript").is_none() || name == "node_modules/fsevents",
+            "{name} runs a script"
+        );
     }
 }
 
 #[test]
 fn the_pages_packages_are_licensed_permissively() {
     for (name, package) in packages() {
-        let licence = package["license"].as_str().unwrap_or_else(|| panic!("{name} names no licence"));
+        let licence = package["license"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{name} names no licence"));
         let builds = package["dev"] == true;
         let may = LICENCES.contains(&licence) || builds && BUILDING_LICENCES.contains(&licence);
         assert!(may, "{name} is under {licence}");
@@ -77,12 +115,21 @@ fn the_crates_come_from_the_registry_as_they_were() {
     for lock in ["Cargo.lock", "fuzz/Cargo.lock"] {
         let lock = text(lock);
         let mut packages = lock.split("[[package]]").skip(1);
-        let foreign = packages.by_ref().filter(|package| !package.contains("name = \"alleycat"));
+        let foreign = packages
+            .by_ref()
+            .filter(|package| !package.contains("name = \"alleycat"));
         let mut count = 0;
         for package in foreign {
             let source = between(package, "source = \"", "\"");
-            assert!(source.starts_with("registry+https://github.com/rust-lang/crates.io-index"), "{package}");
-            assert_eq!(between(package, "checksum = \"", "\"").len(), 64, "{package}");
+            assert!(
+                source.starts_with("registry+https://github.com/rust-lang/crates.io-index"),
+                "{package}"
+            );
+            assert_eq!(
+                between(package, "checksum = \"", "\"").len(),
+                64,
+                "{package}"
+            );
             count += 1;
         }
         assert!(count > 100, "{count}");

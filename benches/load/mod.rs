@@ -33,16 +33,25 @@ pub struct Ride {
 impl Race {
     /// A race of racers 1 to `racers` of each of the classes, from second `first` on.
     pub fn new(classes: &[ClassId], racers: u64, first: Second) -> Self {
-        let riders = classes.iter().flat_map(|&class| (1..=racers).map(move |racer| (class, RacerId(racer))));
-        Self { random: StdRng::seed_from_u64(racers), left: Vec::new(), riders: riders.collect(), second: first }
+        let riders = classes
+            .iter()
+            .flat_map(|&class| (1..=racers).map(move |racer| (class, RacerId(racer))));
+        Self {
+            random: StdRng::seed_from_u64(racers),
+            left: Vec::new(),
+            riders: riders.collect(),
+            second: first,
+        }
     }
 
     /// A delivery of the next `records` records, as Firehose puts it.
     pub fn delivery(&mut self, records: usize) -> Vec<u8> {
-        let mut body = format!(r#"{{"requestId":"bench","timestamp":{START_MS},"records":["#).into_bytes();
+        let mut body =
+            format!(r#"{{"requestId":"bench","timestamp":{START_MS},"records":["#).into_bytes();
         for place in 0..records {
             let comma = if place == 0 { "" } else { "," };
-            let data = base64_simd::STANDARD.encode_to_string(self.next_ride().record(&mut self.random));
+            let data =
+                base64_simd::STANDARD.encode_to_string(self.next_ride().record(&mut self.random));
             write!(body, r#"{comma}{{"data":"{data}"}}"#).expect("a vector takes all");
         }
         body.extend_from_slice(b"]}");
@@ -64,38 +73,75 @@ impl Race {
 impl Ride {
     /// What that racer rides at that second.
     pub fn draw(class: ClassId, second: Second, racer: RacerId, random: &mut StdRng) -> Self {
-        Self { class, second, racer, cadence: random.random_range(40..160), resistance: random.random_range(0..=100) }
+        Self {
+            class,
+            second,
+            racer,
+            cadence: random.random_range(40..160),
+            resistance: random.random_range(0..=100),
+        }
     }
 
     /// The effort that its record stands for.
     pub fn effort(&self) -> Effort {
-        let output = Output::of(self.cadence.into(), self.resistance.into()).expect("within the bounds");
-        let Self { class, second, racer, .. } = *self;
-        Effort { class, second, racer, output, race: None, time: 0 }
+        let output =
+            Output::of(self.cadence.into(), self.resistance.into()).expect("within the bounds");
+        let Self {
+            class,
+            second,
+            racer,
+            ..
+        } = *self;
+        Effort {
+            class,
+            second,
+            racer,
+            output,
+            race: None,
+            time: 0,
+        }
     }
 
     /// Its bytes: some 200 of them.
     fn record(&self, random: &mut StdRng) -> Vec<u8> {
-        let Self { class, second, racer, cadence, resistance } = self;
+        let Self {
+            class,
+            second,
+            racer,
+            cadence,
+            resistance,
+        } = self;
         let (high, low): (u32, u64) = (random.random(), random.random());
         let (a, b, c, d) = (low >> 48, high & 0xfff, low & 0xfff, low & 0xffff_ffff_ffff);
         let device_ms = START_MS + u64::from(second.0) * 1000;
         let name = name(*racer);
-        let head = format!(r#"{{"uuid":"{high:08x}-{a:04x}-4{b:03x}-8{c:03x}-{d:012x}","event":"update""#);
-        let race = format!(r#""deviceTimestamp":{device_ms},"second":{second},"raceId":{START_MS}"#);
+        let head =
+            format!(r#"{{"uuid":"{high:08x}-{a:04x}-4{b:03x}-8{c:03x}-{d:012x}","event":"update""#);
+        let race =
+            format!(r#""deviceTimestamp":{device_ms},"second":{second},"raceId":{START_MS}"#);
         let rider = format!(r#""name":"{name}","racerId":{racer},"classId":{class}"#);
-        format!(r#"{head},{race},{rider},"cadence":{cadence},"resistance":{resistance}}}"#).into_bytes()
+        format!(r#"{head},{race},{rider},"cadence":{cadence},"resistance":{resistance}}}"#)
+            .into_bytes()
     }
 }
 
 /// What a racer is called.
 pub fn name(racer: RacerId) -> String {
-    const NAMES: [&str; 8] = ["Hubert", "Nia", "Lars", "Arjun", "Bruno", "Zoë", "Jonas", "Mei"];
+    const NAMES: [&str; 8] = [
+        "Hubert", "Nia", "Lars", "Arjun", "Bruno", "Zoë", "Jonas", "Mei",
+    ];
     let initial = char::from(b'A' + (racer.0 / 8 % 26) as u8);
     format!("{} {initial}.", NAMES[(racer.0 % 8) as usize])
 }
 
 /// Every racer's effort at one second.
-pub fn second_of_all(class: ClassId, racers: u64, second: Second, random: &mut StdRng) -> Vec<Effort> {
-    (1..=racers).map(|racer| Ride::draw(class, second, RacerId(racer), random).effort()).collect()
+pub fn second_of_all(
+    class: ClassId,
+    racers: u64,
+    second: Second,
+    random: &mut StdRng,
+) -> Vec<Effort> {
+    (1..=racers)
+        .map(|racer| Ride::draw(class, second, RacerId(racer), random).effort())
+        .collect()
 }

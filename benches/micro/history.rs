@@ -42,7 +42,14 @@ fn rebuild_after_one_improvement(bencher: Bencher<'_, '_>) {
         improvement += 1;
         let output = Output::new(1000.0 + f64::from(improvement)).expect("in bounds");
         let second = Second(improvement % SECONDS);
-        let effort = Effort { class: CLASS, second, racer: RacerId(1), output, race: None, time: 0 };
+        let effort = Effort {
+            class: CLASS,
+            second,
+            racer: RacerId(1),
+            output,
+            race: None,
+            time: 0,
+        };
         TABLE.merge(&[effort], 0);
         history = History::build(&TABLE, CLASS, &history, 0);
     });

@@ -18,7 +18,10 @@ use super::load::Race;
 const CLASSES: u16 = 6;
 const RACERS: u64 = 10_000;
 const RECORDS: usize = 22_000;
-const BOUNDS: Bounds = Bounds { classes: CLASSES, second_max: 600 };
+const BOUNDS: Bounds = Bounds {
+    classes: CLASSES,
+    second_max: 600,
+};
 const BODY_BYTES_MAX: usize = 100 << 20;
 
 /// Deliveries, and a table and names that hold all that is in them.
@@ -32,7 +35,11 @@ static WARM: LazyLock<Warm> = LazyLock::new(|| {
     let classes: Vec<_> = ClassId::all(CLASSES).collect();
     let mut race = Race::new(&classes, RACERS, Second(0));
     let bodies: Vec<_> = (0..16).map(|_| race.delivery(RECORDS)).collect();
-    let warm = Warm { bodies, table: Table::new(CLASSES), names: Names::default() };
+    let warm = Warm {
+        bodies,
+        table: Table::new(CLASSES),
+        names: Names::default(),
+    };
     for body in &warm.bodies {
         let Decoded { efforts, names, .. } = decoded(body, &warm.names);
         warm.table.merge(&efforts, 0);
@@ -51,12 +58,16 @@ fn decoded(body: &[u8], names: &Names) -> Decoded {
 /// Runs one after another of the bodies through `work`.
 fn each_body<T>(bencher: Bencher<'_, '_>, mut work: impl FnMut(&'static [u8]) -> T) {
     let mut bodies = LazyLock::force(&WARM).bodies.iter().cycle();
-    bencher.counter(ItemsCount::new(RECORDS)).bench_local(|| work(bodies.next().expect("they have no end")));
+    bencher
+        .counter(ItemsCount::new(RECORDS))
+        .bench_local(|| work(bodies.next().expect("they have no end")));
 }
 
 #[divan::bench]
 fn envelope(bencher: Bencher<'_, '_>) {
-    each_body(bencher, |body| Envelope::parse(body, || ()).expect("our own body"));
+    each_body(bencher, |body| {
+        Envelope::parse(body, || ()).expect("our own body")
+    });
 }
 
 #[divan::bench]
@@ -68,7 +79,9 @@ fn decode(bencher: Bencher<'_, '_>) {
 fn decode_and_merge(bencher: Bencher<'_, '_>) {
     each_body(bencher, |body| {
         let decoded = decoded(body, &WARM.names);
-        let comparison = WARM.table.compare(&decoded.efforts, usize::MAX, &mut Newcomers::default());
+        let comparison =
+            WARM.table
+                .compare(&decoded.efforts, usize::MAX, &mut Newcomers::default());
         assert!(comparison.better.is_empty(), "the table is warm");
         comparison
     });
@@ -101,7 +114,9 @@ fn plain_decode_and_merge(bencher: Bencher<'_, '_>) {
         let mut data = Vec::new();
         for record in body.records {
             data.clear();
-            base64_simd::STANDARD.decode_append(record.data, &mut data).expect("our own body");
+            base64_simd::STANDARD
+                .decode_append(record.data, &mut data)
+                .expect("our own body");
             let ride: Ride = serde_json::from_slice(&data).expect("our own record");
             let output = (ride.cadence + 35.0) * (ride.resistance + 65.0) / 100.0;
             let best = &mut table[(ride.class_id - 1) * 600 + ride.second][ride.racer_id];
@@ -112,19 +127,30 @@ fn plain_decode_and_merge(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn compare(bencher: Bencher<'_, '_>) {
-    let efforts: Vec<_> = WARM.bodies.iter().map(|body| decoded(body, &WARM.names).efforts).collect();
+    let efforts: Vec<_> = WARM
+        .bodies
+        .iter()
+        .map(|body| decoded(body, &WARM.names).efforts)
+        .collect();
     let mut efforts = efforts.iter().cycle();
     bencher.counter(ItemsCount::new(RECORDS)).bench_local(|| {
         let efforts = efforts.next().expect("they have no end");
-        WARM.table.compare(efforts, usize::MAX, &mut Newcomers::default())
+        WARM.table
+            .compare(efforts, usize::MAX, &mut Newcomers::default())
     });
 }
 
 #[divan::bench]
 fn merge_improvements(bencher: Bencher<'_, '_>) {
-    let efforts: Vec<_> = WARM.bodies.iter().map(|body| decoded(body, &WARM.names).efforts).collect();
+    let efforts: Vec<_> = WARM
+        .bodies
+        .iter()
+        .map(|body| decoded(body, &WARM.names).efforts)
+        .collect();
     let table = Table::new(CLASSES);
-    efforts.iter().for_each(|efforts| drop(table.merge(efforts, 0)));
+    efforts
+        .iter()
+        .for_each(|efforts| drop(table.merge(efforts, 0)));
     let mut round = 0;
     let raised = || {
         round += 1;
@@ -132,16 +158,23 @@ fn merge_improvements(bencher: Bencher<'_, '_>) {
             output: Output::new(effort.output.get() + f64::from(round) * 1000.0).expect("finite"),
             ..*effort
         };
-        efforts[round as usize % efforts.len()].iter().map(raise).collect::<Vec<_>>()
+        efforts[round as usize % efforts.len()]
+            .iter()
+            .map(raise)
+            .collect::<Vec<_>>()
     };
-    let merging = bencher.counter(ItemsCount::new(RECORDS)).with_inputs(raised);
+    let merging = bencher
+        .counter(ItemsCount::new(RECORDS))
+        .with_inputs(raised);
     merging.bench_local_values(|efforts| table.merge(&efforts, 0));
 }
 
 #[divan::bench]
 fn gunzip(bencher: Bencher<'_, '_>) {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(&WARM.bodies[0]).expect("a vector takes all");
+    encoder
+        .write_all(&WARM.bodies[0])
+        .expect("a vector takes all");
     let body = encoder.finish().expect("a vector takes all");
     let bencher = bencher.counter(ItemsCount::new(RECORDS));
     bencher.bench_local(|| delivery::gunzip(&body, BODY_BYTES_MAX).expect("our own body"));

@@ -6,7 +6,9 @@ use std::time::Duration;
 use alleycat::clock::SystemClock;
 use alleycat::effort::{Bounds, ClassId, Effort, Output, Second};
 use alleycat::ledger::{Ledger, Options, Submission};
-use alleycat::store::{Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError};
+use alleycat::store::{
+    Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use divan::Bencher;
@@ -49,14 +51,20 @@ impl Store for Nowhere {
 fn commit(bencher: Bencher<'_, '_>) {
     let never = Duration::from_secs(3600);
     let options = Options {
-        bounds: Bounds { classes: 1, second_max: 600 },
+        bounds: Bounds {
+            classes: 1,
+            second_max: 600,
+        },
         racers_max: usize::MAX,
         commit_interval: Duration::ZERO,
         snapshot_interval: never,
         sync_interval: Duration::from_secs(2),
     };
     let (ledger, worker) = Ledger::new(options, Arc::new(Nowhere), Arc::new(SystemClock), [1; 32]);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
     let runtime = runtime.expect("a runtime can be made");
     runtime.spawn(worker.run(std::future::pending()));
     while ledger.accepts().is_err() {
@@ -71,11 +79,18 @@ fn commit(bencher: Bencher<'_, '_>) {
             output: Output::new(effort.output.get() + f64::from(round) * 1000.0).expect("finite"),
             ..*effort
         };
-        Submission { efforts: efforts.iter().map(raise).collect(), ..Submission::default() }
+        Submission {
+            efforts: efforts.iter().map(raise).collect(),
+            ..Submission::default()
+        }
     };
-    let committing = bencher.counter(ItemsCount::new(efforts.len())).with_inputs(raised);
+    let committing = bencher
+        .counter(ItemsCount::new(efforts.len()))
+        .with_inputs(raised);
     committing.bench_local_values(|submission| {
-        let committed = runtime.block_on(ledger.commit(submission)).expect("nothing fails");
+        let committed = runtime
+            .block_on(ledger.commit(submission))
+            .expect("nothing fails");
         assert_eq!(committed.improvements, efforts.len());
     });
 }

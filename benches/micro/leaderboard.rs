@@ -25,7 +25,10 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 });
 
 fn page(asked: &Query) -> usize {
-    query(&TABLE.board(CLASS, Second(0)), asked).expect("the racer stands").standings.len()
+    query(&TABLE.board(CLASS, Second(0)), asked)
+        .expect("the racer stands")
+        .standings
+        .len()
 }
 
 #[divan::bench]
@@ -38,7 +41,10 @@ fn around(bencher: Bencher<'_, '_>) {
     let mut racer = 0;
     bencher.bench_local(|| {
         racer = racer * 7919 % RACERS + 1;
-        page(&Query { page: Page::Around(RacerId(racer)), ..Query::default() })
+        page(&Query {
+            page: Page::Around(RacerId(racer)),
+            ..Query::default()
+        })
     });
 }
 
@@ -48,7 +54,11 @@ fn what_if(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| {
         racer = racer * 7919 % RACERS + 1;
         let (racer, output) = (RacerId(racer), Output::new(150.25).expect("finite"));
-        page(&Query { what_if: Some(WhatIf { racer, output }), page: Page::Around(racer), ..Query::default() })
+        page(&Query {
+            what_if: Some(WhatIf { racer, output }),
+            page: Page::Around(racer),
+            ..Query::default()
+        })
     });
 }
 
@@ -59,7 +69,17 @@ fn order_after_one_improvement(bencher: Bencher<'_, '_>) {
         improvement += 1;
         let output = Output::new(1000.0 + f64::from(improvement)).expect("finite");
         let racer = RacerId(u64::from(improvement) % RACERS + 1);
-        TABLE.merge(&[Effort { class: CLASS, second: Second(1), racer, output, race: None, time: 0 }], 0);
+        TABLE.merge(
+            &[Effort {
+                class: CLASS,
+                second: Second(1),
+                racer,
+                output,
+                race: None,
+                time: 0,
+            }],
+            0,
+        );
         TABLE.board(CLASS, Second(1)).order().len()
     });
 }

@@ -35,7 +35,10 @@ pub(super) fn read(body: &[u8], now_and_then: impl Fn()) -> Option<Envelope<'_>>
     }
     scanner.take(b"}")?;
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
-    scanner.rest.iter().all(is_space).then_some(Envelope { request_id, records: records? })
+    scanner.rest.iter().all(is_space).then_some(Envelope {
+        request_id,
+        records: records?,
+    })
 }
 
 struct Scanner<'b> {
@@ -69,10 +72,18 @@ impl<'b> Scanner<'b> {
         self.take(b"\"")?;
         // So many at a time: base64 goes on for long.
         const CHUNK: usize = 32;
-        let ends = |byte: u8| u8::from(byte < b' ') | u8::from(byte == b'"') | u8::from(byte == b'\\');
-        let are_plain = |chunk: &&[u8]| chunk.iter().fold(0, |ends_here, &byte| ends_here | ends(byte)) == 0;
+        let ends =
+            |byte: u8| u8::from(byte < b' ') | u8::from(byte == b'"') | u8::from(byte == b'\\');
+        let are_plain = |chunk: &&[u8]| {
+            chunk
+                .iter()
+                .fold(0, |ends_here, &byte| ends_here | ends(byte))
+                == 0
+        };
         let plain = CHUNK * self.rest.chunks_exact(CHUNK).take_while(are_plain).count();
-        let (text, rest) = self.rest.split_at(plain + plain::text_length(&self.rest[plain..]));
+        let (text, rest) = self
+            .rest
+            .split_at(plain + plain::text_length(&self.rest[plain..]));
         self.rest = rest;
         self.take(b"\"").map(|()| text)
     }

@@ -30,8 +30,16 @@ impl From<io::Error> for Stop {
 }
 
 /// Hands over every effort of a dataset, in order.
-pub(super) fn read(text: impl Read, mut each: impl FnMut(Second, RacerId, Output)) -> Result<(), Stop> {
-    let mut text = Window { inner: text, bytes: vec![0; WINDOW_BYTES], from: 0, to: 0 };
+pub(super) fn read(
+    text: impl Read,
+    mut each: impl FnMut(Second, RacerId, Output),
+) -> Result<(), Stop> {
+    let mut text = Window {
+        inner: text,
+        bytes: vec![0; WINDOW_BYTES],
+        from: 0,
+        to: 0,
+    };
     text.take(|bytes| bytes.starts_with(b"{").then_some(((), 1)))?;
     loop {
         let second = text.take(second)?;
@@ -46,7 +54,11 @@ pub(super) fn read(text: impl Read, mut each: impl FnMut(Second, RacerId, Output
             break;
         }
     }
-    if text.at_hand()?.is_empty() { Ok(()) } else { Err(Stop::Unknown) }
+    if text.at_hand()?.is_empty() {
+        Ok(())
+    } else {
+        Err(Stop::Unknown)
+    }
 }
 
 /// Text of which a part is at hand.
@@ -116,7 +128,10 @@ fn output(text: &[u8]) -> Option<(Output, usize)> {
         Some((number, length)) => Some((Output::new(number.double())?, length)),
         // Such as have more digits, or an exponent.
         None => {
-            let length = text.iter().take(ENTRY_BYTES_MAX).position(|byte| matches!(byte, b',' | b'}'))?;
+            let length = text
+                .iter()
+                .take(ENTRY_BYTES_MAX)
+                .position(|byte| matches!(byte, b',' | b'}'))?;
             Some((serde_json::from_slice(&text[..length]).ok()?, length))
         }
     }

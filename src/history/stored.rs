@@ -55,10 +55,17 @@ impl<'a> StoredHistory<'a> {
         let decoder = MultiGzDecoder::new(file);
         let Some(header) = decoder.header() else {
             let begins_well = file.starts_with(&[0x1f, 0x8b]);
-            return Err(if begins_well { HistoryError::Truncated } else { HistoryError::NotGzip });
+            return Err(if begins_well {
+                HistoryError::Truncated
+            } else {
+                HistoryError::NotGzip
+            });
         };
         let erasure_version = header.extra().and_then(erasures::version_in).unwrap_or(0);
-        Ok(Self { file, erasure_version })
+        Ok(Self {
+            file,
+            erasure_version,
+        })
     }
 
     /// The highest erasure version that concerned the class when the file was written; 0 where it names none.
@@ -83,20 +90,28 @@ impl<'a> StoredHistory<'a> {
     /// Reads a text of the shape in whatever order and spacing, or tells what is wrong with it: first of all, whether
     /// its checksum is.
     pub(crate) fn read_by_serde(self, second_max: Second) -> Result<Class, HistoryError> {
-        io::copy(&mut MultiGzDecoder::new(self.file), &mut io::sink()).map_err(HistoryError::from)?;
+        io::copy(&mut MultiGzDecoder::new(self.file), &mut io::sink())
+            .map_err(HistoryError::from)?;
 
         let silence_bytes = Cell::new(0);
-        let reader = Guard { inner: MultiGzDecoder::new(self.file), silence_bytes: &silence_bytes };
-        let mut json = serde_json::Deserializer::from_reader(BufReader::with_capacity(WINDOW_BYTES, reader));
+        let reader = Guard {
+            inner: MultiGzDecoder::new(self.file),
+            silence_bytes: &silence_bytes,
+        };
+        let mut json =
+            serde_json::Deserializer::from_reader(BufReader::with_capacity(WINDOW_BYTES, reader));
         let mut dataset = Dataset::new(second_max);
         let each = |second, racer, output| {
             dataset.take(second, racer, output);
             silence_bytes.set(0);
         };
-        Seconds { each, silence_bytes: &silence_bytes }
-            .deserialize(&mut json)
-            .and_then(|()| json.end())
-            .map_err(HistoryError::from)?;
+        Seconds {
+            each,
+            silence_bytes: &silence_bytes,
+        }
+        .deserialize(&mut json)
+        .and_then(|()| json.end())
+        .map_err(HistoryError::from)?;
         dataset.end()
     }
 }
@@ -112,7 +127,11 @@ impl From<serde_json::Error> for HistoryError {
 
 impl From<io::Error> for HistoryError {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::UnexpectedEof { Self::Truncated } else { Self::Corrupt(error) }
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            Self::Truncated
+        } else {
+            Self::Corrupt(error)
+        }
     }
 }
 
@@ -126,7 +145,9 @@ impl<R: Read> Read for Guard<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let silence_bytes = self.silence_bytes.get();
         if silence_bytes > SILENCE_MAX_BYTES {
-            return Err(io::Error::other(format!("more than {SILENCE_MAX_BYTES} bytes of text without an effort")));
+            return Err(io::Error::other(format!(
+                "more than {SILENCE_MAX_BYTES} bytes of text without an effort"
+            )));
         }
         let read = self.inner.read(buffer)?;
         self.silence_bytes.set(silence_bytes + read);
@@ -148,7 +169,13 @@ struct Dataset {
 impl Dataset {
     fn new(second_max: Second) -> Self {
         let lot = Vec::with_capacity(EFFORTS_MAX);
-        Self { class: Class::default(), second_max, lot, second: Second(0), beyond: None }
+        Self {
+            class: Class::default(),
+            second_max,
+            lot,
+            second: Second(0),
+            beyond: None,
+        }
     }
 
     fn take(&mut self, second: Second, racer: RacerId, output: Output) {
@@ -201,7 +228,10 @@ impl<'de, F: FnMut(Second, RacerId, Output)> Visitor<'de> for Seconds<'_, F> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut seconds: A) -> Result<(), A::Error> {
         while let Some(second) = seconds.next_key()? {
             self.silence_bytes.set(0);
-            seconds.next_value_seed(Racers { each: &mut self.each, second })?;
+            seconds.next_value_seed(Racers {
+                each: &mut self.each,
+                second,
+            })?;
         }
         Ok(())
     }
@@ -231,7 +261,9 @@ impl<'de, F: FnMut(Second, RacerId, Output)> Visitor<'de> for Racers<'_, F> {
     fn visit_map<A: MapAccess<'de>>(self, mut racers: A) -> Result<(), A::Error> {
         while let Some(racer) = racers.next_key::<RacerId>()? {
             if racer.0 > INTEGER_MAX {
-                return Err(A::Error::custom(format!("racer {racer} is over {INTEGER_MAX}")));
+                return Err(A::Error::custom(format!(
+                    "racer {racer} is over {INTEGER_MAX}"
+                )));
             }
             (self.each)(self.second, racer, racers.next_value()?);
         }
@@ -277,46 +309,92 @@ mod tests {
 
     fn effort(second: u32, racer: u64, output: f64) -> Effort {
         let output = Output::new(output).expect("finite and not negative");
-        Effort { class: CLASS, second: Second(second), racer: RacerId(racer), output, race: None, time: 0 }
+        Effort {
+            class: CLASS,
+            second: Second(second),
+            racer: RacerId(racer),
+            output,
+            race: None,
+            time: 0,
+        }
     }
 
     fn ours() -> Vec<u8> {
         let table = Table::new(3);
-        let efforts: Vec<_> = (0..200).map(|n| effort(n % 5, n.into(), f64::from(n) / 3.0)).collect();
+        let efforts: Vec<_> = (0..200)
+            .map(|n| effort(n % 5, n.into(), f64::from(n) / 3.0))
+            .collect();
         table.merge(&efforts, 0);
-        History::build(&table, CLASS, &History::empty(0), 5).chunks().collect::<Vec<_>>().concat()
+        History::build(&table, CLASS, &History::empty(0), 5)
+            .chunks()
+            .collect::<Vec<_>>()
+            .concat()
     }
 
     #[test]
     fn any_gzip_of_the_shape_reads_in_whatever_order_and_spacing() {
-        let efforts = [effort(0, INTEGER_MAX, 1e21), effort(60, 1, 0.0), effort(60, 2, 1.5)];
-        let text =
-            format!("\n{{ \"60\": {{\"2\":1.50,\t\"1\":-0}}, \"0\" :{{\"{INTEGER_MAX}\":1E21}},\"7\":{{}} }}\r\n");
+        let efforts = [
+            effort(0, INTEGER_MAX, 1e21),
+            effort(60, 1, 0.0),
+            effort(60, 2, 1.5),
+        ];
+        let text = format!(
+            "\n{{ \"60\": {{\"2\":1.50,\t\"1\":-0}}, \"0\" :{{\"{INTEGER_MAX}\":1E21}},\"7\":{{}} }}\r\n"
+        );
         assert_eq!(read_text(&text).expect("a history"), efforts);
-        assert_eq!(StoredHistory::open(&gzip(b"{}")).expect("gzip").erasure_version(), 0);
+        assert_eq!(
+            StoredHistory::open(&gzip(b"{}"))
+                .expect("gzip")
+                .erasure_version(),
+            0
+        );
         let (first, second) = text.as_bytes().split_at(31);
         let members = [gzip(first), gzip(b""), gzip(second)].concat();
-        assert_eq!(read(&members).expect("several members are one file"), efforts);
+        assert_eq!(
+            read(&members).expect("several members are one file"),
+            efforts
+        );
     }
 
     #[test]
     fn a_second_beyond_those_that_are_taken_is_named() {
-        for text in [r#"{"600":{"1":1},"601":{"1":1}}"#, r#"{"600":{"1":1}, "601":{"1":1}}"#] {
-            assert!(matches!(read_text(text), Err(HistoryError::SecondBeyond(Second(601)))));
+        for text in [
+            r#"{"600":{"1":1},"601":{"1":1}}"#,
+            r#"{"600":{"1":1}, "601":{"1":1}}"#,
+        ] {
+            assert!(matches!(
+                read_text(text),
+                Err(HistoryError::SecondBeyond(Second(601)))
+            ));
         }
-        assert_eq!(read_text(r#"{"600":{"1":1e300}}"#).expect("a history"), [effort(600, 1, 1e300)]);
+        assert_eq!(
+            read_text(r#"{"600":{"1":1e300}}"#).expect("a history"),
+            [effort(600, 1, 1e300)]
+        );
     }
 
     fn some_text() -> impl Strategy<Value = String> {
-        let number = "[0-9]{1,3}|[0-9]{1,17}\\.[0-9]{1,17}|[0-9]e[0-9]|-?[0-9]|900719925474099[0-9]";
+        let number =
+            "[0-9]{1,3}|[0-9]{1,17}\\.[0-9]{1,17}|[0-9]e[0-9]|-?[0-9]|900719925474099[0-9]";
         let entry = (number, number).prop_map(|(racer, output)| format!("\"{racer}\":{output}"));
         let racers = prop::collection::vec(entry, 0..6).prop_map(|entries| entries.join(","));
-        let second = ("[0-9]{1,2}", racers).prop_map(|(second, racers)| format!("\"{second}\":{{{racers}}}"));
-        let dataset = prop::collection::vec(second, 0..4).prop_map(|seconds| format!("{{{}}}", seconds.join(",")));
-        let mutilated = (dataset, any::<prop::sample::Index>(), "|[ \\n{},:\"0-9e.x]", 0usize..3);
+        let second = ("[0-9]{1,2}", racers)
+            .prop_map(|(second, racers)| format!("\"{second}\":{{{racers}}}"));
+        let dataset = prop::collection::vec(second, 0..4)
+            .prop_map(|seconds| format!("{{{}}}", seconds.join(",")));
+        let mutilated = (
+            dataset,
+            any::<prop::sample::Index>(),
+            "|[ \\n{},:\"0-9e.x]",
+            0usize..3,
+        );
         mutilated.prop_map(|(text, at, put, cut)| {
             let at = at.index(text.len());
-            format!("{}{put}{}", &text[..at], &text[(at + cut).min(text.len())..])
+            format!(
+                "{}{put}{}",
+                &text[..at],
+                &text[(at + cut).min(text.len())..]
+            )
         })
     }
 
@@ -345,10 +423,13 @@ mod tests {
     #[test]
     fn texts_longer_than_a_window_are_read_without_serde() {
         let racers = |second: u64| {
-            let racer = |racer: u64| format!("\"{}\":{}", racer * racer, (second + racer) as f64 / 7.0);
+            let racer =
+                |racer: u64| format!("\"{}\":{}", racer * racer, (second + racer) as f64 / 7.0);
             (0..20_000).map(racer).collect::<Vec<_>>().join(",")
         };
-        let seconds = (0..3).map(|second| format!("\"{second}\":{{{}}}", racers(second))).collect::<Vec<_>>();
+        let seconds = (0..3)
+            .map(|second| format!("\"{second}\":{{{}}}", racers(second)))
+            .collect::<Vec<_>>();
         let file = gzip(format!("{{{}}}", seconds.join(",")).as_bytes());
         let mut count = 0;
         assert!(scanner::read(MultiGzDecoder::new(&file[..]), |_, _, _| count += 1).is_ok());
@@ -363,7 +444,8 @@ mod tests {
         let file = ours();
         for length in 0..file.len() {
             let error = read(&file[..length]).expect_err("cut short");
-            let told = matches!(error, HistoryError::Truncated) || length < 2 && matches!(error, HistoryError::NotGzip);
+            let told = matches!(error, HistoryError::Truncated)
+                || length < 2 && matches!(error, HistoryError::NotGzip);
             assert!(told, "{length} bytes: {error}");
         }
         read(&file).expect("the whole file");
@@ -378,7 +460,10 @@ mod tests {
                 let mut broken = file.clone();
                 broken[byte] ^= 1 << bit;
                 if let Ok(read) = read(&broken) {
-                    assert_eq!(read, efforts, "bit {bit} of byte {byte} is more than padding");
+                    assert_eq!(
+                        read, efforts,
+                        "bit {bit} of byte {byte} is more than padding"
+                    );
                 }
             }
         }
@@ -388,9 +473,15 @@ mod tests {
     fn what_follows_the_gzip_stream_is_an_error() {
         for rest in [&b"\0"[..], &[0; 512], b"{}", b"more than ten bytes"] {
             let error = read(&[&ours(), rest].concat()).expect_err("garbage");
-            assert!(matches!(error, HistoryError::Truncated | HistoryError::Corrupt(_)), "{error}");
+            assert!(
+                matches!(error, HistoryError::Truncated | HistoryError::Corrupt(_)),
+                "{error}"
+            );
         }
-        assert!(matches!(read(&[ours(), ours()].concat()), Err(HistoryError::Text(_))));
+        assert!(matches!(
+            read(&[ours(), ours()].concat()),
+            Err(HistoryError::Text(_))
+        ));
     }
 
     #[test]
@@ -426,18 +517,27 @@ mod tests {
             let error = read_text(text).expect_err(text);
             assert!(matches!(error, HistoryError::Text(_)), "{text}: {error}");
             let error = error.to_string();
-            assert!(error.contains(what) && error.contains("line 1 column"), "{text}: {error}");
+            assert!(
+                error.contains(what) && error.contains("line 1 column"),
+                "{text}: {error}"
+            );
         }
     }
 
     #[test]
     fn text_that_goes_on_without_an_effort_is_not_taken_into_memory() {
-        for (start, more) in [("{", ' '), ("{\"", '1'), ("{\"1\":{\"1\":\"", 'x'), ("{\"1\":{\"1\":0.", '7'), ("", '[')]
-        {
+        for (start, more) in [
+            ("{", ' '),
+            ("{\"", '1'),
+            ("{\"1\":{\"1\":\"", 'x'),
+            ("{\"1\":{\"1\":0.", '7'),
+            ("", '['),
+        ] {
             let bomb = start.to_owned() + &String::from(more).repeat(8 << 20);
             let error = read_text(&bomb).expect_err("a bomb");
             let told = error.to_string();
-            let bounded = told.contains("without an effort") || matches!(error, HistoryError::Text(_));
+            let bounded =
+                told.contains("without an effort") || matches!(error, HistoryError::Text(_));
             assert!(bounded && told.len() < 300, "{start}{more}: {told:.300}");
         }
     }

@@ -21,7 +21,11 @@ pub struct Selection {
 pub fn write_dataset(text: &mut Vec<u8>, table: &Table, class: ClassId, selection: &Selection) {
     text.push(b'{');
     let start = text.len();
-    for (second, _) in table.seconds(class).into_iter().filter(|(second, _)| selection.seconds.contains(second)) {
+    for (second, _) in table
+        .seconds(class)
+        .into_iter()
+        .filter(|(second, _)| selection.seconds.contains(second))
+    {
         let board = table.board(class, second);
         let before = text.len();
         if before > start {
@@ -40,7 +44,10 @@ impl Selection {
         let mut slots = match (&self.racers, self.top) {
             (None, None) => return Box::new(board.by_id()),
             (None, Some(top)) => board.order().iter().take(top).copied().collect(),
-            (Some(racers), _) => racers.iter().filter_map(|&racer| board.slot(racer)).collect::<Vec<_>>(),
+            (Some(racers), _) => racers
+                .iter()
+                .filter_map(|&racer| board.slot(racer))
+                .collect::<Vec<_>>(),
         };
         slots.sort_unstable_by_key(|&slot| board.racer(slot));
         slots.dedup();
@@ -50,7 +57,11 @@ impl Selection {
             slots.truncate(top);
             slots.sort_unstable_by_key(|&slot| board.racer(slot));
         }
-        Box::new(slots.into_iter().filter_map(|slot| Some((board.racer(slot), board.output(slot)?))))
+        Box::new(
+            slots
+                .into_iter()
+                .filter_map(|slot| Some((board.racer(slot), board.output(slot)?))),
+        )
     }
 }
 

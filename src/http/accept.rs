@@ -19,7 +19,11 @@ pub(super) fn wants_html(headers: &HeaderMap) -> bool {
 
 /// Whether gzip may be sent, and is not liked less than plain bytes.
 pub(super) fn wants_gzip(headers: &HeaderMap) -> bool {
-    let weight = |names: &[&str]| names.iter().find_map(|name| weight(headers, header::ACCEPT_ENCODING, name));
+    let weight = |names: &[&str]| {
+        names
+            .iter()
+            .find_map(|name| weight(headers, header::ACCEPT_ENCODING, name))
+    };
     let gzip = weight(&["gzip", "x-gzip", "*"]).unwrap_or(0);
     gzip > 0 && gzip >= weight(&["identity", "*"]).unwrap_or(0)
 }
@@ -32,13 +36,17 @@ fn named_before(headers: &HeaderMap, name: &str, other: &str) -> bool {
 
 /// The weight that a header gives to a name; `None` where it does not name it.
 fn weight(headers: &HeaderMap, header: HeaderName, name: &str) -> Option<Weight> {
-    let lists = headers.get_all(header).into_iter().filter_map(|list| list.to_str().ok());
+    let lists = headers
+        .get_all(header)
+        .into_iter()
+        .filter_map(|list| list.to_str().ok());
     lists.flat_map(|list| list.split(',')).find_map(|item| {
         let mut parts = item.split(';').map(str::trim);
         if !parts.next()?.eq_ignore_ascii_case(name) {
             return None;
         }
-        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let weight =
+            parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
         Some(weight.map_or(WEIGHT_MAX, |weight| {
             let share: f64 = weight.parse().unwrap_or(0.0); // what cannot be read is not wanted
             (share.clamp(0.0, 1.0) * f64::from(WEIGHT_MAX)).round() as Weight
@@ -57,12 +65,27 @@ mod tests {
     #[test]
     fn gzip_is_sent_to_those_who_like_it_no_less() {
         let wants = |value| wants_gzip(&headers(header::ACCEPT_ENCODING, value));
-        for value in
-            ["gzip", "x-gzip", "br, GZIP;q=0.1", "*", "gzip, identity", "deflate, gzip ; q=1.0", "identity;q=0, *"]
-        {
+        for value in [
+            "gzip",
+            "x-gzip",
+            "br, GZIP;q=0.1",
+            "*",
+            "gzip, identity",
+            "deflate, gzip ; q=1.0",
+            "identity;q=0, *",
+        ] {
             assert!(wants(value), "{value}");
         }
-        for value in ["", "identity", "gzip;q=0", "br", "gzip;q=0.5, identity", "gzip;q=0, *", "*;q=0", "gzip;q=x"] {
+        for value in [
+            "",
+            "identity",
+            "gzip;q=0",
+            "br",
+            "gzip;q=0.5, identity",
+            "gzip;q=0, *",
+            "*;q=0",
+            "gzip;q=x",
+        ] {
             assert!(!wants(value), "{value}");
         }
         assert!(!wants_gzip(&HeaderMap::new()));

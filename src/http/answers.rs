@@ -40,14 +40,26 @@ impl Default for Answers {
 
 impl Answers {
     /// Sends a long answer only while there is room for it, which it gives back when it is sent or its client is gone.
-    pub(super) fn hold(&self, _: &Request) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
+    pub(super) fn hold(
+        &self,
+        _: &Request,
+    ) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
         let answers = self.clone();
         ControlFlow::Continue(move |response: Response| {
             let is_counted = response.extensions().get::<Shared>().is_none();
-            let bytes = response.body().size_hint().exact().filter(|&bytes| bytes > SHORT_BYTES_MAX && is_counted);
+            let bytes = response
+                .body()
+                .size_hint()
+                .exact()
+                .filter(|&bytes| bytes > SHORT_BYTES_MAX && is_counted);
             let Some(bytes) = bytes else { return response };
             match answers.0.take(usize::try_from(bytes).unwrap_or(usize::MAX)) {
-                Some(room) => response.map(|body| Body::new(KeptBody { body, keeper: Arc::new(room) })),
+                Some(room) => response.map(|body| {
+                    Body::new(KeptBody {
+                        body,
+                        keeper: Arc::new(room),
+                    })
+                }),
                 None => Problem::unavailable("too many answers are being sent").into_response(),
             }
         })
@@ -73,8 +85,11 @@ mod tests {
         let answers = Answers(Room::new(0, PERMIT_BYTES));
         let request = Request::new(Body::empty());
         let status = |bytes: u64, is_shared: bool| {
-            let ControlFlow::Continue(after) = answers.hold(&request) else { panic!("it never answers by itself") };
-            let mut response = Response::new(Body::from("a".repeat(usize::try_from(bytes).unwrap())));
+            let ControlFlow::Continue(after) = answers.hold(&request) else {
+                panic!("it never answers by itself")
+            };
+            let mut response =
+                Response::new(Body::from("a".repeat(usize::try_from(bytes).unwrap())));
             if is_shared {
                 response.extensions_mut().insert(Shared);
             }
@@ -91,7 +106,10 @@ mod tests {
         let room = answers.take(PERMIT_BYTES + 1).unwrap();
         assert!(answers.take(2 * PERMIT_BYTES).is_none());
         assert!(answers.take(1).is_some());
-        let mut held = KeptBody { body: Body::from("text"), keeper: Arc::new(room) };
+        let mut held = KeptBody {
+            body: Body::from("text"),
+            keeper: Arc::new(room),
+        };
         assert_eq!(held.size_hint().exact(), Some(4));
         let bytes = held.frame().await.unwrap().unwrap().into_data().unwrap();
         drop(held);

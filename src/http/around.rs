@@ -35,7 +35,10 @@ impl<F: Clone, S> Layer<S> for Looking<F> {
     type Service = Around<F, S>;
 
     fn layer(&self, within: S) -> Around<F, S> {
-        Around { look: self.look.clone(), within }
+        Around {
+            look: self.look.clone(),
+            within,
+        }
     }
 }
 

@@ -67,12 +67,17 @@ struct Page {
 
 static PAGE: LazyLock<Page> = LazyLock::new(|| {
     let index = Dist::get(INDEX).map(|file| String::from_utf8_lossy(&file.data).into_owned());
-    let index = |of: &dyn Fn(&str) -> String| index.as_deref().map(|text| Asset::of(INDEX, of(text).into()));
+    let index = |of: &dyn Fn(&str) -> String| {
+        index
+            .as_deref()
+            .map(|text| Asset::of(INDEX, of(text).into()))
+    };
     Page {
         files: Dist::iter()
             .filter(|path| path != INDEX)
             .filter_map(|path| {
-                Dist::get(&path).map(|file| (path.to_string(), Asset::of(&path, file.data.into_owned())))
+                Dist::get(&path)
+                    .map(|file| (path.to_string(), Asset::of(&path, file.data.into_owned())))
             })
             .collect(),
         closed: index(&str::to_owned),
@@ -82,9 +87,10 @@ static PAGE: LazyLock<Page> = LazyLock::new(|| {
 
 /// The files that the front page names.
 pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/assets/{file}", get(asset))
-        .route("/favicon.svg", get(async |headers: HeaderMap| file("favicon.svg", &headers)))
+    Router::new().route("/assets/{file}", get(asset)).route(
+        "/favicon.svg",
+        get(async |headers: HeaderMap| file("favicon.svg", &headers)),
+    )
 }
 
 /// The front page, if it is in this build. `rides` says whether the service takes rides from it.
@@ -96,7 +102,9 @@ pub(super) fn index(headers: &HeaderMap, rides: bool) -> Option<Response> {
 async fn asset(name: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Response {
     match name {
         Ok(Path(name)) => file(&format!("assets/{name}"), &headers),
-        Err(_) => Problem::not_found("the page has no file whose name is not UTF-8").into_response(),
+        Err(_) => {
+            Problem::not_found("the page has no file whose name is not UTF-8").into_response()
+        }
     }
 }
 
@@ -109,9 +117,20 @@ fn file(path: &str, headers: &HeaderMap) -> Response {
 
 impl Asset {
     fn of(path: &str, bytes: Vec<u8>) -> Self {
-        let gzip = Some(gzipped(&bytes)).filter(|gzip| gzip.len() < bytes.len()).map(Form::of);
-        let cache = if path.starts_with("assets/") { IMMUTABLE } else { REVALIDATED };
-        Self { kind: kind(path), cache, plain: Form::of(bytes), gzip }
+        let gzip = Some(gzipped(&bytes))
+            .filter(|gzip| gzip.len() < bytes.len())
+            .map(Form::of);
+        let cache = if path.starts_with("assets/") {
+            IMMUTABLE
+        } else {
+            REVALIDATED
+        };
+        Self {
+            kind: kind(path),
+            cache,
+            plain: Form::of(bytes),
+            gzip,
+        }
     }
 
     fn answer(&self, headers: &HeaderMap) -> Response {
@@ -120,9 +139,12 @@ impl Asset {
         let mut response = if known(headers, &form.etag) {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
-            let mut whole = ([(header::CONTENT_TYPE, self.kind)], form.bytes.clone()).into_response();
+            let mut whole =
+                ([(header::CONTENT_TYPE, self.kind)], form.bytes.clone()).into_response();
             if gzip.is_some() {
-                whole.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                whole
+                    .headers_mut()
+                    .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             }
             whole
         };
@@ -134,7 +156,10 @@ impl Asset {
             (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::REFERRER_POLICY, "no-referrer"),
-            (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+            (
+                header::HeaderName::from_static("cross-origin-opener-policy"),
+                "same-origin",
+            ),
         ] {
             fields.insert(name, HeaderValue::from_static(value));
         }
@@ -145,20 +170,30 @@ impl Asset {
 impl Form {
     fn of(bytes: Vec<u8>) -> Self {
         let etag = format!("\"{:032x}\"", xxh3_128(&bytes));
-        Self { bytes: bytes.into(), etag: etag.parse().expect("a tag is hexadecimal digits in quotes") }
+        Self {
+            bytes: bytes.into(),
+            etag: etag.parse().expect("a tag is hexadecimal digits in quotes"),
+        }
     }
 }
 
 /// Whether the client has what bears that tag.
 fn known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    let lists = headers.get_all(header::IF_NONE_MATCH).into_iter().filter_map(|list| list.to_str().ok());
-    let mut tags = lists.flat_map(|list| list.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
+    let lists = headers
+        .get_all(header::IF_NONE_MATCH)
+        .into_iter()
+        .filter_map(|list| list.to_str().ok());
+    let mut tags = lists
+        .flat_map(|list| list.split(','))
+        .map(|tag| tag.trim().trim_start_matches("W/"));
     tags.any(|tag| tag == "*" || tag.as_bytes() == etag.as_bytes())
 }
 
 fn gzipped(bytes: &[u8]) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-    gzip.write_all(bytes).and_then(|()| gzip.finish()).expect("a vector takes every byte")
+    gzip.write_all(bytes)
+        .and_then(|()| gzip.finish())
+        .expect("a vector takes every byte")
 }
 
 /// The media type of what the page's build writes.
@@ -180,11 +215,19 @@ mod tests {
     use super::*;
 
     fn asset() -> Asset {
-        Asset::of("assets/page-1a2b.js", "let it_is_long_enough = 'to be worth it';".repeat(20).into())
+        Asset::of(
+            "assets/page-1a2b.js",
+            "let it_is_long_enough = 'to be worth it';"
+                .repeat(20)
+                .into(),
+        )
     }
 
     fn headers(pairs: &[(header::HeaderName, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), value.parse().unwrap()))
+            .collect()
     }
 
     #[test]
@@ -194,12 +237,20 @@ mod tests {
         let gzip = asset.answer(&headers(&[(header::ACCEPT_ENCODING, "gzip")]));
         assert_eq!(plain.headers().get(header::CONTENT_ENCODING), None);
         assert_eq!(gzip.headers()[header::CONTENT_ENCODING], "gzip");
-        assert_eq!(gzip.headers()[header::CONTENT_TYPE], "text/javascript; charset=utf-8");
+        assert_eq!(
+            gzip.headers()[header::CONTENT_TYPE],
+            "text/javascript; charset=utf-8"
+        );
         assert_ne!(plain.headers()[header::ETAG], gzip.headers()[header::ETAG]);
         for answer in [plain, gzip] {
             assert_eq!(answer.headers()[header::CACHE_CONTROL], IMMUTABLE);
             assert_eq!(answer.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
-            assert!(!answer.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().contains("unsafe"));
+            assert!(
+                !answer.headers()[header::CONTENT_SECURITY_POLICY]
+                    .to_str()
+                    .unwrap()
+                    .contains("unsafe")
+            );
         }
     }
 
@@ -207,12 +258,24 @@ mod tests {
     fn what_the_client_has_is_not_sent_again() {
         let asset = asset();
         let etag = asset.plain.etag.to_str().unwrap().to_owned();
-        let status = |tags: &str| asset.answer(&headers(&[(header::IF_NONE_MATCH, tags)])).status();
-        for tags in [etag.clone(), format!("W/{etag}"), format!("\"x\", {etag}"), "*".to_owned()] {
+        let status = |tags: &str| {
+            asset
+                .answer(&headers(&[(header::IF_NONE_MATCH, tags)]))
+                .status()
+        };
+        for tags in [
+            etag.clone(),
+            format!("W/{etag}"),
+            format!("\"x\", {etag}"),
+            "*".to_owned(),
+        ] {
             assert_eq!(status(&tags), StatusCode::NOT_MODIFIED, "{tags}");
         }
         assert_eq!(status("\"x\""), StatusCode::OK);
-        let other_form = [(header::IF_NONE_MATCH, etag.as_str()), (header::ACCEPT_ENCODING, "gzip")];
+        let other_form = [
+            (header::IF_NONE_MATCH, etag.as_str()),
+            (header::ACCEPT_ENCODING, "gzip"),
+        ];
         assert_eq!(asset.answer(&headers(&other_form)).status(), StatusCode::OK);
     }
 

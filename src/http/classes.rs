@@ -92,7 +92,16 @@ impl Class {
 
 impl Rows for Vec<Class> {
     fn columns(&self) -> Vec<&'static str> {
-        vec!["classId", "name", "racers", "seconds", "efforts", "updatedAt", "historyBytes", "stateHash"]
+        vec![
+            "classId",
+            "name",
+            "racers",
+            "seconds",
+            "efforts",
+            "updatedAt",
+            "historyBytes",
+            "stateHash",
+        ]
     }
 
     fn rows(&self) -> impl Iterator<Item = Vec<String>> {
@@ -103,7 +112,10 @@ impl Rows for Vec<Class> {
                 class.racers.to_string(),
                 class.seconds.to_string(),
                 class.efforts.to_string(),
-                class.updated_at.map(|at| at.to_string()).unwrap_or_default(),
+                class
+                    .updated_at
+                    .map(|at| at.to_string())
+                    .unwrap_or_default(),
                 class.history_bytes.to_string(),
                 class.state_hash.clone(),
             ]

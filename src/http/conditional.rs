@@ -53,12 +53,14 @@ impl Representation {
             return Problem::new(StatusCode::PRECONDITION_FAILED, detail).into_response();
         }
         let is_known = |tag: &str| is_this(tag.strip_prefix("W/").unwrap_or(tag));
-        let wanted = if tags(headers, header::IF_NONE_MATCH).is_some_and(|mut tags| tags.any(is_known)) {
-            Wanted::Known
-        } else {
-            self.wanted(method, headers)
-        };
-        let pieces = if method != Method::HEAD && matches!(wanted, Wanted::Whole | Wanted::Part(_)) {
+        let wanted =
+            if tags(headers, header::IF_NONE_MATCH).is_some_and(|mut tags| tags.any(is_known)) {
+                Wanted::Known
+            } else {
+                self.wanted(method, headers)
+            };
+        let pieces = if method != Method::HEAD && matches!(wanted, Wanted::Whole | Wanted::Part(_))
+        {
             match (self.pieces)() {
                 Ok(pieces) => pieces,
                 Err(problem) => return problem.into_response(),
@@ -70,19 +72,40 @@ impl Representation {
             Wanted::Known => StatusCode::NOT_MODIFIED.into_response(),
             Wanted::Whole => Response::new(Body::new(InPieces::new(pieces, self.len))),
             Wanted::Part(range) => {
-                let part = InPieces::new(Box::new(cut(pieces, range.clone())), range.end - range.start);
+                let part = InPieces::new(
+                    Box::new(cut(pieces, range.clone())),
+                    range.end - range.start,
+                );
                 let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, self.len);
-                (StatusCode::PARTIAL_CONTENT, [(header::CONTENT_RANGE, content_range)], Body::new(part)).into_response()
+                (
+                    StatusCode::PARTIAL_CONTENT,
+                    [(header::CONTENT_RANGE, content_range)],
+                    Body::new(part),
+                )
+                    .into_response()
             }
             Wanted::Nothing => {
-                let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, format!("there are {} bytes", self.len));
-                return ([(header::CONTENT_RANGE, format!("bytes */{}", self.len))], problem).into_response();
+                let problem = Problem::new(
+                    StatusCode::RANGE_NOT_SATISFIABLE,
+                    format!("there are {} bytes", self.len),
+                );
+                return (
+                    [(header::CONTENT_RANGE, format!("bytes */{}", self.len))],
+                    problem,
+                )
+                    .into_response();
             }
         };
         response.extensions_mut().insert(Shared);
         let fields = response.headers_mut();
-        fields.insert(header::ETAG, HeaderValue::from_str(&self.etag).expect("a tag is hexadecimal digits in quotes"));
-        fields.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL));
+        fields.insert(
+            header::ETAG,
+            HeaderValue::from_str(&self.etag).expect("a tag is hexadecimal digits in quotes"),
+        );
+        fields.insert(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static(CACHE_CONTROL),
+        );
         if self.varies {
             fields.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         }
@@ -103,9 +126,16 @@ impl Representation {
 
     fn wanted(&self, method: &Method, headers: &HeaderMap) -> Wanted {
         // A date is never this version's: it has none.
-        let of_this = headers.get(header::IF_RANGE).is_none_or(|tag| tag.as_bytes() == self.etag.as_bytes());
-        match headers.get(header::RANGE).and_then(|range| range.to_str().ok()) {
-            Some(range) if self.ranges && of_this && method == Method::GET => Wanted::of(range, self.len),
+        let of_this = headers
+            .get(header::IF_RANGE)
+            .is_none_or(|tag| tag.as_bytes() == self.etag.as_bytes());
+        match headers
+            .get(header::RANGE)
+            .and_then(|range| range.to_str().ok())
+        {
+            Some(range) if self.ranges && of_this && method == Method::GET => {
+                Wanted::of(range, self.len)
+            }
             _ => Wanted::Whole,
         }
     }
@@ -113,8 +143,15 @@ impl Representation {
 
 /// The tags of a header, if it is there. None of ours has a comma in it.
 fn tags(headers: &HeaderMap, name: HeaderName) -> Option<impl Iterator<Item = &str>> {
-    let lists = headers.contains_key(&name).then(|| headers.get_all(name).into_iter())?;
-    Some(lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim))
+    let lists = headers
+        .contains_key(&name)
+        .then(|| headers.get_all(name).into_iter())?;
+    Some(
+        lists
+            .filter_map(|list| list.to_str().ok())
+            .flat_map(|list| list.split(','))
+            .map(str::trim),
+    )
 }
 
 /// What is to be sent.
@@ -142,14 +179,22 @@ impl Wanted {
             // As many digits as anyone likes: a place beyond all there is.
             digits.then(|| (!text.is_empty()).then(|| text.parse().unwrap_or(u64::MAX)))
         };
-        let Some((first, last)) = range.split_once('-') else { return Self::Whole };
+        let Some((first, last)) = range.split_once('-') else {
+            return Self::Whole;
+        };
         let range = match (number(first.trim()), number(last.trim())) {
-            (Some(Some(first)), Some(Some(last))) if first <= last => first..last.saturating_add(1).min(len),
+            (Some(Some(first)), Some(Some(last))) if first <= last => {
+                first..last.saturating_add(1).min(len)
+            }
             (Some(Some(first)), Some(None)) => first..len,
             (Some(None), Some(Some(last))) => len.saturating_sub(last)..len,
             _ => return Self::Whole,
         };
-        if range.is_empty() { Self::Nothing } else { Self::Part(range) }
+        if range.is_empty() {
+            Self::Nothing
+        } else {
+            Self::Part(range)
+        }
     }
 }
 
@@ -178,7 +223,11 @@ struct InPieces {
 
 impl InPieces {
     fn new(pieces: Pieces, left: u64) -> Self {
-        Self { pieces, piece: Bytes::new(), left }
+        Self {
+            pieces,
+            piece: Bytes::new(),
+            left,
+        }
     }
 }
 
@@ -186,7 +235,10 @@ impl http_body::Body for InPieces {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         while self.piece.is_empty() {
             match self.pieces.next() {
                 Some(piece) => self.piece = piece,
@@ -263,8 +315,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_long_piece_is_handed_over_bit_by_bit() {
-        let pieces = [0, HANDED_OVER_BYTES_MAX + 1, 0, 5].map(|length| Bytes::from(vec![7; length]));
-        let mut body = InPieces::new(Box::new(pieces.into_iter()), HANDED_OVER_BYTES_MAX as u64 + 6);
+        let pieces =
+            [0, HANDED_OVER_BYTES_MAX + 1, 0, 5].map(|length| Bytes::from(vec![7; length]));
+        let mut body = InPieces::new(
+            Box::new(pieces.into_iter()),
+            HANDED_OVER_BYTES_MAX as u64 + 6,
+        );
         let mut lengths = Vec::new();
         while let Some(frame) = body.frame().await {
             lengths.push(frame.unwrap().into_data().unwrap().len());
@@ -275,10 +331,16 @@ mod tests {
 
     #[test]
     fn cut_pieces_are_the_cut_of_all_pieces() {
-        let pieces = || ["abc", "", "d", "efgh"].map(|piece| Bytes::from_static(piece.as_bytes())).into_iter();
+        let pieces = || {
+            ["abc", "", "d", "efgh"]
+                .map(|piece| Bytes::from_static(piece.as_bytes()))
+                .into_iter()
+        };
         for start in 0..=8_usize {
             for end in start..=8 {
-                let joined = cut(pieces(), start as u64..end as u64).collect::<Vec<_>>().concat();
+                let joined = cut(pieces(), start as u64..end as u64)
+                    .collect::<Vec<_>>()
+                    .concat();
                 assert_eq!(joined, b"abcdefgh"[start..end]);
             }
         }

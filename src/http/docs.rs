@@ -56,7 +56,8 @@ struct AdminKey;
 
 impl Modify for AdminKey {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        let scheme =
+            SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("adminKey", scheme.clone());
         components.add_security_scheme("queryKey", scheme); // where the service was started with any
@@ -68,26 +69,45 @@ const SECOND_MAX: u32 = 600;
 
 /// The OpenAPI document as text, for people and for version control.
 pub(crate) fn document_text() -> String {
-    document(SECOND_MAX).to_pretty_json().expect("the document has string keys") + "\n"
+    document(SECOND_MAX)
+        .to_pretty_json()
+        .expect("the document has string keys")
+        + "\n"
 }
 
 /// The OpenAPI document of a service that takes seconds up to that one.
 pub(super) fn document(second_max: u32) -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
-    for part in [super::open(), super::queries(), firehose::routes(), events::routes()] {
+    for part in [
+        super::open(),
+        super::queries(),
+        firehose::routes(),
+        events::routes(),
+    ] {
         document.merge(part.into_openapi());
     }
     let operations = document.paths.paths.values_mut().flat_map(|item| {
-        let reads = item.get.iter_mut().chain(&mut item.post).map(|operation| (false, operation));
+        let reads = item
+            .get
+            .iter_mut()
+            .chain(&mut item.post)
+            .map(|operation| (false, operation));
         reads.chain(item.delete.iter_mut().map(|operation| (true, operation)))
     });
     let parameters = operations.flat_map(|(deletes, operation)| {
-        operation.parameters.iter_mut().flatten().map(move |parameter| (deletes, parameter))
+        operation
+            .parameters
+            .iter_mut()
+            .flatten()
+            .map(move |parameter| (deletes, parameter))
     });
     for (deletes, parameter) in parameters {
-        let RefOr::T(parameter) = parameter else { continue };
+        let RefOr::T(parameter) = parameter else {
+            continue;
+        };
         if let Some(schema) = narrower(&parameter.name, deletes, second_max) {
-            parameter.schema = Some(serde_json::from_value(schema).expect("it is written as a schema"));
+            parameter.schema =
+                Some(serde_json::from_value(schema).expect("it is written as a schema"));
         }
         // One that need not be there is none the less never null.
         if let Some(RefOr::T(Schema::Object(object))) = &mut parameter.schema
@@ -105,14 +125,26 @@ pub(super) fn document(second_max: u32) -> utoipa::openapi::OpenApi {
 fn give_examples(document: &mut utoipa::openapi::OpenApi) {
     let shapes = serde_json::to_value(&document.components).expect("the document has string keys");
     for (path, item) in &mut document.paths.paths {
-        for operation in item.get.iter_mut().chain(&mut item.post).chain(&mut item.delete) {
+        for operation in item
+            .get
+            .iter_mut()
+            .chain(&mut item.post)
+            .chain(&mut item.delete)
+        {
             let needs_key = operation.security.is_some();
-            let is_laid_out = operation.parameters.iter().flatten().any(|parameter| match parameter {
-                RefOr::T(parameter) => parameter.name == "pretty",
-                RefOr::Ref(_) => false,
-            });
+            let is_laid_out =
+                operation
+                    .parameters
+                    .iter()
+                    .flatten()
+                    .any(|parameter| match parameter {
+                        RefOr::T(parameter) => parameter.name == "pretty",
+                        RefOr::Ref(_) => false,
+                    });
             for (status, response) in &mut operation.responses.responses {
-                let RefOr::T(response) = response else { continue };
+                let RefOr::T(response) = response else {
+                    continue;
+                };
                 let description = response.description.clone();
                 for (kind, content) in &mut response.content {
                     let RefOr::T(content) = content else { continue };
@@ -124,12 +156,21 @@ fn give_examples(document: &mut utoipa::openapi::OpenApi) {
                             .parse()
                             .ok()
                             .map(|status| {
-                                Problem::new(status, usual_detail(status, path, needs_key, is_laid_out, &description))
+                                Problem::new(
+                                    status,
+                                    usual_detail(
+                                        status,
+                                        path,
+                                        needs_key,
+                                        is_laid_out,
+                                        &description,
+                                    ),
+                                )
                             })
                             .and_then(|problem| serde_json::to_value(problem).ok()),
-                        ("application/json", Some(schema)) => {
-                            serde_json::to_value(schema).ok().and_then(|schema| example(&schema, &shapes))
-                        }
+                        ("application/json", Some(schema)) => serde_json::to_value(schema)
+                            .ok()
+                            .and_then(|schema| example(&schema, &shapes)),
                         _ => None,
                     };
                 }
@@ -139,7 +180,13 @@ fn give_examples(document: &mut utoipa::openapi::OpenApi) {
 }
 
 /// What a problem of that status usually says at that path.
-fn usual_detail(status: StatusCode, path: &str, needs_key: bool, is_laid_out: bool, otherwise: &str) -> String {
+fn usual_detail(
+    status: StatusCode,
+    path: &str,
+    needs_key: bool,
+    is_laid_out: bool,
+    otherwise: &str,
+) -> String {
     match status {
         StatusCode::BAD_REQUEST if is_laid_out => {
             "pretty is \"x\"; it must be true or false, or have no value".to_owned()
@@ -149,8 +196,12 @@ fn usual_detail(status: StatusCode, path: &str, needs_key: bool, is_laid_out: bo
             let path = path.replace("{classId}", "1").replace("{racerId}", "17"); // as their own examples are
             format!("{path} needs an admin key, and the service has none: --admin-key")
         }
-        StatusCode::NOT_FOUND if path.contains("{classId}") => "there is no class 9; /classes lists them".to_owned(),
-        StatusCode::NOT_FOUND if path.contains("{racerId}") => "racer 17 has no effort in any class".to_owned(),
+        StatusCode::NOT_FOUND if path.contains("{classId}") => {
+            "there is no class 9; /classes lists them".to_owned()
+        }
+        StatusCode::NOT_FOUND if path.contains("{racerId}") => {
+            "racer 17 has no effort in any class".to_owned()
+        }
         StatusCode::SERVICE_UNAVAILABLE => "the service is starting or stopping".to_owned(),
         _ => otherwise.to_owned(),
     }
@@ -158,15 +209,25 @@ fn usual_detail(status: StatusCode, path: &str, needs_key: bool, is_laid_out: bo
 
 /// An example of that schema: its own, or one made of its fields'. `None` where a field has none that needs one.
 fn example(schema: &Value, shapes: &Value) -> Option<Value> {
-    if let Some(example) = schema.get("example").or_else(|| schema.get("examples")?.get(0)) {
+    if let Some(example) = schema
+        .get("example")
+        .or_else(|| schema.get("examples")?.get(0))
+    {
         return Some(example.clone());
     }
-    if let Some(name) = schema.get("$ref").and_then(|to| to.as_str()?.rsplit('/').next()) {
+    if let Some(name) = schema
+        .get("$ref")
+        .and_then(|to| to.as_str()?.rsplit('/').next())
+    {
         return example(shapes.get("schemas")?.get(name)?, shapes);
     }
     if let Some(all) = schema.get("allOf").and_then(Value::as_array) {
-        let parts = all.iter().map(|part| example(part, shapes)?.as_object().cloned());
-        return parts.collect::<Option<Vec<_>>>().map(|parts| Value::Object(parts.into_iter().flatten().collect()));
+        let parts = all
+            .iter()
+            .map(|part| example(part, shapes)?.as_object().cloned());
+        return parts
+            .collect::<Option<Vec<_>>>()
+            .map(|parts| Value::Object(parts.into_iter().flatten().collect()));
     }
     let is = |kind: &str| match schema.get("type") {
         Some(Value::Array(kinds)) => kinds.iter().any(|other| other == kind),
@@ -174,7 +235,9 @@ fn example(schema: &Value, shapes: &Value) -> Option<Value> {
     };
     if let Some(fields) = schema.get("properties").and_then(Value::as_object) {
         let required = schema.get("required").and_then(Value::as_array);
-        let needed = |name: &String| required.is_some_and(|required| required.iter().any(|other| other == name));
+        let needed = |name: &String| {
+            required.is_some_and(|required| required.iter().any(|other| other == name))
+        };
         let mut object = serde_json::Map::new();
         for (name, field) in fields {
             match example(field, shapes) {
@@ -198,7 +261,9 @@ fn narrower(parameter: &str, deletes: bool, second_max: u32) -> Option<Value> {
     let racers = |max: usize| json!({ "type": "array", "items": integer(INTEGER_MAX), "minItems": 1, "maxItems": max });
     Some(match parameter {
         "second" if deletes => integer(second_max.into()),
-        "second" => json!({ "oneOf": [integer(second_max.into()), { "type": "string", "enum": ["last"] }] }),
+        "second" => {
+            json!({ "oneOf": [integer(second_max.into()), { "type": "string", "enum": ["last"] }] })
+        }
         "from" | "to" => integer(second_max.into()),
         "racers" => racers(RACERS_MAX),
         "compare" => racers(racers::COMPARED_MAX),
@@ -220,7 +285,10 @@ fn narrower(parameter: &str, deletes: bool, second_max: u32) -> Option<Value> {
             content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn openapi(State(app): State<App>, mut params: Params) -> Result<Response, Problem> {
+pub(super) async fn openapi(
+    State(app): State<App>,
+    mut params: Params,
+) -> Result<Response, Problem> {
     let pretty = params.pretty()?;
     params.end()?;
     Ok(form::json(&*app.document, pretty))
@@ -232,14 +300,20 @@ pub(super) async fn openapi(State(app): State<App>, mut params: Params) -> Resul
     responses((status = 303, description = "The page is at `/docs/`.", headers(("Location" = String))))
 )]
 pub(super) fn explorer() -> Router<App> {
-    let explorer: Router<App> = SwaggerUi::new("/docs").config(Config::from("/openapi.json")).into();
+    let explorer: Router<App> = SwaggerUi::new("/docs")
+        .config(Config::from("/openapi.json"))
+        .into();
     explorer.layer(from_fn(async |request: Request, next: Next| {
         let path = request.uri().path().to_owned();
         let mut response = next.run(request).await;
         if response.status() == StatusCode::NOT_FOUND {
-            return Problem::not_found(format!("the explorer has no file {path}; it is at /docs/")).into_response();
+            return Problem::not_found(format!("the explorer has no file {path}; it is at /docs/"))
+                .into_response();
         }
-        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+        response.headers_mut().insert(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(POLICY),
+        );
         response
     }))
 }

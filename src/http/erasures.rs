@@ -25,27 +25,39 @@ impl FromRequestParts<App> for Admin {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Response> {
         if !app.keys.admin.are_needed() {
-            let detail = format!("{} needs an admin key, and the service has none: --admin-key", parts.uri.path());
+            let detail = format!(
+                "{} needs an admin key, and the service has none: --admin-key",
+                parts.uri.path()
+            );
             return Err(Problem::not_found(detail).into_response());
         }
         if bearer(&parts.headers).is_some_and(|key| app.keys.admin.accept(key)) {
             return Ok(Self);
         }
-        Err(unauthorized("Authorization must be Bearer and an admin key"))
+        Err(unauthorized(
+            "Authorization must be Bearer and an admin key",
+        ))
     }
 }
 
 /// Says that a key is missing or wrong.
 pub(super) fn unauthorized(detail: &str) -> Response {
     let mut response = Problem::new(StatusCode::UNAUTHORIZED, detail).into_response();
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
 }
 
 /// The key of `Authorization: Bearer KEY`.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let (scheme, key) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(key.trim_ascii())
+    let (scheme, key) = headers
+        .get(header::AUTHORIZATION)?
+        .as_bytes()
+        .split_at_checked("Bearer ".len())?;
+    scheme
+        .eq_ignore_ascii_case(b"Bearer ")
+        .then_some(key.trim_ascii())
 }
 
 /// What to erase of a racer in a class.
@@ -104,18 +116,29 @@ pub(super) async fn erase_in_class(
     let second_max = app.ledger.bounds().second_max;
     let mut scope = Scope::all(racer, Some(class));
     let second = params.second("second", second_max)?;
-    let (from, to) = (params.second("from", second_max)?, params.second("to", second_max)?);
-    if let (Some(second), Some((name, other))) = (second, from.map(|it| ("from", it)).or(to.map(|it| ("to", it)))) {
-        let detail = format!("second is {second} and {name} is {other}; give second alone, or from and to");
+    let (from, to) = (
+        params.second("from", second_max)?,
+        params.second("to", second_max)?,
+    );
+    if let (Some(second), Some((name, other))) = (
+        second,
+        from.map(|it| ("from", it)).or(to.map(|it| ("to", it))),
+    ) {
+        let detail =
+            format!("second is {second} and {name} is {other}; give second alone, or from and to");
         return Err(Problem::bad_request(detail));
     }
     scope.from = second.or(from).unwrap_or(scope.from);
     scope.to = second.or(to).unwrap_or(scope.to);
     let Scope { from, to, .. } = scope;
     if from > to {
-        return Err(Problem::bad_request(format!("from is {from}, and to is {to}: it must not be less")));
+        return Err(Problem::bad_request(format!(
+            "from is {from}, and to is {to}: it must not be less"
+        )));
     }
-    scope.above = params.take("above", "an output, a number from 0 up", |text| Output::new(text.parse().ok()?))?;
+    scope.above = params.take("above", "an output, a number from 0 up", |text| {
+        Output::new(text.parse().ok()?)
+    })?;
     erase(&app, scope, params).await
 }
 
@@ -188,26 +211,44 @@ pub(super) async fn erasures(
     let form = Form::take(&mut params, &headers)?;
     params.end()?;
     let erasures = app.ledger.erasures();
-    let mut answer: Vec<_> = erasures.iter().map(|erasure| ErasureAnswer::of(erasure.clone())).collect();
+    let mut answer: Vec<_> = erasures
+        .iter()
+        .map(|erasure| ErasureAnswer::of(erasure.clone()))
+        .collect();
     answer.sort_by_key(|erasure| (erasure.version, erasure.racer_id, erasure.class_id));
     let mut response = form.of(&answer);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
 async fn erase(app: &App, scope: Scope, mut params: Params) -> Result<Response, Problem> {
-    let reason = params.take("reason", format_args!("up to {REASON_CHARS_MAX} characters"), |text| {
-        (text.chars().count() <= REASON_CHARS_MAX).then(|| Arc::<str>::from(text))
-    })?;
+    let reason = params.take(
+        "reason",
+        format_args!("up to {REASON_CHARS_MAX} characters"),
+        |text| (text.chars().count() <= REASON_CHARS_MAX).then(|| Arc::<str>::from(text)),
+    )?;
     let pretty = params.pretty()?;
     params.end()?;
     let deadline = app.config.delivery_deadline;
-    let erasing = app.ledger.erase(scope, reason.filter(|reason| !reason.is_empty()));
+    let erasing = app
+        .ledger
+        .erase(scope, reason.filter(|reason| !reason.is_empty()));
     let Ok(erased) = tokio::time::timeout(deadline, erasing).await else {
-        return Err(Problem::unavailable(format!("not durable within {} s", deadline.as_secs_f64())));
+        return Err(Problem::unavailable(format!(
+            "not durable within {} s",
+            deadline.as_secs_f64()
+        )));
     };
     let Erased { erasure, efforts } = erased.map_err(|error| not_erased(&error))?;
-    Ok(form::json(&ErasedAnswer { erasure: ErasureAnswer::of(erasure), efforts }, pretty))
+    Ok(form::json(
+        &ErasedAnswer {
+            erasure: ErasureAnswer::of(erasure),
+            efforts,
+        },
+        pretty,
+    ))
 }
 
 fn not_erased(error: &EraseError) -> Problem {
@@ -265,7 +306,14 @@ struct ErasureAnswer {
 }
 
 impl ErasureAnswer {
-    fn of(Erasure { scope, until_ms, reason, version }: Erasure) -> Self {
+    fn of(
+        Erasure {
+            scope,
+            until_ms,
+            reason,
+            version,
+        }: Erasure,
+    ) -> Self {
         let everything = Scope::all(scope.racer_id, scope.class_id);
         Self {
             racer_id: scope.racer_id,
@@ -282,7 +330,9 @@ impl ErasureAnswer {
 
 impl Rows for Vec<ErasureAnswer> {
     fn columns(&self) -> Vec<&'static str> {
-        vec!["racerId", "classId", "from", "to", "above", "until", "reason", "version"]
+        vec![
+            "racerId", "classId", "from", "to", "above", "until", "reason", "version",
+        ]
     }
 
     fn rows(&self) -> impl Iterator<Item = Vec<String>> {

@@ -53,7 +53,10 @@ pub(super) struct Turn {
 
 impl Default for Turn {
     fn default() -> Self {
-        Self { free: Arc::new(Semaphore::new(EVENTS_MAX)), reading: Arc::default() }
+        Self {
+            free: Arc::new(Semaphore::new(EVENTS_MAX)),
+            reading: Arc::default(),
+        }
     }
 }
 
@@ -63,7 +66,10 @@ impl Turn {
     fn read(&self, object: &Notified) -> Option<Reading> {
         let object = (object.bucket.clone(), object.key.clone());
         let is_new = lock(&self.reading).insert(object.clone());
-        is_new.then(|| Reading { object, reading: self.reading.clone() })
+        is_new.then(|| Reading {
+            object,
+            reading: self.reading.clone(),
+        })
     }
 }
 
@@ -217,7 +223,9 @@ async fn events(State(app): State<App>, headers: HeaderMap, body: Body) -> Respo
             let is_unauthorized = problem.is(StatusCode::UNAUTHORIZED);
             let mut response = problem.into_response();
             if is_unauthorized {
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                response
+                    .headers_mut()
+                    .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             response
         }
@@ -265,7 +273,10 @@ fn may_send(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
         let detail = "a browser's page may not send events without an access key";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
-    let key = headers.get(firehose::ACCESS_KEY).map(HeaderValue::as_bytes).or_else(|| bearer(headers));
+    let key = headers
+        .get(firehose::ACCESS_KEY)
+        .map(HeaderValue::as_bytes)
+        .or_else(|| bearer(headers));
     if keys.are_needed() && !keys.accept(key.unwrap_or_default()) {
         let detail = "the access key is missing or wrong: X-Amz-Firehose-Access-Key, or Authorization: Bearer";
         return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
@@ -274,11 +285,17 @@ fn may_send(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Reads a body up to what Lambda may send, within what all bodies may take together.
-async fn read_body(app: &App, body: Body, patience: Duration) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+async fn read_body(
+    app: &App,
+    body: Body,
+    patience: Duration,
+) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
     let read = firehose::read(body, None, EVENT_BYTES_MAX, patience, &app.gate).await;
     read.map_err(|refusal| match refusal.reason {
         // A delivery is told of its stream's options. Not 413: were it one on the wrong path, Firehose would drop it.
-        "too_large" => Problem::bad_request(format!("an event has {EVENT_BYTES_MAX} bytes at most")),
+        "too_large" => {
+            Problem::bad_request(format!("an event has {EVENT_BYTES_MAX} bytes at most"))
+        }
         _ => refusal.into(),
     })
 }
@@ -286,14 +303,21 @@ async fn read_body(app: &App, body: Body, patience: Duration) -> Result<(Bytes, 
 async fn transform(app: &App, body: Bytes) -> Result<Response, Problem> {
     let bounds = *app.ledger.bounds();
     let work = move || {
-        let Ok(Event::Transformation(transformation)) = Event::parse(&body) else { return None };
+        let Ok(Event::Transformation(transformation)) = Event::parse(&body) else {
+            return None;
+        };
         Some(transformation.transform(&bounds, EVENT_BYTES_MAX))
     };
     // Megabytes of base64 and JSON are not for a thread that drives other requests.
-    let answer = app.turns.work(IN_PLACE_OUTPUTS_MAX, work).await?.expect("it was parsed before");
+    let answer = app
+        .turns
+        .work(IN_PLACE_OUTPUTS_MAX, work)
+        .await?
+        .expect("it was parsed before");
     let answer = answer.map_err(|error| Problem::bad_request(error.to_string()))?;
     for (&reason, &count) in &answer.failed {
-        metrics::counter!("alleycat_transformations_failed_total", "reason" => reason).increment(count as u64);
+        metrics::counter!("alleycat_transformations_failed_total", "reason" => reason)
+            .increment(count as u64);
     }
     tracing::info!(ok = answer.ok, dropped = answer.dropped, failed = ?answer.failed, "transformation");
     Ok(([(header::CONTENT_TYPE, "application/json")], answer.json).into_response())
@@ -312,8 +336,16 @@ struct Merged {
 }
 
 async fn read_objects(app: &App, notification: Notification) -> Result<Response, Problem> {
-    let Notification { objects, unreadable: failed, ignored } = notification;
-    let mut merged = Merged { ignored, failed, ..Merged::default() };
+    let Notification {
+        objects,
+        unreadable: failed,
+        ignored,
+    } = notification;
+    let mut merged = Merged {
+        ignored,
+        failed,
+        ..Merged::default()
+    };
     let mut forbidden = 0;
     for object in &objects {
         let is_listed = app.buckets.may_be_read(&object.bucket);
@@ -325,21 +357,52 @@ async fn read_objects(app: &App, notification: Notification) -> Result<Response,
         };
         if let Err(problem) = read {
             let Notified { bucket, key, .. } = object;
-            tracing::error!(bucket, key, problem, "an object is not merged, or not to its end");
-            merged.failed.push(format!("s3://{bucket}/{key}: {problem}"));
+            tracing::error!(
+                bucket,
+                key,
+                problem,
+                "an object is not merged, or not to its end"
+            );
+            merged
+                .failed
+                .push(format!("s3://{bucket}/{key}: {problem}"));
         }
     }
     answer(merged, forbidden)
 }
 
 fn answer(merged: Merged, forbidden: usize) -> Result<Response, Problem> {
-    let Merged { objects, records, improvements, quarantined, ignored, mut failed } = merged;
+    let Merged {
+        objects,
+        records,
+        improvements,
+        quarantined,
+        ignored,
+        mut failed,
+    } = merged;
     // What is quarantined has the name that it has where a delivery is told of, for whoever counts it in the log.
     let rejected = quarantined;
     let count = failed.len();
-    tracing::info!(objects, records, improvements, rejected, ignored, failed = count, "notification");
+    tracing::info!(
+        objects,
+        records,
+        improvements,
+        rejected,
+        ignored,
+        failed = count,
+        "notification"
+    );
     if count == 0 {
-        return Ok(form::json(&MergedAnswer { objects, records, improvements, quarantined, ignored }, false));
+        return Ok(form::json(
+            &MergedAnswer {
+                objects,
+                records,
+                improvements,
+                quarantined,
+                ignored,
+            },
+            false,
+        ));
     }
     failed.truncate(FAILED_SHOWN_MAX);
     let detail = format!(
@@ -349,15 +412,25 @@ fn answer(merged: Merged, forbidden: usize) -> Result<Response, Problem> {
         failed.join("; ")
     );
     // Another try does not open a bucket.
-    let status = if count == forbidden { StatusCode::FORBIDDEN } else { StatusCode::INTERNAL_SERVER_ERROR };
+    let status = if count == forbidden {
+        StatusCode::FORBIDDEN
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR
+    };
     Err(Problem::new(status, detail))
 }
 
 /// Makes the records of an object durable, part by part. The outer error is the ledger's, and ends the event; the inner
 /// one is the object's.
-async fn read_object(app: &App, object: &Notified, merged: &mut Merged) -> Result<Result<(), String>, Problem> {
+async fn read_object(
+    app: &App,
+    object: &Notified,
+    merged: &mut Merged,
+) -> Result<Result<(), String>, Problem> {
     let Some(_reading) = app.events.read(object) else {
-        return Ok(Err("another event has it read just now; send this one again later".to_owned()));
+        return Ok(Err(
+            "another event has it read just now; send this one again later".to_owned(),
+        ));
     };
     let body = match app.buckets.get(object).await {
         Ok(body) => body,
@@ -377,14 +450,37 @@ async fn read_object(app: &App, object: &Notified, merged: &mut Merged) -> Resul
         let part;
         (archive, part) = match app.turns.work(IN_PLACE_OUTPUTS_MAX, work).await {
             Ok(worked) => worked,
-            Err(_) => return Ok(Err("the service is overloaded; send it again later".to_owned())),
+            Err(_) => {
+                return Ok(Err(
+                    "the service is overloaded; send it again later".to_owned()
+                ));
+            }
         };
-        let Part { raw, decoded, heard, end } = part;
-        let bytes = 2 * raw.iter().map(Vec::len).sum::<usize>() + decoded.bytes() + size_of_val(&*heard);
+        let Part {
+            raw,
+            decoded,
+            heard,
+            end,
+        } = part;
+        let bytes =
+            2 * raw.iter().map(Vec::len).sum::<usize>() + decoded.bytes() + size_of_val(&*heard);
         let room = app.gate.admit(bytes).map_err(Problem::from)?;
-        let raw = |places: Vec<usize>| ready(Ok(places.into_iter().map(|place| raw[place].clone()).collect()));
-        let committed =
-            firehose::commit(&app.ledger, name.clone(), decoded, heard, receipt_ms, raw, Arc::new(room)).await;
+        let raw = |places: Vec<usize>| {
+            ready(Ok(places
+                .into_iter()
+                .map(|place| raw[place].clone())
+                .collect()))
+        };
+        let committed = firehose::commit(
+            &app.ledger,
+            name.clone(),
+            decoded,
+            heard,
+            receipt_ms,
+            raw,
+            Arc::new(room),
+        )
+        .await;
         let outcome = committed.map_err(Problem::from)?;
         merged.records += outcome.records;
         merged.improvements += outcome.improvements;
@@ -428,9 +524,19 @@ impl Part {
                 None => end = Some(Ok(())),
             }
         }
-        let decoded = Decoded::of(raw.iter().map(Vec::as_slice), ledger.bounds(), receipt_ms, ledger.names());
+        let decoded = Decoded::of(
+            raw.iter().map(Vec::as_slice),
+            ledger.bounds(),
+            receipt_ms,
+            ledger.names(),
+        );
         let heard = races::heard(&decoded.efforts, &decoded.finals);
-        Self { raw, decoded, heard, end }
+        Self {
+            raw,
+            decoded,
+            heard,
+            end,
+        }
     }
 }
 
@@ -441,9 +547,17 @@ mod tests {
     #[test]
     fn an_object_is_read_by_one_event_at_a_time() {
         let turn = Turn::default();
-        let object = |key: &str| Notified { bucket: "rides".to_owned(), key: key.to_owned(), decoded_key: None };
+        let object = |key: &str| Notified {
+            bucket: "rides".to_owned(),
+            key: key.to_owned(),
+            decoded_key: None,
+        };
         let first = turn.read(&object("1"));
-        assert!(first.is_some() && turn.read(&object("1")).is_none() && turn.read(&object("2")).is_some());
+        assert!(
+            first.is_some()
+                && turn.read(&object("1")).is_none()
+                && turn.read(&object("2")).is_some()
+        );
         drop(first);
         assert!(turn.read(&object("1")).is_some());
     }

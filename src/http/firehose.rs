@@ -106,8 +106,16 @@ pub(super) struct Refusal {
 
 impl Refusal {
     fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        debug_assert!(REFUSED_BECAUSE.contains(&reason), "{reason} is not counted from the start");
-        Self { status, message: message.into(), reason, request_id: None }
+        debug_assert!(
+            REFUSED_BECAUSE.contains(&reason),
+            "{reason} is not counted from the start"
+        );
+        Self {
+            status,
+            message: message.into(),
+            reason,
+            request_id: None,
+        }
     }
 
     /// 400: it is no delivery that could be taken.
@@ -216,8 +224,15 @@ impl Outcome {
     /// Tells a sender that wants to know. Firehose's form has no place for it but in headers, which it does not read.
     fn tell(&self, headers: &mut HeaderMap) {
         headers.insert(IMPROVEMENTS, self.improvements.into());
-        let reasons: Vec<_> = self.rejected.iter().map(|(reason, count)| format!("{reason}={count}")).collect();
-        headers.insert(REJECTED, reasons.join(",").parse().expect("reasons are of letters"));
+        let reasons: Vec<_> = self
+            .rejected
+            .iter()
+            .map(|(reason, count)| format!("{reason}={count}"))
+            .collect();
+        headers.insert(
+            REJECTED,
+            reasons.join(",").parse().expect("reasons are of letters"),
+        );
     }
 }
 
@@ -271,7 +286,8 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
     let began = Instant::now();
     let header_id = header_id(&headers);
     let deadline = app.config.delivery_deadline;
-    let handled = AssertUnwindSafe(handle(&app, headers, header_id.as_deref(), body)).catch_unwind();
+    let handled =
+        AssertUnwindSafe(handle(&app, headers, header_id.as_deref(), body)).catch_unwind();
     let outcome = tokio::select! {
         handled = handled => handled.unwrap_or_else(|_| {
             Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "failure", "an error of the service's own"))
@@ -302,7 +318,12 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
             outcome.tell(answer.headers_mut());
             answer
         }
-        Err(Refusal { status, message, reason, request_id }) => {
+        Err(Refusal {
+            status,
+            message,
+            reason,
+            request_id,
+        }) => {
             let request_id = header_id.or(request_id).unwrap_or_default();
             let milliseconds = milliseconds(took);
             let (id, status_told) = (shown(&request_id), status.as_u16());
@@ -317,10 +338,17 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
 }
 
 /// From the headers to the commit.
-async fn handle(app: &App, headers: HeaderMap, header_id: Option<&str>, body: Body) -> Result<Outcome, Refusal> {
+async fn handle(
+    app: &App,
+    headers: HeaderMap,
+    header_id: Option<&str>,
+    body: Body,
+) -> Result<Outcome, Refusal> {
     let (bytes_max, patience) = (app.config.body_bytes_max(), app.config.patience.body);
     let checked = check_headers(app, &headers);
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
     drop(headers); // they may be large, and the body be long in coming
     let gzip = match checked {
         Ok(gzip) => gzip,
@@ -348,19 +376,40 @@ async fn handle(app: &App, headers: HeaderMap, header_id: Option<&str>, body: Bo
         let _held = (turn, in_flight);
         Ok((decode.run(body, &mut room)?, room))
     });
-    let (Received { request_id, body, decoded, heard }, room) = received.await?;
+    let (
+        Received {
+            request_id,
+            body,
+            decoded,
+            heard,
+        },
+        room,
+    ) = received.await?;
     let room = Arc::new(room);
     let raw = async |records: Vec<usize>| {
         let held = (app.gate.turn_to_decode().await, room.clone());
         let body = body.clone();
         let read = move || {
             let _held = held;
-            let envelope = Envelope::parse(&body, std::thread::yield_now).expect("it was parsed before");
-            Ok(records.into_iter().map(|record| envelope.record(record)).collect())
+            let envelope =
+                Envelope::parse(&body, std::thread::yield_now).expect("it was parsed before");
+            Ok(records
+                .into_iter()
+                .map(|record| envelope.record(record))
+                .collect())
         };
         behind_readers(read).await
     };
-    commit(&app.ledger, request_id, decoded, heard, receipt_ms, raw, room.clone()).await
+    commit(
+        &app.ledger,
+        request_id,
+        decoded,
+        heard,
+        receipt_ms,
+        raw,
+        room.clone(),
+    )
+    .await
 }
 
 /// Does long work on a thread that lets those go first that answer readers. It is a thread of its own, for one that has
@@ -373,8 +422,12 @@ async fn behind_readers<T: Send + 'static>(
         step_back();
         let _ = done.send(std::panic::catch_unwind(AssertUnwindSafe(work))); // whoever asked may be gone
     };
-    let thread = std::thread::Builder::new().name("decoding".to_owned()).spawn(work);
-    thread.map_err(|error| Refusal::unavailable("too_many", format!("no thread to decode on: {error}")))?;
+    let thread = std::thread::Builder::new()
+        .name("decoding".to_owned())
+        .spawn(work);
+    thread.map_err(|error| {
+        Refusal::unavailable("too_many", format!("no thread to decode on: {error}"))
+    })?;
     let result = result.await.expect("the thread sends what became of it");
     result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
@@ -416,11 +469,17 @@ impl Decode {
         let let_others = std::thread::yield_now;
         let envelope = Envelope::parse(&body, let_others).map_err(|error| {
             let refusal = Refusal::bad_request("envelope", error.to_string());
-            Refusal { request_id: error.request_id, ..refusal }
+            Refusal {
+                request_id: error.request_id,
+                ..refusal
+            }
         })?;
         let request_id = match (self.header_id, envelope.request_id.as_deref()) {
             (Some(header), Some(body)) if header != body => {
-                return Err(Refusal::bad_request("request_id", "requestId differs from X-Amz-Firehose-Request-Id"));
+                return Err(Refusal::bad_request(
+                    "request_id",
+                    "requestId differs from X-Amz-Firehose-Request-Id",
+                ));
             }
             (Some(header), _) => header,
             (None, Some(body)) if !body.is_empty() => body.to_owned(),
@@ -434,15 +493,25 @@ impl Decode {
         drop(envelope);
         let heard = races::heard(&decoded.efforts, &decoded.finals);
         // So may its records. As many as there are cores are decoded at a time, so this is not too late.
-        self.gate.admit_more(room, 2 * body.len() + decoded.bytes() + size_of_val(&*heard))?;
-        Ok(Received { request_id, body, decoded, heard })
+        self.gate.admit_more(
+            room,
+            2 * body.len() + decoded.bytes() + size_of_val(&*heard),
+        )?;
+        Ok(Received {
+            request_id,
+            body,
+            decoded,
+            heard,
+        })
     }
 
     fn gunzip(&self, body: &[u8]) -> Result<Bytes, Refusal> {
         match delivery::gunzip(body, self.bytes_max) {
             Ok(plain) => Ok(plain.into()),
             Err(GunzipError::TooLarge(bytes_max)) => Err(body::over_the_cap(bytes_max)),
-            Err(error @ GunzipError::Broken(_)) => Err(Refusal::bad_request("gzip", error.to_string())),
+            Err(error @ GunzipError::Broken(_)) => {
+                Err(Refusal::bad_request("gzip", error.to_string()))
+            }
         }
     }
 }
@@ -464,41 +533,88 @@ pub(super) async fn commit<F: Future<Output = Result<Vec<Vec<u8>>, Refusal>>>(
     let origins = decoded.origins();
     // A record is counted once, whatever is wrong with it.
     let mut rejected = BTreeMap::new();
-    let mut quarantine = async |rejections: Vec<(usize, Rejection)>| -> Result<Vec<Quarantined>, Refusal> {
-        if rejections.is_empty() {
-            return Ok(Vec::new());
-        }
-        let raw = raw(rejections.iter().map(|&(record, _)| record).collect()).await?;
-        let still_told = REJECTIONS_TOLD_MAX.saturating_sub(rejected.len());
-        for (record, Rejection { reason, message }) in rejections.iter().take(still_told) {
-            tracing::info!(?request_id, record, reason = reason.as_str(), message, "record quarantined");
-        }
-        let reasons = rejections.iter().map(|(record, rejection)| (*record, rejection.reason.as_str()));
-        for (reason, count) in counted(reasons.clone().map(|(_, reason)| reason)) {
-            metrics::counter!("alleycat_records_rejected_total", "reason" => reason).increment(count as u64);
-        }
-        reasons.for_each(|(record, reason)| _ = rejected.entry(record).or_insert(reason));
-        let quarantined = rejections.into_iter().zip(raw);
-        Ok(quarantined.map(|((_, rejection), raw)| Quarantined { rejection, raw, arrival_ms: receipt_ms }).collect())
-    };
-    let quarantined = quarantine(decoded.rejected.into_iter().map(|r| (r.record, r.rejection)).collect()).await?;
+    let mut quarantine =
+        async |rejections: Vec<(usize, Rejection)>| -> Result<Vec<Quarantined>, Refusal> {
+            if rejections.is_empty() {
+                return Ok(Vec::new());
+            }
+            let raw = raw(rejections.iter().map(|&(record, _)| record).collect()).await?;
+            let still_told = REJECTIONS_TOLD_MAX.saturating_sub(rejected.len());
+            for (record, Rejection { reason, message }) in rejections.iter().take(still_told) {
+                tracing::info!(
+                    ?request_id,
+                    record,
+                    reason = reason.as_str(),
+                    message,
+                    "record quarantined"
+                );
+            }
+            let reasons = rejections
+                .iter()
+                .map(|(record, rejection)| (*record, rejection.reason.as_str()));
+            for (reason, count) in counted(reasons.clone().map(|(_, reason)| reason)) {
+                metrics::counter!("alleycat_records_rejected_total", "reason" => reason)
+                    .increment(count as u64);
+            }
+            reasons.for_each(|(record, reason)| _ = rejected.entry(record).or_insert(reason));
+            let quarantined = rejections.into_iter().zip(raw);
+            Ok(quarantined
+                .map(|((_, rejection), raw)| Quarantined {
+                    rejection,
+                    raw,
+                    arrival_ms: receipt_ms,
+                })
+                .collect())
+        };
+    let quarantined = quarantine(
+        decoded
+            .rejected
+            .into_iter()
+            .map(|r| (r.record, r.rejection))
+            .collect(),
+    )
+    .await?;
     metrics::counter!("alleycat_records_total").increment(records as u64);
     metrics::counter!("alleycat_records_empty_total").increment(decoded.empty as u64);
-    let submission =
-        Submission { efforts: decoded.efforts, names: decoded.names, quarantined, heard, room: Some(room.clone()) };
+    let submission = Submission {
+        efforts: decoded.efforts,
+        names: decoded.names,
+        quarantined,
+        heard,
+        room: Some(room.clone()),
+    };
     let committed = ledger.commit(submission).await?;
     if !committed.refused.is_empty() {
-        let mut refused: Vec<_> =
-            committed.refused.iter().map(|&(effort, reason)| (origins.of(effort), reason)).collect();
+        let mut refused: Vec<_> = committed
+            .refused
+            .iter()
+            .map(|&(effort, reason)| (origins.of(effort), reason))
+            .collect();
         refused.dedup_by_key(|&mut (record, _)| record);
-        let refused = refused.into_iter().map(|(record, reason)| (record, refused_because(reason))).collect();
+        let refused = refused
+            .into_iter()
+            .map(|(record, reason)| (record, refused_because(reason)))
+            .collect();
         let quarantined = quarantine(refused).await?;
-        ledger.commit(Submission { quarantined, room: Some(room), ..Submission::default() }).await?;
+        ledger
+            .commit(Submission {
+                quarantined,
+                room: Some(room),
+                ..Submission::default()
+            })
+            .await?;
     }
     metrics::counter!("alleycat_improvements_total").increment(committed.improvements as u64);
     let rejected = counted(rejected.into_values());
     let (improvements, commit) = (committed.improvements, began.elapsed());
-    Ok(Outcome { request_id, records, efforts, improvements, rejected, commit })
+    Ok(Outcome {
+        request_id,
+        records,
+        efforts,
+        improvements,
+        rejected,
+        commit,
+    })
 }
 
 /// How often each reason is there.
@@ -511,7 +627,9 @@ fn counted(reasons: impl Iterator<Item = &'static str>) -> BTreeMap<&'static str
 /// Why the writer refused an effort that could be decoded.
 fn refused_because(reason: Reason) -> Rejection {
     let message = match reason {
-        Reason::Erased => "racerId was erased, and deviceTimestamp does not say that it was ridden since",
+        Reason::Erased => {
+            "racerId was erased, and deviceTimestamp does not say that it was ridden since"
+        }
         _ => "racerId is new, and its class has as many racers as --max-racers allows",
     };
     Rejection::new(reason, message)
@@ -519,7 +637,12 @@ fn refused_because(reason: Reason) -> Rejection {
 
 /// Checks what the headers tell; `true` when the body is gzip.
 fn check_headers(app: &App, headers: &HeaderMap) -> Result<bool, Refusal> {
-    let of = |name: &str| headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
+    let of = |name: &str| {
+        headers
+            .get(name)
+            .map(HeaderValue::as_bytes)
+            .unwrap_or_default()
+    };
     let (keys, arns) = (&app.keys.access, &app.config.source_arns);
     // Without a key, a page that is open in a browser on this machine could deliver. Firehose is no browser.
     if !keys.are_needed() && headers.contains_key(header::ORIGIN) {
@@ -528,7 +651,11 @@ fn check_headers(app: &App, headers: &HeaderMap) -> Result<bool, Refusal> {
     }
     if keys.are_needed() && !keys.accept(of(ACCESS_KEY)) {
         let message = "X-Amz-Firehose-Access-Key is missing or wrong";
-        return Err(Refusal::new(StatusCode::UNAUTHORIZED, "access_key", message));
+        return Err(Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "access_key",
+            message,
+        ));
     }
     if !arns.is_empty() && !arns.iter().any(|known| known.as_bytes() == of(SOURCE_ARN)) {
         let message = "X-Amz-Firehose-Source-Arn is none of --source-arn";
@@ -537,7 +664,10 @@ fn check_headers(app: &App, headers: &HeaderMap) -> Result<bool, Refusal> {
     if let Some(version) = headers.get(PROTOCOL_VERSION)
         && version.as_bytes() != b"1.0"
     {
-        return Err(Refusal::bad_request("protocol_version", "X-Amz-Firehose-Protocol-Version must be 1.0"));
+        return Err(Refusal::bad_request(
+            "protocol_version",
+            "X-Amz-Firehose-Protocol-Version must be 1.0",
+        ));
     }
     note_attributes(headers);
     is_gzip(headers)
@@ -546,13 +676,24 @@ fn check_headers(app: &App, headers: &HeaderMap) -> Result<bool, Refusal> {
 /// Whether the body is gzip, by its one encoding.
 fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-    let encoding = encodings.next().map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase());
+    let encoding = encodings.next().map(|value| {
+        String::from_utf8_lossy(value.as_bytes())
+            .trim()
+            .to_ascii_lowercase()
+    });
     match (encoding.as_deref().unwrap_or_default(), encodings.next()) {
         ("" | "identity", None) => Ok(false),
         ("gzip" | "x-gzip", None) => Ok(true),
         (encoding, _) => {
-            let message = format!("Content-Encoding may be gzip or identity, and not {}", shown(encoding));
-            Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", message))
+            let message = format!(
+                "Content-Encoding may be gzip or identity, and not {}",
+                shown(encoding)
+            );
+            Err(Refusal::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "encoding",
+                message,
+            ))
         }
     }
 }
@@ -575,27 +716,53 @@ fn note_attributes(headers: &HeaderMap) {
 /// The delivery's id, where the headers have one that may be one.
 fn header_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(REQUEST_ID)?.to_str().ok()?;
-    (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()).then(|| id.to_owned())
+    (1..=REQUEST_ID_BYTES_MAX)
+        .contains(&id.len())
+        .then(|| id.to_owned())
 }
 
 /// An answer in Firehose's form.
-fn answer(status: StatusCode, request_id: &str, message: Option<&str>, ledger: &Ledger) -> Response {
-    let error_message = message.map(|message| match message.char_indices().nth(MESSAGE_CHARS_MAX) {
-        Some((end, _)) => message[..end].to_owned(),
-        None => message.to_owned(),
-    });
-    let answer = DeliveryAnswer { request_id: request_id.to_owned(), timestamp: ledger.now_ms(), error_message };
+fn answer(
+    status: StatusCode,
+    request_id: &str,
+    message: Option<&str>,
+    ledger: &Ledger,
+) -> Response {
+    let error_message =
+        message.map(
+            |message| match message.char_indices().nth(MESSAGE_CHARS_MAX) {
+                Some((end, _)) => message[..end].to_owned(),
+                None => message.to_owned(),
+            },
+        );
+    let answer = DeliveryAnswer {
+        request_id: request_id.to_owned(),
+        timestamp: ledger.now_ms(),
+        error_message,
+    };
     (status, axum::Json(answer)).into_response()
 }
 
 async fn wrong_method(State(app): State<App>, headers: HeaderMap) -> Response {
     let id = header_id(&headers).unwrap_or_default();
-    let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, &id, Some("deliveries are sent with POST"), &app.ledger);
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    let mut response = answer(
+        StatusCode::METHOD_NOT_ALLOWED,
+        &id,
+        Some("deliveries are sent with POST"),
+        &app.ledger,
+    );
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("POST"));
     response
 }
 
 async fn unknown_path(State(app): State<App>, headers: HeaderMap) -> Response {
     let id = header_id(&headers).unwrap_or_default();
-    answer(StatusCode::NOT_FOUND, &id, Some("deliveries are sent to /firehose"), &app.ledger)
+    answer(
+        StatusCode::NOT_FOUND,
+        &id,
+        Some("deliveries are sent to /firehose"),
+        &app.ledger,
+    )
 }

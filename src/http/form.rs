@@ -42,7 +42,11 @@ impl Form {
         })?;
         let pretty = params.pretty()?;
         let csv = csv.unwrap_or_else(|| accept::wants_csv(headers));
-        Ok(if csv { Self::Csv } else { Self::Json { pretty } })
+        Ok(if csv {
+            Self::Csv
+        } else {
+            Self::Json { pretty }
+        })
     }
 
     /// Rows in this form.
@@ -65,7 +69,9 @@ impl Form {
             Self::Csv => "text/csv; charset=utf-8; header=present",
         };
         let mut response = respond(kind, text);
-        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+        response
+            .headers_mut()
+            .insert(header::VARY, HeaderValue::from_static("accept"));
         response
     }
 }
@@ -88,7 +94,10 @@ fn json_text(value: &impl Serialize, pretty: bool) -> Vec<u8> {
 
 fn respond(kind: &'static str, text: Bytes) -> Response {
     // It may be another answer a millisecond later, and whoever delivered something wants to see it.
-    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")];
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
     (headers, text).into_response()
 }
 

@@ -26,9 +26,25 @@ pub(super) async fn root(State(app): State<App>, headers: HeaderMap) -> Response
     let cache = (header::CACHE_CONTROL, "no-cache");
     if html {
         let page = page(&guide);
-        ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), vary, cache], page).into_response()
+        (
+            [
+                (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+                vary,
+                cache,
+            ],
+            page,
+        )
+            .into_response()
     } else {
-        ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), vary, cache], guide).into_response()
+        (
+            [
+                (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+                vary,
+                cache,
+            ],
+            guide,
+        )
+            .into_response()
     }
 }
 
@@ -38,9 +54,18 @@ fn origin(headers: &HeaderMap) -> String {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
         (1..=255).contains(&host.len()) && host.bytes().all(plain)
     };
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).filter(is_host);
-    let secure = headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
-    format!("{}://{}", if secure { "https" } else { "http" }, host.unwrap_or("localhost:8080"))
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .filter(is_host);
+    let secure = headers
+        .get("x-forwarded-proto")
+        .is_some_and(|scheme| scheme == "https");
+    format!(
+        "{}://{}",
+        if secure { "https" } else { "http" },
+        host.unwrap_or("localhost:8080")
+    )
 }
 
 fn guide(origin: &str) -> String {

@@ -154,22 +154,42 @@ pub(super) async fn history(
 )]
 pub(super) async fn file(class: ClassId, app: &App, request: Request) -> Response {
     let file = whole(app, class, true).await;
-    let file = Representation { kind: "application/gzip", gzip: false, varies: false, ranges: true, ..file };
+    let file = Representation {
+        kind: "application/gzip",
+        gzip: false,
+        varies: false,
+        ranges: true,
+        ..file
+    };
     file.answer(request.method(), request.headers())
 }
 
 async fn whole(app: &App, class: ClassId, gzip: bool) -> Representation {
     let history = app.ledger.history(class).await;
-    let (etag, len) = if gzip { (history.etag(), history.len()) } else { (history.text_etag(), history.text_len()) };
+    let (etag, len) = if gzip {
+        (history.etag(), history.len())
+    } else {
+        (history.text_etag(), history.text_len())
+    };
     let (etag, app) = (etag.to_owned(), app.clone());
     let pieces = Box::new(move || pieces(&app, &history, gzip));
-    Representation { etag, kind: "application/json", gzip, varies: true, ranges: false, len, pieces }
+    Representation {
+        etag,
+        kind: "application/json",
+        gzip,
+        varies: true,
+        ranges: false,
+        len,
+        pieces,
+    }
 }
 
 /// The pieces of a history, within what may be kept of histories for their readers.
 fn pieces(app: &App, history: &History, gzip: bool) -> Result<Pieces, Problem> {
     if app.ledger.outdated_bytes() > OUTDATED_BYTES_MAX {
-        return Err(Problem::unavailable("too much is still being sent of earlier histories"));
+        return Err(Problem::unavailable(
+            "too much is still being sent of earlier histories",
+        ));
     }
     if gzip {
         return Ok(Box::new(history.chunks())); // shared by all who are sent it
@@ -177,14 +197,23 @@ fn pieces(app: &App, history: &History, gzip: bool) -> Result<Pieces, Problem> {
     // One that is on its way, and the next.
     let bytes = 2 * usize::try_from(history.text_piece_len()).unwrap_or(usize::MAX / 2);
     let room = Arc::new(app.room.take(bytes).ok_or_else(too_many)?);
-    Ok(Box::new(history.text().map(move |piece| room::keeping(piece, room.clone()))))
+    Ok(Box::new(
+        history
+            .text()
+            .map(move |piece| room::keeping(piece, room.clone())),
+    ))
 }
 
 fn too_many() -> Problem {
     Problem::unavailable("too many parts of histories are being sent")
 }
 
-async fn part_of(app: &App, class: ClassId, part: Part, gzip: bool) -> Result<Representation, Problem> {
+async fn part_of(
+    app: &App,
+    class: ClassId,
+    part: Part,
+    gzip: bool,
+) -> Result<Representation, Problem> {
     let ledger = app.ledger.clone();
     let Cost { looked_at, written } = part.cost(ledger.table(), class);
     let is_of_the_top = part.is_of_the_top();
@@ -195,11 +224,17 @@ async fn part_of(app: &App, class: ClassId, part: Part, gzip: bool) -> Result<Re
         let mut room = room.ok_or_else(too_many)?;
         let bytes = part.make(ledger.table(), class, gzip)?;
         rooms.give_back_beyond(&mut room, bytes.len());
-        rooms.take_up_to(&mut room, bytes.len()).ok_or_else(too_many)?;
+        rooms
+            .take_up_to(&mut room, bytes.len())
+            .ok_or_else(too_many)?;
         Ok::<_, Problem>((format!("\"{:032x}\"", xxh3_128(&bytes)), bytes, room))
     };
     let only_orders = is_of_the_top && written < IN_PLACE_OUTPUTS_MAX; // as boards do
-    let turns = if only_orders { &app.turns } else { &app.long_turns };
+    let turns = if only_orders {
+        &app.turns
+    } else {
+        &app.long_turns
+    };
     let (etag, bytes, room) = turns.work(looked_at, make).await??;
     let len = bytes.len() as u64;
     let bytes = room::keeping(bytes, room);
@@ -231,15 +266,28 @@ impl Asked {
 
     /// The part that is asked for; `None` where it is the whole, as it is kept.
     fn part(self) -> Result<Option<Part>, Problem> {
-        let Self { top, racers, from, to, pretty } = self;
+        let Self {
+            top,
+            racers,
+            from,
+            to,
+            pretty,
+        } = self;
         if let (Some(from), Some(to)) = (from, to)
             && from > to
         {
-            return Err(Problem::bad_request(format!("from is {from} and to is {to}; from must not be after to")));
+            return Err(Problem::bad_request(format!(
+                "from is {from} and to is {to}; from must not be after to"
+            )));
         }
         let whole = (&top, &racers, from, to, pretty) == (&None, &None, None, None, false);
         let seconds = from.unwrap_or(Second(0))..=to.unwrap_or(Second(u32::MAX));
-        Ok((!whole).then_some(Part { seconds, racers, top, pretty }))
+        Ok((!whole).then_some(Part {
+            seconds,
+            racers,
+            top,
+            pretty,
+        }))
     }
 }
 
@@ -265,7 +313,9 @@ impl Part {
 
     fn cost(&self, table: &Table, class: ClassId) -> Cost {
         let seconds = table.seconds(class).into_iter().map(|(second, _)| second);
-        let seconds: Vec<_> = seconds.filter(|second| self.seconds.contains(second)).collect();
+        let seconds: Vec<_> = seconds
+            .filter(|second| self.seconds.contains(second))
+            .collect();
         let standing = table.all_time(class).len();
         let chosen = self.racers.as_ref().map_or(standing, Vec::len);
         let top = self.top.map_or(chosen, |top| top.min(chosen));
@@ -273,7 +323,11 @@ impl Part {
         let looked_at = if self.is_of_the_top() {
             // An order that is made is kept.
             let boards = seconds.into_iter().map(|second| table.board(class, second));
-            written + boards.filter(|board| !board.has_order(false)).map(|board| board.len()).sum::<usize>()
+            written
+                + boards
+                    .filter(|board| !board.has_order(false))
+                    .map(|board| board.len())
+                    .sum::<usize>()
         } else {
             seconds.len() * chosen
         };
@@ -282,13 +336,26 @@ impl Part {
 
     /// Its bytes, second by second, so that one that is too long is found out before it fills the memory.
     fn make(self, table: &Table, class: ClassId, gzip: bool) -> Result<Bytes, Problem> {
-        let Self { seconds, racers, top, pretty } = self;
+        let Self {
+            seconds,
+            racers,
+            top,
+            pretty,
+        } = self;
         let mut out = Out::new(gzip, pretty);
-        let mut selection = Selection { seconds: seconds.clone(), racers, top };
+        let mut selection = Selection {
+            seconds: seconds.clone(),
+            racers,
+            top,
+        };
         let mut text = Vec::new();
         let mut anyone = false;
         out.push(b"{");
-        for (second, _) in table.seconds(class).into_iter().filter(|(second, _)| seconds.contains(second)) {
+        for (second, _) in table
+            .seconds(class)
+            .into_iter()
+            .filter(|(second, _)| seconds.contains(second))
+        {
             selection.seconds = second..=second;
             text.clear();
             write_dataset(&mut text, table, class, &selection);
@@ -327,10 +394,16 @@ enum Sink {
 impl Out {
     fn new(gzip: bool, pretty: bool) -> Self {
         let sink = match gzip {
-            true => Sink::Gzip(Box::new(GzEncoder::new(Vec::new(), Compression::new(LEVEL)))),
+            true => Sink::Gzip(Box::new(GzEncoder::new(
+                Vec::new(),
+                Compression::new(LEVEL),
+            ))),
             false => Sink::Plain(Vec::new()),
         };
-        Self { sink, layout: pretty.then(Layout::default) }
+        Self {
+            sink,
+            layout: pretty.then(Layout::default),
+        }
     }
 
     fn push(&mut self, text: &[u8]) {
@@ -406,17 +479,31 @@ mod tests {
 
     #[test]
     fn a_dataset_is_laid_out_as_any_json_is_however_it_is_cut() {
-        for text in ["{}", r#"{"1":{"2":3.5,"4":5}}"#, r#"{"1":{"2":3},"10":{"2":1e-7,"3":0}}"#] {
+        for text in [
+            "{}",
+            r#"{"1":{"2":3.5,"4":5}}"#,
+            r#"{"1":{"2":3},"10":{"2":1e-7,"3":0}}"#,
+        ] {
             let value: serde_json::Value = serde_json::from_str(text).unwrap();
             for cut in 0..text.len() {
                 let mut layout = Layout::default();
-                let laid_out = [layout.of(&text.as_bytes()[..cut]), layout.of(&text.as_bytes()[cut..])].concat();
+                let laid_out = [
+                    layout.of(&text.as_bytes()[..cut]),
+                    layout.of(&text.as_bytes()[cut..]),
+                ]
+                .concat();
                 // serde_json sorts keys as texts; read and written again only the layout is compared.
                 let lines = String::from_utf8(laid_out).unwrap();
-                assert_eq!(serde_json::from_str::<serde_json::Value>(&lines).unwrap(), value);
+                assert_eq!(
+                    serde_json::from_str::<serde_json::Value>(&lines).unwrap(),
+                    value
+                );
                 let expected = serde_json::to_string_pretty(&value).unwrap();
                 let sorted = |text: &str| {
-                    let mut lines: Vec<_> = text.lines().map(|line| line.trim_end_matches(',').to_owned()).collect();
+                    let mut lines: Vec<_> = text
+                        .lines()
+                        .map(|line| line.trim_end_matches(',').to_owned())
+                        .collect();
                     lines.sort();
                     lines
                 };

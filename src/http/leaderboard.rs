@@ -15,7 +15,9 @@ use super::params::{Class, Params};
 use super::problem::Problem;
 use super::{App, Name, lock};
 use crate::effort::{ClassId, INTEGER_MAX, Output, RacerId, Second};
-use crate::leaderboard::{Cursor, Leaderboard, Limit, Page, Query, RACERS_MAX, Ties, WhatIf, query};
+use crate::leaderboard::{
+    Cursor, Leaderboard, Limit, Page, Query, RACERS_MAX, Ties, WhatIf, query,
+};
 use crate::names::Names;
 use crate::table::{Board, Table, Version};
 
@@ -62,7 +64,10 @@ struct Asked {
     format: Form,
     /// Lay the JSON out for people.
     #[param(value_type = Option<bool>)]
-    #[expect(dead_code, reason = "`format` has it; here it is told to readers of the document")]
+    #[expect(
+        dead_code,
+        reason = "`format` has it; here it is told to readers of the document"
+    )]
     pretty: (),
 }
 
@@ -124,13 +129,27 @@ pub(super) async fn leaderboard(
         return Ok(form.answer(text));
     }
     // Finding rows takes microseconds; only an order that is to be made is work.
-    let to_order = if board.has_order(query_of.ties == Ties::Dense) { 0 } else { board.len() };
-    let answered = app.turns.work(to_order, move || query(&board, &query_of)).await?;
+    let to_order = if board.has_order(query_of.ties == Ties::Dense) {
+        0
+    } else {
+        board.len()
+    };
+    let answered = app
+        .turns
+        .work(to_order, move || query(&board, &query_of))
+        .await?;
     let answered = answered.map_err(|error| match second {
         Some(second) => Problem::not_found(format!("{error}: second {second} of class {class}")),
         None => Problem::not_found(format!("{error}: class {class}")),
     })?;
-    let text = form.write(&LeaderboardAnswer::of(class, second, answered, all_time, what_if, app.ledger.names()));
+    let text = form.write(&LeaderboardAnswer::of(
+        class,
+        second,
+        answered,
+        all_time,
+        what_if,
+        app.ledger.names(),
+    ));
     if let Some(page) = first_page {
         app.first_pages.keep(page, versions, &text);
     }
@@ -149,10 +168,29 @@ struct FirstPage {
 }
 
 impl FirstPage {
-    fn of(class: ClassId, second: Option<Second>, all_time: bool, form: Form, query: &Query) -> Option<Self> {
-        let Query { ties, limit, page, racers, what_if } = query;
+    fn of(
+        class: ClassId,
+        second: Option<Second>,
+        all_time: bool,
+        form: Form,
+        query: &Query,
+    ) -> Option<Self> {
+        let Query {
+            ties,
+            limit,
+            page,
+            racers,
+            what_if,
+        } = query;
         let is_first = *page == Page::default() && racers.is_none() && what_if.is_none();
-        is_first.then_some(Self { class, second, all_time, ties: *ties, limit: *limit, form })
+        is_first.then_some(Self {
+            class,
+            second,
+            all_time,
+            ties: *ties,
+            limit: *limit,
+            form,
+        })
     }
 }
 
@@ -172,7 +210,10 @@ type Versions = (Version, u64);
 impl FirstPages {
     fn get(&self, page: FirstPage, versions: Versions) -> Option<Bytes> {
         let kept = lock(&self.0);
-        kept.pages.get(&page).filter(|(written, _)| *written == versions).map(|(_, text)| text.clone())
+        kept.pages
+            .get(&page)
+            .filter(|(written, _)| *written == versions)
+            .map(|(_, text)| text.clone())
     }
 
     fn keep(&self, page: FirstPage, versions: Versions, text: &[u8]) {
@@ -182,7 +223,10 @@ impl FirstPages {
             *kept = Kept::default();
         }
         kept.bytes += bytes;
-        if let Some((_, before)) = kept.pages.insert(page, (versions, Bytes::copy_from_slice(text))) {
+        if let Some((_, before)) = kept
+            .pages
+            .insert(page, (versions, Bytes::copy_from_slice(text)))
+        {
             kept.bytes -= before.len() + FIRST_PAGE_BYTES;
         }
     }
@@ -219,11 +263,17 @@ impl Asked {
                 .integer("limit", 1..=Limit::MAX as u64)?
                 .and_then(|rows| usize::try_from(rows).ok().and_then(Limit::new)),
             offset: params.integer("offset", 0..=INTEGER_MAX)?,
-            cursor: params.take("cursor", "what an answer named as next or previous", |text| text.parse().ok())?,
+            cursor: params.take(
+                "cursor",
+                "what an answer named as next or previous",
+                |text| text.parse().ok(),
+            )?,
             around: params.racer("around")?,
             racers: params.racers("racers", RACERS_MAX)?,
             racer: params.racer("racerId")?,
-            output: params.take("output", "a number, 0 or more", |text| text.parse().ok().and_then(Output::new))?,
+            output: params.take("output", "a number, 0 or more", |text| {
+                text.parse().ok().and_then(Output::new)
+            })?,
             format: Form::take(&mut params, headers)?,
             pretty: (),
         };
@@ -234,7 +284,9 @@ impl Asked {
     fn query(self) -> Result<Query, Problem> {
         let page = match (self.offset, self.cursor, self.around) {
             (None, None, None) => Page::default(),
-            (Some(offset), None, None) => Page::Offset(usize::try_from(offset).unwrap_or(usize::MAX)),
+            (Some(offset), None, None) => {
+                Page::Offset(usize::try_from(offset).unwrap_or(usize::MAX))
+            }
             (None, Some(cursor), None) => Page::Cursor(cursor),
             (None, None, Some(racer)) => Page::Around(racer),
             (offset, cursor, around) => {
@@ -243,7 +295,11 @@ impl Asked {
                     cursor.map(|cursor| format!("cursor is {cursor}")),
                     around.map(|racer| format!("around is {racer}")),
                 ];
-                let given = given.into_iter().flatten().collect::<Vec<_>>().join(" and ");
+                let given = given
+                    .into_iter()
+                    .flatten()
+                    .collect::<Vec<_>>()
+                    .join(" and ");
                 return Err(Problem::bad_request(format!(
                     "{given}, and they exclude each other: give one of offset, cursor and around"
                 )));
@@ -253,16 +309,29 @@ impl Asked {
             (None, None) => None,
             (Some(racer), Some(output)) => Some(WhatIf { racer, output }),
             (Some(racer), None) => {
-                let detail = format!("racerId is {racer}, and output is missing; what if it were a number, 0 or more?");
+                let detail = format!(
+                    "racerId is {racer}, and output is missing; what if it were a number, 0 or more?"
+                );
                 return Err(Problem::bad_request(detail));
             }
             (None, Some(output)) => {
-                let detail = format!("output is {output}, and racerId is missing; it must be who would ride that");
+                let detail = format!(
+                    "output is {output}, and racerId is missing; it must be who would ride that"
+                );
                 return Err(Problem::bad_request(detail));
             }
         };
-        let (ties, limit) = (self.ties.unwrap_or_default(), self.limit.unwrap_or_default());
-        Ok(Query { ties, limit, page, racers: self.racers, what_if })
+        let (ties, limit) = (
+            self.ties.unwrap_or_default(),
+            self.limit.unwrap_or_default(),
+        );
+        Ok(Query {
+            ties,
+            limit,
+            page,
+            racers: self.racers,
+            what_if,
+        })
     }
 }
 
@@ -361,10 +430,21 @@ impl Rows for LeaderboardAnswer {
     fn rows(&self) -> impl Iterator<Item = Vec<String>> {
         self.standings.iter().map(|row| {
             let name = row.name.as_deref().unwrap_or_default();
-            let mut cells = vec![row.rank.to_string(), row.racer_id.to_string(), name.into(), row.output.to_string()];
+            let mut cells = vec![
+                row.rank.to_string(),
+                row.racer_id.to_string(),
+                name.into(),
+                row.output.to_string(),
+            ];
             let text = |cell: Option<String>| cell.unwrap_or_default();
-            cells.extend(row.second.map(|second| text(second.map(|second| second.to_string()))));
-            cells.extend(self.what_if.then(|| text(row.new_record.map(|new| new.to_string()))));
+            cells.extend(
+                row.second
+                    .map(|second| text(second.map(|second| second.to_string()))),
+            );
+            cells.extend(
+                self.what_if
+                    .then(|| text(row.new_record.map(|new| new.to_string()))),
+            );
             cells
         })
     }
@@ -380,14 +460,22 @@ mod tests {
         let class = ClassId::new(1).expect("1 is a class");
         let page = |second| {
             let form = Form::Json { pretty: false };
-            FirstPage::of(class, Some(Second(second)), false, form, &Query::default()).expect("the first page")
+            FirstPage::of(class, Some(Second(second)), false, form, &Query::default())
+                .expect("the first page")
         };
         pages.keep(page(1), (1, 1), b"old");
         pages.keep(page(1), (2, 1), b"new");
-        assert_eq!((pages.get(page(1), (1, 1)), pages.get(page(1), (2, 2))), (None, None));
+        assert_eq!(
+            (pages.get(page(1), (1, 1)), pages.get(page(1), (2, 2))),
+            (None, None)
+        );
         assert_eq!(pages.get(page(1), (2, 1)).as_deref(), Some(&b"new"[..]));
         assert_eq!(pages.get(page(2), (2, 1)), None);
-        pages.keep(page(2), (2, 1), &vec![b' '; FIRST_PAGES_BYTES_MAX - 2 * FIRST_PAGE_BYTES - 3]);
+        pages.keep(
+            page(2),
+            (2, 1),
+            &vec![b' '; FIRST_PAGES_BYTES_MAX - 2 * FIRST_PAGE_BYTES - 3],
+        );
         assert!(pages.get(page(1), (2, 1)).is_some() && pages.get(page(2), (2, 1)).is_some());
         pages.keep(page(3), (2, 1), b"more");
         assert!(pages.get(page(1), (2, 1)).is_none() && pages.get(page(3), (2, 1)).is_some());
@@ -399,11 +487,26 @@ mod tests {
             let class = ClassId::new(1).expect("1 is a class");
             FirstPage::of(class, None, true, Form::Csv, query).is_some()
         };
-        let what_if = WhatIf { racer: RacerId(1), output: Output::new(1.0).expect("an output") };
+        let what_if = WhatIf {
+            racer: RacerId(1),
+            output: Output::new(1.0).expect("an output"),
+        };
         assert!(is_first(&Query::default()));
-        assert!(!is_first(&Query { page: Page::Offset(1), ..Query::default() }));
-        assert!(!is_first(&Query { page: Page::Around(RacerId(1)), ..Query::default() }));
-        assert!(!is_first(&Query { racers: Some(vec![RacerId(1)]), ..Query::default() }));
-        assert!(!is_first(&Query { what_if: Some(what_if), ..Query::default() }));
+        assert!(!is_first(&Query {
+            page: Page::Offset(1),
+            ..Query::default()
+        }));
+        assert!(!is_first(&Query {
+            page: Page::Around(RacerId(1)),
+            ..Query::default()
+        }));
+        assert!(!is_first(&Query {
+            racers: Some(vec![RacerId(1)]),
+            ..Query::default()
+        }));
+        assert!(!is_first(&Query {
+            what_if: Some(what_if),
+            ..Query::default()
+        }));
     }
 }

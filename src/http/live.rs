@@ -60,17 +60,27 @@ const BEGINNING: &[u8] = b"retry: 1000\n\n";
             body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn live(Class(class): Class, State(app): State<App>, params: Params) -> Result<Response, Problem> {
+pub(super) async fn live(
+    Class(class): Class,
+    State(app): State<App>,
+    params: Params,
+) -> Result<Response, Problem> {
     params.end()?;
     let listener = app.live.listen(&app, class)?;
     let beginning = stream::once(async { Ok::<_, Infallible>(Bytes::from_static(BEGINNING)) });
-    let events = stream::unfold(listener, |mut listener| async { Some((Ok(listener.next().await?), listener)) });
+    let events = stream::unfold(listener, |mut listener| async {
+        Some((Ok(listener.next().await?), listener))
+    });
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    Ok((headers, Body::from_stream(stream::StreamExt::chain(beginning, events))).into_response())
+    Ok((
+        headers,
+        Body::from_stream(stream::StreamExt::chain(beginning, events)),
+    )
+        .into_response())
 }
 
 /// Everybody who listens. A clone shares them.
@@ -153,9 +163,16 @@ struct NewBest {
 impl Live {
     /// For at most so many, of all classes together.
     pub(super) fn new(ledger: &Ledger, listeners_max: usize) -> Self {
-        let channel = |_| Channel { newest: watch::Sender::default(), is_written: Mutex::default() };
+        let channel = |_| Channel {
+            newest: watch::Sender::default(),
+            is_written: Mutex::default(),
+        };
         let classes = ledger.table().classes().map(channel).collect();
-        Self { classes, room: Arc::new(Semaphore::new(listeners_max)), listeners_max }
+        Self {
+            classes,
+            room: Arc::new(Semaphore::new(listeners_max)),
+            listeners_max,
+        }
     }
 
     /// How many listen.
@@ -165,7 +182,12 @@ impl Live {
 
     fn listen(&self, app: &App, class: ClassId) -> Result<Listener, Problem> {
         let room = self.room.clone().try_acquire_owned();
-        let full = || Problem::unavailable(format!("there are {} listeners already", self.listeners_max));
+        let full = || {
+            Problem::unavailable(format!(
+                "there are {} listeners already",
+                self.listeners_max
+            ))
+        };
         let room = room.map_err(|_| full())?;
         let channel = &self.classes[class.index()];
         let mut is_written = lock(&channel.is_written);
@@ -177,14 +199,23 @@ impl Live {
         drop(is_written);
         // What was new before somebody came is not for them.
         let count = newest.borrow().count;
-        Ok(Listener { newest, version: 0, count, stopping: app.stopping.clone(), _room: room })
+        Ok(Listener {
+            newest,
+            version: 0,
+            count,
+            stopping: app.stopping.clone(),
+            _room: room,
+        })
     }
 
     /// Writes what changes in a class for as long as anyone listens.
     async fn write(self, ledger: Ledger, class: ClassId) {
         let watch = Arc::new(ledger.watch_fresh(class));
         let channel = &self.classes[class.index()];
-        channel.newest.send_replace(Arc::new(Newest { count: watch.count(), ..Newest::default() }));
+        channel.newest.send_replace(Arc::new(Newest {
+            count: watch.count(),
+            ..Newest::default()
+        }));
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -192,8 +223,13 @@ impl Live {
             if channel.is_left() {
                 return;
             }
-            let (before, ledger, watch) = (channel.newest.borrow().clone(), ledger.clone(), watch.clone());
-            let writing = tokio::task::spawn_blocking(move || before.after(&ledger, class, &watch)).await;
+            let (before, ledger, watch) = (
+                channel.newest.borrow().clone(),
+                ledger.clone(),
+                watch.clone(),
+            );
+            let writing =
+                tokio::task::spawn_blocking(move || before.after(&ledger, class, &watch)).await;
             match writing {
                 Ok(Some(after)) => _ = channel.newest.send_replace(Arc::new(after)),
                 Ok(None) => {}
@@ -221,14 +257,24 @@ impl Newest {
         if version == self.version && fresh.is_none() {
             return None;
         }
-        let mut after = Self { version, ..self.clone() };
+        let mut after = Self {
+            version,
+            ..self.clone()
+        };
         if version != self.version {
             let mut texts: Vec<Race> = Vec::with_capacity(RACES_MAX);
             for now in races.summaries(class) {
-                let known = self.races.iter().find(|it| it.id == now.race && it.version == now.version);
+                let known = self
+                    .races
+                    .iter()
+                    .find(|it| it.id == now.race && it.version == now.version);
                 let text = known.cloned().or_else(|| {
                     let board = RaceLeaderboard::of(ledger, class, now.race, 0, STANDINGS_MAX)?;
-                    Some(Race { id: now.race, version: now.version, event: event("standings", &board) })
+                    Some(Race {
+                        id: now.race,
+                        version: now.version,
+                        event: event("standings", &board),
+                    })
                 });
                 texts.extend(text);
             }
@@ -237,7 +283,11 @@ impl Newest {
         }
         if let Some(fresh) = fresh {
             let count = fresh.count.saturating_sub(self.count);
-            let told = fresh.latest.iter().rev().take(usize::try_from(count).unwrap_or(usize::MAX));
+            let told = fresh
+                .latest
+                .iter()
+                .rev()
+                .take(usize::try_from(count).unwrap_or(usize::MAX));
             let erasures = ledger.erasures();
             let told = told.filter(|it| !erasures.cover(it, 0)).map(|it| NewBest {
                 racer_id: it.racer,
@@ -245,7 +295,11 @@ impl Newest {
                 second: it.second,
                 output: it.output,
             });
-            let bests = NewBests { class_id: class, count, bests: told.collect() };
+            let bests = NewBests {
+                class_id: class,
+                count,
+                bests: told.collect(),
+            };
             (after.count, after.bests) = (fresh.count, event("bests", &bests));
         }
         Some(after)
@@ -307,15 +361,42 @@ mod tests {
         let (state, newest) = watch::channel(Arc::new(Newest::default()));
         let (stop, stopping) = watch::channel(false);
         let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let mut listener = Listener { newest, version: 0, count: 0, stopping, _room: room };
-        let race = |id, version, text: &'static str| Race { id: RaceId(id), version, event: text.into() };
-        let show = |races: Vec<Race>, count, bests: &'static str| {
-            state.send_replace(Arc::new(Newest { version: 9, races, count, bests: bests.into() }));
+        let mut listener = Listener {
+            newest,
+            version: 0,
+            count: 0,
+            stopping,
+            _room: room,
         };
-        show(vec![race(1, 1, "first of 1"), race(2, 2, "first of 2")], 0, "");
+        let race = |id, version, text: &'static str| Race {
+            id: RaceId(id),
+            version,
+            event: text.into(),
+        };
+        let show = |races: Vec<Race>, count, bests: &'static str| {
+            state.send_replace(Arc::new(Newest {
+                version: 9,
+                races,
+                count,
+                bests: bests.into(),
+            }));
+        };
+        show(
+            vec![race(1, 1, "first of 1"), race(2, 2, "first of 2")],
+            0,
+            "",
+        );
         assert_eq!(listener.next().await.unwrap(), "first of 1");
-        show(vec![race(2, 2, "first of 2"), race(1, 3, "second of 1")], 5, "five");
-        show(vec![race(2, 2, "first of 2"), race(1, 4, "third of 1")], 7, "seven");
+        show(
+            vec![race(2, 2, "first of 2"), race(1, 3, "second of 1")],
+            5,
+            "five",
+        );
+        show(
+            vec![race(2, 2, "first of 2"), race(1, 4, "third of 1")],
+            7,
+            "seven",
+        );
         assert_eq!(listener.next().await.unwrap(), "first of 2");
         assert_eq!(listener.next().await.unwrap(), "third of 1");
         assert_eq!(listener.next().await.unwrap(), "seven");

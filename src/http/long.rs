@@ -36,16 +36,24 @@ impl Default for Long {
 
 impl Long {
     /// Lets a long request in only while there is room for it, which it gives back when it is answered.
-    pub(super) fn hold(&self, request: &Request) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
+    pub(super) fn hold(
+        &self,
+        request: &Request,
+    ) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
         let bytes = bytes(request);
-        let room = if bytes > SHORT_BYTES_MAX { self.0.take(bytes).map(Some) } else { Some(None) };
+        let room = if bytes > SHORT_BYTES_MAX {
+            self.0.take(bytes).map(Some)
+        } else {
+            Some(None)
+        };
         match room {
             Some(room) => ControlFlow::Continue(move |response| {
                 drop(room);
                 response
             }),
             None => ControlFlow::Break(
-                Problem::unavailable("the headers of too many requests are too long").into_response(),
+                Problem::unavailable("the headers of too many requests are too long")
+                    .into_response(),
             ),
         }
     }
@@ -53,9 +61,14 @@ impl Long {
 
 fn bytes(request: &Request) -> usize {
     let uri = request.uri();
-    let authority = uri.authority().map_or(0, |authority| authority.as_str().len()); // over HTTP/2 it is no header
+    let authority = uri
+        .authority()
+        .map_or(0, |authority| authority.as_str().len()); // over HTTP/2 it is no header
     let uri = authority + uri.path().len() + uri.query().map_or(0, str::len);
-    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER_BYTES);
+    let headers = request
+        .headers()
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + HEADER_BYTES);
     uri + headers.sum::<usize>()
 }
 
@@ -69,18 +82,29 @@ mod tests {
     #[test]
     fn where_there_is_no_room_short_requests_are_let_in() {
         let long = Long(Room::new(2 * SHORT_BYTES_MAX, PERMIT_BYTES));
-        let request =
-            |path: &str, header: usize| Request::get(path).header("a", "a".repeat(header)).body(Body::empty()).unwrap();
+        let request = |path: &str, header: usize| {
+            Request::get(path)
+                .header("a", "a".repeat(header))
+                .body(Body::empty())
+                .unwrap()
+        };
         let held = |request: &Request| match long.hold(request) {
             ControlFlow::Continue(after) => Ok(after),
             ControlFlow::Break(answer) => Err(answer.status()),
         };
-        let first = held(&request("/classes", 2 * SHORT_BYTES_MAX - 2 * HEADER_BYTES)).expect("there is room");
+        let first = held(&request("/classes", 2 * SHORT_BYTES_MAX - 2 * HEADER_BYTES))
+            .expect("there is room");
         let path = format!("/classes?{}", "a".repeat(SHORT_BYTES_MAX));
         for long in [request("/classes", SHORT_BYTES_MAX), request(&path, 1)] {
             assert_eq!(held(&long).err(), Some(StatusCode::SERVICE_UNAVAILABLE));
         }
-        assert!(held(&request("/classes", SHORT_BYTES_MAX - "/classesa".len() - HEADER_BYTES)).is_ok());
+        assert!(
+            held(&request(
+                "/classes",
+                SHORT_BYTES_MAX - "/classesa".len() - HEADER_BYTES
+            ))
+            .is_ok()
+        );
         first(Response::default());
         assert!(held(&request(&path, 1)).is_ok());
     }

@@ -15,7 +15,8 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
 use metrics::{
-    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 
@@ -29,14 +30,20 @@ const DELIVERY_STATUSES: [&str; 7] = ["200", "400", "401", "403", "415", "500", 
 /// What is asked of a store, and of which kinds of objects.
 const STORE_REQUESTS: [(&str, &[&str]); 4] = [
     ("get", &["erasures", "history", "journal", "racers"]),
-    ("put", &["erasures", "history", "journal", "quarantine", "racers"]),
+    (
+        "put",
+        &["erasures", "history", "journal", "quarantine", "racers"],
+    ),
     ("list", &["journal", "root"]),
     ("delete", &["journal"]),
 ];
 
 /// The router of the metrics' own listener.
 pub(crate) fn router(recorded: PrometheusHandle, app: App) -> Router {
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    let kind = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
     let render = async move || {
         set_gauges(&app);
         (kind, recorded.render())
@@ -56,11 +63,19 @@ pub(crate) fn describe() {
 }
 
 fn describe_deliveries() {
-    describe_counter!("alleycat_deliveries_total", Unit::Count, "Deliveries answered, by the answer's status.");
+    describe_counter!(
+        "alleycat_deliveries_total",
+        Unit::Count,
+        "Deliveries answered, by the answer's status."
+    );
     for status in DELIVERY_STATUSES {
         counter!("alleycat_deliveries_total", "status" => status).absolute(0);
     }
-    describe_counter!("alleycat_deliveries_refused_total", Unit::Count, "Deliveries not acknowledged, by reason.");
+    describe_counter!(
+        "alleycat_deliveries_refused_total",
+        Unit::Count,
+        "Deliveries not acknowledged, by reason."
+    );
     for reason in firehose::REFUSED_BECAUSE {
         counter!("alleycat_deliveries_refused_total", "reason" => reason).absolute(0);
     }
@@ -80,17 +95,32 @@ fn describe_deliveries() {
         "What deliveries that are being read, decoded or committed take up, as counted against their limit."
     );
     for (name, help) in [
-        ("alleycat_records_total", "Records of deliveries that came to be committed, whatever became of them."),
+        (
+            "alleycat_records_total",
+            "Records of deliveries that came to be committed, whatever became of them.",
+        ),
         ("alleycat_records_empty_total", "Records without data."),
-        ("alleycat_improvements_total", "Efforts that were new personal bests."),
-        ("alleycat_malformed_attributes_total", "Deliveries whose common attributes are not what Firehose sends."),
+        (
+            "alleycat_improvements_total",
+            "Efforts that were new personal bests.",
+        ),
+        (
+            "alleycat_malformed_attributes_total",
+            "Deliveries whose common attributes are not what Firehose sends.",
+        ),
     ] {
         describe_counter!(name, Unit::Count, help);
         counter!(name).absolute(0);
     }
     for (name, help) in [
-        ("alleycat_records_rejected_total", "Records quarantined, by reason."),
-        ("alleycat_transformations_failed_total", "Records answered ProcessingFailed by a transformation, by reason."),
+        (
+            "alleycat_records_rejected_total",
+            "Records quarantined, by reason.",
+        ),
+        (
+            "alleycat_transformations_failed_total",
+            "Records answered ProcessingFailed by a transformation, by reason.",
+        ),
     ] {
         describe_counter!(name, Unit::Count, help);
         for reason in Reason::ALL {
@@ -100,32 +130,64 @@ fn describe_deliveries() {
 }
 
 fn describe_ledger() {
-    describe_gauge!("alleycat_ready", Unit::Count, "1 while the service should be sent traffic, as /readyz says.");
-    describe_gauge!("alleycat_queue_deliveries", Unit::Count, "Deliveries that wait for the writer to take them.");
+    describe_gauge!(
+        "alleycat_ready",
+        Unit::Count,
+        "1 while the service should be sent traffic, as /readyz says."
+    );
+    describe_gauge!(
+        "alleycat_queue_deliveries",
+        Unit::Count,
+        "Deliveries that wait for the writer to take them."
+    );
     describe_gauge!(
         "alleycat_commit_oldest_age_seconds",
         Unit::Seconds,
         "How long the oldest delivery has waited that is decoded and not yet durable; 0 where none waits."
     );
-    describe_histogram!("alleycat_commit_duration_seconds", Unit::Seconds, "What a commit took, done or failed.");
-    describe_gauge!("alleycat_journal_segments", Unit::Count, "Segments in the journal.");
+    describe_histogram!(
+        "alleycat_commit_duration_seconds",
+        Unit::Seconds,
+        "What a commit took, done or failed."
+    );
+    describe_gauge!(
+        "alleycat_journal_segments",
+        Unit::Count,
+        "Segments in the journal."
+    );
     describe_gauge!(
         "alleycat_snapshot_age_seconds",
         Unit::Seconds,
         "How long efforts have waited that the stored class-N.gz does not have; 0 where it has all."
     );
-    describe_histogram!("alleycat_snapshot_duration_seconds", Unit::Seconds, "What a snapshot took, done or failed.");
+    describe_histogram!(
+        "alleycat_snapshot_duration_seconds",
+        Unit::Seconds,
+        "What a snapshot took, done or failed."
+    );
     describe_gauge!(
         "alleycat_sync_age_seconds",
         Unit::Seconds,
         "How long ago the last complete look at the store began; 0 before the first."
     );
-    describe_counter!("alleycat_sync_failures_total", Unit::Count, "Looks at the store that failed.");
+    describe_counter!(
+        "alleycat_sync_failures_total",
+        Unit::Count,
+        "Looks at the store that failed."
+    );
     counter!("alleycat_sync_failures_total").absolute(0);
-    describe_counter!("alleycat_unreadable_objects_total", Unit::Count, "Stored objects met that do not read.");
+    describe_counter!(
+        "alleycat_unreadable_objects_total",
+        Unit::Count,
+        "Stored objects met that do not read."
+    );
     counter!("alleycat_unreadable_objects_total").absolute(0);
     describe_gauge!("alleycat_efforts", Unit::Count, "Efforts, by class.");
-    describe_gauge!("alleycat_racers", Unit::Count, "Racers with an effort, by class.");
+    describe_gauge!(
+        "alleycat_racers",
+        Unit::Count,
+        "Racers with an effort, by class."
+    );
     describe_gauge!("alleycat_erasures", Unit::Count, "Erasures that are kept.");
 }
 
@@ -135,7 +197,11 @@ fn describe_store() {
         Unit::Count,
         "Requests to the store, by operation, kind of object and outcome."
     );
-    describe_counter!("alleycat_store_bytes_total", Unit::Bytes, "Bodies got and put, by operation and kind.");
+    describe_counter!(
+        "alleycat_store_bytes_total",
+        Unit::Bytes,
+        "Bodies got and put, by operation and kind."
+    );
     describe_histogram!(
         "alleycat_store_request_duration_seconds",
         Unit::Seconds,
@@ -150,7 +216,11 @@ fn describe_store() {
 }
 
 fn describe_readers() {
-    describe_counter!("alleycat_http_requests_total", Unit::Count, "Requests, by route, method and status.");
+    describe_counter!(
+        "alleycat_http_requests_total",
+        Unit::Count,
+        "Requests, by route, method and status."
+    );
     describe_histogram!(
         "alleycat_http_request_duration_seconds",
         Unit::Seconds,
@@ -168,31 +238,65 @@ fn describe_readers() {
         "Connections closed since their client took nothing of what it was sent, or too slowly."
     );
     counter!("alleycat_connections_stuck_total").absolute(0);
-    describe_gauge!("alleycat_live_listeners", Unit::Count, "Listeners of the classes' live events.");
+    describe_gauge!(
+        "alleycat_live_listeners",
+        Unit::Count,
+        "Listeners of the classes' live events."
+    );
 }
 
 fn describe_process() {
-    describe_gauge!("alleycat_memory_bytes", Unit::Bytes, "What the state takes up, by part; estimated from counts.");
-    describe_gauge!("process_resident_memory_bytes", Unit::Bytes, "Memory of the process that is resident.");
-    describe_gauge!("alleycat_build_info", Unit::Count, "1; the version is in the label.");
+    describe_gauge!(
+        "alleycat_memory_bytes",
+        Unit::Bytes,
+        "What the state takes up, by part; estimated from counts."
+    );
+    describe_gauge!(
+        "process_resident_memory_bytes",
+        Unit::Bytes,
+        "Memory of the process that is resident."
+    );
+    describe_gauge!(
+        "alleycat_build_info",
+        Unit::Count,
+        "1; the version is in the label."
+    );
 }
 
 fn set_gauges(app: &App) {
-    let Gauges { ready, queued, commit_oldest_age, sync_age, segments, erasures, classes, memory } =
-        app.ledger.gauges();
+    let Gauges {
+        ready,
+        queued,
+        commit_oldest_age,
+        sync_age,
+        segments,
+        erasures,
+        classes,
+        memory,
+    } = app.ledger.gauges();
     gauge!("alleycat_ready").set(f64::from(u8::from(ready)));
     gauge!("alleycat_queue_deliveries").set(queued as f64);
     gauge!("alleycat_commit_oldest_age_seconds").set(commit_oldest_age.as_secs_f64());
     gauge!("alleycat_sync_age_seconds").set(sync_age.as_secs_f64());
     gauge!("alleycat_journal_segments").set(segments as f64);
     gauge!("alleycat_erasures").set(erasures as f64);
-    for ClassGauges { class, efforts, racers, snapshot_age } in classes {
+    for ClassGauges {
+        class,
+        efforts,
+        racers,
+        snapshot_age,
+    } in classes
+    {
         let class = class.to_string();
         gauge!("alleycat_efforts", "class" => class.clone()).set(efforts as f64);
         gauge!("alleycat_racers", "class" => class.clone()).set(racers as f64);
         gauge!("alleycat_snapshot_age_seconds", "class" => class).set(snapshot_age.as_secs_f64());
     }
-    for (part, bytes) in [("table", memory.table), ("histories", memory.histories), ("names", memory.names)] {
+    for (part, bytes) in [
+        ("table", memory.table),
+        ("histories", memory.histories),
+        ("names", memory.names),
+    ] {
         gauge!("alleycat_memory_bytes", "part" => part).set(bytes as f64);
     }
     gauge!("alleycat_deliveries_in_flight").set(app.gate.deliveries_in_flight() as f64);
@@ -205,7 +309,12 @@ fn set_gauges(app: &App) {
 
 /// The process' resident memory, in bytes, where the system tells it as Linux does.
 fn resident_bytes() -> Option<usize> {
-    let pages: usize = std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()?;
+    let pages: usize = std::fs::read_to_string("/proc/self/statm")
+        .ok()?
+        .split(' ')
+        .nth(1)?
+        .parse()
+        .ok()?;
     Some(pages * rustix::param::page_size())
 }
 
@@ -223,7 +332,10 @@ struct Meters {
 
 impl Requests {
     /// Counts a request, and then its answer.
-    pub(super) fn count(&self, request: &Request) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
+    pub(super) fn count(
+        &self,
+        request: &Request,
+    ) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
         let began = Instant::now();
         let requests = self.clone();
         let path = request.extensions().get::<MatchedPath>().cloned();

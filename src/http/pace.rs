@@ -62,7 +62,9 @@ struct Answer {
 impl Answer {
     /// Takes off what the client has used.
     fn settle(&mut self, now: Instant) {
-        self.left = self.left.saturating_sub(self.since.map_or(Duration::ZERO, |since| now - since));
+        self.left = self
+            .left
+            .saturating_sub(self.since.map_or(Duration::ZERO, |since| now - since));
         let is_clients_turn = !self.is_waiting || self.unsent > 0;
         self.since = is_clients_turn.then_some(now);
     }
@@ -71,19 +73,25 @@ impl Answer {
 impl Pace {
     /// A connection's, whose client may take nothing for so long.
     pub(crate) fn of(patience: Duration) -> Self {
-        Self { patience, under_way: Arc::default() }
+        Self {
+            patience,
+            under_way: Arc::default(),
+        }
     }
 
     /// When the client will have taken too long, as it stands.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        lock(&self.under_way.answers).iter().filter_map(|answer| Some(answer.since? + answer.left)).min()
+        lock(&self.under_way.answers)
+            .iter()
+            .filter_map(|answer| Some(answer.since? + answer.left))
+            .min()
     }
 
     /// How many requests there were, where none of them is under way any more.
     pub(crate) fn idle(&self) -> Option<u64> {
         let asked = self.under_way.asked.load(Ordering::Relaxed);
-        let is_idle =
-            self.under_way.answered.load(Ordering::Relaxed) == asked && lock(&self.under_way.answers).is_empty();
+        let is_idle = self.under_way.answered.load(Ordering::Relaxed) == asked
+            && lock(&self.under_way.answers).is_empty();
         is_idle.then_some(asked)
     }
 
@@ -98,7 +106,10 @@ impl Pace {
 
     /// The service of the connection, whose answers are sent at this pace.
     pub(crate) fn around<S>(&self, service: S) -> Paced<S> {
-        Paced { pace: self.clone(), service }
+        Paced {
+            pace: self.clone(),
+            service,
+        }
     }
 
     fn ask(&self) -> Asked {
@@ -110,8 +121,17 @@ impl Pace {
         let mut answers = lock(&self.under_way.answers);
         let number = answers.last().map_or(0, |last| last.number + 1);
         let since = Some(Instant::now());
-        answers.push(Answer { number, left: self.patience, since, is_waiting: false, unsent: 0 });
-        Ticket { pace: self.clone(), number }
+        answers.push(Answer {
+            number,
+            left: self.patience,
+            since,
+            is_waiting: false,
+            unsent: 0,
+        });
+        Ticket {
+            pace: self.clone(),
+            number,
+        }
     }
 }
 
@@ -138,7 +158,10 @@ pub(crate) struct Ticket {
 impl Ticket {
     fn change(&self, change: impl FnOnce(&mut Answer)) {
         let mut answers = lock(&self.pace.under_way.answers);
-        if let Some(answer) = answers.iter_mut().find(|answer| answer.number == self.number) {
+        if let Some(answer) = answers
+            .iter_mut()
+            .find(|answer| answer.number == self.number)
+        {
             change(answer);
             answer.settle(Instant::now());
         }
@@ -222,7 +245,9 @@ where
             let keeper = (!body.is_end_stream()).then(|| Arc::new(asked.0.begin()));
             KeptBody { body, keeper }
         };
-        self.service.call(request).map_ok(Box::new(|response| response.map(paced)))
+        self.service
+            .call(request)
+            .map_ok(Box::new(|response| response.map(paced)))
     }
 }
 
@@ -234,7 +259,10 @@ impl Keeper for Option<Arc<Ticket>> {
         if let Some(ticket) = self {
             ticket.sends(bytes.len());
         }
-        Piece { bytes, ticket: self.clone() }
+        Piece {
+            bytes,
+            ticket: self.clone(),
+        }
     }
 
     fn wait(&mut self) {
@@ -267,11 +295,18 @@ mod tests {
     }
 
     fn paced<B: Body<Data = Bytes>>(pace: &Pace, body: B) -> PacedBody<B> {
-        KeptBody { body, keeper: Some(Arc::new(pace.begin())) }
+        KeptBody {
+            body,
+            keeper: Some(Arc::new(pace.begin())),
+        }
     }
 
     async fn next(body: &mut PacedBody<Full<Bytes>>) -> Piece {
-        let frame = body.frame().await.expect("a piece").expect("a body cannot fail");
+        let frame = body
+            .frame()
+            .await
+            .expect("a piece")
+            .expect("a body cannot fail");
         frame.into_data().ok().expect("data")
     }
 
@@ -295,7 +330,11 @@ mod tests {
         let pace = Pace::of(PATIENCE);
         assert_eq!(pace.idle(), Some(0));
         let asked = pace.ask();
-        assert_eq!((pace.idle(), left(&pace)), (None, None), "it may take as long as it takes");
+        assert_eq!(
+            (pace.idle(), left(&pace)),
+            (None, None),
+            "it may take as long as it takes"
+        );
         let body = paced(&pace, Full::new(bytes_for(1)));
         drop(asked);
         assert_eq!(pace.idle(), None);
@@ -307,15 +346,24 @@ mod tests {
     async fn while_the_service_has_nothing_to_send_the_clients_time_stands() {
         let pace = Pace::of(PATIENCE);
         let (sender, mut pieces) = mpsc::channel(1);
-        let mut body = paced(&pace, StreamBody::new(stream::poll_fn(move |context| pieces.poll_recv(context))));
+        let mut body = paced(
+            &pace,
+            StreamBody::new(stream::poll_fn(move |context| pieces.poll_recv(context))),
+        );
         for _ in 0..100 {
             assert!(body.frame().now_or_never().is_none());
             assert_eq!(left(&pace), None);
             tokio::time::sleep(PATIENCE).await;
-            sender.send(Ok::<_, Infallible>(Frame::data(bytes_for(1)))).await.expect("it is read");
+            sender
+                .send(Ok::<_, Infallible>(Frame::data(bytes_for(1))))
+                .await
+                .expect("it is read");
             let piece = body.frame().await;
             assert!(body.frame().now_or_never().is_none());
-            assert!(left(&pace).is_some_and(|left| left > PATIENCE), "what it sent is on its way");
+            assert!(
+                left(&pace).is_some_and(|left| left > PATIENCE),
+                "what it sent is on its way"
+            );
             drop(piece);
         }
     }
@@ -334,7 +382,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn answers_that_were_handed_over_whole_have_their_time_as_long_as_their_line_is_not_too_slow() {
+    async fn answers_that_were_handed_over_whole_have_their_time_as_long_as_their_line_is_not_too_slow()
+     {
         let pace = Pace::of(PATIENCE);
         let whole = || paced(&pace, Full::new(bytes_for(16)));
         let mut bodies: Vec<_> = (0..16).map(|_| whole()).collect();
@@ -368,9 +417,15 @@ mod tests {
     async fn what_a_quick_client_saves_is_no_credit() {
         let pace = Pace::of(PATIENCE);
         let (sender, mut pieces) = mpsc::channel(1);
-        let mut body = paced(&pace, StreamBody::new(stream::poll_fn(move |context| pieces.poll_recv(context))));
+        let mut body = paced(
+            &pace,
+            StreamBody::new(stream::poll_fn(move |context| pieces.poll_recv(context))),
+        );
         for _ in 0..10 {
-            sender.send(Ok::<_, Infallible>(Frame::data(bytes_for(1)))).await.expect("it is read");
+            sender
+                .send(Ok::<_, Infallible>(Frame::data(bytes_for(1))))
+                .await
+                .expect("it is read");
             body.frame().await;
             assert!(left(&pace).is_some_and(|left| left <= PATIENCE + SECOND));
         }

@@ -27,9 +27,14 @@ impl FromRequestParts<App> for Class {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let text = segment(parts, "classId").await;
-        let number = integer(&text, 1..=u64::from(u16::MAX)).and_then(|number| u16::try_from(number).ok());
-        let class = number.and_then(ClassId::new).filter(|&class| app.ledger.table().has(class));
-        class.map(Self).ok_or_else(|| Problem::not_found(format!("there is no class {text}; /classes lists them")))
+        let number =
+            integer(&text, 1..=u64::from(u16::MAX)).and_then(|number| u16::try_from(number).ok());
+        let class = number
+            .and_then(ClassId::new)
+            .filter(|&class| app.ledger.table().has(class));
+        class.map(Self).ok_or_else(|| {
+            Problem::not_found(format!("there is no class {text}; /classes lists them"))
+        })
     }
 }
 
@@ -38,7 +43,9 @@ impl FromRequestParts<App> for Racer {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
         let text = segment(parts, "racerId").await;
-        racer(&text).map(Self).ok_or_else(|| Problem::not_found(format!("there is no racer {text}")))
+        racer(&text)
+            .map(Self)
+            .ok_or_else(|| Problem::not_found(format!("there is no racer {text}")))
     }
 }
 
@@ -53,8 +60,13 @@ impl FromRequestParts<App> for Race {
 }
 
 async fn segment(parts: &mut Parts, name: &str) -> String {
-    let Ok(segments) = RawPathParams::from_request_parts(parts, &()).await else { return String::new() };
-    let value = segments.iter().find(|(other, _)| *other == name).map(|(_, value)| value.to_owned());
+    let Ok(segments) = RawPathParams::from_request_parts(parts, &()).await else {
+        return String::new();
+    };
+    let value = segments
+        .iter()
+        .find(|(other, _)| *other == name)
+        .map(|(_, value)| value.to_owned());
     value.unwrap_or_default()
 }
 
@@ -68,8 +80,12 @@ impl<S: Sync> FromRequestParts<S> for Params {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let left = Query::try_from_uri(&parts.uri).map_err(|error| Problem::bad_request(error.body_text()))?;
-        Ok(Self { left: left.0, known: Vec::new() })
+        let left = Query::try_from_uri(&parts.uri)
+            .map_err(|error| Problem::bad_request(error.body_text()))?;
+        Ok(Self {
+            left: left.0,
+            known: Vec::new(),
+        })
     }
 }
 
@@ -82,44 +98,71 @@ impl Params {
         read: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, Problem> {
         self.known.push(name);
-        let mut values = self.left.extract_if(.., |(other, _)| other == name).map(|(_, value)| value);
+        let mut values = self
+            .left
+            .extract_if(.., |(other, _)| other == name)
+            .map(|(_, value)| value);
         match (values.next(), values.next()) {
             (None, _) => Ok(None),
-            (Some(value), None) => {
-                read(&value).map(Some).ok_or_else(|| Problem::parameter(name, &value, format_args!("{takes}")))
-            }
+            (Some(value), None) => read(&value)
+                .map(Some)
+                .ok_or_else(|| Problem::parameter(name, &value, format_args!("{takes}"))),
             (Some(first), Some(second)) => {
                 let (first, second) = (shown(&first), shown(&second));
-                let detail = format!("{name} is given more than once, as {first} and {second}; it must be {takes}");
+                let detail = format!(
+                    "{name} is given more than once, as {first} and {second}; it must be {takes}"
+                );
                 Err(Problem::bad_request(detail))
             }
         }
     }
 
     /// Takes an integer.
-    pub(super) fn integer(&mut self, name: &'static str, range: RangeInclusive<u64>) -> Result<Option<u64>, Problem> {
+    pub(super) fn integer(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, Problem> {
         let takes = format!("an integer from {} to {}", range.start(), range.end());
         self.take(name, takes, |text| integer(text, range))
     }
 
     /// Takes a second of a race.
-    pub(super) fn second(&mut self, name: &'static str, second_max: u32) -> Result<Option<Second>, Problem> {
+    pub(super) fn second(
+        &mut self,
+        name: &'static str,
+        second_max: u32,
+    ) -> Result<Option<Second>, Problem> {
         let second = self.integer(name, 0..=second_max.into())?;
-        Ok(second.and_then(|second| u32::try_from(second).ok()).map(Second))
+        Ok(second
+            .and_then(|second| u32::try_from(second).ok())
+            .map(Second))
     }
 
     /// Takes a racer's id.
     pub(super) fn racer(&mut self, name: &'static str) -> Result<Option<RacerId>, Problem> {
-        self.take(name, format_args!("a racer's id, an integer from 0 to {INTEGER_MAX}"), racer)
+        self.take(
+            name,
+            format_args!("a racer's id, an integer from 0 to {INTEGER_MAX}"),
+            racer,
+        )
     }
 
     /// Takes the ids of up to `racers_max` racers.
-    pub(super) fn racers(&mut self, name: &'static str, racers_max: usize) -> Result<Option<Vec<RacerId>>, Problem> {
-        self.take(name, format_args!("1 to {racers_max} racers' ids with commas between them"), |text| {
-            // Counted before any is kept: a query is as long as a client likes.
-            let few = text.split(',').take(racers_max + 1).count() <= racers_max;
-            few.then(|| text.split(',').map(racer).collect()).flatten()
-        })
+    pub(super) fn racers(
+        &mut self,
+        name: &'static str,
+        racers_max: usize,
+    ) -> Result<Option<Vec<RacerId>>, Problem> {
+        self.take(
+            name,
+            format_args!("1 to {racers_max} racers' ids with commas between them"),
+            |text| {
+                // Counted before any is kept: a query is as long as a client likes.
+                let few = text.split(',').take(racers_max + 1).count() <= racers_max;
+                few.then(|| text.split(',').map(racer).collect()).flatten()
+            },
+        )
     }
 
     /// Takes `pretty`: whether JSON is to be laid out for people.
@@ -137,7 +180,11 @@ impl Params {
                     [] => "this path takes no parameters".to_owned(),
                     known => format!("there is no such parameter here, but {}", known.join(", ")),
                 };
-                Err(Problem::bad_request(format!("{} is {}; {there_are}", shown(name), shown(value))))
+                Err(Problem::bad_request(format!(
+                    "{} is {}; {there_are}",
+                    shown(name),
+                    shown(value)
+                )))
             }
         }
     }
@@ -154,7 +201,8 @@ pub(super) fn read_pretty(text: &str) -> Option<bool> {
 
 /// An integer in decimal digits, without sign or leading zeros.
 pub(super) fn integer(text: &str, range: RangeInclusive<u64>) -> Option<u64> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit())
+        && (text.len() == 1 || !text.starts_with('0'));
     let integer = plain.then(|| text.parse().ok()).flatten()?;
     range.contains(&integer).then_some(integer)
 }

@@ -33,7 +33,11 @@ impl Problem {
     /// A problem of that status.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
-        Self { status: status.as_u16(), title, detail: detail.into() }
+        Self {
+            status: status.as_u16(),
+            title,
+            detail: detail.into(),
+        }
     }
 
     /// Whether it is of that status.
@@ -73,7 +77,9 @@ pub(crate) fn shown(text: &str) -> String {
 const RETRY_AFTER_S: u16 = 1;
 
 /// Lays a problem out for people where the request says so, as the answer itself would have been.
-pub(super) fn lay_out(request: &Request) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
+pub(super) fn lay_out(
+    request: &Request,
+) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
     let may_be_asked = request.uri().query().is_some() && request.method() != Method::HEAD;
     let uri = may_be_asked.then(|| request.uri().clone());
     ControlFlow::Continue(move |mut response: Response| {
@@ -90,7 +96,10 @@ pub(super) fn lay_out(request: &Request) -> ControlFlow<Response, impl FnOnce(Re
 
 fn is_pretty(uri: &Uri) -> bool {
     let asked = Query::<Vec<(String, String)>>::try_from_uri(uri).unwrap_or_default();
-    asked.0.iter().any(|(name, value)| name == "pretty" && read_pretty(value) == Some(true))
+    asked
+        .0
+        .iter()
+        .any(|(name, value)| name == "pretty" && read_pretty(value) == Some(true))
 }
 
 impl IntoResponse for Problem {
@@ -99,7 +108,10 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(&self)).into_response();
         response.extensions_mut().insert(self); // for `lay_out`
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_S.into());

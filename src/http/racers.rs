@@ -69,14 +69,25 @@ pub(super) async fn curve(
     params.end()?;
     let all_time = app.ledger.table().all_time(class);
     if all_time.slot(racer).is_none() {
-        return Err(Problem::not_found(format!("racer {racer} has no effort in class {class}")));
+        return Err(Problem::not_found(format!(
+            "racer {racer} has no effort in class {class}"
+        )));
     }
     let ledger = app.ledger.clone();
     let curves = 1 + compare.as_ref().map_or(0, Vec::len);
     let outputs = all_time.len() * ledger.table().seconds(class).len() * curves;
     let curves = app.long_turns.work(outputs, move || {
-        let others = compare.map(|others| others.into_iter().map(|other| Curve::of(&ledger, class, other)).collect());
-        CurveAnswer { class_id: class, racer: Curve::of(&ledger, class, racer), compared: others }
+        let others = compare.map(|others| {
+            others
+                .into_iter()
+                .map(|other| Curve::of(&ledger, class, other))
+                .collect()
+        });
+        CurveAnswer {
+            class_id: class,
+            racer: Curve::of(&ledger, class, racer),
+            compared: others,
+        }
     });
     Ok(form.of(&curves.await?))
 }
@@ -113,18 +124,28 @@ pub(super) async fn racer(
     params.end()?;
     let table = app.ledger.table();
     let boards = table.classes().map(|class| (class, table.all_time(class)));
-    let boards: Vec<_> = boards.filter(|(_, board)| board.slot(racer).is_some()).collect();
+    let boards: Vec<_> = boards
+        .filter(|(_, board)| board.slot(racer).is_some())
+        .collect();
     if boards.is_empty() {
-        return Err(Problem::not_found(format!("racer {racer} has no effort in any class")));
+        return Err(Problem::not_found(format!(
+            "racer {racer} has no effort in any class"
+        )));
     }
     let racers = boards.iter().map(|(_, board)| board.len()).sum();
     let ledger = app.ledger.clone();
     let classes = app.turns.work(racers, move || {
-        let bests = boards.iter().filter_map(|(class, board)| Best::of(ledger.table(), *class, board, racer));
+        let bests = boards
+            .iter()
+            .filter_map(|(class, board)| Best::of(ledger.table(), *class, board, racer));
         bests.collect::<Vec<_>>()
     });
     let classes = classes.await?;
-    Ok(form.of(&RacerAnswer { racer_id: racer, name: app.ledger.names().get(racer), classes }))
+    Ok(form.of(&RacerAnswer {
+        racer_id: racer,
+        name: app.ledger.names().get(racer),
+        classes,
+    }))
 }
 
 /// Racers by name
@@ -155,13 +176,25 @@ pub(super) async fn search(
 ) -> Result<Response, Problem> {
     let takes = format!("what a name begins with, 1 to {NAME_CHARS_MAX} characters");
     let name = params.take("name", &takes, |text| {
-        (1..=NAME_CHARS_MAX).contains(&text.chars().take(NAME_CHARS_MAX + 1).count()).then(|| text.to_owned())
+        (1..=NAME_CHARS_MAX)
+            .contains(&text.chars().take(NAME_CHARS_MAX + 1).count())
+            .then(|| text.to_owned())
     })?;
     let form = Form::take(&mut params, &headers)?;
     params.end()?;
-    let name = name.ok_or_else(|| Problem::bad_request(format!("name is missing; it must be {takes}")))?;
-    let found = app.ledger.names().beginning_with(&name, FOUND_MAX).into_iter();
-    let found: Vec<_> = found.map(|(racer, name)| Found { racer_id: racer, name: Some(name) }).collect();
+    let name =
+        name.ok_or_else(|| Problem::bad_request(format!("name is missing; it must be {takes}")))?;
+    let found = app
+        .ledger
+        .names()
+        .beginning_with(&name, FOUND_MAX)
+        .into_iter();
+    let found: Vec<_> = found
+        .map(|(racer, name)| Found {
+            racer_id: racer,
+            name: Some(name),
+        })
+        .collect();
     Ok(form.of(&found))
 }
 
@@ -220,14 +253,32 @@ struct Point {
 impl Point {
     fn of(board: &Board, racer: RacerId) -> Option<Self> {
         let slot = board.slot(racer)?;
-        let Place { rank, total, percentile } = place(board, racer)?;
-        Some(Self { second: board.second(slot), output: board.output(slot)?, rank, total, percentile })
+        let Place {
+            rank,
+            total,
+            percentile,
+        } = place(board, racer)?;
+        Some(Self {
+            second: board.second(slot),
+            output: board.output(slot)?,
+            rank,
+            total,
+            percentile,
+        })
     }
 
     fn cells(&self) -> Vec<String> {
-        let percentile = Output::new(self.percentile).map(|percentile| percentile.to_string()).unwrap_or_default();
+        let percentile = Output::new(self.percentile)
+            .map(|percentile| percentile.to_string())
+            .unwrap_or_default();
         let (second, output) = (self.second.to_string(), self.output.to_string());
-        vec![second, output, self.rank.to_string(), self.total.to_string(), percentile]
+        vec![
+            second,
+            output,
+            self.rank.to_string(),
+            self.total.to_string(),
+            percentile,
+        ]
     }
 }
 
@@ -235,8 +286,13 @@ impl Curve {
     fn of(ledger: &Ledger, class: ClassId, racer: RacerId) -> Self {
         let table = ledger.table();
         let seconds = table.seconds(class).into_iter();
-        let points = seconds.filter_map(|(second, _)| Point::of(&table.board(class, second), racer));
-        Self { racer_id: racer, name: ledger.names().get(racer), seconds: points.collect() }
+        let points =
+            seconds.filter_map(|(second, _)| Point::of(&table.board(class, second), racer));
+        Self {
+            racer_id: racer,
+            name: ledger.names().get(racer),
+            seconds: points.collect(),
+        }
     }
 }
 
@@ -247,7 +303,8 @@ impl Rows for CurveAnswer {
 
     fn rows(&self) -> impl Iterator<Item = Vec<String>> {
         let curves = std::iter::once(&self.racer).chain(self.compared.iter().flatten());
-        let points = curves.flat_map(|curve| curve.seconds.iter().map(|point| (curve.racer_id, point)));
+        let points =
+            curves.flat_map(|curve| curve.seconds.iter().map(|point| (curve.racer_id, point)));
         points.map(|(racer, point)| [vec![racer.to_string()], point.cells()].concat())
     }
 }
@@ -269,12 +326,25 @@ struct RacerAnswer {
 
 impl Rows for RacerAnswer {
     fn columns(&self) -> Vec<&'static str> {
-        vec!["racerId", "classId", "seconds", "second", "output", "rank", "total", "percentile"]
+        vec![
+            "racerId",
+            "classId",
+            "seconds",
+            "second",
+            "output",
+            "rank",
+            "total",
+            "percentile",
+        ]
     }
 
     fn rows(&self) -> impl Iterator<Item = Vec<String>> {
         self.classes.iter().map(|it| {
-            let of_class = vec![self.racer_id.to_string(), it.class_id.to_string(), it.seconds.to_string()];
+            let of_class = vec![
+                self.racer_id.to_string(),
+                it.class_id.to_string(),
+                it.seconds.to_string(),
+            ];
             [of_class, it.best.cells()].concat()
         })
     }
@@ -298,7 +368,11 @@ struct Best {
 impl Best {
     fn of(table: &Table, class: ClassId, all_time: &Board, racer: RacerId) -> Option<Self> {
         let best = Point::of(all_time, racer)?;
-        Some(Self { class_id: class, seconds: table.curve(class, racer).len(), best })
+        Some(Self {
+            class_id: class,
+            seconds: table.curve(class, racer).len(),
+            best,
+        })
     }
 }
 
@@ -320,6 +394,11 @@ impl Rows for Vec<Found> {
     }
 
     fn rows(&self) -> impl Iterator<Item = Vec<String>> {
-        self.iter().map(|found| vec![found.racer_id.to_string(), found.name.as_deref().unwrap_or_default().to_owned()])
+        self.iter().map(|found| {
+            vec![
+                found.racer_id.to_string(),
+                found.name.as_deref().unwrap_or_default().to_owned(),
+            ]
+        })
     }
 }

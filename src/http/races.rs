@@ -44,7 +44,10 @@ pub(super) async fn races(
     let form = Form::take(&mut params, &headers)?;
     params.end()?;
     let summaries = app.ledger.races().summaries(class);
-    Ok(form.of(&summaries.into_iter().map(RaceAnswer::of).collect::<Vec<_>>()))
+    Ok(form.of(&summaries
+        .into_iter()
+        .map(RaceAnswer::of)
+        .collect::<Vec<_>>()))
 }
 
 /// Which rows.
@@ -91,17 +94,30 @@ pub(super) async fn race_leaderboard(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let limit = params.integer("limit", 1..=Limit::MAX as u64)?;
-    let limit = limit.and_then(|rows| Limit::new(usize::try_from(rows).ok()?)).unwrap_or_default();
+    let limit = limit
+        .and_then(|rows| Limit::new(usize::try_from(rows).ok()?))
+        .unwrap_or_default();
     let offset = params.integer("offset", 0..=INTEGER_MAX)?.unwrap_or(0);
     let offset = usize::try_from(offset).unwrap_or(usize::MAX);
     let form = Form::take(&mut params, &headers)?;
     params.end()?;
     let summaries = app.ledger.races().summaries(class);
-    let racers = summaries.iter().find(|it| it.race == race).map_or(0, |it| it.racers);
+    let racers = summaries
+        .iter()
+        .find(|it| it.race == race)
+        .map_or(0, |it| it.racers);
     let ledger = app.ledger.clone();
-    let board = app.turns.work(racers, move || RaceLeaderboard::of(&ledger, class, race, offset, limit.get())).await?;
+    let board = app
+        .turns
+        .work(racers, move || {
+            RaceLeaderboard::of(&ledger, class, race, offset, limit.get())
+        })
+        .await?;
     let board = board.ok_or_else(|| {
-        let detail = format!("race {} is not among the recent races of class {class}", race.0);
+        let detail = format!(
+            "race {} is not among the recent races of class {class}",
+            race.0
+        );
         Problem::not_found(format!("{detail}; /classes/{class}/races lists them"))
     })?;
     Ok(form.of(&board))
@@ -178,14 +194,37 @@ impl RaceAnswer {
 
 impl RaceLeaderboard {
     /// Up to `limit` rows from `offset` on, where the race is remembered.
-    pub(super) fn of(ledger: &Ledger, class: ClassId, race: RaceId, offset: usize, limit: usize) -> Option<Self> {
+    pub(super) fn of(
+        ledger: &Ledger,
+        class: ClassId,
+        race: RaceId,
+        offset: usize,
+        limit: usize,
+    ) -> Option<Self> {
         let (summary, standings) = ledger.races().standings(class, race)?;
         let rows = standings.into_iter().skip(offset).take(limit);
-        let rows = rows.map(|Standing { rank, racer, output, second }| {
-            let name = ledger.names().get(racer);
-            RaceStanding { rank, racer_id: racer, name, output, second }
-        });
-        Some(Self { class_id: class, race: RaceAnswer::of(summary), standings: rows.collect() })
+        let rows = rows.map(
+            |Standing {
+                 rank,
+                 racer,
+                 output,
+                 second,
+             }| {
+                let name = ledger.names().get(racer);
+                RaceStanding {
+                    rank,
+                    racer_id: racer,
+                    name,
+                    output,
+                    second,
+                }
+            },
+        );
+        Some(Self {
+            class_id: class,
+            race: RaceAnswer::of(summary),
+            standings: rows.collect(),
+        })
     }
 }
 
@@ -197,7 +236,13 @@ impl Rows for Vec<RaceAnswer> {
     fn rows(&self) -> impl Iterator<Item = Vec<String>> {
         self.iter().map(|it| {
             let (race, second) = (it.race_id.0.to_string(), it.last_second.to_string());
-            vec![race, it.started_at.to_string(), it.racers.to_string(), second, it.finished.to_string()]
+            vec![
+                race,
+                it.started_at.to_string(),
+                it.racers.to_string(),
+                second,
+                it.finished.to_string(),
+            ]
         })
     }
 }
@@ -210,7 +255,13 @@ impl Rows for RaceLeaderboard {
     fn rows(&self) -> impl Iterator<Item = Vec<String>> {
         self.standings.iter().map(|it| {
             let name = it.name.as_deref().unwrap_or_default().to_owned();
-            vec![it.rank.to_string(), it.racer_id.to_string(), name, it.output.to_string(), it.second.to_string()]
+            vec![
+                it.rank.to_string(),
+                it.racer_id.to_string(),
+                name,
+                it.output.to_string(),
+                it.second.to_string(),
+            ]
         })
     }
 }

@@ -91,9 +91,15 @@ struct RideRecord {
             body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn rides(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+pub(super) async fn rides(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
     if app.config.demo.is_none() {
-        return Err(Problem::not_found("rides are taken from the page only where the service runs with --demo"));
+        return Err(Problem::not_found(
+            "rides are taken from the page only where the service runs with --demo",
+        ));
     }
     // With any other type a browser would let a page of another origin send it without asking.
     if !is_json(&headers) {
@@ -113,10 +119,22 @@ pub(super) async fn rides(State(app): State<App>, headers: HeaderMap, body: Body
         }
         () = app.has_been_stopping(STOPPING_PATIENCE) => return Err(Problem::unavailable("the service is stopping")),
     };
-    let Outcome { records, efforts, improvements, .. } = outcome;
+    let Outcome {
+        records,
+        efforts,
+        improvements,
+        ..
+    } = outcome;
     let rejected = outcome.quarantined();
     tracing::debug!(records, efforts, improvements, rejected, "ride");
-    Ok(form::json(&Ridden { records, improvements, rejected }, false))
+    Ok(form::json(
+        &Ridden {
+            records,
+            improvements,
+            rejected,
+        },
+        false,
+    ))
 }
 
 async fn take(app: &App, body: Body) -> Result<Outcome, Problem> {
@@ -125,23 +143,35 @@ async fn take(app: &App, body: Body) -> Result<Outcome, Problem> {
     let room = Arc::new(app.gate.admit(RIDES_BYTES_MAX)?);
     let patience = app.config.patience.body;
     let body = tokio::time::timeout(patience, axum::body::to_bytes(body, BODY_BYTES_MAX)).await;
-    let body =
-        body.map_err(|_| Problem::bad_request(format!("the body did not come within {} s", patience.as_secs_f64())))?;
+    let body = body.map_err(|_| {
+        Problem::bad_request(format!(
+            "the body did not come within {} s",
+            patience.as_secs_f64()
+        ))
+    })?;
     let body = body.map_err(|_| {
         let detail = format!("the body is over {BODY_BYTES_MAX} bytes, or did not arrive whole");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     })?;
     let records: Vec<&RawValue> = serde_json::from_slice(&body).map_err(|error| {
-        Problem::bad_request(format!("the body is not a JSON array of records: {}", plain::told(&error)))
+        Problem::bad_request(format!(
+            "the body is not a JSON array of records: {}",
+            plain::told(&error)
+        ))
     })?;
     if records.len() > RECORDS_MAX {
-        return Err(Problem::bad_request(format!("the body has {} records, over {RECORDS_MAX}", records.len())));
+        return Err(Problem::bad_request(format!(
+            "the body has {} records, over {RECORDS_MAX}",
+            records.len()
+        )));
     }
     let bytes = || records.iter().map(|record| record.get().as_bytes());
     let decoded = Decoded::of(bytes(), app.ledger.bounds(), receipt_ms, app.ledger.names());
     let heard = races::heard(&decoded.efforts, &decoded.finals);
     let raw = |places: Vec<usize>| {
-        let raw = places.into_iter().map(|place| records[place].get().as_bytes().to_vec());
+        let raw = places
+            .into_iter()
+            .map(|place| records[place].get().as_bytes().to_vec());
         std::future::ready(Ok(raw.collect()))
     };
     let id = "a ride from the page".to_owned();
@@ -150,7 +180,11 @@ async fn take(app: &App, body: Body) -> Result<Outcome, Problem> {
 
 /// Whether a browser says that a page of another origin sends it. What is no browser says nothing.
 fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or_default())
+    };
     match (text("sec-fetch-site"), text("origin"), text("host")) {
         (Some(site), ..) => !matches!(site, "same-origin" | "none"),
         (None, None, _) => false,
@@ -161,8 +195,12 @@ fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let kind = kind
+        .and_then(|kind| kind.split(';').next())
+        .unwrap_or_default();
     kind.trim().eq_ignore_ascii_case("application/json")
 }
 
@@ -173,17 +211,26 @@ mod tests {
     #[test]
     fn a_page_of_another_origin_is_told_by_what_its_browser_says() {
         let elsewhere = |pairs: &[(&'static str, &'static str)]| {
-            let headers = pairs.iter().map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            let headers = pairs
+                .iter()
+                .map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
             comes_from_elsewhere(&headers.collect())
         };
         assert!(!elsewhere(&[("host", "127.0.0.1:8080")]), "no browser");
         assert!(!elsewhere(&[("host", "a:1"), ("origin", "http://a:1")]));
-        assert!(!elsewhere(&[("origin", "https://a"), ("sec-fetch-site", "same-origin")]));
+        assert!(!elsewhere(&[
+            ("origin", "https://a"),
+            ("sec-fetch-site", "same-origin")
+        ]));
         assert!(elsewhere(&[("host", "a:1"), ("origin", "http://b:1")]));
         assert!(elsewhere(&[("host", "a:1"), ("origin", "null")]));
         assert!(elsewhere(&[("origin", "http://a:1")]));
         for site in ["cross-site", "same-site", "odd"] {
-            assert!(elsewhere(&[("host", "a:1"), ("origin", "http://a:1"), ("sec-fetch-site", site)]));
+            assert!(elsewhere(&[
+                ("host", "a:1"),
+                ("origin", "http://a:1"),
+                ("sec-fetch-site", site)
+            ]));
         }
     }
 }

@@ -20,7 +20,11 @@ impl Room {
     /// Room for up to `bytes_max` bytes in units of `unit_bytes`, of which the last that is not whole is left out.
     pub(super) fn new(bytes_max: usize, unit_bytes: usize) -> Self {
         let units = (bytes_max / unit_bytes).min(Semaphore::MAX_PERMITS);
-        Self { free: Arc::new(Semaphore::new(units)), units, unit_bytes }
+        Self {
+            free: Arc::new(Semaphore::new(units)),
+            units,
+            unit_bytes,
+        }
     }
 
     /// Takes room for that many bytes; `None` where there is not so much.
@@ -31,7 +35,9 @@ impl Room {
 
     /// Gives back what the permit has beyond that many bytes.
     pub(super) fn give_back_beyond(&self, permit: &mut OwnedSemaphorePermit, bytes: usize) {
-        let surplus = permit.num_permits().saturating_sub(bytes.div_ceil(self.unit_bytes));
+        let surplus = permit
+            .num_permits()
+            .saturating_sub(bytes.div_ceil(self.unit_bytes));
         drop(permit.split(surplus));
     }
 

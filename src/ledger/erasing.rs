@@ -19,7 +19,8 @@ use crate::erasures::{Erasure, ErasureVersion, Erasures, Scope};
 use crate::store::{Condition, ETag, Object, ObjectKey, PutError, StoreError};
 
 /// How far ahead an erasure's time lies: 30 s.
-const AHEAD: Duration = Duration::from_secs(PUT_WITHIN.as_secs() + BEHIND_MAX.as_secs() + CLOCKS_DIFFER_MAX.as_secs());
+const AHEAD: Duration =
+    Duration::from_secs(PUT_WITHIN.as_secs() + BEHIND_MAX.as_secs() + CLOCKS_DIFFER_MAX.as_secs());
 
 /// An erasure that took longer to write is written again with a new time.
 const PUT_WITHIN: Duration = Duration::from_secs(10);
@@ -106,7 +107,11 @@ impl From<TakeInError> for EraseError {
 impl Ledger {
     /// Takes away what is in scope and was ridden up to half a minute from now, for ever, and returns once that is
     /// durable and gone from this instance. After an error it may be or become so.
-    pub async fn erase(&self, scope: Scope, reason: Option<Arc<str>>) -> Result<Erased, EraseError> {
+    pub async fn erase(
+        &self,
+        scope: Scope,
+        reason: Option<Arc<str>>,
+    ) -> Result<Erased, EraseError> {
         self.accepts()?;
         self.inner.erase(&scope, reason.as_ref(), &self.adopt).await
     }
@@ -128,8 +133,13 @@ impl Inner {
             let exchange = self.erasing.exchange.lock().await;
             let put_began = self.clock.uptime();
             let until_ms = self.clock.wall_ms() + AHEAD.as_millis() as u64;
-            let next = self.erasures().with(scope.clone(), until_ms, reason.cloned()).ok_or(EraseError::TooMany)?;
-            let condition = lock(&self.erasing.tag).clone().map_or(Condition::Absent, Condition::Matches);
+            let next = self
+                .erasures()
+                .with(scope.clone(), until_ms, reason.cloned())
+                .ok_or(EraseError::TooMany)?;
+            let condition = lock(&self.erasing.tag)
+                .clone()
+                .map_or(Condition::Absent, Condition::Matches);
             let (next, body) = self
                 .offload(move || {
                     let body = encode(&next);
@@ -181,7 +191,10 @@ impl Inner {
     }
 
     /// Reads what was erased, and heeds it.
-    pub(super) async fn hear(&self, adopt: Option<&mpsc::Sender<Adoption>>) -> Result<(), TakeInError> {
+    pub(super) async fn hear(
+        &self,
+        adopt: Option<&mpsc::Sender<Adoption>>,
+    ) -> Result<(), TakeInError> {
         let _exchange = self.erasing.exchange.lock().await;
         self.hear_anew(adopt).await.map(drop)
     }
@@ -220,15 +233,24 @@ impl Inner {
         }
         let known = self.erasures().version();
         if heeded > known {
-            let problem = format!("it heeds erasure {heeded}, and erasures.gz has {known}: put back the newest one");
-            return Err(Unreadable { key: key.clone(), problem, is_damaged: false }.into());
+            let problem = format!(
+                "it heeds erasure {heeded}, and erasures.gz has {known}: put back the newest one"
+            );
+            return Err(Unreadable {
+                key: key.clone(),
+                problem,
+                is_damaged: false,
+            }
+            .into());
         }
         Ok(())
     }
 
     /// Writes anew, with a later time, what was heard of too late.
     pub(super) async fn settle(&self, adopt: &mpsc::Sender<Adoption>) -> Result<(), StoreError> {
-        while let Some(Erasure { scope, reason, .. }) = { lock(&self.erasing.unsettled).last().cloned() } {
+        while let Some(Erasure { scope, reason, .. }) =
+            { lock(&self.erasing.unsettled).last().cloned() }
+        {
             tracing::warn!(racer = %scope.racer_id, "heard of an erasure too late; writing it anew with a later time");
             let settled = self.erase(&scope, reason.as_ref(), adopt).await;
             settled.map_err(|error| StoreError::new("put", ObjectKey::Erasures, error))?;
@@ -238,20 +260,30 @@ impl Inner {
 
     /// Journals anew what was taken in from under what is erased. Where it stood, an instance that had not heard of the
     /// erasure may have held it for covered by what is gone, and may have deleted it.
-    pub(super) async fn journal_uncovered(&self, adopt: &mpsc::Sender<Adoption>) -> Result<(), StoreError> {
+    pub(super) async fn journal_uncovered(
+        &self,
+        adopt: &mpsc::Sender<Adoption>,
+    ) -> Result<(), StoreError> {
         let efforts = std::mem::take(&mut *lock(&self.erasing.uncovered));
         if efforts.is_empty() {
             return Ok(());
         }
         let (answer, answered) = oneshot::channel();
-        let journaling = Adoption::Journal { efforts: efforts.clone(), answer };
+        let journaling = Adoption::Journal {
+            efforts: efforts.clone(),
+            answer,
+        };
         if adopt.send(journaling).await.is_ok()
             && let Ok(Ok(_)) = answered.await
         {
             return Ok(());
         }
         self.erasing.note_uncovered(efforts.iter());
-        Err(StoreError::new("put", "journal/", "what stood under what is erased is not durable yet"))
+        Err(StoreError::new(
+            "put",
+            "journal/",
+            "what stood under what is erased is not durable yet",
+        ))
     }
 
     /// Reads and heeds `erasures.gz`; how many efforts that took away.
@@ -263,7 +295,9 @@ impl Inner {
                 tracing::warn!("erasures.gz is gone; writing it again as it is known here");
                 let known = self.erasures();
                 let body = self.offload(move || encode(&known)).await;
-                let put = self.store.put(&ObjectKey::Erasures, vec![body], Condition::Absent);
+                let put = self
+                    .store
+                    .put(&ObjectKey::Erasures, vec![body], Condition::Absent);
                 let put = tokio::select! {
                     biased;
                     put = put => put.ok(),
@@ -279,7 +313,11 @@ impl Inner {
         }
         let Object { body, etag } = object;
         let heard = self.offload(move || decode(&body)).await;
-        let heard = heard.map_err(|problem| Unreadable { key: ObjectKey::Erasures, problem, is_damaged: false })?;
+        let heard = heard.map_err(|problem| Unreadable {
+            key: ObjectKey::Erasures,
+            problem,
+            is_damaged: false,
+        })?;
         let efforts = match adopt {
             Some(adopt) => {
                 let learned = self.learn_in_turn(heard, adopt).await;
@@ -292,9 +330,16 @@ impl Inner {
         Ok(efforts)
     }
 
-    async fn learn_in_turn(&self, erasures: Erasures, adopt: &mpsc::Sender<Adoption>) -> Result<u64, CommitError> {
+    async fn learn_in_turn(
+        &self,
+        erasures: Erasures,
+        adopt: &mpsc::Sender<Adoption>,
+    ) -> Result<u64, CommitError> {
         let (learned, answer) = oneshot::channel();
-        adopt.send(Adoption::Learn { erasures, learned }).await.map_err(|_| CommitError::NotServing)?;
+        adopt
+            .send(Adoption::Learn { erasures, learned })
+            .await
+            .map_err(|_| CommitError::NotServing)?;
         answer.await.map_err(|_| CommitError::NotServing)
     }
 
@@ -304,11 +349,17 @@ impl Inner {
         let news = known.merge(heard);
         let now_ms = self.clock.wall_ms();
         let mut efforts = 0;
-        for Erasure { scope, until_ms, .. } in &news {
+        for Erasure {
+            scope, until_ms, ..
+        } in &news
+        {
             for class in self.table.classes().filter(|&class| scope.concerns(class)) {
-                efforts += self.table.erase(class, scope.racer_id, scope.seconds(), scope.above, now_ms);
+                efforts +=
+                    self.table
+                        .erase(class, scope.racer_id, scope.seconds(), scope.above, now_ms);
                 if scope.above.is_some() {
-                    self.erasing.note_uncovered(self.beneath(class, scope).iter());
+                    self.erasing
+                        .note_uncovered(self.beneath(class, scope).iter());
                 }
             }
             if scope.concerns_names() {
@@ -318,8 +369,9 @@ impl Inner {
         // Only now is the version known: whatever names it holds nothing that it covers.
         self.erasures.send_replace(Arc::new(known));
         for Erasure { scope, .. } in &news {
-            let is_gone =
-                |second, output| scope.seconds().contains(&second) && scope.above.is_none_or(|above| output > above);
+            let is_gone = |second, output| {
+                scope.seconds().contains(&second) && scope.above.is_none_or(|above| output > above)
+            };
             self.races.forget(scope.racer_id, scope.class_id, is_gone);
         }
         if self.serving.load(Ordering::Acquire) {
@@ -333,8 +385,21 @@ impl Inner {
     /// is gone now, and be gone with it. The table keeps no times, so it has the one that every later erasure covers.
     fn beneath(&self, class: ClassId, scope: &Scope) -> Vec<Effort> {
         let racer = scope.racer_id;
-        let stands = self.table.curve(class, racer).into_iter().filter(|(second, _)| scope.seconds().contains(second));
-        stands.map(|(second, output)| Effort { class, second, racer, output, race: None, time: 0 }).collect()
+        let stands = self
+            .table
+            .curve(class, racer)
+            .into_iter()
+            .filter(|(second, _)| scope.seconds().contains(second));
+        stands
+            .map(|(second, output)| Effort {
+                class,
+                second,
+                racer,
+                output,
+                race: None,
+                time: 0,
+            })
+            .collect()
     }
 
     /// What was dropped may have to come back: a lesser output where only those above are erased, and a later ride
@@ -345,8 +410,12 @@ impl Inner {
         }
         let mut snapshots = lock(&self.snapshots);
         snapshots.note_learned(self.clock.uptime());
-        let has_passed = |it: &Erasure| it.until_ms <= now_ms + CLOCKS_DIFFER_MAX.as_millis() as u64;
-        let mut forgets = news.iter().filter(|it| has_passed(it) || it.scope.above.is_some()).peekable();
+        let has_passed =
+            |it: &Erasure| it.until_ms <= now_ms + CLOCKS_DIFFER_MAX.as_millis() as u64;
+        let mut forgets = news
+            .iter()
+            .filter(|it| has_passed(it) || it.scope.above.is_some())
+            .peekable();
         if forgets.peek().is_none() {
             return;
         }
@@ -363,8 +432,15 @@ impl Inner {
     /// Keeps those in mind whose time this instance may have passed, taking deliveries, before it heard of them: an
     /// erasure whose writing took long, and whose writer died of it.
     fn note_late(&self, news: &[Erasure]) {
-        let unaware = self.clock.uptime().saturating_sub(self.listed()).saturating_sub(BEHIND_MAX);
-        let took_until = self.clock.wall_ms().saturating_sub(unaware.as_millis() as u64);
+        let unaware = self
+            .clock
+            .uptime()
+            .saturating_sub(self.listed())
+            .saturating_sub(BEHIND_MAX);
+        let took_until = self
+            .clock
+            .wall_ms()
+            .saturating_sub(unaware.as_millis() as u64);
         // Both by this instance's own clock: no ride that it took has a later time than that.
         let late = news.iter().filter(|it| it.until_ms < took_until);
         lock(&self.erasing.unsettled).extend(late.cloned());

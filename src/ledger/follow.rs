@@ -40,7 +40,9 @@ impl Inner {
         let mut unread = BTreeSet::new();
         let mut due = self.clock.uptime() + self.options.sync_interval;
         loop {
-            self.clock.sleep(due.saturating_sub(self.clock.uptime())).await;
+            self.clock
+                .sleep(due.saturating_sub(self.clock.uptime()))
+                .await;
             let began = self.clock.uptime();
             due = began + self.options.sync_interval;
             match self.look(adopt, &mut unread).await {
@@ -60,23 +62,41 @@ impl Inner {
 
     /// One look; `false` when it had to forget something meanwhile, which the next one reads again. `unread` are
     /// segments that do not read.
-    async fn look(&self, adopt: &mpsc::Sender<Adoption>, unread: &mut BTreeSet<SegmentId>) -> Result<bool, StoreError> {
+    async fn look(
+        &self,
+        adopt: &mpsc::Sender<Adoption>,
+        unread: &mut BTreeSet<SegmentId>,
+    ) -> Result<bool, StoreError> {
         let away = self.clock.uptime().saturating_sub(self.listed()) > AWAY_MAX;
         let known: Vec<SegmentId> = lock(&self.segments).known().collect();
         let tags = self.tags();
-        let (root, journal) = tokio::join!(self.store.list(Scope::Root), self.store.list(Scope::Journal));
+        let (root, journal) = tokio::join!(
+            self.store.list(Scope::Root),
+            self.store.list(Scope::Journal)
+        );
         let (root, journal) = (root?, journal?);
         self.compare_tags(&root, &tags);
-        let erasures = root.iter().find(|listed| listed.key == ObjectKey::Erasures).map(|listed| &listed.etag);
-        self.hear_if_changed(erasures, adopt).await.map_err(|error| self.note_unread(error))?;
+        let erasures = root
+            .iter()
+            .find(|listed| listed.key == ObjectKey::Erasures)
+            .map(|listed| &listed.etag);
+        self.hear_if_changed(erasures, adopt)
+            .await
+            .map_err(|error| self.note_unread(error))?;
         self.settle(adopt).await?;
         let heeded = self.erasures().version();
 
-        let listed: BTreeSet<SegmentId> = journal.iter().filter_map(|listed| segment(&listed.key)).collect();
+        let listed: BTreeSet<SegmentId> = journal
+            .iter()
+            .filter_map(|listed| segment(&listed.key))
+            .collect();
         // What was there before the listing began and is not in it has been deleted.
         {
             let mut segments = lock(&self.segments);
-            known.iter().filter(|id| !listed.contains(id)).for_each(|&id| segments.remove(id));
+            known
+                .iter()
+                .filter(|id| !listed.contains(id))
+                .for_each(|&id| segments.remove(id));
         }
         unread.retain(|id| {
             let there = listed.contains(id);
@@ -89,13 +109,19 @@ impl Inner {
 
         let foreign: Vec<SegmentId> = {
             let segments = lock(&self.segments);
-            listed.into_iter().filter(|&id| segments.is_foreign(id)).collect()
+            listed
+                .into_iter()
+                .filter(|&id| segments.is_foreign(id))
+                .collect()
         };
-        let mut fetched =
-            stream::iter(foreign).map(|id| async move { (id, self.fetch_segment(id).await) }).buffered(FETCHES_MAX);
+        let mut fetched = stream::iter(foreign)
+            .map(|id| async move { (id, self.fetch_segment(id).await) })
+            .buffered(FETCHES_MAX);
         while let Some((id, outcome)) = fetched.next().await {
             let outcome = match outcome {
-                Ok(Fetched::Contents { contents, heeded }) => self.take_in_segment(id, contents, heeded, adopt).await,
+                Ok(Fetched::Contents { contents, heeded }) => {
+                    self.take_in_segment(id, contents, heeded, adopt).await
+                }
                 Ok(Fetched::Gone) => {
                     self.erasing.note_forgotten();
                     continue;
@@ -129,7 +155,8 @@ impl Inner {
         heeded: ErasureVersion,
         adopt: &mpsc::Sender<Adoption>,
     ) -> Result<(), TakeInError> {
-        self.heed(&ObjectKey::Segment(id), heeded, Some(adopt)).await?;
+        self.heed(&ObjectKey::Segment(id), heeded, Some(adopt))
+            .await?;
         let heeded = self.erasures().version();
         let merged = self.take_in(contents, Some(adopt)).await;
         self.register(id, merged, heeded);
@@ -142,14 +169,21 @@ impl Inner {
             TakeInError::Store(error) => error,
             TakeInError::Unreadable(unreadable) => {
                 self.note_unreadable(&unreadable);
-                StoreError { operation: "get", key: unreadable.key.path(), problem: unreadable.problem }
+                StoreError {
+                    operation: "get",
+                    key: unreadable.key.path(),
+                    problem: unreadable.problem,
+                }
             }
         }
     }
 
     fn tags(&self) -> Vec<(Subject, Option<ETag>)> {
         let mut snapshots = lock(&self.snapshots);
-        self.subjects().into_iter().map(|subject| (subject, snapshots.tag(subject))).collect()
+        self.subjects()
+            .into_iter()
+            .map(|subject| (subject, snapshots.tag(subject)))
+            .collect()
     }
 
     /// Whoever wrote a class last writes it next: where a listing shows a body that is not ours, that is another. Where
@@ -157,7 +191,10 @@ impl Inner {
     fn compare_tags(&self, root: &[Listed], tags: &[(Subject, Option<ETag>)]) {
         for (subject, tag) in tags {
             let key = subject.key();
-            let listed = root.iter().find(|listed| listed.key == key).map(|listed| &listed.etag);
+            let listed = root
+                .iter()
+                .find(|listed| listed.key == key)
+                .map(|listed| &listed.etag);
             let mut snapshots = lock(&self.snapshots);
             if snapshots.tag(*subject) != *tag || listed == tag.as_ref() {
                 continue;
@@ -173,18 +210,24 @@ impl Inner {
 
     /// Takes in the snapshots that have changed since this instance merged or wrote them, and looks again at what did
     /// not read. What does not read now is looked at again, and keeps the others waiting no longer.
-    async fn read_changed_snapshots(&self, adopt: &mpsc::Sender<Adoption>) -> Result<(), StoreError> {
+    async fn read_changed_snapshots(
+        &self,
+        adopt: &mpsc::Sender<Adoption>,
+    ) -> Result<(), StoreError> {
         let root = self.store.list(Scope::Root).await?;
         for subject in self.subjects() {
             let listed = root.iter().find(|listed| listed.key == subject.key());
-            let changed = listed.is_some_and(|listed| lock(&self.snapshots).is_unread(subject, &listed.etag));
+            let changed =
+                listed.is_some_and(|listed| lock(&self.snapshots).is_unread(subject, &listed.etag));
             if !changed && !lock(&self.unreadable).contains_key(&subject.key()) {
                 continue;
             }
             match self.take_in_snapshot(subject, Some(adopt)).await {
                 Ok(()) => {}
                 Err(TakeInError::Store(error)) => return Err(error),
-                Err(TakeInError::Unreadable(unreadable)) => self.note_unreadable_snapshot(subject, &unreadable),
+                Err(TakeInError::Unreadable(unreadable)) => {
+                    self.note_unreadable_snapshot(subject, &unreadable)
+                }
             }
         }
         Ok(())
@@ -193,11 +236,23 @@ impl Inner {
     /// Reads a segment.
     pub(super) async fn fetch_segment(&self, id: SegmentId) -> Result<Fetched, TakeInError> {
         let key = ObjectKey::Segment(id);
-        let Some(object) = self.store.get(&key).await? else { return Ok(Fetched::Gone) };
+        let Some(object) = self.store.get(&key).await? else {
+            return Ok(Fetched::Gone);
+        };
         let bounds = self.options.bounds;
-        let contents = self.offload(move || read_segment(&object.body, &bounds)).await;
-        let contents = contents.map_err(|problem| Unreadable { key, problem, is_damaged: true })?;
-        let heeded = contents.iter().map(|contents| contents.heeded).max().unwrap_or(0);
+        let contents = self
+            .offload(move || read_segment(&object.body, &bounds))
+            .await;
+        let contents = contents.map_err(|problem| Unreadable {
+            key,
+            problem,
+            is_damaged: true,
+        })?;
+        let heeded = contents
+            .iter()
+            .map(|contents| contents.heeded)
+            .max()
+            .unwrap_or(0);
         Ok(Fetched::Contents { contents, heeded })
     }
 }
@@ -210,10 +265,17 @@ fn segment(key: &ObjectKey) -> Option<SegmentId> {
 }
 
 fn read_segment(object: &[u8], bounds: &Bounds) -> Result<Vec<Contents>, String> {
-    let Contents { efforts, names, heeded } = journal::read(object).map_err(|error| error.to_string())?;
+    let Contents {
+        efforts,
+        names,
+        heeded,
+    } = journal::read(object).map_err(|error| error.to_string())?;
     for Effort { class, second, .. } in &efforts {
         if class.get() > bounds.classes {
-            return Err(format!("it holds class {class}, and --classes is {}: start with more", bounds.classes));
+            return Err(format!(
+                "it holds class {class}, and --classes is {}: start with more",
+                bounds.classes
+            ));
         }
         if second.0 > bounds.second_max {
             return Err(beyond_options(*class, second.0, bounds.second_max));
@@ -221,8 +283,16 @@ fn read_segment(object: &[u8], bounds: &Bounds) -> Result<Vec<Contents>, String>
     }
     let mut slices: Vec<Contents> = efforts
         .chunks(MERGE_EFFORTS_MAX)
-        .map(|efforts| Contents { efforts: efforts.to_vec(), names: Vec::new(), heeded })
+        .map(|efforts| Contents {
+            efforts: efforts.to_vec(),
+            names: Vec::new(),
+            heeded,
+        })
         .collect();
-    slices.push(Contents { efforts: Vec::new(), names, heeded });
+    slices.push(Contents {
+        efforts: Vec::new(),
+        names,
+        heeded,
+    });
     Ok(slices)
 }

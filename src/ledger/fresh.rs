@@ -34,7 +34,10 @@ pub struct Bests {
 
 impl Fresh {
     pub(super) fn new(classes: u16) -> Self {
-        Self { classes: ClassId::all(classes).map(|_| Class::default()).collect(), watches: AtomicUsize::new(0) }
+        Self {
+            classes: ClassId::all(classes).map(|_| Class::default()).collect(),
+            watches: AtomicUsize::new(0),
+        }
     }
 
     /// Takes in what was merged just now.
@@ -76,7 +79,9 @@ impl std::fmt::Debug for FreshWatch {
 impl FreshWatch {
     pub(super) fn new(inner: Arc<Inner>, class: ClassId) -> Self {
         inner.fresh.watches.fetch_add(1, Ordering::Relaxed);
-        inner.fresh.classes[class.index()].watches.fetch_add(1, Ordering::Relaxed);
+        inner.fresh.classes[class.index()]
+            .watches
+            .fetch_add(1, Ordering::Relaxed);
         Self { inner, class }
     }
 
@@ -94,7 +99,9 @@ impl FreshWatch {
 
 impl Drop for FreshWatch {
     fn drop(&mut self) {
-        self.inner.fresh.classes[self.class.index()].watches.fetch_sub(1, Ordering::Relaxed);
+        self.inner.fresh.classes[self.class.index()]
+            .watches
+            .fetch_sub(1, Ordering::Relaxed);
         self.inner.fresh.watches.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -109,14 +116,27 @@ mod tests {
         let output = Output::new(90.0).unwrap();
         let effort = |racer| {
             let (class, racer) = (ClassId::new(1).unwrap(), RacerId(racer));
-            Effort { class, second: Second(1), racer, output, race: None, time: 0 }
+            Effort {
+                class,
+                second: Second(1),
+                racer,
+                output,
+                race: None,
+                time: 0,
+            }
         };
         let mut bests = Bests::default();
         bests.note(&[effort(1), effort(2)]);
         bests.note(&(3..=51).map(effort).collect::<Vec<_>>());
         assert_eq!((bests.count, bests.latest.len()), (51, BESTS_MAX));
-        assert_eq!((bests.latest[0].racer, bests.latest[49].racer), (RacerId(2), RacerId(51)));
+        assert_eq!(
+            (bests.latest[0].racer, bests.latest[49].racer),
+            (RacerId(2), RacerId(51))
+        );
         bests.note(&(100..1100).map(effort).collect::<Vec<_>>());
-        assert_eq!((bests.count, bests.latest.len(), bests.latest[0].racer), (1051, BESTS_MAX, RacerId(1050)));
+        assert_eq!(
+            (bests.count, bests.latest.len(), bests.latest[0].racer),
+            (1051, BESTS_MAX, RacerId(1050))
+        );
     }
 }

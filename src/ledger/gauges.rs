@@ -58,7 +58,11 @@ impl Ledger {
         let inner = &*self.inner;
         let now = inner.clock.uptime();
         let listed = inner.listed();
-        let sync_age = if listed.is_zero() { Duration::ZERO } else { now.saturating_sub(listed) };
+        let sync_age = if listed.is_zero() {
+            Duration::ZERO
+        } else {
+            now.saturating_sub(listed)
+        };
         let oldest = lock(&inner.waiting).first().map(|&(since, _)| since);
         let segments = lock(&inner.segments).len(); // before what is below, which locks them itself
         Gauges {
@@ -68,10 +72,18 @@ impl Ledger {
             sync_age,
             segments,
             erasures: inner.erasures().iter().count(),
-            classes: inner.table.classes().map(|class| inner.class_gauges(class, now)).collect(),
+            classes: inner
+                .table
+                .classes()
+                .map(|class| inner.class_gauges(class, now))
+                .collect(),
             memory: Memory {
                 table: inner.table.bytes(),
-                histories: inner.published.iter().filter_map(Published::bytes).sum::<u64>() as usize,
+                histories: inner
+                    .published
+                    .iter()
+                    .filter_map(Published::bytes)
+                    .sum::<u64>() as usize,
                 names: inner.names.bytes(),
             },
         }
@@ -83,6 +95,11 @@ impl Inner {
         let summary = self.table.summary(class);
         let since = self.waits_since(Subject::Class(class));
         let snapshot_age = since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
-        ClassGauges { class, efforts: summary.efforts, racers: summary.racers, snapshot_age }
+        ClassGauges {
+            class,
+            efforts: summary.efforts,
+            racers: summary.racers,
+            snapshot_age,
+        }
     }
 }

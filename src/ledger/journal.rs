@@ -48,10 +48,15 @@ pub(super) enum SegmentError {
     TooLarge,
     #[error("its first line is not a journal's")]
     NoHeader,
-    #[error("it has format version {0}, and this program reads up to {FORMAT_VERSION}: run the newer program")]
+    #[error(
+        "it has format version {0}, and this program reads up to {FORMAT_VERSION}: run the newer program"
+    )]
     Newer(u32),
     #[error("line {line}: {problem}")]
-    Line { line: usize, problem: serde_json::Error },
+    Line {
+        line: usize,
+        problem: serde_json::Error,
+    },
     #[error("it has {lines} lines after its first, which tells of {told}: it is not whole")]
     Short { lines: usize, told: usize },
 }
@@ -96,7 +101,10 @@ enum Line {
     Name(NameLine),
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -110,17 +118,43 @@ pub(super) struct Chunk {
 
 /// Cuts what is to be journaled into segments, each a list of chunks.
 pub(super) fn cut(contents: Contents) -> Vec<Vec<Chunk>> {
-    let Contents { efforts, names, heeded } = contents;
-    let chunk = |efforts| Chunk { lines: None, contents: Contents { efforts, names: Vec::new(), heeded } };
+    let Contents {
+        efforts,
+        names,
+        heeded,
+    } = contents;
+    let chunk = |efforts| Chunk {
+        lines: None,
+        contents: Contents {
+            efforts,
+            names: Vec::new(),
+            heeded,
+        },
+    };
     let mut segments: Vec<Vec<Chunk>> = if efforts.len() <= CHUNK_EFFORTS_MAX {
         vec![vec![chunk(efforts)]]
     } else {
         let segments = efforts.chunks(CHUNK_EFFORTS_MAX * SEGMENT_CHUNKS_MAX);
-        segments.map(|efforts| efforts.chunks(CHUNK_EFFORTS_MAX).map(|it| chunk(it.to_vec())).collect()).collect()
+        segments
+            .map(|efforts| {
+                efforts
+                    .chunks(CHUNK_EFFORTS_MAX)
+                    .map(|it| chunk(it.to_vec()))
+                    .collect()
+            })
+            .collect()
     };
-    segments.last_mut().and_then(|last| last.last_mut()).expect("there is a chunk").contents.names = names;
+    segments
+        .last_mut()
+        .and_then(|last| last.last_mut())
+        .expect("there is a chunk")
+        .contents
+        .names = names;
     for segment in &mut segments {
-        let lines = segment.iter().map(|chunk| chunk.contents.efforts.len() + chunk.contents.names.len()).sum();
+        let lines = segment
+            .iter()
+            .map(|chunk| chunk.contents.efforts.len() + chunk.contents.names.len())
+            .sum();
         segment[0].lines = Some(lines);
     }
     segments
@@ -139,7 +173,12 @@ impl Chunk {
             let (lines_after, erasures) = (self.lines, self.contents.heeded);
             write_line(
                 &mut lines,
-                &Header { alleycat: "journal", version: FORMAT_VERSION, lines: lines_after, erasures },
+                &Header {
+                    alleycat: "journal",
+                    version: FORMAT_VERSION,
+                    lines: lines_after,
+                    erasures,
+                },
             );
         }
         for effort in &self.contents.efforts {
@@ -154,7 +193,14 @@ impl Chunk {
             write_line(&mut lines, &line);
         }
         for (racer_id, name) in &self.contents.names {
-            write_line(&mut lines, &NameLine { racer_id: *racer_id, name: name.text.to_string(), at: name.at_ms });
+            write_line(
+                &mut lines,
+                &NameLine {
+                    racer_id: *racer_id,
+                    name: name.text.to_string(),
+                    at: name.at_ms,
+                },
+            );
         }
         gzip(&lines)
     }
@@ -174,8 +220,14 @@ pub(super) fn gzip(plain: &[u8]) -> Bytes {
 pub(super) fn gunzip(object: &[u8], bytes_max: u64) -> Result<Vec<u8>, SegmentError> {
     let mut plain = Vec::with_capacity(object.len().saturating_mul(6).min(1 << 26));
     let mut decoder = MultiGzDecoder::new(object).take(bytes_max + 1);
-    decoder.read_to_end(&mut plain).map_err(SegmentError::Gzip)?;
-    if plain.len() as u64 > bytes_max { Err(SegmentError::TooLarge) } else { Ok(plain) }
+    decoder
+        .read_to_end(&mut plain)
+        .map_err(SegmentError::Gzip)?;
+    if plain.len() as u64 > bytes_max {
+        Err(SegmentError::TooLarge)
+    } else {
+        Ok(plain)
+    }
 }
 
 /// Reads a segment.
@@ -191,14 +243,18 @@ pub(super) fn read(object: &[u8]) -> Result<Contents, SegmentError> {
         return Err(SegmentError::Newer(header.version));
     }
     let told = header.lines;
-    let mut contents = Contents { heeded: header.erasures, ..Contents::default() };
+    let mut contents = Contents {
+        heeded: header.erasures,
+        ..Contents::default()
+    };
     for (place, line) in lines.enumerate() {
         // Efforts are by far the most; only what is none is tried as a name.
         let line = match serde_json::from_slice::<EffortLine>(line) {
             Ok(effort) => Line::Effort(effort),
-            Err(_) => {
-                serde_json::from_slice(line).map_err(|problem| SegmentError::Line { line: place + 2, problem })?
-            }
+            Err(_) => serde_json::from_slice(line).map_err(|problem| SegmentError::Line {
+                line: place + 2,
+                problem,
+            })?,
         };
         match line {
             Line::Effort(line) => contents.efforts.push(Effort {
@@ -210,7 +266,13 @@ pub(super) fn read(object: &[u8]) -> Result<Contents, SegmentError> {
                 time: line.device_timestamp,
             }),
             Line::Name(line) => {
-                contents.names.push((line.racer_id, Name { at_ms: line.at, text: line.name.into() }));
+                contents.names.push((
+                    line.racer_id,
+                    Name {
+                        at_ms: line.at,
+                        text: line.name.into(),
+                    },
+                ));
             }
         }
     }
@@ -225,13 +287,25 @@ pub(super) fn read(object: &[u8]) -> Result<Contents, SegmentError> {
 /// Whether it reads.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn claim_that_a_segment_reads_back(object: &[u8]) -> bool {
-    let Ok(contents) = read(object) else { return false };
+    let Ok(contents) = read(object) else {
+        return false;
+    };
     let write = |contents: &Contents| -> Vec<Vec<u8>> {
         let segments = cut(contents.clone()).into_iter();
-        segments.map(|segment| segment.iter().flat_map(|chunk| chunk.encode().to_vec()).collect()).collect()
+        segments
+            .map(|segment| {
+                segment
+                    .iter()
+                    .flat_map(|chunk| chunk.encode().to_vec())
+                    .collect()
+            })
+            .collect()
     };
     let written = write(&contents);
-    let mut again = Contents { heeded: contents.heeded, ..Contents::default() };
+    let mut again = Contents {
+        heeded: contents.heeded,
+        ..Contents::default()
+    };
     for segment in &written {
         let segment = read(segment).expect("ours");
         assert_eq!(segment.heeded, contents.heeded);
@@ -257,7 +331,9 @@ pub struct Quarantined {
 impl fmt::Debug for Quarantined {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The data is a person's: it stays out of logs.
-        f.debug_struct("Quarantined").field("rejection", &self.rejection).finish_non_exhaustive()
+        f.debug_struct("Quarantined")
+            .field("rejection", &self.rejection)
+            .finish_non_exhaustive()
     }
 }
 
@@ -274,7 +350,12 @@ pub(super) fn encode_quarantine(quarantined: &[Quarantined]) -> Bytes {
         raw_data: String,
     }
     let mut lines = Vec::new();
-    for Quarantined { rejection, raw, arrival_ms } in quarantined {
+    for Quarantined {
+        rejection,
+        raw,
+        arrival_ms,
+    } in quarantined
+    {
         let line = QuarantineLine {
             attempts_made: 1,
             arrival_timestamp: *arrival_ms,
@@ -295,27 +376,49 @@ mod tests {
     use super::*;
 
     fn effort() -> impl Strategy<Value = Effort> {
-        let odd = prop_oneof![Just(5e-324), Just(0.1 + 0.2), Just(1e-7), Just(552.75), 0.0..552.75f64];
+        let odd = prop_oneof![
+            Just(5e-324),
+            Just(0.1 + 0.2),
+            Just(1e-7),
+            Just(552.75),
+            0.0..552.75f64
+        ];
         let race = prop::option::of(0u64..1 << 53);
-        (1u16..=6, 0u32..=600, 0u64..1 << 53, odd, race, 0u64..1 << 45).prop_map(
-            |(class, second, racer, output, race, time)| Effort {
+        (
+            1u16..=6,
+            0u32..=600,
+            0u64..1 << 53,
+            odd,
+            race,
+            0u64..1 << 45,
+        )
+            .prop_map(|(class, second, racer, output, race, time)| Effort {
                 class: ClassId::new(class).expect("from 1"),
                 second: Second(second),
                 racer: RacerId(racer),
                 output: Output::new(output).expect("not negative"),
                 race: race.map(RaceId),
                 time,
-            },
-        )
+            })
     }
 
     fn name() -> impl Strategy<Value = (RacerId, Name)> {
-        (0u64..9, 0u64..99, ".{0,100}")
-            .prop_map(|(racer, at_ms, text)| (RacerId(racer), Name { at_ms, text: text.into() }))
+        (0u64..9, 0u64..99, ".{0,100}").prop_map(|(racer, at_ms, text)| {
+            (
+                RacerId(racer),
+                Name {
+                    at_ms,
+                    text: text.into(),
+                },
+            )
+        })
     }
 
     fn encode(segment: &[Chunk]) -> Vec<u8> {
-        segment.iter().flat_map(|chunk| chunk.encode().to_vec()).collect()
+        segment
+            .iter()
+            .flat_map(|chunk| chunk.encode().to_vec())
+            .collect()
     }
 
     proptest! {
@@ -343,9 +446,14 @@ mod tests {
             time: 0,
         };
         let count = CHUNK_EFFORTS_MAX * SEGMENT_CHUNKS_MAX + 1;
-        let segments = cut(Contents { efforts: vec![effort; count], ..Contents::default() });
-        let counts: Vec<_> =
-            segments.iter().map(|segment| read(&encode(segment)).expect("ours").efforts.len()).collect();
+        let segments = cut(Contents {
+            efforts: vec![effort; count],
+            ..Contents::default()
+        });
+        let counts: Vec<_> = segments
+            .iter()
+            .map(|segment| read(&encode(segment)).expect("ours").efforts.len())
+            .collect();
         assert_eq!(counts, [count - 1, 1]);
         // Cut between two gzip members it is good gzip.
         let cut = encode(&segments[0][..2]);
@@ -362,8 +470,14 @@ mod tests {
         let newer = gzip(b"{\"alleycat\":\"journal\",\"version\":2}\n");
         assert!(matches!(read(&newer), Err(SegmentError::Newer(2))));
         let odd = gzip(b"{\"alleycat\":\"journal\",\"version\":1}\n{\"classId\":1}\n");
-        assert!(matches!(read(&odd), Err(SegmentError::Line { line: 2, .. })));
+        assert!(matches!(
+            read(&odd),
+            Err(SegmentError::Line { line: 2, .. })
+        ));
         let cut_short = encode(&cut(Contents::default())[0]);
-        assert!(matches!(read(&cut_short[..cut_short.len() - 4]), Err(SegmentError::Gzip(_))));
+        assert!(matches!(
+            read(&cut_short[..cut_short.len() - 4]),
+            Err(SegmentError::Gzip(_))
+        ));
     }
 }

@@ -42,13 +42,21 @@ impl Published {
     /// The length of what is published, in bytes; before that, of what was read from the store. `None` before either,
     /// and where nobody had ridden yet: an empty history soon says nothing of the one to come.
     pub(super) fn bytes(&self) -> Option<u64> {
-        let published = lock(&self.current).history.as_ref().filter(|it| !it.is_empty()).map(History::len);
-        published.or_else(|| Some(self.stored_bytes.load(Ordering::Relaxed)).filter(|&bytes| bytes > 0))
+        let published = lock(&self.current)
+            .history
+            .as_ref()
+            .filter(|it| !it.is_empty())
+            .map(History::len);
+        published
+            .or_else(|| Some(self.stored_bytes.load(Ordering::Relaxed)).filter(|&bytes| bytes > 0))
     }
 
     /// What is held of histories earlier than what is published, in bytes.
     pub(super) fn outdated_bytes(&self) -> u64 {
-        lock(&self.current).history.as_ref().map_or(0, History::outdated_bytes)
+        lock(&self.current)
+            .history
+            .as_ref()
+            .map_or(0, History::outdated_bytes)
     }
 
     /// Notes the length of the stored history, in bytes.
@@ -63,7 +71,11 @@ impl Inner {
         if let Some(history) = self.published_since(class, None) {
             return history;
         }
-        let rebuilding = self.published[class.index()].rebuilding.clone().lock_owned().await;
+        let rebuilding = self.published[class.index()]
+            .rebuilding
+            .clone()
+            .lock_owned()
+            .await;
         match self.published_since(class, None) {
             Some(history) => history,
             None => self.rebuild(class, rebuilding).await,
@@ -73,7 +85,11 @@ impl Inner {
     /// The class's history with everything that had been merged when this was called.
     pub(super) async fn history_now(&self, class: ClassId) -> History {
         let version = self.table.version(class);
-        let rebuilding = self.published[class.index()].rebuilding.clone().lock_owned().await;
+        let rebuilding = self.published[class.index()]
+            .rebuilding
+            .clone()
+            .lock_owned()
+            .await;
         match self.published_since(class, Some(version)) {
             Some(history) => history,
             None => self.rebuild(class, rebuilding).await,
@@ -107,7 +123,10 @@ impl Inner {
         let erasures = self.erasures.subscribe();
         self.offload(move || {
             let began = clock.uptime();
-            let last = lock(&current).history.clone().unwrap_or_else(|| History::empty(0));
+            let last = lock(&current)
+                .history
+                .clone()
+                .unwrap_or_else(|| History::empty(0));
             let concerning = || erasures.borrow().concerning(class);
             let history = loop {
                 // What an erasure covers is gone from the table before its version is known, so a build that begins
@@ -119,7 +138,11 @@ impl Inner {
                 }
             };
             let took = clock.uptime().saturating_sub(began);
-            *lock(&current) = Current { history: Some(history.clone()), built: began, took };
+            *lock(&current) = Current {
+                history: Some(history.clone()),
+                built: began,
+                took,
+            };
             drop(rebuilding);
             history
         })

@@ -52,7 +52,9 @@ pub enum RecoveryError {
         problem: String,
     },
     /// The store has a class that the options leave out.
-    #[error("the store holds {key}, and --classes is {classes}: start with --classes {class} or more")]
+    #[error(
+        "the store holds {key}, and --classes is {classes}: start with --classes {class} or more"
+    )]
     ClassBeyond {
         /// The class's object.
         key: ObjectKey,
@@ -64,8 +66,18 @@ pub enum RecoveryError {
 }
 
 impl From<Unreadable> for RecoveryError {
-    fn from(Unreadable { key, problem, is_damaged }: Unreadable) -> Self {
-        if is_damaged { Self::Unreadable { key, problem } } else { Self::Erasures { key, problem } }
+    fn from(
+        Unreadable {
+            key,
+            problem,
+            is_damaged,
+        }: Unreadable,
+    ) -> Self {
+        if is_damaged {
+            Self::Unreadable { key, problem }
+        } else {
+            Self::Erasures { key, problem }
+        }
     }
 }
 
@@ -90,7 +102,9 @@ impl Inner {
                     self.note_listed(round);
                     break;
                 }
-                Ok(false) => tracing::info!("a segment was folded or something erased meanwhile; reading again"),
+                Ok(false) => tracing::info!(
+                    "a segment was folded or something erased meanwhile; reading again"
+                ),
                 Err(RecoveryError::Store(error)) if failures < TRIES_MAX => {
                     tracing::warn!(%error, "the store failed; trying again");
                     self.clock.sleep(FIRST_PAUSE * 2u32.pow(failures)).await;
@@ -101,9 +115,18 @@ impl Inner {
         }
         self.table.forget_changes();
         self.erasing.take_forgotten(); // all has just been read
-        let efforts: u64 = self.table.classes().map(|class| self.table.summary(class).efforts).sum();
+        let efforts: u64 = self
+            .table
+            .classes()
+            .map(|class| self.table.summary(class).efforts)
+            .sum();
         let took = self.clock.uptime().saturating_sub(began);
-        tracing::info!(efforts, seconds = took.as_secs_f64(), "recovered what {} holds", self.store.place());
+        tracing::info!(
+            efforts,
+            seconds = took.as_secs_f64(),
+            "recovered what {} holds",
+            self.store.place()
+        );
         Ok(())
     }
 
@@ -118,7 +141,11 @@ impl Inner {
             subjects.push(match listed.key {
                 ObjectKey::History(class) if !self.table.has(class) => {
                     let classes = self.options.bounds.classes;
-                    return Err(RecoveryError::ClassBeyond { key: listed.key, class, classes });
+                    return Err(RecoveryError::ClassBeyond {
+                        key: listed.key,
+                        class,
+                        classes,
+                    });
                 }
                 ObjectKey::History(class) => Subject::Class(class),
                 ObjectKey::Racers => Subject::Names,
@@ -126,9 +153,12 @@ impl Inner {
             });
         }
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut reading = stream::iter(subjects)
-            .map(|subject| async move { self.take_in_snapshot(subject, None).await.map(|()| subject) })
-            .buffer_unordered(workers);
+        let mut reading =
+            stream::iter(subjects)
+                .map(|subject| async move {
+                    self.take_in_snapshot(subject, None).await.map(|()| subject)
+                })
+                .buffer_unordered(workers);
         while let Some(read) = reading.next().await {
             let subject = read?;
             tracing::info!(object = %subject.key(), "read a snapshot");
@@ -138,11 +168,14 @@ impl Inner {
             ObjectKey::Segment(id) => Some(id),
             _ => None,
         });
-        let mut fetched =
-            stream::iter(segments).map(|id| async move { (id, self.fetch_segment(id).await) }).buffered(FETCHES_MAX);
+        let mut fetched = stream::iter(segments)
+            .map(|id| async move { (id, self.fetch_segment(id).await) })
+            .buffered(FETCHES_MAX);
         let mut read = 0;
         while let Some((id, outcome)) = fetched.next().await {
-            let Fetched::Contents { contents, heeded } = outcome? else { return Ok(false) };
+            let Fetched::Contents { contents, heeded } = outcome? else {
+                return Ok(false);
+            };
             self.heed(&ObjectKey::Segment(id), heeded, None).await?;
             let merged = self.take_in(contents, None).await;
             self.register(id, merged, self.erasures().version());

@@ -34,8 +34,18 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    pub(super) fn new(classes: Vec<(ClassId, Version)>, names: Option<Version>, since: Duration) -> Self {
-        Self { classes, names, since, covered_since: None, again: false }
+    pub(super) fn new(
+        classes: Vec<(ClassId, Version)>,
+        names: Option<Version>,
+        since: Duration,
+    ) -> Self {
+        Self {
+            classes,
+            names,
+            since,
+            covered_since: None,
+            again: false,
+        }
     }
 }
 
@@ -58,13 +68,17 @@ impl Segments {
 
     /// Forgets what was merged: all is to be merged again.
     pub(super) fn forget(&mut self) {
-        self.known.values_mut().for_each(|segment| segment.again = true);
+        self.known
+            .values_mut()
+            .for_each(|segment| segment.again = true);
     }
 
     /// Notes that a segment was merged again and changed nothing, so that what is known of it holds. Whether it was
     /// known.
     pub(super) fn confirm(&mut self, id: SegmentId) -> bool {
-        let Some(segment) = self.known.get_mut(&id) else { return false };
+        let Some(segment) = self.known.get_mut(&id) else {
+            return false;
+        };
         segment.again = false;
         true
     }
@@ -79,16 +93,21 @@ impl Segments {
 
     /// Since when the class has waited for a snapshot, if it has: it is dirty while a segment is not covered for it.
     pub(super) fn class_waits_since(&self, class: ClassId, covered: Version) -> Option<Duration> {
-        let waiting = self
-            .known
-            .values()
-            .filter(|segment| segment.classes.iter().any(|&(touched, version)| touched == class && version > covered));
+        let waiting = self.known.values().filter(|segment| {
+            segment
+                .classes
+                .iter()
+                .any(|&(touched, version)| touched == class && version > covered)
+        });
         waiting.map(|segment| segment.since).min()
     }
 
     /// Since when the names have waited for a snapshot, if they have.
     pub(super) fn names_wait_since(&self, covered: Version) -> Option<Duration> {
-        let waiting = self.known.values().filter(|segment| segment.names.is_some_and(|version| version > covered));
+        let waiting = self
+            .known
+            .values()
+            .filter(|segment| segment.names.is_some_and(|version| version > covered));
         waiting.map(|segment| segment.since).min()
     }
 
@@ -102,7 +121,10 @@ impl Segments {
         let mut due = Vec::new();
         // What is to be merged again stays, and if that changes nothing, its time has gone on.
         for (&id, segment) in self.known.iter_mut().filter(|(_, segment)| !segment.again) {
-            let is_covered = segment.classes.iter().all(|&(class, version)| version <= covered(class))
+            let is_covered = segment
+                .classes
+                .iter()
+                .all(|&(class, version)| version <= covered(class))
                 && segment.names.is_none_or(|version| version <= names_covered);
             if !is_covered {
                 segment.covered_since = None;

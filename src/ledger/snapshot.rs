@@ -112,7 +112,11 @@ impl Snapshots {
             began: None,
             took: Duration::ZERO,
         };
-        Self { classes: vec![kept.clone(); classes.into()], names: kept, learned: Duration::ZERO }
+        Self {
+            classes: vec![kept.clone(); classes.into()],
+            names: kept,
+            learned: Duration::ZERO,
+        }
     }
 
     fn get(&mut self, subject: Subject) -> &mut Kept {
@@ -194,13 +198,18 @@ pub(super) enum TakeInError {
 
 impl Inner {
     pub(super) fn subjects(&self) -> Vec<Subject> {
-        self.table.classes().map(Subject::Class).chain([Subject::Names]).collect()
+        self.table
+            .classes()
+            .map(Subject::Class)
+            .chain([Subject::Names])
+            .collect()
     }
 
     /// Takes snapshots as they fall due, for ever.
     pub(super) async fn take_snapshots(&self, adopt: &mpsc::Sender<Adoption>) {
         // Looking is cheap next to a snapshot, and a fresh look keeps what is stored near the interval behind.
-        let look = (self.options.snapshot_interval / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
+        let look = (self.options.snapshot_interval / 4)
+            .clamp(Duration::from_millis(10), Duration::from_secs(1));
         loop {
             self.clock.sleep(look).await;
             for subject in self.subjects() {
@@ -230,7 +239,14 @@ impl Inner {
             let mut snapshots = lock(&self.snapshots);
             let learned = snapshots.learned;
             let kept = snapshots.get(subject);
-            (kept.covered, self.is_unheeded(subject, kept).then_some(learned).into_iter().chain(kept.gone).min())
+            (
+                kept.covered,
+                self.is_unheeded(subject, kept)
+                    .then_some(learned)
+                    .into_iter()
+                    .chain(kept.gone)
+                    .min(),
+            )
         };
         let segments = lock(&self.segments);
         let uncovered_since = match subject {
@@ -249,7 +265,9 @@ impl Inner {
     /// touches.
     fn is_withheld(&self, subject: Subject) -> bool {
         let key = subject.key();
-        lock(&self.unreadable).keys().any(|unread| *unread == key || matches!(unread, ObjectKey::Segment(_)))
+        lock(&self.unreadable)
+            .keys()
+            .any(|unread| *unread == key || matches!(unread, ObjectKey::Segment(_)))
     }
 
     /// The highest version of what was erased that concerns it.
@@ -261,7 +279,9 @@ impl Inner {
     }
 
     fn is_due(&self, subject: Subject) -> bool {
-        let Some(since) = self.waits_since(subject) else { return false };
+        let Some(since) = self.waits_since(subject) else {
+            return false;
+        };
         let kept = lock(&self.snapshots).get(subject).clone();
         let now = self.clock.uptime();
         let interval = self.options.snapshot_interval;
@@ -270,7 +290,9 @@ impl Inner {
         } else {
             interval.max((kept.took * TIME_SHARE).min(REST_MAX))
         };
-        let rested = kept.began.is_none_or(|began| now.saturating_sub(began) >= rest);
+        let rested = kept
+            .began
+            .is_none_or(|began| now.saturating_sub(began) >= rest);
         // That another has covered a segment is seen only when it is deleted, so its grace is no waiting.
         let others_turn = GRACE + interval * TAKE_OVER_INTERVALS + kept.patience;
         rested && (kept.ours || now.saturating_sub(since) >= others_turn)
@@ -284,8 +306,12 @@ impl Inner {
         metrics::histogram!("alleycat_snapshot_duration_seconds").record(took.as_secs_f64());
         match outcome {
             Ok(()) => {}
-            Err(TakeInError::Store(error)) => tracing::warn!(%error, "a snapshot failed; it will be tried again"),
-            Err(TakeInError::Unreadable(unreadable)) => self.note_unreadable_snapshot(subject, &unreadable),
+            Err(TakeInError::Store(error)) => {
+                tracing::warn!(%error, "a snapshot failed; it will be tried again")
+            }
+            Err(TakeInError::Unreadable(unreadable)) => {
+                self.note_unreadable_snapshot(subject, &unreadable)
+            }
         }
     }
 
@@ -302,13 +328,20 @@ impl Inner {
             // Before the build: only so is what was merged with that tag in it.
             let known = lock(&self.snapshots).get(subject).body.clone();
             let began = self.clock.uptime();
-            let Built { parts, version, heeded } = self.build_snapshot(subject).await;
+            let Built {
+                parts,
+                version,
+                heeded,
+            } = self.build_snapshot(subject).await;
             let hashed = parts.clone();
             let hash = self.offload(move || hash(&hashed)).await;
             lock(&self.snapshots).get(subject).took = self.clock.uptime().saturating_sub(began);
             let condition = match known {
                 // What stands there, as far as is known still, is what would be written: it is covered as it is.
-                Some(body) if body.hash == hash && lock(&self.snapshots).tag(subject).as_ref() == Some(&body.tag) => {
+                Some(body)
+                    if body.hash == hash
+                        && lock(&self.snapshots).tag(subject).as_ref() == Some(&body.tag) =>
+                {
                     self.note_stored(subject, body, version);
                     return Ok(());
                 }
@@ -327,7 +360,12 @@ impl Inner {
             }
         }
         let problem = format!("overtaken {TRIES_MAX} times");
-        Err(StoreError { operation: "put", key: key.path(), problem }.into())
+        Err(StoreError {
+            operation: "put",
+            key: key.path(),
+            problem,
+        }
+        .into())
     }
 
     /// Notes that a body of all that was merged up to `version` is stored.
@@ -360,7 +398,11 @@ impl Inner {
                 let names = self.names.all();
                 let parts = vec![self.offload(move || encode_names(&names, heeded)).await];
                 if self.concerning(subject) == heeded {
-                    return Built { parts, version, heeded };
+                    return Built {
+                        parts,
+                        version,
+                        heeded,
+                    };
                 }
             },
         }
@@ -387,19 +429,29 @@ impl Inner {
         let heeded = heeded_by(&object.body);
         self.heed(&key, heeded, adopt).await?;
         let body = object.body.clone();
-        let Bounds { classes, second_max } = self.options.bounds;
+        let Bounds {
+            classes,
+            second_max,
+        } = self.options.bounds;
         // More names than racers may stand there, of racers that an earlier start had room for.
-        let names_bytes_max = (1 << 30).max(u64::from(classes) * self.options.racers_max as u64 * NAME_BYTES_MAX);
+        let names_bytes_max =
+            (1 << 30).max(u64::from(classes) * self.options.racers_max as u64 * NAME_BYTES_MAX);
         let (hash, read) = self
             .offload(move || {
                 let read = match subject {
-                    Subject::Class(id) => read_history(id, &body, second_max).map(|class| Read::Class(id, class)),
+                    Subject::Class(id) => {
+                        read_history(id, &body, second_max).map(|class| Read::Class(id, class))
+                    }
                     Subject::Names => read_names(&body, heeded, names_bytes_max).map(Read::Names),
                 };
                 (hash(&[body]), read)
             })
             .await;
-        let read = read.map_err(|problem| Unreadable { key: key.clone(), problem, is_damaged: true })?;
+        let read = read.map_err(|problem| Unreadable {
+            key: key.clone(),
+            problem,
+            is_damaged: true,
+        })?;
         let erased = self.erasures().version();
         match read {
             Read::Class(id, class) => {
@@ -412,7 +464,15 @@ impl Inner {
         // What was erased meanwhile may have taken some of it away again: then it is not merged.
         if self.erasures().version() == erased {
             let kept = snapshots.get(subject);
-            (kept.body, kept.forgotten, kept.gone) = (Some(Body { tag: object.etag, hash, heeded }), false, None);
+            (kept.body, kept.forgotten, kept.gone) = (
+                Some(Body {
+                    tag: object.etag,
+                    hash,
+                    heeded,
+                }),
+                false,
+                None,
+            );
         }
         drop(snapshots);
         self.note_readable(&key);
@@ -428,13 +488,19 @@ impl Inner {
         adopt: Option<&mpsc::Sender<Adoption>>,
     ) {
         if adopt.is_none() && self.concerning(Subject::Class(id)) <= heeded {
-            let Some(given_back) = self.table.take_over(id, class) else { return };
+            let Some(given_back) = self.table.take_over(id, class) else {
+                return;
+            };
             class = given_back;
         }
         let mut efforts = class.efforts(id);
         let slices = std::iter::from_fn(|| {
             let efforts: Vec<_> = efforts.by_ref().take(MERGE_EFFORTS_MAX).collect();
-            (!efforts.is_empty()).then_some(Contents { efforts, names: Vec::new(), heeded })
+            (!efforts.is_empty()).then_some(Contents {
+                efforts,
+                names: Vec::new(),
+                heeded,
+            })
         });
         self.take_in(slices, adopt).await;
     }
@@ -452,7 +518,13 @@ impl Inner {
                 continue;
             };
             let (sender, receiver) = tokio::sync::oneshot::channel();
-            if adopt.send(Adoption::Merge { contents, merged: sender }).await.is_ok()
+            if adopt
+                .send(Adoption::Merge {
+                    contents,
+                    merged: sender,
+                })
+                .await
+                .is_ok()
                 && let Ok(slice) = receiver.await
             {
                 merged.classes.extend(slice.classes);
@@ -478,7 +550,9 @@ impl Inner {
             let deletions = ids.iter().map(|&id| async move {
                 match self.store.delete(&ObjectKey::Segment(id)).await {
                     Ok(()) => lock(&self.segments).remove(id),
-                    Err(error) => tracing::warn!(%error, "a segment was not deleted; it will be tried again"),
+                    Err(error) => {
+                        tracing::warn!(%error, "a segment was not deleted; it will be tried again")
+                    }
                 }
             });
             futures_util::future::join_all(deletions).await;
@@ -530,7 +604,9 @@ fn read_history(class: ClassId, body: &[u8], second_max: u32) -> Result<Class, S
 
 /// What is said of a stored second that the options leave out.
 pub(super) fn beyond_options(class: ClassId, second: u32, second_max: u32) -> String {
-    format!("it holds second {second} of class {class}, and --max-second is {second_max}: start with a greater one")
+    format!(
+        "it holds second {second} of class {class}, and --max-second is {second_max}: start with a greater one"
+    )
 }
 
 #[derive(Serialize, Deserialize)]
@@ -540,7 +616,10 @@ struct StoredName {
 }
 
 fn encode_names(names: &[(RacerId, Name)], heeded: ErasureVersion) -> Bytes {
-    let stored = |name: &Name| StoredName { name: name.text.to_string(), at: name.at_ms };
+    let stored = |name: &Name| StoredName {
+        name: name.text.to_string(),
+        at: name.at_ms,
+    };
     // In the order of the ids, as numbers: serde_json writes a map in the order it is given.
     struct Names<'a, F>(&'a [(RacerId, Name)], F);
     impl<F: Fn(&Name) -> StoredName> Serialize for Names<'_, F> {
@@ -558,16 +637,31 @@ fn encode_names(names: &[(RacerId, Name)], heeded: ErasureVersion) -> Bytes {
 /// The erasures that a snapshot's header says it has heeded. Of one that is no gzip, its reading tells.
 fn heeded_by(snapshot: &[u8]) -> ErasureVersion {
     let decoder = GzDecoder::new(snapshot);
-    decoder.header().and_then(|header| header.extra()).and_then(erasures::version_in).unwrap_or(0)
+    decoder
+        .header()
+        .and_then(|header| header.extra())
+        .and_then(erasures::version_in)
+        .unwrap_or(0)
 }
 
 fn read_names(body: &[u8], heeded: ErasureVersion, bytes_max: u64) -> Result<Contents, String> {
     let text = journal::gunzip(body, bytes_max).map_err(|error| error.to_string())?;
-    let names: BTreeMap<u64, StoredName> = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-    let names = names
-        .into_iter()
-        .map(|(racer, StoredName { name, at })| (RacerId(racer), Name { at_ms: at, text: name.into() }));
-    Ok(Contents { efforts: Vec::new(), names: names.collect(), heeded })
+    let names: BTreeMap<u64, StoredName> =
+        serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    let names = names.into_iter().map(|(racer, StoredName { name, at })| {
+        (
+            RacerId(racer),
+            Name {
+                at_ms: at,
+                text: name.into(),
+            },
+        )
+    });
+    Ok(Contents {
+        efforts: Vec::new(),
+        names: names.collect(),
+        heeded,
+    })
 }
 
 #[cfg(test)]
@@ -576,13 +670,26 @@ mod tests {
 
     #[test]
     fn names_read_back_as_they_were_and_stand_in_order() {
-        let name = |at_ms, text: &str| Name { at_ms, text: text.into() };
-        let names = vec![(RacerId(2), name(7, "Ä \"quoted\"")), (RacerId(10), name(0, ""))];
+        let name = |at_ms, text: &str| Name {
+            at_ms,
+            text: text.into(),
+        };
+        let names = vec![
+            (RacerId(2), name(7, "Ä \"quoted\"")),
+            (RacerId(10), name(0, "")),
+        ];
         let body = encode_names(&names, 7);
         assert_eq!(heeded_by(&body), 7);
         let text = journal::gunzip(&body, 1000).expect("gzip");
         let expected = r#"{"2":{"name":"Ä \"quoted\"","at":7},"10":{"name":"","at":0}}"#;
         assert_eq!(String::from_utf8(text).expect("UTF-8"), expected);
-        assert_eq!(read_names(&body, 7, 1000).expect("ours"), Contents { names, heeded: 7, ..Contents::default() });
+        assert_eq!(
+            read_names(&body, 7, 1000).expect("ours"),
+            Contents {
+                names,
+                heeded: 7,
+                ..Contents::default()
+            }
+        );
     }
 }

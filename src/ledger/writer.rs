@@ -57,7 +57,10 @@ pub(super) enum Adoption {
         learned: oneshot::Sender<u64>,
     },
     /// To be journaled, whether they beat anything or not.
-    Journal { efforts: Vec<Effort>, answer: oneshot::Sender<Result<Committed, CommitError>> },
+    Journal {
+        efforts: Vec<Effort>,
+        answer: oneshot::Sender<Result<Committed, CommitError>>,
+    },
 }
 
 /// The versions at which something had been merged.
@@ -138,40 +141,85 @@ impl Inner {
     }
 
     /// Compares one delivery with the table. What improves nothing is answered at once.
-    async fn take(&self, pending: &mut Pending, Commit { submission, answer, waiting }: Commit) {
+    async fn take(
+        &self,
+        pending: &mut Pending,
+        Commit {
+            submission,
+            answer,
+            waiting,
+        }: Commit,
+    ) {
         if answer.is_closed() {
             return; // whoever asked has been told to come again
         }
-        let Submission { efforts, names, quarantined, room, .. } = submission;
+        let Submission {
+            efforts,
+            names,
+            quarantined,
+            room,
+            ..
+        } = submission;
         let erasures = self.erasures();
         let mut refused = Vec::new();
         // What is gone is no effort, and takes nobody's room.
         let mut places = Vec::new();
-        let efforts = if erasures.version() > 0 && efforts.iter().any(|effort| erasures.cover(effort, 0)) {
-            let (gone, left): (Vec<_>, Vec<_>) =
-                efforts.into_iter().enumerate().partition(|(_, effort)| erasures.cover(effort, 0));
-            metrics::counter!("alleycat_efforts_erased_total").increment(gone.len() as u64);
-            refused.extend(gone.iter().filter(|(_, it)| it.time == 0).map(|&(place, _)| (place, Reason::Erased)));
-            let left: (Vec<_>, Vec<_>) = left.into_iter().unzip();
-            places = left.0;
-            left.1
-        } else {
-            efforts
-        };
+        let efforts =
+            if erasures.version() > 0 && efforts.iter().any(|effort| erasures.cover(effort, 0)) {
+                let (gone, left): (Vec<_>, Vec<_>) = efforts
+                    .into_iter()
+                    .enumerate()
+                    .partition(|(_, effort)| erasures.cover(effort, 0));
+                metrics::counter!("alleycat_efforts_erased_total").increment(gone.len() as u64);
+                refused.extend(
+                    gone.iter()
+                        .filter(|(_, it)| it.time == 0)
+                        .map(|&(place, _)| (place, Reason::Erased)),
+                );
+                let left: (Vec<_>, Vec<_>) = left.into_iter().unzip();
+                places = left.0;
+                left.1
+            } else {
+                efforts
+            };
         let mut comparison = Comparison::default();
         for (turn, some) in efforts.chunks(EFFORTS_A_TURN).enumerate() {
             if turn > 0 {
                 tokio::task::yield_now().await; // nobody else merges meanwhile
             }
-            let found = self.table.compare(some, self.options.racers_max, &mut pending.newcomers);
-            comparison.better.extend(found.better.iter().map(|place| turn * EFFORTS_A_TURN + place));
-            comparison.no_room.extend(found.no_room.iter().map(|place| turn * EFFORTS_A_TURN + place));
+            let found = self
+                .table
+                .compare(some, self.options.racers_max, &mut pending.newcomers);
+            comparison.better.extend(
+                found
+                    .better
+                    .iter()
+                    .map(|place| turn * EFFORTS_A_TURN + place),
+            );
+            comparison.no_room.extend(
+                found
+                    .no_room
+                    .iter()
+                    .map(|place| turn * EFFORTS_A_TURN + place),
+            );
         }
-        let no_room: BTreeSet<RacerId> = comparison.no_room.iter().map(|&place| efforts[place].racer).collect();
+        let no_room: BTreeSet<RacerId> = comparison
+            .no_room
+            .iter()
+            .map(|&place| efforts[place].racer)
+            .collect();
         let place_of = |place: usize| places.get(place).copied().unwrap_or(place);
-        refused.extend(comparison.no_room.iter().map(|&place| (place_of(place), Reason::ClassFull)));
+        refused.extend(
+            comparison
+                .no_room
+                .iter()
+                .map(|&place| (place_of(place), Reason::ClassFull)),
+        );
         refused.sort_unstable_by_key(|&(place, _)| place);
-        let committed = Committed { improvements: comparison.better.len(), refused };
+        let committed = Committed {
+            improvements: comparison.better.len(),
+            refused,
+        };
         let news = names.into_iter().filter(|(racer, name)| {
             !no_room.contains(racer)
                 && !erasures.cover_name(*racer, name.at_ms)
@@ -184,37 +232,69 @@ impl Inner {
             let _ = answer.send(Ok(committed)); // whoever asked may be gone
             return;
         }
-        pending.contents.efforts.extend(comparison.better.iter().map(|&place| efforts[place]));
-        pending.quarantined_bytes += quarantined.iter().map(|quarantined| quarantined.raw.len()).sum::<usize>();
+        pending
+            .contents
+            .efforts
+            .extend(comparison.better.iter().map(|&place| efforts[place]));
+        pending.quarantined_bytes += quarantined
+            .iter()
+            .map(|quarantined| quarantined.raw.len())
+            .sum::<usize>();
         pending.quarantined.extend(quarantined);
-        pending.answers.push(Answer { committed, answer, _waiting: Some(waiting), _room: room });
+        pending.answers.push(Answer {
+            committed,
+            answer,
+            _waiting: Some(waiting),
+            _room: room,
+        });
     }
 
     async fn commit(&self, pending: Pending) {
-        let Pending { mut contents, quarantined, answers, .. } = pending;
+        let Pending {
+            mut contents,
+            quarantined,
+            answers,
+            ..
+        } = pending;
         if answers.is_empty() {
             return;
         }
         let began = self.clock.uptime();
         keep_best(&mut contents);
         contents.heeded = self.erasures().version(); // since it was taken, nothing was learned
-        let segments =
-            if contents.efforts.is_empty() && contents.names.is_empty() { Vec::new() } else { journal::cut(contents) };
+        let segments = if contents.efforts.is_empty() && contents.names.is_empty() {
+            Vec::new()
+        } else {
+            journal::cut(contents)
+        };
         let writing = async {
-            let journaled = join_all(segments.into_iter().map(|segment| self.write_segment(segment)));
-            let (journaled, quarantined) = tokio::join!(journaled, self.write_quarantine(quarantined));
-            journaled.into_iter().chain([quarantined]).collect::<Result<(), StoreError>>()
+            let journaled = join_all(
+                segments
+                    .into_iter()
+                    .map(|segment| self.write_segment(segment)),
+            );
+            let (journaled, quarantined) =
+                tokio::join!(journaled, self.write_quarantine(quarantined));
+            journaled
+                .into_iter()
+                .chain([quarantined])
+                .collect::<Result<(), StoreError>>()
         };
         // A panic fails these deliveries and no others. As with a put of unknown outcome, what was written all the same
         // is found by the next look at the journal.
         let written = AssertUnwindSafe(writing).catch_unwind().await;
-        let failure = written.unwrap_or_else(|_| Err(StoreError::new("put", "journal/", "it panicked"))).err();
+        let failure = written
+            .unwrap_or_else(|_| Err(StoreError::new("put", "journal/", "it panicked")))
+            .err();
         metrics::histogram!("alleycat_commit_duration_seconds")
             .record(self.clock.uptime().saturating_sub(began).as_secs_f64());
         if let Some(error) = &failure {
             tracing::warn!(%error, deliveries = answers.len(), "a commit failed; its deliveries will be sent again");
         }
-        for Answer { committed, answer, .. } in answers {
+        for Answer {
+            committed, answer, ..
+        } in answers
+        {
             let outcome = match &failure {
                 None => Ok(committed),
                 Some(error) => Err(CommitError::Store(error.to_string())),
@@ -245,8 +325,12 @@ impl Inner {
         if quarantined.is_empty() {
             return Ok(());
         }
-        let object = self.offload(move || journal::encode_quarantine(&quarantined)).await;
-        self.put_under_new_key(ObjectKey::Quarantine, vec![object]).await.map(drop)
+        let object = self
+            .offload(move || journal::encode_quarantine(&quarantined))
+            .await;
+        self.put_under_new_key(ObjectKey::Quarantine, vec![object])
+            .await
+            .map(drop)
     }
 
     /// Writes an object that is written once. Since a put's outcome may not be known, every try has a key of its own:
@@ -289,13 +373,21 @@ impl Inner {
         }
     }
 
-    async fn put_once(&self, key: fn(SegmentId) -> ObjectKey, parts: Vec<Bytes>) -> Result<Writing<'_>, StoreError> {
+    async fn put_once(
+        &self,
+        key: fn(SegmentId) -> ObjectKey,
+        parts: Vec<Bytes>,
+    ) -> Result<Writing<'_>, StoreError> {
         let id = self.next_id();
         let writing = Writing::begin(self, id);
         let key = key(id);
         match self.store.put(&key, parts, Condition::Absent).await {
             Ok(_) => Ok(writing),
-            Err(error) => Err(StoreError { operation: "put", key: key.path(), problem: error.to_string() }),
+            Err(error) => Err(StoreError {
+                operation: "put",
+                key: key.path(),
+                problem: error.to_string(),
+            }),
         }
     }
 
@@ -306,15 +398,25 @@ impl Inner {
         let left;
         let contents = if erasures.version() > contents.heeded {
             left = without_erased(contents, &erasures);
-            self.erasing.note_uncovered(left.efforts.iter().filter(|it| erasures.uncover(it, contents.heeded)));
+            self.erasing.note_uncovered(
+                left.efforts
+                    .iter()
+                    .filter(|it| erasures.uncover(it, contents.heeded)),
+            );
             &left
         } else {
             contents
         };
         for efforts in contents.efforts.chunks(MERGE_EFFORTS_MAX) {
-            let before: Vec<Version> = self.table.classes().map(|class| self.table.version(class)).collect();
+            let before: Vec<Version> = self
+                .table
+                .classes()
+                .map(|class| self.table.version(class))
+                .collect();
             let versions = self.table.merge(efforts, now_ms);
-            let changed = versions.iter().any(|&(class, version)| before[class.index()] != version);
+            let changed = versions
+                .iter()
+                .any(|&(class, version)| before[class.index()] != version);
             merged.changed |= changed;
             merged.classes.extend(versions);
             if changed {
@@ -332,7 +434,11 @@ impl Inner {
     /// Notes that a segment is in the journal, and merged while what was erased had the version `heeded`. Has something
     /// been erased since, it is to be merged again.
     pub(super) fn register(&self, id: SegmentId, merged: Merged, heeded: ErasureVersion) {
-        let Merged { classes, names, changed } = merged;
+        let Merged {
+            classes,
+            names,
+            changed,
+        } = merged;
         let segment = Segment::new(classes.into_iter().collect(), names, self.clock.uptime());
         let mut segments = lock(&self.segments);
         if self.erasures().version() == heeded && (changed || !segments.confirm(id)) {
@@ -355,9 +461,17 @@ impl Inner {
             }
             Adoption::Journal { efforts, answer } => {
                 let erasures = self.erasures();
-                pending.contents.efforts.extend(efforts.iter().filter(|effort| !erasures.cover(effort, 0)));
+                pending
+                    .contents
+                    .efforts
+                    .extend(efforts.iter().filter(|effort| !erasures.cover(effort, 0)));
                 let committed = Committed::default();
-                pending.answers.push(Answer { committed, answer, _waiting: None, _room: None });
+                pending.answers.push(Answer {
+                    committed,
+                    answer,
+                    _waiting: None,
+                    _room: None,
+                });
             }
         }
     }
@@ -384,10 +498,22 @@ impl Drop for Writing<'_> {
 
 /// What is left of it when all that is gone is taken away.
 fn without_erased(contents: &Contents, erasures: &Erasures) -> Contents {
-    let Contents { efforts, names, heeded } = contents;
+    let Contents {
+        efforts,
+        names,
+        heeded,
+    } = contents;
     Contents {
-        efforts: efforts.iter().filter(|effort| !erasures.cover(effort, *heeded)).copied().collect(),
-        names: names.iter().filter(|(racer, name)| !erasures.cover_name(*racer, name.at_ms)).cloned().collect(),
+        efforts: efforts
+            .iter()
+            .filter(|effort| !erasures.cover(effort, *heeded))
+            .copied()
+            .collect(),
+        names: names
+            .iter()
+            .filter(|(racer, name)| !erasures.cover_name(*racer, name.at_ms))
+            .cloned()
+            .collect(),
         heeded: erasures.version(),
     }
 }
@@ -396,9 +522,16 @@ fn without_erased(contents: &Contents, erasures: &Erasures) -> Contents {
 fn keep_best(contents: &mut Contents) {
     let key = |effort: &Effort| (effort.class, effort.second, effort.racer);
     contents.efforts.sort_unstable_by(|a, b| {
-        key(a).cmp(&key(b)).then_with(|| b.output.cmp(&a.output)).then_with(|| b.time.cmp(&a.time))
+        key(a)
+            .cmp(&key(b))
+            .then_with(|| b.output.cmp(&a.output))
+            .then_with(|| b.time.cmp(&a.time))
     });
     contents.efforts.dedup_by_key(|effort| key(effort));
-    contents.names.sort_unstable_by(|(a, a_name): &(_, Name), (b, b_name)| a.cmp(b).then_with(|| b_name.cmp(a_name)));
+    contents
+        .names
+        .sort_unstable_by(|(a, a_name): &(_, Name), (b, b_name)| {
+            a.cmp(b).then_with(|| b_name.cmp(a_name))
+        });
     contents.names.dedup_by_key(|(racer, _)| *racer);
 }

@@ -74,7 +74,9 @@ impl Report {
         match outcome {
             Ok(acknowledged) => {
                 self.acknowledged += records;
-                let Some(told) = acknowledged.told else { return };
+                let Some(told) = acknowledged.told else {
+                    return;
+                };
                 *self.improvements.get_or_insert_default() += told.improvements;
                 for (reason, count) in told.rejected {
                     *self.rejected.entry(reason).or_default() += count;
@@ -96,22 +98,42 @@ impl Report {
     /// How far it is, in a few words.
     pub(super) fn progress(&self, took: Duration) -> String {
         let rate = self.acknowledged as f64 / took.as_secs_f64().max(1e-3);
-        let Self { acknowledged, unreadable, .. } = self;
+        let Self {
+            acknowledged,
+            unreadable,
+            ..
+        } = self;
         let rejected: u64 = self.rejected.values().sum();
-        format!("{acknowledged} records ({rate:.0}/s), {rejected} rejected, {unreadable} unreadable")
+        format!(
+            "{acknowledged} records ({rate:.0}/s), {rejected} rejected, {unreadable} unreadable"
+        )
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { objects, passed_over, unreadable, unread, records, acknowledged, .. } = self;
-        write!(f, "objects       {objects} read, {passed_over} snapshots passed over, {unreadable} unreadable")?;
+        let Self {
+            objects,
+            passed_over,
+            unreadable,
+            unread,
+            records,
+            acknowledged,
+            ..
+        } = self;
+        write!(
+            f,
+            "objects       {objects} read, {passed_over} snapshots passed over, {unreadable} unreadable"
+        )?;
         if *unread > 0 {
             write!(f, ", {unread} not begun")?;
         }
         let seconds = self.took.as_secs_f64();
         let rate = *acknowledged as f64 / seconds.max(1e-9);
-        write!(f, "\nrecords       {records} read, {acknowledged} acknowledged; {seconds:.1} s, {rate:.0} records/s")?;
+        write!(
+            f,
+            "\nrecords       {records} read, {acknowledged} acknowledged; {seconds:.1} s, {rate:.0} records/s"
+        )?;
         match self.improvements {
             Some(improvements) => write!(f, "\nimprovements  {improvements}")?,
             None if *acknowledged == 0 => write!(f, "\nimprovements  0")?,
@@ -123,10 +145,18 @@ impl fmt::Display for Report {
             write!(f, "\n              {count} {reason}")?;
         }
         if self.refused > 0 {
-            write!(f, "\nnot taken     {}; the last: {}", self.refused, self.refused_because)?;
+            write!(
+                f,
+                "\nnot taken     {}; the last: {}",
+                self.refused, self.refused_because
+            )?;
         }
         if self.names > 0 {
-            write!(f, "\nnames         {} stood in a journal without an effort, and were not sent", self.names)?;
+            write!(
+                f,
+                "\nnames         {} stood in a journal without an effort, and were not sent",
+                self.names
+            )?;
         }
         for unreadable in &self.shown {
             write!(f, "\nunreadable    {unreadable}")?;
@@ -138,7 +168,10 @@ impl fmt::Display for Report {
             write!(f, "\nended early   a delivery was {given_up}")?;
         }
         if self.interrupted {
-            write!(f, "\nended early   it was interrupted; run it again, which does no harm")?;
+            write!(
+                f,
+                "\nended early   it was interrupted; run it again, which does no harm"
+            )?;
         }
         Ok(())
     }

@@ -40,10 +40,18 @@ impl FromStr for Source {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.strip_prefix("s3://").map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
+        match text
+            .strip_prefix("s3://")
+            .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
+        {
             Some(("", _)) => Err("write it as s3://BUCKET/PREFIX"),
-            Some((bucket, prefix)) => Ok(Self::Bucket { bucket: bucket.to_owned(), prefix: prefix.to_owned() }),
-            None => Ok(Self::Path(PathBuf::from(text.strip_prefix("file:").unwrap_or(text)))),
+            Some((bucket, prefix)) => Ok(Self::Bucket {
+                bucket: bucket.to_owned(),
+                prefix: prefix.to_owned(),
+            }),
+            None => Ok(Self::Path(PathBuf::from(
+                text.strip_prefix("file:").unwrap_or(text),
+            ))),
         }
     }
 }
@@ -68,7 +76,11 @@ pub(super) struct Object {
 
 enum Place {
     File(PathBuf),
-    Bucket { reader: Arc<BucketReader>, bucket: String, key: String },
+    Bucket {
+        reader: Arc<BucketReader>,
+        bucket: String,
+        key: String,
+    },
 }
 
 /// Reads an object; it may block.
@@ -91,14 +103,21 @@ impl Source {
             let key = prefix.trim_end_matches('/');
             listed = reader.list(bucket, key, OBJECTS_MAX).await?;
             listed.retain(|object| object.key == key);
-            anyhow::ensure!(!listed.is_empty(), "there is no such object, nor one below it");
+            anyhow::ensure!(
+                !listed.is_empty(),
+                "there is no such object, nor one below it"
+            );
         }
         // A console makes an empty object of a prefix itself, to show a folder.
         listed.retain(|object| object.bytes > 0 || !object.key.ends_with('/'));
         let objects = listed.into_iter().map(|object| Object {
             name: format!("s3://{bucket}/{}", object.key),
             bytes: object.bytes,
-            place: Place::Bucket { reader: reader.clone(), bucket: bucket.clone(), key: object.key },
+            place: Place::Bucket {
+                reader: reader.clone(),
+                bucket: bucket.clone(),
+                key: object.key,
+            },
         });
         Ok(objects.collect())
     }
@@ -106,13 +125,21 @@ impl Source {
 
 /// A prefix with a `/` at its end.
 fn directory(prefix: &str) -> String {
-    if prefix.is_empty() || prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") }
+    if prefix.is_empty() || prefix.ends_with('/') {
+        prefix.to_owned()
+    } else {
+        format!("{prefix}/")
+    }
 }
 
 /// The file, or all files below the folder, by name. What a store keeps for itself (its lock, its temporary files) and
 /// hidden files are no objects.
 fn files(path: &Path, report: &mut Report) -> anyhow::Result<Vec<Object>> {
-    let of = |path: PathBuf, bytes| Object { name: path.display().to_string(), bytes, place: Place::File(path) };
+    let of = |path: PathBuf, bytes| Object {
+        name: path.display().to_string(),
+        bytes,
+        place: Place::File(path),
+    };
     let metadata = fs::metadata(path)?;
     if !metadata.is_dir() {
         return Ok(vec![of(path.to_owned(), metadata.len())]);
@@ -148,7 +175,10 @@ fn files(path: &Path, report: &mut Report) -> anyhow::Result<Vec<Object>> {
                     report.count_unreadable(&path.display().to_string(), &error.to_string());
                 }
             }
-            anyhow::ensure!(files.len() <= OBJECTS_MAX, "it has over {OBJECTS_MAX} files; name folders below it");
+            anyhow::ensure!(
+                files.len() <= OBJECTS_MAX,
+                "it has over {OBJECTS_MAX} files; name folders below it"
+            );
         }
     }
     files.sort_unstable_by(|one, other| one.name.cmp(&other.name));
@@ -161,11 +191,21 @@ impl Object {
         match &self.place {
             Place::File(path) => {
                 let path = path.clone();
-                let opening = tokio::task::spawn_blocking(move || File::open(&path).context("it does not open"));
-                let file = opening.await.expect("opening does not panic, nor is it cancelled");
-                Ok(Box::new(BufReader::new(file.map_err(|error| format!("{error:#}"))?)))
+                let opening = tokio::task::spawn_blocking(move || {
+                    File::open(&path).context("it does not open")
+                });
+                let file = opening
+                    .await
+                    .expect("opening does not panic, nor is it cancelled");
+                Ok(Box::new(BufReader::new(
+                    file.map_err(|error| format!("{error:#}"))?,
+                )))
             }
-            Place::Bucket { reader, bucket, key } => match reader.get(bucket, key, OBJECT_BYTES_MAX).await {
+            Place::Bucket {
+                reader,
+                bucket,
+                key,
+            } => match reader.get(bucket, key, OBJECT_BYTES_MAX).await {
                 Ok(Some(body)) => Ok(Box::new(Cursor::new(body))),
                 Ok(None) => Err("it is gone".to_owned()),
                 Err(error) => Err(error.to_string()),
@@ -180,8 +220,12 @@ mod tests {
 
     #[test]
     fn a_source_is_a_path_or_a_bucket() {
-        let bucket =
-            |bucket: &str, prefix: &str| Ok(Source::Bucket { bucket: bucket.to_owned(), prefix: prefix.to_owned() });
+        let bucket = |bucket: &str, prefix: &str| {
+            Ok(Source::Bucket {
+                bucket: bucket.to_owned(),
+                prefix: prefix.to_owned(),
+            })
+        };
         assert_eq!("s3://b".parse(), bucket("b", ""));
         assert_eq!("s3://b/a/c".parse(), bucket("b", "a/c"));
         assert_eq!("a/b".parse(), Ok(Source::Path("a/b".into())));

@@ -29,7 +29,10 @@ pub(super) struct Limited {
 impl Limited {
     /// At most so many at a time, each for as long as that patience lasts.
     pub(super) fn to(connections_max: usize, patience: Patience) -> Self {
-        Self { room: Arc::new(Semaphore::new(connections_max)), patience }
+        Self {
+            room: Arc::new(Semaphore::new(connections_max)),
+            patience,
+        }
     }
 }
 
@@ -48,7 +51,10 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Limited {
             // Without it the end of an answer of several pieces waits for the client's delayed acknowledgement, 40 ms.
             let (stream, service) = NoDelayAcceptor.accept(stream, service).await?;
             let pace = Pace::of(patience.answer);
-            let service = Held { service: pace.around(service), _room: Arc::new(room) };
+            let service = Held {
+                service: pace.around(service),
+                _room: Arc::new(room),
+            };
             Ok((Patient::new(stream, patience, pace), service))
         }
         .boxed()
@@ -105,7 +111,12 @@ const QUIET_LOOKS: u32 = 4;
 
 impl Idling {
     fn new(patience: Duration) -> Self {
-        Self { look: None, every: patience / QUIET_LOOKS, asked: 0, quiet: 0 }
+        Self {
+            look: None,
+            every: patience / QUIET_LOOKS,
+            asked: 0,
+            quiet: 0,
+        }
     }
 
     /// Whether nothing has been asked for too long. It looks now and then, for to note every request would be dear.
@@ -114,7 +125,9 @@ impl Idling {
             return false; // whoever polls this is woken when it has
         }
         let every = self.every;
-        let look = self.look.get_or_insert_with(|| Box::pin(tokio::time::sleep(every)));
+        let look = self
+            .look
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(every)));
         while look.as_mut().poll(context).is_ready() {
             match pace.idle() {
                 Some(asked) if asked == self.asked => self.quiet += 1,
@@ -133,7 +146,14 @@ impl Idling {
 impl<S> Patient<S> {
     fn new(stream: S, patience: Patience, pace: Pace) -> Self {
         let idling = Idling::new(patience.next_headers);
-        Self { stream, patience: patience.answer, stuck: None, pace, overdue: None, idling }
+        Self {
+            stream,
+            patience: patience.answer,
+            stuck: None,
+            pace,
+            overdue: None,
+            idling,
+        }
     }
 }
 
@@ -143,7 +163,10 @@ impl<S: Unpin> Patient<S> {
     /// is there.
     fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if self.idling.is_over(&self.pace, context) {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client asks for nothing")));
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the client asks for nothing",
+            )));
         }
         // The timer is set anew only when it has ended: most answers are sent long before.
         while let Some(deadline) = self.pace.deadline() {
@@ -151,7 +174,9 @@ impl<S: Unpin> Patient<S> {
                 metrics::counter!("alleycat_connections_stuck_total").increment(1);
                 return Poll::Ready(Err(too_slow("the client takes what it is sent too slowly")));
             }
-            let overdue = self.overdue.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+            let overdue = self
+                .overdue
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
             if overdue.is_elapsed() || overdue.deadline() > deadline {
                 overdue.as_mut().reset(deadline);
             }
@@ -171,7 +196,9 @@ impl<S: AsyncWrite + Unpin> Patient<S> {
             self.stuck = None;
             return Poll::Ready(outcome);
         }
-        let stuck = self.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.patience)));
+        let stuck = self
+            .stuck
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(self.patience)));
         if stuck.as_mut().poll(context).is_pending() {
             return self.wait(context);
         }
@@ -198,7 +225,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll(context, |stream, context| stream.poll_write(context, bytes))
     }
 
@@ -207,7 +238,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         context: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll(context, |stream, context| stream.poll_write_vectored(context, bytes))
+        self.poll(context, |stream, context| {
+            stream.poll_write_vectored(context, bytes)
+        })
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -230,7 +263,10 @@ mod tests {
     use super::*;
 
     fn patient<S>(stream: S, idling: Duration) -> Patient<S> {
-        let patience = Patience { next_headers: idling, ..Patience::default() };
+        let patience = Patience {
+            next_headers: idling,
+            ..Patience::default()
+        };
         Patient::new(stream, patience, Pace::of(patience.answer))
     }
 
@@ -239,7 +275,10 @@ mod tests {
         let (stream, _client) = tokio::io::duplex(10);
         let mut patient = patient(stream, Duration::from_secs(75));
         let began = Instant::now();
-        assert_eq!(patient.read(&mut [0]).await.unwrap_err().to_string(), "the client asks for nothing");
+        assert_eq!(
+            patient.read(&mut [0]).await.unwrap_err().to_string(),
+            "the client asks for nothing"
+        );
         assert_eq!(began.elapsed().as_secs(), 75);
     }
 
@@ -255,6 +294,9 @@ mod tests {
         }
         assert!(!writing.is_finished());
         tokio::time::sleep(Duration::from_secs(61)).await;
-        assert_eq!(writing.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(
+            writing.await.unwrap().unwrap_err().kind(),
+            io::ErrorKind::TimedOut
+        );
     }
 }

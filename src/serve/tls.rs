@@ -45,13 +45,20 @@ impl Tls {
     pub(super) fn open(chain: &Path, key: &Path) -> anyhow::Result<Self> {
         let read = Files::read(chain, key)?;
         let config = RustlsConfig::from_config(read.config(chain, key)?);
-        Ok(Self { chain: chain.to_owned(), key: key.to_owned(), read, config })
+        Ok(Self {
+            chain: chain.to_owned(),
+            key: key.to_owned(),
+            read,
+            config,
+        })
     }
 
     /// When the first of the certificates expires, in seconds since 1970; `None` where none ever does.
     pub(super) fn expires_at_s(&self) -> Option<u64> {
         let certificates = CertificateDer::pem_slice_iter(&self.read.chain).filter_map(Result::ok);
-        certificates.filter_map(|certificate| expiry_s(&certificate)).min()
+        certificates
+            .filter_map(|certificate| expiry_s(&certificate))
+            .min()
     }
 
     /// What connections that are accepted from now on are served with; it changes with the files while they are
@@ -66,7 +73,10 @@ impl Tls {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let (chain, key) = (self.chain.clone(), self.key.clone());
-            let Ok(read) = tokio::task::spawn_blocking(move || Files::read(&chain, &key)).await else { continue };
+            let Ok(read) = tokio::task::spawn_blocking(move || Files::read(&chain, &key)).await
+            else {
+                continue;
+            };
             let configured = match read {
                 Ok(read) if read == self.read => continue,
                 Ok(read) => {
@@ -92,12 +102,15 @@ fn expiry_s(certificate: &CertificateDer<'_>) -> Option<u64> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone().into_owned()).ok()?;
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().ok()?;
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .ok()?;
     let name = ServerName::try_from("localhost").expect("a name");
     match verifier.verify_server_cert(certificate, &[], &name, &[], end) {
-        Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
-            Some(not_after.as_secs())
-        }
+        Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
+            not_after,
+            ..
+        })) => Some(not_after.as_secs()),
         _ => None,
     }
 }
@@ -107,26 +120,41 @@ impl Files {
         let read = |path: &Path| {
             let cannot = || format!("the file {} cannot be read", path.display());
             let bytes = std::fs::metadata(path).with_context(cannot)?.len();
-            anyhow::ensure!(bytes <= FILE_BYTES_MAX, "the file {} has over {FILE_BYTES_MAX} bytes", path.display());
+            anyhow::ensure!(
+                bytes <= FILE_BYTES_MAX,
+                "the file {} has over {FILE_BYTES_MAX} bytes",
+                path.display()
+            );
             std::fs::read(path).with_context(cannot)
         };
-        Ok(Self { chain: read(chain)?, key: read(key)? })
+        Ok(Self {
+            chain: read(chain)?,
+            key: read(key)?,
+        })
     }
 
     fn config(&self, chain: &Path, key: &Path) -> anyhow::Result<Arc<ServerConfig>> {
-        let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&self.chain)
-            .collect::<Result<_, _>>()
-            .with_context(|| format!("{} is no PEM file of certificates", chain.display()))?;
-        anyhow::ensure!(!certificates.is_empty(), "{} holds no certificate in PEM", chain.display());
+        let certificates: Vec<CertificateDer<'static>> =
+            CertificateDer::pem_slice_iter(&self.chain)
+                .collect::<Result<_, _>>()
+                .with_context(|| format!("{} is no PEM file of certificates", chain.display()))?;
+        anyhow::ensure!(
+            !certificates.is_empty(),
+            "{} holds no certificate in PEM",
+            chain.display()
+        );
         // What the parser says of a key could show a part of it.
         let private = PrivateKeyDer::from_pem_slice(&self.key)
             .map_err(|_| anyhow::anyhow!("{} holds no private key in PEM", key.display()))?;
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(&[&TLS13, &TLS12])
-            .context("TLS 1.2 and 1.3 are not to be had")?
-            .with_no_client_auth()
-            .with_single_cert(certificates, private)
-            .with_context(|| format!("{} is not the key of {}", key.display(), chain.display()))?;
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_protocol_versions(&[&TLS13, &TLS12])
+                .context("TLS 1.2 and 1.3 are not to be had")?
+                .with_no_client_auth()
+                .with_single_cert(certificates, private)
+                .with_context(|| {
+                    format!("{} is not the key of {}", key.display(), chain.display())
+                })?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }

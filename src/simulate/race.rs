@@ -28,9 +28,10 @@ const FAULTY_CLOCK_MS: u64 = 3_600_000;
 const GARBAGE_BYTES_MAX: usize = 200;
 
 const NAMES: [&str; 36] = [
-    "Hubert", "Ada", "Mateo", "Ingrid", "Kofi", "Yuki", "Priya", "Lars", "Amara", "Diego", "Noor", "Elif", "Tomás",
-    "Freya", "Malik", "Chiara", "Arjun", "Saoirse", "Jonas", "Mei", "Omar", "Zofia", "Luca", "Nia", "Henrik", "Leila",
-    "Pavel", "Rosa", "Tariq", "Greta", "Emeka", "Sofia", "Anders", "Hana", "Bruno", "Wanjiru",
+    "Hubert", "Ada", "Mateo", "Ingrid", "Kofi", "Yuki", "Priya", "Lars", "Amara", "Diego", "Noor",
+    "Elif", "Tomás", "Freya", "Malik", "Chiara", "Arjun", "Saoirse", "Jonas", "Mei", "Omar",
+    "Zofia", "Luca", "Nia", "Henrik", "Leila", "Pavel", "Rosa", "Tariq", "Greta", "Emeka", "Sofia",
+    "Anders", "Hana", "Bruno", "Wanjiru",
 ];
 
 /// Someone who rides: a name, and what they are able to do, which lasts over all their races.
@@ -51,9 +52,16 @@ struct Trend {
 }
 
 impl Trend {
-    fn draw(rng: &mut impl Rng, min: std::ops::RangeInclusive<i64>, span: std::ops::RangeInclusive<i64>) -> Self {
+    fn draw(
+        rng: &mut impl Rng,
+        min: std::ops::RangeInclusive<i64>,
+        span: std::ops::RangeInclusive<i64>,
+    ) -> Self {
         let min = rng.random_range(min);
-        Self { min, max: min + rng.random_range(span) }
+        Self {
+            min,
+            max: min + rng.random_range(span),
+        }
     }
 
     /// The value at that share of the way, some noise off, never out of the trend.
@@ -136,8 +144,14 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 6] =
-        [Self::Garbage, Self::CutShort, Self::MissingField, Self::Impossible, Self::Glitch, Self::Clock];
+    const ALL: [Self; 6] = [
+        Self::Garbage,
+        Self::CutShort,
+        Self::MissingField,
+        Self::Impossible,
+        Self::Glitch,
+        Self::Clock,
+    ];
 }
 
 impl fmt::Display for Fault {
@@ -185,22 +199,46 @@ impl<R: Rng> Race<R> {
         for &class in &setup.classes {
             for index in rand::seq::index::sample(&mut rng, riders.len(), count) {
                 let (pace, reach) = (rng.random_range(0.7..1.4), rng.random_range(0.85..=1.0));
-                starters.push(Starter { class, rider: riders[index].clone(), pace, reach });
+                starters.push(Starter {
+                    class,
+                    rider: riders[index].clone(),
+                    pace,
+                    reach,
+                });
             }
         }
         let (seconds, faults) = (setup.seconds, setup.faults);
-        Self { starters, start_ms, seconds, faults, rng, second: 0, waiting: Vec::new().into_iter() }
+        Self {
+            starters,
+            start_ms,
+            seconds,
+            faults,
+            rng,
+            second: 0,
+            waiting: Vec::new().into_iter(),
+        }
     }
 
     fn records_of(&mut self, second: u32) -> Vec<Arrival> {
         let way = f64::from(second - 1) / f64::from(self.seconds.saturating_sub(1).max(1));
-        let event = if second == self.seconds { "final" } else { "update" };
+        let event = if second == self.seconds {
+            "final"
+        } else {
+            "update"
+        };
         let due_ms = u64::from(second) * 1000;
         let mut arrivals = Vec::with_capacity(self.starters.len());
-        for Starter { class, rider, pace, reach } in &self.starters {
+        for Starter {
+            class,
+            rider,
+            pace,
+            reach,
+        } in &self.starters
+        {
             let rng = &mut self.rng;
             let way = way.powf(*pace) * reach;
-            let device_ms = (self.start_ms + due_ms).saturating_add_signed(rider.skew_ms + rng.random_range(-5..=5));
+            let device_ms = (self.start_ms + due_ms)
+                .saturating_add_signed(rider.skew_ms + rng.random_range(-5..=5));
             let record = Record {
                 uuid: Uuid(rng.random()),
                 event,
@@ -214,12 +252,18 @@ impl<R: Rng> Race<R> {
                 resistance: rider.resistance.at(way, rng),
             };
             let at_ms = due_ms + rng.random_range(0..ARRIVAL_JITTER_MS);
-            let fault = rng.random_bool(self.faults).then(|| Fault::ALL[rng.random_range(0..Fault::ALL.len())]);
+            let fault = rng
+                .random_bool(self.faults)
+                .then(|| Fault::ALL[rng.random_range(0..Fault::ALL.len())]);
             let data = match fault {
                 None => record.data(),
                 Some(fault) => record.spoilt(fault, rng),
             };
-            arrivals.push(Arrival { at_ms, data: data.into(), fault });
+            arrivals.push(Arrival {
+                at_ms,
+                data: data.into(),
+                fault,
+            });
         }
         arrivals.sort_by_key(|arrival| arrival.at_ms);
         arrivals
@@ -324,7 +368,12 @@ mod tests {
     const START_MS: u64 = 1_619_185_620_265;
 
     fn setup(faults: f64) -> Setup {
-        Setup { classes: ClassId::all(2).collect(), racers: 10, seconds: 60, faults }
+        Setup {
+            classes: ClassId::all(2).collect(),
+            racers: 10,
+            seconds: 60,
+            faults,
+        }
     }
 
     fn race(setup: &Setup, seed: u64) -> Vec<Arrival> {
@@ -334,7 +383,10 @@ mod tests {
     }
 
     fn objects(arrivals: &[Arrival]) -> Vec<Value> {
-        arrivals.iter().map(|arrival| serde_json::from_slice(&arrival.data).expect("JSON")).collect()
+        arrivals
+            .iter()
+            .map(|arrival| serde_json::from_slice(&arrival.data).expect("JSON"))
+            .collect()
     }
 
     #[test]
@@ -349,7 +401,12 @@ mod tests {
         assert_eq!(records.len() as u64, setup(0.0).records());
         let mut seen = BTreeMap::<_, u32>::new();
         for record in &records {
-            let keys: Vec<_> = record.as_object().expect("an object").keys().map(String::as_str).collect();
+            let keys: Vec<_> = record
+                .as_object()
+                .expect("an object")
+                .keys()
+                .map(String::as_str)
+                .collect();
             let mut real = [
                 "uuid",
                 "event",
@@ -368,7 +425,8 @@ mod tests {
             let (cadence, resistance) = (record["cadence"].as_u64(), record["resistance"].as_u64());
             assert!(cadence.is_some_and(|cadence| cadence as f64 <= CADENCE_MAX));
             assert!(resistance.is_some_and(|resistance| resistance as f64 <= RESISTANCE_MAX));
-            let key = [&record["classId"], &record["racerId"], &record["second"]].map(Value::as_u64);
+            let key =
+                [&record["classId"], &record["racerId"], &record["second"]].map(Value::as_u64);
             *seen.entry(key).or_default() += 1;
         }
         assert_eq!(seen.len(), records.len());
@@ -377,13 +435,21 @@ mod tests {
                 && (Some(1)..=Some(10)).contains(racer)
                 && (Some(1)..=Some(60)).contains(second)
         }));
-        assert!(records.iter().all(|record| (record["racerId"] == 1) == (record["name"] == "Hubert")));
+        assert!(
+            records
+                .iter()
+                .all(|record| (record["racerId"] == 1) == (record["name"] == "Hubert"))
+        );
     }
 
     #[test]
     fn the_last_record_of_a_racer_is_final_and_no_other() {
         for record in objects(&race(&setup(0.0), 2)) {
-            assert_eq!(record["event"] == "final", record["second"] == 60, "{record}");
+            assert_eq!(
+                record["event"] == "final",
+                record["second"] == 60,
+                "{record}"
+            );
         }
     }
 
@@ -391,21 +457,37 @@ mod tests {
     fn a_racer_trends_from_the_minimum_to_the_maximum() {
         let riders = Rider::draw(10, &mut StdRng::seed_from_u64(3));
         let mut outputs = BTreeMap::<u64, Vec<(u64, f64)>>::new();
-        for record in objects(&race(&Setup { classes: ClassId::all(1).collect(), ..setup(0.0) }, 3)) {
+        for record in objects(&race(
+            &Setup {
+                classes: ClassId::all(1).collect(),
+                ..setup(0.0)
+            },
+            3,
+        )) {
             let rider = &riders[record["racerId"].as_u64().expect("an id") as usize - 1];
             let (cadence, resistance) = (record["cadence"].as_i64(), record["resistance"].as_i64());
-            let (cadence, resistance) = (cadence.expect("a cadence"), resistance.expect("a resistance"));
+            let (cadence, resistance) = (
+                cadence.expect("a cadence"),
+                resistance.expect("a resistance"),
+            );
             assert!((rider.cadence.min..=rider.cadence.max).contains(&cadence));
             assert!((rider.resistance.min..=rider.resistance.max).contains(&resistance));
-            let output = Output::of(cadence as f64, resistance as f64).expect("an output").get();
+            let output = Output::of(cadence as f64, resistance as f64)
+                .expect("an output")
+                .get();
             assert!(output < OUTPUT_MAX);
             let second = record["second"].as_u64().expect("a second");
-            outputs.entry(rider.id.0).or_default().push((second, output));
+            outputs
+                .entry(rider.id.0)
+                .or_default()
+                .push((second, output));
         }
         assert_eq!(outputs.len(), 10);
         for mut outputs in outputs.into_values() {
             outputs.sort_by_key(|(second, _)| *second);
-            let mean = |part: &[(u64, f64)]| part.iter().map(|(_, output)| output).sum::<f64>() / part.len() as f64;
+            let mean = |part: &[(u64, f64)]| {
+                part.iter().map(|(_, output)| output).sum::<f64>() / part.len() as f64
+            };
             assert!(mean(&outputs[..20]) < mean(&outputs[20..40]));
             assert!(mean(&outputs[20..40]) < mean(&outputs[40..]));
         }
@@ -427,11 +509,16 @@ mod tests {
     fn more_riders_than_starters_are_drawn_and_no_one_starts_twice_in_a_class() {
         let mut rng = StdRng::seed_from_u64(5);
         let riders = Rider::draw(40_000, &mut rng);
-        let setup = Setup { racers: 1000, seconds: 1, ..setup(0.0) };
-        let mut starters: Vec<_> = objects(&Race::new(&setup, &riders, START_MS, rng).collect::<Vec<_>>())
-            .iter()
-            .map(|record| (record["classId"].as_u64(), record["racerId"].as_u64()))
-            .collect();
+        let setup = Setup {
+            racers: 1000,
+            seconds: 1,
+            ..setup(0.0)
+        };
+        let mut starters: Vec<_> =
+            objects(&Race::new(&setup, &riders, START_MS, rng).collect::<Vec<_>>())
+                .iter()
+                .map(|record| (record["classId"].as_u64(), record["racerId"].as_u64()))
+                .collect();
         assert!(starters.iter().any(|(_, racer)| *racer > Some(30_000)));
         starters.sort_unstable();
         starters.dedup();
@@ -440,7 +527,10 @@ mod tests {
 
     #[test]
     fn the_share_of_faults_is_about_what_was_asked_and_each_is_what_it_says() {
-        let setup = Setup { seconds: 600, ..setup(0.2) };
+        let setup = Setup {
+            seconds: 600,
+            ..setup(0.2)
+        };
         let arrivals = race(&setup, 6);
         let mut counts = BTreeMap::<_, usize>::new();
         for Arrival { data, fault, .. } in &arrivals {
@@ -452,11 +542,18 @@ mod tests {
             *counts.entry(fault).or_default() += 1;
             match fault {
                 Fault::Garbage | Fault::CutShort => assert!(object.is_none()),
-                Fault::MissingField => assert_eq!(object.and_then(|it| it.as_object().map(|it| it.len())), Some(9)),
+                Fault::MissingField => assert_eq!(
+                    object.and_then(|it| it.as_object().map(|it| it.len())),
+                    Some(9)
+                ),
                 Fault::Impossible => assert!(object.is_some_and(|it| it["cadence"] == 9999)),
-                Fault::Glitch => assert!(object.is_some_and(|it| it["cadence"] == 300 && it["resistance"] == 100)),
+                Fault::Glitch => assert!(
+                    object.is_some_and(|it| it["cadence"] == 300 && it["resistance"] == 100)
+                ),
                 Fault::Clock => {
-                    assert!(object.is_some_and(|it| it["deviceTimestamp"].as_u64() > Some(START_MS + FAULTY_CLOCK_MS)));
+                    assert!(object.is_some_and(
+                        |it| it["deviceTimestamp"].as_u64() > Some(START_MS + FAULTY_CLOCK_MS)
+                    ));
                 }
             }
         }

@@ -54,7 +54,10 @@ impl Report {
         latencies.sort_unstable();
         shares.map(|share| {
             let rank = (share * latencies.len() as f64).ceil() as usize;
-            latencies.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+            latencies
+                .get(rank.saturating_sub(1))
+                .copied()
+                .unwrap_or_default()
         })
     }
 
@@ -97,10 +100,25 @@ impl Report {
         let rate = 100.0 * self.acknowledged as f64 / settled.max(1) as f64;
         let [p50, p90, p99, max] = self.latencies([0.5, 0.9, 0.99, 1.0]).map(milliseconds);
         write!(f, "\nacknowledged  {rate:.2}% of deliveries")?;
-        write!(f, "\nlatency       p50 {p50}, p90 {p90}, p99 {p99}, max {max}")?;
-        write!(f, "\ntries         {} for {settled} deliveries, at most {} for one", self.tries, self.tries_max)?;
-        write!(f, "\ndeliveries    {} twice, {} late", self.duplicates, self.late)?;
-        write!(f, "\nfaults        {} records", self.faults.values().sum::<u64>())?;
+        write!(
+            f,
+            "\nlatency       p50 {p50}, p90 {p90}, p99 {p99}, max {max}"
+        )?;
+        write!(
+            f,
+            "\ntries         {} for {settled} deliveries, at most {} for one",
+            self.tries, self.tries_max
+        )?;
+        write!(
+            f,
+            "\ndeliveries    {} twice, {} late",
+            self.duplicates, self.late
+        )?;
+        write!(
+            f,
+            "\nfaults        {} records",
+            self.faults.values().sum::<u64>()
+        )?;
         for (fault, count) in &self.faults {
             write!(f, "\n              {count} {fault}")?;
         }
@@ -112,8 +130,16 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.took.as_secs_f64();
         let rate = self.acknowledged_records as f64 / seconds.max(1e-9);
-        write!(f, "{} races, {} records; deliveries: ", self.races, self.records)?;
-        write!(f, "{} acknowledged, {} given up", self.acknowledged, self.given_up)?;
+        write!(
+            f,
+            "{} races, {} records; deliveries: ",
+            self.races, self.records
+        )?;
+        write!(
+            f,
+            "{} acknowledged, {} given up",
+            self.acknowledged, self.given_up
+        )?;
         if self.unfinished > 0 {
             write!(f, ", {} unfinished", self.unfinished)?;
         }
@@ -121,7 +147,11 @@ impl fmt::Display for Report {
         if let Some(given_up) = &self.last_given_up {
             write!(f, "\nthe last was {given_up}")?;
         }
-        if self.is_detailed { self.details(f) } else { Ok(()) }
+        if self.is_detailed {
+            self.details(f)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -139,17 +169,37 @@ mod tests {
         let mut report = Report::default();
         assert_eq!(report.latencies([0.5, 1.0]), [Duration::ZERO; 2]);
         for ms in (1..=100).rev() {
-            report.count_delivery(1, Ok(Acknowledged { tries: 1, took: Duration::from_millis(ms), told: None }));
+            report.count_delivery(
+                1,
+                Ok(Acknowledged {
+                    tries: 1,
+                    took: Duration::from_millis(ms),
+                    told: None,
+                }),
+            );
         }
-        assert_eq!(report.latencies([0.5, 0.9, 0.99, 1.0]), [50, 90, 99, 100].map(Duration::from_millis));
+        assert_eq!(
+            report.latencies([0.5, 0.9, 0.99, 1.0]),
+            [50, 90, 99, 100].map(Duration::from_millis)
+        );
     }
 
     #[test]
     fn a_report_tells_what_it_counted() {
-        let mut report = Report { races: 1, ..Report::default() };
+        let mut report = Report {
+            races: 1,
+            ..Report::default()
+        };
         report.count_record(None);
         report.count_record(Some(Fault::Glitch));
-        report.count_delivery(2, Ok(Acknowledged { tries: 1, took: Duration::from_millis(20), told: None }));
+        report.count_delivery(
+            2,
+            Ok(Acknowledged {
+                tries: 1,
+                took: Duration::from_millis(20),
+                told: None,
+            }),
+        );
         report.close(0, Duration::from_secs(2), false);
         assert!(report.is_clean());
         assert_eq!(
@@ -157,8 +207,18 @@ mod tests {
             "1 races, 2 records; deliveries: 1 acknowledged, 0 given up; 2.0 s, 1 records/s"
         );
 
-        let last = Failure::Refused { status: 503, message: "the queue is full".to_owned() };
-        report.count_delivery(2, Err(GivenUp { tries: 4, took: Duration::from_secs(1), last }));
+        let last = Failure::Refused {
+            status: 503,
+            message: "the queue is full".to_owned(),
+        };
+        report.count_delivery(
+            2,
+            Err(GivenUp {
+                tries: 4,
+                took: Duration::from_secs(1),
+                last,
+            }),
+        );
         report.close(1, Duration::from_secs(2), true);
         assert!(!report.is_clean());
         let text = report.to_string();

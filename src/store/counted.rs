@@ -29,7 +29,12 @@ impl Store for CountedStore {
         got
     }
 
-    async fn put(&self, key: &ObjectKey, parts: Vec<Bytes>, condition: Condition) -> Result<ETag, PutError> {
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        parts: Vec<Bytes>,
+        condition: Condition,
+    ) -> Result<ETag, PutError> {
         let length = parts.iter().map(Bytes::len).sum();
         let began = Instant::now();
         let put = self.0.put(key, parts, condition).await;
@@ -60,7 +65,11 @@ impl Store for CountedStore {
         let began = Instant::now();
         let deleted = self.0.delete(key).await;
         time("delete", began);
-        count("delete", kind(key), if deleted.is_ok() { "ok" } else { "failed" });
+        count(
+            "delete",
+            kind(key),
+            if deleted.is_ok() { "ok" } else { "failed" },
+        );
         deleted
     }
 }
@@ -78,7 +87,8 @@ fn kind(key: &ObjectKey) -> &'static str {
 
 fn time(operation: &'static str, began: Instant) {
     let took = began.elapsed().as_secs_f64();
-    metrics::histogram!("alleycat_store_request_duration_seconds", "operation" => operation).record(took);
+    metrics::histogram!("alleycat_store_request_duration_seconds", "operation" => operation)
+        .record(took);
 }
 
 fn count(operation: &'static str, kind: &'static str, outcome: &'static str) {
@@ -89,5 +99,6 @@ fn count(operation: &'static str, kind: &'static str, outcome: &'static str) {
 }
 
 fn count_bytes(operation: &'static str, kind: &'static str, bytes: usize) {
-    metrics::counter!("alleycat_store_bytes_total", "operation" => operation, "kind" => kind).increment(bytes as u64);
+    metrics::counter!("alleycat_store_bytes_total", "operation" => operation, "kind" => kind)
+        .increment(bytes as u64);
 }

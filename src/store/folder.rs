@@ -20,7 +20,9 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use super::{Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError, unknown_segment};
+use super::{
+    Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError, unknown_segment,
+};
 
 /// Operations at once: a disk that hangs holds this many blocking threads, and not every one that the runtime has.
 const OPERATIONS_MAX: usize = 16;
@@ -44,10 +46,14 @@ impl FolderStore {
     /// # Errors
     /// Another process has the folder, or the disk fails: one sentence for a person.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        let root = std::path::absolute(path).with_context(|| format!("{}: no such path can be", path.display()))?;
+        let root = std::path::absolute(path)
+            .with_context(|| format!("{}: no such path can be", path.display()))?;
         let folder = Folder::open(path.display().to_string(), root)
             .with_context(|| format!("the folder {} cannot be used as a store", path.display()))?;
-        Ok(Self { folder: Arc::new(folder), turns: Arc::new(Semaphore::new(OPERATIONS_MAX)) })
+        Ok(Self {
+            folder: Arc::new(folder),
+            turns: Arc::new(Semaphore::new(OPERATIONS_MAX)),
+        })
     }
 
     /// Does the work on a thread that may block. It goes on to its end when the caller no longer waits.
@@ -61,13 +67,17 @@ impl FolderStore {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let turn = Arc::clone(&self.turns).acquire_owned().await.expect("the semaphore is never closed");
+        let turn = Arc::clone(&self.turns)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
         let folder = Arc::clone(&self.folder);
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             work(&folder)
         });
-        done.await.unwrap_or_else(|error| Err(StoreError::new(operation, key, error).into()))
+        done.await
+            .unwrap_or_else(|error| Err(StoreError::new(operation, key, error).into()))
     }
 }
 
@@ -80,29 +90,41 @@ impl Store for FolderStore {
     async fn get(&self, key: &ObjectKey) -> Result<Option<Object>, StoreError> {
         let key = key.clone();
         self.run("get", &key.path(), move |folder| {
-            folder.get(&key).map_err(|error| StoreError::new("get", &key, error))
+            folder
+                .get(&key)
+                .map_err(|error| StoreError::new("get", &key, error))
         })
         .await
     }
 
-    async fn put(&self, key: &ObjectKey, parts: Vec<Bytes>, condition: Condition) -> Result<ETag, PutError> {
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        parts: Vec<Bytes>,
+        condition: Condition,
+    ) -> Result<ETag, PutError> {
         let key = key.clone();
-        self.run("put", &key.path(), move |folder| match folder.put(&key, &parts, &condition) {
-            Ok(Some(etag)) => Ok(etag),
-            Ok(None) => Err(PutError::Lost),
-            Err(error) => Err(StoreError::new("put", &key, error).into()),
+        self.run("put", &key.path(), move |folder| {
+            match folder.put(&key, &parts, &condition) {
+                Ok(Some(etag)) => Ok(etag),
+                Ok(None) => Err(PutError::Lost),
+                Err(error) => Err(StoreError::new("put", &key, error).into()),
+            }
         })
         .await
     }
 
     async fn list(&self, scope: Scope) -> Result<Vec<Listed>, StoreError> {
-        self.run("list", scope.path(), move |folder| folder.list(scope)).await
+        self.run("list", scope.path(), move |folder| folder.list(scope))
+            .await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
         let key = key.clone();
         self.run("delete", &key.path(), move |folder| {
-            folder.delete(&key).map_err(|error| StoreError::new("delete", &key, error))
+            folder
+                .delete(&key)
+                .map_err(|error| StoreError::new("delete", &key, error))
         })
         .await
     }
@@ -143,23 +165,39 @@ struct Stamp {
 impl Folder {
     fn open(name: String, root: PathBuf) -> anyhow::Result<Self> {
         make_folders(&root, &mut sync_folder)?;
-        let lock = File::options().create(true).append(true).open(root.join(LOCK))?;
+        let lock = File::options()
+            .create(true)
+            .append(true)
+            .open(root.join(LOCK))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                anyhow::bail!("another process has it; stop that process, or give this one a folder of its own")
+                anyhow::bail!(
+                    "another process has it; stop that process, or give this one a folder of its own"
+                )
             }
             Err(TryLockError::Error(error)) => return Err(error).context("it cannot be locked"),
         }
         for inner in [JOURNAL, TEMPORARY] {
             make_folders(&root.join(inner), &mut sync_folder)?;
         }
-        for entry in entries(&root.join(TEMPORARY))?.iter().filter(|entry| is_unfinished(entry)) {
-            fs::remove_file(entry.path()).with_context(|| format!("{} cannot be removed", entry.path().display()))?;
+        for entry in entries(&root.join(TEMPORARY))?
+            .iter()
+            .filter(|entry| is_unfinished(entry))
+        {
+            fs::remove_file(entry.path())
+                .with_context(|| format!("{} cannot be removed", entry.path().display()))?;
         }
         sync_all_below(&root, &root)?;
         let (next, state) = (AtomicU64::new(0), Mutex::default());
-        Ok(Self { name, root, _lock: lock, next, state, sync: File::sync_all })
+        Ok(Self {
+            name,
+            root,
+            _lock: lock,
+            next,
+            state,
+            sync: File::sync_all,
+        })
     }
 
     fn path(&self, key: &ObjectKey) -> PathBuf {
@@ -171,7 +209,9 @@ impl Folder {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match &state.broken {
             None => Ok(state),
-            Some(why) => Err(io::Error::other(format!("{why}; the store does nothing more until it is opened anew"))),
+            Some(why) => Err(io::Error::other(format!(
+                "{why}; the store does nothing more until it is opened anew"
+            ))),
         }
     }
 
@@ -181,20 +221,33 @@ impl Folder {
             let _state = self.state()?;
             open_if_there(&self.path(key))?
         };
-        let Some(mut file) = opened else { return Ok(None) };
+        let Some(mut file) = opened else {
+            return Ok(None);
+        };
         let stamp = Stamp::of(&file)?;
         let mut body = Vec::with_capacity(usize::try_from(stamp.bytes).unwrap_or_default());
         file.read_to_end(&mut body)?;
         let etag = tag(xxh3_128(&body));
         self.state()?.remember(key, stamp, &etag);
-        Ok(Some(Object { body: body.into(), etag }))
+        Ok(Some(Object {
+            body: body.into(),
+            etag,
+        }))
     }
 
     /// `None` when the condition does not hold.
-    fn put(&self, key: &ObjectKey, parts: &[Bytes], condition: &Condition) -> io::Result<Option<ETag>> {
+    fn put(
+        &self,
+        key: &ObjectKey,
+        parts: &[Bytes],
+        condition: &Condition,
+    ) -> io::Result<Option<ETag>> {
         drop(self.state()?);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.root.join(TEMPORARY).join(format!("{number}{UNFINISHED}"));
+        let temporary = self
+            .root
+            .join(TEMPORARY)
+            .join(format!("{number}{UNFINISHED}"));
         let put = self.write(&temporary, parts).and_then(|(stamp, etag)| {
             let published = self.publish(&temporary, key, condition, stamp, &etag)?;
             Ok(published.then_some(etag))
@@ -255,7 +308,9 @@ impl Folder {
                 }
                 return Err(unknown_segment(&name));
             };
-            let etag = state.tag_of(&key, &entry.path()).map_err(|error| StoreError::new("list", &key, error))?;
+            let etag = state
+                .tag_of(&key, &entry.path())
+                .map_err(|error| StoreError::new("list", &key, error))?;
             // `None`: removed by hand just now.
             if let Some(etag) = etag {
                 listed.push(Listed { key, etag });
@@ -280,7 +335,9 @@ impl Folder {
 impl State {
     /// The tag of the object in that file; `None` when there is none.
     fn tag_of(&mut self, key: &ObjectKey, path: &Path) -> io::Result<Option<ETag>> {
-        let Some(mut file) = open_if_there(path)? else { return Ok(None) };
+        let Some(mut file) = open_if_there(path)? else {
+            return Ok(None);
+        };
         let stamp = Stamp::of(&file)?;
         if let Some((known, etag)) = self.tags.get(key)
             && *known == stamp
@@ -302,18 +359,27 @@ impl State {
 
     /// Makes a folder's names durable. When that fails they may be lost, and asking again would not tell.
     fn sync(&mut self, folder: &Path, sync: Sync) -> io::Result<()> {
-        File::open(folder).and_then(|folder| sync(&folder)).map_err(|error| {
-            let why = format!("the folder {} could not be made durable ({error})", folder.display());
-            self.broken = Some(why.clone());
-            io::Error::other(why)
-        })
+        File::open(folder)
+            .and_then(|folder| sync(&folder))
+            .map_err(|error| {
+                let why = format!(
+                    "the folder {} could not be made durable ({error})",
+                    folder.display()
+                );
+                self.broken = Some(why.clone());
+                io::Error::other(why)
+            })
     }
 }
 
 impl Stamp {
     fn of(file: &File) -> io::Result<Self> {
         let found = file.metadata()?;
-        Ok(Self { inode: found.ino(), bytes: found.len(), modified: (found.mtime(), found.mtime_nsec()) })
+        Ok(Self {
+            inode: found.ino(),
+            bytes: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+        })
     }
 }
 
@@ -346,7 +412,9 @@ fn open_if_there(path: &Path) -> io::Result<Option<File>> {
 fn is_unfinished(entry: &DirEntry) -> bool {
     let name = entry.file_name();
     let number = name.to_str().and_then(|name| name.strip_suffix(UNFINISHED));
-    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    number.is_some_and(|number| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 fn entries(folder: &Path) -> io::Result<Vec<DirEntry>> {
@@ -362,10 +430,14 @@ fn make_folders(folder: &Path, sync: &mut dyn FnMut(&Path) -> io::Result<()>) ->
     if folder.is_dir() {
         return Ok(());
     }
-    let Some(above) = folder.parent() else { return Ok(()) };
+    let Some(above) = folder.parent() else {
+        return Ok(());
+    };
     make_folders(above, sync)?;
     match fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !folder.is_dir() => Err(error),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !folder.is_dir() => {
+            Err(error)
+        }
         _ => sync(above),
     }
 }
@@ -376,11 +448,18 @@ fn sync_all_below(root: &Path, folder: &Path) -> io::Result<()> {
     for entry in entries(folder)? {
         let path = entry.path();
         if entry.file_type()?.is_dir() {
-            if folder != root || ObjectKey::FOLDERS.iter().any(|ours| entry.file_name() == *ours) {
+            if folder != root
+                || ObjectKey::FOLDERS
+                    .iter()
+                    .any(|ours| entry.file_name() == *ours)
+            {
                 sync_all_below(root, &path)?;
             }
         } else if let Some(name) = path.strip_prefix(root).ok().and_then(Path::to_str)
-            && !matches!(ObjectKey::parse(name), None | Some(ObjectKey::Quarantine(_) | ObjectKey::Probe(_)))
+            && !matches!(
+                ObjectKey::parse(name),
+                None | Some(ObjectKey::Quarantine(_) | ObjectKey::Probe(_))
+            )
         {
             File::open(&path)?.sync_all()?;
         }
@@ -396,7 +475,11 @@ mod tests {
     use crate::store::SegmentId;
 
     fn segment(counter: u64) -> ObjectKey {
-        ObjectKey::Segment(SegmentId { time_ms: 1, process: 2, counter })
+        ObjectKey::Segment(SegmentId {
+            time_ms: 1,
+            process: 2,
+            counter,
+        })
     }
 
     fn body(text: &'static str) -> Vec<Bytes> {
@@ -414,11 +497,24 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::create_dir(path("tmp")).unwrap();
-        let foreign = ["lock", "notes", "tmp/7", "tmp/mine", "tmp/.unfinished", "tmp/a7.unfinished"];
-        foreign.iter().for_each(|name| fs::write(path(name), *name).unwrap());
+        let foreign = [
+            "lock",
+            "notes",
+            "tmp/7",
+            "tmp/mine",
+            "tmp/.unfinished",
+            "tmp/a7.unfinished",
+        ];
+        foreign
+            .iter()
+            .for_each(|name| fs::write(path(name), *name).unwrap());
         fs::write(path("tmp/7.unfinished"), "ours").unwrap();
         drop(FolderStore::open(folder.path()).unwrap());
-        assert!(foreign.iter().all(|name| fs::read(path(name)).unwrap() == name.as_bytes()));
+        assert!(
+            foreign
+                .iter()
+                .all(|name| fs::read(path(name)).unwrap() == name.as_bytes())
+        );
         assert!(!path("tmp/7.unfinished").exists());
     }
 
@@ -436,13 +532,22 @@ mod tests {
     #[tokio::test]
     async fn a_second_store_on_the_folder_is_refused_until_the_first_is_gone() {
         let (_folder, store) = open();
-        store.put(&ObjectKey::Racers, body("{}"), Condition::Absent).await.unwrap();
+        store
+            .put(&ObjectKey::Racers, body("{}"), Condition::Absent)
+            .await
+            .unwrap();
         let root = store.folder.root.clone();
         let refused = format!("{:#}", FolderStore::open(&root).unwrap_err());
-        assert!(refused.contains(root.to_str().unwrap()) && refused.contains("another process has it"), "{refused}");
+        assert!(
+            refused.contains(root.to_str().unwrap()) && refused.contains("another process has it"),
+            "{refused}"
+        );
         drop(store);
         let again = FolderStore::open(&root).unwrap();
-        assert_eq!(again.get(&ObjectKey::Racers).await.unwrap().unwrap().body, "{}");
+        assert_eq!(
+            again.get(&ObjectKey::Racers).await.unwrap().unwrap().body,
+            "{}"
+        );
     }
 
     #[test]
@@ -458,12 +563,21 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_does_not_sync_never_gets_its_name() {
         let (_folder, mut store) = open_failing(|_| Err(io::Error::other("worn out")));
-        let failed = store.put(&segment(0), body("1"), Condition::Absent).await.unwrap_err();
-        assert!(matches!(&failed, PutError::Failed(error) if error.problem.contains("worn out")), "{failed}");
+        let failed = store
+            .put(&segment(0), body("1"), Condition::Absent)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&failed, PutError::Failed(error) if error.problem.contains("worn out")),
+            "{failed}"
+        );
         assert_eq!(store.list(Scope::Journal).await.unwrap(), []);
         assert_eq!(files_in(&store.folder.root.join(TEMPORARY)), 0);
         Arc::get_mut(&mut store.folder).unwrap().sync = File::sync_all;
-        store.put(&segment(0), body("1"), Condition::Absent).await.unwrap();
+        store
+            .put(&segment(0), body("1"), Condition::Absent)
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
@@ -472,7 +586,10 @@ mod tests {
             true => Err(io::Error::other("worn out")),
             false => file.sync_all(),
         });
-        let failed = store.put(&segment(0), body("1"), Condition::Absent).await.unwrap_err();
+        let failed = store
+            .put(&segment(0), body("1"), Condition::Absent)
+            .await
+            .unwrap_err();
         assert!(matches!(failed, PutError::Failed(_)), "{failed}");
         Arc::get_mut(&mut store.folder).unwrap().sync = File::sync_all;
         for refused in [
@@ -480,9 +597,15 @@ mod tests {
             store.list(Scope::Journal).await.unwrap_err(),
             store.delete(&segment(0)).await.unwrap_err(),
         ] {
-            assert!(refused.problem.contains("worn out") && refused.problem.contains("opened anew"), "{refused}");
+            assert!(
+                refused.problem.contains("worn out") && refused.problem.contains("opened anew"),
+                "{refused}"
+            );
         }
-        let refused = store.put(&segment(1), body("2"), Condition::Absent).await.unwrap_err();
+        let refused = store
+            .put(&segment(1), body("2"), Condition::Absent)
+            .await
+            .unwrap_err();
         assert!(matches!(refused, PutError::Failed(_)), "{refused}");
         let root = store.folder.root.clone();
         drop(store);
@@ -494,10 +617,20 @@ mod tests {
     async fn a_folder_that_cannot_be_made_fails_that_put_alone() {
         let (_folder, store) = open();
         fs::write(store.folder.root.join("probe"), "a file in the way").unwrap();
-        let probe = ObjectKey::Probe(SegmentId { time_ms: 1, process: 2, counter: 3 });
-        let failed = store.put(&probe, body("1"), Condition::Absent).await.unwrap_err();
+        let probe = ObjectKey::Probe(SegmentId {
+            time_ms: 1,
+            process: 2,
+            counter: 3,
+        });
+        let failed = store
+            .put(&probe, body("1"), Condition::Absent)
+            .await
+            .unwrap_err();
         assert!(matches!(failed, PutError::Failed(_)), "{failed}");
-        store.put(&segment(0), body("1"), Condition::Absent).await.unwrap();
+        store
+            .put(&segment(0), body("1"), Condition::Absent)
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
@@ -507,17 +640,29 @@ mod tests {
         assert_eq!(store.list(Scope::Root).await.unwrap(), []);
         fs::write(store.folder.root.join(JOURNAL).join("notes.txt"), "mine").unwrap();
         let refused = store.list(Scope::Journal).await.unwrap_err().to_string();
-        assert!(refused.contains("journal/notes.txt") && refused.contains("quarantine/"), "{refused}");
+        assert!(
+            refused.contains("journal/notes.txt") && refused.contains("quarantine/"),
+            "{refused}"
+        );
     }
 
     #[tokio::test]
     async fn a_file_changed_by_hand_is_seen() {
         let (_folder, store) = open();
-        let etag = store.put(&ObjectKey::Racers, body("{}"), Condition::Absent).await.unwrap();
+        let etag = store
+            .put(&ObjectKey::Racers, body("{}"), Condition::Absent)
+            .await
+            .unwrap();
         fs::write(store.folder.path(&ObjectKey::Racers), "{\"1\":{}}").unwrap();
-        let lost = store.put(&ObjectKey::Racers, body("{}"), Condition::Matches(etag)).await.unwrap_err();
+        let lost = store
+            .put(&ObjectKey::Racers, body("{}"), Condition::Matches(etag))
+            .await
+            .unwrap_err();
         assert!(matches!(lost, PutError::Lost), "{lost}");
         let listed = store.list(Scope::Root).await.unwrap();
-        assert_eq!(listed[0].etag, store.get(&ObjectKey::Racers).await.unwrap().unwrap().etag);
+        assert_eq!(
+            listed[0].etag,
+            store.get(&ObjectKey::Racers).await.unwrap().unwrap().etag
+        );
     }
 }

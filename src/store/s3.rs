@@ -27,7 +27,9 @@ use aws_types::service_config::ServiceConfigKey;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError, unknown_segment};
+use super::{
+    Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError, unknown_segment,
+};
 
 /// An endpoint that takes longer to accept a connection is dead or behind a firewall.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -67,7 +69,12 @@ impl S3Store {
     /// One sentence for a person that says what to do: there are no credentials, no region, no such bucket, no
     /// permission, it is another region, or the endpoint is dead.
     pub async fn connect(bucket: &str, prefix: &str) -> anyhow::Result<Self> {
-        Self::connect_with(&aws_config::load_defaults(BehaviorVersion::latest()).await, bucket, prefix).await
+        Self::connect_with(
+            &aws_config::load_defaults(BehaviorVersion::latest()).await,
+            bucket,
+            prefix,
+        )
+        .await
     }
 
     /// As [`connect`](Self::connect), with a configuration that is already there.
@@ -80,8 +87,19 @@ impl S3Store {
         if !prefix.is_empty() && !prefix.ends_with('/') {
             prefix.push('/');
         }
-        let store = Self { client, bucket: bucket.to_owned(), prefix };
-        let listed = store.client.list_objects_v2().bucket(bucket).prefix(&store.prefix).max_keys(1).send().await;
+        let store = Self {
+            client,
+            bucket: bucket.to_owned(),
+            prefix,
+        };
+        let listed = store
+            .client
+            .list_objects_v2()
+            .bucket(bucket)
+            .prefix(&store.prefix)
+            .max_keys(1)
+            .send()
+            .await;
         match listed {
             Ok(_) => Ok(store),
             Err(error) => anyhow::bail!("{}: {}", store.place(), advice(&error, bucket, &server)),
@@ -101,25 +119,52 @@ impl Store for S3Store {
 
     async fn get(&self, key: &ObjectKey) -> Result<Option<Object>, StoreError> {
         let failed = |problem: String| StoreError::new("get", key, problem);
-        let got = match self.client.get_object().bucket(&self.bucket).key(self.path(key)).send().await {
+        let got = match self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(self.path(key))
+            .send()
+            .await
+        {
             Ok(got) => got,
             Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
             Err(error) => return Err(failed(problem(&error))),
         };
-        let Some(etag) = got.e_tag else { return Err(failed("the server gave no ETag".to_owned())) };
-        let bytes = got.content_length.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default();
+        let Some(etag) = got.e_tag else {
+            return Err(failed("the server gave no ETag".to_owned()));
+        };
+        let bytes = got
+            .content_length
+            .and_then(|bytes| u64::try_from(bytes).ok())
+            .unwrap_or_default();
         match tokio::time::timeout(ATTEMPT_MAX + time_for(bytes), read(got.body, bytes)).await {
-            Ok(Ok(body)) => Ok(Some(Object { body, etag: ETag(etag) })),
+            Ok(Ok(body)) => Ok(Some(Object {
+                body,
+                etag: ETag(etag),
+            })),
             Ok(Err(error)) => Err(failed(chain(&error))),
             Err(_) => Err(failed(format!("its {bytes} bytes came too slowly"))),
         }
     }
 
-    async fn put(&self, key: &ObjectKey, parts: Vec<Bytes>, condition: Condition) -> Result<ETag, PutError> {
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        parts: Vec<Bytes>,
+        condition: Condition,
+    ) -> Result<ETag, PutError> {
         let failed = |problem: String| PutError::Failed(StoreError::new("put", key, problem));
         let bytes = parts.iter().map(|part| part.len() as u64).sum();
-        let put = self.client.put_object().bucket(&self.bucket).key(self.path(key));
-        let put = put.content_type(key.content_type()).checksum_crc32(checksum(&parts).await).body(body(parts));
+        let put = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(self.path(key));
+        let put = put
+            .content_type(key.content_type())
+            .checksum_crc32(checksum(&parts).await)
+            .body(body(parts));
         let may_be_missing = condition == Condition::Absent;
         let put = match condition {
             Condition::Absent => put.if_none_match("*"),
@@ -127,10 +172,15 @@ impl Store for S3Store {
         };
         let patient = Config::builder().timeout_config(timeouts(bytes));
         match put.customize().config_override(patient).send().await {
-            Ok(done) => done.e_tag.map(ETag).ok_or_else(|| failed("the server gave no ETag".to_owned())),
+            Ok(done) => done
+                .e_tag
+                .map(ETag)
+                .ok_or_else(|| failed("the server gave no ETag".to_owned())),
             Err(error) => match status(&error) {
                 Some(412 | 409) => Err(PutError::Lost),
-                Some(404) if !may_be_missing && error.code() != Some("NoSuchBucket") => Err(PutError::Lost),
+                Some(404) if !may_be_missing && error.code() != Some("NoSuchBucket") => {
+                    Err(PutError::Lost)
+                }
                 _ => Err(failed(problem(&error))),
             },
         }
@@ -138,17 +188,33 @@ impl Store for S3Store {
 
     async fn list(&self, scope: Scope) -> Result<Vec<Listed>, StoreError> {
         let failed = |problem: String| StoreError::new("list", scope.path(), problem);
-        let list =
-            self.client.list_objects_v2().bucket(&self.bucket).prefix(format!("{}{}", self.prefix, scope.path()));
+        let list = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(format!("{}{}", self.prefix, scope.path()));
         let mut pages = list.delimiter("/").into_paginator().send();
         let mut listed = Vec::new();
         while let Some(page) = pages.next().await {
-            for object in page.map_err(|error| failed(problem(&error)))?.contents.unwrap_or_default() {
-                let name = object.key.as_deref().and_then(|name| name.strip_prefix(&self.prefix)).unwrap_or_default();
+            for object in page
+                .map_err(|error| failed(problem(&error)))?
+                .contents
+                .unwrap_or_default()
+            {
+                let name = object
+                    .key
+                    .as_deref()
+                    .and_then(|name| name.strip_prefix(&self.prefix))
+                    .unwrap_or_default();
                 match ObjectKey::parse(name) {
-                    Some(key) => listed.push(Listed { key, etag: ETag(object.e_tag.unwrap_or_default()) }),
+                    Some(key) => listed.push(Listed {
+                        key,
+                        etag: ETag(object.e_tag.unwrap_or_default()),
+                    }),
                     // A console makes an empty object of the prefix itself, to show a folder.
-                    None if scope == Scope::Journal && name != scope.path() => return Err(unknown_segment(name)),
+                    None if scope == Scope::Journal && name != scope.path() => {
+                        return Err(unknown_segment(name));
+                    }
                     None => {}
                 }
             }
@@ -157,7 +223,14 @@ impl Store for S3Store {
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        match self.client.delete_object().bucket(&self.bucket).key(self.path(key)).send().await {
+        match self
+            .client
+            .delete_object()
+            .bucket(&self.bucket)
+            .key(self.path(key))
+            .send()
+            .await
+        {
             Ok(_) => Ok(()),
             Err(error) if error.code() == Some("NoSuchKey") => Ok(()),
             Err(error) => Err(StoreError::new("delete", key, problem(&error))),
@@ -192,7 +265,11 @@ impl BucketReader {
     /// # Errors
     /// There are no credentials or no region: one sentence for a person that says what to do.
     pub async fn connect(bucket: &str) -> anyhow::Result<Self> {
-        let (client, server) = client(&aws_config::load_defaults(BehaviorVersion::latest()).await, bucket).await?;
+        let (client, server) = client(
+            &aws_config::load_defaults(BehaviorVersion::latest()).await,
+            bucket,
+        )
+        .await?;
         Ok(Self { client, server })
     }
 
@@ -200,16 +277,33 @@ impl BucketReader {
     ///
     /// # Errors
     /// It cannot be read, or has over `bytes_max` bytes.
-    pub async fn get(&self, bucket: &str, key: &str, bytes_max: u64) -> Result<Option<Bytes>, StoreError> {
-        let failed = |problem: String| StoreError::new("get", format_args!("s3://{bucket}/{key}"), problem);
-        let got = match self.client.get_object().bucket(bucket).key(key).send().await {
+    pub async fn get(
+        &self,
+        bucket: &str,
+        key: &str,
+        bytes_max: u64,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let failed =
+            |problem: String| StoreError::new("get", format_args!("s3://{bucket}/{key}"), problem);
+        let got = match self
+            .client
+            .get_object()
+            .bucket(bucket)
+            .key(key)
+            .send()
+            .await
+        {
             Ok(got) => got,
             Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
             Err(error) => return Err(failed(problem(&error))),
         };
-        let bytes = got.content_length.and_then(|bytes| u64::try_from(bytes).ok());
+        let bytes = got
+            .content_length
+            .and_then(|bytes| u64::try_from(bytes).ok());
         let Some(bytes) = bytes.filter(|&bytes| bytes <= bytes_max) else {
-            return Err(failed(format!("it has over {bytes_max} bytes, or the server does not say how many")));
+            return Err(failed(format!(
+                "it has over {bytes_max} bytes, or the server does not say how many"
+            )));
         };
         match tokio::time::timeout(ATTEMPT_MAX + time_for(bytes), read(got.body, bytes)).await {
             Ok(Ok(body)) => Ok(Some(body)),
@@ -222,16 +316,33 @@ impl BucketReader {
     ///
     /// # Errors
     /// The bucket cannot be listed, or there are more: one sentence for a person that says what to do.
-    pub async fn list(&self, bucket: &str, prefix: &str, objects_max: usize) -> anyhow::Result<Vec<ListedObject>> {
-        let mut pages = self.client.list_objects_v2().bucket(bucket).prefix(prefix).into_paginator().send();
+    pub async fn list(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        objects_max: usize,
+    ) -> anyhow::Result<Vec<ListedObject>> {
+        let mut pages = self
+            .client
+            .list_objects_v2()
+            .bucket(bucket)
+            .prefix(prefix)
+            .into_paginator()
+            .send();
         let mut listed = Vec::new();
         while let Some(page) = pages.next().await {
             let page = match page {
                 Ok(page) => page,
-                Err(error) => anyhow::bail!("s3://{bucket}/{prefix}: {}", advice(&error, bucket, &self.server)),
+                Err(error) => anyhow::bail!(
+                    "s3://{bucket}/{prefix}: {}",
+                    advice(&error, bucket, &self.server)
+                ),
             };
             for object in page.contents.unwrap_or_default() {
-                let bytes = object.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default();
+                let bytes = object
+                    .size
+                    .and_then(|bytes| u64::try_from(bytes).ok())
+                    .unwrap_or_default();
                 listed.extend(object.key.map(|key| ListedObject { key, bytes }));
             }
             anyhow::ensure!(
@@ -246,12 +357,19 @@ impl BucketReader {
 /// A client for the buckets that the AWS environment leads to, and what answers there, for a person.
 async fn client(aws: &SdkConfig, bucket: &str) -> anyhow::Result<(Client, String)> {
     let endpoint = custom_endpoint(aws);
-    let region = aws.region().cloned().or_else(|| endpoint.is_some().then_some(REGION_OF_A_CUSTOM_ENDPOINT));
+    let region = aws
+        .region()
+        .cloned()
+        .or_else(|| endpoint.is_some().then_some(REGION_OF_A_CUSTOM_ENDPOINT));
     let Some(region) = region else {
-        anyhow::bail!("s3://{bucket}: no AWS region is configured; set AWS_REGION to the bucket's region");
+        anyhow::bail!(
+            "s3://{bucket}: no AWS region is configured; set AWS_REGION to the bucket's region"
+        );
     };
     find_credentials(aws, bucket).await?;
-    let server = endpoint.clone().unwrap_or_else(|| format!("AWS S3 in {region}"));
+    let server = endpoint
+        .clone()
+        .unwrap_or_else(|| format!("AWS S3 in {region}"));
     let config = Builder::from(aws)
         .region(region)
         .force_path_style(endpoint.is_some())
@@ -265,11 +383,22 @@ async fn client(aws: &SdkConfig, bucket: &str) -> anyhow::Result<(Client, String
 
 /// The endpoint that the environment or the profile names for S3 or for all services, as the SDK looks for it.
 fn custom_endpoint(aws: &SdkConfig) -> Option<String> {
-    let key =
-        ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url").build().ok()?;
-    let of_s3 = || aws.service_config().and_then(|config| config.load_config(key));
+    let key = ServiceConfigKey::builder()
+        .service_id("S3")
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build()
+        .ok()?;
+    let of_s3 = || {
+        aws.service_config()
+            .and_then(|config| config.load_config(key))
+    };
     let of_all = aws.endpoint_url().map(ToOwned::to_owned);
-    if aws.get_origin("endpoint_url").is_client_config() { of_all } else { of_s3().or(of_all) }
+    if aws.get_origin("endpoint_url").is_client_config() {
+        of_all
+    } else {
+        of_s3().or(of_all)
+    }
 }
 
 async fn find_credentials(aws: &SdkConfig, bucket: &str) -> anyhow::Result<()> {
@@ -279,8 +408,13 @@ async fn find_credentials(aws: &SdkConfig, bucket: &str) -> anyhow::Result<()> {
     };
     match tokio::time::timeout(CREDENTIALS_MAX, provider.provide_credentials()).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => anyhow::bail!("s3://{bucket}: no AWS credentials were found ({}); {advice}", chain(&error)),
-        Err(_) => anyhow::bail!("s3://{bucket}: no AWS credentials were found within {CREDENTIALS_MAX:?}; {advice}"),
+        Ok(Err(error)) => anyhow::bail!(
+            "s3://{bucket}: no AWS credentials were found ({}); {advice}",
+            chain(&error)
+        ),
+        Err(_) => anyhow::bail!(
+            "s3://{bucket}: no AWS credentials were found within {CREDENTIALS_MAX:?}; {advice}"
+        ),
     }
 }
 
@@ -310,7 +444,9 @@ async fn checksum(parts: &[Bytes]) -> String {
 
 /// A body that is sent part by part, without a joined copy, and again from the start when the SDK tries again.
 fn body(parts: Vec<Bytes>) -> ByteStream {
-    ByteStream::new(SdkBody::retryable(move || SdkBody::from_body_1_x(Parts(parts.clone().into()))))
+    ByteStream::new(SdkBody::retryable(move || {
+        SdkBody::from_body_1_x(Parts(parts.clone().into()))
+    }))
 }
 
 struct Parts(VecDeque<Bytes>);
@@ -319,7 +455,10 @@ impl Body for Parts {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(self.0.pop_front().map(|part| Ok(Frame::data(part))))
     }
 
@@ -332,8 +471,15 @@ impl Body for Parts {
     }
 }
 
-async fn read(mut body: ByteStream, bytes: u64) -> Result<Bytes, aws_sdk_s3::primitives::ByteStreamError> {
-    let mut whole = Vec::with_capacity(usize::try_from(bytes).unwrap_or(usize::MAX).min(BODY_ROOM_MAX_BYTES));
+async fn read(
+    mut body: ByteStream,
+    bytes: u64,
+) -> Result<Bytes, aws_sdk_s3::primitives::ByteStreamError> {
+    let mut whole = Vec::with_capacity(
+        usize::try_from(bytes)
+            .unwrap_or(usize::MAX)
+            .min(BODY_ROOM_MAX_BYTES),
+    );
     while let Some(part) = body.next().await {
         whole.extend_from_slice(&part?);
     }
@@ -347,29 +493,46 @@ where
 {
     let problem = problem(error);
     match (error.code().unwrap_or_default(), status(error)) {
-        ("NoSuchBucket", _) => format!("{server} has no bucket `{bucket}`; create it, or correct its name"),
+        ("NoSuchBucket", _) => {
+            format!("{server} has no bucket `{bucket}`; create it, or correct its name")
+        }
         ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken", _) => {
             format!("{server} refuses the credentials; correct or renew them ({problem})")
         }
         ("RequestTimeTooSkewed", _) => format!("this machine's clock is wrong; set it ({problem})"),
-        ("PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IncorrectEndpoint", _)
+        (
+            "PermanentRedirect"
+            | "TemporaryRedirect"
+            | "AuthorizationHeaderMalformed"
+            | "IncorrectEndpoint",
+            _,
+        )
         | (_, Some(301 | 307)) => {
             let headers = error.raw_response().map(HttpResponse::headers);
-            let region =
-                headers.and_then(|headers| headers.get("x-amz-bucket-region")).unwrap_or("the bucket's region");
-            format!("the bucket is not in the configured region; set AWS_REGION to {region} ({problem})")
+            let region = headers
+                .and_then(|headers| headers.get("x-amz-bucket-region"))
+                .unwrap_or("the bucket's region");
+            format!(
+                "the bucket is not in the configured region; set AWS_REGION to {region} ({problem})"
+            )
         }
         (_, Some(401 | 403)) => format!(
             "access is denied; allow s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject and s3:DeleteObject \
              on its objects ({problem})"
         ),
-        (_, None) => format!("{server} does not answer; correct the endpoint and the network's path to it ({problem})"),
-        (_, Some(_)) => format!("{server} does not answer as S3 does; correct the endpoint ({problem})"),
+        (_, None) => format!(
+            "{server} does not answer; correct the endpoint and the network's path to it ({problem})"
+        ),
+        (_, Some(_)) => {
+            format!("{server} does not answer as S3 does; correct the endpoint ({problem})")
+        }
     }
 }
 
 fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
-    error.raw_response().map(|response| response.status().as_u16())
+    error
+        .raw_response()
+        .map(|response| response.status().as_u16())
 }
 
 /// What is wrong, in one line: what the server says, or why it did not say anything.
@@ -377,9 +540,17 @@ fn problem<E>(error: &SdkError<E, HttpResponse>) -> String
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    let (Some(service), Some(status)) = (error.as_service_error(), status(error)) else { return chain(error) };
-    let (code, message) = (service.code().unwrap_or("no code"), service.message().unwrap_or("no message"));
-    let request = error.request_id().map(|id| format!(", request {id}")).unwrap_or_default();
+    let (Some(service), Some(status)) = (error.as_service_error(), status(error)) else {
+        return chain(error);
+    };
+    let (code, message) = (
+        service.code().unwrap_or("no code"),
+        service.message().unwrap_or("no message"),
+    );
+    let request = error
+        .request_id()
+        .map(|id| format!(", request {id}"))
+        .unwrap_or_default();
     one_line(&format!("{code}: {message}, status {status}{request}"))
 }
 
@@ -407,7 +578,12 @@ mod tests {
 
     #[test]
     fn a_body_is_sent_anew_from_its_start() {
-        let whole = body(vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(b"two")]).into_inner();
+        let whole = body(vec![
+            Bytes::from_static(b"one"),
+            Bytes::new(),
+            Bytes::from_static(b"two"),
+        ])
+        .into_inner();
         for _ in 0..2 {
             let again = whole.try_clone().expect("it can be tried again");
             assert_eq!(again.content_length(), Some(6));
@@ -418,13 +594,21 @@ mod tests {
 
     #[test]
     fn the_time_for_a_request_grows_with_its_body() {
-        assert_eq!(timeouts(0).operation_attempt_timeout(), Some(Duration::from_secs(10)));
-        assert_eq!(timeouts(150 << 20).operation_attempt_timeout(), Some(Duration::from_secs(85)));
+        assert_eq!(
+            timeouts(0).operation_attempt_timeout(),
+            Some(Duration::from_secs(10))
+        );
+        assert_eq!(
+            timeouts(150 << 20).operation_attempt_timeout(),
+            Some(Duration::from_secs(85))
+        );
     }
 
     #[test]
     fn an_error_is_told_in_one_line_with_its_causes() {
-        let error = anyhow::anyhow!("tried:\n - this\n - that").context("no way").context("no way");
+        let error = anyhow::anyhow!("tried:\n - this\n - that")
+            .context("no way")
+            .context("no way");
         assert_eq!(chain(&*error), "no way: tried: - this - that");
     }
 }

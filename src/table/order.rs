@@ -25,7 +25,10 @@ pub(super) fn repair(last: &[u32], outputs: &[f64], ids: &[RacerId]) -> Vec<u32>
             _ => kept.push(slot),
         }
     }
-    moved.extend((0..outputs.len() as u32).filter(|&slot| !seen[slot as usize] && !outputs[slot as usize].is_nan()));
+    moved.extend(
+        (0..outputs.len() as u32)
+            .filter(|&slot| !seen[slot as usize] && !outputs[slot as usize].is_nan()),
+    );
     moved.sort_unstable_by(|&a, &b| compare(a, b));
     merge(&kept, &moved, |a, b| compare(a, b) == Ordering::Less)
 }

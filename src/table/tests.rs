@@ -22,7 +22,10 @@ type Row = (RacerId, Output, Second);
 impl Model {
     fn merge(&mut self, efforts: &[Effort]) {
         for effort in efforts {
-            let best = self.efforts.entry((effort.class, effort.second, effort.racer)).or_insert(effort.output);
+            let best = self
+                .efforts
+                .entry((effort.class, effort.second, effort.racer))
+                .or_insert(effort.output);
             *best = effort.output.max(*best);
         }
     }
@@ -36,7 +39,9 @@ impl Model {
     ) -> u64 {
         let before = self.efforts.len();
         self.efforts.retain(|&(of, second, by), output| {
-            (of, by) != (class, racer) || !seconds.contains(&second) || above.is_some_and(|above| *output <= above)
+            (of, by) != (class, racer)
+                || !seconds.contains(&second)
+                || above.is_some_and(|above| *output <= above)
         });
         (before - self.efforts.len()) as u64
     }
@@ -56,8 +61,12 @@ impl Model {
     }
 
     fn curve(&self, class: ClassId, racer: RacerId) -> Vec<(Second, Output)> {
-        let mine = self.efforts.iter().filter(|&(&(of, _, by), _)| (of, by) == (class, racer));
-        mine.map(|(&(_, second, _), &output)| (second, output)).collect()
+        let mine = self
+            .efforts
+            .iter()
+            .filter(|&(&(of, _, by), _)| (of, by) == (class, racer));
+        mine.map(|(&(_, second, _), &output)| (second, output))
+            .collect()
     }
 }
 
@@ -71,12 +80,25 @@ fn output(output: f64) -> Output {
 
 fn effort(second: u32, racer: u64, watts: f64) -> Effort {
     let (second, racer) = (Second(second), RacerId(racer));
-    Effort { class: class(1), second, racer, output: output(watts), race: None, time: 0 }
+    Effort {
+        class: class(1),
+        second,
+        racer,
+        output: output(watts),
+        race: None,
+        time: 0,
+    }
 }
 
 /// The rows of a board in its order.
 fn rows(board: &Board) -> Vec<Row> {
-    let row = |&slot| (board.racer(slot), board.output(slot).expect("it is in the order"), board.second(slot));
+    let row = |&slot| {
+        (
+            board.racer(slot),
+            board.output(slot).expect("it is in the order"),
+            board.second(slot),
+        )
+    };
     board.order().iter().map(row).collect()
 }
 
@@ -85,25 +107,44 @@ fn check_board(board: &Board, expected: &[Row]) -> Result<(), TestCaseError> {
     // Counting before there is an order, and searching once there is.
     for _ in 0..2 {
         for watts in [0.0, 0.5, 1.0, 1.5, 2.0, 2.5].map(output) {
-            let count =
-                |holds: fn(&Output, &Output) -> bool| expected.iter().filter(|row| holds(&row.1, &watts)).count();
-            prop_assert_eq!(board.above_and_below(watts), (count(Output::gt), count(Output::lt)));
+            let count = |holds: fn(&Output, &Output) -> bool| {
+                expected.iter().filter(|row| holds(&row.1, &watts)).count()
+            };
+            prop_assert_eq!(
+                board.above_and_below(watts),
+                (count(Output::gt), count(Output::lt))
+            );
         }
         prop_assert_eq!(rows(board), expected);
     }
     let dense: Vec<u32> = expected
         .iter()
-        .map(|row| expected.iter().map(|other| other.1).filter(|&other| other >= row.1).collect::<BTreeSet<_>>())
+        .map(|row| {
+            expected
+                .iter()
+                .map(|other| other.1)
+                .filter(|&other| other >= row.1)
+                .collect::<BTreeSet<_>>()
+        })
         .map(|outputs| outputs.len() as u32)
         .collect();
     prop_assert_eq!(&*board.dense_ranks(), &dense);
-    prop_assert_eq!((board.len(), board.is_empty()), (expected.len(), expected.is_empty()));
-    let mut by_id: Vec<_> = expected.iter().map(|&(racer, output, _)| (racer, output)).collect();
+    prop_assert_eq!(
+        (board.len(), board.is_empty()),
+        (expected.len(), expected.is_empty())
+    );
+    let mut by_id: Vec<_> = expected
+        .iter()
+        .map(|&(racer, output, _)| (racer, output))
+        .collect();
     by_id.sort();
     prop_assert_eq!(board.by_id().collect::<Vec<_>>(), by_id);
     for racer in (0..=RACERS).map(RacerId) {
         let expected = expected.iter().find(|row| row.0 == racer).map(|row| row.1);
-        prop_assert_eq!(board.slot(racer).and_then(|slot| board.output(slot)), expected);
+        prop_assert_eq!(
+            board.slot(racer).and_then(|slot| board.output(slot)),
+            expected
+        );
     }
     Ok(())
 }
@@ -111,20 +152,37 @@ fn check_board(board: &Board, expected: &[Row]) -> Result<(), TestCaseError> {
 /// Checks all that can be seen of a table against the model.
 fn check(table: &Table, model: &Model) -> Result<(), TestCaseError> {
     for class in table.classes() {
-        let seconds: BTreeSet<Second> =
-            model.efforts.keys().filter(|(of, ..)| *of == class).map(|&(_, second, _)| second).collect();
+        let seconds: BTreeSet<Second> = model
+            .efforts
+            .keys()
+            .filter(|(of, ..)| *of == class)
+            .map(|&(_, second, _)| second)
+            .collect();
         let all_time = model.board(class, None);
         let summary = table.summary(class);
-        prop_assert_eq!((summary.racers, summary.seconds), (all_time.len(), seconds.len()));
-        prop_assert_eq!(summary.efforts, model.efforts.keys().filter(|(of, ..)| *of == class).count() as u64);
         prop_assert_eq!(
-            table.seconds(class).iter().map(|(second, _)| *second).collect::<BTreeSet<_>>(),
+            (summary.racers, summary.seconds),
+            (all_time.len(), seconds.len())
+        );
+        prop_assert_eq!(
+            summary.efforts,
+            model.efforts.keys().filter(|(of, ..)| *of == class).count() as u64
+        );
+        prop_assert_eq!(
+            table
+                .seconds(class)
+                .iter()
+                .map(|(second, _)| *second)
+                .collect::<BTreeSet<_>>(),
             seconds.clone()
         );
         prop_assert_eq!(table.last_second(class), seconds.last().copied());
         check_board(&table.all_time(class), &all_time)?;
         for second in (0..=SECONDS).map(Second) {
-            check_board(&table.board(class, second), &model.board(class, Some(second)))?;
+            check_board(
+                &table.board(class, second),
+                &model.board(class, Some(second)),
+            )?;
         }
         for racer in (0..=RACERS).map(RacerId) {
             prop_assert_eq!(table.curve(class, racer), model.curve(class, racer));
@@ -134,15 +192,21 @@ fn check(table: &Table, model: &Model) -> Result<(), TestCaseError> {
 }
 
 fn hashes(table: &Table) -> Vec<u64> {
-    table.classes().map(|class| table.summary(class).state_hash).collect()
+    table
+        .classes()
+        .map(|class| table.summary(class).state_hash)
+        .collect()
 }
 
 /// A table that never held anything but what the model holds.
 fn fresh(model: &Model) -> Table {
     let table = Table::new(CLASSES);
     let efforts = model.efforts.iter().rev();
-    let efforts =
-        efforts.map(|(&(class, second, racer), &output)| Effort { class, output, ..effort(second.0, racer.0, 0.0) });
+    let efforts = efforts.map(|(&(class, second, racer), &output)| Effort {
+        class,
+        output,
+        ..effort(second.0, racer.0, 0.0)
+    });
     table.merge(&efforts.collect::<Vec<_>>(), 0);
     table
 }
@@ -152,10 +216,12 @@ fn some_output() -> impl Strategy<Value = Output> {
 }
 
 fn some_effort() -> impl Strategy<Value = Effort> {
-    (1..=CLASSES, 0..SECONDS, 0..RACERS, some_output()).prop_map(|(of, second, racer, output)| Effort {
-        class: class(of),
-        output,
-        ..effort(second, racer, 0.0)
+    (1..=CLASSES, 0..SECONDS, 0..RACERS, some_output()).prop_map(|(of, second, racer, output)| {
+        Effort {
+            class: class(of),
+            output,
+            ..effort(second, racer, 0.0)
+        }
     })
 }
 
@@ -173,7 +239,13 @@ enum Step {
 
 fn some_step() -> impl Strategy<Value = Step> {
     let some_class = || (1..=CLASSES).prop_map(class);
-    let erase = (some_class(), 0..RACERS, 0..SECONDS, 0..SECONDS, prop::option::of(some_output()));
+    let erase = (
+        some_class(),
+        0..RACERS,
+        0..SECONDS,
+        0..SECONDS,
+        prop::option::of(some_output()),
+    );
     prop_oneof![
         2 => some_efforts(8).prop_map(Step::Merge),
         1 => erase.prop_map(|(class, racer, from, to, above)| {
@@ -200,7 +272,10 @@ fn run(table: &Table, model: &mut Model, step: &Step) -> Result<(), TestCaseErro
 }
 
 fn view(table: &Table, class: ClassId, second: Option<Second>) -> Board {
-    second.map_or_else(|| table.all_time(class), |second| table.board(class, second))
+    second.map_or_else(
+        || table.all_time(class),
+        |second| table.board(class, second),
+    )
 }
 
 proptest! {
@@ -329,42 +404,93 @@ proptest! {
 fn a_full_class_takes_more_of_its_racers_and_none_of_others() {
     let table = Table::new(1);
     table.merge(&[effort(1, 1, 5.0), effort(1, 2, 5.0)], 0);
-    let efforts = [effort(1, 1, 6.0), effort(1, 3, 9.0), effort(2, 2, 1.0), effort(2, 3, 1.0)];
+    let efforts = [
+        effort(1, 1, 6.0),
+        effort(1, 3, 9.0),
+        effort(2, 2, 1.0),
+        effort(2, 3, 1.0),
+    ];
     let comparison = table.compare(&efforts, 3, &mut Newcomers::default());
-    assert_eq!(comparison, Comparison { better: vec![0, 1, 2, 3], no_room: vec![] });
-    let efforts = [effort(1, 1, 6.0), effort(1, 3, 9.0), effort(1, 4, 9.0), effort(2, 3, 1.0)];
+    assert_eq!(
+        comparison,
+        Comparison {
+            better: vec![0, 1, 2, 3],
+            no_room: vec![]
+        }
+    );
+    let efforts = [
+        effort(1, 1, 6.0),
+        effort(1, 3, 9.0),
+        effort(1, 4, 9.0),
+        effort(2, 3, 1.0),
+    ];
     let comparison = table.compare(&efforts, 3, &mut Newcomers::default());
-    assert_eq!(comparison, Comparison { better: vec![0, 1, 3], no_room: vec![2] });
+    assert_eq!(
+        comparison,
+        Comparison {
+            better: vec![0, 1, 3],
+            no_room: vec![2]
+        }
+    );
     let efforts = [effort(1, 1, 5.0), effort(2, 2, 0.0), effort(1, 3, 9.0)];
     let comparison = table.compare(&efforts, 2, &mut Newcomers::default());
-    assert_eq!(comparison, Comparison { better: vec![1], no_room: vec![2] });
+    assert_eq!(
+        comparison,
+        Comparison {
+            better: vec![1],
+            no_room: vec![2]
+        }
+    );
 }
 
 #[test]
 fn a_newcomer_who_came_in_another_way_meanwhile_takes_one_place() {
     let table = Table::new(1);
     let mut newcomers = Newcomers::default();
-    assert_eq!(table.compare(&[effort(1, 1, 5.0)], 2, &mut newcomers).better, [0]);
+    assert_eq!(
+        table
+            .compare(&[effort(1, 1, 5.0)], 2, &mut newcomers)
+            .better,
+        [0]
+    );
     table.merge(&[effort(2, 1, 5.0)], 0); // another instance's
     let comparison = table.compare(&[effort(1, 2, 5.0), effort(1, 3, 5.0)], 2, &mut newcomers);
-    assert_eq!(comparison, Comparison { better: vec![0], no_room: vec![1] });
+    assert_eq!(
+        comparison,
+        Comparison {
+            better: vec![0],
+            no_room: vec![1]
+        }
+    );
 }
 
 #[test]
 fn what_was_erased_can_be_ridden_again() {
     let table = Table::new(1);
-    table.merge(&[effort(1, 7, 5.0), effort(2, 7, 9.0), effort(3, 7, 9.0)], 10);
+    table.merge(
+        &[effort(1, 7, 5.0), effort(2, 7, 9.0), effort(3, 7, 9.0)],
+        10,
+    );
     let hash = table.summary(class(1)).state_hash;
     let erase = |above| table.erase(class(1), RacerId(7), Second(2)..=Second(3), above, 20);
     assert_eq!(erase(Some(output(9.0))), 0);
     assert_eq!(table.summary(class(1)).updated_at_ms, Some(10));
     assert_eq!(erase(None), 2);
     assert_eq!(table.summary(class(1)).updated_at_ms, Some(20));
-    assert_eq!(rows(&table.all_time(class(1))), [(RacerId(7), output(5.0), Second(1))]);
+    assert_eq!(
+        rows(&table.all_time(class(1))),
+        [(RacerId(7), output(5.0), Second(1))]
+    );
     table.merge(&[effort(3, 7, 9.0)], 30);
-    assert_eq!(rows(&table.all_time(class(1))), [(RacerId(7), output(9.0), Second(3))]);
+    assert_eq!(
+        rows(&table.all_time(class(1))),
+        [(RacerId(7), output(9.0), Second(3))]
+    );
     table.merge(&[effort(2, 7, 9.0)], 40);
-    assert_eq!(rows(&table.all_time(class(1))), [(RacerId(7), output(9.0), Second(2))]);
+    assert_eq!(
+        rows(&table.all_time(class(1))),
+        [(RacerId(7), output(9.0), Second(2))]
+    );
     assert_eq!(table.summary(class(1)).state_hash, hash);
 }
 
@@ -372,9 +498,20 @@ fn what_was_erased_can_be_ridden_again() {
 fn a_racer_erased_wholly_is_nowhere() {
     let table = Table::new(1);
     table.merge(&[effort(0, 7, 0.0), effort(5, 7, 1.0)], 0);
-    assert_eq!(table.erase(class(1), RacerId(7), Second(0)..=Second(5), None, 0), 2);
+    assert_eq!(
+        table.erase(class(1), RacerId(7), Second(0)..=Second(5), None, 0),
+        2
+    );
     let summary = table.summary(class(1));
-    assert_eq!((summary.racers, summary.seconds, summary.efforts, summary.state_hash), (0, 0, 0, 0));
+    assert_eq!(
+        (
+            summary.racers,
+            summary.seconds,
+            summary.efforts,
+            summary.state_hash
+        ),
+        (0, 0, 0, 0)
+    );
     assert!(table.all_time(class(1)).is_empty());
     assert_eq!(table.last_second(class(1)), None);
     assert_eq!(table.curve(class(1), RacerId(7)), []);
@@ -388,6 +525,9 @@ fn among_equal_bests_the_earliest_second_counts_whichever_came_first() {
         for second in seconds {
             table.merge(&[effort(second, 7, 4.0)], 0);
         }
-        assert_eq!(rows(&table.all_time(class(1))), [(RacerId(7), output(4.0), Second(3))]);
+        assert_eq!(
+            rows(&table.all_time(class(1))),
+            [(RacerId(7), output(4.0), Second(3))]
+        );
     }
 }

@@ -28,11 +28,17 @@ async fn a_gzip_body_of_one_or_several_members_is_taken(place: Place) {
     let service = Service::start_over(&place, &[]).await;
     let body = body_of(&[HUBERT]);
     let answer = answer_to(encoded(&service, "gzip").body(gzip(&body)), ID).await;
-    assert_eq!((answer.status, best(&service, 1, 1).await), (StatusCode::OK, Some(HUBERTS)));
+    assert_eq!(
+        (answer.status, best(&service, 1, 1).await),
+        (StatusCode::OK, Some(HUBERTS))
+    );
     let body = body_of(&[effort(2, 1, 5.5)]);
     let members: Vec<u8> = body.as_bytes().chunks(40).flat_map(gzip).collect();
     let answer = answer_to(encoded(&service, "gzip").body(members), ID).await;
-    assert_eq!((answer.status, best(&service, 2, 1).await), (StatusCode::OK, Some(5.5)));
+    assert_eq!(
+        (answer.status, best(&service, 2, 1).await),
+        (StatusCode::OK, Some(5.5))
+    );
     service.stop().await;
 }
 
@@ -40,7 +46,10 @@ async fn a_gzip_body_of_one_or_several_members_is_taken(place: Place) {
 async fn a_body_that_says_it_is_not_encoded_is_taken(place: Place) {
     let service = Service::start_over(&place, &[]).await;
     let answer = answer_to(encoded(&service, "identity").body(body_of(&[HUBERT])), ID).await;
-    assert_eq!((answer.status, best(&service, 1, 1).await), (StatusCode::OK, Some(HUBERTS)));
+    assert_eq!(
+        (answer.status, best(&service, 1, 1).await),
+        (StatusCode::OK, Some(HUBERTS))
+    );
     service.stop().await;
 }
 
@@ -58,7 +67,12 @@ async fn a_body_that_is_not_the_gzip_it_says_is_refused_whole(place: Place) {
     let service = Service::start_over(&place, &[]).await;
     let plain = body_of(&[HUBERT]);
     let whole = gzip(&plain);
-    for broken in [plain.into_bytes(), whole[..whole.len() - 3].to_vec(), whole[..40].to_vec(), Vec::new()] {
+    for broken in [
+        plain.into_bytes(),
+        whole[..whole.len() - 3].to_vec(),
+        whole[..40].to_vec(),
+        Vec::new(),
+    ] {
         let answer = answer_to(encoded(&service, "gzip").body(broken), ID).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.message);
     }
@@ -72,14 +86,33 @@ async fn a_body_that_is_no_delivery_is_refused_with_the_id_of_the_header(place: 
     refused(&service, "no json", &["not a delivery"]).await;
     refused(&service, "", &["not a delivery"]).await;
     refused(&service, "[]", &["not a delivery"]).await;
-    refused(&service, &b"{\"records\":[{\"data\":\"\xff\"}]}"[..], &["not a delivery"]).await;
-    refused(&service, format!("{{\"requestId\":\"{ID}\"}}"), &["records"]).await;
-    refused(&service, format!("{{\"requestId\":\"{ID}\",\"records\":{{}}}}"), &["array"]).await;
+    refused(
+        &service,
+        &b"{\"records\":[{\"data\":\"\xff\"}]}"[..],
+        &["not a delivery"],
+    )
+    .await;
+    refused(
+        &service,
+        format!("{{\"requestId\":\"{ID}\"}}"),
+        &["records"],
+    )
+    .await;
+    refused(
+        &service,
+        format!("{{\"requestId\":\"{ID}\",\"records\":{{}}}}"),
+        &["array"],
+    )
+    .await;
     refused(&service, r#"{"records":[{}]}"#, &["data"]).await;
     refused(&service, r#"{"records":[{"data":5}]}"#, &["not a delivery"]).await;
     let half = format!(r#"{{"records":[{{"data":"{}"}},{{}}]}}"#, base64(HUBERT));
     refused(&service, half, &["data"]).await;
-    assert_eq!(efforts(&service).await, 0, "a delivery is taken whole or not at all");
+    assert_eq!(
+        efforts(&service).await,
+        0,
+        "a delivery is taken whole or not at all"
+    );
     service.stop().await;
 }
 
@@ -90,25 +123,51 @@ async fn a_message_is_within_the_limit_whatever_it_is_about(place: Place) {
     let long = "é".repeat(20_000);
     refused(&service, format!("{{\"records\":\"{long}\"}}"), &[]).await;
     let encoding = header::HeaderValue::from_bytes(&[0xe9; 20_000]).unwrap();
-    let answer = answer_to(post(&service, ID).header(header::CONTENT_ENCODING, encoding).body("{}"), ID).await;
+    let answer = answer_to(
+        post(&service, ID)
+            .header(header::CONTENT_ENCODING, encoding)
+            .body("{}"),
+        ID,
+    )
+    .await;
     is_refusal(&answer, StatusCode::UNSUPPORTED_MEDIA_TYPE, &["gzip"]);
     service.stop().await;
 }
 
 // Row 13, 14
-async fn the_bodys_id_counts_where_the_header_has_none_and_without_any_the_id_is_empty(place: Place) {
+async fn the_bodys_id_counts_where_the_header_has_none_and_without_any_the_id_is_empty(
+    place: Place,
+) {
     let service = Service::start_over(&place, &[]).await;
     let bare = || service.request(Method::POST, "/firehose");
     let answer = answer_to(bare().body(body_of(&[HUBERT])), ID).await;
-    assert_eq!((answer.status, best(&service, 1, 1).await), (StatusCode::OK, Some(HUBERTS)));
+    assert_eq!(
+        (answer.status, best(&service, 1, 1).await),
+        (StatusCode::OK, Some(HUBERTS))
+    );
     let broken = format!(r#"{{"requestId":"{ID}","records":5}}"#);
-    is_refusal(&answer_to(bare().body(broken), ID).await, StatusCode::BAD_REQUEST, &["records"]);
+    is_refusal(
+        &answer_to(bare().body(broken), ID).await,
+        StatusCode::BAD_REQUEST,
+        &["records"],
+    );
     let answer = answer_to(bare().header(REQUEST_ID, "").body(body_of(&[HUBERT])), ID).await;
     assert_eq!(answer.status, StatusCode::OK);
 
-    let nameless = format!(r#"{{"records":[{{"data":"{}"}}]}}"#, base64(effort(2, 1, 1.0)));
-    is_refusal(&answer_to(bare().body(nameless), "").await, StatusCode::BAD_REQUEST, &["requestId"]);
-    is_refusal(&answer_to(bare().body("no json"), "").await, StatusCode::BAD_REQUEST, &[]);
+    let nameless = format!(
+        r#"{{"records":[{{"data":"{}"}}]}}"#,
+        base64(effort(2, 1, 1.0))
+    );
+    is_refusal(
+        &answer_to(bare().body(nameless), "").await,
+        StatusCode::BAD_REQUEST,
+        &["requestId"],
+    );
+    is_refusal(
+        &answer_to(bare().body("no json"), "").await,
+        StatusCode::BAD_REQUEST,
+        &[],
+    );
     assert_eq!(best(&service, 2, 1).await, None);
     service.stop().await;
 }
@@ -117,7 +176,9 @@ async fn the_bodys_id_counts_where_the_header_has_none_and_without_any_the_id_is
 async fn an_envelope_may_lack_its_time_and_have_fields_that_are_not_known(place: Place) {
     let service = Service::start_over(&place, &[]).await;
     let data = base64(HUBERT);
-    let body = format!(r#"{{"requestId":"{ID}","x":[{{}}],"records":[{{"y":null,"data":"{data}","z":1}}],"w":"ü"}}"#);
+    let body = format!(
+        r#"{{"requestId":"{ID}","x":[{{}}],"records":[{{"y":null,"data":"{data}","z":1}}],"w":"ü"}}"#
+    );
     acknowledged(&service, body).await;
     assert_eq!(best(&service, 1, 1).await, Some(HUBERTS));
     service.stop().await;

@@ -42,14 +42,20 @@ impl Fragile {
         let store = BrokenStore::over(sound.clone());
         let tune = |config: &mut alleycat::config::Config| config.delivery_deadline = deadline;
         let service = Service::start_with(store.clone(), &["--commit-interval", "0ms"], tune).await;
-        Self { service, store, sound }
+        Self {
+            service,
+            store,
+            sound,
+        }
     }
 }
 
 const LONG: Duration = Duration::from_secs(60);
 
 // Row 30
-async fn what_the_store_did_not_take_is_not_acknowledged_and_not_seen_and_the_retry_is_taken(place: Place) {
+async fn what_the_store_did_not_take_is_not_acknowledged_and_not_seen_and_the_retry_is_taken(
+    place: Place,
+) {
     let Fragile { service, store, .. } = Fragile::start(&place, LONG).await;
     for mode in [Mode::Fails, Mode::Lies] {
         store.turn(mode);
@@ -60,15 +66,29 @@ async fn what_the_store_did_not_take_is_not_acknowledged_and_not_seen_and_the_re
             "what exactly failed is for the log: {}",
             answer.message
         );
-        is_refusal(&deliver(&service, body_of(&["bad"])).await, UNAVAILABLE, &["store"]);
+        is_refusal(
+            &deliver(&service, body_of(&["bad"])).await,
+            UNAVAILABLE,
+            &["store"],
+        );
     }
     store.turn(Mode::Fails);
-    is_refusal(&deliver(&service, body_of(&[effort(2, 2, 1.0)])).await, UNAVAILABLE, &["store"]);
+    is_refusal(
+        &deliver(&service, body_of(&[effort(2, 2, 1.0)])).await,
+        UNAVAILABLE,
+        &["store"],
+    );
     assert_eq!(best(&service, 2, 2).await, None);
     store.turn(Mode::Sound);
     acknowledged(&service, body_of(&[HUBERT, "bad"])).await;
     assert_eq!(best(&service, 1, 1).await, Some(HUBERTS));
-    assert!(place.quarantine().await.iter().any(|line| line["rawData"] == base64("bad")));
+    assert!(
+        place
+            .quarantine()
+            .await
+            .iter()
+            .any(|line| line["rawData"] == base64("bad"))
+    );
     service.stop().await;
 }
 
@@ -77,7 +97,11 @@ async fn a_store_that_hangs_is_answered_for_by_the_deadline(place: Place) {
     let Fragile { service, store, .. } = Fragile::start(&place, Duration::from_millis(200)).await;
     store.turn(Mode::Hangs);
     let began = Instant::now();
-    is_refusal(&deliver(&service, body_of(&[HUBERT])).await, UNAVAILABLE, &["not durable within 0.2 s"]);
+    is_refusal(
+        &deliver(&service, body_of(&[HUBERT])).await,
+        UNAVAILABLE,
+        &["not durable within 0.2 s"],
+    );
     assert!(began.elapsed() < Duration::from_secs(5));
     assert_eq!(best(&service, 1, 1).await, None);
     store.turn(Mode::Sound);
@@ -89,7 +113,11 @@ async fn a_store_that_hangs_is_answered_for_by_the_deadline(place: Place) {
 
 // Row 33
 async fn a_crash_between_the_write_and_the_answer_is_settled_by_the_retry(place: Place) {
-    let Fragile { service, store, sound } = Fragile::start(&place, LONG).await;
+    let Fragile {
+        service,
+        store,
+        sound,
+    } = Fragile::start(&place, LONG).await;
     store.turn(Mode::FallsSilent);
     let body = body_of(&[HUBERT, &effort(2, 1, 3.5)]);
     tokio::select! {
@@ -101,7 +129,10 @@ async fn a_crash_between_the_write_and_the_answer_is_settled_by_the_retry(place:
     }
     drop(service);
     let again = Service::start_with(sound, &[], |_| {}).await;
-    assert_eq!((best(&again, 1, 1).await, best(&again, 2, 1).await), (Some(HUBERTS), Some(3.5)));
+    assert_eq!(
+        (best(&again, 1, 1).await, best(&again, 2, 1).await),
+        (Some(HUBERTS), Some(3.5))
+    );
     let before = again.json("/classes").await[0]["stateHash"].clone();
     acknowledged(&again, body).await;
     assert_eq!(again.json("/classes").await[0]["stateHash"], before);
@@ -133,7 +164,9 @@ async fn what_finds_the_queue_full_is_told_so_and_counted(place: Place) {
     assert_eq!(taken.len(), 1025);
     assert!(taken.iter().all(|answer| answer.status == StatusCode::OK));
     assert!(refusals_so_far() >= before + 76);
-    refused.iter().for_each(|answer| is_refusal(answer, UNAVAILABLE, &["too many deliveries"]));
+    refused
+        .iter()
+        .for_each(|answer| is_refusal(answer, UNAVAILABLE, &["too many deliveries"]));
     assert_eq!(efforts(&service).await, 1025);
     Arc::into_inner(service).unwrap().stop().await;
 }
@@ -141,13 +174,19 @@ async fn what_finds_the_queue_full_is_told_so_and_counted(place: Place) {
 async fn what_records_gunzip_to_counts_until_it_is_durable(place: Place) {
     let store = BrokenStore::over(place.open().await);
     let options = ["--commit-interval", "0ms", "--body-max", "1MiB"];
-    let tune = |config: &mut alleycat::config::Config| config.patience.deliveries_bytes_max = 8 << 20;
+    let tune =
+        |config: &mut alleycat::config::Config| config.patience.deliveries_bytes_max = 8 << 20;
     let service = Arc::new(Service::start_with(store.clone(), &options, tune).await);
     store.turn(Mode::Hangs);
     // A body of some kilobytes, and over a megabyte of efforts.
     let record = effort(1, 1, 1.0).repeat(20_000);
     let body = body_of(&[&*gzip(&record)]);
-    assert!(record.len() < 1 << 20 && body.len() < 64 << 10, "{} {}", record.len(), body.len());
+    assert!(
+        record.len() < 1 << 20 && body.len() < 64 << 10,
+        "{} {}",
+        record.len(),
+        body.len()
+    );
     let mut sent: FuturesUnordered<_> = (0..20)
         .map(|_| {
             let (service, body) = (service.clone(), body.clone());
@@ -158,7 +197,9 @@ async fn what_records_gunzip_to_counts_until_it_is_durable(place: Place) {
     while refused.len() < 12 {
         refused.push(sent.next().await.unwrap().unwrap());
     }
-    refused.iter().for_each(|answer| is_refusal(answer, UNAVAILABLE, &["too many deliveries are under way"]));
+    refused
+        .iter()
+        .for_each(|answer| is_refusal(answer, UNAVAILABLE, &["too many deliveries are under way"]));
     store.turn(Mode::Sound);
     let taken: Vec<Answer> = sent.map(Result::unwrap).collect().await;
     assert!(taken.iter().any(|answer| answer.status == StatusCode::OK));
@@ -167,15 +208,25 @@ async fn what_records_gunzip_to_counts_until_it_is_durable(place: Place) {
 }
 
 // Row 35; with a sound store see `processes`.
-async fn deliveries_that_a_hanging_store_holds_up_are_answered_before_the_service_stops(place: Place) {
+async fn deliveries_that_a_hanging_store_holds_up_are_answered_before_the_service_stops(
+    place: Place,
+) {
     let Fragile { service, store, .. } = Fragile::start(&place, LONG).await;
     store.turn(Mode::Hangs);
     let began = Instant::now();
-    let [first, second] = [1, 2].map(|second| post(&service, ID).body(body_of(&[effort(second, 1, 1.0)])));
-    let (first, second) = (tokio::spawn(answer_to(first, ID)), tokio::spawn(answer_to(second, ID)));
+    let [first, second] =
+        [1, 2].map(|second| post(&service, ID).body(body_of(&[effort(second, 1, 1.0)])));
+    let (first, second) = (
+        tokio::spawn(answer_to(first, ID)),
+        tokio::spawn(answer_to(second, ID)),
+    );
     store.has_begun(2).await; // the first was hedged after a second, by when the other is under way too
     service.stop().await;
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
     for answer in [first, second] {
         is_refusal(&answer.await.unwrap(), UNAVAILABLE, &[]);
     }
@@ -186,8 +237,16 @@ async fn a_panic_while_a_delivery_is_written_is_its_failure_and_the_process_live
     let Fragile { service, store, .. } = Fragile::start(&place, LONG).await;
     store.turn(Mode::Panics);
     for _ in 0..2 {
-        is_refusal(&deliver(&service, body_of(&[HUBERT])).await, UNAVAILABLE, &["store"]);
-        is_refusal(&deliver(&service, body_of(&["bad"])).await, UNAVAILABLE, &["store"]);
+        is_refusal(
+            &deliver(&service, body_of(&[HUBERT])).await,
+            UNAVAILABLE,
+            &["store"],
+        );
+        is_refusal(
+            &deliver(&service, body_of(&["bad"])).await,
+            UNAVAILABLE,
+            &["store"],
+        );
     }
     assert_eq!(best(&service, 1, 1).await, None);
     store.turn(Mode::Sound);
@@ -222,14 +281,19 @@ impl<S: tracing::Subscriber> Layer<S> for BrokenLog {
 async fn a_panic_in_the_handler_is_answered_in_the_same_form_and_the_process_lives(place: Place) {
     static BROKEN_LOG: Once = Once::new();
     BROKEN_LOG.call_once(|| {
-        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(BrokenLog)).unwrap();
+        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(BrokenLog))
+            .unwrap();
     });
     let service = Service::start_over(&place, &[]).await;
     let body = body_of(&[HUBERT, "no json"]);
     let request = || post(&service, PANICKING_ID).body(body.replace(ID, PANICKING_ID));
     for _ in 0..2 {
         let answer = answer_to(request(), PANICKING_ID).await;
-        is_refusal(&answer, StatusCode::INTERNAL_SERVER_ERROR, &["of the service's own"]);
+        is_refusal(
+            &answer,
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &["of the service's own"],
+        );
     }
     assert_eq!(efforts(&service).await, 0);
     acknowledged(&service, body).await;

@@ -31,7 +31,11 @@ const ATTRIBUTES: &str = "X-Amz-Firehose-Common-Attributes";
 // Row 12
 async fn two_ids_that_differ_are_refused_with_the_headers(place: Place) {
     let service = Service::start_over(&place, &[]).await;
-    let answer = answer_to(post(&service, "another").body(body_of(&[HUBERT])), "another").await;
+    let answer = answer_to(
+        post(&service, "another").body(body_of(&[HUBERT])),
+        "another",
+    )
+    .await;
     is_refusal(&answer, StatusCode::BAD_REQUEST, &["requestId", REQUEST_ID]);
     assert_eq!(efforts(&service).await, 0);
     service.stop().await;
@@ -43,16 +47,32 @@ async fn an_id_that_is_no_text_or_too_long_gives_way_to_the_bodys(place: Place) 
     let too_long = "x".repeat(REQUEST_ID_BYTES_MAX + 1);
     for odd in [&b"caf\xe9"[..], too_long.as_bytes()] {
         let odd = HeaderValue::from_bytes(odd).unwrap();
-        let request = service.request(Method::POST, "/firehose").header(REQUEST_ID, odd).body(body_of(&[HUBERT]));
-        assert_eq!((answer_to(request, ID).await.status, best(&service, 1, 1).await), (StatusCode::OK, Some(HUBERTS)));
+        let request = service
+            .request(Method::POST, "/firehose")
+            .header(REQUEST_ID, odd)
+            .body(body_of(&[HUBERT]));
+        assert_eq!(
+            (
+                answer_to(request, ID).await.status,
+                best(&service, 1, 1).await
+            ),
+            (StatusCode::OK, Some(HUBERTS))
+        );
     }
     let body = body_of(&[effort(2, 1, 2.5)]);
     let answer = raw(service.url(""), ID, move |stream| {
-        stream.write_all(b"POST /firehose HTTP/1.1\r\nhost: x\r\nconnection: close\r\n").unwrap();
-        stream.write_all(b"x-amz-firehose-request-id: \xff\xfe \x80\r\n").unwrap();
+        stream
+            .write_all(b"POST /firehose HTTP/1.1\r\nhost: x\r\nconnection: close\r\n")
+            .unwrap();
+        stream
+            .write_all(b"x-amz-firehose-request-id: \xff\xfe \x80\r\n")
+            .unwrap();
         write!(stream, "content-length: {}\r\n\r\n{body}", body.len()).unwrap();
     });
-    assert_eq!((answer.await.status, best(&service, 2, 1).await), (StatusCode::OK, Some(2.5)));
+    assert_eq!(
+        (answer.await.status, best(&service, 2, 1).await),
+        (StatusCode::OK, Some(2.5))
+    );
     service.stop().await;
 }
 
@@ -60,24 +80,49 @@ async fn an_id_that_is_no_text_or_too_long_gives_way_to_the_bodys(place: Place) 
 async fn an_id_comes_back_unchanged_whatever_it_is_made_of(place: Place) {
     let service = Service::start_over(&place, &[]).await;
     for id in [r#"a"b<c>&d'e\f"#, "{}", "0", &"x".repeat(4000)] {
-        let body = |id: &str| json!({ "requestId": id, "records": [{ "data": base64(HUBERT) }] }).to_string();
-        assert_eq!(answer_to(post(&service, id).body(body(id)), id).await.status, StatusCode::OK);
+        let body = |id: &str| {
+            json!({ "requestId": id, "records": [{ "data": base64(HUBERT) }] }).to_string()
+        };
+        assert_eq!(
+            answer_to(post(&service, id).body(body(id)), id)
+                .await
+                .status,
+            StatusCode::OK
+        );
         let bare = service.request(Method::POST, "/firehose").body(body(id));
         assert_eq!(answer_to(bare, id).await.status, StatusCode::OK);
-        is_refusal(&answer_to(post(&service, id).body("{}"), id).await, StatusCode::BAD_REQUEST, &[]);
+        is_refusal(
+            &answer_to(post(&service, id).body("{}"), id).await,
+            StatusCode::BAD_REQUEST,
+            &[],
+        );
     }
     let id = "naïve 😀 \u{1}";
     let body = json!({ "requestId": id, "records": [] }).to_string();
-    assert_eq!(answer_to(service.request(Method::POST, "/firehose").body(body), id).await.status, StatusCode::OK);
+    assert_eq!(
+        answer_to(service.request(Method::POST, "/firehose").body(body), id)
+            .await
+            .status,
+        StatusCode::OK
+    );
     service.stop().await;
 }
 
 // Row 18
 async fn a_protocol_version_is_1_0_or_missing(place: Place) {
     let service = Service::start_over(&place, &[]).await;
-    let bare = || service.request(Method::POST, "/firehose").header(REQUEST_ID, ID).body(body_of(&[HUBERT]));
+    let bare = || {
+        service
+            .request(Method::POST, "/firehose")
+            .header(REQUEST_ID, ID)
+            .body(body_of(&[HUBERT]))
+    };
     for version in ["2.0", "1", "1.0.0", ""] {
-        is_refusal(&answer_to(bare().header(VERSION, version), ID).await, StatusCode::BAD_REQUEST, &[VERSION, "1.0"]);
+        is_refusal(
+            &answer_to(bare().header(VERSION, version), ID).await,
+            StatusCode::BAD_REQUEST,
+            &[VERSION, "1.0"],
+        );
     }
     assert_eq!(efforts(&service).await, 0);
     assert_eq!(answer_to(bare(), ID).await.status, StatusCode::OK);
@@ -88,7 +133,9 @@ async fn a_protocol_version_is_1_0_or_missing(place: Place) {
 async fn an_answer_is_never_compressed(place: Place) {
     let service = Service::start_over(&place, &[]).await;
     for body in [body_of(&[HUBERT]), "no json".to_owned()] {
-        let request = post(&service, ID).header(header::ACCEPT_ENCODING, "gzip, deflate, br").body(body);
+        let request = post(&service, ID)
+            .header(header::ACCEPT_ENCODING, "gzip, deflate, br")
+            .body(body);
         answer_to(request, ID).await; // which is checked for it
     }
     service.stop().await;
@@ -99,29 +146,61 @@ async fn a_key_that_is_missing_or_wrong_applies_nothing(place: Place) {
     let service = Service::start_over(&place, &["--access-key", "correct horse"]).await;
     let words = [KEY];
     let post = || post(&service, ID).body(body_of(&[HUBERT, "bad"]));
-    is_refusal(&answer_to(post(), ID).await, StatusCode::UNAUTHORIZED, &words);
-    for wrong in ["", "correct", "correct hors", "correct horse ?", "Correct horse", "correct horsf"] {
+    is_refusal(
+        &answer_to(post(), ID).await,
+        StatusCode::UNAUTHORIZED,
+        &words,
+    );
+    for wrong in [
+        "",
+        "correct",
+        "correct hors",
+        "correct horse ?",
+        "Correct horse",
+        "correct horsf",
+    ] {
         let answer = answer_to(post().header(KEY, wrong), ID).await;
         is_refusal(&answer, StatusCode::UNAUTHORIZED, &words);
         assert!(!answer.message.contains("horse"), "{}", answer.message);
     }
     let twice = post().header(KEY, "wrong").header(KEY, "correct horse");
-    is_refusal(&answer_to(twice, ID).await, StatusCode::UNAUTHORIZED, &words);
-    assert_eq!((efforts(&service).await, place.quarantine().await.len()), (0, 0));
+    is_refusal(
+        &answer_to(twice, ID).await,
+        StatusCode::UNAUTHORIZED,
+        &words,
+    );
+    assert_eq!(
+        (efforts(&service).await, place.quarantine().await.len()),
+        (0, 0)
+    );
     let answer = answer_to(post().header(KEY, "correct horse"), ID).await;
-    assert_eq!((answer.status, best(&service, 1, 1).await), (StatusCode::OK, Some(HUBERTS)));
+    assert_eq!(
+        (answer.status, best(&service, 1, 1).await),
+        (StatusCode::OK, Some(HUBERTS))
+    );
     service.stop().await;
 }
 
 // Row 21
 async fn any_of_several_keys_is_taken_up_to_the_longest(place: Place) {
     let long = "k".repeat(4096);
-    let service = Service::start_over(&place, &["--access-key", "old", "--access-key", &long]).await;
+    let service =
+        Service::start_over(&place, &["--access-key", "old", "--access-key", &long]).await;
     for key in ["old", long.as_str()] {
-        let answer = answer_to(post(&service, ID).header(KEY, key).body(body_of(&[HUBERT])), ID).await;
+        let answer = answer_to(
+            post(&service, ID).header(KEY, key).body(body_of(&[HUBERT])),
+            ID,
+        )
+        .await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.message);
     }
-    let answer = answer_to(post(&service, ID).header(KEY, &long[1..]).body(body_of(&[HUBERT])), ID).await;
+    let answer = answer_to(
+        post(&service, ID)
+            .header(KEY, &long[1..])
+            .body(body_of(&[HUBERT])),
+        ID,
+    )
+    .await;
     is_refusal(&answer, StatusCode::UNAUTHORIZED, &[KEY]);
     service.stop().await;
 }
@@ -130,14 +209,25 @@ async fn any_of_several_keys_is_taken_up_to_the_longest(place: Place) {
 async fn common_attributes_may_be_as_long_as_firehose_allows_or_malformed(place: Place) {
     let before = counter("alleycat_malformed_attributes_total");
     let service = Service::start_over(&place, &[]).await;
-    let attributes: serde_json::Map<_, _> =
-        (0..50).map(|n| (format!("attribute-{n:0>246}"), json!("v".repeat(1024)))).collect();
+    let attributes: serde_json::Map<_, _> = (0..50)
+        .map(|n| (format!("attribute-{n:0>246}"), json!("v".repeat(1024))))
+        .collect();
     let attributes = json!({ "commonAttributes": attributes }).to_string();
     assert!(attributes.len() > 64_000);
     let request = || post(&service, ID).body(body_of(&[HUBERT]));
-    assert_eq!(answer_to(request().header(ATTRIBUTES, &attributes), ID).await.status, StatusCode::OK);
+    assert_eq!(
+        answer_to(request().header(ATTRIBUTES, &attributes), ID)
+            .await
+            .status,
+        StatusCode::OK
+    );
     for malformed in ["no json", "{}", r#"{"commonAttributes":5}"#] {
-        assert_eq!(answer_to(request().header(ATTRIBUTES, malformed), ID).await.status, StatusCode::OK);
+        assert_eq!(
+            answer_to(request().header(ATTRIBUTES, malformed), ID)
+                .await
+                .status,
+            StatusCode::OK
+        );
     }
     assert!(counter("alleycat_malformed_attributes_total") >= before + 3);
     service.stop().await;
@@ -146,10 +236,23 @@ async fn common_attributes_may_be_as_long_as_firehose_allows_or_malformed(place:
 /// A load balancer may speak HTTP/2 to its targets.
 async fn the_longest_headers_are_taken_over_http_2_as_well(place: Place) {
     let service = Service::start_over(&place, &[]).await;
-    let client = Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let client = Client::builder()
+        .no_proxy()
+        .http2_prior_knowledge()
+        .build()
+        .unwrap();
     let attributes = json!({ "commonAttributes": { "long": "v".repeat(65_000) } }).to_string();
-    let request = client.post(service.url("/firehose")).header(REQUEST_ID, ID).header(ATTRIBUTES, attributes);
-    let answer = answer_to(request.header(KEY, "k".repeat(4096)).body(body_of(&[HUBERT])), ID).await;
+    let request = client
+        .post(service.url("/firehose"))
+        .header(REQUEST_ID, ID)
+        .header(ATTRIBUTES, attributes);
+    let answer = answer_to(
+        request
+            .header(KEY, "k".repeat(4096))
+            .body(body_of(&[HUBERT])),
+        ID,
+    )
+    .await;
     assert_eq!(answer.status, StatusCode::OK);
     drop(client);
     service.stop().await;
@@ -158,15 +261,37 @@ async fn the_longest_headers_are_taken_over_http_2_as_well(place: Place) {
 // Row 36
 async fn another_method_and_an_unknown_path_under_it_are_answered_in_the_same_form(place: Place) {
     let service = Service::start_over(&place, &[]).await;
-    for method in [Method::GET, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
-        let answer = answer_to(service.request(method, "/firehose").header(REQUEST_ID, ID), ID).await;
+    for method in [
+        Method::GET,
+        Method::PUT,
+        Method::DELETE,
+        Method::PATCH,
+        Method::OPTIONS,
+    ] {
+        let answer = answer_to(
+            service.request(method, "/firehose").header(REQUEST_ID, ID),
+            ID,
+        )
+        .await;
         is_refusal(&answer, StatusCode::METHOD_NOT_ALLOWED, &["POST"]);
     }
     answer_to(service.request(Method::GET, "/firehose"), "").await;
-    for path in ["/firehose/", "/firehose/x", "/firehose/x/y?z=%20", "/firehose/%FF"] {
+    for path in [
+        "/firehose/",
+        "/firehose/x",
+        "/firehose/x/y?z=%20",
+        "/firehose/%FF",
+    ] {
         for method in [Method::GET, Method::POST] {
-            let request = service.request(method, path).header(REQUEST_ID, ID).body(body_of(&[HUBERT]));
-            is_refusal(&answer_to(request, ID).await, StatusCode::NOT_FOUND, &["/firehose"]);
+            let request = service
+                .request(method, path)
+                .header(REQUEST_ID, ID)
+                .body(body_of(&[HUBERT]));
+            is_refusal(
+                &answer_to(request, ID).await,
+                StatusCode::NOT_FOUND,
+                &["/firehose"],
+            );
         }
     }
     assert_eq!(efforts(&service).await, 0);

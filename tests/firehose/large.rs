@@ -40,7 +40,9 @@ async fn as_much_as_firehose_ever_buffers_is_taken(place: Place) {
     acknowledged(&service, body_of(&[large_record(1, 3 * MIB)])).await;
     assert_eq!(efforts(&service).await, 600);
     // 64 MiB of record data, in records of the greatest size that a producer may write.
-    let records: Vec<String> = (1..=66).map(|racer| large_record(racer, (64 * MIB).div_ceil(66))).collect();
+    let records: Vec<String> = (1..=66)
+        .map(|racer| large_record(racer, (64 * MIB).div_ceil(66)))
+        .collect();
     let body = body_of(&records);
     assert!(body.len() > 85 * MIB);
     acknowledged(&service, body).await;
@@ -61,14 +63,25 @@ async fn a_body_over_the_cap_is_refused_by_a_message_that_says_what_to_lower(pla
     acknowledged(&service, at_the_cap(MIB)).await;
     refused(&service, at_the_cap(MIB + 1), &CAP_WORDS).await;
     let bomb = gzip(vec![b' '; 50 * MIB]);
-    let request = post(&service, ID).header(header::CONTENT_ENCODING, "gzip").body(bomb);
-    is_refusal(&answer_to(request, ID).await, StatusCode::BAD_REQUEST, &CAP_WORDS);
+    let request = post(&service, ID)
+        .header(header::CONTENT_ENCODING, "gzip")
+        .body(bomb);
+    is_refusal(
+        &answer_to(request, ID).await,
+        StatusCode::BAD_REQUEST,
+        &CAP_WORDS,
+    );
     service.stop().await;
 }
 
 fn write_head(stream: &mut TcpStream, lines: &str) {
-    let head = "POST /firehose HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json";
-    write!(stream, "{head}\r\nx-amz-firehose-request-id: {ID}\r\n{lines}\r\n\r\n").unwrap();
+    let head =
+        "POST /firehose HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json";
+    write!(
+        stream,
+        "{head}\r\nx-amz-firehose-request-id: {ID}\r\n{lines}\r\n\r\n"
+    )
+    .unwrap();
 }
 
 // Row 10
@@ -89,16 +102,24 @@ async fn a_body_of_unknown_length_is_refused_once_it_is_over_the_cap(place: Plac
 
 /// A sender that writes its whole body before it reads must find the answer, not a connection that was reset: it would
 /// take that for an outage, and try the same body again and again.
-async fn a_sender_that_is_refused_early_can_send_all_that_firehose_sends_and_read_the_answer(place: Place) {
+async fn a_sender_that_is_refused_early_can_send_all_that_firehose_sends_and_read_the_answer(
+    place: Place,
+) {
     let service = Service::start_over(&place, &["--body-max", "1MiB", "--access-key", "k"]).await;
-    for (key, status, words) in
-        [("k", StatusCode::BAD_REQUEST, &CAP_WORDS[..]), ("wrong", StatusCode::UNAUTHORIZED, &[])]
-    {
+    for (key, status, words) in [
+        ("k", StatusCode::BAD_REQUEST, &CAP_WORDS[..]),
+        ("wrong", StatusCode::UNAUTHORIZED, &[]),
+    ] {
         let answer = raw(service.url(""), ID, move |stream| {
             let bytes = 87 * MIB;
-            write_head(stream, &format!("x-amz-firehose-access-key: {key}\r\ncontent-length: {bytes}"));
+            write_head(
+                stream,
+                &format!("x-amz-firehose-access-key: {key}\r\ncontent-length: {bytes}"),
+            );
             for _ in 0..87 {
-                stream.write_all(&[b' '; MIB]).expect("the service takes it");
+                stream
+                    .write_all(&[b' '; MIB])
+                    .expect("the service takes it");
             }
         });
         is_refusal(&answer.await, status, words);
@@ -114,7 +135,11 @@ async fn a_body_that_breaks_off_applies_nothing(place: Place) {
         stream.write_all(body.as_bytes()).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
     });
-    is_refusal(&answer.await, StatusCode::BAD_REQUEST, &["did not arrive whole"]);
+    is_refusal(
+        &answer.await,
+        StatusCode::BAD_REQUEST,
+        &["did not arrive whole"],
+    );
     assert_eq!(efforts(&service).await, 0);
     service.stop().await;
 }

@@ -20,12 +20,23 @@ on_every_store![
 /// The outputs at second 1 of class 1, highest first.
 async fn outputs(instance: &Instance) -> Vec<f64> {
     let board = instance.json("/classes/1/leaderboard?second=1").await;
-    board["standings"].as_array().unwrap().iter().map(|row| row["output"].as_f64().unwrap()).collect()
+    board["standings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["output"].as_f64().unwrap())
+        .collect()
 }
 
 fn post(instance: &Instance) -> RequestBuilder {
-    let client = Client::builder().no_proxy().timeout(DEADLINE).build().unwrap();
-    client.post(instance.url("/firehose")).header(REQUEST_ID, ID)
+    let client = Client::builder()
+        .no_proxy()
+        .timeout(DEADLINE)
+        .build()
+        .unwrap();
+    client
+        .post(instance.url("/firehose"))
+        .header(REQUEST_ID, ID)
 }
 
 // Row 10
@@ -41,15 +52,24 @@ async fn gzip_bombs_leave_memory_bounded(place: Place) {
         encoder.finish().unwrap()
     };
     let bombs = [single.clone(), several.clone(), single, several].map(|bomb| {
-        let request = post(&instance).header(header::CONTENT_ENCODING, "gzip").body(bomb);
+        let request = post(&instance)
+            .header(header::CONTENT_ENCODING, "gzip")
+            .body(bomb);
         tokio::spawn(answer_to(request, ID))
     });
     for answer in bombs {
-        is_refusal(&answer.await.unwrap(), StatusCode::BAD_REQUEST, &["104857600", "--body-max", "SizeInMBs"]);
+        is_refusal(
+            &answer.await.unwrap(),
+            StatusCode::BAD_REQUEST,
+            &["104857600", "--body-max", "SizeInMBs"],
+        );
     }
     let records = vec![member; 20]; // none beyond a record's own limit
     let answer = answer_to(post(&instance).body(body_of(&records)), ID).await;
-    assert_eq!((answer.status, place.quarantine().await.len()), (StatusCode::OK, 20));
+    assert_eq!(
+        (answer.status, place.quarantine().await.len()),
+        (StatusCode::OK, 20)
+    );
     let peak_mib = instance.memory_peak_bytes() >> 20;
     assert!(peak_mib < 600, "{peak_mib} MiB");
 }
@@ -59,10 +79,18 @@ async fn what_was_acknowledged_is_there_after_a_kill(place: Place) {
     let mut expected = Vec::new();
     for round in 1..=3_u64 {
         let instance = Instance::start(&place, &[]).await;
-        assert_eq!(outputs(&instance).await, expected, "after {} kills", round - 1);
+        assert_eq!(
+            outputs(&instance).await,
+            expected,
+            "after {} kills",
+            round - 1
+        );
         let output = 100.0 / round as f64;
         let body = body_of(&[effort(1, round, output), "bad".to_owned()]);
-        assert_eq!(answer_to(post(&instance).body(body), ID).await.status, StatusCode::OK);
+        assert_eq!(
+            answer_to(post(&instance).body(body), ID).await.status,
+            StatusCode::OK
+        );
         instance.kill();
         expected.push(output);
         assert_eq!(place.quarantine().await.len(), round as usize);
@@ -76,8 +104,17 @@ const UNDER_WAY: u64 = 20;
 async fn send_around_the_signal(origin: String, racer: u64, signal: Arc<Barrier>) -> Answer {
     raw(origin, ID, move |stream| {
         let body = body_of(&[effort(1, racer, racer as f64)]);
-        write!(stream, "POST /firehose HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\n").unwrap();
-        write!(stream, "x-amz-firehose-request-id: {ID}\r\ncontent-length: {}\r\n\r\n", body.len()).unwrap();
+        write!(
+            stream,
+            "POST /firehose HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\n"
+        )
+        .unwrap();
+        write!(
+            stream,
+            "x-amz-firehose-request-id: {ID}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        )
+        .unwrap();
         let mut asked = [0; 25];
         stream.read_exact(&mut asked).unwrap();
         assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -101,7 +138,16 @@ async fn deliveries_under_way_at_sigterm_are_durable_or_refused_and_the_process_
     let first = answer_to(post(&instance).body(body_of(&[effort(1, 0, 0.0)])), ID).await;
     assert_eq!(first.status, StatusCode::OK);
     let signal = Arc::new(Barrier::new(UNDER_WAY as usize + 1));
-    let send = |racer| (racer, tokio::spawn(send_around_the_signal(instance.url(""), racer, signal.clone())));
+    let send = |racer| {
+        (
+            racer,
+            tokio::spawn(send_around_the_signal(
+                instance.url(""),
+                racer,
+                signal.clone(),
+            )),
+        )
+    };
     let deliveries: Vec<_> = (1..=UNDER_WAY).map(send).collect();
     let began = tokio::task::block_in_place(|| {
         signal.wait();
@@ -112,16 +158,26 @@ async fn deliveries_under_way_at_sigterm_are_durable_or_refused_and_the_process_
     let mut acknowledged = vec![0.0];
     for (racer, delivery) in deliveries {
         match delivery.await.unwrap() {
-            Answer { status: StatusCode::OK, .. } => acknowledged.push(racer as f64),
+            Answer {
+                status: StatusCode::OK,
+                ..
+            } => acknowledged.push(racer as f64),
             answer => is_refusal(&answer, StatusCode::SERVICE_UNAVAILABLE, &["stopping"]),
         }
     }
     instance.ends().await;
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
 
     let instance = Instance::start(&place, &[]).await;
     let there = outputs(&instance).await;
     for output in acknowledged {
-        assert!(there.contains(&output), "{output} was acknowledged; there is {there:?}");
+        assert!(
+            there.contains(&output),
+            "{output} was acknowledged; there is {there:?}"
+        );
     }
 }

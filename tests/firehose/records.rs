@@ -57,9 +57,14 @@ async fn empty_data_counts_as_empty_and_not_as_invalid(place: Place) {
 // Row 4
 async fn ten_thousand_records_are_one_commit(place: Place) {
     let service = Service::start_over(&place, &[]).await;
-    let records: Vec<String> = (0..10_000).map(|place| effort(place % 600, place, 100.5)).collect();
+    let records: Vec<String> = (0..10_000)
+        .map(|place| effort(place % 600, place, 100.5))
+        .collect();
     acknowledged(&service, body_of(&records)).await;
-    assert_eq!((efforts(&service).await, place.segments().await), (10_000, 1));
+    assert_eq!(
+        (efforts(&service).await, place.segments().await),
+        (10_000, 1)
+    );
     service.stop().await;
 }
 
@@ -74,33 +79,68 @@ async fn bad_records_among_good_ones_are_quarantined_durably_and_counted_by_reas
         effort(2, 1, 10.0),
     ]);
     // Both bodies' records, and one of bad base64 before them.
-    let inner = |body: &str| body.split_once("\"records\":[").unwrap().1.split_once(']').unwrap().0.to_owned();
-    let body = format!("{raw}{},{}]}}", inner(&base64_only), inner(&rest)).replace("\"r\"", &format!("\"{ID}\""));
+    let inner = |body: &str| {
+        body.split_once("\"records\":[")
+            .unwrap()
+            .1
+            .split_once(']')
+            .unwrap()
+            .0
+            .to_owned()
+    };
+    let body = format!("{raw}{},{}]}}", inner(&base64_only), inner(&rest))
+        .replace("\"r\"", &format!("\"{ID}\""));
 
     let reasons = ["base64", "utf8", "json", "missing", "out_of_bounds"];
-    let counted = |reason: &str| counter(&format!("alleycat_records_rejected_total{{reason=\"{reason}\"}}"));
+    let counted = |reason: &str| {
+        counter(&format!(
+            "alleycat_records_rejected_total{{reason=\"{reason}\"}}"
+        ))
+    };
     let before = reasons.map(counted);
     let service = Service::start_over(&place, &[]).await;
     acknowledged(&service, body).await;
-    assert_eq!((best(&service, 1, 1).await, best(&service, 2, 1).await), (Some(10.0), Some(10.0)));
+    assert_eq!(
+        (best(&service, 1, 1).await, best(&service, 2, 1).await),
+        (Some(10.0), Some(10.0))
+    );
     let lines = place.quarantine().await;
     assert_eq!(lines.len(), 6, "{lines:?}");
     for (reason, before) in reasons.into_iter().zip(before) {
         let code = format!("Alleycat.{reason}");
-        let line = lines.iter().find(|line| line["errorCode"] == code).unwrap_or_else(|| panic!("{code}: {lines:?}"));
-        assert!(line["rawData"].is_string() && line["arrivalTimestamp"].is_u64() && line["errorMessage"].is_string());
+        let line = lines
+            .iter()
+            .find(|line| line["errorCode"] == code)
+            .unwrap_or_else(|| panic!("{code}: {lines:?}"));
+        assert!(
+            line["rawData"].is_string()
+                && line["arrivalTimestamp"].is_u64()
+                && line["errorMessage"].is_string()
+        );
         assert!(counted(reason) > before, "{reason}");
     }
-    let raw: Vec<&str> = lines.iter().map(|line| line["rawData"].as_str().unwrap()).collect();
-    assert!(raw.contains(&base64("no json").as_str()) && raw.contains(&base64("%%%").as_str()), "{raw:?}");
+    let raw: Vec<&str> = lines
+        .iter()
+        .map(|line| line["rawData"].as_str().unwrap())
+        .collect();
+    assert!(
+        raw.contains(&base64("no json").as_str()) && raw.contains(&base64("%%%").as_str()),
+        "{raw:?}"
+    );
     service.stop().await;
 }
 
 // Row 24
-async fn a_delivery_without_a_valid_record_is_acknowledged_once_its_quarantine_is_durable(place: Place) {
+async fn a_delivery_without_a_valid_record_is_acknowledged_once_its_quarantine_is_durable(
+    place: Place,
+) {
     let service = Service::start_over(&place, &[]).await;
     acknowledged(&service, body_of(&["a", "b", "c"])).await;
-    assert_eq!(place.quarantine().await.len(), 3, "there when the answer is");
+    assert_eq!(
+        place.quarantine().await.len(),
+        3,
+        "there when the answer is"
+    );
     assert_eq!((efforts(&service).await, place.segments().await), (0, 0));
     service.stop().await;
 }
@@ -109,7 +149,11 @@ async fn a_delivery_without_a_valid_record_is_acknowledged_once_its_quarantine_i
 async fn objects_of_one_record_are_all_applied(place: Place) {
     let service = Service::start_over(&place, &[]).await;
     let [a, b, c] = [effort(1, 1, 1.0), effort(2, 1, 2.0), effort(3, 1, 3.0)];
-    acknowledged(&service, body_of(&[format!("{a}{b}"), format!("{c}\n{}\n", effort(4, 1, 4.0))])).await;
+    acknowledged(
+        &service,
+        body_of(&[format!("{a}{b}"), format!("{c}\n{}\n", effort(4, 1, 4.0))]),
+    )
+    .await;
     for second in 1..=4 {
         assert_eq!(best(&service, second, 1).await, Some(second as f64));
     }
@@ -121,9 +165,21 @@ async fn records_are_never_joined(place: Place) {
     let service = Service::start_over(&place, &[]).await;
     let (whole, next) = (effort(1, 1, 1.0), effort(2, 1, 2.0));
     let (start, end) = next.split_at(20);
-    acknowledged(&service, body_of(&[whole.as_str(), start, end, whole.as_str()])).await;
-    assert_eq!((efforts(&service).await, best(&service, 2, 1).await), (1, None));
-    let mut raw: Vec<_> = place.quarantine().await.into_iter().map(|line| line["rawData"].clone()).collect();
+    acknowledged(
+        &service,
+        body_of(&[whole.as_str(), start, end, whole.as_str()]),
+    )
+    .await;
+    assert_eq!(
+        (efforts(&service).await, best(&service, 2, 1).await),
+        (1, None)
+    );
+    let mut raw: Vec<_> = place
+        .quarantine()
+        .await
+        .into_iter()
+        .map(|line| line["rawData"].clone())
+        .collect();
     raw.sort_by_key(|data| data.as_str() != Some(&base64(start)));
     assert_eq!(raw, [base64(start), base64(end)]);
     service.stop().await;
@@ -133,17 +189,29 @@ async fn records_are_never_joined(place: Place) {
 async fn a_gzipped_record_is_decoded_with_a_limit(place: Place) {
     let service = Service::start_over(&place, &[]).await;
     let bomb = gzip(vec![b' '; 17 << 20]);
-    acknowledged(&service, body_of(&[gzip(HUBERT), bomb.clone(), gzip(effort(2, 1, 3.0))])).await;
-    assert_eq!((best(&service, 1, 1).await, best(&service, 2, 1).await), (Some(HUBERTS), Some(3.0)));
+    acknowledged(
+        &service,
+        body_of(&[gzip(HUBERT), bomb.clone(), gzip(effort(2, 1, 3.0))]),
+    )
+    .await;
+    assert_eq!(
+        (best(&service, 1, 1).await, best(&service, 2, 1).await),
+        (Some(HUBERTS), Some(3.0))
+    );
     let lines = place.quarantine().await;
     assert_eq!(lines.len(), 1);
-    assert_eq!((&lines[0]["errorCode"], &lines[0]["rawData"]), (&json!("Alleycat.too_large"), &json!(base64(bomb))));
+    assert_eq!(
+        (&lines[0]["errorCode"], &lines[0]["rawData"]),
+        (&json!("Alleycat.too_large"), &json!(base64(bomb)))
+    );
     service.stop().await;
 }
 
 // Row 28
 async fn repeated_permuted_and_split_deliveries_give_the_same_state(place: Place) {
-    let records: Vec<String> = (0..200).map(|n| effort(n % 7, n % 11, f64::from(n as u32 * 37 % 101) / 3.0)).collect();
+    let records: Vec<String> = (0..200)
+        .map(|n| effort(n % 7, n % 11, f64::from(n as u32 * 37 % 101) / 3.0))
+        .collect();
     let state = async |bodies: &[String]| {
         let place = place.another().await;
         let service = Service::start_over(&place, &["--commit-interval", "0ms"]).await;
@@ -152,7 +220,10 @@ async fn repeated_permuted_and_split_deliveries_give_the_same_state(place: Place
         }
         let classes = service.json("/classes").await;
         service.stop().await;
-        (classes[0]["stateHash"].clone(), classes[0]["efforts"].clone())
+        (
+            classes[0]["stateHash"].clone(),
+            classes[0]["efforts"].clone(),
+        )
     };
     let once = state(&[body_of(&records)]).await;
     assert_eq!(once, state(&vec![body_of(&records); 10]).await);
@@ -167,17 +238,35 @@ async fn a_lower_output_later_changes_nothing(place: Place) {
     let service = Service::start_over(&place, &[]).await;
     acknowledged(&service, body_of(&[effort(1, 1, 10.5)])).await;
     acknowledged(&service, body_of(&[effort(1, 1, 10.25)])).await;
-    assert_eq!((best(&service, 1, 1).await, place.segments().await), (Some(10.5), 1));
+    assert_eq!(
+        (best(&service, 1, 1).await, place.segments().await),
+        (Some(10.5), 1)
+    );
     service.stop().await;
 }
 
 /// A class that is full refuses newcomers alone, and their records are quarantined as any that is not taken.
 async fn a_racer_for_whom_a_class_has_no_room_is_quarantined(place: Place) {
     let service = Service::start_over(&place, &["--max-racers", "1"]).await;
-    acknowledged(&service, body_of(&[effort(1, 1, 1.0), effort(1, 2, 2.0), effort(2, 1, 3.0)])).await;
-    assert_eq!((efforts(&service).await, best(&service, 1, 2).await), (2, None));
+    acknowledged(
+        &service,
+        body_of(&[effort(1, 1, 1.0), effort(1, 2, 2.0), effort(2, 1, 3.0)]),
+    )
+    .await;
+    assert_eq!(
+        (efforts(&service).await, best(&service, 1, 2).await),
+        (2, None)
+    );
     let lines = place.quarantine().await;
-    assert_eq!((lines.len(), &lines[0]["errorCode"]), (1, &json!("Alleycat.class_full")));
-    assert_eq!(deliver(&service, body_of(&[effort(3, 1, 1.0)])).await.status, StatusCode::OK);
+    assert_eq!(
+        (lines.len(), &lines[0]["errorCode"]),
+        (1, &json!("Alleycat.class_full"))
+    );
+    assert_eq!(
+        deliver(&service, body_of(&[effort(3, 1, 1.0)]))
+            .await
+            .status,
+        StatusCode::OK
+    );
     service.stop().await;
 }

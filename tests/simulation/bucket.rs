@@ -9,7 +9,9 @@ use alleycat::clock::Clock;
 use alleycat::effort::{ClassId, Effort, Output, RacerId, Second};
 use alleycat::erasures::Erasures;
 use alleycat::history::StoredHistory;
-use alleycat::store::{Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError};
+use alleycat::store::{
+    Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError,
+};
 use alleycat::table::Class;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -43,7 +45,10 @@ impl Bucket {
                 Scope::Root => !path.contains('/'),
                 Scope::Journal => path.starts_with("journal/"),
             };
-            there.then(|| Listed { key, etag: object.etag.clone() })
+            there.then(|| Listed {
+                key,
+                etag: object.etag.clone(),
+            })
         });
         listed.collect()
     }
@@ -66,7 +71,13 @@ impl Bucket {
         }
         // As S3 does: equal bodies have equal tags.
         let etag = ETag(format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&body)));
-        objects.insert(key.path(), Object { body, etag: etag.clone() });
+        objects.insert(
+            key.path(),
+            Object {
+                body,
+                etag: etag.clone(),
+            },
+        );
         Some(etag)
     }
 
@@ -77,7 +88,9 @@ impl Bucket {
 
     /// Deletes, and checks that nothing is lost by it: all that a segment holds must stand in the stored snapshots.
     fn delete(&self, key: &ObjectKey) {
-        let Some(object) = self.objects.lock().unwrap().remove(&key.path()) else { return };
+        let Some(object) = self.objects.lock().unwrap().remove(&key.path()) else {
+            return;
+        };
         if let ObjectKey::Segment(_) = key
             && let Err(problem) = self.is_covered(&object.body)
         {
@@ -100,7 +113,8 @@ impl Bucket {
                     continue;
                 }
                 let racers = self.get("racers.gz").ok_or("there is no racers.gz")?;
-                let racers: serde_json::Value = serde_json::from_str(&gunzip(&racers.body)).expect("names");
+                let racers: serde_json::Value =
+                    serde_json::from_str(&gunzip(&racers.body)).expect("names");
                 let stored = &racers[racer.to_string()];
                 let stored = (stored["at"].as_u64(), stored["name"].as_str());
                 if stored < (line["at"].as_u64(), Some(name)) {
@@ -114,14 +128,25 @@ impl Bucket {
             let time = line["deviceTimestamp"].as_u64().unwrap_or(0);
             // Also what is not above: what was erased above it may have stood in its place.
             let class_id = ClassId::new(class as u16).expect("from 1");
-            let effort = Effort { class: class_id, second, racer, output, race: None, time };
+            let effort = Effort {
+                class: class_id,
+                second,
+                racer,
+                output,
+                race: None,
+                time,
+            };
             if erasures.cover(&effort, 0) || erasures.uncover(&effort, 0) {
                 continue;
             }
-            let snapshot = self.get(&format!("class-{class}.gz")).ok_or(format!("there is no class-{class}.gz"))?;
+            let snapshot = self
+                .get(&format!("class-{class}.gz"))
+                .ok_or(format!("there is no class-{class}.gz"))?;
             let stored = stored_output(&snapshot.body, class as u16, racer, second);
             if stored.is_none_or(|stored| stored < output) {
-                return Err(format!("{output} of {racer} at {second} of class {class} is not covered: {stored:?}"));
+                return Err(format!(
+                    "{output} of {racer} at {second} of class {class} is not covered: {stored:?}"
+                ));
             }
         }
         Ok(())
@@ -133,21 +158,34 @@ pub fn gunzip(body: &[u8]) -> String {
 }
 
 fn erasures_of(objects: &BTreeMap<String, Object>) -> Erasures {
-    objects.get("erasures.gz").map_or_else(Erasures::default, |object| {
-        Erasures::from_json(gunzip(&object.body).as_bytes()).expect("erasures")
-    })
+    objects
+        .get("erasures.gz")
+        .map_or_else(Erasures::default, |object| {
+            Erasures::from_json(gunzip(&object.body).as_bytes()).expect("erasures")
+        })
 }
 
 /// Checks that a snapshot holds all that the one before it held, but for what may have been erased.
 fn keeps(class: ClassId, before: &[u8], after: &[u8], erasures: &Erasures) -> Result<(), String> {
     // What a test planted there may be no snapshot.
-    let Ok(before) = StoredHistory::open(before) else { return Ok(()) };
+    let Ok(before) = StoredHistory::open(before) else {
+        return Ok(());
+    };
     let (before, after) = (before.read(SECOND_MAX).expect("a snapshot"), read(after));
     for effort in before.efforts(class) {
-        let Effort { second, racer, output, .. } = effort;
+        let Effort {
+            second,
+            racer,
+            output,
+            ..
+        } = effort;
         let after = output_of(&after, class, racer, second);
-        if after.is_none_or(|after| after < output) && !erasures.iter().any(|it| it.scope.reaches(&effort)) {
-            return Err(format!("{output} of {racer} at {second} went: there is {after:?}"));
+        if after.is_none_or(|after| after < output)
+            && !erasures.iter().any(|it| it.scope.reaches(&effort))
+        {
+            return Err(format!(
+                "{output} of {racer} at {second} went: there is {after:?}"
+            ));
         }
     }
     Ok(())
@@ -156,15 +194,26 @@ fn keeps(class: ClassId, before: &[u8], after: &[u8], erasures: &Erasures) -> Re
 const SECOND_MAX: Second = Second(u16::MAX as u32);
 
 fn read(snapshot: &[u8]) -> Class {
-    StoredHistory::open(snapshot).expect("a snapshot").read(SECOND_MAX).expect("a snapshot")
+    StoredHistory::open(snapshot)
+        .expect("a snapshot")
+        .read(SECOND_MAX)
+        .expect("a snapshot")
 }
 
 fn output_of(class: &Class, id: ClassId, racer: RacerId, second: Second) -> Option<Output> {
-    class.efforts(id).find(|it| it.racer == racer && it.second == second).map(|it| it.output)
+    class
+        .efforts(id)
+        .find(|it| it.racer == racer && it.second == second)
+        .map(|it| it.output)
 }
 
 fn stored_output(snapshot: &[u8], class: u16, racer: RacerId, second: Second) -> Option<Output> {
-    output_of(&read(snapshot), ClassId::new(class).expect("from 1"), racer, second)
+    output_of(
+        &read(snapshot),
+        ClassId::new(class).expect("from 1"),
+        racer,
+        second,
+    )
 }
 
 /// How often what goes wrong, each as a share of the calls.
@@ -250,7 +299,11 @@ impl FaultyStore {
     }
 
     fn failure(&self, operation: &'static str, key: &impl ToString) -> StoreError {
-        StoreError { operation, key: key.to_string(), problem: "simulated".to_owned() }
+        StoreError {
+            operation,
+            key: key.to_string(),
+            problem: "simulated".to_owned(),
+        }
     }
 }
 
@@ -265,10 +318,19 @@ impl Store for FaultyStore {
         let object = self.bucket.get(&key.path());
         self.travel().await;
         let faults = *self.faults.lock().unwrap();
-        if self.happens(faults.refused) { Err(self.failure("get", key)) } else { Ok(object) }
+        if self.happens(faults.refused) {
+            Err(self.failure("get", key))
+        } else {
+            Ok(object)
+        }
     }
 
-    async fn put(&self, key: &ObjectKey, parts: Vec<Bytes>, condition: Condition) -> Result<ETag, PutError> {
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        parts: Vec<Bytes>,
+        condition: Condition,
+    ) -> Result<ETag, PutError> {
         self.travel().await;
         let faults = *self.faults.lock().unwrap();
         if self.happens(faults.refused) {
@@ -279,7 +341,8 @@ impl Store for FaultyStore {
         }
         if self.happens(faults.late) {
             let (bucket, key) = (self.bucket.clone(), key.clone());
-            let delay = Duration::from_millis(self.chance.lock().unwrap().random_range(100..20_000));
+            let delay =
+                Duration::from_millis(self.chance.lock().unwrap().random_range(100..20_000));
             let failure = self.failure("put", &key);
             tokio::spawn(async move {
                 tokio::time::sleep(delay).await; // on its way, whatever becomes of its sender
@@ -300,7 +363,11 @@ impl Store for FaultyStore {
         let listed = self.bucket.list(scope);
         self.travel().await; // what it says may have changed by the time it is heard
         let faults = *self.faults.lock().unwrap();
-        if self.happens(faults.refused) { Err(self.failure("list", &format!("{scope:?}"))) } else { Ok(listed) }
+        if self.happens(faults.refused) {
+            Err(self.failure("list", &format!("{scope:?}")))
+        } else {
+            Ok(listed)
+        }
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
@@ -311,7 +378,11 @@ impl Store for FaultyStore {
         }
         self.bucket.delete(key);
         self.travel().await;
-        if self.happens(faults.lost_answer) { Err(self.failure("delete", key)) } else { Ok(()) }
+        if self.happens(faults.lost_answer) {
+            Err(self.failure("delete", key))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -330,7 +401,12 @@ pub const EPOCH_MS: u64 = 1_700_000_000_000;
 impl SimulatedClock {
     /// A clock that is ahead by `skew_ms` of one that is not.
     pub fn new(epoch: Instant, skew_ms: u64) -> Self {
-        Self { epoch, skew_ms, running: watch::channel(true).0, suspended: AtomicBool::new(false) }
+        Self {
+            epoch,
+            skew_ms,
+            running: watch::channel(true).0,
+            suspended: AtomicBool::new(false),
+        }
     }
 
     /// From now on nothing that waits goes on.

@@ -5,7 +5,10 @@
 //!
 //! `ALLEYCAT_TEST_SEEDS=100000` runs more seeds; `ALLEYCAT_TEST_SEED=17` runs that one alone.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect should stop there")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect should stop there"
+)]
 
 #[allow(dead_code, reason = "the black-box suites break it in more ways")]
 #[path = "../support/broken_store.rs"]
@@ -24,7 +27,11 @@ use world::{Plan, World};
 const SEEDS: u64 = 2_000;
 
 fn seeds() -> Vec<u64> {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().expect("a number"))
+    };
     match number("ALLEYCAT_TEST_SEED") {
         Some(seed) => vec![seed],
         None => (0..number("ALLEYCAT_TEST_SEEDS").unwrap_or(SEEDS)).collect(),
@@ -33,8 +40,14 @@ fn seeds() -> Vec<u64> {
 
 /// Runs one schedule on a runtime of its own.
 fn run(seed: u64, plan: &Plan) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(World::run(seed, plan))));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        runtime.block_on(World::run(seed, plan))
+    }));
     if let Err(panic) = outcome {
         eprintln!("the schedule of seed {seed} failed; ALLEYCAT_TEST_SEED={seed} runs it alone");
         std::panic::resume_unwind(panic);
@@ -60,9 +73,18 @@ fn whatever_fails_nothing_acknowledged_is_lost_and_all_instances_converge() {
 fn a_crash_at_every_step_of_the_store_loses_nothing_acknowledged() {
     let mut steps = 0;
     loop {
-        let plan =
-            Plan { instances: 1, crash_after: Some(steps), faults: Faults::default(), events: 0, ..Plan::short() };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let plan = Plan {
+            instances: 1,
+            crash_after: Some(steps),
+            faults: Faults::default(),
+            events: 0,
+            ..Plan::short()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
         let crashed = runtime.block_on(World::run(steps.into(), &plan));
         if !crashed {
             break; // the schedule has no further step

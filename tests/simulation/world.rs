@@ -58,7 +58,13 @@ impl Plan {
 
     pub fn random(seed: u64) -> Self {
         let mut chance = StdRng::seed_from_u64(seed ^ 0x706c_616e);
-        let mut share = |most: f64| if chance.random() { chance.random_range(0.0..most) } else { 0.0 };
+        let mut share = |most: f64| {
+            if chance.random() {
+                chance.random_range(0.0..most)
+            } else {
+                0.0
+            }
+        };
         let faults = Faults {
             refused: share(0.3),
             lost_answer: share(0.3),
@@ -70,7 +76,11 @@ impl Plan {
             instances: chance.random_range(1..=3),
             faults,
             deliveries: chance.random_range(5..40),
-            erasures: if chance.random() { chance.random_range(1..5) } else { 0 },
+            erasures: if chance.random() {
+                chance.random_range(1..5)
+            } else {
+                0
+            },
             events: chance.random_range(0..10),
             span: Duration::from_secs(chance.random_range(20..400)),
             crash_after: None,
@@ -119,9 +129,10 @@ struct Truth {
 impl Truth {
     /// Whether that output is one that somebody rode, and that is not erased.
     fn may_stand(&self, erasures: &Erasures, key: Key, output: Output) -> bool {
-        self.sent
-            .get(&key)
-            .is_some_and(|sent| sent.iter().any(|&ride| ride.0 == output && !erasures.cover(&effort_of(key, ride), 0)))
+        self.sent.get(&key).is_some_and(|sent| {
+            sent.iter()
+                .any(|&ride| ride.0 == output && !erasures.cover(&effort_of(key, ride), 0))
+        })
     }
 
     /// Whether a ride that was taken must stand, or a better one: it is not erased, nor was it ridden under a better
@@ -129,7 +140,10 @@ impl Truth {
     fn is_owed(&self, erasures: &Erasures, key: Key, ride: Ride) -> bool {
         let stood_above = |other: &Ride| {
             let other_effort = effort_of(key, *other);
-            other.0 >= ride.0 && erasures.iter().any(|it| it.until_ms >= ride.1 && it.covers(&other_effort))
+            other.0 >= ride.0
+                && erasures
+                    .iter()
+                    .any(|it| it.until_ms >= ride.1 && it.covers(&other_effort))
         };
         !erasures.cover(&effort_of(key, ride), 0) && !self.sent[&key].iter().any(stood_above)
     }
@@ -138,28 +152,44 @@ impl Truth {
     fn check(&self, ledger: &Ledger) {
         let erasures = ledger.erasures();
         for erased in &self.erased {
-            let known = erasures.find(&erased.scope).map_or(0, |erasure| erasure.until_ms);
-            assert!(known >= erased.until_ms, "an erasure was acknowledged, and is lost: {erased:?}");
+            let known = erasures
+                .find(&erased.scope)
+                .map_or(0, |erasure| erasure.until_ms);
+            assert!(
+                known >= erased.until_ms,
+                "an erasure was acknowledged, and is lost: {erased:?}"
+            );
         }
         for &(key, ride) in &self.acknowledged {
             let stands = output(ledger, key) >= Some(ride.0);
-            assert!(stands || !self.is_owed(&erasures, key, ride), "{key:?} {ride:?} was acknowledged, and is lost");
+            assert!(
+                stands || !self.is_owed(&erasures, key, ride),
+                "{key:?} {ride:?} was acknowledged, and is lost"
+            );
         }
         for &(key, seen) in &self.seen {
             let mut rides = self.sent[&key].iter().filter(|ride| ride.0 == seen);
             let owed = rides.all(|&ride| self.is_owed(&erasures, key, ride));
-            assert!(output(ledger, key) >= Some(seen) || !owed, "{key:?} {seen} was seen, and is lost");
+            assert!(
+                output(ledger, key) >= Some(seen) || !owed,
+                "{key:?} {seen} was seen, and is lost"
+            );
         }
         for key in keys() {
             if let Some(output) = output(ledger, key) {
                 let allowed = self.may_stand(&erasures, key, output);
-                assert!(allowed, "{key:?} {output} was never sent, or is erased: {:?}", self.sent.get(&key));
+                assert!(
+                    allowed,
+                    "{key:?} {output} was never sent, or is erased: {:?}",
+                    self.sent.get(&key)
+                );
             }
         }
         for racer in (0..RACERS).map(RacerId) {
             if let Some(name) = ledger.names().get(racer) {
                 let mut given = self.names.get(&racer).into_iter().flatten();
-                let allowed = given.any(|it| it.text == name && !erasures.cover_name(racer, it.at_ms));
+                let allowed =
+                    given.any(|it| it.text == name && !erasures.cover_name(racer, it.at_ms));
                 assert!(allowed, "{name} was never sent, or is erased");
             }
         }
@@ -182,8 +212,16 @@ impl World {
         let epoch = Instant::now();
         let instances = (0..plan.instances)
             .map(|number| {
-                let skew_ms = if number == 0 { 0 } else { chance.random_range(0..=5_000) };
-                Instance { number, clock: Arc::new(SimulatedClock::new(epoch, skew_ms)), running: None }
+                let skew_ms = if number == 0 {
+                    0
+                } else {
+                    chance.random_range(0..=5_000)
+                };
+                Instance {
+                    number,
+                    clock: Arc::new(SimulatedClock::new(epoch, skew_ms)),
+                    running: None,
+                }
             })
             .collect();
         let mut world = Self {
@@ -198,7 +236,12 @@ impl World {
             world.start(number, plan.faults);
         }
         if let Some(steps) = plan.crash_after {
-            world.instances[0].running.as_ref().unwrap().store.crash_after(steps);
+            world.instances[0]
+                .running
+                .as_ref()
+                .unwrap()
+                .store
+                .crash_after(steps);
         }
         world.live().await;
         world.converge().await;
@@ -208,14 +251,22 @@ impl World {
 
     fn start(&mut self, number: usize, faults: Faults) {
         let options = Options {
-            bounds: Bounds { classes: CLASSES, second_max: SECOND_MAX },
+            bounds: Bounds {
+                classes: CLASSES,
+                second_max: SECOND_MAX,
+            },
             racers_max: 100,
             commit_interval: Duration::from_millis(250),
             snapshot_interval: Duration::from_secs(5),
             sync_interval: Duration::from_secs(2),
         };
         let instance = &mut self.instances[number];
-        let store = FaultyStore::new(self.bucket.clone(), instance.clock.clone(), faults, self.chance.next_u64());
+        let store = FaultyStore::new(
+            self.bucket.clone(),
+            instance.clock.clone(),
+            faults,
+            self.chance.next_u64(),
+        );
         let store = Arc::new(store);
         let mut seed = [0; 32];
         self.chance.fill_bytes(&mut seed);
@@ -224,17 +275,30 @@ impl World {
         let task = tokio::spawn(worker.run(async {
             let _ = stopped.await;
         }));
-        instance.running = Some(Running { ledger, store, task, stop, seen: BTreeMap::new(), requests: Vec::new() });
+        instance.running = Some(Running {
+            ledger,
+            store,
+            task,
+            stop,
+            seen: BTreeMap::new(),
+            requests: Vec::new(),
+        });
     }
 
     /// Riders deliver, instances crash and are suspended, and readers read.
     async fn live(&mut self) {
         let step = self.plan.span / 100;
         let mut clients: Vec<JoinHandle<()>> = Vec::new();
-        let mut deliveries: Vec<u32> = (0..self.plan.deliveries).map(|_| self.chance.random_range(0..100)).collect();
-        let mut erasures: Vec<u32> = (0..self.plan.erasures).map(|_| self.chance.random_range(0..100)).collect();
+        let mut deliveries: Vec<u32> = (0..self.plan.deliveries)
+            .map(|_| self.chance.random_range(0..100))
+            .collect();
+        let mut erasures: Vec<u32> = (0..self.plan.erasures)
+            .map(|_| self.chance.random_range(0..100))
+            .collect();
         erasures.sort_unstable();
-        let mut events: Vec<u32> = (0..self.plan.events).map(|_| self.chance.random_range(0..100)).collect();
+        let mut events: Vec<u32> = (0..self.plan.events)
+            .map(|_| self.chance.random_range(0..100))
+            .collect();
         deliveries.sort_unstable();
         events.sort_unstable();
         for tick in 0..100 {
@@ -272,44 +336,81 @@ impl World {
         let efforts: Vec<Effort> = (0..count).map(|_| self.effort(device_ms)).collect();
         let name = self.chance.random_bool(0.3).then(|| {
             let racer = RacerId(self.chance.random_range(0..RACERS));
-            (racer, format_smolstr!("name {}", self.chance.random_range(0..3)))
+            (
+                racer,
+                format_smolstr!("name {}", self.chance.random_range(0..3)),
+            )
         });
         let number = self.chance.random_range(0..self.instances.len());
         // The handle that the sender reaches at each of its tries; a crashed instance answers nothing.
-        let ledgers: Vec<Ledger> =
-            self.instances.iter().filter_map(|instance| Some(instance.running.as_ref()?.ledger.clone())).collect();
+        let ledgers: Vec<Ledger> = self
+            .instances
+            .iter()
+            .filter_map(|instance| Some(instance.running.as_ref()?.ledger.clone()))
+            .collect();
         let truth = self.truth.clone();
         let mut pause = Duration::from_secs(1);
         tokio::spawn(async move {
             for place in number.. {
                 let ledger = &ledgers[place % ledgers.len()];
                 let receipt_ms = ledger.now_ms();
-                let efforts = efforts.iter().map(|effort| Effort { time: effort.time.min(receipt_ms), ..*effort });
+                let efforts = efforts.iter().map(|effort| Effort {
+                    time: effort.time.min(receipt_ms),
+                    ..*effort
+                });
                 let efforts: Vec<Effort> = efforts.collect();
-                let name = name.clone().map(|(racer, text)| (racer, Name { at_ms: device_ms.min(receipt_ms), text }));
+                let name = name.clone().map(|(racer, text)| {
+                    (
+                        racer,
+                        Name {
+                            at_ms: device_ms.min(receipt_ms),
+                            text,
+                        },
+                    )
+                });
                 {
                     let mut truth = truth.lock().unwrap();
                     for effort in &efforts {
-                        truth.sent.entry(key(effort)).or_default().insert((effort.output, effort.time));
+                        truth
+                            .sent
+                            .entry(key(effort))
+                            .or_default()
+                            .insert((effort.output, effort.time));
                     }
                     if let Some((racer, name)) = &name {
                         truth.names.entry(*racer).or_default().insert(name.clone());
                     }
                 }
-                let submission =
-                    Submission { efforts: efforts.clone(), names: name.into_iter().collect(), ..Submission::default() };
-                let answered = tokio::time::timeout(Duration::from_secs(60), ledger.commit(submission)).await;
+                let submission = Submission {
+                    efforts: efforts.clone(),
+                    names: name.into_iter().collect(),
+                    ..Submission::default()
+                };
+                let answered =
+                    tokio::time::timeout(Duration::from_secs(60), ledger.commit(submission)).await;
                 if let Ok(Ok(Committed { refused, .. })) = answered {
                     let erasures = ledger.erasures();
                     for (place, reason) in &refused {
                         assert_eq!(*reason, Reason::Erased);
-                        assert!(erasures.cover(&efforts[*place], 0), "refused and not erased: {:?}", efforts[*place]);
+                        assert!(
+                            erasures.cover(&efforts[*place], 0),
+                            "refused and not erased: {:?}",
+                            efforts[*place]
+                        );
                     }
                     for effort in &efforts {
                         let visible = output(ledger, key(effort));
-                        let stands = visible >= Some(effort.output) || erasures_touch(&erasures, key(effort));
-                        assert!(stands, "acknowledged and not visible: {effort:?} {visible:?}");
-                        truth.lock().unwrap().acknowledged.insert((key(effort), (effort.output, effort.time)));
+                        let stands = visible >= Some(effort.output)
+                            || erasures_touch(&erasures, key(effort));
+                        assert!(
+                            stands,
+                            "acknowledged and not visible: {effort:?} {visible:?}"
+                        );
+                        truth
+                            .lock()
+                            .unwrap()
+                            .acknowledged
+                            .insert((key(effort), (effort.output, effort.time)));
                     }
                     return;
                 }
@@ -343,7 +444,10 @@ impl World {
                     let mut truth = truth.lock().unwrap();
                     for key in keys() {
                         if let Some(output) = output(&ledger, key) {
-                            assert!(truth.may_stand(&erasures, key, output), "{key:?} {output} is said to be erased");
+                            assert!(
+                                truth.may_stand(&erasures, key, output),
+                                "{key:?} {output} is said to be erased"
+                            );
                         }
                     }
                     truth.erased.push(erasure);
@@ -361,7 +465,11 @@ impl World {
             racer: RacerId(self.chance.random_range(0..RACERS)),
             output: Output::new(f64::from(self.chance.random_range(0..50u32))).unwrap(),
             race: self.chance.random::<bool>().then_some(RaceId(1)),
-            time: if self.chance.random_bool(0.9) { device_ms } else { 0 },
+            time: if self.chance.random_bool(0.9) {
+                device_ms
+            } else {
+                0
+            },
         }
     }
 
@@ -414,7 +522,11 @@ impl World {
                 if erasures_touch(&erasures, key) {
                     running.seen.remove(&key);
                 }
-                assert!(now.as_ref() >= running.seen.get(&key), "instance {}: {key:?} went back", instance.number);
+                assert!(
+                    now.as_ref() >= running.seen.get(&key),
+                    "instance {}: {key:?} went back",
+                    instance.number
+                );
                 let Some(now) = now else { continue };
                 let allowed = truth.may_stand(&erasures, key, now);
                 let sent = truth.sent.get(&key);
@@ -436,7 +548,12 @@ impl World {
     async fn converge(&mut self) {
         for instance in &self.instances {
             instance.clock.resume();
-            instance.running.as_ref().unwrap().store.set_faults(Faults::default());
+            instance
+                .running
+                .as_ref()
+                .unwrap()
+                .store
+                .set_faults(Faults::default());
         }
         // Puts that hang, listings that fail, and graces follow one after the other.
         let deadline = Instant::now() + Duration::from_secs(10_000);
@@ -445,13 +562,26 @@ impl World {
             self.crash_as_planned();
             for number in 0..self.instances.len() {
                 // A start that was given up while the store failed is tried again by whoever supervises the process.
-                if self.instances[number].running.as_ref().unwrap().task.is_finished() {
+                if self.instances[number]
+                    .running
+                    .as_ref()
+                    .unwrap()
+                    .task
+                    .is_finished()
+                {
                     self.start(number, Faults::default());
                 }
             }
             self.look();
-            let ready = self.instances.iter().all(|i| i.running.as_ref().unwrap().ledger.ready().is_ok());
-            let journal_is_empty = !self.bucket.paths().iter().any(|path| path.starts_with("journal/"));
+            let ready = self
+                .instances
+                .iter()
+                .all(|i| i.running.as_ref().unwrap().ledger.ready().is_ok());
+            let journal_is_empty = !self
+                .bucket
+                .paths()
+                .iter()
+                .any(|path| path.starts_with("journal/"));
             if ready
                 && journal_is_empty
                 && self.all_heed_what_is_erased()
@@ -473,7 +603,10 @@ impl World {
         for instance in &self.instances {
             let ledger = &instance.running.as_ref().unwrap().ledger;
             told += &format!("\n{:?}", ledger.ready());
-            told += &format!("\n{}", String::from_utf8(ledger.erasures().to_json()).unwrap());
+            told += &format!(
+                "\n{}",
+                String::from_utf8(ledger.erasures().to_json()).unwrap()
+            );
         }
         for class in ClassId::all(CLASSES) {
             let stored = self.bucket.get(&format!("class-{class}.gz"));
@@ -486,10 +619,14 @@ impl World {
     /// Whether all instances know of the same erasures, and so does what is stored.
     fn all_heed_what_is_erased(&self) -> bool {
         let stored = self.bucket.erasures();
-        let knows = |i: &Instance| i.running.as_ref().unwrap().ledger.erasures().to_json() == stored.to_json();
+        let knows = |i: &Instance| {
+            i.running.as_ref().unwrap().ledger.erasures().to_json() == stored.to_json()
+        };
         let heeds = |class: ClassId| {
             let heeded = self.bucket.get(&format!("class-{class}.gz"));
-            heeded.map_or(0, |it| StoredHistory::open(&it.body).unwrap().erasure_version()) == stored.concerning(class)
+            heeded.map_or(0, |it| {
+                StoredHistory::open(&it.body).unwrap().erasure_version()
+            }) == stored.concerning(class)
         };
         self.instances.iter().all(knows) && ClassId::all(CLASSES).all(heeds)
     }
@@ -522,11 +659,17 @@ impl World {
         }
         self.truth.lock().unwrap().check(&running.ledger);
         for class in ClassId::all(CLASSES) {
-            let stored = self.bucket.get(&format!("class-{class}.gz")).map(|object| gunzip(&object.body));
+            let stored = self
+                .bucket
+                .get(&format!("class-{class}.gz"))
+                .map(|object| gunzip(&object.body));
             let mut naive: BTreeMap<u32, BTreeMap<u64, f64>> = BTreeMap::new();
             for (_, second, racer) in keys().filter(|key| key.0 == class) {
                 if let Some(output) = output(&running.ledger, (class, second, racer)) {
-                    naive.entry(second.0).or_default().insert(racer.0, output.get());
+                    naive
+                        .entry(second.0)
+                        .or_default()
+                        .insert(racer.0, output.get());
                 }
             }
             let stored: BTreeMap<u32, BTreeMap<u64, f64>> =
@@ -539,7 +682,9 @@ impl World {
 
 fn keys() -> impl Iterator<Item = Key> {
     ClassId::all(CLASSES).flat_map(|class| {
-        (0..=SECOND_MAX).flat_map(move |second| (0..RACERS).map(move |racer| (class, Second(second), RacerId(racer))))
+        (0..=SECOND_MAX).flat_map(move |second| {
+            (0..RACERS).map(move |racer| (class, Second(second), RacerId(racer)))
+        })
     })
 }
 
@@ -549,15 +694,27 @@ fn key(effort: &Effort) -> Key {
 
 fn output(ledger: &Ledger, (class, second, racer): Key) -> Option<Output> {
     let curve = ledger.table().curve(class, racer);
-    curve.into_iter().find(|&(at, _)| at == second).map(|(_, output)| output)
+    curve
+        .into_iter()
+        .find(|&(at, _)| at == second)
+        .map(|(_, output)| output)
 }
 
 fn effort_of((class, second, racer): Key, (output, time): Ride) -> Effort {
-    Effort { class, second, racer, output, race: None, time }
+    Effort {
+        class,
+        second,
+        racer,
+        output,
+        race: None,
+        time,
+    }
 }
 
 /// Whether anything of that racer at that second may have been erased.
 fn erasures_touch(erasures: &Erasures, (class, second, racer): Key) -> bool {
-    let touches = |scope: &Scope| scope.racer_id == racer && scope.concerns(class) && scope.seconds().contains(&second);
+    let touches = |scope: &Scope| {
+        scope.racer_id == racer && scope.concerns(class) && scope.seconds().contains(&second)
+    };
     erasures.iter().any(|erasure| touches(&erasure.scope))
 }

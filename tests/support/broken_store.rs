@@ -5,7 +5,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use alleycat::store::{Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError};
+use alleycat::store::{
+    Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -40,7 +42,13 @@ impl BrokenStore {
     /// Sound, until the switch is flipped.
     pub fn over(sound: Arc<dyn Store>) -> Arc<Self> {
         let (mode, begun) = (watch::channel(Mode::Sound).0, watch::channel(0).0);
-        Arc::new(Self { sound, mode, begun, keys: Mutex::default(), gets: Mutex::default() })
+        Arc::new(Self {
+            sound,
+            mode,
+            begun,
+            keys: Mutex::default(),
+            gets: Mutex::default(),
+        })
     }
 
     /// Flips the switch; puts that wait see it.
@@ -50,33 +58,52 @@ impl BrokenStore {
 
     /// Every put so far, done or not, snapshots included.
     pub fn puts(&self) -> Vec<ObjectKey> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Every get so far.
     pub fn gets(&self) -> Vec<ObjectKey> {
-        self.gets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.gets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// How many puts of segments there were so far.
     pub fn segments(&self) -> usize {
-        self.puts().iter().filter(|key| matches!(key, ObjectKey::Segment(_))).count()
+        self.puts()
+            .iter()
+            .filter(|key| matches!(key, ObjectKey::Segment(_)))
+            .count()
     }
 
     /// Waits until so many puts have begun that somebody waits for.
     pub async fn has_begun(&self, count: usize) {
         let mut begun = self.begun.subscribe();
-        begun.wait_for(|&begun| begun >= count).await.expect("the store is there");
+        begun
+            .wait_for(|&begun| begun >= count)
+            .await
+            .expect("the store is there");
     }
 
     fn begin(&self, key: &ObjectKey) {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
+        self.keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(key.clone());
     }
 }
 
 fn failure(key: &ObjectKey) -> PutError {
-    StoreError { operation: "put", key: key.path(), problem: "broken for the test, secret-of-the-store".to_owned() }
-        .into()
+    StoreError {
+        operation: "put",
+        key: key.path(),
+        problem: "broken for the test, secret-of-the-store".to_owned(),
+    }
+    .into()
 }
 
 #[async_trait]
@@ -86,18 +113,32 @@ impl Store for BrokenStore {
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Option<Object>, StoreError> {
-        self.gets.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
+        self.gets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(key.clone());
         self.sound.get(key).await
     }
 
-    async fn put(&self, key: &ObjectKey, parts: Vec<Bytes>, condition: Condition) -> Result<ETag, PutError> {
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        parts: Vec<Bytes>,
+        condition: Condition,
+    ) -> Result<ETag, PutError> {
         self.begin(key);
-        if !matches!(key, ObjectKey::Segment(_) | ObjectKey::Quarantine(_) | ObjectKey::Erasures) {
+        if !matches!(
+            key,
+            ObjectKey::Segment(_) | ObjectKey::Quarantine(_) | ObjectKey::Erasures
+        ) {
             return self.sound.put(key, parts, condition).await;
         }
         self.begun.send_modify(|begun| *begun += 1);
         let mut modes = self.mode.subscribe();
-        let mode = *modes.wait_for(|&mode| mode != Mode::Hangs).await.expect("the switch is there");
+        let mode = *modes
+            .wait_for(|&mode| mode != Mode::Hangs)
+            .await
+            .expect("the switch is there");
         match mode {
             Mode::Sound | Mode::Hangs => self.sound.put(key, parts, condition).await,
             Mode::Fails => Err(failure(key)),
@@ -107,7 +148,10 @@ impl Store for BrokenStore {
             }
             Mode::FallsSilent => {
                 let done = self.sound.put(key, parts, condition).await;
-                modes.wait_for(|&mode| mode != Mode::FallsSilent).await.expect("the switch is there");
+                modes
+                    .wait_for(|&mode| mode != Mode::FallsSilent)
+                    .await
+                    .expect("the switch is there");
                 done
             }
             Mode::Panics => panic!("the store's own code is broken, for the test"),

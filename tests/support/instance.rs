@@ -28,7 +28,11 @@ impl Instance {
     }
 
     /// Starts one whose way to that place is another, and waits until it is ready.
-    pub async fn start_in(environment: &[(&'static str, String)], place: &Place, options: &[&str]) -> Self {
+    pub async fn start_in(
+        environment: &[(&'static str, String)],
+        place: &Place,
+        options: &[&str],
+    ) -> Self {
         let instance = Self::spawn(environment, place, options);
         instance.becomes_ready().await;
         instance
@@ -45,9 +49,20 @@ impl Instance {
         let port = free_port();
         let arguments = arguments(port, &place.name(), options);
         let (process, said) = spawn(environment, &arguments);
-        let client = Client::builder().no_proxy().timeout(DEADLINE * 2).build().unwrap();
+        let client = Client::builder()
+            .no_proxy()
+            .timeout(DEADLINE * 2)
+            .build()
+            .unwrap();
         let (process, environment) = (Mutex::new(process), environment.to_vec());
-        Self { port, arguments, environment, client, process, said }
+        Self {
+            port,
+            arguments,
+            environment,
+            client,
+            process,
+            said,
+        }
     }
 
     /// Where it listens.
@@ -91,7 +106,10 @@ impl Instance {
     /// Waits until it has ended, and insists that it ends well.
     pub async fn ends(&self) {
         let status = end(&self.process).await;
-        until("all that it said is read", async || self.said.reading.is_finished()).await;
+        until("all that it said is read", async || {
+            self.said.reading.is_finished()
+        })
+        .await;
         assert!(status.success(), "{status}: {}", self.said.so_far());
     }
 
@@ -103,16 +121,26 @@ impl Instance {
     /// Where its metrics are, as it says itself.
     pub fn metrics_url(&self) -> String {
         let said = self.said();
-        let (_, metrics) = said.split_once("metrics on ").expect("it says so before it listens");
+        let (_, metrics) = said
+            .split_once("metrics on ")
+            .expect("it says so before it listens");
         metrics.split_whitespace().next().unwrap().to_owned()
     }
 
     /// The most memory that it ever held, in bytes.
     pub fn memory_peak_bytes(&self) -> u64 {
         let process = self.process.lock().unwrap().id();
-        let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs, on Linux");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells it");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+        let status =
+            std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs, on Linux");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("Linux tells it");
+        line.trim()
+            .trim_end_matches(" kB")
+            .parse::<u64>()
+            .expect("a number")
+            * 1024
     }
 
     /// Gets that path, insists on a 200, and reads the JSON.
@@ -124,22 +152,37 @@ impl Instance {
     pub async fn bytes(&self, path: &str) -> Vec<u8> {
         let answer = self.client.get(self.url(path)).send().await.unwrap();
         let (status, body) = (answer.status(), answer.bytes().await.unwrap());
-        assert_eq!(status, StatusCode::OK, "{path}: {}", String::from_utf8_lossy(&body));
+        assert_eq!(
+            status,
+            StatusCode::OK,
+            "{path}: {}",
+            String::from_utf8_lossy(&body)
+        );
         body.to_vec()
     }
 
     /// Delivers those records once, and says how that was answered.
     pub async fn deliver(&self, records: &[Value]) -> StatusCode {
         let data = |record: &Value| base64_simd::STANDARD.encode_to_string(record.to_string());
-        let records: Vec<Value> = records.iter().map(|record| json!({ "data": data(record) })).collect();
+        let records: Vec<Value> = records
+            .iter()
+            .map(|record| json!({ "data": data(record) }))
+            .collect();
         let body = json!({ "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 0, "records": records });
-        let post = self.client.post(self.url("/firehose")).header("content-type", "application/json");
+        let post = self
+            .client
+            .post(self.url("/firehose"))
+            .header("content-type", "application/json");
         post.body(body.to_string()).send().await.unwrap().status()
     }
 
     /// Whether it says that it should be sent traffic.
     pub async fn is_ready(&self) -> bool {
-        self.client.get(self.url("/readyz")).send().await.is_ok_and(|answer| answer.status() == StatusCode::OK)
+        self.client
+            .get(self.url("/readyz"))
+            .send()
+            .await
+            .is_ok_and(|answer| answer.status() == StatusCode::OK)
     }
 
     async fn becomes_ready(&self) {
@@ -171,7 +214,11 @@ impl Drop for Instance {
         let _ = process.kill();
         let _ = process.wait();
         if std::thread::panicking() {
-            eprintln!("--- the instance on port {} said:\n{}", self.port, self.said.so_far());
+            eprintln!(
+                "--- the instance on port {} said:\n{}",
+                self.port,
+                self.said.so_far()
+            );
         }
     }
 }
@@ -186,13 +233,25 @@ pub async fn refusal(environment: &[(&'static str, String)], store: &str) -> Str
 }
 
 async fn end(process: &Mutex<Child>) -> ExitStatus {
-    until("the process ends", async || process.lock().unwrap().try_wait().unwrap().is_some()).await;
+    until("the process ends", async || {
+        process.lock().unwrap().try_wait().unwrap().is_some()
+    })
+    .await;
     process.lock().unwrap().wait().unwrap()
 }
 
 fn arguments(port: u16, store: &str, options: &[&str]) -> Vec<String> {
-    let own = ["serve", "--listen", &format!("127.0.0.1:{port}"), "--store", store].map(ToOwned::to_owned);
-    own.into_iter().chain(options.iter().map(|&option| option.to_owned())).collect()
+    let own = [
+        "serve",
+        "--listen",
+        &format!("127.0.0.1:{port}"),
+        "--store",
+        store,
+    ]
+    .map(ToOwned::to_owned);
+    own.into_iter()
+        .chain(options.iter().map(|&option| option.to_owned()))
+        .collect()
 }
 
 fn spawn(environment: &[(&'static str, String)], arguments: &[String]) -> (Child, Said) {

@@ -1,7 +1,13 @@
 //! What the black-box suites are made of: a whole [`Service`] of this process, or of [another](instance), over a
 //! [folder or a bucket](place), spoken to over HTTP only.
 
-#![allow(dead_code, unreachable_pub, unused_imports, unused_macros, reason = "each suite uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    unused_macros,
+    reason = "each suite uses a part of it"
+)]
 
 pub mod broken_store;
 pub mod instance;
@@ -39,7 +45,13 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// Sends that process a signal, such as `-STOP`.
 pub fn signal(process: u32, signal: &str) {
-    assert!(Command::new("kill").args([signal, &process.to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args([signal, &process.to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 /// A connection to that address on which `asking`, such as `GET /healthz`, was answered with 200 and that stays open;
@@ -47,7 +59,9 @@ pub fn signal(process: u32, signal: &str) {
 pub async fn connection_served(address: &str, asking: &str) -> Option<TcpStream> {
     let mut connection = TcpStream::connect(address).await.expect("it listens");
     let mut begin = [0; 12];
-    let asked = connection.write_all(format!("{asking} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await;
+    let asked = connection
+        .write_all(format!("{asking} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+        .await;
     let answered = asked.is_ok() && connection.read_exact(&mut begin).await.is_ok();
     (answered && begin == *b"HTTP/1.1 200").then_some(connection)
 }
@@ -91,7 +105,11 @@ impl Service {
     }
 
     /// Starts a service over that store, its configuration tuned beyond its options, and waits until it is ready.
-    pub async fn start_with(store: Arc<dyn Store>, options: &[&str], tune: impl FnOnce(&mut Config)) -> Self {
+    pub async fn start_with(
+        store: Arc<dyn Store>,
+        options: &[&str],
+        tune: impl FnOnce(&mut Config),
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let options = std::iter::once("alleycat").chain(options.iter().copied());
@@ -104,10 +122,22 @@ impl Service {
             }
         };
         let served = tokio::spawn(serve::serve(config, listener, store, shutdown));
-        let client = Client::builder().no_gzip().no_proxy().redirect(reqwest::redirect::Policy::none());
+        let client = Client::builder()
+            .no_gzip()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none());
         let client = client.timeout(DEADLINE).build().expect("a client");
-        let service = Self { origin: format!("http://{address}"), client, stop: Some(stop), served, place: None };
-        until("the service is ready", async || service.get("/readyz").await.status() == StatusCode::OK).await;
+        let service = Self {
+            origin: format!("http://{address}"),
+            client,
+            stop: Some(stop),
+            served,
+            place: None,
+        };
+        until("the service is ready", async || {
+            service.get("/readyz").await.status() == StatusCode::OK
+        })
+        .await;
         service
     }
 
@@ -119,10 +149,19 @@ impl Service {
     /// Delivers the records, one JSON value each, as Firehose does, and insists that they are acknowledged.
     pub async fn deliver(&self, records: &[Value]) {
         let data = |record: &Value| base64_simd::STANDARD.encode_to_string(record.to_string());
-        let records: Vec<Value> = records.iter().map(|record| json!({ "data": data(record) })).collect();
+        let records: Vec<Value> = records
+            .iter()
+            .map(|record| json!({ "data": data(record) }))
+            .collect();
         let body = json!({ "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 0, "records": records });
-        let request = self.request(Method::POST, "/firehose").header(header::CONTENT_TYPE, "application/json");
-        let answer = request.body(body.to_string()).send().await.expect("an answer");
+        let request = self
+            .request(Method::POST, "/firehose")
+            .header(header::CONTENT_TYPE, "application/json");
+        let answer = request
+            .body(body.to_string())
+            .send()
+            .await
+            .expect("an answer");
         let (status, text) = (answer.status(), answer.text().await.expect("a body"));
         assert_eq!(status, StatusCode::OK, "{text}");
     }
@@ -134,7 +173,10 @@ impl Service {
 
     /// Gets that path. Nothing is decompressed.
     pub async fn get(&self, path: &str) -> Response {
-        self.request(Method::GET, path).send().await.expect("an answer")
+        self.request(Method::GET, path)
+            .send()
+            .await
+            .expect("an answer")
     }
 
     /// Gets that path, insists on a 200, and reads the JSON.
@@ -149,8 +191,12 @@ impl Service {
     pub async fn stop(mut self) {
         let stop = self.stop.take().expect("it is stopped once");
         stop.send(()).expect("the service runs");
-        let served = tokio::time::timeout(DEADLINE, &mut self.served).await.expect("the service stops in time");
-        served.expect("the service does not panic").expect("the service ends well");
+        let served = tokio::time::timeout(DEADLINE, &mut self.served)
+            .await
+            .expect("the service stops in time");
+        served
+            .expect("the service does not panic")
+            .expect("the service ends well");
     }
 }
 
@@ -167,7 +213,9 @@ pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
             tokio::time::sleep(ASK_EVERY).await;
         }
     };
-    tokio::time::timeout(DEADLINE, asking).await.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"));
+    tokio::time::timeout(DEADLINE, asking)
+        .await
+        .unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"));
 }
 
 /// A port of 127.0.0.1 that nobody has.

@@ -58,7 +58,11 @@ impl Place {
     /// A new and empty prefix of that server's bucket.
     pub async fn on(server: Arc<S3Server>) -> Self {
         let client = server.client().await;
-        Self::Bucket { server, client, prefix: format!("all/{:x}/", rand::random::<u64>()) }
+        Self::Bucket {
+            server,
+            client,
+            prefix: format!("all/{:x}/", rand::random::<u64>()),
+        }
     }
 
     /// A new and empty one beside this.
@@ -89,9 +93,11 @@ impl Place {
     pub async fn open(&self) -> Arc<dyn Store> {
         match self {
             Self::Folder(_) => store::open(&self.name()).await.unwrap(),
-            Self::Bucket { server, prefix, .. } => {
-                Arc::new(S3Store::connect_with(&server.config().await, BUCKET, prefix).await.unwrap())
-            }
+            Self::Bucket { server, prefix, .. } => Arc::new(
+                S3Store::connect_with(&server.config().await, BUCKET, prefix)
+                    .await
+                    .unwrap(),
+            ),
         }
     }
 
@@ -108,10 +114,21 @@ impl Place {
         match self {
             Self::Folder(folder) => fs::read(folder.path().join(name)).ok().map(Bytes::from),
             Self::Bucket { client, prefix, .. } => {
-                let got = client.get_object().bucket(BUCKET).key(format!("{prefix}{name}")).send().await;
+                let got = client
+                    .get_object()
+                    .bucket(BUCKET)
+                    .key(format!("{prefix}{name}"))
+                    .send()
+                    .await;
                 match got {
                     Ok(got) => Some(got.body.collect().await.unwrap().into_bytes()),
-                    Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => None,
+                    Err(error)
+                        if error
+                            .as_service_error()
+                            .is_some_and(|error| error.is_no_such_key()) =>
+                    {
+                        None
+                    }
                     Err(error) => panic!("{name}: {error:?}"),
                 }
             }
@@ -127,8 +144,14 @@ impl Place {
                 fs::write(path, body).unwrap();
             }
             Self::Bucket { client, prefix, .. } => {
-                let put = client.put_object().bucket(BUCKET).key(format!("{prefix}{name}"));
-                put.body(ByteStream::from(body.to_vec())).send().await.unwrap();
+                let put = client
+                    .put_object()
+                    .bucket(BUCKET)
+                    .key(format!("{prefix}{name}"));
+                put.body(ByteStream::from(body.to_vec()))
+                    .send()
+                    .await
+                    .unwrap();
             }
         }
     }
@@ -138,7 +161,13 @@ impl Place {
         match self {
             Self::Folder(folder) => fs::remove_file(folder.path().join(name)).unwrap(),
             Self::Bucket { client, prefix, .. } => {
-                client.delete_object().bucket(BUCKET).key(format!("{prefix}{name}")).send().await.unwrap();
+                client
+                    .delete_object()
+                    .bucket(BUCKET)
+                    .key(format!("{prefix}{name}"))
+                    .send()
+                    .await
+                    .unwrap();
             }
         }
     }
@@ -148,15 +177,26 @@ impl Place {
         match self {
             Self::Folder(folder) => files(&folder.path().join(under))
                 .iter()
-                .map(|file| file.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned())
+                .map(|file| {
+                    file.strip_prefix(folder.path())
+                        .unwrap()
+                        .to_str()
+                        .unwrap()
+                        .to_owned()
+                })
                 .collect(),
             Self::Bucket { client, prefix, .. } => {
-                let list = client.list_objects_v2().bucket(BUCKET).prefix(format!("{prefix}{under}"));
+                let list = client
+                    .list_objects_v2()
+                    .bucket(BUCKET)
+                    .prefix(format!("{prefix}{under}"));
                 let mut pages = list.into_paginator().send();
                 let mut names = Vec::new();
                 while let Some(page) = pages.next().await {
                     let objects = page.unwrap().contents.unwrap_or_default().into_iter();
-                    names.extend(objects.map(|it| it.key.unwrap().strip_prefix(prefix).unwrap().to_owned()));
+                    names.extend(
+                        objects.map(|it| it.key.unwrap().strip_prefix(prefix).unwrap().to_owned()),
+                    );
                 }
                 names
             }
@@ -173,7 +213,10 @@ impl Place {
         let mut lines = Vec::new();
         for name in self.list("processing-failed/").await {
             let text = gunzip(&self.get(&name).await.expect("the quarantine stays"));
-            lines.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+            lines.extend(
+                text.lines()
+                    .map(|line| serde_json::from_str::<Value>(line).unwrap()),
+            );
         }
         lines
     }
@@ -185,6 +228,17 @@ pub fn gunzip(body: &[u8]) -> String {
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+    let entries = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
 }

@@ -52,7 +52,8 @@ pub struct S3Server {
 impl S3Server {
     /// The server that the tests of this process share: started for the first of them, over with the last.
     pub async fn shared() -> Arc<Self> {
-        static SHARED: tokio::sync::Mutex<Weak<S3Server>> = tokio::sync::Mutex::const_new(Weak::new());
+        static SHARED: tokio::sync::Mutex<Weak<S3Server>> =
+            tokio::sync::Mutex::const_new(Weak::new());
         let mut shared = SHARED.lock().await;
         if let Some(server) = shared.upgrade() {
             return server;
@@ -70,9 +71,21 @@ impl S3Server {
     pub async fn start_kind(kind: Kind) -> Self {
         for _ in 0..STARTS_MAX {
             let (port, objects) = (free_port(), TempDir::new().unwrap());
-            let server = Self { kind, port, process: Mutex::new(run(kind, port, objects.path())), objects };
+            let server = Self {
+                kind,
+                port,
+                process: Mutex::new(run(kind, port, objects.path())),
+                objects,
+            };
             if server.comes_up().await {
-                server.client().await.create_bucket().bucket(BUCKET).send().await.unwrap();
+                server
+                    .client()
+                    .await
+                    .create_bucket()
+                    .bucket(BUCKET)
+                    .send()
+                    .await
+                    .unwrap();
                 return server;
             }
         }
@@ -99,7 +112,11 @@ impl S3Server {
     }
 
     pub async fn client(&self) -> aws_sdk_s3::Client {
-        aws_sdk_s3::Client::from_conf(Builder::from(&self.config().await).force_path_style(true).build())
+        aws_sdk_s3::Client::from_conf(
+            Builder::from(&self.config().await)
+                .force_path_style(true)
+                .build(),
+        )
     }
 
     /// Kills it at once.
@@ -127,9 +144,15 @@ impl S3Server {
 
     /// Waits until it answers; whether it came to that before its end.
     async fn comes_up(&self) -> bool {
-        let (client, endpoint) = (reqwest::Client::builder().no_proxy().build().unwrap(), self.endpoint());
+        let (client, endpoint) = (
+            reqwest::Client::builder().no_proxy().build().unwrap(),
+            self.endpoint(),
+        );
         let has_ended = || self.process.lock().unwrap().try_wait().unwrap().is_some();
-        until("the S3 server is up", async || has_ended() || client.get(&endpoint).send().await.is_ok()).await;
+        until("the S3 server is up", async || {
+            has_ended() || client.get(&endpoint).send().await.is_ok()
+        })
+        .await;
         !has_ended()
     }
 }
@@ -158,15 +181,36 @@ fn run(kind: Kind, port: u16, objects: &Path) -> Child {
         Kind::Ministack => {
             let mut command = Command::new(programs.join("ministack"));
             command.env("BIND_HOST", "127.0.0.1"); // without it, every address of the machine
-            command.env("GATEWAY_PORT", port.to_string()).env("S3_PERSIST", "1").env("S3_DATA_DIR", objects);
+            command
+                .env("GATEWAY_PORT", port.to_string())
+                .env("S3_PERSIST", "1")
+                .env("S3_DATA_DIR", objects);
             command
         }
         Kind::SeaweedFs => {
             let mut command = Command::new(programs.join("weed"));
-            command.env("AWS_ACCESS_KEY_ID", KEY_ID).env("AWS_SECRET_ACCESS_KEY", SECRET);
-            command.args(["mini", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-webdav=false", "-admin.ui=false"]);
-            command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", &format!("-s3.port={port}")]);
-            for name in ["s3.port.grpc", "master.port", "master.port.grpc", "filer.port", "filer.port.grpc"] {
+            command
+                .env("AWS_ACCESS_KEY_ID", KEY_ID)
+                .env("AWS_SECRET_ACCESS_KEY", SECRET);
+            command.args([
+                "mini",
+                "-ip=127.0.0.1",
+                "-ip.bind=127.0.0.1",
+                "-webdav=false",
+                "-admin.ui=false",
+            ]);
+            command.args([
+                "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
+                &format!("-s3.port={port}"),
+            ]);
+            for name in [
+                "s3.port.grpc",
+                "master.port",
+                "master.port.grpc",
+                "filer.port",
+                "filer.port.grpc",
+            ] {
                 command.arg(format!("-{name}={}", free_port()));
             }
             for name in ["volume.port", "volume.port.grpc"] {
@@ -178,8 +222,14 @@ fn run(kind: Kind, port: u16, objects: &Path) -> Child {
             command
         }
     };
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command.spawn().unwrap_or_else(|error| {
-        panic!("{} does not start ({error}): run scripts/test-deps.sh", command.get_program().display())
+        panic!(
+            "{} does not start ({error}): run scripts/test-deps.sh",
+            command.get_program().display()
+        )
     })
 }

@@ -33,7 +33,12 @@ impl Toll {
     pub async fn before(server: String) -> Self {
         let client = Client::builder().no_proxy().no_gzip().build().unwrap();
         let (left, held) = (watch::Sender::new(None), watch::Sender::new(None));
-        let state = Arc::new(Passing { server, client, left, held });
+        let state = Arc::new(Passing {
+            server,
+            client,
+            left,
+            held,
+        });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(pass).with_state(state.clone());
@@ -59,7 +64,11 @@ impl Toll {
     /// Waits until something is held up, and says what.
     pub async fn holds(&self) -> String {
         let mut held = self.state.held.subscribe();
-        held.wait_for(Option::is_some).await.unwrap().clone().unwrap()
+        held.wait_for(Option::is_some)
+            .await
+            .unwrap()
+            .clone()
+            .unwrap()
     }
 }
 
@@ -72,7 +81,8 @@ impl Passing {
             None => {}
         });
         if stops {
-            self.held.send_if_modified(|held| held.is_none().then(|| *held = Some(what())).is_some());
+            self.held
+                .send_if_modified(|held| held.is_none().then(|| *held = Some(what())).is_some());
             std::future::pending::<()>().await; // its sender dies
         }
     }
@@ -83,15 +93,25 @@ async fn pass(State(passing): State<Arc<Passing>>, request: Request) -> Response
     let body = to_bytes(body, BODY_MAX).await.unwrap();
     let writes = parts.method == Method::PUT || parts.method == Method::DELETE;
     if writes {
-        passing.pay(|| format!("{} {}, not yet there", parts.method, parts.uri)).await;
+        passing
+            .pay(|| format!("{} {}, not yet there", parts.method, parts.uri))
+            .await;
     }
     let url = format!("{}{}", passing.server, parts.uri);
-    let request = passing.client.request(parts.method.clone(), url).headers(parts.headers).body(body);
+    let request = passing
+        .client
+        .request(parts.method.clone(), url)
+        .headers(parts.headers)
+        .body(body);
     let answer = request.send().await.unwrap();
     if writes {
-        passing.pay(|| format!("{} {}, not yet answered", parts.method, parts.uri)).await;
+        passing
+            .pay(|| format!("{} {}, not yet answered", parts.method, parts.uri))
+            .await;
     }
     let mut response = Response::builder().status(answer.status());
     *response.headers_mut().unwrap() = answer.headers().clone();
-    response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
+    response
+        .body(Body::from(answer.bytes().await.unwrap()))
+        .unwrap()
 }

@@ -65,7 +65,11 @@ impl Gate {
     }
 
     /// Lets in that it has come to take up so many bytes.
-    pub(in crate::http) fn admit_more(&self, permit: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Refusal> {
+    pub(in crate::http) fn admit_more(
+        &self,
+        permit: &mut OwnedSemaphorePermit,
+        bytes: usize,
+    ) -> Result<(), Refusal> {
         self.room.take_up_to(permit, bytes).ok_or_else(too_many)
     }
 
@@ -77,7 +81,11 @@ impl Gate {
 
     /// Waits for the turn to decode, which lasts until what this returns is dropped.
     pub(super) async fn turn_to_decode(&self) -> OwnedSemaphorePermit {
-        self.decoding.clone().acquire_owned().await.expect("the semaphore is never closed")
+        self.decoding
+            .clone()
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed")
     }
 }
 
@@ -111,14 +119,24 @@ pub(in crate::http) async fn read(
     let mut turn_ends = BYTES_A_TURN;
     loop {
         let Ok(frame) = tokio::time::timeout(patience, body.frame()).await else {
-            let message = format!("nothing more of the body came within {} s", patience.as_secs_f64());
+            let message = format!(
+                "nothing more of the body came within {} s",
+                patience.as_secs_f64()
+            );
             return Err(Refusal::bad_request("body_too_slow", message));
         };
-        let Some(frame) = frame else { return Ok((read.into(), permit)) };
+        let Some(frame) = frame else {
+            return Ok((read.into(), permit));
+        };
         let frame = frame.map_err(|error| {
-            Refusal::bad_request("body_broken_off", format!("the body did not arrive whole: {error}"))
+            Refusal::bad_request(
+                "body_broken_off",
+                format!("the body did not arrive whole: {error}"),
+            )
         })?;
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         if read.len() + data.len() > bytes_max {
             return Err(drained(body, patience, over_the_cap(bytes_max)).await);
         }
@@ -177,13 +195,21 @@ mod tests {
     fn deliveries_are_let_in_up_to_their_limit_together_as_they_grow() {
         let gate = Gate::new(BYTES_MAX, 1);
         let mut first = gate.admit(10).expect("there is room");
-        assert!(gate.admit_more(&mut first, BYTES_MAX - PERMIT_BYTES).is_ok());
+        assert!(
+            gate.admit_more(&mut first, BYTES_MAX - PERMIT_BYTES)
+                .is_ok()
+        );
         let mut second = gate.admit(PERMIT_BYTES).expect("there is just enough room");
-        let refusal = gate.admit_more(&mut second, PERMIT_BYTES + 1).expect_err("there is no more");
+        let refusal = gate
+            .admit_more(&mut second, PERMIT_BYTES + 1)
+            .expect_err("there is no more");
         assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
         drop(first);
         assert!(gate.admit_more(&mut second, BYTES_MAX).is_ok());
         let large = Gate::new(BYTES_MAX, 1 << 30);
-        assert!(large.admit(8 << 30).is_ok(), "the largest body fits, with all that comes of it");
+        assert!(
+            large.admit(8 << 30).is_ok(),
+            "the largest body fits, with all that comes of it"
+        );
     }
 }
