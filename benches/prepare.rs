@@ -7,10 +7,10 @@ mod load;
 use std::fs;
 use std::path::PathBuf;
 
-use alleycat::effort::{ClassId, RacerId, Second};
-use alleycat::history::History;
-use alleycat::store::{self, Condition, ObjectKey};
-use alleycat::table::Table;
+use alleycat::domain::effort::{ClassId, RacerId, Second};
+use alleycat::state::table::Table;
+use alleycat::storage::history_file::History;
+use alleycat::storage::{self, Condition, ObjectKey};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use flate2::Compression;
@@ -88,7 +88,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn fill(folder: PathBuf, racers: &[u64], seconds: u32) -> anyhow::Result<()> {
-    let store = store::open(&format!("file:{}", folder.display())).await?;
+    let store = storage::open(&format!("file:{}", folder.display())).await?;
     let classes = u16::try_from(racers.len())?;
     let table = Table::new(classes);
     let histories: Vec<History> = std::thread::scope(|scope| {

@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use crate::effort::Bounds;
+use crate::domain::effort::Bounds;
 use crate::keys::Secret;
 use crate::ledger;
 

@@ -19,30 +19,16 @@
 //! number of instances on one store are safe without a leader or a lock. ARCHITECTURE.md has the map, and the
 //! invariants.
 
-pub mod archive;
-pub mod buckets;
-pub mod clock;
+pub mod cli;
 pub mod config;
-pub mod delivery;
-pub mod doctor;
-pub mod effort;
-pub mod erasures;
-pub mod events;
+pub mod domain;
+pub mod firehose_client;
 #[cfg(any(test, feature = "fuzzing"))]
-pub mod fuzzing;
-pub mod history;
+pub mod fuzz_targets;
 mod http;
+pub mod ingest;
 pub mod keys;
-pub mod leaderboard;
 pub mod ledger;
-pub mod names;
-mod plain;
-pub mod races;
-pub mod ready;
-pub mod replay;
-pub mod sender;
-pub mod serve;
-pub mod simulate;
-pub mod store;
-pub mod table;
-pub mod telemetry;
+pub mod server;
+pub mod state;
+pub mod storage;

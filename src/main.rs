@@ -4,14 +4,14 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use alleycat::clock::{Clock, SystemClock};
+use alleycat::cli::doctor;
+use alleycat::cli::healthcheck::{self, ReadyOptions};
+use alleycat::cli::replay::{self, ReplayOptions};
+use alleycat::cli::simulate::{self, SimulateOptions};
 use alleycat::config::{Config, LogFormat};
-use alleycat::doctor;
-use alleycat::ready::{self, ReadyOptions};
-use alleycat::replay::{self, ReplayOptions};
-use alleycat::serve;
-use alleycat::simulate::{self, SimulateOptions};
-use alleycat::store;
+use alleycat::ledger::clock::{Clock, SystemClock};
+use alleycat::server;
+use alleycat::storage;
 use anyhow::Context;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
@@ -108,7 +108,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             })
         }
         Command::Openapi => {
-            print!("{}", alleycat::serve::openapi());
+            print!("{}", alleycat::server::openapi());
             Ok(ExitCode::SUCCESS)
         }
         Command::Doctor(config) => {
@@ -122,7 +122,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             doctor::examine(&config, each).await;
             Ok(status)
         }
-        Command::Ready(options) => match ready::ask(&options).await {
+        Command::Ready(options) => match healthcheck::ask(&options).await {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(error) => {
                 eprintln!("{error:#}");
@@ -135,12 +135,12 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = interrupted();
     config.validate()?;
-    let store = store::open(&config.store).await?;
-    store::probe(&*store, store::SegmentId::random(SystemClock.wall_ms())).await?;
-    let listener = serve::listen(config.listen)
+    let store = storage::open(&config.store).await?;
+    storage::probe(&*store, storage::SegmentId::random(SystemClock.wall_ms())).await?;
+    let listener = server::listen(config.listen)
         .with_context(|| format!("cannot listen on {}", config.listen))?;
-    let metrics = serve::Metrics::listen(config.metrics_listen)?;
-    serve::serve_seen(config, listener, store, Some(metrics), stop).await
+    let metrics = server::Metrics::listen(config.metrics_listen)?;
+    server::serve_seen(config, listener, store, Some(metrics), stop).await
 }
 
 fn log_as(format: LogFormat) {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alleycat::sender::{Backoff, Options, Sender};
+use alleycat::firehose_client::{Backoff, Options, Sender};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use support::instance::{Instance, refusal};

@@ -406,7 +406,7 @@ async fn a_browsers_page_sends_no_events_where_no_key_is_needed() {
 async fn bodies_that_come_slowly_hold_nobody_up_and_do_not_come_for_ever() {
     let place = Place::folder();
     let service = Service::start_with(place.open().await, &[], |config| {
-        config.delivery_deadline = Duration::from_secs(2)
+        config.delivery_deadline = Duration::from_secs(2);
     })
     .await;
     let address = service.url("").strip_prefix("http://").unwrap().to_owned();

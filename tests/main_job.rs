@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
-use alleycat::effort::ClassId;
-use alleycat::simulate::{Race, Rider, Setup};
+use alleycat::cli::simulate::{Race, Rider, Setup};
+use alleycat::domain::effort::ClassId;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;

@@ -163,7 +163,7 @@ async fn all_that_the_dashboard_and_the_alerts_ask_for_is_there() {
             service.value(series).await,
             Some(value),
             "{series}:\n{scraped}"
-        )
+        );
     };
     is("alleycat_efforts{class=\"1\"}", 1.0).await;
     is("alleycat_racers{class=\"1\"}", 1.0).await;

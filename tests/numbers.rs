@@ -4,9 +4,9 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use alleycat::effort::{ClassId, Effort, Output, RacerId, Second, serialize_number};
-use alleycat::history::{Selection, write_dataset};
-use alleycat::table::Table;
+use alleycat::domain::effort::{ClassId, Effort, Output, RacerId, Second, serialize_number};
+use alleycat::state::table::Table;
+use alleycat::storage::history_file::{Selection, write_dataset};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 

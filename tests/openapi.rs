@@ -17,7 +17,7 @@ fn the_committed_document_is_the_generated_one() {
     let committed = include_str!("../openapi/openapi.json");
     // Not assert_eq: nobody wants to read two documents in a terminal.
     assert!(
-        committed == alleycat::serve::openapi(),
+        committed == alleycat::server::openapi(),
         "openapi/openapi.json is not what the code says; run: cargo run -- openapi > openapi/openapi.json"
     );
 }
@@ -34,7 +34,7 @@ struct Operation {
 
 impl Operation {
     fn all() -> Vec<Self> {
-        let document: Value = serde_json::from_str(&alleycat::serve::openapi()).unwrap();
+        let document: Value = serde_json::from_str(&alleycat::server::openapi()).unwrap();
         let paths = document["paths"].as_object().unwrap();
         let operations = paths.iter().flat_map(|(path, item)| {
             item.as_object()
@@ -239,7 +239,7 @@ fn cells(text: &str) -> Vec<Vec<String>> {
         let row = rows.last_mut().unwrap();
         match char {
             '"' if quoted && chars.peek() == Some(&'"') => {
-                row.last_mut().unwrap().extend(chars.next())
+                row.last_mut().unwrap().extend(chars.next());
             }
             '"' => quoted = !quoted,
             ',' if !quoted => row.push(String::new()),

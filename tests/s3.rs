@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use alleycat::effort::{ClassId, Effort, Output, RacerId, Second};
-use alleycat::history::History;
-use alleycat::sender::{self, Backoff, Sender};
-use alleycat::table::Table;
+use alleycat::domain::effort::{ClassId, Effort, Output, RacerId, Second};
+use alleycat::firehose_client::{self, Backoff, Sender};
+use alleycat::state::table::Table;
+use alleycat::storage::history_file::History;
 use axum::Router;
 use axum::http::StatusCode;
 use bytes::Bytes;
@@ -194,9 +194,9 @@ fn sender(instance: &Instance, patience: Duration) -> Sender {
         total: patience,
     };
     let to = instance.url("/firehose").parse().unwrap();
-    Sender::new(sender::Options {
+    Sender::new(firehose_client::Options {
         backoff,
-        ..sender::Options::new(to)
+        ..firehose_client::Options::new(to)
     })
     .unwrap()
 }

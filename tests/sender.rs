@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alleycat::sender::{Backoff, Failure, Options, Sender};
-use alleycat::simulate::{self, SimulateOptions};
+use alleycat::cli::simulate::{self, SimulateOptions};
+use alleycat::firehose_client::{Backoff, Failure, Options, Sender};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use clap::Parser;
@@ -448,7 +448,11 @@ fn what_cannot_be_sent_to_or_in_a_header_is_refused() {
         })
         .is_err()
     );
-    assert!("a\nb".parse::<alleycat::sender::AccessKey>().is_err());
+    assert!(
+        "a\nb"
+            .parse::<alleycat::firehose_client::AccessKey>()
+            .is_err()
+    );
 }
 
 #[derive(Parser)]

@@ -8,8 +8,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use alleycat::effort::ClassId;
-use alleycat::store::{
+use alleycat::domain::effort::ClassId;
+use alleycat::storage::{
     self, Condition, ETag, FolderStore, Listed, Object, ObjectKey, PutError, S3Store, Scope,
     SegmentId, Store, StoreError,
 };
@@ -56,7 +56,7 @@ async fn keeps_the_contract(empty: impl AsyncFn() -> Arc<dyn Store>) {
     a_listing_shows_more_than_a_thousand_segments(&*empty().await).await;
     deleting_twice_is_no_error(&*empty().await).await;
     of_two_that_race_one_wins(&empty().await).await;
-    store::probe(&*empty().await, id(0)).await.unwrap();
+    storage::probe(&*empty().await, id(0)).await.unwrap();
 }
 
 async fn an_object_reads_back_as_its_parts_in_turn(store: &dyn Store) {
@@ -242,7 +242,7 @@ async fn the_folder_keeps_the_contract() {
         let path = folder
             .path()
             .join(next.fetch_add(1, Ordering::Relaxed).to_string());
-        store::open(&format!("file:{}", path.display()))
+        storage::open(&format!("file:{}", path.display()))
             .await
             .unwrap()
     })
@@ -492,7 +492,7 @@ async fn a_store_that_ignores_a_condition_is_refused_and_left_clean() {
             heeds_absent,
             objects: Mutex::default(),
         };
-        let refused = store::probe(&store, id(1)).await.unwrap_err().to_string();
+        let refused = storage::probe(&store, id(1)).await.unwrap_err().to_string();
         assert!(
             refused.contains(&format!("careless ignores {header}")),
             "{refused}"
@@ -513,7 +513,7 @@ async fn what_is_no_store_is_refused_with_what_it_should_be() {
         ("s3://", "write it as `s3://BUCKET/PREFIX`"),
         ("s3:///prefix", "write it as `s3://BUCKET/PREFIX`"),
     ] {
-        let refused = store::open(place).await.err().unwrap().to_string();
+        let refused = storage::open(place).await.err().unwrap().to_string();
         assert!(
             refused.contains(place) && refused.contains(advice),
             "{refused}"

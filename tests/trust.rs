@@ -599,7 +599,7 @@ async fn rest(mut connection: TcpStream) -> String {
 
 async fn patient(tune: impl FnOnce(&mut alleycat::config::Patience)) -> (Service, TempDir) {
     let folder = TempDir::new().unwrap();
-    let store = alleycat::store::open(&format!("file:{}", folder.path().display()))
+    let store = alleycat::storage::open(&format!("file:{}", folder.path().display()))
         .await
         .unwrap();
     (
@@ -711,7 +711,7 @@ async fn whoever_does_not_end_the_headers_over_http_2_is_cut_off() {
 #[tokio::test]
 async fn an_event_or_a_ride_whose_body_does_not_come_is_refused() {
     let folder = TempDir::new().unwrap();
-    let store = alleycat::store::open(&format!("file:{}", folder.path().display()))
+    let store = alleycat::storage::open(&format!("file:{}", folder.path().display()))
         .await
         .unwrap();
     let tune =

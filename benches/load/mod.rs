@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use alleycat::effort::{ClassId, Effort, Output, RacerId, Second};
+use alleycat::domain::effort::{ClassId, Effort, Output, RacerId, Second};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 

@@ -2,9 +2,9 @@
 
 use std::sync::LazyLock;
 
-use alleycat::effort::{ClassId, Effort, Output, RacerId, Second};
-use alleycat::history::{History, StoredHistory};
-use alleycat::table::Table;
+use alleycat::domain::effort::{ClassId, Effort, Output, RacerId, Second};
+use alleycat::state::table::Table;
+use alleycat::storage::history_file::{History, StoredHistory};
 use divan::Bencher;
 use rand::SeedableRng;
 use rand::rngs::StdRng;

@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::sync::LazyLock;
 
-use alleycat::delivery::{self, Decoded, Envelope};
-use alleycat::effort::{Bounds, ClassId, Effort, Output, Second};
-use alleycat::names::{Name, Names};
-use alleycat::table::{Newcomers, Table};
+use alleycat::domain::effort::{Bounds, ClassId, Effort, Output, Second};
+use alleycat::domain::racer_names::{Name, Names};
+use alleycat::ingest::envelope::{self, Decoded, Envelope};
+use alleycat::state::table::{Newcomers, Table};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use flate2::Compression;
@@ -177,5 +177,5 @@ fn gunzip(bencher: Bencher<'_, '_>) {
         .expect("a vector takes all");
     let body = encoder.finish().expect("a vector takes all");
     let bencher = bencher.counter(ItemsCount::new(RECORDS));
-    bencher.bench_local(|| delivery::gunzip(&body, BODY_BYTES_MAX).expect("our own body"));
+    bencher.bench_local(|| envelope::gunzip(&body, BODY_BYTES_MAX).expect("our own body"));
 }

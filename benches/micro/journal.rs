@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alleycat::clock::SystemClock;
-use alleycat::effort::{Bounds, ClassId, Effort, Output, Second};
+use alleycat::domain::effort::{Bounds, ClassId, Effort, Output, Second};
+use alleycat::ledger::clock::SystemClock;
 use alleycat::ledger::{Ledger, Options, Submission};
-use alleycat::store::{
+use alleycat::storage::{
     Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError,
 };
 use async_trait::async_trait;

@@ -2,9 +2,9 @@
 
 use std::sync::LazyLock;
 
-use alleycat::effort::{ClassId, Effort, Output, RacerId, Second};
-use alleycat::leaderboard::{Page, Query, WhatIf, query};
-use alleycat::table::Table;
+use alleycat::domain::effort::{ClassId, Effort, Output, RacerId, Second};
+use alleycat::state::leaderboard::{Page, Query, WhatIf, query};
+use alleycat::state::table::Table;
 use divan::Bencher;
 use rand::SeedableRng;
 use rand::rngs::StdRng;

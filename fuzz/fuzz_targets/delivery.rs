@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    alleycat::fuzzing::delivery(bytes);
+    alleycat::fuzz_targets::delivery(bytes);
 });

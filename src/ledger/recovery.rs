@@ -8,11 +8,11 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use super::Inner;
-use super::follow::{FETCHES_MAX, Fetched};
-use super::snapshot::{Subject, TakeInError, Unreadable};
-use crate::effort::ClassId;
-use crate::store::{ObjectKey, Scope, StoreError};
+use crate::domain::effort::ClassId;
+use crate::ledger::Inner;
+use crate::ledger::replication::{FETCHES_MAX, Fetched};
+use crate::ledger::snapshot::{Subject, TakeInError, Unreadable};
+use crate::storage::{ObjectKey, Scope, StoreError};
 
 /// How often a store that fails is tried again before the start is given up, and after how long for the first time.
 const TRIES_MAX: u32 = 5;
@@ -92,7 +92,7 @@ impl From<TakeInError> for RecoveryError {
 
 impl Inner {
     /// Merges everything the store holds. Nothing is skipped.
-    pub(super) async fn recover(&self) -> Result<(), RecoveryError> {
+    pub(crate) async fn recover(&self) -> Result<(), RecoveryError> {
         let began = self.clock.uptime();
         let mut failures = 0;
         loop {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
-use alleycat::store::Store;
+use alleycat::storage::Store;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use reqwest::StatusCode;

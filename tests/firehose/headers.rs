@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use alleycat::delivery::REQUEST_ID_BYTES_MAX;
+use alleycat::ingest::envelope::REQUEST_ID_BYTES_MAX;
 use reqwest::header::HeaderValue;
 use reqwest::{Client, Method, StatusCode, header};
 use serde_json::json;

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alleycat::clock::Clock;
-use alleycat::effort::{ClassId, Effort, Output, RacerId, Second};
-use alleycat::erasures::Erasures;
-use alleycat::history::StoredHistory;
-use alleycat::store::{
+use alleycat::domain::effort::{ClassId, Effort, Output, RacerId, Second};
+use alleycat::domain::erasure::Erasures;
+use alleycat::ledger::clock::Clock;
+use alleycat::state::table::Class;
+use alleycat::storage::history_file::StoredHistory;
+use alleycat::storage::{
     Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError,
 };
-use alleycat::table::Class;
 use async_trait::async_trait;
 use bytes::Bytes;
 use rand::rngs::StdRng;

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alleycat::effort::{Bounds, ClassId, Effort, Output, RaceId, RacerId, Second};
-use alleycat::erasures::{Erasures, Scope};
-use alleycat::history::StoredHistory;
+use alleycat::domain::effort::{Bounds, ClassId, Effort, Output, RaceId, RacerId, Second};
+use alleycat::domain::erasure::{Erasures, Scope};
+use alleycat::domain::racer_names::Name;
+use alleycat::domain::rejection::Reason;
 use alleycat::ledger::{
     CommitError, Committed, Erased, Ledger, Options, RecoveryError, Submission,
 };
-use alleycat::names::Name;
-use alleycat::store::{Condition, ObjectKey, SegmentId};
-use alleycat::telemetry::Reason;
+use alleycat::storage::history_file::StoredHistory;
+use alleycat::storage::{Condition, ObjectKey, SegmentId};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
@@ -904,13 +904,18 @@ async fn an_erased_racer_leaves_room_and_what_is_gone_takes_none() {
 
 /// A stored history that has heeded the erasures up to that version.
 fn history_of(efforts: &[Effort], heeded: u64) -> Vec<u8> {
-    let table = alleycat::table::Table::new(3);
+    let table = alleycat::state::table::Table::new(3);
     table.merge(efforts, 0);
-    let empty = alleycat::history::History::empty(0);
-    alleycat::history::History::build(&table, ClassId::new(1).unwrap(), &empty, heeded)
-        .chunks()
-        .collect::<Vec<_>>()
-        .concat()
+    let empty = alleycat::storage::history_file::History::empty(0);
+    alleycat::storage::history_file::History::build(
+        &table,
+        ClassId::new(1).unwrap(),
+        &empty,
+        heeded,
+    )
+    .chunks()
+    .collect::<Vec<_>>()
+    .concat()
 }
 
 /// What a start over a bucket with that object says.
@@ -985,7 +990,7 @@ async fn what_is_stored_beyond_the_options_stops_the_start_and_both_are_named() 
         &[&path, "second 10", "--max-second is 9"],
     );
 
-    let table = alleycat::table::Table::new(4);
+    let table = alleycat::state::table::Table::new(4);
     table.merge(
         &[
             Effort {
@@ -1001,8 +1006,8 @@ async fn what_is_stored_beyond_the_options_stops_the_start_and_both_are_named() 
     );
     let stored = |class: u16| {
         let class = ClassId::new(class).unwrap();
-        let empty = alleycat::history::History::empty(0);
-        alleycat::history::History::build(&table, class, &empty, 0)
+        let empty = alleycat::storage::history_file::History::empty(0);
+        alleycat::storage::history_file::History::build(&table, class, &empty, 0)
             .chunks()
             .collect::<Vec<_>>()
             .concat()
@@ -1020,10 +1025,14 @@ async fn what_is_stored_beyond_the_options_stops_the_start_and_both_are_named() 
 #[tokio::test(start_paused = true)]
 async fn a_segment_that_is_folded_at_any_moment_of_a_recovery_is_not_missed() {
     let class = ClassId::new(1).unwrap();
-    let table = alleycat::table::Table::new(1);
+    let table = alleycat::state::table::Table::new(1);
     table.merge(&[effort(1, 4, 33.25)], 0);
-    let folded =
-        alleycat::history::History::build(&table, class, &alleycat::history::History::empty(0), 0);
+    let folded = alleycat::storage::history_file::History::build(
+        &table,
+        class,
+        &alleycat::storage::history_file::History::empty(0),
+        0,
+    );
     let folded: Vec<_> = folded.chunks().collect();
     let line = "{\"classId\":1,\"second\":1,\"racerId\":4,\"output\":33.25}";
     let segment = gzip(&format!(

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alleycat::clock::Clock;
-use alleycat::effort::{Bounds, ClassId, Effort, EffortTimeMs, Output, RaceId, RacerId, Second};
-use alleycat::erasures::{Erasure, Erasures, Scope};
-use alleycat::history::StoredHistory;
+use alleycat::domain::effort::{
+    Bounds, ClassId, Effort, EffortTimeMs, Output, RaceId, RacerId, Second,
+};
+use alleycat::domain::erasure::{Erasure, Erasures, Scope};
+use alleycat::domain::racer_names::Name;
+use alleycat::domain::rejection::Reason;
+use alleycat::ledger::clock::Clock;
 use alleycat::ledger::{Committed, Erased, Ledger, Options, RecoveryError, Submission};
-use alleycat::names::Name;
-use alleycat::telemetry::Reason;
+use alleycat::storage::history_file::StoredHistory;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use smol_str::format_smolstr;

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use alleycat::store::{
+use alleycat::storage::{
     Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError,
 };
 use async_trait::async_trait;

@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alleycat::config::Config;
-use alleycat::serve;
-use alleycat::store::Store;
+use alleycat::server;
+use alleycat::storage::Store;
 use clap::Parser;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -121,7 +121,7 @@ impl Service {
                 std::future::pending::<()>().await; // dropped, not stopped: the task is aborted
             }
         };
-        let served = tokio::spawn(serve::serve(config, listener, store, shutdown));
+        let served = tokio::spawn(server::serve(config, listener, store, shutdown));
         let client = Client::builder()
             .no_gzip()
             .no_proxy()

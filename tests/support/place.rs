@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alleycat::store::{self, S3Store, Store};
+use alleycat::storage::{self, S3Store, Store};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
@@ -92,7 +92,7 @@ impl Place {
     /// Opens it as a store of this process.
     pub async fn open(&self) -> Arc<dyn Store> {
         match self {
-            Self::Folder(_) => store::open(&self.name()).await.unwrap(),
+            Self::Folder(_) => storage::open(&self.name()).await.unwrap(),
             Self::Bucket { server, prefix, .. } => Arc::new(
                 S3Store::connect_with(&server.config().await, BUCKET, prefix)
                     .await

@@ -1,0 +1,6 @@
+//! The subcommands.
+
+pub mod doctor;
+pub mod healthcheck;
+pub mod replay;
+pub mod simulate;

@@ -1,0 +1,4 @@
+//! Middleware.
+
+pub(crate) mod around;
+pub(crate) mod metrics;

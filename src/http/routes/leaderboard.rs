@@ -1,0 +1,512 @@
+//! `/classes/{classId}/leaderboard`: who stands where, at a second or over all of them.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use bytes::Bytes;
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::domain::effort::{ClassId, INTEGER_MAX, Output, RacerId, Second};
+use crate::domain::racer_names::Names;
+use crate::http::error::Problem;
+use crate::http::extract::params::{Class, Params};
+use crate::http::respond::form::{Form, Rows};
+use crate::http::{App, Name, lock};
+use crate::state::leaderboard::{
+    Cursor, Leaderboard, Limit, Page, Query, RACERS_MAX, Ties, WhatIf, query,
+};
+use crate::state::table::{Board, Table, Version};
+
+/// The first pages that are kept may have this many bytes together: some 4000 of 50 rows. Then all make room.
+const FIRST_PAGES_BYTES_MAX: usize = 16 << 20;
+
+/// What a page that is kept takes beside its text, in bytes, with half of the map's places free.
+const FIRST_PAGE_BYTES: usize = 2 * size_of::<(FirstPage, (Versions, Bytes))>();
+
+/// What may be asked of a leaderboard.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Asked {
+    /// The second of the race, from 0; or `last`, the last second that anyone in the class reached. Without it: the
+    /// all-time board, by each racer's best output over all seconds.
+    #[param(value_type = Option<u32>, example = 60)]
+    second: Option<At>,
+    /// How racers with equal outputs are ranked: `competition` 1, 2, 2, 4; `dense` 1, 2, 2, 3; `ordinal` 1, 2, 3, 4.
+    #[param(inline, value_type = Option<TiesParam>)]
+    ties: Option<Ties>,
+    /// The most rows of a page.
+    #[param(value_type = Option<u64>, minimum = 1, maximum = 1000, default = 50)]
+    limit: Option<Limit>,
+    /// How many rows to leave out. Not with `cursor` or `around`.
+    #[param(value_type = Option<u64>, minimum = 0, maximum = 9007199254740991_u64, default = 0)]
+    offset: Option<u64>,
+    /// The page that an answer named as `next` or `previous`. It stays right while the board changes.
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9_-]{24}$")]
+    cursor: Option<Cursor>,
+    /// The page with this racer in its middle; at either edge the page is still full.
+    #[param(value_type = Option<u64>, maximum = 9007199254740991_u64)]
+    around: Option<RacerId>,
+    /// Only these racers, with their ranks among all: up to 1000 ids with commas between them.
+    #[param(value_type = Option<Vec<u64>>, style = Form, explode = false, example = json!([1, 2, 3]))]
+    racers: Option<Vec<RacerId>>,
+    /// What if this racer rode `output`? The racer stands where that would be if it beats the racer's best.
+    #[param(rename = "racerId", value_type = Option<u64>, maximum = 9007199254740991_u64)]
+    racer: Option<RacerId>,
+    /// The output of the what-if. Nothing is stored.
+    #[param(value_type = Option<f64>, minimum = 0)]
+    output: Option<Output>,
+    /// `json` or `csv`; without it, what `Accept` asks for.
+    #[param(inline, value_type = Option<crate::http::FormatParam>)]
+    format: Form,
+    /// Lay the JSON out for people.
+    #[param(value_type = Option<bool>)]
+    #[expect(
+        dead_code,
+        reason = "`format` has it; here it is told to readers of the document"
+    )]
+    pretty: (),
+}
+
+/// How racers with equal outputs are ranked.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "tells what `Ties` is called on the wire")]
+pub(crate) enum TiesParam {
+    Competition,
+    Dense,
+    Ordinal,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    Last,
+    Second(Second),
+}
+
+/// A page of a leaderboard
+///
+/// By output descending, then by racer id ascending. A class in which nobody rode yet has an empty one.
+#[utoipa::path(
+    get, path = "/classes/{classId}/leaderboard", tag = "Leaderboards",
+    params(("classId" = u16, Path, description = "The exercise class.", minimum = 1, example = 1), Asked),
+    responses(
+        (status = 200, description = "The page.", content(
+            (LeaderboardAnswer = "application/json", example = json!({
+                "classId": 1, "second": 60, "total": 40000,
+                "standings": [{ "rank": 1, "racerId": 17, "name": "Hubert", "output": 187.25 }],
+                "next": "AQEAAAAAAAAAEUBnaAAAAAAA", "previous": null,
+            })),
+            (String = "text/csv", example = "rank,racerId,name,output\r\n1,17,Hubert,187.25\r\n"),
+        )),
+        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 404, description = "No such class, or the racer of `around` does not stand here.", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 503, description = "The service is starting, stopping or overloaded.", body = Problem,
+            content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn leaderboard(
+    Class(class): Class,
+    State(app): State<App>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let asked = Asked::read(params, &headers, app.ledger.bounds().second_max)?;
+    let (second, board) = view(app.ledger.table(), class, asked.second);
+    let all_time = asked.second.is_none();
+    let form = asked.format;
+    let query_of = asked.query()?;
+    let what_if = query_of.what_if.is_some();
+    let first_page = FirstPage::of(class, second, all_time, form, &query_of);
+    // The names' version is older than any name that is looked up below, so what is kept is never newer than it says.
+    let versions = (board.version(), app.ledger.names().version());
+    if let Some(text) = first_page.and_then(|page| app.first_pages.get(page, versions)) {
+        return Ok(form.answer(text));
+    }
+    // Finding rows takes microseconds; only an order that is to be made is work.
+    let to_order = if board.has_order(query_of.ties == Ties::Dense) {
+        0
+    } else {
+        board.len()
+    };
+    let answered = app
+        .turns
+        .work(to_order, move || query(&board, &query_of))
+        .await?;
+    let answered = answered.map_err(|error| match second {
+        Some(second) => Problem::not_found(format!("{error}: second {second} of class {class}")),
+        None => Problem::not_found(format!("{error}: class {class}")),
+    })?;
+    let text = form.write(&LeaderboardAnswer::of(
+        class,
+        second,
+        answered,
+        all_time,
+        what_if,
+        app.ledger.names(),
+    ));
+    if let Some(page) = first_page {
+        app.first_pages.keep(page, versions, &text);
+    }
+    Ok(form.answer(text))
+}
+
+/// The first page of a board: what nearly everyone looks at.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct FirstPage {
+    class: ClassId,
+    second: Option<Second>,
+    all_time: bool,
+    ties: Ties,
+    limit: Limit,
+    form: Form,
+}
+
+impl FirstPage {
+    fn of(
+        class: ClassId,
+        second: Option<Second>,
+        all_time: bool,
+        form: Form,
+        query: &Query,
+    ) -> Option<Self> {
+        let Query {
+            ties,
+            limit,
+            page,
+            racers,
+            what_if,
+        } = query;
+        let is_first = *page == Page::default() && racers.is_none() && what_if.is_none();
+        is_first.then_some(Self {
+            class,
+            second,
+            all_time,
+            ties: *ties,
+            limit: *limit,
+            form,
+        })
+    }
+}
+
+/// First pages as they were sent: each is written once, until its board or a name changes.
+#[derive(Default)]
+pub(crate) struct FirstPages(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    pages: HashMap<FirstPage, (Versions, Bytes)>,
+    bytes: usize,
+}
+
+/// Of the board and of the names.
+type Versions = (Version, u64);
+
+impl FirstPages {
+    fn get(&self, page: FirstPage, versions: Versions) -> Option<Bytes> {
+        let kept = lock(&self.0);
+        kept.pages
+            .get(&page)
+            .filter(|(written, _)| *written == versions)
+            .map(|(_, text)| text.clone())
+    }
+
+    fn keep(&self, page: FirstPage, versions: Versions, text: &[u8]) {
+        let mut kept = lock(&self.0);
+        let bytes = text.len() + FIRST_PAGE_BYTES;
+        if kept.bytes + bytes > FIRST_PAGES_BYTES_MAX {
+            *kept = Kept::default();
+        }
+        kept.bytes += bytes;
+        if let Some((_, before)) = kept
+            .pages
+            .insert(page, (versions, Bytes::copy_from_slice(text)))
+        {
+            kept.bytes -= before.len() + FIRST_PAGE_BYTES;
+        }
+    }
+}
+
+/// The board that is asked for, and its second, if it has one.
+fn view(table: &Table, class: ClassId, at: Option<At>) -> (Option<Second>, Board) {
+    let second = match at {
+        None => return (None, table.all_time(class)),
+        Some(At::Second(second)) => Some(second),
+        Some(At::Last) => table.last_second(class),
+    };
+    // In a class that nobody rode any second is as empty as the last.
+    (second, table.board(class, second.unwrap_or(Second(0))))
+}
+
+impl Asked {
+    fn read(mut params: Params, headers: &HeaderMap, second_max: u32) -> Result<Self, Problem> {
+        let takes_second = format!("an integer from 0 to {second_max}, or last");
+        let asked = Self {
+            second: params.take("second", takes_second, |text| match text {
+                "last" => Some(At::Last),
+                _ => crate::http::extract::params::integer(text, 0..=second_max.into())
+                    .and_then(|second| u32::try_from(second).ok())
+                    .map(|second| At::Second(Second(second))),
+            })?,
+            ties: params.take("ties", "competition, dense or ordinal", |text| match text {
+                "competition" => Some(Ties::Competition),
+                "dense" => Some(Ties::Dense),
+                "ordinal" => Some(Ties::Ordinal),
+                _ => None,
+            })?,
+            limit: params
+                .integer("limit", 1..=Limit::MAX as u64)?
+                .and_then(|rows| usize::try_from(rows).ok().and_then(Limit::new)),
+            offset: params.integer("offset", 0..=INTEGER_MAX)?,
+            cursor: params.take(
+                "cursor",
+                "what an answer named as next or previous",
+                |text| text.parse().ok(),
+            )?,
+            around: params.racer("around")?,
+            racers: params.racers("racers", RACERS_MAX)?,
+            racer: params.racer("racerId")?,
+            output: params.take("output", "a number, 0 or more", |text| {
+                text.parse().ok().and_then(Output::new)
+            })?,
+            format: Form::take(&mut params, headers)?,
+            pretty: (),
+        };
+        params.end()?;
+        Ok(asked)
+    }
+
+    fn query(self) -> Result<Query, Problem> {
+        let page = match (self.offset, self.cursor, self.around) {
+            (None, None, None) => Page::default(),
+            (Some(offset), None, None) => {
+                Page::Offset(usize::try_from(offset).unwrap_or(usize::MAX))
+            }
+            (None, Some(cursor), None) => Page::Cursor(cursor),
+            (None, None, Some(racer)) => Page::Around(racer),
+            (offset, cursor, around) => {
+                let given = [
+                    offset.map(|offset| format!("offset is {offset}")),
+                    cursor.map(|cursor| format!("cursor is {cursor}")),
+                    around.map(|racer| format!("around is {racer}")),
+                ];
+                let given = given
+                    .into_iter()
+                    .flatten()
+                    .collect::<Vec<_>>()
+                    .join(" and ");
+                return Err(Problem::bad_request(format!(
+                    "{given}, and they exclude each other: give one of offset, cursor and around"
+                )));
+            }
+        };
+        let what_if = match (self.racer, self.output) {
+            (None, None) => None,
+            (Some(racer), Some(output)) => Some(WhatIf { racer, output }),
+            (Some(racer), None) => {
+                let detail = format!(
+                    "racerId is {racer}, and output is missing; what if it were a number, 0 or more?"
+                );
+                return Err(Problem::bad_request(detail));
+            }
+            (None, Some(output)) => {
+                let detail = format!(
+                    "output is {output}, and racerId is missing; it must be who would ride that"
+                );
+                return Err(Problem::bad_request(detail));
+            }
+        };
+        let (ties, limit) = (
+            self.ties.unwrap_or_default(),
+            self.limit.unwrap_or_default(),
+        );
+        Ok(Query {
+            ties,
+            limit,
+            page,
+            racers: self.racers,
+            what_if,
+        })
+    }
+}
+
+/// A page of a leaderboard.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Leaderboard)]
+#[serde(rename_all = "camelCase")]
+struct LeaderboardAnswer {
+    /// The class.
+    #[schema(value_type = u16, example = 1)]
+    class_id: ClassId,
+    /// The second; null on the all-time board, and for `last` in a class that nobody rode yet.
+    #[schema(value_type = Option<u32>, required, example = 60)]
+    second: Option<Second>,
+    /// How many racers stand on the whole board.
+    #[schema(example = 40000)]
+    total: usize,
+    /// The rows.
+    standings: Vec<Standing>,
+    /// The `cursor` of the page after this one; null at the end.
+    #[schema(required)]
+    next: Option<String>,
+    /// The `cursor` of the page before this one; null at the start.
+    #[schema(required)]
+    previous: Option<String>,
+    #[serde(skip)]
+    all_time: bool,
+    #[serde(skip)]
+    what_if: bool,
+}
+
+/// A row of a leaderboard.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Standing {
+    /// The rank among all, from 1.
+    #[schema(minimum = 1, example = 1)]
+    rank: usize,
+    /// The racer.
+    #[schema(value_type = u64, example = 17)]
+    racer_id: RacerId,
+    /// The racer's name; null where it is not known.
+    #[schema(value_type = Option<String>, required, example = "Hubert")]
+    name: Name,
+    /// The output at which the racer stands.
+    #[schema(value_type = f64, minimum = 0, example = 187.25)]
+    output: Output,
+    /// On the all-time board alone: the second at which that was ridden; null for the new record of a what-if.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u32>, example = 60)]
+    second: Option<Option<Second>>,
+    /// On the row of the what-if alone: whether its output beats the racer's best.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    new_record: Option<bool>,
+}
+
+impl LeaderboardAnswer {
+    fn of(
+        class: ClassId,
+        second: Option<Second>,
+        answered: Leaderboard,
+        all_time: bool,
+        what_if: bool,
+        names: &Names,
+    ) -> Self {
+        let standings = answered.standings.into_iter().map(|row| Standing {
+            rank: row.rank,
+            racer_id: row.racer,
+            name: names.get(row.racer),
+            output: row.output,
+            second: all_time.then_some(row.second),
+            new_record: row.new_record,
+        });
+        Self {
+            class_id: class,
+            second,
+            total: answered.total,
+            standings: standings.collect(),
+            next: answered.next.map(|cursor| cursor.to_string()),
+            previous: answered.previous.map(|cursor| cursor.to_string()),
+            all_time,
+            what_if,
+        }
+    }
+}
+
+impl Rows for LeaderboardAnswer {
+    fn columns(&self) -> Vec<&'static str> {
+        let mut columns = vec!["rank", "racerId", "name", "output"];
+        columns.extend(self.all_time.then_some("second"));
+        columns.extend(self.what_if.then_some("newRecord"));
+        columns
+    }
+
+    fn rows(&self) -> impl Iterator<Item = Vec<String>> {
+        self.standings.iter().map(|row| {
+            let name = row.name.as_deref().unwrap_or_default();
+            let mut cells = vec![
+                row.rank.to_string(),
+                row.racer_id.to_string(),
+                name.into(),
+                row.output.to_string(),
+            ];
+            let text = |cell: Option<String>| cell.unwrap_or_default();
+            cells.extend(
+                row.second
+                    .map(|second| text(second.map(|second| second.to_string()))),
+            );
+            cells.extend(
+                self.what_if
+                    .then(|| text(row.new_record.map(|new| new.to_string()))),
+            );
+            cells
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_pages_are_kept_for_their_versions_up_to_their_limit_together() {
+        let pages = FirstPages::default();
+        let class = ClassId::new(1).expect("1 is a class");
+        let page = |second| {
+            let form = Form::Json { pretty: false };
+            FirstPage::of(class, Some(Second(second)), false, form, &Query::default())
+                .expect("the first page")
+        };
+        pages.keep(page(1), (1, 1), b"old");
+        pages.keep(page(1), (2, 1), b"new");
+        assert_eq!(
+            (pages.get(page(1), (1, 1)), pages.get(page(1), (2, 2))),
+            (None, None)
+        );
+        assert_eq!(pages.get(page(1), (2, 1)).as_deref(), Some(&b"new"[..]));
+        assert_eq!(pages.get(page(2), (2, 1)), None);
+        pages.keep(
+            page(2),
+            (2, 1),
+            &vec![b' '; FIRST_PAGES_BYTES_MAX - 2 * FIRST_PAGE_BYTES - 3],
+        );
+        assert!(pages.get(page(1), (2, 1)).is_some() && pages.get(page(2), (2, 1)).is_some());
+        pages.keep(page(3), (2, 1), b"more");
+        assert!(pages.get(page(1), (2, 1)).is_none() && pages.get(page(3), (2, 1)).is_some());
+    }
+
+    #[test]
+    fn only_what_everyone_looks_at_is_a_first_page() {
+        let is_first = |query: &Query| {
+            let class = ClassId::new(1).expect("1 is a class");
+            FirstPage::of(class, None, true, Form::Csv, query).is_some()
+        };
+        let what_if = WhatIf {
+            racer: RacerId(1),
+            output: Output::new(1.0).expect("an output"),
+        };
+        assert!(is_first(&Query::default()));
+        assert!(!is_first(&Query {
+            page: Page::Offset(1),
+            ..Query::default()
+        }));
+        assert!(!is_first(&Query {
+            page: Page::Around(RacerId(1)),
+            ..Query::default()
+        }));
+        assert!(!is_first(&Query {
+            racers: Some(vec![RacerId(1)]),
+            ..Query::default()
+        }));
+        assert!(!is_first(&Query {
+            what_if: Some(what_if),
+            ..Query::default()
+        }));
+    }
+}

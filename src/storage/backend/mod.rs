@@ -1,0 +1,5 @@
+//! The stores: a folder, a bucket, and metrics around either.
+
+pub(crate) mod instrumented;
+pub(crate) mod local_fs;
+pub(crate) mod s3;

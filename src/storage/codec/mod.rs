@@ -1,0 +1,3 @@
+//! The forms of stored objects. Pure.
+
+pub(crate) mod journal_segment;
