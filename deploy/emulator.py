@@ -1,10 +1,10 @@
-"""Creates the stack in a local AWS emulator (ministack) and holds what it made against what docs/DEPLOY.md promises.
+"""Creates the stack in a local AWS emulator (ministack) and compares it with the promises of docs/DEPLOY.md.
 
-    python deploy/emulator.py                          the stack only
-    ALLEYCAT=target/debug/alleycat python deploy/emulator.py     and lets moto's Firehose deliver to that program
+    python deploy/emulator.py                                    the stack only
+    ALLEYCAT=target/debug/alleycat python deploy/emulator.py     also: moto's Firehose delivers to that program
 
-Everything is on 127.0.0.1. The emulators check no permission, start no task and issue no certificate: this tells that
-the template is well-formed, that its references resolve, and what its buckets and streams are set to; no more.
+Everything listens on 127.0.0.1. The emulators check no permissions, start no tasks and issue no certificates. So this
+shows only that the template is well-formed, that its references resolve, and how its buckets and streams are set.
 """
 
 import base64
@@ -28,6 +28,7 @@ from botocore.config import Config
 HERE = pathlib.Path(__file__).resolve().parent
 REGION = "eu-west-1"
 START_MAX_SECONDS = 20
+KEEP_ALIVE_SECONDS = 75  # of the service: SECURITY.md
 
 
 def free_port():
@@ -37,8 +38,8 @@ def free_port():
 
 
 @contextlib.contextmanager
-def running(command, answers_at, **env):
-    """A process of ours, from when its URL answers until we leave; ended by its own handle."""
+def running(command, ready_url, **env):
+    """Runs a process: waits until its URL responds, and terminates it at the end."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, env={**os.environ, **env}, stdout=log, stderr=log)
         try:
@@ -48,7 +49,7 @@ def running(command, answers_at, **env):
                     log.seek(0)
                     sys.exit(f"{command[0]} did not start:\n{log.read().decode()}")
                 try:
-                    urllib.request.urlopen(answers_at, timeout=1).close()
+                    urllib.request.urlopen(ready_url, timeout=1).close()
                     break
                 except (urllib.error.URLError, OSError):
                     time.sleep(0.05)
@@ -79,7 +80,7 @@ def create_stack(aws, name, lambda_image):
     cloudformation = aws("cloudformation")
     cloudformation.create_stack(
         StackName=name,
-        # There is no engine to start tasks; and the emulator takes the number for text.
+        # The emulator has no engine to start tasks, and it reads the number as text.
         TemplateBody=(HERE / "cloudformation.yaml").read_text().replace("DesiredCount: !Ref Tasks", "DesiredCount: 0"),
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
         Capabilities=["CAPABILITY_IAM"],
@@ -89,12 +90,12 @@ def create_stack(aws, name, lambda_image):
     stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     assert stack["StackStatus"] == "CREATE_COMPLETE", stack["StackStatus"]
     resources = cloudformation.describe_stack_resources(StackName=name)["StackResources"]
-    # The emulator lists some resources without a name.
+    # The emulator lists some resources without an id.
     return {r["LogicalResourceId"]: r.get("PhysicalResourceId") for r in resources if "LogicalResourceId" in r}
 
 
 class Template(yaml.SafeLoader):
-    """Reads CloudFormation's short forms as what stands in them."""
+    """Reads CloudFormation's short forms (`!Ref X`) as their plain values."""
 
 
 Template.add_multi_constructor("!", lambda loader, _, node: (
@@ -103,8 +104,8 @@ Template.add_multi_constructor("!", lambda loader, _, node: (
     else loader.construct_mapping(node, deep=True)))
 
 
-def check_history_bucket():
-    """On the template itself: the emulator makes the bucket and ignores most of these."""
+def check_template():
+    """Checks the template itself, because the emulator ignores most of these properties."""
     resources = yaml.load((HERE / "cloudformation.yaml").read_text(), Template)["Resources"]
     bucket = resources["HistoryBucket"]
     assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
@@ -114,7 +115,11 @@ def check_history_bucket():
     assert "VersioningConfiguration" not in history, "the history bucket is versioned"
     assert list(history["PublicAccessBlockConfiguration"].values()) == [True] * 4
     assert "aws:SecureTransport" in json.dumps(resources["HistoryBucketPolicy"])
-    print("history bucket: retained, closed, over TLS only, not versioned; only processing-failed/ ever expires")
+    attributes = resources["LoadBalancer"]["Properties"]["LoadBalancerAttributes"]
+    idle = next(int(it["Value"]) for it in attributes if it["Key"] == "idle_timeout.timeout_seconds")
+    assert idle < KEEP_ALIVE_SECONDS, f"the load balancer keeps idle connections for {idle} s"
+    print("history bucket: retained, not public, TLS only, not versioned; only processing-failed/ expires")
+    print(f"load balancer: idle timeout {idle} s, below the keep-alive of {KEEP_ALIVE_SECONDS} s")
 
 
 def check_stack(aws, made):
@@ -138,11 +143,11 @@ def check_stack(aws, made):
     actions = sorted(action for some in allowed for action in ([some] if isinstance(some, str) else some))
     assert actions == ["s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject"], actions
     assert len(aws("cloudwatch").describe_alarms()["MetricAlarms"]) >= 7
-    print(f"stack: {len(made)} resources made; delivery stream, key, task role and alarms are as promised")
+    print(f"stack: {len(made)} resources created; delivery stream, key, task role and alarms are as documented")
 
 
 def deliver(aws, program):
-    """Puts records to the emulator's Firehose, which posts them to the program; reads them back from it."""
+    """Puts records to the emulator's Firehose, which posts them to the program. Then reads them from the program."""
     port, metrics = free_port(), free_port()
     here = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as folder:
@@ -174,11 +179,11 @@ def deliver(aws, program):
             quarantined = list(pathlib.Path(folder, "store", "processing-failed").rglob("*.gz"))
             kept = [json.loads(line) for path in quarantined for line in gzip.open(path, "rt")]
             assert [base64.b64decode(line["rawData"]) for line in kept if "rawData" in line] == [b"not a record"], kept
-    print("delivery: 21 records by the emulator's Firehose; 20 stand, 1 is quarantined")
+    print("delivery: 21 records through the emulator's Firehose; 20 on the leaderboard, 1 quarantined")
 
 
 def main():
-    check_history_bucket()
+    check_template()
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Fuzzes each target under fuzz/ for FUZZ_SECONDS (60), and says how many inputs it tried. Works on a stable toolchain: what is
-# looked for are broken claims and panics, and without unsafe code of ours there is little for a sanitizer to see.
-# What is found on the way stays in fuzz/grown/, beside the committed corpus; what breaks a claim, in fuzz/artifacts/.
+# Fuzzes each target under fuzz/ for FUZZ_SECONDS (60), and prints the number of inputs. Works on stable Rust: it looks
+# for broken properties and panics. The project has no unsafe code, so a sanitizer would find little.
+# New inputs stay in fuzz/grown/, beside the committed corpus. Inputs that break a property go to fuzz/artifacts/.
 set -eu
 cd "$(dirname "$0")/.."
 fuzz=${CARGO_FUZZ:-cargo-fuzz}

