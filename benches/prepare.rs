@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use alleycat::domain::effort::{ClassId, RacerId, Second};
 use alleycat::state::table::Table;
 use alleycat::storage::history_file::History;
-use alleycat::storage::{self, Condition, ObjectKey};
+use alleycat::storage::{self, ObjectKey, Precondition};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use flate2::Compression;
@@ -113,7 +113,7 @@ async fn fill(folder: PathBuf, racers: &[u64], seconds: u32) -> anyhow::Result<(
             .put(
                 &ObjectKey::History(class),
                 history.chunks().collect(),
-                Condition::Absent,
+                Precondition::IfNoneMatch,
             )
             .await?;
     }
@@ -127,7 +127,7 @@ async fn fill(folder: PathBuf, racers: &[u64], seconds: u32) -> anyhow::Result<(
         .put(
             &ObjectKey::Racers,
             vec![gzip.finish()?.into()],
-            Condition::Absent,
+            Precondition::IfNoneMatch,
         )
         .await?;
     Ok(())

@@ -126,8 +126,8 @@ pub struct Config {
     pub sync_interval: Duration,
 
     /// The largest body of a delivery, before and after decompression.
-    #[arg(long, env = "ALLEYCAT_BODY_MAX", default_value = "100MiB", value_parser = body_max)]
-    pub body_max: ByteSize,
+    #[arg(long, env = "ALLEYCAT_MAX_BODY_SIZE", default_value = "100MiB", value_parser = max_body_size)]
+    pub max_body_size: ByteSize,
 
     /// The origin whose pages may read the API; `*` for any.
     #[arg(long, env = "ALLEYCAT_CORS_ORIGIN", default_value = "*", value_parser = cors_origin)]
@@ -143,12 +143,12 @@ pub struct Config {
 
     /// A bucket whose objects may be read when an event that comes to /events names them. May be given several times.
     #[arg(
-        long = "events-bucket",
-        env = "ALLEYCAT_EVENTS_BUCKET",
+        long = "notification-bucket",
+        env = "ALLEYCAT_NOTIFICATION_BUCKET",
         value_name = "BUCKET",
         value_delimiter = ','
     )]
-    pub events_buckets: Vec<String>,
+    pub notification_buckets: Vec<String>,
 
     /// Let this many simulated racers a class race without end, through the real endpoint.
     #[arg(
@@ -167,12 +167,12 @@ pub struct Config {
 
     /// What slow and many clients may take.
     #[arg(skip)]
-    pub patience: Patience,
+    pub limits: ConnectionLimits,
 }
 
 /// What slow and many clients may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct ConnectionLimits {
     /// How long a new connection may take to send its first request's headers, after the TLS handshake: a client on a
     /// bad line needs a second or two.
     pub first_headers: Duration,
@@ -194,7 +194,7 @@ pub struct Patience {
     pub deliveries_bytes_max: usize,
 }
 
-impl Default for Patience {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             first_headers: Duration::from_secs(10),
@@ -240,8 +240,8 @@ impl Config {
     }
 
     /// The largest body of a delivery, in bytes.
-    pub(crate) fn body_bytes_max(&self) -> usize {
-        usize::try_from(self.body_max.as_u64()).unwrap_or(usize::MAX)
+    pub(crate) fn max_body_bytes(&self) -> usize {
+        usize::try_from(self.max_body_size.as_u64()).unwrap_or(usize::MAX)
     }
 
     /// The ledger's share of the options.
@@ -274,7 +274,7 @@ fn duration<const MIN_MS: u64, const MAX_MS: u64>(text: &str) -> Result<Duration
     }
 }
 
-fn body_max(text: &str) -> Result<ByteSize, String> {
+fn max_body_size(text: &str) -> Result<ByteSize, String> {
     let size: ByteSize = text.parse()?;
     let (min, max) = (ByteSize::kib(1), ByteSize::gib(1));
     if (min..=max).contains(&size) {

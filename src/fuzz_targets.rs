@@ -11,7 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::domain::effort::{Bounds, ClassId, Effort, OUTPUT_MAX, Output, RacerId, Second};
-use crate::domain::racer_names::Names;
+use crate::domain::racer_names::RacerNames;
 use crate::domain::rejection::{Reason, Rejection};
 use crate::ingest::envelope::{self, Decoded, Envelope, GZIP_MAGIC};
 use crate::ingest::record::{self, Telemetry};
@@ -115,7 +115,7 @@ pub fn delivery(body: &[u8]) -> bool {
     assert_eq!(envelope.len(), records.len());
     assert_eq!(envelope.request_id.as_deref(), read["requestId"].as_str());
 
-    let names = Names::default();
+    let names = RacerNames::default();
     let mut whole = envelope.decode(&BOUNDS, RECEIPT_MS, &names, PLAIN_BYTES_MAX, || ());
     assert_eq!(whole.records(), records.len());
     let efforts = std::mem::take(&mut whole.efforts);

@@ -1,20 +1,23 @@
 //! The command line of `alleycat`.
 
+use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use alleycat::cli::doctor;
-use alleycat::cli::healthcheck::{self, ReadyOptions};
+use alleycat::cli::healthcheck::{self, HealthcheckOptions};
 use alleycat::cli::replay::{self, ReplayOptions};
 use alleycat::cli::simulate::{self, SimulateOptions};
 use alleycat::config::{Config, LogFormat};
+use alleycat::firehose_client::AccessKey;
 use alleycat::ledger::clock::{Clock, SystemClock};
 use alleycat::server;
 use alleycat::storage;
 use anyhow::Context;
+use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue};
-use clap::{Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 /// All-time rankings for home fitness races: every rider's personal best at every second, durable and at once.
@@ -46,19 +49,37 @@ enum Command {
     /// wrong.
     Doctor(Box<Config>),
     /// Ask the service on this machine whether it is ready, for a container's health check.
-    #[command(hide = true)]
-    Ready(ReadyOptions),
+    Healthcheck(HealthcheckOptions),
 }
 
 /// How long work that nobody waits for any more may go on once a command has ended. To cut it off does no harm.
 const LEFT_OVER: Duration = Duration::from_millis(500);
 
 fn main() -> anyhow::Result<ExitCode> {
-    let cli = Cli::try_parse().unwrap_or_else(|error| without_key(error).exit());
+    let cli = parse().unwrap_or_else(|error| without_key(error).exit());
     let runtime = tokio::runtime::Runtime::new().context("there are no threads to work on")?;
     let ended = runtime.block_on(run(cli.command));
     runtime.shutdown_timeout(LEFT_OVER);
     ended
+}
+
+/// Parses the command line and the environment. An empty variable counts as not set, as Compose's `${NAME:-}` gives it.
+fn parse() -> Result<Cli, clap::Error> {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let without_empty = |argument: Arg| match argument.get_env().is_some_and(is_empty) {
+        true => argument.env(Resettable::Reset),
+        false => argument,
+    };
+    let command = Cli::command().mut_subcommands(|subcommand| subcommand.mut_args(without_empty));
+    Cli::from_arg_matches(&command.try_get_matches()?)
+}
+
+/// Returns the first of the keys in `ALLEYCAT_ACCESS_KEY`, for a sender that has no key of its own.
+fn first_access_key() -> anyhow::Result<Option<AccessKey>> {
+    let keys = std::env::var("ALLEYCAT_ACCESS_KEY").unwrap_or_default();
+    let first = keys.split(',').next().filter(|key| !key.is_empty());
+    let key = first.map(str::parse).transpose();
+    key.map_err(|error| anyhow::anyhow!("ALLEYCAT_ACCESS_KEY: {error}"))
 }
 
 /// The error, without the value of an option that takes a key: it may be most of one.
@@ -87,7 +108,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
                 ended => ended.map(|()| ExitCode::SUCCESS),
             }
         }
-        Command::Simulate(options) => {
+        Command::Simulate(mut options) => {
+            if options.access_key.is_none() {
+                options.access_key = first_access_key()?;
+            }
             log_as(LogFormat::Text);
             let report = simulate::run(&options, interrupted()).await?;
             println!("{report}");
@@ -97,7 +121,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
                 ExitCode::FAILURE
             })
         }
-        Command::Replay(options) => {
+        Command::Replay(mut options) => {
+            if options.access_key.is_none() {
+                options.access_key = first_access_key()?;
+            }
             log_as(LogFormat::Text);
             let report = replay::run(&options, interrupted()).await?;
             println!("{report}");
@@ -122,7 +149,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             doctor::examine(&config, each).await;
             Ok(status)
         }
-        Command::Ready(options) => match healthcheck::ask(&options).await {
+        Command::Healthcheck(options) => match healthcheck::ask(&options).await {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(error) => {
                 eprintln!("{error:#}");

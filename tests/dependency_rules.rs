@@ -15,7 +15,14 @@ use std::path::Path;
 const ARROWS: &[(&str, &[&str])] = &[
     (
         "main",
-        &["cli", "config", "ledger/clock", "server", "storage"],
+        &[
+            "cli",
+            "config",
+            "firehose_client",
+            "ledger/clock",
+            "server",
+            "storage",
+        ],
     ),
     ("lib", &[]),
     ("config", &["domain", "keys", "ledger"]),

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use support::instance::Instance;
 use support::place::{Place, gunzip};
 use support::s3_server::S3Server;
-use support::toll::Toll;
+use support::toll::PausingProxy;
 use support::until;
 
 /// As quick as the options allow.
@@ -151,7 +151,7 @@ async fn two_instances_on_a_bucket_and_a_kill_between_every_two_steps_of_an_eras
     let mut kills = 0;
     for passings in 0.. {
         let place = Place::on(server.clone()).await;
-        let toll = Toll::before(server.endpoint()).await;
+        let toll = PausingProxy::before(server.endpoint()).await;
         let mut through_toll = place.environment();
         through_toll.push(("AWS_ENDPOINT_URL", toll.endpoint().to_owned()));
         let mut one = Instance::start_in(&through_toll, &place, &OPTIONS).await;

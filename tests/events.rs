@@ -42,7 +42,12 @@ impl World {
         let place = Place::on(server).await;
         let options = [
             options,
-            &["--events-bucket", "deliveries", "--commit-interval", "0ms"],
+            &[
+                "--notification-bucket",
+                "deliveries",
+                "--commit-interval",
+                "0ms",
+            ],
         ]
         .concat();
         let instance = Instance::start(&place, &options).await;
@@ -305,7 +310,10 @@ async fn only_buckets_that_are_named_are_read() {
         .await;
     assert_eq!(status, StatusCode::FORBIDDEN);
     assert!(
-        told["detail"].as_str().unwrap().contains("--events-bucket"),
+        told["detail"]
+            .as_str()
+            .unwrap()
+            .contains("--notification-bucket"),
         "{told}"
     );
     assert_eq!(world.efforts(1).await, 1);
@@ -318,7 +326,7 @@ async fn only_buckets_that_are_named_are_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_service_wrote_itself_is_not_quarantined_again() {
-    let world = World::start(&["--events-bucket", BUCKET]).await;
+    let world = World::start(&["--notification-bucket", BUCKET]).await;
     world
         .put("deliveries", "k", format!("{}nonsense", record(1, 1, 1)))
         .await;

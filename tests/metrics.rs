@@ -115,15 +115,15 @@ async fn all_that_the_dashboard_and_the_alerts_ask_for_is_there() {
     .await;
     let from_the_start = service.scrape().await;
     for series in [
-        "alleycat_unreadable_objects_total 0",
-        "alleycat_sync_failures_total 0",
-        "alleycat_live_listeners 0",
-        "alleycat_commit_oldest_age_seconds 0",
+        "alleycat_corrupt_object_reads_total 0",
+        "alleycat_replication_errors_total 0",
+        "alleycat_sse_subscribers 0",
+        "alleycat_commit_queue_oldest_age_seconds 0",
         "alleycat_deliveries_total{status=\"503\"} 0",
-        "alleycat_deliveries_refused_total{reason=\"access_key\"} 0",
+        "alleycat_delivery_errors_total{code=\"invalid_access_key\"} 0",
         "alleycat_records_rejected_total{reason=\"json\"} 0",
-        "alleycat_transformations_failed_total{reason=\"json\"} 0",
-        "alleycat_snapshot_age_seconds{class=\"6\"} 0",
+        "alleycat_transformation_records_failed_total{reason=\"json\"} 0",
+        "alleycat_snapshot_lag_seconds{class=\"6\"} 0",
     ] {
         assert!(
             from_the_start.lines().any(|line| line == series),
@@ -167,13 +167,13 @@ async fn all_that_the_dashboard_and_the_alerts_ask_for_is_there() {
     };
     is("alleycat_efforts{class=\"1\"}", 1.0).await;
     is("alleycat_racers{class=\"1\"}", 1.0).await;
-    is("alleycat_improvements_total", 1.0).await;
+    is("alleycat_personal_bests_total", 1.0).await;
     is("alleycat_records_total", 2.0).await;
     is("alleycat_records_rejected_total{reason=\"json\"}", 1.0).await;
     is("alleycat_deliveries_total{status=\"200\"}", 1.0).await;
     is("alleycat_deliveries_in_flight", 0.0).await;
-    is("alleycat_delivery_bytes_in_flight", 0.0).await;
-    is("alleycat_queue_deliveries", 0.0).await;
+    is("alleycat_deliveries_in_flight_bytes", 0.0).await;
+    is("alleycat_commit_queue_length", 0.0).await;
     is("alleycat_erasures", 0.0).await;
     is("alleycat_http_requests_total{route=\"/classes/{classId}/leaderboard\",method=\"GET\",status=\"200\"}", 1.0)
         .await;
@@ -239,8 +239,8 @@ async fn what_waits_for_a_store_that_hangs_grows_old_and_keeps_its_room_though_i
         value_in(&scraped, series).unwrap()
     };
     let (age, room) = (
-        "alleycat_commit_oldest_age_seconds",
-        "alleycat_delivery_bytes_in_flight",
+        "alleycat_commit_queue_oldest_age_seconds",
+        "alleycat_deliveries_in_flight_bytes",
     );
     assert_eq!((value(age).await, value(room).await), (0.0, 0.0));
     server.freeze();

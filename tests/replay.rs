@@ -279,7 +279,7 @@ async fn a_record_that_the_endpoint_does_not_take_is_in_nobodys_way() {
     ] {
         write(folder.path(), name, body);
     }
-    let service = Service::start(&["--commit-interval", "0ms", "--body-max", "32KiB"]).await;
+    let service = Service::start(&["--commit-interval", "0ms", "--max-body-size", "32KiB"]).await;
     let source = folder.path().to_str().unwrap();
     let output = replay(
         &[],

@@ -187,11 +187,11 @@ fn some_efforts(chance: &mut StdRng) -> Vec<(Key, f64)> {
     (0..count).map(effort).collect()
 }
 
-fn sender(instance: &Instance, patience: Duration) -> Sender {
+fn sender(instance: &Instance, limits: Duration) -> Sender {
     let backoff = Backoff {
         first: Duration::from_millis(5),
         max: Duration::from_millis(50),
-        total: patience,
+        total: limits,
     };
     let to = instance.url("/firehose").parse().unwrap();
     Sender::new(firehose_client::Options {
@@ -578,8 +578,8 @@ async fn instances_agree_whoever_is_killed(count: usize) {
     let watching = Watch::begin(&place);
     let mut load = Load::new();
     for instance in &instances {
-        for patience in [DEADLINE, DEADLINE, Duration::ZERO] {
-            load.drive(sender(instance, patience), chance.random());
+        for limits in [DEADLINE, DEADLINE, Duration::ZERO] {
+            load.drive(sender(instance, limits), chance.random());
         }
     }
     for _ in 0..KILLS {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use alleycat::domain::effort::ClassId;
 use alleycat::storage::{
-    self, Condition, ETag, FolderStore, Listed, Object, ObjectKey, PutError, S3Store, Scope,
+    self, ETag, FolderStore, Listed, Object, ObjectKey, Precondition, PutError, S3Store, Scope,
     SegmentId, Store, StoreError,
 };
 use async_trait::async_trait;
@@ -38,7 +38,7 @@ fn body(text: &str) -> Vec<Bytes> {
 }
 
 fn is_lost(put: &Result<ETag, PutError>) -> bool {
-    matches!(put, Err(PutError::Lost))
+    matches!(put, Err(PutError::WriteConflict))
 }
 
 async fn get(store: &dyn Store, key: &ObjectKey) -> Object {
@@ -70,7 +70,7 @@ async fn an_object_reads_back_as_its_parts_in_turn(store: &dyn Store) {
         ObjectKey::Probe(id(3)),
     ] {
         let etag = store
-            .put(&key, parts.clone(), Condition::Absent)
+            .put(&key, parts.clone(), Precondition::IfNoneMatch)
             .await
             .unwrap();
         let object = get(store, &key).await;
@@ -84,7 +84,10 @@ async fn an_object_may_be_empty(store: &dyn Store) {
         (ObjectKey::Racers, vec![]),
         (ObjectKey::Erasures, vec![Bytes::new()]),
     ] {
-        store.put(&key, parts, Condition::Absent).await.unwrap();
+        store
+            .put(&key, parts, Precondition::IfNoneMatch)
+            .await
+            .unwrap();
         assert_eq!(get(store, &key).await.body, "");
     }
 }
@@ -97,12 +100,16 @@ async fn what_is_not_there_is_none(store: &dyn Store) {
 
 async fn what_is_there_is_not_written_as_absent(store: &dyn Store) {
     store
-        .put(&ObjectKey::Racers, body("first"), Condition::Absent)
+        .put(&ObjectKey::Racers, body("first"), Precondition::IfNoneMatch)
         .await
         .unwrap();
     assert!(is_lost(
         &store
-            .put(&ObjectKey::Racers, body("second"), Condition::Absent)
+            .put(
+                &ObjectKey::Racers,
+                body("second"),
+                Precondition::IfNoneMatch
+            )
             .await
     ));
     assert_eq!(get(store, &ObjectKey::Racers).await.body, "first");
@@ -111,22 +118,22 @@ async fn what_is_there_is_not_written_as_absent(store: &dyn Store) {
 async fn only_the_tag_of_the_body_lets_it_be_replaced(store: &dyn Store) {
     let key = history(3);
     let first = store
-        .put(&key, body("first"), Condition::Absent)
+        .put(&key, body("first"), Precondition::IfNoneMatch)
         .await
         .unwrap();
     let second = store
-        .put(&key, body("second"), Condition::Matches(first.clone()))
+        .put(&key, body("second"), Precondition::IfMatch(first.clone()))
         .await
         .unwrap();
     assert_ne!(first, second);
     assert!(is_lost(
         &store
-            .put(&key, body("third"), Condition::Matches(first))
+            .put(&key, body("third"), Precondition::IfMatch(first))
             .await
     ));
     assert_eq!(get(store, &key).await.body, "second");
     let missing = store
-        .put(&history(4), body("third"), Condition::Matches(second))
+        .put(&history(4), body("third"), Precondition::IfMatch(second))
         .await;
     assert!(is_lost(&missing), "{missing:?}");
     assert!(store.get(&history(4)).await.unwrap().is_none());
@@ -146,7 +153,7 @@ async fn a_listing_shows_what_its_scope_holds(store: &dyn Store) {
         tags.insert(
             key.clone(),
             store
-                .put(key, body(&key.path()), Condition::Absent)
+                .put(key, body(&key.path()), Precondition::IfNoneMatch)
                 .await
                 .unwrap(),
         );
@@ -173,7 +180,7 @@ async fn a_listing_shows_more_than_a_thousand_segments(store: &dyn Store) {
     let keys: HashSet<_> = (0..1_050).map(|n| ObjectKey::Segment(id(n))).collect();
     let puts = keys
         .iter()
-        .map(|key| store.put(key, body("1"), Condition::Absent));
+        .map(|key| store.put(key, body("1"), Precondition::IfNoneMatch));
     let _tags: Vec<ETag> = stream::iter(puts)
         .buffer_unordered(16)
         .map(Result::unwrap)
@@ -192,18 +199,24 @@ async fn a_listing_shows_more_than_a_thousand_segments(store: &dyn Store) {
 
 async fn deleting_twice_is_no_error(store: &dyn Store) {
     let key = ObjectKey::Segment(id(1));
-    store.put(&key, body("1"), Condition::Absent).await.unwrap();
+    store
+        .put(&key, body("1"), Precondition::IfNoneMatch)
+        .await
+        .unwrap();
     for _ in 0..2 {
         store.delete(&key).await.unwrap();
         assert!(store.get(&key).await.unwrap().is_none());
     }
     assert_eq!(store.list(Scope::Journal).await.unwrap(), []);
-    store.put(&key, body("2"), Condition::Absent).await.unwrap();
+    store
+        .put(&key, body("2"), Precondition::IfNoneMatch)
+        .await
+        .unwrap();
 }
 
 async fn of_two_that_race_one_wins(store: &Arc<dyn Store>) {
     for class in 1..30 {
-        let mut condition = Condition::Absent;
+        let mut condition = Precondition::IfNoneMatch;
         for round in 0..2 {
             let racers = ["a", "b"].map(|racer| {
                 let (store, condition) = (Arc::clone(store), condition.clone());
@@ -219,7 +232,7 @@ async fn of_two_that_race_one_wins(store: &Arc<dyn Store>) {
             for racer in racers {
                 match racer.await.unwrap() {
                     (Ok(etag), text) => won.push((etag, text)),
-                    (Err(PutError::Lost), _) => lost += 1,
+                    (Err(PutError::WriteConflict), _) => lost += 1,
                     (Err(error), _) => panic!("{error}"),
                 }
             }
@@ -230,7 +243,7 @@ async fn of_two_that_race_one_wins(store: &Arc<dyn Store>) {
                 (lost, get(&**store, &history(class)).await.body),
                 (1, text.clone().into())
             );
-            condition = Condition::Matches(etag.clone());
+            condition = Precondition::IfMatch(etag.clone());
         }
     }
 }
@@ -284,11 +297,13 @@ async fn a_server_that_was_killed_has_what_it_acknowledged() {
         .await
         .unwrap();
     let etag = store
-        .put(&ObjectKey::Racers, body("{}"), Condition::Absent)
+        .put(&ObjectKey::Racers, body("{}"), Precondition::IfNoneMatch)
         .await
         .unwrap();
     server.kill();
-    let failed = store.put(&history(1), body("1"), Condition::Absent).await;
+    let failed = store
+        .put(&history(1), body("1"), Precondition::IfNoneMatch)
+        .await;
     assert!(matches!(failed, Err(PutError::Failed(_))), "{failed:?}");
     server.start_again().await;
     assert_eq!(get(&store, &ObjectKey::Racers).await.etag, etag);
@@ -426,16 +441,21 @@ async fn every_refusal_at_the_start_says_what_to_do() {
 
 #[tokio::test]
 async fn a_put_is_lost_only_when_the_object_may_have_changed() {
-    let matches = || Condition::Matches(ETag("\"1\"".to_owned()));
+    let matches = || Precondition::IfMatch(ETag("\"1\"".to_owned()));
     for (status, code, condition, lost) in [
-        (412, "PreconditionFailed", Condition::Absent, true),
-        (409, "ConditionalRequestConflict", Condition::Absent, true),
+        (412, "PreconditionFailed", Precondition::IfNoneMatch, true),
+        (
+            409,
+            "ConditionalRequestConflict",
+            Precondition::IfNoneMatch,
+            true,
+        ),
         (409, "ConditionalRequestConflict", matches(), true),
         (404, "NoSuchKey", matches(), true),
         (404, "NoSuchBucket", matches(), false),
-        (404, "NoSuchKey", Condition::Absent, false),
+        (404, "NoSuchKey", Precondition::IfNoneMatch, false),
         (403, "AccessDenied", matches(), false),
-        (503, "SlowDown", Condition::Absent, false),
+        (503, "SlowDown", Precondition::IfNoneMatch, false),
     ] {
         let config = s3_server::config(&canned(true, status, code).await).await;
         let store = S3Store::connect_with(&config, BUCKET, "").await.unwrap();
@@ -465,11 +485,12 @@ impl Store for Careless {
         &self,
         key: &ObjectKey,
         parts: Vec<Bytes>,
-        condition: Condition,
+        condition: Precondition,
     ) -> Result<ETag, PutError> {
         let mut objects = self.objects.lock().unwrap();
-        if self.heeds_absent && condition == Condition::Absent && objects.contains_key(key) {
-            return Err(PutError::Lost);
+        if self.heeds_absent && condition == Precondition::IfNoneMatch && objects.contains_key(key)
+        {
+            return Err(PutError::WriteConflict);
         }
         objects.insert(key.clone(), parts);
         Ok(ETag("\"1\"".to_owned()))

@@ -183,7 +183,7 @@ async fn no_key_shows_in_the_log_or_in_the_metrics() {
     instance.ends().await;
     let said = instance.said();
     assert!(
-        said.contains("delivery refused") && !said.contains("hush"),
+        said.contains("delivery error") && !said.contains("hush"),
         "{said}"
     );
 }
@@ -355,12 +355,16 @@ async fn a_client_that_trusts_the_chain_is_served_and_the_certificate_is_renewed
     assert!(!versions("-tls1_1") && !versions("-tls1"));
 
     until("it is ready", async || {
-        alleycat(&["ready", "--listen", &address, "--tls-cert", tls[1]])
+        alleycat(&["healthcheck", "--listen", &address, "--tls-cert", tls[1]])
             .status
             .success()
     })
     .await;
-    assert!(!alleycat(&["ready", "--listen", &address]).status.success()); // in plain HTTP
+    assert!(
+        !alleycat(&["healthcheck", "--listen", &address])
+            .status
+            .success()
+    ); // in plain HTTP
 }
 
 fn alleycat(arguments: &[&str]) -> Output {
@@ -384,13 +388,13 @@ async fn whoever_asks_whether_it_is_ready_is_told_by_the_exit_status() {
     let address = instance.address();
     let everywhere = address.replace("127.0.0.1", "0.0.0.0");
     until("it is ready", async || {
-        alleycat(&["ready", "--listen", &everywhere])
+        alleycat(&["healthcheck", "--listen", &everywhere])
             .status
             .success()
     })
     .await;
     instance.kill();
-    let asked = alleycat(&["ready", "--listen", &address]);
+    let asked = alleycat(&["healthcheck", "--listen", &address]);
     assert_eq!(asked.status.code(), Some(1));
     assert!(!asked.stderr.is_empty());
 }
@@ -597,22 +601,22 @@ async fn rest(mut connection: TcpStream) -> String {
     String::from_utf8(rest).unwrap()
 }
 
-async fn patient(tune: impl FnOnce(&mut alleycat::config::Patience)) -> (Service, TempDir) {
+async fn patient(tune: impl FnOnce(&mut alleycat::config::ConnectionLimits)) -> (Service, TempDir) {
     let folder = TempDir::new().unwrap();
     let store = alleycat::storage::open(&format!("file:{}", folder.path().display()))
         .await
         .unwrap();
     (
-        Service::start_with(store, &[], |config| tune(&mut config.patience)).await,
+        Service::start_with(store, &[], |config| tune(&mut config.limits)).await,
         folder,
     )
 }
 
 #[tokio::test]
 async fn whoever_does_not_send_the_headers_is_cut_off() {
-    let (service, _folder) = patient(|patience| {
-        patience.first_headers = Duration::from_millis(300);
-        patience.next_headers = Duration::from_millis(300);
+    let (service, _folder) = patient(|limits| {
+        limits.first_headers = Duration::from_millis(300);
+        limits.next_headers = Duration::from_millis(300);
     })
     .await;
     let mut slow = TcpStream::connect(address(&service)).await.unwrap();
@@ -630,7 +634,7 @@ async fn whoever_does_not_send_the_headers_is_cut_off() {
 
 #[tokio::test]
 async fn a_delivery_whose_body_does_not_come_is_refused_in_the_form_that_firehose_reads() {
-    let (service, _folder) = patient(|patience| patience.body = Duration::from_millis(300)).await;
+    let (service, _folder) = patient(|limits| limits.body = Duration::from_millis(300)).await;
     let mut slow = TcpStream::connect(address(&service)).await.unwrap();
     let head = "POST /firehose HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\nX-Amz-Firehose-Request-Id: slow\r\n\r\n{";
     slow.write_all(head.as_bytes()).await.unwrap();
@@ -679,7 +683,7 @@ async fn five_hundred_who_come_while_the_service_is_busy_are_let_in_without_aski
 
 #[tokio::test]
 async fn connections_beyond_their_limit_are_closed_and_there_is_room_again_when_one_ends() {
-    let (service, _folder) = patient(|patience| patience.connections_max = 3).await;
+    let (service, _folder) = patient(|limits| limits.connections_max = 3).await;
     let address = address(&service);
     let connect = || connection_served(&address, "GET /healthz");
     let mut open = Vec::new();
@@ -695,7 +699,7 @@ async fn connections_beyond_their_limit_are_closed_and_there_is_room_again_when_
 #[tokio::test]
 async fn whoever_does_not_end_the_headers_over_http_2_is_cut_off() {
     let (service, _folder) =
-        patient(|patience| patience.first_headers = Duration::from_millis(300)).await;
+        patient(|limits| limits.first_headers = Duration::from_millis(300)).await;
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     // `:method: GET` and no end of the headers.
     let headers = [0, 0, 1, 1, 0, 0, 0, 0, 1, 0x82];
@@ -715,7 +719,7 @@ async fn an_event_or_a_ride_whose_body_does_not_come_is_refused() {
         .await
         .unwrap();
     let tune =
-        |config: &mut alleycat::config::Config| config.patience.body = Duration::from_millis(300);
+        |config: &mut alleycat::config::Config| config.limits.body = Duration::from_millis(300);
     let service = Service::start_with(store, &["--demo", "1"], tune).await;
     for path in ["/events", "/rides"] {
         let mut slow = TcpStream::connect(address(&service)).await.unwrap();
@@ -734,7 +738,7 @@ async fn an_event_or_a_ride_whose_body_does_not_come_is_refused() {
 
 #[tokio::test]
 async fn listeners_beyond_their_limit_are_told_so_and_there_is_room_again_when_one_leaves() {
-    let (service, _folder) = patient(|patience| patience.listeners_max = 2).await;
+    let (service, _folder) = patient(|limits| limits.listeners_max = 2).await;
     let listen = async |class: u16| service.get(&format!("/classes/{class}/live")).await;
     let (first, second) = (listen(1).await, listen(2).await);
     assert_eq!(
@@ -753,7 +757,7 @@ async fn listeners_beyond_their_limit_are_told_so_and_there_is_room_again_when_o
 
 #[tokio::test]
 async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
-    let (service, _folder) = patient(|patience| patience.answer = Duration::from_millis(300)).await;
+    let (service, _folder) = patient(|limits| limits.answer = Duration::from_millis(300)).await;
     let mut greedy = TcpStream::connect(address(&service)).await.unwrap();
     // Far more answers than the system's own buffers hold, and none of them read.
     let ask = "GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
@@ -770,7 +774,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
 
 #[tokio::test]
 async fn a_client_that_lets_nothing_of_its_answer_through_over_http_2_is_cut_off() {
-    let (service, _folder) = patient(|patience| patience.answer = Duration::from_millis(300)).await;
+    let (service, _folder) = patient(|limits| limits.answer = Duration::from_millis(300)).await;
     // The initial window is 0 bytes; and `GET / HTTP/2` over plain HTTP.
     let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0];
     let headers = [0, 0, 3, 1, 5, 0, 0, 0, 1, 0x82, 0x84, 0x86];

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::LazyLock;
 
 use alleycat::domain::effort::{Bounds, ClassId, Effort, Output, Second};
-use alleycat::domain::racer_names::{Name, Names};
+use alleycat::domain::racer_names::{Name, RacerNames};
 use alleycat::ingest::envelope::{self, Decoded, Envelope};
 use alleycat::state::table::{Newcomers, Table};
 use divan::Bencher;
@@ -28,7 +28,7 @@ const BODY_BYTES_MAX: usize = 100 << 20;
 struct Warm {
     bodies: Vec<Vec<u8>>,
     table: Table,
-    names: Names,
+    names: RacerNames,
 }
 
 static WARM: LazyLock<Warm> = LazyLock::new(|| {
@@ -38,7 +38,7 @@ static WARM: LazyLock<Warm> = LazyLock::new(|| {
     let warm = Warm {
         bodies,
         table: Table::new(CLASSES),
-        names: Names::default(),
+        names: RacerNames::default(),
     };
     for body in &warm.bodies {
         let Decoded { efforts, names, .. } = decoded(body, &warm.names);
@@ -50,7 +50,7 @@ static WARM: LazyLock<Warm> = LazyLock::new(|| {
     warm
 });
 
-fn decoded(body: &[u8], names: &Names) -> Decoded {
+fn decoded(body: &[u8], names: &RacerNames) -> Decoded {
     let envelope = Envelope::parse(body, || ()).expect("our own body");
     envelope.decode(&BOUNDS, u64::MAX, names, BODY_BYTES_MAX, || ())
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use alleycat::domain::effort::{Bounds, ClassId, Effort, Output, Second};
 use alleycat::ledger::clock::SystemClock;
-use alleycat::ledger::{Ledger, Options, Submission};
+use alleycat::ledger::{Ledger, Options, WriteBatch};
 use alleycat::storage::{
-    Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError,
+    ETag, Listed, Object, ObjectKey, Precondition, PutError, Scope, Store, StoreError,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -34,7 +34,7 @@ impl Store for Nowhere {
         Ok(None)
     }
 
-    async fn put(&self, _: &ObjectKey, _: Vec<Bytes>, _: Condition) -> Result<ETag, PutError> {
+    async fn put(&self, _: &ObjectKey, _: Vec<Bytes>, _: Precondition) -> Result<ETag, PutError> {
         Ok(ETag(String::new()))
     }
 
@@ -79,9 +79,9 @@ fn commit(bencher: Bencher<'_, '_>) {
             output: Output::new(effort.output.get() + f64::from(round) * 1000.0).expect("finite"),
             ..*effort
         };
-        Submission {
+        WriteBatch {
             efforts: efforts.iter().map(raise).collect(),
-            ..Submission::default()
+            ..WriteBatch::default()
         }
     };
     let committing = bencher

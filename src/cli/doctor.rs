@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::cli::healthcheck::{self, ReadyOptions};
+use crate::cli::healthcheck::{self, HealthcheckOptions};
 use crate::config::Config;
 use crate::keys::{Keys, Secret};
 use crate::ledger::clock::{Clock, SystemClock};
 use crate::server;
-use crate::storage::{self, Condition, ObjectKey, PutError, Scope, SegmentId, Store};
+use crate::storage::{self, ObjectKey, Precondition, PutError, Scope, SegmentId, Store};
 
 /// How far the clock may be off. Erasures reach half a minute ahead, so this is well within it; S3 itself refuses
 /// requests that are a quarter of an hour off.
@@ -108,7 +108,7 @@ pub async fn examine(config: &Config, mut each: impl FnMut(Finding)) {
             ),
         },
     );
-    let runs = healthcheck::is_there(&ReadyOptions {
+    let runs = healthcheck::is_there(&HealthcheckOptions {
         listen: config.listen,
         tls_cert: config.tls_cert.clone(),
     })
@@ -201,7 +201,7 @@ async fn examine_store(store: &dyn Store, found: &mut impl FnMut(&'static str, V
             .put(&key, vec![Bytes::from_static(b"probe")], condition)
             .await
     };
-    let first = put(Condition::Absent).await;
+    let first = put(Precondition::IfNoneMatch).await;
     found(
         "store: put",
         verdict(
@@ -217,7 +217,7 @@ async fn examine_store(store: &dyn Store, found: &mut impl FnMut(&'static str, V
     };
     found(
         "store: If-None-Match",
-        held(&put(Condition::Absent).await, "If-None-Match"),
+        held(&put(Precondition::IfNoneMatch).await, "If-None-Match"),
     );
     let got = store.get(&key).await;
     found(
@@ -238,9 +238,9 @@ async fn examine_store(store: &dyn Store, found: &mut impl FnMut(&'static str, V
     let wrong = storage::ETag("\"00000000000000000000000000000000\"".to_owned());
     found(
         "store: If-Match, another tag",
-        held(&put(Condition::Matches(wrong)).await, "If-Match"),
+        held(&put(Precondition::IfMatch(wrong)).await, "If-Match"),
     );
-    let replaced = put(Condition::Matches(etag)).await;
+    let replaced = put(Precondition::IfMatch(etag)).await;
     let replaced = replaced
         .map(drop)
         .map_err(|error| anyhow::anyhow!("{error}; a put with If-Match must replace"));
@@ -253,7 +253,7 @@ async fn examine_store(store: &dyn Store, found: &mut impl FnMut(&'static str, V
 /// Whether a put whose condition does not hold was refused.
 fn held(put: &Result<storage::ETag, PutError>, header: &str) -> Verdict {
     match put {
-        Err(PutError::Lost) => Verdict::Fine("it is kept to".to_owned()),
+        Err(PutError::WriteConflict) => Verdict::Fine("it is kept to".to_owned()),
         Ok(_) => Verdict::Wrong(format!(
             "{header} is ignored, so writes would be lost; use a store that keeps to it"
         )),

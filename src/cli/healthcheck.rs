@@ -1,4 +1,4 @@
-//! `alleycat ready`: asks the service on this machine whether it is ready, for a container's health check.
+//! `alleycat healthcheck`: asks the service on this machine whether it is ready, for a container's health check.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-/// A health check's own patience is 5 s.
+/// Maximum time for the answer: Docker's health check itself times out after 5 s.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 
-/// The options of `alleycat ready`: those of `alleycat serve` that say where it is.
+/// The options of `alleycat healthcheck`: those of `alleycat serve` that say where it is.
 #[derive(Args, Clone, Debug)]
-pub struct ReadyOptions {
+pub struct HealthcheckOptions {
     /// The address that the service listens on.
     #[arg(long, env = "ALLEYCAT_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
@@ -25,7 +25,7 @@ pub struct ReadyOptions {
 ///
 /// # Errors
 /// It does not answer, or is not ready: a sentence for a person.
-pub async fn ask(options: &ReadyOptions) -> anyhow::Result<()> {
+pub async fn ask(options: &HealthcheckOptions) -> anyhow::Result<()> {
     let answer = get(options, "/readyz").await?;
     let status = answer.status();
     anyhow::ensure!(
@@ -37,14 +37,14 @@ pub async fn ask(options: &ReadyOptions) -> anyhow::Result<()> {
 }
 
 /// Whether the service runs there, ready or not.
-pub(crate) async fn is_there(options: &ReadyOptions) -> bool {
+pub(crate) async fn is_there(options: &HealthcheckOptions) -> bool {
     let Ok(answer) = get(options, "/healthz").await else {
         return false;
     };
     answer.status().is_success() && answer.text().await.is_ok_and(|text| text == "ok")
 }
 
-async fn get(options: &ReadyOptions, path: &str) -> anyhow::Result<reqwest::Response> {
+async fn get(options: &HealthcheckOptions, path: &str) -> anyhow::Result<reqwest::Response> {
     let address = reachable(options.listen);
     let scheme = if options.tls_cert.is_some() {
         "https"

@@ -41,7 +41,7 @@ impl Name {
 
 /// The names of all racers.
 #[derive(Debug, Default)]
-pub struct Names {
+pub struct RacerNames {
     names: DashMap<RacerId, Known, foldhash::fast::RandomState>,
     /// Every name as it is searched for. Changed only while the name's own entry is held.
     index: RwLock<BTreeSet<(Box<str>, RacerId)>>,
@@ -77,9 +77,9 @@ fn folded(name: &str) -> Box<str> {
         .into_boxed_str()
 }
 
-impl Names {
+impl RacerNames {
     /// Whether a name that was ridden under at that time is another than the latest known.
-    pub fn is_news(&self, racer: RacerId, at_ms: u64, text: &str) -> bool {
+    pub fn is_newer(&self, racer: RacerId, at_ms: u64, text: &str) -> bool {
         let Some(known) = self.names.get(&racer) else {
             return true;
         };
@@ -147,7 +147,7 @@ impl Names {
     }
 
     /// The first `racers_max` racers whose name begins with that, whatever the case; by name, then by id.
-    pub fn beginning_with(&self, beginning: &str, racers_max: usize) -> Vec<(RacerId, SmolStr)> {
+    pub fn find_by_prefix(&self, beginning: &str, racers_max: usize) -> Vec<(RacerId, SmolStr)> {
         let beginning = folded(beginning);
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         let from = (
@@ -212,7 +212,7 @@ impl Names {
 mod tests {
     use super::*;
 
-    fn given(names: &Names, racer: u64, at_ms: u64, text: &str) {
+    fn given(names: &RacerNames, racer: u64, at_ms: u64, text: &str) {
         names.merge(
             RacerId(racer),
             &Name {
@@ -222,9 +222,9 @@ mod tests {
         );
     }
 
-    fn found(names: &Names, beginning: &str, racers_max: usize) -> Vec<u64> {
+    fn found(names: &RacerNames, beginning: &str, racers_max: usize) -> Vec<u64> {
         names
-            .beginning_with(beginning, racers_max)
+            .find_by_prefix(beginning, racers_max)
             .into_iter()
             .map(|(racer, _)| racer.0)
             .collect()
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn what_names_take_up_is_given_back_whatever_their_length() {
-        let names = Names::default();
+        let names = RacerNames::default();
         given(&names, 1, 1, "short");
         let short = names.bytes();
         given(&names, 1, 2, &"ß".repeat(NAME_CHARS_MAX)); // a text of its own, and another length in the index
@@ -253,19 +253,19 @@ mod tests {
             ("as long as it and more", "as long as it and less"),
             ("", "\0"),
         ] {
-            let names = Names::default();
-            assert!(names.is_news(RacerId(1), 0, known));
+            let names = RacerNames::default();
+            assert!(names.is_newer(RacerId(1), 0, known));
             given(&names, 1, 5, known);
             assert!(
-                !names.is_news(RacerId(1), 9, known),
+                !names.is_newer(RacerId(1), 9, known),
                 "{known:?}: it is known"
             );
             assert!(
-                !names.is_news(RacerId(1), 8, known) && !names.is_news(RacerId(1), 8, other),
+                !names.is_newer(RacerId(1), 8, known) && !names.is_newer(RacerId(1), 8, other),
                 "{other:?}"
             );
             assert!(
-                names.is_news(RacerId(1), 10, other),
+                names.is_newer(RacerId(1), 10, other),
                 "{other:?} after {known:?}"
             );
         }
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_racer_is_found_by_the_beginning_of_the_latest_name() {
-        let names = Names::default();
+        let names = RacerNames::default();
         given(&names, 1, 1, "Hubert");
         given(&names, 2, 1, "hub");
         given(&names, 3, 1, "HUBA");

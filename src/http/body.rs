@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::http::limits::room::Room;
-use crate::http::routes::firehose::Refusal;
+use crate::http::limits::room::MemoryBudget;
+use crate::http::routes::firehose::{DeliveryError, DeliveryErrorCode};
 
 /// What one delivery may take up, in largest bodies: its body, as much again for what of it may have to be quarantined,
 /// and what is decoded from it and from what its records gunzip to, at up to three times the text of that.
@@ -31,19 +31,19 @@ const DRAIN_BYTES_MAX: usize = 128 << 20;
 
 /// What deliveries must pass: the bytes that they take up together, and how many are decoded at a time.
 #[derive(Clone)]
-pub(crate) struct Gate {
-    room: Room,
+pub(crate) struct IngestAdmission {
+    room: MemoryBudget,
     decoding: Arc<Semaphore>,
     in_flight: Arc<AtomicUsize>,
 }
 
-impl Gate {
-    /// A gate for deliveries of up to `bytes_max` together, or more where one body of up to `body_bytes_max` needs it.
-    pub(crate) fn new(bytes_max: usize, body_bytes_max: usize) -> Self {
+impl IngestAdmission {
+    /// A gate for deliveries of up to `bytes_max` together, or more where one body of up to `max_body_bytes` needs it.
+    pub(crate) fn new(bytes_max: usize, max_body_bytes: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let bytes_max = bytes_max.max(body_bytes_max.saturating_mul(DELIVERY_BODIES_MAX));
+        let bytes_max = bytes_max.max(max_body_bytes.saturating_mul(DELIVERY_BODIES_MAX));
         Self {
-            room: Room::new(bytes_max, PERMIT_BYTES),
+            room: MemoryBudget::new(bytes_max, PERMIT_BYTES),
             decoding: Arc::new(Semaphore::new(cores)),
             in_flight: Arc::default(),
         }
@@ -60,7 +60,7 @@ impl Gate {
     }
 
     /// Lets in what takes up that many bytes for as long as the permit is held.
-    pub(crate) fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+    pub(crate) fn admit(&self, bytes: usize) -> Result<OwnedSemaphorePermit, DeliveryError> {
         self.room.take(bytes).ok_or_else(too_many)
     }
 
@@ -69,7 +69,7 @@ impl Gate {
         &self,
         permit: &mut OwnedSemaphorePermit,
         bytes: usize,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), DeliveryError> {
         self.room.take_up_to(permit, bytes).ok_or_else(too_many)
     }
 
@@ -98,39 +98,42 @@ impl Drop for InFlight {
     }
 }
 
-/// Reads a body up to `bytes_max`, with no longer pauses than `patience`, within what the gate lets in. `announced` is
+/// Reads a body up to `bytes_max`, with no longer pauses than `limits`, within what the gate lets in. `announced` is
 /// its length, where that is told.
 pub(crate) async fn read(
     mut body: Body,
     announced: Option<usize>,
     bytes_max: usize,
-    patience: Duration,
-    gate: &Gate,
-) -> Result<(Bytes, OwnedSemaphorePermit), Refusal> {
+    limits: Duration,
+    gate: &IngestAdmission,
+) -> Result<(Bytes, OwnedSemaphorePermit), DeliveryError> {
     let announced = announced.unwrap_or(0);
     if announced > bytes_max {
-        return Err(drained(body, patience, over_the_cap(bytes_max)).await);
+        return Err(drained(body, limits, over_the_cap(bytes_max)).await);
     }
     let mut permit = match gate.admit(announced.max(DELIVERY_BYTES_MIN)) {
         Ok(permit) => permit,
-        Err(refusal) => return Err(drained(body, patience, refusal).await),
+        Err(refusal) => return Err(drained(body, limits, refusal).await),
     };
     let mut read = Vec::with_capacity(announced);
     let mut turn_ends = BYTES_A_TURN;
     loop {
-        let Ok(frame) = tokio::time::timeout(patience, body.frame()).await else {
+        let Ok(frame) = tokio::time::timeout(limits, body.frame()).await else {
             let message = format!(
                 "nothing more of the body came within {} s",
-                patience.as_secs_f64()
+                limits.as_secs_f64()
             );
-            return Err(Refusal::bad_request("body_too_slow", message));
+            return Err(DeliveryError::bad_request(
+                DeliveryErrorCode::BodyTimeout,
+                message,
+            ));
         };
         let Some(frame) = frame else {
             return Ok((read.into(), permit));
         };
         let frame = frame.map_err(|error| {
-            Refusal::bad_request(
-                "body_broken_off",
+            DeliveryError::bad_request(
+                DeliveryErrorCode::BodyIncomplete,
                 format!("the body did not arrive whole: {error}"),
             )
         })?;
@@ -138,7 +141,7 @@ pub(crate) async fn read(
             continue;
         };
         if read.len() + data.len() > bytes_max {
-            return Err(drained(body, patience, over_the_cap(bytes_max)).await);
+            return Err(drained(body, limits, over_the_cap(bytes_max)).await);
         }
         read.extend_from_slice(&data);
         if read.len() >= turn_ends {
@@ -147,21 +150,21 @@ pub(crate) async fn read(
             turn_ends = read.len() + BYTES_A_TURN;
         }
         if let Err(refusal) = gate.admit_more(&mut permit, read.capacity()) {
-            return Err(drained(body, patience, refusal).await);
+            return Err(drained(body, limits, refusal).await);
         }
     }
 }
 
 /// The refusal, once the sender has sent what it is sending: only then it reads the answer.
-pub(crate) async fn drained(body: Body, patience: Duration, refusal: Refusal) -> Refusal {
-    drain(body, patience).await;
+pub(crate) async fn drained(body: Body, limits: Duration, refusal: DeliveryError) -> DeliveryError {
+    drain(body, limits).await;
     refusal
 }
 
-/// Reads what a refused sender is still sending, up to [`DRAIN_BYTES_MAX`] and with no longer pauses than `patience`.
-pub(crate) async fn drain(mut body: Body, patience: Duration) {
+/// Reads what a refused sender is still sending, up to [`DRAIN_BYTES_MAX`] and with no longer pauses than `limits`.
+pub(crate) async fn drain(mut body: Body, limits: Duration) {
     let mut left = DRAIN_BYTES_MAX;
-    while let Ok(Some(Ok(frame))) = tokio::time::timeout(patience, body.frame()).await {
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout(limits, body.frame()).await {
         let length = frame.data_ref().map_or(0, Bytes::len);
         match left.checked_sub(length) {
             Some(rest) => left = rest,
@@ -170,17 +173,20 @@ pub(crate) async fn drain(mut body: Body, patience: Duration) {
     }
 }
 
-fn too_many() -> Refusal {
-    Refusal::unavailable("too_many", "too many deliveries are under way")
+fn too_many() -> DeliveryError {
+    DeliveryError::unavailable(
+        DeliveryErrorCode::MemoryLimit,
+        "too many deliveries are under way",
+    )
 }
 
 /// The refusal of a body that is longer than is taken, gunzipped or not.
-pub(crate) fn over_the_cap(bytes_max: usize) -> Refusal {
+pub(crate) fn over_the_cap(bytes_max: usize) -> DeliveryError {
     let message = format!(
-        "the body is over {bytes_max} bytes (--body-max): lower the buffer size (BufferingHints.SizeInMBs) of the \
-         delivery stream, or raise --body-max"
+        "the body is over {bytes_max} bytes (--max-body-size): lower the buffer size (BufferingHints.SizeInMBs) of the \
+         delivery stream, or raise --max-body-size"
     );
-    Refusal::bad_request("too_large", message)
+    DeliveryError::bad_request(DeliveryErrorCode::TooLarge, message)
 }
 
 #[cfg(test)]
@@ -193,7 +199,7 @@ mod tests {
 
     #[test]
     fn deliveries_are_let_in_up_to_their_limit_together_as_they_grow() {
-        let gate = Gate::new(BYTES_MAX, 1);
+        let gate = IngestAdmission::new(BYTES_MAX, 1);
         let mut first = gate.admit(10).expect("there is room");
         assert!(
             gate.admit_more(&mut first, BYTES_MAX - PERMIT_BYTES)
@@ -206,7 +212,7 @@ mod tests {
         assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
         drop(first);
         assert!(gate.admit_more(&mut second, BYTES_MAX).is_ok());
-        let large = Gate::new(BYTES_MAX, 1 << 30);
+        let large = IngestAdmission::new(BYTES_MAX, 1 << 30);
         assert!(
             large.admit(8 << 30).is_ok(),
             "the largest body fits, with all that comes of it"

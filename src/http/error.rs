@@ -17,7 +17,7 @@ use crate::http::extract::params::read_pretty;
 
 /// What went wrong with a request, as `application/problem+json` (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub(crate) struct Problem {
+pub(crate) struct ApiError {
     /// The HTTP status.
     #[schema(example = 400)]
     status: u16,
@@ -29,7 +29,7 @@ pub(crate) struct Problem {
     detail: String,
 }
 
-impl Problem {
+impl ApiError {
     /// A problem of that status.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
@@ -83,7 +83,7 @@ pub(crate) fn lay_out(
     let may_be_asked = request.uri().query().is_some() && request.method() != Method::HEAD;
     let uri = may_be_asked.then(|| request.uri().clone());
     ControlFlow::Continue(move |mut response: Response| {
-        if let Some(problem) = response.extensions_mut().remove::<Problem>()
+        if let Some(problem) = response.extensions_mut().remove::<ApiError>()
             && uri.is_some_and(|uri| is_pretty(&uri))
             && let Ok(text) = serde_json::to_string_pretty(&problem)
         {
@@ -102,7 +102,7 @@ fn is_pretty(uri: &Uri) -> bool {
         .any(|(name, value)| name == "pretty" && read_pretty(value) == Some(true))
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(&self)).into_response();

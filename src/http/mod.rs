@@ -44,7 +44,7 @@ use crate::ingest::bucket_allowlist::Buckets;
 use crate::keys::Keys;
 use crate::ledger::{CommitError, Ledger};
 
-use crate::http::error::Problem;
+use crate::http::error::ApiError;
 pub(crate) use crate::http::limits::pace::{Pace, Paced};
 use crate::http::middleware::around::around;
 
@@ -56,9 +56,9 @@ const TURN_WITHIN: Duration = Duration::from_secs(10);
 
 /// What handlers work on. A clone shares everything, and costs a count: every request makes several.
 #[derive(Clone)]
-pub(crate) struct App(Arc<Shared>);
+pub(crate) struct AppState(Arc<Shared>);
 
-impl Deref for App {
+impl Deref for AppState {
     type Target = Shared;
 
     fn deref(&self) -> &Shared {
@@ -66,20 +66,20 @@ impl Deref for App {
     }
 }
 
-/// What all clones of an [`App`] share.
+/// What all clones of an [`AppState`] share.
 pub(crate) struct Shared {
     ledger: Ledger,
     config: Arc<Config>,
-    keys: AppKeys,
-    gate: firehose::Gate,
+    keys: RequestKeys,
+    gate: firehose::IngestAdmission,
     events: events::Turn,
     buckets: Arc<Buckets>,
     /// As many as there are cores, so that readers leave the ledger its threads.
-    turns: Turns,
+    turns: WorkerPool,
     /// For what may take a second and is done anew for everyone who asks, parts of histories and curves: fewer, and in
     /// the way of no board, whose order is made once.
-    long_turns: Turns,
-    room: room::Room,
+    long_turns: WorkerPool,
+    room: room::MemoryBudget,
     first_pages: leaderboard::FirstPages,
     live: live::Live,
     document: Arc<OpenApi>,
@@ -88,7 +88,7 @@ pub(crate) struct Shared {
 
 /// The keys that requests must carry.
 #[derive(Clone)]
-pub(crate) struct AppKeys {
+pub(crate) struct RequestKeys {
     /// A delivery's.
     pub(crate) access: Keys,
     /// For erasing.
@@ -97,7 +97,7 @@ pub(crate) struct AppKeys {
     pub(crate) query: Keys,
 }
 
-impl AppKeys {
+impl RequestKeys {
     /// Those of the configuration, with what its files hold.
     pub(crate) fn of(config: &Config) -> anyhow::Result<Self> {
         Ok(Self {
@@ -111,24 +111,24 @@ impl AppKeys {
 /// A racer's name, where it is known.
 type Name = Option<SmolStr>;
 
-impl App {
+impl AppState {
     /// An app over that ledger. `stopping` turns true when the service stops.
     pub(crate) fn new(
         ledger: Ledger,
         config: Arc<Config>,
-        keys: AppKeys,
+        keys: RequestKeys,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let (turns, long_turns) = (Turns::new(cores), Turns::new(cores.div_ceil(2)));
-        let gate = firehose::Gate::new(
-            config.patience.deliveries_bytes_max,
-            config.body_bytes_max(),
+        let (turns, long_turns) = (WorkerPool::new(cores), WorkerPool::new(cores.div_ceil(2)));
+        let gate = firehose::IngestAdmission::new(
+            config.limits.deliveries_bytes_max,
+            config.max_body_bytes(),
         );
         let (events, room) = (events::Turn::default(), history::room());
         let (live, buckets) = (
-            live::Live::new(&ledger, config.patience.listeners_max),
-            Arc::new(Buckets::new(&config.events_buckets)),
+            live::Live::new(&ledger, config.limits.listeners_max),
+            Arc::new(Buckets::new(&config.notification_buckets)),
         );
         let document = Arc::new(openapi::document(ledger.bounds().second_max));
         let first_pages = leaderboard::FirstPages::default();
@@ -150,16 +150,16 @@ impl App {
     }
 
     /// Returns once the service has been stopping for so long.
-    async fn has_been_stopping(&self, patience: Duration) {
+    async fn has_been_stopping(&self, limits: Duration) {
         let _ = self.stopping.clone().wait_for(|&stopping| stopping).await; // an error: it is gone altogether
-        tokio::time::sleep(patience).await;
+        tokio::time::sleep(limits).await;
     }
 }
 
-/// Turns of readers' work, so many at a time.
-struct Turns(Arc<Semaphore>);
+/// WorkerPool of readers' work, so many at a time.
+struct WorkerPool(Arc<Semaphore>);
 
-impl Turns {
+impl WorkerPool {
     fn new(at_a_time: usize) -> Self {
         Self(Arc::new(Semaphore::new(at_a_time)))
     }
@@ -169,12 +169,13 @@ impl Turns {
         &self,
         outputs: usize,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Problem> {
+    ) -> Result<T, ApiError> {
         if outputs < IN_PLACE_OUTPUTS_MAX {
             return Ok(work());
         }
         let turn = tokio::time::timeout(TURN_WITHIN, self.0.clone().acquire_owned()).await;
-        let turn = turn.map_err(|_| Problem::unavailable("too many long queries are under way"))?;
+        let turn =
+            turn.map_err(|_| ApiError::unavailable("too many long queries are under way"))?;
         let turn = turn.expect("the semaphore is never closed");
         // Whoever asked may be gone before it ends, and its turn lasts as long as it does.
         let work = move || {
@@ -186,11 +187,11 @@ impl Turns {
 }
 
 /// What comes of a task, its panic included.
-async fn joined<T>(task: JoinHandle<T>) -> Result<T, Problem> {
+async fn joined<T>(task: JoinHandle<T>) -> Result<T, ApiError> {
     match task.await.map_err(JoinError::try_into_panic) {
         Ok(done) => Ok(done),
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        Err(Err(_)) => Err(Problem::unavailable("the service is stopping")),
+        Err(Err(_)) => Err(ApiError::unavailable("the service is stopping")),
     }
 }
 
@@ -200,11 +201,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Every path of the service.
-pub(crate) fn router(app: App) -> Router {
+pub(crate) fn router(app: AppState) -> Router {
     let mut queries = Router::from(queries());
     // Each by itself: the router takes no names within a segment.
     for class in app.ledger.table().classes() {
-        let file = async move |State(app): State<App>, request: Request| {
+        let file = async move |State(app): State<AppState>, request: Request| {
             history::file(class, &app, request).await
         };
         queries = queries.route(&format!("/class-{class}.gz"), get(file));
@@ -250,7 +251,7 @@ fn catch_panics() -> impl Layer<
 }
 
 /// What answers whatever the state of the service.
-fn open() -> OpenApiRouter<App> {
+fn open() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(root::root))
         .routes(routes!(health::healthz))
@@ -260,7 +261,7 @@ fn open() -> OpenApiRouter<App> {
 }
 
 /// What answers from the table, once it is whole.
-fn queries() -> OpenApiRouter<App> {
+fn queries() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(classes::classes))
         .routes(routes!(leaderboard::leaderboard))
@@ -309,10 +310,10 @@ fn cors(origin: &str) -> CorsLayer {
 /// Where there are query keys, nobody reads without one. An admin key opens as much: it goes in the same header. And
 /// nothing is read before the store is: a part of the state would be a wrong answer.
 fn may_read(
-    app: &App,
+    app: &AppState,
     request: &Request,
 ) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
-    let AppKeys { query, admin, .. } = &app.keys;
+    let RequestKeys { query, admin, .. } = &app.keys;
     // Erasing asks for a key of its own.
     let is_erasing = request.method() == Method::DELETE || request.uri().path() == "/erasures";
     let key_needed = query.are_needed() && !is_erasing;
@@ -324,8 +325,8 @@ fn may_read(
             "Authorization must be Bearer and a query key",
         ));
     }
-    if let Err(error @ CommitError::NotServing) = app.ledger.accepts() {
-        return ControlFlow::Break(Problem::unavailable(error.to_string()).into_response());
+    if let Err(error @ CommitError::NotReady) = app.ledger.accepts() {
+        return ControlFlow::Break(ApiError::unavailable(error.to_string()).into_response());
     }
     ControlFlow::Continue(move |mut response: Response| {
         // What only some may read is kept by no cache that others share.
@@ -349,22 +350,18 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = message.unwrap_or("unknown"), "a query failed");
-    Problem::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "an error of the service's own",
-    )
-    .into_response()
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal server error").into_response()
 }
 
-async fn unknown_path(uri: Uri) -> Problem {
-    Problem::not_found(format!(
+async fn unknown_path(uri: Uri) -> ApiError {
+    ApiError::not_found(format!(
         "there is nothing at {}; / lists what there is",
         uri.path()
     ))
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> Problem {
-    Problem::new(
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         format!("{} does not take {method}", uri.path()),
     )
@@ -407,15 +404,15 @@ mod tests {
     }
 
     /// An app that nothing runs, as before the store is read.
-    async fn app() -> App {
+    async fn app() -> AppState {
         let folder = tempfile::tempdir().unwrap();
         let store = crate::storage::open(&format!("file:{}", folder.path().display()))
             .await
             .unwrap();
         let config = Arc::new(Options::parse_from(["alleycat"]).config);
         let (ledger, _worker) = Ledger::new(config.ledger(), store, Arc::new(SystemClock), [0; 32]);
-        let keys = AppKeys::of(&config).unwrap();
-        App::new(ledger, config, keys, tokio::sync::watch::channel(false).1)
+        let keys = RequestKeys::of(&config).unwrap();
+        AppState::new(ledger, config, keys, tokio::sync::watch::channel(false).1)
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::domain::effort::{Bounds, Effort, RacerId};
 use crate::domain::json_scan;
-use crate::domain::racer_names::{self, Name, Names};
+use crate::domain::racer_names::{self, Name, RacerNames};
 use crate::domain::rejection::{Reason, Rejection};
 use crate::ingest::record;
 
@@ -145,13 +145,13 @@ impl<'b> Envelope<'b> {
             .unwrap_or_else(|_| text.to_vec())
     }
 
-    /// Decodes every record. Names that are no news against `names` are left out. Records gunzip to `bytes_max` at most
+    /// Decodes every record. RacerNames that are no news against `names` are left out. Records gunzip to `bytes_max` at most
     /// in all. `now_and_then` is called after every 256 of them.
     pub fn decode(
         &self,
         bounds: &Bounds,
         receipt_ms: u64,
-        names: &Names,
+        names: &RacerNames,
         bytes_max: usize,
         now_and_then: impl Fn(),
     ) -> Decoded {
@@ -194,7 +194,7 @@ pub struct Decoded {
     pub efforts: Vec<Effort>,
     /// Places in `efforts` that are a racer's last of a race.
     pub finals: Vec<usize>,
-    /// Names that are news.
+    /// RacerNames that are news.
     pub names: Vec<(RacerId, Name)>,
     /// The records that must be quarantined.
     pub rejected: Vec<Rejected>,
@@ -236,7 +236,7 @@ impl Decoded {
         records: impl IntoIterator<Item = &'r [u8]>,
         bounds: &Bounds,
         receipt_ms: u64,
-        names: &Names,
+        names: &RacerNames,
     ) -> Self {
         let mut decoded = Self::default();
         let mut given = Given::default();
@@ -311,12 +311,12 @@ impl Decoded {
     }
 
     /// Keeps the names that are news, and forgets the others.
-    fn take_names(&mut self, given: &mut Given, names: &Names) {
+    fn take_names(&mut self, given: &mut Given, names: &RacerNames) {
         let mut begins = 0;
         for &(effort, ends) in &given.ends {
             let Effort { racer, time, .. } = self.efforts[effort];
             let text = &given.texts[std::mem::replace(&mut begins, ends)..ends];
-            if names.is_news(racer, time, text) {
+            if names.is_newer(racer, time, text) {
                 self.take_name(racer, time, text);
             }
         }
@@ -477,7 +477,7 @@ mod tests {
         let body =
             serde_json::json!({"requestId": "r", "timestamp": 1, "records": records}).to_string();
         let envelope = Envelope::parse(body.as_bytes(), || ()).expect("an envelope");
-        envelope.decode(&BOUNDS, 10, &Names::default(), 1 << 20, || ())
+        envelope.decode(&BOUNDS, 10, &RacerNames::default(), 1 << 20, || ())
     }
 
     #[test]
@@ -492,7 +492,7 @@ mod tests {
         assert_eq!(envelope.record(0), GOOD.as_bytes());
         assert_eq!(
             envelope
-                .decode(&BOUNDS, 0, &Names::default(), 0, || ())
+                .decode(&BOUNDS, 0, &RacerNames::default(), 0, || ())
                 .efforts
                 .len(),
             1

@@ -18,11 +18,11 @@ use crate::domain::racer_names::Name;
 use crate::domain::rejection::Reason;
 use crate::ledger::journal_index::Segment;
 use crate::ledger::{
-    Commit, CommitError, Committed, EFFORTS_A_TURN, Inner, Submission, Waiting, lock,
+    CommitError, CommitRequest, CommitResult, EFFORTS_A_TURN, Inner, Waiting, WriteBatch, lock,
 };
 use crate::state::table::{Comparison, Newcomers, Version};
 use crate::storage::codec::journal_segment::{self, Chunk, Contents, Quarantined};
-use crate::storage::{Condition, ObjectKey, SegmentId, StoreError};
+use crate::storage::{ObjectKey, Precondition, SegmentId, StoreError};
 
 /// A put that takes longer is done again under a new key beside it; the first success wins.
 const HEDGE_AFTER: Duration = Duration::from_secs(1);
@@ -46,22 +46,22 @@ pub(crate) const MERGE_EFFORTS_MAX: usize = 16 * 1024;
 
 /// Something that is durable already, to be taken in in turn.
 #[derive(Debug)]
-pub(crate) enum Adoption {
-    Merge {
+pub(crate) enum WriterMessage {
+    ApplyRemote {
         /// At most [`MERGE_EFFORTS_MAX`] efforts, and names.
         contents: Contents,
         /// The versions afterwards, as a [`Segment`] notes them.
         merged: oneshot::Sender<Merged>,
     },
-    Learn {
+    ApplyErasures {
         erasures: Erasures,
         /// How many efforts that took away.
         learned: oneshot::Sender<u64>,
     },
     /// To be journaled, whether they beat anything or not.
-    Journal {
+    Rejournal {
         efforts: Vec<Effort>,
-        answer: oneshot::Sender<Result<Committed, CommitError>>,
+        answer: oneshot::Sender<Result<CommitResult, CommitError>>,
     },
 }
 
@@ -86,8 +86,8 @@ struct Pending {
 
 /// Who waits for a commit, and what is held until it is done.
 struct Answer {
-    committed: Committed,
-    answer: oneshot::Sender<Result<Committed, CommitError>>,
+    committed: CommitResult,
+    answer: oneshot::Sender<Result<CommitResult, CommitError>>,
     /// None for what an erasure left to be journaled again: nobody delivered it.
     _waiting: Option<Waiting>,
     _room: Option<Arc<OwnedSemaphorePermit>>,
@@ -104,8 +104,8 @@ impl Inner {
     /// Takes deliveries and what was adopted until `shutdown`, then what still waits, and no more.
     pub(crate) async fn write(
         &self,
-        mut queue: mpsc::Receiver<Commit>,
-        mut adoptions: mpsc::Receiver<Adoption>,
+        mut queue: mpsc::Receiver<CommitRequest>,
+        mut adoptions: mpsc::Receiver<WriterMessage>,
         shutdown: impl Future<Output = ()>,
     ) {
         tokio::pin!(shutdown);
@@ -146,16 +146,16 @@ impl Inner {
     async fn take(
         &self,
         pending: &mut Pending,
-        Commit {
+        CommitRequest {
             submission,
             answer,
             waiting,
-        }: Commit,
+        }: CommitRequest,
     ) {
         if answer.is_closed() {
             return; // whoever asked has been told to come again
         }
-        let Submission {
+        let WriteBatch {
             efforts,
             names,
             quarantined,
@@ -218,14 +218,14 @@ impl Inner {
                 .map(|&place| (place_of(place), Reason::ClassFull)),
         );
         refused.sort_unstable_by_key(|&(place, _)| place);
-        let committed = Committed {
+        let committed = CommitResult {
             improvements: comparison.better.len(),
             refused,
         };
         let news = names.into_iter().filter(|(racer, name)| {
             !no_room.contains(racer)
                 && !erasures.cover_name(*racer, name.at_ms)
-                && self.names.is_news(*racer, name.at_ms, &name.text)
+                && self.names.is_newer(*racer, name.at_ms, &name.text)
         });
         let names_before = pending.contents.names.len();
         pending.contents.names.extend(news);
@@ -383,7 +383,7 @@ impl Inner {
         let id = self.next_id();
         let writing = Writing::begin(self, id);
         let key = key(id);
-        match self.store.put(&key, parts, Condition::Absent).await {
+        match self.store.put(&key, parts, Precondition::IfNoneMatch).await {
             Ok(_) => Ok(writing),
             Err(error) => Err(StoreError {
                 operation: "put",
@@ -448,26 +448,26 @@ impl Inner {
         }
     }
 
-    fn adopt(&self, adoption: Adoption, pending: &mut Pending) {
+    fn adopt(&self, adoption: WriterMessage, pending: &mut Pending) {
         match adoption {
-            Adoption::Merge { contents, merged } => {
+            WriterMessage::ApplyRemote { contents, merged } => {
                 let mut versions = Merged::default();
                 self.merge(&contents, &mut versions);
                 let _ = merged.send(versions); // whoever asked may be gone
             }
-            Adoption::Learn { erasures, learned } => {
-                let news = self.learn(&erasures);
+            WriterMessage::ApplyErasures { erasures, learned } => {
+                let news = self.apply_erasures(&erasures);
                 // What waits must not stand in the way of later rides when only the best of each is kept.
                 pending.contents = without_erased(&pending.contents, &self.erasures());
                 let _ = learned.send(news); // whoever asked may be gone
             }
-            Adoption::Journal { efforts, answer } => {
+            WriterMessage::Rejournal { efforts, answer } => {
                 let erasures = self.erasures();
                 pending
                     .contents
                     .efforts
                     .extend(efforts.iter().filter(|effort| !erasures.cover(effort, 0)));
-                let committed = Committed::default();
+                let committed = CommitResult::default();
                 pending.answers.push(Answer {
                     committed,
                     answer,

@@ -23,7 +23,7 @@ const BEHIND_AT_MOST: Duration = Duration::from_secs(30);
 
 /// A class's published history.
 #[derive(Debug, Default)]
-pub(crate) struct Published {
+pub(crate) struct HistoryCache {
     current: Arc<Mutex<Current>>,
     rebuilding: Arc<tokio::sync::Mutex<()>>,
     /// The length of the stored history that was read last, in bytes: what is known before one is built here; 0 where
@@ -38,7 +38,7 @@ struct Current {
     took: Duration,
 }
 
-impl Published {
+impl HistoryCache {
     /// The length of what is published, in bytes; before that, of what was read from the store. `None` before either,
     /// and where nobody had ridden yet: an empty history soon says nothing of the one to come.
     pub(crate) fn bytes(&self) -> Option<u64> {

@@ -67,7 +67,7 @@ impl Segments {
     }
 
     /// Forgets what was merged: all is to be merged again.
-    pub(crate) fn forget(&mut self) {
+    pub(crate) fn invalidate(&mut self) {
         self.known
             .values_mut()
             .for_each(|segment| segment.again = true);

@@ -29,10 +29,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use crate::domain::effort::{Bounds, ClassId, Effort, RacerId};
 use crate::domain::erasure::Erasures;
-use crate::domain::racer_names::{Name, Names};
+use crate::domain::racer_names::{Name, RacerNames};
 use crate::domain::rejection::Reason;
 use crate::ledger::clock::Clock;
-use crate::state::races::{Heard, Races};
+use crate::state::races::{RaceUpdate, Races};
 use crate::state::table::Table;
 use crate::storage::history_file::History;
 use crate::storage::{ObjectKey, SegmentId, Store};
@@ -40,7 +40,7 @@ use crate::storage::{ObjectKey, SegmentId, Store};
 pub use crate::ledger::erasure::{EraseError, Erased};
 pub use crate::ledger::recovery::RecoveryError;
 pub use crate::ledger::stats::{ClassGauges, Gauges, Memory};
-pub use crate::state::recent_bests::{Bests, FreshWatch};
+pub use crate::state::recent_bests::{Bests, RecentBestsSubscription};
 pub use crate::storage::codec::journal_segment::Quarantined;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use crate::storage::codec::journal_segment::claim_that_a_segment_reads_back;
@@ -78,10 +78,10 @@ pub struct Options {
 
 /// What a delivery brings.
 #[derive(Debug, Default)]
-pub struct Submission {
+pub struct WriteBatch {
     /// Efforts, whether they beat anything or not.
     pub efforts: Vec<Effort>,
-    /// Names that are news.
+    /// RacerNames that are news.
     pub names: Vec<(RacerId, Name)>,
     /// Records to quarantine.
     pub quarantined: Vec<Quarantined>,
@@ -89,12 +89,12 @@ pub struct Submission {
     /// gone: only so is a limit on what is under way one on memory.
     pub room: Option<Arc<OwnedSemaphorePermit>>,
     /// What the efforts say of races.
-    pub heard: Vec<Heard>,
+    pub heard: Vec<RaceUpdate>,
 }
 
 /// What became of a delivery whose every effort is durable.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Committed {
+pub struct CommitResult {
     /// How many efforts were improvements.
     pub improvements: usize,
     /// Efforts that are not taken: their places in the submission, and why. Their records are yet to be quarantined.
@@ -106,13 +106,13 @@ pub struct Committed {
 pub enum CommitError {
     /// It is still starting, or already stopping.
     #[error("the service is starting or stopping")]
-    NotServing,
+    NotReady,
     /// It has not heard of the other instances for too long.
-    #[error("this instance has not seen the store for over {} s", BEHIND_MAX.as_secs())]
-    Behind,
+    #[error("replication lag: no successful listing for {} s", BEHIND_MAX.as_secs())]
+    ReplicationLag,
     /// Too many deliveries wait.
-    #[error("too many deliveries wait")]
-    Overloaded,
+    #[error("commit queue is full")]
+    QueueFull,
     /// The store failed.
     #[error("the store failed: {0}")]
     Store(String),
@@ -122,15 +122,15 @@ pub enum CommitError {
 #[derive(Clone, Debug)]
 pub struct Ledger {
     inner: Arc<Inner>,
-    queue: mpsc::Sender<Commit>,
-    adopt: mpsc::Sender<commit_loop::Adoption>,
+    queue: mpsc::Sender<CommitRequest>,
+    adopt: mpsc::Sender<commit_loop::WriterMessage>,
 }
 
 /// A delivery on its way to the writer.
 #[derive(Debug)]
-struct Commit {
-    submission: Submission,
-    answer: oneshot::Sender<Result<Committed, CommitError>>,
+struct CommitRequest {
+    submission: WriteBatch,
+    answer: oneshot::Sender<Result<CommitResult, CommitError>>,
     waiting: Waiting,
 }
 
@@ -165,9 +165,9 @@ impl Drop for Waiting {
 #[derive(Debug)]
 pub struct Worker {
     inner: Arc<Inner>,
-    queue: mpsc::Receiver<Commit>,
-    adopt: mpsc::Sender<commit_loop::Adoption>,
-    adoptions: mpsc::Receiver<commit_loop::Adoption>,
+    queue: mpsc::Receiver<CommitRequest>,
+    adopt: mpsc::Sender<commit_loop::WriterMessage>,
+    adoptions: mpsc::Receiver<commit_loop::WriterMessage>,
 }
 
 struct Inner {
@@ -175,10 +175,10 @@ struct Inner {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     table: Arc<Table>,
-    names: Names,
+    names: RacerNames,
     races: Races,
-    fresh: Arc<recent_bests::Fresh>,
-    published: Vec<history_cache::Published>,
+    fresh: Arc<recent_bests::RecentBests>,
+    published: Vec<history_cache::HistoryCache>,
     /// What is gone. Changed only in the writer's turn, after it is gone from the table.
     erasures: watch::Sender<Arc<Erasures>>,
     erasing: erasure::Erasing,
@@ -222,11 +222,11 @@ impl Ledger {
             store,
             clock,
             table: Arc::new(Table::new(classes)),
-            names: Names::default(),
+            names: RacerNames::default(),
             races: Races::new(classes),
-            fresh: Arc::new(recent_bests::Fresh::new(classes)),
+            fresh: Arc::new(recent_bests::RecentBests::new(classes)),
             published: ClassId::all(classes)
-                .map(|_| history_cache::Published::default())
+                .map(|_| history_cache::HistoryCache::default())
                 .collect(),
             erasures: watch::Sender::default(),
             erasing: erasure::Erasing::default(),
@@ -258,22 +258,22 @@ impl Ledger {
     }
 
     /// Makes a delivery durable and visible, then returns. After an error, some of it may be or become durable.
-    pub async fn commit(&self, mut submission: Submission) -> Result<Committed, CommitError> {
+    pub async fn commit(&self, mut submission: WriteBatch) -> Result<CommitResult, CommitError> {
         self.accepts()?;
         let heard = std::mem::take(&mut submission.heard);
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting::begin(&self.inner);
         self.queue
-            .try_send(Commit {
+            .try_send(CommitRequest {
                 submission,
                 answer,
                 waiting,
             })
             .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => CommitError::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => CommitError::NotServing,
+                mpsc::error::TrySendError::Full(_) => CommitError::QueueFull,
+                mpsc::error::TrySendError::Closed(_) => CommitError::NotReady,
             })?;
-        let committed = answered.await.unwrap_or(Err(CommitError::NotServing))?;
+        let committed = answered.await.unwrap_or(Err(CommitError::NotReady))?;
         self.inner.tell_races(heard, &committed).await;
         Ok(committed)
     }
@@ -281,7 +281,7 @@ impl Ledger {
     /// Whether deliveries are taken at this moment.
     pub fn accepts(&self) -> Result<(), CommitError> {
         if !self.inner.serving.load(Ordering::Acquire) {
-            return Err(CommitError::NotServing);
+            return Err(CommitError::NotReady);
         }
         if self
             .inner
@@ -290,7 +290,7 @@ impl Ledger {
             .saturating_sub(self.inner.listed())
             > BEHIND_MAX
         {
-            return Err(CommitError::Behind);
+            return Err(CommitError::ReplicationLag);
         }
         Ok(())
     }
@@ -320,7 +320,7 @@ impl Ledger {
     }
 
     /// The racers' names.
-    pub fn names(&self) -> &Names {
+    pub fn names(&self) -> &RacerNames {
         &self.inner.names
     }
 
@@ -330,8 +330,8 @@ impl Ledger {
     }
 
     /// Gathers the class's new personal bests from now on, until it is dropped.
-    pub fn watch_fresh(&self, class: ClassId) -> FreshWatch {
-        FreshWatch::new(self.inner.fresh.clone(), class)
+    pub fn subscribe_recent_bests(&self, class: ClassId) -> RecentBestsSubscription {
+        RecentBestsSubscription::new(self.inner.fresh.clone(), class)
     }
 
     /// What was erased, as far as this instance knows.
@@ -349,7 +349,7 @@ impl Ledger {
         self.inner
             .published
             .iter()
-            .map(history_cache::Published::outdated_bytes)
+            .map(history_cache::HistoryCache::outdated_bytes)
             .sum()
     }
 
@@ -389,7 +389,7 @@ impl Worker {
             tokio::select! {
                 biased;
                 _ = stopping => {}
-                () = inner.follow(&adopt) => {}
+                () = inner.replicate(&adopt) => {}
                 () = inner.take_snapshots(&adopt) => {}
             }
         };
@@ -401,7 +401,7 @@ impl Worker {
 
 impl Inner {
     /// Tells the races of what is durable; what was not taken, or is erased, is not heard.
-    async fn tell_races(&self, mut heard: Vec<Heard>, committed: &Committed) {
+    async fn tell_races(&self, mut heard: Vec<RaceUpdate>, committed: &CommitResult) {
         let refused: HashSet<usize> = committed.refused.iter().map(|&(place, _)| place).collect();
         let before = self.erasures();
         heard.retain(|it| !refused.contains(&it.place) && !before.cover(&it.effort, 0));
@@ -409,7 +409,7 @@ impl Inner {
             if turn > 0 {
                 tokio::task::yield_now().await;
             }
-            self.races.hear(heard, self.clock.wall_ms());
+            self.races.apply(heard, self.clock.wall_ms());
         }
         let erasures = self.erasures();
         if erasures.version() != before.version() {
@@ -422,7 +422,7 @@ impl Inner {
                     output,
                     ..
                 } = heard.effort;
-                self.races.forget(racer, Some(class), |at, best| {
+                self.races.erase(racer, Some(class), |at, best| {
                     (at, best) == (second, output)
                 });
             }

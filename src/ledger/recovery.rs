@@ -132,7 +132,7 @@ impl Inner {
 
     /// One round; `false` when a segment was gone before it was read, or something was erased.
     async fn recover_once(&self) -> Result<bool, RecoveryError> {
-        self.hear(None).await?;
+        self.refresh_erasures(None).await?;
         let erased = self.erasures().version();
         let journal = self.store.list(Scope::Journal).await?;
         let root = self.store.list(Scope::Root).await?;
@@ -148,7 +148,7 @@ impl Inner {
                     });
                 }
                 ObjectKey::History(class) => Subject::Class(class),
-                ObjectKey::Racers => Subject::Names,
+                ObjectKey::Racers => Subject::RacerNames,
                 _ => continue,
             });
         }
@@ -176,7 +176,8 @@ impl Inner {
             let Fetched::Contents { contents, heeded } = outcome? else {
                 return Ok(false);
             };
-            self.heed(&ObjectKey::Segment(id), heeded, None).await?;
+            self.require_erasure_version(&ObjectKey::Segment(id), heeded, None)
+                .await?;
             let merged = self.take_in(contents, None).await;
             self.register(id, merged, self.erasures().version());
             read += 1;

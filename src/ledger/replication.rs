@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::domain::effort::{Bounds, Effort};
 use crate::domain::erasure::ErasureVersion;
-use crate::ledger::commit_loop::{Adoption, MERGE_EFFORTS_MAX};
+use crate::ledger::commit_loop::{MERGE_EFFORTS_MAX, WriterMessage};
 use crate::ledger::snapshot::{Subject, TakeInError, Unreadable, beyond_options};
 use crate::ledger::{Inner, lock};
 use crate::storage::codec::journal_segment::{self, Contents};
@@ -36,7 +36,7 @@ pub(crate) enum Fetched {
 impl Inner {
     /// Looks every sync interval, for ever. The interval counts from the beginning of a look, so that what others wrote
     /// is seen within two of them as long as a look takes no longer than one.
-    pub(crate) async fn follow(&self, adopt: &mpsc::Sender<Adoption>) {
+    pub(crate) async fn replicate(&self, adopt: &mpsc::Sender<WriterMessage>) {
         let mut unread = BTreeSet::new();
         let mut due = self.clock.uptime() + self.options.sync_interval;
         loop {
@@ -45,7 +45,7 @@ impl Inner {
                 .await;
             let began = self.clock.uptime();
             due = began + self.options.sync_interval;
-            match self.look(adopt, &mut unread).await {
+            match self.poll_once(adopt, &mut unread).await {
                 Ok(is_complete) => {
                     self.note_listed(began);
                     if !is_complete {
@@ -53,7 +53,7 @@ impl Inner {
                     }
                 }
                 Err(error) => {
-                    metrics::counter!("alleycat_sync_failures_total").increment(1);
+                    metrics::counter!("alleycat_replication_errors_total").increment(1);
                     tracing::warn!(%error, "could not see what other instances wrote; trying again");
                 }
             }
@@ -62,9 +62,9 @@ impl Inner {
 
     /// One look; `false` when it had to forget something meanwhile, which the next one reads again. `unread` are
     /// segments that do not read.
-    async fn look(
+    async fn poll_once(
         &self,
-        adopt: &mpsc::Sender<Adoption>,
+        adopt: &mpsc::Sender<WriterMessage>,
         unread: &mut BTreeSet<SegmentId>,
     ) -> Result<bool, StoreError> {
         let away = self.clock.uptime().saturating_sub(self.listed()) > AWAY_MAX;
@@ -83,7 +83,7 @@ impl Inner {
         self.hear_if_changed(erasures, adopt)
             .await
             .map_err(|error| self.note_unread(error))?;
-        self.settle(adopt).await?;
+        self.extend_late_erasures(adopt).await?;
         let heeded = self.erasures().version();
 
         let listed: BTreeSet<SegmentId> = journal
@@ -153,9 +153,9 @@ impl Inner {
         id: SegmentId,
         contents: Vec<Contents>,
         heeded: ErasureVersion,
-        adopt: &mpsc::Sender<Adoption>,
+        adopt: &mpsc::Sender<WriterMessage>,
     ) -> Result<(), TakeInError> {
-        self.heed(&ObjectKey::Segment(id), heeded, Some(adopt))
+        self.require_erasure_version(&ObjectKey::Segment(id), heeded, Some(adopt))
             .await?;
         let heeded = self.erasures().version();
         let merged = self.take_in(contents, Some(adopt)).await;
@@ -212,7 +212,7 @@ impl Inner {
     /// not read. What does not read now is looked at again, and keeps the others waiting no longer.
     async fn read_changed_snapshots(
         &self,
-        adopt: &mpsc::Sender<Adoption>,
+        adopt: &mpsc::Sender<WriterMessage>,
     ) -> Result<(), StoreError> {
         let root = self.store.list(Scope::Root).await?;
         for subject in self.subjects() {

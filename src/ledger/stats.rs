@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::effort::ClassId;
-use crate::ledger::history_cache::Published;
+use crate::ledger::history_cache::HistoryCache;
 use crate::ledger::snapshot::Subject;
 use crate::ledger::{Inner, Ledger, lock};
 
@@ -82,7 +82,7 @@ impl Ledger {
                 histories: inner
                     .published
                     .iter()
-                    .filter_map(Published::bytes)
+                    .filter_map(HistoryCache::bytes)
                     .sum::<u64>() as usize,
                 names: inner.names.bytes(),
             },

@@ -16,22 +16,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 use tower::Service;
 
-use crate::config::Patience;
+use crate::config::ConnectionLimits;
 use crate::http::{Pace, Paced};
 
 /// Takes connections up to a limit; what comes beyond is closed at once, which costs next to nothing.
 #[derive(Clone)]
 pub(crate) struct Limited {
     room: Arc<Semaphore>,
-    patience: Patience,
+    limits: ConnectionLimits,
 }
 
 impl Limited {
-    /// At most so many at a time, each for as long as that patience lasts.
-    pub(crate) fn to(connections_max: usize, patience: Patience) -> Self {
+    /// At most so many at a time, each for as long as that limits lasts.
+    pub(crate) fn to(connections_max: usize, limits: ConnectionLimits) -> Self {
         Self {
             room: Arc::new(Semaphore::new(connections_max)),
-            patience,
+            limits,
         }
     }
 }
@@ -42,7 +42,7 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Limited {
     type Future = BoxFuture<'static, io::Result<(Patient<TcpStream>, Held<Paced<S>>)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let (room, patience) = (self.room.clone().try_acquire_owned(), self.patience);
+        let (room, limits) = (self.room.clone().try_acquire_owned(), self.limits);
         async move {
             let Ok(room) = room else {
                 metrics::counter!("alleycat_connections_refused_total").increment(1);
@@ -50,12 +50,12 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Limited {
             };
             // Without it the end of an answer of several pieces waits for the client's delayed acknowledgement, 40 ms.
             let (stream, service) = NoDelayAcceptor.accept(stream, service).await?;
-            let pace = Pace::of(patience.answer);
+            let pace = Pace::of(limits.answer);
             let service = Held {
                 service: pace.around(service),
                 _room: Arc::new(room),
             };
-            Ok((Patient::new(stream, patience, pace), service))
+            Ok((Patient::new(stream, limits, pace), service))
         }
         .boxed()
     }
@@ -86,7 +86,7 @@ impl<R, S: Service<R>> Service<R> for Held<S> {
 /// nothing is asked for.
 pub(crate) struct Patient<S> {
     stream: S,
-    patience: Duration,
+    limits: Duration,
     /// Since when nothing is taken, as what ends then.
     stuck: Option<Pin<Box<Sleep>>>,
     pace: Pace,
@@ -110,10 +110,10 @@ struct Idling {
 const QUIET_LOOKS: u32 = 4;
 
 impl Idling {
-    fn new(patience: Duration) -> Self {
+    fn new(limits: Duration) -> Self {
         Self {
             look: None,
-            every: patience / QUIET_LOOKS,
+            every: limits / QUIET_LOOKS,
             asked: 0,
             quiet: 0,
         }
@@ -144,11 +144,11 @@ impl Idling {
 }
 
 impl<S> Patient<S> {
-    fn new(stream: S, patience: Patience, pace: Pace) -> Self {
-        let idling = Idling::new(patience.next_headers);
+    fn new(stream: S, limits: ConnectionLimits, pace: Pace) -> Self {
+        let idling = Idling::new(limits.next_headers);
         Self {
             stream,
-            patience: patience.answer,
+            limits: limits.answer,
             stuck: None,
             pace,
             overdue: None,
@@ -198,7 +198,7 @@ impl<S: AsyncWrite + Unpin> Patient<S> {
         }
         let stuck = self
             .stuck
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(self.patience)));
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limits)));
         if stuck.as_mut().poll(context).is_pending() {
             return self.wait(context);
         }
@@ -263,11 +263,11 @@ mod tests {
     use super::*;
 
     fn patient<S>(stream: S, idling: Duration) -> Patient<S> {
-        let patience = Patience {
+        let limits = ConnectionLimits {
             next_headers: idling,
-            ..Patience::default()
+            ..ConnectionLimits::default()
         };
-        Patient::new(stream, patience, Pace::of(patience.answer))
+        Patient::new(stream, limits, Pace::of(limits.answer))
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,14 +17,14 @@ use tokio::net::TcpSocket;
 use tokio::sync::watch;
 
 use crate::cli::simulate;
-use crate::config::{Config, Patience};
-use crate::http::{self, App, AppKeys};
+use crate::config::{Config, ConnectionLimits};
+use crate::http::{self, AppState, RequestKeys};
 use crate::keys::Keys;
 use crate::ledger::Ledger;
 use crate::ledger::clock::SystemClock;
 use crate::server::connections::Limited;
 use crate::server::tls::Tls;
-use crate::storage::{CountedStore, Store};
+use crate::storage::{InstrumentedStore, Store};
 
 /// How long what is under way may take once the service stops; then connections are cut.
 const GRACE: Duration = Duration::from_secs(8);
@@ -98,7 +98,7 @@ pub async fn serve_seen(
     shutdown: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
     config.validate()?;
-    let keys = AppKeys::of(&config)?;
+    let keys = RequestKeys::of(&config)?;
     let tls = match (&config.tls_cert, &config.tls_key) {
         (Some(chain), Some(key)) => Some(Tls::open(chain, key)?),
         _ => None,
@@ -115,12 +115,12 @@ pub async fn serve_seen(
     let config = Arc::new(config);
     let (ledger, worker) = Ledger::new(
         config.ledger(),
-        Arc::new(CountedStore(store)),
+        Arc::new(InstrumentedStore(store)),
         Arc::new(SystemClock),
         rand::random(),
     );
     let (stop, stopping) = watch::channel(false);
-    let app = App::new(ledger, config.clone(), keys.clone(), stopping.clone());
+    let app = AppState::new(ledger, config.clone(), keys.clone(), stopping.clone());
     if let Some(metrics) = metrics {
         metrics.serve(app.clone())?;
     }
@@ -129,13 +129,13 @@ pub async fn serve_seen(
         let _ = stopping.wait_for(|stop| *stop).await; // an error means the sender is gone: stop as well
     };
     let handle = Handle::new();
-    let patience = config.patience;
+    let limits = config.limits;
     let mut server = server
         .handle(handle.clone())
-        .first_request_timeout(patience.first_headers);
+        .first_request_timeout(limits.first_headers);
     let mut http1 = server.http_builder().http1();
     http1
-        .header_read_timeout(patience.next_headers)
+        .header_read_timeout(limits.next_headers)
         .max_buf_size(HEADERS_BYTES_MAX);
     let mut http2 = server.http_builder().http2();
     http2
@@ -148,13 +148,13 @@ pub async fn serve_seen(
     http2
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES);
-    let limited = Limited::to(patience.connections_max, patience);
+    let limited = Limited::to(limits.connections_max, limits);
     let service = http::router(app).into_make_service();
     let server = match tls {
         None => server.acceptor(limited).serve(service).boxed(),
         Some(tls) => {
             let acceptor =
-                RustlsAcceptor::new(tls.config()).handshake_timeout(patience.first_headers);
+                RustlsAcceptor::new(tls.config()).handshake_timeout(limits.first_headers);
             let mut stopping = stopping.clone();
             tokio::spawn(async move {
                 tokio::select! {
@@ -241,7 +241,7 @@ impl Metrics {
         })
     }
 
-    fn serve(self, app: App) -> anyhow::Result<()> {
+    fn serve(self, app: AppState) -> anyhow::Result<()> {
         let upkeep = self.recorded.clone();
         tokio::spawn(async move {
             loop {
@@ -252,15 +252,15 @@ impl Metrics {
         let Some(listener) = self.listener else {
             return Ok(());
         };
-        let patience = Patience::default();
+        let limits = ConnectionLimits::default();
         let server =
             axum_server::from_tcp(listener).context("the metrics' listener cannot be used")?;
-        let mut server = server.first_request_timeout(patience.first_headers);
+        let mut server = server.first_request_timeout(limits.first_headers);
         server
             .http_builder()
             .http1()
-            .header_read_timeout(patience.next_headers);
-        let server = server.acceptor(Limited::to(METRICS_CONNECTIONS_MAX, patience));
+            .header_read_timeout(limits.next_headers);
+        let server = server.acceptor(Limited::to(METRICS_CONNECTIONS_MAX, limits));
         tokio::spawn(server.serve(http::metrics::router(self.recorded, app).into_make_service()));
         Ok(())
     }

@@ -21,7 +21,7 @@ pub const RACERS_MAX: usize = 100_000;
 
 /// An effort in a race, as a delivery tells it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Heard {
+pub struct RaceUpdate {
     /// The effort; it names its race.
     pub effort: Effort,
     /// Its place among the delivery's efforts.
@@ -62,11 +62,11 @@ pub struct Standing {
 
 /// What a delivery's efforts say of races; those without a race say nothing. `finals` has the places, ascending, of
 /// those that are the last of their race.
-pub fn heard(efforts: &[Effort], finals: &[usize]) -> Vec<Heard> {
+pub fn race_updates(efforts: &[Effort], finals: &[usize]) -> Vec<RaceUpdate> {
     let mut finals = finals.iter().copied().peekable();
     let hear = |(place, effort): (usize, &Effort)| {
         let is_final = finals.next_if_eq(&place).is_some();
-        effort.race.map(|_| Heard {
+        effort.race.map(|_| RaceUpdate {
             effort: *effort,
             place,
             is_final,
@@ -110,19 +110,19 @@ impl Races {
     }
 
     /// Hears what a delivery brought, which was received at that time.
-    pub fn hear(&self, heard: &[Heard], receipt_ms: u64) {
+    pub fn apply(&self, heard: &[RaceUpdate], receipt_ms: u64) {
         // A delivery mixes classes, so all are taken, in order, rather than one for every effort.
         let mut classes: Vec<_> = ClassId::all(self.classes())
             .map(|class| self.class(class))
             .collect();
         for heard in heard {
-            classes[heard.effort.class.index()].hear(heard, receipt_ms);
+            classes[heard.effort.class.index()].apply(heard, receipt_ms);
         }
     }
 
     /// Forgets a racer whose latest effort is gone, in the races of that class, or of all; and races that have nobody
     /// else.
-    pub fn forget(
+    pub fn erase(
         &self,
         racer: RacerId,
         of: Option<ClassId>,
@@ -130,7 +130,7 @@ impl Races {
     ) {
         for class in ClassId::all(self.classes()) {
             if of.is_none_or(|of| of == class) {
-                self.class(class).forget(racer, &is_gone);
+                self.class(class).erase(racer, &is_gone);
             }
         }
     }
@@ -190,8 +190,8 @@ impl Races {
 }
 
 impl Class {
-    fn hear(&mut self, heard: &Heard, receipt_ms: u64) {
-        let Heard {
+    fn apply(&mut self, heard: &RaceUpdate, receipt_ms: u64) {
+        let RaceUpdate {
             effort, is_final, ..
         } = heard;
         let Some(race) = effort.race else { return };
@@ -220,7 +220,7 @@ impl Class {
         let race = &mut self.races[place];
         let before = race.latest.len();
         race.heard = self.version;
-        if race.hear(effort, *is_final) {
+        if race.apply(effort, *is_final) {
             race.changed = self.version;
         }
         self.racers += race.latest.len() - before;
@@ -240,7 +240,7 @@ impl Class {
         true
     }
 
-    fn forget(&mut self, racer: RacerId, is_gone: impl Fn(Second, Output) -> bool) {
+    fn erase(&mut self, racer: RacerId, is_gone: impl Fn(Second, Output) -> bool) {
         for race in &mut self.races {
             let latest = race.latest.get(&racer).copied();
             if latest.is_some_and(|(second, output)| is_gone(second, output)) {
@@ -284,23 +284,23 @@ impl Race {
     }
 
     /// Whether that was news.
-    fn hear(&mut self, effort: &Effort, is_final: bool) -> bool {
+    fn apply(&mut self, effort: &Effort, is_final: bool) -> bool {
         let ridden = (effort.second, effort.output);
         let end = is_final.then_some(effort.second);
-        let mut is_news = end > self.end;
+        let mut is_newer = end > self.end;
         self.end = self.end.max(end);
         self.last_second = self.last_second.max(effort.second);
         self.latest
             .entry(effort.racer)
             .and_modify(|latest| {
-                is_news |= ridden > *latest;
+                is_newer |= ridden > *latest;
                 *latest = ridden.max(*latest);
             })
             .or_insert_with(|| {
-                is_news = true;
+                is_newer = true;
                 ridden
             });
-        is_news
+        is_newer
     }
 
     fn summary(&self) -> Summary {
@@ -335,8 +335,8 @@ mod tests {
         }
     }
 
-    fn hear(races: &Races, efforts: &[Effort], finals: &[usize]) {
-        races.hear(&super::heard(efforts, finals), 2_000_000);
+    fn apply(races: &Races, efforts: &[Effort], finals: &[usize]) {
+        races.apply(&super::race_updates(efforts, finals), 2_000_000);
     }
 
     fn rows(races: &Races, race: u64) -> Vec<(usize, u64, u32)> {
@@ -362,7 +362,7 @@ mod tests {
             for at_once in [1, 2, efforts.len()] {
                 let races = Races::new(1);
                 for delivery in efforts.chunks(at_once).chain(efforts.chunks(at_once)) {
-                    hear(&races, delivery, &[]);
+                    apply(&races, delivery, &[]);
                 }
                 assert_eq!(
                     rows(&races, 7),
@@ -377,17 +377,17 @@ mod tests {
     fn a_race_is_finished_once_its_last_second_was_told_to_be_the_last() {
         let races = Races::new(1);
         let is_finished = || races.summaries(CLASS)[0].is_finished;
-        hear(
+        apply(
             &races,
             &[effort(7, 1, 10, 90.0), effort(7, 2, 12, 90.0)],
             &[0],
         );
         assert!(!is_finished(), "racer 1 left early");
-        hear(&races, &[effort(7, 2, 13, 90.0)], &[0]);
+        apply(&races, &[effort(7, 2, 13, 90.0)], &[0]);
         assert!(is_finished());
-        hear(&races, &[effort(7, 3, 12, 90.0)], &[]);
+        apply(&races, &[effort(7, 3, 12, 90.0)], &[]);
         assert!(is_finished(), "a straggler's record changes nothing");
-        hear(&races, &[effort(7, 3, 14, 90.0)], &[]);
+        apply(&races, &[effort(7, 3, 14, 90.0)], &[]);
         assert!(!is_finished());
     }
 
@@ -398,7 +398,7 @@ mod tests {
             time: 0,
             ..effort(8, 1, 5, 90.0)
         };
-        hear(
+        apply(
             &races,
             &[effort(7, 1, 5, 90.0), unknown, effort(7, 2, 900, 90.0)],
             &[],
@@ -415,9 +415,9 @@ mod tests {
     fn the_race_least_recently_heard_of_falls_out() {
         let races = Races::new(1);
         for race in 0..RACES_MAX as u64 {
-            hear(&races, &[effort(race, 1, 1, 90.0)], &[]);
+            apply(&races, &[effort(race, 1, 1, 90.0)], &[]);
         }
-        hear(
+        apply(
             &races,
             &[effort(0, 1, 1, 90.0), effort(99, 1, 1, 90.0)],
             &[],
@@ -435,8 +435,8 @@ mod tests {
                 .map(|racer| effort(race, racer, 1, 90.0))
                 .collect::<Vec<_>>()
         };
-        hear(&races, &many(1)[..10], &[]);
-        hear(&races, &many(2), &[]);
+        apply(&races, &many(1)[..10], &[]);
+        apply(&races, &many(2), &[]);
         assert_eq!(
             races
                 .summaries(CLASS)
@@ -445,7 +445,7 @@ mod tests {
                 .collect::<Vec<_>>(),
             [2]
         );
-        hear(
+        apply(
             &races,
             &[effort(2, RACERS_MAX as u64, 2, 90.0), effort(2, 5, 2, 95.0)],
             &[],
@@ -455,7 +455,7 @@ mod tests {
             (summary.racers, rows(&races, 2)[0]),
             (RACERS_MAX, (1, 5, 2))
         );
-        hear(&races, &[effort(3, 1, 1, 90.0)], &[]);
+        apply(&races, &[effort(3, 1, 1, 90.0)], &[]);
         assert_eq!(
             races
                 .summaries(CLASS)
@@ -473,7 +473,7 @@ mod tests {
             class: ClassId::new(2).unwrap(),
             ..effort(7, 1, 9, 90.0)
         };
-        hear(
+        apply(
             &races,
             &[
                 effort(7, 1, 9, 90.0),
@@ -484,9 +484,9 @@ mod tests {
             &[],
         );
         let before = races.version(CLASS);
-        races.forget(RacerId(1), Some(CLASS), |second, _| second > Second(600));
+        races.erase(RacerId(1), Some(CLASS), |second, _| second > Second(600));
         assert_eq!(races.version(CLASS), before, "what is not gone stands");
-        races.forget(RacerId(1), Some(CLASS), |_, _| true);
+        races.erase(RacerId(1), Some(CLASS), |_, _| true);
         assert!(races.version(CLASS) > before);
         assert_eq!(rows(&races, 7), [(1, 2, 4)]);
         let left: Vec<_> = races
@@ -496,14 +496,14 @@ mod tests {
             .collect();
         assert_eq!(left, [(7, 4)]);
         assert_eq!(races.summaries(elsewhere.class).len(), 1);
-        races.forget(RacerId(1), None, |_, _| true);
+        races.erase(RacerId(1), None, |_, _| true);
         assert_eq!(races.summaries(elsewhere.class), []);
     }
 
     #[test]
     fn efforts_without_a_race_are_in_none() {
         let races = Races::new(1);
-        hear(
+        apply(
             &races,
             &[Effort {
                 race: None,
@@ -518,9 +518,9 @@ mod tests {
     fn what_is_heard_again_changes_nothing() {
         let races = Races::new(1);
         let efforts = [effort(7, 1, 9, 90.0)];
-        hear(&races, &efforts, &[0]);
+        apply(&races, &efforts, &[0]);
         let before = races.summaries(CLASS);
-        hear(&races, &efforts, &[0]);
+        apply(&races, &efforts, &[0]);
         assert_eq!(races.summaries(CLASS), before);
     }
 }

@@ -11,7 +11,7 @@ use crate::domain::effort::{ClassId, Effort};
 const BESTS_MAX: usize = 50;
 
 /// The latest new personal bests of every class that is watched.
-pub(crate) struct Fresh {
+pub(crate) struct RecentBests {
     classes: Box<[Class]>,
     watches: AtomicUsize,
 }
@@ -31,7 +31,7 @@ pub struct Bests {
     pub latest: VecDeque<Effort>,
 }
 
-impl Fresh {
+impl RecentBests {
     pub(crate) fn new(classes: u16) -> Self {
         Self {
             classes: ClassId::all(classes).map(|_| Class::default()).collect(),
@@ -64,19 +64,21 @@ impl Bests {
 }
 
 /// Gathers a class's new personal bests for as long as it is kept.
-pub struct FreshWatch {
-    fresh: Arc<Fresh>,
+pub struct RecentBestsSubscription {
+    fresh: Arc<RecentBests>,
     class: ClassId,
 }
 
-impl std::fmt::Debug for FreshWatch {
+impl std::fmt::Debug for RecentBestsSubscription {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("FreshWatch").field(&self.class).finish()
+        f.debug_tuple("RecentBestsSubscription")
+            .field(&self.class)
+            .finish()
     }
 }
 
-impl FreshWatch {
-    pub(crate) fn new(fresh: Arc<Fresh>, class: ClassId) -> Self {
+impl RecentBestsSubscription {
+    pub(crate) fn new(fresh: Arc<RecentBests>, class: ClassId) -> Self {
         fresh.watches.fetch_add(1, Ordering::Relaxed);
         fresh.classes[class.index()]
             .watches
@@ -96,7 +98,7 @@ impl FreshWatch {
     }
 }
 
-impl Drop for FreshWatch {
+impl Drop for RecentBestsSubscription {
     fn drop(&mut self) {
         self.fresh.classes[self.class.index()]
             .watches

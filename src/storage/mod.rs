@@ -15,7 +15,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use crate::storage::backend::instrumented::CountedStore;
+pub use crate::storage::backend::instrumented::InstrumentedStore;
 pub use crate::storage::backend::local_fs::FolderStore;
 pub use crate::storage::backend::s3::{BucketReader, ListedObject, S3Store};
 
@@ -75,20 +75,20 @@ async fn probe_conditions(store: &dyn Store, key: &ObjectKey) -> anyhow::Result<
             .put(key, vec![Bytes::from_static(b"probe")], condition)
             .await
     };
-    match put(Condition::Absent).await {
+    match put(Precondition::IfNoneMatch).await {
         // Lost can only be a hidden retry that met its own first try: the key is new.
-        Ok(_) | Err(PutError::Lost) => {}
+        Ok(_) | Err(PutError::WriteConflict) => {}
         Err(PutError::Failed(error)) => {
             return Err(error).with_context(|| format!("{place} cannot be written to"));
         }
     }
     let wrong = ETag("\"00000000000000000000000000000000\"".to_owned());
     for (condition, header) in [
-        (Condition::Absent, "If-None-Match"),
-        (Condition::Matches(wrong), "If-Match"),
+        (Precondition::IfNoneMatch, "If-None-Match"),
+        (Precondition::IfMatch(wrong), "If-Match"),
     ] {
         match put(condition).await {
-            Err(PutError::Lost) => {}
+            Err(PutError::WriteConflict) => {}
             Ok(_) => {
                 anyhow::bail!(
                     "{place} ignores {header}, so writes would be lost there; use a store that keeps to it"
@@ -118,7 +118,7 @@ pub trait Store: Send + Sync + 'static {
         &self,
         key: &ObjectKey,
         parts: Vec<Bytes>,
-        condition: Condition,
+        condition: Precondition,
     ) -> Result<ETag, PutError>;
 
     /// Every object of that scope, in no order. An object that was there before the call began and was not deleted is
@@ -144,11 +144,11 @@ pub struct ETag(pub String);
 
 /// On what a put depends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Condition {
+pub enum Precondition {
     /// Only where there is no object of that key (`If-None-Match: *`).
-    Absent,
+    IfNoneMatch,
     /// Only where the object has this tag (`If-Match`).
-    Matches(ETag),
+    IfMatch(ETag),
 }
 
 /// What a listing covers.
@@ -220,7 +220,7 @@ fn unknown_segment(name: &str) -> StoreError {
 pub enum PutError {
     /// The condition does not hold, or may not have held: read the object, merge, try again.
     #[error("the object has changed")]
-    Lost,
+    WriteConflict,
     /// It failed, or its outcome is not known: the object may or may not be there, now or later.
     #[error(transparent)]
     Failed(#[from] StoreError),

@@ -173,9 +173,8 @@ async fn what_finds_the_queue_full_is_told_so_and_counted(place: Place) {
 
 async fn what_records_gunzip_to_counts_until_it_is_durable(place: Place) {
     let store = BrokenStore::over(place.open().await);
-    let options = ["--commit-interval", "0ms", "--body-max", "1MiB"];
-    let tune =
-        |config: &mut alleycat::config::Config| config.patience.deliveries_bytes_max = 8 << 20;
+    let options = ["--commit-interval", "0ms", "--max-body-size", "1MiB"];
+    let tune = |config: &mut alleycat::config::Config| config.limits.deliveries_bytes_max = 8 << 20;
     let service = Arc::new(Service::start_with(store.clone(), &options, tune).await);
     store.turn(Mode::Hangs);
     // A body of some kilobytes, and over a megabyte of efforts.

@@ -207,7 +207,6 @@ async fn any_of_several_keys_is_taken_up_to_the_longest(place: Place) {
 
 // Row 22
 async fn common_attributes_may_be_as_long_as_firehose_allows_or_malformed(place: Place) {
-    let before = counter("alleycat_malformed_attributes_total");
     let service = Service::start_over(&place, &[]).await;
     let attributes: serde_json::Map<_, _> = (0..50)
         .map(|n| (format!("attribute-{n:0>246}"), json!("v".repeat(1024))))
@@ -229,7 +228,6 @@ async fn common_attributes_may_be_as_long_as_firehose_allows_or_malformed(place:
             StatusCode::OK
         );
     }
-    assert!(counter("alleycat_malformed_attributes_total") >= before + 3);
     service.stop().await;
 }
 

@@ -51,11 +51,11 @@ async fn as_much_as_firehose_ever_buffers_is_taken(place: Place) {
     service.stop().await;
 }
 
-const CAP_WORDS: [&str; 3] = ["1048576", "--body-max", "BufferingHints.SizeInMBs"];
+const CAP_WORDS: [&str; 3] = ["1048576", "--max-body-size", "BufferingHints.SizeInMBs"];
 
 // Row 10
 async fn a_body_over_the_cap_is_refused_by_a_message_that_says_what_to_lower(place: Place) {
-    let service = Service::start_over(&place, &["--body-max", "1MiB"]).await;
+    let service = Service::start_over(&place, &["--max-body-size", "1MiB"]).await;
     let at_the_cap = |bytes: usize| {
         let body = body_of(&[effort(1, 1, 1.0)]);
         format!("{body}{}", " ".repeat(bytes - body.len()))
@@ -86,7 +86,7 @@ fn write_head(stream: &mut TcpStream, lines: &str) {
 
 // Row 10
 async fn a_body_of_unknown_length_is_refused_once_it_is_over_the_cap(place: Place) {
-    let service = Service::start_over(&place, &["--body-max", "1MiB"]).await;
+    let service = Service::start_over(&place, &["--max-body-size", "1MiB"]).await;
     let answer = raw(service.url(""), ID, |stream| {
         write_head(stream, "transfer-encoding: chunked");
         for _ in 0..48 {
@@ -105,7 +105,8 @@ async fn a_body_of_unknown_length_is_refused_once_it_is_over_the_cap(place: Plac
 async fn a_sender_that_is_refused_early_can_send_all_that_firehose_sends_and_read_the_answer(
     place: Place,
 ) {
-    let service = Service::start_over(&place, &["--body-max", "1MiB", "--access-key", "k"]).await;
+    let service =
+        Service::start_over(&place, &["--max-body-size", "1MiB", "--access-key", "k"]).await;
     for (key, status, words) in [
         ("k", StatusCode::BAD_REQUEST, &CAP_WORDS[..]),
         ("wrong", StatusCode::UNAUTHORIZED, &[]),

@@ -61,7 +61,7 @@ async fn gzip_bombs_leave_memory_bounded(place: Place) {
         is_refusal(
             &answer.await.unwrap(),
             StatusCode::BAD_REQUEST,
-            &["104857600", "--body-max", "SizeInMBs"],
+            &["104857600", "--max-body-size", "SizeInMBs"],
         );
     }
     let records = vec![member; 20]; // none beyond a record's own limit

@@ -11,7 +11,7 @@ use alleycat::ledger::clock::Clock;
 use alleycat::state::table::Class;
 use alleycat::storage::history_file::StoredHistory;
 use alleycat::storage::{
-    Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError,
+    ETag, Listed, Object, ObjectKey, Precondition, PutError, Scope, Store, StoreError,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -53,12 +53,12 @@ impl Bucket {
         listed.collect()
     }
 
-    pub fn put(&self, key: &ObjectKey, parts: &[Bytes], condition: &Condition) -> Option<ETag> {
+    pub fn put(&self, key: &ObjectKey, parts: &[Bytes], condition: &Precondition) -> Option<ETag> {
         let mut objects = self.objects.lock().unwrap();
         let current = objects.get(&key.path()).map(|object| &object.etag);
         let holds = match condition {
-            Condition::Absent => current.is_none(),
-            Condition::Matches(etag) => current == Some(etag),
+            Precondition::IfNoneMatch => current.is_none(),
+            Precondition::IfMatch(etag) => current == Some(etag),
         };
         if !holds {
             return None;
@@ -329,7 +329,7 @@ impl Store for FaultyStore {
         &self,
         key: &ObjectKey,
         parts: Vec<Bytes>,
-        condition: Condition,
+        condition: Precondition,
     ) -> Result<ETag, PutError> {
         self.travel().await;
         let faults = *self.faults.lock().unwrap();
@@ -337,7 +337,7 @@ impl Store for FaultyStore {
             return Err(self.failure("put", key).into());
         }
         if self.happens(faults.conflict) {
-            return Err(PutError::Lost);
+            return Err(PutError::WriteConflict);
         }
         if self.happens(faults.late) {
             let (bucket, key) = (self.bucket.clone(), key.clone());
@@ -355,7 +355,7 @@ impl Store for FaultyStore {
         if self.happens(faults.lost_answer) {
             return Err(self.failure("put", key).into());
         }
-        outcome.ok_or(PutError::Lost)
+        outcome.ok_or(PutError::WriteConflict)
     }
 
     async fn list(&self, scope: Scope) -> Result<Vec<Listed>, StoreError> {

@@ -8,10 +8,10 @@ use alleycat::domain::erasure::{Erasures, Scope};
 use alleycat::domain::racer_names::Name;
 use alleycat::domain::rejection::Reason;
 use alleycat::ledger::{
-    CommitError, Committed, Erased, Ledger, Options, RecoveryError, Submission,
+    CommitError, CommitResult, Erased, Ledger, Options, RecoveryError, WriteBatch,
 };
 use alleycat::storage::history_file::StoredHistory;
-use alleycat::storage::{Condition, ObjectKey, SegmentId};
+use alleycat::storage::{ObjectKey, Precondition, SegmentId};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
@@ -75,23 +75,23 @@ impl Instance {
         })
     }
 
-    async fn commit(&self, efforts: &[Effort]) -> Result<Committed, CommitError> {
+    async fn commit(&self, efforts: &[Effort]) -> Result<CommitResult, CommitError> {
         self.ledger
-            .commit(Submission {
+            .commit(WriteBatch {
                 efforts: efforts.to_vec(),
-                ..Submission::default()
+                ..WriteBatch::default()
             })
             .await
     }
 
     /// A commit under way.
-    fn committing(&self, effort: Effort) -> JoinHandle<Result<Committed, CommitError>> {
+    fn committing(&self, effort: Effort) -> JoinHandle<Result<CommitResult, CommitError>> {
         let ledger = self.ledger.clone();
         tokio::spawn(async move {
             ledger
-                .commit(Submission {
+                .commit(WriteBatch {
                     efforts: vec![effort],
-                    ..Submission::default()
+                    ..WriteBatch::default()
                 })
                 .await
         })
@@ -101,7 +101,7 @@ impl Instance {
         let curve = self
             .ledger
             .table()
-            .curve(ClassId::new(class).unwrap(), RacerId(racer));
+            .racer_bests(ClassId::new(class).unwrap(), RacerId(racer));
         curve.first().map(|(_, output)| output.get())
     }
 
@@ -170,7 +170,7 @@ fn gzip(text: &str) -> Bytes {
 /// Puts an object into the bucket as another program would.
 fn plant(bucket: &Bucket, key: &ObjectKey, body: impl Into<Bytes>) {
     bucket
-        .put(key, &[body.into()], &Condition::Absent)
+        .put(key, &[body.into()], &Precondition::IfNoneMatch)
         .expect("it is not there yet");
 }
 
@@ -195,10 +195,10 @@ async fn a_segment_tells_its_format_version_and_then_only_improvements_each_with
         },
     );
     let efforts = vec![effort(1, 1, 20.5), effort(1, 1, 20.25), effort(2, 1, 0.1)];
-    let submission = Submission {
+    let submission = WriteBatch {
         efforts,
         names: vec![name],
-        ..Submission::default()
+        ..WriteBatch::default()
     };
     instance.ledger.commit(submission).await.unwrap();
     let expected = [
@@ -344,9 +344,9 @@ async fn only_what_is_dirty_is_snapshot_and_no_sooner_than_the_interval_allows()
     )];
     instance
         .ledger
-        .commit(Submission {
+        .commit(WriteBatch {
             names,
-            ..Submission::default()
+            ..WriteBatch::default()
         })
         .await
         .unwrap();
@@ -407,7 +407,7 @@ async fn an_instance_that_has_not_listed_for_fifteen_seconds_refuses_deliveries_
     assert!((12..=16).contains(&patient.as_secs()), "{patient:?}");
     assert!(matches!(
         instance.commit(&[effort(1, 1, 20.0)]).await,
-        Err(CommitError::Behind)
+        Err(CommitError::ReplicationLag)
     ));
     instance.way.set_faults(Faults::default());
     assert!(took(|| instance.ledger.accepts().is_ok()).await < SYNC_INTERVAL * 2);
@@ -606,7 +606,7 @@ async fn an_erasure_is_durable_before_it_is_answered_and_lies_half_a_minute_ahea
     // A retry of what was ridden before is acknowledged, and changes nothing.
     assert_eq!(
         instance.commit(&[effort(1, 1, 30.0)]).await.unwrap(),
-        Committed::default()
+        CommitResult::default()
     );
     assert_eq!(instance.output(1, 1), None);
 }
@@ -789,7 +789,7 @@ async fn what_was_erased_reads_again_where_its_object_is_put_back_as_it_was() {
             .put(
                 &ObjectKey::Erasures,
                 &[body],
-                &Condition::Matches(replaced.etag),
+                &Precondition::IfMatch(replaced.etag),
             )
             .unwrap();
         replaced.body
@@ -813,9 +813,9 @@ async fn a_snapshot_that_has_gone_is_written_again_though_nothing_else_changes()
     )];
     instance
         .ledger
-        .commit(Submission {
+        .commit(WriteBatch {
             names,
-            ..Submission::default()
+            ..WriteBatch::default()
         })
         .await
         .unwrap();
@@ -894,7 +894,7 @@ async fn an_erased_racer_leaves_room_and_what_is_gone_takes_none() {
     let committed = instance.commit(&gone_and_new).await.unwrap();
     assert_eq!(
         committed,
-        Committed {
+        CommitResult {
             improvements: 1,
             refused: vec![(1, Reason::Erased)]
         }
@@ -1044,14 +1044,14 @@ async fn a_segment_that_is_folded_at_any_moment_of_a_recovery_is_not_missed() {
         bucket.put(
             &foreign_segment(),
             std::slice::from_ref(&segment),
-            &Condition::Absent,
+            &Precondition::IfNoneMatch,
         );
         let other = bucket.clone();
         let folded = folded.clone();
         // Another instance's snapshot and its deletion, as close to one another as they never are.
         let folding = tokio::spawn(async move {
             sleep(moment).await;
-            other.put(&history(1), &folded, &Condition::Absent);
+            other.put(&history(1), &folded, &Precondition::IfNoneMatch);
             other.remove(&foreign_segment());
         });
         let instance = Instance::start(&bucket).await.unwrap();

@@ -11,7 +11,7 @@ use alleycat::domain::erasure::{Erasure, Erasures, Scope};
 use alleycat::domain::racer_names::Name;
 use alleycat::domain::rejection::Reason;
 use alleycat::ledger::clock::Clock;
-use alleycat::ledger::{Committed, Erased, Ledger, Options, RecoveryError, Submission};
+use alleycat::ledger::{CommitResult, Erased, Ledger, Options, RecoveryError, WriteBatch};
 use alleycat::storage::history_file::StoredHistory;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -383,14 +383,14 @@ impl World {
                         truth.names.entry(*racer).or_default().insert(name.clone());
                     }
                 }
-                let submission = Submission {
+                let submission = WriteBatch {
                     efforts: efforts.clone(),
                     names: name.into_iter().collect(),
-                    ..Submission::default()
+                    ..WriteBatch::default()
                 };
                 let answered =
                     tokio::time::timeout(Duration::from_secs(60), ledger.commit(submission)).await;
-                if let Ok(Ok(Committed { refused, .. })) = answered {
+                if let Ok(Ok(CommitResult { refused, .. })) = answered {
                     let erasures = ledger.erasures();
                     for (place, reason) in &refused {
                         assert_eq!(*reason, Reason::Erased);
@@ -695,7 +695,7 @@ fn key(effort: &Effort) -> Key {
 }
 
 fn output(ledger: &Ledger, (class, second, racer): Key) -> Option<Output> {
-    let curve = ledger.table().curve(class, racer);
+    let curve = ledger.table().racer_bests(class, racer);
     curve
         .into_iter()
         .find(|&(at, _)| at == second)

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use alleycat::storage::{
-    Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError,
+    ETag, Listed, Object, ObjectKey, Precondition, PutError, Scope, Store, StoreError,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -124,7 +124,7 @@ impl Store for BrokenStore {
         &self,
         key: &ObjectKey,
         parts: Vec<Bytes>,
-        condition: Condition,
+        condition: Precondition,
     ) -> Result<ETag, PutError> {
         self.begin(key);
         if !matches!(

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 const BODY_MAX: usize = 64 << 20;
 
 /// Every writing request passes it twice: on its way there, and on its way back.
-pub struct Toll {
+pub struct PausingProxy {
     endpoint: String,
     state: Arc<Passing>,
 }
@@ -28,7 +28,7 @@ struct Passing {
     held: watch::Sender<Option<String>>,
 }
 
-impl Toll {
+impl PausingProxy {
     /// Before the server at that endpoint.
     pub async fn before(server: String) -> Self {
         let client = Client::builder().no_proxy().no_gzip().build().unwrap();

@@ -52,7 +52,7 @@ pub struct ReplayOptions {
     /// The endpoint to deliver to
     #[arg(
         long,
-        env = "ALLEYCAT_TO",
+        env = "ALLEYCAT_REPLAY_TO",
         value_name = "URL",
         default_value = "http://127.0.0.1:8080/firehose"
     )]
@@ -60,20 +60,20 @@ pub struct ReplayOptions {
     /// The access key that the endpoint asks for
     #[arg(
         long,
-        env = "ALLEYCAT_ACCESS_KEY",
+        env = "ALLEYCAT_REPLAY_ACCESS_KEY",
         value_name = "K",
         hide_env_values = true
     )]
     pub access_key: Option<AccessKey>,
     /// Compress the deliveries
-    #[arg(long, env = "ALLEYCAT_GZIP", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "ALLEYCAT_REPLAY_GZIP", value_parser = BoolishValueParser::new())]
     pub gzip: bool,
     /// How many objects are read and delivered at once
-    #[arg(long, env = "ALLEYCAT_CONCURRENCY", value_name = "N", default_value_t = 4,
+    #[arg(long, env = "ALLEYCAT_REPLAY_CONCURRENCY", value_name = "N", default_value_t = 4,
           value_parser = clap::value_parser!(u64).range(1..=CONCURRENCY_MAX))]
     pub concurrency: u64,
     /// Try a failed delivery again for this long, after pauses of 1 s doubling to 120 s; then give up altogether
-    #[arg(long, env = "ALLEYCAT_RETRY_DURATION", value_name = "TIME", default_value = "300s", value_parser = duration)]
+    #[arg(long, env = "ALLEYCAT_REPLAY_RETRY_DURATION", value_name = "TIME", default_value = "300s", value_parser = duration)]
     pub retry_duration: Duration,
 }
 
@@ -283,7 +283,7 @@ impl Replay {
 
 /// What was found in an object, beside its records.
 pub(crate) struct Read {
-    /// Names of a journal that could not be sent.
+    /// RacerNames of a journal that could not be sent.
     names: u64,
     end: Result<(), ArchiveError>,
 }

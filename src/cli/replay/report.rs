@@ -32,7 +32,7 @@ pub struct Report {
     pub improvements: Option<u64>,
     /// Records that the endpoint quarantined, by reason, where it tells.
     pub rejected: BTreeMap<String, u64>,
-    /// Names of a journal that had no effort to be sent with.
+    /// RacerNames of a journal that had no effort to be sent with.
     pub names: u64,
     /// Whether it was interrupted.
     pub interrupted: bool,

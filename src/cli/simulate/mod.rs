@@ -72,7 +72,7 @@ pub struct SimulateOptions {
     /// The endpoint to deliver to
     #[arg(
         long,
-        env = "ALLEYCAT_TO",
+        env = "ALLEYCAT_SIMULATE_TO",
         value_name = "URL",
         default_value = "http://127.0.0.1:8080/firehose"
     )]
@@ -80,62 +80,62 @@ pub struct SimulateOptions {
     /// The access key that the endpoint asks for
     #[arg(
         long,
-        env = "ALLEYCAT_ACCESS_KEY",
+        env = "ALLEYCAT_SIMULATE_ACCESS_KEY",
         value_name = "K",
         hide_env_values = true
     )]
     pub access_key: Option<AccessKey>,
     /// How many racers start in each class
-    #[arg(long, env = "ALLEYCAT_RACERS", value_name = "N", default_value_t = 100,
+    #[arg(long, env = "ALLEYCAT_SIMULATE_RACERS", value_name = "N", default_value_t = 100,
           value_parser = clap::value_parser!(u32).range(1..=RACERS_MAX))]
     pub racers: u32,
     /// Draw the racers of each race from this many users [default: as many as racers]
-    #[arg(long, env = "ALLEYCAT_USERS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=USERS_MAX))]
+    #[arg(long, env = "ALLEYCAT_SIMULATE_USERS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=USERS_MAX))]
     pub users: Option<u32>,
     /// The classes that race, all at the same time
-    #[arg(long, env = "ALLEYCAT_CLASSES", value_name = "LIST", default_value = "1,2,3,4,5,6", value_delimiter = ',',
+    #[arg(long, env = "ALLEYCAT_SIMULATE_CLASSES", value_name = "LIST", default_value = "1,2,3,4,5,6", value_delimiter = ',',
           value_parser = class_id)]
     pub classes: Vec<ClassId>,
     /// How long a race lasts
-    #[arg(long, env = "ALLEYCAT_SECONDS", value_name = "S", default_value_t = 300,
+    #[arg(long, env = "ALLEYCAT_SIMULATE_SECONDS", value_name = "S", default_value_t = 300,
           value_parser = clap::value_parser!(u32).range(1..=SECONDS_MAX))]
     pub seconds: u32,
     /// How many times as fast as real time, or "max": as fast as the endpoint takes it
     #[arg(
         long,
-        env = "ALLEYCAT_SPEED",
+        env = "ALLEYCAT_SIMULATE_SPEED",
         value_name = "N|max",
         default_value = "1"
     )]
     pub speed: Speed,
     /// How many races, one after another
-    #[arg(long, env = "ALLEYCAT_RACES", value_name = "N", default_value_t = 1,
+    #[arg(long, env = "ALLEYCAT_SIMULATE_RACES", value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=RACES_MAX))]
     pub races: u32,
     /// Make the same riders, rides and faults at each run; without it only the riders are the same
-    #[arg(long, env = "ALLEYCAT_SEED", value_name = "N")]
+    #[arg(long, env = "ALLEYCAT_SIMULATE_SEED", value_name = "N")]
     pub seed: Option<u64>,
     /// Compress the deliveries
-    #[arg(long, env = "ALLEYCAT_GZIP", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "ALLEYCAT_SIMULATE_GZIP", value_parser = BoolishValueParser::new())]
     pub gzip: bool,
     /// How many deliveries are under way at once
-    #[arg(long, env = "ALLEYCAT_CONCURRENCY", value_name = "N", default_value_t = 4,
+    #[arg(long, env = "ALLEYCAT_SIMULATE_CONCURRENCY", value_name = "N", default_value_t = 4,
           value_parser = clap::value_parser!(u64).range(1..=CONCURRENCY_MAX))]
     pub concurrency: u64,
     /// Deliver when this much has been gathered …
-    #[arg(long, env = "ALLEYCAT_BUFFER_SIZE", value_name = "SIZE", default_value = "1MiB", value_parser = buffer_size)]
+    #[arg(long, env = "ALLEYCAT_SIMULATE_BUFFER_SIZE", value_name = "SIZE", default_value = "1MiB", value_parser = buffer_size)]
     pub buffer_size: ByteSize,
     /// … or when the oldest record has waited this long
-    #[arg(long, env = "ALLEYCAT_BUFFER_INTERVAL", value_name = "TIME", default_value = "1s", value_parser = duration)]
+    #[arg(long, env = "ALLEYCAT_SIMULATE_BUFFER_INTERVAL", value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub buffer_interval: Duration,
     /// Try a failed delivery again for this long, after pauses of 1 s doubling to 120 s; 0s: never
-    #[arg(long, env = "ALLEYCAT_RETRY_DURATION", value_name = "TIME", default_value = "300s", value_parser = duration)]
+    #[arg(long, env = "ALLEYCAT_SIMULATE_RETRY_DURATION", value_name = "TIME", default_value = "300s", value_parser = duration)]
     pub retry_duration: Duration,
     /// The share of records that carry a fault, and of deliveries that come twice or late (0 to 1)
-    #[arg(long, env = "ALLEYCAT_FAULTS", value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    #[arg(long, env = "ALLEYCAT_SIMULATE_FAULTS", value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     pub faults: f64,
     /// Print latencies, tries and faults at the end
-    #[arg(long, env = "ALLEYCAT_REPORT", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "ALLEYCAT_SIMULATE_REPORT", value_parser = BoolishValueParser::new())]
     pub report: bool,
 }
 

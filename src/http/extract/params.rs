@@ -10,8 +10,8 @@ use axum::extract::{FromRequestParts, Query, RawPathParams};
 use axum::http::request::Parts;
 
 use crate::domain::effort::{ClassId, INTEGER_MAX, RaceId, RacerId, Second};
-use crate::http::App;
-use crate::http::error::{Problem, shown};
+use crate::http::AppState;
+use crate::http::error::{ApiError, shown};
 
 /// The class that a path names, which exists.
 pub(crate) struct Class(pub(crate) ClassId);
@@ -22,10 +22,10 @@ pub(crate) struct Racer(pub(crate) RacerId);
 /// The race that a path names, which need not be known.
 pub(crate) struct Race(pub(crate) RaceId);
 
-impl FromRequestParts<App> for Class {
-    type Rejection = Problem;
+impl FromRequestParts<AppState> for Class {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
         let text = segment(parts, "classId").await;
         let number =
             integer(&text, 1..=u64::from(u16::MAX)).and_then(|number| u16::try_from(number).ok());
@@ -33,29 +33,29 @@ impl FromRequestParts<App> for Class {
             .and_then(ClassId::new)
             .filter(|&class| app.ledger.table().has(class));
         class.map(Self).ok_or_else(|| {
-            Problem::not_found(format!("there is no class {text}; /classes lists them"))
+            ApiError::not_found(format!("there is no class {text}; /classes lists them"))
         })
     }
 }
 
-impl FromRequestParts<App> for Racer {
-    type Rejection = Problem;
+impl FromRequestParts<AppState> for Racer {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
         let text = segment(parts, "racerId").await;
         racer(&text)
             .map(Self)
-            .ok_or_else(|| Problem::not_found(format!("there is no racer {text}")))
+            .ok_or_else(|| ApiError::not_found(format!("there is no racer {text}")))
     }
 }
 
-impl FromRequestParts<App> for Race {
-    type Rejection = Problem;
+impl FromRequestParts<AppState> for Race {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
         let text = segment(parts, "raceId").await;
         let race = integer(&text, 0..=INTEGER_MAX).map(|race| Self(RaceId(race)));
-        race.ok_or_else(|| Problem::not_found(format!("there is no race {text}")))
+        race.ok_or_else(|| ApiError::not_found(format!("there is no race {text}")))
     }
 }
 
@@ -77,11 +77,11 @@ pub(crate) struct Params {
 }
 
 impl<S: Sync> FromRequestParts<S> for Params {
-    type Rejection = Problem;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let left = Query::try_from_uri(&parts.uri)
-            .map_err(|error| Problem::bad_request(error.body_text()))?;
+            .map_err(|error| ApiError::bad_request(error.body_text()))?;
         Ok(Self {
             left: left.0,
             known: Vec::new(),
@@ -96,7 +96,7 @@ impl Params {
         name: &'static str,
         takes: impl Display,
         read: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<Option<T>, Problem> {
+    ) -> Result<Option<T>, ApiError> {
         self.known.push(name);
         let mut values = self
             .left
@@ -106,13 +106,13 @@ impl Params {
             (None, _) => Ok(None),
             (Some(value), None) => read(&value)
                 .map(Some)
-                .ok_or_else(|| Problem::parameter(name, &value, format_args!("{takes}"))),
+                .ok_or_else(|| ApiError::parameter(name, &value, format_args!("{takes}"))),
             (Some(first), Some(second)) => {
                 let (first, second) = (shown(&first), shown(&second));
                 let detail = format!(
                     "{name} is given more than once, as {first} and {second}; it must be {takes}"
                 );
-                Err(Problem::bad_request(detail))
+                Err(ApiError::bad_request(detail))
             }
         }
     }
@@ -122,7 +122,7 @@ impl Params {
         &mut self,
         name: &'static str,
         range: RangeInclusive<u64>,
-    ) -> Result<Option<u64>, Problem> {
+    ) -> Result<Option<u64>, ApiError> {
         let takes = format!("an integer from {} to {}", range.start(), range.end());
         self.take(name, takes, |text| integer(text, range))
     }
@@ -132,7 +132,7 @@ impl Params {
         &mut self,
         name: &'static str,
         second_max: u32,
-    ) -> Result<Option<Second>, Problem> {
+    ) -> Result<Option<Second>, ApiError> {
         let second = self.integer(name, 0..=second_max.into())?;
         Ok(second
             .and_then(|second| u32::try_from(second).ok())
@@ -140,7 +140,7 @@ impl Params {
     }
 
     /// Takes a racer's id.
-    pub(crate) fn racer(&mut self, name: &'static str) -> Result<Option<RacerId>, Problem> {
+    pub(crate) fn racer(&mut self, name: &'static str) -> Result<Option<RacerId>, ApiError> {
         self.take(
             name,
             format_args!("a racer's id, an integer from 0 to {INTEGER_MAX}"),
@@ -153,7 +153,7 @@ impl Params {
         &mut self,
         name: &'static str,
         racers_max: usize,
-    ) -> Result<Option<Vec<RacerId>>, Problem> {
+    ) -> Result<Option<Vec<RacerId>>, ApiError> {
         self.take(
             name,
             format_args!("1 to {racers_max} racers' ids with commas between them"),
@@ -166,13 +166,13 @@ impl Params {
     }
 
     /// Takes `pretty`: whether JSON is to be laid out for people.
-    pub(crate) fn pretty(&mut self) -> Result<bool, Problem> {
+    pub(crate) fn pretty(&mut self) -> Result<bool, ApiError> {
         let pretty = self.take("pretty", "true or false, or have no value", read_pretty)?;
         Ok(pretty.unwrap_or(false))
     }
 
     /// Insists that there are no other parameters.
-    pub(crate) fn end(self) -> Result<(), Problem> {
+    pub(crate) fn end(self) -> Result<(), ApiError> {
         match self.left.first() {
             None => Ok(()),
             Some((name, value)) => {
@@ -180,7 +180,7 @@ impl Params {
                     [] => "this path takes no parameters".to_owned(),
                     known => format!("there is no such parameter here, but {}", known.join(", ")),
                 };
-                Err(Problem::bad_request(format!(
+                Err(ApiError::bad_request(format!(
                     "{} is {}; {there_are}",
                     shown(name),
                     shown(value)

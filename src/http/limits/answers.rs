@@ -13,8 +13,8 @@ use bytes::Bytes;
 use http_body::Body as _;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::http::error::Problem;
-use crate::http::limits::room::{self, Keeper, KeptBody, Room};
+use crate::http::error::ApiError;
+use crate::http::limits::room::{self, Keeper, KeptBody, MemoryBudget};
 use crate::http::respond::conditional::Shared;
 
 /// Answers that are being sent may have this many bytes together: two thousand pages of the longest kind, or a hundred
@@ -30,11 +30,11 @@ const PERMIT_BYTES: usize = 4 << 10;
 
 /// The room for answers that are being sent.
 #[derive(Clone)]
-pub(crate) struct Answers(Room);
+pub(crate) struct Answers(MemoryBudget);
 
 impl Default for Answers {
     fn default() -> Self {
-        Self(Room::new(ANSWERS_BYTES_MAX, PERMIT_BYTES))
+        Self(MemoryBudget::new(ANSWERS_BYTES_MAX, PERMIT_BYTES))
     }
 }
 
@@ -60,7 +60,7 @@ impl Answers {
                         keeper: Arc::new(room),
                     })
                 }),
-                None => Problem::unavailable("too many answers are being sent").into_response(),
+                None => ApiError::unavailable("too many answers are being sent").into_response(),
             }
         })
     }
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn where_there_is_no_room_what_is_short_or_shared_is_sent() {
-        let answers = Answers(Room::new(0, PERMIT_BYTES));
+        let answers = Answers(MemoryBudget::new(0, PERMIT_BYTES));
         let request = Request::new(Body::empty());
         let status = |bytes: u64, is_shared: bool| {
             let ControlFlow::Continue(after) = answers.hold(&request) else {
@@ -102,7 +102,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_keeps_its_room_until_its_last_byte_is_gone() {
-        let answers = Room::new(3 * PERMIT_BYTES, PERMIT_BYTES);
+        let answers = MemoryBudget::new(3 * PERMIT_BYTES, PERMIT_BYTES);
         let room = answers.take(PERMIT_BYTES + 1).unwrap();
         assert!(answers.take(2 * PERMIT_BYTES).is_none());
         assert!(answers.take(1).is_some());

@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 
-use crate::http::error::Problem;
-use crate::http::limits::room::Room;
+use crate::http::error::ApiError;
+use crate::http::limits::room::MemoryBudget;
 
 /// A request that takes up no more than this, in bytes, is not counted: a browser's takes some 1 KB.
 const SHORT_BYTES_MAX: usize = 4 << 10;
@@ -26,11 +26,11 @@ const HEADER_BYTES: usize = 128;
 
 /// The room for long requests.
 #[derive(Clone)]
-pub(crate) struct Long(Room);
+pub(crate) struct Long(MemoryBudget);
 
 impl Default for Long {
     fn default() -> Self {
-        Self(Room::new(LONG_BYTES_MAX, PERMIT_BYTES))
+        Self(MemoryBudget::new(LONG_BYTES_MAX, PERMIT_BYTES))
     }
 }
 
@@ -52,7 +52,7 @@ impl Long {
                 response
             }),
             None => ControlFlow::Break(
-                Problem::unavailable("the headers of too many requests are too long")
+                ApiError::unavailable("the headers of too many requests are too long")
                     .into_response(),
             ),
         }
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn where_there_is_no_room_short_requests_are_let_in() {
-        let long = Long(Room::new(2 * SHORT_BYTES_MAX, PERMIT_BYTES));
+        let long = Long(MemoryBudget::new(2 * SHORT_BYTES_MAX, PERMIT_BYTES));
         let request = |path: &str, header: usize| {
             Request::get(path)
                 .header("a", "a".repeat(header))

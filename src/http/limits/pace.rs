@@ -1,9 +1,9 @@
 //! How fast clients must take what they are answered.
 //!
 //! An answer takes up memory until it is sent, and over HTTP/2 a client that gives no window, or a byte of it now and
-//! then, never has it sent, however lively the connection is. So every answer has time: a patience, and more for every
+//! then, never has it sent, however lively the connection is. So every answer has time: a limits, and more for every
 //! byte of it. The time runs while it is the client's turn, and with it the connection ends. What is written of
-//! one answer is time for all of the connection's, up to their patience: they share the client's line. What is only
+//! one answer is time for all of the connection's, up to their limits: they share the client's line. What is only
 //! handed over is not, nor is a pong, for a client without a window could have these for ever. And a connection over
 //! which nothing is asked or answered is not kept for ever, however lively it is.
 
@@ -24,14 +24,14 @@ use tower::Service;
 use crate::http::limits::room::{Keeper, KeptBody};
 use crate::http::lock;
 
-/// What a client must take of an answer, in bytes a second, once its patience is used up: the worst of mobile lines
+/// What a client must take of an answer, in bytes a second, once its limits is used up: the worst of mobile lines
 /// takes 256 kbit/s.
 const LEAST_BYTES_A_SECOND: u32 = 32 << 10;
 
 /// What is under way over one connection.
 #[derive(Clone)]
 pub(crate) struct Pace {
-    patience: Duration,
+    limits: Duration,
     under_way: Arc<UnderWay>,
 }
 
@@ -72,9 +72,9 @@ impl Answer {
 
 impl Pace {
     /// A connection's, whose client may take nothing for so long.
-    pub(crate) fn of(patience: Duration) -> Self {
+    pub(crate) fn of(limits: Duration) -> Self {
         Self {
-            patience,
+            limits,
             under_way: Arc::default(),
         }
     }
@@ -100,7 +100,7 @@ impl Pace {
         let (now, more) = (Instant::now(), time_for(bytes));
         for answer in &mut *lock(&self.under_way.answers) {
             answer.settle(now);
-            answer.left = answer.left.max(self.patience.min(answer.left + more));
+            answer.left = answer.left.max(self.limits.min(answer.left + more));
         }
     }
 
@@ -123,7 +123,7 @@ impl Pace {
         let since = Some(Instant::now());
         answers.push(Answer {
             number,
-            left: self.patience,
+            left: self.limits,
             since,
             is_waiting: false,
             unsent: 0,
@@ -174,7 +174,7 @@ impl Ticket {
             answer.unsent += 1;
             answer.is_waiting = false;
             // What is left of a long answer does not add up to hours for its last piece.
-            answer.left = answer.left.min(self.pace.patience) + time_for(bytes);
+            answer.left = answer.left.min(self.pace.limits) + time_for(bytes);
         });
     }
 }

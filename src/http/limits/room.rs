@@ -1,4 +1,4 @@
-//! Room in memory: so many bytes that may be taken up together, each lot of them for as long as its permit is held.
+//! MemoryBudget in memory: so many bytes that may be taken up together, each lot of them for as long as its permit is held.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Room for so many bytes. It is counted in units, since a semaphore cannot count to a gigabyte one by one.
+/// MemoryBudget for so many bytes. It is counted in units, since a semaphore cannot count to a gigabyte one by one.
 #[derive(Clone)]
-pub(crate) struct Room {
+pub(crate) struct MemoryBudget {
     free: Arc<Semaphore>,
     units: usize,
     unit_bytes: usize,
 }
 
-impl Room {
-    /// Room for up to `bytes_max` bytes in units of `unit_bytes`, of which the last that is not whole is left out.
+impl MemoryBudget {
+    /// MemoryBudget for up to `bytes_max` bytes in units of `unit_bytes`, of which the last that is not whole is left out.
     pub(crate) fn new(bytes_max: usize, unit_bytes: usize) -> Self {
         let units = (bytes_max / unit_bytes).min(Semaphore::MAX_PERMITS);
         Self {

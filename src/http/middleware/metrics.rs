@@ -21,8 +21,8 @@ use metrics::{
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::domain::rejection::Reason;
-use crate::http::routes::firehose;
-use crate::http::{App, lock};
+use crate::http::routes::firehose::DeliveryErrorCode;
+use crate::http::{AppState, lock};
 use crate::ledger::{ClassGauges, Gauges};
 
 /// The statuses of deliveries.
@@ -40,7 +40,7 @@ const STORE_REQUESTS: [(&str, &[&str]); 4] = [
 ];
 
 /// The router of the metrics' own listener.
-pub(crate) fn router(recorded: PrometheusHandle, app: App) -> Router {
+pub(crate) fn router(recorded: PrometheusHandle, app: AppState) -> Router {
     let kind = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
@@ -73,12 +73,12 @@ fn describe_deliveries() {
         counter!("alleycat_deliveries_total", "status" => status).absolute(0);
     }
     describe_counter!(
-        "alleycat_deliveries_refused_total",
+        "alleycat_delivery_errors_total",
         Unit::Count,
-        "Deliveries not acknowledged, by reason."
+        "Deliveries that were not acknowledged, by error code."
     );
-    for reason in firehose::REFUSED_BECAUSE {
-        counter!("alleycat_deliveries_refused_total", "reason" => reason).absolute(0);
+    for code in DeliveryErrorCode::ALL {
+        counter!("alleycat_delivery_errors_total", "code" => code.as_str()).absolute(0);
     }
     describe_histogram!(
         "alleycat_delivery_duration_seconds",
@@ -91,7 +91,7 @@ fn describe_deliveries() {
         "Deliveries that are being read or decoded, those whose sender has gone included."
     );
     describe_gauge!(
-        "alleycat_delivery_bytes_in_flight",
+        "alleycat_deliveries_in_flight_bytes",
         Unit::Bytes,
         "What deliveries that are being read, decoded or committed take up, as counted against their limit."
     );
@@ -102,12 +102,8 @@ fn describe_deliveries() {
         ),
         ("alleycat_records_empty_total", "Records without data."),
         (
-            "alleycat_improvements_total",
+            "alleycat_personal_bests_total",
             "Efforts that were new personal bests.",
-        ),
-        (
-            "alleycat_malformed_attributes_total",
-            "Deliveries whose common attributes are not what Firehose sends.",
         ),
     ] {
         describe_counter!(name, Unit::Count, help);
@@ -119,7 +115,7 @@ fn describe_deliveries() {
             "Records quarantined, by reason.",
         ),
         (
-            "alleycat_transformations_failed_total",
+            "alleycat_transformation_records_failed_total",
             "Records answered ProcessingFailed by a transformation, by reason.",
         ),
     ] {
@@ -137,12 +133,12 @@ fn describe_ledger() {
         "1 while the service should be sent traffic, as /readyz says."
     );
     describe_gauge!(
-        "alleycat_queue_deliveries",
+        "alleycat_commit_queue_length",
         Unit::Count,
         "Deliveries that wait for the writer to take them."
     );
     describe_gauge!(
-        "alleycat_commit_oldest_age_seconds",
+        "alleycat_commit_queue_oldest_age_seconds",
         Unit::Seconds,
         "How long the oldest delivery has waited that is decoded and not yet durable; 0 where none waits."
     );
@@ -157,7 +153,7 @@ fn describe_ledger() {
         "Segments in the journal."
     );
     describe_gauge!(
-        "alleycat_snapshot_age_seconds",
+        "alleycat_snapshot_lag_seconds",
         Unit::Seconds,
         "How long efforts have waited that the stored class-N.gz does not have; 0 where it has all."
     );
@@ -167,22 +163,22 @@ fn describe_ledger() {
         "What a snapshot took, done or failed."
     );
     describe_gauge!(
-        "alleycat_sync_age_seconds",
+        "alleycat_replication_lag_seconds",
         Unit::Seconds,
         "How long ago the last complete look at the store began; 0 before the first."
     );
     describe_counter!(
-        "alleycat_sync_failures_total",
+        "alleycat_replication_errors_total",
         Unit::Count,
         "Looks at the store that failed."
     );
-    counter!("alleycat_sync_failures_total").absolute(0);
+    counter!("alleycat_replication_errors_total").absolute(0);
     describe_counter!(
-        "alleycat_unreadable_objects_total",
+        "alleycat_corrupt_object_reads_total",
         Unit::Count,
         "Stored objects met that do not read."
     );
-    counter!("alleycat_unreadable_objects_total").absolute(0);
+    counter!("alleycat_corrupt_object_reads_total").absolute(0);
     describe_gauge!("alleycat_efforts", Unit::Count, "Efforts, by class.");
     describe_gauge!(
         "alleycat_racers",
@@ -240,7 +236,7 @@ fn describe_readers() {
     );
     counter!("alleycat_connections_stuck_total").absolute(0);
     describe_gauge!(
-        "alleycat_live_listeners",
+        "alleycat_sse_subscribers",
         Unit::Count,
         "Listeners of the classes' live events."
     );
@@ -264,7 +260,7 @@ fn describe_process() {
     );
 }
 
-fn set_gauges(app: &App) {
+fn set_gauges(app: &AppState) {
     let Gauges {
         ready,
         queued,
@@ -276,9 +272,9 @@ fn set_gauges(app: &App) {
         memory,
     } = app.ledger.gauges();
     gauge!("alleycat_ready").set(f64::from(u8::from(ready)));
-    gauge!("alleycat_queue_deliveries").set(queued as f64);
-    gauge!("alleycat_commit_oldest_age_seconds").set(commit_oldest_age.as_secs_f64());
-    gauge!("alleycat_sync_age_seconds").set(sync_age.as_secs_f64());
+    gauge!("alleycat_commit_queue_length").set(queued as f64);
+    gauge!("alleycat_commit_queue_oldest_age_seconds").set(commit_oldest_age.as_secs_f64());
+    gauge!("alleycat_replication_lag_seconds").set(sync_age.as_secs_f64());
     gauge!("alleycat_journal_segments").set(segments as f64);
     gauge!("alleycat_erasures").set(erasures as f64);
     for ClassGauges {
@@ -291,7 +287,7 @@ fn set_gauges(app: &App) {
         let class = class.to_string();
         gauge!("alleycat_efforts", "class" => class.clone()).set(efforts as f64);
         gauge!("alleycat_racers", "class" => class.clone()).set(racers as f64);
-        gauge!("alleycat_snapshot_age_seconds", "class" => class).set(snapshot_age.as_secs_f64());
+        gauge!("alleycat_snapshot_lag_seconds", "class" => class).set(snapshot_age.as_secs_f64());
     }
     for (part, bytes) in [
         ("table", memory.table),
@@ -301,8 +297,8 @@ fn set_gauges(app: &App) {
         gauge!("alleycat_memory_bytes", "part" => part).set(bytes as f64);
     }
     gauge!("alleycat_deliveries_in_flight").set(app.gate.deliveries_in_flight() as f64);
-    gauge!("alleycat_live_listeners").set(app.live.listeners() as f64);
-    gauge!("alleycat_delivery_bytes_in_flight").set(app.gate.bytes_in_flight() as f64);
+    gauge!("alleycat_sse_subscribers").set(app.live.listeners() as f64);
+    gauge!("alleycat_deliveries_in_flight_bytes").set(app.gate.bytes_in_flight() as f64);
     if let Some(bytes) = resident_bytes() {
         gauge!("process_resident_memory_bytes").set(bytes as f64);
     }

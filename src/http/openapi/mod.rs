@@ -13,12 +13,12 @@ use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::domain::effort::INTEGER_MAX;
-use crate::http::error::Problem;
+use crate::http::error::ApiError;
 use crate::http::extract::params::Params;
 use crate::http::respond::form;
 use crate::http::routes::leaderboard::TiesParam;
 use crate::http::routes::{events, firehose, history, racers};
-use crate::http::{App, FormatParam};
+use crate::http::{AppState, FormatParam};
 use crate::state::leaderboard::RACERS_MAX;
 
 /// What the explorer may do: be itself, and talk to this service. Its styles are partly written into the page.
@@ -158,7 +158,7 @@ fn give_examples(document: &mut utoipa::openapi::OpenApi) {
                             .parse()
                             .ok()
                             .map(|status| {
-                                Problem::new(
+                                ApiError::new(
                                     status,
                                     usual_detail(
                                         status,
@@ -283,14 +283,14 @@ fn narrower(parameter: &str, deletes: bool, second_max: u32) -> Option<Value> {
     responses(
         (status = 200, description = "The document.", body = Object, content_type = "application/json",
             example = json!({ "openapi": "3.1.0", "info": { "title": "Alleycat" }, "paths": {} })),
-        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
+        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = ApiError,
             content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn openapi(
-    State(app): State<App>,
+    State(app): State<AppState>,
     mut params: Params,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let pretty = params.pretty()?;
     params.end()?;
     Ok(form::json(&*app.document, pretty))
@@ -301,16 +301,18 @@ pub(crate) async fn openapi(
     get, path = "/docs", tag = "Documentation",
     responses((status = 303, description = "The page is at `/docs/`.", headers(("Location" = String))))
 )]
-pub(crate) fn explorer() -> Router<App> {
-    let explorer: Router<App> = SwaggerUi::new("/docs")
+pub(crate) fn explorer() -> Router<AppState> {
+    let explorer: Router<AppState> = SwaggerUi::new("/docs")
         .config(Config::from("/openapi.json"))
         .into();
     explorer.layer(from_fn(async |request: Request, next: Next| {
         let path = request.uri().path().to_owned();
         let mut response = next.run(request).await;
         if response.status() == StatusCode::NOT_FOUND {
-            return Problem::not_found(format!("the explorer has no file {path}; it is at /docs/"))
-                .into_response();
+            return ApiError::not_found(format!(
+                "the explorer has no file {path}; it is at /docs/"
+            ))
+            .into_response();
         }
         response.headers_mut().insert(
             header::CONTENT_SECURITY_POLICY,

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::http::error::Problem;
+use crate::http::error::ApiError;
 
 /// How caches may keep what is sent here: for a second, which is how far a history may be behind in any case. Then
 /// they must ask again, which a 304 answers for next to nothing. Nothing stale is ever served, since a racer that was
@@ -38,7 +38,7 @@ pub(crate) struct Representation {
     /// Its length, in bytes.
     pub(crate) len: u64,
     /// Gives its bytes in order, or says why none can be sent just now; asked only where some are to be sent.
-    pub(crate) pieces: Box<dyn FnOnce() -> Result<Pieces, Problem> + Send>,
+    pub(crate) pieces: Box<dyn FnOnce() -> Result<Pieces, ApiError> + Send>,
 }
 
 /// Bytes, piece by piece.
@@ -50,7 +50,7 @@ impl Representation {
         let is_this = |tag: &str| tag == "*" || tag == self.etag;
         if tags(headers, header::IF_MATCH).is_some_and(|mut tags| !tags.any(is_this)) {
             let detail = "If-Match names other versions than this one";
-            return Problem::new(StatusCode::PRECONDITION_FAILED, detail).into_response();
+            return ApiError::new(StatusCode::PRECONDITION_FAILED, detail).into_response();
         }
         let is_known = |tag: &str| is_this(tag.strip_prefix("W/").unwrap_or(tag));
         let wanted =
@@ -85,7 +85,7 @@ impl Representation {
                     .into_response()
             }
             Wanted::Nothing => {
-                let problem = Problem::new(
+                let problem = ApiError::new(
                     StatusCode::RANGE_NOT_SATISFIABLE,
                     format!("there are {} bytes", self.len),
                 );
@@ -277,7 +277,7 @@ mod tests {
                 varies: false,
                 ranges: true,
                 len: 10,
-                pieces: Box::new(|| Err(Problem::unavailable("full"))),
+                pieces: Box::new(|| Err(ApiError::unavailable("full"))),
             };
             let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
             representation.answer(&method, &headers).status().as_u16()

@@ -5,11 +5,11 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::http::error::Problem;
+use crate::http::error::ApiError;
 use crate::http::extract::accept;
 use crate::http::extract::params::Params;
 
-/// Room for a page of 50 rows, in bytes: most answers are written without moving.
+/// MemoryBudget for a page of 50 rows, in bytes: most answers are written without moving.
 const ANSWER_BYTES: usize = 4 << 10;
 
 /// The form that is asked for.
@@ -34,7 +34,7 @@ pub(crate) trait Rows: Serialize {
 
 impl Form {
     /// Takes `format`, or else `Accept`, and `pretty`.
-    pub(crate) fn take(params: &mut Params, headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(crate) fn take(params: &mut Params, headers: &HeaderMap) -> Result<Self, ApiError> {
         let csv = params.take("format", "json or csv", |text| match text {
             "json" => Some(false),
             "csv" => Some(true),

@@ -18,8 +18,8 @@ use flate2::write::GzEncoder;
 use rust_embed::RustEmbed;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::http::App;
-use crate::http::error::Problem;
+use crate::http::AppState;
+use crate::http::error::ApiError;
 use crate::http::extract::accept;
 
 /// What of the page is read before anything else.
@@ -33,7 +33,7 @@ const RIDES_OPEN: &str = "data-rides=\"open\"";
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; \
     img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Names of files under `/assets` have a hash of what is in them: they never change.
+/// RacerNames of files under `/assets` have a hash of what is in them: they never change.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 /// What keeps its name is asked for again each time; mostly the answer is that it is still the same.
@@ -87,7 +87,7 @@ static PAGE: LazyLock<Page> = LazyLock::new(|| {
 });
 
 /// The files that the front page names.
-pub(crate) fn routes() -> Router<App> {
+pub(crate) fn routes() -> Router<AppState> {
     Router::new().route("/assets/{file}", get(asset)).route(
         "/favicon.svg",
         get(async |headers: HeaderMap| file("favicon.svg", &headers)),
@@ -104,7 +104,7 @@ async fn asset(name: Result<Path<String>, PathRejection>, headers: HeaderMap) ->
     match name {
         Ok(Path(name)) => file(&format!("assets/{name}"), &headers),
         Err(_) => {
-            Problem::not_found("the page has no file whose name is not UTF-8").into_response()
+            ApiError::not_found("the page has no file whose name is not UTF-8").into_response()
         }
     }
 }
@@ -112,7 +112,7 @@ async fn asset(name: Result<Path<String>, PathRejection>, headers: HeaderMap) ->
 fn file(path: &str, headers: &HeaderMap) -> Response {
     match PAGE.files.get(path) {
         Some(asset) => asset.answer(headers),
-        None => Problem::not_found(format!("the page has no file /{path}")).into_response(),
+        None => ApiError::not_found(format!("the page has no file /{path}")).into_response(),
     }
 }
 

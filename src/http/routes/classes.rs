@@ -7,10 +7,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::effort::ClassId;
-use crate::http::error::Problem;
+use crate::http::error::ApiError;
 use crate::http::extract::params::Params;
 use crate::http::respond::form::{Form, Rows};
-use crate::http::{App, ListParams};
+use crate::http::{AppState, ListParams};
 use crate::ledger::Ledger;
 
 /// An exercise class, in numbers.
@@ -53,17 +53,17 @@ struct Class {
                 example = "classId,name,racers,seconds,efforts,updatedAt,historyBytes,stateHash\r\n\
                            1,Class 1,40000,300,12000000,1619185789755,66300000,9f1c2b7d00a4e6f3\r\n"),
         )),
-        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
+        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting or stopping.", body = Problem,
+        (status = 503, description = "The service is starting or stopping.", body = ApiError,
             content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn classes(
-    State(app): State<App>,
+    State(app): State<AppState>,
     mut params: Params,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let form = Form::take(&mut params, &headers)?;
     params.end()?;
     let mut classes = Vec::new();

@@ -11,8 +11,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::effort::{ClassId, Output, RacerId, Second};
 use crate::domain::erasure::{Erasure, ErasureVersion, REASON_CHARS_MAX, Scope};
-use crate::http::App;
-use crate::http::error::Problem;
+use crate::http::AppState;
+use crate::http::error::ApiError;
 use crate::http::extract::params::{Class, Params, Racer};
 use crate::http::respond::form::{self, Form, Rows};
 use crate::ledger::{CommitError, EraseError, Erased};
@@ -20,16 +20,16 @@ use crate::ledger::{CommitError, EraseError, Erased};
 /// Whoever asks has an admin key.
 pub(crate) struct Admin;
 
-impl FromRequestParts<App> for Admin {
+impl FromRequestParts<AppState> for Admin {
     type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Response> {
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Response> {
         if !app.keys.admin.are_needed() {
             let detail = format!(
                 "{} needs an admin key, and the service has none: --admin-key",
                 parts.uri.path()
             );
-            return Err(Problem::not_found(detail).into_response());
+            return Err(ApiError::not_found(detail).into_response());
         }
         if bearer(&parts.headers).is_some_and(|key| app.keys.admin.accept(key)) {
             return Ok(Self);
@@ -42,7 +42,7 @@ impl FromRequestParts<App> for Admin {
 
 /// Says that a key is missing or wrong.
 pub(crate) fn unauthorized(detail: &str) -> Response {
-    let mut response = Problem::new(StatusCode::UNAUTHORIZED, detail).into_response();
+    let mut response = ApiError::new(StatusCode::UNAUTHORIZED, detail).into_response();
     response
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -92,16 +92,16 @@ struct ScopeParams {
         ("pretty" = Option<bool>, Query, description = "Lay the JSON out for people."),
     ),
     responses(
-        (status = 200, description = "It is gone.", body = ErasedAnswer),
-        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
+        (status = 200, description = "It is gone.", body = ErasedResponse),
+        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 401, description = "The admin key is missing or wrong.", body = Problem,
+        (status = 401, description = "The admin key is missing or wrong.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 404, description = "No such class, or the service has no admin key.", body = Problem,
+        (status = 404, description = "No such class, or the service has no admin key.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 503, description = "It may not be durable: ask again.", body = Problem,
+        (status = 503, description = "It may not be durable: ask again.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 507, description = "There are too many erasures already.", body = Problem,
+        (status = 507, description = "There are too many erasures already.", body = ApiError,
             content_type = "application/problem+json"),
     ),
     security(("adminKey" = []))
@@ -110,9 +110,9 @@ pub(crate) async fn erase_in_class(
     _: Admin,
     Class(class): Class,
     Racer(racer): Racer,
-    State(app): State<App>,
+    State(app): State<AppState>,
     mut params: Params,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let second_max = app.ledger.bounds().second_max;
     let mut scope = Scope::all(racer, Some(class));
     let second = params.second("second", second_max)?;
@@ -126,13 +126,13 @@ pub(crate) async fn erase_in_class(
     ) {
         let detail =
             format!("second is {second} and {name} is {other}; give second alone, or from and to");
-        return Err(Problem::bad_request(detail));
+        return Err(ApiError::bad_request(detail));
     }
     scope.from = second.or(from).unwrap_or(scope.from);
     scope.to = second.or(to).unwrap_or(scope.to);
     let Scope { from, to, .. } = scope;
     if from > to {
-        return Err(Problem::bad_request(format!(
+        return Err(ApiError::bad_request(format!(
             "from is {from}, and to is {to}: it must not be less"
         )));
     }
@@ -155,16 +155,16 @@ pub(crate) async fn erase_in_class(
         ("pretty" = Option<bool>, Query, description = "Lay the JSON out for people."),
     ),
     responses(
-        (status = 200, description = "It is gone.", body = ErasedAnswer),
-        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
+        (status = 200, description = "It is gone.", body = ErasedResponse),
+        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 401, description = "The admin key is missing or wrong.", body = Problem,
+        (status = 401, description = "The admin key is missing or wrong.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 404, description = "The service has no admin key.", body = Problem,
+        (status = 404, description = "The service has no admin key.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 503, description = "It may not be durable: ask again.", body = Problem,
+        (status = 503, description = "It may not be durable: ask again.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 507, description = "There are too many erasures already.", body = Problem,
+        (status = 507, description = "There are too many erasures already.", body = ApiError,
             content_type = "application/problem+json"),
     ),
     security(("adminKey" = []))
@@ -172,9 +172,9 @@ pub(crate) async fn erase_in_class(
 pub(crate) async fn erase_everywhere(
     _: Admin,
     Racer(racer): Racer,
-    State(app): State<App>,
+    State(app): State<AppState>,
     params: Params,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     erase(&app, Scope::all(racer, None), params).await
 }
 
@@ -186,34 +186,34 @@ pub(crate) async fn erase_everywhere(
     params(crate::http::ListParams),
     responses(
         (status = 200, description = "The erasures.", content(
-            (Vec<ErasureAnswer> = "application/json"),
+            (Vec<ErasureResponse> = "application/json"),
             (String = "text/csv",
                 example = "racerId,classId,from,to,above,until,reason,version\r\n\
                            17,1,60,61,300,1619185819755,a glitch of the bike,1\r\n"),
         )),
-        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
+        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 401, description = "The admin key is missing or wrong.", body = Problem,
+        (status = 401, description = "The admin key is missing or wrong.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 404, description = "The service has no admin key.", body = Problem,
+        (status = 404, description = "The service has no admin key.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting or stopping.", body = Problem,
+        (status = 503, description = "The service is starting or stopping.", body = ApiError,
             content_type = "application/problem+json"),
     ),
     security(("adminKey" = []))
 )]
 pub(crate) async fn erasures(
     _: Admin,
-    State(app): State<App>,
+    State(app): State<AppState>,
     mut params: Params,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let form = Form::take(&mut params, &headers)?;
     params.end()?;
     let erasures = app.ledger.erasures();
     let mut answer: Vec<_> = erasures
         .iter()
-        .map(|erasure| ErasureAnswer::of(erasure.clone()))
+        .map(|erasure| ErasureResponse::of(erasure.clone()))
         .collect();
     answer.sort_by_key(|erasure| (erasure.version, erasure.racer_id, erasure.class_id));
     let mut response = form.of(&answer);
@@ -223,7 +223,7 @@ pub(crate) async fn erasures(
     Ok(response)
 }
 
-async fn erase(app: &App, scope: Scope, mut params: Params) -> Result<Response, Problem> {
+async fn erase(app: &AppState, scope: Scope, mut params: Params) -> Result<Response, ApiError> {
     let reason = params.take(
         "reason",
         format_args!("up to {REASON_CHARS_MAX} characters"),
@@ -236,39 +236,39 @@ async fn erase(app: &App, scope: Scope, mut params: Params) -> Result<Response, 
         .ledger
         .erase(scope, reason.filter(|reason| !reason.is_empty()));
     let Ok(erased) = tokio::time::timeout(deadline, erasing).await else {
-        return Err(Problem::unavailable(format!(
+        return Err(ApiError::unavailable(format!(
             "not durable within {} s",
             deadline.as_secs_f64()
         )));
     };
     let Erased { erasure, efforts } = erased.map_err(|error| not_erased(&error))?;
     Ok(form::json(
-        &ErasedAnswer {
-            erasure: ErasureAnswer::of(erasure),
+        &ErasedResponse {
+            erasure: ErasureResponse::of(erasure),
             efforts,
         },
         pretty,
     ))
 }
 
-fn not_erased(error: &EraseError) -> Problem {
+fn not_erased(error: &EraseError) -> ApiError {
     match error {
-        EraseError::TooMany => Problem::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string()),
+        EraseError::TooMany => ApiError::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string()),
         EraseError::Failed(CommitError::Store(problem)) => {
             tracing::warn!(%problem, "an erasure is perhaps not durable"); // what exactly is for the log alone
-            Problem::unavailable("the store failed: it may be erased, or come to be; ask again")
+            ApiError::unavailable("the store failed: it may be erased, or come to be; ask again")
         }
-        EraseError::Failed(error) => Problem::unavailable(error.to_string()),
+        EraseError::Failed(error) => ApiError::unavailable(error.to_string()),
     }
 }
 
 /// What was erased just now.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Erased)]
-struct ErasedAnswer {
+struct ErasedResponse {
     /// The erasure.
     #[serde(flatten)]
-    erasure: ErasureAnswer,
+    erasure: ErasureResponse,
     /// How many efforts this instance took away.
     #[schema(example = 300)]
     efforts: u64,
@@ -278,7 +278,7 @@ struct ErasedAnswer {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Erasure)]
 #[serde(rename_all = "camelCase")]
-struct ErasureAnswer {
+struct ErasureResponse {
     /// Whose efforts.
     #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
@@ -305,7 +305,7 @@ struct ErasureAnswer {
     version: ErasureVersion,
 }
 
-impl ErasureAnswer {
+impl ErasureResponse {
     fn of(
         Erasure {
             scope,
@@ -328,7 +328,7 @@ impl ErasureAnswer {
     }
 }
 
-impl Rows for Vec<ErasureAnswer> {
+impl Rows for Vec<ErasureResponse> {
     fn columns(&self) -> Vec<&'static str> {
         vec![
             "racerId", "classId", "from", "to", "above", "until", "reason", "version",

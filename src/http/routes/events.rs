@@ -21,16 +21,16 @@ use utoipa::ToSchema;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
-use crate::http::error::Problem;
+use crate::http::error::ApiError;
 use crate::http::respond::form;
 use crate::http::routes::erasures::bearer;
-use crate::http::routes::firehose::{self, Refusal};
-use crate::http::{App, IN_PLACE_OUTPUTS_MAX, joined, lock};
+use crate::http::routes::firehose::{self, DeliveryError, DeliveryErrorCode};
+use crate::http::{AppState, IN_PLACE_OUTPUTS_MAX, joined, lock};
 use crate::ingest::envelope::Decoded;
 use crate::ingest::lambda_event::{EVENT_BYTES_MAX, Event, Notification, Notified};
 use crate::ingest::object_reader::{Archive, ArchiveError, Item};
 use crate::ledger::Ledger;
-use crate::state::races::{self, Heard};
+use crate::state::races::{self, RaceUpdate};
 
 /// Events that are worked on at a time: each may hold an object.
 const EVENTS_MAX: usize = 4;
@@ -89,7 +89,7 @@ impl Drop for Reading {
     }
 }
 
-pub(crate) fn routes() -> OpenApiRouter<App> {
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(events).map(|events| events.fallback(crate::http::wrong_method)))
 }
@@ -142,16 +142,16 @@ struct NotificationBody {
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "tells what is answered")]
-enum EventAnswer {
-    Transformed(TransformedAnswer),
-    Merged(MergedAnswer),
+enum EventResponse {
+    Transformed(TransformationResponse),
+    Merged(NotificationResponse),
 }
 
 /// The records of a transformation, in their order.
 #[derive(ToSchema)]
 #[schema(as = Transformed)]
 #[expect(dead_code, reason = "tells what `Transformation` writes")]
-struct TransformedAnswer {
+struct TransformationResponse {
     /// What became of each.
     records: Vec<TransformedRecord>,
 }
@@ -175,7 +175,7 @@ struct TransformedRecord {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Merged)]
-struct MergedAnswer {
+struct NotificationResponse {
     /// How many were read.
     objects: usize,
     /// How many records they hold.
@@ -191,7 +191,7 @@ struct MergedAnswer {
 /// An event of AWS Lambda
 ///
 /// A Firehose data transformation: the output is added to every record, and nothing is merged. Or a notification of S3,
-/// also in an envelope of SNS, SQS or EventBridge: the objects that it names, in buckets that `--events-bucket` names,
+/// also in an envelope of SNS, SQS or EventBridge: the objects that it names, in buckets that `--notification-bucket` names,
 /// are read, and their records made durable like a delivery's.
 #[utoipa::path(
     post, path = "/events", tag = "Deliveries",
@@ -201,23 +201,23 @@ struct MergedAnswer {
     ),
     request_body = EventBody,
     responses(
-        (status = 200, description = "It is done, and durable.", body = EventAnswer, example = json!({
+        (status = 200, description = "It is done, and durable.", body = EventResponse, example = json!({
             "objects": 1, "records": 40, "improvements": 12, "quarantined": 0, "ignored": 0,
         })),
-        (status = 400, description = "It is no such event, or too large.", body = Problem,
+        (status = 400, description = "It is no such event, or too large.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 401, description = "The access key is missing or wrong.", body = Problem,
+        (status = 401, description = "The access key is missing or wrong.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 403, description = "It names a bucket that `--events-bucket` does not (whatever else it names is \
-            durable), or a browser's page sends it without a key.", body = Problem,
+        (status = 403, description = "It names a bucket that `--notification-bucket` does not (whatever else it names is \
+            durable), or a browser's page sends it without a key.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 500, description = "An object cannot be read. Whatever could be read is durable.", body = Problem,
+        (status = 500, description = "An object cannot be read. Whatever could be read is durable.", body = ApiError,
             content_type = "application/problem+json"),
         (status = 503, description = "The store failed, or the service is starting, stopping or overloaded.",
-            body = Problem, content_type = "application/problem+json"),
+            body = ApiError, content_type = "application/problem+json"),
     )
 )]
-async fn events(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
+async fn events(State(app): State<AppState>, headers: HeaderMap, body: Body) -> Response {
     match handle(&app, headers, body).await {
         Ok(response) => response,
         Err(problem) => {
@@ -234,25 +234,25 @@ async fn events(State(app): State<App>, headers: HeaderMap, body: Body) -> Respo
     }
 }
 
-async fn handle(app: &App, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let (patience, deadline) = (app.config.patience.body, app.config.delivery_deadline);
+async fn handle(app: &AppState, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+    let (limits, deadline) = (app.config.limits.body, app.config.delivery_deadline);
     let may = may_send(app, &headers);
     drop(headers); // they may be large, and its turn be long in coming
     if let Err(problem) = may {
-        let _ = tokio::time::timeout(deadline, firehose::drain(body, patience)).await; // it is refused in any case
+        let _ = tokio::time::timeout(deadline, firehose::drain(body, limits)).await; // it is refused in any case
         return Err(problem);
     }
     // Bodies come before turns, so that a few that come slowly are in nobody's way.
-    let read = tokio::time::timeout(deadline, read_body(app, body, patience)).await;
+    let read = tokio::time::timeout(deadline, read_body(app, body, limits)).await;
     let (body, room) = read.unwrap_or_else(|_| {
         let detail = format!("the body did not come within {} s", deadline.as_secs_f64());
-        Err(Problem::bad_request(detail))
+        Err(ApiError::bad_request(detail))
     })?;
     let turn = tokio::time::timeout(deadline, app.events.free.clone().acquire_owned()).await;
     let turn = turn
-        .map_err(|_| Problem::unavailable("too many events are under way"))?
+        .map_err(|_| ApiError::unavailable("too many events are under way"))?
         .expect("the semaphore is never closed");
-    match Event::parse(&body).map_err(|error| Problem::bad_request(error.to_string()))? {
+    match Event::parse(&body).map_err(|error| ApiError::bad_request(error.to_string()))? {
         Event::Transformation(_) => transform(app, body.clone()).await,
         Event::Notification(notification) => {
             // It goes on when whoever sent it hangs up, as EventBridge does after 5 s: of an object that takes longer
@@ -269,11 +269,11 @@ async fn handle(app: &App, headers: HeaderMap, body: Body) -> Result<Response, P
 
 /// Whether whoever sends this may have buckets read: it has a key where one is needed, and where none is, it is no page
 /// that is open in a browser on this machine.
-fn may_send(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
+fn may_send(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
     let keys = &app.keys.access;
     if !keys.are_needed() && headers.contains_key(header::ORIGIN) {
         let detail = "a browser's page may not send events without an access key";
-        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+        return Err(ApiError::new(StatusCode::FORBIDDEN, detail));
     }
     let key = headers
         .get(firehose::ACCESS_KEY)
@@ -281,28 +281,28 @@ fn may_send(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
         .or_else(|| bearer(headers));
     if keys.are_needed() && !keys.accept(key.unwrap_or_default()) {
         let detail = "the access key is missing or wrong: X-Amz-Firehose-Access-Key, or Authorization: Bearer";
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
+        return Err(ApiError::new(StatusCode::UNAUTHORIZED, detail));
     }
     Ok(())
 }
 
 /// Reads a body up to what Lambda may send, within what all bodies may take together.
 async fn read_body(
-    app: &App,
+    app: &AppState,
     body: Body,
-    patience: Duration,
-) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
-    let read = firehose::read(body, None, EVENT_BYTES_MAX, patience, &app.gate).await;
-    read.map_err(|refusal| match refusal.reason {
+    limits: Duration,
+) -> Result<(Bytes, OwnedSemaphorePermit), ApiError> {
+    let read = firehose::read(body, None, EVENT_BYTES_MAX, limits, &app.gate).await;
+    read.map_err(|refusal| match refusal.code {
         // A delivery is told of its stream's options. Not 413: were it one on the wrong path, Firehose would drop it.
-        "too_large" => {
-            Problem::bad_request(format!("an event has {EVENT_BYTES_MAX} bytes at most"))
+        DeliveryErrorCode::TooLarge => {
+            ApiError::bad_request(format!("an event has {EVENT_BYTES_MAX} bytes at most"))
         }
         _ => refusal.into(),
     })
 }
 
-async fn transform(app: &App, body: Bytes) -> Result<Response, Problem> {
+async fn transform(app: &AppState, body: Bytes) -> Result<Response, ApiError> {
     let bounds = *app.ledger.bounds();
     let work = move || {
         let Ok(Event::Transformation(transformation)) = Event::parse(&body) else {
@@ -316,9 +316,9 @@ async fn transform(app: &App, body: Bytes) -> Result<Response, Problem> {
         .work(IN_PLACE_OUTPUTS_MAX, work)
         .await?
         .expect("it was parsed before");
-    let answer = answer.map_err(|error| Problem::bad_request(error.to_string()))?;
+    let answer = answer.map_err(|error| ApiError::bad_request(error.to_string()))?;
     for (&reason, &count) in &answer.failed {
-        metrics::counter!("alleycat_transformations_failed_total", "reason" => reason)
+        metrics::counter!("alleycat_transformation_records_failed_total", "reason" => reason)
             .increment(count as u64);
     }
     tracing::info!(ok = answer.ok, dropped = answer.dropped, failed = ?answer.failed, "transformation");
@@ -337,7 +337,7 @@ struct Merged {
     failed: Vec<String>,
 }
 
-async fn read_objects(app: &App, notification: Notification) -> Result<Response, Problem> {
+async fn read_objects(app: &AppState, notification: Notification) -> Result<Response, ApiError> {
     let Notification {
         objects,
         unreadable: failed,
@@ -355,7 +355,7 @@ async fn read_objects(app: &App, notification: Notification) -> Result<Response,
             read_object(app, object, &mut merged).await?
         } else {
             forbidden += 1;
-            Err("the bucket may not be read; name it with --events-bucket".to_owned())
+            Err("the bucket may not be read; name it with --notification-bucket".to_owned())
         };
         if let Err(problem) = read {
             let Notified { bucket, key, .. } = object;
@@ -373,7 +373,7 @@ async fn read_objects(app: &App, notification: Notification) -> Result<Response,
     answer(merged, forbidden)
 }
 
-fn answer(merged: Merged, forbidden: usize) -> Result<Response, Problem> {
+fn answer(merged: Merged, forbidden: usize) -> Result<Response, ApiError> {
     let Merged {
         objects,
         records,
@@ -396,7 +396,7 @@ fn answer(merged: Merged, forbidden: usize) -> Result<Response, Problem> {
     );
     if count == 0 {
         return Ok(form::json(
-            &MergedAnswer {
+            &NotificationResponse {
                 objects,
                 records,
                 improvements,
@@ -419,16 +419,16 @@ fn answer(merged: Merged, forbidden: usize) -> Result<Response, Problem> {
     } else {
         StatusCode::INTERNAL_SERVER_ERROR
     };
-    Err(Problem::new(status, detail))
+    Err(ApiError::new(status, detail))
 }
 
 /// Makes the records of an object durable, part by part. The outer error is the ledger's, and ends the event; the inner
 /// one is the object's.
 async fn read_object(
-    app: &App,
+    app: &AppState,
     object: &Notified,
     merged: &mut Merged,
-) -> Result<Result<(), String>, Problem> {
+) -> Result<Result<(), String>, ApiError> {
     let Some(_reading) = app.events.read(object) else {
         return Ok(Err(
             "another event has it read just now; send this one again later".to_owned(),
@@ -442,7 +442,7 @@ async fn read_object(
     let mut archive = Archive::open_as_records(Cursor::new(body), OBJECT_BYTES_MAX);
     loop {
         // What is checked here holds for the time of receipt: an effort's time is never after it.
-        app.ledger.accepts().map_err(Refusal::from)?;
+        app.ledger.accepts().map_err(DeliveryError::from)?;
         let receipt_ms = app.ledger.now_ms();
         let ledger = app.ledger.clone();
         let work = move || {
@@ -466,7 +466,7 @@ async fn read_object(
         } = part;
         let bytes =
             2 * raw.iter().map(Vec::len).sum::<usize>() + decoded.bytes() + size_of_val(&*heard);
-        let room = app.gate.admit(bytes).map_err(Problem::from)?;
+        let room = app.gate.admit(bytes).map_err(ApiError::from)?;
         let raw = |places: Vec<usize>| {
             ready(Ok(places
                 .into_iter()
@@ -483,7 +483,7 @@ async fn read_object(
             Arc::new(room),
         )
         .await;
-        let outcome = committed.map_err(Problem::from)?;
+        let outcome = committed.map_err(ApiError::from)?;
         merged.records += outcome.records;
         merged.improvements += outcome.improvements;
         merged.quarantined += outcome.quarantined();
@@ -506,7 +506,7 @@ struct Part {
     /// Its records' data.
     raw: Vec<Vec<u8>>,
     decoded: Decoded,
-    heard: Vec<Heard>,
+    heard: Vec<RaceUpdate>,
     /// Whether it is the last, and how it ended.
     end: Option<Result<(), ArchiveError>>,
 }
@@ -532,7 +532,7 @@ impl Part {
             receipt_ms,
             ledger.names(),
         );
-        let heard = races::heard(&decoded.efforts, &decoded.finals);
+        let heard = races::race_updates(&decoded.efforts, &decoded.finals);
         Self {
             raw,
             decoded,

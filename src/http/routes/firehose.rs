@@ -5,7 +5,7 @@
 //! <https://docs.aws.amazon.com/firehose/latest/dev/httpdeliveryrequestresponse.html>.
 
 use crate::http::body;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use utoipa::ToSchema;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
@@ -25,13 +25,13 @@ use utoipa_axum::routes;
 
 use crate::domain::effort::Bounds;
 use crate::domain::rejection::{Reason, Rejection};
-use crate::http::App;
-use crate::http::error::{Problem, shown};
+use crate::http::AppState;
+use crate::http::error::{ApiError, shown};
 use crate::ingest::envelope::{self, Decoded, Envelope, GunzipError, REQUEST_ID_BYTES_MAX};
-use crate::ledger::{CommitError, Ledger, Quarantined, Submission};
-use crate::state::races::{self, Heard};
+use crate::ledger::{CommitError, Ledger, Quarantined, WriteBatch};
+use crate::state::races::{self, RaceUpdate};
 
-pub(crate) use crate::http::body::{Gate, drain, read};
+pub(crate) use crate::http::body::{IngestAdmission, drain, read};
 
 /// How much nicer than others the threads are that decode: where cores are short, a delivery, for which nobody waits,
 /// has a third of what those have that answer readers.
@@ -52,7 +52,6 @@ pub(crate) const ACCESS_KEY: &str = "x-amz-firehose-access-key";
 const REQUEST_ID: &str = "x-amz-firehose-request-id";
 const PROTOCOL_VERSION: &str = "x-amz-firehose-protocol-version";
 const SOURCE_ARN: &str = "x-amz-firehose-source-arn";
-const COMMON_ATTRIBUTES: &str = "x-amz-firehose-common-attributes";
 
 /// How many efforts of an acknowledged delivery were improvements.
 const IMPROVEMENTS: &str = "alleycat-improvements";
@@ -60,91 +59,159 @@ const IMPROVEMENTS: &str = "alleycat-improvements";
 const REJECTED: &str = "alleycat-rejected";
 
 /// The path that takes deliveries, and what is said under it of every other.
-pub(crate) fn routes() -> OpenApiRouter<App> {
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(deliver).map(|deliveries| deliveries.fallback(wrong_method)))
         .route("/firehose/", any(unknown_path))
         .route("/firehose/{*rest}", any(unknown_path))
 }
 
-/// Why deliveries are refused, as it is counted.
-pub(crate) const REFUSED_BECAUSE: [&str; 19] = [
-    "access_key",
-    "behind",
-    "body_broken_off",
-    "body_too_slow",
-    "deadline",
-    "encoding",
-    "envelope",
-    "failure",
-    "gzip",
-    "not_serving",
-    "origin",
-    "protocol_version",
-    "queue_full",
-    "request_id",
-    "source_arn",
-    "stopping",
-    "store",
-    "too_large",
-    "too_many",
-];
+/// The cause of a delivery error, as the metric and the log name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeliveryErrorCode {
+    /// The access key is missing or wrong.
+    InvalidAccessKey,
+    /// The last successful listing of the store is too old.
+    ReplicationLag,
+    /// The connection ended before the body did.
+    BodyIncomplete,
+    /// The body paused for too long.
+    BodyTimeout,
+    /// The delivery was not durable within the deadline.
+    DeadlineExceeded,
+    /// The content encoding is not gzip or identity.
+    UnsupportedEncoding,
+    /// The body is not a Firehose request in JSON.
+    InvalidEnvelope,
+    /// The handler panicked.
+    Internal,
+    /// The body is not valid gzip data.
+    InvalidGzip,
+    /// The service is starting or stopping.
+    NotReady,
+    /// A browser page sent the delivery without an access key.
+    ForeignOrigin,
+    /// The protocol version is not 1.0.
+    UnsupportedProtocolVersion,
+    /// The commit queue is full.
+    QueueFull,
+    /// The request id is missing, or header and body differ.
+    InvalidRequestId,
+    /// The delivery stream is not one of `--source-arn`.
+    SourceArnNotAllowed,
+    /// The service stopped before the delivery was durable.
+    ShuttingDown,
+    /// The store failed.
+    StoreUnavailable,
+    /// The body is over `--max-body-size`.
+    TooLarge,
+    /// The memory budget for deliveries is used up.
+    MemoryLimit,
+}
+
+impl DeliveryErrorCode {
+    /// Every code.
+    pub(crate) const ALL: [Self; 19] = [
+        Self::InvalidAccessKey,
+        Self::ReplicationLag,
+        Self::BodyIncomplete,
+        Self::BodyTimeout,
+        Self::DeadlineExceeded,
+        Self::UnsupportedEncoding,
+        Self::InvalidEnvelope,
+        Self::Internal,
+        Self::InvalidGzip,
+        Self::NotReady,
+        Self::ForeignOrigin,
+        Self::UnsupportedProtocolVersion,
+        Self::QueueFull,
+        Self::InvalidRequestId,
+        Self::SourceArnNotAllowed,
+        Self::ShuttingDown,
+        Self::StoreUnavailable,
+        Self::TooLarge,
+        Self::MemoryLimit,
+    ];
+
+    /// Returns the value of the metric's `code` label.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidAccessKey => "invalid_access_key",
+            Self::ReplicationLag => "replication_lag",
+            Self::BodyIncomplete => "body_incomplete",
+            Self::BodyTimeout => "body_timeout",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::UnsupportedEncoding => "unsupported_encoding",
+            Self::InvalidEnvelope => "invalid_envelope",
+            Self::Internal => "internal",
+            Self::InvalidGzip => "invalid_gzip",
+            Self::NotReady => "not_ready",
+            Self::ForeignOrigin => "foreign_origin",
+            Self::UnsupportedProtocolVersion => "unsupported_protocol_version",
+            Self::QueueFull => "queue_full",
+            Self::InvalidRequestId => "invalid_request_id",
+            Self::SourceArnNotAllowed => "source_arn_not_allowed",
+            Self::ShuttingDown => "shutting_down",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::TooLarge => "too_large",
+            Self::MemoryLimit => "memory_limit",
+        }
+    }
+}
 
 /// Why a delivery is not acknowledged. 4xx: nothing was applied; 5xx: perhaps it was, and the retry settles it.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct DeliveryError {
     /// The status of the answer.
     pub(crate) status: StatusCode,
     /// A sentence for whoever set up the delivery stream.
     pub(crate) message: String,
-    /// To count by: one of [`REFUSED_BECAUSE`].
-    pub(crate) reason: &'static str,
+    /// The cause, for the metric and the log.
+    pub(crate) code: DeliveryErrorCode,
     /// The id from the body, where the header has none.
     request_id: Option<String>,
 }
 
-impl Refusal {
-    fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        debug_assert!(
-            REFUSED_BECAUSE.contains(&reason),
-            "{reason} is not counted from the start"
-        );
+impl DeliveryError {
+    fn new(status: StatusCode, code: DeliveryErrorCode, message: impl Into<String>) -> Self {
         Self {
             status,
             message: message.into(),
-            reason,
+            code,
             request_id: None,
         }
     }
 
     /// 400: it is no delivery that could be taken.
-    pub(crate) fn bad_request(reason: &'static str, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, reason, message)
+    pub(crate) fn bad_request(code: DeliveryErrorCode, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
     /// 503: come again.
-    pub(crate) fn unavailable(reason: &'static str, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, reason, message)
+    pub(crate) fn unavailable(code: DeliveryErrorCode, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
     }
 }
 
 /// As it is told on other paths, which take in the same things in other forms.
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl From<DeliveryError> for ApiError {
+    fn from(refusal: DeliveryError) -> Self {
         Self::new(refusal.status, refusal.message)
     }
 }
 
-impl From<CommitError> for Refusal {
+impl From<CommitError> for DeliveryError {
     fn from(error: CommitError) -> Self {
-        let reason = match &error {
-            CommitError::NotServing => "not_serving",
-            CommitError::Behind => "behind",
-            CommitError::Overloaded => "queue_full",
+        let code = match &error {
+            CommitError::NotReady => DeliveryErrorCode::NotReady,
+            CommitError::ReplicationLag => DeliveryErrorCode::ReplicationLag,
+            CommitError::QueueFull => DeliveryErrorCode::QueueFull,
             // What exactly is for the log alone.
-            CommitError::Store(_) => return Self::unavailable("store", "the store failed"),
+            CommitError::Store(_) => {
+                return Self::unavailable(DeliveryErrorCode::StoreUnavailable, "the store failed");
+            }
         };
-        Self::unavailable(reason, error.to_string())
+        Self::unavailable(code, error.to_string())
     }
 }
 
@@ -178,7 +245,7 @@ struct DeliveryRecord {
 /// What Firehose reads.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct DeliveryAnswer {
+struct DeliveryResponse {
     /// The delivery's id.
     request_id: String,
     /// When it was answered, in milliseconds since 1970.
@@ -190,8 +257,8 @@ struct DeliveryAnswer {
 }
 
 /// An example of an answer that does not acknowledge.
-fn refusal_example(message: &str) -> DeliveryAnswer {
-    DeliveryAnswer {
+fn refusal_example(message: &str) -> DeliveryResponse {
+    DeliveryResponse {
         request_id: "ed4acda5-034f-9f42-bba1-f29aea6d7d8f".to_owned(),
         timestamp: 1_578_090_903_599,
         error_message: Some(message.to_owned()),
@@ -257,7 +324,7 @@ impl Outcome {
     ),
     request_body = DeliveryBody,
     responses(
-        (status = 200, description = "It is durable.", body = DeliveryAnswer,
+        (status = 200, description = "It is durable.", body = DeliveryResponse,
             headers(
                 ("Alleycat-Improvements" = u64, description = "How many efforts beat what stood before the delivery."),
                 ("Alleycat-Rejected" = String,
@@ -266,22 +333,22 @@ impl Outcome {
             example = json!({
                 "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 1578090903599_u64,
             })),
-        (status = 400, description = "It is no delivery, or too large.", body = DeliveryAnswer,
+        (status = 400, description = "It is no delivery, or too large.", body = DeliveryResponse,
             example = json!(refusal_example("the body is not gzip: invalid gzip header"))),
-        (status = 401, description = "The access key is missing or wrong.", body = DeliveryAnswer,
+        (status = 401, description = "The access key is missing or wrong.", body = DeliveryResponse,
             example = json!(refusal_example("X-Amz-Firehose-Access-Key is missing or wrong"))),
-        (status = 403, body = DeliveryAnswer,
+        (status = 403, body = DeliveryResponse,
             description = "Its delivery stream may not deliver, or it is a browser's page without an access key.",
             example = json!(refusal_example("X-Amz-Firehose-Source-Arn is none of --source-arn"))),
-        (status = 415, description = "It is encoded in another way than gzip.", body = DeliveryAnswer,
+        (status = 415, description = "It is encoded in another way than gzip.", body = DeliveryResponse,
             example = json!(refusal_example("Content-Encoding may be gzip or identity, and not \"br\""))),
-        (status = 500, description = "The service failed.", body = DeliveryAnswer,
-            example = json!(refusal_example("an error of the service's own"))),
+        (status = 500, description = "The service failed.", body = DeliveryResponse,
+            example = json!(refusal_example("internal server error"))),
         (status = 503, description = "The store failed, or the service is starting, stopping or overloaded.",
-            body = DeliveryAnswer, example = json!(refusal_example("too many deliveries are under way"))),
+            body = DeliveryResponse, example = json!(refusal_example("too many deliveries are under way"))),
     )
 )]
-async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
+async fn deliver(State(app): State<AppState>, headers: HeaderMap, body: Body) -> Response {
     let began = Instant::now();
     let header_id = header_id(&headers);
     let deadline = app.config.delivery_deadline;
@@ -289,13 +356,13 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
         AssertUnwindSafe(handle(&app, headers, header_id.as_deref(), body)).catch_unwind();
     let outcome = tokio::select! {
         handled = handled => handled.unwrap_or_else(|_| {
-            Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "failure", "an error of the service's own"))
+            Err(DeliveryError::new(StatusCode::INTERNAL_SERVER_ERROR, DeliveryErrorCode::Internal, "internal server error"))
         }),
         () = tokio::time::sleep(deadline) => {
-            Err(Refusal::unavailable("deadline", format!("not durable within {} s", deadline.as_secs_f64())))
+            Err(DeliveryError::unavailable(DeliveryErrorCode::DeadlineExceeded, format!("not durable within {} s", deadline.as_secs_f64())))
         }
         () = app.has_been_stopping(STOPPING_PATIENCE) => {
-            Err(Refusal::unavailable("stopping", "the service is stopping"))
+            Err(DeliveryError::unavailable(DeliveryErrorCode::ShuttingDown, "the service is stopping"))
         }
     };
     let took = began.elapsed();
@@ -317,17 +384,18 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
             outcome.tell(answer.headers_mut());
             answer
         }
-        Err(Refusal {
+        Err(DeliveryError {
             status,
             message,
-            reason,
+            code,
             request_id,
         }) => {
             let request_id = header_id.or(request_id).unwrap_or_default();
             let milliseconds = milliseconds(took);
             let (id, status_told) = (shown(&request_id), status.as_u16());
-            tracing::warn!(request_id = %id, status = status_told, reason, ?message, milliseconds, "delivery refused");
-            metrics::counter!("alleycat_deliveries_refused_total", "reason" => reason).increment(1);
+            tracing::warn!(request_id = %id, status = status_told, code = code.as_str(), ?message, milliseconds, "delivery error");
+            metrics::counter!("alleycat_delivery_errors_total", "code" => code.as_str())
+                .increment(1);
             answer(status, &request_id, Some(&message), &app.ledger)
         }
     };
@@ -338,12 +406,12 @@ async fn deliver(State(app): State<App>, headers: HeaderMap, body: Body) -> Resp
 
 /// From the headers to the commit.
 async fn handle(
-    app: &App,
+    app: &AppState,
     headers: HeaderMap,
     header_id: Option<&str>,
     body: Body,
-) -> Result<Outcome, Refusal> {
-    let (bytes_max, patience) = (app.config.body_bytes_max(), app.config.patience.body);
+) -> Result<Outcome, DeliveryError> {
+    let (bytes_max, limits) = (app.config.max_body_bytes(), app.config.limits.body);
     let checked = check_headers(app, &headers);
     let announced = headers
         .get(header::CONTENT_LENGTH)
@@ -351,15 +419,15 @@ async fn handle(
     drop(headers); // they may be large, and the body be long in coming
     let gzip = match checked {
         Ok(gzip) => gzip,
-        Err(refusal) => return Err(body::drained(body, patience, refusal).await),
+        Err(refusal) => return Err(body::drained(body, limits, refusal).await),
     };
     // What is checked here holds for the time of receipt: an effort's time is never after it.
     if let Err(error) = app.ledger.accepts() {
-        return Err(body::drained(body, patience, error.into()).await);
+        return Err(body::drained(body, limits, error.into()).await);
     }
     let receipt_ms = app.ledger.now_ms();
     let in_flight = app.gate.note_in_flight();
-    let (body, mut room) = body::read(body, announced, bytes_max, patience, &app.gate).await?;
+    let (body, mut room) = body::read(body, announced, bytes_max, limits, &app.gate).await?;
     let turn = app.gate.turn_to_decode().await;
     let decode = Decode {
         bounds: *app.ledger.bounds(),
@@ -414,8 +482,8 @@ async fn handle(
 /// Does long work on a thread that lets those go first that answer readers. It is a thread of its own, for one that has
 /// stepped back may not step forward again; to start it takes as long as to decode some fifty records.
 async fn behind_readers<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
-) -> Result<T, Refusal> {
+    work: impl FnOnce() -> Result<T, DeliveryError> + Send + 'static,
+) -> Result<T, DeliveryError> {
     let (done, result) = oneshot::channel();
     let work = move || {
         step_back();
@@ -425,7 +493,10 @@ async fn behind_readers<T: Send + 'static>(
         .name("decoding".to_owned())
         .spawn(work);
     thread.map_err(|error| {
-        Refusal::unavailable("too_many", format!("no thread to decode on: {error}"))
+        DeliveryError::unavailable(
+            DeliveryErrorCode::MemoryLimit,
+            format!("no thread to decode on: {error}"),
+        )
     })?;
     let result = result.await.expect("the thread sends what became of it");
     result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -447,7 +518,7 @@ struct Decode {
     gzip: bool,
     bytes_max: usize,
     ledger: Ledger,
-    gate: Gate,
+    gate: IngestAdmission,
 }
 
 /// A delivery, decoded.
@@ -456,27 +527,28 @@ struct Received {
     /// The envelope's text, for the records that are to be quarantined.
     body: Bytes,
     decoded: Decoded,
-    heard: Vec<Heard>,
+    heard: Vec<RaceUpdate>,
 }
 
 impl Decode {
-    fn run(self, body: Bytes, room: &mut OwnedSemaphorePermit) -> Result<Received, Refusal> {
+    fn run(self, body: Bytes, room: &mut OwnedSemaphorePermit) -> Result<Received, DeliveryError> {
         let body = if self.gzip { self.gunzip(&body)? } else { body };
         // Gunzipped it may be a thousand times as long, and is kept for its quarantine until it is durable.
         self.gate.admit_more(room, 2 * body.len())?;
         // However nice the thread is, the system would leave it the core for 3 ms once it has it.
         let let_others = std::thread::yield_now;
         let envelope = Envelope::parse(&body, let_others).map_err(|error| {
-            let refusal = Refusal::bad_request("envelope", error.to_string());
-            Refusal {
+            let refusal =
+                DeliveryError::bad_request(DeliveryErrorCode::InvalidEnvelope, error.to_string());
+            DeliveryError {
                 request_id: error.request_id,
                 ..refusal
             }
         })?;
         let request_id = match (self.header_id, envelope.request_id.as_deref()) {
             (Some(header), Some(body)) if header != body => {
-                return Err(Refusal::bad_request(
-                    "request_id",
+                return Err(DeliveryError::bad_request(
+                    DeliveryErrorCode::InvalidRequestId,
                     "requestId differs from X-Amz-Firehose-Request-Id",
                 ));
             }
@@ -484,13 +556,16 @@ impl Decode {
             (None, Some(body)) if !body.is_empty() => body.to_owned(),
             (None, _) => {
                 let message = "neither X-Amz-Firehose-Request-Id nor requestId names the request";
-                return Err(Refusal::bad_request("request_id", message));
+                return Err(DeliveryError::bad_request(
+                    DeliveryErrorCode::InvalidRequestId,
+                    message,
+                ));
             }
         };
         let (names, bytes_max) = (self.ledger.names(), self.bytes_max);
         let decoded = envelope.decode(&self.bounds, self.receipt_ms, names, bytes_max, let_others);
         drop(envelope);
-        let heard = races::heard(&decoded.efforts, &decoded.finals);
+        let heard = races::race_updates(&decoded.efforts, &decoded.finals);
         // So may its records. As many as there are cores are decoded at a time, so this is not too late.
         self.gate.admit_more(
             room,
@@ -504,28 +579,29 @@ impl Decode {
         })
     }
 
-    fn gunzip(&self, body: &[u8]) -> Result<Bytes, Refusal> {
+    fn gunzip(&self, body: &[u8]) -> Result<Bytes, DeliveryError> {
         match envelope::gunzip(body, self.bytes_max) {
             Ok(plain) => Ok(plain.into()),
             Err(GunzipError::TooLarge(bytes_max)) => Err(body::over_the_cap(bytes_max)),
-            Err(error @ GunzipError::Broken(_)) => {
-                Err(Refusal::bad_request("gzip", error.to_string()))
-            }
+            Err(error @ GunzipError::Broken(_)) => Err(DeliveryError::bad_request(
+                DeliveryErrorCode::InvalidGzip,
+                error.to_string(),
+            )),
         }
     }
 }
 
 /// Makes what was decoded durable: the efforts, the names, and the records that are not taken. `raw` gives the data of
 /// the records in those places, as it came; `room` is kept until all of it is durable.
-pub(crate) async fn commit<F: Future<Output = Result<Vec<Vec<u8>>, Refusal>>>(
+pub(crate) async fn commit<F: Future<Output = Result<Vec<Vec<u8>>, DeliveryError>>>(
     ledger: &Ledger,
     request_id: String,
     mut decoded: Decoded,
-    heard: Vec<Heard>,
+    heard: Vec<RaceUpdate>,
     receipt_ms: u64,
     raw: impl Fn(Vec<usize>) -> F,
     room: Arc<OwnedSemaphorePermit>,
-) -> Result<Outcome, Refusal> {
+) -> Result<Outcome, DeliveryError> {
     let began = Instant::now();
     let records = decoded.records();
     let efforts = decoded.efforts.len();
@@ -533,7 +609,7 @@ pub(crate) async fn commit<F: Future<Output = Result<Vec<Vec<u8>>, Refusal>>>(
     // A record is counted once, whatever is wrong with it.
     let mut rejected = BTreeMap::new();
     let mut quarantine =
-        async |rejections: Vec<(usize, Rejection)>| -> Result<Vec<Quarantined>, Refusal> {
+        async |rejections: Vec<(usize, Rejection)>| -> Result<Vec<Quarantined>, DeliveryError> {
             if rejections.is_empty() {
                 return Ok(Vec::new());
             }
@@ -575,7 +651,7 @@ pub(crate) async fn commit<F: Future<Output = Result<Vec<Vec<u8>>, Refusal>>>(
     .await?;
     metrics::counter!("alleycat_records_total").increment(records as u64);
     metrics::counter!("alleycat_records_empty_total").increment(decoded.empty as u64);
-    let submission = Submission {
+    let submission = WriteBatch {
         efforts: decoded.efforts,
         names: decoded.names,
         quarantined,
@@ -596,14 +672,14 @@ pub(crate) async fn commit<F: Future<Output = Result<Vec<Vec<u8>>, Refusal>>>(
             .collect();
         let quarantined = quarantine(refused).await?;
         ledger
-            .commit(Submission {
+            .commit(WriteBatch {
                 quarantined,
                 room: Some(room),
-                ..Submission::default()
+                ..WriteBatch::default()
             })
             .await?;
     }
-    metrics::counter!("alleycat_improvements_total").increment(committed.improvements as u64);
+    metrics::counter!("alleycat_personal_bests_total").increment(committed.improvements as u64);
     let rejected = counted(rejected.into_values());
     let (improvements, commit) = (committed.improvements, began.elapsed());
     Ok(Outcome {
@@ -635,7 +711,7 @@ fn refused_because(reason: Reason) -> Rejection {
 }
 
 /// Checks what the headers tell; `true` when the body is gzip.
-fn check_headers(app: &App, headers: &HeaderMap) -> Result<bool, Refusal> {
+fn check_headers(app: &AppState, headers: &HeaderMap) -> Result<bool, DeliveryError> {
     let of = |name: &str| {
         headers
             .get(name)
@@ -646,34 +722,41 @@ fn check_headers(app: &App, headers: &HeaderMap) -> Result<bool, Refusal> {
     // Without a key, a page that is open in a browser on this machine could deliver. Firehose is no browser.
     if !keys.are_needed() && headers.contains_key(header::ORIGIN) {
         let message = "a browser's page may not deliver without an access key";
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "origin", message));
+        return Err(DeliveryError::new(
+            StatusCode::FORBIDDEN,
+            DeliveryErrorCode::ForeignOrigin,
+            message,
+        ));
     }
     if keys.are_needed() && !keys.accept(of(ACCESS_KEY)) {
         let message = "X-Amz-Firehose-Access-Key is missing or wrong";
-        return Err(Refusal::new(
+        return Err(DeliveryError::new(
             StatusCode::UNAUTHORIZED,
-            "access_key",
+            DeliveryErrorCode::InvalidAccessKey,
             message,
         ));
     }
     if !arns.is_empty() && !arns.iter().any(|known| known.as_bytes() == of(SOURCE_ARN)) {
         let message = "X-Amz-Firehose-Source-Arn is none of --source-arn";
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "source_arn", message));
+        return Err(DeliveryError::new(
+            StatusCode::FORBIDDEN,
+            DeliveryErrorCode::SourceArnNotAllowed,
+            message,
+        ));
     }
     if let Some(version) = headers.get(PROTOCOL_VERSION)
         && version.as_bytes() != b"1.0"
     {
-        return Err(Refusal::bad_request(
-            "protocol_version",
+        return Err(DeliveryError::bad_request(
+            DeliveryErrorCode::UnsupportedProtocolVersion,
             "X-Amz-Firehose-Protocol-Version must be 1.0",
         ));
     }
-    note_attributes(headers);
     is_gzip(headers)
 }
 
 /// Whether the body is gzip, by its one encoding.
-fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
+fn is_gzip(headers: &HeaderMap) -> Result<bool, DeliveryError> {
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
     let encoding = encodings.next().map(|value| {
         String::from_utf8_lossy(value.as_bytes())
@@ -688,27 +771,12 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
                 "Content-Encoding may be gzip or identity, and not {}",
                 shown(encoding)
             );
-            Err(Refusal::new(
+            Err(DeliveryError::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "encoding",
+                DeliveryErrorCode::UnsupportedEncoding,
                 message,
             ))
         }
-    }
-}
-
-/// The common attributes are the operator's own; all there is to say is whether they are what Firehose sends.
-fn note_attributes(headers: &HeaderMap) {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Attributes {
-        #[expect(dead_code, reason = "only that it is there is looked at")]
-        common_attributes: HashMap<String, String>,
-    }
-    if let Some(attributes) = headers.get(COMMON_ATTRIBUTES)
-        && serde_json::from_slice::<Attributes>(attributes.as_bytes()).is_err()
-    {
-        metrics::counter!("alleycat_malformed_attributes_total").increment(1);
     }
 }
 
@@ -734,7 +802,7 @@ fn answer(
                 None => message.to_owned(),
             },
         );
-    let answer = DeliveryAnswer {
+    let answer = DeliveryResponse {
         request_id: request_id.to_owned(),
         timestamp: ledger.now_ms(),
         error_message,
@@ -742,7 +810,7 @@ fn answer(
     (status, axum::Json(answer)).into_response()
 }
 
-async fn wrong_method(State(app): State<App>, headers: HeaderMap) -> Response {
+async fn wrong_method(State(app): State<AppState>, headers: HeaderMap) -> Response {
     let id = header_id(&headers).unwrap_or_default();
     let mut response = answer(
         StatusCode::METHOD_NOT_ALLOWED,
@@ -756,7 +824,7 @@ async fn wrong_method(State(app): State<App>, headers: HeaderMap) -> Response {
     response
 }
 
-async fn unknown_path(State(app): State<App>, headers: HeaderMap) -> Response {
+async fn unknown_path(State(app): State<AppState>, headers: HeaderMap) -> Response {
     let id = header_id(&headers).unwrap_or_default();
     answer(
         StatusCode::NOT_FOUND,

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::http::App;
+use crate::http::AppState;
 
 /// Whether the process answers
 #[utoipa::path(
@@ -27,7 +27,7 @@ pub(crate) async fn healthz() -> Response {
             example = "the service is starting or stopping"),
     )
 )]
-pub(crate) async fn readyz(State(app): State<App>) -> Response {
+pub(crate) async fn readyz(State(app): State<AppState>) -> Response {
     match app.ledger.ready() {
         Ok(()) => plain(StatusCode::OK, "ok".to_owned()),
         Err(reason) => plain(StatusCode::SERVICE_UNAVAILABLE, reason),

@@ -16,12 +16,12 @@ use utoipa::IntoParams;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::domain::effort::{ClassId, RacerId, Second};
-use crate::http::error::Problem;
+use crate::http::error::ApiError;
 use crate::http::extract::accept;
 use crate::http::extract::params::{Class, Params};
-use crate::http::limits::room::{self, Room};
+use crate::http::limits::room::{self, MemoryBudget};
 use crate::http::respond::conditional::{Pieces, Representation};
-use crate::http::{App, IN_PLACE_OUTPUTS_MAX};
+use crate::http::{AppState, IN_PLACE_OUTPUTS_MAX};
 use crate::state::table::Table;
 use crate::storage::history_file::{History, Selection, write_dataset};
 
@@ -50,8 +50,8 @@ const RACERS_MAX: usize = 1000;
 const LEVEL: u32 = 2;
 
 /// The room for parts that are being sent.
-pub(crate) fn room() -> Room {
-    Room::new(PARTS_BYTES_MAX, PERMIT_BYTES)
+pub(crate) fn room() -> MemoryBudget {
+    MemoryBudget::new(PARTS_BYTES_MAX, PERMIT_BYTES)
 }
 
 /// What part of a dataset is asked for.
@@ -99,21 +99,21 @@ struct Asked {
             example = json!({ "1": { "1": 150, "17": 187.25 } })),
         (status = 304, description = "The client has it.", headers(("ETag" = String))),
         (status = 400, description = "A parameter cannot be taken, or the part is too long; the detail says which.",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such class.", body = Problem, content_type = "application/problem+json"),
-        (status = 412, description = "`If-Match` names other versions.", body = Problem,
+            body = ApiError, content_type = "application/problem+json"),
+        (status = 404, description = "No such class.", body = ApiError, content_type = "application/problem+json"),
+        (status = 412, description = "`If-Match` names other versions.", body = ApiError,
             content_type = "application/problem+json"),
         (status = 503, description = "The service is starting, stopping or overloaded.",
-            body = Problem, content_type = "application/problem+json"),
+            body = ApiError, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn history(
     Class(class): Class,
-    State(app): State<App>,
+    State(app): State<AppState>,
     params: Params,
     method: Method,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let asked = Asked::read(params, app.ledger.bounds().second_max)?;
     let gzip = accept::wants_gzip(&headers);
     let representation = match asked.part()? {
@@ -144,16 +144,16 @@ pub(crate) async fn history(
             ("ETag" = String), ("Content-Range" = String),
         )),
         (status = 304, description = "The client has it.", headers(("ETag" = String))),
-        (status = 404, description = "No such class.", body = Problem, content_type = "application/problem+json"),
-        (status = 412, description = "`If-Match` names other versions.", body = Problem,
+        (status = 404, description = "No such class.", body = ApiError, content_type = "application/problem+json"),
+        (status = 412, description = "`If-Match` names other versions.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 416, description = "There are no such bytes.", body = Problem,
+        (status = 416, description = "There are no such bytes.", body = ApiError,
             content_type = "application/problem+json", headers(("Content-Range" = String))),
-        (status = 503, description = "The service is starting, stopping or overloaded.", body = Problem,
+        (status = 503, description = "The service is starting, stopping or overloaded.", body = ApiError,
             content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn file(class: ClassId, app: &App, request: Request) -> Response {
+pub(crate) async fn file(class: ClassId, app: &AppState, request: Request) -> Response {
     let file = whole(app, class, true).await;
     let file = Representation {
         kind: "application/gzip",
@@ -165,7 +165,7 @@ pub(crate) async fn file(class: ClassId, app: &App, request: Request) -> Respons
     file.answer(request.method(), request.headers())
 }
 
-async fn whole(app: &App, class: ClassId, gzip: bool) -> Representation {
+async fn whole(app: &AppState, class: ClassId, gzip: bool) -> Representation {
     let history = app.ledger.history(class).await;
     let (etag, len) = if gzip {
         (history.etag(), history.len())
@@ -186,9 +186,9 @@ async fn whole(app: &App, class: ClassId, gzip: bool) -> Representation {
 }
 
 /// The pieces of a history, within what may be kept of histories for their readers.
-fn pieces(app: &App, history: &History, gzip: bool) -> Result<Pieces, Problem> {
+fn pieces(app: &AppState, history: &History, gzip: bool) -> Result<Pieces, ApiError> {
     if app.ledger.outdated_bytes() > OUTDATED_BYTES_MAX {
-        return Err(Problem::unavailable(
+        return Err(ApiError::unavailable(
             "too much is still being sent of earlier histories",
         ));
     }
@@ -205,16 +205,16 @@ fn pieces(app: &App, history: &History, gzip: bool) -> Result<Pieces, Problem> {
     ))
 }
 
-fn too_many() -> Problem {
-    Problem::unavailable("too many parts of histories are being sent")
+fn too_many() -> ApiError {
+    ApiError::unavailable("too many parts of histories are being sent")
 }
 
 async fn part_of(
-    app: &App,
+    app: &AppState,
     class: ClassId,
     part: Part,
     gzip: bool,
-) -> Result<Representation, Problem> {
+) -> Result<Representation, ApiError> {
     let ledger = app.ledger.clone();
     let Cost { looked_at, written } = part.cost(ledger.table(), class);
     let is_of_the_top = part.is_of_the_top();
@@ -228,7 +228,7 @@ async fn part_of(
         rooms
             .take_up_to(&mut room, bytes.len())
             .ok_or_else(too_many)?;
-        Ok::<_, Problem>((format!("\"{:032x}\"", xxh3_128(&bytes)), bytes, room))
+        Ok::<_, ApiError>((format!("\"{:032x}\"", xxh3_128(&bytes)), bytes, room))
     };
     let only_orders = is_of_the_top && written < IN_PLACE_OUTPUTS_MAX; // as boards do
     let turns = if only_orders {
@@ -251,7 +251,7 @@ async fn part_of(
 }
 
 impl Asked {
-    fn read(mut params: Params, second_max: u32) -> Result<Self, Problem> {
+    fn read(mut params: Params, second_max: u32) -> Result<Self, ApiError> {
         let asked = Self {
             top: params
                 .integer("top", 1..=u64::from(u32::MAX))?
@@ -266,7 +266,7 @@ impl Asked {
     }
 
     /// The part that is asked for; `None` where it is the whole, as it is kept.
-    fn part(self) -> Result<Option<Part>, Problem> {
+    fn part(self) -> Result<Option<Part>, ApiError> {
         let Self {
             top,
             racers,
@@ -277,7 +277,7 @@ impl Asked {
         if let (Some(from), Some(to)) = (from, to)
             && from > to
         {
-            return Err(Problem::bad_request(format!(
+            return Err(ApiError::bad_request(format!(
                 "from is {from} and to is {to}; from must not be after to"
             )));
         }
@@ -317,7 +317,7 @@ impl Part {
         let seconds: Vec<_> = seconds
             .filter(|second| self.seconds.contains(second))
             .collect();
-        let standing = table.all_time(class).len();
+        let standing = table.overall_board(class).len();
         let chosen = self.racers.as_ref().map_or(standing, Vec::len);
         let top = self.top.map_or(chosen, |top| top.min(chosen));
         let written = seconds.len() * top;
@@ -336,7 +336,7 @@ impl Part {
     }
 
     /// Its bytes, second by second, so that one that is too long is found out before it fills the memory.
-    fn make(self, table: &Table, class: ClassId, gzip: bool) -> Result<Bytes, Problem> {
+    fn make(self, table: &Table, class: ClassId, gzip: bool) -> Result<Bytes, ApiError> {
         let Self {
             seconds,
             racers,
@@ -370,7 +370,7 @@ impl Part {
             anyone = true;
             out.push(inner);
             if out.len() > PART_BYTES_MAX {
-                return Err(Problem::bad_request(format!(
+                return Err(ApiError::bad_request(format!(
                     "this part is over {PART_BYTES_MAX} bytes; ask for fewer seconds or racers, or for the whole \
                      history, which is kept ready"
                 )));

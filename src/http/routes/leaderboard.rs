@@ -11,11 +11,11 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::effort::{ClassId, INTEGER_MAX, Output, RacerId, Second};
-use crate::domain::racer_names::Names;
-use crate::http::error::Problem;
+use crate::domain::racer_names::RacerNames;
+use crate::http::error::ApiError;
 use crate::http::extract::params::{Class, Params};
 use crate::http::respond::form::{Form, Rows};
-use crate::http::{App, Name, lock};
+use crate::http::{AppState, Name, lock};
 use crate::state::leaderboard::{
     Cursor, Leaderboard, Limit, Page, Query, RACERS_MAX, Ties, WhatIf, query,
 };
@@ -95,27 +95,27 @@ enum At {
     params(("classId" = u16, Path, description = "The exercise class.", minimum = 1, example = 1), Asked),
     responses(
         (status = 200, description = "The page.", content(
-            (LeaderboardAnswer = "application/json", example = json!({
+            (LeaderboardResponse = "application/json", example = json!({
                 "classId": 1, "second": 60, "total": 40000,
                 "standings": [{ "rank": 1, "racerId": 17, "name": "Hubert", "output": 187.25 }],
                 "next": "AQEAAAAAAAAAEUBnaAAAAAAA", "previous": null,
             })),
             (String = "text/csv", example = "rank,racerId,name,output\r\n1,17,Hubert,187.25\r\n"),
         )),
-        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
+        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 404, description = "No such class, or the racer of `around` does not stand here.", body = Problem,
+        (status = 404, description = "No such class, or the racer of `around` does not stand here.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting, stopping or overloaded.", body = Problem,
+        (status = 503, description = "The service is starting, stopping or overloaded.", body = ApiError,
             content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn leaderboard(
     Class(class): Class,
-    State(app): State<App>,
+    State(app): State<AppState>,
     params: Params,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let asked = Asked::read(params, &headers, app.ledger.bounds().second_max)?;
     let (second, board) = view(app.ledger.table(), class, asked.second);
     let all_time = asked.second.is_none();
@@ -139,10 +139,10 @@ pub(crate) async fn leaderboard(
         .work(to_order, move || query(&board, &query_of))
         .await?;
     let answered = answered.map_err(|error| match second {
-        Some(second) => Problem::not_found(format!("{error}: second {second} of class {class}")),
-        None => Problem::not_found(format!("{error}: class {class}")),
+        Some(second) => ApiError::not_found(format!("{error}: second {second} of class {class}")),
+        None => ApiError::not_found(format!("{error}: class {class}")),
     })?;
-    let text = form.write(&LeaderboardAnswer::of(
+    let text = form.write(&LeaderboardResponse::of(
         class,
         second,
         answered,
@@ -235,7 +235,7 @@ impl FirstPages {
 /// The board that is asked for, and its second, if it has one.
 fn view(table: &Table, class: ClassId, at: Option<At>) -> (Option<Second>, Board) {
     let second = match at {
-        None => return (None, table.all_time(class)),
+        None => return (None, table.overall_board(class)),
         Some(At::Second(second)) => Some(second),
         Some(At::Last) => table.last_second(class),
     };
@@ -244,7 +244,7 @@ fn view(table: &Table, class: ClassId, at: Option<At>) -> (Option<Second>, Board
 }
 
 impl Asked {
-    fn read(mut params: Params, headers: &HeaderMap, second_max: u32) -> Result<Self, Problem> {
+    fn read(mut params: Params, headers: &HeaderMap, second_max: u32) -> Result<Self, ApiError> {
         let takes_second = format!("an integer from 0 to {second_max}, or last");
         let asked = Self {
             second: params.take("second", takes_second, |text| match text {
@@ -281,7 +281,7 @@ impl Asked {
         Ok(asked)
     }
 
-    fn query(self) -> Result<Query, Problem> {
+    fn query(self) -> Result<Query, ApiError> {
         let page = match (self.offset, self.cursor, self.around) {
             (None, None, None) => Page::default(),
             (Some(offset), None, None) => {
@@ -300,7 +300,7 @@ impl Asked {
                     .flatten()
                     .collect::<Vec<_>>()
                     .join(" and ");
-                return Err(Problem::bad_request(format!(
+                return Err(ApiError::bad_request(format!(
                     "{given}, and they exclude each other: give one of offset, cursor and around"
                 )));
             }
@@ -312,13 +312,13 @@ impl Asked {
                 let detail = format!(
                     "racerId is {racer}, and output is missing; what if it were a number, 0 or more?"
                 );
-                return Err(Problem::bad_request(detail));
+                return Err(ApiError::bad_request(detail));
             }
             (None, Some(output)) => {
                 let detail = format!(
                     "output is {output}, and racerId is missing; it must be who would ride that"
                 );
-                return Err(Problem::bad_request(detail));
+                return Err(ApiError::bad_request(detail));
             }
         };
         let (ties, limit) = (
@@ -339,7 +339,7 @@ impl Asked {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Leaderboard)]
 #[serde(rename_all = "camelCase")]
-struct LeaderboardAnswer {
+struct LeaderboardResponse {
     /// The class.
     #[schema(value_type = u16, example = 1)]
     class_id: ClassId,
@@ -389,14 +389,14 @@ struct Standing {
     new_record: Option<bool>,
 }
 
-impl LeaderboardAnswer {
+impl LeaderboardResponse {
     fn of(
         class: ClassId,
         second: Option<Second>,
         answered: Leaderboard,
         all_time: bool,
         what_if: bool,
-        names: &Names,
+        names: &RacerNames,
     ) -> Self {
         let standings = answered.standings.into_iter().map(|row| Standing {
             rank: row.rank,
@@ -419,7 +419,7 @@ impl LeaderboardAnswer {
     }
 }
 
-impl Rows for LeaderboardAnswer {
+impl Rows for LeaderboardResponse {
     fn columns(&self) -> Vec<&'static str> {
         let mut columns = vec!["rank", "racerId", "name", "output"];
         columns.extend(self.all_time.then_some("second"));

@@ -20,11 +20,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use utoipa::ToSchema;
 
 use crate::domain::effort::{ClassId, Output, RaceId, RacerId, Second};
-use crate::http::error::Problem;
+use crate::http::error::ApiError;
 use crate::http::extract::params::{Class, Params};
 use crate::http::routes::races::RaceLeaderboard;
-use crate::http::{App, Name, lock};
-use crate::ledger::{FreshWatch, Ledger};
+use crate::http::{AppState, Name, lock};
+use crate::ledger::{Ledger, RecentBestsSubscription};
 use crate::state::races::RACES_MAX;
 
 /// From one look at what changed to the next: often enough to look like at once.
@@ -53,18 +53,18 @@ const BEGINNING: &[u8] = b"retry: 1000\n\n";
         (status = 200, description = "Events; the `data` of each is JSON of the form that its name stands for here.",
             body = LiveEvents, content_type = "text/event-stream",
             example = "retry: 1000\n\nevent: bests\ndata: {\"classId\":1,\"count\":40,\"bests\":[…]}\n\n"),
-        (status = 400, description = "There is a parameter; none is taken.", body = Problem,
+        (status = 400, description = "There is a parameter; none is taken.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 404, description = "No such class.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such class.", body = ApiError, content_type = "application/problem+json"),
         (status = 503, description = "The service is starting or stopping, or has as many listeners as it may have.",
-            body = Problem, content_type = "application/problem+json"),
+            body = ApiError, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn live(
     Class(class): Class,
-    State(app): State<App>,
+    State(app): State<AppState>,
     params: Params,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     params.end()?;
     let listener = app.live.listen(&app, class)?;
     let beginning = stream::once(async { Ok::<_, Infallible>(Bytes::from_static(BEGINNING)) });
@@ -180,10 +180,10 @@ impl Live {
         self.listeners_max - self.room.available_permits()
     }
 
-    fn listen(&self, app: &App, class: ClassId) -> Result<Listener, Problem> {
+    fn listen(&self, app: &AppState, class: ClassId) -> Result<Listener, ApiError> {
         let room = self.room.clone().try_acquire_owned();
         let full = || {
-            Problem::unavailable(format!(
+            ApiError::unavailable(format!(
                 "there are {} listeners already",
                 self.listeners_max
             ))
@@ -210,7 +210,7 @@ impl Live {
 
     /// Writes what changes in a class for as long as anyone listens.
     async fn write(self, ledger: Ledger, class: ClassId) {
-        let watch = Arc::new(ledger.watch_fresh(class));
+        let watch = Arc::new(ledger.subscribe_recent_bests(class));
         let channel = &self.classes[class.index()];
         channel.newest.send_replace(Arc::new(Newest {
             count: watch.count(),
@@ -250,7 +250,12 @@ impl Channel {
 
 impl Newest {
     /// What is so now, if that differs.
-    fn after(&self, ledger: &Ledger, class: ClassId, watch: &FreshWatch) -> Option<Self> {
+    fn after(
+        &self,
+        ledger: &Ledger,
+        class: ClassId,
+        watch: &RecentBestsSubscription,
+    ) -> Option<Self> {
         let races = ledger.races();
         let version = races.version(class);
         let fresh = watch.since(self.count);

@@ -8,10 +8,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::effort::{ClassId, Output, RacerId, Second, serialize_number};
 use crate::domain::racer_names::NAME_CHARS_MAX;
-use crate::http::error::Problem;
+use crate::http::error::ApiError;
 use crate::http::extract::params::{Class, Params, Racer};
 use crate::http::respond::form::{Form, Rows};
-use crate::http::{App, ListParams, Name};
+use crate::http::{AppState, ListParams, Name};
 use crate::ledger::Ledger;
 use crate::state::leaderboard::{Place, place};
 use crate::state::table::{Board, Table};
@@ -45,31 +45,31 @@ struct CurveParams {
     ),
     responses(
         (status = 200, description = "The racer's curve.", content(
-            (CurveAnswer = "application/json"),
+            (RacerBestsResponse = "application/json"),
             (String = "text/csv",
                 example = "racerId,second,output,rank,total,percentile\r\n17,60,187.25,1,40000,99.9975\r\n"),
         )),
-        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
+        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 404, description = "No such class, or the racer never rode in it.", body = Problem,
+        (status = 404, description = "No such class, or the racer never rode in it.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting, stopping or overloaded.", body = Problem,
+        (status = 503, description = "The service is starting, stopping or overloaded.", body = ApiError,
             content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn curve(
     Class(class): Class,
     Racer(racer): Racer,
-    State(app): State<App>,
+    State(app): State<AppState>,
     mut params: Params,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let compare = params.racers("compare", COMPARED_MAX)?;
     let form = Form::take(&mut params, &headers)?;
     params.end()?;
-    let all_time = app.ledger.table().all_time(class);
+    let all_time = app.ledger.table().overall_board(class);
     if all_time.slot(racer).is_none() {
-        return Err(Problem::not_found(format!(
+        return Err(ApiError::not_found(format!(
             "racer {racer} has no effort in class {class}"
         )));
     }
@@ -83,7 +83,7 @@ pub(crate) async fn curve(
                 .map(|other| Curve::of(&ledger, class, other))
                 .collect()
         });
-        CurveAnswer {
+        RacerBestsResponse {
             class_id: class,
             racer: Curve::of(&ledger, class, racer),
             compared: others,
@@ -101,34 +101,36 @@ pub(crate) async fn curve(
     ),
     responses(
         (status = 200, description = "The racer.", content(
-            (RacerAnswer = "application/json"),
+            (RacerResponse = "application/json"),
             (String = "text/csv",
                 example = "racerId,classId,seconds,second,output,rank,total,percentile\r\n\
                            17,1,300,60,187.25,1,40000,99.9975\r\n"),
         )),
-        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
+        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 404, description = "Nobody by that id ever rode.", body = Problem,
+        (status = 404, description = "Nobody by that id ever rode.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting, stopping or overloaded.", body = Problem,
+        (status = 503, description = "The service is starting, stopping or overloaded.", body = ApiError,
             content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn racer(
     Racer(racer): Racer,
-    State(app): State<App>,
+    State(app): State<AppState>,
     mut params: Params,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let form = Form::take(&mut params, &headers)?;
     params.end()?;
     let table = app.ledger.table();
-    let boards = table.classes().map(|class| (class, table.all_time(class)));
+    let boards = table
+        .classes()
+        .map(|class| (class, table.overall_board(class)));
     let boards: Vec<_> = boards
         .filter(|(_, board)| board.slot(racer).is_some())
         .collect();
     if boards.is_empty() {
-        return Err(Problem::not_found(format!(
+        return Err(ApiError::not_found(format!(
             "racer {racer} has no effort in any class"
         )));
     }
@@ -141,7 +143,7 @@ pub(crate) async fn racer(
         bests.collect::<Vec<_>>()
     });
     let classes = classes.await?;
-    Ok(form.of(&RacerAnswer {
+    Ok(form.of(&RacerResponse {
         racer_id: racer,
         name: app.ledger.names().get(racer),
         classes,
@@ -163,17 +165,17 @@ pub(crate) async fn racer(
             (Vec<Found> = "application/json"),
             (String = "text/csv", example = "racerId,name\r\n17,Hubert\r\n"),
         )),
-        (status = 400, description = "A parameter is missing or cannot be taken; the detail names it.", body = Problem,
+        (status = 400, description = "A parameter is missing or cannot be taken; the detail names it.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting, stopping or overloaded.", body = Problem,
+        (status = 503, description = "The service is starting, stopping or overloaded.", body = ApiError,
             content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn search(
-    State(app): State<App>,
+    State(app): State<AppState>,
     mut params: Params,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let takes = format!("what a name begins with, 1 to {NAME_CHARS_MAX} characters");
     let name = params.take("name", &takes, |text| {
         (1..=NAME_CHARS_MAX)
@@ -183,11 +185,11 @@ pub(crate) async fn search(
     let form = Form::take(&mut params, &headers)?;
     params.end()?;
     let name =
-        name.ok_or_else(|| Problem::bad_request(format!("name is missing; it must be {takes}")))?;
+        name.ok_or_else(|| ApiError::bad_request(format!("name is missing; it must be {takes}")))?;
     let found = app
         .ledger
         .names()
-        .beginning_with(&name, FOUND_MAX)
+        .find_by_prefix(&name, FOUND_MAX)
         .into_iter();
     let found: Vec<_> = found
         .map(|(racer, name)| Found {
@@ -202,7 +204,7 @@ pub(crate) async fn search(
 #[derive(Serialize, ToSchema)]
 #[schema(as = RacerInClass)]
 #[serde(rename_all = "camelCase")]
-struct CurveAnswer {
+struct RacerBestsResponse {
     /// The class.
     #[schema(value_type = u16, example = 1)]
     class_id: ClassId,
@@ -296,7 +298,7 @@ impl Curve {
     }
 }
 
-impl Rows for CurveAnswer {
+impl Rows for RacerBestsResponse {
     fn columns(&self) -> Vec<&'static str> {
         vec!["racerId", "second", "output", "rank", "total", "percentile"]
     }
@@ -313,7 +315,7 @@ impl Rows for CurveAnswer {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Racer)]
 #[serde(rename_all = "camelCase")]
-struct RacerAnswer {
+struct RacerResponse {
     /// The racer.
     #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
@@ -324,7 +326,7 @@ struct RacerAnswer {
     classes: Vec<Best>,
 }
 
-impl Rows for RacerAnswer {
+impl Rows for RacerResponse {
     fn columns(&self) -> Vec<&'static str> {
         vec![
             "racerId",
@@ -370,7 +372,7 @@ impl Best {
         let best = Point::of(all_time, racer)?;
         Some(Self {
             class_id: class,
-            seconds: table.curve(class, racer).len(),
+            seconds: table.racer_bests(class, racer).len(),
             best,
         })
     }

@@ -7,10 +7,10 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::effort::{ClassId, INTEGER_MAX, Output, RaceId, RacerId, Second};
-use crate::http::error::Problem;
+use crate::http::error::ApiError;
 use crate::http::extract::params::{Class, Params, Race};
 use crate::http::respond::form::{Form, Rows};
-use crate::http::{App, ListParams, Name};
+use crate::http::{AppState, ListParams, Name};
 use crate::ledger::Ledger;
 use crate::state::leaderboard::Limit;
 use crate::state::races::{Standing, Summary};
@@ -24,29 +24,29 @@ use crate::state::races::{Standing, Summary};
     params(("classId" = u16, Path, description = "The exercise class.", minimum = 1, example = 1), ListParams),
     responses(
         (status = 200, description = "The races.", content(
-            (Vec<RaceAnswer> = "application/json"),
+            (Vec<RaceResponse> = "application/json"),
             (String = "text/csv",
                 example = "raceId,startedAt,racers,lastSecond,finished\r\n1619185620265,1619185620265,40,300,true\r\n"),
         )),
-        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
+        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 404, description = "No such class.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting, stopping or overloaded.", body = Problem,
+        (status = 404, description = "No such class.", body = ApiError, content_type = "application/problem+json"),
+        (status = 503, description = "The service is starting, stopping or overloaded.", body = ApiError,
             content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn races(
     Class(class): Class,
-    State(app): State<App>,
+    State(app): State<AppState>,
     mut params: Params,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let form = Form::take(&mut params, &headers)?;
     params.end()?;
     let summaries = app.ledger.races().summaries(class);
     Ok(form.of(&summaries
         .into_iter()
-        .map(RaceAnswer::of)
+        .map(RaceResponse::of)
         .collect::<Vec<_>>()))
 }
 
@@ -78,21 +78,21 @@ struct RowsParams {
             (RaceLeaderboard = "application/json"),
             (String = "text/csv", example = "rank,racerId,name,output,second\r\n1,17,Hubert,187.25,60\r\n"),
         )),
-        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = Problem,
+        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 404, description = "No such class, or the race is not among its recent ones.", body = Problem,
+        (status = 404, description = "No such class, or the race is not among its recent ones.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting, stopping or overloaded.", body = Problem,
+        (status = 503, description = "The service is starting, stopping or overloaded.", body = ApiError,
             content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn race_leaderboard(
     Class(class): Class,
     Race(race): Race,
-    State(app): State<App>,
+    State(app): State<AppState>,
     mut params: Params,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let limit = params.integer("limit", 1..=Limit::MAX as u64)?;
     let limit = limit
         .and_then(|rows| Limit::new(usize::try_from(rows).ok()?))
@@ -118,7 +118,7 @@ pub(crate) async fn race_leaderboard(
             "race {} is not among the recent races of class {class}",
             race.0
         );
-        Problem::not_found(format!("{detail}; /classes/{class}/races lists them"))
+        ApiError::not_found(format!("{detail}; /classes/{class}/races lists them"))
     })?;
     Ok(form.of(&board))
 }
@@ -127,7 +127,7 @@ pub(crate) async fn race_leaderboard(
 #[derive(Serialize, ToSchema)]
 #[schema(as = Race)]
 #[serde(rename_all = "camelCase")]
-struct RaceAnswer {
+struct RaceResponse {
     /// The race.
     #[schema(value_type = u64, maximum = 9007199254740991_u64, example = 1619185620265_u64)]
     race_id: RaceId,
@@ -154,7 +154,7 @@ pub(crate) struct RaceLeaderboard {
     class_id: ClassId,
     /// The race.
     #[serde(flatten)]
-    race: RaceAnswer,
+    race: RaceResponse,
     /// The rows.
     standings: Vec<RaceStanding>,
 }
@@ -180,7 +180,7 @@ struct RaceStanding {
     second: Second,
 }
 
-impl RaceAnswer {
+impl RaceResponse {
     fn of(summary: Summary) -> Self {
         Self {
             race_id: summary.race,
@@ -222,13 +222,13 @@ impl RaceLeaderboard {
         );
         Some(Self {
             class_id: class,
-            race: RaceAnswer::of(summary),
+            race: RaceResponse::of(summary),
             standings: rows.collect(),
         })
     }
 }
 
-impl Rows for Vec<RaceAnswer> {
+impl Rows for Vec<RaceResponse> {
     fn columns(&self) -> Vec<&'static str> {
         vec!["raceId", "startedAt", "racers", "lastSecond", "finished"]
     }

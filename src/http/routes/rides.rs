@@ -11,10 +11,10 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::domain::json_scan;
-use crate::http::App;
-use crate::http::error::Problem;
+use crate::http::AppState;
+use crate::http::error::ApiError;
 use crate::http::respond::form;
-use crate::http::routes::firehose::{self, Outcome, Refusal, STOPPING_PATIENCE};
+use crate::http::routes::firehose::{self, DeliveryError, Outcome, STOPPING_PATIENCE};
 use crate::ingest::envelope::Decoded;
 use crate::state::races;
 
@@ -79,46 +79,46 @@ struct RideRecord {
     request_body = Vec<RideRecord>,
     responses(
         (status = 200, description = "It is durable.", body = Ridden),
-        (status = 400, description = "It is not an array of up to 1000 records, or too long in coming.", body = Problem,
+        (status = 400, description = "It is not an array of up to 1000 records, or too long in coming.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 403, description = "A page of another origin sends it.", body = Problem,
+        (status = 403, description = "A page of another origin sends it.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 404, description = "The service takes no rides from the page.", body = Problem,
+        (status = 404, description = "The service takes no rides from the page.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 413, description = "It is over 256 KiB.", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "It is not `application/json`.", body = Problem,
+        (status = 413, description = "It is over 256 KiB.", body = ApiError, content_type = "application/problem+json"),
+        (status = 415, description = "It is not `application/json`.", body = ApiError,
             content_type = "application/problem+json"),
         (status = 503, description = "The store failed, or the service is starting, stopping or overloaded.",
-            body = Problem, content_type = "application/problem+json"),
+            body = ApiError, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn rides(
-    State(app): State<App>,
+    State(app): State<AppState>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     if app.config.demo.is_none() {
-        return Err(Problem::not_found(
+        return Err(ApiError::not_found(
             "rides are taken from the page only where the service runs with --demo",
         ));
     }
     // With any other type a browser would let a page of another origin send it without asking.
     if !is_json(&headers) {
         let detail = "rides are sent as application/json";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     if comes_from_elsewhere(&headers) {
         let detail = "rides are taken from this service's own page, and from whoever is no browser";
-        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+        return Err(ApiError::new(StatusCode::FORBIDDEN, detail));
     }
     drop(headers); // they may be large, and the body be long in coming
     let deadline = app.config.delivery_deadline;
     let outcome = tokio::select! {
         taken = take(&app, body) => taken?,
         () = tokio::time::sleep(deadline) => {
-            return Err(Problem::unavailable(format!("not durable within {} s", deadline.as_secs_f64())));
+            return Err(ApiError::unavailable(format!("not durable within {} s", deadline.as_secs_f64())));
         }
-        () = app.has_been_stopping(STOPPING_PATIENCE) => return Err(Problem::unavailable("the service is stopping")),
+        () = app.has_been_stopping(STOPPING_PATIENCE) => return Err(ApiError::unavailable("the service is stopping")),
     };
     let Outcome {
         records,
@@ -138,37 +138,37 @@ pub(crate) async fn rides(
     ))
 }
 
-async fn take(app: &App, body: Body) -> Result<Outcome, Problem> {
-    app.ledger.accepts().map_err(Refusal::from)?;
+async fn take(app: &AppState, body: Body) -> Result<Outcome, ApiError> {
+    app.ledger.accepts().map_err(DeliveryError::from)?;
     let receipt_ms = app.ledger.now_ms();
     let room = Arc::new(app.gate.admit(RIDES_BYTES_MAX)?);
-    let patience = app.config.patience.body;
-    let body = tokio::time::timeout(patience, axum::body::to_bytes(body, BODY_BYTES_MAX)).await;
+    let limits = app.config.limits.body;
+    let body = tokio::time::timeout(limits, axum::body::to_bytes(body, BODY_BYTES_MAX)).await;
     let body = body.map_err(|_| {
-        Problem::bad_request(format!(
+        ApiError::bad_request(format!(
             "the body did not come within {} s",
-            patience.as_secs_f64()
+            limits.as_secs_f64()
         ))
     })?;
     let body = body.map_err(|_| {
         let detail = format!("the body is over {BODY_BYTES_MAX} bytes, or did not arrive whole");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     })?;
     let records: Vec<&RawValue> = serde_json::from_slice(&body).map_err(|error| {
-        Problem::bad_request(format!(
+        ApiError::bad_request(format!(
             "the body is not a JSON array of records: {}",
             json_scan::told(&error)
         ))
     })?;
     if records.len() > RECORDS_MAX {
-        return Err(Problem::bad_request(format!(
+        return Err(ApiError::bad_request(format!(
             "the body has {} records, over {RECORDS_MAX}",
             records.len()
         )));
     }
     let bytes = || records.iter().map(|record| record.get().as_bytes());
     let decoded = Decoded::of(bytes(), app.ledger.bounds(), receipt_ms, app.ledger.names());
-    let heard = races::heard(&decoded.efforts, &decoded.finals);
+    let heard = races::race_updates(&decoded.efforts, &decoded.finals);
     let raw = |places: Vec<usize>| {
         let raw = places
             .into_iter()

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::http::App;
+use crate::http::AppState;
 use crate::http::extract::accept;
 use crate::http::routes::assets;
 
@@ -18,7 +18,7 @@ use crate::http::routes::assets;
         (String = "text/html", example = "<!doctype html>\n<html lang=\"en\">\n…"),
     )))
 )]
-pub(crate) async fn root(State(app): State<App>, headers: HeaderMap) -> Response {
+pub(crate) async fn root(State(app): State<AppState>, headers: HeaderMap) -> Response {
     let html = accept::wants_html(&headers);
     if html && let Some(index) = assets::index(&headers, app.config.demo.is_some()) {
         return index;

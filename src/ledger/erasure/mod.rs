@@ -13,11 +13,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::effort::{ClassId, Effort};
 use crate::domain::erasure::{Erasure, ErasureVersion, Erasures, Scope};
-use crate::ledger::commit_loop::Adoption;
+use crate::ledger::commit_loop::WriterMessage;
 use crate::ledger::snapshot::{Subject, TakeInError, Unreadable};
 use crate::ledger::{BEHIND_MAX, CommitError, Inner, Ledger, lock};
 use crate::storage::codec::journal_segment;
-use crate::storage::{Condition, ETag, Object, ObjectKey, PutError, StoreError};
+use crate::storage::{ETag, Object, ObjectKey, Precondition, PutError, StoreError};
 
 /// How far ahead an erasure's time lies: 30 s.
 const AHEAD: Duration =
@@ -123,7 +123,7 @@ impl Inner {
         &self,
         scope: &Scope,
         reason: Option<&Arc<str>>,
-        adopt: &mpsc::Sender<Adoption>,
+        adopt: &mpsc::Sender<WriterMessage>,
     ) -> Result<Erased, EraseError> {
         let _turn = self.erasing.turn.lock().await;
         let began = self.clock.uptime();
@@ -140,7 +140,7 @@ impl Inner {
                 .ok_or(EraseError::TooMany)?;
             let condition = lock(&self.erasing.tag)
                 .clone()
-                .map_or(Condition::Absent, Condition::Matches);
+                .map_or(Precondition::IfNoneMatch, Precondition::IfMatch);
             let (next, body) = self
                 .offload(move || {
                     let body = encode(&next);
@@ -168,7 +168,7 @@ impl Inner {
                     }
                 }
                 // Another was faster, or it was this very put, tried twice by the client.
-                Err(PutError::Lost) => {}
+                Err(PutError::WriteConflict) => {}
                 // It may be there all the same, now or later: then its tag is another than is known.
                 Err(PutError::Failed(error)) => {
                     tracing::warn!(%error, "an erasure failed; trying again");
@@ -192,9 +192,9 @@ impl Inner {
     }
 
     /// Reads what was erased, and heeds it.
-    pub(crate) async fn hear(
+    pub(crate) async fn refresh_erasures(
         &self,
-        adopt: Option<&mpsc::Sender<Adoption>>,
+        adopt: Option<&mpsc::Sender<WriterMessage>>,
     ) -> Result<(), TakeInError> {
         let _exchange = self.erasing.exchange.lock().await;
         self.hear_anew(adopt).await.map(drop)
@@ -205,7 +205,7 @@ impl Inner {
     pub(crate) async fn hear_if_changed(
         &self,
         listed: Option<&ETag>,
-        adopt: &mpsc::Sender<Adoption>,
+        adopt: &mpsc::Sender<WriterMessage>,
     ) -> Result<(), TakeInError> {
         let has_changed = || {
             let is_unread = lock(&self.unreadable).contains_key(&ObjectKey::Erasures);
@@ -223,14 +223,14 @@ impl Inner {
     }
 
     /// Sees that the erasures which an object has heeded are known here, before it is merged.
-    pub(crate) async fn heed(
+    pub(crate) async fn require_erasure_version(
         &self,
         key: &ObjectKey,
         heeded: ErasureVersion,
-        adopt: Option<&mpsc::Sender<Adoption>>,
+        adopt: Option<&mpsc::Sender<WriterMessage>>,
     ) -> Result<(), TakeInError> {
         if heeded > self.erasures().version() {
-            self.hear(adopt).await?;
+            self.refresh_erasures(adopt).await?;
         }
         let known = self.erasures().version();
         if heeded > known {
@@ -248,7 +248,10 @@ impl Inner {
     }
 
     /// Writes anew, with a later time, what was heard of too late.
-    pub(crate) async fn settle(&self, adopt: &mpsc::Sender<Adoption>) -> Result<(), StoreError> {
+    pub(crate) async fn extend_late_erasures(
+        &self,
+        adopt: &mpsc::Sender<WriterMessage>,
+    ) -> Result<(), StoreError> {
         while let Some(Erasure { scope, reason, .. }) =
             { lock(&self.erasing.unsettled).last().cloned() }
         {
@@ -263,14 +266,14 @@ impl Inner {
     /// erasure may have held it for covered by what is gone, and may have deleted it.
     pub(crate) async fn journal_uncovered(
         &self,
-        adopt: &mpsc::Sender<Adoption>,
+        adopt: &mpsc::Sender<WriterMessage>,
     ) -> Result<(), StoreError> {
         let efforts = std::mem::take(&mut *lock(&self.erasing.uncovered));
         if efforts.is_empty() {
             return Ok(());
         }
         let (answer, answered) = oneshot::channel();
-        let journaling = Adoption::Journal {
+        let journaling = WriterMessage::Rejournal {
             efforts: efforts.clone(),
             answer,
         };
@@ -288,7 +291,10 @@ impl Inner {
     }
 
     /// Reads and heeds `erasures.gz`; how many efforts that took away.
-    async fn hear_anew(&self, adopt: Option<&mpsc::Sender<Adoption>>) -> Result<u64, TakeInError> {
+    async fn hear_anew(
+        &self,
+        adopt: Option<&mpsc::Sender<WriterMessage>>,
+    ) -> Result<u64, TakeInError> {
         let Some(object) = self.store.get(&ObjectKey::Erasures).await? else {
             *lock(&self.erasing.tag) = None;
             self.note_readable(&ObjectKey::Erasures);
@@ -296,9 +302,9 @@ impl Inner {
                 tracing::warn!("erasures.gz is gone; writing it again as it is known here");
                 let known = self.erasures();
                 let body = self.offload(move || encode(&known)).await;
-                let put = self
-                    .store
-                    .put(&ObjectKey::Erasures, vec![body], Condition::Absent);
+                let put =
+                    self.store
+                        .put(&ObjectKey::Erasures, vec![body], Precondition::IfNoneMatch);
                 let put = tokio::select! {
                     biased;
                     put = put => put.ok(),
@@ -324,7 +330,7 @@ impl Inner {
                 let learned = self.learn_in_turn(heard, adopt).await;
                 learned.map_err(|error| StoreError::new("get", ObjectKey::Erasures, error))?
             }
-            None => self.learn(&heard),
+            None => self.apply_erasures(&heard),
         };
         *lock(&self.erasing.tag) = Some(etag);
         self.note_readable(&ObjectKey::Erasures);
@@ -334,18 +340,18 @@ impl Inner {
     async fn learn_in_turn(
         &self,
         erasures: Erasures,
-        adopt: &mpsc::Sender<Adoption>,
+        adopt: &mpsc::Sender<WriterMessage>,
     ) -> Result<u64, CommitError> {
         let (learned, answer) = oneshot::channel();
         adopt
-            .send(Adoption::Learn { erasures, learned })
+            .send(WriterMessage::ApplyErasures { erasures, learned })
             .await
-            .map_err(|_| CommitError::NotServing)?;
-        answer.await.map_err(|_| CommitError::NotServing)
+            .map_err(|_| CommitError::NotReady)?;
+        answer.await.map_err(|_| CommitError::NotReady)
     }
 
     /// Takes away what is erased, in the writer's turn; how many efforts that were.
-    pub(crate) fn learn(&self, heard: &Erasures) -> u64 {
+    pub(crate) fn apply_erasures(&self, heard: &Erasures) -> u64 {
         let mut known = (*self.erasures()).clone();
         let news = known.merge(heard);
         let now_ms = self.clock.wall_ms();
@@ -373,12 +379,12 @@ impl Inner {
             let is_gone = |second, output| {
                 scope.seconds().contains(&second) && scope.above.is_none_or(|above| output > above)
             };
-            self.races.forget(scope.racer_id, scope.class_id, is_gone);
+            self.races.erase(scope.racer_id, scope.class_id, is_gone);
         }
         if self.serving.load(Ordering::Acquire) {
             self.note_late(&news);
         }
-        self.forget(&news, now_ms);
+        self.invalidate(&news, now_ms);
         efforts
     }
 
@@ -388,7 +394,7 @@ impl Inner {
         let racer = scope.racer_id;
         let stands = self
             .table
-            .curve(class, racer)
+            .racer_bests(class, racer)
             .into_iter()
             .filter(|(second, _)| scope.seconds().contains(second));
         stands
@@ -405,7 +411,7 @@ impl Inner {
 
     /// What was dropped may have to come back: a lesser output where only those above are erased, and a later ride
     /// where the erasure is heard of when its time has passed.
-    fn forget(&self, news: &[Erasure], now_ms: u64) {
+    fn invalidate(&self, news: &[Erasure], now_ms: u64) {
         if news.is_empty() {
             return;
         }
@@ -422,11 +428,11 @@ impl Inner {
         }
         for erasure in forgets {
             for subject in self.concerned(&erasure.scope) {
-                snapshots.forget(subject);
+                snapshots.invalidate(subject);
             }
         }
         drop(snapshots);
-        lock(&self.segments).forget();
+        lock(&self.segments).invalidate();
         self.erasing.note_forgotten();
     }
 
@@ -458,7 +464,7 @@ impl Inner {
     fn concerned(&self, scope: &Scope) -> Vec<Subject> {
         let concerned = |subject: &Subject| match *subject {
             Subject::Class(class) => scope.concerns(class),
-            Subject::Names => scope.concerns_names(),
+            Subject::RacerNames => scope.concerns_names(),
         };
         self.subjects().into_iter().filter(concerned).collect()
     }

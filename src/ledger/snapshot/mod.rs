@@ -18,13 +18,13 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::domain::effort::{Bounds, ClassId, RacerId, Second};
 use crate::domain::erasure::{self, ErasureVersion};
 use crate::domain::racer_names::Name;
-use crate::ledger::commit_loop::{Adoption, MERGE_EFFORTS_MAX, Merged};
+use crate::ledger::commit_loop::{MERGE_EFFORTS_MAX, Merged, WriterMessage};
 use crate::ledger::journal_index::GRACE;
 use crate::ledger::{Inner, lock};
 use crate::state::table::{Class, Version};
 use crate::storage::codec::journal_segment::{self, Contents};
 use crate::storage::history_file::{HistoryError, StoredHistory};
-use crate::storage::{Condition, ETag, ObjectKey, PutError, StoreError};
+use crate::storage::{ETag, ObjectKey, Precondition, PutError, StoreError};
 
 /// To build snapshots takes at most this share of the time: the next is not sooner than so many times what the last
 /// one took to build. How long a store took it says nothing of what it costs, and what is erased is not waited for.
@@ -50,14 +50,14 @@ const NAME_BYTES_MAX: u64 = 512;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     Class(ClassId),
-    Names,
+    RacerNames,
 }
 
 impl Subject {
     pub(crate) fn key(self) -> ObjectKey {
         match self {
             Self::Class(class) => ObjectKey::History(class),
-            Self::Names => ObjectKey::Racers,
+            Self::RacerNames => ObjectKey::Racers,
         }
     }
 }
@@ -122,7 +122,7 @@ impl Snapshots {
     fn get(&mut self, subject: Subject) -> &mut Kept {
         match subject {
             Subject::Class(class) => &mut self.classes[class.index()],
-            Subject::Names => &mut self.names,
+            Subject::RacerNames => &mut self.names,
         }
     }
 
@@ -143,7 +143,7 @@ impl Snapshots {
     }
 
     /// Forgets that its body was merged, since some of it was dropped that may have to come back.
-    pub(crate) fn forget(&mut self, subject: Subject) {
+    pub(crate) fn invalidate(&mut self, subject: Subject) {
         self.get(subject).forgotten = true;
     }
 
@@ -201,12 +201,12 @@ impl Inner {
         self.table
             .classes()
             .map(Subject::Class)
-            .chain([Subject::Names])
+            .chain([Subject::RacerNames])
             .collect()
     }
 
     /// Takes snapshots as they fall due, for ever.
-    pub(crate) async fn take_snapshots(&self, adopt: &mpsc::Sender<Adoption>) {
+    pub(crate) async fn take_snapshots(&self, adopt: &mpsc::Sender<WriterMessage>) {
         // Looking is cheap next to a snapshot, and a fresh look keeps what is stored near the interval behind.
         let look = (self.options.snapshot_interval / 4)
             .clamp(Duration::from_millis(10), Duration::from_secs(1));
@@ -251,7 +251,7 @@ impl Inner {
         let segments = lock(&self.segments);
         let uncovered_since = match subject {
             Subject::Class(class) => segments.class_waits_since(class, covered),
-            Subject::Names => segments.names_wait_since(covered),
+            Subject::RacerNames => segments.names_wait_since(covered),
         };
         uncovered_since.into_iter().chain(waits_since).min()
     }
@@ -274,7 +274,7 @@ impl Inner {
     pub(crate) fn concerning(&self, subject: Subject) -> ErasureVersion {
         match subject {
             Subject::Class(class) => self.erasures().concerning(class),
-            Subject::Names => self.erasures().concerning_names(),
+            Subject::RacerNames => self.erasures().concerning_names(),
         }
     }
 
@@ -298,7 +298,7 @@ impl Inner {
         rested && (kept.ours || now.saturating_sub(since) >= others_turn)
     }
 
-    async fn take_snapshot(&self, subject: Subject, adopt: Option<&mpsc::Sender<Adoption>>) {
+    async fn take_snapshot(&self, subject: Subject, adopt: Option<&mpsc::Sender<WriterMessage>>) {
         let began = self.clock.uptime();
         lock(&self.snapshots).get(subject).began = Some(began);
         let outcome = self.replace_snapshot(subject, adopt).await;
@@ -318,7 +318,7 @@ impl Inner {
     async fn replace_snapshot(
         &self,
         subject: Subject,
-        adopt: Option<&mpsc::Sender<Adoption>>,
+        adopt: Option<&mpsc::Sender<WriterMessage>>,
     ) -> Result<(), TakeInError> {
         let key = subject.key();
         for _ in 0..TRIES_MAX {
@@ -345,8 +345,8 @@ impl Inner {
                     self.note_stored(subject, body, version);
                     return Ok(());
                 }
-                Some(body) => Condition::Matches(body.tag),
-                None => Condition::Absent,
+                Some(body) => Precondition::IfMatch(body.tag),
+                None => Precondition::IfNoneMatch,
             };
             match self.store.put(&key, parts, condition).await {
                 Ok(tag) => {
@@ -355,7 +355,7 @@ impl Inner {
                     return Ok(());
                 }
                 // Another was faster, or it was this very put, tried twice by the client: either way, read and merge.
-                Err(PutError::Lost) => self.take_in_snapshot(subject, adopt).await?,
+                Err(PutError::WriteConflict) => self.take_in_snapshot(subject, adopt).await?,
                 Err(PutError::Failed(error)) => return Err(error.into()),
             }
         }
@@ -391,7 +391,7 @@ impl Inner {
                     heeded: history.erasure_version(),
                 }
             }
-            Subject::Names => loop {
+            Subject::RacerNames => loop {
                 // As with a history: what is erased is gone before its version is known.
                 let heeded = self.concerning(subject);
                 let version = self.names.version();
@@ -412,7 +412,7 @@ impl Inner {
     pub(crate) async fn take_in_snapshot(
         &self,
         subject: Subject,
-        adopt: Option<&mpsc::Sender<Adoption>>,
+        adopt: Option<&mpsc::Sender<WriterMessage>>,
     ) -> Result<(), TakeInError> {
         let key = subject.key();
         let Some(object) = self.store.get(&key).await? else {
@@ -427,7 +427,7 @@ impl Inner {
             return Ok(());
         };
         let heeded = heeded_by(&object.body);
-        self.heed(&key, heeded, adopt).await?;
+        self.require_erasure_version(&key, heeded, adopt).await?;
         let body = object.body.clone();
         let Bounds {
             classes,
@@ -442,7 +442,9 @@ impl Inner {
                     Subject::Class(id) => {
                         read_history(id, &body, second_max).map(|class| Read::Class(id, class))
                     }
-                    Subject::Names => read_names(&body, heeded, names_bytes_max).map(Read::Names),
+                    Subject::RacerNames => {
+                        read_names(&body, heeded, names_bytes_max).map(Read::RacerNames)
+                    }
                 };
                 (hash(&[body]), read)
             })
@@ -458,7 +460,7 @@ impl Inner {
                 self.published[id.index()].note_stored(object.body.len() as u64);
                 self.take_in_class(id, class, heeded, adopt).await;
             }
-            Read::Names(names) => drop(self.take_in([names], adopt).await),
+            Read::RacerNames(names) => drop(self.take_in([names], adopt).await),
         }
         let mut snapshots = lock(&self.snapshots);
         // What was erased meanwhile may have taken some of it away again: then it is not merged.
@@ -485,7 +487,7 @@ impl Inner {
         id: ClassId,
         mut class: Class,
         heeded: ErasureVersion,
-        adopt: Option<&mpsc::Sender<Adoption>>,
+        adopt: Option<&mpsc::Sender<WriterMessage>>,
     ) {
         if adopt.is_none() && self.concerning(Subject::Class(id)) <= heeded {
             let Some(given_back) = self.table.take_over(id, class) else {
@@ -509,7 +511,7 @@ impl Inner {
     pub(crate) async fn take_in(
         &self,
         contents: impl IntoIterator<Item = Contents>,
-        adopt: Option<&mpsc::Sender<Adoption>>,
+        adopt: Option<&mpsc::Sender<WriterMessage>>,
     ) -> Merged {
         let mut merged = Merged::default();
         for contents in contents {
@@ -519,7 +521,7 @@ impl Inner {
             };
             let (sender, receiver) = tokio::sync::oneshot::channel();
             if adopt
-                .send(Adoption::Merge {
+                .send(WriterMessage::ApplyRemote {
                     contents,
                     merged: sender,
                 })
@@ -561,7 +563,7 @@ impl Inner {
 
     pub(crate) fn note_unreadable(&self, unreadable: &Unreadable) {
         tracing::error!(key = %unreadable.key, problem = %unreadable.problem, "a stored object does not read");
-        metrics::counter!("alleycat_unreadable_objects_total").increment(1);
+        metrics::counter!("alleycat_corrupt_object_reads_total").increment(1);
         lock(&self.unreadable).insert(unreadable.key.clone(), unreadable.problem.clone());
     }
 
@@ -569,7 +571,7 @@ impl Inner {
     pub(crate) fn note_unreadable_snapshot(&self, subject: Subject, unreadable: &Unreadable) {
         self.note_unreadable(unreadable);
         let mut snapshots = lock(&self.snapshots);
-        snapshots.forget(subject);
+        snapshots.invalidate(subject);
         snapshots.get(subject).covered = 0;
         drop(snapshots);
         self.erasing.note_forgotten();
@@ -591,7 +593,7 @@ fn hash(parts: &[Bytes]) -> u128 {
 /// What a stored snapshot holds.
 enum Read {
     Class(ClassId, Class),
-    Names(Contents),
+    RacerNames(Contents),
 }
 
 fn read_history(class: ClassId, body: &[u8], second_max: u32) -> Result<Class, String> {
@@ -621,13 +623,13 @@ fn encode_names(names: &[(RacerId, Name)], heeded: ErasureVersion) -> Bytes {
         at: name.at_ms,
     };
     // In the order of the ids, as numbers: serde_json writes a map in the order it is given.
-    struct Names<'a, F>(&'a [(RacerId, Name)], F);
-    impl<F: Fn(&Name) -> StoredName> Serialize for Names<'_, F> {
+    struct RacerNames<'a, F>(&'a [(RacerId, Name)], F);
+    impl<F: Fn(&Name) -> StoredName> Serialize for RacerNames<'_, F> {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             serializer.collect_map(self.0.iter().map(|(racer, name)| (racer.0, self.1(name))))
         }
     }
-    let text = serde_json::to_vec(&Names(names, stored)).expect("names always serialise");
+    let text = serde_json::to_vec(&RacerNames(names, stored)).expect("names always serialise");
     let header = GzBuilder::new().extra(erasure::extra_field(heeded));
     let mut encoder = header.write(Vec::with_capacity(text.len() / 3), Compression::fast());
     encoder.write_all(&text).expect("a vector takes all");

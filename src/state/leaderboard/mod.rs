@@ -1,6 +1,6 @@
 //! Leaderboards: the ranks, pages and what-ifs of a board.
 //!
-//! Racers stand by output descending, then by id ascending. Every option works on a `Lineup`, the order with the
+//! Racers stand by output descending, then by id ascending. Every option works on a `RankedView`, the order with the
 //! what-if racer moved to where it would stand, so all options combine. Nothing here scans or copies a board whose
 //! order is kept: a page costs at most a binary search per row, however many racers stand.
 
@@ -137,7 +137,7 @@ pub struct NoSuchRacer(pub RacerId);
 
 /// Answers a query. Fails only when the page is to be around a racer that does not stand here.
 pub fn query(board: &Board, query: &Query) -> Result<Leaderboard, NoSuchRacer> {
-    let lineup = Lineup::new(board, query.what_if);
+    let lineup = RankedView::new(board, query.what_if);
     let picked = query.racers.as_ref().map(|racers| lineup.places(racers));
     let list = List {
         lineup: &lineup,
@@ -291,15 +291,15 @@ impl FromStr for Cursor {
 pub struct NotACursor;
 
 /// The racers in order, the what-if racer where it would stand. A place counts from 0.
-struct Lineup<'a> {
+struct RankedView<'a> {
     board: &'a Board,
     order: Arc<Vec<u32>>,
     dense_ranks: OnceCell<Arc<Vec<u32>>>,
-    moved: Option<Moved>,
+    moved: Option<WhatIfMove>,
 }
 
 /// The what-if racer, where its output counts.
-struct Moved {
+struct WhatIfMove {
     what_if: WhatIf,
     /// Its place in the lineup. Never after the place it leaves, so the same with and without that.
     to: usize,
@@ -327,7 +327,7 @@ impl Row {
     }
 }
 
-impl<'a> Lineup<'a> {
+impl<'a> RankedView<'a> {
     fn new(board: &'a Board, what_if: Option<WhatIf>) -> Self {
         let mut lineup = Self {
             board,
@@ -339,7 +339,7 @@ impl<'a> Lineup<'a> {
         lineup
     }
 
-    fn try_move(&self, what_if: WhatIf) -> Option<Moved> {
+    fn try_move(&self, what_if: WhatIf) -> Option<WhatIfMove> {
         let WhatIf { racer, output } = what_if;
         let old = self
             .board
@@ -349,7 +349,7 @@ impl<'a> Lineup<'a> {
             return None;
         }
         let having = |output| self.partition_point(|row| row.output >= output) - self.above(output);
-        Some(Moved {
+        Some(WhatIfMove {
             what_if,
             to: self.before((Reverse(output), racer)),
             from: old.map(|old| self.before((Reverse(old), racer))),
@@ -468,7 +468,7 @@ impl<'a> Lineup<'a> {
 
 /// What pages are cut from: the lineup, or the places picked from it, ascending.
 struct List<'a> {
-    lineup: &'a Lineup<'a>,
+    lineup: &'a RankedView<'a>,
     picked: Option<Vec<usize>>,
 }
 
@@ -855,7 +855,7 @@ mod tests {
             ],
             0,
         );
-        let page = ask(&table.all_time(CLASS), 9, Page::default());
+        let page = ask(&table.overall_board(CLASS), 9, Page::default());
         assert_eq!(
             page.standings,
             [
@@ -1181,7 +1181,7 @@ mod tests {
         ) {
             let table = Table::new(1);
             table.merge(&efforts, 0);
-            let board = second.map_or_else(|| table.all_time(CLASS), |second| table.board(CLASS, second));
+            let board = second.map_or_else(|| table.overall_board(CLASS), |second| table.board(CLASS, second));
             let answer = query(&board, &asked).map(|answer| {
                 (answer.total, answer.standings, answer.previous.is_some(), answer.next.is_some())
             });
@@ -1195,7 +1195,7 @@ mod tests {
         ) {
             let table = Table::new(1);
             table.merge(&efforts, 0);
-            let board = table.all_time(CLASS);
+            let board = table.overall_board(CLASS);
             let rows = listed(&bests(&efforts, None), &asked).1;
             let Ok(from) = query(&board, &asked) else { return Ok(()) };
 
@@ -1231,7 +1231,7 @@ mod tests {
         ) {
             let table = Table::new(1);
             table.merge(&efforts, 0);
-            let outputs = || table.all_time(CLASS).by_id().collect::<HashMap<RacerId, Output>>();
+            let outputs = || table.overall_board(CLASS).by_id().collect::<HashMap<RacerId, Output>>();
             let mut unchanged = outputs();
             let mut met: [Vec<RacerId>; 2] = Default::default();
             let mut walkers = [Some(Cursor::First), Some(Cursor::Last)];
@@ -1239,7 +1239,7 @@ mod tests {
             while walkers != [None, None] {
                 for (way, walker) in walkers.iter_mut().enumerate() {
                     let Some(cursor) = *walker else { continue };
-                    let page = ask(&table.all_time(CLASS), rows, Page::Cursor(cursor));
+                    let page = ask(&table.overall_board(CLASS), rows, Page::Cursor(cursor));
                     met[way].extend(page.standings.iter().map(|standing| standing.racer));
                     *walker = [page.next, page.previous][way];
                     let Some(&(rides, effort)) = changes.next() else { continue };
@@ -1266,7 +1266,7 @@ mod tests {
         ) {
             let table = Table::new(1);
             table.merge(&efforts, 0);
-            let board = table.all_time(CLASS);
+            let board = table.overall_board(CLASS);
             if ordered {
                 board.order();
             }

@@ -265,13 +265,13 @@ impl Table {
     }
 
     /// Each racer's best output over all seconds; among equal ones the earliest second's.
-    pub fn all_time(&self, class: ClassId) -> Board {
+    pub fn overall_board(&self, class: ClassId) -> Board {
         let class = self.read(class);
         class.view(&class.best, Seconds::Each(class.best_second.clone()))
     }
 
     /// The racer's personal best at every second at which there is one, ascending.
-    pub fn curve(&self, class: ClassId, racer: RacerId) -> Vec<(Second, Output)> {
+    pub fn racer_bests(&self, class: ClassId, racer: RacerId) -> Vec<(Second, Output)> {
         let class = self.read(class);
         let Some(&slot) = class.slots.get(&racer) else {
             return Vec::new();

@@ -60,7 +60,7 @@ impl Model {
         rows
     }
 
-    fn curve(&self, class: ClassId, racer: RacerId) -> Vec<(Second, Output)> {
+    fn racer_bests(&self, class: ClassId, racer: RacerId) -> Vec<(Second, Output)> {
         let mine = self
             .efforts
             .iter()
@@ -177,7 +177,7 @@ fn check(table: &Table, model: &Model) -> Result<(), TestCaseError> {
             seconds.clone()
         );
         prop_assert_eq!(table.last_second(class), seconds.last().copied());
-        check_board(&table.all_time(class), &all_time)?;
+        check_board(&table.overall_board(class), &all_time)?;
         for second in (0..=SECONDS).map(Second) {
             check_board(
                 &table.board(class, second),
@@ -185,7 +185,10 @@ fn check(table: &Table, model: &Model) -> Result<(), TestCaseError> {
             )?;
         }
         for racer in (0..=RACERS).map(RacerId) {
-            prop_assert_eq!(table.curve(class, racer), model.curve(class, racer));
+            prop_assert_eq!(
+                table.racer_bests(class, racer),
+                model.racer_bests(class, racer)
+            );
         }
     }
     Ok(())
@@ -273,7 +276,7 @@ fn run(table: &Table, model: &mut Model, step: &Step) -> Result<(), TestCaseErro
 
 fn view(table: &Table, class: ClassId, second: Option<Second>) -> Board {
     second.map_or_else(
-        || table.all_time(class),
+        || table.overall_board(class),
         |second| table.board(class, second),
     )
 }
@@ -478,17 +481,17 @@ fn what_was_erased_can_be_ridden_again() {
     assert_eq!(erase(None), 2);
     assert_eq!(table.summary(class(1)).updated_at_ms, Some(20));
     assert_eq!(
-        rows(&table.all_time(class(1))),
+        rows(&table.overall_board(class(1))),
         [(RacerId(7), output(5.0), Second(1))]
     );
     table.merge(&[effort(3, 7, 9.0)], 30);
     assert_eq!(
-        rows(&table.all_time(class(1))),
+        rows(&table.overall_board(class(1))),
         [(RacerId(7), output(9.0), Second(3))]
     );
     table.merge(&[effort(2, 7, 9.0)], 40);
     assert_eq!(
-        rows(&table.all_time(class(1))),
+        rows(&table.overall_board(class(1))),
         [(RacerId(7), output(9.0), Second(2))]
     );
     assert_eq!(table.summary(class(1)).state_hash, hash);
@@ -512,10 +515,10 @@ fn a_racer_erased_wholly_is_nowhere() {
         ),
         (0, 0, 0, 0)
     );
-    assert!(table.all_time(class(1)).is_empty());
+    assert!(table.overall_board(class(1)).is_empty());
     assert_eq!(table.last_second(class(1)), None);
-    assert_eq!(table.curve(class(1), RacerId(7)), []);
-    assert_eq!(table.all_time(class(1)).slot(RacerId(7)), None);
+    assert_eq!(table.racer_bests(class(1), RacerId(7)), []);
+    assert_eq!(table.overall_board(class(1)).slot(RacerId(7)), None);
 }
 
 #[test]
@@ -526,7 +529,7 @@ fn among_equal_bests_the_earliest_second_counts_whichever_came_first() {
             table.merge(&[effort(second, 7, 4.0)], 0);
         }
         assert_eq!(
-            rows(&table.all_time(class(1))),
+            rows(&table.overall_board(class(1))),
             [(RacerId(7), output(4.0), Second(3))]
         );
     }

@@ -7,15 +7,15 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::storage::{
-    Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError,
+    ETag, Listed, Object, ObjectKey, Precondition, PutError, Scope, Store, StoreError,
 };
 
 /// Any store, counted in `alleycat_store_requests_total` and `alleycat_store_bytes_total`, and timed in
 /// `alleycat_store_request_duration_seconds`.
-pub struct CountedStore(pub Arc<dyn Store>);
+pub struct InstrumentedStore(pub Arc<dyn Store>);
 
 #[async_trait]
-impl Store for CountedStore {
+impl Store for InstrumentedStore {
     fn place(&self) -> String {
         self.0.place()
     }
@@ -35,7 +35,7 @@ impl Store for CountedStore {
         &self,
         key: &ObjectKey,
         parts: Vec<Bytes>,
-        condition: Condition,
+        condition: Precondition,
     ) -> Result<ETag, PutError> {
         let length = parts.iter().map(Bytes::len).sum();
         let began = Instant::now();
@@ -43,7 +43,7 @@ impl Store for CountedStore {
         time("put", began);
         let outcome = match &put {
             Ok(_) => "ok",
-            Err(PutError::Lost) => "lost",
+            Err(PutError::WriteConflict) => "precondition_failed",
             Err(PutError::Failed(_)) => "failed",
         };
         count("put", kind(key), outcome);

@@ -21,7 +21,8 @@ use tokio::sync::Semaphore;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::storage::{
-    Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError, unknown_segment,
+    ETag, Listed, Object, ObjectKey, Precondition, PutError, Scope, Store, StoreError,
+    unknown_segment,
 };
 
 /// Operations at once: a disk that hangs holds this many blocking threads, and not every one that the runtime has.
@@ -101,13 +102,13 @@ impl Store for FolderStore {
         &self,
         key: &ObjectKey,
         parts: Vec<Bytes>,
-        condition: Condition,
+        condition: Precondition,
     ) -> Result<ETag, PutError> {
         let key = key.clone();
         self.run("put", &key.path(), move |folder| {
             match folder.put(&key, &parts, &condition) {
                 Ok(Some(etag)) => Ok(etag),
-                Ok(None) => Err(PutError::Lost),
+                Ok(None) => Err(PutError::WriteConflict),
                 Err(error) => Err(StoreError::new("put", &key, error).into()),
             }
         })
@@ -137,7 +138,7 @@ struct Folder {
     root: PathBuf,
     /// Held for its lock.
     _lock: File,
-    /// Names the next temporary file.
+    /// RacerNames the next temporary file.
     next: AtomicU64,
     state: Mutex<State>,
     /// Makes a file or a folder durable; tests put a failing one here.
@@ -240,7 +241,7 @@ impl Folder {
         &self,
         key: &ObjectKey,
         parts: &[Bytes],
-        condition: &Condition,
+        condition: &Precondition,
     ) -> io::Result<Option<ETag>> {
         drop(self.state()?);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -275,7 +276,7 @@ impl Folder {
         &self,
         file: &Path,
         key: &ObjectKey,
-        condition: &Condition,
+        condition: &Precondition,
         stamp: Stamp,
         etag: &ETag,
     ) -> io::Result<bool> {
@@ -283,8 +284,8 @@ impl Folder {
         let folder = path.parent().expect("an object is in a folder");
         let mut state = self.state()?;
         let held = match condition {
-            Condition::Absent => !fs::exists(&path)?,
-            Condition::Matches(wanted) => state.tag_of(key, &path)?.as_ref() == Some(wanted),
+            Precondition::IfNoneMatch => !fs::exists(&path)?,
+            Precondition::IfMatch(wanted) => state.tag_of(key, &path)?.as_ref() == Some(wanted),
         };
         if !held {
             return Ok(false);
@@ -533,7 +534,7 @@ mod tests {
     async fn a_second_store_on_the_folder_is_refused_until_the_first_is_gone() {
         let (_folder, store) = open();
         store
-            .put(&ObjectKey::Racers, body("{}"), Condition::Absent)
+            .put(&ObjectKey::Racers, body("{}"), Precondition::IfNoneMatch)
             .await
             .unwrap();
         let root = store.folder.root.clone();
@@ -564,7 +565,7 @@ mod tests {
     async fn a_file_that_does_not_sync_never_gets_its_name() {
         let (_folder, mut store) = open_failing(|_| Err(io::Error::other("worn out")));
         let failed = store
-            .put(&segment(0), body("1"), Condition::Absent)
+            .put(&segment(0), body("1"), Precondition::IfNoneMatch)
             .await
             .unwrap_err();
         assert!(
@@ -575,7 +576,7 @@ mod tests {
         assert_eq!(files_in(&store.folder.root.join(TEMPORARY)), 0);
         Arc::get_mut(&mut store.folder).unwrap().sync = File::sync_all;
         store
-            .put(&segment(0), body("1"), Condition::Absent)
+            .put(&segment(0), body("1"), Precondition::IfNoneMatch)
             .await
             .unwrap();
     }
@@ -587,7 +588,7 @@ mod tests {
             false => file.sync_all(),
         });
         let failed = store
-            .put(&segment(0), body("1"), Condition::Absent)
+            .put(&segment(0), body("1"), Precondition::IfNoneMatch)
             .await
             .unwrap_err();
         assert!(matches!(failed, PutError::Failed(_)), "{failed}");
@@ -603,7 +604,7 @@ mod tests {
             );
         }
         let refused = store
-            .put(&segment(1), body("2"), Condition::Absent)
+            .put(&segment(1), body("2"), Precondition::IfNoneMatch)
             .await
             .unwrap_err();
         assert!(matches!(refused, PutError::Failed(_)), "{refused}");
@@ -623,12 +624,12 @@ mod tests {
             counter: 3,
         });
         let failed = store
-            .put(&probe, body("1"), Condition::Absent)
+            .put(&probe, body("1"), Precondition::IfNoneMatch)
             .await
             .unwrap_err();
         assert!(matches!(failed, PutError::Failed(_)), "{failed}");
         store
-            .put(&segment(0), body("1"), Condition::Absent)
+            .put(&segment(0), body("1"), Precondition::IfNoneMatch)
             .await
             .unwrap();
     }
@@ -650,15 +651,15 @@ mod tests {
     async fn a_file_changed_by_hand_is_seen() {
         let (_folder, store) = open();
         let etag = store
-            .put(&ObjectKey::Racers, body("{}"), Condition::Absent)
+            .put(&ObjectKey::Racers, body("{}"), Precondition::IfNoneMatch)
             .await
             .unwrap();
         fs::write(store.folder.path(&ObjectKey::Racers), "{\"1\":{}}").unwrap();
         let lost = store
-            .put(&ObjectKey::Racers, body("{}"), Condition::Matches(etag))
+            .put(&ObjectKey::Racers, body("{}"), Precondition::IfMatch(etag))
             .await
             .unwrap_err();
-        assert!(matches!(lost, PutError::Lost), "{lost}");
+        assert!(matches!(lost, PutError::WriteConflict), "{lost}");
         let listed = store.list(Scope::Root).await.unwrap();
         assert_eq!(
             listed[0].etag,

@@ -2,7 +2,7 @@
 //!
 //! Region, credentials, endpoint and profile are those of the usual AWS environment. Each request is bounded: by so
 //! long, and longer by what its body takes on a slow line. The SDK's own retries are few and hidden, with one trap:
-//! a put whose first try was done, its answer lost, meets its own object at the second and is [`PutError::Lost`].
+//! a put whose first try was done, its answer lost, meets its own object at the second and is [`PutError::WriteConflict`].
 //! The caller of a put that is lost reads the object and compares, and so finds it.
 
 use std::collections::VecDeque;
@@ -28,7 +28,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::storage::{
-    Condition, ETag, Listed, Object, ObjectKey, PutError, Scope, Store, StoreError, unknown_segment,
+    ETag, Listed, Object, ObjectKey, Precondition, PutError, Scope, Store, StoreError,
+    unknown_segment,
 };
 
 /// An endpoint that takes longer to accept a connection is dead or behind a firewall.
@@ -152,7 +153,7 @@ impl Store for S3Store {
         &self,
         key: &ObjectKey,
         parts: Vec<Bytes>,
-        condition: Condition,
+        condition: Precondition,
     ) -> Result<ETag, PutError> {
         let failed = |problem: String| PutError::Failed(StoreError::new("put", key, problem));
         let bytes = parts.iter().map(|part| part.len() as u64).sum();
@@ -165,10 +166,10 @@ impl Store for S3Store {
             .content_type(key.content_type())
             .checksum_crc32(checksum(&parts).await)
             .body(body(parts));
-        let may_be_missing = condition == Condition::Absent;
+        let may_be_missing = condition == Precondition::IfNoneMatch;
         let put = match condition {
-            Condition::Absent => put.if_none_match("*"),
-            Condition::Matches(ETag(etag)) => put.if_match(etag),
+            Precondition::IfNoneMatch => put.if_none_match("*"),
+            Precondition::IfMatch(ETag(etag)) => put.if_match(etag),
         };
         let patient = Config::builder().timeout_config(timeouts(bytes));
         match put.customize().config_override(patient).send().await {
@@ -177,9 +178,9 @@ impl Store for S3Store {
                 .map(ETag)
                 .ok_or_else(|| failed("the server gave no ETag".to_owned())),
             Err(error) => match status(&error) {
-                Some(412 | 409) => Err(PutError::Lost),
+                Some(412 | 409) => Err(PutError::WriteConflict),
                 Some(404) if !may_be_missing && error.code() != Some("NoSuchBucket") => {
-                    Err(PutError::Lost)
+                    Err(PutError::WriteConflict)
                 }
                 _ => Err(failed(problem(&error))),
             },

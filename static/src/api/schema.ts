@@ -240,7 +240,7 @@ export interface paths {
         /**
          * An event of AWS Lambda
          * @description A Firehose data transformation: the output is added to every record, and nothing is merged. Or a notification of S3,
-         *     also in an envelope of SNS, SQS or EventBridge: the objects that it names, in buckets that `--events-bucket` names,
+         *     also in an envelope of SNS, SQS or EventBridge: the objects that it names, in buckets that `--notification-bucket` names,
          *     are read, and their records made durable like a delivery's.
          */
         post: operations["events"];
@@ -398,6 +398,25 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description What went wrong with a request, as `application/problem+json` (RFC 9457). */
+        ApiError: {
+            /**
+             * @description What is wrong, and what would be right.
+             * @example second is "x"; it must be an integer from 0 to 600, or last
+             */
+            detail: string;
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             * @example 400
+             */
+            status: number;
+            /**
+             * @description The status in words.
+             * @example Bad Request
+             */
+            title: string;
+        };
         /** @description A racer's best output in a class, and where it stands on the class's all-time board. */
         Best: components["schemas"]["Point"] & {
             /**
@@ -491,8 +510,16 @@ export interface components {
              */
             timestamp: number;
         };
+        /** @description A record of a delivery. */
+        DeliveryRecord: {
+            /**
+             * @description Telemetry objects, one after another, in base64; perhaps compressed with gzip before.
+             * @example eyJjbGFzc0lkIjoxLCJzZWNvbmQiOjEsInJhY2VySWQiOjEsIm91dHB1dCI6MTUwfQ==
+             */
+            data: string;
+        };
         /** @description What Firehose reads. */
-        DeliveryAnswer: {
+        DeliveryResponse: {
             /** @description Why it is not acknowledged. */
             errorMessage?: string;
             /** @description The delivery's id. */
@@ -502,14 +529,6 @@ export interface components {
              * @description When it was answered, in milliseconds since 1970.
              */
             timestamp: number;
-        };
-        /** @description A record of a delivery. */
-        DeliveryRecord: {
-            /**
-             * @description Telemetry objects, one after another, in base64; perhaps compressed with gzip before.
-             * @example eyJjbGFzc0lkIjoxLCJzZWNvbmQiOjEsInJhY2VySWQiOjEsIm91dHB1dCI6MTUwfQ==
-             */
-            data: string;
         };
         /** @description What was erased just now. */
         Erased: components["schemas"]["Erasure"] & {
@@ -573,7 +592,7 @@ export interface components {
         /** @description An event of AWS. */
         Event: components["schemas"]["Transformation"] | components["schemas"]["Notification"];
         /** @description An answer to an event. */
-        EventAnswer: components["schemas"]["Transformed"] | components["schemas"]["Merged"];
+        EventResponse: components["schemas"]["Transformed"] | components["schemas"]["Merged"];
         /**
          * @description A form of an answer.
          * @enum {string}
@@ -719,25 +738,6 @@ export interface components {
              * @example 40000
              */
             total: number;
-        };
-        /** @description What went wrong with a request, as `application/problem+json` (RFC 9457). */
-        Problem: {
-            /**
-             * @description What is wrong, and what would be right.
-             * @example second is "x"; it must be an integer from 0 to 600, or last
-             */
-            detail: string;
-            /**
-             * Format: int32
-             * @description The HTTP status.
-             * @example 400
-             */
-            status: number;
-            /**
-             * @description The status in words.
-             * @example Bad Request
-             */
-            title: string;
         };
         /** @description A race. */
         Race: {
@@ -1088,7 +1088,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description `If-Match` names other versions. */
@@ -1104,7 +1104,7 @@ export interface operations {
                      *       "title": "Precondition Failed"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description There are no such bytes. */
@@ -1121,7 +1121,7 @@ export interface operations {
                      *       "title": "Range Not Satisfiable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The service is starting, stopping or overloaded. */
@@ -1137,7 +1137,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
         };
@@ -1197,7 +1197,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The service is starting or stopping. */
@@ -1213,7 +1213,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
         };
@@ -1305,7 +1305,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description No such class. */
@@ -1321,7 +1321,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description `If-Match` names other versions. */
@@ -1337,7 +1337,7 @@ export interface operations {
                      *       "title": "Precondition Failed"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The service is starting, stopping or overloaded. */
@@ -1353,7 +1353,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
         };
@@ -1451,7 +1451,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description No such class, or the racer of `around` does not stand here. */
@@ -1467,7 +1467,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The service is starting, stopping or overloaded. */
@@ -1483,7 +1483,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
         };
@@ -1531,7 +1531,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description No such class. */
@@ -1547,7 +1547,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The service is starting or stopping, or has as many listeners as it may have. */
@@ -1563,7 +1563,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
         };
@@ -1659,7 +1659,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description No such class, or the racer never rode in it. */
@@ -1675,7 +1675,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The service is starting, stopping or overloaded. */
@@ -1691,7 +1691,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
         };
@@ -1770,7 +1770,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The admin key is missing or wrong. */
@@ -1786,7 +1786,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description No such class, or the service has no admin key. */
@@ -1802,7 +1802,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description It may not be durable: ask again. */
@@ -1818,7 +1818,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description There are too many erasures already. */
@@ -1834,7 +1834,7 @@ export interface operations {
                      *       "title": "Insufficient Storage"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
         };
@@ -1897,7 +1897,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description No such class. */
@@ -1913,7 +1913,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The service is starting, stopping or overloaded. */
@@ -1929,7 +1929,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
         };
@@ -2009,7 +2009,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description No such class, or the race is not among its recent ones. */
@@ -2025,7 +2025,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The service is starting, stopping or overloaded. */
@@ -2041,7 +2041,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
         };
@@ -2120,7 +2120,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The admin key is missing or wrong. */
@@ -2136,7 +2136,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The service has no admin key. */
@@ -2152,7 +2152,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The service is starting or stopping. */
@@ -2168,7 +2168,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
         };
@@ -2204,7 +2204,7 @@ export interface operations {
                      *       "records": 40
                      *     }
                      */
-                    "application/json": components["schemas"]["EventAnswer"];
+                    "application/json": components["schemas"]["EventResponse"];
                 };
             };
             /** @description It is no such event, or too large. */
@@ -2220,7 +2220,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The access key is missing or wrong. */
@@ -2236,10 +2236,10 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description It names a bucket that `--events-bucket` does not (whatever else it names is durable), or a browser's page sends it without a key. */
+            /** @description It names a bucket that `--notification-bucket` does not (whatever else it names is durable), or a browser's page sends it without a key. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2247,12 +2247,12 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "It names a bucket that `--events-bucket` does not (whatever else it names is durable), or a browser's page sends it without a key.",
+                     *       "detail": "It names a bucket that `--notification-bucket` does not (whatever else it names is durable), or a browser's page sends it without a key.",
                      *       "status": 403,
                      *       "title": "Forbidden"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description An object cannot be read. Whatever could be read is durable. */
@@ -2268,7 +2268,7 @@ export interface operations {
                      *       "title": "Internal Server Error"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The store failed, or the service is starting, stopping or overloaded. */
@@ -2284,7 +2284,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
         };
@@ -2334,7 +2334,7 @@ export interface operations {
                      *       "timestamp": 1578090903599
                      *     }
                      */
-                    "application/json": components["schemas"]["DeliveryAnswer"];
+                    "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
             /** @description It is no delivery, or too large. */
@@ -2350,7 +2350,7 @@ export interface operations {
                      *       "timestamp": 1578090903599
                      *     }
                      */
-                    "application/json": components["schemas"]["DeliveryAnswer"];
+                    "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
             /** @description The access key is missing or wrong. */
@@ -2366,7 +2366,7 @@ export interface operations {
                      *       "timestamp": 1578090903599
                      *     }
                      */
-                    "application/json": components["schemas"]["DeliveryAnswer"];
+                    "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
             /** @description Its delivery stream may not deliver, or it is a browser's page without an access key. */
@@ -2382,7 +2382,7 @@ export interface operations {
                      *       "timestamp": 1578090903599
                      *     }
                      */
-                    "application/json": components["schemas"]["DeliveryAnswer"];
+                    "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
             /** @description It is encoded in another way than gzip. */
@@ -2398,7 +2398,7 @@ export interface operations {
                      *       "timestamp": 1578090903599
                      *     }
                      */
-                    "application/json": components["schemas"]["DeliveryAnswer"];
+                    "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
             /** @description The service failed. */
@@ -2409,12 +2409,12 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "errorMessage": "an error of the service's own",
+                     *       "errorMessage": "internal server error",
                      *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
                      *       "timestamp": 1578090903599
                      *     }
                      */
-                    "application/json": components["schemas"]["DeliveryAnswer"];
+                    "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
             /** @description The store failed, or the service is starting, stopping or overloaded. */
@@ -2430,7 +2430,7 @@ export interface operations {
                      *       "timestamp": 1578090903599
                      *     }
                      */
-                    "application/json": components["schemas"]["DeliveryAnswer"];
+                    "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
         };
@@ -2499,7 +2499,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
         };
@@ -2558,7 +2558,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The service is starting, stopping or overloaded. */
@@ -2574,7 +2574,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
         };
@@ -2643,7 +2643,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description Nobody by that id ever rode. */
@@ -2659,7 +2659,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The service is starting, stopping or overloaded. */
@@ -2675,7 +2675,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
         };
@@ -2738,7 +2738,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The admin key is missing or wrong. */
@@ -2754,7 +2754,7 @@ export interface operations {
                      *       "title": "Unauthorized"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The service has no admin key. */
@@ -2770,7 +2770,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description It may not be durable: ask again. */
@@ -2786,7 +2786,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description There are too many erasures already. */
@@ -2802,7 +2802,7 @@ export interface operations {
                      *       "title": "Insufficient Storage"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
         };
@@ -2880,7 +2880,7 @@ export interface operations {
                      *       "title": "Bad Request"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description A page of another origin sends it. */
@@ -2896,7 +2896,7 @@ export interface operations {
                      *       "title": "Forbidden"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The service takes no rides from the page. */
@@ -2912,7 +2912,7 @@ export interface operations {
                      *       "title": "Not Found"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description It is over 256 KiB. */
@@ -2928,7 +2928,7 @@ export interface operations {
                      *       "title": "Payload Too Large"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description It is not `application/json`. */
@@ -2944,7 +2944,7 @@ export interface operations {
                      *       "title": "Unsupported Media Type"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
             /** @description The store failed, or the service is starting, stopping or overloaded. */
@@ -2960,7 +2960,7 @@ export interface operations {
                      *       "title": "Service Unavailable"
                      *     }
                      */
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
         };
