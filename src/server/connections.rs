@@ -45,7 +45,8 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Limited {
         let (room, limits) = (self.room.clone().try_acquire_owned(), self.limits);
         async move {
             let Ok(room) = room else {
-                metrics::counter!("alleycat_connections_refused_total").increment(1);
+                metrics::counter!("alleycat_connections_closed_total", "reason" => "too_many")
+                    .increment(1);
                 return Err(io::Error::other("there are too many connections"));
             };
             // Without it the end of an answer of several pieces waits for the client's delayed acknowledgement, 40 ms.
@@ -171,7 +172,8 @@ impl<S: Unpin> Patient<S> {
         // The timer is set anew only when it has ended: most answers are sent long before.
         while let Some(deadline) = self.pace.deadline() {
             if deadline <= Instant::now() {
-                metrics::counter!("alleycat_connections_stuck_total").increment(1);
+                metrics::counter!("alleycat_connections_closed_total", "reason" => "write_timeout")
+                    .increment(1);
                 return Poll::Ready(Err(too_slow("the client takes what it is sent too slowly")));
             }
             let overdue = self
@@ -202,7 +204,8 @@ impl<S: AsyncWrite + Unpin> Patient<S> {
         if stuck.as_mut().poll(context).is_pending() {
             return self.wait(context);
         }
-        metrics::counter!("alleycat_connections_stuck_total").increment(1);
+        metrics::counter!("alleycat_connections_closed_total", "reason" => "write_timeout")
+            .increment(1);
         Poll::Ready(Err(too_slow("the client takes nothing of what it is sent")))
     }
 }

@@ -166,7 +166,7 @@ async fn what_finds_the_queue_full_is_told_so_and_counted(place: Place) {
     assert!(refusals_so_far() >= before + 76);
     refused
         .iter()
-        .for_each(|answer| is_refusal(answer, UNAVAILABLE, &["too many deliveries"]));
+        .for_each(|answer| is_refusal(answer, UNAVAILABLE, &["commit queue is full"]));
     assert_eq!(efforts(&service).await, 1025);
     Arc::into_inner(service).unwrap().stop().await;
 }
@@ -291,7 +291,7 @@ async fn a_panic_in_the_handler_is_answered_in_the_same_form_and_the_process_liv
         is_refusal(
             &answer,
             StatusCode::INTERNAL_SERVER_ERROR,
-            &["of the service's own"],
+            &["internal server error"],
         );
     }
     assert_eq!(efforts(&service).await, 0);

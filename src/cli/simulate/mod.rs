@@ -610,7 +610,10 @@ mod tests {
                 .expect("every option is long")
                 .replace('-', "_")
                 .to_uppercase();
-            assert_eq!(arg.get_env(), Some(format!("ALLEYCAT_{name}").as_ref()));
+            assert_eq!(
+                arg.get_env(),
+                Some(format!("ALLEYCAT_SIMULATE_{name}").as_ref())
+            );
         }
         assert!(
             command

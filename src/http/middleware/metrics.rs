@@ -224,17 +224,13 @@ fn describe_readers() {
         "From a request's headers to the beginning of its answer, by route."
     );
     describe_counter!(
-        "alleycat_connections_refused_total",
+        "alleycat_connections_closed_total",
         Unit::Count,
-        "Connections closed at once, since there were too many."
+        "Connections that the service closed, by reason."
     );
-    counter!("alleycat_connections_refused_total").absolute(0);
-    describe_counter!(
-        "alleycat_connections_stuck_total",
-        Unit::Count,
-        "Connections closed since their client took nothing of what it was sent, or too slowly."
-    );
-    counter!("alleycat_connections_stuck_total").absolute(0);
+    for reason in ["too_many", "write_timeout"] {
+        counter!("alleycat_connections_closed_total", "reason" => reason).absolute(0);
+    }
     describe_gauge!(
         "alleycat_sse_subscribers",
         Unit::Count,
