@@ -227,7 +227,6 @@ pub(crate) fn router(app: AppState) -> Router {
         .layer((
             count.clone(),
             cors(&app.config.cors_origin),
-            around(error::lay_out),
             around(move |request: &Request| long.hold(request)),
             around(move |request: &Request| answers.hold(request)),
             catch_panics(),

@@ -191,7 +191,7 @@ impl Params {
 }
 
 /// What a value of `pretty` says.
-pub(crate) fn read_pretty(text: &str) -> Option<bool> {
+fn read_pretty(text: &str) -> Option<bool> {
     match text {
         "" | "true" | "1" => Some(true),
         "false" | "0" => Some(false),

@@ -70,9 +70,6 @@ struct Asked {
     /// Only seconds up to this one.
     #[param(value_type = Option<u32>, minimum = 0)]
     to: Option<Second>,
-    /// Lay the JSON out for people.
-    #[param(value_type = Option<bool>)]
-    pretty: bool,
 }
 
 /// The dataset of a class
@@ -259,7 +256,6 @@ impl Asked {
             racers: params.racers("racers", RACERS_MAX)?,
             from: params.second("from", second_max)?,
             to: params.second("to", second_max)?,
-            pretty: params.pretty()?,
         };
         params.end()?;
         Ok(asked)
@@ -272,7 +268,6 @@ impl Asked {
             racers,
             from,
             to,
-            pretty,
         } = self;
         if let (Some(from), Some(to)) = (from, to)
             && from > to
@@ -281,13 +276,12 @@ impl Asked {
                 "from is {from} and to is {to}; from must not be after to"
             )));
         }
-        let whole = (&top, &racers, from, to, pretty) == (&None, &None, None, None, false);
+        let whole = (&top, &racers, from, to) == (&None, &None, None, None);
         let seconds = from.unwrap_or(Second(0))..=to.unwrap_or(Second(u32::MAX));
         Ok((!whole).then_some(Part {
             seconds,
             racers,
             top,
-            pretty,
         }))
     }
 }
@@ -303,7 +297,6 @@ struct Part {
     seconds: RangeInclusive<Second>,
     racers: Option<Vec<RacerId>>,
     top: Option<usize>,
-    pretty: bool,
 }
 
 impl Part {
@@ -341,9 +334,8 @@ impl Part {
             seconds,
             racers,
             top,
-            pretty,
         } = self;
-        let mut out = Out::new(gzip, pretty);
+        let mut out = PartWriter::new(gzip);
         let mut selection = Selection {
             seconds: seconds.clone(),
             racers,
@@ -377,139 +369,50 @@ impl Part {
             }
         }
         out.push(b"}");
-        Ok(out.end())
+        Ok(out.finish())
     }
 }
 
-/// Where the bytes of a part go.
-struct Out {
-    sink: Sink,
-    layout: Option<Layout>,
-}
-
-enum Sink {
+/// Writes the bytes of a part.
+enum PartWriter {
     Plain(Vec<u8>),
     Gzip(Box<GzEncoder<Vec<u8>>>),
 }
 
-impl Out {
-    fn new(gzip: bool, pretty: bool) -> Self {
-        let sink = match gzip {
-            true => Sink::Gzip(Box::new(GzEncoder::new(
+impl PartWriter {
+    fn new(gzip: bool) -> Self {
+        match gzip {
+            true => Self::Gzip(Box::new(GzEncoder::new(
                 Vec::new(),
                 Compression::new(LEVEL),
             ))),
-            false => Sink::Plain(Vec::new()),
-        };
-        Self {
-            sink,
-            layout: pretty.then(Layout::default),
+            false => Self::Plain(Vec::new()),
         }
     }
 
     fn push(&mut self, text: &[u8]) {
-        match &mut self.layout {
-            None => self.sink.write(text),
-            Some(layout) => self.sink.write(&layout.of(text)),
+        match self {
+            Self::Plain(bytes) => bytes.extend_from_slice(text),
+            Self::Gzip(encoder) => encoder
+                .write_all(text)
+                .expect("a vector accepts every byte"),
         }
     }
 
     fn len(&self) -> usize {
-        match &self.sink {
-            Sink::Plain(bytes) => bytes.len(),
-            Sink::Gzip(encoder) => encoder.get_ref().len(),
-        }
-    }
-
-    fn end(mut self) -> Bytes {
-        if self.layout.is_some() {
-            self.sink.write(b"\n");
-        }
-        match self.sink {
-            Sink::Plain(bytes) => bytes.into(),
-            Sink::Gzip(encoder) => encoder.finish().expect("memory takes every write").into(),
-        }
-    }
-}
-
-impl Sink {
-    fn write(&mut self, bytes: &[u8]) {
         match self {
-            Self::Plain(sink) => sink.extend_from_slice(bytes),
-            Self::Gzip(encoder) => encoder.write_all(bytes).expect("memory takes every write"),
+            Self::Plain(bytes) => bytes.len(),
+            Self::Gzip(encoder) => encoder.get_ref().len(),
         }
     }
-}
 
-/// Lays a dataset's text out over several lines, piece by piece, as `JSON.stringify(…, null, 2)` does.
-#[derive(Default)]
-struct Layout {
-    depth: usize,
-    last: u8,
-}
-
-impl Layout {
-    fn of(&mut self, text: &[u8]) -> Vec<u8> {
-        let mut laid_out = Vec::with_capacity(text.len() * 2);
-        for &byte in text {
-            match byte {
-                b'{' => self.depth += 1,
-                b'}' => self.depth -= 1,
-                _ => {}
-            }
-            let indent = 2 * (self.depth - usize::from(byte == b'{')); // a bracket stands as deep as its line
-            // No string has a bracket or comma, so each is the text's. A line begins after `{` and `,` and before `}`,
-            // but not within `{}`.
-            if matches!(self.last, b'{' | b',') != (byte == b'}') {
-                laid_out.push(b'\n');
-                laid_out.extend(std::iter::repeat_n(b' ', indent));
-            }
-            laid_out.push(byte);
-            if byte == b':' {
-                laid_out.push(b' ');
-            }
-            self.last = byte;
-        }
-        laid_out
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_dataset_is_laid_out_as_any_json_is_however_it_is_cut() {
-        for text in [
-            "{}",
-            r#"{"1":{"2":3.5,"4":5}}"#,
-            r#"{"1":{"2":3},"10":{"2":1e-7,"3":0}}"#,
-        ] {
-            let value: serde_json::Value = serde_json::from_str(text).unwrap();
-            for cut in 0..text.len() {
-                let mut layout = Layout::default();
-                let laid_out = [
-                    layout.of(&text.as_bytes()[..cut]),
-                    layout.of(&text.as_bytes()[cut..]),
-                ]
-                .concat();
-                // serde_json sorts keys as texts; read and written again only the layout is compared.
-                let lines = String::from_utf8(laid_out).unwrap();
-                assert_eq!(
-                    serde_json::from_str::<serde_json::Value>(&lines).unwrap(),
-                    value
-                );
-                let expected = serde_json::to_string_pretty(&value).unwrap();
-                let sorted = |text: &str| {
-                    let mut lines: Vec<_> = text
-                        .lines()
-                        .map(|line| line.trim_end_matches(',').to_owned())
-                        .collect();
-                    lines.sort();
-                    lines
-                };
-                assert_eq!(sorted(&lines), sorted(&expected));
-            }
+    fn finish(self) -> Bytes {
+        match self {
+            Self::Plain(bytes) => bytes.into(),
+            Self::Gzip(encoder) => encoder
+                .finish()
+                .expect("a vector accepts every byte")
+                .into(),
         }
     }
 }

@@ -1235,8 +1235,6 @@ export interface operations {
                 from?: number;
                 /** @description Only seconds up to this one. */
                 to?: number;
-                /** @description Lay the JSON out for people. */
-                pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: {
                 /** @description With `gzip`, the answer is compressed. */
@@ -1300,7 +1298,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "detail": "A parameter cannot be taken, or the part is too long; the detail says which.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
