@@ -246,7 +246,7 @@ async fn every_option_of_a_leaderboard_does_what_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_first_page_that_was_seen_changes_with_its_board_and_its_names() {
+async fn a_page_changes_with_its_board_and_its_names() {
     let service = tied().await;
     let first = async || {
         let page = service

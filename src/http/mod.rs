@@ -80,7 +80,6 @@ pub(crate) struct Shared {
     /// the way of no board, whose order is made once.
     long_turns: WorkerPool,
     room: room::MemoryBudget,
-    first_pages: leaderboard::FirstPages,
     live: live::Live,
     document: Arc<OpenApi>,
     stopping: watch::Receiver<bool>,
@@ -131,7 +130,6 @@ impl AppState {
             Arc::new(Buckets::new(&config.notification_buckets)),
         );
         let document = Arc::new(openapi::document(ledger.bounds().second_max));
-        let first_pages = leaderboard::FirstPages::default();
         Self(Arc::new(Shared {
             ledger,
             config,
@@ -142,7 +140,6 @@ impl AppState {
             turns,
             long_turns,
             room,
-            first_pages,
             live,
             document,
             stopping,

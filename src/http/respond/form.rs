@@ -13,7 +13,7 @@ use crate::http::extract::params::Params;
 const ANSWER_BYTES: usize = 4 << 10;
 
 /// The form that is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy)]
 pub(crate) enum Form {
     /// JSON.
     Json {
@@ -49,21 +49,12 @@ impl Form {
         })
     }
 
-    /// Rows in this form.
+    /// Responds with rows in this form.
     pub(crate) fn of(self, rows: &impl Rows) -> Response {
-        self.answer(self.write(rows))
-    }
-
-    /// The text of rows in this form.
-    pub(crate) fn write(self, rows: &impl Rows) -> Bytes {
-        match self {
+        let text = match self {
             Self::Json { pretty } => json_text(rows, pretty).into(),
             Self::Csv => csv(rows).into(),
-        }
-    }
-
-    /// An answer of what was written in this form.
-    pub(crate) fn answer(self, text: Bytes) -> Response {
+        };
         let kind = match self {
             Self::Json { .. } => "application/json",
             Self::Csv => "text/csv; charset=utf-8; header=present",

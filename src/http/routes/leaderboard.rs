@@ -1,12 +1,8 @@
 //! `/classes/{classId}/leaderboard`: who stands where, at a second or over all of them.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
-
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use bytes::Bytes;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
@@ -15,17 +11,11 @@ use crate::domain::racer_names::RacerNames;
 use crate::http::error::ApiError;
 use crate::http::extract::params::{Class, Params};
 use crate::http::respond::form::{Form, Rows};
-use crate::http::{AppState, Name, lock};
+use crate::http::{AppState, Name};
 use crate::state::leaderboard::{
     Cursor, Leaderboard, Limit, Page, Query, RACERS_MAX, Ties, WhatIf, query,
 };
-use crate::state::table::{Board, Table, Version};
-
-/// The first pages that are kept may have this many bytes together: some 4000 of 50 rows. Then all make room.
-const FIRST_PAGES_BYTES_MAX: usize = 16 << 20;
-
-/// What a page that is kept takes beside its text, in bytes, with half of the map's places free.
-const FIRST_PAGE_BYTES: usize = 2 * size_of::<(FirstPage, (Versions, Bytes))>();
+use crate::state::table::{Board, Table};
 
 /// What may be asked of a leaderboard.
 #[derive(IntoParams)]
@@ -122,12 +112,6 @@ pub(crate) async fn leaderboard(
     let form = asked.format;
     let query_of = asked.query()?;
     let what_if = query_of.what_if.is_some();
-    let first_page = FirstPage::of(class, second, all_time, form, &query_of);
-    // The names' version is older than any name that is looked up below, so what is kept is never newer than it says.
-    let versions = (board.version(), app.ledger.names().version());
-    if let Some(text) = first_page.and_then(|page| app.first_pages.get(page, versions)) {
-        return Ok(form.answer(text));
-    }
     // Finding rows takes microseconds; only an order that is to be made is work.
     let to_order = if board.has_order(query_of.ties == Ties::Dense) {
         0
@@ -142,94 +126,14 @@ pub(crate) async fn leaderboard(
         Some(second) => ApiError::not_found(format!("{error}: second {second} of class {class}")),
         None => ApiError::not_found(format!("{error}: class {class}")),
     })?;
-    let text = form.write(&LeaderboardResponse::of(
+    Ok(form.of(&LeaderboardResponse::of(
         class,
         second,
         answered,
         all_time,
         what_if,
         app.ledger.names(),
-    ));
-    if let Some(page) = first_page {
-        app.first_pages.keep(page, versions, &text);
-    }
-    Ok(form.answer(text))
-}
-
-/// The first page of a board: what nearly everyone looks at.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct FirstPage {
-    class: ClassId,
-    second: Option<Second>,
-    all_time: bool,
-    ties: Ties,
-    limit: Limit,
-    form: Form,
-}
-
-impl FirstPage {
-    fn of(
-        class: ClassId,
-        second: Option<Second>,
-        all_time: bool,
-        form: Form,
-        query: &Query,
-    ) -> Option<Self> {
-        let Query {
-            ties,
-            limit,
-            page,
-            racers,
-            what_if,
-        } = query;
-        let is_first = *page == Page::default() && racers.is_none() && what_if.is_none();
-        is_first.then_some(Self {
-            class,
-            second,
-            all_time,
-            ties: *ties,
-            limit: *limit,
-            form,
-        })
-    }
-}
-
-/// First pages as they were sent: each is written once, until its board or a name changes.
-#[derive(Default)]
-pub(crate) struct FirstPages(Mutex<Kept>);
-
-#[derive(Default)]
-struct Kept {
-    pages: HashMap<FirstPage, (Versions, Bytes)>,
-    bytes: usize,
-}
-
-/// Of the board and of the names.
-type Versions = (Version, u64);
-
-impl FirstPages {
-    fn get(&self, page: FirstPage, versions: Versions) -> Option<Bytes> {
-        let kept = lock(&self.0);
-        kept.pages
-            .get(&page)
-            .filter(|(written, _)| *written == versions)
-            .map(|(_, text)| text.clone())
-    }
-
-    fn keep(&self, page: FirstPage, versions: Versions, text: &[u8]) {
-        let mut kept = lock(&self.0);
-        let bytes = text.len() + FIRST_PAGE_BYTES;
-        if kept.bytes + bytes > FIRST_PAGES_BYTES_MAX {
-            *kept = Kept::default();
-        }
-        kept.bytes += bytes;
-        if let Some((_, before)) = kept
-            .pages
-            .insert(page, (versions, Bytes::copy_from_slice(text)))
-        {
-            kept.bytes -= before.len() + FIRST_PAGE_BYTES;
-        }
-    }
+    )))
 }
 
 /// The board that is asked for, and its second, if it has one.
@@ -447,66 +351,5 @@ impl Rows for LeaderboardResponse {
             );
             cells
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn first_pages_are_kept_for_their_versions_up_to_their_limit_together() {
-        let pages = FirstPages::default();
-        let class = ClassId::new(1).expect("1 is a class");
-        let page = |second| {
-            let form = Form::Json { pretty: false };
-            FirstPage::of(class, Some(Second(second)), false, form, &Query::default())
-                .expect("the first page")
-        };
-        pages.keep(page(1), (1, 1), b"old");
-        pages.keep(page(1), (2, 1), b"new");
-        assert_eq!(
-            (pages.get(page(1), (1, 1)), pages.get(page(1), (2, 2))),
-            (None, None)
-        );
-        assert_eq!(pages.get(page(1), (2, 1)).as_deref(), Some(&b"new"[..]));
-        assert_eq!(pages.get(page(2), (2, 1)), None);
-        pages.keep(
-            page(2),
-            (2, 1),
-            &vec![b' '; FIRST_PAGES_BYTES_MAX - 2 * FIRST_PAGE_BYTES - 3],
-        );
-        assert!(pages.get(page(1), (2, 1)).is_some() && pages.get(page(2), (2, 1)).is_some());
-        pages.keep(page(3), (2, 1), b"more");
-        assert!(pages.get(page(1), (2, 1)).is_none() && pages.get(page(3), (2, 1)).is_some());
-    }
-
-    #[test]
-    fn only_what_everyone_looks_at_is_a_first_page() {
-        let is_first = |query: &Query| {
-            let class = ClassId::new(1).expect("1 is a class");
-            FirstPage::of(class, None, true, Form::Csv, query).is_some()
-        };
-        let what_if = WhatIf {
-            racer: RacerId(1),
-            output: Output::new(1.0).expect("an output"),
-        };
-        assert!(is_first(&Query::default()));
-        assert!(!is_first(&Query {
-            page: Page::Offset(1),
-            ..Query::default()
-        }));
-        assert!(!is_first(&Query {
-            page: Page::Around(RacerId(1)),
-            ..Query::default()
-        }));
-        assert!(!is_first(&Query {
-            racers: Some(vec![RacerId(1)]),
-            ..Query::default()
-        }));
-        assert!(!is_first(&Query {
-            what_if: Some(what_if),
-            ..Query::default()
-        }));
     }
 }
