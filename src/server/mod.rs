@@ -209,7 +209,7 @@ pub(crate) fn check_tls(chain: &Path, key: &Path) -> anyhow::Result<Option<u64>>
 
 /// The OpenAPI 3.1 document of the HTTP API, as `openapi/openapi.json` has it.
 pub fn openapi() -> String {
-    http::openapi::document_text()
+    http::document_text()
 }
 
 /// Metrics: recorded from its making on, and served once there is a service.

@@ -10,8 +10,8 @@ use axum::extract::{FromRequestParts, Query, RawPathParams};
 use axum::http::request::Parts;
 
 use crate::domain::effort::{ClassId, INTEGER_MAX, RaceId, RacerId, Second};
-use crate::http::AppState;
 use crate::http::error::{ApiError, shown};
+use crate::http::state::AppState;
 
 /// The class that a path names, which exists.
 pub(crate) struct Class(pub(crate) ClassId);

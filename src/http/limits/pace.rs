@@ -7,9 +7,10 @@
 //! handed over is not, nor is a pong, for a client without a window could have these for ever. And a connection over
 //! which nothing is asked or answered is not kept for ever, however lively it is.
 
+use parking_lot::Mutex;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,7 +23,6 @@ use tokio::time::Instant;
 use tower::Service;
 
 use crate::http::limits::room::{Keeper, KeptBody};
-use crate::http::lock;
 
 /// What a client must take of an answer, in bytes a second, once its limits is used up: the worst of mobile lines
 /// takes 256 kbit/s.
@@ -81,7 +81,9 @@ impl Pace {
 
     /// When the client will have taken too long, as it stands.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        lock(&self.under_way.answers)
+        self.under_way
+            .answers
+            .lock()
             .iter()
             .filter_map(|answer| Some(answer.since? + answer.left))
             .min()
@@ -91,14 +93,14 @@ impl Pace {
     pub(crate) fn idle(&self) -> Option<u64> {
         let asked = self.under_way.asked.load(Ordering::Relaxed);
         let is_idle = self.under_way.answered.load(Ordering::Relaxed) == asked
-            && lock(&self.under_way.answers).is_empty();
+            && self.under_way.answers.lock().is_empty();
         is_idle.then_some(asked)
     }
 
     /// So many bytes of an answer were written to the connection.
     fn written(&self, bytes: usize) {
         let (now, more) = (Instant::now(), time_for(bytes));
-        for answer in &mut *lock(&self.under_way.answers) {
+        for answer in &mut *self.under_way.answers.lock() {
             answer.settle(now);
             answer.left = answer.left.max(self.limits.min(answer.left + more));
         }
@@ -118,7 +120,7 @@ impl Pace {
     }
 
     fn begin(&self) -> Ticket {
-        let mut answers = lock(&self.under_way.answers);
+        let mut answers = self.under_way.answers.lock();
         let number = answers.last().map_or(0, |last| last.number + 1);
         let since = Some(Instant::now());
         answers.push(Answer {
@@ -157,7 +159,7 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     fn change(&self, change: impl FnOnce(&mut Answer)) {
-        let mut answers = lock(&self.pace.under_way.answers);
+        let mut answers = self.pace.under_way.answers.lock();
         if let Some(answer) = answers
             .iter_mut()
             .find(|answer| answer.number == self.number)
@@ -181,7 +183,11 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        lock(&self.pace.under_way.answers).retain(|answer| answer.number != self.number);
+        self.pace
+            .under_way
+            .answers
+            .lock()
+            .retain(|answer| answer.number != self.number);
     }
 }
 

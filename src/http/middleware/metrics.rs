@@ -4,9 +4,10 @@
 //! [`describe`] is the list of all metrics there are. What has no event of its own, ages above all, is looked up when
 //! it is asked for, so that it goes on growing while nothing happens.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -22,7 +23,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::domain::rejection::Reason;
 use crate::http::routes::firehose::DeliveryErrorCode;
-use crate::http::{AppState, lock};
+use crate::http::state::AppState;
 use crate::ledger::{ClassGauges, Gauges};
 
 /// The statuses of deliveries.
@@ -346,7 +347,7 @@ impl Requests {
     }
 
     fn note(&self, route: &str, method: &'static str, status: StatusCode, took: Duration) {
-        let mut routes = lock(&self.0);
+        let mut routes = self.0.lock();
         let meters = match routes.get_mut(route) {
             Some(meters) => meters,
             None => routes.entry(route.to_owned()).or_insert(Meters {

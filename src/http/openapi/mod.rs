@@ -16,9 +16,10 @@ use crate::domain::effort::INTEGER_MAX;
 use crate::http::error::ApiError;
 use crate::http::extract::params::Params;
 use crate::http::respond::form;
+use crate::http::respond::form::FormatParam;
 use crate::http::routes::leaderboard::TiesParam;
 use crate::http::routes::{events, firehose, history, racers};
-use crate::http::{AppState, FormatParam};
+use crate::http::state::AppState;
 use crate::state::leaderboard::RACERS_MAX;
 
 /// What the explorer may do: be itself, and talk to this service. Its styles are partly written into the page.
@@ -81,8 +82,8 @@ pub(crate) fn document_text() -> String {
 pub(crate) fn document(second_max: u32) -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     for part in [
-        crate::http::open(),
-        crate::http::queries(),
+        crate::http::router::open(),
+        crate::http::router::queries(),
         firehose::routes(),
         events::routes(),
     ] {

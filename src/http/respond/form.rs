@@ -4,6 +4,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::http::error::ApiError;
 use crate::http::extract::accept;
@@ -117,6 +118,27 @@ fn push_cell(text: &mut String, cell: &str) {
     } else {
         text.push_str(cell);
     }
+}
+
+/// The form of a list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "tells what `Form` takes")]
+pub(crate) struct ListParams {
+    /// `json` or `csv`; without it, what `Accept` asks for.
+    #[param(inline)]
+    format: Option<FormatParam>,
+    /// Lay the JSON out for people.
+    pretty: Option<bool>,
+}
+
+/// A form of an answer.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "tells what `Form` is called on the wire")]
+pub(crate) enum FormatParam {
+    Json,
+    Csv,
 }
 
 #[cfg(test)]

@@ -18,9 +18,9 @@ use flate2::write::GzEncoder;
 use rust_embed::RustEmbed;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::http::AppState;
 use crate::http::error::ApiError;
 use crate::http::extract::accept;
+use crate::http::state::AppState;
 
 /// What of the page is read before anything else.
 const INDEX: &str = "index.html";

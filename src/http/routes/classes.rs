@@ -9,8 +9,9 @@ use utoipa::ToSchema;
 use crate::domain::effort::ClassId;
 use crate::http::error::ApiError;
 use crate::http::extract::params::Params;
+use crate::http::respond::form::ListParams;
 use crate::http::respond::form::{Form, Rows};
-use crate::http::{AppState, ListParams};
+use crate::http::state::AppState;
 use crate::ledger::Ledger;
 
 /// An exercise class, in numbers.

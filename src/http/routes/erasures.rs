@@ -2,63 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::effort::{ClassId, Output, RacerId, Second};
 use crate::domain::erasure::{Erasure, ErasureVersion, REASON_CHARS_MAX, Scope};
-use crate::http::AppState;
+use crate::http::auth::Admin;
 use crate::http::error::ApiError;
 use crate::http::extract::params::{Class, Params, Racer};
 use crate::http::respond::form::{self, Form, Rows};
+use crate::http::state::AppState;
 use crate::ledger::{CommitError, EraseError, Erased};
-
-/// Whoever asks has an admin key.
-pub(crate) struct Admin;
-
-impl FromRequestParts<AppState> for Admin {
-    type Rejection = Response;
-
-    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Response> {
-        if !app.keys.admin.are_needed() {
-            let detail = format!(
-                "{} needs an admin key, and the service has none: --admin-key",
-                parts.uri.path()
-            );
-            return Err(ApiError::not_found(detail).into_response());
-        }
-        if bearer(&parts.headers).is_some_and(|key| app.keys.admin.accept(key)) {
-            return Ok(Self);
-        }
-        Err(unauthorized(
-            "Authorization must be Bearer and an admin key",
-        ))
-    }
-}
-
-/// Says that a key is missing or wrong.
-pub(crate) fn unauthorized(detail: &str) -> Response {
-    let mut response = ApiError::new(StatusCode::UNAUTHORIZED, detail).into_response();
-    response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    response
-}
-
-/// The key of `Authorization: Bearer KEY`.
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let (scheme, key) = headers
-        .get(header::AUTHORIZATION)?
-        .as_bytes()
-        .split_at_checked("Bearer ".len())?;
-    scheme
-        .eq_ignore_ascii_case(b"Bearer ")
-        .then_some(key.trim_ascii())
-}
 
 /// What to erase of a racer in a class.
 #[derive(IntoParams)]
@@ -183,7 +140,7 @@ pub(crate) async fn erase_everywhere(
 /// In the order in which it was.
 #[utoipa::path(
     get, path = "/erasures", tag = "Erasing",
-    params(crate::http::ListParams),
+    params(crate::http::respond::form::ListParams),
     responses(
         (status = 200, description = "The erasures.", content(
             (Vec<ErasureResponse> = "application/json"),

@@ -4,10 +4,11 @@
 //! records made durable exactly as a delivery's. An answer of 200 says that all of them are. Whatever could not be read
 //! fails the event after the rest is durable: what comes again with it improves nothing.
 
+use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::future::ready;
 use std::io::Cursor;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -21,11 +22,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
+use crate::http::auth::bearer;
 use crate::http::error::ApiError;
 use crate::http::respond::form;
-use crate::http::routes::erasures::bearer;
 use crate::http::routes::firehose::{self, DeliveryError, DeliveryErrorCode};
-use crate::http::{AppState, IN_PLACE_OUTPUTS_MAX, joined, lock};
+use crate::http::state::{AppState, IN_PLACE_OUTPUTS_MAX, joined};
 use crate::ingest::envelope::Decoded;
 use crate::ingest::lambda_event::{EVENT_BYTES_MAX, Event, Notification, Notified};
 use crate::ingest::object_reader::{Archive, ArchiveError, Item};
@@ -66,7 +67,7 @@ impl Turn {
     /// would have the work done twice over, beside itself.
     fn read(&self, object: &Notified) -> Option<Reading> {
         let object = (object.bucket.clone(), object.key.clone());
-        let is_new = lock(&self.reading).insert(object.clone());
+        let is_new = self.reading.lock().insert(object.clone());
         is_new.then(|| Reading {
             object,
             reading: self.reading.clone(),
@@ -85,13 +86,13 @@ struct Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        lock(&self.reading).remove(&self.object);
+        self.reading.lock().remove(&self.object);
     }
 }
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
-        .routes(routes!(events).map(|events| events.fallback(crate::http::wrong_method)))
+        .routes(routes!(events).map(|events| events.fallback(crate::http::router::wrong_method)))
 }
 
 /// An event of AWS.

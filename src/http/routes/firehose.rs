@@ -25,8 +25,8 @@ use utoipa_axum::routes;
 
 use crate::domain::effort::Bounds;
 use crate::domain::rejection::{Reason, Rejection};
-use crate::http::AppState;
 use crate::http::error::{ApiError, shown};
+use crate::http::state::AppState;
 use crate::ingest::envelope::{self, Decoded, Envelope, GunzipError, REQUEST_ID_BYTES_MAX};
 use crate::ledger::{CommitError, Ledger, Quarantined, WriteBatch};
 use crate::state::races::{self, RaceUpdate};

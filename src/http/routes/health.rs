@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::http::AppState;
+use crate::http::state::AppState;
 
 /// Whether the process answers
 #[utoipa::path(

@@ -21,7 +21,7 @@ use crate::http::extract::accept;
 use crate::http::extract::params::{Class, Params};
 use crate::http::limits::room::{self, MemoryBudget};
 use crate::http::respond::conditional::{Pieces, Representation};
-use crate::http::{AppState, IN_PLACE_OUTPUTS_MAX};
+use crate::http::state::{AppState, IN_PLACE_OUTPUTS_MAX};
 use crate::state::table::Table;
 use crate::storage::history_file::{History, Selection, write_dataset};
 

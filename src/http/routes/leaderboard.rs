@@ -11,7 +11,7 @@ use crate::domain::racer_names::RacerNames;
 use crate::http::error::ApiError;
 use crate::http::extract::params::{Class, Params};
 use crate::http::respond::form::{Form, Rows};
-use crate::http::{AppState, Name};
+use crate::http::state::{AppState, Name};
 use crate::state::leaderboard::{
     Cursor, Leaderboard, Limit, Page, Query, RACERS_MAX, Ties, WhatIf, query,
 };
@@ -50,7 +50,7 @@ struct Asked {
     #[param(value_type = Option<f64>, minimum = 0)]
     output: Option<Output>,
     /// `json` or `csv`; without it, what `Accept` asks for.
-    #[param(inline, value_type = Option<crate::http::FormatParam>)]
+    #[param(inline, value_type = Option<crate::http::respond::form::FormatParam>)]
     format: Form,
     /// Lay the JSON out for people.
     #[param(value_type = Option<bool>)]

@@ -4,8 +4,9 @@
 //! listeners. A listener holds the newest state and how much of it was sent, and nothing else: one who reads slowly
 //! misses what was overtaken, and gets what is so now.
 
+use parking_lot::Mutex;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -23,7 +24,7 @@ use crate::domain::effort::{ClassId, Output, RaceId, RacerId, Second};
 use crate::http::error::ApiError;
 use crate::http::extract::params::{Class, Params};
 use crate::http::routes::races::RaceLeaderboard;
-use crate::http::{AppState, Name, lock};
+use crate::http::state::{AppState, Name};
 use crate::ledger::{Ledger, RecentBestsSubscription};
 use crate::state::races::RACES_MAX;
 
@@ -190,7 +191,7 @@ impl Live {
         };
         let room = room.map_err(|_| full())?;
         let channel = &self.classes[class.index()];
-        let mut is_written = lock(&channel.is_written);
+        let mut is_written = channel.is_written.lock();
         let newest = channel.newest.subscribe();
         if !*is_written {
             *is_written = true;
@@ -242,7 +243,7 @@ impl Live {
 impl Channel {
     /// Whether nobody listens any more; then nobody writes, either.
     fn is_left(&self) -> bool {
-        let mut is_written = lock(&self.is_written);
+        let mut is_written = self.is_written.lock();
         *is_written = self.newest.receiver_count() > 0;
         !*is_written
     }

@@ -11,10 +11,10 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::domain::json_scan;
-use crate::http::AppState;
 use crate::http::error::ApiError;
 use crate::http::respond::form;
 use crate::http::routes::firehose::{self, DeliveryError, Outcome, STOPPING_PATIENCE};
+use crate::http::state::AppState;
 use crate::ingest::envelope::Decoded;
 use crate::state::races;
 

@@ -4,9 +4,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::http::AppState;
 use crate::http::extract::accept;
 use crate::http::routes::assets;
+use crate::http::state::AppState;
 
 /// What there is
 ///

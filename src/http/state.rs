@@ -1,0 +1,141 @@
+//! The state that all handlers share.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol_str::SmolStr;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinError, JoinHandle};
+use utoipa::openapi::OpenApi;
+
+use crate::config::Config;
+use crate::http::auth::RequestKeys;
+use crate::http::error::ApiError;
+use crate::http::limits::room;
+use crate::http::openapi;
+use crate::http::routes::{events, firehose, history, live};
+use crate::ingest::bucket_allowlist::Buckets;
+use crate::ledger::Ledger;
+
+/// A query that looks at fewer outputs than this is answered in place: sorting so many takes about a millisecond.
+pub(crate) const IN_PLACE_OUTPUTS_MAX: usize = 10_000;
+
+/// Who has waited so long for a turn is told to come again: few would still be waiting for the answer.
+const TURN_WITHIN: Duration = Duration::from_secs(10);
+
+/// What handlers work on. A clone shares everything, and costs a count: every request makes several.
+#[derive(Clone)]
+pub(crate) struct AppState(Arc<Shared>);
+
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// What all clones of an [`AppState`] share.
+pub(crate) struct Shared {
+    pub(crate) ledger: Ledger,
+    pub(crate) config: Arc<Config>,
+    pub(crate) keys: RequestKeys,
+    pub(crate) gate: firehose::IngestAdmission,
+    pub(crate) events: events::Turn,
+    pub(crate) buckets: Arc<Buckets>,
+    /// As many as there are cores, so that readers leave the ledger its threads.
+    pub(crate) turns: WorkerPool,
+    /// For what may take a second and is done anew for everyone who asks, parts of histories and curves: fewer, and in
+    /// the way of no board, whose order is made once.
+    pub(crate) long_turns: WorkerPool,
+    pub(crate) room: room::MemoryBudget,
+    pub(crate) live: live::Live,
+    pub(crate) document: Arc<OpenApi>,
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// A racer's name, where it is known.
+pub(crate) type Name = Option<SmolStr>;
+
+impl AppState {
+    /// An app over that ledger. `stopping` turns true when the service stops.
+    pub(crate) fn new(
+        ledger: Ledger,
+        config: Arc<Config>,
+        keys: RequestKeys,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (turns, long_turns) = (WorkerPool::new(cores), WorkerPool::new(cores.div_ceil(2)));
+        let gate = firehose::IngestAdmission::new(
+            config.limits.deliveries_bytes_max,
+            config.max_body_bytes(),
+        );
+        let (events, room) = (events::Turn::default(), history::room());
+        let (live, buckets) = (
+            live::Live::new(&ledger, config.limits.listeners_max),
+            Arc::new(Buckets::new(&config.notification_buckets)),
+        );
+        let document = Arc::new(openapi::document(ledger.bounds().second_max));
+        Self(Arc::new(Shared {
+            ledger,
+            config,
+            keys,
+            gate,
+            events,
+            buckets,
+            turns,
+            long_turns,
+            room,
+            live,
+            document,
+            stopping,
+        }))
+    }
+
+    /// Returns once the service has been stopping for so long.
+    pub(crate) async fn has_been_stopping(&self, limits: Duration) {
+        let _ = self.stopping.clone().wait_for(|&stopping| stopping).await; // an error: it is gone altogether
+        tokio::time::sleep(limits).await;
+    }
+}
+
+/// WorkerPool of readers' work, so many at a time.
+pub(crate) struct WorkerPool(pub(crate) Arc<Semaphore>);
+
+impl WorkerPool {
+    fn new(at_a_time: usize) -> Self {
+        Self(Arc::new(Semaphore::new(at_a_time)))
+    }
+
+    /// Does work over that many outputs: at once where they are few, else in its turn.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        outputs: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        if outputs < IN_PLACE_OUTPUTS_MAX {
+            return Ok(work());
+        }
+        let turn = tokio::time::timeout(TURN_WITHIN, self.0.clone().acquire_owned()).await;
+        let turn =
+            turn.map_err(|_| ApiError::unavailable("too many long queries are under way"))?;
+        let turn = turn.expect("the semaphore is never closed");
+        // Whoever asked may be gone before it ends, and its turn lasts as long as it does.
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
+        joined(tokio::task::spawn_blocking(work)).await
+    }
+}
+
+/// What comes of a task, its panic included.
+pub(crate) async fn joined<T>(task: JoinHandle<T>) -> Result<T, ApiError> {
+    match task.await.map_err(JoinError::try_into_panic) {
+        Ok(done) => Ok(done),
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_)) => Err(ApiError::unavailable("the service is stopping")),
+    }
+}

@@ -1,0 +1,107 @@
+//! Tests of the router and of the state that handlers share.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use axum::routing::get;
+use clap::Parser;
+use tower::ServiceExt;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::config::Config;
+use crate::http::auth::RequestKeys;
+use crate::http::router::{panicked, router};
+use crate::http::state::{AppState, IN_PLACE_OUTPUTS_MAX};
+use crate::ledger::Ledger;
+use crate::ledger::clock::SystemClock;
+
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// An app that nothing runs, as before the store is read.
+async fn app() -> AppState {
+    let folder = tempfile::tempdir().unwrap();
+    let store = crate::storage::open(&format!("file:{}", folder.path().display()))
+        .await
+        .unwrap();
+    let config = Arc::new(Options::parse_from(["alleycat"]).config);
+    let (ledger, _worker) = Ledger::new(config.ledger(), store, Arc::new(SystemClock), [0; 32]);
+    let keys = RequestKeys::of(&config).unwrap();
+    AppState::new(ledger, config, keys, tokio::sync::watch::channel(false).1)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_work_of_a_reader_who_is_gone_keeps_its_turn_to_its_end() {
+    let app = app().await;
+    let turns = app.turns.0.available_permits();
+    let mut ends = Vec::new();
+    for _ in 0..turns {
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let reader = tokio::spawn({
+            let app = app.clone();
+            async move {
+                let work = move || _ = (begun.send(()), ended.recv());
+                app.turns.work(IN_PLACE_OUTPUTS_MAX, work).await.unwrap();
+            }
+        });
+        begins.await.unwrap();
+        reader.abort();
+        assert!(reader.await.unwrap_err().is_cancelled());
+        ends.push(end);
+    }
+    assert_eq!(app.turns.0.available_permits(), 0);
+    drop(ends);
+    assert_eq!(app.turns.work(IN_PLACE_OUTPUTS_MAX, || 7).await.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn a_part_of_the_state_is_no_answer() {
+    let router = router(app().await);
+    let get = async |path: &str| {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        router.clone().oneshot(request).await.unwrap()
+    };
+    for path in [
+        "/classes",
+        "/classes/1/leaderboard",
+        "/classes/1/history",
+        "/class-1.gz",
+        "/racers/1",
+        "/readyz",
+    ] {
+        assert_eq!(
+            get(path).await.status(),
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{path}"
+        );
+    }
+    assert_eq!(get("/classes").await.headers()[header::RETRY_AFTER], "1");
+    for path in ["/", "/healthz", "/openapi.json", "/docs/"] {
+        assert_eq!(get(path).await.status(), StatusCode::OK, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_panics_is_answered() {
+    async fn fails() {
+        panic!("on purpose");
+    }
+    let panics: Router = Router::new().route("/", get(fails));
+    let panics = panics.layer(CatchPanicLayer::custom(panicked));
+    let answer = panics
+        .oneshot(Request::get("/").body(Body::empty()).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(
+        answer.headers()[header::CONTENT_TYPE],
+        "application/problem+json"
+    );
+}
