@@ -17,7 +17,7 @@ use crate::ingest::envelope::{self, Decoded, Envelope, GZIP_MAGIC};
 use crate::ingest::record::{self, Telemetry};
 use crate::ledger;
 use crate::state::leaderboard::Cursor;
-use crate::state::table::{Class, Table};
+use crate::state::table::{ClassTable, Table};
 use crate::storage::history_file::{History, StoredHistory};
 
 const BOUNDS: Bounds = Bounds {
@@ -216,7 +216,7 @@ pub fn snapshot(object: &[u8]) -> bool {
     true
 }
 
-fn bests(class: &Class) -> BTreeMap<(Second, RacerId), Output> {
+fn bests(class: &ClassTable) -> BTreeMap<(Second, RacerId), Output> {
     class
         .efforts(CLASS)
         .map(|effort| ((effort.second, effort.racer), effort.output))

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use alleycat::domain::effort::ClassId;
 use alleycat::storage::{
-    self, ETag, FolderStore, Listed, Object, ObjectKey, Precondition, PutError, S3Store, Scope,
-    SegmentId, Store, StoreError,
+    self, ETag, FolderStore, ListEntry, ListScope, ObjectKey, Precondition, PutError, S3Store,
+    SegmentId, Store, StoreError, StoredObject,
 };
 use async_trait::async_trait;
 use axum::Router;
@@ -41,7 +41,7 @@ fn is_lost(put: &Result<ETag, PutError>) -> bool {
     matches!(put, Err(PutError::WriteConflict))
 }
 
-async fn get(store: &dyn Store, key: &ObjectKey) -> Object {
+async fn get(store: &dyn Store, key: &ObjectKey) -> StoredObject {
     store.get(key).await.unwrap().unwrap()
 }
 
@@ -94,8 +94,8 @@ async fn an_object_may_be_empty(store: &dyn Store) {
 
 async fn what_is_not_there_is_none(store: &dyn Store) {
     assert!(store.get(&ObjectKey::Racers).await.unwrap().is_none());
-    assert_eq!(store.list(Scope::Root).await.unwrap(), []);
-    assert_eq!(store.list(Scope::Journal).await.unwrap(), []);
+    assert_eq!(store.list(ListScope::Root).await.unwrap(), []);
+    assert_eq!(store.list(ListScope::Journal).await.unwrap(), []);
 }
 
 async fn what_is_there_is_not_written_as_absent(store: &dyn Store) {
@@ -158,13 +158,16 @@ async fn a_listing_shows_what_its_scope_holds(store: &dyn Store) {
                 .unwrap(),
         );
     }
-    for (scope, keys) in [(Scope::Root, &root[..]), (Scope::Journal, &journal[..])] {
+    for (scope, keys) in [
+        (ListScope::Root, &root[..]),
+        (ListScope::Journal, &journal[..]),
+    ] {
         let listed: HashMap<_, _> = store
             .list(scope)
             .await
             .unwrap()
             .into_iter()
-            .map(|Listed { key, etag }| (key, etag))
+            .map(|ListEntry { key, etag }| (key, etag))
             .collect();
         assert_eq!(
             listed,
@@ -187,7 +190,7 @@ async fn a_listing_shows_more_than_a_thousand_segments(store: &dyn Store) {
         .collect()
         .await;
     let listed: Vec<_> = store
-        .list(Scope::Journal)
+        .list(ListScope::Journal)
         .await
         .unwrap()
         .into_iter()
@@ -207,7 +210,7 @@ async fn deleting_twice_is_no_error(store: &dyn Store) {
         store.delete(&key).await.unwrap();
         assert!(store.get(&key).await.unwrap().is_none());
     }
-    assert_eq!(store.list(Scope::Journal).await.unwrap(), []);
+    assert_eq!(store.list(ListScope::Journal).await.unwrap(), []);
     store
         .put(&key, body("2"), Precondition::IfNoneMatch)
         .await
@@ -285,9 +288,9 @@ async fn the_bucket_keeps_the_contract() {
     .await;
     // At last the whole bucket: what stands under prefixes is none of its objects.
     let whole = S3Store::connect_with(&config, BUCKET, "").await.unwrap();
-    assert_eq!(whole.place(), "s3://races/");
+    assert_eq!(whole.location(), "s3://races/");
     only_the_tag_of_the_body_lets_it_be_replaced(&whole).await;
-    assert_eq!(whole.list(Scope::Root).await.unwrap().len(), 1);
+    assert_eq!(whole.list(ListScope::Root).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -327,14 +330,18 @@ async fn a_strange_name_in_the_bucket_s_journal_is_named() {
             .send()
             .await
             .unwrap();
-        assert_eq!(store.list(Scope::Root).await.unwrap(), []);
+        assert_eq!(store.list(ListScope::Root).await.unwrap(), []);
         assert_eq!(
-            store.list(Scope::Journal).await.is_err(),
+            store.list(ListScope::Journal).await.is_err(),
             listing_fails,
             "{name}"
         );
     }
-    let refused = store.list(Scope::Journal).await.unwrap_err().to_string();
+    let refused = store
+        .list(ListScope::Journal)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(
         refused.contains("`journal/notes.txt`") && refused.contains("quarantine/"),
         "{refused}"
@@ -473,11 +480,11 @@ struct Careless {
 
 #[async_trait]
 impl Store for Careless {
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         "careless".to_owned()
     }
 
-    async fn get(&self, _: &ObjectKey) -> Result<Option<Object>, StoreError> {
+    async fn get(&self, _: &ObjectKey) -> Result<Option<StoredObject>, StoreError> {
         unreachable!("a probe reads nothing")
     }
 
@@ -496,7 +503,7 @@ impl Store for Careless {
         Ok(ETag("\"1\"".to_owned()))
     }
 
-    async fn list(&self, _: Scope) -> Result<Vec<Listed>, StoreError> {
+    async fn list(&self, _: ListScope) -> Result<Vec<ListEntry>, StoreError> {
         unreachable!("a probe lists nothing")
     }
 

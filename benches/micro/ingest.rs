@@ -82,7 +82,7 @@ fn decode_and_merge(bencher: Bencher<'_, '_>) {
         let comparison =
             WARM.table
                 .compare(&decoded.efforts, usize::MAX, &mut Newcomers::default());
-        assert!(comparison.better.is_empty(), "the table is warm");
+        assert!(comparison.improving.is_empty(), "the table is warm");
         comparison
     });
 }

@@ -7,7 +7,7 @@ use alleycat::domain::effort::{Bounds, ClassId, Effort, Output, Second};
 use alleycat::ledger::clock::SystemClock;
 use alleycat::ledger::{Ledger, Options, WriteBatch};
 use alleycat::storage::{
-    ETag, Listed, Object, ObjectKey, Precondition, PutError, Scope, Store, StoreError,
+    ETag, ListEntry, ListScope, ObjectKey, Precondition, PutError, Store, StoreError, StoredObject,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,11 +26,11 @@ struct Nowhere;
 
 #[async_trait]
 impl Store for Nowhere {
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         "nowhere".to_owned()
     }
 
-    async fn get(&self, _: &ObjectKey) -> Result<Option<Object>, StoreError> {
+    async fn get(&self, _: &ObjectKey) -> Result<Option<StoredObject>, StoreError> {
         Ok(None)
     }
 
@@ -38,7 +38,7 @@ impl Store for Nowhere {
         Ok(ETag(String::new()))
     }
 
-    async fn list(&self, _: Scope) -> Result<Vec<Listed>, StoreError> {
+    async fn list(&self, _: ListScope) -> Result<Vec<ListEntry>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use alleycat::domain::effort::{ClassId, Effort, Output, RacerId, Second};
-use alleycat::state::leaderboard::{Page, Query, WhatIf, query};
+use alleycat::state::leaderboard::{LeaderboardQuery, PageSelector, WhatIf, query};
 use alleycat::state::table::Table;
 use divan::Bencher;
 use rand::SeedableRng;
@@ -24,7 +24,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     table
 });
 
-fn page(asked: &Query) -> usize {
+fn page(asked: &LeaderboardQuery) -> usize {
     query(&TABLE.board(CLASS, Second(0)), asked)
         .expect("the racer stands")
         .standings
@@ -33,7 +33,7 @@ fn page(asked: &Query) -> usize {
 
 #[divan::bench]
 fn first_page(bencher: Bencher<'_, '_>) {
-    bencher.bench_local(|| page(&Query::default()));
+    bencher.bench_local(|| page(&LeaderboardQuery::default()));
 }
 
 #[divan::bench]
@@ -41,9 +41,9 @@ fn around(bencher: Bencher<'_, '_>) {
     let mut racer = 0;
     bencher.bench_local(|| {
         racer = racer * 7919 % RACERS + 1;
-        page(&Query {
-            page: Page::Around(RacerId(racer)),
-            ..Query::default()
+        page(&LeaderboardQuery {
+            page: PageSelector::Around(RacerId(racer)),
+            ..LeaderboardQuery::default()
         })
     });
 }
@@ -54,10 +54,10 @@ fn what_if(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| {
         racer = racer * 7919 % RACERS + 1;
         let (racer, output) = (RacerId(racer), Output::new(150.25).expect("finite"));
-        page(&Query {
+        page(&LeaderboardQuery {
             what_if: Some(WhatIf { racer, output }),
-            page: Page::Around(racer),
-            ..Query::default()
+            page: PageSelector::Around(racer),
+            ..LeaderboardQuery::default()
         })
     });
 }

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::keys::{Keys, Secret};
 use crate::ledger::clock::{Clock, SystemClock};
 use crate::server;
-use crate::storage::{self, ObjectKey, Precondition, PutError, Scope, SegmentId, Store};
+use crate::storage::{self, ListScope, ObjectKey, Precondition, PutError, SegmentId, Store};
 
 /// How far the clock may be off. Erasures reach half a minute ahead, so this is well within it; S3 itself refuses
 /// requests that are a quarter of an hour off.
@@ -121,7 +121,7 @@ pub async fn examine(config: &Config, mut each: impl FnMut(Finding)) {
     match storage::open(&config.store).await {
         Err(error) => found("store", Verdict::Wrong(format!("{error:#}"))),
         Ok(store) => {
-            found("store", Verdict::Fine(store.place()));
+            found("store", Verdict::Fine(store.location()));
             examine_store(&*store, &mut found).await;
         }
     }
@@ -183,8 +183,8 @@ fn port(address: SocketAddr, runs: bool, option: &str) -> Verdict {
 /// Does whatever the service does with a store, at a key that nobody else has.
 async fn examine_store(store: &dyn Store, found: &mut impl FnMut(&'static str, Verdict)) {
     for (what, scope) in [
-        ("store: list", Scope::Root),
-        ("store: list the journal", Scope::Journal),
+        ("store: list", ListScope::Root),
+        ("store: list the journal", ListScope::Journal),
     ] {
         let listed = store.list(scope).await;
         found(

@@ -20,7 +20,7 @@ use crate::ledger::journal_index::Segment;
 use crate::ledger::{
     CommitError, CommitRequest, CommitResult, EFFORTS_A_TURN, Inner, Waiting, WriteBatch, lock,
 };
-use crate::state::table::{Comparison, Newcomers, Version};
+use crate::state::table::{Comparison, Newcomers, StateVersion};
 use crate::storage::codec::journal_segment::{self, Chunk, Contents, Quarantined};
 use crate::storage::{ObjectKey, Precondition, SegmentId, StoreError};
 
@@ -68,8 +68,8 @@ pub(crate) enum WriterMessage {
 /// The versions at which something had been merged.
 #[derive(Debug, Default)]
 pub(crate) struct Merged {
-    pub(crate) classes: HashMap<crate::domain::effort::ClassId, Version>,
-    pub(crate) names: Option<Version>,
+    pub(crate) classes: HashMap<crate::domain::effort::ClassId, StateVersion>,
+    pub(crate) names: Option<StateVersion>,
     /// Whether anything was not there already.
     pub(crate) changed: bool,
 }
@@ -192,52 +192,52 @@ impl Inner {
             let found = self
                 .table
                 .compare(some, self.options.racers_max, &mut pending.newcomers);
-            comparison.better.extend(
+            comparison.improving.extend(
                 found
-                    .better
+                    .improving
                     .iter()
                     .map(|place| turn * EFFORTS_A_TURN + place),
             );
-            comparison.no_room.extend(
+            comparison.class_full.extend(
                 found
-                    .no_room
+                    .class_full
                     .iter()
                     .map(|place| turn * EFFORTS_A_TURN + place),
             );
         }
-        let no_room: BTreeSet<RacerId> = comparison
-            .no_room
+        let class_full: BTreeSet<RacerId> = comparison
+            .class_full
             .iter()
             .map(|&place| efforts[place].racer)
             .collect();
         let place_of = |place: usize| places.get(place).copied().unwrap_or(place);
         refused.extend(
             comparison
-                .no_room
+                .class_full
                 .iter()
                 .map(|&place| (place_of(place), Reason::ClassFull)),
         );
         refused.sort_unstable_by_key(|&(place, _)| place);
         let committed = CommitResult {
-            improvements: comparison.better.len(),
+            improvements: comparison.improving.len(),
             refused,
         };
         let news = names.into_iter().filter(|(racer, name)| {
-            !no_room.contains(racer)
+            !class_full.contains(racer)
                 && !erasures.cover_name(*racer, name.at_ms)
                 && self.names.is_newer(*racer, name.at_ms, &name.text)
         });
         let names_before = pending.contents.names.len();
         pending.contents.names.extend(news);
         let no_names = pending.contents.names.len() == names_before;
-        if comparison.better.is_empty() && no_names && quarantined.is_empty() {
+        if comparison.improving.is_empty() && no_names && quarantined.is_empty() {
             let _ = answer.send(Ok(committed)); // whoever asked may be gone
             return;
         }
         pending
             .contents
             .efforts
-            .extend(comparison.better.iter().map(|&place| efforts[place]));
+            .extend(comparison.improving.iter().map(|&place| efforts[place]));
         pending.quarantined_bytes += quarantined
             .iter()
             .map(|quarantined| quarantined.raw.len())
@@ -410,7 +410,7 @@ impl Inner {
             contents
         };
         for efforts in contents.efforts.chunks(MERGE_EFFORTS_MAX) {
-            let before: Vec<Version> = self
+            let before: Vec<StateVersion> = self
                 .table
                 .classes()
                 .map(|class| self.table.version(class))

@@ -8,7 +8,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::domain::effort::ClassId;
 use crate::ledger::{Inner, lock};
-use crate::state::table::Version;
+use crate::state::table::StateVersion;
 use crate::storage::history_file::History;
 
 /// How far a published history may be behind what was acknowledged, at least.
@@ -98,7 +98,7 @@ impl Inner {
 
     /// What is published, if it holds the merges up to `version`, or is fresh enough for readers where none is asked
     /// for.
-    fn published_since(&self, class: ClassId, version: Option<Version>) -> Option<History> {
+    fn published_since(&self, class: ClassId, version: Option<StateVersion>) -> Option<History> {
         let current = lock(&self.published[class.index()].current);
         let history = current.history.as_ref()?;
         if history.erasure_version() != self.erasures().concerning(class) {

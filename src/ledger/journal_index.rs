@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use crate::domain::effort::ClassId;
-use crate::state::table::Version;
+use crate::state::table::StateVersion;
 use crate::storage::SegmentId;
 
 /// How long a covered segment stays, so that an instance that is in the middle of reading the journal still finds it,
@@ -23,9 +23,9 @@ pub(crate) struct Segments {
 #[derive(Debug)]
 pub(crate) struct Segment {
     /// The classes it touches, each with the version at which it had been merged.
-    pub(crate) classes: Vec<(ClassId, Version)>,
+    pub(crate) classes: Vec<(ClassId, StateVersion)>,
     /// If it brings names, the names' version at which they had been merged.
-    pub(crate) names: Option<Version>,
+    pub(crate) names: Option<StateVersion>,
     /// When this instance had merged it, in uptime.
     pub(crate) since: Duration,
     covered_since: Option<Duration>,
@@ -35,8 +35,8 @@ pub(crate) struct Segment {
 
 impl Segment {
     pub(crate) fn new(
-        classes: Vec<(ClassId, Version)>,
-        names: Option<Version>,
+        classes: Vec<(ClassId, StateVersion)>,
+        names: Option<StateVersion>,
         since: Duration,
     ) -> Self {
         Self {
@@ -92,7 +92,11 @@ impl Segments {
     }
 
     /// Since when the class has waited for a snapshot, if it has: it is dirty while a segment is not covered for it.
-    pub(crate) fn class_waits_since(&self, class: ClassId, covered: Version) -> Option<Duration> {
+    pub(crate) fn class_waits_since(
+        &self,
+        class: ClassId,
+        covered: StateVersion,
+    ) -> Option<Duration> {
         let waiting = self.known.values().filter(|segment| {
             segment
                 .classes
@@ -103,7 +107,7 @@ impl Segments {
     }
 
     /// Since when the names have waited for a snapshot, if they have.
-    pub(crate) fn names_wait_since(&self, covered: Version) -> Option<Duration> {
+    pub(crate) fn names_wait_since(&self, covered: StateVersion) -> Option<Duration> {
         let waiting = self
             .known
             .values()
@@ -115,8 +119,8 @@ impl Segments {
     pub(crate) fn due(
         &mut self,
         now: Duration,
-        covered: impl Fn(ClassId) -> Version,
-        names_covered: Version,
+        covered: impl Fn(ClassId) -> StateVersion,
+        names_covered: StateVersion,
     ) -> Vec<SegmentId> {
         let mut due = Vec::new();
         // What is to be merged again stays, and if that changes nothing, its time has gone on.

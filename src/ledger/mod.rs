@@ -40,7 +40,7 @@ use crate::storage::{ObjectKey, SegmentId, Store};
 pub use crate::ledger::erasure::{EraseError, Erased};
 pub use crate::ledger::recovery::RecoveryError;
 pub use crate::ledger::stats::{ClassGauges, Gauges, Memory};
-pub use crate::state::recent_bests::{Bests, RecentBestsSubscription};
+pub use crate::state::recent_bests::{BestsWindow, RecentBestsSubscription};
 pub use crate::storage::codec::journal_segment::Quarantined;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use crate::storage::codec::journal_segment::claim_that_a_segment_reads_back;
@@ -200,7 +200,7 @@ struct Inner {
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ledger")
-            .field("store", &self.store.place())
+            .field("store", &self.store.location())
             .finish_non_exhaustive()
     }
 }
@@ -404,7 +404,7 @@ impl Inner {
     async fn tell_races(&self, mut heard: Vec<RaceUpdate>, committed: &CommitResult) {
         let refused: HashSet<usize> = committed.refused.iter().map(|&(place, _)| place).collect();
         let before = self.erasures();
-        heard.retain(|it| !refused.contains(&it.place) && !before.cover(&it.effort, 0));
+        heard.retain(|it| !refused.contains(&it.index) && !before.cover(&it.effort, 0));
         for (turn, heard) in heard.chunks(EFFORTS_A_TURN).enumerate() {
             if turn > 0 {
                 tokio::task::yield_now().await;

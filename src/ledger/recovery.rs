@@ -12,7 +12,7 @@ use crate::domain::effort::ClassId;
 use crate::ledger::Inner;
 use crate::ledger::replication::{FETCHES_MAX, Fetched};
 use crate::ledger::snapshot::{Subject, TakeInError, Unreadable};
-use crate::storage::{ObjectKey, Scope, StoreError};
+use crate::storage::{ListScope, ObjectKey, StoreError};
 
 /// How often a store that fails is tried again before the start is given up, and after how long for the first time.
 const TRIES_MAX: u32 = 5;
@@ -113,7 +113,7 @@ impl Inner {
                 Err(error) => return Err(error),
             }
         }
-        self.table.forget_changes();
+        self.table.clear_updated_at();
         self.erasing.take_forgotten(); // all has just been read
         let efforts: u64 = self
             .table
@@ -125,7 +125,7 @@ impl Inner {
             efforts,
             seconds = took.as_secs_f64(),
             "recovered what {} holds",
-            self.store.place()
+            self.store.location()
         );
         Ok(())
     }
@@ -134,8 +134,8 @@ impl Inner {
     async fn recover_once(&self) -> Result<bool, RecoveryError> {
         self.refresh_erasures(None).await?;
         let erased = self.erasures().version();
-        let journal = self.store.list(Scope::Journal).await?;
-        let root = self.store.list(Scope::Root).await?;
+        let journal = self.store.list(ListScope::Journal).await?;
+        let root = self.store.list(ListScope::Root).await?;
         let mut subjects = Vec::new();
         for listed in root {
             subjects.push(match listed.key {

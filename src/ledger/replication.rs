@@ -13,7 +13,7 @@ use crate::ledger::commit_loop::{MERGE_EFFORTS_MAX, WriterMessage};
 use crate::ledger::snapshot::{Subject, TakeInError, Unreadable, beyond_options};
 use crate::ledger::{Inner, lock};
 use crate::storage::codec::journal_segment::{self, Contents};
-use crate::storage::{ETag, Listed, ObjectKey, Scope, SegmentId, StoreError};
+use crate::storage::{ETag, ListEntry, ListScope, ObjectKey, SegmentId, StoreError};
 
 /// An instance that has not listed for so long may have missed segments that came and went, and reads the snapshots
 /// again. Half of the time that a covered segment stays.
@@ -71,8 +71,8 @@ impl Inner {
         let known: Vec<SegmentId> = lock(&self.segments).known().collect();
         let tags = self.tags();
         let (root, journal) = tokio::join!(
-            self.store.list(Scope::Root),
-            self.store.list(Scope::Journal)
+            self.store.list(ListScope::Root),
+            self.store.list(ListScope::Journal)
         );
         let (root, journal) = (root?, journal?);
         self.compare_tags(&root, &tags);
@@ -188,7 +188,7 @@ impl Inner {
 
     /// Whoever wrote a class last writes it next: where a listing shows a body that is not ours, that is another. Where
     /// it shows none, somebody has deleted it, with what the journal has no more.
-    fn compare_tags(&self, root: &[Listed], tags: &[(Subject, Option<ETag>)]) {
+    fn compare_tags(&self, root: &[ListEntry], tags: &[(Subject, Option<ETag>)]) {
         for (subject, tag) in tags {
             let key = subject.key();
             let listed = root
@@ -214,7 +214,7 @@ impl Inner {
         &self,
         adopt: &mpsc::Sender<WriterMessage>,
     ) -> Result<(), StoreError> {
-        let root = self.store.list(Scope::Root).await?;
+        let root = self.store.list(ListScope::Root).await?;
         for subject in self.subjects() {
             let listed = root.iter().find(|listed| listed.key == subject.key());
             let changed =

@@ -111,7 +111,7 @@ pub async fn serve_seen(
         .context("the listener has no address")?;
     let server = axum_server::from_tcp(listener).context("the listener cannot be used")?;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let place = store.place();
+    let place = store.location();
     let config = Arc::new(config);
     let (ledger, worker) = Ledger::new(
         config.ledger(),

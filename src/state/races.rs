@@ -13,26 +13,26 @@ use crate::domain::effort::{ClassId, Effort, Output, RaceId, RacerId, Second};
 
 /// Races of a class that are remembered: an hour of them, one after the other. The one least recently heard of makes
 /// room for the next.
-pub const RACES_MAX: usize = 12;
+pub const CLASS_RACES_MAX: usize = 12;
 
 /// Racers in all remembered races of a class together, some 5 MB: two races of everyone in the largest class that was
 /// planned for. For more, the races least recently heard of are forgotten; a race that is left alone takes no more.
-pub const RACERS_MAX: usize = 100_000;
+pub const CLASS_RACE_RACERS_MAX: usize = 100_000;
 
 /// An effort in a race, as a delivery tells it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RaceUpdate {
     /// The effort; it names its race.
     pub effort: Effort,
-    /// Its place among the delivery's efforts.
-    pub place: usize,
+    /// The effort's index in the delivery.
+    pub index: usize,
     /// Whether it is the last of its race.
     pub is_final: bool,
 }
 
 /// A race in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Summary {
+pub struct RaceSummary {
     /// The race.
     pub race: RaceId,
     /// When it started, in milliseconds since 1970: the time of the first effort that was heard of, less its second.
@@ -49,7 +49,7 @@ pub struct Summary {
 
 /// A racer's place in a race.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Standing {
+pub struct RacePosition {
     /// 1 more than there are racers with greater outputs.
     pub rank: usize,
     /// Who.
@@ -64,34 +64,34 @@ pub struct Standing {
 /// those that are the last of their race.
 pub fn race_updates(efforts: &[Effort], finals: &[usize]) -> Vec<RaceUpdate> {
     let mut finals = finals.iter().copied().peekable();
-    let hear = |(place, effort): (usize, &Effort)| {
-        let is_final = finals.next_if_eq(&place).is_some();
+    let update = |(index, effort): (usize, &Effort)| {
+        let is_final = finals.next_if_eq(&index).is_some();
         effort.race.map(|_| RaceUpdate {
             effort: *effort,
-            place,
+            index,
             is_final,
         })
     };
-    let mut heard = Vec::with_capacity(efforts.len()); // mostly all of them
-    heard.extend(efforts.iter().enumerate().filter_map(hear));
-    heard
+    let mut updates = Vec::with_capacity(efforts.len()); // mostly all of them
+    updates.extend(efforts.iter().enumerate().filter_map(update));
+    updates
 }
 
 /// The recent races of every class.
 #[derive(Debug)]
 pub struct Races {
-    classes: Box<[Mutex<Class>]>,
+    classes: Box<[Mutex<ClassRaces>]>,
 }
 
 #[derive(Debug, Default)]
-struct Class {
-    races: Vec<Race>,
+struct ClassRaces {
+    races: Vec<TrackedRace>,
     racers: usize,
     version: u64,
 }
 
 #[derive(Debug)]
-struct Race {
+struct TrackedRace {
     id: RaceId,
     started_ms: u64,
     last_second: Second,
@@ -141,20 +141,29 @@ impl Races {
     }
 
     /// The class's races, the newest first.
-    pub fn summaries(&self, class: ClassId) -> Vec<Summary> {
-        let mut summaries: Vec<_> = self.class(class).races.iter().map(Race::summary).collect();
+    pub fn summaries(&self, class: ClassId) -> Vec<RaceSummary> {
+        let mut summaries: Vec<_> = self
+            .class(class)
+            .races
+            .iter()
+            .map(TrackedRace::summary)
+            .collect();
         summaries.sort_unstable_by_key(|it| std::cmp::Reverse((it.started_ms, it.race.0)));
         summaries
     }
 
     /// The race in numbers, and its standings: by output descending, then by racer. `None` where it is not remembered.
-    pub fn standings(&self, class: ClassId, race: RaceId) -> Option<(Summary, Vec<Standing>)> {
+    pub fn standings(
+        &self,
+        class: ClassId,
+        race: RaceId,
+    ) -> Option<(RaceSummary, Vec<RacePosition>)> {
         let (summary, mut standings) = {
             let class = self.class(class);
             let race = class.races.iter().find(|it| it.id == race)?;
             let standing = |(&racer, &(second, output)): (&RacerId, &(Second, Output))| {
                 let rank = 0; // until they are in order
-                Standing {
+                RacePosition {
                     rank,
                     racer,
                     output,
@@ -182,14 +191,14 @@ impl Races {
         self.classes.len().try_into().unwrap_or(u16::MAX)
     }
 
-    fn class(&self, class: ClassId) -> MutexGuard<'_, Class> {
+    fn class(&self, class: ClassId) -> MutexGuard<'_, ClassRaces> {
         self.classes[class.index()]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Class {
+impl ClassRaces {
     fn apply(&mut self, heard: &RaceUpdate, receipt_ms: u64) {
         let RaceUpdate {
             effort, is_final, ..
@@ -197,11 +206,13 @@ impl Class {
         let Some(race) = effort.race else { return };
         let mut place = self.place(race);
         // A late record of a race that made room long ago must not push out one that is ridden now.
-        let is_late = |it: &Race| it.started_ms > Race::started_ms(effort, receipt_ms);
-        if place.is_none() && self.races.len() >= RACES_MAX && self.races.iter().all(is_late) {
+        let is_late =
+            |it: &TrackedRace| it.started_ms > TrackedRace::started_ms(effort, receipt_ms);
+        if place.is_none() && self.races.len() >= CLASS_RACES_MAX && self.races.iter().all(is_late)
+        {
             return;
         }
-        while self.racers >= RACERS_MAX
+        while self.racers >= CLASS_RACE_RACERS_MAX
             && place.is_none_or(|it| !self.races[it].latest.contains_key(&effort.racer))
         {
             if !self.forget_oldest(race) {
@@ -211,10 +222,10 @@ impl Class {
         }
         self.version += 1;
         let place = place.unwrap_or_else(|| {
-            if self.races.len() >= RACES_MAX {
+            if self.races.len() >= CLASS_RACES_MAX {
                 self.forget_oldest(race);
             }
-            self.races.push(Race::new(race, effort, receipt_ms));
+            self.races.push(TrackedRace::new(race, effort, receipt_ms));
             self.races.len() - 1
         });
         let race = &mut self.races[place];
@@ -260,7 +271,7 @@ impl Class {
     }
 }
 
-impl Race {
+impl TrackedRace {
     /// When the race of that effort started, as far as the effort tells.
     fn started_ms(effort: &Effort, receipt_ms: u64) -> u64 {
         let ridden_ms = if effort.time == 0 {
@@ -303,8 +314,8 @@ impl Race {
         is_newer
     }
 
-    fn summary(&self) -> Summary {
-        Summary {
+    fn summary(&self) -> RaceSummary {
+        RaceSummary {
             race: self.id,
             started_ms: self.started_ms,
             racers: self.latest.len(),
@@ -414,7 +425,7 @@ mod tests {
     #[test]
     fn the_race_least_recently_heard_of_falls_out() {
         let races = Races::new(1);
-        for race in 0..RACES_MAX as u64 {
+        for race in 0..CLASS_RACES_MAX as u64 {
             apply(&races, &[effort(race, 1, 1, 90.0)], &[]);
         }
         apply(
@@ -431,7 +442,7 @@ mod tests {
     fn racers_are_bounded_and_those_that_are_there_ride_on() {
         let races = Races::new(1);
         let many = |race| {
-            (0..RACERS_MAX as u64)
+            (0..CLASS_RACE_RACERS_MAX as u64)
                 .map(|racer| effort(race, racer, 1, 90.0))
                 .collect::<Vec<_>>()
         };
@@ -447,13 +458,16 @@ mod tests {
         );
         apply(
             &races,
-            &[effort(2, RACERS_MAX as u64, 2, 90.0), effort(2, 5, 2, 95.0)],
+            &[
+                effort(2, CLASS_RACE_RACERS_MAX as u64, 2, 90.0),
+                effort(2, 5, 2, 95.0),
+            ],
             &[],
         );
         let summary = races.summaries(CLASS)[0];
         assert_eq!(
             (summary.racers, rows(&races, 2)[0]),
-            (RACERS_MAX, (1, 5, 2))
+            (CLASS_RACE_RACERS_MAX, (1, 5, 2))
         );
         apply(&races, &[effort(3, 1, 1, 90.0)], &[]);
         assert_eq!(

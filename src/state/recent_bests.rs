@@ -12,19 +12,19 @@ const BESTS_MAX: usize = 50;
 
 /// The latest new personal bests of every class that is watched.
 pub(crate) struct RecentBests {
-    classes: Box<[Class]>,
+    classes: Box<[ClassFeed]>,
     watches: AtomicUsize,
 }
 
 #[derive(Default)]
-struct Class {
+struct ClassFeed {
     watches: AtomicUsize,
-    bests: Mutex<Bests>,
+    bests: Mutex<BestsWindow>,
 }
 
 /// The latest new personal bests of a class, and how many there were.
 #[derive(Clone, Debug, Default)]
-pub struct Bests {
+pub struct BestsWindow {
     /// All since somebody first watched the class.
     pub count: u64,
     /// The latest of them, the newest last.
@@ -34,7 +34,9 @@ pub struct Bests {
 impl RecentBests {
     pub(crate) fn new(classes: u16) -> Self {
         Self {
-            classes: ClassId::all(classes).map(|_| Class::default()).collect(),
+            classes: ClassId::all(classes)
+                .map(|_| ClassFeed::default())
+                .collect(),
             watches: AtomicUsize::new(0),
         }
     }
@@ -53,7 +55,7 @@ impl RecentBests {
     }
 }
 
-impl Bests {
+impl BestsWindow {
     fn note(&mut self, efforts: &[Effort]) {
         self.count += efforts.len() as u64;
         let newest = &efforts[efforts.len().saturating_sub(BESTS_MAX)..];
@@ -92,7 +94,7 @@ impl RecentBestsSubscription {
     }
 
     /// The latest, where there were others than so many.
-    pub fn since(&self, count: u64) -> Option<Bests> {
+    pub fn since(&self, count: u64) -> Option<BestsWindow> {
         let bests = lock(&self.fresh.classes[self.class.index()].bests);
         (bests.count != count).then(|| bests.clone())
     }
@@ -130,7 +132,7 @@ mod tests {
                 time: 0,
             }
         };
-        let mut bests = Bests::default();
+        let mut bests = BestsWindow::default();
         bests.note(&[effort(1), effort(2)]);
         bests.note(&(3..=51).map(effort).collect::<Vec<_>>());
         assert_eq!((bests.count, bests.latest.len()), (51, BESTS_MAX));

@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 pub use crate::storage::backend::instrumented::InstrumentedStore;
 pub use crate::storage::backend::local_fs::FolderStore;
-pub use crate::storage::backend::s3::{BucketReader, ListedObject, S3Store};
+pub use crate::storage::backend::s3::{BucketObject, BucketReader, S3Store};
 
 use crate::domain::effort::ClassId;
 
@@ -63,13 +63,13 @@ pub async fn probe(store: &dyn Store, id: SegmentId) -> anyhow::Result<()> {
     deleted.with_context(|| {
         format!(
             "{} lets this process write but not delete; allow it to",
-            store.place()
+            store.location()
         )
     })
 }
 
 async fn probe_conditions(store: &dyn Store, key: &ObjectKey) -> anyhow::Result<()> {
-    let place = store.place();
+    let place = store.location();
     let put = async |condition| {
         store
             .put(key, vec![Bytes::from_static(b"probe")], condition)
@@ -108,10 +108,10 @@ async fn probe_conditions(store: &dyn Store, key: &ObjectKey) -> anyhow::Result<
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Where it is, for a person: `file:data`, `s3://bucket/prefix/`.
-    fn place(&self) -> String;
+    fn location(&self) -> String;
 
     /// The object, whole, or `None` when there is none of that key.
-    async fn get(&self, key: &ObjectKey) -> Result<Option<Object>, StoreError>;
+    async fn get(&self, key: &ObjectKey) -> Result<Option<StoredObject>, StoreError>;
 
     /// Writes the object whose body is `parts` in turn; no reader ever sees a part of it. `Ok` means durable.
     async fn put(
@@ -123,7 +123,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Every object of that scope, in no order. An object that was there before the call began and was not deleted is
     /// in it.
-    async fn list(&self, scope: Scope) -> Result<Vec<Listed>, StoreError>;
+    async fn list(&self, scope: ListScope) -> Result<Vec<ListEntry>, StoreError>;
 
     /// Deletes the object; deleting what is not there is no error.
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError>;
@@ -131,7 +131,7 @@ pub trait Store: Send + Sync + 'static {
 
 /// An object's body and the tag of that very body.
 #[derive(Clone, Debug)]
-pub struct Object {
+pub struct StoredObject {
     /// The body.
     pub body: Bytes,
     /// Its tag.
@@ -153,14 +153,14 @@ pub enum Precondition {
 
 /// What a listing covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub enum ListScope {
     /// The objects at the root: the classes' histories, the names, the erasures.
     Root,
     /// The journal's segments.
     Journal,
 }
 
-impl Scope {
+impl ListScope {
     /// What the names of its objects begin with.
     fn path(self) -> &'static str {
         match self {
@@ -172,7 +172,7 @@ impl Scope {
 
 /// One row of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListEntry {
     /// The object.
     pub key: ObjectKey,
     /// Its tag as the listing has it: for looking, never to be sent as a condition.
@@ -212,7 +212,7 @@ fn unknown_segment(name: &str) -> StoreError {
     let problem = format!(
         "`{name}` is no name of a segment; move it to `quarantine/{file}` if it is not needed"
     );
-    StoreError::new("list", Scope::Journal.path(), problem)
+    StoreError::new("list", ListScope::Journal.path(), problem)
 }
 
 /// Why a put did not succeed, by what the caller must do.

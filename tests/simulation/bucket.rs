@@ -8,10 +8,10 @@ use std::time::Duration;
 use alleycat::domain::effort::{ClassId, Effort, Output, RacerId, Second};
 use alleycat::domain::erasure::Erasures;
 use alleycat::ledger::clock::Clock;
-use alleycat::state::table::Class;
+use alleycat::state::table::ClassTable;
 use alleycat::storage::history_file::StoredHistory;
 use alleycat::storage::{
-    ETag, Listed, Object, ObjectKey, Precondition, PutError, Scope, Store, StoreError,
+    ETag, ListEntry, ListScope, ObjectKey, Precondition, PutError, Store, StoreError, StoredObject,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,13 +23,13 @@ use tokio::time::Instant;
 /// What all instances share.
 #[derive(Debug, Default)]
 pub struct Bucket {
-    objects: Mutex<BTreeMap<String, Object>>,
+    objects: Mutex<BTreeMap<String, StoredObject>>,
     /// A rule that was broken, and where; looked at by whoever drives the simulation.
     pub broken: Mutex<Option<String>>,
 }
 
 impl Bucket {
-    pub fn get(&self, path: &str) -> Option<Object> {
+    pub fn get(&self, path: &str) -> Option<StoredObject> {
         self.objects.lock().unwrap().get(path).cloned()
     }
 
@@ -37,15 +37,15 @@ impl Bucket {
         self.objects.lock().unwrap().keys().cloned().collect()
     }
 
-    fn list(&self, scope: Scope) -> Vec<Listed> {
+    fn list(&self, scope: ListScope) -> Vec<ListEntry> {
         let objects = self.objects.lock().unwrap();
         let listed = objects.iter().filter_map(|(path, object)| {
             let key = ObjectKey::parse(path)?;
             let there = match scope {
-                Scope::Root => !path.contains('/'),
-                Scope::Journal => path.starts_with("journal/"),
+                ListScope::Root => !path.contains('/'),
+                ListScope::Journal => path.starts_with("journal/"),
             };
-            there.then(|| Listed {
+            there.then(|| ListEntry {
                 key,
                 etag: object.etag.clone(),
             })
@@ -73,7 +73,7 @@ impl Bucket {
         let etag = ETag(format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&body)));
         objects.insert(
             key.path(),
-            Object {
+            StoredObject {
                 body,
                 etag: etag.clone(),
             },
@@ -157,7 +157,7 @@ pub fn gunzip(body: &[u8]) -> String {
     std::io::read_to_string(flate2::read::MultiGzDecoder::new(body)).expect("gzip")
 }
 
-fn erasures_of(objects: &BTreeMap<String, Object>) -> Erasures {
+fn erasures_of(objects: &BTreeMap<String, StoredObject>) -> Erasures {
     objects
         .get("erasures.gz")
         .map_or_else(Erasures::default, |object| {
@@ -193,14 +193,14 @@ fn keeps(class: ClassId, before: &[u8], after: &[u8], erasures: &Erasures) -> Re
 
 const SECOND_MAX: Second = Second(u16::MAX as u32);
 
-fn read(snapshot: &[u8]) -> Class {
+fn read(snapshot: &[u8]) -> ClassTable {
     StoredHistory::open(snapshot)
         .expect("a snapshot")
         .read(SECOND_MAX)
         .expect("a snapshot")
 }
 
-fn output_of(class: &Class, id: ClassId, racer: RacerId, second: Second) -> Option<Output> {
+fn output_of(class: &ClassTable, id: ClassId, racer: RacerId, second: Second) -> Option<Output> {
     class
         .efforts(id)
         .find(|it| it.racer == racer && it.second == second)
@@ -309,11 +309,11 @@ impl FaultyStore {
 
 #[async_trait]
 impl Store for FaultyStore {
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         "memory".to_owned()
     }
 
-    async fn get(&self, key: &ObjectKey) -> Result<Option<Object>, StoreError> {
+    async fn get(&self, key: &ObjectKey) -> Result<Option<StoredObject>, StoreError> {
         self.travel().await;
         let object = self.bucket.get(&key.path());
         self.travel().await;
@@ -358,7 +358,7 @@ impl Store for FaultyStore {
         outcome.ok_or(PutError::WriteConflict)
     }
 
-    async fn list(&self, scope: Scope) -> Result<Vec<Listed>, StoreError> {
+    async fn list(&self, scope: ListScope) -> Result<Vec<ListEntry>, StoreError> {
         self.travel().await;
         let listed = self.bucket.list(scope);
         self.travel().await; // what it says may have changed by the time it is heard

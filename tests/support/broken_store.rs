@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use alleycat::storage::{
-    ETag, Listed, Object, ObjectKey, Precondition, PutError, Scope, Store, StoreError,
+    ETag, ListEntry, ListScope, ObjectKey, Precondition, PutError, Store, StoreError, StoredObject,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -108,11 +108,11 @@ fn failure(key: &ObjectKey) -> PutError {
 
 #[async_trait]
 impl Store for BrokenStore {
-    fn place(&self) -> String {
-        self.sound.place()
+    fn location(&self) -> String {
+        self.sound.location()
     }
 
-    async fn get(&self, key: &ObjectKey) -> Result<Option<Object>, StoreError> {
+    async fn get(&self, key: &ObjectKey) -> Result<Option<StoredObject>, StoreError> {
         self.gets
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -158,7 +158,7 @@ impl Store for BrokenStore {
         }
     }
 
-    async fn list(&self, scope: Scope) -> Result<Vec<Listed>, StoreError> {
+    async fn list(&self, scope: ListScope) -> Result<Vec<ListEntry>, StoreError> {
         self.sound.list(scope).await
     }
 

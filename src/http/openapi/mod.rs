@@ -20,7 +20,7 @@ use crate::http::respond::form::FormatParam;
 use crate::http::routes::leaderboard::TiesParam;
 use crate::http::routes::{events, firehose, history, racers};
 use crate::http::state::AppState;
-use crate::state::leaderboard::RACERS_MAX;
+use crate::state::leaderboard::QUERY_RACERS_MAX;
 
 /// What the explorer may do: be itself, and talk to this service. Its styles are partly written into the page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
@@ -268,7 +268,7 @@ fn narrower(parameter: &str, deletes: bool, second_max: u32) -> Option<Value> {
             json!({ "oneOf": [integer(second_max.into()), { "type": "string", "enum": ["last"] }] })
         }
         "from" | "to" => integer(second_max.into()),
-        "racers" => racers(RACERS_MAX),
+        "racers" => racers(QUERY_RACERS_MAX),
         "compare" => racers(racers::COMPARED_MAX),
         "pretty" => json!({ "type": "string", "enum": ["", "true", "false", "1", "0"] }),
         _ => return None,

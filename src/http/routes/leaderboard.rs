@@ -13,7 +13,8 @@ use crate::http::extract::params::{Class, Params};
 use crate::http::respond::form::{Form, Rows};
 use crate::http::state::{AppState, Name};
 use crate::state::leaderboard::{
-    Cursor, Leaderboard, Limit, Page, Query, RACERS_MAX, Ties, WhatIf, query,
+    Cursor, Leaderboard, LeaderboardQuery, PageLimit, PageSelector, QUERY_RACERS_MAX, Ties, WhatIf,
+    query,
 };
 use crate::state::table::{Board, Table};
 
@@ -30,7 +31,7 @@ struct Asked {
     ties: Option<Ties>,
     /// The most rows of a page.
     #[param(value_type = Option<u64>, minimum = 1, maximum = 1000, default = 50)]
-    limit: Option<Limit>,
+    limit: Option<PageLimit>,
     /// How many rows to leave out. Not with `cursor` or `around`.
     #[param(value_type = Option<u64>, minimum = 0, maximum = 9007199254740991_u64, default = 0)]
     offset: Option<u64>,
@@ -164,8 +165,8 @@ impl Asked {
                 _ => None,
             })?,
             limit: params
-                .integer("limit", 1..=Limit::MAX as u64)?
-                .and_then(|rows| usize::try_from(rows).ok().and_then(Limit::new)),
+                .integer("limit", 1..=PageLimit::MAX as u64)?
+                .and_then(|rows| usize::try_from(rows).ok().and_then(PageLimit::new)),
             offset: params.integer("offset", 0..=INTEGER_MAX)?,
             cursor: params.take(
                 "cursor",
@@ -173,7 +174,7 @@ impl Asked {
                 |text| text.parse().ok(),
             )?,
             around: params.racer("around")?,
-            racers: params.racers("racers", RACERS_MAX)?,
+            racers: params.racers("racers", QUERY_RACERS_MAX)?,
             racer: params.racer("racerId")?,
             output: params.take("output", "a number, 0 or more", |text| {
                 text.parse().ok().and_then(Output::new)
@@ -185,14 +186,14 @@ impl Asked {
         Ok(asked)
     }
 
-    fn query(self) -> Result<Query, ApiError> {
+    fn query(self) -> Result<LeaderboardQuery, ApiError> {
         let page = match (self.offset, self.cursor, self.around) {
-            (None, None, None) => Page::default(),
+            (None, None, None) => PageSelector::default(),
             (Some(offset), None, None) => {
-                Page::Offset(usize::try_from(offset).unwrap_or(usize::MAX))
+                PageSelector::Offset(usize::try_from(offset).unwrap_or(usize::MAX))
             }
-            (None, Some(cursor), None) => Page::Cursor(cursor),
-            (None, None, Some(racer)) => Page::Around(racer),
+            (None, Some(cursor), None) => PageSelector::Cursor(cursor),
+            (None, None, Some(racer)) => PageSelector::Around(racer),
             (offset, cursor, around) => {
                 let given = [
                     offset.map(|offset| format!("offset is {offset}")),
@@ -229,7 +230,7 @@ impl Asked {
             self.ties.unwrap_or_default(),
             self.limit.unwrap_or_default(),
         );
-        Ok(Query {
+        Ok(LeaderboardQuery {
             ties,
             limit,
             page,

@@ -26,7 +26,7 @@ use crate::http::extract::params::{Class, Params};
 use crate::http::routes::races::RaceLeaderboard;
 use crate::http::state::{AppState, Name};
 use crate::ledger::{Ledger, RecentBestsSubscription};
-use crate::state::races::RACES_MAX;
+use crate::state::races::CLASS_RACES_MAX;
 
 /// From one look at what changed to the next: often enough to look like at once.
 const EVERY: Duration = Duration::from_millis(250);
@@ -268,7 +268,7 @@ impl Newest {
             ..self.clone()
         };
         if version != self.version {
-            let mut texts: Vec<Race> = Vec::with_capacity(RACES_MAX);
+            let mut texts: Vec<Race> = Vec::with_capacity(CLASS_RACES_MAX);
             for now in races.summaries(class) {
                 let known = self
                     .races

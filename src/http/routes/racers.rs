@@ -14,7 +14,7 @@ use crate::http::respond::form::ListParams;
 use crate::http::respond::form::{Form, Rows};
 use crate::http::state::{AppState, Name};
 use crate::ledger::Ledger;
-use crate::state::leaderboard::{Place, place};
+use crate::state::leaderboard::{RankInfo, rank_info};
 use crate::state::table::{Board, Table};
 
 /// The most racers that one may be compared with: more curves than anyone tells apart, and each is as many counts of a
@@ -256,11 +256,11 @@ struct Point {
 impl Point {
     fn of(board: &Board, racer: RacerId) -> Option<Self> {
         let slot = board.slot(racer)?;
-        let Place {
+        let RankInfo {
             rank,
             total,
             percentile,
-        } = place(board, racer)?;
+        } = rank_info(board, racer)?;
         Some(Self {
             second: board.second(slot),
             output: board.output(slot)?,

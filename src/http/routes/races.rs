@@ -13,8 +13,8 @@ use crate::http::respond::form::ListParams;
 use crate::http::respond::form::{Form, Rows};
 use crate::http::state::{AppState, Name};
 use crate::ledger::Ledger;
-use crate::state::leaderboard::Limit;
-use crate::state::races::{Standing, Summary};
+use crate::state::leaderboard::PageLimit;
+use crate::state::races::{RacePosition, RaceSummary};
 
 /// Recent races
 ///
@@ -94,9 +94,9 @@ pub(crate) async fn race_leaderboard(
     mut params: Params,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let limit = params.integer("limit", 1..=Limit::MAX as u64)?;
+    let limit = params.integer("limit", 1..=PageLimit::MAX as u64)?;
     let limit = limit
-        .and_then(|rows| Limit::new(usize::try_from(rows).ok()?))
+        .and_then(|rows| PageLimit::new(usize::try_from(rows).ok()?))
         .unwrap_or_default();
     let offset = params.integer("offset", 0..=INTEGER_MAX)?.unwrap_or(0);
     let offset = usize::try_from(offset).unwrap_or(usize::MAX);
@@ -182,7 +182,7 @@ struct RaceStanding {
 }
 
 impl RaceResponse {
-    fn of(summary: Summary) -> Self {
+    fn of(summary: RaceSummary) -> Self {
         Self {
             race_id: summary.race,
             started_at: summary.started_ms,
@@ -205,7 +205,7 @@ impl RaceLeaderboard {
         let (summary, standings) = ledger.races().standings(class, race)?;
         let rows = standings.into_iter().skip(offset).take(limit);
         let rows = rows.map(
-            |Standing {
+            |RacePosition {
                  rank,
                  racer,
                  output,

@@ -17,7 +17,7 @@ use crate::ledger::commit_loop::WriterMessage;
 use crate::ledger::snapshot::{Subject, TakeInError, Unreadable};
 use crate::ledger::{BEHIND_MAX, CommitError, Inner, Ledger, lock};
 use crate::storage::codec::journal_segment;
-use crate::storage::{ETag, Object, ObjectKey, Precondition, PutError, StoreError};
+use crate::storage::{ETag, ObjectKey, Precondition, PutError, StoreError, StoredObject};
 
 /// How far ahead an erasure's time lies: 30 s.
 const AHEAD: Duration =
@@ -318,7 +318,7 @@ impl Inner {
             self.note_readable(&ObjectKey::Erasures);
             return Ok(0);
         }
-        let Object { body, etag } = object;
+        let StoredObject { body, etag } = object;
         let heard = self.offload(move || decode(&body)).await;
         let heard = heard.map_err(|problem| Unreadable {
             key: ObjectKey::Erasures,

@@ -21,7 +21,7 @@ use crate::domain::racer_names::Name;
 use crate::ledger::commit_loop::{MERGE_EFFORTS_MAX, Merged, WriterMessage};
 use crate::ledger::journal_index::GRACE;
 use crate::ledger::{Inner, lock};
-use crate::state::table::{Class, Version};
+use crate::state::table::{ClassTable, StateVersion};
 use crate::storage::codec::journal_segment::{self, Contents};
 use crate::storage::history_file::{HistoryError, StoredHistory};
 use crate::storage::{ETag, ObjectKey, Precondition, PutError, StoreError};
@@ -89,7 +89,7 @@ struct Kept {
     /// Since when the object is known to be gone, where it is.
     gone: Option<Duration>,
     /// Everything merged up to this version is in a durable snapshot.
-    covered: Version,
+    covered: StateVersion,
     /// Whether this instance wrote it last, as far as it knows. A starting instance claims it: if another is at work,
     /// it sees the change and stands back.
     ours: bool,
@@ -172,7 +172,7 @@ impl Snapshots {
 struct Built {
     parts: Vec<Bytes>,
     /// What was merged up to this version is in it.
-    version: Version,
+    version: StateVersion,
     /// The erasures that it has heeded.
     heeded: ErasureVersion,
 }
@@ -369,7 +369,7 @@ impl Inner {
     }
 
     /// Notes that a body of all that was merged up to `version` is stored.
-    fn note_stored(&self, subject: Subject, body: Body, version: Version) {
+    fn note_stored(&self, subject: Subject, body: Body, version: StateVersion) {
         let mut snapshots = lock(&self.snapshots);
         let kept = snapshots.get(subject);
         // What was erased since the build had it forget what it covers.
@@ -485,12 +485,12 @@ impl Inner {
     async fn take_in_class(
         &self,
         id: ClassId,
-        mut class: Class,
+        mut class: ClassTable,
         heeded: ErasureVersion,
         adopt: Option<&mpsc::Sender<WriterMessage>>,
     ) {
         if adopt.is_none() && self.concerning(Subject::Class(id)) <= heeded {
-            let Some(given_back) = self.table.take_over(id, class) else {
+            let Some(given_back) = self.table.insert_if_empty(id, class) else {
                 return;
             };
             class = given_back;
@@ -592,11 +592,11 @@ fn hash(parts: &[Bytes]) -> u128 {
 
 /// What a stored snapshot holds.
 enum Read {
-    Class(ClassId, Class),
+    Class(ClassId, ClassTable),
     RacerNames(Contents),
 }
 
-fn read_history(class: ClassId, body: &[u8], second_max: u32) -> Result<Class, String> {
+fn read_history(class: ClassId, body: &[u8], second_max: u32) -> Result<ClassTable, String> {
     let read = StoredHistory::open(body).and_then(|stored| stored.read(Second(second_max)));
     read.map_err(|error| match error {
         HistoryError::SecondBeyond(second) => beyond_options(class, second.0, second_max),

@@ -17,18 +17,18 @@ use crate::domain::effort::{INTEGER_MAX, Output, RacerId, Second};
 use crate::state::table::Board;
 
 /// The most racers a query may name, in racers: as many as the longest page has rows.
-pub const RACERS_MAX: usize = Limit::MAX;
+pub const QUERY_RACERS_MAX: usize = PageLimit::MAX;
 
 /// What is asked of a board. The default is its first page.
 #[derive(Clone, Debug, Default)]
-pub struct Query {
+pub struct LeaderboardQuery {
     /// How racers with equal outputs are ranked.
     pub ties: Ties,
     /// How long a page is.
-    pub limit: Limit,
+    pub limit: PageLimit,
     /// Which page.
-    pub page: Page,
-    /// Only these racers, with their ranks among all; at most [`RACERS_MAX`]. Those who do not stand are left out.
+    pub page: PageSelector,
+    /// Only these racers, with their ranks among all; at most [`QUERY_RACERS_MAX`]. Those who do not stand are left out.
     pub racers: Option<Vec<RacerId>>,
     /// An output that a racer might ride.
     pub what_if: Option<WhatIf>,
@@ -46,11 +46,11 @@ pub enum Ties {
     Ordinal,
 }
 
-/// How many rows a page has at most: 1 to [`Limit::MAX`].
+/// How many rows a page has at most: 1 to [`PageLimit::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Limit(usize);
+pub struct PageLimit(usize);
 
-impl Limit {
+impl PageLimit {
     /// The longest page, in rows: some 60 kB of JSON.
     pub const MAX: usize = 1000;
 
@@ -68,7 +68,7 @@ impl Limit {
     }
 }
 
-impl Default for Limit {
+impl Default for PageLimit {
     fn default() -> Self {
         Self::DEFAULT
     }
@@ -76,7 +76,7 @@ impl Default for Limit {
 
 /// Which rows are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Page {
+pub enum PageSelector {
     /// Those after so many rows.
     Offset(usize),
     /// Those on one side of a row that was seen.
@@ -86,7 +86,7 @@ pub enum Page {
     Around(RacerId),
 }
 
-impl Default for Page {
+impl Default for PageSelector {
     fn default() -> Self {
         Self::Offset(0)
     }
@@ -133,13 +133,13 @@ pub struct Standing {
 /// The racer that a page was to be around does not stand here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("racer {0} has no effort here")]
-pub struct NoSuchRacer(pub RacerId);
+pub struct RacerNotFound(pub RacerId);
 
 /// Answers a query. Fails only when the page is to be around a racer that does not stand here.
-pub fn query(board: &Board, query: &Query) -> Result<Leaderboard, NoSuchRacer> {
+pub fn query(board: &Board, query: &LeaderboardQuery) -> Result<Leaderboard, RacerNotFound> {
     let lineup = RankedView::new(board, query.what_if);
     let picked = query.racers.as_ref().map(|racers| lineup.places(racers));
-    let list = List {
+    let list = PageSource {
         lineup: &lineup,
         picked,
     };
@@ -147,7 +147,7 @@ pub fn query(board: &Board, query: &Query) -> Result<Leaderboard, NoSuchRacer> {
 
     let mut standings: Vec<Standing> = Vec::with_capacity(rows.len());
     for place in rows.clone().map(|index| list.place(index)) {
-        let Row {
+        let BoardRow {
             racer,
             output,
             second,
@@ -185,7 +185,7 @@ pub fn query(board: &Board, query: &Query) -> Result<Leaderboard, NoSuchRacer> {
 
 /// Where a racer stands among all on a board.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Place {
+pub struct RankInfo {
     /// The competition rank, from 1.
     pub rank: usize,
     /// How many racers stand.
@@ -195,11 +195,11 @@ pub struct Place {
 }
 
 /// Where the racer stands, if it does. Does not need the board's order.
-pub fn place(board: &Board, racer: RacerId) -> Option<Place> {
+pub fn rank_info(board: &Board, racer: RacerId) -> Option<RankInfo> {
     let output = board.output(board.slot(racer)?)?;
     let (above, below) = board.above_and_below(output);
     let total = board.len();
-    Some(Place {
+    Some(RankInfo {
         rank: above + 1,
         total,
         percentile: 100.0 * below as f64 / total as f64,
@@ -269,26 +269,26 @@ impl fmt::Display for Cursor {
 }
 
 impl FromStr for Cursor {
-    type Err = NotACursor;
+    type Err = InvalidCursor;
 
-    fn from_str(text: &str) -> Result<Self, NotACursor> {
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         if text.len() != Self::LETTERS {
-            return Err(NotACursor);
+            return Err(InvalidCursor);
         }
         let bytes = URL_SAFE_NO_PAD
             .decode_to_vec(text)
-            .map_err(|_| NotACursor)?;
+            .map_err(|_| InvalidCursor)?;
         <&[u8; Self::BYTES]>::try_from(&*bytes)
             .ok()
             .and_then(Self::from_bytes)
-            .ok_or(NotACursor)
+            .ok_or(InvalidCursor)
     }
 }
 
 /// A text that is no cursor of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor that this service gave out as `next` or `previous`")]
-pub struct NotACursor;
+pub struct InvalidCursor;
 
 /// The racers in order, the what-if racer where it would stand. A place counts from 0.
 struct RankedView<'a> {
@@ -312,17 +312,17 @@ struct WhatIfMove {
 }
 
 #[derive(Clone, Copy)]
-struct Row {
+struct BoardRow {
     racer: RacerId,
     output: Output,
     second: Option<Second>,
 }
 
 /// What rows are ordered by, ascending.
-type Key = (Reverse<Output>, RacerId);
+type RankKey = (Reverse<Output>, RacerId);
 
-impl Row {
-    fn key(&self) -> Key {
+impl BoardRow {
+    fn key(&self) -> RankKey {
         (Reverse(self.output), self.racer)
     }
 }
@@ -367,13 +367,13 @@ impl<'a> RankedView<'a> {
             )
     }
 
-    fn at(&self, place: usize) -> Row {
+    fn at(&self, place: usize) -> BoardRow {
         let Some(moved) = &self.moved else {
             return self.ridden(place);
         };
         if place == moved.to {
             let WhatIf { racer, output } = moved.what_if;
-            return Row {
+            return BoardRow {
                 racer,
                 output,
                 second: None,
@@ -383,13 +383,13 @@ impl<'a> RankedView<'a> {
         self.ridden(without + usize::from(moved.from.is_some_and(|from| from <= without)))
     }
 
-    fn ridden(&self, place_in_order: usize) -> Row {
+    fn ridden(&self, place_in_order: usize) -> BoardRow {
         let slot = self.order[place_in_order];
         let output = self
             .board
             .output(slot)
             .expect("an order holds only slots that have an output");
-        Row {
+        BoardRow {
             racer: self.board.racer(slot),
             output,
             second: Some(self.board.second(slot)),
@@ -397,7 +397,7 @@ impl<'a> RankedView<'a> {
     }
 
     /// How many rows lead the lineup that the condition holds for; it must hold for no row after one that it fails.
-    fn partition_point(&self, holds: impl Fn(&Row) -> bool) -> usize {
+    fn partition_point(&self, holds: impl Fn(&BoardRow) -> bool) -> usize {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low.midpoint(high);
@@ -411,7 +411,7 @@ impl<'a> RankedView<'a> {
     }
 
     /// How many rows are before the one with that key, whether or not there is one.
-    fn before(&self, key: Key) -> usize {
+    fn before(&self, key: RankKey) -> usize {
         self.partition_point(|row| row.key() < key)
     }
 
@@ -467,12 +467,12 @@ impl<'a> RankedView<'a> {
 }
 
 /// What pages are cut from: the lineup, or the places picked from it, ascending.
-struct List<'a> {
+struct PageSource<'a> {
     lineup: &'a RankedView<'a>,
     picked: Option<Vec<usize>>,
 }
 
-impl List<'_> {
+impl PageSource<'_> {
     fn len(&self) -> usize {
         self.picked.as_ref().map_or(self.lineup.len(), Vec::len)
     }
@@ -488,29 +488,33 @@ impl List<'_> {
         })
     }
 
-    fn page(&self, page: Page, Limit(limit): Limit) -> Result<Range<usize>, NoSuchRacer> {
+    fn page(
+        &self,
+        page: PageSelector,
+        PageLimit(limit): PageLimit,
+    ) -> Result<Range<usize>, RacerNotFound> {
         let len = self.len();
         let from = |start: usize| start..len.min(start + limit);
         let to = |end: usize| end.saturating_sub(limit)..end;
         Ok(match page {
-            Page::Offset(offset) => from(offset.min(len)),
-            Page::Around(racer) => {
-                let middle = self.index(self.lineup.place(racer).ok_or(NoSuchRacer(racer))?);
+            PageSelector::Offset(offset) => from(offset.min(len)),
+            PageSelector::Around(racer) => {
+                let middle = self.index(self.lineup.place(racer).ok_or(RacerNotFound(racer))?);
                 from(
                     middle
                         .saturating_sub(limit / 2)
                         .min(len.saturating_sub(limit)),
                 )
             }
-            Page::Cursor(Cursor::First) => from(0),
-            Page::Cursor(Cursor::After(output, racer)) => {
+            PageSelector::Cursor(Cursor::First) => from(0),
+            PageSelector::Cursor(Cursor::After(output, racer)) => {
                 let key = (Reverse(output), racer);
                 from(self.index(self.lineup.partition_point(|row| row.key() <= key)))
             }
-            Page::Cursor(Cursor::Before(output, racer)) => {
+            PageSelector::Cursor(Cursor::Before(output, racer)) => {
                 to(self.index(self.lineup.before((Reverse(output), racer))))
             }
-            Page::Cursor(Cursor::Last) => to(len),
+            PageSelector::Cursor(Cursor::Last) => to(len),
         })
     }
 }
@@ -560,29 +564,29 @@ mod tests {
         table(efforts).board(CLASS, Second(60))
     }
 
-    fn limit(rows: usize) -> Limit {
-        Limit::new(rows).expect("a limit in bounds")
+    fn limit(rows: usize) -> PageLimit {
+        PageLimit::new(rows).expect("a limit in bounds")
     }
 
-    fn ask(board: &Board, rows: usize, page: Page) -> Leaderboard {
+    fn ask(board: &Board, rows: usize, page: PageSelector) -> Leaderboard {
         query(
             board,
-            &Query {
+            &LeaderboardQuery {
                 limit: limit(rows),
                 page,
-                ..Query::default()
+                ..LeaderboardQuery::default()
             },
         )
         .expect("the racer stands")
     }
 
-    fn around(racer: u64) -> Page {
-        Page::Around(RacerId(racer))
+    fn around(racer: u64) -> PageSelector {
+        PageSelector::Around(RacerId(racer))
     }
 
     /// The page behind a cursor that must be there.
-    fn turn(cursor: Option<Cursor>) -> Page {
-        Page::Cursor(cursor.expect("a page on that side"))
+    fn turn(cursor: Option<Cursor>) -> PageSelector {
+        PageSelector::Cursor(cursor.expect("a page on that side"))
     }
 
     fn ranks(leaderboard: &Leaderboard) -> Vec<(usize, u64)> {
@@ -610,9 +614,9 @@ mod tests {
             ranks(
                 &query(
                     &board(&TIED),
-                    &Query {
+                    &LeaderboardQuery {
                         ties,
-                        ..Query::default()
+                        ..LeaderboardQuery::default()
                     },
                 )
                 .expect("no pivot"),
@@ -626,7 +630,7 @@ mod tests {
     #[test]
     fn a_previous_page_has_the_ranks_it_had() {
         let board = board(&TIED);
-        let first = ask(&board, 2, Page::default());
+        let first = ask(&board, 2, PageSelector::default());
         let second = ask(&board, 2, turn(first.next));
         assert_eq!(ranks(&second), [(2, 3), (4, 4)]);
         assert_eq!(second.next, None);
@@ -637,7 +641,7 @@ mod tests {
     #[test]
     fn the_page_before_an_odd_offset_is_short_rather_than_seen_twice() {
         let board = board(&TIED);
-        let page = ask(&board, 2, Page::Offset(1));
+        let page = ask(&board, 2, PageSelector::Offset(1));
         assert_eq!(racers(&page), [2, 3]);
         let before = ask(&board, 2, turn(page.previous));
         assert_eq!((ranks(&before), before.previous), (vec![(1, 1)], None));
@@ -648,7 +652,7 @@ mod tests {
     fn an_offset_beyond_the_end_gives_an_empty_page_and_a_way_back() {
         let board = board(&TIED);
         for offset in [4, 5, usize::MAX] {
-            let page = ask(&board, 3, Page::Offset(offset));
+            let page = ask(&board, 3, PageSelector::Offset(offset));
             assert_eq!((page.total, page.standings.len(), page.next), (4, 0, None));
             assert_eq!(racers(&ask(&board, 3, turn(page.previous))), [2, 3, 4]);
         }
@@ -677,11 +681,11 @@ mod tests {
             let page = around(9);
             query(
                 &board(&TIED),
-                &Query {
+                &LeaderboardQuery {
                     page,
                     what_if,
                     limit: limit(3),
-                    ..Query::default()
+                    ..LeaderboardQuery::default()
                 },
             )
             .map(|page| ranks(&page))
@@ -692,8 +696,8 @@ mod tests {
                 output: output(watts),
             })
         };
-        assert_eq!(query(None), Err(NoSuchRacer(RacerId(9))));
-        assert_eq!(query(what_if(8, 10.0)), Err(NoSuchRacer(RacerId(9))));
+        assert_eq!(query(None), Err(RacerNotFound(RacerId(9))));
+        assert_eq!(query(what_if(8, 10.0)), Err(RacerNotFound(RacerId(9))));
         assert_eq!(query(what_if(9, 10.0)), Ok(vec![(2, 3), (4, 4), (4, 9)]));
     }
 
@@ -702,14 +706,14 @@ mod tests {
         for ids in [[1, 2, 3, 10], [10, 3, 2, 1], [3, 10, 1, 2]] {
             let board = board(&ids.map(|id| (id, 7.0)));
             assert_eq!(
-                ranks(&ask(&board, 9, Page::default())),
+                ranks(&ask(&board, 9, PageSelector::default())),
                 [(1, 1), (1, 2), (1, 3), (1, 10)]
             );
             assert_eq!(
                 racers(&ask(
                     &board,
                     2,
-                    Page::Cursor(Cursor::After(output(7.0), RacerId(1)))
+                    PageSelector::Cursor(Cursor::After(output(7.0), RacerId(1)))
                 )),
                 [2, 3]
             );
@@ -720,10 +724,10 @@ mod tests {
     fn output_0_stands_like_any_other() {
         let board = board(&[(1, 0.0), (2, -0.0), (3, 1.0)]);
         assert_eq!(
-            ranks(&ask(&board, 9, Page::default())),
+            ranks(&ask(&board, 9, PageSelector::default())),
             [(1, 3), (2, 1), (2, 2)]
         );
-        let page = ask(&board, 2, Page::Cursor(Cursor::Last));
+        let page = ask(&board, 2, PageSelector::Cursor(Cursor::Last));
         assert_eq!((racers(&page), page.next), (vec![1, 2], None));
         let what_if = Some(WhatIf {
             racer: RacerId(9),
@@ -731,16 +735,16 @@ mod tests {
         });
         let page = query(
             &board,
-            &Query {
+            &LeaderboardQuery {
                 what_if,
-                ..Query::default()
+                ..LeaderboardQuery::default()
             },
         )
         .expect("no pivot");
         assert_eq!(page.standings[3], standing(2, 9, 0.0, None, Some(true)));
         assert_eq!(
-            place(&board, RacerId(1)),
-            Some(Place {
+            rank_info(&board, RacerId(1)),
+            Some(RankInfo {
                 rank: 2,
                 total: 3,
                 percentile: 0.0
@@ -774,17 +778,17 @@ mod tests {
             previous: None,
         };
         for page in [
-            Page::default(),
+            PageSelector::default(),
             around(5),
-            Page::Cursor(Cursor::First),
-            Page::Cursor(Cursor::Last),
+            PageSelector::Cursor(Cursor::First),
+            PageSelector::Cursor(Cursor::Last),
         ] {
             assert_eq!(ask(&board, 1, page), expected);
             assert_eq!(ask(&board, 50, page), expected);
         }
         assert_eq!(
-            place(&board, RacerId(5)),
-            Some(Place {
+            rank_info(&board, RacerId(5)),
+            Some(RankInfo {
                 rank: 1,
                 total: 1,
                 percentile: 0.0
@@ -795,10 +799,10 @@ mod tests {
     #[test]
     fn an_empty_board_has_no_neighbours() {
         for page in [
-            Page::Offset(0),
-            Page::Offset(9),
-            Page::Cursor(Cursor::First),
-            Page::Cursor(Cursor::Last),
+            PageSelector::Offset(0),
+            PageSelector::Offset(9),
+            PageSelector::Cursor(Cursor::First),
+            PageSelector::Cursor(Cursor::Last),
         ] {
             let empty = Leaderboard {
                 total: 0,
@@ -808,7 +812,7 @@ mod tests {
             };
             assert_eq!(ask(&board(&[]), 1, page), empty);
         }
-        assert_eq!(place(&board(&[]), RacerId(1)), None);
+        assert_eq!(rank_info(&board(&[]), RacerId(1)), None);
     }
 
     #[test]
@@ -820,9 +824,9 @@ mod tests {
             });
             query(
                 &board(&TIED),
-                &Query {
+                &LeaderboardQuery {
                     what_if,
-                    ..Query::default()
+                    ..LeaderboardQuery::default()
                 },
             )
             .expect("no pivot")
@@ -855,7 +859,7 @@ mod tests {
             ],
             0,
         );
-        let page = ask(&table.overall_board(CLASS), 9, Page::default());
+        let page = ask(&table.overall_board(CLASS), 9, PageSelector::default());
         assert_eq!(
             page.standings,
             [
@@ -871,11 +875,11 @@ mod tests {
         let racers = Some([5, 4, 2, 1, 99, 5].map(RacerId).to_vec());
         let page = query(
             &board,
-            &Query {
+            &LeaderboardQuery {
                 racers,
                 page: around(3),
                 limit: limit(2),
-                ..Query::default()
+                ..LeaderboardQuery::default()
             },
         );
         assert_eq!(ranks(&page.expect("racer 3 stands")), [(2, 2), (4, 4)]);
@@ -892,8 +896,8 @@ mod tests {
             (6, 10.0),
         ]);
         let page = |page| ask(&table.board(CLASS, Second(60)), 2, page);
-        let down = page(Page::default());
-        let up = page(Page::Cursor(Cursor::Last));
+        let down = page(PageSelector::default());
+        let up = page(PageSelector::Cursor(Cursor::Last));
         assert_eq!((racers(&down), racers(&up)), (vec![1, 2], vec![5, 6]));
         // 6 overtakes all, 7 joins among those tied, and 2, which the next page is to follow, goes.
         table.merge(&[effort(60, 6, 70.0), effort(60, 7, 50.0)], 0);
@@ -917,7 +921,7 @@ mod tests {
         let above = ask(
             &board,
             3,
-            Page::Cursor(Cursor::Before(output(90.0), RacerId(1))),
+            PageSelector::Cursor(Cursor::Before(output(90.0), RacerId(1))),
         );
         assert_eq!(
             (
@@ -930,7 +934,7 @@ mod tests {
         let below = ask(
             &board,
             3,
-            Page::Cursor(Cursor::After(output(0.0), RacerId(1))),
+            PageSelector::Cursor(Cursor::After(output(0.0), RacerId(1))),
         );
         assert_eq!(
             (
@@ -945,7 +949,7 @@ mod tests {
     #[test]
     fn a_cursor_of_another_board_is_a_place_on_this_one() {
         let board = board(&TIED);
-        let page = |cursor| racers(&ask(&board, 9, Page::Cursor(cursor)));
+        let page = |cursor| racers(&ask(&board, 9, PageSelector::Cursor(cursor)));
         assert_eq!(page(Cursor::After(output(25.0), RacerId(99))), [2, 3, 4]);
         assert_eq!(page(Cursor::Before(output(25.0), RacerId(99))), [1]);
         assert_eq!(
@@ -979,15 +983,16 @@ mod tests {
         wrong.push(format!("{good}A"));
         wrong.push(format!("{good}=="));
         for text in wrong {
-            assert_eq!(text.parse::<Cursor>(), Err(NotACursor), "{text}");
+            assert_eq!(text.parse::<Cursor>(), Err(InvalidCursor), "{text}");
         }
     }
 
     #[test]
     fn a_limit_is_1_to_1000() {
-        let limits = [0, 1, 1000, 1001].map(|rows| Limit::new(rows).map(|Limit(rows)| rows));
+        let limits =
+            [0, 1, 1000, 1001].map(|rows| PageLimit::new(rows).map(|PageLimit(rows)| rows));
         assert_eq!(limits, [None, Some(1), Some(1000), None]);
-        assert_eq!(Query::default().limit, limit(50));
+        assert_eq!(LeaderboardQuery::default().limit, limit(50));
     }
 
     const RACERS: u64 = 12;
@@ -1017,18 +1022,18 @@ mod tests {
         ]
     }
 
-    fn some_query() -> impl Strategy<Value = Query> {
+    fn some_query() -> impl Strategy<Value = LeaderboardQuery> {
         let ties = select(vec![Ties::Competition, Ties::Dense, Ties::Ordinal]);
         let page = prop_oneof![
-            (0..16_usize).prop_map(Page::Offset),
-            some_cursor().prop_map(Page::Cursor),
-            some_racer().prop_map(Page::Around),
+            (0..16_usize).prop_map(PageSelector::Offset),
+            some_cursor().prop_map(PageSelector::Cursor),
+            some_racer().prop_map(PageSelector::Around),
         ];
         let racers = prop::option::of(prop::collection::vec(some_racer(), 0..12));
         let what_if = prop::option::of((some_racer(), some_output()));
         (ties, 1..9_usize, page, racers, what_if).prop_map(|(ties, rows, page, racers, what_if)| {
             let what_if = what_if.map(|(racer, output)| WhatIf { racer, output });
-            Query {
+            LeaderboardQuery {
                 ties,
                 limit: limit(rows),
                 page,
@@ -1058,7 +1063,7 @@ mod tests {
     /// All rows, and those that a query picks from them, by definition.
     fn listed(
         bests: &BTreeMap<RacerId, (Output, Second)>,
-        query: &Query,
+        query: &LeaderboardQuery,
     ) -> (Vec<Standing>, Vec<Standing>) {
         let row = |(&racer, &(output, second)): (&RacerId, &(Output, Second))| {
             standing_of(racer, output, Some(second))
@@ -1108,26 +1113,26 @@ mod tests {
         }
     }
 
-    fn key(row: &Standing) -> Key {
+    fn key(row: &Standing) -> RankKey {
         (Reverse(row.output), row.racer)
     }
 
     /// The answer by definition. Of the neighbouring pages only whether there are any.
     fn naive(
         bests: &BTreeMap<RacerId, (Output, Second)>,
-        query: &Query,
-    ) -> Result<(usize, Vec<Standing>, bool, bool), NoSuchRacer> {
+        query: &LeaderboardQuery,
+    ) -> Result<(usize, Vec<Standing>, bool, bool), RacerNotFound> {
         let (all, rows) = listed(bests, query);
         let rows_max = query.limit.0;
         let places = 0..rows.len();
         let page: Vec<usize> = match query.page {
-            Page::Offset(offset) => places.skip(offset).take(rows_max).collect(),
-            Page::Cursor(Cursor::First) => places.take(rows_max).collect(),
-            Page::Cursor(Cursor::After(output, racer)) => places
+            PageSelector::Offset(offset) => places.skip(offset).take(rows_max).collect(),
+            PageSelector::Cursor(Cursor::First) => places.take(rows_max).collect(),
+            PageSelector::Cursor(Cursor::After(output, racer)) => places
                 .filter(|&place| key(&rows[place]) > (Reverse(output), racer))
                 .take(rows_max)
                 .collect(),
-            Page::Cursor(Cursor::Before(output, racer)) => {
+            PageSelector::Cursor(Cursor::Before(output, racer)) => {
                 let before = places
                     .rev()
                     .filter(|&place| key(&rows[place]) < (Reverse(output), racer));
@@ -1138,14 +1143,14 @@ mod tests {
                     .rev()
                     .collect()
             }
-            Page::Cursor(Cursor::Last) => {
+            PageSelector::Cursor(Cursor::Last) => {
                 places.skip(rows.len().saturating_sub(rows_max)).collect()
             }
-            Page::Around(racer) => {
+            PageSelector::Around(racer) => {
                 let pivot = all
                     .iter()
                     .find(|row| row.racer == racer)
-                    .ok_or(NoSuchRacer(racer))?;
+                    .ok_or(RacerNotFound(racer))?;
                 let middle = rows.iter().filter(|&row| key(row) < key(pivot)).count();
                 // Of all pages that are as full as can be, the one in which half of the limit is before the middle.
                 let full = rows_max.min(rows.len());
@@ -1159,7 +1164,7 @@ mod tests {
         };
         let (previous, next) = match (page.first(), page.last()) {
             (Some(&first), Some(&last)) => (first > 0, last + 1 < rows.len()),
-            _ if matches!(query.page, Page::Cursor(Cursor::Before(..))) => {
+            _ if matches!(query.page, PageSelector::Cursor(Cursor::Before(..))) => {
                 (false, !rows.is_empty())
             }
             _ => (!rows.is_empty(), false),
@@ -1201,7 +1206,7 @@ mod tests {
 
             // From any page at all: what is before it, the page and what is after it are all there is.
             let page = |cursor| {
-                query(&board, &Query { page: Page::Cursor(cursor), ..asked.clone() }).expect("no pivot")
+                query(&board, &LeaderboardQuery { page: PageSelector::Cursor(cursor), ..asked.clone() }).expect("no pivot")
             };
             let mut walked = from.standings.clone();
             let mut next = from.next;
@@ -1239,7 +1244,7 @@ mod tests {
             while walkers != [None, None] {
                 for (way, walker) in walkers.iter_mut().enumerate() {
                     let Some(cursor) = *walker else { continue };
-                    let page = ask(&table.overall_board(CLASS), rows, Page::Cursor(cursor));
+                    let page = ask(&table.overall_board(CLASS), rows, PageSelector::Cursor(cursor));
                     met[way].extend(page.standings.iter().map(|standing| standing.racer));
                     *walker = [page.next, page.previous][way];
                     let Some(&(rides, effort)) = changes.next() else { continue };
@@ -1277,9 +1282,9 @@ mod tests {
                         bests.values().filter(|(other, _)| holds(other, &output)).count()
                     };
                     let percentile = 100.0 * count(Output::lt) as f64 / bests.len() as f64;
-                    Place { rank: 1 + count(Output::gt), total: bests.len(), percentile }
+                    RankInfo { rank: 1 + count(Output::gt), total: bests.len(), percentile }
                 });
-                prop_assert_eq!(place(&board, racer), expected);
+                prop_assert_eq!(rank_info(&board, racer), expected);
             }
         }
 

@@ -15,25 +15,25 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::domain::effort::{ClassId, Effort, Output, RacerId, Second};
 
 /// Counts the merges of a class: a greater version holds all that a smaller one holds, until something is erased.
-pub type Version = u64;
+pub type StateVersion = u64;
 
 /// The state of every class.
 #[derive(Debug)]
 pub struct Table {
-    classes: Box<[RwLock<Class>]>,
+    classes: Box<[RwLock<ClassTable>]>,
 }
 
 /// What one class holds. A table has one of each class; one that was read from the store stands alone until a table
 /// takes it over.
 #[derive(Debug, Default)]
-pub struct Class {
+pub struct ClassTable {
     slots: HashMap<RacerId, u32, foldhash::fast::RandomState>,
     ids: Arc<Vec<RacerId>>,
     by_id: Arc<Vec<u32>>,
     columns: Vec<Column>,
     best: Column,
     best_second: Arc<Vec<Second>>,
-    version: Version,
+    version: StateVersion,
     efforts: u64,
     racers: usize,
     hash: u64,
@@ -44,20 +44,20 @@ pub struct Class {
 struct Column {
     outputs: Arc<Vec<f64>>,
     efforts: usize,
-    version: Version,
+    version: StateVersion,
     order: Arc<Mutex<CachedOrder>>,
 }
 
 #[derive(Debug, Default)]
 struct CachedOrder {
-    version: Version,
+    version: StateVersion,
     order: Arc<Vec<u32>>,
     dense_ranks: Option<Arc<Vec<u32>>>,
 }
 
 /// What a class holds, in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
+pub struct ClassSummary {
     /// Racers with an effort.
     pub racers: usize,
     /// Seconds with an effort.
@@ -69,7 +69,7 @@ pub struct Summary {
     /// Equal where the efforts are equal, on every instance.
     pub state_hash: u64,
     /// The class's version.
-    pub version: Version,
+    pub version: StateVersion,
 }
 
 /// The racers of one second, or of all seconds together, as they stood when the view was taken.
@@ -80,7 +80,7 @@ pub struct Board {
     outputs: Arc<Vec<f64>>,
     seconds: Seconds,
     efforts: usize,
-    version: Version,
+    version: StateVersion,
     order: Arc<Mutex<CachedOrder>>,
 }
 
@@ -146,7 +146,7 @@ impl Table {
                     let newcomers = &mut newcomers.0.entry(effort.class).or_default().waiting;
                     let known = newcomers.contains(&effort.racer);
                     if !known && class.racers + newcomers.len() >= racers_max {
-                        comparison.no_room.push(place);
+                        comparison.class_full.push(place);
                         continue;
                     }
                     newcomers.insert(effort.racer);
@@ -154,14 +154,14 @@ impl Table {
                 }
             };
             if better {
-                comparison.better.push(place);
+                comparison.improving.push(place);
             }
         }
         comparison
     }
 
     /// Takes in every effort that beats what is here. Returns, per class that was named, its version afterwards.
-    pub fn merge(&self, efforts: &[Effort], now_ms: u64) -> Vec<(ClassId, Version)> {
+    pub fn merge(&self, efforts: &[Effort], now_ms: u64) -> Vec<(ClassId, StateVersion)> {
         let mut touched = vec![false; self.classes.len()];
         for effort in efforts {
             touched[effort.class.index()] = true;
@@ -177,7 +177,7 @@ impl Table {
     }
 
     /// Puts a class in its place as it is, where nothing was merged yet; else gives it back.
-    pub fn take_over(&self, id: ClassId, class: Class) -> Option<Class> {
+    pub fn insert_if_empty(&self, id: ClassId, class: ClassTable) -> Option<ClassTable> {
         let mut here = self.write(id);
         if here.version > 0 {
             return Some(class);
@@ -200,16 +200,16 @@ impl Table {
     }
 
     /// Forgets when something last changed: what was recovered did not change.
-    pub fn forget_changes(&self) {
+    pub fn clear_updated_at(&self) {
         for class in self.classes() {
             self.write(class).updated_at_ms = None;
         }
     }
 
     /// What the class holds, in numbers.
-    pub fn summary(&self, class: ClassId) -> Summary {
+    pub fn summary(&self, class: ClassId) -> ClassSummary {
         let class = self.read(class);
-        Summary {
+        ClassSummary {
             racers: class.racers,
             seconds: class
                 .columns
@@ -224,7 +224,7 @@ impl Table {
     }
 
     /// The class's version.
-    pub fn version(&self, class: ClassId) -> Version {
+    pub fn version(&self, class: ClassId) -> StateVersion {
         self.read(class).version
     }
 
@@ -234,7 +234,7 @@ impl Table {
     }
 
     /// The seconds at which anyone has an effort, ascending, each with its column's version.
-    pub fn seconds(&self, class: ClassId) -> Vec<(Second, Version)> {
+    pub fn seconds(&self, class: ClassId) -> Vec<(Second, StateVersion)> {
         let class = self.read(class);
         let columns = class
             .columns
@@ -288,11 +288,11 @@ impl Table {
             .collect()
     }
 
-    fn read(&self, class: ClassId) -> RwLockReadGuard<'_, Class> {
+    fn read(&self, class: ClassId) -> RwLockReadGuard<'_, ClassTable> {
         read(&self.classes[class.index()])
     }
 
-    fn write(&self, class: ClassId) -> RwLockWriteGuard<'_, Class> {
+    fn write(&self, class: ClassId) -> RwLockWriteGuard<'_, ClassTable> {
         self.classes[class.index()]
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -314,12 +314,12 @@ struct Waiting {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
     /// Efforts that beat what is in the table.
-    pub better: Vec<usize>,
+    pub improving: Vec<usize>,
     /// Efforts of racers for whom their class has no room.
-    pub no_room: Vec<usize>,
+    pub class_full: Vec<usize>,
 }
 
-fn read(class: &RwLock<Class>) -> RwLockReadGuard<'_, Class> {
+fn read(class: &RwLock<ClassTable>) -> RwLockReadGuard<'_, ClassTable> {
     class.read().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -331,7 +331,7 @@ fn beats(new: f64, old: f64) -> bool {
     )
 }
 
-impl Class {
+impl ClassTable {
     /// Whether the racer has an effort.
     fn stands(&self, racer: RacerId) -> bool {
         let best = self
@@ -392,7 +392,7 @@ impl Class {
         &mut self,
         second: Second,
         efforts: impl Iterator<Item = (RacerId, Output)>,
-        version: Version,
+        version: StateVersion,
     ) -> bool {
         if self.columns.len() <= second.index() {
             self.columns
@@ -448,7 +448,7 @@ impl Class {
         self.by_id = Arc::new(merged);
     }
 
-    fn raise_best(&mut self, slot: usize, second: Second, output: f64, version: Version) {
+    fn raise_best(&mut self, slot: usize, second: Second, output: f64, version: StateVersion) {
         let old = self.best.outputs.get(slot).copied().unwrap_or(f64::NAN);
         let earlier = || old == output && second < self.best_second[slot];
         if !beats(output, old) && !earlier() {
@@ -547,7 +547,7 @@ impl Column {
     }
 
     /// Sets a slot's output in a class of so many racers; NaN takes it away.
-    fn set(&mut self, slot: usize, output: f64, racers: usize, version: Version) {
+    fn set(&mut self, slot: usize, output: f64, racers: usize, version: StateVersion) {
         let outputs = Arc::make_mut(&mut self.outputs);
         if outputs.len() <= slot {
             if outputs.capacity() <= slot {
@@ -584,7 +584,7 @@ impl Board {
     }
 
     /// The version of what is seen: equal versions of one board are equal boards.
-    pub fn version(&self) -> Version {
+    pub fn version(&self) -> StateVersion {
         self.version
     }
 

@@ -332,7 +332,7 @@ proptest! {
     ) {
         let (table, mut model) = (Table::new(CLASSES), Model::default());
         let mut views = Vec::new();
-        let mut versions: BTreeMap<(ClassId, Option<Second>, Version), Vec<Row>> = BTreeMap::new();
+        let mut versions: BTreeMap<(ClassId, Option<Second>, StateVersion), Vec<Row>> = BTreeMap::new();
         for step in &steps {
             run(&table, &mut model, step)?;
             let Step::View(class, second, at_once) = *step else { continue };
@@ -381,13 +381,13 @@ proptest! {
         for (place, effort) in efforts.iter().enumerate() {
             let room = met.iter().filter(|(class, _)| *class == effort.class).count() < racers_max;
             if !met.contains(&(effort.class, effort.racer)) && !room {
-                expected.no_room.push(place);
+                expected.class_full.push(place);
                 continue;
             }
             met.insert((effort.class, effort.racer));
             let old = model.efforts.get(&(effort.class, effort.second, effort.racer));
             if old.is_none_or(|&old| effort.output > old) {
-                expected.better.push(place);
+                expected.improving.push(place);
             }
         }
         let comparison = table.compare(&efforts, racers_max, &mut Newcomers::default());
@@ -397,8 +397,8 @@ proptest! {
         let pick = |keep: &dyn Fn(usize) -> bool| {
             efforts.iter().enumerate().filter(|(place, _)| keep(*place)).map(|(_, effort)| *effort).collect::<Vec<_>>()
         };
-        table.merge(&pick(&|place| comparison.better.contains(&place)), 0);
-        model.merge(&pick(&|place| !comparison.no_room.contains(&place)));
+        table.merge(&pick(&|place| comparison.improving.contains(&place)), 0);
+        model.merge(&pick(&|place| !comparison.class_full.contains(&place)));
         check(&table, &model)?;
     }
 }
@@ -417,8 +417,8 @@ fn a_full_class_takes_more_of_its_racers_and_none_of_others() {
     assert_eq!(
         comparison,
         Comparison {
-            better: vec![0, 1, 2, 3],
-            no_room: vec![]
+            improving: vec![0, 1, 2, 3],
+            class_full: vec![]
         }
     );
     let efforts = [
@@ -431,8 +431,8 @@ fn a_full_class_takes_more_of_its_racers_and_none_of_others() {
     assert_eq!(
         comparison,
         Comparison {
-            better: vec![0, 1, 3],
-            no_room: vec![2]
+            improving: vec![0, 1, 3],
+            class_full: vec![2]
         }
     );
     let efforts = [effort(1, 1, 5.0), effort(2, 2, 0.0), effort(1, 3, 9.0)];
@@ -440,8 +440,8 @@ fn a_full_class_takes_more_of_its_racers_and_none_of_others() {
     assert_eq!(
         comparison,
         Comparison {
-            better: vec![1],
-            no_room: vec![2]
+            improving: vec![1],
+            class_full: vec![2]
         }
     );
 }
@@ -453,7 +453,7 @@ fn a_newcomer_who_came_in_another_way_meanwhile_takes_one_place() {
     assert_eq!(
         table
             .compare(&[effort(1, 1, 5.0)], 2, &mut newcomers)
-            .better,
+            .improving,
         [0]
     );
     table.merge(&[effort(2, 1, 5.0)], 0); // another instance's
@@ -461,8 +461,8 @@ fn a_newcomer_who_came_in_another_way_meanwhile_takes_one_place() {
     assert_eq!(
         comparison,
         Comparison {
-            better: vec![0],
-            no_room: vec![1]
+            improving: vec![0],
+            class_full: vec![1]
         }
     );
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::storage::{
-    ETag, Listed, Object, ObjectKey, Precondition, PutError, Scope, Store, StoreError,
+    ETag, ListEntry, ListScope, ObjectKey, Precondition, PutError, Store, StoreError, StoredObject,
 };
 
 /// Any store, counted in `alleycat_store_requests_total` and `alleycat_store_bytes_total`, and timed in
@@ -16,11 +16,11 @@ pub struct InstrumentedStore(pub Arc<dyn Store>);
 
 #[async_trait]
 impl Store for InstrumentedStore {
-    fn place(&self) -> String {
-        self.0.place()
+    fn location(&self) -> String {
+        self.0.location()
     }
 
-    async fn get(&self, key: &ObjectKey) -> Result<Option<Object>, StoreError> {
+    async fn get(&self, key: &ObjectKey) -> Result<Option<StoredObject>, StoreError> {
         let began = Instant::now();
         let got = self.0.get(key).await;
         time("get", began);
@@ -51,13 +51,13 @@ impl Store for InstrumentedStore {
         put
     }
 
-    async fn list(&self, scope: Scope) -> Result<Vec<Listed>, StoreError> {
+    async fn list(&self, scope: ListScope) -> Result<Vec<ListEntry>, StoreError> {
         let began = Instant::now();
         let listed = self.0.list(scope).await;
         time("list", began);
         let kind = match scope {
-            Scope::Root => "root",
-            Scope::Journal => "journal",
+            ListScope::Root => "root",
+            ListScope::Journal => "journal",
         };
         count("list", kind, if listed.is_ok() { "ok" } else { "failed" });
         listed

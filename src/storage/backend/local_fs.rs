@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::storage::{
-    ETag, Listed, Object, ObjectKey, Precondition, PutError, Scope, Store, StoreError,
+    ETag, ListEntry, ListScope, ObjectKey, Precondition, PutError, Store, StoreError, StoredObject,
     unknown_segment,
 };
 
@@ -84,11 +84,11 @@ impl FolderStore {
 
 #[async_trait]
 impl Store for FolderStore {
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         format!("file:{}", self.folder.name)
     }
 
-    async fn get(&self, key: &ObjectKey) -> Result<Option<Object>, StoreError> {
+    async fn get(&self, key: &ObjectKey) -> Result<Option<StoredObject>, StoreError> {
         let key = key.clone();
         self.run("get", &key.path(), move |folder| {
             folder
@@ -115,7 +115,7 @@ impl Store for FolderStore {
         .await
     }
 
-    async fn list(&self, scope: Scope) -> Result<Vec<Listed>, StoreError> {
+    async fn list(&self, scope: ListScope) -> Result<Vec<ListEntry>, StoreError> {
         self.run("list", scope.path(), move |folder| folder.list(scope))
             .await
     }
@@ -216,7 +216,7 @@ impl Folder {
         }
     }
 
-    fn get(&self, key: &ObjectKey) -> io::Result<Option<Object>> {
+    fn get(&self, key: &ObjectKey) -> io::Result<Option<StoredObject>> {
         let opened = {
             // Whoever finds an object finds it durable: not between a rename and its sync.
             let _state = self.state()?;
@@ -230,7 +230,7 @@ impl Folder {
         file.read_to_end(&mut body)?;
         let etag = tag(xxh3_128(&body));
         self.state()?.remember(key, stamp, &etag);
-        Ok(Some(Object {
+        Ok(Some(StoredObject {
             body: body.into(),
             etag,
         }))
@@ -297,14 +297,14 @@ impl Folder {
         Ok(true)
     }
 
-    fn list(&self, scope: Scope) -> Result<Vec<Listed>, StoreError> {
+    fn list(&self, scope: ListScope) -> Result<Vec<ListEntry>, StoreError> {
         let failed = |error: io::Error| StoreError::new("list", scope.path(), error);
         let mut state = self.state().map_err(failed)?;
         let mut listed = Vec::new();
         for entry in entries(&self.root.join(scope.path())).map_err(failed)? {
             let name = format!("{}{}", scope.path(), entry.file_name().to_string_lossy());
             let Some(key) = ObjectKey::parse(&name) else {
-                if scope == Scope::Root {
+                if scope == ListScope::Root {
                     continue;
                 }
                 return Err(unknown_segment(&name));
@@ -314,7 +314,7 @@ impl Folder {
                 .map_err(|error| StoreError::new("list", &key, error))?;
             // `None`: removed by hand just now.
             if let Some(etag) = etag {
-                listed.push(Listed { key, etag });
+                listed.push(ListEntry { key, etag });
             }
         }
         Ok(listed)
@@ -572,7 +572,7 @@ mod tests {
             matches!(&failed, PutError::Failed(error) if error.problem.contains("worn out")),
             "{failed}"
         );
-        assert_eq!(store.list(Scope::Journal).await.unwrap(), []);
+        assert_eq!(store.list(ListScope::Journal).await.unwrap(), []);
         assert_eq!(files_in(&store.folder.root.join(TEMPORARY)), 0);
         Arc::get_mut(&mut store.folder).unwrap().sync = File::sync_all;
         store
@@ -595,7 +595,7 @@ mod tests {
         Arc::get_mut(&mut store.folder).unwrap().sync = File::sync_all;
         for refused in [
             store.get(&segment(0)).await.unwrap_err(),
-            store.list(Scope::Journal).await.unwrap_err(),
+            store.list(ListScope::Journal).await.unwrap_err(),
             store.delete(&segment(0)).await.unwrap_err(),
         ] {
             assert!(
@@ -638,9 +638,13 @@ mod tests {
     async fn a_strange_name_stops_a_listing_of_the_journal_and_none_of_the_root() {
         let (_folder, store) = open();
         fs::write(store.folder.root.join("notes.txt"), "mine").unwrap();
-        assert_eq!(store.list(Scope::Root).await.unwrap(), []);
+        assert_eq!(store.list(ListScope::Root).await.unwrap(), []);
         fs::write(store.folder.root.join(JOURNAL).join("notes.txt"), "mine").unwrap();
-        let refused = store.list(Scope::Journal).await.unwrap_err().to_string();
+        let refused = store
+            .list(ListScope::Journal)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(
             refused.contains("journal/notes.txt") && refused.contains("quarantine/"),
             "{refused}"
@@ -660,7 +664,7 @@ mod tests {
             .await
             .unwrap_err();
         assert!(matches!(lost, PutError::WriteConflict), "{lost}");
-        let listed = store.list(Scope::Root).await.unwrap();
+        let listed = store.list(ListScope::Root).await.unwrap();
         assert_eq!(
             listed[0].etag,
             store.get(&ObjectKey::Racers).await.unwrap().unwrap().etag

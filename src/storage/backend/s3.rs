@@ -28,7 +28,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::storage::{
-    ETag, Listed, Object, ObjectKey, Precondition, PutError, Scope, Store, StoreError,
+    ETag, ListEntry, ListScope, ObjectKey, Precondition, PutError, Store, StoreError, StoredObject,
     unknown_segment,
 };
 
@@ -59,7 +59,7 @@ pub struct S3Store {
 
 impl fmt::Debug for S3Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("S3Store").field(&self.place()).finish()
+        f.debug_tuple("S3Store").field(&self.location()).finish()
     }
 }
 
@@ -103,7 +103,9 @@ impl S3Store {
             .await;
         match listed {
             Ok(_) => Ok(store),
-            Err(error) => anyhow::bail!("{}: {}", store.place(), advice(&error, bucket, &server)),
+            Err(error) => {
+                anyhow::bail!("{}: {}", store.location(), advice(&error, bucket, &server))
+            }
         }
     }
 
@@ -114,11 +116,11 @@ impl S3Store {
 
 #[async_trait]
 impl Store for S3Store {
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         format!("s3://{}/{}", self.bucket, self.prefix)
     }
 
-    async fn get(&self, key: &ObjectKey) -> Result<Option<Object>, StoreError> {
+    async fn get(&self, key: &ObjectKey) -> Result<Option<StoredObject>, StoreError> {
         let failed = |problem: String| StoreError::new("get", key, problem);
         let got = match self
             .client
@@ -140,7 +142,7 @@ impl Store for S3Store {
             .and_then(|bytes| u64::try_from(bytes).ok())
             .unwrap_or_default();
         match tokio::time::timeout(ATTEMPT_MAX + time_for(bytes), read(got.body, bytes)).await {
-            Ok(Ok(body)) => Ok(Some(Object {
+            Ok(Ok(body)) => Ok(Some(StoredObject {
                 body,
                 etag: ETag(etag),
             })),
@@ -187,7 +189,7 @@ impl Store for S3Store {
         }
     }
 
-    async fn list(&self, scope: Scope) -> Result<Vec<Listed>, StoreError> {
+    async fn list(&self, scope: ListScope) -> Result<Vec<ListEntry>, StoreError> {
         let failed = |problem: String| StoreError::new("list", scope.path(), problem);
         let list = self
             .client
@@ -208,12 +210,12 @@ impl Store for S3Store {
                     .and_then(|name| name.strip_prefix(&self.prefix))
                     .unwrap_or_default();
                 match ObjectKey::parse(name) {
-                    Some(key) => listed.push(Listed {
+                    Some(key) => listed.push(ListEntry {
                         key,
                         etag: ETag(object.e_tag.unwrap_or_default()),
                     }),
                     // A console makes an empty object of the prefix itself, to show a folder.
-                    None if scope == Scope::Journal && name != scope.path() => {
+                    None if scope == ListScope::Journal && name != scope.path() => {
                         return Err(unknown_segment(name));
                     }
                     None => {}
@@ -253,7 +255,7 @@ impl fmt::Debug for BucketReader {
 
 /// An object of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedObject {
+pub struct BucketObject {
     /// Its key.
     pub key: String,
     /// Its length in bytes.
@@ -322,7 +324,7 @@ impl BucketReader {
         bucket: &str,
         prefix: &str,
         objects_max: usize,
-    ) -> anyhow::Result<Vec<ListedObject>> {
+    ) -> anyhow::Result<Vec<BucketObject>> {
         let mut pages = self
             .client
             .list_objects_v2()
@@ -344,7 +346,7 @@ impl BucketReader {
                     .size
                     .and_then(|bytes| u64::try_from(bytes).ok())
                     .unwrap_or_default();
-                listed.extend(object.key.map(|key| ListedObject { key, bytes }));
+                listed.extend(object.key.map(|key| BucketObject { key, bytes }));
             }
             anyhow::ensure!(
                 listed.len() <= objects_max,

@@ -24,7 +24,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::domain::effort::{ClassId, Second};
 use crate::domain::erasure::{self, ErasureVersion};
-use crate::state::table::{Board, Table, Version};
+use crate::state::table::{Board, StateVersion, Table};
 
 pub use crate::storage::history_file::json::{Selection, write_dataset};
 pub use crate::storage::history_file::read::{HistoryError, StoredHistory};
@@ -71,7 +71,7 @@ struct Stitched {
     tail: Bytes,
     len_bytes: u64,
     text_bytes: u64,
-    built_at: Version,
+    built_at: StateVersion,
     erasure_version: ErasureVersion,
     etag: String,
     text_etag: String,
@@ -111,7 +111,7 @@ impl Drop for Held {
 struct Part {
     second: Second,
     /// The version of the column it was made of.
-    version: Version,
+    version: StateVersion,
     /// A stored comma, which the first part of a file leaves out, and `"S":{…}` deflated up to a byte's edge.
     bytes: Bytes,
     /// Of the text without the comma.
@@ -159,7 +159,7 @@ impl History {
     fn stitch(
         parts: Vec<Part>,
         held: Arc<AtomicU64>,
-        built_at: Version,
+        built_at: StateVersion,
         erasure_version: ErasureVersion,
     ) -> Self {
         let mut crc32 = crc32fast::Hasher::new();
@@ -215,7 +215,7 @@ impl History {
     }
 
     /// The class's version when the build began: all that was merged up to it is in here.
-    pub fn built_at(&self) -> Version {
+    pub fn built_at(&self) -> StateVersion {
         self.0.built_at
     }
 

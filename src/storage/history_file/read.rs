@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use crate::domain::effort::{INTEGER_MAX, Output, RacerId, Second};
 use crate::domain::erasure::{self, ErasureVersion};
-use crate::state::table::Class;
+use crate::state::table::ClassTable;
 use crate::storage::history_file::read_fast_path::{self, Stop};
 
 /// The most efforts that are merged at once: few enough to stay in a core's cache meanwhile.
@@ -75,7 +75,7 @@ impl<'a> StoredHistory<'a> {
 
     /// What the file holds, once its checksum was seen to be right: an output with a flipped bit that was merged and
     /// published could never be taken back. The text is never in memory as a whole.
-    pub fn read(self, second_max: Second) -> Result<Class, HistoryError> {
+    pub fn read(self, second_max: Second) -> Result<ClassTable, HistoryError> {
         let mut dataset = Dataset::new(second_max);
         let read = read_fast_path::read(MultiGzDecoder::new(self.file), |second, racer, output| {
             dataset.take(second, racer, output);
@@ -89,7 +89,7 @@ impl<'a> StoredHistory<'a> {
 
     /// Reads a text of the shape in whatever order and spacing, or tells what is wrong with it: first of all, whether
     /// its checksum is.
-    pub(crate) fn read_by_serde(self, second_max: Second) -> Result<Class, HistoryError> {
+    pub(crate) fn read_by_serde(self, second_max: Second) -> Result<ClassTable, HistoryError> {
         io::copy(&mut MultiGzDecoder::new(self.file), &mut io::sink())
             .map_err(HistoryError::from)?;
 
@@ -157,7 +157,7 @@ impl<R: Read> Read for Guard<'_, R> {
 
 /// What was read so far.
 struct Dataset {
-    class: Class,
+    class: ClassTable,
     second_max: Second,
     /// Those of `second` that are yet to be merged.
     lot: Vec<(RacerId, Output)>,
@@ -170,7 +170,7 @@ impl Dataset {
     fn new(second_max: Second) -> Self {
         let lot = Vec::with_capacity(EFFORTS_MAX);
         Self {
-            class: Class::default(),
+            class: ClassTable::default(),
             second_max,
             lot,
             second: Second(0),
@@ -195,7 +195,7 @@ impl Dataset {
         self.lot.clear();
     }
 
-    fn end(mut self) -> Result<Class, HistoryError> {
+    fn end(mut self) -> Result<ClassTable, HistoryError> {
         self.merge();
         match self.beyond {
             Some(second) => Err(HistoryError::SecondBeyond(second)),
