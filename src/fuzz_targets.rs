@@ -12,8 +12,8 @@ use flate2::write::GzEncoder;
 
 use crate::domain::effort::{Bounds, ClassId, Effort, OUTPUT_MAX, Output, RacerId, Second};
 use crate::domain::racer_names::RacerNames;
-use crate::domain::rejection::{Reason, Rejection};
-use crate::ingest::envelope::{self, Decoded, Envelope, GZIP_MAGIC};
+use crate::domain::rejection::{Rejection, RejectionReason};
+use crate::ingest::envelope::{self, DecodedRecords, Envelope, GZIP_MAGIC};
 use crate::ingest::record::{self, Telemetry};
 use crate::ledger;
 use crate::state::leaderboard::Cursor;
@@ -63,7 +63,10 @@ pub fn telemetry(data: &[u8]) -> bool {
             let valid =
                 std::str::from_utf8(&data[..error.valid_up_to()]).expect("valid up to there");
             assert_eq!(all, by_serde(valid).0);
-            assert_eq!(result.expect_err("it is not UTF-8").reason, Reason::Utf8);
+            assert_eq!(
+                result.expect_err("it is not UTF-8").reason,
+                RejectionReason::Utf8
+            );
         }
     }
     is_taken
@@ -136,18 +139,19 @@ pub fn delivery(body: &[u8]) -> bool {
             Ok(data) if !data.starts_with(&GZIP_MAGIC) => data,
             // Broken, or over the limit that all records have together.
             Ok(_)
-                if rejected
-                    .is_some_and(|it| matches!(it.reason, Reason::Gzip | Reason::TooLarge)) =>
+                if rejected.is_some_and(|it| {
+                    matches!(it.reason, RejectionReason::Gzip | RejectionReason::TooLarge)
+                }) =>
             {
                 continue;
             }
             Ok(data) => envelope::gunzip(&data, PLAIN_BYTES_MAX).expect("it was gunzipped before"),
             Err(_) => {
-                assert_eq!(rejected.map(|it| it.reason), Some(Reason::Base64));
+                assert_eq!(rejected.map(|it| it.reason), Some(RejectionReason::Base64));
                 continue;
             }
         };
-        let alone = Decoded::of([&*data], &BOUNDS, RECEIPT_MS, &names);
+        let alone = DecodedRecords::of([&*data], &BOUNDS, RECEIPT_MS, &names);
         assert_eq!(rejected, alone.rejected.first().map(|it| &it.rejection));
         let ends = gone_by + alone.efforts.len();
         assert_eq!(

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::sync::LazyLock;
 
 use alleycat::domain::effort::{Bounds, ClassId, Effort, Output, Second};
-use alleycat::domain::racer_names::{Name, RacerNames};
-use alleycat::ingest::envelope::{self, Decoded, Envelope};
+use alleycat::domain::racer_names::{RacerName, RacerNames};
+use alleycat::ingest::envelope::{self, DecodedRecords, Envelope};
 use alleycat::state::table::{Newcomers, Table};
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -41,16 +41,16 @@ static WARM: LazyLock<Warm> = LazyLock::new(|| {
         names: RacerNames::default(),
     };
     for body in &warm.bodies {
-        let Decoded { efforts, names, .. } = decoded(body, &warm.names);
+        let DecodedRecords { efforts, names, .. } = decoded(body, &warm.names);
         warm.table.merge(&efforts, 0);
-        for (racer, Name { at_ms, text }) in names {
-            warm.names.merge(racer, &Name { at_ms, text });
+        for (racer, RacerName { at_ms, text }) in names {
+            warm.names.merge(racer, &RacerName { at_ms, text });
         }
     }
     warm
 });
 
-fn decoded(body: &[u8], names: &RacerNames) -> Decoded {
+fn decoded(body: &[u8], names: &RacerNames) -> DecodedRecords {
     let envelope = Envelope::parse(body, || ()).expect("our own body");
     envelope.decode(&BOUNDS, u64::MAX, names, BODY_BYTES_MAX, || ())
 }

@@ -31,7 +31,7 @@ const FORMAT_VERSION: u32 = 1;
 /// What an erasure covers, but for the time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Scope {
+pub struct ErasureScope {
     /// Whose efforts.
     pub racer_id: RacerId,
     /// In which class; `None` for all, and the racer's name.
@@ -75,7 +75,7 @@ fn is_last_second(second: &Second) -> bool {
     *second == LAST_SECOND
 }
 
-impl Scope {
+impl ErasureScope {
     /// All of a racer, in one class or in all.
     pub fn all(racer_id: RacerId, class_id: Option<ClassId>) -> Self {
         Self {
@@ -116,7 +116,7 @@ impl Scope {
 pub struct Erasure {
     /// What it covers.
     #[serde(flatten)]
-    pub scope: Scope,
+    pub scope: ErasureScope,
     /// What was ridden up to this time is gone, in milliseconds since 1970.
     #[serde(rename = "until")]
     pub until_ms: u64,
@@ -208,7 +208,7 @@ impl Erasures {
     }
 
     /// The erasure of that scope.
-    pub fn find(&self, scope: &Scope) -> Option<&Erasure> {
+    pub fn find(&self, scope: &ErasureScope) -> Option<&Erasure> {
         self.by_racer
             .get(&scope.racer_id)?
             .iter()
@@ -221,7 +221,12 @@ impl Erasures {
     }
 
     /// These and one more, as the next version. `None` where there are as many as there may be.
-    pub fn with(&self, scope: Scope, until_ms: u64, reason: Option<Arc<str>>) -> Option<Self> {
+    pub fn with(
+        &self,
+        scope: ErasureScope,
+        until_ms: u64,
+        reason: Option<Arc<str>>,
+    ) -> Option<Self> {
         let mut next = self.clone();
         next.version += 1;
         let of_racer = next
@@ -229,7 +234,7 @@ impl Erasures {
             .get(&scope.racer_id)
             .map_or(&[][..], Vec::as_slice);
         let is_new = !of_racer.iter().any(|it| it.scope == scope);
-        let is_whole = scope == Scope::all(scope.racer_id, None);
+        let is_whole = scope == ErasureScope::all(scope.racer_id, None);
         if is_new
             && (next.count >= ERASURES_MAX || of_racer.len() >= ERASURES_OF_RACER_MAX && !is_whole)
         {
@@ -280,7 +285,7 @@ impl Erasures {
         // By version: whoever looks into it finds the newest at its end. A scope's version is its own but for those
         // that were written again, so the rest only keeps equal states' bytes equal.
         erasures.sort_by_key(|it| {
-            let Scope {
+            let ErasureScope {
                 racer_id,
                 class_id,
                 from,
@@ -378,7 +383,7 @@ mod tests {
         }
     }
 
-    fn some_scope() -> impl Strategy<Value = Scope> {
+    fn some_scope() -> impl Strategy<Value = ErasureScope> {
         let class =
             prop::option::of((1u16..3).prop_map(|class| ClassId::new(class).expect("from 1")));
         let seconds = prop_oneof![
@@ -387,12 +392,14 @@ mod tests {
         ];
         let above =
             prop::option::of((0u32..9).prop_map(|above| Output::new(above.into()).expect("valid")));
-        (0u64..3, class, seconds, above).prop_map(|(racer, class_id, (from, to), above)| Scope {
-            racer_id: RacerId(racer),
-            class_id,
-            from,
-            to,
-            above,
+        (0u64..3, class, seconds, above).prop_map(|(racer, class_id, (from, to), above)| {
+            ErasureScope {
+                racer_id: RacerId(racer),
+                class_id,
+                from,
+                to,
+                above,
+            }
         })
     }
 
@@ -442,12 +449,12 @@ mod tests {
 
     #[test]
     fn what_is_in_scope_and_not_later_is_gone() {
-        let second = Scope {
+        let second = ErasureScope {
             from: Second(3),
             to: Second(4),
-            ..Scope::all(RacerId(1), Some(CLASS))
+            ..ErasureScope::all(RacerId(1), Some(CLASS))
         };
-        let glitch = Scope {
+        let glitch = ErasureScope {
             above: Output::new(300.0),
             ..second
         };
@@ -476,7 +483,7 @@ mod tests {
             "a name belongs to no class"
         );
         let all = erasures
-            .with(Scope::all(RacerId(1), None), 60, None)
+            .with(ErasureScope::all(RacerId(1), None), 60, None)
             .expect("there is room");
         assert!(
             all.cover_name(RacerId(1), 60)
@@ -497,10 +504,10 @@ mod tests {
     #[test]
     fn a_racer_has_a_bounded_number_of_scopes() {
         let mut erasures = Erasures::default();
-        let scope = |second| Scope {
+        let scope = |second| ErasureScope {
             from: Second(second),
             to: Second(second),
-            ..Scope::all(RacerId(1), None)
+            ..ErasureScope::all(RacerId(1), None)
         };
         for second in 0..ERASURES_OF_RACER_MAX as u32 {
             erasures = erasures
@@ -514,7 +521,7 @@ mod tests {
         );
         assert!(
             erasures
-                .with(Scope::all(RacerId(1), None), 1, None)
+                .with(ErasureScope::all(RacerId(1), None), 1, None)
                 .is_some(),
             "who asks to be forgotten, is"
         );

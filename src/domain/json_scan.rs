@@ -11,14 +11,14 @@ const POWERS_OF_TEN: [f64; DIGITS_MAX + 1] = [
 
 /// A number as it was written.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Number {
+pub enum JsonNumber {
     /// Without a point.
     Integer(u64),
     /// With one.
     Double(f64),
 }
 
-impl Number {
+impl JsonNumber {
     /// The number that a text begins with, and its length in bytes. `None` where JSON has none there, or one that is
     /// not so plain: with a sign, an exponent, or more than 15 digits.
     #[inline]
@@ -127,12 +127,12 @@ mod tests {
             rest in "[,} ]?.{0,3}",
         ) {
             let text = format!("{number}{}", rest.trim_start_matches(|it: char| "0123456789.eE".contains(it)));
-            if let Some((read, length)) = Number::leading(text.as_bytes()) {
+            if let Some((read, length)) = JsonNumber::leading(text.as_bytes()) {
                 prop_assert_eq!(length, number.len());
                 let expected: serde_json::Value = serde_json::from_str(&number).expect("a number");
                 match read {
-                    Number::Integer(integer) => prop_assert_eq!(expected.as_u64(), Some(integer)),
-                    Number::Double(double) => {
+                    JsonNumber::Integer(integer) => prop_assert_eq!(expected.as_u64(), Some(integer)),
+                    JsonNumber::Double(double) => {
                         prop_assert!(!expected.is_u64());
                         prop_assert_eq!(expected.as_f64().map(f64::to_bits), Some(double.to_bits()));
                     }

@@ -19,7 +19,7 @@ pub const NAME_CHARS_MAX: usize = 100;
 
 /// A racer's name from a certain time on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Name {
+pub struct RacerName {
     /// When it was given, in milliseconds since 1970.
     pub at_ms: u64,
     /// The name, at most [`NAME_CHARS_MAX`] characters. Those of up to 23 bytes, which most are, lie beside their racer
@@ -27,7 +27,7 @@ pub struct Name {
     pub text: SmolStr,
 }
 
-impl Name {
+impl RacerName {
     /// What its text takes up beside it, in bytes; a short one nothing.
     pub fn bytes_outside(&self) -> usize {
         let counts = 2 * size_of::<usize>(); // a shared text's
@@ -52,7 +52,7 @@ pub struct RacerNames {
 
 #[derive(Debug)]
 struct Known {
-    name: Name,
+    name: RacerName,
     seen_ms: AtomicU64,
 }
 
@@ -94,7 +94,7 @@ impl RacerNames {
     }
 
     /// Takes in a name unless a greater one is known. Returns whether it changed anything.
-    pub fn merge(&self, racer: RacerId, name: &Name) -> bool {
+    pub fn merge(&self, racer: RacerId, name: &RacerName) -> bool {
         let mut changed = false;
         let fresh = || Known {
             name: name.clone(),
@@ -166,10 +166,10 @@ impl RacerNames {
             .collect()
     }
 
-    fn reindex(&self, racer: RacerId, old: Option<&Name>, new: Option<&Name>) {
-        let in_index = |name: &Name| (folded(&name.text), racer);
+    fn reindex(&self, racer: RacerId, old: Option<&RacerName>, new: Option<&RacerName>) {
+        let in_index = |name: &RacerName| (folded(&name.text), racer);
         let text_bytes =
-            |(text, _): &(Box<str>, RacerId), name: &Name| text.len() + name.bytes_outside();
+            |(text, _): &(Box<str>, RacerId), name: &RacerName| text.len() + name.bytes_outside();
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = old {
             let entry = in_index(old);
@@ -186,7 +186,7 @@ impl RacerNames {
     }
 
     /// Every name, by racer id ascending.
-    pub fn all(&self) -> Vec<(RacerId, Name)> {
+    pub fn all(&self) -> Vec<(RacerId, RacerName)> {
         let mut all: Vec<_> = self
             .names
             .iter()
@@ -215,7 +215,7 @@ mod tests {
     fn given(names: &RacerNames, racer: u64, at_ms: u64, text: &str) {
         names.merge(
             RacerId(racer),
-            &Name {
+            &RacerName {
                 at_ms,
                 text: text.into(),
             },

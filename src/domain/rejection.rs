@@ -2,7 +2,7 @@
 
 /// Why a record, or an effort of it, is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
+pub enum RejectionReason {
     /// The data is not base64.
     Base64,
     /// The data begins like gzip and is not.
@@ -23,7 +23,7 @@ pub enum Reason {
     Erased,
 }
 
-impl Reason {
+impl RejectionReason {
     /// Every one of them.
     pub const ALL: [Self; 9] = [
         Self::Base64,
@@ -58,14 +58,14 @@ impl Reason {
 #[error("{message}")]
 pub struct Rejection {
     /// The reason, to count by.
-    pub reason: Reason,
+    pub reason: RejectionReason,
     /// The sentence; it names the field where one is at fault.
     pub message: String,
 }
 
 impl Rejection {
     /// A rejection for that reason.
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+    pub fn new(reason: RejectionReason, message: impl Into<String>) -> Self {
         Self {
             reason,
             message: message.into(),

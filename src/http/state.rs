@@ -15,7 +15,7 @@ use crate::http::error::ApiError;
 use crate::http::limits::room;
 use crate::http::openapi;
 use crate::http::routes::{events, firehose, history, live};
-use crate::ingest::bucket_allowlist::Buckets;
+use crate::ingest::bucket_allowlist::BucketAllowlist;
 use crate::ledger::Ledger;
 
 /// A query that looks at fewer outputs than this is answered in place: sorting so many takes about a millisecond.
@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     pub(crate) keys: RequestKeys,
     pub(crate) gate: firehose::IngestAdmission,
     pub(crate) events: events::Turn,
-    pub(crate) buckets: Arc<Buckets>,
+    pub(crate) buckets: Arc<BucketAllowlist>,
     /// As many as there are cores, so that readers leave the ledger its threads.
     pub(crate) turns: WorkerPool,
     /// For what may take a second and is done anew for everyone who asks, parts of histories and curves: fewer, and in
@@ -75,7 +75,7 @@ impl AppState {
         let (events, room) = (events::Turn::default(), history::room());
         let (live, buckets) = (
             live::Live::new(&ledger, config.limits.listeners_max),
-            Arc::new(Buckets::new(&config.notification_buckets)),
+            Arc::new(BucketAllowlist::new(&config.notification_buckets)),
         );
         let document = Arc::new(openapi::document(ledger.bounds().second_max));
         Self(Arc::new(Shared {

@@ -5,15 +5,15 @@ use std::fmt;
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
-use crate::ingest::lambda_event::Notified;
+use crate::ingest::lambda_event::S3ObjectRef;
 use crate::storage::BucketReader;
 
 /// The largest object that is read, as it is stored, in bytes: twice the 128 MiB that Firehose buffers at most.
 const OBJECT_BYTES_MAX: u64 = 256 << 20;
 
-/// Buckets that may be read. They are connected to when the first event comes.
+/// BucketAllowlist that may be read. They are connected to when the first event comes.
 #[derive(Debug, Default)]
-pub struct Buckets {
+pub struct BucketAllowlist {
     names: Vec<String>,
     reader: OnceCell<BucketReader>,
 }
@@ -36,7 +36,7 @@ impl fmt::Display for BucketError {
     }
 }
 
-impl Buckets {
+impl BucketAllowlist {
     /// Those of these names.
     pub fn new(names: &[String]) -> Self {
         Self {
@@ -51,8 +51,8 @@ impl Buckets {
     }
 
     /// The object, from a bucket that may be read.
-    pub async fn get(&self, object: &Notified) -> Result<Bytes, BucketError> {
-        let Notified {
+    pub async fn get(&self, object: &S3ObjectRef) -> Result<Bytes, BucketError> {
+        let S3ObjectRef {
             bucket,
             key,
             decoded_key,

@@ -13,8 +13,8 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::domain::effort::{Bounds, Effort, RacerId};
 use crate::domain::json_scan;
-use crate::domain::racer_names::{self, Name, RacerNames};
-use crate::domain::rejection::{Reason, Rejection};
+use crate::domain::racer_names::{self, RacerName, RacerNames};
+use crate::domain::rejection::{Rejection, RejectionReason};
 use crate::ingest::record;
 
 /// The most records in one delivery. Firehose sends 10,000 at most; other senders pack small records up to the body's
@@ -154,10 +154,10 @@ impl<'b> Envelope<'b> {
         names: &RacerNames,
         bytes_max: usize,
         now_and_then: impl Fn(),
-    ) -> Decoded {
-        let mut decoded = Decoded {
+    ) -> DecodedRecords {
+        let mut decoded = DecodedRecords {
             efforts: Vec::with_capacity(self.records.len()),
-            ..Decoded::default()
+            ..DecodedRecords::default()
         };
         let mut data = Vec::new();
         let mut plain = Vec::new();
@@ -167,7 +167,10 @@ impl<'b> Envelope<'b> {
             data.clear();
             plain.clear();
             let outcome = match base64_simd::STANDARD.decode_append(text, &mut data) {
-                Err(_) => Err(Rejection::new(Reason::Base64, "the data is not base64")),
+                Err(_) => Err(Rejection::new(
+                    RejectionReason::Base64,
+                    "the data is not base64",
+                )),
                 Ok(()) if data.starts_with(&GZIP_MAGIC) => {
                     gunzip_record(&data, &mut plain, &mut gunzipped_left)
                         .and_then(|()| decoded.take_record(&plain, bounds, receipt_ms, &mut given))
@@ -189,13 +192,13 @@ impl<'b> Envelope<'b> {
 
 /// What the records of a delivery hold.
 #[derive(Debug, Default)]
-pub struct Decoded {
+pub struct DecodedRecords {
     /// Every effort, in order.
     pub efforts: Vec<Effort>,
     /// Places in `efforts` that are a racer's last of a race.
     pub finals: Vec<usize>,
     /// RacerNames that are news.
-    pub names: Vec<(RacerId, Name)>,
+    pub names: Vec<(RacerId, RacerName)>,
     /// The records that must be quarantined.
     pub rejected: Vec<Rejected>,
     /// How many records are empty.
@@ -230,7 +233,7 @@ pub struct Rejected {
     pub rejection: Rejection,
 }
 
-impl Decoded {
+impl DecodedRecords {
     /// Decodes records that came as they are, and not in an envelope.
     pub fn of<'r>(
         records: impl IntoIterator<Item = &'r [u8]>,
@@ -269,7 +272,7 @@ impl Decoded {
             .map(|it| it.rejection.message.capacity())
             .sum::<usize>();
         self.efforts.capacity() * size_of::<Effort>()
-            + self.names.capacity() * size_of::<(RacerId, Name)>()
+            + self.names.capacity() * size_of::<(RacerId, RacerName)>()
             + self.rejected.capacity() * size_of::<Rejected>()
             + (self.finals.capacity() + self.ends.capacity()) * size_of::<usize>()
             + names
@@ -332,7 +335,7 @@ impl Decoded {
             }
             _ => self.names.push((
                 racer,
-                Name {
+                RacerName {
                     at_ms,
                     text: text.into(),
                 },
@@ -348,11 +351,11 @@ fn gunzip_record(data: &[u8], plain: &mut Vec<u8>, left: &mut usize) -> Result<(
     *left = left.saturating_sub(plain.len());
     match outcome {
         Err(error) => Err(Rejection::new(
-            Reason::Gzip,
+            RejectionReason::Gzip,
             format!("the data begins like gzip and is not: {error}"),
         )),
         Ok(length) if length > bytes_max => Err(Rejection::new(
-            Reason::TooLarge,
+            RejectionReason::TooLarge,
             format!("the data is over {bytes_max} bytes when gunzipped"),
         )),
         Ok(_) => Ok(()),
@@ -469,7 +472,7 @@ mod tests {
         encoder.finish().expect("in memory")
     }
 
-    fn decode(records: &[String]) -> Decoded {
+    fn decode(records: &[String]) -> DecodedRecords {
         let records: Vec<_> = records
             .iter()
             .map(|data| serde_json::json!({ "data": data }))
@@ -594,14 +597,14 @@ mod tests {
             .iter()
             .map(|r| (r.record, r.rejection.reason))
             .collect();
-        let json = Reason::Json;
+        let json = RejectionReason::Json;
         assert_eq!(
             rejected,
             [
-                (2, Reason::Base64),
+                (2, RejectionReason::Base64),
                 (3, json),
                 (4, json),
-                (7, Reason::Gzip),
+                (7, RejectionReason::Gzip),
                 (8, json)
             ]
         );
@@ -622,7 +625,10 @@ mod tests {
         let large = base64(&gzip(&vec![b' '; 700 << 10]));
         let decoded = decode(&[large.clone(), large]);
         assert_eq!(decoded.empty, 1);
-        assert_eq!(decoded.rejected[0].rejection.reason, Reason::TooLarge);
+        assert_eq!(
+            decoded.rejected[0].rejection.reason,
+            RejectionReason::TooLarge
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::domain::json_scan::{self, Number};
+use crate::domain::json_scan::{self, JsonNumber};
 use crate::ingest::envelope::{Envelope, RECORDS_A_TURN, RECORDS_MAX};
 
 /// Reads a body; `None` where it is for serde_json to say what it is.
@@ -88,8 +88,8 @@ impl<'b> Scanner<'b> {
         self.take(b"\"").map(|()| text)
     }
 
-    fn number(&mut self) -> Option<Number> {
-        let (number, length) = Number::leading(self.rest)?;
+    fn number(&mut self) -> Option<JsonNumber> {
+        let (number, length) = JsonNumber::leading(self.rest)?;
         self.rest = &self.rest[length..];
         Some(number)
     }

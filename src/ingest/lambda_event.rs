@@ -1,7 +1,7 @@
 //! The events that AWS posts to `/events`: Firehose's data transformation, and S3's notifications in their envelopes.
 //!
 //! Pure: what an event asks for is told apart here, and a transformation is done here; objects are read elsewhere.
-//! Sources: the Firehose developer guide, "Transform source data"; the S3 user guide, "Event message structure"; the
+//! Sources: the Firehose developer guide, "Transform source data"; the S3 user guide, "LambdaEvent message structure"; the
 //! Lambda developer guide on SQS, SNS and EventBridge.
 
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::domain::effort::{Bounds, Output};
 use crate::domain::json_scan;
-use crate::domain::rejection::{Reason, Rejection};
+use crate::domain::rejection::{Rejection, RejectionReason};
 use crate::ingest::envelope::{self, GZIP_MAGIC, GunzipError};
 use crate::ingest::record;
 
@@ -40,11 +40,11 @@ pub struct EventError(String);
 
 /// What an event asks for.
 #[derive(Debug)]
-pub enum Event<'b> {
+pub enum LambdaEvent<'b> {
     /// That records are transformed.
     Transformation(Transformation<'b>),
     /// That objects are read.
-    Notification(Notification),
+    Notification(S3Notification),
 }
 
 /// Records to be transformed.
@@ -53,9 +53,9 @@ pub struct Transformation<'b>(Vec<SourceRecord<'b>>);
 
 /// Objects to be read.
 #[derive(Debug, Default)]
-pub struct Notification {
+pub struct S3Notification {
     /// The objects, each once.
-    pub objects: Vec<Notified>,
+    pub objects: Vec<S3ObjectRef>,
     /// Which of its records name no object although they should, and why: they are in no other's way.
     pub unreadable: Vec<String>,
     /// What the event tells that names no new object: deletions, test events.
@@ -64,7 +64,7 @@ pub struct Notification {
 
 /// An object that a notification names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notified {
+pub struct S3ObjectRef {
     /// Its bucket.
     pub bucket: String,
     /// Its key.
@@ -73,7 +73,7 @@ pub struct Notified {
     pub decoded_key: Option<String>,
 }
 
-impl<'b> Event<'b> {
+impl<'b> LambdaEvent<'b> {
     /// Tells what event that is.
     pub fn parse(body: &'b [u8]) -> Result<Self, EventError> {
         let envelope: Envelope<'b> = parse(body)?;
@@ -91,11 +91,11 @@ impl<'b> Event<'b> {
                 Some(_) => Err(EventError("a recordId stands twice".to_owned())),
             };
         }
-        let mut notification = Notification::default();
+        let mut notification = S3Notification::default();
         let mut places = HashMap::new();
         notification.take(envelope, &mut places, ENVELOPES_MAX)?;
         match notification {
-            Notification {
+            S3Notification {
                 objects,
                 unreadable,
                 ignored: 0,
@@ -119,7 +119,7 @@ fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, EventError> {
 
 type Places = HashMap<(String, String), usize>;
 
-impl Notification {
+impl S3Notification {
     /// Takes in what an envelope holds.
     fn take(
         &mut self,
@@ -235,7 +235,7 @@ impl Notification {
             return Err(EventError(format!("it names over {NOTIFIED_MAX} objects")));
         }
         if place == self.objects.len() {
-            self.objects.push(Notified {
+            self.objects.push(S3ObjectRef {
                 bucket,
                 key,
                 decoded_key,
@@ -327,8 +327,9 @@ impl Transformation<'_> {
                 Some(data) => {
                     let data = base64_simd::STANDARD.encode_to_string(data);
                     let json = Some(result(record, Verdict::Ok, &data)).filter(fits);
-                    let too_large =
-                        || Rejection::new(Reason::TooLarge, "the answer has no room for it");
+                    let too_large = || {
+                        Rejection::new(RejectionReason::TooLarge, "the answer has no room for it")
+                    };
                     json.map(|json| (Verdict::Ok, json)).ok_or_else(too_large)
                 }
             });
@@ -370,17 +371,17 @@ fn result(record: &SourceRecord<'_>, result: Verdict, data: &str) -> Vec<u8> {
 fn with_output(data: &str, bounds: &Bounds) -> Result<Option<Vec<u8>>, Rejection> {
     let too_large = || {
         Rejection::new(
-            Reason::TooLarge,
+            RejectionReason::TooLarge,
             format!("the record is over {RECORD_BYTES_MAX} bytes"),
         )
     };
     let mut data = base64_simd::STANDARD
         .decode_to_vec(data)
-        .map_err(|_| Rejection::new(Reason::Base64, "the data is not base64"))?;
+        .map_err(|_| Rejection::new(RejectionReason::Base64, "the data is not base64"))?;
     if data.starts_with(&GZIP_MAGIC) {
         data = envelope::gunzip(&data, RECORD_BYTES_MAX).map_err(|error| match error {
             GunzipError::TooLarge(_) => too_large(),
-            GunzipError::Broken(error) => Rejection::new(Reason::Gzip, error.to_string()),
+            GunzipError::Broken(error) => Rejection::new(RejectionReason::Gzip, error.to_string()),
         })?;
     }
     let mut outputs = Vec::new();
@@ -393,7 +394,8 @@ fn with_output(data: &str, bounds: &Bounds) -> Result<Option<Vec<u8>>, Rejection
     let mut lines = Vec::with_capacity(data.len() + outputs.len() * 32);
     let objects = serde_json::Deserializer::from_slice(&data).into_iter::<Fields<'_>>();
     for (object, output) in objects.zip(outputs) {
-        let mut fields = object.map_err(|error| Rejection::new(Reason::Json, error.to_string()))?;
+        let mut fields =
+            object.map_err(|error| Rejection::new(RejectionReason::Json, error.to_string()))?;
         fields.write(output, &mut lines);
         lines.push(b'\n');
     }
@@ -598,9 +600,9 @@ mod tests {
         second_max: 600,
     };
 
-    fn notification(event: &Value) -> Notification {
-        match Event::parse(event.to_string().as_bytes()) {
-            Ok(Event::Notification(notification)) => notification,
+    fn notification(event: &Value) -> S3Notification {
+        match LambdaEvent::parse(event.to_string().as_bytes()) {
+            Ok(LambdaEvent::Notification(notification)) => notification,
             other => panic!("{other:?}"),
         }
     }
@@ -625,7 +627,8 @@ mod tests {
             .map(|(id, data)| json!({"recordId": id.to_string(), "approximateArrivalTimestamp": 1, "data": data}))
             .collect();
         let event = json!({"invocationId": "i", "region": "r", "records": records}).to_string();
-        let Event::Transformation(transformation) = Event::parse(event.as_bytes())? else {
+        let LambdaEvent::Transformation(transformation) = LambdaEvent::parse(event.as_bytes())?
+        else {
             panic!("{event}")
         };
         assert_eq!(transformation.len(), data.len());
@@ -658,7 +661,7 @@ mod tests {
             .collect();
         assert_eq!(decoded, ["a/b.gz", "a b+c d", "été"]);
         let broken = json!({"Records": [s3("%ff")]}).to_string();
-        assert!(Event::parse(broken.as_bytes()).is_err());
+        assert!(LambdaEvent::parse(broken.as_bytes()).is_err());
     }
 
     #[test]
@@ -739,24 +742,24 @@ mod tests {
             b"x",
             arrays,
         ] {
-            assert!(Event::parse(event).is_err());
+            assert!(LambdaEvent::parse(event).is_err());
         }
         assert!(
-            Event::parse(wrapped.to_string().as_bytes())
+            LambdaEvent::parse(wrapped.to_string().as_bytes())
                 .expect_err("too deep")
                 .0
                 .contains("envelopes")
         );
         let many = format!("{{\"Records\":[{}{{}}]}}", "{},".repeat(NOTIFIED_MAX));
         assert!(
-            Event::parse(many.as_bytes())
+            LambdaEvent::parse(many.as_bytes())
                 .expect_err("too many")
                 .0
                 .contains("over 10000")
         );
         let twice = json!({"invocationId": "i", "records": [{"recordId": "1", "data": ""}, {"recordId": "1", "data": ""}]});
         assert!(
-            Event::parse(twice.to_string().as_bytes())
+            LambdaEvent::parse(twice.to_string().as_bytes())
                 .expect_err("twice")
                 .0
                 .contains("twice")
@@ -766,7 +769,8 @@ mod tests {
     #[test]
     fn a_real_event_is_transformed_as_the_original_does() {
         let event = include_str!("../../tests/data/transformation-event.json");
-        let Ok(Event::Transformation(transformation)) = Event::parse(event.as_bytes()) else {
+        let Ok(LambdaEvent::Transformation(transformation)) = LambdaEvent::parse(event.as_bytes())
+        else {
             panic!("an event")
         };
         let answer = transformation

@@ -40,7 +40,7 @@ const OWN_ERROR: &str = "Alleycat.";
 
 /// Why an object gives no more.
 #[derive(Debug, thiserror::Error)]
-pub enum ArchiveError {
+pub enum ObjectReaderError {
     /// It does not read, or its gzip is broken or cut short.
     #[error("it cannot be read to its end: {0}")]
     Broken(#[from] io::Error),
@@ -61,7 +61,7 @@ pub enum ArchiveError {
 
 /// One thing that an object holds.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Item {
+pub enum ObjectItem {
     /// A record's data, valid or not.
     Record(Vec<u8>),
     /// One that this project had quarantined.
@@ -71,7 +71,7 @@ pub enum Item {
 }
 
 /// Gives out what an object holds, in order; an error is the last.
-pub struct Archive {
+pub struct ObjectReader {
     input: Box<dyn Read + Send>,
     buffer: Vec<u8>,
     start: usize,
@@ -84,7 +84,7 @@ pub struct Archive {
     ended: bool,
     /// What came before anything was JSON; `None` once something was.
     held: Option<Vec<Vec<u8>>>,
-    ready: VecDeque<Item>,
+    ready: VecDeque<ObjectItem>,
     /// In a journal: the latest effort of each racer.
     efforts: Option<HashMap<u64, JournalEffort>>,
 }
@@ -95,7 +95,7 @@ struct JournalEffort {
     time_ms: u64,
 }
 
-impl Archive {
+impl ObjectReader {
     /// Reads that object, gzip or plain. One in which nothing is JSON is an error, and none of it is given out.
     pub fn open(object: impl Read + Send + 'static) -> Self {
         let mut object: Box<dyn Read + Send> = Box::new(object);
@@ -135,7 +135,7 @@ impl Archive {
         }
     }
 
-    fn advance(&mut self) -> Result<Option<Item>, ArchiveError> {
+    fn advance(&mut self) -> Result<Option<ObjectItem>, ObjectReaderError> {
         loop {
             if let Some(item) = self.ready.pop_front() {
                 return Ok(Some(item));
@@ -154,14 +154,14 @@ impl Archive {
             match (length, &mut self.held) {
                 (Length::Whole(_), held) => {
                     self.ready
-                        .extend(held.take().into_iter().flatten().map(Item::Record));
+                        .extend(held.take().into_iter().flatten().map(ObjectItem::Record));
                     self.take(piece)?;
                 }
-                (Length::Broken(_), None) => self.ready.push_back(Item::Record(piece)),
+                (Length::Broken(_), None) => self.ready.push_back(ObjectItem::Record(piece)),
                 (Length::Broken(_), Some(held)) => {
                     held.push(piece);
                     if held.len() > HELD_PIECES_MAX {
-                        return Err(ArchiveError::NoRecords);
+                        return Err(ObjectReaderError::NoRecords);
                     }
                 }
             }
@@ -169,7 +169,7 @@ impl Archive {
     }
 
     /// Sees by its beginning that it is nothing of this project's that holds no records.
-    fn begin(&mut self) -> Result<(), ArchiveError> {
+    fn begin(&mut self) -> Result<(), ObjectReaderError> {
         self.fill();
         let beginning = self.buffer.trim_ascii_start();
         let Some(key) = beginning.strip_prefix(b"{").map(<[u8]>::trim_ascii_start) else {
@@ -184,18 +184,18 @@ impl Archive {
             .is_some_and(|rest| rest.trim_ascii().is_empty());
         let is_erasures = key.starts_with(b"\"format\":");
         if is_numbered || is_empty || is_erasures {
-            Err(ArchiveError::Snapshot)
+            Err(ObjectReaderError::Snapshot)
         } else {
             Ok(())
         }
     }
 
-    fn end(&mut self) -> Result<Option<Item>, ArchiveError> {
+    fn end(&mut self) -> Result<Option<ObjectItem>, ObjectReaderError> {
         if let Some(failure) = self.failure.take() {
             return Err(failure.into());
         }
         match self.held.take() {
-            Some(held) if !held.is_empty() => Err(ArchiveError::NoRecords),
+            Some(held) if !held.is_empty() => Err(ObjectReaderError::NoRecords),
             _ => Ok(None),
         }
     }
@@ -244,16 +244,16 @@ impl Archive {
     }
 
     /// Takes in a JSON object by what it is.
-    fn take(&mut self, piece: Vec<u8>) -> Result<(), ArchiveError> {
+    fn take(&mut self, piece: Vec<u8>) -> Result<(), ObjectReaderError> {
         let Ok(kind) = serde_json::from_slice::<Kind<'_>>(&piece) else {
-            self.ready.push_back(Item::Record(piece));
+            self.ready.push_back(ObjectItem::Record(piece));
             return Ok(());
         };
         if kind.text(kind.alleycat).as_deref() == Some("journal") {
             let version = kind.number(kind.version).unwrap_or(u64::MAX);
             self.efforts = Some(HashMap::new());
             return if version > JOURNAL_VERSION {
-                Err(ArchiveError::Newer(version))
+                Err(ObjectReaderError::Newer(version))
             } else {
                 Ok(())
             };
@@ -267,9 +267,9 @@ impl Archive {
                 .is_some_and(|code| code.starts_with(OWN_ERROR));
             let records = split(&plain(raw)).into_iter();
             self.ready.extend(records.map(if is_own {
-                Item::Quarantined
+                ObjectItem::Quarantined
             } else {
-                Item::Record
+                ObjectItem::Record
             }));
             return Ok(());
         }
@@ -277,8 +277,8 @@ impl Archive {
             match (kind.class_id, kind.name, kind.number(kind.at)) {
                 (None, Some(name), Some(at_ms)) => {
                     self.ready.push_back(match efforts.get(&racer) {
-                        Some(effort) => Item::Record(effort.named(name.get(), at_ms)),
-                        None => Item::Name,
+                        Some(effort) => ObjectItem::Record(effort.named(name.get(), at_ms)),
+                        None => ObjectItem::Name,
                     });
                     return Ok(());
                 }
@@ -309,13 +309,13 @@ impl Archive {
                 _ => {}
             }
         }
-        self.ready.push_back(Item::Record(piece));
+        self.ready.push_back(ObjectItem::Record(piece));
         Ok(())
     }
 }
 
-impl Iterator for Archive {
-    type Item = Result<Item, ArchiveError>;
+impl Iterator for ObjectReader {
+    type Item = Result<ObjectItem, ObjectReaderError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
@@ -504,22 +504,22 @@ mod tests {
         }
     }
 
-    fn items(object: &[u8]) -> Vec<Item> {
-        Archive::open(Drops(Cursor::new(object.to_vec())))
+    fn items(object: &[u8]) -> Vec<ObjectItem> {
+        ObjectReader::open(Drops(Cursor::new(object.to_vec())))
             .map(|item| item.expect("an item"))
             .collect()
     }
 
     fn texts(object: &str) -> Vec<String> {
         let records = items(object.as_bytes()).into_iter().map(|item| match item {
-            Item::Record(data) => String::from_utf8(data).expect("text"),
+            ObjectItem::Record(data) => String::from_utf8(data).expect("text"),
             other => panic!("{other:?}"),
         });
         records.collect()
     }
 
-    fn error(object: &[u8]) -> ArchiveError {
-        Archive::open(Cursor::new(object.to_vec()))
+    fn error(object: &[u8]) -> ObjectReaderError {
+        ObjectReader::open(Cursor::new(object.to_vec()))
             .find_map(Result::err)
             .expect("an error")
     }
@@ -571,8 +571,8 @@ mod tests {
             line("Alleycat.json", b"{\"c\":"),
             line("Lambda.FunctionError", &gzip(b"{\"d\":4}")),
         ];
-        let record = |text: &str| Item::Record(text.as_bytes().to_vec());
-        let quarantined = Item::Quarantined(b"{\"c\":".to_vec());
+        let record = |text: &str| ObjectItem::Record(text.as_bytes().to_vec());
+        let quarantined = ObjectItem::Quarantined(b"{\"c\":".to_vec());
         assert_eq!(
             items(object.concat().as_bytes()),
             [
@@ -594,11 +594,14 @@ mod tests {
             \"name\":\"Zo\\\"ë\",\"deviceTimestamp\":5}";
         assert_eq!(
             items[1..],
-            [Item::Record(named.as_bytes().to_vec()), Item::Name]
+            [
+                ObjectItem::Record(named.as_bytes().to_vec()),
+                ObjectItem::Name
+            ]
         );
         assert!(matches!(
             error(b"{\"alleycat\":\"journal\",\"version\":2}\n"),
-            ArchiveError::Newer(2)
+            ObjectReaderError::Newer(2)
         ));
     }
 
@@ -621,7 +624,7 @@ mod tests {
             "{\"racerId\":3,\"name\":\"Ada\",\"at\":80}\n",
         ]
         .concat();
-        let Some(Item::Record(named)) = items(journal.as_bytes()).pop() else {
+        let Some(ObjectItem::Record(named)) = items(journal.as_bytes()).pop() else {
             panic!("a record")
         };
         let named: serde_json::Value = serde_json::from_slice(&named).expect("JSON");
@@ -643,8 +646,10 @@ mod tests {
             &escaped,
             &lines,
         ] {
-            let mut read =
-                Archive::open_as_records(Cursor::new(object.to_owned().into_bytes()), u64::MAX);
+            let mut read = ObjectReader::open_as_records(
+                Cursor::new(object.to_owned().into_bytes()),
+                u64::MAX,
+            );
             assert!(read.all(|item| item.is_ok()));
         }
         let deep = |depth: usize| "{\"a\":".repeat(depth) + "1" + &"}".repeat(depth);
@@ -659,18 +664,18 @@ mod tests {
     fn what_holds_no_records_says_so() {
         assert!(matches!(
             error(b"\x89PNG\r\n\x1a\n{ \x00"),
-            ArchiveError::NoRecords
+            ObjectReaderError::NoRecords
         ));
-        let piece = Item::Record(b"no".to_vec());
-        let pieces: Vec<_> = Archive::open_as_records(&b"no"[..], 2)
+        let piece = ObjectItem::Record(b"no".to_vec());
+        let pieces: Vec<_> = ObjectReader::open_as_records(&b"no"[..], 2)
             .map(|item| item.expect("an item"))
             .collect();
         assert_eq!(pieces, [piece]);
         let erasures = "{\"format\":1,\"version\":0,\"erasures\":[]}";
-        let mut large = Archive::open_as_records(&b"{\"a\":1}{"[..], 7);
+        let mut large = ObjectReader::open_as_records(&b"{\"a\":1}{"[..], 7);
         assert!(matches!(
             large.find_map(Result::err),
-            Some(ArchiveError::Broken(_))
+            Some(ObjectReaderError::Broken(_))
         ));
         for snapshot in [
             "{\"1\":{\"17\":150}}",
@@ -679,7 +684,10 @@ mod tests {
             erasures,
         ] {
             assert!(
-                matches!(error(&gzip(snapshot.as_bytes())), ArchiveError::Snapshot),
+                matches!(
+                    error(&gzip(snapshot.as_bytes())),
+                    ObjectReaderError::Snapshot
+                ),
                 "{snapshot}"
             );
         }
@@ -691,22 +699,22 @@ mod tests {
             .map(|number: u64| format!("{{\"a\":{}}}\n", number * 7919 % 10_007))
             .collect();
         let cut = gzip(object.as_bytes());
-        let mut archive = Archive::open(Cursor::new(cut[..cut.len() / 2].to_vec()));
+        let mut archive = ObjectReader::open(Cursor::new(cut[..cut.len() / 2].to_vec()));
         let given = archive.by_ref().take_while(Result::is_ok).count();
         assert!(given > 1000, "{given}");
         assert!(archive.next().is_none());
         assert!(matches!(
             error(&cut[..cut.len() / 2]),
-            ArchiveError::Broken(_)
+            ObjectReaderError::Broken(_)
         ));
     }
 
     proptest! {
         #[test]
         fn nothing_is_lost_but_white_space(object in "[{}\"a:1, \n]{0,60}") {
-            let given: Vec<u8> = Archive::open_as_records(Cursor::new(object.clone().into_bytes()), 60)
+            let given: Vec<u8> = ObjectReader::open_as_records(Cursor::new(object.clone().into_bytes()), 60)
                 .flatten()
-                .flat_map(|item| match item { Item::Record(data) => data, other => panic!("{other:?}") })
+                .flat_map(|item| match item { ObjectItem::Record(data) => data, other => panic!("{other:?}") })
                 .collect();
             let is_black = |byte: &u8| !byte.is_ascii_whitespace();
             let black = |text: &[u8]| text.iter().copied().filter(is_black).collect::<Vec<_>>();

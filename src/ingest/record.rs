@@ -15,7 +15,7 @@ use crate::domain::effort::{
     Bounds, CADENCE_MAX, ClassId, Effort, EffortTimeMs, INTEGER_MAX, OUTPUT_MAX, Output,
     RESISTANCE_MAX, RaceId, RacerId, Second,
 };
-use crate::domain::rejection::{Reason, Rejection};
+use crate::domain::rejection::{Rejection, RejectionReason};
 
 /// A device's clock may be ahead of ours by this much, in milliseconds, before its time is not believed at all.
 pub const CLOCK_AHEAD_MS_MAX: u64 = 5 * 60 * 1000;
@@ -49,7 +49,7 @@ pub fn decode<'d>(
             let valid =
                 std::str::from_utf8(&data[..error.valid_up_to()]).expect("valid up to there");
             let fault = Rejection::new(
-                Reason::Utf8,
+                RejectionReason::Utf8,
                 format!("not UTF-8 at byte {}", error.valid_up_to()),
             );
             // The objects before the bad byte stand; a cut one is no fault of its own.
@@ -96,7 +96,10 @@ fn decode_by_serde<'d>(
     let mut place = 0;
     while let Some(object) = objects.next() {
         let fields = object.map_err(|error| {
-            Rejection::new(Reason::Json, format!("not telemetry in JSON: {error}"))
+            Rejection::new(
+                RejectionReason::Json,
+                format!("not telemetry in JSON: {error}"),
+            )
         })?;
         let ends = objects.byte_offset();
         let of_object = begins..ends;
@@ -121,7 +124,7 @@ fn insist_on_room(count: usize) -> Result<(), Rejection> {
         return Ok(());
     }
     Err(Rejection::new(
-        Reason::TooLarge,
+        RejectionReason::TooLarge,
         format!("a record has {OBJECTS_MAX} objects at most"),
     ))
 }
@@ -169,7 +172,7 @@ const INTEGERS: [&str; 5] = ["classId", "second", "racerId", "raceId", "deviceTi
 /// nor from `1.00000000000000000001`, so the few objects that have one where an integer should be are read again.
 fn insist_on_plain_integers(object: &str) -> Result<(), Rejection> {
     let fields: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(object)
-        .map_err(|_| Rejection::new(Reason::Json, "not telemetry in JSON"))?;
+        .map_err(|_| Rejection::new(RejectionReason::Json, "not telemetry in JSON"))?;
     let plain = |number: &str| {
         let digits = number.strip_suffix(".0").unwrap_or(number);
         digits.bytes().all(|byte| byte.is_ascii_digit())
@@ -181,7 +184,7 @@ fn insist_on_plain_integers(object: &str) -> Result<(), Rejection> {
             .is_some_and(|it| !absent(it.get()) && !plain(it.get()))
     }) {
         Some(name) => Err(Rejection::new(
-            Reason::OutOfBounds,
+            RejectionReason::OutOfBounds,
             format!("{name} must be an integer, as 1 or 1.0"),
         )),
         None => Ok(()),
@@ -283,7 +286,7 @@ impl Number {
             .filter(|integer| (min..=max).contains(integer))
             .ok_or_else(|| {
                 Rejection::new(
-                    Reason::OutOfBounds,
+                    RejectionReason::OutOfBounds,
                     format!("{field} must be an integer from {min} to {max}"),
                 )
             })
@@ -305,12 +308,12 @@ impl Number {
 }
 
 fn missing(field: &'static str) -> Rejection {
-    Rejection::new(Reason::Missing, format!("{field} is missing"))
+    Rejection::new(RejectionReason::Missing, format!("{field} is missing"))
 }
 
 fn out_of_bounds(field: &'static str, min: u64, max: f64) -> Rejection {
     Rejection::new(
-        Reason::OutOfBounds,
+        RejectionReason::OutOfBounds,
         format!("{field} must be a number from {min} to {max}"),
     )
 }
@@ -680,14 +683,14 @@ mod tests {
     fn objects_before_a_fault_are_given_out() {
         let good = r#"{"classId":1,"second":1,"racerId":1,"cadence":80,"resistance":78}"#;
         for (rest, reason) in [
-            (&b"{\"classId\":"[..], Reason::Json),
-            (b"[1]", Reason::Json),
-            (b"\"secret\"", Reason::Json),
-            (b"{}", Reason::Missing),
-            (b"{\"uuid\":\"\xff\"}", Reason::Utf8),
+            (&b"{\"classId\":"[..], RejectionReason::Json),
+            (b"[1]", RejectionReason::Json),
+            (b"\"secret\"", RejectionReason::Json),
+            (b"{}", RejectionReason::Missing),
+            (b"{\"uuid\":\"\xff\"}", RejectionReason::Utf8),
             (
                 b"{\"classId\":9,\"second\":1,\"racerId\":1,\"cadence\":1,\"resistance\":1}",
-                Reason::OutOfBounds,
+                RejectionReason::OutOfBounds,
             ),
         ] {
             let data = [good.as_bytes(), b"\n", good.as_bytes(), rest].concat();
@@ -789,7 +792,7 @@ mod tests {
                 let (all, result) = decode_all(over.as_bytes());
                 assert_eq!(
                     (all.len(), result.expect_err("too many").reason),
-                    (OBJECTS_MAX, Reason::TooLarge)
+                    (OBJECTS_MAX, RejectionReason::TooLarge)
                 );
             }
         }

@@ -102,11 +102,11 @@ impl<'d> Scanner<'d> {
     /// A number without sign or exponent.
     fn number(&mut self) -> Option<Number> {
         self.peek()?;
-        let (number, length) = json_scan::Number::leading(&self.text.as_bytes()[self.at..])?;
+        let (number, length) = json_scan::JsonNumber::leading(&self.text.as_bytes()[self.at..])?;
         self.at += length;
         Some(match number {
-            json_scan::Number::Integer(integer) => Number::Integer(integer),
-            json_scan::Number::Double(double) => Number::Double(double),
+            json_scan::JsonNumber::Integer(integer) => Number::Integer(integer),
+            json_scan::JsonNumber::Double(double) => Number::Double(double),
         })
     }
 

@@ -14,8 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::domain::effort::{Effort, RacerId};
 use crate::domain::erasure::{ErasureVersion, Erasures};
-use crate::domain::racer_names::Name;
-use crate::domain::rejection::Reason;
+use crate::domain::racer_names::RacerName;
+use crate::domain::rejection::RejectionReason;
 use crate::ledger::journal_index::Segment;
 use crate::ledger::{
     CommitError, CommitRequest, CommitResult, EFFORTS_A_TURN, Inner, Waiting, WriteBatch, lock,
@@ -176,7 +176,7 @@ impl Inner {
                 refused.extend(
                     gone.iter()
                         .filter(|(_, it)| it.time == 0)
-                        .map(|&(place, _)| (place, Reason::Erased)),
+                        .map(|&(place, _)| (place, RejectionReason::Erased)),
                 );
                 let left: (Vec<_>, Vec<_>) = left.into_iter().unzip();
                 places = left.0;
@@ -215,7 +215,7 @@ impl Inner {
             comparison
                 .class_full
                 .iter()
-                .map(|&place| (place_of(place), Reason::ClassFull)),
+                .map(|&place| (place_of(place), RejectionReason::ClassFull)),
         );
         refused.sort_unstable_by_key(|&(place, _)| place);
         let committed = CommitResult {
@@ -532,7 +532,7 @@ fn keep_best(contents: &mut Contents) {
     contents.efforts.dedup_by_key(|effort| key(effort));
     contents
         .names
-        .sort_unstable_by(|(a, a_name): &(_, Name), (b, b_name)| {
+        .sort_unstable_by(|(a, a_name): &(_, RacerName), (b, b_name)| {
             a.cmp(b).then_with(|| b_name.cmp(a_name))
         });
     contents.names.dedup_by_key(|(racer, _)| *racer);

@@ -29,8 +29,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use crate::domain::effort::{Bounds, ClassId, Effort, RacerId};
 use crate::domain::erasure::Erasures;
-use crate::domain::racer_names::{Name, RacerNames};
-use crate::domain::rejection::Reason;
+use crate::domain::racer_names::{RacerName, RacerNames};
+use crate::domain::rejection::RejectionReason;
 use crate::ledger::clock::Clock;
 use crate::state::races::{RaceUpdate, Races};
 use crate::state::table::Table;
@@ -82,7 +82,7 @@ pub struct WriteBatch {
     /// Efforts, whether they beat anything or not.
     pub efforts: Vec<Effort>,
     /// RacerNames that are news.
-    pub names: Vec<(RacerId, Name)>,
+    pub names: Vec<(RacerId, RacerName)>,
     /// Records to quarantine.
     pub quarantined: Vec<Quarantined>,
     /// The room that it takes up. Held for as long as anything of it is kept here, even where whoever brought it has
@@ -98,7 +98,7 @@ pub struct CommitResult {
     /// How many efforts were improvements.
     pub improvements: usize,
     /// Efforts that are not taken: their places in the submission, and why. Their records are yet to be quarantined.
-    pub refused: Vec<(usize, Reason)>,
+    pub refused: Vec<(usize, RejectionReason)>,
 }
 
 /// Why a delivery is not acknowledged. In every case the sender should try again.

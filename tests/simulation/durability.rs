@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alleycat::domain::effort::{Bounds, ClassId, Effort, Output, RaceId, RacerId, Second};
-use alleycat::domain::erasure::{Erasures, Scope};
-use alleycat::domain::racer_names::Name;
-use alleycat::domain::rejection::Reason;
+use alleycat::domain::erasure::{ErasureScope, Erasures};
+use alleycat::domain::racer_names::RacerName;
+use alleycat::domain::rejection::RejectionReason;
 use alleycat::ledger::{
     CommitError, CommitResult, Erased, Ledger, Options, RecoveryError, WriteBatch,
 };
@@ -189,7 +189,7 @@ async fn a_segment_tells_its_format_version_and_then_only_improvements_each_with
     let instance = Instance::start(&bucket).await.unwrap();
     let name = (
         RacerId(1),
-        Name {
+        RacerName {
             at_ms: 7,
             text: "Hubert".into(),
         },
@@ -337,7 +337,7 @@ async fn only_what_is_dirty_is_snapshot_and_no_sooner_than_the_interval_allows()
     assert_eq!(instance.snapshots(), [history(1), history(2), history(2)]);
     let names = vec![(
         RacerId(1),
-        Name {
+        RacerName {
             at_ms: 7,
             text: "Hubert".into(),
         },
@@ -573,9 +573,9 @@ async fn another_takes_a_class_over_once_its_segments_have_waited_for_three_inte
 
 async fn erase(instance: &Instance, above: Option<f64>) -> Erased {
     let above = above.and_then(Output::new);
-    let scope = Scope {
+    let scope = ErasureScope {
         above,
-        ..Scope::all(RacerId(1), ClassId::new(1))
+        ..ErasureScope::all(RacerId(1), ClassId::new(1))
     };
     instance.ledger.erase(scope, None).await.unwrap()
 }
@@ -617,7 +617,7 @@ async fn an_erasure_that_is_slow_to_write_is_written_again_with_a_later_time() {
     let instance = Instance::start(&bucket).await.unwrap();
     instance.store.turn(Mode::Hangs);
     let (ledger, began_ms) = (instance.ledger.clone(), instance.ledger.now_ms());
-    let scope = Scope::all(RacerId(1), None);
+    let scope = ErasureScope::all(RacerId(1), None);
     let erasing = tokio::spawn(async move { ledger.erase(scope, None).await });
     sleep(Duration::from_secs(12)).await;
     instance.store.turn(Mode::Sound);
@@ -636,8 +636,11 @@ async fn an_erasure_that_cannot_be_written_is_in_the_way_of_nothing_else() {
         let instance = Instance::start(&bucket).await.unwrap();
         instance.store.turn(mode);
         let ledger = instance.ledger.clone();
-        let erasing =
-            tokio::spawn(async move { ledger.erase(Scope::all(RacerId(1), None), None).await });
+        let erasing = tokio::spawn(async move {
+            ledger
+                .erase(ErasureScope::all(RacerId(1), None), None)
+                .await
+        });
         for second in 0..40 {
             sleep(Duration::from_secs(1)).await;
             assert!(
@@ -714,7 +717,7 @@ async fn what_heeds_an_erasure_that_is_not_known_is_not_taken_in_before_it_is() 
     );
     assert_eq!(instance.output(3, 4), None);
     let erasures = Erasures::default()
-        .with(Scope::all(RacerId(5), None), 1, None)
+        .with(ErasureScope::all(RacerId(5), None), 1, None)
         .unwrap();
     plant(
         &bucket,
@@ -806,7 +809,7 @@ async fn a_snapshot_that_has_gone_is_written_again_though_nothing_else_changes()
     let instance = Instance::start(&bucket).await.unwrap();
     let names = vec![(
         RacerId(1),
-        Name {
+        RacerName {
             at_ms: 7,
             text: "Hubert".into(),
         },
@@ -880,7 +883,7 @@ async fn an_erased_racer_leaves_room_and_what_is_gone_takes_none() {
             .await
             .unwrap()
             .refused,
-        [(0, Reason::ClassFull)]
+        [(0, RejectionReason::ClassFull)]
     );
     erase(&instance, None).await;
     let gone_and_new = [
@@ -896,7 +899,7 @@ async fn an_erased_racer_leaves_room_and_what_is_gone_takes_none() {
         committed,
         CommitResult {
             improvements: 1,
-            refused: vec![(1, Reason::Erased)]
+            refused: vec![(1, RejectionReason::Erased)]
         }
     );
     assert_eq!(instance.output(1, 101), Some(20.0));

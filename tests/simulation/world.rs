@@ -7,9 +7,9 @@ use std::time::Duration;
 use alleycat::domain::effort::{
     Bounds, ClassId, Effort, EffortTimeMs, Output, RaceId, RacerId, Second,
 };
-use alleycat::domain::erasure::{Erasure, Erasures, Scope};
-use alleycat::domain::racer_names::Name;
-use alleycat::domain::rejection::Reason;
+use alleycat::domain::erasure::{Erasure, ErasureScope, Erasures};
+use alleycat::domain::racer_names::RacerName;
+use alleycat::domain::rejection::RejectionReason;
 use alleycat::ledger::clock::Clock;
 use alleycat::ledger::{CommitResult, Erased, Ledger, Options, RecoveryError, WriteBatch};
 use alleycat::storage::history_file::StoredHistory;
@@ -123,7 +123,7 @@ struct Truth {
     acknowledged: BTreeSet<(Key, Ride)>,
     /// By any reader of any instance.
     seen: BTreeSet<(Key, Output)>,
-    names: BTreeMap<RacerId, BTreeSet<Name>>,
+    names: BTreeMap<RacerId, BTreeSet<RacerName>>,
     /// Erasures that were acknowledged.
     erased: Vec<Erasure>,
 }
@@ -364,7 +364,7 @@ impl World {
                 let name = name.clone().map(|(racer, text)| {
                     (
                         racer,
-                        Name {
+                        RacerName {
                             at_ms: device_ms.min(receipt_ms),
                             text,
                         },
@@ -393,7 +393,7 @@ impl World {
                 if let Ok(Ok(CommitResult { refused, .. })) = answered {
                     let erasures = ledger.erasures();
                     for (place, reason) in &refused {
-                        assert_eq!(*reason, Reason::Erased);
+                        assert_eq!(*reason, RejectionReason::Erased);
                         assert!(
                             erasures.cover(&efforts[*place], 0),
                             "refused and not erased: {:?}",
@@ -424,7 +424,7 @@ impl World {
 
     /// An operator erases something on one instance, and tries again while it lives.
     fn erase(&mut self) {
-        let mut scope = Scope::all(RacerId(self.chance.random_range(0..RACERS)), None);
+        let mut scope = ErasureScope::all(RacerId(self.chance.random_range(0..RACERS)), None);
         if self.chance.random() {
             scope.class_id = ClassId::new(self.chance.random_range(1..=CLASSES));
             if self.chance.random() {
@@ -715,7 +715,7 @@ fn effort_of((class, second, racer): Key, (output, time): Ride) -> Effort {
 
 /// Whether anything of that racer at that second may have been erased.
 fn erasures_touch(erasures: &Erasures, (class, second, racer): Key) -> bool {
-    let touches = |scope: &Scope| {
+    let touches = |scope: &ErasureScope| {
         scope.racer_id == racer && scope.concerns(class) && scope.seconds().contains(&second)
     };
     erasures.iter().any(|erasure| touches(&erasure.scope))

@@ -24,7 +24,7 @@ pub use crate::cli::replay::report::Report;
 
 use crate::cli::replay::source::{Object, Source};
 use crate::firehose_client::{AccessKey, Backoff, Buffer, Options, Sender};
-use crate::ingest::object_reader::{Archive, ArchiveError, Item};
+use crate::ingest::object_reader::{ObjectItem, ObjectReader, ObjectReaderError};
 
 /// The most objects at a time; one of a bucket is in memory as a whole while it is read.
 const CONCURRENCY_MAX: u64 = 64;
@@ -223,7 +223,7 @@ impl Replay {
         report.count_object(&read);
         drop(report);
         match read.end {
-            Err(ArchiveError::Snapshot) => {
+            Err(ObjectReaderError::Snapshot) => {
                 tracing::info!(object = %object.name, "passed over: it is a snapshot");
             }
             Err(error) => self.note_unreadable(object, &error.to_string()),
@@ -285,7 +285,7 @@ impl Replay {
 pub(crate) struct Read {
     /// RacerNames of a journal that could not be sent.
     names: u64,
-    end: Result<(), ArchiveError>,
+    end: Result<(), ObjectReaderError>,
 }
 
 impl Read {
@@ -295,16 +295,16 @@ impl Read {
             names: 0,
             end: Ok(()),
         };
-        for item in Archive::open(reader) {
+        for item in ObjectReader::open(reader) {
             match item {
-                Ok(Item::Record(data) | Item::Quarantined(data)) => {
+                Ok(ObjectItem::Record(data) | ObjectItem::Quarantined(data)) => {
                     if let Some(records) = buffer.push(data.into(), Instant::now())
                         && full.blocking_send(records).is_err()
                     {
                         break;
                     }
                 }
-                Ok(Item::Name) => read.names += 1,
+                Ok(ObjectItem::Name) => read.names += 1,
                 Err(error) => read.end = Err(error),
             }
         }

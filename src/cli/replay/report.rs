@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cli::replay::Read;
 use crate::firehose_client::{Acknowledged, GivenUp};
-use crate::ingest::object_reader::ArchiveError;
+use crate::ingest::object_reader::ObjectReaderError;
 
 /// How many objects that cannot be read the summary names; the log names all.
 const UNREADABLE_SHOWN_MAX: usize = 20;
@@ -58,7 +58,7 @@ impl Report {
         self.names += read.names;
         match read.end {
             Ok(()) => self.objects += 1,
-            Err(ArchiveError::Snapshot) => self.passed_over += 1,
+            Err(ObjectReaderError::Snapshot) => self.passed_over += 1,
             Err(_) => {} // counted as unreadable
         }
     }

@@ -21,7 +21,7 @@ use metrics::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::domain::rejection::Reason;
+use crate::domain::rejection::RejectionReason;
 use crate::http::routes::firehose::DeliveryErrorCode;
 use crate::http::state::AppState;
 use crate::ledger::{ClassGauges, Gauges};
@@ -121,7 +121,7 @@ fn describe_deliveries() {
         ),
     ] {
         describe_counter!(name, Unit::Count, help);
-        for reason in Reason::ALL {
+        for reason in RejectionReason::ALL {
             counter!(name, "reason" => reason.as_str()).absolute(0);
         }
     }

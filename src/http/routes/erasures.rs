@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::effort::{ClassId, Output, RacerId, Second};
-use crate::domain::erasure::{Erasure, ErasureVersion, REASON_CHARS_MAX, Scope};
+use crate::domain::erasure::{Erasure, ErasureScope, ErasureVersion, REASON_CHARS_MAX};
 use crate::http::auth::Admin;
 use crate::http::error::ApiError;
 use crate::http::extract::params::{Class, Params, Racer};
@@ -71,7 +71,7 @@ pub(crate) async fn erase_in_class(
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let second_max = app.ledger.bounds().second_max;
-    let mut scope = Scope::all(racer, Some(class));
+    let mut scope = ErasureScope::all(racer, Some(class));
     let second = params.second("second", second_max)?;
     let (from, to) = (
         params.second("from", second_max)?,
@@ -87,7 +87,7 @@ pub(crate) async fn erase_in_class(
     }
     scope.from = second.or(from).unwrap_or(scope.from);
     scope.to = second.or(to).unwrap_or(scope.to);
-    let Scope { from, to, .. } = scope;
+    let ErasureScope { from, to, .. } = scope;
     if from > to {
         return Err(ApiError::bad_request(format!(
             "from is {from}, and to is {to}: it must not be less"
@@ -132,7 +132,7 @@ pub(crate) async fn erase_everywhere(
     State(app): State<AppState>,
     params: Params,
 ) -> Result<Response, ApiError> {
-    erase(&app, Scope::all(racer, None), params).await
+    erase(&app, ErasureScope::all(racer, None), params).await
 }
 
 /// What was erased
@@ -180,7 +180,11 @@ pub(crate) async fn erasures(
     Ok(response)
 }
 
-async fn erase(app: &AppState, scope: Scope, mut params: Params) -> Result<Response, ApiError> {
+async fn erase(
+    app: &AppState,
+    scope: ErasureScope,
+    mut params: Params,
+) -> Result<Response, ApiError> {
     let reason = params.take(
         "reason",
         format_args!("up to {REASON_CHARS_MAX} characters"),
@@ -271,7 +275,7 @@ impl ErasureResponse {
             version,
         }: Erasure,
     ) -> Self {
-        let everything = Scope::all(scope.racer_id, scope.class_id);
+        let everything = ErasureScope::all(scope.racer_id, scope.class_id);
         Self {
             racer_id: scope.racer_id,
             class_id: scope.class_id,

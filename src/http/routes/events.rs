@@ -27,9 +27,9 @@ use crate::http::error::ApiError;
 use crate::http::respond::form;
 use crate::http::routes::firehose::{self, DeliveryError, DeliveryErrorCode};
 use crate::http::state::{AppState, IN_PLACE_OUTPUTS_MAX, joined};
-use crate::ingest::envelope::Decoded;
-use crate::ingest::lambda_event::{EVENT_BYTES_MAX, Event, Notification, Notified};
-use crate::ingest::object_reader::{Archive, ArchiveError, Item};
+use crate::ingest::envelope::DecodedRecords;
+use crate::ingest::lambda_event::{EVENT_BYTES_MAX, LambdaEvent, S3Notification, S3ObjectRef};
+use crate::ingest::object_reader::{ObjectItem, ObjectReader, ObjectReaderError};
 use crate::ledger::Ledger;
 use crate::state::races::{self, RaceUpdate};
 
@@ -65,7 +65,7 @@ impl Default for Turn {
 impl Turn {
     /// Has an object read by one event at a time: `None` while another does. A sender that gives up and tries again
     /// would have the work done twice over, beside itself.
-    fn read(&self, object: &Notified) -> Option<Reading> {
+    fn read(&self, object: &S3ObjectRef) -> Option<Reading> {
         let object = (object.bucket.clone(), object.key.clone());
         let is_new = self.reading.lock().insert(object.clone());
         is_new.then(|| Reading {
@@ -99,7 +99,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 #[derive(ToSchema)]
 #[schema(as = Event)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "tells what `Event` reads")]
+#[expect(dead_code, reason = "tells what `LambdaEvent` reads")]
 enum EventBody {
     Transformation(TransformationBody),
     Notification(NotificationBody),
@@ -108,7 +108,7 @@ enum EventBody {
 /// A data transformation of Firehose.
 #[derive(ToSchema)]
 #[schema(as = Transformation, rename_all = "camelCase")]
-#[expect(dead_code, reason = "tells what `Event` reads")]
+#[expect(dead_code, reason = "tells what `LambdaEvent` reads")]
 struct TransformationBody {
     /// The invocation's id.
     #[schema(example = "d8ce3cc6-61c3-407a-97da-d9bc2ce58e72")]
@@ -120,7 +120,7 @@ struct TransformationBody {
 /// A record to be transformed.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "tells what `Event` reads")]
+#[expect(dead_code, reason = "tells what `LambdaEvent` reads")]
 struct TransformationRecord {
     /// Its id, which comes back.
     #[schema(example = "49617596128959546022271020452671363531733489582035959810000000")]
@@ -133,7 +133,7 @@ struct TransformationRecord {
 /// A notification of S3, by itself or in an envelope of SNS or SQS; EventBridge's has `detail` in place of `Records`.
 #[derive(ToSchema)]
 #[schema(as = Notification, rename_all = "PascalCase")]
-#[expect(dead_code, reason = "tells what `Event` reads")]
+#[expect(dead_code, reason = "tells what `LambdaEvent` reads")]
 struct NotificationBody {
     /// What happened.
     records: Vec<serde_json::Map<String, serde_json::Value>>,
@@ -253,9 +253,9 @@ async fn handle(app: &AppState, headers: HeaderMap, body: Body) -> Result<Respon
     let turn = turn
         .map_err(|_| ApiError::unavailable("too many events are under way"))?
         .expect("the semaphore is never closed");
-    match Event::parse(&body).map_err(|error| ApiError::bad_request(error.to_string()))? {
-        Event::Transformation(_) => transform(app, body.clone()).await,
-        Event::Notification(notification) => {
+    match LambdaEvent::parse(&body).map_err(|error| ApiError::bad_request(error.to_string()))? {
+        LambdaEvent::Transformation(_) => transform(app, body.clone()).await,
+        LambdaEvent::Notification(notification) => {
             // It goes on when whoever sent it hangs up, as EventBridge does after 5 s: of an object that takes longer
             // every try would come as far as the one before.
             let app = app.clone();
@@ -306,7 +306,7 @@ async fn read_body(
 async fn transform(app: &AppState, body: Bytes) -> Result<Response, ApiError> {
     let bounds = *app.ledger.bounds();
     let work = move || {
-        let Ok(Event::Transformation(transformation)) = Event::parse(&body) else {
+        let Ok(LambdaEvent::Transformation(transformation)) = LambdaEvent::parse(&body) else {
             return None;
         };
         Some(transformation.transform(&bounds, EVENT_BYTES_MAX))
@@ -338,8 +338,8 @@ struct Merged {
     failed: Vec<String>,
 }
 
-async fn read_objects(app: &AppState, notification: Notification) -> Result<Response, ApiError> {
-    let Notification {
+async fn read_objects(app: &AppState, notification: S3Notification) -> Result<Response, ApiError> {
+    let S3Notification {
         objects,
         unreadable: failed,
         ignored,
@@ -359,7 +359,7 @@ async fn read_objects(app: &AppState, notification: Notification) -> Result<Resp
             Err("the bucket may not be read; name it with --notification-bucket".to_owned())
         };
         if let Err(problem) = read {
-            let Notified { bucket, key, .. } = object;
+            let S3ObjectRef { bucket, key, .. } = object;
             tracing::error!(
                 bucket,
                 key,
@@ -427,7 +427,7 @@ fn answer(merged: Merged, forbidden: usize) -> Result<Response, ApiError> {
 /// one is the object's.
 async fn read_object(
     app: &AppState,
-    object: &Notified,
+    object: &S3ObjectRef,
     merged: &mut Merged,
 ) -> Result<Result<(), String>, ApiError> {
     let Some(_reading) = app.events.read(object) else {
@@ -440,7 +440,7 @@ async fn read_object(
         Err(error) => return Ok(Err(error.to_string())),
     };
     let name = format!("s3://{}/{}", object.bucket, object.key);
-    let mut archive = Archive::open_as_records(Cursor::new(body), OBJECT_BYTES_MAX);
+    let mut archive = ObjectReader::open_as_records(Cursor::new(body), OBJECT_BYTES_MAX);
     loop {
         // What is checked here holds for the time of receipt: an effort's time is never after it.
         app.ledger.accepts().map_err(DeliveryError::from)?;
@@ -491,7 +491,7 @@ async fn read_object(
         match end {
             None => {}
             Some(Ok(())) => break,
-            Some(Err(ArchiveError::Snapshot)) => {
+            Some(Err(ObjectReaderError::Snapshot)) => {
                 merged.ignored += 1;
                 return Ok(Ok(()));
             }
@@ -506,28 +506,28 @@ async fn read_object(
 struct Part {
     /// Its records' data.
     raw: Vec<Vec<u8>>,
-    decoded: Decoded,
+    decoded: DecodedRecords,
     heard: Vec<RaceUpdate>,
     /// Whether it is the last, and how it ended.
-    end: Option<Result<(), ArchiveError>>,
+    end: Option<Result<(), ObjectReaderError>>,
 }
 
 impl Part {
-    fn of(archive: &mut Archive, ledger: &Ledger, receipt_ms: u64) -> Self {
+    fn of(archive: &mut ObjectReader, ledger: &Ledger, receipt_ms: u64) -> Self {
         let (mut raw, mut bytes, mut end) = (Vec::new(), 0, None);
         while end.is_none() && raw.len() < PART_RECORDS_MAX && bytes < PART_BYTES_MAX {
             match archive.next() {
-                Some(Ok(Item::Record(data))) => {
+                Some(Ok(ObjectItem::Record(data))) => {
                     bytes += data.len();
                     raw.push(data);
                 }
                 // What this service quarantined itself would be quarantined again, and be told of again, for ever.
-                Some(Ok(Item::Quarantined(_) | Item::Name)) => {}
+                Some(Ok(ObjectItem::Quarantined(_) | ObjectItem::Name)) => {}
                 Some(Err(error)) => end = Some(Err(error)),
                 None => end = Some(Ok(())),
             }
         }
-        let decoded = Decoded::of(
+        let decoded = DecodedRecords::of(
             raw.iter().map(Vec::as_slice),
             ledger.bounds(),
             receipt_ms,
@@ -550,7 +550,7 @@ mod tests {
     #[test]
     fn an_object_is_read_by_one_event_at_a_time() {
         let turn = Turn::default();
-        let object = |key: &str| Notified {
+        let object = |key: &str| S3ObjectRef {
             bucket: "rides".to_owned(),
             key: key.to_owned(),
             decoded_key: None,

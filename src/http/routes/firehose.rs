@@ -24,10 +24,10 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use crate::domain::effort::Bounds;
-use crate::domain::rejection::{Reason, Rejection};
+use crate::domain::rejection::{Rejection, RejectionReason};
 use crate::http::error::{ApiError, shown};
 use crate::http::state::AppState;
-use crate::ingest::envelope::{self, Decoded, Envelope, GunzipError, REQUEST_ID_BYTES_MAX};
+use crate::ingest::envelope::{self, DecodedRecords, Envelope, GunzipError, REQUEST_ID_BYTES_MAX};
 use crate::ledger::{CommitError, Ledger, Quarantined, WriteBatch};
 use crate::state::races::{self, RaceUpdate};
 
@@ -526,7 +526,7 @@ struct Received {
     request_id: String,
     /// The envelope's text, for the records that are to be quarantined.
     body: Bytes,
-    decoded: Decoded,
+    decoded: DecodedRecords,
     heard: Vec<RaceUpdate>,
 }
 
@@ -596,7 +596,7 @@ impl Decode {
 pub(crate) async fn commit<F: Future<Output = Result<Vec<Vec<u8>>, DeliveryError>>>(
     ledger: &Ledger,
     request_id: String,
-    mut decoded: Decoded,
+    mut decoded: DecodedRecords,
     heard: Vec<RaceUpdate>,
     receipt_ms: u64,
     raw: impl Fn(Vec<usize>) -> F,
@@ -700,9 +700,9 @@ fn counted(reasons: impl Iterator<Item = &'static str>) -> BTreeMap<&'static str
 }
 
 /// Why the writer refused an effort that could be decoded.
-fn refused_because(reason: Reason) -> Rejection {
+fn refused_because(reason: RejectionReason) -> Rejection {
     let message = match reason {
-        Reason::Erased => {
+        RejectionReason::Erased => {
             "racerId was erased, and deviceTimestamp does not say that it was ridden since"
         }
         _ => "racerId is new, and its class has as many racers as --max-racers allows",

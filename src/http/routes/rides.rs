@@ -15,7 +15,7 @@ use crate::http::error::ApiError;
 use crate::http::respond::form;
 use crate::http::routes::firehose::{self, DeliveryError, Outcome, STOPPING_PATIENCE};
 use crate::http::state::AppState;
-use crate::ingest::envelope::Decoded;
+use crate::ingest::envelope::DecodedRecords;
 use crate::state::races;
 
 /// The longest body, in bytes: the page sends a second's records at a time, some 5 kB at the greatest speed; a whole
@@ -167,7 +167,7 @@ async fn take(app: &AppState, body: Body) -> Result<Outcome, ApiError> {
         )));
     }
     let bytes = || records.iter().map(|record| record.get().as_bytes());
-    let decoded = Decoded::of(bytes(), app.ledger.bounds(), receipt_ms, app.ledger.names());
+    let decoded = DecodedRecords::of(bytes(), app.ledger.bounds(), receipt_ms, app.ledger.names());
     let heard = races::race_updates(&decoded.efforts, &decoded.finals);
     let raw = |places: Vec<usize>| {
         let raw = places

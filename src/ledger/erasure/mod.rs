@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::effort::{ClassId, Effort};
-use crate::domain::erasure::{Erasure, ErasureVersion, Erasures, Scope};
+use crate::domain::erasure::{Erasure, ErasureScope, ErasureVersion, Erasures};
 use crate::ledger::commit_loop::WriterMessage;
 use crate::ledger::snapshot::{Subject, TakeInError, Unreadable};
 use crate::ledger::{BEHIND_MAX, CommitError, Inner, Ledger, lock};
@@ -110,7 +110,7 @@ impl Ledger {
     /// durable and gone from this instance. After an error it may be or become so.
     pub async fn erase(
         &self,
-        scope: Scope,
+        scope: ErasureScope,
         reason: Option<Arc<str>>,
     ) -> Result<Erased, EraseError> {
         self.accepts()?;
@@ -121,7 +121,7 @@ impl Ledger {
 impl Inner {
     async fn erase(
         &self,
-        scope: &Scope,
+        scope: &ErasureScope,
         reason: Option<&Arc<str>>,
         adopt: &mpsc::Sender<WriterMessage>,
     ) -> Result<Erased, EraseError> {
@@ -390,7 +390,7 @@ impl Inner {
 
     /// What stands here in reach of an erasure of what is above. Elsewhere it may have been held for covered, by what
     /// is gone now, and be gone with it. The table keeps no times, so it has the one that every later erasure covers.
-    fn beneath(&self, class: ClassId, scope: &Scope) -> Vec<Effort> {
+    fn beneath(&self, class: ClassId, scope: &ErasureScope) -> Vec<Effort> {
         let racer = scope.racer_id;
         let stands = self
             .table
@@ -454,14 +454,14 @@ impl Inner {
     }
 
     /// What an erasure changes, this instance writes: soon, whoever wrote it last.
-    fn claim(&self, scope: &Scope) {
+    fn claim(&self, scope: &ErasureScope) {
         let mut snapshots = lock(&self.snapshots);
         for subject in self.concerned(scope) {
             snapshots.claim(subject);
         }
     }
 
-    fn concerned(&self, scope: &Scope) -> Vec<Subject> {
+    fn concerned(&self, scope: &ErasureScope) -> Vec<Subject> {
         let concerned = |subject: &Subject| match *subject {
             Subject::Class(class) => scope.concerns(class),
             Subject::RacerNames => scope.concerns_names(),

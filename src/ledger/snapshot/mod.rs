@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::domain::effort::{Bounds, ClassId, RacerId, Second};
 use crate::domain::erasure::{self, ErasureVersion};
-use crate::domain::racer_names::Name;
+use crate::domain::racer_names::RacerName;
 use crate::ledger::commit_loop::{MERGE_EFFORTS_MAX, Merged, WriterMessage};
 use crate::ledger::journal_index::GRACE;
 use crate::ledger::{Inner, lock};
@@ -617,14 +617,14 @@ struct StoredName {
     at: u64,
 }
 
-fn encode_names(names: &[(RacerId, Name)], heeded: ErasureVersion) -> Bytes {
-    let stored = |name: &Name| StoredName {
+fn encode_names(names: &[(RacerId, RacerName)], heeded: ErasureVersion) -> Bytes {
+    let stored = |name: &RacerName| StoredName {
         name: name.text.to_string(),
         at: name.at_ms,
     };
     // In the order of the ids, as numbers: serde_json writes a map in the order it is given.
-    struct RacerNames<'a, F>(&'a [(RacerId, Name)], F);
-    impl<F: Fn(&Name) -> StoredName> Serialize for RacerNames<'_, F> {
+    struct RacerNames<'a, F>(&'a [(RacerId, RacerName)], F);
+    impl<F: Fn(&RacerName) -> StoredName> Serialize for RacerNames<'_, F> {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             serializer.collect_map(self.0.iter().map(|(racer, name)| (racer.0, self.1(name))))
         }
@@ -653,7 +653,7 @@ fn read_names(body: &[u8], heeded: ErasureVersion, bytes_max: u64) -> Result<Con
     let names = names.into_iter().map(|(racer, StoredName { name, at })| {
         (
             RacerId(racer),
-            Name {
+            RacerName {
                 at_ms: at,
                 text: name.into(),
             },
@@ -672,7 +672,7 @@ mod tests {
 
     #[test]
     fn names_read_back_as_they_were_and_stand_in_order() {
-        let name = |at_ms, text: &str| Name {
+        let name = |at_ms, text: &str| RacerName {
             at_ms,
             text: text.into(),
         };

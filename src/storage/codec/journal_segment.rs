@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::effort::{ClassId, Effort, Output, RaceId, RacerId, Second};
 use crate::domain::erasure::ErasureVersion;
-use crate::domain::racer_names::Name;
+use crate::domain::racer_names::RacerName;
 use crate::domain::rejection::Rejection;
 
 /// The version of the segments' format. One that is greater is not read.
@@ -34,7 +34,7 @@ pub(crate) struct Contents {
     /// Its efforts.
     pub(crate) efforts: Vec<Effort>,
     /// Its names.
-    pub(crate) names: Vec<(RacerId, Name)>,
+    pub(crate) names: Vec<(RacerId, RacerName)>,
     /// The erasures up to this version have been heeded in it: nothing that they cover is left.
     pub(crate) heeded: ErasureVersion,
 }
@@ -268,7 +268,7 @@ pub(crate) fn read(object: &[u8]) -> Result<Contents, SegmentError> {
             Line::Name(line) => {
                 contents.names.push((
                     line.racer_id,
-                    Name {
+                    RacerName {
                         at_ms: line.at,
                         text: line.name.into(),
                     },
@@ -402,11 +402,11 @@ mod tests {
             })
     }
 
-    fn name() -> impl Strategy<Value = (RacerId, Name)> {
+    fn name() -> impl Strategy<Value = (RacerId, RacerName)> {
         (0u64..9, 0u64..99, ".{0,100}").prop_map(|(racer, at_ms, text)| {
             (
                 RacerId(racer),
-                Name {
+                RacerName {
                     at_ms,
                     text: text.into(),
                 },

@@ -6,7 +6,7 @@
 use std::io::{self, Read};
 
 use crate::domain::effort::{INTEGER_MAX, Output, RacerId, Second};
-use crate::domain::json_scan::Number;
+use crate::domain::json_scan::JsonNumber;
 
 /// How much text is at hand at a time, in bytes.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -111,8 +111,8 @@ fn entry(text: &[u8]) -> Option<((RacerId, Output, bool), usize)> {
 /// `"N":`
 fn key(text: &[u8]) -> Option<(u64, usize)> {
     let text = text.strip_prefix(b"\"")?;
-    let (key, digits) = match Number::leading(text) {
-        Some((Number::Integer(key), digits)) => (key, digits),
+    let (key, digits) = match JsonNumber::leading(text) {
+        Some((JsonNumber::Integer(key), digits)) => (key, digits),
         Some(_) => return None,
         // The greatest have more digits.
         None => {
@@ -124,7 +124,7 @@ fn key(text: &[u8]) -> Option<(u64, usize)> {
 }
 
 fn output(text: &[u8]) -> Option<(Output, usize)> {
-    match Number::leading(text) {
+    match JsonNumber::leading(text) {
         Some((number, length)) => Some((Output::new(number.double())?, length)),
         // Such as have more digits, or an exponent.
         None => {
