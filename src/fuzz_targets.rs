@@ -11,7 +11,6 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::domain::effort::{Bounds, ClassId, Effort, OUTPUT_MAX, Output, RacerId, Second};
-use crate::domain::racer_names::RacerNames;
 use crate::domain::rejection::{Rejection, RejectionReason};
 use crate::ingest::envelope::{self, DecodedRecords, Envelope, GZIP_MAGIC};
 use crate::ingest::record::{self, Telemetry};
@@ -118,8 +117,7 @@ pub fn delivery(body: &[u8]) -> bool {
     assert_eq!(envelope.len(), records.len());
     assert_eq!(envelope.request_id.as_deref(), read["requestId"].as_str());
 
-    let names = RacerNames::default();
-    let mut whole = envelope.decode(&BOUNDS, RECEIPT_MS, &names, PLAIN_BYTES_MAX, || ());
+    let mut whole = envelope.decode(&BOUNDS, RECEIPT_MS, PLAIN_BYTES_MAX, || ());
     assert_eq!(whole.records(), records.len());
     let efforts = std::mem::take(&mut whole.efforts);
     let mut gone_by = 0;
@@ -151,7 +149,7 @@ pub fn delivery(body: &[u8]) -> bool {
                 continue;
             }
         };
-        let alone = DecodedRecords::of([&*data], &BOUNDS, RECEIPT_MS, &names);
+        let alone = DecodedRecords::of([&*data], &BOUNDS, RECEIPT_MS);
         assert_eq!(rejected, alone.rejected.first().map(|it| &it.rejection));
         let ends = gone_by + alone.efforts.len();
         assert_eq!(

@@ -52,7 +52,9 @@ static WARM: LazyLock<Warm> = LazyLock::new(|| {
 
 fn decoded(body: &[u8], names: &RacerNames) -> DecodedRecords {
     let envelope = Envelope::parse(body, || ()).expect("our own body");
-    envelope.decode(&BOUNDS, u64::MAX, names, BODY_BYTES_MAX, || ())
+    let mut decoded = envelope.decode(&BOUNDS, u64::MAX, BODY_BYTES_MAX, || ());
+    names.retain_newer(&mut decoded.names);
+    decoded
 }
 
 /// Runs one after another of the bodies through `work`.

@@ -78,19 +78,24 @@ fn folded(name: &str) -> Box<str> {
 }
 
 impl RacerNames {
-    /// Whether a name that was ridden under at that time is another than the latest known.
-    pub fn is_newer(&self, racer: RacerId, at_ms: u64, text: &str) -> bool {
+    /// Keeps only names that are newer than the known ones, and so must be committed. Records the times of the others.
+    pub fn retain_newer(&self, names: &mut Vec<(RacerId, RacerName)>) {
+        names.retain(|(racer, name)| self.observe(*racer, name));
+        names.shrink_to_fit();
+    }
+
+    /// Returns whether the name differs from the known one and is later than it was last seen. The known name's time
+    /// of last sight is raised.
+    pub fn observe(&self, racer: RacerId, name: &RacerName) -> bool {
         let Some(known) = self.names.get(&racer) else {
             return true;
         };
-        if known.name.text == text {
-            known.seen_ms.fetch_max(at_ms, Ordering::Relaxed);
+        if known.name.text == name.text {
+            known.seen_ms.fetch_max(name.at_ms, Ordering::Relaxed);
             return false;
         }
-        (
-            known.seen_ms.load(Ordering::Relaxed),
-            known.name.text.as_str(),
-        ) < (at_ms, text)
+        let seen_ms = known.seen_ms.load(Ordering::Relaxed);
+        (seen_ms, &known.name.text) < (name.at_ms, &name.text)
     }
 
     /// Takes in a name unless a greater one is known. Returns whether it changed anything.
@@ -212,6 +217,11 @@ impl RacerNames {
 mod tests {
     use super::*;
 
+    fn is_newer(names: &RacerNames, at_ms: u64, text: &str) -> bool {
+        let text = text.into();
+        names.observe(RacerId(1), &RacerName { at_ms, text })
+    }
+
     fn given(names: &RacerNames, racer: u64, at_ms: u64, text: &str) {
         names.merge(
             RacerId(racer),
@@ -254,20 +264,14 @@ mod tests {
             ("", "\0"),
         ] {
             let names = RacerNames::default();
-            assert!(names.is_newer(RacerId(1), 0, known));
+            assert!(is_newer(&names, 0, known));
             given(&names, 1, 5, known);
+            assert!(!is_newer(&names, 9, known), "{known:?}: it is known");
             assert!(
-                !names.is_newer(RacerId(1), 9, known),
-                "{known:?}: it is known"
-            );
-            assert!(
-                !names.is_newer(RacerId(1), 8, known) && !names.is_newer(RacerId(1), 8, other),
+                !is_newer(&names, 8, known) && !is_newer(&names, 8, other),
                 "{other:?}"
             );
-            assert!(
-                names.is_newer(RacerId(1), 10, other),
-                "{other:?} after {known:?}"
-            );
+            assert!(is_newer(&names, 10, other), "{other:?} after {known:?}");
         }
     }
 

@@ -13,7 +13,7 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::domain::effort::{Bounds, Effort, RacerId};
 use crate::domain::json_scan;
-use crate::domain::racer_names::{self, RacerName, RacerNames};
+use crate::domain::racer_names::{self, RacerName};
 use crate::domain::rejection::{Rejection, RejectionReason};
 use crate::ingest::record;
 
@@ -26,10 +26,6 @@ pub const REQUEST_ID_BYTES_MAX: usize = 4096;
 
 /// The largest record, gunzipped, in bytes: sixteen times what Firehose takes from a producer.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// So many names are looked up together: most looks wait for memory, and one after another they wait at once. They are
-/// few enough to stay in a core's cache until then.
-const NAMES_TOGETHER: usize = 512;
 
 /// So many records are read or decoded between one call of what the caller has to do now and then and the next: those
 /// of the usual length are decoded in about 0.1 ms.
@@ -145,13 +141,12 @@ impl<'b> Envelope<'b> {
             .unwrap_or_else(|_| text.to_vec())
     }
 
-    /// Decodes every record. RacerNames that are no news against `names` are left out. Records gunzip to `bytes_max` at most
-    /// in all. `now_and_then` is called after every 256 of them.
+    /// Decodes every record. All records together may gunzip to `bytes_max` bytes. `now_and_then` is called after
+    /// every 256 records.
     pub fn decode(
         &self,
         bounds: &Bounds,
         receipt_ms: u64,
-        names: &RacerNames,
         bytes_max: usize,
         now_and_then: impl Fn(),
     ) -> DecodedRecords {
@@ -161,7 +156,6 @@ impl<'b> Envelope<'b> {
         };
         let mut data = Vec::new();
         let mut plain = Vec::new();
-        let mut given = Given::default();
         let mut gunzipped_left = bytes_max;
         for (place, text) in self.records.iter().enumerate() {
             data.clear();
@@ -173,19 +167,15 @@ impl<'b> Envelope<'b> {
                 )),
                 Ok(()) if data.starts_with(&GZIP_MAGIC) => {
                     gunzip_record(&data, &mut plain, &mut gunzipped_left)
-                        .and_then(|()| decoded.take_record(&plain, bounds, receipt_ms, &mut given))
+                        .and_then(|()| decoded.take_record(&plain, bounds, receipt_ms))
                 }
-                Ok(()) => decoded.take_record(&data, bounds, receipt_ms, &mut given),
+                Ok(()) => decoded.take_record(&data, bounds, receipt_ms),
             };
             decoded.end_record(place, outcome);
-            if given.ends.len() >= NAMES_TOGETHER {
-                decoded.take_names(&mut given, names);
-            }
             if (place + 1).is_multiple_of(RECORDS_A_TURN) {
                 now_and_then();
             }
         }
-        decoded.take_names(&mut given, names);
         decoded
     }
 }
@@ -197,20 +187,13 @@ pub struct DecodedRecords {
     pub efforts: Vec<Effort>,
     /// Places in `efforts` that are a racer's last of a race.
     pub finals: Vec<usize>,
-    /// RacerNames that are news.
+    /// The racers' names with their times. Consecutive equal names of a racer are one entry.
     pub names: Vec<(RacerId, RacerName)>,
     /// The records that must be quarantined.
     pub rejected: Vec<Rejected>,
     /// How many records are empty.
     pub empty: usize,
     ends: Vec<usize>,
-}
-
-/// The names that some records give, one after another: each with the place of its effort, and where it ends.
-#[derive(Default)]
-struct Given {
-    texts: String,
-    ends: Vec<(usize, usize)>,
 }
 
 /// Which records the efforts of a delivery came from.
@@ -239,18 +222,12 @@ impl DecodedRecords {
         records: impl IntoIterator<Item = &'r [u8]>,
         bounds: &Bounds,
         receipt_ms: u64,
-        names: &RacerNames,
     ) -> Self {
         let mut decoded = Self::default();
-        let mut given = Given::default();
         for (place, data) in records.into_iter().enumerate() {
-            let outcome = decoded.take_record(data, bounds, receipt_ms, &mut given);
+            let outcome = decoded.take_record(data, bounds, receipt_ms);
             decoded.end_record(place, outcome);
-            if given.ends.len() >= NAMES_TOGETHER {
-                decoded.take_names(&mut given, names);
-            }
         }
-        decoded.take_names(&mut given, names);
         decoded
     }
 
@@ -298,13 +275,11 @@ impl DecodedRecords {
         data: &[u8],
         bounds: &Bounds,
         receipt_ms: u64,
-        given: &mut Given,
     ) -> Result<usize, Rejection> {
         record::decode(data, bounds, receipt_ms, |telemetry| {
             let effort = telemetry.effort;
             if let Some(name) = telemetry.name.as_deref() {
-                given.texts.push_str(racer_names::cut(name));
-                given.ends.push((self.efforts.len(), given.texts.len()));
+                self.add_name(effort.racer, effort.time, racer_names::cut(name));
             }
             if telemetry.is_final {
                 self.finals.push(self.efforts.len());
@@ -313,22 +288,7 @@ impl DecodedRecords {
         })
     }
 
-    /// Keeps the names that are news, and forgets the others.
-    fn take_names(&mut self, given: &mut Given, names: &RacerNames) {
-        let mut begins = 0;
-        for &(effort, ends) in &given.ends {
-            let Effort { racer, time, .. } = self.efforts[effort];
-            let text = &given.texts[std::mem::replace(&mut begins, ends)..ends];
-            if names.is_newer(racer, time, text) {
-                self.take_name(racer, time, text);
-            }
-        }
-        given.texts.clear();
-        given.ends.clear();
-    }
-
-    fn take_name(&mut self, racer: RacerId, at_ms: u64, text: &str) {
-        // A racer's records mostly follow one another or repeat one name: keep one pair for a run of them.
+    fn add_name(&mut self, racer: RacerId, at_ms: u64, text: &str) {
         match self.names.last_mut() {
             Some((last, name)) if *last == racer && name.text == text => {
                 name.at_ms = name.at_ms.max(at_ms);
@@ -480,7 +440,7 @@ mod tests {
         let body =
             serde_json::json!({"requestId": "r", "timestamp": 1, "records": records}).to_string();
         let envelope = Envelope::parse(body.as_bytes(), || ()).expect("an envelope");
-        envelope.decode(&BOUNDS, 10, &RacerNames::default(), 1 << 20, || ())
+        envelope.decode(&BOUNDS, 10, 1 << 20, || ())
     }
 
     #[test]
@@ -493,13 +453,7 @@ mod tests {
         let envelope = Envelope::parse(body.as_bytes(), || ()).expect("an envelope");
         assert_eq!(envelope.request_id.as_deref(), Some("a"));
         assert_eq!(envelope.record(0), GOOD.as_bytes());
-        assert_eq!(
-            envelope
-                .decode(&BOUNDS, 0, &RacerNames::default(), 0, || ())
-                .efforts
-                .len(),
-            1
-        );
+        assert_eq!(envelope.decode(&BOUNDS, 0, 0, || ()).efforts.len(), 1);
     }
 
     fn some_body() -> impl Strategy<Value = Vec<u8>> {

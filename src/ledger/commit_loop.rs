@@ -225,7 +225,7 @@ impl Inner {
         let news = names.into_iter().filter(|(racer, name)| {
             !class_full.contains(racer)
                 && !erasures.cover_name(*racer, name.at_ms)
-                && self.names.is_newer(*racer, name.at_ms, &name.text)
+                && self.names.observe(*racer, name)
         });
         let names_before = pending.contents.names.len();
         pending.contents.names.extend(news);

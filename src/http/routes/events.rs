@@ -527,12 +527,9 @@ impl Part {
                 None => end = Some(Ok(())),
             }
         }
-        let decoded = DecodedRecords::of(
-            raw.iter().map(Vec::as_slice),
-            ledger.bounds(),
-            receipt_ms,
-            ledger.names(),
-        );
+        let records = raw.iter().map(Vec::as_slice);
+        let mut decoded = DecodedRecords::of(records, ledger.bounds(), receipt_ms);
+        ledger.names().retain_newer(&mut decoded.names);
         let heard = races::race_updates(&decoded.efforts, &decoded.finals);
         Self {
             raw,

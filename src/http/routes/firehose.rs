@@ -562,8 +562,9 @@ impl Decode {
                 ));
             }
         };
-        let (names, bytes_max) = (self.ledger.names(), self.bytes_max);
-        let decoded = envelope.decode(&self.bounds, self.receipt_ms, names, bytes_max, let_others);
+        let mut decoded =
+            envelope.decode(&self.bounds, self.receipt_ms, self.bytes_max, let_others);
+        self.ledger.names().retain_newer(&mut decoded.names);
         drop(envelope);
         let heard = races::race_updates(&decoded.efforts, &decoded.finals);
         // So may its records. As many as there are cores are decoded at a time, so this is not too late.

@@ -167,7 +167,8 @@ async fn take(app: &AppState, body: Body) -> Result<Outcome, ApiError> {
         )));
     }
     let bytes = || records.iter().map(|record| record.get().as_bytes());
-    let decoded = DecodedRecords::of(bytes(), app.ledger.bounds(), receipt_ms, app.ledger.names());
+    let mut decoded = DecodedRecords::of(bytes(), app.ledger.bounds(), receipt_ms);
+    app.ledger.names().retain_newer(&mut decoded.names);
     let heard = races::race_updates(&decoded.efforts, &decoded.finals);
     let raw = |places: Vec<usize>| {
         let raw = places
