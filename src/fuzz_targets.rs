@@ -11,6 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::domain::effort::{Bounds, ClassId, Effort, OUTPUT_MAX, Output, RacerId, Second};
+use crate::domain::json_scan;
 use crate::domain::rejection::{Rejection, RejectionReason};
 use crate::ingest::envelope::{self, DecodedRecords, Envelope, GZIP_MAGIC};
 use crate::ingest::record::{self, Telemetry};
@@ -55,7 +56,7 @@ pub fn telemetry(data: &[u8]) -> bool {
     }
     let is_taken = !all.is_empty();
     let by_serde =
-        |text: &str| taken(|each| record::decode_by_serde_alone(text, &BOUNDS, RECEIPT_MS, each));
+        |text: &str| taken(|each| record::decode_by_serde(text, &BOUNDS, RECEIPT_MS, each));
     match std::str::from_utf8(data) {
         Ok(text) => assert_eq!((all, result), by_serde(text)),
         Err(error) => {
@@ -110,7 +111,9 @@ pub fn delivery(body: &[u8]) -> bool {
         return false;
     };
     // What is not looked at may hold a number that no double reaches, or half of a character.
-    let Ok(read) = serde_json::from_slice::<serde_json::Value>(body) else {
+    let Ok(read) =
+        serde_json::from_slice::<serde_json::Value>(json_scan::without_byte_order_mark(body))
+    else {
         return true;
     };
     let records = read["records"].as_array().expect("a delivery has records");
@@ -278,7 +281,8 @@ mod tests {
     const MUTATIONS: usize = 3000;
 
     /// What stands in for something, or between: what the formats are made of, and what lies at their edges.
-    const WORDS: [&str; 24] = [
+    const WORDS: [&str; 25] = [
+        "\u{feff}",
         "\"classId\":",
         "\"second\":",
         "\"racerId\":",

@@ -1,26 +1,35 @@
-//! Numbers and texts of JSON in their plain form, as nearly all are that come or are stored: read exactly, and in a few
-//! steps. What is in no plain form is for serde_json to read.
+//! Reads JSON's numbers and texts in their plain form, exactly and in few steps.
+//!
+//! Nearly all numbers and texts that arrive or are stored have the plain form. For any other form
+//! these functions give up, and serde_json reads it.
 
-/// The most digits of a number that is read here: all such integers are exact as doubles, and so are the powers of ten
-/// up to 10^22, so dividing one by the other rounds once, which is correct rounding.
+use crate::domain::effort::INTEGER_MAX;
+
+/// Maximum number of digits that [`JsonNumber::leading`] reads. An integer of 15 digits is exact as
+/// a double, and so is a power of ten up to 10^22. Their quotient is rounded once, so correctly.
 const DIGITS_MAX: usize = 15;
 
 const POWERS_OF_TEN: [f64; DIGITS_MAX + 1] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
 ];
 
-/// A number as it was written.
+/// The byte order mark in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A JSON number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum JsonNumber {
-    /// Without a point.
+    /// A number written as digits alone.
     Integer(u64),
-    /// With one.
+    /// Any other form, correctly rounded.
     Double(f64),
 }
 
 impl JsonNumber {
-    /// The number that a text begins with, and its length in bytes. `None` where JSON has none there, or one that is
-    /// not so plain: with a sign, an exponent, or more than 15 digits.
+    /// Reads the number at the beginning of `text`. Returns it with its length in bytes.
+    ///
+    /// Returns `None` if no JSON number stands there, or one with a sign, an exponent, or more than
+    /// [`DIGITS_MAX`] digits.
     #[inline]
     pub fn leading(text: &[u8]) -> Option<(Self, usize)> {
         let (whole, whole_digits) = digits(text, 0);
@@ -41,17 +50,38 @@ impl JsonNumber {
         }
     }
 
-    /// The number as a double; an integer has no more digits than are exact.
+    /// Reads `text`, which is one JSON value. Returns `None` if it is not a number, or if no finite
+    /// double is near it.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(integer) = text.parse() {
+            return Some(Self::Integer(integer));
+        }
+        let double = text.parse().ok().filter(|double: &f64| double.is_finite());
+        double.map(Self::Double)
+    }
+
+    /// Returns the number as a double. Integers up to [`INTEGER_MAX`] are exact.
     pub fn double(self) -> f64 {
         match self {
             Self::Integer(integer) => integer as f64,
             Self::Double(double) => double,
         }
     }
+
+    /// Returns the number as an integer if it is whole, in whatever form (`1`, `1.0`, `1e0`). A
+    /// double must be from 0 to [`INTEGER_MAX`], where all integers are exact.
+    pub fn integer(self) -> Option<u64> {
+        match self {
+            Self::Integer(integer) => Some(integer),
+            Self::Double(double) => (double.fract() == 0.0
+                && (0.0..=INTEGER_MAX as f64).contains(&double))
+            .then_some(double as u64),
+        }
+    }
 }
 
-/// The digits that a text begins with, put behind those of `before`, and how many. Of too many, the value means
-/// nothing.
+/// Appends the digits at the beginning of `text` to the digits of `before`. Returns the value and
+/// the number of digits read. The value is meaningless if all digits together exceed a `u64`.
 #[inline]
 fn digits(text: &[u8], before: u64) -> (u64, usize) {
     let mut value = before;
@@ -63,14 +93,15 @@ fn digits(text: &[u8], before: u64) -> (u64, usize) {
     (value, count)
 }
 
-/// How many bytes there are before the first that is not itself in a JSON text: a quote, a backslash, a control
-/// character.
+/// Returns the number of bytes before the first one that ends or escapes a JSON text: a quote, a
+/// backslash or a control character.
 #[inline]
 pub fn text_length(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 0xff;
     const HIGHS: u64 = ONES << 7;
     let mut length = 0;
-    // Eight at a time. A byte's high bit is set where it is found; above the first one found there may be false ones.
+    // Eight bytes at a time. The high bit of each byte found is set. Borrows can set false bits, but
+    // only above the first byte found.
     while let Some(eight) = bytes[length..].first_chunk() {
         let eight = u64::from_le_bytes(*eight);
         let below =
@@ -90,14 +121,22 @@ pub fn text_length(bytes: &[u8]) -> usize {
             .unwrap_or(rest.len())
 }
 
-/// What serde_json finds wrong, without the text that it found: that may be long, and somebody's data.
-pub fn told(error: &serde_json::Error) -> String {
-    let told = error.to_string();
-    match (told.find("string \""), told.rfind("\", expected ")) {
-        (Some(begins), Some(ends)) if begins < ends => {
-            format!("{}text{}", &told[..begins], &told[ends + 1..])
+/// Returns the text after a byte order mark, if it begins with one.
+pub fn without_byte_order_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+}
+
+/// Describes an error of serde_json without the text that it quotes, which may be long and personal.
+pub fn describe_error(error: &serde_json::Error) -> String {
+    let description = error.to_string();
+    match (
+        description.find("string \""),
+        description.rfind("\", expected "),
+    ) {
+        (Some(start), Some(end)) if start < end => {
+            format!("{}text{}", &description[..start], &description[end + 1..])
         }
-        _ => told,
+        _ => description,
     }
 }
 
@@ -108,8 +147,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_tells_all_but_the_text() {
-        let error = |json: &str| told(&serde_json::from_str::<Vec<u8>>(json).expect_err(json));
+    fn error_description_omits_the_quoted_text() {
+        let error =
+            |json: &str| describe_error(&serde_json::from_str::<Vec<u8>>(json).expect_err(json));
         assert_eq!(
             error(r#""a \", expected b""#),
             "invalid type: text, expected a sequence at line 1 column 18"
@@ -120,9 +160,27 @@ mod tests {
         );
     }
 
+    #[test]
+    fn whole_numbers_of_any_form_are_integers() {
+        let integer = |text| JsonNumber::parse(text).expect(text).integer();
+        for text in ["3", "3.0", "3.00", "3e0", "30E-1", "0.3e1"] {
+            assert_eq!(integer(text), Some(3), "{text}");
+        }
+        for text in ["0", "-0", "-0.0", "0e9"] {
+            assert_eq!(integer(text), Some(0), "{text}");
+        }
+        assert_eq!(integer("9007199254740991.0"), Some(INTEGER_MAX));
+        for text in ["3.5", "-1", "9007199254740992.0", "1e300", "1e-7"] {
+            assert_eq!(integer(text), None, "{text}");
+        }
+        for text in ["1e999", "\"3\"", "true", "[3]", "{}"] {
+            assert_eq!(JsonNumber::parse(text), None, "{text}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn what_is_read_is_what_serde_reads(
+        fn plain_numbers_are_read_as_serde_reads_them(
             number in "(0|[1-9][0-9]{0,17})(\\.[0-9]{0,17})?([eE][0-9])?|-1|01|[.x,]",
             rest in "[,} ]?.{0,3}",
         ) {
@@ -130,6 +188,7 @@ mod tests {
             if let Some((read, length)) = JsonNumber::leading(text.as_bytes()) {
                 prop_assert_eq!(length, number.len());
                 let expected: serde_json::Value = serde_json::from_str(&number).expect("a number");
+                prop_assert_eq!(JsonNumber::parse(&number), Some(read));
                 match read {
                     JsonNumber::Integer(integer) => prop_assert_eq!(expected.as_u64(), Some(integer)),
                     JsonNumber::Double(double) => {

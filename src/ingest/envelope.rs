@@ -80,6 +80,7 @@ impl<'b> Envelope<'b> {
     /// Parses a body. `now_and_then` is called after every 256 records, where the body is as Firehose sends it: work
     /// that takes milliseconds may let others go first.
     pub fn parse(body: &'b [u8], now_and_then: impl Fn()) -> Result<Self, EnvelopeError> {
+        let body = json_scan::without_byte_order_mark(body);
         let envelope = match envelope_fast_path::read(body, now_and_then) {
             Some(envelope) => envelope,
             None => Self::parse_by_serde(body)?,
@@ -335,7 +336,7 @@ impl EnvelopeError {
         let request_id = id.filter(|id| id.len() <= REQUEST_ID_BYTES_MAX);
         Self {
             request_id,
-            problem: json_scan::told(error),
+            problem: json_scan::describe_error(error),
         }
     }
 }
@@ -527,6 +528,20 @@ mod tests {
                 .is_none()
         );
         assert!(Envelope::parse(br#"["r",[]]"#, || ()).is_err());
+    }
+
+    #[test]
+    fn byte_order_mark_is_passed_over() {
+        let data = base64(format!("\u{feff}{GOOD}").as_bytes());
+        for space in ["", " "] {
+            let body = format!(
+                "\u{feff}{{{space}\"requestId\":\"r\",\"records\":[{{\"data\":\"{data}\"}}]}}"
+            );
+            let envelope = Envelope::parse(body.as_bytes(), || ()).expect("an envelope");
+            assert_eq!(envelope.request_id.as_deref(), Some("r"));
+            let decoded = envelope.decode(&BOUNDS, 0, 0, || ());
+            assert_eq!(decoded.efforts.len(), 1);
+        }
     }
 
     #[test]

@@ -109,12 +109,17 @@ impl<'b> LambdaEvent<'b> {
 }
 
 fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, EventError> {
+    let body = json_scan::without_byte_order_mark(body);
     // A derived struct would take an array of its fields as well.
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(EventError("it is not a JSON object".to_owned()));
     }
-    serde_json::from_slice(body)
-        .map_err(|error| EventError(format!("it is no event: {}", json_scan::told(&error))))
+    serde_json::from_slice(body).map_err(|error| {
+        EventError(format!(
+            "it is no event: {}",
+            json_scan::describe_error(&error)
+        ))
+    })
 }
 
 type Places = HashMap<(String, String), usize>;
@@ -392,7 +397,8 @@ fn with_output(data: &str, bounds: &Bounds) -> Result<Option<Vec<u8>>, Rejection
         return Ok(None);
     }
     let mut lines = Vec::with_capacity(data.len() + outputs.len() * 32);
-    let objects = serde_json::Deserializer::from_slice(&data).into_iter::<Fields<'_>>();
+    let text = json_scan::without_byte_order_mark(&data);
+    let objects = serde_json::Deserializer::from_slice(text).into_iter::<Fields<'_>>();
     for (object, output) in objects.zip(outputs) {
         let mut fields =
             object.map_err(|error| Rejection::new(RejectionReason::Json, error.to_string()))?;
@@ -841,6 +847,25 @@ mod tests {
         assert_eq!(text(results[0]), expected);
         let second = expected.replace("\"note\":2", "\"note\":{\"a b\":[1,\"\\\" x\"]}");
         assert_eq!(text(results[5]), format!("{expected}{second}"));
+    }
+
+    #[test]
+    fn byte_order_mark_is_passed_over() {
+        let object = "{\"classId\":1,\"second\":1,\"racerId\":1,\"cadence\":80,\"resistance\":78}";
+        let data = base64(&format!("\u{feff}{object}"));
+        let event = format!(
+            "\u{feff}{{\"invocationId\":\"i\",\"records\":[{{\"recordId\":\"1\",\"data\":\"{data}\"}}]}}"
+        );
+        let Ok(LambdaEvent::Transformation(transformation)) = LambdaEvent::parse(event.as_bytes())
+        else {
+            panic!("{event}")
+        };
+        let transformed = transformation
+            .transform(&BOUNDS, EVENT_BYTES_MAX)
+            .expect("it fits");
+        let transformed: Value = serde_json::from_slice(&transformed.json).expect("JSON");
+        let expected = object.replace('}', ",\"output\":164.45}\n");
+        assert_eq!(text(&transformed["records"][0]), expected);
     }
 
     #[test]

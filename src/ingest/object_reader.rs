@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use crate::domain::json_scan;
 use crate::ingest::envelope::{self, GZIP_MAGIC, RECORD_BYTES_MAX};
 
 /// The longest piece, in bytes: what is longer is cut there. No delivery could carry it.
@@ -171,7 +172,8 @@ impl ObjectReader {
     /// Sees by its beginning that it is nothing of this project's that holds no records.
     fn begin(&mut self) -> Result<(), ObjectReaderError> {
         self.fill();
-        let beginning = self.buffer.trim_ascii_start();
+        self.start = self.buffer.len() - json_scan::without_byte_order_mark(&self.buffer).len();
+        let beginning = self.buffer[self.start..].trim_ascii_start();
         let Some(key) = beginning.strip_prefix(b"{").map(<[u8]>::trim_ascii_start) else {
             return Ok(());
         };
@@ -538,6 +540,20 @@ mod tests {
         assert_eq!(texts(""), [""; 0]);
         let members = [gzip(b"{\"a\":1}"), gzip(b"{\"b\":2}")].concat();
         assert_eq!(items(&members).len(), 2);
+    }
+
+    #[test]
+    fn byte_order_mark_is_passed_over() {
+        assert_eq!(
+            texts("\u{feff}{\"a\":1}\n{\"b\":2}"),
+            ["{\"a\":1}", "{\"b\":2}"]
+        );
+        assert_eq!(texts("\u{feff}"), [""; 0]);
+        let snapshot = "\u{feff}{\"1\":{\"17\":150}}";
+        assert!(matches!(
+            error(snapshot.as_bytes()),
+            ObjectReaderError::Snapshot
+        ));
     }
 
     #[test]

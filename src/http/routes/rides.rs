@@ -157,7 +157,7 @@ async fn take(app: &AppState, body: Body) -> Result<Outcome, ApiError> {
     let records: Vec<&RawValue> = serde_json::from_slice(&body).map_err(|error| {
         ApiError::bad_request(format!(
             "the body is not a JSON array of records: {}",
-            json_scan::told(&error)
+            json_scan::describe_error(&error)
         ))
     })?;
     if records.len() > RECORDS_MAX {

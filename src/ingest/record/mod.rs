@@ -1,0 +1,99 @@
+//! Reads a record's bytes into efforts, or into a rejection that names the fault.
+//!
+//! Pure: bounds and receipt time are parameters. A record may hold several JSON objects, one after
+//! another. Objects before a fault are passed on; the fault is the record's.
+
+mod fields;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+pub(crate) use self::fields::{FieldName, NumberField, RecordFields};
+use crate::domain::effort::{Bounds, Effort};
+use crate::domain::rejection::{Rejection, RejectionReason};
+use crate::ingest::record_fast_path::Scanner;
+
+/// Maximum lead of a device's clock over ours, in ms. A time further ahead is not trusted at all.
+pub const CLOCK_AHEAD_MS_MAX: u64 = 5 * 60 * 1000;
+
+/// Maximum number of objects in a record: four times the content of Firehose's largest record.
+/// An object needs about as much memory as its text. So this bounds a record that gunzips to many.
+pub const OBJECTS_MAX: usize = 100_000;
+
+/// One telemetry object: its effort, name and event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Telemetry<'d> {
+    /// The effort, within the bounds.
+    pub effort: Effort,
+    /// The racer's name, unchanged. `None` if the field is no text; the effort is valid without it.
+    pub name: Option<Cow<'d, str>>,
+    /// Whether it is the racer's last record of the race.
+    pub is_final: bool,
+}
+
+/// Passes every telemetry object in `data` to `each`, in order. Returns the number of objects: 0 if
+/// there is only white space. On an error, `each` has received the objects before the fault.
+pub fn decode<'d>(
+    data: &'d [u8],
+    bounds: &Bounds,
+    receipt_ms: u64,
+    mut each: impl FnMut(Telemetry<'d>),
+) -> Result<usize, Rejection> {
+    let (valid, utf8) = match std::str::from_utf8(data) {
+        Ok(text) => (text, Ok(())),
+        Err(error) => {
+            let end = error.valid_up_to();
+            let valid = std::str::from_utf8(&data[..end]).expect("valid up to there");
+            let message = format!("not UTF-8 at byte {end}");
+            let rejection = Rejection::new(RejectionReason::Utf8, message);
+            (valid, Err(rejection))
+        }
+    };
+    let decoded = decode_objects(valid, bounds, receipt_ms, Scanner::object, &mut each);
+    // Objects before the invalid byte count. An object that it cuts is not a second fault.
+    utf8.and(decoded)
+}
+
+/// Decodes as [`decode`] does, but without the fast path, which must give the same.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn decode_by_serde<'d>(
+    text: &'d str,
+    bounds: &Bounds,
+    receipt_ms: u64,
+    mut each: impl FnMut(Telemetry<'d>),
+) -> Result<usize, Rejection> {
+    decode_objects(text, bounds, receipt_ms, |_| None, &mut each)
+}
+
+/// Reads each object with `fast_path`, and with serde_json where `fast_path` gives `None`.
+fn decode_objects<'d>(
+    text: &'d str,
+    bounds: &Bounds,
+    receipt_ms: u64,
+    fast_path: impl Fn(&mut Scanner<'d>) -> Option<RecordFields<'d>>,
+    each: &mut impl FnMut(Telemetry<'d>),
+) -> Result<usize, Rejection> {
+    let mut scanner = Scanner::new(text.strip_prefix('\u{feff}').unwrap_or(text));
+    let mut count = 0;
+    while !scanner.is_at_end() {
+        let fields = match fast_path(&mut scanner) {
+            Some(fields) => fields,
+            None => {
+                let (fields, length) = RecordFields::parse(scanner.rest()).map_err(|error| {
+                    let message = format!("object {} of the record: {error}", count + 1);
+                    Rejection::new(RejectionReason::Json, message)
+                })?;
+                scanner.skip(length);
+                fields
+            }
+        };
+        if count == OBJECTS_MAX {
+            let message = format!("a record may hold at most {OBJECTS_MAX} objects");
+            return Err(Rejection::new(RejectionReason::TooLarge, message));
+        }
+        each(fields.validate(bounds, receipt_ms)?);
+        count += 1;
+    }
+    Ok(count)
+}
