@@ -165,44 +165,52 @@ pub struct Config {
     #[arg(skip = Duration::from_secs(60))]
     pub delivery_deadline: Duration,
 
-    /// What slow and many clients may take.
+    /// Limits for slow clients and for many of them.
     #[arg(skip)]
     pub limits: ConnectionLimits,
 }
 
-/// What slow and many clients may take.
+/// Limits for slow clients and for many of them.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// How long a new connection may take to send its first request's headers, after the TLS handshake: a client on a
-    /// bad line needs a second or two.
-    pub first_headers: Duration,
-    /// How long a connection may take for any later request's headers, its idling before them included: longer than a
-    /// load balancer keeps idle connections (60 s on AWS), or it would send requests into closed ones.
-    pub next_headers: Duration,
-    /// How long a delivery's body may pause: on the slowest line that is of use, something comes every second.
-    pub body: Duration,
-    /// How long a client may take none of what it is sent, before its connection is closed, and how much longer than
-    /// its length asks for an answer may take: a client on a bad line takes something every second, and whoever takes
-    /// nothing holds a connection, and what it is sent.
-    pub answer: Duration,
-    /// Connections at a time. Each costs some 10 KB at rest; what they bring has limits of its own.
+    /// Maximum time from accepting a connection, or from its TLS handshake, to the end of its first
+    /// request head. A client on a bad line needs a second or two.
+    pub first_header_timeout: Duration,
+    /// Maximum time to the end of any later request head, including the idle time before it. It is
+    /// longer than a load balancer's idle timeout (60 s on AWS), or the balancer would send
+    /// requests into closed connections.
+    pub keep_alive_timeout: Duration,
+    /// Maximum pause in a request body. The slowest useful line sends something every second.
+    pub body_pause_timeout: Duration,
+    /// Maximum total time of a ride's body, which has some 80 kB at most.
+    pub ride_body_timeout: Duration,
+    /// Maximum time in which a client reads nothing of its response. Such a client holds a
+    /// connection and the response's memory.
+    pub write_timeout: Duration,
+    /// Maximum total time of a response, to which its length adds a second for every 32 KiB.
+    pub response_timeout: Duration,
+    /// Maximum number of connections. Each costs some 10 KB when idle; what is sent over them has
+    /// limits of its own.
     pub connections_max: usize,
-    /// Listeners of live events at a time, of all classes together. Each costs its connection and some 20 KB.
-    pub listeners_max: usize,
-    /// What all deliveries under way may take up together, in bytes: bodies, what is decoded from them, and what waits
-    /// to be durable. It is eight of the largest bodies at the least, so that any one delivery fits.
+    /// Maximum number of subscribers to live events, of all classes together. Each costs its
+    /// connection and some 20 KB.
+    pub subscribers_max: usize,
+    /// Memory budget of all deliveries together, in bytes: bodies, decoded efforts, and those that
+    /// wait for their commit. It is at least eight of the largest bodies, so any one delivery fits.
     pub deliveries_bytes_max: usize,
 }
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
-            first_headers: Duration::from_secs(10),
-            next_headers: Duration::from_secs(75),
-            body: Duration::from_secs(10),
-            answer: Duration::from_secs(60),
+            first_header_timeout: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(75),
+            body_pause_timeout: Duration::from_secs(10),
+            ride_body_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(60),
+            response_timeout: Duration::from_secs(60),
             connections_max: 10_000,
-            listeners_max: 4096,
+            subscribers_max: 4096,
             deliveries_bytes_max: 1 << 30,
         }
     }

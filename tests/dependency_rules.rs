@@ -114,7 +114,8 @@ const IMPURE_WORDS: &[&str] = &[
 
 /// Crates and names, and the modules that may use them. A word that ends in `_` stands for every word that begins so.
 const RESERVED_WORDS: &[(&str, &[&str])] = &[
-    ("axum", &["http", "config"]), // config: the characters that a header may hold
+    // config: the characters that a header may hold; server/connections: the type of a response
+    ("axum", &["http", "config", "server/connections"]),
     ("axum_", &["server"]),
     ("aws_", &["server/tls", "storage/backend/s3"]), // server/tls: the cryptography library of that name
     ("rustls", &["server"]),

@@ -15,7 +15,6 @@ mod state;
 mod tests;
 
 pub(crate) use auth::RequestKeys;
-pub(crate) use limits::pace::{Pace, Paced};
 pub(crate) use middleware::metrics;
 pub(crate) use openapi::document_text;
 pub(crate) use router::router;

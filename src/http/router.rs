@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 
 use crate::http::auth::may_read;
 use crate::http::error::ApiError;
-use crate::http::limits::{answers, long};
+use crate::http::limits::answers;
 use crate::http::middleware::around::around;
 use crate::http::middleware::metrics;
 use crate::http::openapi;
@@ -39,7 +39,7 @@ pub(crate) fn router(app: AppState) -> Router {
         };
         queries = queries.route(&format!("/class-{class}.gz"), get(file));
     }
-    let (long, answers) = (long::Long::default(), answers::Answers::default());
+    let answers = answers::Answers::default();
     let counted = metrics::Requests::default();
     let count = around(move |request: &Request| counted.count(request));
     let reads = Router::from(open())
@@ -56,7 +56,6 @@ pub(crate) fn router(app: AppState) -> Router {
         .layer((
             count.clone(),
             cors(&app.config.cors_origin),
-            around(move |request: &Request| long.hold(request)),
             around(move |request: &Request| answers.hold(request)),
             catch_panics(),
         ));

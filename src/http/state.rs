@@ -74,7 +74,7 @@ impl AppState {
         );
         let (events, room) = (events::Turn::default(), history::room());
         let (live, buckets) = (
-            live::Live::new(&ledger, config.limits.listeners_max),
+            live::Live::new(&ledger, config.limits.subscribers_max),
             Arc::new(BucketAllowlist::new(&config.notification_buckets)),
         );
         let document = Arc::new(openapi::document(ledger.bounds().second_max));

@@ -1,239 +1,241 @@
-//! How connections are taken: so many at a time, without waiting for acknowledgements, and for as long as their clients
-//! ask for anything, and take what they are sent at the least [`Pace`].
+//! Connections: how many there are at a time, and how slow their clients may be.
+//!
+//! Over HTTP/1.1 a connection either waits for a request head or serves one request. Waiting is
+//! bounded by the server's header timeouts, a response by its deadline, and every single write by
+//! the write timeout. A closed connection is counted by reason.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum_server::accept::{Accept, NoDelayAcceptor};
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use axum::http::Response;
+use axum_server::accept::Accept;
+use futures_util::TryFutureExt;
+use futures_util::future::MapOk;
+use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
+use tokio_io_timeout::TimeoutWriter;
 use tower::Service;
 
 use crate::config::ConnectionLimits;
-use crate::http::{Pace, Paced};
 
-/// Takes connections up to a limit; what comes beyond is closed at once, which costs next to nothing.
+/// Minimum rate at which a client must read a long response, in bytes a second: the slowest mobile
+/// lines carry 256 kbit/s.
+const RESPONSE_BYTES_PER_SECOND_MIN: u32 = 32 << 10;
+
+/// Accepts connections up to a limit. Connections over the limit are closed at once, which costs
+/// next to nothing.
 #[derive(Clone)]
-pub(crate) struct Limited {
-    room: Arc<Semaphore>,
+pub(crate) struct LimitedAcceptor {
+    permits: Arc<Semaphore>,
     limits: ConnectionLimits,
 }
 
-impl Limited {
-    /// At most so many at a time, each for as long as that limits lasts.
-    pub(crate) fn to(connections_max: usize, limits: ConnectionLimits) -> Self {
+impl LimitedAcceptor {
+    /// Returns an acceptor of at most `connections_max` connections at a time.
+    pub(crate) fn new(connections_max: usize, limits: ConnectionLimits) -> Self {
         Self {
-            room: Arc::new(Semaphore::new(connections_max)),
+            permits: Arc::new(Semaphore::new(connections_max)),
             limits,
         }
     }
 }
 
-impl<S: Send + 'static> Accept<TcpStream, S> for Limited {
-    type Stream = Patient<TcpStream>;
-    type Service = Held<Paced<S>>;
-    type Future = BoxFuture<'static, io::Result<(Patient<TcpStream>, Held<Paced<S>>)>>;
+impl<S> Accept<TcpStream, S> for LimitedAcceptor {
+    type Stream = LimitedStream<TcpStream>;
+    type Service = TimedService<S>;
+    type Future = Ready<io::Result<(Self::Stream, Self::Service)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let (room, limits) = (self.room.clone().try_acquire_owned(), self.limits);
-        async move {
-            let Ok(room) = room else {
-                metrics::counter!("alleycat_connections_closed_total", "reason" => "too_many")
-                    .increment(1);
-                return Err(io::Error::other("there are too many connections"));
-            };
-            // Without it the end of an answer of several pieces waits for the client's delayed acknowledgement, 40 ms.
-            let (stream, service) = NoDelayAcceptor.accept(stream, service).await?;
-            let pace = Pace::of(limits.answer);
-            let service = Held {
-                service: pace.around(service),
-                _room: Arc::new(room),
-            };
-            Ok((Patient::new(stream, limits, pace), service))
+        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
+            count_closed("too_many");
+            return ready(Err(io::Error::other("connection limit reached")));
+        };
+        // With Nagle's algorithm the end of a response waits for the client's delayed
+        // acknowledgement, 40 ms.
+        if let Err(error) = stream.set_nodelay(true) {
+            return ready(Err(error));
         }
-        .boxed()
+        let exchange = Arc::new(Mutex::new(Exchange::new(self.limits.response_timeout)));
+        let service = TimedService {
+            service,
+            exchange: exchange.clone(),
+        };
+        ready(Ok((
+            LimitedStream::new(stream, self.limits, exchange, Some(permit)),
+            service,
+        )))
     }
 }
 
-/// The service of one connection, which holds its room for as long as it lives.
-#[derive(Clone)]
-pub(crate) struct Held<S> {
-    service: S,
-    _room: Arc<OwnedSemaphorePermit>,
+fn count_closed(reason: &'static str) {
+    metrics::counter!("alleycat_connections_closed_total", "reason" => reason).increment(1);
 }
 
-impl<R, S: Service<R>> Service<R> for Held<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.service.poll_ready(context)
-    }
-
-    fn call(&mut self, request: R) -> S::Future {
-        self.service.call(request)
-    }
+/// The state of one connection, shared by its stream and its service.
+struct Exchange {
+    /// Start of the wait for the next request head; `None` while a request is served.
+    waiting_since: Option<Instant>,
+    /// Whether the connection has had a request.
+    has_had_request: bool,
+    /// Time by which the client must have read all responses so far; `None` when it has.
+    response_deadline: Option<Instant>,
+    response_timeout: Duration,
 }
 
-/// A stream that fails once nothing of what is written has been taken for a while, an answer is taken too slowly, or
-/// nothing is asked for.
-pub(crate) struct Patient<S> {
-    stream: S,
-    limits: Duration,
-    /// Since when nothing is taken, as what ends then.
-    stuck: Option<Pin<Box<Sleep>>>,
-    pace: Pace,
-    /// Ends when an answer's time does, or before.
-    overdue: Option<Pin<Box<Sleep>>>,
-    idling: Idling,
-}
-
-/// How long nothing has been asked.
-struct Idling {
-    /// Ends when it is time to look.
-    look: Option<Pin<Box<Sleep>>>,
-    every: Duration,
-    /// How many requests there had been at the last look.
-    asked: u64,
-    /// At how many looks there had been no more, one after the other.
-    quiet: u32,
-}
-
-/// So many looks find nothing asked before a connection is closed: it has been idle for that long, and up to one more.
-const QUIET_LOOKS: u32 = 4;
-
-impl Idling {
-    fn new(limits: Duration) -> Self {
+impl Exchange {
+    fn new(response_timeout: Duration) -> Self {
         Self {
-            look: None,
-            every: limits / QUIET_LOOKS,
-            asked: 0,
-            quiet: 0,
+            waiting_since: Some(Instant::now()),
+            has_had_request: false,
+            response_deadline: None,
+            response_timeout,
         }
     }
 
-    /// Whether nothing has been asked for too long. It looks now and then, for to note every request would be dear.
-    fn is_over(&mut self, pace: &Pace, context: &mut Context<'_>) -> bool {
-        if self.look.as_ref().is_some_and(|look| !look.is_elapsed()) {
-            return false; // whoever polls this is woken when it has
+    fn begin_request(&mut self) {
+        self.waiting_since = None;
+        self.has_had_request = true;
+    }
+
+    /// Sets the deadline of a response of that length. A pipelined response extends the deadline of
+    /// the unread ones by its length alone, so pipelining does not buy time.
+    fn begin_response(&mut self, bytes: u64) {
+        let more = Duration::from_secs_f64(bytes as f64 / f64::from(RESPONSE_BYTES_PER_SECOND_MIN));
+        let base = self
+            .response_deadline
+            .unwrap_or_else(|| Instant::now() + self.response_timeout);
+        self.response_deadline = Some(base + more);
+    }
+
+    fn end_response(&mut self) {
+        self.waiting_since = Some(Instant::now());
+    }
+
+    /// Clears the deadline when all of the response was written.
+    fn flushed(&mut self) {
+        if self.waiting_since.is_some() {
+            self.response_deadline = None;
         }
-        let every = self.every;
-        let look = self
-            .look
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(every)));
-        while look.as_mut().poll(context).is_ready() {
-            match pace.idle() {
-                Some(asked) if asked == self.asked => self.quiet += 1,
-                Some(asked) => (self.asked, self.quiet) = (asked, 0),
-                None => self.quiet = 0,
-            }
-            if self.quiet == QUIET_LOOKS {
-                return true;
-            }
-            look.as_mut().reset(Instant::now() + every);
-        }
-        false
     }
 }
 
-impl<S> Patient<S> {
-    fn new(stream: S, limits: ConnectionLimits, pace: Pace) -> Self {
-        let idling = Idling::new(limits.next_headers);
+/// A stream that fails when its client reads too slowly.
+pub(crate) struct LimitedStream<S> {
+    stream: Pin<Box<TimeoutWriter<S>>>,
+    exchange: Arc<Mutex<Exchange>>,
+    limits: ConnectionLimits,
+    /// Fires at the response deadline, or before when a later response moved it.
+    deadline: Option<Pin<Box<Sleep>>>,
+    is_closed: bool,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl<S: AsyncWrite> LimitedStream<S> {
+    fn new(
+        stream: S,
+        limits: ConnectionLimits,
+        exchange: Arc<Mutex<Exchange>>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        let mut stream = TimeoutWriter::new(stream);
+        stream.set_timeout(Some(limits.write_timeout));
         Self {
-            stream,
-            limits: limits.answer,
-            stuck: None,
-            pace,
-            overdue: None,
-            idling,
+            stream: Box::pin(stream),
+            exchange,
+            limits,
+            deadline: None,
+            is_closed: false,
+            _permit: permit,
         }
     }
-}
 
-impl<S: Unpin> Patient<S> {
-    /// What comes of waiting: an error, once an answer's time has ended, or that for the next request. An answer whose
-    /// client has no window is seen with the next that comes or goes: at the latest the question whether a silent peer
-    /// is there.
-    fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if self.idling.is_over(&self.pace, context) {
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the client asks for nothing",
-            )));
+    fn poll_write_with<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        poll: impl FnOnce(Pin<&mut TimeoutWriter<S>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match poll(self.stream.as_mut(), context) {
+            Poll::Pending => self.poll_deadline(context),
+            // An error of the system's own has a number: the kernel gave the connection up.
+            Poll::Ready(Err(error))
+                if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() =>
+            {
+                Poll::Ready(Err(self.close("write_timeout", "write timeout")))
+            }
+            written => written,
         }
-        // The timer is set anew only when it has ended: most answers are sent long before.
-        while let Some(deadline) = self.pace.deadline() {
+    }
+
+    /// Returns an error once the response deadline has passed.
+    fn poll_deadline<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        // The timer is reset only when it has fired: most responses are sent long before.
+        while let Some(deadline) = { self.exchange.lock().response_deadline } {
             if deadline <= Instant::now() {
-                metrics::counter!("alleycat_connections_closed_total", "reason" => "write_timeout")
-                    .increment(1);
-                return Poll::Ready(Err(too_slow("the client takes what it is sent too slowly")));
+                return Poll::Ready(Err(
+                    self.close("response_deadline", "response deadline passed")
+                ));
             }
-            let overdue = self
-                .overdue
+            let timer = self
+                .deadline
                 .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-            if overdue.is_elapsed() || overdue.deadline() > deadline {
-                overdue.as_mut().reset(deadline);
+            if timer.is_elapsed() || timer.deadline() > deadline {
+                timer.as_mut().reset(deadline);
             }
-            ready!(overdue.as_mut().poll(context));
+            ready!(timer.as_mut().poll(context));
         }
         Poll::Pending
     }
-}
 
-impl<S: AsyncWrite + Unpin> Patient<S> {
-    fn poll<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        poll: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if let Poll::Ready(outcome) = poll(Pin::new(&mut self.stream), context) {
-            self.stuck = None;
-            return Poll::Ready(outcome);
+    fn close(&mut self, reason: &'static str, message: &'static str) -> io::Error {
+        if !self.is_closed {
+            self.is_closed = true;
+            count_closed(reason);
         }
-        let stuck = self
-            .stuck
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limits)));
-        if stuck.as_mut().poll(context).is_pending() {
-            return self.wait(context);
-        }
-        metrics::counter!("alleycat_connections_closed_total", "reason" => "write_timeout")
-            .increment(1);
-        Poll::Ready(Err(too_slow("the client takes nothing of what it is sent")))
+        io::Error::new(io::ErrorKind::TimedOut, message)
     }
 }
 
-fn too_slow(message: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, message)
+/// The server drops a connection whose request head is late, and says nothing.
+impl<S> Drop for LimitedStream<S> {
+    fn drop(&mut self) {
+        let exchange = self.exchange.lock();
+        let timeout = match exchange.has_had_request {
+            false => self.limits.first_header_timeout,
+            true => self.limits.keep_alive_timeout,
+        };
+        let is_late = |since: Instant| since.elapsed() >= timeout;
+        if !self.is_closed && exchange.waiting_since.is_some_and(is_late) {
+            count_closed("header_timeout");
+        }
+    }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + AsyncWrite> AsyncRead for LimitedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.stream).poll_read(context, buffer) {
-            Poll::Pending => self.wait(context),
-            read => read,
-        }
+        self.stream.as_mut().poll_read(context, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite> AsyncWrite for LimitedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll(context, |stream, context| stream.poll_write(context, bytes))
+        self.poll_write_with(context, |stream, context| stream.poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -241,7 +243,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         context: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll(context, |stream, context| {
+        self.poll_write_with(context, |stream, context| {
             stream.poll_write_vectored(context, bytes)
         })
     }
@@ -251,55 +253,85 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(context, AsyncWrite::poll_flush)
+        let flushed = self.poll_write_with(context, AsyncWrite::poll_flush);
+        if let Poll::Ready(Ok(())) = flushed {
+            self.exchange.lock().flushed();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(context, AsyncWrite::poll_shutdown)
+        self.poll_write_with(context, AsyncWrite::poll_shutdown)
+    }
+}
+
+/// The service of one connection. Tells the stream when a request begins and a response ends.
+#[derive(Clone)]
+pub(crate) struct TimedService<S> {
+    service: S,
+    exchange: Arc<Mutex<Exchange>>,
+}
+
+impl<R, S, B> Service<R> for TimedService<S>
+where
+    S: Service<R, Response = Response<B>, Error = Infallible>,
+    B: Body,
+{
+    type Response = Response<TimedBody<B>>;
+    type Error = Infallible;
+    type Future = MapOk<S::Future, Box<dyn FnOnce(Response<B>) -> Self::Response + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        self.exchange.lock().begin_request();
+        let exchange = self.exchange.clone();
+        let timed = move |body: B| {
+            // An event stream has no length, and no deadline: it lasts as long as its client reads.
+            if let Some(bytes) = body.size_hint().exact() {
+                exchange.lock().begin_response(bytes);
+            }
+            TimedBody { body, exchange }
+        };
+        self.service
+            .call(request)
+            .map_ok(Box::new(|response| response.map(timed)))
+    }
+}
+
+/// A response's body. The server drops it when it has the last of it.
+pub(crate) struct TimedBody<B> {
+    body: B,
+    exchange: Arc<Mutex<Exchange>>,
+}
+
+impl<B> Drop for TimedBody<B> {
+    fn drop(&mut self) {
+        self.exchange.lock().end_response();
+    }
+}
+
+impl<B: Body + Unpin> Body for TimedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-
-    fn patient<S>(stream: S, idling: Duration) -> Patient<S> {
-        let limits = ConnectionLimits {
-            next_headers: idling,
-            ..ConnectionLimits::default()
-        };
-        Patient::new(stream, limits, Pace::of(limits.answer))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_stream_over_which_nothing_is_asked_ends() {
-        let (stream, _client) = tokio::io::duplex(10);
-        let mut patient = patient(stream, Duration::from_secs(75));
-        let began = Instant::now();
-        assert_eq!(
-            patient.read(&mut [0]).await.unwrap_err().to_string(),
-            "the client asks for nothing"
-        );
-        assert_eq!(began.elapsed().as_secs(), 75);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_stream_of_which_nothing_is_taken_fails_and_one_that_is_slow_does_not() {
-        let (stream, mut client) = tokio::io::duplex(10);
-        let mut patient = patient(stream, Duration::from_secs(3600));
-        let writing = tokio::spawn(async move { patient.write_all(&[0; 100]).await });
-        let mut taken = [0; 10];
-        for _ in 0..5 {
-            tokio::time::sleep(Duration::from_secs(50)).await;
-            client.read_exact(&mut taken).await.unwrap();
-        }
-        assert!(!writing.is_finished());
-        tokio::time::sleep(Duration::from_secs(61)).await;
-        assert_eq!(
-            writing.await.unwrap().unwrap_err().kind(),
-            io::ErrorKind::TimedOut
-        );
-    }
-}
+mod tests;

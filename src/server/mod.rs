@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum_server::Handle;
 use axum_server::tls_rustls::RustlsAcceptor;
+use axum_server::{Handle, Server};
 use futures_util::FutureExt;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpSocket;
@@ -22,33 +22,16 @@ use crate::http::{self, AppState, RequestKeys};
 use crate::keys::Keys;
 use crate::ledger::Ledger;
 use crate::ledger::clock::SystemClock;
-use crate::server::connections::Limited;
+use crate::server::connections::LimitedAcceptor;
 use crate::server::tls::Tls;
 use crate::storage::{InstrumentedStore, Store};
 
 /// How long what is under way may take once the service stops; then connections are cut.
 const GRACE: Duration = Duration::from_secs(8);
 
-/// The longest headers: Firehose's common attributes may take 64 KB, its key 4 KB. A connection reads no further ahead
-/// than this, either.
-const HEADERS_BYTES_MAX: usize = 128 << 10;
-
-/// What a peer over HTTP/2 may send of bodies before they are read, in bytes, for a request and for all of a connection
-/// together: a connection costs no more memory than over HTTP/1, and takes 6 MB a second over 20 ms of distance.
-const WINDOW_BYTES: u32 = 128 << 10;
-
-/// Requests at a time over one connection of HTTP/2: a page has a handful.
-const STREAMS_MAX: u32 = 16;
-
-/// What of an answer is kept ready to be sent over HTTP/2, in bytes, a request.
-const SENDING_BYTES_MAX: usize = 64 << 10;
-
-/// A peer over HTTP/2 that is silent for so long is asked whether it is there.
-const PING_EVERY: Duration = Duration::from_secs(30);
-
-/// How long it may take to say so before the connection is closed: on a slow line the question waits behind what the
-/// system has buffered of an answer, up to 4 MB.
-const PONG_WITHIN: Duration = Duration::from_secs(60);
+/// Maximum size of a request head. Firehose's common attributes may have 64 KB, its key 4 KB. A
+/// connection reads no further ahead than this, either.
+const REQUEST_HEAD_BYTES_MAX: usize = 128 << 10;
 
 /// Connections that wait to be accepted, at most: a thousand riders' pages come at once before a race, and who finds no
 /// room tries again only after a second. The standard library makes room for 128. Linux has a limit of its own, the
@@ -130,31 +113,13 @@ pub async fn serve_seen(
     };
     let handle = Handle::new();
     let limits = config.limits;
-    let mut server = server
-        .handle(handle.clone())
-        .first_request_timeout(limits.first_headers);
-    let mut http1 = server.http_builder().http1();
-    http1
-        .header_read_timeout(limits.next_headers)
-        .max_buf_size(HEADERS_BYTES_MAX);
-    let mut http2 = server.http_builder().http2();
-    http2
-        .max_header_list_size(HEADERS_BYTES_MAX as u32)
-        .keep_alive_interval(PING_EVERY);
-    http2
-        .keep_alive_timeout(PONG_WITHIN)
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_send_buf_size(SENDING_BYTES_MAX);
-    http2
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES);
-    let limited = Limited::to(limits.connections_max, limits);
+    let server = limited(server, limits.connections_max, limits).handle(handle.clone());
     let service = http::router(app).into_make_service();
     let server = match tls {
-        None => server.acceptor(limited).serve(service).boxed(),
+        None => server.serve(service).boxed(),
         Some(tls) => {
-            let acceptor =
-                RustlsAcceptor::new(tls.config()).handshake_timeout(limits.first_headers);
+            let tls_acceptor =
+                RustlsAcceptor::new(tls.config()).handshake_timeout(limits.first_header_timeout);
             let mut stopping = stopping.clone();
             tokio::spawn(async move {
                 tokio::select! {
@@ -163,7 +128,7 @@ pub async fn serve_seen(
                 }
             });
             server
-                .acceptor(acceptor.acceptor(limited))
+                .map(|limited| tls_acceptor.acceptor(limited))
                 .serve(service)
                 .boxed()
         }
@@ -255,15 +220,28 @@ impl Metrics {
         let limits = ConnectionLimits::default();
         let server =
             axum_server::from_tcp(listener).context("the metrics' listener cannot be used")?;
-        let mut server = server.first_request_timeout(limits.first_headers);
-        server
-            .http_builder()
-            .http1()
-            .header_read_timeout(limits.next_headers);
-        let server = server.acceptor(Limited::to(METRICS_CONNECTIONS_MAX, limits));
+        let server = limited(server, METRICS_CONNECTIONS_MAX, limits);
         tokio::spawn(server.serve(http::metrics::router(self.recorded, app).into_make_service()));
         Ok(())
     }
+}
+
+/// Configures a server for HTTP/1.1 with these limits. A load balancer or proxy speaks HTTP/2.
+fn limited(
+    server: Server<SocketAddr>,
+    connections_max: usize,
+    limits: ConnectionLimits,
+) -> Server<SocketAddr, LimitedAcceptor> {
+    let mut server = server
+        .http1_only()
+        .first_request_timeout(limits.first_header_timeout)
+        .acceptor(LimitedAcceptor::new(connections_max, limits));
+    server
+        .http_builder()
+        .http1()
+        .header_read_timeout(limits.keep_alive_timeout)
+        .max_buf_size(REQUEST_HEAD_BYTES_MAX);
+    server
 }
 
 /// Races of simulated racers, through the real endpoint.

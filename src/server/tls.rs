@@ -1,5 +1,5 @@
 //! TLS: a certificate chain and its key from files that are read again when they change, so that a certificate is
-//! renewed without a restart. Versions 1.2 and 1.3, HTTP/2 by ALPN.
+//! renewed without a restart. Versions 1.2 and 1.3; HTTP/1.1 by ALPN.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -155,7 +155,7 @@ impl Files {
                 .with_context(|| {
                     format!("{} is not the key of {}", key.display(), chain.display())
                 })?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
 }

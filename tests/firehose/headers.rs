@@ -4,7 +4,7 @@ use std::io::Write;
 
 use alleycat::ingest::envelope::REQUEST_ID_BYTES_MAX;
 use reqwest::header::HeaderValue;
-use reqwest::{Client, Method, StatusCode, header};
+use reqwest::{Method, StatusCode, header};
 use serde_json::json;
 
 use super::form::*;
@@ -20,7 +20,6 @@ on_every_store![
     a_key_that_is_missing_or_wrong_applies_nothing,
     any_of_several_keys_is_taken_up_to_the_longest,
     common_attributes_may_be_as_long_as_firehose_allows_or_malformed,
-    the_longest_headers_are_taken_over_http_2_as_well,
     another_method_and_an_unknown_path_under_it_are_answered_in_the_same_form,
 ];
 
@@ -228,31 +227,6 @@ async fn common_attributes_may_be_as_long_as_firehose_allows_or_malformed(place:
             StatusCode::OK
         );
     }
-    service.stop().await;
-}
-
-/// A load balancer may speak HTTP/2 to its targets.
-async fn the_longest_headers_are_taken_over_http_2_as_well(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
-    let client = Client::builder()
-        .no_proxy()
-        .http2_prior_knowledge()
-        .build()
-        .unwrap();
-    let attributes = json!({ "commonAttributes": { "long": "v".repeat(65_000) } }).to_string();
-    let request = client
-        .post(service.url("/firehose"))
-        .header(REQUEST_ID, ID)
-        .header(ATTRIBUTES, attributes);
-    let answer = answer_to(
-        request
-            .header(KEY, "k".repeat(4096))
-            .body(body_of(&[HUBERT])),
-        ID,
-    )
-    .await;
-    assert_eq!(answer.status, StatusCode::OK);
-    drop(client);
     service.stop().await;
 }
 

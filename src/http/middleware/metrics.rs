@@ -229,7 +229,12 @@ fn describe_readers() {
         Unit::Count,
         "Connections that the service closed, by reason."
     );
-    for reason in ["too_many", "write_timeout"] {
+    for reason in [
+        "too_many",
+        "header_timeout",
+        "write_timeout",
+        "response_deadline",
+    ] {
         counter!("alleycat_connections_closed_total", "reason" => reason).absolute(0);
     }
     describe_gauge!(

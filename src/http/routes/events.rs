@@ -236,7 +236,10 @@ async fn events(State(app): State<AppState>, headers: HeaderMap, body: Body) -> 
 }
 
 async fn handle(app: &AppState, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let (limits, deadline) = (app.config.limits.body, app.config.delivery_deadline);
+    let (limits, deadline) = (
+        app.config.limits.body_pause_timeout,
+        app.config.delivery_deadline,
+    );
     let may = may_send(app, &headers);
     drop(headers); // they may be large, and its turn be long in coming
     if let Err(problem) = may {

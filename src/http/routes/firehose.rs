@@ -411,7 +411,10 @@ async fn handle(
     header_id: Option<&str>,
     body: Body,
 ) -> Result<Outcome, DeliveryError> {
-    let (bytes_max, limits) = (app.config.max_body_bytes(), app.config.limits.body);
+    let (bytes_max, limits) = (
+        app.config.max_body_bytes(),
+        app.config.limits.body_pause_timeout,
+    );
     let checked = check_headers(app, &headers);
     let announced = headers
         .get(header::CONTENT_LENGTH)

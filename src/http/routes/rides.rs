@@ -142,7 +142,7 @@ async fn take(app: &AppState, body: Body) -> Result<Outcome, ApiError> {
     app.ledger.accepts().map_err(DeliveryError::from)?;
     let receipt_ms = app.ledger.now_ms();
     let room = Arc::new(app.gate.admit(RIDES_BYTES_MAX)?);
-    let limits = app.config.limits.body;
+    let limits = app.config.limits.ride_body_timeout;
     let body = tokio::time::timeout(limits, axum::body::to_bytes(body, BODY_BYTES_MAX)).await;
     let body = body.map_err(|_| {
         ApiError::bad_request(format!(

@@ -1,0 +1,125 @@
+//! Tests of connection limits, over a pipe that holds 10 bytes and in virtual time.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tower::service_fn;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const PIPE_BYTES: usize = 10;
+
+type Connection = (LimitedStream<DuplexStream>, DuplexStream, Shared);
+type Shared = Arc<Mutex<Exchange>>;
+
+fn connection() -> Connection {
+    let limits = ConnectionLimits::default();
+    let (server, client) = tokio::io::duplex(PIPE_BYTES);
+    let exchange = Arc::new(Mutex::new(Exchange::new(limits.response_timeout)));
+    let stream = LimitedStream::new(server, limits, exchange.clone(), None);
+    (stream, client, exchange)
+}
+
+/// Calls a service that responds with that many bytes.
+async fn respond(exchange: &Shared, bytes: usize) -> TimedBody<Full<Bytes>> {
+    let service =
+        service_fn(
+            move |()| async move { Ok(Response::new(Full::new(Bytes::from(vec![0; bytes])))) },
+        );
+    let mut service = TimedService {
+        service,
+        exchange: exchange.clone(),
+    };
+    service.call(()).await.unwrap().into_body()
+}
+
+/// Returns the number of seconds after which writing failed, and the error.
+async fn seconds_until_failure(
+    mut stream: LimitedStream<DuplexStream>,
+) -> (u64, String, LimitedStream<DuplexStream>) {
+    let began = Instant::now();
+    let error = stream.write_all(&[0; 1 << 20]).await.unwrap_err();
+    (began.elapsed().as_secs(), error.to_string(), stream)
+}
+
+/// Reads the pipe's bytes every so often, for ever.
+fn read_every(mut client: DuplexStream, pause: Duration) {
+    tokio::spawn(async move {
+        let mut bytes = [0; PIPE_BYTES];
+        while client.read_exact(&mut bytes).await.is_ok() {
+            tokio::time::sleep(pause).await;
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn unread_response_hits_write_timeout() {
+    let (stream, _client, _) = connection();
+    let (seconds, error, _) = seconds_until_failure(stream).await;
+    assert_eq!(seconds, 60);
+    assert_eq!(error, "write timeout");
+}
+
+#[tokio::test(start_paused = true)]
+async fn trickling_reader_hits_response_deadline() {
+    let (stream, client, exchange) = connection();
+    read_every(client, 30 * SECOND);
+    let _body = respond(&exchange, 1 << 20).await;
+    let (seconds, error, _) = seconds_until_failure(stream).await;
+    assert_eq!(seconds, 60 + 32, "a second for every 32 KiB");
+    assert_eq!(error, "response deadline passed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pipelined_responses_share_one_timeout() {
+    let (stream, client, exchange) = connection();
+    read_every(client, 30 * SECOND);
+    for _ in 0..10 {
+        drop(respond(&exchange, 32 << 10).await);
+        tokio::time::sleep(SECOND).await;
+    }
+    let (seconds, ..) = seconds_until_failure(stream).await;
+    assert_eq!(seconds, 60 + 10 - 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn flushed_response_has_no_deadline() {
+    let (mut stream, client, exchange) = connection();
+    read_every(client, SECOND);
+    let body = respond(&exchange, 10).await;
+    stream.flush().await.unwrap();
+    assert!(
+        exchange.lock().response_deadline.is_some(),
+        "its body is not at its end"
+    );
+    drop(body);
+    stream.flush().await.unwrap();
+    assert_eq!(exchange.lock().response_deadline, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn event_stream_has_no_deadline() {
+    let (_stream, _client, exchange) = connection();
+    let frames = futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>();
+    let frames = Arc::new(Mutex::new(Some(http_body_util::StreamBody::new(frames))));
+    let mut service = TimedService {
+        service: service_fn(move |()| {
+            let body = frames.lock().take().unwrap();
+            async move { Ok(Response::new(body)) }
+        }),
+        exchange: exchange.clone(),
+    };
+    let _response = service.call(()).await.unwrap();
+    assert_eq!(exchange.lock().response_deadline, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_waits_for_head_outside_requests() {
+    let (_stream, _client, exchange) = connection();
+    assert!(exchange.lock().waiting_since.is_some());
+    let body = respond(&exchange, 1).await;
+    assert_eq!(exchange.lock().waiting_since, None);
+    drop(body);
+    assert_eq!(exchange.lock().waiting_since, Some(Instant::now()));
+}
