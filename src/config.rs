@@ -10,7 +10,7 @@ use clap::builder::NonEmptyStringValueParser;
 
 use crate::domain::effort::Bounds;
 use crate::keys::Secret;
-use crate::ledger;
+use crate::ledger::LedgerOptions;
 
 /// The options of `alleycat serve`. Each is also an environment variable, `ALLEYCAT_<OPTION>`; lists are
 /// comma-separated there.
@@ -253,8 +253,8 @@ impl Config {
     }
 
     /// The ledger's share of the options.
-    pub fn ledger(&self) -> ledger::Options {
-        ledger::Options {
+    pub fn ledger(&self) -> LedgerOptions {
+        LedgerOptions {
             bounds: Bounds {
                 classes: self.classes,
                 second_max: self.max_second,

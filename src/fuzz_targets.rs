@@ -15,9 +15,9 @@ use crate::domain::json_scan;
 use crate::domain::rejection::{Rejection, RejectionReason};
 use crate::ingest::envelope::{self, DecodedRecords, Envelope, GZIP_MAGIC};
 use crate::ingest::record::{self, Telemetry};
-use crate::ledger;
 use crate::state::leaderboard::Cursor;
 use crate::state::table::{ClassTable, Table};
+use crate::storage::codec::journal_segment;
 use crate::storage::history_file::{History, StoredHistory};
 
 const BOUNDS: Bounds = Bounds {
@@ -170,7 +170,7 @@ pub fn delivery(body: &[u8]) -> bool {
 
 /// A segment of the journal. One that reads is written such that it reads the same.
 pub fn segment(object: &[u8]) -> bool {
-    ledger::claim_that_a_segment_reads_back(&gzipped(object))
+    journal_segment::claim_that_a_segment_reads_back(&gzipped(object))
 }
 
 /// A class's history in the store. The scanner reads what serde reads; and what reads gives a table whose history reads

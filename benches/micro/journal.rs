@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use alleycat::domain::effort::{Bounds, ClassId, Effort, Output, Second};
 use alleycat::ledger::clock::SystemClock;
-use alleycat::ledger::{Ledger, Options, WriteBatch};
+use alleycat::ledger::{Ledger, LedgerOptions, WriteBatch};
 use alleycat::storage::{
     ETag, ListEntry, ListScope, ObjectKey, Precondition, PutError, Store, StoreError, StoredObject,
 };
@@ -50,7 +50,7 @@ impl Store for Nowhere {
 #[divan::bench]
 fn commit(bencher: Bencher<'_, '_>) {
     let never = Duration::from_secs(3600);
-    let options = Options {
+    let options = LedgerOptions {
         bounds: Bounds {
             classes: 1,
             second_max: 600,

@@ -1,20 +1,21 @@
-//! Time, as the ledger sees it: what the wall says, how long the machine has been up, and waiting.
+//! Time as the ledger sees it: the wall clock, the machine's uptime, and sleeping.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 
-/// The clocks of one instance. The simulation brings its own, which differ between instances and stop when it says so.
+/// The clocks of one instance. The simulation has its own: they differ between instances, and stop
+/// on demand.
 #[async_trait]
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
-    /// Milliseconds since 1970 by the instance's own reckoning.
+    /// Returns milliseconds since 1970 by the instance's own clock.
     fn wall_ms(&self) -> u64;
 
-    /// How long the machine has been up, a suspension included.
+    /// Returns the time since the machine started, suspensions included.
     fn uptime(&self) -> Duration;
 
-    /// Returns after that long.
+    /// Returns after the duration.
     async fn sleep(&self, duration: Duration);
 }
 
@@ -32,7 +33,8 @@ impl Clock for SystemClock {
     }
 
     fn uptime(&self) -> Duration {
-        // Not `Instant`, which stops while the machine is suspended: an instance must know that it was away.
+        // Not `Instant`: it stops while the machine is suspended, and an instance must know that it
+        // was away.
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         Duration::new(
             now.tv_sec.unsigned_abs(),

@@ -1,99 +1,79 @@
-//! The writer: compare, write, merge, answer, strictly in turn.
+//! The commit loop: the one task that orders writes. It compares, writes, merges and responds, in
+//! that order.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use futures_util::stream::{self, FuturesUnordered};
-use futures_util::{FutureExt, StreamExt};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use futures_util::{FutureExt, StreamExt, stream};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::effort::{Effort, RacerId};
-use crate::domain::erasure::{ErasureVersion, Erasures};
-use crate::domain::racer_names::RacerName;
+use crate::domain::erasure::Erasures;
 use crate::domain::rejection::RejectionReason;
-use crate::ledger::journal_index::Segment;
-use crate::ledger::{
-    CommitError, CommitRequest, CommitResult, EFFORTS_A_TURN, Inner, Waiting, WriteBatch, lock,
-};
-use crate::state::table::{Comparison, Newcomers, StateVersion};
-use crate::storage::codec::journal_segment::{self, Chunk, Contents, Quarantined};
-use crate::storage::{ObjectKey, Precondition, SegmentId, StoreError};
+use crate::ledger::merge::{MergeVersions, keep_best, without_erased};
+use crate::ledger::write_batch::{CommitReply, CommitRequest, UnansweredGuard};
+use crate::ledger::{CommitError, CommitResult, Inner, Quarantined, WriteBatch, YIELD_EFFORTS};
+use crate::state::table::{Comparison, Newcomers};
+use crate::storage::codec::journal_segment::{self, Chunk, Contents};
+use crate::storage::{ObjectKey, StoreError};
 
-/// A put that takes longer is done again under a new key beside it; the first success wins.
-const HEDGE_AFTER: Duration = Duration::from_secs(1);
-
-/// How often one segment is tried, hedges included.
-const PUT_TRIES_MAX: usize = 3;
-
-/// After this, whatever still waits for the store is given up and answered as failed: well before a delivery's own
-/// deadline, so that its sender is told.
-const PUT_DEADLINE: Duration = Duration::from_secs(30);
-
-/// Efforts and names that one commit takes at most, some 100 MB; what else waits goes into the next.
+/// Maximum number of efforts and names in a commit, some 100 MB. The rest goes into the next one.
 const COMMIT_ENTRIES_MAX: usize = 2_000_000;
 
-/// Bytes of quarantined records that one commit takes at most, the last delivery's beyond it: they are encoded in one
-/// piece, so this bounds what that takes.
+/// Maximum bytes of quarantined records in a commit, where the last delivery may exceed it. They
+/// are encoded in one piece, so this bounds the memory for that.
 const COMMIT_QUARANTINED_BYTES_MAX: usize = 64 << 20;
 
-/// Efforts that are merged under one hold of a class's lock: about a millisecond.
-pub(crate) const MERGE_EFFORTS_MAX: usize = 16 * 1024;
+/// Sends messages to the commit loop.
+pub(super) type WriterSender = mpsc::Sender<WriterMessage>;
 
-/// Something that is durable already, to be taken in in turn.
+/// A message that the commit loop handles between batches.
 #[derive(Debug)]
-pub(crate) enum WriterMessage {
+pub(super) enum WriterMessage {
+    /// Merges what is durable already.
     ApplyRemote {
-        /// At most [`MERGE_EFFORTS_MAX`] efforts, and names.
+        /// At most [`MERGE_EFFORTS_MAX`](super::merge::MERGE_EFFORTS_MAX) efforts, and names.
         contents: Contents,
-        /// The versions afterwards, as a [`Segment`] notes them.
-        merged: oneshot::Sender<Merged>,
+        /// Gets the versions after the merge, for the journal index.
+        reply: oneshot::Sender<MergeVersions>,
     },
+    /// Removes erased efforts and names.
     ApplyErasures {
         erasures: Erasures,
-        /// How many efforts that took away.
-        learned: oneshot::Sender<u64>,
+        /// Gets the number of removed efforts.
+        reply: oneshot::Sender<u64>,
     },
-    /// To be journaled, whether they beat anything or not.
+    /// Writes efforts to the journal, whether or not they improve anything.
     Rejournal {
         efforts: Vec<Effort>,
-        answer: oneshot::Sender<Result<CommitResult, CommitError>>,
+        reply: CommitReply,
     },
 }
 
-/// The versions at which something had been merged.
-#[derive(Debug, Default)]
-pub(crate) struct Merged {
-    pub(crate) classes: HashMap<crate::domain::effort::ClassId, StateVersion>,
-    pub(crate) names: Option<StateVersion>,
-    /// Whether anything was not there already.
-    pub(crate) changed: bool,
-}
-
-/// What waits for the next commit.
+/// The content of the next commit.
 #[derive(Default)]
-struct Pending {
+struct PendingCommit {
     contents: Contents,
     quarantined: Vec<Quarantined>,
     quarantined_bytes: usize,
     newcomers: Newcomers,
-    answers: Vec<Answer>,
+    replies: Vec<PendingReply>,
 }
 
-/// Who waits for a commit, and what is held until it is done.
-struct Answer {
-    committed: CommitResult,
-    answer: oneshot::Sender<Result<CommitResult, CommitError>>,
-    /// None for what an erasure left to be journaled again: nobody delivered it.
-    _waiting: Option<Waiting>,
-    _room: Option<Arc<OwnedSemaphorePermit>>,
+/// A caller that waits for a commit, and what is held until then.
+struct PendingReply {
+    result: CommitResult,
+    reply: CommitReply,
+    /// `None` for efforts that are journaled again after an erasure: nobody delivered them.
+    _unanswered: Option<UnansweredGuard>,
+    _guard: Option<Box<dyn Send>>,
 }
 
-impl Pending {
+impl PendingCommit {
     fn is_full(&self) -> bool {
         self.contents.efforts.len() + self.contents.names.len() >= COMMIT_ENTRIES_MAX
             || self.quarantined_bytes >= COMMIT_QUARANTINED_BYTES_MAX
@@ -101,16 +81,16 @@ impl Pending {
 }
 
 impl Inner {
-    /// Takes deliveries and what was adopted until `shutdown`, then what still waits, and no more.
-    pub(crate) async fn write(
+    /// Handles batches and messages until `shutdown`, then commits the queued batches and returns.
+    pub(super) async fn run_commit_loop(
         &self,
-        mut queue: mpsc::Receiver<CommitRequest>,
-        mut adoptions: mpsc::Receiver<WriterMessage>,
+        mut commits: mpsc::Receiver<CommitRequest>,
+        mut messages: mpsc::Receiver<WriterMessage>,
         shutdown: impl Future<Output = ()>,
     ) {
         tokio::pin!(shutdown);
         let mut closing = false;
-        let mut pending = Pending::default();
+        let mut pending = PendingCommit::default();
         let mut due = Duration::ZERO;
         loop {
             let wait = due.saturating_sub(self.clock.uptime());
@@ -119,193 +99,165 @@ impl Inner {
                 () = &mut shutdown, if !closing => {
                     closing = true;
                     self.serving.store(false, Ordering::Release);
-                    queue.close();
+                    commits.close();
                 }
-                Some(adoption) = adoptions.recv() => self.adopt(adoption, &mut pending),
-                () = self.clock.sleep(wait), if !pending.answers.is_empty() => {}
-                commit = queue.recv() => match commit {
-                    Some(commit) => self.take(&mut pending, commit).await,
+                Some(message) = messages.recv() => self.handle_message(message, &mut pending),
+                () = self.clock.sleep(wait), if !pending.replies.is_empty() => {}
+                request = commits.recv() => match request {
+                    Some(request) => self.add_to_commit(&mut pending, request).await,
                     None => break,
                 },
             }
-            if pending.answers.is_empty() || (self.clock.uptime() < due && !pending.is_full()) {
+            if pending.replies.is_empty() || (self.clock.uptime() < due && !pending.is_full()) {
                 continue;
             }
             while !pending.is_full()
-                && let Ok(commit) = queue.try_recv()
+                && let Ok(request) = commits.try_recv()
             {
-                self.take(&mut pending, commit).await;
+                self.add_to_commit(&mut pending, request).await;
             }
             due = self.clock.uptime() + self.options.commit_interval;
-            self.commit(std::mem::take(&mut pending)).await;
+            self.commit_pending(std::mem::take(&mut pending)).await;
         }
-        self.commit(pending).await;
+        self.commit_pending(pending).await;
     }
 
-    /// Compares one delivery with the table. What improves nothing is answered at once.
-    async fn take(
-        &self,
-        pending: &mut Pending,
-        CommitRequest {
-            submission,
-            answer,
-            waiting,
-        }: CommitRequest,
-    ) {
-        if answer.is_closed() {
-            return; // whoever asked has been told to come again
+    /// Compares a batch with the table and adds its improvements to the commit. Responds at once if
+    /// there are none.
+    async fn add_to_commit(&self, pending: &mut PendingCommit, request: CommitRequest) {
+        let CommitRequest {
+            batch,
+            reply,
+            unanswered,
+        } = request;
+        if reply.is_closed() {
+            return; // the caller gave up, and its sender retries
         }
         let WriteBatch {
             efforts,
             names,
             quarantined,
-            room,
-            ..
-        } = submission;
+            guard,
+            race_updates: _,
+        } = batch;
         let erasures = self.erasures();
-        let mut refused = Vec::new();
-        // What is gone is no effort, and takes nobody's room.
-        let mut places = Vec::new();
-        let efforts =
-            if erasures.version() > 0 && efforts.iter().any(|effort| erasures.cover(effort, 0)) {
-                let (gone, left): (Vec<_>, Vec<_>) = efforts
-                    .into_iter()
-                    .enumerate()
-                    .partition(|(_, effort)| erasures.cover(effort, 0));
-                metrics::counter!("alleycat_efforts_erased_total").increment(gone.len() as u64);
-                refused.extend(
-                    gone.iter()
-                        .filter(|(_, it)| it.time == 0)
-                        .map(|&(place, _)| (place, RejectionReason::Erased)),
-                );
-                let left: (Vec<_>, Vec<_>) = left.into_iter().unzip();
-                places = left.0;
-                left.1
-            } else {
-                efforts
-            };
-        let mut comparison = Comparison::default();
-        for (turn, some) in efforts.chunks(EFFORTS_A_TURN).enumerate() {
-            if turn > 0 {
-                tokio::task::yield_now().await; // nobody else merges meanwhile
-            }
-            let found = self
-                .table
-                .compare(some, self.options.racers_max, &mut pending.newcomers);
-            comparison.improving.extend(
-                found
-                    .improving
-                    .iter()
-                    .map(|place| turn * EFFORTS_A_TURN + place),
-            );
-            comparison.class_full.extend(
-                found
-                    .class_full
-                    .iter()
-                    .map(|place| turn * EFFORTS_A_TURN + place),
-            );
-        }
-        let class_full: BTreeSet<RacerId> = comparison
+        let RemainingEfforts {
+            efforts,
+            indices,
+            mut rejected,
+        } = reject_erased(efforts, &erasures);
+        let comparison = self.compare(&efforts, &mut pending.newcomers).await;
+        let full_class_racers: BTreeSet<RacerId> = comparison
             .class_full
             .iter()
-            .map(|&place| efforts[place].racer)
+            .map(|&index| efforts[index].racer)
             .collect();
-        let place_of = |place: usize| places.get(place).copied().unwrap_or(place);
-        refused.extend(
-            comparison
-                .class_full
-                .iter()
-                .map(|&place| (place_of(place), RejectionReason::ClassFull)),
-        );
-        refused.sort_unstable_by_key(|&(place, _)| place);
-        let committed = CommitResult {
+        rejected.extend(comparison.class_full.iter().map(|&index| {
+            let index_in_batch = indices.get(index).copied().unwrap_or(index);
+            (index_in_batch, RejectionReason::ClassFull)
+        }));
+        rejected.sort_unstable_by_key(|&(index, _)| index);
+        let result = CommitResult {
             improvements: comparison.improving.len(),
-            refused,
+            rejected,
         };
-        let news = names.into_iter().filter(|(racer, name)| {
-            !class_full.contains(racer)
+        let newer_names = names.into_iter().filter(|(racer, name)| {
+            !full_class_racers.contains(racer)
                 && !erasures.cover_name(*racer, name.at_ms)
                 && self.names.observe(*racer, name)
         });
         let names_before = pending.contents.names.len();
-        pending.contents.names.extend(news);
+        pending.contents.names.extend(newer_names);
         let no_names = pending.contents.names.len() == names_before;
         if comparison.improving.is_empty() && no_names && quarantined.is_empty() {
-            let _ = answer.send(Ok(committed)); // whoever asked may be gone
+            let _ = reply.send(Ok(result)); // the caller may be gone
             return;
         }
-        pending
-            .contents
-            .efforts
-            .extend(comparison.improving.iter().map(|&place| efforts[place]));
-        pending.quarantined_bytes += quarantined
-            .iter()
-            .map(|quarantined| quarantined.raw.len())
-            .sum::<usize>();
+        let improving = comparison.improving.iter().map(|&index| efforts[index]);
+        pending.contents.efforts.extend(improving);
+        pending.quarantined_bytes += quarantined.iter().map(|it| it.raw.len()).sum::<usize>();
         pending.quarantined.extend(quarantined);
-        pending.answers.push(Answer {
-            committed,
-            answer,
-            _waiting: Some(waiting),
-            _room: room,
+        pending.replies.push(PendingReply {
+            result,
+            reply,
+            _unanswered: Some(unanswered),
+            _guard: guard,
         });
     }
 
-    async fn commit(&self, pending: Pending) {
-        let Pending {
+    /// Compares efforts with the table, slice by slice. Nothing else merges meanwhile, since the
+    /// caller is the writer.
+    async fn compare(&self, efforts: &[Effort], newcomers: &mut Newcomers) -> Comparison {
+        let mut comparison = Comparison::default();
+        for (slice, efforts) in efforts.chunks(YIELD_EFFORTS).enumerate() {
+            if slice > 0 {
+                tokio::task::yield_now().await;
+            }
+            let offset = slice * YIELD_EFFORTS;
+            let found = self
+                .table
+                .compare(efforts, self.options.racers_max, newcomers);
+            let improving = found.improving.iter().map(|index| offset + index);
+            comparison.improving.extend(improving);
+            let class_full = found.class_full.iter().map(|index| offset + index);
+            comparison.class_full.extend(class_full);
+        }
+        comparison
+    }
+
+    async fn commit_pending(&self, pending: PendingCommit) {
+        let PendingCommit {
             mut contents,
             quarantined,
-            answers,
+            replies,
             ..
         } = pending;
-        if answers.is_empty() {
+        if replies.is_empty() {
             return;
         }
         let began = self.clock.uptime();
         keep_best(&mut contents);
-        contents.heeded = self.erasures().version(); // since it was taken, nothing was learned
+        // The contents have no effort that this version covers: an erasure that arrives while they
+        // wait is applied to them, too.
+        contents.heeded = self.erasures().version();
         let segments = if contents.efforts.is_empty() && contents.names.is_empty() {
             Vec::new()
         } else {
             journal_segment::cut(contents)
         };
-        let writing = async {
-            let journaled = join_all(
+        let write = async {
+            let segments = join_all(
                 segments
                     .into_iter()
                     .map(|segment| self.write_segment(segment)),
             );
-            let (journaled, quarantined) =
-                tokio::join!(journaled, self.write_quarantine(quarantined));
-            journaled
+            let (segments, quarantine) = tokio::join!(segments, self.write_quarantine(quarantined));
+            segments
                 .into_iter()
-                .chain([quarantined])
+                .chain([quarantine])
                 .collect::<Result<(), StoreError>>()
         };
-        // A panic fails these deliveries and no others. As with a put of unknown outcome, what was written all the same
-        // is found by the next look at the journal.
-        let written = AssertUnwindSafe(writing).catch_unwind().await;
-        let failure = written
-            .unwrap_or_else(|_| Err(StoreError::new("put", "journal/", "it panicked")))
+        // A panic fails these deliveries and no others. Replication finds any segment that was
+        // written nevertheless, as after a put with an unknown outcome.
+        let written = AssertUnwindSafe(write).catch_unwind().await;
+        let error = written
+            .unwrap_or_else(|_| Err(StoreError::new("put", "journal/", "writer panicked")))
             .err();
         metrics::histogram!("alleycat_commit_duration_seconds")
             .record(self.clock.uptime().saturating_sub(began).as_secs_f64());
-        if let Some(error) = &failure {
-            tracing::warn!(%error, deliveries = answers.len(), "a commit failed; its deliveries will be sent again");
+        if let Some(error) = &error {
+            tracing::warn!(%error, deliveries = replies.len(), "commit failed; senders retry its deliveries");
         }
-        for Answer {
-            committed, answer, ..
-        } in answers
-        {
-            let outcome = match &failure {
-                None => Ok(committed),
+        for PendingReply { result, reply, .. } in replies {
+            let outcome = match &error {
+                None => Ok(result),
                 Some(error) => Err(CommitError::Store(error.to_string())),
             };
-            let _ = answer.send(outcome); // whoever asked may be gone
+            let _ = reply.send(outcome); // the caller may be gone
         }
     }
 
-    /// Writes one segment and, once it is durable, merges it.
+    /// Writes a segment and, once it is durable, merges it.
     async fn write_segment(&self, chunks: Vec<Chunk>) -> Result<(), StoreError> {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let encoded: Vec<(Bytes, Chunk)> = stream::iter(chunks)
@@ -314,12 +266,12 @@ impl Inner {
             .collect()
             .await;
         let (parts, chunks): (Vec<Bytes>, Vec<Chunk>) = encoded.into_iter().unzip();
-        let written = self.put_under_new_key(ObjectKey::Segment, parts).await?;
-        let mut merged = Merged::default();
+        let put = self.put_hedged(ObjectKey::Segment, parts).await?;
+        let mut versions = MergeVersions::default();
         for chunk in chunks {
-            self.merge(&chunk.into_contents(), &mut merged);
+            self.merge(&chunk.into_contents(), &mut versions);
         }
-        self.register(written.id, merged, self.erasures().version());
+        self.index_segment(put.id, versions, self.erasures().version());
         Ok(())
     }
 
@@ -330,210 +282,72 @@ impl Inner {
         let object = self
             .offload(move || journal_segment::encode_quarantine(&quarantined))
             .await;
-        self.put_under_new_key(ObjectKey::Quarantine, vec![object])
+        self.put_hedged(ObjectKey::Quarantine, vec![object])
             .await
             .map(drop)
     }
 
-    /// Writes an object that is written once. Since a put's outcome may not be known, every try has a key of its own:
-    /// the object may come to stand there more than once, which merging does not mind.
-    async fn put_under_new_key(
-        &self,
-        key: fn(SegmentId) -> ObjectKey,
-        parts: Vec<Bytes>,
-    ) -> Result<Writing<'_>, StoreError> {
-        let mut tries = FuturesUnordered::new();
-        let mut left = PUT_TRIES_MAX;
-        let mut start = |tries: &mut FuturesUnordered<_>| {
-            left -= 1;
-            tries.push(self.put_once(key, parts.clone()));
-            left
-        };
-        let mut left = start(&mut tries);
-        let deadline = self.clock.sleep(PUT_DEADLINE);
-        tokio::pin!(deadline);
-        let mut failure = None;
-        loop {
-            tokio::select! {
-                biased;
-                outcome = tries.next() => match outcome {
-                    Some(Ok(written)) => return Ok(written),
-                    Some(Err(error)) => {
-                        failure = Some(error);
-                        if left > 0 {
-                            left = start(&mut tries);
-                        }
-                    }
-                    None => return Err(failure.expect("the last try failed")),
-                },
-                () = self.clock.sleep(HEDGE_AFTER), if left > 0 => left = start(&mut tries),
-                () = &mut deadline => {
-                    let problem = format!("no answer within {} s", PUT_DEADLINE.as_secs());
-                    return Err(StoreError { operation: "put", key: key(self.next_id()).path(), problem });
-                }
-            }
-        }
-    }
-
-    async fn put_once(
-        &self,
-        key: fn(SegmentId) -> ObjectKey,
-        parts: Vec<Bytes>,
-    ) -> Result<Writing<'_>, StoreError> {
-        let id = self.next_id();
-        let writing = Writing::begin(self, id);
-        let key = key(id);
-        match self.store.put(&key, parts, Precondition::IfNoneMatch).await {
-            Ok(_) => Ok(writing),
-            Err(error) => Err(StoreError {
-                operation: "put",
-                key: key.path(),
-                problem: error.to_string(),
-            }),
-        }
-    }
-
-    /// Merges what is durable.
-    pub(crate) fn merge(&self, contents: &Contents, merged: &mut Merged) {
-        let now_ms = self.clock.wall_ms();
-        let erasures = self.erasures();
-        let left;
-        let contents = if erasures.version() > contents.heeded {
-            left = without_erased(contents, &erasures);
-            self.erasing.note_uncovered(
-                left.efforts
-                    .iter()
-                    .filter(|it| erasures.uncover(it, contents.heeded)),
-            );
-            &left
-        } else {
-            contents
-        };
-        for efforts in contents.efforts.chunks(MERGE_EFFORTS_MAX) {
-            let before: Vec<StateVersion> = self
-                .table
-                .classes()
-                .map(|class| self.table.version(class))
-                .collect();
-            let versions = self.table.merge(efforts, now_ms);
-            let changed = versions
-                .iter()
-                .any(|&(class, version)| before[class.index()] != version);
-            merged.changed |= changed;
-            merged.classes.extend(versions);
-            if changed {
-                self.fresh.note(efforts);
-            }
-        }
-        if !contents.names.is_empty() {
-            for (racer, name) in &contents.names {
-                merged.changed |= self.names.merge(*racer, name);
-            }
-            merged.names = Some(self.names.version());
-        }
-    }
-
-    /// Notes that a segment is in the journal, and merged while what was erased had the version `heeded`. Has something
-    /// been erased since, it is to be merged again.
-    pub(crate) fn register(&self, id: SegmentId, merged: Merged, heeded: ErasureVersion) {
-        let Merged {
-            classes,
-            names,
-            changed,
-        } = merged;
-        let segment = Segment::new(classes.into_iter().collect(), names, self.clock.uptime());
-        let mut segments = lock(&self.segments);
-        if self.erasures().version() == heeded && (changed || !segments.confirm(id)) {
-            segments.insert(id, segment);
-        }
-    }
-
-    fn adopt(&self, adoption: WriterMessage, pending: &mut Pending) {
-        match adoption {
-            WriterMessage::ApplyRemote { contents, merged } => {
-                let mut versions = Merged::default();
+    fn handle_message(&self, message: WriterMessage, pending: &mut PendingCommit) {
+        match message {
+            WriterMessage::ApplyRemote { contents, reply } => {
+                let mut versions = MergeVersions::default();
                 self.merge(&contents, &mut versions);
-                let _ = merged.send(versions); // whoever asked may be gone
+                let _ = reply.send(versions); // the caller may be gone
             }
-            WriterMessage::ApplyErasures { erasures, learned } => {
-                let news = self.apply_erasures(&erasures);
-                // What waits must not stand in the way of later rides when only the best of each is kept.
+            WriterMessage::ApplyErasures { erasures, reply } => {
+                let removed = self.apply_erasures(&erasures);
+                // Erased efforts must not hide later rides when only the best per key is kept.
                 pending.contents = without_erased(&pending.contents, &self.erasures());
-                let _ = learned.send(news); // whoever asked may be gone
+                let _ = reply.send(removed); // the caller may be gone
             }
-            WriterMessage::Rejournal { efforts, answer } => {
+            WriterMessage::Rejournal { efforts, reply } => {
                 let erasures = self.erasures();
                 pending
                     .contents
                     .efforts
                     .extend(efforts.iter().filter(|effort| !erasures.cover(effort, 0)));
-                let committed = CommitResult::default();
-                pending.answers.push(Answer {
-                    committed,
-                    answer,
-                    _waiting: None,
-                    _room: None,
+                pending.replies.push(PendingReply {
+                    result: CommitResult::default(),
+                    reply,
+                    _unanswered: None,
+                    _guard: None,
                 });
             }
         }
     }
 }
 
-/// Marks an object as being written, until dropped: until then it is not taken for another instance's.
-struct Writing<'a> {
-    inner: &'a Inner,
-    id: SegmentId,
+/// The efforts of a batch that no erasure covers.
+struct RemainingEfforts {
+    efforts: Vec<Effort>,
+    /// Each effort's index in the batch. Empty if all efforts remain.
+    indices: Vec<usize>,
+    /// Erased efforts without a time: it is unknown whether they were ridden after the erasure.
+    rejected: Vec<(usize, RejectionReason)>,
 }
 
-impl<'a> Writing<'a> {
-    fn begin(inner: &'a Inner, id: SegmentId) -> Self {
-        lock(&inner.segments).begin_writing(id);
-        Self { inner, id }
+/// Removes erased efforts, so that they use none of their class's capacity.
+fn reject_erased(efforts: Vec<Effort>, erasures: &Erasures) -> RemainingEfforts {
+    if erasures.version() == 0 || !efforts.iter().any(|effort| erasures.cover(effort, 0)) {
+        return RemainingEfforts {
+            efforts,
+            indices: Vec::new(),
+            rejected: Vec::new(),
+        };
     }
-}
-
-impl Drop for Writing<'_> {
-    fn drop(&mut self) {
-        lock(&self.inner.segments).end_writing(self.id);
-    }
-}
-
-/// What is left of it when all that is gone is taken away.
-fn without_erased(contents: &Contents, erasures: &Erasures) -> Contents {
-    let Contents {
+    let (erased, remaining): (Vec<_>, Vec<_>) = efforts
+        .into_iter()
+        .enumerate()
+        .partition(|(_, effort)| erasures.cover(effort, 0));
+    metrics::counter!("alleycat_efforts_erased_total").increment(erased.len() as u64);
+    let (indices, efforts) = remaining.into_iter().unzip();
+    RemainingEfforts {
         efforts,
-        names,
-        heeded,
-    } = contents;
-    Contents {
-        efforts: efforts
+        indices,
+        rejected: erased
             .iter()
-            .filter(|effort| !erasures.cover(effort, *heeded))
-            .copied()
+            .filter(|(_, effort)| effort.time == 0)
+            .map(|&(index, _)| (index, RejectionReason::Erased))
             .collect(),
-        names: names
-            .iter()
-            .filter(|(racer, name)| !erasures.cover_name(*racer, name.at_ms))
-            .cloned()
-            .collect(),
-        heeded: erasures.version(),
     }
-}
-
-/// Keeps the best of each racer's efforts at a second, and the latest of each racer's names.
-fn keep_best(contents: &mut Contents) {
-    let key = |effort: &Effort| (effort.class, effort.second, effort.racer);
-    contents.efforts.sort_unstable_by(|a, b| {
-        key(a)
-            .cmp(&key(b))
-            .then_with(|| b.output.cmp(&a.output))
-            .then_with(|| b.time.cmp(&a.time))
-    });
-    contents.efforts.dedup_by_key(|effort| key(effort));
-    contents
-        .names
-        .sort_unstable_by(|(a, a_name): &(_, RacerName), (b, b_name)| {
-            a.cmp(b).then_with(|| b_name.cmp(a_name))
-        });
-    contents.names.dedup_by_key(|(racer, _)| *racer);
 }

@@ -1,149 +1,148 @@
-//! The histories as they are published: rebuilt on demand, by a reader or a snapshot, one rebuild a class at a time.
+//! The history cache: built on demand, by a reader or a snapshot, one build per class at a time.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::domain::effort::ClassId;
-use crate::ledger::{Inner, lock};
+use crate::ledger::Inner;
 use crate::state::table::StateVersion;
 use crate::storage::history_file::History;
 
-/// How far a published history may be behind what was acknowledged, at least.
-const BEHIND: Duration = Duration::from_secs(1);
+/// Staleness that readers accept even if the history is quick to build.
+const STALENESS_MIN: Duration = Duration::from_secs(1);
 
-/// A rebuild may take up to this share of the time: a history is up to this many times its last rebuild behind.
-const REBUILD_SHARE: u32 = 10;
+/// Readers accept a staleness of this many times the last build's duration, so that builds take at
+/// most a tenth of the time.
+const BUILD_TIME_FACTOR: u32 = 10;
 
-/// How far it may be behind at most, whatever its last rebuild took: a pause of the whole process that fell into it is
-/// not what it costs.
-const BEHIND_AT_MOST: Duration = Duration::from_secs(30);
+/// Upper bound of staleness, also when a process pause made the last build look slow.
+const STALENESS_MAX: Duration = Duration::from_secs(30);
 
-/// A class's published history.
+/// The cached history of a class.
 #[derive(Debug, Default)]
-pub(crate) struct HistoryCache {
-    current: Arc<Mutex<Current>>,
-    rebuilding: Arc<tokio::sync::Mutex<()>>,
-    /// The length of the stored history that was read last, in bytes: what is known before one is built here; 0 where
+pub(super) struct HistoryCache {
+    entry: Arc<Mutex<CacheEntry>>,
+    building: Arc<tokio::sync::Mutex<()>>,
+    /// Length of the stored history that was read last, in bytes, until one is built here. 0 if
     /// none was read.
     stored_bytes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Current {
+struct CacheEntry {
     history: Option<History>,
-    built: Duration,
-    took: Duration,
+    build_began: Duration,
+    build_took: Duration,
 }
 
 impl HistoryCache {
-    /// The length of what is published, in bytes; before that, of what was read from the store. `None` before either,
-    /// and where nobody had ridden yet: an empty history soon says nothing of the one to come.
-    pub(crate) fn bytes(&self) -> Option<u64> {
-        let published = lock(&self.current)
+    /// Returns the length of the cached history in bytes, or else of the stored one. `None` if
+    /// neither is known, or if the cached one is empty: its length soon says nothing of the next.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        let cached = self
+            .entry
+            .lock()
             .history
             .as_ref()
-            .filter(|it| !it.is_empty())
+            .filter(|history| !history.is_empty())
             .map(History::len);
-        published
-            .or_else(|| Some(self.stored_bytes.load(Ordering::Relaxed)).filter(|&bytes| bytes > 0))
+        let stored_bytes = self.stored_bytes.load(Ordering::Relaxed);
+        cached.or_else(|| (stored_bytes > 0).then_some(stored_bytes))
     }
 
-    /// What is held of histories earlier than what is published, in bytes.
-    pub(crate) fn outdated_bytes(&self) -> u64 {
-        lock(&self.current)
+    /// Returns the bytes that histories older than the cached one hold.
+    pub(super) fn stale_bytes(&self) -> u64 {
+        self.entry
+            .lock()
             .history
             .as_ref()
             .map_or(0, History::outdated_bytes)
     }
 
     /// Notes the length of the stored history, in bytes.
-    pub(crate) fn note_stored(&self, bytes: u64) {
+    pub(super) fn note_stored(&self, bytes: u64) {
         self.stored_bytes.store(bytes, Ordering::Relaxed);
     }
 }
 
 impl Inner {
-    /// The class's history for a reader.
-    pub(crate) async fn history(&self, class: ClassId) -> History {
-        if let Some(history) = self.published_since(class, None) {
+    /// Returns the class's history for a reader, perhaps stale.
+    pub(super) async fn history(&self, class: ClassId) -> History {
+        if let Some(history) = self.cached_history(class, None) {
             return history;
         }
-        let rebuilding = self.published[class.index()]
-            .rebuilding
-            .clone()
-            .lock_owned()
-            .await;
-        match self.published_since(class, None) {
-            Some(history) => history,
-            None => self.rebuild(class, rebuilding).await,
-        }
+        self.build_history_unless_cached(class, None).await
     }
 
-    /// The class's history with everything that had been merged when this was called.
-    pub(crate) async fn history_now(&self, class: ClassId) -> History {
+    /// Returns the class's history with everything that was merged before the call.
+    pub(super) async fn current_history(&self, class: ClassId) -> History {
         let version = self.table.version(class);
-        let rebuilding = self.published[class.index()]
-            .rebuilding
-            .clone()
-            .lock_owned()
-            .await;
-        match self.published_since(class, Some(version)) {
+        self.build_history_unless_cached(class, Some(version)).await
+    }
+
+    async fn build_history_unless_cached(
+        &self,
+        class: ClassId,
+        version: Option<StateVersion>,
+    ) -> History {
+        let building = self.history_caches[class.index()].building.clone();
+        let building = building.lock_owned().await;
+        match self.cached_history(class, version) {
             Some(history) => history,
-            None => self.rebuild(class, rebuilding).await,
+            None => self.build_history(class, building).await,
         }
     }
 
-    /// What is published, if it holds the merges up to `version`, or is fresh enough for readers where none is asked
-    /// for.
-    fn published_since(&self, class: ClassId, version: Option<StateVersion>) -> Option<History> {
-        let current = lock(&self.published[class.index()].current);
-        let history = current.history.as_ref()?;
+    /// Returns the cached history if it holds the merges up to `version`. Without a version, it
+    /// must be fresh enough for readers.
+    fn cached_history(&self, class: ClassId, version: Option<StateVersion>) -> Option<History> {
+        let entry = self.history_caches[class.index()].entry.lock();
+        let history = entry.history.as_ref()?;
         if history.erasure_version() != self.erasures().concerning(class) {
             return None;
         }
-        let fresh = match version {
+        let is_fresh = match version {
             Some(version) => history.built_at() >= version,
             None => {
-                let allowed = (current.took * REBUILD_SHARE).clamp(BEHIND, BEHIND_AT_MOST);
+                let staleness_max =
+                    (entry.build_took * BUILD_TIME_FACTOR).clamp(STALENESS_MIN, STALENESS_MAX);
                 history.built_at() == self.table.version(class)
-                    || self.clock.uptime().saturating_sub(current.built) < allowed
+                    || self.clock.uptime().saturating_sub(entry.build_began) < staleness_max
             }
         };
-        fresh.then(|| history.clone())
+        is_fresh.then(|| history.clone())
     }
 
-    /// Goes on to its end, and publishes, whatever becomes of whoever asked.
-    async fn rebuild(&self, class: ClassId, rebuilding: OwnedMutexGuard<()>) -> History {
-        let current = self.published[class.index()].current.clone();
+    /// Builds the history and caches it. Runs to completion even if the caller goes away.
+    async fn build_history(&self, class: ClassId, building: OwnedMutexGuard<()>) -> History {
+        let entry = self.history_caches[class.index()].entry.clone();
         let table = self.table.clone();
         let clock = self.clock.clone();
         let erasures = self.erasures.subscribe();
         self.offload(move || {
-            let began = clock.uptime();
-            let last = lock(&current)
-                .history
-                .clone()
-                .unwrap_or_else(|| History::empty(0));
-            let concerning = || erasures.borrow().concerning(class);
+            let build_began = clock.uptime();
+            let last = entry.lock().history.clone();
+            let last = last.unwrap_or_else(|| History::empty(0));
+            let erasure_version = || erasures.borrow().concerning(class);
             let history = loop {
-                // What an erasure covers is gone from the table before its version is known, so a build that begins
-                // with a version and ends with it holds nothing that the version covers.
-                let version = concerning();
+                // An erasure is applied to the table before its version is published. So a build
+                // that begins and ends at the same version holds nothing that the version covers.
+                let version = erasure_version();
                 let history = History::build(&table, class, &last, version);
-                if concerning() == version {
+                if erasure_version() == version {
                     break history;
                 }
             };
-            let took = clock.uptime().saturating_sub(began);
-            *lock(&current) = Current {
+            *entry.lock() = CacheEntry {
                 history: Some(history.clone()),
-                built: began,
-                took,
+                build_began,
+                build_took: clock.uptime().saturating_sub(build_began),
             };
-            drop(rebuilding);
+            drop(building);
             history
         })
         .await

@@ -1,130 +1,141 @@
-//! Which segments there are in the journal, as far as this instance knows, and which of them a snapshot covers.
+//! The journal index: the segments that this instance knows, and which of them snapshots cover.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use crate::domain::effort::ClassId;
 use crate::state::table::StateVersion;
-use crate::storage::SegmentId;
+use crate::storage::{ListEntry, ObjectKey, SegmentId};
 
-/// How long a covered segment stays, so that an instance that is in the middle of reading the journal still finds it,
-/// and one that looks every few seconds has seen it.
-pub(crate) const GRACE: Duration = Duration::from_secs(60);
+/// Time between a segment's coverage and its deletion. An instance that is reading the journal
+/// still finds the segment, and one that polls every few seconds has seen it.
+pub(super) const DELETION_GRACE: Duration = Duration::from_secs(60);
 
 /// The journal as this instance knows it.
 #[derive(Debug, Default)]
-pub(crate) struct Segments {
-    known: BTreeMap<SegmentId, Segment>,
-    /// This instance's own that are being written: not for following.
-    writing: HashSet<SegmentId>,
+pub(super) struct JournalIndex {
+    segments: BTreeMap<SegmentId, IndexedSegment>,
+    /// This instance's own segments whose puts are pending. Replication leaves them out.
+    in_flight: HashSet<SegmentId>,
 }
 
-/// What became of a segment in this instance's table.
+/// A segment that was merged into this instance's table.
 #[derive(Debug)]
-pub(crate) struct Segment {
-    /// The classes it touches, each with the version at which it had been merged.
-    pub(crate) classes: Vec<(ClassId, StateVersion)>,
-    /// If it brings names, the names' version at which they had been merged.
-    pub(crate) names: Option<StateVersion>,
-    /// When this instance had merged it, in uptime.
-    pub(crate) since: Duration,
+pub(super) struct IndexedSegment {
+    /// The classes in the segment, each with the version at which it had been merged.
+    classes: Vec<(ClassId, StateVersion)>,
+    /// The names' version at which the segment's names had been merged, if it has any.
+    names: Option<StateVersion>,
+    /// Uptime of the merge.
+    merged_at: Duration,
     covered_since: Option<Duration>,
-    /// Whether it is to be merged again, and stays until then.
-    again: bool,
+    /// Whether the segment must be merged again. Until then it is not deleted.
+    must_merge_again: bool,
 }
 
-impl Segment {
-    pub(crate) fn new(
+impl IndexedSegment {
+    pub(super) fn new(
         classes: Vec<(ClassId, StateVersion)>,
         names: Option<StateVersion>,
-        since: Duration,
+        merged_at: Duration,
     ) -> Self {
         Self {
             classes,
             names,
-            since,
+            merged_at,
             covered_since: None,
-            again: false,
+            must_merge_again: false,
         }
     }
 }
 
-impl Segments {
-    pub(crate) fn begin_writing(&mut self, id: SegmentId) {
-        self.writing.insert(id);
+impl JournalIndex {
+    pub(super) fn begin_put(&mut self, id: SegmentId) {
+        self.in_flight.insert(id);
     }
 
-    pub(crate) fn end_writing(&mut self, id: SegmentId) {
-        self.writing.remove(&id);
+    pub(super) fn end_put(&mut self, id: SegmentId) {
+        self.in_flight.remove(&id);
     }
 
-    pub(crate) fn insert(&mut self, id: SegmentId, segment: Segment) {
-        self.known.insert(id, segment);
+    pub(super) fn insert(&mut self, id: SegmentId, segment: IndexedSegment) {
+        self.segments.insert(id, segment);
     }
 
-    pub(crate) fn remove(&mut self, id: SegmentId) {
-        self.known.remove(&id);
+    pub(super) fn remove(&mut self, id: SegmentId) {
+        self.segments.remove(&id);
     }
 
-    /// Forgets what was merged: all is to be merged again.
-    pub(crate) fn invalidate(&mut self) {
-        self.known
-            .values_mut()
-            .for_each(|segment| segment.again = true);
+    /// Marks all segments: each must be merged again.
+    pub(super) fn invalidate(&mut self) {
+        for segment in self.segments.values_mut() {
+            segment.must_merge_again = true;
+        }
     }
 
-    /// Notes that a segment was merged again and changed nothing, so that what is known of it holds. Whether it was
-    /// known.
-    pub(crate) fn confirm(&mut self, id: SegmentId) -> bool {
-        let Some(segment) = self.known.get_mut(&id) else {
+    /// Notes that a segment was merged again without a change, so its entry still holds. Returns
+    /// `false` if the segment has no entry.
+    pub(super) fn confirm_merged(&mut self, id: SegmentId) -> bool {
+        let Some(segment) = self.segments.get_mut(&id) else {
             return false;
         };
-        segment.again = false;
+        segment.must_merge_again = false;
         true
     }
 
-    pub(crate) fn is_foreign(&self, id: SegmentId) -> bool {
-        self.known.get(&id).is_none_or(|segment| segment.again) && !self.writing.contains(&id)
+    /// Returns whether replication must merge the listed segment.
+    pub(super) fn must_merge(&self, id: SegmentId) -> bool {
+        self.segments
+            .get(&id)
+            .is_none_or(|segment| segment.must_merge_again)
+            && !self.in_flight.contains(&id)
     }
 
-    pub(crate) fn known(&self) -> impl Iterator<Item = SegmentId> {
-        self.known.keys().copied()
+    pub(super) fn ids(&self) -> impl Iterator<Item = SegmentId> {
+        self.segments.keys().copied()
     }
 
-    /// Since when the class has waited for a snapshot, if it has: it is dirty while a segment is not covered for it.
-    pub(crate) fn class_waits_since(
+    /// Returns the uptime since which the class is dirty: the merge of its oldest segment beyond
+    /// the version `covered`.
+    pub(super) fn class_dirty_since(
         &self,
         class: ClassId,
         covered: StateVersion,
     ) -> Option<Duration> {
-        let waiting = self.known.values().filter(|segment| {
+        let uncovered = self.segments.values().filter(|segment| {
             segment
                 .classes
                 .iter()
                 .any(|&(touched, version)| touched == class && version > covered)
         });
-        waiting.map(|segment| segment.since).min()
+        uncovered.map(|segment| segment.merged_at).min()
     }
 
-    /// Since when the names have waited for a snapshot, if they have.
-    pub(crate) fn names_wait_since(&self, covered: StateVersion) -> Option<Duration> {
-        let waiting = self
-            .known
+    /// Returns the uptime since which the names are dirty.
+    pub(super) fn names_dirty_since(&self, covered: StateVersion) -> Option<Duration> {
+        let uncovered = self
+            .segments
             .values()
             .filter(|segment| segment.names.is_some_and(|version| version > covered));
-        waiting.map(|segment| segment.since).min()
+        uncovered.map(|segment| segment.merged_at).min()
     }
 
-    /// The segments that have been covered, for every class and for names, for the whole of [`GRACE`].
-    pub(crate) fn due(
+    /// Returns the segments that have been covered for all of [`DELETION_GRACE`], for every class
+    /// in them and for their names.
+    pub(super) fn deletable(
         &mut self,
         now: Duration,
         covered: impl Fn(ClassId) -> StateVersion,
         names_covered: StateVersion,
     ) -> Vec<SegmentId> {
-        let mut due = Vec::new();
-        // What is to be merged again stays, and if that changes nothing, its time has gone on.
-        for (&id, segment) in self.known.iter_mut().filter(|(_, segment)| !segment.again) {
+        let mut deletable = Vec::new();
+        // A segment that must be merged again stays. Its grace goes on: if the merge changes
+        // nothing, the coverage held all the time.
+        let segments = self
+            .segments
+            .iter_mut()
+            .filter(|(_, segment)| !segment.must_merge_again);
+        for (&id, segment) in segments {
             let is_covered = segment
                 .classes
                 .iter()
@@ -132,14 +143,25 @@ impl Segments {
                 && segment.names.is_none_or(|version| version <= names_covered);
             if !is_covered {
                 segment.covered_since = None;
-            } else if now.saturating_sub(*segment.covered_since.get_or_insert(now)) >= GRACE {
-                due.push(id);
+                continue;
+            }
+            let covered_since = *segment.covered_since.get_or_insert(now);
+            if now.saturating_sub(covered_since) >= DELETION_GRACE {
+                deletable.push(id);
             }
         }
-        due
+        deletable
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.known.len()
+    pub(super) fn len(&self) -> usize {
+        self.segments.len()
     }
+}
+
+/// Returns the segments of a listing.
+pub(super) fn segment_ids(listing: &[ListEntry]) -> impl Iterator<Item = SegmentId> {
+    listing.iter().filter_map(|listed| match listed.key {
+        ObjectKey::Segment(id) => Some(id),
+        _ => None,
+    })
 }

@@ -1,7 +1,8 @@
-//! Recovery: load everything there is and merge it.
+//! Recovery: reads everything in the store and merges it.
 //!
-//! The order matters: list the journal, then get the snapshots, then get the segments. A segment that is gone by then
-//! was folded into a snapshot that may be newer than the one that was read, so the round starts again.
+//! The order matters: list the journal, then get the snapshots, then get the segments. If a segment
+//! is gone by then, it was folded into a snapshot that may be newer than the one that was read. So
+//! recovery restarts.
 
 use std::time::Duration;
 
@@ -10,69 +11,72 @@ use futures_util::stream;
 
 use crate::domain::effort::ClassId;
 use crate::ledger::Inner;
-use crate::ledger::replication::{FETCHES_MAX, Fetched};
-use crate::ledger::snapshot::{Subject, TakeInError, Unreadable};
-use crate::storage::{ListScope, ObjectKey, StoreError};
+use crate::ledger::journal_index::segment_ids;
+use crate::ledger::replication::{FETCHES_MAX, FetchedSegment};
+use crate::ledger::snapshot::SnapshotTarget;
+use crate::ledger::unreadable::{ApplyError, UnreadableObject};
+use crate::storage::{ListEntry, ListScope, ObjectKey, StoreError};
 
-/// How often a store that fails is tried again before the start is given up, and after how long for the first time.
-const TRIES_MAX: u32 = 5;
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Maximum number of retries while the store fails. After that the start fails.
+const RETRIES_MAX: u32 = 5;
 
-/// A line of progress after so many segments.
+/// Back-off before the first retry. It doubles with each one.
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+
+/// Segments between two log lines of progress.
 const PROGRESS_SEGMENTS: usize = 100;
 
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
-    /// The store fails.
+    /// The store failed.
     #[error("the store cannot be read: {0}")]
     Store(#[from] StoreError),
-    /// An object does not read.
+    /// An object cannot be read.
     #[error(
-        "{key} cannot be used: {problem}. If it is damaged, move it to quarantine/{key} and start again; what only it \
-         held is then missing until the deliveries of its time are replayed"
+        "{key} cannot be used: {problem}. If it is damaged, move it to quarantine/{key} and start again; data that \
+         only this object held is then missing until the deliveries of that time are replayed"
     )]
     Unreadable {
         /// The object.
         key: ObjectKey,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
-    /// What was erased is not known.
+    /// The erasures cannot be read, or are older than an object requires.
     #[error(
-        "{key} cannot be used: {problem}. Put back the newest version of erasures.gz that reads, and nothing is lost; \
-         nothing else is damaged. If there is none, put one that says \
-         {{\"format\":1,\"version\":V,\"erasures\":[]}}, gzip, with V as great as any object asks for, and erase again \
-         what must stay gone"
+        "{key} cannot be used: {problem}. Restore the newest version of erasures.gz that can be read: then nothing is \
+         lost, and no other object is damaged. If there is none, write {{\"format\":1,\"version\":V,\"erasures\":[]}} \
+         to it (gzip), where V is at least the highest erasure version that an object requires, and erase again what \
+         must stay erased"
     )]
     Erasures {
         /// The object.
         key: ObjectKey,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
-    /// The store has a class that the options leave out.
+    /// The store has a class that the options exclude.
     #[error(
-        "the store holds {key}, and --classes is {classes}: start with --classes {class} or more"
+        "the store holds {key}, but --classes is {classes}: start with --classes {class} or more"
     )]
     ClassBeyond {
         /// The class's object.
         key: ObjectKey,
         /// The class.
         class: ClassId,
-        /// How many classes the options allow.
+        /// Number of classes by the options.
         classes: u16,
     },
 }
 
-impl From<Unreadable> for RecoveryError {
-    fn from(
-        Unreadable {
+impl From<UnreadableObject> for RecoveryError {
+    fn from(object: UnreadableObject) -> Self {
+        let UnreadableObject {
             key,
             problem,
             is_damaged,
-        }: Unreadable,
-    ) -> Self {
+        } = object;
         if is_damaged {
             Self::Unreadable { key, problem }
         } else {
@@ -81,40 +85,39 @@ impl From<Unreadable> for RecoveryError {
     }
 }
 
-impl From<TakeInError> for RecoveryError {
-    fn from(error: TakeInError) -> Self {
+impl From<ApplyError> for RecoveryError {
+    fn from(error: ApplyError) -> Self {
         match error {
-            TakeInError::Store(error) => error.into(),
-            TakeInError::Unreadable(unreadable) => unreadable.into(),
+            ApplyError::Store(error) => error.into(),
+            ApplyError::Unreadable(object) => object.into(),
         }
     }
 }
 
 impl Inner {
-    /// Merges everything the store holds. Nothing is skipped.
-    pub(crate) async fn recover(&self) -> Result<(), RecoveryError> {
+    /// Merges everything in the store. An object that cannot be read stops the start.
+    pub(super) async fn recover(&self) -> Result<(), RecoveryError> {
         let began = self.clock.uptime();
-        let mut failures = 0;
+        let mut retries = 0;
         loop {
-            let round = self.clock.uptime();
+            let round_began = self.clock.uptime();
             match self.recover_once().await {
                 Ok(true) => {
-                    self.note_listed(round);
+                    self.note_listing(round_began);
                     break;
                 }
-                Ok(false) => tracing::info!(
-                    "a segment was folded or something erased meanwhile; reading again"
-                ),
-                Err(RecoveryError::Store(error)) if failures < TRIES_MAX => {
-                    tracing::warn!(%error, "the store failed; trying again");
-                    self.clock.sleep(FIRST_PAUSE * 2u32.pow(failures)).await;
-                    failures += 1;
+                Ok(false) => tracing::info!("store changed during recovery; restarting"),
+                Err(RecoveryError::Store(error)) if retries < RETRIES_MAX => {
+                    tracing::warn!(%error, "store failed during recovery; retrying");
+                    self.clock.sleep(FIRST_BACKOFF * 2u32.pow(retries)).await;
+                    retries += 1;
                 }
                 Err(error) => return Err(error),
             }
         }
         self.table.clear_updated_at();
-        self.erasing.take_forgotten(); // all has just been read
+        // All snapshots have just been read.
+        self.erasure_state.take_snapshot_reload();
         let efforts: u64 = self
             .table
             .classes()
@@ -124,21 +127,31 @@ impl Inner {
         tracing::info!(
             efforts,
             seconds = took.as_secs_f64(),
-            "recovered what {} holds",
-            self.store.location()
+            store = self.store.location(),
+            "recovery complete"
         );
         Ok(())
     }
 
-    /// One round; `false` when a segment was gone before it was read, or something was erased.
+    /// Reads and merges the store once. Returns `false` if a segment was deleted, or something was
+    /// erased, in the meantime.
     async fn recover_once(&self) -> Result<bool, RecoveryError> {
         self.refresh_erasures(None).await?;
-        let erased = self.erasures().version();
+        let erasure_version = self.erasures().version();
         let journal = self.store.list(ListScope::Journal).await?;
         let root = self.store.list(ListScope::Root).await?;
-        let mut subjects = Vec::new();
+        self.recover_snapshots(root).await?;
+        if !self.recover_segments(&journal).await? {
+            return Ok(false);
+        }
+        // Erasures that were applied in this round invalidated what it had read before.
+        Ok(self.erasures().version() == erasure_version)
+    }
+
+    async fn recover_snapshots(&self, root: Vec<ListEntry>) -> Result<(), RecoveryError> {
+        let mut targets = Vec::new();
         for listed in root {
-            subjects.push(match listed.key {
+            targets.push(match listed.key {
                 ObjectKey::History(class) if !self.table.has(class) => {
                     let classes = self.options.bounds.classes;
                     return Err(RecoveryError::ClassBeyond {
@@ -147,45 +160,44 @@ impl Inner {
                         classes,
                     });
                 }
-                ObjectKey::History(class) => Subject::Class(class),
-                ObjectKey::Racers => Subject::RacerNames,
+                ObjectKey::History(class) => SnapshotTarget::Class(class),
+                ObjectKey::Racers => SnapshotTarget::RacerNames,
                 _ => continue,
             });
         }
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut reading =
-            stream::iter(subjects)
-                .map(|subject| async move {
-                    self.take_in_snapshot(subject, None).await.map(|()| subject)
-                })
-                .buffer_unordered(workers);
-        while let Some(read) = reading.next().await {
-            let subject = read?;
-            tracing::info!(object = %subject.key(), "read a snapshot");
+        let mut loads = stream::iter(targets)
+            .map(|target| async move { self.load_snapshot(target, None).await.map(|()| target) })
+            .buffer_unordered(workers);
+        while let Some(loaded) = loads.next().await {
+            let key = loaded?.key();
+            tracing::info!(%key, "snapshot loaded");
         }
+        Ok(())
+    }
+
+    /// Returns `false` if a listed segment has been deleted.
+    async fn recover_segments(&self, journal: &[ListEntry]) -> Result<bool, RecoveryError> {
         let count = journal.len();
-        let segments = journal.into_iter().filter_map(|listed| match listed.key {
-            ObjectKey::Segment(id) => Some(id),
-            _ => None,
-        });
-        let mut fetched = stream::iter(segments)
+        let mut fetched = stream::iter(segment_ids(journal))
             .map(|id| async move { (id, self.fetch_segment(id).await) })
             .buffered(FETCHES_MAX);
         let mut read = 0;
         while let Some((id, outcome)) = fetched.next().await {
-            let Fetched::Contents { contents, heeded } = outcome? else {
+            let FetchedSegment::Found {
+                slices,
+                erasure_version,
+            } = outcome?
+            else {
                 return Ok(false);
             };
-            self.require_erasure_version(&ObjectKey::Segment(id), heeded, None)
+            self.apply_segment(id, slices, erasure_version, None)
                 .await?;
-            let merged = self.take_in(contents, None).await;
-            self.register(id, merged, self.erasures().version());
             read += 1;
             if read % PROGRESS_SEGMENTS == 0 {
                 tracing::info!("read {read} of {count} segments");
             }
         }
-        // What was learned on the way had it forget.
-        Ok(self.erasures().version() == erased)
+        Ok(true)
     }
 }

@@ -1,43 +1,47 @@
-//! Following: what other instances wrote, seen by two listings every sync interval and taken in through the writer.
+//! Replication: two listings every sync interval show what other instances wrote, and the writer
+//! merges it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use tokio::sync::mpsc;
 
 use crate::domain::effort::{Bounds, Effort};
 use crate::domain::erasure::ErasureVersion;
-use crate::ledger::commit_loop::{MERGE_EFFORTS_MAX, WriterMessage};
-use crate::ledger::snapshot::{Subject, TakeInError, Unreadable, beyond_options};
-use crate::ledger::{Inner, lock};
+use crate::ledger::Inner;
+use crate::ledger::commit_loop::WriterSender;
+use crate::ledger::journal_index::segment_ids;
+use crate::ledger::merge::MERGE_EFFORTS_MAX;
+use crate::ledger::snapshot::{SnapshotTarget, second_beyond_options};
+use crate::ledger::unreadable::{ApplyError, UnreadableObject};
 use crate::storage::codec::journal_segment::{self, Contents};
 use crate::storage::{ETag, ListEntry, ListScope, ObjectKey, SegmentId, StoreError};
 
-/// An instance that has not listed for so long may have missed segments that came and went, and reads the snapshots
-/// again. Half of the time that a covered segment stays.
-const AWAY_MAX: Duration = Duration::from_secs(30);
+/// Maximum age of the last listing before an instance reads the snapshots again: it may have missed
+/// segments that came and went. Half of the time for which a covered segment stays.
+const SEGMENTS_MISSED_AFTER: Duration = Duration::from_secs(30);
 
-/// Segments that are fetched at a time.
-pub(crate) const FETCHES_MAX: usize = 8;
+/// Maximum number of concurrent segment reads.
+pub(super) const FETCHES_MAX: usize = 8;
 
-/// What became of a segment that was to be taken in.
-pub(crate) enum Fetched {
-    Contents {
-        contents: Vec<Contents>,
-        /// The erasures that its writer knew of.
-        heeded: ErasureVersion,
+/// The result of reading a listed segment.
+pub(super) enum FetchedSegment {
+    Found {
+        /// Its contents in slices of [`MERGE_EFFORTS_MAX`] efforts.
+        slices: Vec<Contents>,
+        /// The erasures that its writer had applied.
+        erasure_version: ErasureVersion,
     },
-    /// It has been deleted: whatever it held is in a snapshot.
-    Gone,
+    /// The segment has been deleted: a snapshot holds its contents.
+    Deleted,
 }
 
 impl Inner {
-    /// Looks every sync interval, for ever. The interval counts from the beginning of a look, so that what others wrote
-    /// is seen within two of them as long as a look takes no longer than one.
-    pub(crate) async fn replicate(&self, adopt: &mpsc::Sender<WriterMessage>) {
-        let mut unread = BTreeSet::new();
+    /// Polls every sync interval, forever. The interval counts from the start of a poll. So other
+    /// instances' writes are seen within two intervals, if a poll takes no longer than one.
+    pub(super) async fn replicate(&self, writer: &WriterSender) {
+        let mut unreadable = BTreeSet::new();
         let mut due = self.clock.uptime() + self.options.sync_interval;
         loop {
             self.clock
@@ -45,85 +49,111 @@ impl Inner {
                 .await;
             let began = self.clock.uptime();
             due = began + self.options.sync_interval;
-            match self.poll_once(adopt, &mut unread).await {
+            match self.poll_once(writer, &mut unreadable).await {
                 Ok(is_complete) => {
-                    self.note_listed(began);
+                    self.note_listing(began);
                     if !is_complete {
-                        due = began; // at once again
+                        due = began; // poll again at once
                     }
                 }
                 Err(error) => {
                     metrics::counter!("alleycat_replication_errors_total").increment(1);
-                    tracing::warn!(%error, "could not see what other instances wrote; trying again");
+                    tracing::warn!(%error, "replication failed; retrying");
                 }
             }
         }
     }
 
-    /// One look; `false` when it had to forget something meanwhile, which the next one reads again. `unread` are
-    /// segments that do not read.
+    /// Polls once. Returns `false` if erasures invalidated merged data, so that the next poll must
+    /// read it again. `unreadable` holds the segments that cannot be read.
     async fn poll_once(
         &self,
-        adopt: &mpsc::Sender<WriterMessage>,
-        unread: &mut BTreeSet<SegmentId>,
+        writer: &WriterSender,
+        unreadable: &mut BTreeSet<SegmentId>,
     ) -> Result<bool, StoreError> {
-        let away = self.clock.uptime().saturating_sub(self.listed()) > AWAY_MAX;
-        let known: Vec<SegmentId> = lock(&self.segments).known().collect();
-        let tags = self.tags();
+        let since_listing = self.clock.uptime().saturating_sub(self.last_listing());
+        let may_have_missed_segments = since_listing > SEGMENTS_MISSED_AFTER;
+        let indexed: Vec<SegmentId> = self.journal.lock().ids().collect();
+        let etags = self.snapshot_etags();
         let (root, journal) = tokio::join!(
             self.store.list(ListScope::Root),
             self.store.list(ListScope::Journal)
         );
         let (root, journal) = (root?, journal?);
-        self.compare_tags(&root, &tags);
+        self.compare_etags(&root, &etags);
         let erasures = root
             .iter()
             .find(|listed| listed.key == ObjectKey::Erasures)
             .map(|listed| &listed.etag);
-        self.hear_if_changed(erasures, adopt)
+        self.refresh_erasures_if_changed(erasures, writer)
             .await
-            .map_err(|error| self.note_unread(error))?;
-        self.extend_late_erasures(adopt).await?;
-        let heeded = self.erasures().version();
+            .map_err(|error| self.note_and_fail(error))?;
+        self.extend_late_erasures(writer).await?;
+        let erasure_version = self.erasures().version();
 
-        let listed: BTreeSet<SegmentId> = journal
-            .iter()
-            .filter_map(|listed| segment(&listed.key))
-            .collect();
-        // What was there before the listing began and is not in it has been deleted.
-        {
-            let mut segments = lock(&self.segments);
-            known
-                .iter()
-                .filter(|id| !listed.contains(id))
-                .for_each(|&id| segments.remove(id));
+        let listed: BTreeSet<SegmentId> = segment_ids(&journal).collect();
+        self.remove_deleted_segments(&indexed, &listed, unreadable);
+        self.apply_new_segments(listed, writer, unreadable).await?;
+        if self.erasure_state.take_snapshot_reload() || may_have_missed_segments {
+            let reloaded = self.reload_changed_snapshots(writer).await;
+            reloaded.inspect_err(|_| self.erasure_state.request_snapshot_reload())?;
         }
-        unread.retain(|id| {
-            let there = listed.contains(id);
-            if !there {
-                self.note_readable(&ObjectKey::Segment(*id));
-                self.erasing.note_forgotten(); // what it held is in a snapshot
-            }
-            there
-        });
+        self.rejournal_exposed_efforts(writer).await?;
+        Ok(self.erasures().version() == erasure_version)
+    }
 
-        let foreign: Vec<SegmentId> = {
-            let segments = lock(&self.segments);
+    /// Removes deleted segments from the index: those that were indexed before the listing began,
+    /// and are not listed.
+    fn remove_deleted_segments(
+        &self,
+        indexed: &[SegmentId],
+        listed: &BTreeSet<SegmentId>,
+        unreadable: &mut BTreeSet<SegmentId>,
+    ) {
+        let mut journal = self.journal.lock();
+        for id in indexed.iter().filter(|id| !listed.contains(id)) {
+            journal.remove(*id);
+        }
+        drop(journal);
+        unreadable.retain(|id| {
+            let is_listed = listed.contains(id);
+            if !is_listed {
+                self.note_readable(&ObjectKey::Segment(*id));
+                // A snapshot holds its contents.
+                self.erasure_state.request_snapshot_reload();
+            }
+            is_listed
+        });
+    }
+
+    /// Reads and applies the listed segments that this instance has not merged.
+    async fn apply_new_segments(
+        &self,
+        listed: BTreeSet<SegmentId>,
+        writer: &WriterSender,
+        unreadable: &mut BTreeSet<SegmentId>,
+    ) -> Result<(), StoreError> {
+        let new: Vec<SegmentId> = {
+            let journal = self.journal.lock();
             listed
                 .into_iter()
-                .filter(|&id| segments.is_foreign(id))
+                .filter(|&id| journal.must_merge(id))
                 .collect()
         };
-        let mut fetched = stream::iter(foreign)
+        let mut fetched = stream::iter(new)
             .map(|id| async move { (id, self.fetch_segment(id).await) })
             .buffered(FETCHES_MAX);
         while let Some((id, outcome)) = fetched.next().await {
             let outcome = match outcome {
-                Ok(Fetched::Contents { contents, heeded }) => {
-                    self.take_in_segment(id, contents, heeded, adopt).await
+                Ok(FetchedSegment::Found {
+                    slices,
+                    erasure_version,
+                }) => {
+                    self.apply_segment(id, slices, erasure_version, Some(writer))
+                        .await
                 }
-                Ok(Fetched::Gone) => {
-                    self.erasing.note_forgotten();
+                Ok(FetchedSegment::Deleted) => {
+                    self.erasure_state.request_snapshot_reload();
                     continue;
                 }
                 Err(error) => Err(error),
@@ -131,102 +161,92 @@ impl Inner {
             match outcome {
                 Ok(()) => {
                     self.note_readable(&ObjectKey::Segment(id));
-                    unread.remove(&id);
+                    unreadable.remove(&id);
                 }
-                Err(TakeInError::Store(error)) => return Err(error),
-                Err(TakeInError::Unreadable(unreadable)) => {
-                    unread.insert(id);
-                    self.note_unreadable(&unreadable);
+                Err(ApplyError::Store(error)) => return Err(error),
+                Err(ApplyError::Unreadable(object)) => {
+                    unreadable.insert(id);
+                    self.note_unreadable(&object);
                 }
             }
         }
-        if self.erasing.take_forgotten() || away {
-            let read = self.read_changed_snapshots(adopt).await;
-            read.inspect_err(|_| self.erasing.note_forgotten())?;
-        }
-        self.journal_uncovered(adopt).await?;
-        Ok(self.erasures().version() == heeded)
-    }
-
-    async fn take_in_segment(
-        &self,
-        id: SegmentId,
-        contents: Vec<Contents>,
-        heeded: ErasureVersion,
-        adopt: &mpsc::Sender<WriterMessage>,
-    ) -> Result<(), TakeInError> {
-        self.require_erasure_version(&ObjectKey::Segment(id), heeded, Some(adopt))
-            .await?;
-        let heeded = self.erasures().version();
-        let merged = self.take_in(contents, Some(adopt)).await;
-        self.register(id, merged, heeded);
         Ok(())
     }
 
-    /// Counts an object that does not read; what is left is a failure to try again after.
-    fn note_unread(&self, error: TakeInError) -> StoreError {
+    /// Merges a segment and indexes it, once the erasures that it requires are applied.
+    pub(super) async fn apply_segment(
+        &self,
+        id: SegmentId,
+        slices: Vec<Contents>,
+        erasure_version: ErasureVersion,
+        writer: Option<&WriterSender>,
+    ) -> Result<(), ApplyError> {
+        self.require_erasure_version(&ObjectKey::Segment(id), erasure_version, writer)
+            .await?;
+        let erasure_version = self.erasures().version();
+        let versions = self.apply_contents(slices, writer).await;
+        self.index_segment(id, versions, erasure_version);
+        Ok(())
+    }
+
+    /// Notes an unreadable object, and returns the error with which the poll fails.
+    fn note_and_fail(&self, error: ApplyError) -> StoreError {
         match error {
-            TakeInError::Store(error) => error,
-            TakeInError::Unreadable(unreadable) => {
-                self.note_unreadable(&unreadable);
-                StoreError {
-                    operation: "get",
-                    key: unreadable.key.path(),
-                    problem: unreadable.problem,
-                }
+            ApplyError::Store(error) => error,
+            ApplyError::Unreadable(object) => {
+                self.note_unreadable(&object);
+                StoreError::new("get", object.key, object.problem)
             }
         }
     }
 
-    fn tags(&self) -> Vec<(Subject, Option<ETag>)> {
-        let mut snapshots = lock(&self.snapshots);
-        self.subjects()
+    fn snapshot_etags(&self) -> Vec<(SnapshotTarget, Option<ETag>)> {
+        let snapshots = self.snapshots.lock();
+        self.snapshot_targets()
             .into_iter()
-            .map(|subject| (subject, snapshots.tag(subject)))
+            .map(|target| (target, snapshots.etag(target)))
             .collect()
     }
 
-    /// Whoever wrote a class last writes it next: where a listing shows a body that is not ours, that is another. Where
-    /// it shows none, somebody has deleted it, with what the journal has no more.
-    fn compare_tags(&self, root: &[ListEntry], tags: &[(Subject, Option<ETag>)]) {
-        for (subject, tag) in tags {
-            let key = subject.key();
+    /// Compares the listed snapshots with the ETags from before the listing. The last writer of a
+    /// snapshot owns it, so another ETag means another owner. A missing snapshot has been deleted,
+    /// with data that the journal no longer holds.
+    fn compare_etags(&self, root: &[ListEntry], etags: &[(SnapshotTarget, Option<ETag>)]) {
+        for (target, etag) in etags {
+            let key = target.key();
             let listed = root
                 .iter()
                 .find(|listed| listed.key == key)
                 .map(|listed| &listed.etag);
-            let mut snapshots = lock(&self.snapshots);
-            if snapshots.tag(*subject) != *tag || listed == tag.as_ref() {
+            let mut snapshots = self.snapshots.lock();
+            if snapshots.etag(*target) != *etag || listed == etag.as_ref() {
                 continue;
             }
             if listed.is_some() {
-                snapshots.stand_back(*subject, self.jitter(self.options.snapshot_interval));
+                snapshots.release(*target, self.jitter(self.options.snapshot_interval));
             } else {
-                tracing::warn!(%key, "it is gone; it will be written again as it is known here");
-                snapshots.note_gone(*subject, self.clock.uptime());
+                tracing::warn!(%key, "stored snapshot is missing; writing it again from memory");
+                snapshots.note_missing(*target, self.clock.uptime());
             }
         }
     }
 
-    /// Takes in the snapshots that have changed since this instance merged or wrote them, and looks again at what did
-    /// not read. What does not read now is looked at again, and keeps the others waiting no longer.
-    async fn read_changed_snapshots(
-        &self,
-        adopt: &mpsc::Sender<WriterMessage>,
-    ) -> Result<(), StoreError> {
+    /// Loads the snapshots that changed since this instance merged or wrote them, and retries the
+    /// unreadable ones. One that is still unreadable does not stop the others.
+    async fn reload_changed_snapshots(&self, writer: &WriterSender) -> Result<(), StoreError> {
         let root = self.store.list(ListScope::Root).await?;
-        for subject in self.subjects() {
-            let listed = root.iter().find(|listed| listed.key == subject.key());
-            let changed =
-                listed.is_some_and(|listed| lock(&self.snapshots).is_unread(subject, &listed.etag));
-            if !changed && !lock(&self.unreadable).contains_key(&subject.key()) {
+        for target in self.snapshot_targets() {
+            let listed = root.iter().find(|listed| listed.key == target.key());
+            let must_load =
+                listed.is_some_and(|listed| self.snapshots.lock().must_load(target, &listed.etag));
+            if !must_load && !self.unreadable.lock().contains_key(&target.key()) {
                 continue;
             }
-            match self.take_in_snapshot(subject, Some(adopt)).await {
+            match self.load_snapshot(target, Some(writer)).await {
                 Ok(()) => {}
-                Err(TakeInError::Store(error)) => return Err(error),
-                Err(TakeInError::Unreadable(unreadable)) => {
-                    self.note_unreadable_snapshot(subject, &unreadable);
+                Err(ApplyError::Store(error)) => return Err(error),
+                Err(ApplyError::Unreadable(object)) => {
+                    self.note_unreadable_snapshot(target, &object);
                 }
             }
         }
@@ -234,37 +254,32 @@ impl Inner {
     }
 
     /// Reads a segment.
-    pub(crate) async fn fetch_segment(&self, id: SegmentId) -> Result<Fetched, TakeInError> {
+    pub(super) async fn fetch_segment(&self, id: SegmentId) -> Result<FetchedSegment, ApplyError> {
         let key = ObjectKey::Segment(id);
         let Some(object) = self.store.get(&key).await? else {
-            return Ok(Fetched::Gone);
+            return Ok(FetchedSegment::Deleted);
         };
         let bounds = self.options.bounds;
         let contents = self
-            .offload(move || read_segment(&object.body, &bounds))
+            .offload(move || decode_segment(&object.body, &bounds))
             .await;
-        let contents = contents.map_err(|problem| Unreadable {
+        let (slices, erasure_version) = contents.map_err(|problem| UnreadableObject {
             key,
             problem,
             is_damaged: true,
         })?;
-        let heeded = contents
-            .iter()
-            .map(|contents| contents.heeded)
-            .max()
-            .unwrap_or(0);
-        Ok(Fetched::Contents { contents, heeded })
+        Ok(FetchedSegment::Found {
+            slices,
+            erasure_version,
+        })
     }
 }
 
-fn segment(key: &ObjectKey) -> Option<SegmentId> {
-    match key {
-        ObjectKey::Segment(id) => Some(*id),
-        _ => None,
-    }
-}
-
-fn read_segment(object: &[u8], bounds: &Bounds) -> Result<Vec<Contents>, String> {
+/// Returns the segment's contents in slices, and the erasures that its writer had applied.
+fn decode_segment(
+    object: &[u8],
+    bounds: &Bounds,
+) -> Result<(Vec<Contents>, ErasureVersion), String> {
     let Contents {
         efforts,
         names,
@@ -273,12 +288,12 @@ fn read_segment(object: &[u8], bounds: &Bounds) -> Result<Vec<Contents>, String>
     for Effort { class, second, .. } in &efforts {
         if class.get() > bounds.classes {
             return Err(format!(
-                "it holds class {class}, and --classes is {}: start with more",
+                "it holds class {class}, but --classes is {}: start with more",
                 bounds.classes
             ));
         }
         if second.0 > bounds.second_max {
-            return Err(beyond_options(*class, second.0, bounds.second_max));
+            return Err(second_beyond_options(*class, second.0, bounds.second_max));
         }
     }
     let mut slices: Vec<Contents> = efforts
@@ -294,5 +309,5 @@ fn read_segment(object: &[u8], bounds: &Bounds) -> Result<Vec<Contents>, String>
         names,
         heeded,
     });
-    Ok(slices)
+    Ok((slices, heeded))
 }

@@ -1,75 +1,78 @@
-//! What the ledger is at a moment, in numbers: for whoever watches it from outside.
+//! The ledger's numbers at a moment, for metrics.
 
 use std::time::Duration;
 
 use crate::domain::effort::ClassId;
 use crate::ledger::history_cache::HistoryCache;
-use crate::ledger::snapshot::Subject;
-use crate::ledger::{Inner, Ledger, lock};
+use crate::ledger::snapshot::SnapshotTarget;
+use crate::ledger::{Inner, Ledger};
 
-/// What the ledger is at this moment.
+/// The ledger's numbers at a moment.
 #[derive(Clone, Debug)]
-pub struct Gauges {
-    /// Whether the service should be sent traffic.
+pub struct LedgerGauges {
+    /// Whether the service should get traffic.
     pub ready: bool,
-    /// Deliveries that wait for the writer to take them.
-    pub queued: usize,
-    /// How long ago the oldest delivery came that is not answered yet; zero where there is none.
-    pub commit_oldest_age: Duration,
-    /// How long ago the last complete look at the store began; zero before the first.
-    pub sync_age: Duration,
+    /// Batches in the commit queue.
+    pub commit_queue_length: usize,
+    /// Age of the oldest delivery without a response; zero if there is none.
+    pub oldest_unanswered_age: Duration,
+    /// Time since the last complete listing began; zero before the first.
+    pub replication_lag: Duration,
     /// Segments in the journal.
     pub segments: usize,
-    /// Erasures that are kept.
+    /// Erasures in force.
     pub erasures: usize,
-    /// Every class.
+    /// The numbers of every class.
     pub classes: Vec<ClassGauges>,
-    /// What the state takes up.
-    pub memory: Memory,
+    /// Memory of the state.
+    pub memory: MemoryUsage,
 }
 
-/// What the state takes up, in bytes, without what allocators add.
+/// Memory of the state in bytes, without the allocator's overhead.
 #[derive(Clone, Copy, Debug)]
-pub struct Memory {
-    /// The table, the orders that it keeps included.
+pub struct MemoryUsage {
+    /// The table, with its cached orders.
     pub table: usize,
-    /// The histories as they are published; versions that slow readers still hold are not counted.
+    /// The cached histories, without stale versions that slow readers still hold.
     pub histories: usize,
     /// The racers' names.
     pub names: usize,
 }
 
-/// What a class is at this moment.
+/// A class's numbers at a moment.
 #[derive(Clone, Debug)]
 pub struct ClassGauges {
     /// The class.
     pub class: ClassId,
-    /// Efforts.
+    /// Number of efforts.
     pub efforts: u64,
     /// Racers with an effort.
     pub racers: usize,
-    /// How long efforts have waited that the stored `class-N.gz` has not; zero where it has all.
-    pub snapshot_age: Duration,
+    /// Time for which efforts have been missing from the stored `class-N.gz`; zero if none is.
+    pub snapshot_lag: Duration,
 }
 
 impl Ledger {
-    /// What the ledger is at this moment. Costs little: nothing is gone through effort by effort or name by name.
-    pub fn gauges(&self) -> Gauges {
+    /// Returns the current numbers. Cheap: it visits no single effort and no single name.
+    pub fn gauges(&self) -> LedgerGauges {
         let inner = &*self.inner;
         let now = inner.clock.uptime();
-        let listed = inner.listed();
-        let sync_age = if listed.is_zero() {
+        let last_listing = inner.last_listing();
+        let replication_lag = if last_listing.is_zero() {
             Duration::ZERO
         } else {
-            now.saturating_sub(listed)
+            now.saturating_sub(last_listing)
         };
-        let oldest = lock(&inner.waiting).first().map(|&(since, _)| since);
-        let segments = lock(&inner.segments).len(); // before what is below, which locks them itself
-        Gauges {
+        let oldest = inner.unanswered.lock().first().map(|&(arrival, _)| arrival);
+        // Not within the expression below, which locks the journal index itself.
+        let segments = inner.journal.lock().len();
+        let histories = inner.history_caches.iter().filter_map(HistoryCache::bytes);
+        LedgerGauges {
             ready: self.ready().is_ok(),
-            queued: self.queue.max_capacity() - self.queue.capacity(),
-            commit_oldest_age: oldest.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
-            sync_age,
+            commit_queue_length: self.commits.max_capacity() - self.commits.capacity(),
+            oldest_unanswered_age: oldest
+                .map_or(Duration::ZERO, |arrival| now.saturating_sub(arrival)),
+            replication_lag,
             segments,
             erasures: inner.erasures().iter().count(),
             classes: inner
@@ -77,13 +80,9 @@ impl Ledger {
                 .classes()
                 .map(|class| inner.class_gauges(class, now))
                 .collect(),
-            memory: Memory {
+            memory: MemoryUsage {
                 table: inner.table.bytes(),
-                histories: inner
-                    .published
-                    .iter()
-                    .filter_map(HistoryCache::bytes)
-                    .sum::<u64>() as usize,
+                histories: histories.sum::<u64>() as usize,
                 names: inner.names.bytes(),
             },
         }
@@ -93,13 +92,12 @@ impl Ledger {
 impl Inner {
     fn class_gauges(&self, class: ClassId, now: Duration) -> ClassGauges {
         let summary = self.table.summary(class);
-        let since = self.waits_since(Subject::Class(class));
-        let snapshot_age = since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        let dirty_since = self.dirty_since(SnapshotTarget::Class(class));
         ClassGauges {
             class,
             efforts: summary.efforts,
             racers: summary.racers,
-            snapshot_age,
+            snapshot_lag: dirty_since.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
         }
     }
 }

@@ -8,7 +8,7 @@ use alleycat::domain::erasure::{ErasureScope, Erasures};
 use alleycat::domain::racer_names::RacerName;
 use alleycat::domain::rejection::RejectionReason;
 use alleycat::ledger::{
-    CommitError, CommitResult, Erased, Ledger, Options, RecoveryError, WriteBatch,
+    CommitError, CommitResult, Erased, Ledger, LedgerOptions, RecoveryError, WriteBatch,
 };
 use alleycat::storage::history_file::StoredHistory;
 use alleycat::storage::{ObjectKey, Precondition, SegmentId};
@@ -45,7 +45,7 @@ impl Instance {
             1,
         ));
         let store = BrokenStore::over(way.clone());
-        let options = Options {
+        let options = LedgerOptions {
             bounds: Bounds {
                 classes: 3,
                 second_max: 9,
@@ -713,7 +713,11 @@ async fn what_heeds_an_erasure_that_is_not_known_is_not_taken_in_before_it_is() 
     took(|| instance.ledger.ready().is_err()).await;
     says(
         &instance.ledger.ready().unwrap_err(),
-        &[&foreign_segment().path(), "erasure 1", "erasures.gz has 0"],
+        &[
+            &foreign_segment().path(),
+            "erasure version 1",
+            "erasures.gz is at version 0",
+        ],
     );
     assert_eq!(instance.output(3, 4), None);
     let erasures = Erasures::default()
@@ -729,12 +733,20 @@ async fn what_heeds_an_erasure_that_is_not_known_is_not_taken_in_before_it_is() 
 
     says(
         &refusal(&foreign_segment(), body).await,
-        &[&foreign_segment().path(), "erasure 1", "erasures.gz has 0"],
+        &[
+            &foreign_segment().path(),
+            "erasure version 1",
+            "erasures.gz is at version 0",
+        ],
     );
     let history = history_of(&[effort(1, 1, 1.0)], 7);
     says(
         &refusal(&self::history(1), history).await,
-        &["class-1.gz", "erasure 7", "erasures.gz has 0"],
+        &[
+            "class-1.gz",
+            "erasure version 7",
+            "erasures.gz is at version 0",
+        ],
     );
     let damaged = refusal(&ObjectKey::Erasures, gzip("{}")).await;
     says(
@@ -742,7 +754,7 @@ async fn what_heeds_an_erasure_that_is_not_known_is_not_taken_in_before_it_is() 
         &[
             "erasures.gz",
             "missing field",
-            "Put back the newest version of erasures.gz",
+            "Restore the newest version of erasures.gz",
         ],
     );
     assert!(
@@ -882,7 +894,7 @@ async fn an_erased_racer_leaves_room_and_what_is_gone_takes_none() {
             .commit(&[effort(1, 101, 20.0)])
             .await
             .unwrap()
-            .refused,
+            .rejected,
         [(0, RejectionReason::ClassFull)]
     );
     erase(&instance, None).await;
@@ -899,7 +911,7 @@ async fn an_erased_racer_leaves_room_and_what_is_gone_takes_none() {
         committed,
         CommitResult {
             improvements: 1,
-            refused: vec![(1, RejectionReason::Erased)]
+            rejected: vec![(1, RejectionReason::Erased)]
         }
     );
     assert_eq!(instance.output(1, 101), Some(20.0));
@@ -953,7 +965,7 @@ async fn an_object_that_does_not_read_stops_the_start_by_name_with_the_way_out_a
             let words = [
                 &*key.path(),
                 &*way_out,
-                "until the deliveries of its time are replayed",
+                "until the deliveries of that time are replayed",
             ];
             says(&refusal(&key, body).await, &words);
         }

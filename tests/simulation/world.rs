@@ -11,7 +11,7 @@ use alleycat::domain::erasure::{Erasure, ErasureScope, Erasures};
 use alleycat::domain::racer_names::RacerName;
 use alleycat::domain::rejection::RejectionReason;
 use alleycat::ledger::clock::Clock;
-use alleycat::ledger::{CommitResult, Erased, Ledger, Options, RecoveryError, WriteBatch};
+use alleycat::ledger::{CommitResult, Erased, Ledger, LedgerOptions, RecoveryError, WriteBatch};
 use alleycat::storage::history_file::StoredHistory;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -252,7 +252,7 @@ impl World {
     }
 
     fn start(&mut self, number: usize, faults: Faults) {
-        let options = Options {
+        let options = LedgerOptions {
             bounds: Bounds {
                 classes: CLASSES,
                 second_max: SECOND_MAX,
@@ -390,13 +390,13 @@ impl World {
                 };
                 let answered =
                     tokio::time::timeout(Duration::from_secs(60), ledger.commit(submission)).await;
-                if let Ok(Ok(CommitResult { refused, .. })) = answered {
+                if let Ok(Ok(CommitResult { rejected, .. })) = answered {
                     let erasures = ledger.erasures();
-                    for (place, reason) in &refused {
+                    for (place, reason) in &rejected {
                         assert_eq!(*reason, RejectionReason::Erased);
                         assert!(
                             erasures.cover(&efforts[*place], 0),
-                            "refused and not erased: {:?}",
+                            "rejected but not erased: {:?}",
                             efforts[*place]
                         );
                     }

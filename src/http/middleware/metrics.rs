@@ -24,7 +24,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::domain::rejection::RejectionReason;
 use crate::http::routes::firehose::DeliveryErrorCode;
 use crate::http::state::AppState;
-use crate::ledger::{ClassGauges, Gauges};
+use crate::ledger::{ClassGauges, LedgerGauges};
 
 /// The statuses of deliveries.
 const DELIVERY_STATUSES: [&str; 7] = ["200", "400", "401", "403", "415", "500", "503"];
@@ -263,33 +263,33 @@ fn describe_process() {
 }
 
 fn set_gauges(app: &AppState) {
-    let Gauges {
+    let LedgerGauges {
         ready,
-        queued,
-        commit_oldest_age,
-        sync_age,
+        commit_queue_length,
+        oldest_unanswered_age,
+        replication_lag,
         segments,
         erasures,
         classes,
         memory,
     } = app.ledger.gauges();
     gauge!("alleycat_ready").set(f64::from(u8::from(ready)));
-    gauge!("alleycat_commit_queue_length").set(queued as f64);
-    gauge!("alleycat_commit_queue_oldest_age_seconds").set(commit_oldest_age.as_secs_f64());
-    gauge!("alleycat_replication_lag_seconds").set(sync_age.as_secs_f64());
+    gauge!("alleycat_commit_queue_length").set(commit_queue_length as f64);
+    gauge!("alleycat_commit_queue_oldest_age_seconds").set(oldest_unanswered_age.as_secs_f64());
+    gauge!("alleycat_replication_lag_seconds").set(replication_lag.as_secs_f64());
     gauge!("alleycat_journal_segments").set(segments as f64);
     gauge!("alleycat_erasures").set(erasures as f64);
     for ClassGauges {
         class,
         efforts,
         racers,
-        snapshot_age,
+        snapshot_lag,
     } in classes
     {
         let class = class.to_string();
         gauge!("alleycat_efforts", "class" => class.clone()).set(efforts as f64);
         gauge!("alleycat_racers", "class" => class.clone()).set(racers as f64);
-        gauge!("alleycat_snapshot_lag_seconds", "class" => class).set(snapshot_age.as_secs_f64());
+        gauge!("alleycat_snapshot_lag_seconds", "class" => class).set(snapshot_lag.as_secs_f64());
     }
     for (part, bytes) in [
         ("table", memory.table),

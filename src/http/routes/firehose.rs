@@ -659,13 +659,13 @@ pub(crate) async fn commit<F: Future<Output = Result<Vec<Vec<u8>>, DeliveryError
         efforts: decoded.efforts,
         names: decoded.names,
         quarantined,
-        heard,
-        room: Some(room.clone()),
+        race_updates: heard,
+        guard: Some(Box::new(room.clone())),
     };
     let committed = ledger.commit(submission).await?;
-    if !committed.refused.is_empty() {
+    if !committed.rejected.is_empty() {
         let mut refused: Vec<_> = committed
-            .refused
+            .rejected
             .iter()
             .map(|&(effort, reason)| (origins.of(effort), reason))
             .collect();
@@ -678,7 +678,7 @@ pub(crate) async fn commit<F: Future<Output = Result<Vec<Vec<u8>>, DeliveryError
         ledger
             .commit(WriteBatch {
                 quarantined,
-                room: Some(room),
+                guard: Some(Box::new(room)),
                 ..WriteBatch::default()
             })
             .await?;

@@ -184,7 +184,7 @@ async fn whole(app: &AppState, class: ClassId, gzip: bool) -> Representation {
 
 /// The pieces of a history, within what may be kept of histories for their readers.
 fn pieces(app: &AppState, history: &History, gzip: bool) -> Result<Pieces, ApiError> {
-    if app.ledger.outdated_bytes() > OUTDATED_BYTES_MAX {
+    if app.ledger.stale_history_bytes() > OUTDATED_BYTES_MAX {
         return Err(ApiError::unavailable(
             "too much is still being sent of earlier histories",
         ));

@@ -25,8 +25,9 @@ use crate::http::error::ApiError;
 use crate::http::extract::params::{Class, Params};
 use crate::http::routes::races::RaceLeaderboard;
 use crate::http::state::{AppState, Name};
-use crate::ledger::{Ledger, RecentBestsSubscription};
+use crate::ledger::Ledger;
 use crate::state::races::CLASS_RACES_MAX;
+use crate::state::recent_bests::{RecentBests, RecentBestsSubscription};
 
 /// From one look at what changed to the next: often enough to look like at once.
 const EVERY: Duration = Duration::from_millis(250);
@@ -88,6 +89,7 @@ pub(crate) async fn live(
 #[derive(Clone)]
 pub(crate) struct Live {
     classes: Arc<[Channel]>,
+    recent_bests: Arc<RecentBests>,
     room: Arc<Semaphore>,
     listeners_max: usize,
 }
@@ -169,8 +171,12 @@ impl Live {
             is_written: Mutex::default(),
         };
         let classes = ledger.table().classes().map(channel).collect();
+        let recent_bests = Arc::new(RecentBests::new(ledger.bounds().classes));
+        let observer = recent_bests.clone();
+        ledger.observe_merges(move |efforts| observer.note(efforts));
         Self {
             classes,
+            recent_bests,
             room: Arc::new(Semaphore::new(listeners_max)),
             listeners_max,
         }
@@ -211,7 +217,10 @@ impl Live {
 
     /// Writes what changes in a class for as long as anyone listens.
     async fn write(self, ledger: Ledger, class: ClassId) {
-        let watch = Arc::new(ledger.subscribe_recent_bests(class));
+        let watch = Arc::new(RecentBestsSubscription::new(
+            self.recent_bests.clone(),
+            class,
+        ));
         let channel = &self.classes[class.index()];
         channel.newest.send_replace(Arc::new(Newest {
             count: watch.count(),

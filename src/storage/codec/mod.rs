@@ -1,3 +1,4 @@
 //! The forms of stored objects. Pure.
 
 pub(crate) mod journal_segment;
+pub(crate) mod names;

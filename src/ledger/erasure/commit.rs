@@ -1,0 +1,281 @@
+//! Committing erasures: `erasures.gz` is put with a new erasure, or read again after a conflict.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::domain::erasure::{Erasure, ErasureScope, Erasures};
+use crate::ledger::commit_loop::{WriterMessage, WriterSender};
+use crate::ledger::erasure::{PUT_TIMEOUT, UNTIL_AHEAD};
+use crate::ledger::unreadable::{ApplyError, UnreadableObject};
+use crate::ledger::{CommitError, Inner, Ledger};
+use crate::storage::codec::journal_segment;
+use crate::storage::{ETag, ObjectKey, Precondition, PutError, StoreError, StoredObject};
+
+/// Maximum time for which putting a missing `erasures.gz` again may delay a poll.
+const RESTORE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// After this time no new try of an erasure begins, and it fails.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
+
+/// Back-off after a failure of the store.
+const BACKOFF: Duration = Duration::from_millis(500);
+
+/// Maximum size of the decompressed `erasures.gz`, in bytes: more than [`ERASURES_MAX`] erasures
+/// with reasons of the maximum length need.
+///
+/// [`ERASURES_MAX`]: crate::domain::erasure::ERASURES_MAX
+const STORED_BYTES_MAX: u64 = 1 << 30;
+
+/// The result of an erasure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Erased {
+    /// The erasure in force.
+    pub erasure: Erasure,
+    /// Number of efforts that it removed from this instance's table.
+    pub efforts: u64,
+}
+
+/// Why nothing was erased, as far as this instance knows.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EraseError {
+    /// A retry may succeed.
+    #[error(transparent)]
+    Failed(#[from] CommitError),
+    /// The maximum number of erasures is reached.
+    #[error("the maximum number of erasures is reached, for this racer or in total")]
+    TooMany,
+}
+
+impl From<ApplyError> for EraseError {
+    fn from(error: ApplyError) -> Self {
+        Self::Failed(CommitError::Store(error.to_string()))
+    }
+}
+
+/// The outcome of one put of `erasures.gz`.
+enum EraseAttempt {
+    Done(Erasure),
+    /// Another body is stored, or this put took too long: the caller reads it and retries.
+    Conflict,
+    Failed(StoreError),
+}
+
+impl Ledger {
+    /// Erases all efforts in scope that were ridden up to 30 s from now, forever. Returns once the
+    /// erasure is durable and applied here. After an error it may be in force, or become so.
+    pub async fn erase(
+        &self,
+        scope: ErasureScope,
+        reason: Option<Arc<str>>,
+    ) -> Result<Erased, EraseError> {
+        self.accepts()?;
+        self.inner
+            .erase(&scope, reason.as_ref(), &self.writer)
+            .await
+    }
+}
+
+impl Inner {
+    async fn erase(
+        &self,
+        scope: &ErasureScope,
+        reason: Option<&Arc<str>>,
+        writer: &WriterSender,
+    ) -> Result<Erased, EraseError> {
+        let _commit_lock = self.erasure_state.commit_lock.lock().await;
+        let began = self.clock.uptime();
+        let mut efforts = 0;
+        let mut last_error = StoreError::new("put", ObjectKey::Erasures, "not durable in time");
+        while self.clock.uptime().saturating_sub(began) < GIVE_UP_AFTER {
+            // Released between tries, so that a poll does not wait for all of them.
+            let exchange_lock = self.erasure_state.exchange_lock.lock().await;
+            let attempt = self
+                .put_erasure(scope, reason, writer, &last_error, &mut efforts)
+                .await?;
+            let mut has_failed = false;
+            match attempt {
+                EraseAttempt::Done(erasure) => {
+                    tracing::info!(racer = %scope.racer_id, version = erasure.version, efforts, "erased");
+                    return Ok(Erased { erasure, efforts });
+                }
+                EraseAttempt::Conflict => {}
+                EraseAttempt::Failed(error) => {
+                    tracing::warn!(%error, "erasure failed; retrying");
+                    last_error = error;
+                    has_failed = true;
+                }
+            }
+            match self.reload_erasures(Some(writer)).await {
+                Ok(removed) => efforts += removed,
+                Err(error) => {
+                    last_error = StoreError::new("get", ObjectKey::Erasures, error);
+                    has_failed = true;
+                }
+            }
+            drop(exchange_lock);
+            if has_failed {
+                self.clock.sleep(BACKOFF).await;
+            }
+        }
+        Err(CommitError::Store(last_error.to_string()).into())
+    }
+
+    /// Puts the known erasures with one more, and applies it. The caller holds the exchange lock.
+    /// Adds the number of removed efforts to `efforts`.
+    async fn put_erasure(
+        &self,
+        scope: &ErasureScope,
+        reason: Option<&Arc<str>>,
+        writer: &WriterSender,
+        timeout_error: &StoreError,
+        efforts: &mut u64,
+    ) -> Result<EraseAttempt, EraseError> {
+        let put_began = self.clock.uptime();
+        let until_ms = self.clock.wall_ms() + UNTIL_AHEAD.as_millis() as u64;
+        let next = self
+            .erasures()
+            .with(scope.clone(), until_ms, reason.cloned())
+            .ok_or(EraseError::TooMany)?;
+        let etag = self.erasure_state.etag.lock().clone();
+        let condition = etag.map_or(Precondition::IfNoneMatch, Precondition::IfMatch);
+        let (next, body) = self
+            .offload(move || {
+                let body = encode(&next);
+                (next, body)
+            })
+            .await;
+        let put = tokio::select! {
+            biased;
+            put = self.store.put(&ObjectKey::Erasures, vec![body], condition) => put,
+            () = self.clock.sleep(PUT_TIMEOUT) => Err(timeout_error.clone().into()),
+        };
+        let etag = match put {
+            Ok(etag) => etag,
+            // Another instance was faster, or the client's own retry met its first try.
+            Err(PutError::WriteConflict) => return Ok(EraseAttempt::Conflict),
+            // The put may have succeeded, or may still do so. Then the stored ETag differs from the
+            // known one.
+            Err(PutError::Failed(error)) => return Ok(EraseAttempt::Failed(error)),
+        };
+        let took = self.clock.uptime().saturating_sub(put_began);
+        *efforts += self.apply_erasures_in_order(next, writer).await?;
+        *self.erasure_state.etag.lock() = Some(etag);
+        if took > PUT_TIMEOUT {
+            return Ok(EraseAttempt::Conflict);
+        }
+        self.erasure_state
+            .late
+            .lock()
+            .retain(|late| late.scope != *scope);
+        self.claim_snapshots(scope);
+        let known = self.erasures();
+        let erasure = known.find(scope).expect("it was just applied");
+        Ok(EraseAttempt::Done(erasure.clone()))
+    }
+
+    /// Commits late erasures again, with a later time.
+    pub(in crate::ledger) async fn extend_late_erasures(
+        &self,
+        writer: &WriterSender,
+    ) -> Result<(), StoreError> {
+        while let Some(Erasure { scope, reason, .. }) =
+            { self.erasure_state.late.lock().last().cloned() }
+        {
+            tracing::warn!(racer = %scope.racer_id, "erasure arrived late; extending its time");
+            let erased = self.erase(&scope, reason.as_ref(), writer).await;
+            erased.map_err(|error| StoreError::new("put", ObjectKey::Erasures, error))?;
+        }
+        Ok(())
+    }
+
+    /// Reads `erasures.gz` and applies it. Returns the number of removed efforts. The caller holds
+    /// the exchange lock.
+    pub(super) async fn reload_erasures(
+        &self,
+        writer: Option<&WriterSender>,
+    ) -> Result<u64, ApplyError> {
+        let Some(object) = self.store.get(&ObjectKey::Erasures).await? else {
+            self.restore_missing_erasures(writer).await;
+            return Ok(0);
+        };
+        if self.erasure_state.etag.lock().as_ref() == Some(&object.etag) {
+            self.note_readable(&ObjectKey::Erasures);
+            return Ok(0);
+        }
+        let StoredObject { body, etag } = object;
+        let erasures = self.offload(move || decode(&body)).await;
+        let erasures = erasures.map_err(|problem| UnreadableObject {
+            key: ObjectKey::Erasures,
+            problem,
+            is_damaged: false,
+        })?;
+        let removed = match writer {
+            Some(writer) => self
+                .apply_erasures_in_order(erasures, writer)
+                .await
+                .map_err(|error| StoreError::new("get", ObjectKey::Erasures, error))?,
+            None => self.apply_erasures(&erasures),
+        };
+        *self.erasure_state.etag.lock() = Some(etag);
+        self.note_readable(&ObjectKey::Erasures);
+        Ok(removed)
+    }
+
+    /// Puts the known erasures again, where `erasures.gz` is missing. Recovery does not: there,
+    /// nothing is known yet.
+    async fn restore_missing_erasures(&self, writer: Option<&WriterSender>) {
+        *self.erasure_state.etag.lock() = None;
+        self.note_readable(&ObjectKey::Erasures);
+        if writer.is_none() || self.erasures().version() == 0 {
+            return;
+        }
+        tracing::warn!("erasures.gz is missing; writing it again from memory");
+        let known = self.erasures();
+        let body = self.offload(move || encode(&known)).await;
+        let put = self
+            .store
+            .put(&ObjectKey::Erasures, vec![body], Precondition::IfNoneMatch);
+        let etag: Option<ETag> = tokio::select! {
+            biased;
+            put = put => put.ok(),
+            () = self.clock.sleep(RESTORE_TIMEOUT) => None,
+        };
+        *self.erasure_state.etag.lock() = etag;
+    }
+
+    /// Applies erasures through the writer. Returns the number of removed efforts.
+    async fn apply_erasures_in_order(
+        &self,
+        erasures: Erasures,
+        writer: &WriterSender,
+    ) -> Result<u64, CommitError> {
+        let (reply, removed) = oneshot::channel();
+        writer
+            .send(WriterMessage::ApplyErasures { erasures, reply })
+            .await
+            .map_err(|_| CommitError::NotReady)?;
+        removed.await.map_err(|_| CommitError::NotReady)
+    }
+
+    /// Makes this instance the owner of the snapshots that the erasure changes, so that they are
+    /// written soon, even if another instance wrote them last.
+    fn claim_snapshots(&self, scope: &ErasureScope) {
+        let mut snapshots = self.snapshots.lock();
+        for target in self.concerned_snapshots(scope) {
+            snapshots.claim(target);
+        }
+    }
+}
+
+fn encode(erasures: &Erasures) -> Bytes {
+    journal_segment::gzip(&erasures.to_json())
+}
+
+fn decode(body: &[u8]) -> Result<Erasures, String> {
+    let json =
+        journal_segment::gunzip(body, STORED_BYTES_MAX).map_err(|error| error.to_string())?;
+    Erasures::from_json(&json)
+}

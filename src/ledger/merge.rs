@@ -1,0 +1,164 @@
+//! Merging: durable efforts and names enter the table, and their segment enters the journal index.
+
+use std::collections::HashMap;
+
+use tokio::sync::oneshot;
+
+use crate::domain::effort::{ClassId, Effort};
+use crate::domain::erasure::{ErasureVersion, Erasures};
+use crate::domain::racer_names::RacerName;
+use crate::ledger::Inner;
+use crate::ledger::commit_loop::{WriterMessage, WriterSender};
+use crate::ledger::journal_index::IndexedSegment;
+use crate::state::table::StateVersion;
+use crate::storage::SegmentId;
+use crate::storage::codec::journal_segment::Contents;
+
+/// Efforts that are merged while a class's lock is held: about a millisecond.
+pub(super) const MERGE_EFFORTS_MAX: usize = 16 * 1024;
+
+/// The versions at which efforts and names had been merged.
+#[derive(Debug, Default)]
+pub(super) struct MergeVersions {
+    pub(super) classes: HashMap<ClassId, StateVersion>,
+    pub(super) names: Option<StateVersion>,
+    /// Whether the merge changed anything.
+    pub(super) changed: bool,
+}
+
+impl Inner {
+    /// Merges durable contents. What an erasure covers is left out, unless the contents' writer had
+    /// applied that erasure.
+    pub(super) fn merge(&self, contents: &Contents, versions: &mut MergeVersions) {
+        let now_ms = self.clock.wall_ms();
+        let erasures = self.erasures();
+        let remaining;
+        let contents = if erasures.version() > contents.heeded {
+            remaining = without_erased(contents, &erasures);
+            self.erasure_state.note_exposed(
+                remaining
+                    .efforts
+                    .iter()
+                    .filter(|it| erasures.uncover(it, contents.heeded)),
+            );
+            &remaining
+        } else {
+            contents
+        };
+        for efforts in contents.efforts.chunks(MERGE_EFFORTS_MAX) {
+            let before: Vec<StateVersion> = self
+                .table
+                .classes()
+                .map(|class| self.table.version(class))
+                .collect();
+            let merged = self.table.merge(efforts, now_ms);
+            let changed = merged
+                .iter()
+                .any(|&(class, version)| before[class.index()] != version);
+            versions.changed |= changed;
+            versions.classes.extend(merged);
+            if changed {
+                let observers = self.merge_observers.read();
+                observers.iter().for_each(|observer| observer(efforts));
+            }
+        }
+        if !contents.names.is_empty() {
+            for (racer, name) in &contents.names {
+                versions.changed |= self.names.merge(*racer, name);
+            }
+            versions.names = Some(self.names.version());
+        }
+    }
+
+    /// Merges durable contents through the writer, in bounded slices. `writer` is `None` while the
+    /// commit loop does not run; then they are merged here.
+    pub(super) async fn apply_contents(
+        &self,
+        contents: impl IntoIterator<Item = Contents>,
+        writer: Option<&WriterSender>,
+    ) -> MergeVersions {
+        let mut versions = MergeVersions::default();
+        for contents in contents {
+            let Some(writer) = writer else {
+                self.merge(&contents, &mut versions);
+                continue;
+            };
+            let (reply, merged) = oneshot::channel();
+            let message = WriterMessage::ApplyRemote { contents, reply };
+            if writer.send(message).await.is_ok()
+                && let Ok(slice) = merged.await
+            {
+                versions.classes.extend(slice.classes);
+                versions.names = slice.names.or(versions.names);
+                versions.changed |= slice.changed;
+            } else {
+                // The commit loop has ended, and this task ends soon. Returning would say that the
+                // contents are merged.
+                std::future::pending::<()>().await;
+            }
+        }
+        versions
+    }
+
+    /// Adds a merged segment to the journal index. `erasure_version` is the version at which it was
+    /// merged. If erasures were applied since, the segment must be merged again.
+    pub(super) fn index_segment(
+        &self,
+        id: SegmentId,
+        versions: MergeVersions,
+        erasure_version: ErasureVersion,
+    ) {
+        let MergeVersions {
+            classes,
+            names,
+            changed,
+        } = versions;
+        let segment =
+            IndexedSegment::new(classes.into_iter().collect(), names, self.clock.uptime());
+        let mut journal = self.journal.lock();
+        let is_current = self.erasures().version() == erasure_version;
+        if is_current && (changed || !journal.confirm_merged(id)) {
+            journal.insert(id, segment);
+        }
+    }
+}
+
+/// Returns the contents without everything that the erasures cover.
+pub(super) fn without_erased(contents: &Contents, erasures: &Erasures) -> Contents {
+    let Contents {
+        efforts,
+        names,
+        heeded,
+    } = contents;
+    Contents {
+        efforts: efforts
+            .iter()
+            .filter(|effort| !erasures.cover(effort, *heeded))
+            .copied()
+            .collect(),
+        names: names
+            .iter()
+            .filter(|(racer, name)| !erasures.cover_name(*racer, name.at_ms))
+            .cloned()
+            .collect(),
+        heeded: erasures.version(),
+    }
+}
+
+/// Keeps each racer's best effort per class and second, and each racer's latest name.
+pub(super) fn keep_best(contents: &mut Contents) {
+    let key = |effort: &Effort| (effort.class, effort.second, effort.racer);
+    contents.efforts.sort_unstable_by(|a, b| {
+        key(a)
+            .cmp(&key(b))
+            .then_with(|| b.output.cmp(&a.output))
+            .then_with(|| b.time.cmp(&a.time))
+    });
+    contents.efforts.dedup_by_key(|effort| key(effort));
+    contents
+        .names
+        .sort_unstable_by(|(a, a_name): &(_, RacerName), (b, b_name)| {
+            a.cmp(b).then_with(|| b_name.cmp(a_name))
+        });
+    contents.names.dedup_by_key(|(racer, _)| *racer);
+}

@@ -1,0 +1,180 @@
+//! Loading a stored snapshot: read it, then merge it.
+
+use flate2::bufread::GzDecoder;
+
+use crate::domain::effort::{Bounds, ClassId, Second};
+use crate::domain::erasure::{self, ErasureVersion};
+use crate::ledger::Inner;
+use crate::ledger::commit_loop::WriterSender;
+use crate::ledger::merge::MERGE_EFFORTS_MAX;
+use crate::ledger::snapshot::state::{SnapshotTarget, StoredBody};
+use crate::ledger::snapshot::write::hash_parts;
+use crate::ledger::unreadable::{ApplyError, UnreadableObject};
+use crate::state::table::ClassTable;
+use crate::storage::codec::journal_segment::Contents;
+use crate::storage::codec::names;
+use crate::storage::history_file::{HistoryError, StoredHistory};
+
+/// Bytes of a name in `racers.gz`: a hundred characters of four bytes, an id, a time.
+const NAME_BYTES_MAX: u64 = 512;
+
+/// Minimum bound of the decompressed `racers.gz`, in bytes. It may hold more names than
+/// `--max-racers` allows, from an earlier start with a greater value.
+const NAMES_BYTES_MAX_MIN: u64 = 1 << 30;
+
+/// The decoded contents of a snapshot.
+enum SnapshotContents {
+    Class(ClassId, ClassTable),
+    RacerNames(Contents),
+}
+
+impl Inner {
+    /// Reads a stored snapshot and merges it, through the writer if the commit loop runs.
+    pub(in crate::ledger) async fn load_snapshot(
+        &self,
+        target: SnapshotTarget,
+        writer: Option<&WriterSender>,
+    ) -> Result<(), ApplyError> {
+        let key = target.key();
+        let Some(object) = self.store.get(&key).await? else {
+            let mut snapshots = self.snapshots.lock();
+            let state = snapshots.get_mut(target);
+            state.must_reload = false;
+            state.covered = 0;
+            if state.body.is_some() {
+                snapshots.note_missing(target, self.clock.uptime());
+            }
+            drop(snapshots);
+            self.note_readable(&key);
+            return Ok(());
+        };
+        let required_version = applied_erasure_version(&object.body);
+        self.require_erasure_version(&key, required_version, writer)
+            .await?;
+        let body = object.body.clone();
+        let Bounds {
+            classes,
+            second_max,
+        } = self.options.bounds;
+        let names_bytes = u64::from(classes) * self.options.racers_max as u64 * NAME_BYTES_MAX;
+        let names_bytes_max = NAMES_BYTES_MAX_MIN.max(names_bytes);
+        let (hash, contents) = self
+            .offload(move || {
+                let contents = match target {
+                    SnapshotTarget::Class(id) => decode_history(id, &body, second_max)
+                        .map(|class| SnapshotContents::Class(id, class)),
+                    SnapshotTarget::RacerNames => names::decode(&body, names_bytes_max)
+                        .map(|names| {
+                            SnapshotContents::RacerNames(Contents {
+                                efforts: Vec::new(),
+                                names,
+                                heeded: required_version,
+                            })
+                        })
+                        .map_err(|error| error.to_string()),
+                };
+                (hash_parts(&[body]), contents)
+            })
+            .await;
+        let contents = contents.map_err(|problem| UnreadableObject {
+            key: key.clone(),
+            problem,
+            is_damaged: true,
+        })?;
+        let erasure_version = self.erasures().version();
+        match contents {
+            SnapshotContents::Class(id, class) => {
+                self.history_caches[id.index()].note_stored(object.body.len() as u64);
+                self.apply_class(id, class, required_version, writer).await;
+            }
+            SnapshotContents::RacerNames(names) => {
+                drop(self.apply_contents([names], writer).await);
+            }
+        }
+        // Erasures that were applied meanwhile may have removed merged efforts again. Then the body
+        // does not count as merged.
+        let mut snapshots = self.snapshots.lock();
+        if self.erasures().version() == erasure_version {
+            let state = snapshots.get_mut(target);
+            state.body = Some(StoredBody {
+                etag: object.etag,
+                hash,
+                erasure_version: required_version,
+            });
+            state.must_reload = false;
+            state.missing_since = None;
+        }
+        drop(snapshots);
+        self.note_readable(&key);
+        Ok(())
+    }
+
+    /// Merges a stored history. During recovery it becomes the table's class as it is, if nothing
+    /// was merged there before.
+    async fn apply_class(
+        &self,
+        id: ClassId,
+        mut class: ClassTable,
+        erasure_version: ErasureVersion,
+        writer: Option<&WriterSender>,
+    ) {
+        let concerning = self.concerning_erasure_version(SnapshotTarget::Class(id));
+        if writer.is_none() && concerning <= erasure_version {
+            let Some(not_taken) = self.table.insert_if_empty(id, class) else {
+                return;
+            };
+            class = not_taken;
+        }
+        let mut efforts = class.efforts(id);
+        let slices = std::iter::from_fn(|| {
+            let efforts: Vec<_> = efforts.by_ref().take(MERGE_EFFORTS_MAX).collect();
+            (!efforts.is_empty()).then_some(Contents {
+                efforts,
+                names: Vec::new(),
+                heeded: erasure_version,
+            })
+        });
+        self.apply_contents(slices, writer).await;
+    }
+}
+
+fn decode_history(class: ClassId, body: &[u8], second_max: u32) -> Result<ClassTable, String> {
+    let read = StoredHistory::open(body).and_then(|stored| stored.read(Second(second_max)));
+    read.map_err(|error| match error {
+        HistoryError::SecondBeyond(second) => second_beyond_options(class, second.0, second_max),
+        error => error.to_string(),
+    })
+}
+
+/// Returns the problem of a stored second that the options exclude.
+pub(in crate::ledger) fn second_beyond_options(
+    class: ClassId,
+    second: u32,
+    second_max: u32,
+) -> String {
+    format!(
+        "it holds second {second} of class {class}, but --max-second is {second_max}: start with a greater one"
+    )
+}
+
+/// Returns the erasures that the snapshot's writer had applied, by its gzip header. 0 if the body is
+/// no gzip: decoding reports that.
+fn applied_erasure_version(snapshot: &[u8]) -> ErasureVersion {
+    let decoder = GzDecoder::new(snapshot);
+    decoder
+        .header()
+        .and_then(|header| header.extra())
+        .and_then(erasure::version_in)
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn applied_erasure_version_is_read_from_the_gzip_header() {
+        assert_eq!(applied_erasure_version(&names::encode(&[], 7)), 7);
+        assert_eq!(applied_erasure_version(b"no gzip"), 0);
+    }
+}

@@ -1,0 +1,161 @@
+//! The snapshot scheduler: when a snapshot is due, which instance owns it, and when covered
+//! segments are deleted.
+
+use std::time::Duration;
+
+use crate::domain::erasure::ErasureVersion;
+use crate::ledger::Inner;
+use crate::ledger::commit_loop::WriterSender;
+use crate::ledger::journal_index::DELETION_GRACE;
+use crate::ledger::snapshot::state::{SnapshotState, SnapshotTarget};
+use crate::storage::ObjectKey;
+
+/// The next snapshot begins at least this many build times after the last one began, so builds take
+/// at most a twentieth of the time. Only the build counts: the duration of the put says nothing of
+/// the cost. A snapshot that must apply an erasure does not wait.
+const BUILD_TIME_FACTOR: u32 = 20;
+
+/// Upper bound of the pause after a slow build, also when a process pause made the build look slow.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// An instance takes over another's snapshot when segments have waited for this many intervals.
+const TAKEOVER_INTERVALS: u32 = 3;
+
+/// Maximum number of concurrent deletions of segments.
+const DELETIONS_MAX: usize = 8;
+
+impl Inner {
+    pub(in crate::ledger) fn snapshot_targets(&self) -> Vec<SnapshotTarget> {
+        self.table
+            .classes()
+            .map(SnapshotTarget::Class)
+            .chain([SnapshotTarget::RacerNames])
+            .collect()
+    }
+
+    /// Writes snapshots when they are due, forever.
+    pub(in crate::ledger) async fn run_snapshots(&self, writer: &WriterSender) {
+        // A check is cheap compared with a snapshot. Frequent checks keep the stored snapshots near
+        // one interval behind.
+        let check_interval = (self.options.snapshot_interval / 4)
+            .clamp(Duration::from_millis(10), Duration::from_secs(1));
+        loop {
+            self.clock.sleep(check_interval).await;
+            for target in self.snapshot_targets() {
+                if self.is_due(target) {
+                    self.write_snapshot(target, Some(writer)).await;
+                }
+            }
+            self.delete_covered_segments().await;
+        }
+    }
+
+    /// Writes the dirty snapshots that this instance owns, after the commit loop has ended.
+    pub(in crate::ledger) async fn write_final_snapshots(&self) {
+        for target in self.snapshot_targets() {
+            let is_owner = self.snapshots.lock().get(target).is_owner;
+            if is_owner && self.dirty_since(target).is_some() {
+                self.write_snapshot(target, None).await;
+            }
+        }
+    }
+
+    /// Returns the uptime since which the target is dirty: a segment is not covered, an erasure is
+    /// not applied, or the object is missing.
+    pub(in crate::ledger) fn dirty_since(&self, target: SnapshotTarget) -> Option<Duration> {
+        if self.is_blocked(target) {
+            return None;
+        }
+        let (covered, snapshot_dirty_since) = {
+            let snapshots = self.snapshots.lock();
+            let state = snapshots.get(target);
+            let lacks_erasures = self.lacks_erasures(target, state);
+            let since = lacks_erasures.then_some(snapshots.last_erasure);
+            (
+                state.covered,
+                since.into_iter().chain(state.missing_since).min(),
+            )
+        };
+        let journal = self.journal.lock();
+        let uncovered_since = match target {
+            SnapshotTarget::Class(class) => journal.class_dirty_since(class, covered),
+            SnapshotTarget::RacerNames => journal.names_dirty_since(covered),
+        };
+        uncovered_since
+            .into_iter()
+            .chain(snapshot_dirty_since)
+            .min()
+    }
+
+    /// Returns whether the stored body may hold erased data.
+    fn lacks_erasures(&self, target: SnapshotTarget, state: &SnapshotState) -> bool {
+        let applied = state.body.as_ref().map_or(0, |body| body.erasure_version);
+        applied < self.concerning_erasure_version(target)
+    }
+
+    /// Returns whether an unreadable object may belong to the target: its own object, or any
+    /// segment, whose classes are unknown.
+    fn is_blocked(&self, target: SnapshotTarget) -> bool {
+        let key = target.key();
+        self.unreadable
+            .lock()
+            .keys()
+            .any(|unreadable| *unreadable == key || matches!(unreadable, ObjectKey::Segment(_)))
+    }
+
+    /// Returns the highest version of the known erasures that concern the target.
+    pub(super) fn concerning_erasure_version(&self, target: SnapshotTarget) -> ErasureVersion {
+        match target {
+            SnapshotTarget::Class(class) => self.erasures().concerning(class),
+            SnapshotTarget::RacerNames => self.erasures().concerning_names(),
+        }
+    }
+
+    fn is_due(&self, target: SnapshotTarget) -> bool {
+        let Some(dirty_since) = self.dirty_since(target) else {
+            return false;
+        };
+        let state = self.snapshots.lock().get(target).clone();
+        let now = self.clock.uptime();
+        let interval = self.options.snapshot_interval;
+        let pause = if self.lacks_erasures(target, &state) {
+            interval
+        } else {
+            interval.max((state.build_took * BUILD_TIME_FACTOR).min(PAUSE_MAX))
+        };
+        let has_paused = state
+            .write_began
+            .is_none_or(|began| now.saturating_sub(began) >= pause);
+        // Another instance's coverage shows only by a segment's deletion, so the segment's grace
+        // does not count as waiting.
+        let takeover_after = DELETION_GRACE + interval * TAKEOVER_INTERVALS + state.takeover_delay;
+        let may_write = state.is_owner || now.saturating_sub(dirty_since) >= takeover_after;
+        has_paused && may_write
+    }
+
+    async fn delete_covered_segments(&self) {
+        let now = self.clock.uptime();
+        let (covered, names_covered) = {
+            let snapshots = self.snapshots.lock();
+            (
+                snapshots.covered_versions(),
+                snapshots.get(SnapshotTarget::RacerNames).covered,
+            )
+        };
+        let deletable =
+            self.journal
+                .lock()
+                .deletable(now, |class| covered[class.index()], names_covered);
+        for ids in deletable.chunks(DELETIONS_MAX) {
+            let deletions = ids.iter().map(|&id| async move {
+                match self.store.delete(&ObjectKey::Segment(id)).await {
+                    Ok(()) => self.journal.lock().remove(id),
+                    Err(error) => {
+                        tracing::warn!(%error, "segment was not deleted; retrying");
+                    }
+                }
+            });
+            futures_util::future::join_all(deletions).await;
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Writing a snapshot: build it, then put it on the condition that it replaces what was merged.
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::domain::erasure::ErasureVersion;
+use crate::ledger::Inner;
+use crate::ledger::commit_loop::WriterSender;
+use crate::ledger::snapshot::state::{SnapshotTarget, StoredBody};
+use crate::ledger::unreadable::ApplyError;
+use crate::state::table::StateVersion;
+use crate::storage::codec::names;
+use crate::storage::{Precondition, PutError, StoreError};
+
+/// Maximum number of conflicting puts before a snapshot waits until it is due again.
+const PUT_TRIES_MAX: usize = 5;
+
+/// A snapshot that was built and not yet stored.
+struct SnapshotBuild {
+    parts: Vec<Bytes>,
+    /// The build holds everything merged up to this version.
+    version: StateVersion,
+    /// The erasures that are applied in it.
+    erasure_version: ErasureVersion,
+}
+
+impl Inner {
+    pub(super) async fn write_snapshot(
+        &self,
+        target: SnapshotTarget,
+        writer: Option<&WriterSender>,
+    ) {
+        let began = self.clock.uptime();
+        self.snapshots.lock().get_mut(target).write_began = Some(began);
+        let outcome = self.replace_snapshot(target, writer).await;
+        let took = self.clock.uptime().saturating_sub(began);
+        metrics::histogram!("alleycat_snapshot_duration_seconds").record(took.as_secs_f64());
+        match outcome {
+            Ok(()) => {}
+            Err(ApplyError::Store(error)) => {
+                tracing::warn!(%error, "snapshot failed; retrying");
+            }
+            Err(ApplyError::Unreadable(object)) => self.note_unreadable_snapshot(target, &object),
+        }
+    }
+
+    async fn replace_snapshot(
+        &self,
+        target: SnapshotTarget,
+        writer: Option<&WriterSender>,
+    ) -> Result<(), ApplyError> {
+        let key = target.key();
+        for _ in 0..PUT_TRIES_MAX {
+            if self.snapshots.lock().get(target).must_reload {
+                self.load_snapshot(target, writer).await?;
+            }
+            // Read before the build, so that the build holds everything merged with that ETag.
+            let known = self.snapshots.lock().get(target).body.clone();
+            let began = self.clock.uptime();
+            let SnapshotBuild {
+                parts,
+                version,
+                erasure_version,
+            } = self.build_snapshot(target).await;
+            let hashed = parts.clone();
+            let hash = self.offload(move || hash_parts(&hashed)).await;
+            let build_took = self.clock.uptime().saturating_sub(began);
+            self.snapshots.lock().get_mut(target).build_took = build_took;
+            let condition = match known {
+                // The stored body equals the build, as far as is known: no put is needed.
+                Some(body)
+                    if body.hash == hash
+                        && self.snapshots.lock().etag(target).as_ref() == Some(&body.etag) =>
+                {
+                    self.note_stored(target, body, version);
+                    return Ok(());
+                }
+                Some(body) => Precondition::IfMatch(body.etag),
+                None => Precondition::IfNoneMatch,
+            };
+            match self.store.put(&key, parts, condition).await {
+                Ok(etag) => {
+                    let body = StoredBody {
+                        etag,
+                        hash,
+                        erasure_version,
+                    };
+                    self.note_stored(target, body, version);
+                    self.snapshots.lock().claim(target);
+                    return Ok(());
+                }
+                // Another instance was faster, or the client's own retry met its first try. Either
+                // way: read, merge, try again.
+                Err(PutError::WriteConflict) => self.load_snapshot(target, writer).await?,
+                Err(PutError::Failed(error)) => return Err(error.into()),
+            }
+        }
+        let problem = format!("{PUT_TRIES_MAX} write conflicts in a row");
+        Err(StoreError::new("put", key, problem).into())
+    }
+
+    /// Notes that a body with everything merged up to `version` is stored.
+    fn note_stored(&self, target: SnapshotTarget, body: StoredBody, version: StateVersion) {
+        let mut snapshots = self.snapshots.lock();
+        let state = snapshots.get_mut(target);
+        // An erasure that was applied since the build began invalidated the coverage.
+        if body.erasure_version == self.concerning_erasure_version(target) {
+            state.covered = version;
+            state.must_reload = false;
+        }
+        state.missing_since = None;
+        state.body = Some(body);
+    }
+
+    async fn build_snapshot(&self, target: SnapshotTarget) -> SnapshotBuild {
+        match target {
+            SnapshotTarget::Class(class) => {
+                let history = self.current_history(class).await;
+                SnapshotBuild {
+                    parts: history.chunks().collect(),
+                    version: history.built_at(),
+                    erasure_version: history.erasure_version(),
+                }
+            }
+            SnapshotTarget::RacerNames => loop {
+                // As for a history: an erasure is applied before its version is published.
+                let erasure_version = self.concerning_erasure_version(target);
+                let version = self.names.version();
+                let names = self.names.all();
+                let body = self
+                    .offload(move || names::encode(&names, erasure_version))
+                    .await;
+                if self.concerning_erasure_version(target) == erasure_version {
+                    return SnapshotBuild {
+                        parts: vec![body],
+                        version,
+                        erasure_version,
+                    };
+                }
+            },
+        }
+    }
+}
+
+/// Returns the hash of a body in parts.
+pub(super) fn hash_parts(parts: &[Bytes]) -> u128 {
+    let mut hasher = Xxh3::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher.digest128()
+}

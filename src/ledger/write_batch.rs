@@ -1,0 +1,156 @@
+//! A batch on its way to the commit loop: what a delivery writes, and the result of its commit.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::domain::effort::{Effort, RacerId};
+use crate::domain::racer_names::RacerName;
+use crate::domain::rejection::RejectionReason;
+use crate::ledger::{Inner, Ledger, Quarantined, REPLICATION_LAG_MAX, YIELD_EFFORTS};
+use crate::state::races::RaceUpdate;
+
+/// The writes of one delivery.
+#[derive(Default)]
+pub struct WriteBatch {
+    /// Efforts, whether or not they improve anything.
+    pub efforts: Vec<Effort>,
+    /// Names newer than the known ones.
+    pub names: Vec<(RacerId, RacerName)>,
+    /// Records to quarantine.
+    pub quarantined: Vec<Quarantined>,
+    /// The batch's share of a memory budget. The ledger holds it as long as it holds anything of
+    /// the batch, also after the caller is gone. Otherwise the budget would not bound memory.
+    pub guard: Option<Box<dyn Send>>,
+    /// The efforts' race positions.
+    pub race_updates: Vec<RaceUpdate>,
+}
+
+impl fmt::Debug for WriteBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteBatch")
+            .field("efforts", &self.efforts)
+            .field("names", &self.names)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The result of a batch whose accepted efforts are all durable.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct CommitResult {
+    /// Number of improving efforts.
+    pub improvements: usize,
+    /// Rejected efforts: each index in the batch, with the reason. The caller must quarantine their
+    /// records.
+    pub rejected: Vec<(usize, RejectionReason)>,
+}
+
+/// Why a batch is not acknowledged. The sender should retry in every case.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The instance is starting or stopping.
+    #[error("the service is starting or stopping")]
+    NotReady,
+    /// No listing of the store succeeded for too long.
+    #[error("replication lag: no successful listing for {} s", REPLICATION_LAG_MAX.as_secs())]
+    ReplicationLag,
+    /// The commit queue is full.
+    #[error("commit queue is full")]
+    QueueFull,
+    /// The store failed.
+    #[error("the store failed: {0}")]
+    Store(String),
+}
+
+/// A batch in the commit queue.
+pub(super) struct CommitRequest {
+    pub(super) batch: WriteBatch,
+    pub(super) reply: CommitReply,
+    pub(super) unanswered: UnansweredGuard,
+}
+
+/// Carries the result of a commit to its caller.
+pub(super) type CommitReply = oneshot::Sender<Result<CommitResult, CommitError>>;
+
+/// Counts a delivery as unanswered until dropped, for the age of the oldest one.
+pub(super) struct UnansweredGuard {
+    inner: Arc<Inner>,
+    arrival: (Duration, u64),
+}
+
+impl UnansweredGuard {
+    fn new(inner: &Arc<Inner>) -> Self {
+        let number = inner.next_arrival.fetch_add(1, Ordering::Relaxed);
+        let arrival = (inner.clock.uptime(), number);
+        inner.unanswered.lock().insert(arrival);
+        Self {
+            inner: inner.clone(),
+            arrival,
+        }
+    }
+}
+
+impl Drop for UnansweredGuard {
+    fn drop(&mut self) {
+        self.inner.unanswered.lock().remove(&self.arrival);
+    }
+}
+
+impl Ledger {
+    /// Returns once the batch is durable and visible. After an error, some of it may be durable, or
+    /// become so.
+    pub async fn commit(&self, mut batch: WriteBatch) -> Result<CommitResult, CommitError> {
+        self.accepts()?;
+        let race_updates = std::mem::take(&mut batch.race_updates);
+        let (reply, result) = oneshot::channel();
+        let unanswered = UnansweredGuard::new(&self.inner);
+        self.commits
+            .try_send(CommitRequest {
+                batch,
+                reply,
+                unanswered,
+            })
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => CommitError::QueueFull,
+                mpsc::error::TrySendError::Closed(_) => CommitError::NotReady,
+            })?;
+        let committed = result.await.unwrap_or(Err(CommitError::NotReady))?;
+        self.inner.apply_to_races(race_updates, &committed).await;
+        Ok(committed)
+    }
+}
+
+impl Inner {
+    /// Applies durable efforts to the races. Rejected and erased efforts are left out.
+    async fn apply_to_races(&self, mut updates: Vec<RaceUpdate>, committed: &CommitResult) {
+        let rejected: HashSet<usize> = committed.rejected.iter().map(|&(index, _)| index).collect();
+        let before = self.erasures();
+        updates.retain(|it| !rejected.contains(&it.index) && !before.cover(&it.effort, 0));
+        for (slice, updates) in updates.chunks(YIELD_EFFORTS).enumerate() {
+            if slice > 0 {
+                tokio::task::yield_now().await;
+            }
+            self.races.apply(updates, self.clock.wall_ms());
+        }
+        let erasures = self.erasures();
+        if erasures.version() != before.version() {
+            // The erasure was applied to the races before these efforts were.
+            for update in updates.iter().filter(|it| erasures.cover(&it.effort, 0)) {
+                let Effort {
+                    racer,
+                    class,
+                    second,
+                    output,
+                    ..
+                } = update.effort;
+                self.races.erase(racer, Some(class), |at, best| {
+                    (at, best) == (second, output)
+                });
+            }
+        }
+    }
+}
