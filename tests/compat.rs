@@ -9,16 +9,14 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use flate2::read::GzDecoder;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use support::Service;
+use support::{Service, gunzip_single_member};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -49,10 +47,8 @@ async fn node(script: &str, arguments: &[&Path]) -> Output {
 }
 
 fn stored(folder: &Path, class: u64) -> History {
-    let mut text = String::new();
     let body = std::fs::read(folder.join(format!("class-{class}.gz"))).unwrap();
-    GzDecoder::new(&*body).read_to_string(&mut text).unwrap();
-    serde_json::from_str(&text).unwrap()
+    serde_json::from_str(&gunzip_single_member(body)).unwrap()
 }
 
 /// Records as bikes send them, in deliveries; the same second is ridden better and worse, by several in one delivery.

@@ -14,9 +14,9 @@ use std::time::Duration;
 use alleycat::firehose_client::{Backoff, Options, Sender};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use support::instance::{Instance, refusal};
-use support::place::{Place, gunzip, on_every_store};
-use support::{DEADLINE, record};
+use support::instance::{Instance, startup_error};
+use support::test_store::{TestStore, on_every_store};
+use support::{DEADLINE, gunzip, record};
 use tokio::sync::watch;
 
 on_every_store![
@@ -75,10 +75,10 @@ async fn send(
 }
 
 async fn nothing_acknowledged_is_lost_and_nothing_invented_however_often_the_process_is_killed(
-    place: Place,
+    test_store: TestStore,
 ) {
     let options = ["--commit-interval", "5ms", "--snapshot-interval", "50ms"];
-    let mut instance = Instance::start(&place, &options).await;
+    let mut instance = Instance::start(&test_store, &options).await;
 
     let mut to = Options::new(instance.url("/firehose").parse().unwrap());
     let pause = Duration::from_millis(20);
@@ -112,7 +112,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_invented_however_often_the_pro
             .unwrap_or_else(|_| panic!("nothing is acknowledged after {kill} kills"))
             .unwrap();
         instance.kill();
-        instance.start_again().await;
+        instance.restart().await;
     }
     stop.send_replace(true);
     for sender in senders {
@@ -124,7 +124,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_invented_however_often_the_pro
     instance.kill();
 
     // Every delivery was acknowledged in the end: what is there is exactly that.
-    instance.start_again().await;
+    instance.restart().await;
     let acknowledged = acknowledged.lock().unwrap().clone();
     assert!(acknowledged.len() > 50);
     let mut there = Bests::new();
@@ -144,8 +144,8 @@ async fn nothing_acknowledged_is_lost_and_nothing_invented_however_often_the_pro
     assert_eq!(there, acknowledged);
 
     instance.terminate();
-    instance.ends().await;
-    let text = gunzip(&place.get("class-1.gz").await.unwrap());
+    instance.wait_for_exit().await;
+    let text = gunzip(test_store.get("class-1.gz").await.unwrap());
     let dataset: BTreeMap<u64, BTreeMap<u64, f64>> = serde_json::from_str(&text).unwrap();
     let stored: Bests = dataset
         .into_iter()
@@ -160,24 +160,26 @@ async fn nothing_acknowledged_is_lost_and_nothing_invented_however_often_the_pro
 
 #[tokio::test]
 async fn a_second_process_on_a_folder_is_refused_with_what_to_do() {
-    let place = Place::folder();
-    let instance = Instance::start(&place, &[]).await;
-    let said = refusal(&[], &place.name()).await;
+    let test_store = TestStore::folder();
+    let instance = Instance::start(&test_store, &[]).await;
+    let said = startup_error(&[], &test_store.url()).await;
     for words in [
-        place.name().trim_start_matches("file:"),
+        test_store.url().trim_start_matches("file:"),
         "another process has it",
         "stop that process",
     ] {
         assert!(said.contains(words), "{words:?} is not in {said}");
     }
     instance.kill();
-    Instance::start(&place, &[]).await;
+    Instance::start(&test_store, &[]).await;
 }
 
-async fn an_object_that_does_not_read_stops_the_start_by_name_and_with_the_way_out(place: Place) {
-    Instance::start(&place, &[]).await.kill();
-    place.put("class-2.gz", b"no gzip").await;
-    let said = refusal(&place.environment(), &place.name()).await;
+async fn an_object_that_does_not_read_stops_the_start_by_name_and_with_the_way_out(
+    test_store: TestStore,
+) {
+    Instance::start(&test_store, &[]).await.kill();
+    test_store.put("class-2.gz", b"no gzip").await;
+    let said = startup_error(&test_store.environment(), &test_store.url()).await;
     for words in [
         "class-2.gz cannot be used",
         "move it to quarantine/class-2.gz",
@@ -185,9 +187,9 @@ async fn an_object_that_does_not_read_stops_the_start_by_name_and_with_the_way_o
     ] {
         assert!(said.contains(words), "{words:?} is not in {said}");
     }
-    place.put("quarantine/class-2.gz", b"no gzip").await;
-    place.remove("class-2.gz").await;
-    let instance = Instance::start(&place, &[]).await;
+    test_store.put("quarantine/class-2.gz", b"no gzip").await;
+    test_store.remove("class-2.gz").await;
+    let instance = Instance::start(&test_store, &[]).await;
     instance.terminate();
-    instance.ends().await;
+    instance.wait_for_exit().await;
 }

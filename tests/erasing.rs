@@ -14,10 +14,10 @@ use axum::http::StatusCode;
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use support::instance::Instance;
-use support::place::{Place, gunzip};
+use support::pausing_proxy::PausingProxy;
 use support::s3_server::S3Server;
-use support::toll::PausingProxy;
-use support::until;
+use support::test_store::TestStore;
+use support::{gunzip, until};
 
 /// As quick as the options allow.
 const OPTIONS: [&str; 8] = [
@@ -119,9 +119,9 @@ async fn is_clean(instance: &Instance) -> bool {
 }
 
 /// Whether the histories that are stored hold just those racers.
-async fn holds(place: &Place, racers_there: &[&str]) -> bool {
+async fn holds(test_store: &TestStore, racers_there: &[&str]) -> bool {
     for key in ["class-1.gz", "class-2.gz"] {
-        let Some(stored) = place.get(key).await else {
+        let Some(stored) = test_store.get(key).await else {
             return false;
         };
         if racers(&stored) != racers_there {
@@ -149,64 +149,66 @@ async fn replay_changes_nothing(instance: &Instance, yesterday: &[Value]) {
 async fn two_instances_on_a_bucket_and_a_kill_between_every_two_steps_of_an_erasure() {
     let server = S3Server::shared().await;
     let mut kills = 0;
-    for passings in 0.. {
-        let place = Place::on(server.clone()).await;
-        let toll = PausingProxy::before(server.endpoint()).await;
-        let mut through_toll = place.environment();
-        through_toll.push(("AWS_ENDPOINT_URL", toll.endpoint().to_owned()));
-        let mut one = Instance::start_in(&through_toll, &place, &OPTIONS).await;
-        let other = Instance::start(&place, &OPTIONS).await;
+    for points in 0.. {
+        let test_store = TestStore::on(server.clone()).await;
+        let proxy = PausingProxy::start(server.endpoint()).await;
+        let mut through_proxy = test_store.environment();
+        through_proxy.push(("AWS_ENDPOINT_URL", proxy.endpoint().to_owned()));
+        let mut one = Instance::start_with_environment(&through_proxy, &test_store, &OPTIONS).await;
+        let other = Instance::start(&test_store, &OPTIONS).await;
         let yesterday = yesterday();
         assert_eq!(one.deliver(&yesterday).await, StatusCode::OK);
         until("the bucket has the cheat", async || {
-            holds(&place, &["1", "2", "3", "7"]).await
+            holds(&test_store, &["1", "2", "3", "7"]).await
         })
         .await;
 
-        toll.hold_after(passings);
-        let held = tokio::select! {
-            held = toll.holds() => Some(held),
-            (status, erased) = async {
-                let erased = erase(&one, "/racers/7?reason=cheat").await;
-                until("the bucket is clean", async || holds(&place, &["1", "2", "3"]).await).await;
-                erased
-            } => {
-                assert_eq!(status, StatusCode::OK);
-                assert_eq!((&erased["efforts"], &erased["reason"]), (&json!(6), &json!("cheat")));
-                None
-            }
+        proxy.pause_after(points);
+        let erase_cheat = async {
+            let (status, erased) = erase(&one, "/racers/7?reason=cheat").await;
+            assert_eq!(status, StatusCode::OK);
+            assert_eq!(erased["efforts"], 6);
+            assert_eq!(erased["reason"], "cheat");
+            until("the bucket is clean", async || {
+                holds(&test_store, &["1", "2", "3"]).await
+            })
+            .await;
         };
-        if held.is_some() {
+        let paused = tokio::select! {
+            paused = proxy.paused_write() => Some(paused),
+            () = erase_cheat => None,
+        };
+        if paused.is_some() {
             kills += 1;
             one.kill();
-            toll.open();
-            one.start_again().await;
+            proxy.stop_pausing();
+            one.restart().await;
             assert_eq!(
                 erase(&one, "/racers/7?reason=cheat").await.0,
                 StatusCode::OK,
-                "{held:?}"
+                "{paused:?}"
             );
         } else {
-            toll.open();
+            proxy.stop_pausing();
         }
         assert!(
             is_clean(&one).await,
-            "gone at once where it was erased: {held:?}"
+            "gone at once where it was erased: {paused:?}"
         );
         until("the other heard", async || is_clean(&other).await).await;
         until("the bucket is clean", async || {
-            holds(&place, &["1", "2", "3"]).await
+            holds(&test_store, &["1", "2", "3"]).await
         })
         .await;
         for instance in [&one, &other] {
             replay_changes_nothing(instance, &yesterday).await;
         }
-        let fresh = Instance::start(&place, &OPTIONS).await;
+        let fresh = Instance::start(&test_store, &OPTIONS).await;
         assert!(
             is_clean(&fresh).await,
-            "a start brings back what was erased: {held:?}"
+            "a start brings back what was erased: {paused:?}"
         );
-        if held.is_none() {
+        if paused.is_none() {
             break;
         }
     }
@@ -219,29 +221,30 @@ async fn two_instances_on_a_bucket_and_a_kill_between_every_two_steps_of_an_eras
 #[tokio::test(flavor = "multi_thread")]
 async fn a_racer_goes_out_of_a_folder_whenever_the_process_dies() {
     for moment in ["erasures.gz", "class-1.gz", "racers.gz"] {
-        let place = Place::folder();
-        let mut instance = Instance::start(&place, &OPTIONS).await;
+        let test_store = TestStore::folder();
+        let mut instance = Instance::start(&test_store, &OPTIONS).await;
         let yesterday = yesterday();
         assert_eq!(instance.deliver(&yesterday).await, StatusCode::OK);
         until("the folder has the cheat", async || {
-            holds(&place, &["1", "2", "3", "7"]).await && place.get("racers.gz").await.is_some()
+            holds(&test_store, &["1", "2", "3", "7"]).await
+                && test_store.get("racers.gz").await.is_some()
         })
         .await;
-        let before = place.get(moment).await;
+        let before = test_store.get(moment).await;
         tokio::join!(erase(&instance, "/racers/7"), async {
             until("the moment comes", async || {
-                place.get(moment).await != before
+                test_store.get(moment).await != before
             })
             .await;
         });
         instance.kill();
-        instance.start_again().await;
+        instance.restart().await;
         assert!(
             is_clean(&instance).await,
             "after a kill when {moment} was written"
         );
         until("the folder is clean", async || {
-            holds(&place, &["1", "2", "3"]).await
+            holds(&test_store, &["1", "2", "3"]).await
         })
         .await;
         replay_changes_nothing(&instance, &yesterday).await;
@@ -250,8 +253,8 @@ async fn a_racer_goes_out_of_a_folder_whenever_the_process_dies() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_glitch_goes_and_the_best_beneath_comes_back_by_a_replay() {
-    let place = Place::folder();
-    let instance = Instance::start(&place, &OPTIONS).await;
+    let test_store = TestStore::folder();
+    let instance = Instance::start(&test_store, &OPTIONS).await;
     let time = now_ms() - 1000;
     let best = ride(1, 4, 9, 200.0, time);
     let others = [
@@ -269,10 +272,10 @@ async fn a_glitch_goes_and_the_best_beneath_comes_back_by_a_replay() {
     );
     assert_eq!(instance.deliver(&others).await, StatusCode::OK);
     let (status, erased) = erase(&instance, "/classes/1/racers/9?second=4&above=300").await;
-    assert_eq!(
-        (status, &erased["efforts"], &erased["from"], &erased["to"]),
-        (StatusCode::OK, &json!(1), &json!(4), &json!(4))
-    );
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(erased["efforts"], 1);
+    assert_eq!(erased["from"], 4);
+    assert_eq!(erased["to"], 4);
     let curve = async || instance.json("/classes/1/racers/9").await["seconds"].clone();
     let outputs = async || -> Vec<f64> {
         curve()
@@ -301,11 +304,9 @@ async fn a_glitch_goes_and_the_best_beneath_comes_back_by_a_replay() {
     timeless.as_object_mut().unwrap().remove("deviceTimestamp");
     assert_eq!(instance.deliver(&[timeless]).await, StatusCode::OK);
     assert_eq!(outputs().await, [200.0, 490.0]);
-    let quarantined = place.quarantine().await;
-    assert_eq!(
-        (quarantined.len(), &quarantined[0]["errorCode"]),
-        (1, &json!("Alleycat.erased"))
-    );
+    let quarantined = test_store.quarantine().await;
+    assert_eq!(quarantined.len(), 1);
+    assert_eq!(quarantined[0]["errorCode"], "Alleycat.erased");
     let why = quarantined[0]["errorMessage"].as_str().unwrap();
     assert!(
         why.contains("racerId was erased") && why.contains("deviceTimestamp"),
@@ -315,9 +316,9 @@ async fn a_glitch_goes_and_the_best_beneath_comes_back_by_a_replay() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_ridden_later_counts_on_every_instance() {
-    let place = Place::bucket().await;
-    let one = Instance::start(&place, &OPTIONS).await;
-    let other = Instance::start(&place, &OPTIONS).await;
+    let test_store = TestStore::bucket().await;
+    let one = Instance::start(&test_store, &OPTIONS).await;
+    let other = Instance::start(&test_store, &OPTIONS).await;
     assert_eq!(one.deliver(&yesterday()).await, StatusCode::OK);
     let of_seven = async || {
         request(&other, Method::GET, "/racers/7", None)
@@ -373,10 +374,10 @@ async fn what_is_ridden_later_counts_on_every_instance() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_an_admin_erases_and_a_mistake_erases_nothing() {
-    let place = Place::folder();
+    let test_store = TestStore::folder();
     let mut options = OPTIONS.to_vec();
     options.truncate(6);
-    let keyless = Instance::start(&place, &options).await;
+    let keyless = Instance::start(&test_store, &options).await;
     assert_eq!(keyless.deliver(&yesterday()).await, StatusCode::OK);
     for (method, path) in [
         (Method::DELETE, "/racers/7"),
@@ -393,7 +394,7 @@ async fn only_an_admin_erases_and_a_mistake_erases_nothing() {
     std::fs::write(&key_file, "{\"api_key\":\"other\"}").unwrap();
     let mut options = OPTIONS.to_vec();
     options.extend(["--admin-key-file", key_file.to_str().unwrap()]);
-    let instance = Instance::start(&place, &options).await;
+    let instance = Instance::start(&test_store, &options).await;
     for key in [
         None,
         Some(""),
@@ -495,24 +496,15 @@ async fn only_an_admin_erases_and_a_mistake_erases_nothing() {
         "whom nobody knows"
     );
     let listed = request(&instance, Method::GET, "/erasures", Some("other")).await;
-    assert_eq!(
-        (listed.status(), &listed.headers()["cache-control"]),
-        (StatusCode::OK, &"no-store".parse().unwrap())
-    );
+    assert_eq!(listed.status(), StatusCode::OK);
+    assert_eq!(listed.headers()["cache-control"], "no-store");
     let listed: Value = serde_json::from_slice(&listed.bytes().await.unwrap()).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
-    assert_eq!(
-        (
-            &listed[0]["racerId"],
-            &listed[0]["classId"],
-            &listed[0]["from"]
-        ),
-        (&json!(7), &json!(1), &json!(2))
-    );
-    assert_eq!(
-        (&listed[1]["racerId"], &listed[1]["classId"]),
-        (&json!(77), &json!(null))
-    );
+    assert_eq!(listed[0]["racerId"], 7);
+    assert_eq!(listed[0]["classId"], 1);
+    assert_eq!(listed[0]["from"], 2);
+    assert_eq!(listed[1]["racerId"], 77);
+    assert_eq!(listed[1]["classId"], Value::Null);
     let csv = request(&instance, Method::GET, "/erasures?format=csv", Some("hush"))
         .await
         .text()

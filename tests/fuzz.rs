@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 
 use support::instance::Instance;
-use support::place::Place;
+use support::test_store::TestStore;
 use tempfile::TempDir;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,8 +23,8 @@ async fn a_fuzzer_that_reads_the_document_finds_nothing() {
         program.exists(),
         "schemathesis is not here: scripts/test-deps.sh installs it"
     );
-    let (place, elsewhere) = (Place::folder(), TempDir::new().unwrap());
-    let service = Instance::start(&place, &["--admin-key", "the-fuzzers"]).await;
+    let (test_store, elsewhere) = (TestStore::folder(), TempDir::new().unwrap());
+    let service = Instance::start(&test_store, &["--admin-key", "the-fuzzers"]).await;
 
     let to = service.url("/firehose");
     let rides = [

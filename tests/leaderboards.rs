@@ -41,16 +41,16 @@ fn standings(bests: &BTreeMap<u64, u64>, ties: &str, what_if: Option<(u64, u64)>
             .map(move |row| row.1)
             .filter(move |&other| other > output)
     };
-    let rank = |place: usize, output: u64| match ties {
+    let rank = |position: usize, output: u64| match ties {
         "dense" => above(output).collect::<BTreeSet<_>>().len(),
-        "ordinal" => place,
+        "ordinal" => position,
         _ => above(output).count(),
     };
-    let rows = rows.iter().enumerate().map(|(place, &(racer, output))| {
+    let rows = rows.iter().enumerate().map(|(position, &(racer, output))| {
         let new = record
             .filter(|record| record.0 == racer)
             .map(|record| record.1);
-        (rank(place, output) as u64 + 1, racer, output, new)
+        (rank(position, output) as u64 + 1, racer, output, new)
     });
     rows.collect()
 }

@@ -8,22 +8,19 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::Arc;
 
 use alleycat::cli::simulate::{Race, Rider, Setup};
 use alleycat::domain::effort::ClassId;
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 use support::broken_store::{BrokenStore, Mode};
-use support::place::{Place, gunzip, on_every_store};
-use support::{Service, record, until};
+use support::test_store::{TestStore, on_every_store};
+use support::{Service, gunzip, gzip, record, until};
 
 on_every_store![
     a_random_race_gives_what_a_naive_model_gives_in_every_leaderboard_and_history,
@@ -119,12 +116,6 @@ fn bits_of(text: &str) -> BTreeMap<u64, BTreeMap<u64, u64>> {
     bits(&serde_json::from_str(text).unwrap())
 }
 
-fn gzip(data: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(data).unwrap();
-    encoder.finish().unwrap()
-}
-
 /// Delivers records as they are, the body compressed or not.
 async fn deliver(service: &Service, records: &[Bytes], gzipped: bool) -> StatusCode {
     let data = |record: &Bytes| json!({ "data": base64_simd::STANDARD.encode_to_string(record) });
@@ -162,11 +153,11 @@ const QUICK: [&str; 6] = [
 ];
 
 async fn a_random_race_gives_what_a_naive_model_gives_in_every_leaderboard_and_history(
-    place: Place,
+    test_store: TestStore,
 ) {
     let records = races(1);
     let model = Model::of(&records);
-    let service = Service::start_over(&place, &QUICK).await;
+    let service = Service::start_on(&test_store, &QUICK).await;
     deliver_in_batches(&service, &records, 2).await;
     for class in 1..=u64::from(CLASSES) {
         for &second in model.0[&class].keys() {
@@ -213,18 +204,18 @@ async fn a_random_race_gives_what_a_naive_model_gives_in_every_leaderboard_and_h
         assert_eq!(bits_of(&gunzip(&file)), model.bits(class), "class {class}");
     }
     service.stop().await;
-    for (class, file) in stored(&place).await {
+    for (class, file) in stored(&test_store).await {
         assert_eq!(bits_of(&gunzip(&file)), model.bits(class), "class {class}");
     }
 }
 
 /// The stored histories.
-async fn stored(place: &Place) -> Vec<(u64, Vec<u8>)> {
+async fn stored(test_store: &TestStore) -> Vec<(u64, Vec<u8>)> {
     let mut files = Vec::new();
     for class in 1..=u64::from(CLASSES) {
         files.push((
             class,
-            place
+            test_store
                 .get(&format!("class-{class}.gz"))
                 .await
                 .unwrap()
@@ -235,8 +226,8 @@ async fn stored(place: &Place) -> Vec<(u64, Vec<u8>)> {
 }
 
 /// The histories as a service that has just started over that folder gives them.
-async fn downloads(place: &Place) -> Vec<(u64, Vec<u8>)> {
-    let service = Service::start_over(place, &QUICK).await;
+async fn downloads(test_store: &TestStore) -> Vec<(u64, Vec<u8>)> {
+    let service = Service::start_on(test_store, &QUICK).await;
     let mut files = Vec::new();
     for class in 1..=u64::from(CLASSES) {
         let file = service.get(&format!("/class-{class}.gz")).await;
@@ -248,8 +239,8 @@ async fn downloads(place: &Place) -> Vec<(u64, Vec<u8>)> {
 }
 
 /// The stored names, without their times: a name that is ridden under again is no news and keeps its first time.
-async fn stored_names(place: &Place) -> BTreeMap<u64, String> {
-    let text = gunzip(&place.get("racers.gz").await.unwrap());
+async fn stored_names(test_store: &TestStore) -> BTreeMap<u64, String> {
+    let text = gunzip(test_store.get("racers.gz").await.unwrap());
     let names: BTreeMap<u64, Value> = serde_json::from_str(&text).unwrap();
     names
         .into_iter()
@@ -257,7 +248,7 @@ async fn stored_names(place: &Place) -> BTreeMap<u64, String> {
         .collect()
 }
 
-async fn the_same_records_give_the_same_bytes_however_they_are_delivered(place: Place) {
+async fn the_same_records_give_the_same_bytes_however_they_are_delivered(test_store: TestStore) {
     let records = races(3);
     let mut permuted = records.clone();
     permuted.shuffle(&mut StdRng::seed_from_u64(4));
@@ -275,8 +266,8 @@ async fn the_same_records_give_the_same_bytes_however_they_are_delivered(place: 
         "gzipped",
         "at once and restarted",
     ] {
-        let place = place.another().await;
-        let service = Service::start_over(&place, &QUICK).await;
+        let test_store = test_store.another().await;
+        let service = Service::start_on(&test_store, &QUICK).await;
         match way {
             "in order" => deliver_in_batches(&service, &records, 5).await,
             "permuted" => deliver_in_batches(&service, &permuted, 6).await,
@@ -290,15 +281,19 @@ async fn the_same_records_give_the_same_bytes_however_they_are_delivered(place: 
         }
         service.stop().await;
         if way == "at once and restarted" {
-            let service = Service::start_over(&place, &QUICK).await;
+            let service = Service::start_on(&test_store, &QUICK).await;
             deliver_in_batches(&service, &records[..100], 10).await;
             service.stop().await;
         }
         assert!(
-            downloads(&place).await == stored(&place).await,
+            downloads(&test_store).await == stored(&test_store).await,
             "{way}: what is stored is what is served"
         );
-        outcomes.push((way, stored(&place).await, stored_names(&place).await));
+        outcomes.push((
+            way,
+            stored(&test_store).await,
+            stored_names(&test_store).await,
+        ));
     }
     let (_, files, names) = &outcomes[0];
     for (way, other_files, other_names) in &outcomes[1..] {
@@ -308,8 +303,8 @@ async fn the_same_records_give_the_same_bytes_however_they_are_delivered(place: 
 }
 
 /// A service over a store that can be broken, over a sound one.
-async fn fragile(place: &Place, options: &[&str]) -> (Service, Arc<BrokenStore>) {
-    let store = BrokenStore::over(place.open().await);
+async fn fragile(test_store: &TestStore, options: &[&str]) -> (Service, Arc<BrokenStore>) {
+    let store = BrokenStore::new(test_store.open().await);
     (
         Service::start_with(store.clone(), options, |_| {}).await,
         store,
@@ -318,36 +313,36 @@ async fn fragile(place: &Place, options: &[&str]) -> (Service, Arc<BrokenStore>)
 
 /// The trap that a naive ledger falls into: the first try is slow to commit, Firehose times out and sends it again, and
 /// the second finds nothing better than what the first is about to write.
-async fn a_retry_that_races_its_first_try_is_not_acknowledged_early(place: Place) {
-    let (service, store) = fragile(&place, &["--commit-interval", "0ms"]).await;
+async fn a_retry_that_races_its_first_try_is_not_acknowledged_early(test_store: TestStore) {
+    let (service, store) = fragile(&test_store, &["--commit-interval", "0ms"]).await;
     let service = Arc::new(service);
     let records: Vec<Bytes> = vec![record(1, 1, 1, 50.5).to_string().into()];
     let send = || {
         let (service, records) = (service.clone(), records.clone());
         tokio::spawn(async move { deliver(&service, &records, false).await })
     };
-    store.turn(Mode::Hangs);
+    store.set_mode(Mode::Hangs);
     let first = send();
-    store.has_begun(1).await;
+    store.wait_for_puts(1).await;
     let second = send();
-    store.has_begun(2).await; // the first is hedged after a second: as long the second had to be answered early
+    store.wait_for_puts(2).await; // the first is hedged after a second: as long the second had to be answered early
     assert!(!first.is_finished() && !second.is_finished());
     let board = service.json("/classes/1/leaderboard?second=1").await;
     assert_eq!(board["total"], 0, "not durable, so not visible");
-    store.turn(Mode::Fails);
+    store.set_mode(Mode::Fails);
     assert_eq!(first.await.unwrap(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(
         second.await.unwrap(),
         StatusCode::SERVICE_UNAVAILABLE,
         "the first is not there to be relied on"
     );
-    store.turn(Mode::Sound);
+    store.set_mode(Mode::Healthy);
     assert_eq!(send().await.unwrap(), StatusCode::OK);
     Arc::into_inner(service).unwrap().stop().await;
 }
 
-async fn a_racer_who_is_told_of_a_record_finds_it_on_the_leaderboard(place: Place) {
-    let service = Arc::new(Service::start_over(&place, &["--commit-interval", "1ms"]).await);
+async fn a_racer_who_is_told_of_a_record_finds_it_on_the_leaderboard(test_store: TestStore) {
+    let service = Arc::new(Service::start_on(&test_store, &["--commit-interval", "1ms"]).await);
     let riders = (1..=8_u64).map(|racer| {
         let service = service.clone();
         tokio::spawn(async move {
@@ -367,8 +362,8 @@ async fn a_racer_who_is_told_of_a_record_finds_it_on_the_leaderboard(place: Plac
     Arc::into_inner(service).unwrap().stop().await;
 }
 
-async fn a_delivery_that_improves_nothing_costs_no_write(place: Place) {
-    let (service, store) = fragile(&place, &["--commit-interval", "0ms"]).await;
+async fn a_delivery_that_improves_nothing_costs_no_write(test_store: TestStore) {
+    let (service, store) = fragile(&test_store, &["--commit-interval", "0ms"]).await;
     let named = |output: f64| {
         let mut named = record(1, 1, 1, output);
         named["name"] = json!("Hubert");
@@ -386,8 +381,8 @@ async fn a_delivery_that_improves_nothing_costs_no_write(place: Place) {
     service.deliver(&[]).await;
     assert_eq!(store.puts(), puts);
     // And is answered while the store does not answer at all.
-    store.turn(Mode::Hangs);
+    store.set_mode(Mode::Hangs);
     service.deliver(&[named(20.0)]).await;
-    store.turn(Mode::Sound);
+    store.set_mode(Mode::Healthy);
     service.stop().await;
 }

@@ -8,15 +8,14 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::{Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use support::place::Place;
-use support::{Service, record, until};
+use support::test_store::TestStore;
+use support::{Service, gunzip_single_member, record, until};
 
 /// By class and second, the best output of every racer: the dataset, kept the slow way.
 #[derive(Default)]
@@ -566,7 +565,7 @@ async fn the_classes_are_told_in_numbers() {
 /// The words of a command line, as a shell tells them apart; no quote stands within a word.
 fn words(line: &str) -> Vec<String> {
     let parts = line.split('\'').enumerate();
-    let words = parts.flat_map(|(place, part)| match place % 2 {
+    let words = parts.flat_map(|(index, part)| match index % 2 {
         0 => part.split_whitespace().map(str::to_owned).collect(),
         _ => vec![part.to_owned()],
     });
@@ -666,14 +665,6 @@ fn dataset(
     format!("{{{}}}", seconds.collect::<Vec<_>>().join(","))
 }
 
-fn gunzip(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(bytes)
-        .read_to_string(&mut text)
-        .expect("gzip");
-    text
-}
-
 async fn with(
     service: &Service,
     method: Method,
@@ -701,7 +692,7 @@ async fn a_history_is_what_was_delivered_bit_for_bit() {
         "{}"
     );
     assert_eq!(
-        gunzip(&service.get("/class-1.gz").await.bytes().await.unwrap()),
+        gunzip_single_member(service.get("/class-1.gz").await.bytes().await.unwrap()),
         "{}"
     );
     let model = ride_at_random(&service, 2).await;
@@ -737,7 +728,7 @@ async fn a_history_is_what_was_delivered_bit_for_bit() {
         let length = header_of(&gzip, header::CONTENT_LENGTH).to_owned();
         let gzip = gzip.bytes().await.unwrap();
         assert_eq!(length, gzip.len().to_string());
-        assert_eq!(gunzip(&gzip), expected);
+        assert_eq!(gunzip_single_member(&gzip), expected);
 
         let file = service.get(&format!("/class-{class}.gz")).await;
         assert_eq!(header_of(&file, header::CONTENT_TYPE), "application/gzip");
@@ -826,7 +817,11 @@ async fn a_part_of_a_history_is_that_part_of_the_whole() {
             "{query}"
         );
         assert_ne!(header_of(&gzip, header::ETAG), etag, "{query}");
-        assert_eq!(gunzip(&gzip.bytes().await.unwrap()), expected, "{query}");
+        assert_eq!(
+            gunzip_single_member(gzip.bytes().await.unwrap()),
+            expected,
+            "{query}"
+        );
         let known = with(
             &service,
             Method::GET,
@@ -1065,8 +1060,8 @@ async fn a_file_is_given_in_parts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_history_has_one_etag_before_and_after_a_restart() {
-    let place = Place::folder();
-    let service = Service::start_over(&place, &[]).await;
+    let test_store = TestStore::folder();
+    let service = Service::start_on(&test_store, &[]).await;
     let model = ride_at_random(&service, 4).await;
     let expected = dataset(&model, 1, |_, racers| racers.to_vec());
     until("the history has all", async || {
@@ -1091,7 +1086,7 @@ async fn a_history_has_one_etag_before_and_after_a_restart() {
     };
     let before = etags(&service).await;
     service.stop().await;
-    let service = Service::start_over(&place, &[]).await;
+    let service = Service::start_on(&test_store, &[]).await;
     // Whoever decides by it whether to get the history learns its length before anyone got it.
     let bytes = service.json("/classes").await[0]["historyBytes"].clone();
     assert_eq!(etags(&service).await, before);

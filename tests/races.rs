@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use reqwest::{Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use support::place::Place;
+use support::test_store::TestStore;
 use support::{Service, record, until};
 
 const DEMO: &[&str] = &["--demo", "1", "--classes", "2"];
@@ -114,10 +114,8 @@ async fn a_race_is_told_of_by_each_racers_latest_second() {
         .json("/classes/1/races/7/leaderboard?limit=1&offset=1")
         .await;
     assert_eq!(page["standings"][0]["racerId"], 2);
-    assert_eq!(
-        (&page["racers"], page["standings"].as_array().unwrap().len()),
-        (&json!(3), 1)
-    );
+    assert_eq!(page["racers"], 3);
+    assert_eq!(page["standings"].as_array().unwrap().len(), 1);
     let csv = service
         .get("/classes/1/races/7/leaderboard?format=csv&offset=2")
         .await
@@ -140,10 +138,8 @@ async fn a_race_is_told_of_by_each_racers_latest_second() {
     );
     service.deliver(&[last(raced(11, 1, 1.0))]).await; // no improvement of anything but the race
     let races = service.json("/classes/1/races").await;
-    assert_eq!(
-        (&races[0]["lastSecond"], &races[0]["finished"]),
-        (&json!(11), &json!(true))
-    );
+    assert_eq!(races[0]["lastSecond"], 11);
+    assert_eq!(races[0]["finished"], true);
     assert_eq!(service.json("/classes/2/races").await, json!([]));
     for (path, status) in [
         ("/classes/3/races", StatusCode::NOT_FOUND),
@@ -256,8 +252,8 @@ async fn send(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rides_are_taken_like_a_delivery_where_there_is_a_demo() {
-    let place = Place::folder();
-    let service = Service::start_over(&place, DEMO).await;
+    let test_store = TestStore::folder();
+    let service = Service::start_on(&test_store, DEMO).await;
     let ride = json!([
         { "uuid": "x", "event": "update", "deviceTimestamp": 1, "second": 1, "raceId": 77, "name": "Visitor",
           "racerId": 900_001, "classId": 1, "cadence": 80, "resistance": 78 },
@@ -272,12 +268,10 @@ async fn rides_are_taken_like_a_delivery_where_there_is_a_demo() {
         ride.to_string(),
     )
     .await;
+    assert_eq!(status, StatusCode::OK);
     assert_eq!(
-        (status, answer),
-        (
-            StatusCode::OK,
-            json!({ "records": 4, "improvements": 2, "rejected": 2 })
-        )
+        answer,
+        json!({ "records": 4, "improvements": 2, "rejected": 2 })
     );
     let row = service
         .json("/classes/1/leaderboard?second=3&limit=1")
@@ -288,11 +282,9 @@ async fn rides_are_taken_like_a_delivery_where_there_is_a_demo() {
         json!({ "rank": 1, "racerId": 900_001, "name": "Visitor", "output": 552.75 })
     );
     let race = service.json("/classes/1/races/77/leaderboard").await;
-    assert_eq!(
-        (&race["finished"], &race["racers"]),
-        (&json!(true), &json!(1))
-    );
-    let quarantined = quarantined(&place).await;
+    assert_eq!(race["finished"], true);
+    assert_eq!(race["racers"], 1);
+    let quarantined = quarantined(&test_store).await;
     assert!(
         quarantined.iter().any(|raw| raw.contains("glitch")),
         "{quarantined:?}"
@@ -303,11 +295,8 @@ async fn rides_are_taken_like_a_delivery_where_there_is_a_demo() {
     );
 
     let (status, answer) = send(&service, "application/json", ride.to_string()).await;
-    assert_eq!(
-        (status, &answer["improvements"]),
-        (StatusCode::OK, &json!(0)),
-        "again"
-    );
+    assert_eq!(status, StatusCode::OK, "again");
+    assert_eq!(answer["improvements"], 0, "again");
     for (kind, body, status) in [
         (
             "text/plain",
@@ -328,10 +317,8 @@ async fn rides_are_taken_like_a_delivery_where_there_is_a_demo() {
         ),
     ] {
         let (answered, problem) = send(&service, kind, body).await;
-        assert_eq!(
-            (answered, &problem["status"]),
-            (status, &json!(status.as_u16()))
-        );
+        assert_eq!(answered, status);
+        assert_eq!(problem["status"], json!(status.as_u16()));
     }
     service.stop().await;
 }
@@ -356,13 +343,13 @@ async fn a_demo_begins_with_a_race_that_is_over() {
 }
 
 /// The data of everything that is quarantined.
-async fn quarantined(place: &Place) -> Vec<String> {
+async fn quarantined(test_store: &TestStore) -> Vec<String> {
     let data = |line: &Value| {
         base64_simd::STANDARD
             .decode_to_vec(line["rawData"].as_str().unwrap())
             .unwrap()
     };
-    place
+    test_store
         .quarantine()
         .await
         .iter()
@@ -374,10 +361,8 @@ async fn quarantined(place: &Place) -> Vec<String> {
 async fn without_a_demo_no_ride_is_taken_and_other_origins_may_never_send_one() {
     let service = Service::start(&["--classes", "1"]).await;
     let (status, problem) = send(&service, "application/json", "[]").await;
-    assert_eq!(
-        (status, &problem["status"]),
-        (StatusCode::NOT_FOUND, &json!(404))
-    );
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert_eq!(problem["status"], 404);
     let preflight = service
         .request(Method::OPTIONS, "/rides")
         .header(header::ORIGIN, "https://elsewhere.example")

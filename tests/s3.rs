@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use alleycat::domain::effort::{ClassId, Effort, Output, RacerId, Second};
+use alleycat::domain::effort::ClassId;
 use alleycat::firehose_client::{self, Backoff, Sender};
 use alleycat::state::table::Table;
 use alleycat::storage::history_file::History;
@@ -22,10 +22,10 @@ use futures_util::future::join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-use support::instance::{Instance, refusal};
-use support::place::{Place, gunzip};
-use support::s3_server::{BUCKET, Kind, S3Server};
-use support::{DEADLINE, until};
+use support::instance::{Instance, startup_error};
+use support::s3_server::{BUCKET, S3Server, ServerKind};
+use support::test_store::TestStore;
+use support::{DEADLINE, effort, gunzip, until};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -84,16 +84,16 @@ impl Model {
 }
 
 /// `class-N.gz`, once it is there.
-async fn stored(place: &Place, class: u16) -> Option<Bytes> {
-    place.get(&format!("class-{class}.gz")).await
+async fn stored(test_store: &TestStore, class: u16) -> Option<Bytes> {
+    test_store.get(&format!("class-{class}.gz")).await
 }
 
 /// What the stored histories hold.
-async fn state_of(place: &Place) -> State {
+async fn state_of(test_store: &TestStore) -> State {
     let mut state = State::new();
     for class in 1..=CLASSES {
         state.extend(
-            stored(place, class)
+            stored(test_store, class)
                 .await
                 .map(|stored| read(class, &stored))
                 .unwrap_or_default(),
@@ -130,14 +130,8 @@ fn read(class: u16, gzip: &[u8]) -> State {
 
 /// A table that holds that state.
 fn table(state: &State) -> Table {
-    let effort = |(&(class, second, racer), &output): (&Key, &f64)| Effort {
-        class: ClassId::new(class).unwrap(),
-        second: Second(second),
-        racer: RacerId(racer),
-        output: Output::new(output).unwrap(),
-        race: None,
-        time: 0,
-    };
+    let effort =
+        |(&(class, second, racer), &output): (&Key, &f64)| effort(class, second, racer, output);
     let table = Table::new(6);
     table.merge(&state.iter().map(effort).collect::<Vec<_>>(), 0);
     table
@@ -270,8 +264,8 @@ impl Load {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bucket_keeps_what_was_delivered() {
-    let place = Place::bucket().await;
-    let mut instance = Instance::start(&place, &QUICK).await;
+    let test_store = TestStore::bucket().await;
+    let mut instance = Instance::start(&test_store, &QUICK).await;
     let ridden = json!({ "uuid": "b340d30f", "event": "update", "deviceTimestamp": 1_619_185_789_755_u64, "second": 1,
         "raceId": 1_619_185_620_265_u64, "name": "Hubert", "racerId": 1, "classId": 1, "cadence": 80,
         "resistance": 78 });
@@ -290,16 +284,16 @@ async fn the_bucket_keeps_what_was_delivered() {
         model.acknowledge(&efforts);
     }
     until("the bucket has all of it", async || {
-        state_of(&place).await == model.acknowledged
+        state_of(&test_store).await == model.acknowledged
     })
     .await;
-    let name = place.name();
+    let name = test_store.url();
     let key = name
         .strip_prefix(&format!("s3://{BUCKET}/"))
         .unwrap()
         .to_owned()
         + "class-1.gz";
-    let head = place
+    let head = test_store
         .server()
         .client()
         .await
@@ -313,7 +307,7 @@ async fn the_bucket_keeps_what_was_delivered() {
     let expected = hashes_of(&model.acknowledged);
     assert_eq!(hashes(&instance).await, expected);
 
-    let cold = Instance::start(&place, &QUICK).await;
+    let cold = Instance::start(&test_store, &QUICK).await;
     assert_eq!(hashes(&cold).await, expected);
     assert_eq!(
         cold.json("/classes/1/leaderboard?racers=1").await["standings"][0]["name"],
@@ -329,7 +323,7 @@ async fn the_bucket_keeps_what_was_delivered() {
         assert_eq!(instance.deliver(&records(&best)).await, StatusCode::OK);
         instance.kill();
         model.acknowledge(&best);
-        instance.start_again().await;
+        instance.restart().await;
         assert_eq!(
             hashes(&instance).await,
             hashes_of(&model.acknowledged),
@@ -340,9 +334,9 @@ async fn the_bucket_keeps_what_was_delivered() {
     assert_eq!(instance.deliver(&records(&last)).await, StatusCode::OK);
     model.acknowledge(&last);
     instance.terminate();
-    instance.ends().await;
+    instance.wait_for_exit().await;
     assert_eq!(
-        state_of(&place).await,
+        state_of(&test_store).await,
         model.acknowledged,
         "the last snapshot has everything"
     );
@@ -350,7 +344,7 @@ async fn the_bucket_keeps_what_was_delivered() {
 
 /// What is said, in one sentence and before the port opens, by a process that cannot use that bucket.
 async fn refused(environment: &[(&'static str, String)], bucket: &str) -> String {
-    let said = refusal(environment, &format!("s3://{bucket}/all/time")).await;
+    let said = startup_error(environment, &format!("s3://{bucket}/all/time")).await;
     assert!(!said.contains("listening"), "{said}");
     let said = said
         .strip_prefix("Error: ")
@@ -416,7 +410,7 @@ async fn a_store_that_cannot_be_used_is_told_before_the_port_opens() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_a_server_does_not_take_are_told_before_the_port_opens() {
-    let server = S3Server::start_kind(Kind::SeaweedFs).await;
+    let server = S3Server::start_kind(ServerKind::SeaweedFs).await;
     for wrong in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
         let with_wrong = server
             .environment()
@@ -433,29 +427,29 @@ async fn credentials_that_a_server_does_not_take_are_told_before_the_port_opens(
         missing.contains("no bucket `elsewhere`; create it, or correct its name"),
         "{missing}"
     );
-    let place = Place::on(Arc::new(server)).await;
-    let instance = Instance::start(&place, &QUICK).await;
+    let test_store = TestStore::on(Arc::new(server)).await;
+    let instance = Instance::start(&test_store, &QUICK).await;
     assert_eq!(
         instance.deliver(&records(&[((1, 1, 1), 1.5)])).await,
         StatusCode::OK
     );
     until("the bucket has it", async || {
-        state_of(&place).await.len() == 1
+        state_of(&test_store).await.len() == 1
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_s3_server_is_dead_nothing_is_acknowledged_and_nothing_is_lost() {
-    let place = Place::on(Arc::new(S3Server::start().await)).await;
-    let mut instance = Instance::start(&place, &QUICK).await;
+    let test_store = TestStore::on(Arc::new(S3Server::start().await)).await;
+    let mut instance = Instance::start(&test_store, &QUICK).await;
     let mut load = Load::new();
     for seed in 0..4 {
         load.drive(sender(&instance, DEADLINE), seed);
     }
     for round in 0..2 {
         load.acknowledges(20).await;
-        place.server().kill();
+        test_store.server().kill();
         let best = [((1, 20, 1), 300.0 + f64::from(round))];
         load.model.lock().unwrap().send(&best);
         let before = *load.acknowledged.borrow();
@@ -467,7 +461,7 @@ async fn while_the_s3_server_is_dead_nothing_is_acknowledged_and_nothing_is_lost
             *load.acknowledged.borrow() <= before + 4,
             "only what the server did before it died"
         );
-        place.server().start_again().await;
+        test_store.server().restart().await;
         load.acknowledges(20).await;
         until("the delivery is taken", async || {
             instance.deliver(&records(&best)).await == StatusCode::OK
@@ -475,17 +469,17 @@ async fn while_the_s3_server_is_dead_nothing_is_acknowledged_and_nothing_is_lost
         .await;
         load.model.lock().unwrap().acknowledge(&best);
     }
-    is_all_there(&mut instance, &place, &load.end().await).await;
+    is_all_there(&mut instance, &test_store, &load.end().await).await;
 }
 
 /// Insists that an instance has all that was acknowledged, before and after its death, and so comes the bucket to.
-async fn is_all_there(instance: &mut Instance, place: &Place, model: &Model) {
+async fn is_all_there(instance: &mut Instance, test_store: &TestStore, model: &Model) {
     assert_eq!(hashes(instance).await, hashes_of(&model.acknowledged));
     instance.kill();
-    instance.start_again().await;
+    instance.restart().await;
     assert_eq!(hashes(instance).await, hashes_of(&model.acknowledged));
     until("the bucket has all of it", async || {
-        state_of(place).await == model.acknowledged
+        state_of(test_store).await == model.acknowledged
     })
     .await;
 }
@@ -495,8 +489,8 @@ async fn is_all_there(instance: &mut Instance, place: &Place, model: &Model) {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_s3_server_hangs_deliveries_are_refused_in_time_and_readers_served_and_nothing_is_lost()
  {
-    let place = Place::on(Arc::new(S3Server::start().await)).await;
-    let mut instance = Instance::start(&place, &QUICK).await;
+    let test_store = TestStore::on(Arc::new(S3Server::start().await)).await;
+    let mut instance = Instance::start(&test_store, &QUICK).await;
     let mut load = Load::new();
     for seed in 0..4 {
         load.drive(sender(&instance, DEADLINE), seed);
@@ -504,7 +498,7 @@ async fn while_the_s3_server_hangs_deliveries_are_refused_in_time_and_readers_se
     load.acknowledges(20).await;
     let mut model = load.end().await;
 
-    place.server().freeze();
+    test_store.server().freeze();
     let began = Instant::now();
     let meanwhile = [((1, 20, 1), 300.0)];
     let delivery = async {
@@ -537,21 +531,21 @@ async fn while_the_s3_server_hangs_deliveries_are_refused_in_time_and_readers_se
             asked.elapsed()
         );
     };
-    let environment = place.environment();
+    let environment = test_store.environment();
     let ((), (), told) = tokio::join!(delivery, readers, refused(&environment, BUCKET));
     assert!(
         told.contains("does not answer; correct the endpoint and the network's path to it"),
         "{told}"
     );
 
-    place.server().thaw();
+    test_store.server().thaw();
     until("the delivery is taken", async || {
         instance.deliver(&records(&meanwhile)).await == StatusCode::OK
     })
     .await;
     model.acknowledge(&meanwhile);
     until("it is ready again", async || instance.is_ready().await).await;
-    is_all_there(&mut instance, &place, &model).await;
+    is_all_there(&mut instance, &test_store, &model).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -569,13 +563,13 @@ async fn instances_agree_whoever_is_killed(count: usize) {
     let seed: u64 = rand::random();
     println!("seed {seed}");
     let mut chance = StdRng::seed_from_u64(seed);
-    let place = Place::bucket().await;
+    let test_store = TestStore::bucket().await;
     let mut instances = Vec::new();
     for _ in 0..count {
-        instances.push(Instance::start(&place, &QUICK).await);
+        instances.push(Instance::start(&test_store, &QUICK).await);
     }
-    let place = Arc::new(place);
-    let watching = Watch::begin(&place);
+    let test_store = Arc::new(test_store);
+    let watching = Watch::begin(&test_store);
     let mut load = Load::new();
     for instance in &instances {
         for limits in [DEADLINE, DEADLINE, Duration::ZERO] {
@@ -592,7 +586,7 @@ async fn instances_agree_whoever_is_killed(count: usize) {
             load.acknowledges(chance.random_range(0..20)).await;
         }
         for victim in victims {
-            instances[victim].start_again().await;
+            instances[victim].restart().await;
         }
     }
     load.acknowledges(20).await;
@@ -603,7 +597,7 @@ async fn instances_agree_whoever_is_killed(count: usize) {
     let model = model.into_inner().unwrap();
 
     until("the instances and the bucket agree", async || {
-        let expected = hashes_of(&state_of(&place).await);
+        let expected = hashes_of(&state_of(&test_store).await);
         for instance in &instances {
             if hashes(instance).await != expected {
                 return false;
@@ -618,7 +612,7 @@ async fn instances_agree_whoever_is_killed(count: usize) {
         "{count} instances: {acknowledged} deliveries acknowledged, {versions} snapshots seen"
     );
 
-    let state = state_of(&place).await;
+    let state = state_of(&test_store).await;
     model.holds(&state);
     let table = table(&state);
     for class in 1..=CLASSES {
@@ -628,7 +622,7 @@ async fn instances_agree_whoever_is_killed(count: usize) {
             .collect::<Vec<_>>()
             .concat();
         assert!(
-            stored(&place, class).await.unwrap() == built,
+            stored(&test_store, class).await.unwrap() == built,
             "class {class}"
         );
         for instance in &instances {
@@ -647,8 +641,8 @@ async fn an_improvement_reaches_everyone(
     second: u32,
     model: &Mutex<Model>,
 ) {
-    for (place, to) in instances.iter().enumerate() {
-        let output = 100.0 + place as f64;
+    for (index, to) in instances.iter().enumerate() {
+        let output = 100.0 + index as f64;
         let best = [((1, second, 1), output)];
         model.lock().unwrap().send(&best);
         assert_eq!(to.deliver(&records(&best)).await, StatusCode::OK);
@@ -664,13 +658,13 @@ async fn an_improvement_reaches_everyone(
         let others = instances
             .iter()
             .enumerate()
-            .filter(|&(other, _)| other != place);
+            .filter(|&(other, _)| other != index);
         let shown = others.map(|(_, other)| async {
             until("the others show it", async || shows(other).await).await;
             acknowledged.elapsed()
         });
         let took = join_all(shown).await;
-        println!("second {second}: accepted by {place}, shown by the others after {took:?}");
+        println!("second {second}: accepted by {index}, shown by the others after {took:?}");
     }
 }
 
@@ -681,15 +675,15 @@ struct Watch {
 }
 
 impl Watch {
-    fn begin(place: &Arc<Place>) -> Self {
+    fn begin(test_store: &Arc<TestStore>) -> Self {
         let stop = watch::Sender::new(false);
         let mut watchers = JoinSet::new();
         for class in 1..=CLASSES {
-            let (place, mut stop) = (place.clone(), stop.subscribe());
+            let (test_store, mut stop) = (test_store.clone(), stop.subscribe());
             watchers.spawn(async move {
                 let (mut before, mut last, mut versions) = (State::new(), None, 0);
                 while !*stop.borrow_and_update() {
-                    let stored = stored(&place, class).await;
+                    let stored = stored(&test_store, class).await;
                     if let Some(body) = &stored
                         && stored != last
                     {

@@ -1,7 +1,10 @@
 //! The sender and the simulation against a receiver that answers as it is told.
 
+#[allow(dead_code, reason = "other suites use the rest")]
+#[path = "support/builders.rs"]
+mod builders;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::io::Read;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,6 +14,7 @@ use alleycat::cli::simulate::{self, SimulateOptions};
 use alleycat::firehose_client::{Backoff, Failure, Options, Sender};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response, StatusCode};
+use builders::gunzip;
 use clap::Parser;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, Semaphore};
@@ -95,10 +99,7 @@ impl Receiver {
             .get("content-encoding")
             .is_some_and(|coding| coding == "gzip")
         {
-            let packed = std::mem::take(&mut body);
-            flate2::read::GzDecoder::new(&*packed)
-                .read_to_end(&mut body)
-                .expect("gzip");
+            body = gunzip(&body).into_bytes();
         }
         let envelope: Value = serde_json::from_slice(&body).expect("JSON");
         let id = envelope["requestId"].clone();
@@ -255,7 +256,8 @@ async fn a_failed_delivery_is_tried_again_under_its_id_with_its_body() {
         .await
         .expect("acknowledged");
     let tries = receiver.tries();
-    assert_eq!((outcome.tries, tries.len()), (9, 9));
+    assert_eq!(outcome.tries, 9);
+    assert_eq!(tries.len(), 9);
     for again in &tries {
         assert_eq!(again.envelope, tries[0].envelope);
         assert_eq!(
@@ -483,10 +485,9 @@ async fn every_record_of_a_simulation_is_delivered_once_in_deliveries_of_the_buf
         .await
         .expect("a run");
     assert!(report.is_clean(), "{report}");
-    assert_eq!(
-        (report.races, report.records, report.acknowledged_records),
-        (2, 2400, 2400)
-    );
+    assert_eq!(report.races, 2);
+    assert_eq!(report.records, 2400);
+    assert_eq!(report.acknowledged_records, 2400);
     let tries = receiver.tries();
     assert_eq!(tries.len() as u64, report.acknowledged);
     assert!(tries.len() > 10);

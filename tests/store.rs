@@ -242,10 +242,8 @@ async fn of_two_that_race_one_wins(store: &Arc<dyn Store>) {
             let [(etag, text)] = &won[..] else {
                 panic!("{} won", won.len())
             };
-            assert_eq!(
-                (lost, get(&**store, &history(class)).await.body),
-                (1, text.clone().into())
-            );
+            assert_eq!(lost, 1);
+            assert_eq!(get(&**store, &history(class)).await.body, text.as_str());
             condition = Precondition::IfMatch(etag.clone());
         }
     }
@@ -308,7 +306,7 @@ async fn a_server_that_was_killed_has_what_it_acknowledged() {
         .put(&history(1), body("1"), Precondition::IfNoneMatch)
         .await;
     assert!(matches!(failed, Err(PutError::Failed(_))), "{failed:?}");
-    server.start_again().await;
+    server.restart().await;
     assert_eq!(get(&store, &ObjectKey::Racers).await.etag, etag);
 }
 
@@ -531,7 +529,7 @@ async fn a_store_that_ignores_a_condition_is_refused_and_left_clean() {
 
 #[tokio::test]
 async fn what_is_no_store_is_refused_with_what_it_should_be() {
-    for (place, advice) in [
+    for (url, advice) in [
         ("data", "write it as `file:PATH` or `s3://BUCKET/PREFIX`"),
         (
             "http://127.0.0.1/x",
@@ -541,9 +539,9 @@ async fn what_is_no_store_is_refused_with_what_it_should_be() {
         ("s3://", "write it as `s3://BUCKET/PREFIX`"),
         ("s3:///prefix", "write it as `s3://BUCKET/PREFIX`"),
     ] {
-        let refused = storage::open(place).await.err().unwrap().to_string();
+        let refused = storage::open(url).await.err().unwrap().to_string();
         assert!(
-            refused.contains(place) && refused.contains(advice),
+            refused.contains(url) && refused.contains(advice),
             "{refused}"
         );
     }

@@ -17,8 +17,8 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsage
 use reqwest::{Client, Method, StatusCode, Version};
 use serde_json::{Value, json};
 use support::instance::Instance;
-use support::place::Place;
 use support::s3_server::{BUCKET, S3Server};
+use support::test_store::TestStore;
 use support::{DEADLINE, Service, connection_served, until};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -146,7 +146,7 @@ async fn without_a_query_key_nothing_is_read_where_one_is_needed() {
 
 #[tokio::test]
 async fn no_key_shows_in_the_log_or_in_the_metrics() {
-    let place = Place::folder();
+    let test_store = TestStore::folder();
     let keys = [
         "--access-key",
         "hush-access",
@@ -155,7 +155,7 @@ async fn no_key_shows_in_the_log_or_in_the_metrics() {
         "--query-key",
         "hush-query",
     ];
-    let instance = Instance::start(&place, &keys).await;
+    let instance = Instance::start(&test_store, &keys).await;
     let client = Client::builder().no_proxy().build().unwrap();
     let post = client.post(instance.url("/firehose"));
     post.header("x-amz-firehose-access-key", "hush-wrong")
@@ -180,8 +180,8 @@ async fn no_key_shows_in_the_log_or_in_the_metrics() {
         .unwrap();
     assert!(metrics.contains("access_key") && !metrics.contains("hush"));
     instance.terminate();
-    instance.ends().await;
-    let said = instance.said();
+    instance.wait_for_exit().await;
+    let said = instance.log();
     assert!(
         said.contains("delivery error") && !said.contains("hush"),
         "{said}"
@@ -316,8 +316,8 @@ async fn a_client_that_trusts_the_chain_is_served_and_the_certificate_is_renewed
         "--tls-key",
         key.to_str().unwrap(),
     ];
-    let place = Place::folder();
-    let instance = Instance::start_tls(&place, &tls).await;
+    let test_store = TestStore::folder();
+    let instance = Instance::start_tls(&test_store, &tls).await;
     let address: SocketAddr = instance.address().parse().unwrap();
     let get = async |authority: &Authority| {
         let client = authority.client(address);
@@ -383,8 +383,8 @@ fn alleycat_told(rust_log: &str, arguments: &[&str]) -> Output {
 
 #[tokio::test]
 async fn whoever_asks_whether_it_is_ready_is_told_by_the_exit_status() {
-    let place = Place::folder();
-    let instance = Instance::start(&place, &[]).await;
+    let test_store = TestStore::folder();
+    let instance = Instance::start(&test_store, &[]).await;
     let address = instance.address();
     let everywhere = address.replace("127.0.0.1", "0.0.0.0");
     until("it is ready", async || {
@@ -661,8 +661,8 @@ async fn a_delivery_whose_body_does_not_come_is_refused_in_the_form_that_firehos
 
 #[tokio::test]
 async fn five_hundred_who_come_while_the_service_is_busy_are_let_in_without_asking_again() {
-    let place = Place::folder();
-    let instance = Instance::start(&place, &[]).await;
+    let test_store = TestStore::folder();
+    let instance = Instance::start(&test_store, &[]).await;
     instance.freeze();
     let mut waiting = Vec::new();
     for _ in 0..500 {

@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode, header};
 
 use super::form::*;
 use crate::support::Service;
-use crate::support::place::{Place, on_every_store};
+use crate::support::test_store::{TestStore, on_every_store};
 
 on_every_store![
     a_gzip_body_of_one_or_several_members_is_taken,
@@ -24,8 +24,8 @@ fn encoded(service: &Service, encoding: &str) -> reqwest::RequestBuilder {
 }
 
 // Row 5
-async fn a_gzip_body_of_one_or_several_members_is_taken(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn a_gzip_body_of_one_or_several_members_is_taken(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     let body = body_of(&[HUBERT]);
     let answer = answer_to(encoded(&service, "gzip").body(gzip(&body)), ID).await;
     assert_eq!(
@@ -43,8 +43,8 @@ async fn a_gzip_body_of_one_or_several_members_is_taken(place: Place) {
 }
 
 // Row 6
-async fn a_body_that_says_it_is_not_encoded_is_taken(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn a_body_that_says_it_is_not_encoded_is_taken(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     let answer = answer_to(encoded(&service, "identity").body(body_of(&[HUBERT])), ID).await;
     assert_eq!(
         (answer.status, best(&service, 1, 1).await),
@@ -54,8 +54,8 @@ async fn a_body_that_says_it_is_not_encoded_is_taken(place: Place) {
 }
 
 // Row 7
-async fn an_encoding_that_is_not_taken_is_named(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn an_encoding_that_is_not_taken_is_named(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     let answer = answer_to(encoded(&service, "br").body(body_of(&[HUBERT])), ID).await;
     is_refusal(&answer, StatusCode::UNSUPPORTED_MEDIA_TYPE, &["br", "gzip"]);
     assert_eq!(efforts(&service).await, 0);
@@ -63,8 +63,8 @@ async fn an_encoding_that_is_not_taken_is_named(place: Place) {
 }
 
 // Row 8
-async fn a_body_that_is_not_the_gzip_it_says_is_refused_whole(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn a_body_that_is_not_the_gzip_it_says_is_refused_whole(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     let plain = body_of(&[HUBERT]);
     let whole = gzip(&plain);
     for broken in [
@@ -76,13 +76,16 @@ async fn a_body_that_is_not_the_gzip_it_says_is_refused_whole(place: Place) {
         let answer = answer_to(encoded(&service, "gzip").body(broken), ID).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.message);
     }
-    assert_eq!((efforts(&service).await, place.segments().await), (0, 0));
+    assert_eq!(
+        (efforts(&service).await, test_store.segments().await),
+        (0, 0)
+    );
     service.stop().await;
 }
 
 // Row 11
-async fn a_body_that_is_no_delivery_is_refused_with_the_id_of_the_header(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn a_body_that_is_no_delivery_is_refused_with_the_id_of_the_header(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     refused(&service, "no json", &["not a delivery"]).await;
     refused(&service, "", &["not a delivery"]).await;
     refused(&service, "[]", &["not a delivery"]).await;
@@ -118,8 +121,8 @@ async fn a_body_that_is_no_delivery_is_refused_with_the_id_of_the_header(place: 
 
 /// The message of a refusal may repeat what it refuses, in part: it stays within Firehose's limit, which counts
 /// characters.
-async fn a_message_is_within_the_limit_whatever_it_is_about(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn a_message_is_within_the_limit_whatever_it_is_about(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     let long = "é".repeat(20_000);
     refused(&service, format!("{{\"records\":\"{long}\"}}"), &[]).await;
     let encoding = header::HeaderValue::from_bytes(&[0xe9; 20_000]).unwrap();
@@ -136,9 +139,9 @@ async fn a_message_is_within_the_limit_whatever_it_is_about(place: Place) {
 
 // Row 13, 14
 async fn the_bodys_id_counts_where_the_header_has_none_and_without_any_the_id_is_empty(
-    place: Place,
+    test_store: TestStore,
 ) {
-    let service = Service::start_over(&place, &[]).await;
+    let service = Service::start_on(&test_store, &[]).await;
     let bare = || service.request(Method::POST, "/firehose");
     let answer = answer_to(bare().body(body_of(&[HUBERT])), ID).await;
     assert_eq!(
@@ -173,8 +176,8 @@ async fn the_bodys_id_counts_where_the_header_has_none_and_without_any_the_id_is
 }
 
 // Row 17
-async fn an_envelope_may_lack_its_time_and_have_fields_that_are_not_known(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn an_envelope_may_lack_its_time_and_have_fields_that_are_not_known(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     let data = base64(HUBERT);
     let body = format!(
         r#"{{"requestId":"{ID}","x":[{{}}],"records":[{{"y":null,"data":"{data}","z":1}}],"w":"ü"}}"#
@@ -185,8 +188,8 @@ async fn an_envelope_may_lack_its_time_and_have_fields_that_are_not_known(place:
 }
 
 // Row 38
-async fn an_envelope_may_be_written_in_every_way_that_json_has(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn an_envelope_may_be_written_in_every_way_that_json_has(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     // Base64 of this one has a plus sign and a slash, which JSON may escape.
     let record = effort(1, 1, 7.5).replace('}', r#","name":"~~~???>>>"}"#);
     let data = base64(&record);

@@ -13,7 +13,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 
 use super::form::*;
 use crate::support::broken_store::{BrokenStore, Mode};
-use crate::support::place::{Place, on_every_store};
+use crate::support::test_store::{TestStore, on_every_store};
 use crate::support::{Service, until};
 
 on_every_store![
@@ -37,9 +37,9 @@ struct Fragile {
 }
 
 impl Fragile {
-    async fn start(place: &Place, deadline: Duration) -> Self {
-        let sound = place.open().await;
-        let store = BrokenStore::over(sound.clone());
+    async fn start(test_store: &TestStore, deadline: Duration) -> Self {
+        let sound = test_store.open().await;
+        let store = BrokenStore::new(sound.clone());
         let tune = |config: &mut alleycat::config::Config| config.delivery_deadline = deadline;
         let service = Service::start_with(store.clone(), &["--commit-interval", "0ms"], tune).await;
         Self {
@@ -54,11 +54,11 @@ const LONG: Duration = Duration::from_secs(60);
 
 // Row 30
 async fn what_the_store_did_not_take_is_not_acknowledged_and_not_seen_and_the_retry_is_taken(
-    place: Place,
+    test_store: TestStore,
 ) {
-    let Fragile { service, store, .. } = Fragile::start(&place, LONG).await;
-    for mode in [Mode::Fails, Mode::Lies] {
-        store.turn(mode);
+    let Fragile { service, store, .. } = Fragile::start(&test_store, LONG).await;
+    for mode in [Mode::Fails, Mode::WritesThenFails] {
+        store.set_mode(mode);
         let answer = deliver(&service, body_of(&[HUBERT])).await;
         is_refusal(&answer, UNAVAILABLE, &["store"]);
         assert!(
@@ -72,18 +72,18 @@ async fn what_the_store_did_not_take_is_not_acknowledged_and_not_seen_and_the_re
             &["store"],
         );
     }
-    store.turn(Mode::Fails);
+    store.set_mode(Mode::Fails);
     is_refusal(
         &deliver(&service, body_of(&[effort(2, 2, 1.0)])).await,
         UNAVAILABLE,
         &["store"],
     );
     assert_eq!(best(&service, 2, 2).await, None);
-    store.turn(Mode::Sound);
+    store.set_mode(Mode::Healthy);
     acknowledged(&service, body_of(&[HUBERT, "bad"])).await;
     assert_eq!(best(&service, 1, 1).await, Some(HUBERTS));
     assert!(
-        place
+        test_store
             .quarantine()
             .await
             .iter()
@@ -93,9 +93,10 @@ async fn what_the_store_did_not_take_is_not_acknowledged_and_not_seen_and_the_re
 }
 
 // Row 31
-async fn a_store_that_hangs_is_answered_for_by_the_deadline(place: Place) {
-    let Fragile { service, store, .. } = Fragile::start(&place, Duration::from_millis(200)).await;
-    store.turn(Mode::Hangs);
+async fn a_store_that_hangs_is_answered_for_by_the_deadline(test_store: TestStore) {
+    let Fragile { service, store, .. } =
+        Fragile::start(&test_store, Duration::from_millis(200)).await;
+    store.set_mode(Mode::Hangs);
     let began = Instant::now();
     is_refusal(
         &deliver(&service, body_of(&[HUBERT])).await,
@@ -104,7 +105,7 @@ async fn a_store_that_hangs_is_answered_for_by_the_deadline(place: Place) {
     );
     assert!(began.elapsed() < Duration::from_secs(5));
     assert_eq!(best(&service, 1, 1).await, None);
-    store.turn(Mode::Sound);
+    store.set_mode(Mode::Healthy);
     // The writer may still be about the first try: the deadline is short, so try as Firehose does.
     while deliver(&service, body_of(&[HUBERT])).await.status != StatusCode::OK {}
     assert_eq!(best(&service, 1, 1).await, Some(HUBERTS));
@@ -112,19 +113,19 @@ async fn a_store_that_hangs_is_answered_for_by_the_deadline(place: Place) {
 }
 
 // Row 33
-async fn a_crash_between_the_write_and_the_answer_is_settled_by_the_retry(place: Place) {
+async fn a_crash_between_the_write_and_the_answer_is_settled_by_the_retry(test_store: TestStore) {
     let Fragile {
         service,
         store,
         sound,
-    } = Fragile::start(&place, LONG).await;
-    store.turn(Mode::FallsSilent);
+    } = Fragile::start(&test_store, LONG).await;
+    store.set_mode(Mode::WritesThenHangs);
     let body = body_of(&[HUBERT, &effort(2, 1, 3.5)]);
     tokio::select! {
         answer = deliver(&service, body.clone()) => panic!("answered without knowing: {answer:?}"),
         () = async {
-            store.has_begun(1).await;
-            until("it is written", async || place.segments().await == 1).await;
+            store.wait_for_puts(1).await;
+            until("it is written", async || test_store.segments().await == 1).await;
         } => {}
     }
     drop(service);
@@ -140,25 +141,25 @@ async fn a_crash_between_the_write_and_the_answer_is_settled_by_the_retry(place:
 }
 
 // Row 34
-async fn what_finds_the_queue_full_is_told_so_and_counted(place: Place) {
+async fn what_finds_the_queue_full_is_told_so_and_counted(test_store: TestStore) {
     let refusals_so_far = || counter("alleycat_deliveries_total{status=\"503\"}");
     let before = refusals_so_far();
-    let Fragile { service, store, .. } = Fragile::start(&place, LONG).await;
-    store.turn(Mode::Hangs);
+    let Fragile { service, store, .. } = Fragile::start(&test_store, LONG).await;
+    store.set_mode(Mode::Hangs);
     let service = Arc::new(service);
     let send = |racer: u64| {
         let service = service.clone();
         tokio::spawn(async move { deliver(&service, body_of(&[effort(1, racer, 1.0)])).await })
     };
     let first = send(0);
-    store.has_begun(1).await;
+    store.wait_for_puts(1).await;
     // Whatever waits beyond the queue's length is refused at once; the rest waits for the store.
     let mut waiting: FuturesUnordered<_> = (1..=1100).map(send).collect();
     let mut refused = Vec::new();
     while refused.len() < 1100 - 1024 {
         refused.push(waiting.next().await.unwrap().unwrap());
     }
-    store.turn(Mode::Sound);
+    store.set_mode(Mode::Healthy);
     waiting.push(first);
     let taken: Vec<Answer> = waiting.map(Result::unwrap).collect().await;
     assert_eq!(taken.len(), 1025);
@@ -171,12 +172,12 @@ async fn what_finds_the_queue_full_is_told_so_and_counted(place: Place) {
     Arc::into_inner(service).unwrap().stop().await;
 }
 
-async fn what_records_gunzip_to_counts_until_it_is_durable(place: Place) {
-    let store = BrokenStore::over(place.open().await);
+async fn what_records_gunzip_to_counts_until_it_is_durable(test_store: TestStore) {
+    let store = BrokenStore::new(test_store.open().await);
     let options = ["--commit-interval", "0ms", "--max-body-size", "1MiB"];
     let tune = |config: &mut alleycat::config::Config| config.limits.deliveries_bytes_max = 8 << 20;
     let service = Arc::new(Service::start_with(store.clone(), &options, tune).await);
-    store.turn(Mode::Hangs);
+    store.set_mode(Mode::Hangs);
     // A body of some kilobytes, and over a megabyte of efforts.
     let record = effort(1, 1, 1.0).repeat(20_000);
     let body = body_of(&[&*gzip(&record)]);
@@ -199,7 +200,7 @@ async fn what_records_gunzip_to_counts_until_it_is_durable(place: Place) {
     refused
         .iter()
         .for_each(|answer| is_refusal(answer, UNAVAILABLE, &["too many deliveries are under way"]));
-    store.turn(Mode::Sound);
+    store.set_mode(Mode::Healthy);
     let taken: Vec<Answer> = sent.map(Result::unwrap).collect().await;
     assert!(taken.iter().any(|answer| answer.status == StatusCode::OK));
     acknowledged(&service, body).await;
@@ -208,10 +209,10 @@ async fn what_records_gunzip_to_counts_until_it_is_durable(place: Place) {
 
 // Row 35; with a sound store see `processes`.
 async fn deliveries_that_a_hanging_store_holds_up_are_answered_before_the_service_stops(
-    place: Place,
+    test_store: TestStore,
 ) {
-    let Fragile { service, store, .. } = Fragile::start(&place, LONG).await;
-    store.turn(Mode::Hangs);
+    let Fragile { service, store, .. } = Fragile::start(&test_store, LONG).await;
+    store.set_mode(Mode::Hangs);
     let began = Instant::now();
     let [first, second] =
         [1, 2].map(|second| post(&service, ID).body(body_of(&[effort(second, 1, 1.0)])));
@@ -219,7 +220,7 @@ async fn deliveries_that_a_hanging_store_holds_up_are_answered_before_the_servic
         tokio::spawn(answer_to(first, ID)),
         tokio::spawn(answer_to(second, ID)),
     );
-    store.has_begun(2).await; // the first was hedged after a second, by when the other is under way too
+    store.wait_for_puts(2).await; // the first was hedged after a second, by when the other is under way too
     service.stop().await;
     assert!(
         began.elapsed() < Duration::from_secs(10),
@@ -232,9 +233,11 @@ async fn deliveries_that_a_hanging_store_holds_up_are_answered_before_the_servic
 }
 
 // Row 37, in the store
-async fn a_panic_while_a_delivery_is_written_is_its_failure_and_the_process_lives(place: Place) {
-    let Fragile { service, store, .. } = Fragile::start(&place, LONG).await;
-    store.turn(Mode::Panics);
+async fn a_panic_while_a_delivery_is_written_is_its_failure_and_the_process_lives(
+    test_store: TestStore,
+) {
+    let Fragile { service, store, .. } = Fragile::start(&test_store, LONG).await;
+    store.set_mode(Mode::Panics);
     for _ in 0..2 {
         is_refusal(
             &deliver(&service, body_of(&[HUBERT])).await,
@@ -248,7 +251,7 @@ async fn a_panic_while_a_delivery_is_written_is_its_failure_and_the_process_live
         );
     }
     assert_eq!(best(&service, 1, 1).await, None);
-    store.turn(Mode::Sound);
+    store.set_mode(Mode::Healthy);
     acknowledged(&service, body_of(&[HUBERT])).await;
     assert_eq!(best(&service, 1, 1).await, Some(HUBERTS));
     service.stop().await;
@@ -277,13 +280,15 @@ impl<S: tracing::Subscriber> Layer<S> for BrokenLog {
 }
 
 // Row 37, in the handler
-async fn a_panic_in_the_handler_is_answered_in_the_same_form_and_the_process_lives(place: Place) {
+async fn a_panic_in_the_handler_is_answered_in_the_same_form_and_the_process_lives(
+    test_store: TestStore,
+) {
     static BROKEN_LOG: Once = Once::new();
     BROKEN_LOG.call_once(|| {
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(BrokenLog))
             .unwrap();
     });
-    let service = Service::start_over(&place, &[]).await;
+    let service = Service::start_on(&test_store, &[]).await;
     let body = body_of(&[HUBERT, "no json"]);
     let request = || post(&service, PANICKING_ID).body(body.replace(ID, PANICKING_ID));
     for _ in 0..2 {

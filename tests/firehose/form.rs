@@ -1,18 +1,17 @@
 //! The form of a delivery, and the one that every answer must have.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::TcpStream;
 use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode, header};
 use serde_json::{Value, json};
 
+pub use crate::support::gzip;
 use crate::support::{DEADLINE, Service};
 
 pub const ID: &str = "ed4acda5-034f-9f42-bba1-f29aea6d7d8f";
@@ -149,12 +148,6 @@ pub fn body_of<R: AsRef<[u8]>>(records: &[R]) -> String {
 
 pub fn base64(data: impl AsRef<[u8]>) -> String {
     base64_simd::STANDARD.encode_to_string(data)
-}
-
-pub fn gzip(data: impl AsRef<[u8]>) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(data.as_ref()).unwrap();
-    encoder.finish().unwrap()
 }
 
 /// A record of the transformed kind, as text.

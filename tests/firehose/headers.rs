@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::form::*;
 use crate::support::Service;
-use crate::support::place::{Place, on_every_store};
+use crate::support::test_store::{TestStore, on_every_store};
 
 on_every_store![
     two_ids_that_differ_are_refused_with_the_headers,
@@ -28,8 +28,8 @@ const VERSION: &str = "X-Amz-Firehose-Protocol-Version";
 const ATTRIBUTES: &str = "X-Amz-Firehose-Common-Attributes";
 
 // Row 12
-async fn two_ids_that_differ_are_refused_with_the_headers(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn two_ids_that_differ_are_refused_with_the_headers(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     let answer = answer_to(
         post(&service, "another").body(body_of(&[HUBERT])),
         "another",
@@ -41,8 +41,8 @@ async fn two_ids_that_differ_are_refused_with_the_headers(place: Place) {
 }
 
 // Row 15
-async fn an_id_that_is_no_text_or_too_long_gives_way_to_the_bodys(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn an_id_that_is_no_text_or_too_long_gives_way_to_the_bodys(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     let too_long = "x".repeat(REQUEST_ID_BYTES_MAX + 1);
     for odd in [&b"caf\xe9"[..], too_long.as_bytes()] {
         let odd = HeaderValue::from_bytes(odd).unwrap();
@@ -76,8 +76,8 @@ async fn an_id_that_is_no_text_or_too_long_gives_way_to_the_bodys(place: Place) 
 }
 
 // Row 16
-async fn an_id_comes_back_unchanged_whatever_it_is_made_of(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn an_id_comes_back_unchanged_whatever_it_is_made_of(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     for id in [r#"a"b<c>&d'e\f"#, "{}", "0", &"x".repeat(4000)] {
         let body = |id: &str| {
             json!({ "requestId": id, "records": [{ "data": base64(HUBERT) }] }).to_string()
@@ -108,8 +108,8 @@ async fn an_id_comes_back_unchanged_whatever_it_is_made_of(place: Place) {
 }
 
 // Row 18
-async fn a_protocol_version_is_1_0_or_missing(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn a_protocol_version_is_1_0_or_missing(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     let bare = || {
         service
             .request(Method::POST, "/firehose")
@@ -129,8 +129,8 @@ async fn a_protocol_version_is_1_0_or_missing(place: Place) {
 }
 
 // Row 19
-async fn an_answer_is_never_compressed(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn an_answer_is_never_compressed(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     for body in [body_of(&[HUBERT]), "no json".to_owned()] {
         let request = post(&service, ID)
             .header(header::ACCEPT_ENCODING, "gzip, deflate, br")
@@ -141,8 +141,8 @@ async fn an_answer_is_never_compressed(place: Place) {
 }
 
 // Row 20
-async fn a_key_that_is_missing_or_wrong_applies_nothing(place: Place) {
-    let service = Service::start_over(&place, &["--access-key", "correct horse"]).await;
+async fn a_key_that_is_missing_or_wrong_applies_nothing(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &["--access-key", "correct horse"]).await;
     let words = [KEY];
     let post = || post(&service, ID).body(body_of(&[HUBERT, "bad"]));
     is_refusal(
@@ -169,7 +169,7 @@ async fn a_key_that_is_missing_or_wrong_applies_nothing(place: Place) {
         &words,
     );
     assert_eq!(
-        (efforts(&service).await, place.quarantine().await.len()),
+        (efforts(&service).await, test_store.quarantine().await.len()),
         (0, 0)
     );
     let answer = answer_to(post().header(KEY, "correct horse"), ID).await;
@@ -181,10 +181,10 @@ async fn a_key_that_is_missing_or_wrong_applies_nothing(place: Place) {
 }
 
 // Row 21
-async fn any_of_several_keys_is_taken_up_to_the_longest(place: Place) {
+async fn any_of_several_keys_is_taken_up_to_the_longest(test_store: TestStore) {
     let long = "k".repeat(4096);
     let service =
-        Service::start_over(&place, &["--access-key", "old", "--access-key", &long]).await;
+        Service::start_on(&test_store, &["--access-key", "old", "--access-key", &long]).await;
     for key in ["old", long.as_str()] {
         let answer = answer_to(
             post(&service, ID).header(KEY, key).body(body_of(&[HUBERT])),
@@ -205,8 +205,8 @@ async fn any_of_several_keys_is_taken_up_to_the_longest(place: Place) {
 }
 
 // Row 22
-async fn common_attributes_may_be_as_long_as_firehose_allows_or_malformed(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn common_attributes_may_be_as_long_as_firehose_allows_or_malformed(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     let attributes: serde_json::Map<_, _> = (0..50)
         .map(|n| (format!("attribute-{n:0>246}"), json!("v".repeat(1024))))
         .collect();
@@ -231,8 +231,10 @@ async fn common_attributes_may_be_as_long_as_firehose_allows_or_malformed(place:
 }
 
 // Row 36
-async fn another_method_and_an_unknown_path_under_it_are_answered_in_the_same_form(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn another_method_and_an_unknown_path_under_it_are_answered_in_the_same_form(
+    test_store: TestStore,
+) {
+    let service = Service::start_on(&test_store, &[]).await;
     for method in [
         Method::GET,
         Method::PUT,

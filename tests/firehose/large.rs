@@ -7,7 +7,7 @@ use reqwest::{StatusCode, header};
 
 use super::form::*;
 use crate::support::Service;
-use crate::support::place::{Place, on_every_store};
+use crate::support::test_store::{TestStore, on_every_store};
 
 on_every_store![
     as_much_as_firehose_ever_buffers_is_taken,
@@ -35,8 +35,8 @@ fn large_record(racer: u64, bytes: usize) -> String {
 }
 
 // Row 9
-async fn as_much_as_firehose_ever_buffers_is_taken(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn as_much_as_firehose_ever_buffers_is_taken(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     acknowledged(&service, body_of(&[large_record(1, 3 * MIB)])).await;
     assert_eq!(efforts(&service).await, 600);
     // 64 MiB of record data, in records of the greatest size that a producer may write.
@@ -54,8 +54,10 @@ async fn as_much_as_firehose_ever_buffers_is_taken(place: Place) {
 const CAP_WORDS: [&str; 3] = ["1048576", "--max-body-size", "BufferingHints.SizeInMBs"];
 
 // Row 10
-async fn a_body_over_the_cap_is_refused_by_a_message_that_says_what_to_lower(place: Place) {
-    let service = Service::start_over(&place, &["--max-body-size", "1MiB"]).await;
+async fn a_body_over_the_cap_is_refused_by_a_message_that_says_what_to_lower(
+    test_store: TestStore,
+) {
+    let service = Service::start_on(&test_store, &["--max-body-size", "1MiB"]).await;
     let at_the_cap = |bytes: usize| {
         let body = body_of(&[effort(1, 1, 1.0)]);
         format!("{body}{}", " ".repeat(bytes - body.len()))
@@ -85,8 +87,8 @@ fn write_head(stream: &mut TcpStream, lines: &str) {
 }
 
 // Row 10
-async fn a_body_of_unknown_length_is_refused_once_it_is_over_the_cap(place: Place) {
-    let service = Service::start_over(&place, &["--max-body-size", "1MiB"]).await;
+async fn a_body_of_unknown_length_is_refused_once_it_is_over_the_cap(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &["--max-body-size", "1MiB"]).await;
     let answer = raw(service.url(""), ID, |stream| {
         write_head(stream, "transfer-encoding: chunked");
         for _ in 0..48 {
@@ -103,10 +105,13 @@ async fn a_body_of_unknown_length_is_refused_once_it_is_over_the_cap(place: Plac
 /// A sender that writes its whole body before it reads must find the answer, not a connection that was reset: it would
 /// take that for an outage, and try the same body again and again.
 async fn a_sender_that_is_refused_early_can_send_all_that_firehose_sends_and_read_the_answer(
-    place: Place,
+    test_store: TestStore,
 ) {
-    let service =
-        Service::start_over(&place, &["--max-body-size", "1MiB", "--access-key", "k"]).await;
+    let service = Service::start_on(
+        &test_store,
+        &["--max-body-size", "1MiB", "--access-key", "k"],
+    )
+    .await;
     for (key, status, words) in [
         ("k", StatusCode::BAD_REQUEST, &CAP_WORDS[..]),
         ("wrong", StatusCode::UNAUTHORIZED, &[]),
@@ -128,8 +133,8 @@ async fn a_sender_that_is_refused_early_can_send_all_that_firehose_sends_and_rea
     service.stop().await;
 }
 
-async fn a_body_that_breaks_off_applies_nothing(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn a_body_that_breaks_off_applies_nothing(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     let answer = raw(service.url(""), ID, |stream| {
         let body = body_of(&[HUBERT]);
         write_head(stream, &format!("content-length: {}", body.len() + 1));

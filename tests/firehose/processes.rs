@@ -9,7 +9,7 @@ use reqwest::{Client, RequestBuilder, StatusCode, header};
 use super::form::*;
 use crate::support::DEADLINE;
 use crate::support::instance::Instance;
-use crate::support::place::{Place, on_every_store};
+use crate::support::test_store::{TestStore, on_every_store};
 
 on_every_store![
     gzip_bombs_leave_memory_bounded,
@@ -40,8 +40,8 @@ fn post(instance: &Instance) -> RequestBuilder {
 }
 
 // Row 10
-async fn gzip_bombs_leave_memory_bounded(place: Place) {
-    let instance = Instance::start(&place, &[]).await;
+async fn gzip_bombs_leave_memory_bounded(test_store: TestStore) {
+    let instance = Instance::start(&test_store, &[]).await;
     // 1 GiB when gunzipped, in a single member and in several; the third is a record's.
     let member = gzip(vec![b' '; 64 << 20]);
     let several = member.repeat(16);
@@ -67,7 +67,7 @@ async fn gzip_bombs_leave_memory_bounded(place: Place) {
     let records = vec![member; 20]; // none beyond a record's own limit
     let answer = answer_to(post(&instance).body(body_of(&records)), ID).await;
     assert_eq!(
-        (answer.status, place.quarantine().await.len()),
+        (answer.status, test_store.quarantine().await.len()),
         (StatusCode::OK, 20)
     );
     let peak_mib = instance.memory_peak_bytes() >> 20;
@@ -75,10 +75,10 @@ async fn gzip_bombs_leave_memory_bounded(place: Place) {
 }
 
 // Row 32
-async fn what_was_acknowledged_is_there_after_a_kill(place: Place) {
+async fn what_was_acknowledged_is_there_after_a_kill(test_store: TestStore) {
     let mut expected = Vec::new();
     for round in 1..=3_u64 {
-        let instance = Instance::start(&place, &[]).await;
+        let instance = Instance::start(&test_store, &[]).await;
         assert_eq!(
             outputs(&instance).await,
             expected,
@@ -93,7 +93,7 @@ async fn what_was_acknowledged_is_there_after_a_kill(place: Place) {
         );
         instance.kill();
         expected.push(output);
-        assert_eq!(place.quarantine().await.len(), round as usize);
+        assert_eq!(test_store.quarantine().await.len(), round as usize);
     }
 }
 
@@ -132,9 +132,11 @@ async fn send_around_the_signal(origin: String, racer: u64, signal: Arc<Barrier>
 }
 
 // Row 35
-async fn deliveries_under_way_at_sigterm_are_durable_or_refused_and_the_process_ends(place: Place) {
+async fn deliveries_under_way_at_sigterm_are_durable_or_refused_and_the_process_ends(
+    test_store: TestStore,
+) {
     // So long that what comes after the first still waits for its turn when the signal comes.
-    let instance = Instance::start(&place, &["--commit-interval", "10s"]).await;
+    let instance = Instance::start(&test_store, &["--commit-interval", "10s"]).await;
     let first = answer_to(post(&instance).body(body_of(&[effort(1, 0, 0.0)])), ID).await;
     assert_eq!(first.status, StatusCode::OK);
     let signal = Arc::new(Barrier::new(UNDER_WAY as usize + 1));
@@ -165,14 +167,14 @@ async fn deliveries_under_way_at_sigterm_are_durable_or_refused_and_the_process_
             answer => is_refusal(&answer, StatusCode::SERVICE_UNAVAILABLE, &["stopping"]),
         }
     }
-    instance.ends().await;
+    instance.wait_for_exit().await;
     assert!(
         began.elapsed() < Duration::from_secs(10),
         "{:?}",
         began.elapsed()
     );
 
-    let instance = Instance::start(&place, &[]).await;
+    let instance = Instance::start(&test_store, &[]).await;
     let there = outputs(&instance).await;
     for output in acknowledged {
         assert!(

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::form::*;
 use crate::support::Service;
-use crate::support::place::{Place, on_every_store};
+use crate::support::test_store::{TestStore, on_every_store};
 
 on_every_store![
     one_valid_record_is_merged,
@@ -23,8 +23,8 @@ on_every_store![
 ];
 
 // Row 1
-async fn one_valid_record_is_merged(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn one_valid_record_is_merged(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     acknowledged(&service, body_of(&[HUBERT])).await;
     let board = service.json("/classes/1/leaderboard?second=1").await;
     assert_eq!(
@@ -36,40 +36,42 @@ async fn one_valid_record_is_merged(place: Place) {
 }
 
 // Row 2
-async fn no_records_are_acknowledged_and_nothing_is_committed(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn no_records_are_acknowledged_and_nothing_is_committed(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     acknowledged(&service, body_of::<&str>(&[])).await;
-    assert_eq!(place.segments().await, 0);
+    assert_eq!(test_store.segments().await, 0);
     service.stop().await;
 }
 
 // Row 3
-async fn empty_data_counts_as_empty_and_not_as_invalid(place: Place) {
+async fn empty_data_counts_as_empty_and_not_as_invalid(test_store: TestStore) {
     let before = counter("alleycat_records_empty_total");
-    let service = Service::start_over(&place, &[]).await;
+    let service = Service::start_on(&test_store, &[]).await;
     acknowledged(&service, body_of(&["", HUBERT, ""])).await;
     assert_eq!(best(&service, 1, 1).await, Some(HUBERTS));
-    assert!(place.quarantine().await.is_empty());
+    assert!(test_store.quarantine().await.is_empty());
     assert!(counter("alleycat_records_empty_total") >= before + 2);
     service.stop().await;
 }
 
 // Row 4
-async fn ten_thousand_records_are_one_commit(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn ten_thousand_records_are_one_commit(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     let records: Vec<String> = (0..10_000)
-        .map(|place| effort(place % 600, place, 100.5))
+        .map(|index| effort(index % 600, index, 100.5))
         .collect();
     acknowledged(&service, body_of(&records)).await;
     assert_eq!(
-        (efforts(&service).await, place.segments().await),
+        (efforts(&service).await, test_store.segments().await),
         (10_000, 1)
     );
     service.stop().await;
 }
 
 // Row 23
-async fn bad_records_among_good_ones_are_quarantined_durably_and_counted_by_reason(place: Place) {
+async fn bad_records_among_good_ones_are_quarantined_durably_and_counted_by_reason(
+    test_store: TestStore,
+) {
     let raw = r#"{"requestId":"r","records":[{"data":"%%%"},"#;
     let base64_only = body_of(&[&b"\xff\xfe\"\xff\""[..], b"{\"name\":\"\xff\"}", b"no json"]);
     let rest = body_of(&[
@@ -98,13 +100,13 @@ async fn bad_records_among_good_ones_are_quarantined_durably_and_counted_by_reas
         ))
     };
     let before = reasons.map(counted);
-    let service = Service::start_over(&place, &[]).await;
+    let service = Service::start_on(&test_store, &[]).await;
     acknowledged(&service, body).await;
     assert_eq!(
         (best(&service, 1, 1).await, best(&service, 2, 1).await),
         (Some(10.0), Some(10.0))
     );
-    let lines = place.quarantine().await;
+    let lines = test_store.quarantine().await;
     assert_eq!(lines.len(), 6, "{lines:?}");
     for (reason, before) in reasons.into_iter().zip(before) {
         let code = format!("Alleycat.{reason}");
@@ -132,22 +134,25 @@ async fn bad_records_among_good_ones_are_quarantined_durably_and_counted_by_reas
 
 // Row 24
 async fn a_delivery_without_a_valid_record_is_acknowledged_once_its_quarantine_is_durable(
-    place: Place,
+    test_store: TestStore,
 ) {
-    let service = Service::start_over(&place, &[]).await;
+    let service = Service::start_on(&test_store, &[]).await;
     acknowledged(&service, body_of(&["a", "b", "c"])).await;
     assert_eq!(
-        place.quarantine().await.len(),
+        test_store.quarantine().await.len(),
         3,
         "there when the answer is"
     );
-    assert_eq!((efforts(&service).await, place.segments().await), (0, 0));
+    assert_eq!(
+        (efforts(&service).await, test_store.segments().await),
+        (0, 0)
+    );
     service.stop().await;
 }
 
 // Row 25
-async fn objects_of_one_record_are_all_applied(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn objects_of_one_record_are_all_applied(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     let [a, b, c] = [effort(1, 1, 1.0), effort(2, 1, 2.0), effort(3, 1, 3.0)];
     acknowledged(
         &service,
@@ -161,8 +166,8 @@ async fn objects_of_one_record_are_all_applied(place: Place) {
 }
 
 // Row 26
-async fn records_are_never_joined(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn records_are_never_joined(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     let (whole, next) = (effort(1, 1, 1.0), effort(2, 1, 2.0));
     let (start, end) = next.split_at(20);
     acknowledged(
@@ -174,7 +179,7 @@ async fn records_are_never_joined(place: Place) {
         (efforts(&service).await, best(&service, 2, 1).await),
         (1, None)
     );
-    let mut raw: Vec<_> = place
+    let mut raw: Vec<_> = test_store
         .quarantine()
         .await
         .into_iter()
@@ -186,8 +191,8 @@ async fn records_are_never_joined(place: Place) {
 }
 
 // Row 27
-async fn a_gzipped_record_is_decoded_with_a_limit(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn a_gzipped_record_is_decoded_with_a_limit(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     let bomb = gzip(vec![b' '; 17 << 20]);
     acknowledged(
         &service,
@@ -198,7 +203,7 @@ async fn a_gzipped_record_is_decoded_with_a_limit(place: Place) {
         (best(&service, 1, 1).await, best(&service, 2, 1).await),
         (Some(HUBERTS), Some(3.0))
     );
-    let lines = place.quarantine().await;
+    let lines = test_store.quarantine().await;
     assert_eq!(lines.len(), 1);
     assert_eq!(
         (&lines[0]["errorCode"], &lines[0]["rawData"]),
@@ -208,13 +213,13 @@ async fn a_gzipped_record_is_decoded_with_a_limit(place: Place) {
 }
 
 // Row 28
-async fn repeated_permuted_and_split_deliveries_give_the_same_state(place: Place) {
+async fn repeated_permuted_and_split_deliveries_give_the_same_state(test_store: TestStore) {
     let records: Vec<String> = (0..200)
         .map(|n| effort(n % 7, n % 11, f64::from(n as u32 * 37 % 101) / 3.0))
         .collect();
     let state = async |bodies: &[String]| {
-        let place = place.another().await;
-        let service = Service::start_over(&place, &["--commit-interval", "0ms"]).await;
+        let test_store = test_store.another().await;
+        let service = Service::start_on(&test_store, &["--commit-interval", "0ms"]).await;
         for body in bodies {
             acknowledged(&service, body.clone()).await;
         }
@@ -234,20 +239,20 @@ async fn repeated_permuted_and_split_deliveries_give_the_same_state(place: Place
 }
 
 // Row 29
-async fn a_lower_output_later_changes_nothing(place: Place) {
-    let service = Service::start_over(&place, &[]).await;
+async fn a_lower_output_later_changes_nothing(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
     acknowledged(&service, body_of(&[effort(1, 1, 10.5)])).await;
     acknowledged(&service, body_of(&[effort(1, 1, 10.25)])).await;
     assert_eq!(
-        (best(&service, 1, 1).await, place.segments().await),
+        (best(&service, 1, 1).await, test_store.segments().await),
         (Some(10.5), 1)
     );
     service.stop().await;
 }
 
 /// A class that is full refuses newcomers alone, and their records are quarantined as any that is not taken.
-async fn a_racer_for_whom_a_class_has_no_room_is_quarantined(place: Place) {
-    let service = Service::start_over(&place, &["--max-racers", "1"]).await;
+async fn a_racer_for_whom_a_class_has_no_room_is_quarantined(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &["--max-racers", "1"]).await;
     acknowledged(
         &service,
         body_of(&[effort(1, 1, 1.0), effort(1, 2, 2.0), effort(2, 1, 3.0)]),
@@ -257,7 +262,7 @@ async fn a_racer_for_whom_a_class_has_no_room_is_quarantined(place: Place) {
         (efforts(&service).await, best(&service, 1, 2).await),
         (2, None)
     );
-    let lines = place.quarantine().await;
+    let lines = test_store.quarantine().await;
     assert_eq!(
         (lines.len(), &lines[0]["errorCode"]),
         (1, &json!("Alleycat.class_full"))

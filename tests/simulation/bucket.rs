@@ -20,6 +20,8 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::builders::gunzip;
+
 /// What all instances share.
 #[derive(Debug, Default)]
 pub struct Bucket {
@@ -151,10 +153,6 @@ impl Bucket {
         }
         Ok(())
     }
-}
-
-pub fn gunzip(body: &[u8]) -> String {
-    std::io::read_to_string(flate2::read::MultiGzDecoder::new(body)).expect("gzip")
 }
 
 fn erasures_of(objects: &BTreeMap<String, StoredObject>) -> Erasures {

@@ -1,4 +1,4 @@
-//! What the ledger promises about durability, one promise a test, in virtual time.
+//! The ledger's durability promises, one per test, in virtual time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::broken_store::{BrokenStore, Mode};
-use crate::bucket::{Bucket, Faults, FaultyStore, SimulatedClock, gunzip};
+use crate::bucket::{Bucket, Faults, FaultyStore, SimulatedClock};
+use crate::builders::{self, gunzip, gzip};
 
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(20);
@@ -27,7 +28,7 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(2);
 
 struct Instance {
     ledger: Ledger,
-    /// Sound, until a test breaks it.
+    /// Healthy, until a test sets another mode.
     store: Arc<BrokenStore>,
     way: Arc<FaultyStore>,
     task: JoinHandle<Result<(), RecoveryError>>,
@@ -35,7 +36,7 @@ struct Instance {
 }
 
 impl Instance {
-    /// Starts an instance over that bucket, and waits until it is ready or gives up.
+    /// Starts an instance on the bucket, and waits until it is ready or its recovery fails.
     async fn start(bucket: &Arc<Bucket>) -> Result<Self, RecoveryError> {
         let clock = Arc::new(SimulatedClock::new(Instant::now(), 0));
         let way = Arc::new(FaultyStore::new(
@@ -44,7 +45,7 @@ impl Instance {
             Faults::default(),
             1,
         ));
-        let store = BrokenStore::over(way.clone());
+        let store = BrokenStore::new(way.clone());
         let options = LedgerOptions {
             bounds: Bounds {
                 classes: 3,
@@ -84,7 +85,7 @@ impl Instance {
             .await
     }
 
-    /// A commit under way.
+    /// Starts a commit.
     fn committing(&self, effort: Effort) -> JoinHandle<Result<CommitResult, CommitError>> {
         let ledger = self.ledger.clone();
         tokio::spawn(async move {
@@ -105,7 +106,7 @@ impl Instance {
         curve.first().map(|(_, output)| output.get())
     }
 
-    /// What it put, but for segments.
+    /// Returns the keys of its puts other than segments.
     fn snapshots(&self) -> Vec<ObjectKey> {
         self.store
             .puts()
@@ -115,14 +116,12 @@ impl Instance {
     }
 }
 
+/// An effort of race 77 at second 1.
 fn effort(class: u16, racer: u64, output: f64) -> Effort {
     Effort {
-        class: ClassId::new(class).unwrap(),
-        second: Second(1),
-        racer: RacerId(racer),
-        output: Output::new(output).unwrap(),
         race: Some(RaceId(77)),
         time: 5,
+        ..builders::effort(class, 1, racer, output)
     }
 }
 
@@ -138,7 +137,7 @@ fn segments(bucket: &Bucket) -> Vec<String> {
         .collect()
 }
 
-/// The lines of the only segment.
+/// Returns the lines of the only segment.
 fn only_segment(bucket: &Bucket) -> Vec<serde_json::Value> {
     let paths = segments(bucket);
     assert_eq!(paths.len(), 1, "{paths:?}");
@@ -148,30 +147,24 @@ fn only_segment(bucket: &Bucket) -> Vec<serde_json::Value> {
         .collect()
 }
 
-/// Waits until it is so, looking every 100 ms, and says how long it took.
-async fn took(is_so: impl Fn() -> bool) -> Duration {
+/// Waits until the condition holds, polling every 100 ms, and returns the elapsed time.
+async fn time_until(condition: impl Fn() -> bool) -> Duration {
     let began = Instant::now();
-    while !is_so() {
+    while !condition() {
         assert!(
             began.elapsed() < Duration::from_secs(1000),
-            "it does not come to be"
+            "the condition never holds"
         );
         sleep(Duration::from_millis(100)).await;
     }
     began.elapsed()
 }
 
-fn gzip(text: &str) -> Bytes {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
-    encoder.finish().unwrap().into()
-}
-
-/// Puts an object into the bucket as another program would.
+/// Puts an object into the bucket, as another program would.
 fn plant(bucket: &Bucket, key: &ObjectKey, body: impl Into<Bytes>) {
     bucket
         .put(key, &[body.into()], &Precondition::IfNoneMatch)
-        .expect("it is not there yet");
+        .expect("a new object");
 }
 
 fn foreign_segment() -> ObjectKey {
@@ -183,8 +176,7 @@ fn foreign_segment() -> ObjectKey {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_segment_tells_its_format_version_and_then_only_improvements_each_with_its_race_and_time()
-{
+async fn segment_holds_version_and_improvements() {
     let bucket = Arc::default();
     let instance = Instance::start(&bucket).await.unwrap();
     let name = (
@@ -215,13 +207,13 @@ async fn a_segment_tells_its_format_version_and_then_only_improvements_each_with
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_put_whose_outcome_is_unknown_is_done_again_under_a_new_key() {
+async fn unknown_put_outcome_retries_under_a_new_key() {
     let bucket = Arc::default();
     let instance = Instance::start(&bucket).await.unwrap();
-    instance.store.turn(Mode::Lies);
+    instance.store.set_mode(Mode::WritesThenFails);
     let committing = instance.committing(effort(1, 1, 20.0));
-    instance.store.has_begun(1).await;
-    instance.store.turn(Mode::Sound);
+    instance.store.wait_for_puts(1).await;
+    instance.store.set_mode(Mode::Healthy);
     committing.await.unwrap().unwrap();
     let puts = instance.store.puts();
     assert_eq!(puts.len(), 2);
@@ -235,42 +227,40 @@ async fn a_put_whose_outcome_is_unknown_is_done_again_under_a_new_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_put_of_over_a_second_is_hedged_under_a_new_key_and_the_first_success_wins() {
+async fn slow_put_is_hedged_and_first_success_wins() {
     let bucket = Arc::default();
     let instance = Instance::start(&bucket).await.unwrap();
-    instance.store.turn(Mode::Hangs);
+    instance.store.set_mode(Mode::Hangs);
     let committing = instance.committing(effort(1, 1, 20.0));
-    instance.store.has_begun(1).await;
+    instance.store.wait_for_puts(1).await;
     let began = Instant::now();
-    instance.store.has_begun(2).await;
+    instance.store.wait_for_puts(2).await;
     let hedged = began.elapsed().as_millis();
     assert!((1000..1100).contains(&hedged), "{hedged} ms");
     assert!(!committing.is_finished());
-    instance.store.turn(Mode::Sound);
+    instance.store.set_mode(Mode::Healthy);
     committing.await.unwrap().unwrap();
     let puts = instance.store.puts();
     assert!(puts.len() == 2 && puts[0] != puts[1], "{puts:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_hangs_is_given_up_after_a_bounded_number_of_tries_and_of_seconds() {
+async fn hanging_put_gives_up_within_bounds() {
     let bucket = Arc::default();
     let instance = Instance::start(&bucket).await.unwrap();
-    instance.store.turn(Mode::Hangs);
+    instance.store.set_mode(Mode::Hangs);
     let began = Instant::now();
     let refused = instance.commit(&[effort(1, 1, 20.0)]).await.unwrap_err();
     assert!(matches!(refused, CommitError::Store(_)), "{refused}");
-    assert_eq!(
-        (began.elapsed().as_secs(), instance.store.segments()),
-        (30, 3)
-    );
+    assert_eq!(began.elapsed().as_secs(), 30);
+    assert_eq!(instance.store.segments(), 3);
     assert_eq!(instance.output(1, 1), None);
-    instance.store.turn(Mode::Sound);
+    instance.store.set_mode(Mode::Healthy);
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lone_delivery_commits_at_once_and_all_that_waits_goes_into_the_next_segment() {
+async fn waiting_deliveries_share_the_next_segment() {
     let bucket = Arc::default();
     let instance = Instance::start(&bucket).await.unwrap();
     let began = Instant::now();
@@ -301,18 +291,18 @@ async fn a_lone_delivery_commits_at_once_and_all_that_waits_goes_into_the_next_s
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_that_races_its_first_try_is_journaled_again_rather_than_acknowledged_early() {
+async fn racing_retry_is_journaled_again() {
     let bucket = Arc::default();
     let instance = Instance::start(&bucket).await.unwrap();
-    instance.store.turn(Mode::FallsSilent);
+    instance.store.set_mode(Mode::WritesThenHangs);
     let first = instance.committing(effort(1, 1, 20.0));
-    instance.store.has_begun(1).await;
+    instance.store.wait_for_puts(1).await;
     let second = instance.committing(effort(1, 1, 20.0));
-    instance.store.has_begun(3).await; // hedges of the first
+    instance.store.wait_for_puts(3).await; // the first put and its hedges
     sleep(Duration::from_secs(10)).await;
     assert!(!first.is_finished() && !second.is_finished());
     assert_eq!(instance.output(1, 1), None, "written, but not known to be");
-    instance.store.turn(Mode::Sound);
+    instance.store.set_mode(Mode::Healthy);
     assert_eq!(first.await.unwrap().unwrap().improvements, 1);
     assert_eq!(
         second.await.unwrap().unwrap().improvements,
@@ -322,17 +312,17 @@ async fn a_retry_that_races_its_first_try_is_journaled_again_rather_than_acknowl
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_is_dirty_is_snapshot_and_no_sooner_than_the_interval_allows() {
+async fn only_dirty_classes_are_snapshot_once_per_interval() {
     let bucket = Arc::default();
     let instance = Instance::start(&bucket).await.unwrap();
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
-    took(|| bucket.get("class-1.gz").is_some()).await;
+    time_until(|| bucket.get("class-1.gz").is_some()).await;
     sleep(SNAPSHOT_INTERVAL * 3).await;
     assert_eq!(instance.snapshots(), [history(1)]);
     instance.commit(&[effort(2, 1, 20.0)]).await.unwrap();
-    took(|| bucket.get("class-2.gz").is_some()).await;
+    time_until(|| bucket.get("class-2.gz").is_some()).await;
     instance.commit(&[effort(2, 1, 21.0)]).await.unwrap();
-    let again = took(|| instance.snapshots().len() == 3).await;
+    let again = time_until(|| instance.snapshots().len() == 3).await;
     assert!(again > SNAPSHOT_INTERVAL - COMMIT_INTERVAL * 2, "{again:?}");
     assert_eq!(instance.snapshots(), [history(1), history(2), history(2)]);
     let names = vec![(
@@ -350,94 +340,94 @@ async fn only_what_is_dirty_is_snapshot_and_no_sooner_than_the_interval_allows()
         })
         .await
         .unwrap();
-    took(|| bucket.get("racers.gz").is_some()).await;
+    time_until(|| bucket.get("racers.gz").is_some()).await;
     assert_eq!(instance.snapshots()[3..], [ObjectKey::Racers]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_covered_segment_stays_for_sixty_seconds() {
+async fn covered_segment_stays_for_sixty_seconds() {
     let bucket = Arc::default();
     let instance = Instance::start(&bucket).await.unwrap();
     instance
         .commit(&[effort(1, 1, 20.0), effort(2, 1, 20.0)])
         .await
         .unwrap();
-    took(|| bucket.get("class-1.gz").is_some() && bucket.get("class-2.gz").is_some()).await;
-    let stayed = took(|| segments(&bucket).is_empty()).await;
+    time_until(|| bucket.get("class-1.gz").is_some() && bucket.get("class-2.gz").is_some()).await;
+    let stayed = time_until(|| segments(&bucket).is_empty()).await;
     assert!((60..65).contains(&stayed.as_secs()), "{stayed:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_build_that_equals_what_was_read_is_not_put_and_covers_all_the_same() {
+async fn unchanged_snapshot_covers_without_a_put() {
     let bucket = Arc::default();
     let first = Instance::start(&bucket).await.unwrap();
     first.commit(&[effort(1, 1, 20.0)]).await.unwrap();
-    took(|| bucket.get("class-1.gz").is_some()).await;
+    time_until(|| bucket.get("class-1.gz").is_some()).await;
     first.task.abort();
     let second = Instance::start(&bucket).await.unwrap();
     assert_eq!(segments(&bucket).len(), 1);
-    took(|| segments(&bucket).is_empty()).await;
+    time_until(|| segments(&bucket).is_empty()).await;
     assert_eq!(second.store.puts(), []);
     assert_eq!(second.output(1, 1), Some(20.0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_segment_is_found_whatever_its_key_since_every_look_lists_the_whole_journal() {
+async fn segment_with_any_key_is_found() {
     let bucket = Arc::default();
     let instance = Instance::start(&bucket).await.unwrap();
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
     let line = r#"{"classId":3,"second":1,"racerId":4,"output":33.25}"#;
-    let body = gzip(&format!(
+    let body = gzip(format!(
         "{{\"alleycat\":\"journal\",\"version\":1}}\n{line}\n"
     ));
-    plant(&bucket, &foreign_segment(), body); // of 1970, and of a process that sorts before any other
-    let seen = took(|| instance.output(3, 4) == Some(33.25)).await;
+    plant(&bucket, &foreign_segment(), body); // its key sorts before any other: 1970, and a low process id
+    let seen = time_until(|| instance.output(3, 4) == Some(33.25)).await;
     assert!(seen < SYNC_INTERVAL * 2, "{seen:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_instance_that_has_not_listed_for_fifteen_seconds_refuses_deliveries_until_it_has() {
+async fn replication_lag_of_15_seconds_refuses_deliveries() {
     let bucket = Arc::default();
     let instance = Instance::start(&bucket).await.unwrap();
     instance.way.set_faults(Faults {
         refused: 1.0,
         ..Faults::default()
     });
-    let patient = took(|| instance.ledger.accepts().is_err()).await;
+    let patient = time_until(|| instance.ledger.accepts().is_err()).await;
     assert!((12..=16).contains(&patient.as_secs()), "{patient:?}");
     assert!(matches!(
         instance.commit(&[effort(1, 1, 20.0)]).await,
         Err(CommitError::ReplicationLag)
     ));
     instance.way.set_faults(Faults::default());
-    assert!(took(|| instance.ledger.accepts().is_ok()).await < SYNC_INTERVAL * 2);
+    assert!(time_until(|| instance.ledger.accepts().is_ok()).await < SYNC_INTERVAL * 2);
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_that_does_not_read_while_following_makes_the_instance_unready_until_it_is_gone()
-{
+async fn unreadable_segment_makes_the_instance_unready() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     plant(&bucket, &foreign_segment(), "no gzip");
-    took(|| instance.ledger.ready().is_err()).await;
+    time_until(|| instance.ledger.ready().is_err()).await;
     let problem = instance.ledger.ready().unwrap_err();
     assert!(problem.contains(&foreign_segment().path()), "{problem}");
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
     bucket.remove(&foreign_segment());
-    took(|| instance.ledger.ready().is_ok()).await;
+    time_until(|| instance.ledger.ready().is_ok()).await;
 }
 
-/// A segment of one effort of class 1, as another instance would have written it.
+/// Returns a segment with one effort of class 1, as another instance writes it.
 fn segment_of(racer: u64, output: f64) -> Bytes {
     let line = format!("{{\"classId\":1,\"second\":1,\"racerId\":{racer},\"output\":{output}}}");
-    gzip(&format!(
+    gzip(format!(
         "{{\"alleycat\":\"journal\",\"version\":1}}\n{line}\n"
     ))
+    .into()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_missed_while_away_for_thirty_seconds_is_read_from_the_snapshots() {
+async fn suspension_of_30_seconds_rereads_snapshots() {
     for (away, reads) in [
         (Duration::from_secs(26), false),
         (Duration::from_secs(33), true),
@@ -449,12 +439,12 @@ async fn what_was_missed_while_away_for_thirty_seconds_is_read_from_the_snapshot
             refused: 1.0,
             ..Faults::default()
         });
-        // A segment that came, was folded and went: of 26 s nobody can tell, since a segment stays for 60.
+        // A segment was written, folded and deleted. After 26 s that cannot be: segments stay for 60 s.
         plant(&bucket, &history(1), history_of(&[effort(1, 4, 33.25)], 0));
         sleep(away).await;
         let read_before = instance.store.gets().len();
         instance.way.set_faults(Faults::default());
-        took(|| instance.ledger.accepts().is_ok()).await;
+        time_until(|| instance.ledger.accepts().is_ok()).await;
         assert_eq!(
             instance.output(1, 4),
             reads.then_some(33.25),
@@ -474,7 +464,7 @@ async fn what_was_missed_while_away_for_thirty_seconds_is_read_from_the_snapshot
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_segment_that_is_gone_when_it_is_to_be_read_is_read_from_the_snapshots() {
+async fn deleted_segment_is_read_from_the_snapshots() {
     let mut was_gone = 0;
     for moment in (2000..3000).step_by(20).map(Duration::from_millis) {
         let bucket = Arc::<Bucket>::default();
@@ -484,7 +474,7 @@ async fn a_segment_that_is_gone_when_it_is_to_be_read_is_read_from_the_snapshots
         plant(&bucket, &history(1), history_of(&[effort(1, 4, 33.25)], 0));
         bucket.remove(&foreign_segment());
         if instance.store.gets().contains(&foreign_segment()) {
-            took(|| instance.output(1, 4) == Some(33.25)).await;
+            time_until(|| instance.output(1, 4) == Some(33.25)).await;
             was_gone += usize::from(instance.store.gets().contains(&history(1)));
         }
         instance.task.abort();
@@ -496,24 +486,24 @@ async fn a_segment_that_is_gone_when_it_is_to_be_read_is_read_from_the_snapshots
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_snapshot_is_taken_of_a_class_whose_object_does_not_read_until_it_is_gone() {
+async fn unreadable_snapshot_blocks_its_class() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
-    took(|| bucket.get("class-1.gz").is_some()).await;
-    took(|| segments(&bucket).is_empty()).await;
+    time_until(|| bucket.get("class-1.gz").is_some()).await;
+    time_until(|| segments(&bucket).is_empty()).await;
     bucket.remove(&history(1));
     plant(&bucket, &history(1), "no gzip");
     instance
         .commit(&[effort(1, 2, 20.0), effort(2, 1, 20.0)])
         .await
         .unwrap();
-    took(|| instance.ledger.ready().is_err()).await;
-    says(
+    time_until(|| instance.ledger.ready().is_err()).await;
+    assert_contains(
         &instance.ledger.ready().unwrap_err(),
         &["class-1.gz cannot be read"],
     );
-    took(|| bucket.get("class-2.gz").is_some()).await;
+    time_until(|| bucket.get("class-2.gz").is_some()).await;
     let tried = instance.snapshots();
     instance.commit(&[effort(1, 3, 20.0)]).await.unwrap();
     sleep(SNAPSHOT_INTERVAL * 5).await;
@@ -521,38 +511,38 @@ async fn no_snapshot_is_taken_of_a_class_whose_object_does_not_read_until_it_is_
     assert_eq!(bucket.get("class-1.gz").unwrap().body, "no gzip");
 
     bucket.remove(&history(1));
-    assert!(took(|| instance.ledger.ready().is_ok()).await < SYNC_INTERVAL * 2);
-    took(|| bucket.get("class-1.gz").is_some()).await;
+    assert!(time_until(|| instance.ledger.ready().is_ok()).await < SYNC_INTERVAL * 2);
+    time_until(|| bucket.get("class-1.gz").is_some()).await;
     let stored = gunzip(&bucket.get("class-1.gz").unwrap().body);
     assert_eq!(stored, r#"{"1":{"1":20,"2":20,"3":20}}"#);
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_snapshot_is_taken_while_a_segment_does_not_read() {
+async fn unreadable_segment_blocks_snapshots() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     plant(&bucket, &foreign_segment(), "no gzip");
-    took(|| instance.ledger.ready().is_err()).await;
+    time_until(|| instance.ledger.ready().is_err()).await;
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
     sleep(SNAPSHOT_INTERVAL * 5).await;
     assert_eq!(instance.snapshots(), [], "it may be of any class");
-    // A newer program could read it, and folded it.
+    // A newer program could read and fold it.
     plant(&bucket, &history(1), history_of(&[effort(1, 4, 33.25)], 0));
     bucket.remove(&foreign_segment());
-    assert!(took(|| instance.output(1, 4) == Some(33.25)).await < SYNC_INTERVAL * 2);
-    took(|| gunzip(&bucket.get("class-1.gz").unwrap().body) == r#"{"1":{"1":20,"4":33.25}}"#).await;
+    assert!(time_until(|| instance.output(1, 4) == Some(33.25)).await < SYNC_INTERVAL * 2);
+    time_until(|| gunzip(&bucket.get("class-1.gz").unwrap().body) == r#"{"1":{"1":20,"4":33.25}}"#)
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_takes_a_class_over_once_its_segments_have_waited_for_three_intervals_beyond_their_grace()
- {
+async fn class_is_taken_over_after_three_intervals() {
     let bucket = Arc::default();
     let first = Instance::start(&bucket).await.unwrap();
     let second = Instance::start(&bucket).await.unwrap();
     first.commit(&[effort(1, 1, 20.0)]).await.unwrap();
-    // Both claim what nobody wrote before; one is first, and the other sees it and stands back.
-    took(|| bucket.get("class-1.gz").is_some()).await;
-    took(|| segments(&bucket).is_empty()).await;
+    // Both claim a class that nobody owns. One is first; the other sees that and releases its claim.
+    time_until(|| bucket.get("class-1.gz").is_some()).await;
+    time_until(|| segments(&bucket).is_empty()).await;
     let (writer, other) = if first.snapshots().is_empty() {
         (second, first)
     } else {
@@ -561,8 +551,8 @@ async fn another_takes_a_class_over_once_its_segments_have_waited_for_three_inte
     let puts_before = other.snapshots();
     writer.commit(&[effort(1, 2, 20.0)]).await.unwrap();
     writer.task.abort();
-    took(|| other.output(1, 2) == Some(20.0)).await;
-    let waited = took(|| other.snapshots() != puts_before).await;
+    time_until(|| other.output(1, 2) == Some(20.0)).await;
+    let waited = time_until(|| other.snapshots() != puts_before).await;
     let others_turn = Duration::from_secs(60) + SNAPSHOT_INTERVAL * 3;
     let latest = others_turn + SNAPSHOT_INTERVAL + Duration::from_secs(2);
     assert!(
@@ -581,7 +571,7 @@ async fn erase(instance: &Instance, above: Option<f64>) -> Erased {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_erasure_is_durable_before_it_is_answered_and_lies_half_a_minute_ahead() {
+async fn erasure_is_durable_and_covers_the_next_30_seconds() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     instance
@@ -590,7 +580,8 @@ async fn an_erasure_is_durable_before_it_is_answered_and_lies_half_a_minute_ahea
         .unwrap();
     let now_ms = instance.ledger.now_ms();
     let Erased { erasure, efforts } = erase(&instance, None).await;
-    assert_eq!((efforts, erasure.version), (1, 1));
+    assert_eq!(efforts, 1);
+    assert_eq!(erasure.version, 1);
     assert!(
         (30_000..31_000).contains(&(erasure.until_ms - now_ms)),
         "{} ms",
@@ -603,7 +594,7 @@ async fn an_erasure_is_durable_before_it_is_answered_and_lies_half_a_minute_ahea
         instance.output(2, 1),
     ];
     assert_eq!(outputs, [None, Some(20.0), Some(20.0)]);
-    // A retry of what was ridden before is acknowledged, and changes nothing.
+    // A retry of earlier rides is acknowledged and changes nothing.
     assert_eq!(
         instance.commit(&[effort(1, 1, 30.0)]).await.unwrap(),
         CommitResult::default()
@@ -612,15 +603,15 @@ async fn an_erasure_is_durable_before_it_is_answered_and_lies_half_a_minute_ahea
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_erasure_that_is_slow_to_write_is_written_again_with_a_later_time() {
+async fn slow_erasure_is_rewritten_with_a_later_time() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
-    instance.store.turn(Mode::Hangs);
+    instance.store.set_mode(Mode::Hangs);
     let (ledger, began_ms) = (instance.ledger.clone(), instance.ledger.now_ms());
     let scope = ErasureScope::all(RacerId(1), None);
     let erasing = tokio::spawn(async move { ledger.erase(scope, None).await });
     sleep(Duration::from_secs(12)).await;
-    instance.store.turn(Mode::Sound);
+    instance.store.set_mode(Mode::Healthy);
     let erased = erasing.await.unwrap().unwrap();
     assert!(
         erased.erasure.until_ms >= began_ms + 40_000,
@@ -630,11 +621,11 @@ async fn an_erasure_that_is_slow_to_write_is_written_again_with_a_later_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_erasure_that_cannot_be_written_is_in_the_way_of_nothing_else() {
+async fn failing_erasure_blocks_nothing_else() {
     for mode in [Mode::Fails, Mode::Hangs] {
         let bucket = Arc::<Bucket>::default();
         let instance = Instance::start(&bucket).await.unwrap();
-        instance.store.turn(mode);
+        instance.store.set_mode(mode);
         let ledger = instance.ledger.clone();
         let erasing = tokio::spawn(async move {
             ledger
@@ -653,65 +644,66 @@ async fn an_erasure_that_cannot_be_written_is_in_the_way_of_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_erasure_is_written_into_the_snapshot_though_nothing_else_changes_and_leaves_the_journal()
- {
+async fn erasure_alone_rewrites_the_snapshot_and_clears_the_journal() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
-    took(|| bucket.get("class-1.gz").is_some()).await;
+    time_until(|| bucket.get("class-1.gz").is_some()).await;
     for (version, above) in [(1, Some(10.0)), (2, None)] {
         erase(&instance, above).await;
-        let heeds = || {
+        let snapshot_is_rewritten = || {
             let stored = bucket.get("class-1.gz").unwrap().body;
             (
                 StoredHistory::open(&stored).unwrap().erasure_version(),
                 gunzip(&stored),
             ) == (version, "{}".to_owned())
         };
-        assert!(took(heeds).await <= SNAPSHOT_INTERVAL + Duration::from_secs(3));
+        assert!(
+            time_until(snapshot_is_rewritten).await <= SNAPSHOT_INTERVAL + Duration::from_secs(3)
+        );
     }
-    assert!(took(|| segments(&bucket).is_empty()).await < Duration::from_secs(65));
+    assert!(time_until(|| segments(&bucket).is_empty()).await < Duration::from_secs(65));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_was_slow_puts_no_snapshot_off() {
+async fn past_slow_puts_delay_no_snapshot() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     let improve = async |output| instance.commit(&[effort(1, 1, output)]).await.unwrap();
     improve(20.0).await;
-    instance.store.turn(Mode::Hangs);
-    took(|| instance.snapshots().len() == 1).await;
+    instance.store.set_mode(Mode::Hangs);
+    time_until(|| instance.snapshots().len() == 1).await;
     sleep(Duration::from_secs(9)).await;
-    instance.store.turn(Mode::Sound);
-    took(|| bucket.get("class-1.gz").is_some()).await;
+    instance.store.set_mode(Mode::Healthy);
+    time_until(|| bucket.get("class-1.gz").is_some()).await;
     improve(21.0).await;
     let holds = || gunzip(&bucket.get("class-1.gz").unwrap().body) == r#"{"1":{"1":21}}"#;
-    assert!(took(holds).await <= SNAPSHOT_INTERVAL + Duration::from_secs(3));
+    assert!(time_until(holds).await <= SNAPSHOT_INTERVAL + Duration::from_secs(3));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_best_beneath_a_glitch_comes_back_from_the_journal_and_is_journaled_anew() {
+async fn best_beneath_a_glitch_is_journaled_again() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
     instance.commit(&[effort(1, 1, 90.0)]).await.unwrap();
     erase(&instance, Some(50.0)).await;
     assert_eq!(instance.output(1, 1), None);
-    took(|| instance.output(1, 1) == Some(20.0)).await;
-    took(|| instance.store.segments() == 3).await;
+    time_until(|| instance.output(1, 1) == Some(20.0)).await;
+    time_until(|| instance.store.segments() == 3).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_heeds_an_erasure_that_is_not_known_is_not_taken_in_before_it_is() {
+async fn objects_requiring_unknown_erasures_wait() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     let line = r#"{"classId":3,"second":1,"racerId":4,"output":33.25}"#;
-    let body = gzip(&format!(
+    let body = gzip(format!(
         "{{\"alleycat\":\"journal\",\"version\":1,\"erasures\":1}}\n{line}\n"
     ));
     plant(&bucket, &foreign_segment(), body.clone());
-    took(|| instance.ledger.ready().is_err()).await;
-    says(
+    time_until(|| instance.ledger.ready().is_err()).await;
+    assert_contains(
         &instance.ledger.ready().unwrap_err(),
         &[
             &foreign_segment().path(),
@@ -723,16 +715,12 @@ async fn what_heeds_an_erasure_that_is_not_known_is_not_taken_in_before_it_is() 
     let erasures = Erasures::default()
         .with(ErasureScope::all(RacerId(5), None), 1, None)
         .unwrap();
-    plant(
-        &bucket,
-        &ObjectKey::Erasures,
-        gzip(&String::from_utf8(erasures.to_json()).unwrap()),
-    );
-    took(|| instance.ledger.ready().is_ok()).await;
+    plant(&bucket, &ObjectKey::Erasures, gzip(erasures.to_json()));
+    time_until(|| instance.ledger.ready().is_ok()).await;
     assert_eq!(instance.output(3, 4), Some(33.25));
 
-    says(
-        &refusal(&foreign_segment(), body).await,
+    assert_contains(
+        &recovery_error(&foreign_segment(), body).await,
         &[
             &foreign_segment().path(),
             "erasure version 1",
@@ -740,16 +728,16 @@ async fn what_heeds_an_erasure_that_is_not_known_is_not_taken_in_before_it_is() 
         ],
     );
     let history = history_of(&[effort(1, 1, 1.0)], 7);
-    says(
-        &refusal(&self::history(1), history).await,
+    assert_contains(
+        &recovery_error(&self::history(1), history).await,
         &[
             "class-1.gz",
             "erasure version 7",
             "erasures.gz is at version 0",
         ],
     );
-    let damaged = refusal(&ObjectKey::Erasures, gzip("{}")).await;
-    says(
+    let damaged = recovery_error(&ObjectKey::Erasures, gzip("{}")).await;
+    assert_contains(
         &damaged,
         &[
             "erasures.gz",
@@ -764,12 +752,12 @@ async fn what_heeds_an_erasure_that_is_not_known_is_not_taken_in_before_it_is() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_erased_is_written_again_where_its_object_has_gone() {
+async fn deleted_erasures_object_is_rewritten() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     let erased = erase(&instance, None).await.erasure;
     for mode in [Mode::Fails, Mode::Hangs] {
-        instance.store.turn(mode);
+        instance.store.set_mode(mode);
         bucket.remove(&ObjectKey::Erasures);
         for second in 0..40 {
             sleep(Duration::from_secs(1)).await;
@@ -778,23 +766,23 @@ async fn what_was_erased_is_written_again_where_its_object_has_gone() {
                 "{mode:?}: after {second} s"
             );
         }
-        instance.store.turn(Mode::Sound);
-        took(|| bucket.erasures().find(&erased.scope) == Some(&erased)).await;
+        instance.store.set_mode(Mode::Healthy);
+        time_until(|| bucket.erasures().find(&erased.scope) == Some(&erased)).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_of_erasures_that_never_read_is_forgotten_when_it_has_gone() {
+async fn deleted_unreadable_erasures_object_is_ignored() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     plant(&bucket, &ObjectKey::Erasures, "garbage");
-    took(|| instance.ledger.ready().is_err()).await;
+    time_until(|| instance.ledger.ready().is_err()).await;
     bucket.remove(&ObjectKey::Erasures);
-    took(|| instance.ledger.ready().is_ok()).await;
+    time_until(|| instance.ledger.ready().is_ok()).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_erased_reads_again_where_its_object_is_put_back_as_it_was() {
+async fn restored_erasures_object_is_readable_again() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     erase(&instance, None).await;
@@ -810,13 +798,13 @@ async fn what_was_erased_reads_again_where_its_object_is_put_back_as_it_was() {
         replaced.body
     };
     let stored = replace("garbage".into());
-    took(|| instance.ledger.ready().is_err()).await;
+    time_until(|| instance.ledger.ready().is_err()).await;
     replace(stored);
-    assert!(took(|| instance.ledger.ready().is_ok()).await < SYNC_INTERVAL * 2);
+    assert!(time_until(|| instance.ledger.ready().is_ok()).await < SYNC_INTERVAL * 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_snapshot_that_has_gone_is_written_again_though_nothing_else_changes() {
+async fn deleted_snapshot_is_rewritten() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     let names = vec![(
@@ -835,11 +823,11 @@ async fn a_snapshot_that_has_gone_is_written_again_though_nothing_else_changes()
         .await
         .unwrap();
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
-    took(|| bucket.get("class-1.gz").is_some() && bucket.get("racers.gz").is_some()).await;
-    took(|| segments(&bucket).is_empty()).await;
+    time_until(|| bucket.get("class-1.gz").is_some() && bucket.get("racers.gz").is_some()).await;
+    time_until(|| segments(&bucket).is_empty()).await;
     for key in [history(1), ObjectKey::Racers] {
         bucket.remove(&key);
-        let again = took(|| bucket.get(&key.path()).is_some()).await;
+        let again = time_until(|| bucket.get(&key.path()).is_some()).await;
         assert!(
             again <= SYNC_INTERVAL * 2 + SNAPSHOT_INTERVAL + Duration::from_secs(3),
             "{key}: {again:?}"
@@ -852,7 +840,7 @@ async fn a_snapshot_that_has_gone_is_written_again_though_nothing_else_changes()
 }
 
 #[tokio::test(start_paused = true)]
-async fn erasures_without_end_keep_no_segment_in_the_journal() {
+async fn continuous_erasures_pin_no_segment() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     instance
@@ -867,7 +855,7 @@ async fn erasures_without_end_keep_no_segment_in_the_journal() {
         let written = segments(&bucket);
         for _ in 0..20 {
             erase(&instance, above).await;
-            sleep(Duration::from_secs(13)).await; // out of step with the snapshots
+            sleep(Duration::from_secs(13)).await; // not a multiple of the snapshot interval
         }
         let left = segments(&bucket);
         assert!(
@@ -878,7 +866,7 @@ async fn erasures_without_end_keep_no_segment_in_the_journal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_erased_racer_leaves_room_and_what_is_gone_takes_none() {
+async fn erased_racer_frees_a_slot() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     instance
@@ -917,8 +905,8 @@ async fn an_erased_racer_leaves_room_and_what_is_gone_takes_none() {
     assert_eq!(instance.output(1, 101), Some(20.0));
 }
 
-/// A stored history that has heeded the erasures up to that version.
-fn history_of(efforts: &[Effort], heeded: u64) -> Vec<u8> {
+/// Builds a stored history with all erasures applied up to `erasure_version`.
+fn history_of(efforts: &[Effort], erasure_version: u64) -> Vec<u8> {
     let table = alleycat::state::table::Table::new(3);
     table.merge(efforts, 0);
     let empty = alleycat::storage::history_file::History::empty(0);
@@ -926,15 +914,15 @@ fn history_of(efforts: &[Effort], heeded: u64) -> Vec<u8> {
         &table,
         ClassId::new(1).unwrap(),
         &empty,
-        heeded,
+        erasure_version,
     )
     .chunks()
     .collect::<Vec<_>>()
     .concat()
 }
 
-/// What a start over a bucket with that object says.
-async fn refusal(key: &ObjectKey, body: impl Into<Bytes>) -> String {
+/// Returns the error of a start on a bucket with this object.
+async fn recovery_error(key: &ObjectKey, body: impl Into<Bytes>) -> String {
     let bucket = Arc::<Bucket>::default();
     plant(&bucket, key, body);
     let refused = Instance::start(&bucket)
@@ -944,15 +932,18 @@ async fn refusal(key: &ObjectKey, body: impl Into<Bytes>) -> String {
     refused.to_string()
 }
 
-fn says(refusal: &str, words: &[&str]) {
+fn assert_contains(recovery_error: &str, words: &[&str]) {
     for word in words {
-        assert!(refusal.contains(word), "{word:?} is not in {refusal:?}");
+        assert!(
+            recovery_error.contains(word),
+            "{word:?} is not in {recovery_error:?}"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_that_does_not_read_stops_the_start_by_name_with_the_way_out_and_what_it_costs() {
-    let whole = gzip("{\"alleycat\":\"journal\",\"version\":1}\n");
+async fn unreadable_object_stops_recovery_with_advice() {
+    let whole = Bytes::from(gzip("{\"alleycat\":\"journal\",\"version\":1}\n"));
     let cut_short = whole.slice(..whole.len() - 5);
     for key in [foreign_segment(), history(1), ObjectKey::Racers] {
         let way_out = format!("move it to quarantine/{key}");
@@ -960,23 +951,23 @@ async fn an_object_that_does_not_read_stops_the_start_by_name_with_the_way_out_a
             Bytes::from_static(b"no gzip"),
             Bytes::new(),
             cut_short.clone(),
-            gzip("no json"),
+            gzip("no json").into(),
         ] {
             let words = [
                 &*key.path(),
                 &*way_out,
                 "until the deliveries of that time are replayed",
             ];
-            says(&refusal(&key, body).await, &words);
+            assert_contains(&recovery_error(&key, body).await, &words);
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_of_a_newer_format_stops_the_start() {
+async fn newer_format_stops_recovery() {
     let newer = gzip("{\"alleycat\":\"journal\",\"version\":2}\n");
-    says(
-        &refusal(&foreign_segment(), newer).await,
+    assert_contains(
+        &recovery_error(&foreign_segment(), newer).await,
         &[
             &foreign_segment().path(),
             "version 2",
@@ -987,21 +978,21 @@ async fn an_object_of_a_newer_format_stops_the_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_stored_beyond_the_options_stops_the_start_and_both_are_named() {
+async fn data_beyond_the_options_stops_recovery() {
     let line = |class: u16, second: u32| {
         let line =
             format!("{{\"classId\":{class},\"second\":{second},\"racerId\":4,\"output\":33.25}}");
-        gzip(&format!(
+        gzip(format!(
             "{{\"alleycat\":\"journal\",\"version\":1}}\n{line}\n"
         ))
     };
     let path = foreign_segment().path();
-    says(
-        &refusal(&foreign_segment(), line(4, 1)).await,
+    assert_contains(
+        &recovery_error(&foreign_segment(), line(4, 1)).await,
         &[&path, "class 4", "--classes is 3"],
     );
-    says(
-        &refusal(&foreign_segment(), line(1, 10)).await,
+    assert_contains(
+        &recovery_error(&foreign_segment(), line(1, 10)).await,
         &[&path, "second 10", "--max-second is 9"],
     );
 
@@ -1027,18 +1018,18 @@ async fn what_is_stored_beyond_the_options_stops_the_start_and_both_are_named() 
             .collect::<Vec<_>>()
             .concat()
     };
-    says(
-        &refusal(&history(4), stored(4)).await,
+    assert_contains(
+        &recovery_error(&history(4), stored(4)).await,
         &["class-4.gz", "--classes is 3", "--classes 4"],
     );
-    says(
-        &refusal(&history(1), stored(1)).await,
+    assert_contains(
+        &recovery_error(&history(1), stored(1)).await,
         &["class-1.gz", "second 10", "--max-second is 9"],
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_segment_that_is_folded_at_any_moment_of_a_recovery_is_not_missed() {
+async fn segment_folded_during_recovery_is_not_missed() {
     let class = ClassId::new(1).unwrap();
     let table = alleycat::state::table::Table::new(1);
     table.merge(&[effort(1, 4, 33.25)], 0);
@@ -1050,9 +1041,9 @@ async fn a_segment_that_is_folded_at_any_moment_of_a_recovery_is_not_missed() {
     );
     let folded: Vec<_> = folded.chunks().collect();
     let line = "{\"classId\":1,\"second\":1,\"racerId\":4,\"output\":33.25}";
-    let segment = gzip(&format!(
+    let segment = Bytes::from(gzip(format!(
         "{{\"alleycat\":\"journal\",\"version\":1}}\n{line}\n"
-    ));
+    )));
     let mut recovered_while_folding = 0;
     for moment in (0..3000).step_by(20).map(Duration::from_millis) {
         let bucket = Arc::new(Bucket::default());
@@ -1063,7 +1054,7 @@ async fn a_segment_that_is_folded_at_any_moment_of_a_recovery_is_not_missed() {
         );
         let other = bucket.clone();
         let folded = folded.clone();
-        // Another instance's snapshot and its deletion, as close to one another as they never are.
+        // Another instance's snapshot and deletion, closer together than they ever are.
         let folding = tokio::spawn(async move {
             sleep(moment).await;
             other.put(&history(1), &folded, &Precondition::IfNoneMatch);

@@ -14,6 +14,9 @@
 #[path = "../support/broken_store.rs"]
 mod broken_store;
 mod bucket;
+#[allow(dead_code, reason = "the black-box suites use the rest")]
+#[path = "../support/builders.rs"]
+mod builders;
 mod durability;
 mod world;
 

@@ -1,4 +1,4 @@
-//! A world of instances, riders and mishaps, and what must hold in it.
+//! A simulated world of instances, riders and faults, and its invariants.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::bucket::{Bucket, Faults, FaultyStore, SimulatedClock, gunzip};
+use crate::bucket::{Bucket, Faults, FaultyStore, SimulatedClock};
+use crate::builders::gunzip;
 
 type Key = (ClassId, Second, RacerId);
 
@@ -28,20 +29,20 @@ const CLASSES: u16 = 2;
 const SECOND_MAX: u32 = 3;
 const RACERS: u64 = 4;
 
-/// What happens in a world.
+/// The schedule of a world.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub instances: usize,
     pub faults: Faults,
-    /// Deliveries in all.
+    /// Total number of deliveries.
     pub deliveries: usize,
-    /// Erasures in all.
+    /// Total number of erasures.
     pub erasures: usize,
-    /// Crashes and suspensions.
+    /// Number of crashes and suspensions.
     pub events: usize,
-    /// Over how long all that happens.
+    /// Duration over which all of these happen.
     pub span: Duration,
-    /// A crash of the first instance at that step of its store.
+    /// Crashes the first instance at this step of its store.
     pub crash_after: Option<u32>,
 }
 
@@ -90,7 +91,7 @@ impl Plan {
     }
 }
 
-/// One instance, over its restarts.
+/// One instance, across its restarts.
 struct Instance {
     number: usize,
     clock: Arc<SimulatedClock>,
@@ -103,7 +104,7 @@ struct Running {
     task: JoinHandle<Result<(), RecoveryError>>,
     stop: oneshot::Sender<()>,
     seen: BTreeMap<Key, Output>,
-    /// Requests that go with the process.
+    /// Requests that end with the process.
     requests: Vec<JoinHandle<()>>,
 }
 
@@ -113,23 +114,23 @@ impl Drop for Running {
     }
 }
 
-/// An output, and when it was ridden.
+/// An output and its time.
 type Ride = (Output, EffortTimeMs);
 
-/// What was promised, and what was seen.
+/// The promises made to clients, and the state that readers saw.
 #[derive(Default)]
 struct Truth {
     sent: BTreeMap<Key, BTreeSet<Ride>>,
     acknowledged: BTreeSet<(Key, Ride)>,
-    /// By any reader of any instance.
+    /// Outputs seen by any reader of any instance.
     seen: BTreeSet<(Key, Output)>,
     names: BTreeMap<RacerId, BTreeSet<RacerName>>,
-    /// Erasures that were acknowledged.
+    /// Acknowledged erasures.
     erased: Vec<Erasure>,
 }
 
 impl Truth {
-    /// Whether that output is one that somebody rode, and that is not erased.
+    /// Returns whether the output was ridden and is not erased.
     fn may_stand(&self, erasures: &Erasures, key: Key, output: Output) -> bool {
         self.sent.get(&key).is_some_and(|sent| {
             sent.iter()
@@ -137,8 +138,8 @@ impl Truth {
         })
     }
 
-    /// Whether a ride that was taken must stand, or a better one: it is not erased, nor was it ridden under a better
-    /// one that was erased before its time had passed.
+    /// Returns whether an acknowledged ride, or a better one, must stand. It need not if it is erased, or if
+    /// it was ridden below a better one that was erased before the erasure's time had passed.
     fn is_owed(&self, erasures: &Erasures, key: Key, ride: Ride) -> bool {
         let stood_above = |other: &Ride| {
             let other_effort = effort_of(key, *other);
@@ -150,7 +151,7 @@ impl Truth {
         !erasures.cover(&effort_of(key, ride), 0) && !self.sent[&key].iter().any(stood_above)
     }
 
-    /// Nothing that was acknowledged or seen is missing, nothing is there that nobody sent, what was erased is gone.
+    /// Checks that nothing acknowledged or seen is missing, nothing unsent is present, and erased outputs are gone.
     fn check(&self, ledger: &Ledger) {
         let erasures = ledger.erasures();
         for erased in &self.erased {
@@ -208,7 +209,7 @@ pub struct World {
 }
 
 impl World {
-    /// Lives the whole schedule and checks it. Whether the planned crash happened.
+    /// Runs the whole schedule and checks it. Returns whether the planned crash happened.
     pub async fn run(seed: u64, plan: &Plan) -> bool {
         let mut chance = StdRng::seed_from_u64(seed);
         let epoch = Instant::now();
@@ -287,7 +288,7 @@ impl World {
         });
     }
 
-    /// Riders deliver, instances crash and are suspended, and readers read.
+    /// Runs deliveries, crashes, suspensions and reads.
     async fn live(&mut self) {
         let step = self.plan.span / 100;
         let mut clients: Vec<JoinHandle<()>> = Vec::new();
@@ -318,7 +319,7 @@ impl World {
                 self.mishap();
             }
             self.crash_as_planned();
-            self.look();
+            self.read();
         }
         for client in clients {
             client.abort();
@@ -330,9 +331,9 @@ impl World {
         }
     }
 
-    /// A delivery on its way, tried again as Firehose does until it is acknowledged or the span is over.
+    /// Starts a delivery. Retries it as Firehose does, until it is acknowledged or the retry duration ends.
     fn deliver(&mut self) -> JoinHandle<()> {
-        // Devices' clocks differ, too; an effort's time is never after its receipt.
+        // Device clocks differ, but an effort's time is never after its receipt.
         let device_ms = self.instances[0].clock.wall_ms() + self.chance.random_range(0..6_000);
         let count = self.chance.random_range(1..8);
         let efforts: Vec<Effort> = (0..count).map(|_| self.effort(device_ms)).collect();
@@ -344,7 +345,7 @@ impl World {
             )
         });
         let number = self.chance.random_range(0..self.instances.len());
-        // The handle that the sender reaches at each of its tries; a crashed instance answers nothing.
+        // The ledgers that the tries reach. A crashed instance does not respond.
         let ledgers: Vec<Ledger> = self
             .instances
             .iter()
@@ -353,8 +354,8 @@ impl World {
         let truth = self.truth.clone();
         let mut pause = Duration::from_secs(1);
         tokio::spawn(async move {
-            for place in number.. {
-                let ledger = &ledgers[place % ledgers.len()];
+            for attempt in number.. {
+                let ledger = &ledgers[attempt % ledgers.len()];
                 let receipt_ms = ledger.now_ms();
                 let efforts = efforts.iter().map(|effort| Effort {
                     time: effort.time.min(receipt_ms),
@@ -392,12 +393,12 @@ impl World {
                     tokio::time::timeout(Duration::from_secs(60), ledger.commit(submission)).await;
                 if let Ok(Ok(CommitResult { rejected, .. })) = answered {
                     let erasures = ledger.erasures();
-                    for (place, reason) in &rejected {
+                    for (index, reason) in &rejected {
                         assert_eq!(*reason, RejectionReason::Erased);
                         assert!(
-                            erasures.cover(&efforts[*place], 0),
+                            erasures.cover(&efforts[*index], 0),
                             "rejected but not erased: {:?}",
-                            efforts[*place]
+                            efforts[*index]
                         );
                     }
                     for effort in &efforts {
@@ -422,7 +423,7 @@ impl World {
         })
     }
 
-    /// An operator erases something on one instance, and tries again while it lives.
+    /// Erases something on one instance, and retries while the instance lives.
     fn erase(&mut self) {
         let mut scope = ErasureScope::all(RacerId(self.chance.random_range(0..RACERS)), None);
         if self.chance.random() {
@@ -448,7 +449,7 @@ impl World {
                         if let Some(output) = output(&ledger, key) {
                             assert!(
                                 truth.may_stand(&erasures, key, output),
-                                "{key:?} {output} is said to be erased"
+                                "{key:?} {output} is rejected as erased"
                             );
                         }
                     }
@@ -490,10 +491,10 @@ impl World {
         }
     }
 
-    /// The process is gone from one moment to the next, and starts again.
+    /// Kills the process and starts it again.
     fn crash(&mut self, number: usize) {
         let instance = &mut self.instances[number];
-        instance.running.take().unwrap().task.abort(); // and its requests with it
+        instance.running.take().unwrap().task.abort(); // aborts its requests too
         instance.clock.resume();
         let faults = self.plan.faults;
         self.start(number, faults);
@@ -509,9 +510,8 @@ impl World {
         }
     }
 
-    /// What readers see on each instance: never less than before, nothing that nobody sent, and nothing that it knows
-    /// to be erased.
-    fn look(&mut self) {
+    /// Reads each instance. Outputs never fall, none is unsent, and none is covered by an erasure that the instance knows.
+    fn read(&mut self) {
         let mut truth = self.truth.lock().unwrap();
         for instance in &mut self.instances {
             if instance.clock.is_suspended() {
@@ -546,7 +546,7 @@ impl World {
         }
     }
 
-    /// Once the faults stop, all instances come to agree, on all that was acknowledged or ever seen.
+    /// Stops the faults and waits until all instances agree on everything acknowledged or seen.
     async fn converge(&mut self) {
         for instance in &self.instances {
             instance.clock.resume();
@@ -557,13 +557,13 @@ impl World {
                 .store
                 .set_faults(Faults::default());
         }
-        // Puts that hang, listings that fail, and graces follow one after the other.
+        // Long enough for hanging puts, failing listings and grace periods one after another.
         let deadline = Instant::now() + Duration::from_secs(10_000);
         loop {
             sleep(Duration::from_secs(5)).await;
             self.crash_as_planned();
             for number in 0..self.instances.len() {
-                // A start that was given up while the store failed is tried again by whoever supervises the process.
+                // A supervisor restarts a process whose start failed with the store.
                 if self.instances[number]
                     .running
                     .as_ref()
@@ -574,7 +574,7 @@ impl World {
                     self.start(number, Faults::default());
                 }
             }
-            self.look();
+            self.read();
             let ready = self
                 .instances
                 .iter()
@@ -586,12 +586,16 @@ impl World {
                 .any(|path| path.starts_with("journal/"));
             if ready
                 && journal_is_empty
-                && self.all_heed_what_is_erased()
+                && self.erasures_agree()
                 && self.states().windows(2).all(|pair| pair[0] == pair[1])
             {
                 break;
             }
-            assert!(Instant::now() < deadline, "no convergence: {}", self.told());
+            assert!(
+                Instant::now() < deadline,
+                "no convergence: {}",
+                self.describe()
+            );
         }
         let truth = self.truth.lock().unwrap();
         for instance in &self.instances {
@@ -599,38 +603,38 @@ impl World {
         }
     }
 
-    /// What there is, for a person who looks into why it does not come to agree.
-    fn told(&self) -> String {
-        let mut told = format!("{:?}", self.bucket.paths());
+    /// Describes the state, to debug a failed convergence.
+    fn describe(&self) -> String {
+        let mut describe = format!("{:?}", self.bucket.paths());
         for instance in &self.instances {
             let ledger = &instance.running.as_ref().unwrap().ledger;
-            told += &format!("\n{:?}", ledger.ready());
-            told += &format!(
+            describe += &format!("\n{:?}", ledger.ready());
+            describe += &format!(
                 "\n{}",
                 String::from_utf8(ledger.erasures().to_json()).unwrap()
             );
         }
         for class in ClassId::all(CLASSES) {
             let stored = self.bucket.get(&format!("class-{class}.gz"));
-            let heeded = stored.map(|it| StoredHistory::open(&it.body).unwrap().erasure_version());
-            told += &format!("\nclass {class} heeds {heeded:?}");
+            let version = stored.map(|it| StoredHistory::open(&it.body).unwrap().erasure_version());
+            describe += &format!("\nclass {class} requires erasure version {version:?}");
         }
-        told
+        describe
     }
 
-    /// Whether all instances know of the same erasures, and so does what is stored.
-    fn all_heed_what_is_erased(&self) -> bool {
+    /// Returns whether all instances and the stored objects have the same erasures.
+    fn erasures_agree(&self) -> bool {
         let stored = self.bucket.erasures();
         let knows = |i: &Instance| {
             i.running.as_ref().unwrap().ledger.erasures().to_json() == stored.to_json()
         };
-        let heeds = |class: ClassId| {
-            let heeded = self.bucket.get(&format!("class-{class}.gz"));
-            heeded.map_or(0, |it| {
+        let version_of = |class: ClassId| {
+            let snapshot = self.bucket.get(&format!("class-{class}.gz"));
+            snapshot.map_or(0, |it| {
                 StoredHistory::open(&it.body).unwrap().erasure_version()
             }) == stored.concerning(class)
         };
-        self.instances.iter().all(knows) && ClassId::all(CLASSES).all(heeds)
+        self.instances.iter().all(knows) && ClassId::all(CLASSES).all(version_of)
     }
 
     fn states(&self) -> Vec<Vec<Option<Output>>> {
@@ -641,7 +645,7 @@ impl World {
         states.collect()
     }
 
-    /// All stop in good order; a new instance recovers the same from the bucket alone, whose objects say the same.
+    /// Shuts all instances down. The bucket, and a new instance recovered from it, must hold the same state.
     async fn end(&mut self) {
         for instance in &mut self.instances {
             let mut running = instance.running.take().unwrap();
@@ -713,7 +717,7 @@ fn effort_of((class, second, racer): Key, (output, time): Ride) -> Effort {
     }
 }
 
-/// Whether anything of that racer at that second may have been erased.
+/// Returns whether an erasure may concern the racer at that second.
 fn erasures_touch(erasures: &Erasures, (class, second, racer): Key) -> bool {
     let touches = |scope: &ErasureScope| {
         scope.racer_id == racer && scope.concerns(class) && scope.seconds().contains(&second)

@@ -1,7 +1,7 @@
-//! A store that can be broken at the flip of a switch, over one that is sound.
+//! A store that injects faults into the puts of another store.
 //!
-//! What breaks are the puts that somebody waits for, of segments, the quarantine and erasures; all else is the sound
-//! store's.
+//! Faults affect puts that a caller waits for: segments, the quarantine and erasures. Everything else
+//! goes to the inner store unchanged.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,26 +12,26 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-/// What becomes of a put that begins, or waits, while the switch stands so.
+/// The outcome of a put that begins, or is waiting, in this mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// It is done and answered.
-    Sound,
-    /// It is refused, and nothing is done.
+    /// Writes and succeeds.
+    Healthy,
+    /// Fails without writing.
     Fails,
-    /// It waits for another mode.
+    /// Waits for another mode.
     Hangs,
-    /// It is done, and said to have failed.
-    Lies,
-    /// It is done, and not answered before there is another mode.
-    FallsSilent,
-    /// The code of the store itself is broken.
+    /// Writes, then reports a failure.
+    WritesThenFails,
+    /// Writes, then waits for another mode.
+    WritesThenHangs,
+    /// Panics.
     Panics,
 }
 
-/// The store.
+/// A store with injected faults.
 pub struct BrokenStore {
-    sound: Arc<dyn Store>,
+    inner: Arc<dyn Store>,
     mode: watch::Sender<Mode>,
     begun: watch::Sender<usize>,
     keys: Mutex<Vec<ObjectKey>>,
@@ -39,11 +39,11 @@ pub struct BrokenStore {
 }
 
 impl BrokenStore {
-    /// Sound, until the switch is flipped.
-    pub fn over(sound: Arc<dyn Store>) -> Arc<Self> {
-        let (mode, begun) = (watch::channel(Mode::Sound).0, watch::channel(0).0);
+    /// Wraps `inner`, without faults.
+    pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
+        let (mode, begun) = (watch::channel(Mode::Healthy).0, watch::channel(0).0);
         Arc::new(Self {
-            sound,
+            inner,
             mode,
             begun,
             keys: Mutex::default(),
@@ -51,12 +51,12 @@ impl BrokenStore {
         })
     }
 
-    /// Flips the switch; puts that wait see it.
-    pub fn turn(&self, mode: Mode) {
+    /// Sets the mode. Waiting puts continue in it.
+    pub fn set_mode(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
 
-    /// Every put so far, done or not, snapshots included.
+    /// Returns the key of every put so far, successful or not, including snapshots.
     pub fn puts(&self) -> Vec<ObjectKey> {
         self.keys
             .lock()
@@ -64,7 +64,7 @@ impl BrokenStore {
             .clone()
     }
 
-    /// Every get so far.
+    /// Returns the key of every get so far.
     pub fn gets(&self) -> Vec<ObjectKey> {
         self.gets
             .lock()
@@ -72,7 +72,7 @@ impl BrokenStore {
             .clone()
     }
 
-    /// How many puts of segments there were so far.
+    /// Counts the puts of segments so far.
     pub fn segments(&self) -> usize {
         self.puts()
             .iter()
@@ -80,13 +80,13 @@ impl BrokenStore {
             .count()
     }
 
-    /// Waits until so many puts have begun that somebody waits for.
-    pub async fn has_begun(&self, count: usize) {
+    /// Waits until `count` puts that a caller waits for have begun.
+    pub async fn wait_for_puts(&self, count: usize) {
         let mut begun = self.begun.subscribe();
         begun
             .wait_for(|&begun| begun >= count)
             .await
-            .expect("the store is there");
+            .expect("the store exists");
     }
 
     fn begin(&self, key: &ObjectKey) {
@@ -101,7 +101,7 @@ fn failure(key: &ObjectKey) -> PutError {
     StoreError {
         operation: "put",
         key: key.path(),
-        problem: "broken for the test, secret-of-the-store".to_owned(),
+        problem: "injected failure, secret-of-the-store".to_owned(),
     }
     .into()
 }
@@ -109,7 +109,7 @@ fn failure(key: &ObjectKey) -> PutError {
 #[async_trait]
 impl Store for BrokenStore {
     fn location(&self) -> String {
-        self.sound.location()
+        self.inner.location()
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Option<StoredObject>, StoreError> {
@@ -117,7 +117,7 @@ impl Store for BrokenStore {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(key.clone());
-        self.sound.get(key).await
+        self.inner.get(key).await
     }
 
     async fn put(
@@ -131,7 +131,7 @@ impl Store for BrokenStore {
             key,
             ObjectKey::Segment(_) | ObjectKey::Quarantine(_) | ObjectKey::Erasures
         ) {
-            return self.sound.put(key, parts, condition).await;
+            return self.inner.put(key, parts, condition).await;
         }
         self.begun.send_modify(|begun| *begun += 1);
         let mut modes = self.mode.subscribe();
@@ -140,29 +140,29 @@ impl Store for BrokenStore {
             .await
             .expect("the switch is there");
         match mode {
-            Mode::Sound | Mode::Hangs => self.sound.put(key, parts, condition).await,
+            Mode::Healthy | Mode::Hangs => self.inner.put(key, parts, condition).await,
             Mode::Fails => Err(failure(key)),
-            Mode::Lies => {
-                self.sound.put(key, parts, condition).await?;
+            Mode::WritesThenFails => {
+                self.inner.put(key, parts, condition).await?;
                 Err(failure(key))
             }
-            Mode::FallsSilent => {
-                let done = self.sound.put(key, parts, condition).await;
+            Mode::WritesThenHangs => {
+                let done = self.inner.put(key, parts, condition).await;
                 modes
-                    .wait_for(|&mode| mode != Mode::FallsSilent)
+                    .wait_for(|&mode| mode != Mode::WritesThenHangs)
                     .await
                     .expect("the switch is there");
                 done
             }
-            Mode::Panics => panic!("the store's own code is broken, for the test"),
+            Mode::Panics => panic!("injected panic in the store"),
         }
     }
 
     async fn list(&self, scope: ListScope) -> Result<Vec<ListEntry>, StoreError> {
-        self.sound.list(scope).await
+        self.inner.list(scope).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.sound.delete(key).await
+        self.inner.delete(key).await
     }
 }

@@ -1,4 +1,4 @@
-//! `alleycat serve` itself as another process, killed and started again at will.
+//! `alleycat serve` as another process, which tests kill and restart.
 
 use std::io::Read;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -8,47 +8,51 @@ use std::thread::JoinHandle;
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
-use super::place::Place;
+use super::test_store::TestStore;
 use super::{DEADLINE, free_port, signal, until};
 
-/// A process that serves, killed when it is dropped.
+/// A serving process, killed when dropped.
 pub struct Instance {
     port: u16,
     arguments: Vec<String>,
     environment: Vec<(&'static str, String)>,
     client: Client,
     process: Mutex<Child>,
-    said: Said,
+    log: ProcessLog,
 }
 
 impl Instance {
-    /// Starts one over that place and waits until it is ready.
-    pub async fn start(place: &Place, options: &[&str]) -> Self {
-        Self::start_in(&place.environment(), place, options).await
+    /// Starts an instance on the store and waits until it is ready.
+    pub async fn start(test_store: &TestStore, options: &[&str]) -> Self {
+        Self::start_with_environment(&test_store.environment(), test_store, options).await
     }
 
-    /// Starts one whose way to that place is another, and waits until it is ready.
-    pub async fn start_in(
+    /// Starts an instance that reaches the store through `environment`, and waits until it is ready.
+    pub async fn start_with_environment(
         environment: &[(&'static str, String)],
-        place: &Place,
+        test_store: &TestStore,
         options: &[&str],
     ) -> Self {
-        let instance = Self::spawn(environment, place, options);
-        instance.becomes_ready().await;
+        let instance = Self::spawn(environment, test_store, options);
+        instance.wait_until_ready().await;
         instance
     }
 
-    /// Starts one that speaks TLS, which nobody here trusts, over that place, and waits until it listens.
-    pub async fn start_tls(place: &Place, options: &[&str]) -> Self {
-        let instance = Self::spawn(&place.environment(), place, options);
-        instance.comes_to_say("listening on https://").await;
+    /// Starts an instance with TLS and waits until it listens. Its certificate is not trusted here.
+    pub async fn start_tls(test_store: &TestStore, options: &[&str]) -> Self {
+        let instance = Self::spawn(&test_store.environment(), test_store, options);
+        instance.wait_for_log("listening on https://").await;
         instance
     }
 
-    fn spawn(environment: &[(&'static str, String)], place: &Place, options: &[&str]) -> Self {
+    fn spawn(
+        environment: &[(&'static str, String)],
+        test_store: &TestStore,
+        options: &[&str],
+    ) -> Self {
         let port = free_port();
-        let arguments = arguments(port, &place.name(), options);
-        let (process, said) = spawn(environment, &arguments);
+        let arguments = arguments(port, &test_store.url(), options);
+        let (process, log) = spawn(environment, &arguments);
         let client = Client::builder()
             .no_proxy()
             .timeout(DEADLINE * 2)
@@ -61,11 +65,11 @@ impl Instance {
             environment,
             client,
             process,
-            said,
+            log,
         }
     }
 
-    /// Where it listens.
+    /// Returns the address that the instance listens on.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -74,68 +78,68 @@ impl Instance {
         format!("http://{}{path}", self.address())
     }
 
-    /// Ends it at once, as `kill -9` does.
+    /// Kills the process with SIGKILL.
     pub fn kill(&self) {
         let mut process = self.process.lock().unwrap();
         process.kill().unwrap();
         process.wait().unwrap();
     }
 
-    /// Starts it after it has ended, on the same port, and waits until it is ready.
-    pub async fn start_again(&mut self) {
-        let (process, said) = spawn(&self.environment, &self.arguments);
-        (self.process, self.said) = (Mutex::new(process), said);
-        self.becomes_ready().await;
+    /// Starts the process again after its end, on the same port, and waits until it is ready.
+    pub async fn restart(&mut self) {
+        let (process, log) = spawn(&self.environment, &self.arguments);
+        (self.process, self.log) = (Mutex::new(process), log);
+        self.wait_until_ready().await;
     }
 
-    /// Asks it to end, as an operator does.
+    /// Sends SIGTERM.
     pub fn terminate(&self) {
         signal(self.process.lock().unwrap().id(), "-TERM");
     }
 
-    /// Stops it where it stands: its port still takes connections, and none of them is answered.
+    /// Suspends the process with SIGSTOP: its port still accepts connections, but never responds.
     pub fn freeze(&self) {
         signal(self.process.lock().unwrap().id(), "-STOP");
     }
 
-    /// Lets it go on after [`freeze`](Self::freeze).
+    /// Resumes the process after [`freeze`](Self::freeze).
     pub fn thaw(&self) {
         signal(self.process.lock().unwrap().id(), "-CONT");
     }
 
-    /// Waits until it has ended, and insists that it ends well.
-    pub async fn ends(&self) {
-        let status = end(&self.process).await;
-        until("all that it said is read", async || {
-            self.said.reading.is_finished()
+    /// Waits until the process exits, and requires status 0.
+    pub async fn wait_for_exit(&self) {
+        let status = exit_status(&self.process).await;
+        until("the whole log is read", async || {
+            self.log.reader.is_finished()
         })
         .await;
-        assert!(status.success(), "{status}: {}", self.said.so_far());
+        assert!(status.success(), "{status}: {}", self.log());
     }
 
-    /// What it has said so far, or in all once it [has ended](Self::ends).
-    pub fn said(&self) -> String {
-        self.said.so_far()
+    /// Returns the log so far: the whole log after [`wait_for_exit`](Self::wait_for_exit).
+    pub fn log(&self) -> String {
+        self.log.text()
     }
 
-    /// Where its metrics are, as it says itself.
+    /// Returns the URL of the metrics, from the log.
     pub fn metrics_url(&self) -> String {
-        let said = self.said();
-        let (_, metrics) = said
+        let log = self.log();
+        let (_, metrics) = log
             .split_once("metrics on ")
-            .expect("it says so before it listens");
+            .expect("it is logged before the service listens");
         metrics.split_whitespace().next().unwrap().to_owned()
     }
 
-    /// The most memory that it ever held, in bytes.
+    /// Returns the peak resident memory, in bytes.
     pub fn memory_peak_bytes(&self) -> u64 {
         let process = self.process.lock().unwrap().id();
-        let status =
-            std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs, on Linux");
+        let status = std::fs::read_to_string(format!("/proc/{process}/status"))
+            .expect("a running process on Linux");
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmHWM:"))
-            .expect("Linux tells it");
+            .expect("Linux reports VmHWM");
         line.trim()
             .trim_end_matches(" kB")
             .parse::<u64>()
@@ -143,15 +147,15 @@ impl Instance {
             * 1024
     }
 
-    /// Gets that path, insists on a 200, and reads the JSON.
+    /// Gets the path, requires 200, and parses the JSON.
     pub async fn json(&self, path: &str) -> Value {
         serde_json::from_slice(&self.bytes(path).await).unwrap()
     }
 
-    /// Gets that path, insists on a 200, and reads the body as it comes.
+    /// Gets the path, requires 200, and returns the body as sent.
     pub async fn bytes(&self, path: &str) -> Vec<u8> {
-        let answer = self.client.get(self.url(path)).send().await.unwrap();
-        let (status, body) = (answer.status(), answer.bytes().await.unwrap());
+        let response = self.client.get(self.url(path)).send().await.unwrap();
+        let (status, body) = (response.status(), response.bytes().await.unwrap());
         assert_eq!(
             status,
             StatusCode::OK,
@@ -161,7 +165,7 @@ impl Instance {
         body.to_vec()
     }
 
-    /// Delivers those records once, and says how that was answered.
+    /// Delivers the records once and returns the status.
     pub async fn deliver(&self, records: &[Value]) -> StatusCode {
         let data = |record: &Value| base64_simd::STANDARD.encode_to_string(record.to_string());
         let records: Vec<Value> = records
@@ -176,34 +180,34 @@ impl Instance {
         post.body(body.to_string()).send().await.unwrap().status()
     }
 
-    /// Whether it says that it should be sent traffic.
+    /// Returns whether `/readyz` is 200.
     pub async fn is_ready(&self) -> bool {
         self.client
             .get(self.url("/readyz"))
             .send()
             .await
-            .is_ok_and(|answer| answer.status() == StatusCode::OK)
+            .is_ok_and(|response| response.status() == StatusCode::OK)
     }
 
-    async fn becomes_ready(&self) {
+    async fn wait_until_ready(&self) {
         until("the instance is ready", async || {
-            self.runs();
+            self.assert_running();
             self.is_ready().await
         })
         .await;
     }
 
-    async fn comes_to_say(&self, what: &str) {
-        until(what, async || {
-            self.runs();
-            self.said.so_far().contains(what)
+    async fn wait_for_log(&self, text: &str) {
+        until(text, async || {
+            self.assert_running();
+            self.log().contains(text)
         })
         .await;
     }
 
-    fn runs(&self) {
+    fn assert_running(&self) {
         if let Some(status) = self.process.lock().unwrap().try_wait().unwrap() {
-            panic!("it ended with {status}: {}", self.said.so_far());
+            panic!("the instance exited with {status}: {}", self.log());
         }
     }
 }
@@ -215,25 +219,25 @@ impl Drop for Instance {
         let _ = process.wait();
         if std::thread::panicking() {
             eprintln!(
-                "--- the instance on port {} said:\n{}",
+                "--- log of the instance on port {}:\n{}",
                 self.port,
-                self.said.so_far()
+                self.log.text()
             );
         }
     }
 }
 
-/// What a process says that does not come to serve that store: insists that it ends in failure, before its port opens.
-pub async fn refusal(environment: &[(&'static str, String)], store: &str) -> String {
-    let (process, said) = spawn(environment, &arguments(free_port(), store, &[]));
-    let status = end(&Mutex::new(process)).await;
-    let said = said.whole();
-    assert!(!status.success(), "{status}: {said}");
-    said
+/// Starts a process that must fail before it serves the store, and returns its log.
+pub async fn startup_error(environment: &[(&'static str, String)], store: &str) -> String {
+    let (process, log) = spawn(environment, &arguments(free_port(), store, &[]));
+    let status = exit_status(&Mutex::new(process)).await;
+    let log = log.read_to_end();
+    assert!(!status.success(), "{status}: {log}");
+    log
 }
 
-async fn end(process: &Mutex<Child>) -> ExitStatus {
-    until("the process ends", async || {
+async fn exit_status(process: &Mutex<Child>) -> ExitStatus {
+    until("the process exits", async || {
         process.lock().unwrap().try_wait().unwrap().is_some()
     })
     .await;
@@ -254,10 +258,10 @@ fn arguments(port: u16, store: &str, options: &[&str]) -> Vec<String> {
         .collect()
 }
 
-fn spawn(environment: &[(&'static str, String)], arguments: &[String]) -> (Child, Said) {
+fn spawn(environment: &[(&'static str, String)], arguments: &[String]) -> (Child, ProcessLog) {
     let mut process = Command::new(env!("CARGO_BIN_EXE_alleycat"))
         .args(arguments)
-        .env_clear() // nothing of the machine's own AWS configuration
+        .env_clear() // ignore the machine's AWS configuration
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .env("ALLEYCAT_METRICS_LISTEN", "127.0.0.1:0")
         .envs(environment.iter().map(|(name, value)| (name, value)))
@@ -266,36 +270,36 @@ fn spawn(environment: &[(&'static str, String)], arguments: &[String]) -> (Child
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let said = Said::by(process.stderr.take().unwrap());
-    (process, said)
+    let log = ProcessLog::read(process.stderr.take().unwrap());
+    (process, log)
 }
 
-/// What a process says on its standard error.
-struct Said {
+/// The standard error of a process, read by a thread.
+struct ProcessLog {
     text: Arc<Mutex<Vec<u8>>>,
-    reading: JoinHandle<()>,
+    reader: JoinHandle<()>,
 }
 
-impl Said {
-    fn by(mut stderr: impl Read + Send + 'static) -> Self {
+impl ProcessLog {
+    fn read(mut stderr: impl Read + Send + 'static) -> Self {
         let text = Arc::<Mutex<Vec<u8>>>::default();
         let written = text.clone();
-        let reading = std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut part = [0; 4096];
             while let Ok(length @ 1..) = stderr.read(&mut part) {
                 written.lock().unwrap().extend_from_slice(&part[..length]);
             }
         });
-        Self { text, reading }
+        Self { text, reader }
     }
 
-    fn so_far(&self) -> String {
+    fn text(&self) -> String {
         String::from_utf8_lossy(&self.text.lock().unwrap()).into_owned()
     }
 
-    /// All of it, once the process has ended.
-    fn whole(self) -> String {
-        self.reading.join().unwrap();
+    /// Returns the whole log after the process has exited.
+    fn read_to_end(self) -> String {
+        self.reader.join().unwrap();
         String::from_utf8(std::mem::take(&mut *self.text.lock().unwrap())).unwrap()
     }
 }

@@ -1,19 +1,20 @@
-//! What the black-box suites are made of: a whole [`Service`] of this process, or of [another](instance), over a
-//! [folder or a bucket](place), spoken to over HTTP only.
+//! Support of the black-box suites: a whole [`Service`] in this process, or in [another](instance), on a
+//! [folder or a bucket](test_store), reached over HTTP only.
 
 #![allow(
     dead_code,
     unreachable_pub,
     unused_imports,
     unused_macros,
-    reason = "each suite uses a part of it"
+    reason = "each suite uses a part of this module"
 )]
 
 pub mod broken_store;
+pub mod builders;
 pub mod instance;
-pub mod place;
+pub mod pausing_proxy;
 pub mod s3_server;
-pub mod toll;
+pub mod test_store;
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -31,19 +32,20 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use place::Place;
+pub use builders::{effort, gunzip, gunzip_single_member, gzip, record, telemetry};
+use test_store::TestStore;
 
-/// What a test waits for must have come after this long.
+/// Maximum time that a test waits for an event.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// From one question to the next: often, and yet those who are asked have time to do what is asked after.
-const ASK_EVERY: Duration = Duration::from_millis(5);
+/// Interval between two checks of a condition. Short, but it leaves the service time to work.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Below the ports that the system gives to outgoing connections: a port that is free between a kill and the next start
-/// must not become the near end of somebody's connection.
+/// Ports of services. They lie below the ports that Linux gives to outgoing connections, because one of
+/// those could take a service's port between a kill and the restart.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// Sends that process a signal, such as `-STOP`.
+/// Sends a signal, such as `-STOP`, to a process.
 pub fn signal(process: u32, signal: &str) {
     assert!(
         Command::new("kill")
@@ -54,57 +56,57 @@ pub fn signal(process: u32, signal: &str) {
     );
 }
 
-/// A connection to that address on which `asking`, such as `GET /healthz`, was answered with 200 and that stays open;
-/// `None` where it was closed instead, as it is beyond a limit.
-pub async fn connection_served(address: &str, asking: &str) -> Option<TcpStream> {
+/// Opens a connection and sends one request, such as `GET /healthz`. Returns the open connection if the
+/// response is 200, and `None` if the connection was closed, as beyond a limit.
+pub async fn connection_served(address: &str, request: &str) -> Option<TcpStream> {
     let mut connection = TcpStream::connect(address).await.expect("it listens");
-    let mut begin = [0; 12];
-    let asked = connection
-        .write_all(format!("{asking} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+    let mut status_line = [0; 12];
+    let sent = connection
+        .write_all(format!("{request} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
         .await;
-    let answered = asked.is_ok() && connection.read_exact(&mut begin).await.is_ok();
-    (answered && begin == *b"HTTP/1.1 200").then_some(connection)
+    let responded = sent.is_ok() && connection.read_exact(&mut status_line).await.is_ok();
+    (responded && status_line == *b"HTTP/1.1 200").then_some(connection)
 }
 
-/// The test's own command line.
+/// The options of `serve`, parsed as the binary parses them.
 #[derive(Parser)]
 struct Options {
     #[command(flatten)]
     config: Config,
 }
 
-/// A running service. Dropped, it ends in its own time; [`Service::stop`] is an orderly end that is waited for.
+/// A running service. A drop aborts it without waiting; [`Service::stop`] shuts it down in order and waits.
 pub struct Service {
     origin: String,
     client: Client,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<anyhow::Result<()>>,
-    place: Option<Place>,
+    test_store: Option<TestStore>,
 }
 
 impl Service {
-    /// Starts a service with these options of `alleycat serve` over a new, empty folder, and waits until it is ready.
+    /// Starts a service with these options of `alleycat serve` on an empty folder, and waits until it is ready.
     pub async fn start(options: &[&str]) -> Self {
-        let place = Place::folder();
-        let mut service = Self::start_over(&place, options).await;
-        service.place = Some(place);
+        let test_store = TestStore::folder();
+        let mut service = Self::start_on(&test_store, options).await;
+        service.test_store = Some(test_store);
         service
     }
 
-    /// The folder of a service that has one of its own.
+    /// Returns the folder of a service started by [`Service::start`].
     pub fn folder(&self) -> &std::path::Path {
-        match &self.place {
-            Some(Place::Folder(folder)) => folder.path(),
-            _ => panic!("it was not started over a folder of its own"),
+        match &self.test_store {
+            Some(TestStore::Folder(folder)) => folder.path(),
+            _ => panic!("the service was not started by Service::start"),
         }
     }
 
-    /// Starts a service over that place, which may hold what another one left, and waits until it is ready.
-    pub async fn start_over(place: &Place, options: &[&str]) -> Self {
-        Self::start_with(place.open().await, options, |_| {}).await
+    /// Starts a service on the store, which may hold another service's objects, and waits until it is ready.
+    pub async fn start_on(test_store: &TestStore, options: &[&str]) -> Self {
+        Self::start_with(test_store.open().await, options, |_| {}).await
     }
 
-    /// Starts a service over that store, its configuration tuned beyond its options, and waits until it is ready.
+    /// Starts a service on the store, with a configuration changed beyond its options, and waits until it is ready.
     pub async fn start_with(
         store: Arc<dyn Store>,
         options: &[&str],
@@ -118,7 +120,7 @@ impl Service {
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
             if stopped.await.is_err() {
-                std::future::pending::<()>().await; // dropped, not stopped: the task is aborted
+                std::future::pending::<()>().await; // dropped without stop: the task is aborted
             }
         };
         let served = tokio::spawn(server::serve(config, listener, store, shutdown));
@@ -132,7 +134,7 @@ impl Service {
             client,
             stop: Some(stop),
             served,
-            place: None,
+            test_store: None,
         };
         until("the service is ready", async || {
             service.get("/readyz").await.status() == StatusCode::OK
@@ -141,12 +143,12 @@ impl Service {
         service
     }
 
-    /// The URL of that path.
+    /// Returns the URL of the path.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.origin)
     }
 
-    /// Delivers the records, one JSON value each, as Firehose does, and insists that they are acknowledged.
+    /// Delivers the records, one JSON value each, as Firehose does, and requires 200.
     pub async fn deliver(&self, records: &[Value]) {
         let data = |record: &Value| base64_simd::STANDARD.encode_to_string(record.to_string());
         let records: Vec<Value> = records
@@ -157,46 +159,46 @@ impl Service {
         let request = self
             .request(Method::POST, "/firehose")
             .header(header::CONTENT_TYPE, "application/json");
-        let answer = request
+        let response = request
             .body(body.to_string())
             .send()
             .await
-            .expect("an answer");
-        let (status, text) = (answer.status(), answer.text().await.expect("a body"));
+            .expect("a response");
+        let (status, text) = (response.status(), response.text().await.expect("a body"));
         assert_eq!(status, StatusCode::OK, "{text}");
     }
 
-    /// A request to that path, to be given headers and sent.
+    /// Builds a request to the path.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, self.url(path))
     }
 
-    /// Gets that path. Nothing is decompressed.
+    /// Gets the path, without decompression.
     pub async fn get(&self, path: &str) -> Response {
         self.request(Method::GET, path)
             .send()
             .await
-            .expect("an answer")
+            .expect("a response")
     }
 
-    /// Gets that path, insists on a 200, and reads the JSON.
+    /// Gets the path, requires 200, and parses the JSON.
     pub async fn json(&self, path: &str) -> Value {
-        let answer = self.get(path).await;
-        let (status, text) = (answer.status(), answer.text().await.expect("a body"));
+        let response = self.get(path).await;
+        let (status, text) = (response.status(), response.text().await.expect("a body"));
         assert_eq!(status, StatusCode::OK, "{path}: {text}");
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
     }
 
-    /// Stops the service in order and insists that it ends well.
+    /// Shuts the service down in order and requires success.
     pub async fn stop(mut self) {
-        let stop = self.stop.take().expect("it is stopped once");
+        let stop = self.stop.take().expect("stop is called once");
         stop.send(()).expect("the service runs");
         let served = tokio::time::timeout(DEADLINE, &mut self.served)
             .await
             .expect("the service stops in time");
         served
             .expect("the service does not panic")
-            .expect("the service ends well");
+            .expect("the service stops without an error");
     }
 }
 
@@ -206,26 +208,21 @@ impl Drop for Service {
     }
 }
 
-/// Asks again and again until it is so, and fails after [`DEADLINE`].
-pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
-    let asking = async {
-        while !is_so().await {
-            tokio::time::sleep(ASK_EVERY).await;
+/// Polls the condition until it holds, and panics after [`DEADLINE`].
+pub async fn until(description: &str, condition: impl AsyncFn() -> bool) {
+    let polling = async {
+        while !condition().await {
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
-    tokio::time::timeout(DEADLINE, asking)
+    tokio::time::timeout(DEADLINE, polling)
         .await
-        .unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"));
+        .unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {description}"));
 }
 
-/// A port of 127.0.0.1 that nobody has.
+/// Returns an unused port of 127.0.0.1.
 pub fn free_port() -> u16 {
     std::iter::repeat_with(|| rand::random_range(PORTS))
         .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
-        .expect("there is one")
-}
-
-/// A telemetry record of the transformed kind: with its output.
-pub fn record(class: u64, second: u64, racer: u64, output: f64) -> Value {
-    json!({ "classId": class, "second": second, "racerId": racer, "output": output })
+        .expect("a free port")
 }

@@ -1,7 +1,7 @@
-//! A real S3 server in another process, on free ports of 127.0.0.1, over when it is dropped.
+//! A real S3 server in another process, on free ports of 127.0.0.1. It is killed when dropped.
 //!
-//! It is ministack; `ALLEYCAT_TEST_S3=seaweedfs` has SeaweedFS in its place, which is slower, checks signatures, and
-//! has many threads. `scripts/test-deps.sh` installs both into `.venv`.
+//! The default is ministack. `ALLEYCAT_TEST_S3=seaweedfs` selects SeaweedFS, which is slower, checks
+//! signatures, and has many threads. `scripts/test-deps.sh` installs both into `.venv`.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,43 +14,43 @@ use tempfile::TempDir;
 
 use super::{free_port, signal, until};
 
-/// The bucket that every server has.
+/// The bucket that every server is started with.
 pub const BUCKET: &str = "races";
 
-/// Starts before giving up: another process may take a port between our finding it and the server's taking it.
+/// Maximum number of starts: another process may bind a free port before the server does.
 const STARTS_MAX: usize = 5;
 
 pub const KEY_ID: &str = "test";
 pub const SECRET: &str = "testsecret";
 
-/// Which program it is.
+/// The program that serves S3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// One event loop, so that a conditional put is atomic; takes any credentials.
+pub enum ServerKind {
+    /// Runs one event loop, so conditional puts are atomic. Accepts any credentials.
     Ministack,
-    /// A server for real use.
+    /// A production server.
     SeaweedFs,
 }
 
-impl Kind {
-    fn of_the_environment() -> Self {
+impl ServerKind {
+    fn from_environment() -> Self {
         match std::env::var("ALLEYCAT_TEST_S3").as_deref() {
             Err(_) | Ok("ministack") => Self::Ministack,
             Ok("seaweedfs") => Self::SeaweedFs,
-            Ok(other) => panic!("ALLEYCAT_TEST_S3 is {other:?}: it is ministack or seaweedfs"),
+            Ok(other) => panic!("ALLEYCAT_TEST_S3 is {other:?}; set it to ministack or seaweedfs"),
         }
     }
 }
 
 pub struct S3Server {
-    kind: Kind,
+    kind: ServerKind,
     port: u16,
     objects: TempDir,
     process: Mutex<Child>,
 }
 
 impl S3Server {
-    /// The server that the tests of this process share: started for the first of them, over with the last.
+    /// Returns the server that the tests of this process share. The first test starts it; it stops with the last.
     pub async fn shared() -> Arc<Self> {
         static SHARED: tokio::sync::Mutex<Weak<S3Server>> =
             tokio::sync::Mutex::const_new(Weak::new());
@@ -63,12 +63,12 @@ impl S3Server {
         server
     }
 
-    /// Starts one that has nothing but [`BUCKET`].
+    /// Starts a server that holds only [`BUCKET`].
     pub async fn start() -> Self {
-        Self::start_kind(Kind::of_the_environment()).await
+        Self::start_kind(ServerKind::from_environment()).await
     }
 
-    pub async fn start_kind(kind: Kind) -> Self {
+    pub async fn start_kind(kind: ServerKind) -> Self {
         for _ in 0..STARTS_MAX {
             let (port, objects) = (free_port(), TempDir::new().unwrap());
             let server = Self {
@@ -77,7 +77,7 @@ impl S3Server {
                 process: Mutex::new(run(kind, port, objects.path())),
                 objects,
             };
-            if server.comes_up().await {
+            if server.wait_until_up().await {
                 server
                     .client()
                     .await
@@ -96,7 +96,7 @@ impl S3Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// For another process that is to use the server.
+    /// Returns the environment of a process that uses the server.
     pub fn environment(&self) -> [(&'static str, String); 4] {
         [
             ("AWS_ENDPOINT_URL", self.endpoint()),
@@ -106,7 +106,7 @@ impl S3Server {
         ]
     }
 
-    /// For this process.
+    /// Returns the AWS configuration for this process.
     pub async fn config(&self) -> SdkConfig {
         config(&self.endpoint()).await
     }
@@ -119,41 +119,41 @@ impl S3Server {
         )
     }
 
-    /// Kills it at once.
+    /// Kills the server with SIGKILL.
     pub fn kill(&self) {
         let mut process = self.process.lock().unwrap();
         process.kill().unwrap();
         process.wait().unwrap();
     }
 
-    /// Starts it after [`kill`](Self::kill), on the same port and with the objects that it had.
-    pub async fn start_again(&self) {
+    /// Starts the server again after [`kill`](Self::kill), on the same port and with the same objects.
+    pub async fn restart(&self) {
         *self.process.lock().unwrap() = run(self.kind, self.port, self.objects.path());
-        assert!(self.comes_up().await, "the port is free");
+        assert!(self.wait_until_up().await, "the port is in use");
     }
 
-    /// Stops it where it stands: its port still takes connections, and none of them is answered.
+    /// Suspends the server with SIGSTOP: its port still accepts connections, but never responds.
     pub fn freeze(&self) {
         signal(self.process.lock().unwrap().id(), "-STOP");
     }
 
-    /// Lets it go on after [`freeze`](Self::freeze).
+    /// Resumes the server after [`freeze`](Self::freeze).
     pub fn thaw(&self) {
         signal(self.process.lock().unwrap().id(), "-CONT");
     }
 
-    /// Waits until it answers; whether it came to that before its end.
-    async fn comes_up(&self) -> bool {
+    /// Waits until the server responds. Returns false if it exits first.
+    async fn wait_until_up(&self) -> bool {
         let (client, endpoint) = (
             reqwest::Client::builder().no_proxy().build().unwrap(),
             self.endpoint(),
         );
-        let has_ended = || self.process.lock().unwrap().try_wait().unwrap().is_some();
+        let has_exited = || self.process.lock().unwrap().try_wait().unwrap().is_some();
         until("the S3 server is up", async || {
-            has_ended() || client.get(&endpoint).send().await.is_ok()
+            has_exited() || client.get(&endpoint).send().await.is_ok()
         })
         .await;
-        !has_ended()
+        !has_exited()
     }
 }
 
@@ -165,7 +165,7 @@ impl Drop for S3Server {
     }
 }
 
-/// What a client of an S3 server at that endpoint is configured with.
+/// Returns the AWS configuration of a client of the S3 server at `endpoint`.
 pub async fn config(endpoint: &str) -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
         .endpoint_url(endpoint)
@@ -175,19 +175,19 @@ pub async fn config(endpoint: &str) -> SdkConfig {
         .await
 }
 
-fn run(kind: Kind, port: u16, objects: &Path) -> Child {
+fn run(kind: ServerKind, port: u16, objects: &Path) -> Child {
     let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin");
     let mut command = match kind {
-        Kind::Ministack => {
+        ServerKind::Ministack => {
             let mut command = Command::new(programs.join("ministack"));
-            command.env("BIND_HOST", "127.0.0.1"); // without it, every address of the machine
+            command.env("BIND_HOST", "127.0.0.1"); // the default is every address of the machine
             command
                 .env("GATEWAY_PORT", port.to_string())
                 .env("S3_PERSIST", "1")
                 .env("S3_DATA_DIR", objects);
             command
         }
-        Kind::SeaweedFs => {
+        ServerKind::SeaweedFs => {
             let mut command = Command::new(programs.join("weed"));
             command
                 .env("AWS_ACCESS_KEY_ID", KEY_ID)

@@ -1,4 +1,4 @@
-//! Where a test's records are kept: a folder, or a bucket of a real S3 server. What a test promises holds on both.
+//! The store of a black-box test: a folder, or a prefix in a bucket of a real S3 server.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,51 +11,52 @@ use bytes::Bytes;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::builders::gunzip;
 use super::s3_server::{BUCKET, S3Server};
 
-/// Makes of each of these claims about an empty [`Place`] two tests: `folder::CLAIM` and `s3::CLAIM`.
+/// Runs each test on an empty folder and on an empty bucket prefix, as `folder::NAME` and `s3::NAME`.
 macro_rules! on_every_store {
-    ($($claim:ident),+ $(,)?) => {
+    ($($name:ident),+ $(,)?) => {
         mod folder {
             $(#[tokio::test(flavor = "multi_thread")]
-            async fn $claim() {
-                super::$claim($crate::support::place::Place::folder()).await;
+            async fn $name() {
+                super::$name($crate::support::test_store::TestStore::folder()).await;
             })+
         }
 
         mod s3 {
             $(#[tokio::test(flavor = "multi_thread")]
-            async fn $claim() {
-                super::$claim($crate::support::place::Place::bucket().await).await;
+            async fn $name() {
+                super::$name($crate::support::test_store::TestStore::bucket().await).await;
             })+
         }
     };
 }
 pub(crate) use on_every_store;
 
-/// Gone with all that is in it when it is dropped.
-pub enum Place {
+/// A store that is deleted with all its objects when dropped.
+pub enum TestStore {
     Folder(TempDir),
     Bucket {
         server: Arc<S3Server>,
         client: Client,
-        /// With a `/` at its end.
+        /// Ends with `/`.
         prefix: String,
     },
 }
 
-impl Place {
-    /// A new and empty folder.
+impl TestStore {
+    /// Creates an empty folder.
     pub fn folder() -> Self {
         Self::Folder(TempDir::new().unwrap())
     }
 
-    /// A new and empty prefix of the shared server's bucket.
+    /// Picks an unused prefix in the shared server's bucket.
     pub async fn bucket() -> Self {
         Self::on(S3Server::shared().await).await
     }
 
-    /// A new and empty prefix of that server's bucket.
+    /// Picks an unused prefix in `server`'s bucket.
     pub async fn on(server: Arc<S3Server>) -> Self {
         let client = server.client().await;
         Self::Bucket {
@@ -65,7 +66,7 @@ impl Place {
         }
     }
 
-    /// A new and empty one beside this.
+    /// Creates another empty store of the same kind.
     pub async fn another(&self) -> Self {
         match self {
             Self::Folder(_) => Self::folder(),
@@ -73,15 +74,15 @@ impl Place {
         }
     }
 
-    /// As `--store` has it.
-    pub fn name(&self) -> String {
+    /// Returns the value of `--store`.
+    pub fn url(&self) -> String {
         match self {
             Self::Folder(folder) => format!("file:{}", folder.path().display()),
             Self::Bucket { prefix, .. } => format!("s3://{BUCKET}/{prefix}"),
         }
     }
 
-    /// What a process needs to find it.
+    /// Returns the environment that a process needs to reach the store.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Folder(_) => Vec::new(),
@@ -89,10 +90,10 @@ impl Place {
         }
     }
 
-    /// Opens it as a store of this process.
+    /// Opens the store in this process.
     pub async fn open(&self) -> Arc<dyn Store> {
         match self {
-            Self::Folder(_) => storage::open(&self.name()).await.unwrap(),
+            Self::Folder(_) => storage::open(&self.url()).await.unwrap(),
             Self::Bucket { server, prefix, .. } => Arc::new(
                 S3Store::connect_with(&server.config().await, BUCKET, prefix)
                     .await
@@ -101,7 +102,7 @@ impl Place {
         }
     }
 
-    /// The server, of a bucket.
+    /// Returns the bucket's server.
     pub fn server(&self) -> &S3Server {
         match self {
             Self::Folder(_) => panic!("a folder has no server"),
@@ -109,7 +110,7 @@ impl Place {
         }
     }
 
-    /// The object, if there is one of that name.
+    /// Returns the object, if it exists.
     pub async fn get(&self, name: &str) -> Option<Bytes> {
         match self {
             Self::Folder(folder) => fs::read(folder.path().join(name)).ok().map(Bytes::from),
@@ -135,7 +136,7 @@ impl Place {
         }
     }
 
-    /// Puts an object there, as a person would.
+    /// Writes an object, as an operator would.
     pub async fn put(&self, name: &str, body: &[u8]) {
         match self {
             Self::Folder(folder) => {
@@ -156,7 +157,7 @@ impl Place {
         }
     }
 
-    /// Takes an object away, as a person would.
+    /// Deletes an object, as an operator would.
     pub async fn remove(&self, name: &str) {
         match self {
             Self::Folder(folder) => fs::remove_file(folder.path().join(name)).unwrap(),
@@ -172,10 +173,10 @@ impl Place {
         }
     }
 
-    /// The names of all objects under that prefix.
-    pub async fn list(&self, under: &str) -> Vec<String> {
+    /// Lists the names of all objects whose name begins with `name_prefix`.
+    pub async fn list(&self, name_prefix: &str) -> Vec<String> {
         match self {
-            Self::Folder(folder) => files(&folder.path().join(under))
+            Self::Folder(folder) => files(&folder.path().join(name_prefix))
                 .iter()
                 .map(|file| {
                     file.strip_prefix(folder.path())
@@ -189,7 +190,7 @@ impl Place {
                 let list = client
                     .list_objects_v2()
                     .bucket(BUCKET)
-                    .prefix(format!("{prefix}{under}"));
+                    .prefix(format!("{prefix}{name_prefix}"));
                 let mut pages = list.into_paginator().send();
                 let mut names = Vec::new();
                 while let Some(page) = pages.next().await {
@@ -203,16 +204,16 @@ impl Place {
         }
     }
 
-    /// How many segments the journal has.
+    /// Counts the journal segments.
     pub async fn segments(&self) -> usize {
         self.list("journal/").await.len()
     }
 
-    /// The lines of the quarantine, in no order.
+    /// Returns the lines of the quarantine, in no order.
     pub async fn quarantine(&self) -> Vec<Value> {
         let mut lines = Vec::new();
         for name in self.list("processing-failed/").await {
-            let text = gunzip(&self.get(&name).await.expect("the quarantine stays"));
+            let text = gunzip(self.get(&name).await.expect("a listed object"));
             lines.extend(
                 text.lines()
                     .map(|line| serde_json::from_str::<Value>(line).unwrap()),
@@ -220,11 +221,6 @@ impl Place {
         }
         lines
     }
-}
-
-/// The text of a stored object.
-pub fn gunzip(body: &[u8]) -> String {
-    std::io::read_to_string(flate2::read::MultiGzDecoder::new(body)).unwrap()
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
