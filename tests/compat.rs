@@ -90,7 +90,7 @@ fn bests(deliveries: &[Vec<Value>], class: u64) -> History {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_originals_pipeline_comes_to_the_same_history() {
+async fn original_pipeline_yields_the_same_history() {
     let (folder, service) = (
         TempDir::new().unwrap(),
         Service::start(&["--commit-interval", "0ms"]).await,
@@ -170,7 +170,7 @@ async fn the_originals_pipeline_comes_to_the_same_history() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_originals_page_reads_what_is_served_and_what_is_stored() {
+async fn original_page_reads_served_and_stored_histories() {
     let service =
         Service::start(&["--commit-interval", "0ms", "--snapshot-interval", "10ms"]).await;
     let deliveries = deliveries(2);

@@ -20,8 +20,8 @@ use support::{DEADLINE, gunzip, record};
 use tokio::sync::watch;
 
 on_every_store![
-    nothing_acknowledged_is_lost_and_nothing_invented_however_often_the_process_is_killed,
-    an_object_that_does_not_read_stops_the_start_by_name_and_with_the_way_out,
+    repeated_kills_lose_and_invent_nothing,
+    unreadable_object_stops_start_with_advice,
 ];
 
 const KILLS: u32 = 5;
@@ -74,9 +74,7 @@ async fn send(
     }
 }
 
-async fn nothing_acknowledged_is_lost_and_nothing_invented_however_often_the_process_is_killed(
-    test_store: TestStore,
-) {
+async fn repeated_kills_lose_and_invent_nothing(test_store: TestStore) {
     let options = ["--commit-interval", "5ms", "--snapshot-interval", "50ms"];
     let mut instance = Instance::start(&test_store, &options).await;
 
@@ -159,7 +157,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_invented_however_often_the_pro
 }
 
 #[tokio::test]
-async fn a_second_process_on_a_folder_is_refused_with_what_to_do() {
+async fn second_process_on_a_folder_is_refused() {
     let test_store = TestStore::folder();
     let instance = Instance::start(&test_store, &[]).await;
     let said = startup_error(&[], &test_store.url()).await;
@@ -174,9 +172,7 @@ async fn a_second_process_on_a_folder_is_refused_with_what_to_do() {
     Instance::start(&test_store, &[]).await;
 }
 
-async fn an_object_that_does_not_read_stops_the_start_by_name_and_with_the_way_out(
-    test_store: TestStore,
-) {
+async fn unreadable_object_stops_start_with_advice(test_store: TestStore) {
     Instance::start(&test_store, &[]).await.kill();
     test_store.put("class-2.gz", b"no gzip").await;
     let said = startup_error(&test_store.environment(), &test_store.url()).await;

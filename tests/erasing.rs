@@ -146,7 +146,7 @@ async fn replay_changes_nothing(instance: &Instance, yesterday: &[Value]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_instances_on_a_bucket_and_a_kill_between_every_two_steps_of_an_erasure() {
+async fn kill_between_any_two_writes_of_an_erasure_recovers() {
     let server = S3Server::shared().await;
     let mut kills = 0;
     for points in 0.. {
@@ -219,7 +219,7 @@ async fn two_instances_on_a_bucket_and_a_kill_between_every_two_steps_of_an_eras
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_racer_goes_out_of_a_folder_whenever_the_process_dies() {
+async fn folder_erasure_survives_a_kill() {
     for moment in ["erasures.gz", "class-1.gz", "racers.gz"] {
         let test_store = TestStore::folder();
         let mut instance = Instance::start(&test_store, &OPTIONS).await;
@@ -252,7 +252,7 @@ async fn a_racer_goes_out_of_a_folder_whenever_the_process_dies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_glitch_goes_and_the_best_beneath_comes_back_by_a_replay() {
+async fn replay_restores_the_best_beneath_an_erased_glitch() {
     let test_store = TestStore::folder();
     let instance = Instance::start(&test_store, &OPTIONS).await;
     let time = now_ms() - 1000;
@@ -315,7 +315,7 @@ async fn a_glitch_goes_and_the_best_beneath_comes_back_by_a_replay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_ridden_later_counts_on_every_instance() {
+async fn later_rides_count_on_every_instance() {
     let test_store = TestStore::bucket().await;
     let one = Instance::start(&test_store, &OPTIONS).await;
     let other = Instance::start(&test_store, &OPTIONS).await;
@@ -373,7 +373,7 @@ async fn what_is_ridden_later_counts_on_every_instance() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_an_admin_erases_and_a_mistake_erases_nothing() {
+async fn erasing_needs_the_admin_key_and_valid_parameters() {
     let test_store = TestStore::folder();
     let mut options = OPTIONS.to_vec();
     options.truncate(6);

@@ -138,7 +138,7 @@ fn sqs(bodies: &[&Value]) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_object_of_a_notification_is_read_and_durable() {
+async fn all_objects_of_a_notification_become_durable() {
     let mut world = World::start(&[]).await;
     // With newlines, without, gzip and plain; a key that is encoded in the event.
     world
@@ -186,7 +186,7 @@ async fn every_object_of_a_notification_is_read_and_durable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn notifications_are_found_in_the_envelopes_of_sns_sqs_and_eventbridge() {
+async fn sns_sqs_and_eventbridge_envelopes_are_read() {
     let world = World::start(&[]).await;
     for (racer, key) in ["sns", "posted", "sqs", "both", "bridge", "a+b"]
         .into_iter()
@@ -223,7 +223,7 @@ async fn notifications_are_found_in_the_envelopes_of_sns_sqs_and_eventbridge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_that_cannot_be_read_is_told_after_the_others_are_durable() {
+async fn unreadable_object_is_reported_after_the_rest_is_durable() {
     let world = World::start(&[]).await;
     world.put("deliveries", "good", telemetry(1, 1, 1)).await;
     let cut = gzip(
@@ -285,7 +285,7 @@ async fn an_object_that_cannot_be_read_is_told_after_the_others_are_durable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_buckets_that_are_named_are_read() {
+async fn only_allowed_buckets_are_read() {
     let world = World::start(&[]).await;
     world.put("other", "k", telemetry(1, 1, 1)).await;
     world.put("deliveries", "k", telemetry(1, 1, 2)).await;
@@ -309,7 +309,7 @@ async fn only_buckets_that_are_named_are_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_service_wrote_itself_is_not_quarantined_again() {
+async fn own_quarantine_is_not_quarantined_again() {
     let world = World::start(&["--notification-bucket", BUCKET]).await;
     world
         .put("deliveries", "k", format!("{}nonsense", telemetry(1, 1, 1)))
@@ -341,7 +341,7 @@ async fn what_the_service_wrote_itself_is_not_quarantined_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_is_needed_where_there_is_one_and_two_headers_carry_it() {
+async fn access_key_is_required_in_either_header() {
     let world = World::start(&["--access-key", KEY]).await;
     let event = json!({"Event": "s3:TestEvent"}).to_string();
     assert_eq!(
@@ -373,7 +373,7 @@ async fn a_key_is_needed_where_there_is_one_and_two_headers_carry_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browsers_page_sends_no_events_where_no_key_is_needed() {
+async fn browser_events_need_a_key() {
     let event = json!({"Event": "s3:TestEvent"}).to_string();
     for (options, status) in [
         (&[][..], StatusCode::FORBIDDEN),
@@ -393,7 +393,7 @@ async fn a_browsers_page_sends_no_events_where_no_key_is_needed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_come_slowly_hold_nobody_up_and_do_not_come_for_ever() {
+async fn slow_event_bodies_time_out_and_block_nobody() {
     let test_store = TestStore::folder();
     let service = Service::start_with(test_store.open().await, &[], |config| {
         config.delivery_deadline = Duration::from_secs(2);
@@ -427,7 +427,7 @@ async fn bodies_that_come_slowly_hold_nobody_up_and_do_not_come_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_is_worked_on_to_its_end_when_its_sender_hangs_up() {
+async fn event_completes_after_the_sender_disconnects() {
     const RACERS: u64 = 500;
     let world = World::start(&[]).await;
     let records =
@@ -445,7 +445,7 @@ async fn an_event_is_worked_on_to_its_end_when_its_sender_hangs_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_quarantined_is_counted_in_the_log_as_it_is_of_a_delivery() {
+async fn log_counts_rejected_records() {
     let world = World::start(&["--log-format", "json"]).await;
     world
         .put("deliveries", "k", format!("{}nonsense", telemetry(1, 1, 1)))
@@ -469,7 +469,7 @@ async fn what_is_quarantined_is_counted_in_the_log_as_it_is_of_a_delivery() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transformation_answers_every_record_and_merges_nothing() {
+async fn transformation_returns_every_record_and_merges_nothing() {
     let world = World::start(&[]).await;
     let (status, told) =
         answer(world.request(include_str!("data/transformation-event.json"))).await;
@@ -518,7 +518,7 @@ async fn a_transformation_answers_every_record_and_merges_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_of_6_mb_is_taken_and_its_answer_has_no_more() {
+async fn largest_transformation_event_is_accepted() {
     const BYTES_MAX: usize = 6_291_556;
     let world = World::start(&[]).await;
     let data = base64_simd::STANDARD.encode_to_string(telemetry(1, 1, 1));

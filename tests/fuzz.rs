@@ -17,7 +17,7 @@ use support::test_store::TestStore;
 use tempfile::TempDir;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fuzzer_that_reads_the_document_finds_nothing() {
+async fn openapi_fuzzer_finds_nothing() {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/schemathesis");
     assert!(
         program.exists(),

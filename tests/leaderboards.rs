@@ -74,7 +74,7 @@ fn rows_of(page: &Value) -> Vec<Row> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_options_combine_as_a_naive_model_has_them() {
+async fn all_option_combinations_match_naive_model() {
     let service = Service::start(&["--classes", "1"]).await;
     let mut chance = StdRng::seed_from_u64(8);
     let mut seconds = BTreeMap::<u64, BTreeMap<u64, u64>>::new();
@@ -206,7 +206,7 @@ async fn all_options_combine_as_a_naive_model_has_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_turned_both_ways_while_others_ride_meet_everyone_who_stays_once() {
+async fn paging_during_rides_shows_unchanged_racers_once() {
     let service = Service::start(&["--classes", "1", "--commit-interval", "1ms"]).await;
     let mut chance = StdRng::seed_from_u64(9);
     for second in ["second=3", "second=last", "pretty=false"] {

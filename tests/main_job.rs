@@ -23,11 +23,11 @@ use support::test_store::{TestStore, on_every_store};
 use support::{Service, gunzip, gzip, record, until};
 
 on_every_store![
-    a_random_race_gives_what_a_naive_model_gives_in_every_leaderboard_and_history,
-    the_same_records_give_the_same_bytes_however_they_are_delivered,
-    a_retry_that_races_its_first_try_is_not_acknowledged_early,
-    a_racer_who_is_told_of_a_record_finds_it_on_the_leaderboard,
-    a_delivery_that_improves_nothing_costs_no_write,
+    random_race_matches_naive_model,
+    delivery_order_does_not_change_stored_bytes,
+    racing_retry_is_not_acknowledged_early,
+    acknowledged_record_is_on_the_leaderboard,
+    delivery_without_improvement_writes_nothing,
 ];
 
 const CLASSES: u16 = 2;
@@ -152,9 +152,7 @@ const QUICK: [&str; 6] = [
     "10ms",
 ];
 
-async fn a_random_race_gives_what_a_naive_model_gives_in_every_leaderboard_and_history(
-    test_store: TestStore,
-) {
+async fn random_race_matches_naive_model(test_store: TestStore) {
     let records = races(1);
     let model = Model::of(&records);
     let service = Service::start_on(&test_store, &QUICK).await;
@@ -248,7 +246,7 @@ async fn stored_names(test_store: &TestStore) -> BTreeMap<u64, String> {
         .collect()
 }
 
-async fn the_same_records_give_the_same_bytes_however_they_are_delivered(test_store: TestStore) {
+async fn delivery_order_does_not_change_stored_bytes(test_store: TestStore) {
     let records = races(3);
     let mut permuted = records.clone();
     permuted.shuffle(&mut StdRng::seed_from_u64(4));
@@ -313,7 +311,7 @@ async fn fragile(test_store: &TestStore, options: &[&str]) -> (Service, Arc<Brok
 
 /// The trap that a naive ledger falls into: the first try is slow to commit, Firehose times out and sends it again, and
 /// the second finds nothing better than what the first is about to write.
-async fn a_retry_that_races_its_first_try_is_not_acknowledged_early(test_store: TestStore) {
+async fn racing_retry_is_not_acknowledged_early(test_store: TestStore) {
     let (service, store) = fragile(&test_store, &["--commit-interval", "0ms"]).await;
     let service = Arc::new(service);
     let records: Vec<Bytes> = vec![record(1, 1, 1, 50.5).to_string().into()];
@@ -341,7 +339,7 @@ async fn a_retry_that_races_its_first_try_is_not_acknowledged_early(test_store: 
     Arc::into_inner(service).unwrap().stop().await;
 }
 
-async fn a_racer_who_is_told_of_a_record_finds_it_on_the_leaderboard(test_store: TestStore) {
+async fn acknowledged_record_is_on_the_leaderboard(test_store: TestStore) {
     let service = Arc::new(Service::start_on(&test_store, &["--commit-interval", "1ms"]).await);
     let riders = (1..=8_u64).map(|racer| {
         let service = service.clone();
@@ -362,7 +360,7 @@ async fn a_racer_who_is_told_of_a_record_finds_it_on_the_leaderboard(test_store:
     Arc::into_inner(service).unwrap().stop().await;
 }
 
-async fn a_delivery_that_improves_nothing_costs_no_write(test_store: TestStore) {
+async fn delivery_without_improvement_writes_nothing(test_store: TestStore) {
     let (service, store) = fragile(&test_store, &["--commit-interval", "0ms"]).await;
     let named = |output: f64| {
         let mut named = record(1, 1, 1, output);

@@ -106,7 +106,7 @@ fn value_in(scraped: &str, series: &str) -> Option<f64> {
 const RIDE: &str = r#"{"classId":1,"second":1,"racerId":7,"name":"Hubert","output":150}"#;
 
 #[tokio::test]
-async fn all_that_the_dashboard_and_the_alerts_ask_for_is_there() {
+async fn dashboard_and_alert_metrics_exist() {
     let test_store = TestStore::folder();
     let service = Scraped::start(&test_store, &["--snapshot-interval", "10ms"]).await;
     until("it is ready", async || {
@@ -220,8 +220,7 @@ async fn all_that_the_dashboard_and_the_alerts_ask_for_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_store_that_hangs_grows_old_and_keeps_its_room_though_its_sender_has_left()
-{
+async fn hanging_store_ages_the_queue_and_keeps_the_memory_permit() {
     let server = Arc::new(S3Server::start().await);
     let metrics = format!("127.0.0.1:{}", free_port());
     let test_store = TestStore::on(server.clone()).await;
@@ -267,7 +266,7 @@ async fn what_waits_for_a_store_that_hangs_grows_old_and_keeps_its_room_though_i
 }
 
 #[tokio::test]
-async fn whoever_holds_many_connections_to_the_metrics_does_not_keep_others_from_them_for_long() {
+async fn metrics_connection_limit_frees_closed_connections() {
     let service = Scraped::start(&TestStore::folder(), &[]).await;
     let address = service
         .metrics

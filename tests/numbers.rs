@@ -91,7 +91,7 @@ fn stringified(doubles: &[f64]) -> Vec<String> {
 }
 
 #[test]
-fn numbers_are_printed_as_json_stringify_prints_them_and_read_back_bit_for_bit() {
+fn outputs_print_as_json_stringify_and_read_back() {
     let doubles = doubles();
     let lines = stringified(&doubles);
     for (double, line) in doubles.iter().zip(&lines) {
@@ -114,7 +114,7 @@ fn numbers_are_printed_as_json_stringify_prints_them_and_read_back_bit_for_bit()
 }
 
 #[test]
-fn negative_numbers_are_printed_as_json_stringify_prints_them() {
+fn negative_numbers_print_as_json_stringify() {
     let doubles: Vec<_> = doubles()
         .into_iter()
         .take(10_000)
@@ -134,7 +134,7 @@ fn negative_numbers_are_printed_as_json_stringify_prints_them() {
 }
 
 #[test]
-fn a_history_prints_every_output_as_json_stringify_does() {
+fn history_outputs_print_as_json_stringify() {
     let doubles = doubles();
     let class = ClassId::new(1).expect("1 is not 0");
     let efforts = doubles.iter().zip(0..).map(|(&double, racer)| Effort {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use support::{Service, record};
 
 #[test]
-fn the_committed_document_is_the_generated_one() {
+fn committed_document_is_current() {
     let committed = include_str!("../openapi/openapi.json");
     // Not assert_eq: nobody wants to read two documents in a terminal.
     assert!(
@@ -105,7 +105,7 @@ async fn service() -> Service {
 }
 
 #[test]
-fn every_answer_has_an_example() {
+fn every_response_has_an_example() {
     for Operation {
         method,
         path,
@@ -127,7 +127,7 @@ fn every_answer_has_an_example() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_parameter_that_cannot_be_taken_is_told_by_name_and_value() {
+async fn invalid_parameters_are_named_with_their_value() {
     let service = service().await;
     let bad = "no-".repeat(100);
     let mut told = 0;
@@ -264,7 +264,7 @@ fn cells(text: &str) -> Vec<Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_as_csv_are_the_rows_as_json() {
+async fn csv_rows_equal_json_rows() {
     let service = service().await;
     let erased = service
         .request(Method::DELETE, "/classes/2/racers/17?reason=a,b")

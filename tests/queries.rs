@@ -110,7 +110,7 @@ async fn is_problem(service: &Service, path: &str, status: StatusCode, words: &[
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leaderboard_is_what_was_delivered_page_by_page() {
+async fn leaderboard_pages_match_deliveries() {
     let service = Service::start(&[]).await;
     let model = ride_at_random(&service, 1).await;
     for class in [1, 2] {
@@ -177,7 +177,7 @@ async fn ranks(service: &Service, query: &str) -> Vec<(u64, u64)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_option_of_a_leaderboard_does_what_it_says() {
+async fn every_leaderboard_option_works() {
     let service = tied().await;
     let ranks = async |query| ranks(&service, query).await;
     assert_eq!(ranks("second=5").await, [(1, 1), (2, 2), (2, 3), (4, 4)]);
@@ -284,7 +284,7 @@ async fn a_page_changes_with_its_board_and_its_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_come_as_csv_and_json_as_javascript_prints_it() {
+async fn csv_and_json_print_numbers_as_javascript() {
     let service = tied().await;
     let text = service
         .get("/classes/1/leaderboard?second=5&racers=4")
@@ -328,7 +328,7 @@ async fn rows_come_as_csv_and_json_as_javascript_prints_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_answered_is_told_by_name() {
+async fn invalid_requests_are_explained() {
     let service = tied().await;
     let bad = StatusCode::BAD_REQUEST;
     for (query, words) in [
@@ -418,7 +418,7 @@ async fn what_cannot_be_answered_is_told_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_that_is_read_takes_get_and_head_alone() {
+async fn read_paths_allow_only_get_and_head() {
     let service = tied().await;
     for path in [
         "/classes",
@@ -455,7 +455,7 @@ async fn a_path_that_is_read_takes_get_and_head_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_of_other_origins_may_read_and_not_deliver() {
+async fn other_origins_may_read_but_not_deliver() {
     let service = tied().await;
     let preflight = async |path| {
         let request = service
@@ -509,7 +509,7 @@ async fn pages_of_other_origins_may_read_and_not_deliver() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_classes_are_told_in_numbers() {
+async fn classes_report_their_numbers() {
     let service = tied().await;
     let classes = service.json("/classes").await;
     let (first, second) = (&classes[0], &classes[1]);
@@ -573,7 +573,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn curl_finds_a_guide_whose_calls_work() {
+async fn guide_calls_work_in_curl() {
     let service = Service::start(&["--admin-key", "KEY"]).await; // as the guide has it
     let ride = |racer: u64| {
         let (class, second, race) = (1, 60, 17);
@@ -680,7 +680,7 @@ async fn with(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_is_what_was_delivered_bit_for_bit() {
+async fn history_matches_deliveries_bit_for_bit() {
     let service = Service::start(&[]).await;
     assert_eq!(
         service
@@ -740,7 +740,7 @@ async fn a_history_is_what_was_delivered_bit_for_bit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_part_of_a_history_is_that_part_of_the_whole() {
+async fn history_part_equals_part_of_the_whole() {
     let service = Service::start(&[]).await;
     let model = ride_at_random(&service, 3).await;
     let best = |racers: &[(u64, f64)], top: usize| {
@@ -865,7 +865,7 @@ async fn a_part_of_a_history_is_that_part_of_the_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_that_the_client_has_is_not_sent_again() {
+async fn unchanged_history_answers_304() {
     let service = tied().await;
     until("the history has all", async || {
         service
@@ -963,7 +963,7 @@ async fn a_history_that_the_client_has_is_not_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_is_given_in_parts() {
+async fn file_supports_ranges() {
     let service = tied().await;
     until("the history has all", async || {
         service
@@ -1059,7 +1059,7 @@ async fn a_file_is_given_in_parts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_has_one_etag_before_and_after_a_restart() {
+async fn history_etag_survives_a_restart() {
     let test_store = TestStore::folder();
     let service = Service::start_on(&test_store, &[]).await;
     let model = ride_at_random(&service, 4).await;
@@ -1096,7 +1096,7 @@ async fn a_history_has_one_etag_before_and_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_racer_is_seen_second_by_second_beside_others() {
+async fn racer_curve_compares_with_others() {
     let service = Service::start(&[]).await;
     let model = ride_at_random(&service, 5).await;
     let points = |racer: u64| {
@@ -1203,7 +1203,7 @@ async fn a_racer_is_seen_second_by_second_beside_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_racer_is_found_by_id_and_by_name() {
+async fn racer_is_found_by_id_and_name() {
     let service = tied().await;
     service
         .deliver(&[
@@ -1305,7 +1305,7 @@ async fn a_racer_is_found_by_id_and_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn machines_read_the_document_and_people_try_it() {
+async fn openapi_document_and_docs_are_served() {
     let service = Service::start(&[]).await;
     let document = service.json("/openapi.json").await;
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));

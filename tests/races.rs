@@ -81,7 +81,7 @@ impl Events {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_race_is_told_of_by_each_racers_latest_second() {
+async fn race_shows_each_racers_latest_second() {
     let service = Service::start(&["--classes", "2"]).await;
     assert_eq!(service.json("/classes/1/races").await, json!([]));
     let named = json!({
@@ -166,7 +166,7 @@ async fn a_race_is_told_of_by_each_racers_latest_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_not_taken_is_in_no_race_and_who_is_erased_is_in_none_any_more() {
+async fn rejected_and_erased_racers_are_in_no_race() {
     let service =
         Service::start(&["--classes", "1", "--max-racers", "2", "--admin-key", "k"]).await;
     service
@@ -194,7 +194,7 @@ async fn who_is_not_taken_is_in_no_race_and_who_is_erased_is_in_none_any_more() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_becomes_durable_is_pushed_and_a_connection_begins_with_what_is_so() {
+async fn live_feed_sends_current_standings_then_durable_bests() {
     let service = Service::start(&["--classes", "2"]).await;
     let mut first = Events::of(&service, 1).await;
     service
@@ -251,7 +251,7 @@ async fn send(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rides_are_taken_like_a_delivery_where_there_is_a_demo() {
+async fn demo_accepts_rides_as_deliveries() {
     let test_store = TestStore::folder();
     let service = Service::start_on(&test_store, DEMO).await;
     let ride = json!([
@@ -324,7 +324,7 @@ async fn rides_are_taken_like_a_delivery_where_there_is_a_demo() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demo_begins_with_a_race_that_is_over() {
+async fn demo_starts_with_a_finished_race() {
     let service = Service::start(DEMO).await;
     let is_over = async || {
         let races = service.json("/classes/2/races").await;
@@ -358,7 +358,7 @@ async fn quarantined(test_store: &TestStore) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_demo_no_ride_is_taken_and_other_origins_may_never_send_one() {
+async fn rides_need_a_demo_and_the_same_origin() {
     let service = Service::start(&["--classes", "1"]).await;
     let (status, problem) = send(&service, "application/json", "[]").await;
     assert_eq!(status, StatusCode::NOT_FOUND);

@@ -75,7 +75,7 @@ async fn efforts(service: &Service) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_of_every_form_is_replayed_and_again_without_harm() {
+async fn folder_of_every_format_replays_idempotently() {
     let folder = TempDir::new().unwrap();
     let path = folder.path();
     write(
@@ -143,7 +143,7 @@ async fn a_folder_of_every_form_is_replayed_and_again_without_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_read_or_is_rejected_is_told_and_the_rest_is_delivered() {
+async fn unreadable_and_rejected_records_are_reported() {
     let folder = TempDir::new().unwrap();
     let path = folder.path();
     let cut = gzip(
@@ -187,7 +187,7 @@ async fn what_cannot_be_read_or_is_rejected_is_told_and_the_rest_is_delivered() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_erased_stays_erased() {
+async fn erased_racer_stays_erased() {
     const ADMIN: &str = "admin";
     let service = Service::start(&["--commit-interval", "0ms", "--admin-key", ADMIN]).await;
     let ridden = |racer: u64, at_ms: u64| {
@@ -221,7 +221,7 @@ async fn what_was_erased_stays_erased() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_does_not_come_back_ends_the_replay() {
+async fn unreachable_endpoint_ends_the_replay() {
     let folder = TempDir::new().unwrap();
     for number in 0..3 {
         write(folder.path(), &number.to_string(), telemetry(1, number, 1));
@@ -248,7 +248,7 @@ async fn an_endpoint_that_does_not_come_back_ends_the_replay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_the_endpoint_does_not_take_is_in_nobodys_way() {
+async fn refused_record_does_not_block_others() {
     let folder = TempDir::new().unwrap();
     let long = telemetry(1, 2, 1).replace('}', &format!(",\"note\":\"{}\"}}", "x".repeat(200_000)));
     // All of it together is too large, and one record by itself.
@@ -281,7 +281,7 @@ async fn a_record_that_the_endpoint_does_not_take_is_in_nobodys_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_interruption_leaves_is_counted() {
+async fn interrupted_replay_reports_its_counts() {
     let folder = TempDir::new().unwrap();
     write(
         folder.path(),
@@ -336,7 +336,7 @@ async fn what_an_interruption_leaves_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_is_replayed_whole_by_prefix_or_by_object() {
+async fn bucket_replays_whole_by_prefix_or_object() {
     let server = S3Server::start().await;
     let client = server.client().await;
     client
@@ -396,7 +396,7 @@ async fn a_bucket_is_replayed_whole_by_prefix_or_by_object() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_services_own_folder_is_replayed_into_another() {
+async fn own_store_replays_into_another_service() {
     let first = Service::start(&["--commit-interval", "0ms", "--snapshot-interval", "1h"]).await;
     let records: Vec<Value> = (1..=50)
         .map(|second| record(1, second, second % 7, 100.0 + second as f64))

@@ -263,7 +263,7 @@ impl Load {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_bucket_keeps_what_was_delivered() {
+async fn bucket_keeps_delivered_records() {
     let test_store = TestStore::bucket().await;
     let mut instance = Instance::start(&test_store, &QUICK).await;
     let ridden = json!({ "uuid": "b340d30f", "event": "update", "deviceTimestamp": 1_619_185_789_755_u64, "second": 1,
@@ -369,7 +369,7 @@ async fn refusing(code: &'static str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_cannot_be_used_is_told_before_the_port_opens() {
+async fn unusable_store_fails_before_listening() {
     let server = S3Server::start().await;
     let environment = server.environment();
     let at = |endpoint: String| {
@@ -409,7 +409,7 @@ async fn a_store_that_cannot_be_used_is_told_before_the_port_opens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_that_a_server_does_not_take_are_told_before_the_port_opens() {
+async fn wrong_credentials_fail_before_listening() {
     let server = S3Server::start_kind(ServerKind::SeaweedFs).await;
     for wrong in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
         let with_wrong = server
@@ -440,7 +440,7 @@ async fn credentials_that_a_server_does_not_take_are_told_before_the_port_opens(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_s3_server_is_dead_nothing_is_acknowledged_and_nothing_is_lost() {
+async fn dead_s3_server_acknowledges_and_loses_nothing() {
     let test_store = TestStore::on(Arc::new(S3Server::start().await)).await;
     let mut instance = Instance::start(&test_store, &QUICK).await;
     let mut load = Load::new();
@@ -487,8 +487,7 @@ async fn is_all_there(instance: &mut Instance, test_store: &TestStore, model: &M
 /// A put is given up after 30 s at most, and whoever waited behind it after twice that; what comes once the server has
 /// been silent for 15 s is refused at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_s3_server_hangs_deliveries_are_refused_in_time_and_readers_served_and_nothing_is_lost()
- {
+async fn hanging_s3_server_refuses_deliveries_and_serves_readers() {
     let test_store = TestStore::on(Arc::new(S3Server::start().await)).await;
     let mut instance = Instance::start(&test_store, &QUICK).await;
     let mut load = Load::new();
@@ -549,16 +548,16 @@ async fn while_the_s3_server_hangs_deliveries_are_refused_in_time_and_readers_se
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_instances_on_one_bucket_agree_whoever_is_killed() {
-    instances_agree_whoever_is_killed(2).await;
+async fn two_instances_agree_after_kills() {
+    instances_agree_after_kills(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_instances_on_one_bucket_agree_whoever_is_killed() {
-    instances_agree_whoever_is_killed(3).await;
+async fn three_instances_agree_after_kills() {
+    instances_agree_after_kills(3).await;
 }
 
-async fn instances_agree_whoever_is_killed(count: usize) {
+async fn instances_agree_after_kills(count: usize) {
     const KILLS: usize = 4;
     let seed: u64 = rand::random();
     println!("seed {seed}");

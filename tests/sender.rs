@@ -161,7 +161,7 @@ async fn sender_to(receiver: &Receiver) -> Sender {
 }
 
 #[tokio::test]
-async fn a_delivery_has_the_form_of_firehoses() {
+async fn delivery_matches_firehose() {
     let receiver = Receiver::default();
     let key = "k".repeat(4096);
     let options = Options {
@@ -221,7 +221,7 @@ async fn a_delivery_has_the_form_of_firehoses() {
 }
 
 #[tokio::test]
-async fn without_a_key_and_attributes_their_headers_are_not_sent() {
+async fn key_and_attribute_headers_are_optional() {
     let receiver = Receiver::default();
     sender_to(&receiver)
         .await
@@ -239,7 +239,7 @@ async fn without_a_key_and_attributes_their_headers_are_not_sent() {
 }
 
 #[tokio::test]
-async fn a_failed_delivery_is_tried_again_under_its_id_with_its_body() {
+async fn failed_delivery_is_retried_with_same_id_and_body() {
     let receiver = Receiver::telling([
         Reply::Status(503, "the queue is full"),
         Reply::Status(401, "no such key"),
@@ -268,7 +268,7 @@ async fn a_failed_delivery_is_tried_again_under_its_id_with_its_body() {
 }
 
 #[tokio::test]
-async fn two_deliveries_have_two_ids() {
+async fn deliveries_have_distinct_ids() {
     let receiver = Receiver::default();
     let sender = sender_to(&receiver).await;
     sender.deliver(vec!["x"]).await.expect("acknowledged");
@@ -280,7 +280,7 @@ async fn two_deliveries_have_two_ids() {
 }
 
 #[tokio::test]
-async fn a_413_drops_the_delivery() {
+async fn status_413_drops_the_delivery() {
     let receiver = Receiver::telling([Reply::Status(413, "too large")]);
     let given_up = sender_to(&receiver)
         .await
@@ -299,7 +299,7 @@ async fn a_413_drops_the_delivery() {
 }
 
 #[tokio::test]
-async fn a_delivery_is_given_up_when_its_retry_duration_is_over() {
+async fn delivery_gives_up_after_the_retry_duration() {
     let receiver = Receiver::telling((0..1000).map(|_| Reply::Status(500, "down")));
     let url = receiver.listen().await;
     for (total_ms, tries_min, tries_max) in [(0, 1, 1), (30, 2, 30)] {
@@ -328,7 +328,7 @@ async fn a_delivery_is_given_up_when_its_retry_duration_is_over() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_does_not_answer_in_time_is_tried_again() {
+async fn response_timeout_is_retried() {
     let receiver = Receiver::telling([Reply::Silence]);
     let answer_within = Duration::from_millis(300);
     let options = Options {
@@ -346,7 +346,7 @@ async fn an_endpoint_that_does_not_answer_in_time_is_tried_again() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_not_there_is_a_failure_that_says_why_but_not_where() {
+async fn unreachable_endpoint_error_hides_the_url() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!(
         "http://127.0.0.1:{}/?secret",
@@ -374,7 +374,7 @@ async fn an_endpoint_that_is_not_there_is_a_failure_that_says_why_but_not_where(
 }
 
 #[tokio::test]
-async fn a_compressed_delivery_reads_back() {
+async fn gzipped_delivery_reads_back() {
     let receiver = Receiver::default();
     let sender = Sender::new(Options {
         gzip: true,
@@ -397,7 +397,7 @@ async fn a_compressed_delivery_reads_back() {
 }
 
 #[tokio::test]
-async fn no_more_deliveries_are_under_way_than_were_asked_for() {
+async fn concurrency_limit_holds() {
     let gate = Arc::new(Semaphore::new(0));
     let receiver = Receiver {
         gate: Some(gate.clone()),
@@ -430,7 +430,7 @@ async fn no_more_deliveries_are_under_way_than_were_asked_for() {
 }
 
 #[tokio::test]
-async fn the_access_key_is_in_no_debug_form() {
+async fn debug_output_hides_the_access_key() {
     let options = Options {
         access_key: Some("s3cret".parse().expect("a key")),
         ..Options::new("http://127.0.0.1:1/".parse().expect("a URL"))
@@ -440,7 +440,7 @@ async fn the_access_key_is_in_no_debug_form() {
 }
 
 #[test]
-fn what_cannot_be_sent_to_or_in_a_header_is_refused() {
+fn invalid_url_and_header_values_are_refused() {
     let to = |url: &str| Options::new(url.parse().expect("a URL"));
     assert!(Sender::new(to("ftp://127.0.0.1/")).is_err());
     assert!(
@@ -477,7 +477,7 @@ fn objects(tries: &[Try]) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn every_record_of_a_simulation_is_delivered_once_in_deliveries_of_the_buffers_size() {
+async fn simulation_delivers_every_record_once() {
     let receiver = Receiver::default();
     let url = receiver.listen().await;
     let words = "--speed max --racers 20 --classes 2,1,2 --seconds 30 --races 2 --seed 1 --buffer-size 32KiB --gzip";
@@ -517,7 +517,7 @@ async fn every_record_of_a_simulation_is_delivered_once_in_deliveries_of_the_buf
 }
 
 #[tokio::test]
-async fn a_simulation_of_trouble_sends_duplicates_and_late_deliveries_and_loses_nothing() {
+async fn simulated_faults_lose_nothing() {
     let receiver = Receiver::telling((0..5).map(|_| Reply::Status(503, "later")));
     let url = receiver.listen().await;
     let words = "--speed max --racers 20 --classes 1 --seconds 60 --seed 2 --buffer-size 4KiB --faults 0.2 --report";
@@ -545,7 +545,7 @@ async fn a_simulation_of_trouble_sends_duplicates_and_late_deliveries_and_loses_
 }
 
 #[tokio::test]
-async fn a_paced_simulation_delivers_what_has_waited_for_the_interval() {
+async fn paced_simulation_delivers_at_the_buffer_interval() {
     let receiver = Receiver::default();
     let url = receiver.listen().await;
     let words = "--speed 100 --racers 1 --classes 1 --seconds 60 --buffer-interval 50ms";
@@ -558,7 +558,7 @@ async fn a_paced_simulation_delivers_what_has_waited_for_the_interval() {
 }
 
 #[tokio::test]
-async fn an_interrupted_simulation_delivers_what_it_has_and_ends() {
+async fn interrupted_simulation_flushes_and_ends() {
     let receiver = Receiver::default();
     let url = receiver.listen().await;
     let came = receiver.came.clone();
@@ -578,7 +578,7 @@ async fn an_interrupted_simulation_delivers_what_it_has_and_ends() {
 }
 
 #[tokio::test]
-async fn the_demo_rides_until_it_is_told_to_stop() {
+async fn demo_rides_until_stopped() {
     let receiver = Receiver::default();
     let url = receiver.listen().await;
     let came = receiver.came.clone();

@@ -46,20 +46,20 @@ async fn get(store: &dyn Store, key: &ObjectKey) -> StoredObject {
 }
 
 /// The contract, each promise on an empty store of its own.
-async fn keeps_the_contract(empty: impl AsyncFn() -> Arc<dyn Store>) {
-    an_object_reads_back_as_its_parts_in_turn(&*empty().await).await;
-    an_object_may_be_empty(&*empty().await).await;
-    what_is_not_there_is_none(&*empty().await).await;
-    what_is_there_is_not_written_as_absent(&*empty().await).await;
-    only_the_tag_of_the_body_lets_it_be_replaced(&*empty().await).await;
-    a_listing_shows_what_its_scope_holds(&*empty().await).await;
-    a_listing_shows_more_than_a_thousand_segments(&*empty().await).await;
-    deleting_twice_is_no_error(&*empty().await).await;
-    of_two_that_race_one_wins(&empty().await).await;
+async fn meets_the_contract(empty: impl AsyncFn() -> Arc<dyn Store>) {
+    object_reads_back_as_its_parts_in_order(&*empty().await).await;
+    object_may_be_empty(&*empty().await).await;
+    missing_objects_are_none_and_listings_empty(&*empty().await).await;
+    existing_object_fails_if_none_match(&*empty().await).await;
+    only_the_current_etag_replaces_an_object(&*empty().await).await;
+    listing_shows_its_scope(&*empty().await).await;
+    listing_shows_over_a_thousand_segments(&*empty().await).await;
+    deleting_twice_succeeds(&*empty().await).await;
+    one_of_two_racing_puts_wins(&empty().await).await;
     storage::probe(&*empty().await, id(0)).await.unwrap();
 }
 
-async fn an_object_reads_back_as_its_parts_in_turn(store: &dyn Store) {
+async fn object_reads_back_as_its_parts_in_order(store: &dyn Store) {
     let parts: Vec<_> = (0..700)
         .map(|n| Bytes::from(vec![n as u8; n * 7]))
         .collect();
@@ -79,7 +79,7 @@ async fn an_object_reads_back_as_its_parts_in_turn(store: &dyn Store) {
     }
 }
 
-async fn an_object_may_be_empty(store: &dyn Store) {
+async fn object_may_be_empty(store: &dyn Store) {
     for (key, parts) in [
         (ObjectKey::Racers, vec![]),
         (ObjectKey::Erasures, vec![Bytes::new()]),
@@ -92,13 +92,13 @@ async fn an_object_may_be_empty(store: &dyn Store) {
     }
 }
 
-async fn what_is_not_there_is_none(store: &dyn Store) {
+async fn missing_objects_are_none_and_listings_empty(store: &dyn Store) {
     assert!(store.get(&ObjectKey::Racers).await.unwrap().is_none());
     assert_eq!(store.list(ListScope::Root).await.unwrap(), []);
     assert_eq!(store.list(ListScope::Journal).await.unwrap(), []);
 }
 
-async fn what_is_there_is_not_written_as_absent(store: &dyn Store) {
+async fn existing_object_fails_if_none_match(store: &dyn Store) {
     store
         .put(&ObjectKey::Racers, body("first"), Precondition::IfNoneMatch)
         .await
@@ -115,7 +115,7 @@ async fn what_is_there_is_not_written_as_absent(store: &dyn Store) {
     assert_eq!(get(store, &ObjectKey::Racers).await.body, "first");
 }
 
-async fn only_the_tag_of_the_body_lets_it_be_replaced(store: &dyn Store) {
+async fn only_the_current_etag_replaces_an_object(store: &dyn Store) {
     let key = history(3);
     let first = store
         .put(&key, body("first"), Precondition::IfNoneMatch)
@@ -139,7 +139,7 @@ async fn only_the_tag_of_the_body_lets_it_be_replaced(store: &dyn Store) {
     assert!(store.get(&history(4)).await.unwrap().is_none());
 }
 
-async fn a_listing_shows_what_its_scope_holds(store: &dyn Store) {
+async fn listing_shows_its_scope(store: &dyn Store) {
     let mut tags = HashMap::new();
     let root = [
         history(1),
@@ -179,7 +179,7 @@ async fn a_listing_shows_what_its_scope_holds(store: &dyn Store) {
     }
 }
 
-async fn a_listing_shows_more_than_a_thousand_segments(store: &dyn Store) {
+async fn listing_shows_over_a_thousand_segments(store: &dyn Store) {
     let keys: HashSet<_> = (0..1_050).map(|n| ObjectKey::Segment(id(n))).collect();
     let puts = keys
         .iter()
@@ -200,7 +200,7 @@ async fn a_listing_shows_more_than_a_thousand_segments(store: &dyn Store) {
     assert_eq!(HashSet::from_iter(listed), keys);
 }
 
-async fn deleting_twice_is_no_error(store: &dyn Store) {
+async fn deleting_twice_succeeds(store: &dyn Store) {
     let key = ObjectKey::Segment(id(1));
     store
         .put(&key, body("1"), Precondition::IfNoneMatch)
@@ -217,7 +217,7 @@ async fn deleting_twice_is_no_error(store: &dyn Store) {
         .unwrap();
 }
 
-async fn of_two_that_race_one_wins(store: &Arc<dyn Store>) {
+async fn one_of_two_racing_puts_wins(store: &Arc<dyn Store>) {
     for class in 1..30 {
         let mut condition = Precondition::IfNoneMatch;
         for round in 0..2 {
@@ -250,9 +250,9 @@ async fn of_two_that_race_one_wins(store: &Arc<dyn Store>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_folder_keeps_the_contract() {
+async fn folder_meets_the_contract() {
     let (folder, next) = (TempDir::new().unwrap(), AtomicU32::new(0));
-    keeps_the_contract(async || {
+    meets_the_contract(async || {
         let path = folder
             .path()
             .join(next.fetch_add(1, Ordering::Relaxed).to_string());
@@ -264,17 +264,17 @@ async fn the_folder_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn the_folder_works_on_a_single_thread() {
+async fn folder_works_on_a_single_thread() {
     let folder = TempDir::new().unwrap();
     let store: Arc<dyn Store> = Arc::new(FolderStore::open(folder.path()).unwrap());
-    of_two_that_race_one_wins(&store).await;
+    one_of_two_racing_puts_wins(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_bucket_keeps_the_contract() {
+async fn bucket_meets_the_contract() {
     let server = S3Server::start().await;
     let (config, next) = (server.config().await, AtomicU32::new(0));
-    keeps_the_contract(async || {
+    meets_the_contract(async || {
         let prefix = format!("some/{}", next.fetch_add(1, Ordering::Relaxed));
         let store: Arc<dyn Store> = Arc::new(
             S3Store::connect_with(&config, BUCKET, &prefix)
@@ -287,12 +287,12 @@ async fn the_bucket_keeps_the_contract() {
     // At last the whole bucket: what stands under prefixes is none of its objects.
     let whole = S3Store::connect_with(&config, BUCKET, "").await.unwrap();
     assert_eq!(whole.location(), "s3://races/");
-    only_the_tag_of_the_body_lets_it_be_replaced(&whole).await;
+    only_the_current_etag_replaces_an_object(&whole).await;
     assert_eq!(whole.list(ListScope::Root).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn a_server_that_was_killed_has_what_it_acknowledged() {
+async fn killed_server_keeps_acknowledged_objects() {
     let server = S3Server::start().await;
     let store = S3Store::connect_with(&server.config().await, BUCKET, "p")
         .await
@@ -311,7 +311,7 @@ async fn a_server_that_was_killed_has_what_it_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_strange_name_in_the_bucket_s_journal_is_named() {
+async fn unknown_journal_object_fails_the_listing() {
     let server = S3Server::start().await;
     let config = server.config().await;
     let store = S3Store::connect_with(&config, BUCKET, "p").await.unwrap();
@@ -355,7 +355,7 @@ async fn refusal(endpoint: &str, bucket: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_bucket_that_is_missing_and_an_endpoint_that_is_dead_are_told_apart() {
+async fn missing_bucket_and_dead_endpoint_differ() {
     let server = S3Server::start().await;
     let missing = refusal(&server.endpoint(), "elsewhere").await;
     assert!(
@@ -395,7 +395,7 @@ async fn canned(lists: bool, status: u16, code: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn every_refusal_at_the_start_says_what_to_do() {
+async fn start_errors_contain_advice() {
     for (status, code, advice) in [
         (403, "AccessDenied", "allow s3:ListBucket"),
         (
@@ -445,7 +445,7 @@ async fn every_refusal_at_the_start_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_put_is_lost_only_when_the_object_may_have_changed() {
+async fn put_conflicts_only_if_the_object_may_have_changed() {
     let matches = || Precondition::IfMatch(ETag("\"1\"".to_owned()));
     for (status, code, condition, lost) in [
         (412, "PreconditionFailed", Precondition::IfNoneMatch, true),
@@ -512,7 +512,7 @@ impl Store for Careless {
 }
 
 #[tokio::test]
-async fn a_store_that_ignores_a_condition_is_refused_and_left_clean() {
+async fn store_ignoring_preconditions_is_refused_and_left_clean() {
     for (heeds_absent, header) in [(false, "If-None-Match"), (true, "If-Match")] {
         let store = Careless {
             heeds_absent,
@@ -528,7 +528,7 @@ async fn a_store_that_ignores_a_condition_is_refused_and_left_clean() {
 }
 
 #[tokio::test]
-async fn what_is_no_store_is_refused_with_what_it_should_be() {
+async fn invalid_store_url_is_refused_with_advice() {
     for (url, advice) in [
         ("data", "write it as `file:PATH` or `s3://BUCKET/PREFIX`"),
         (

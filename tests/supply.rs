@@ -35,7 +35,7 @@ fn between<'t>(text: &'t str, before: &str, after: &str) -> &'t str {
 }
 
 #[test]
-fn wherever_the_versions_of_rust_and_node_stand_they_are_the_same() {
+fn rust_and_node_versions_agree() {
     let rust = env!("CARGO_PKG_RUST_VERSION");
     let (dockerfile, readme) = (text("Dockerfile"), text("README.md"));
     assert_eq!(between(&dockerfile, "ARG RUST_VERSION=", "\n"), rust);
@@ -75,7 +75,7 @@ fn packages() -> Map<String, Value> {
 }
 
 #[test]
-fn the_pages_packages_come_from_the_registry_as_they_were_and_run_nothing_when_installed() {
+fn page_packages_are_pinned_and_run_no_install_scripts() {
     let packages = packages();
     assert!(packages.len() > 50);
     for (name, package) in &packages {
@@ -99,7 +99,7 @@ fn the_pages_packages_come_from_the_registry_as_they_were_and_run_nothing_when_i
 }
 
 #[test]
-fn the_pages_packages_are_licensed_permissively() {
+fn page_packages_have_permissive_licences() {
     for (name, package) in packages() {
         let licence = package["license"]
             .as_str()
@@ -111,7 +111,7 @@ fn the_pages_packages_are_licensed_permissively() {
 }
 
 #[test]
-fn the_crates_come_from_the_registry_as_they_were() {
+fn crates_are_pinned_to_the_registry() {
     for lock in ["Cargo.lock", "fuzz/Cargo.lock"] {
         let lock = text(lock);
         let mut packages = lock.split("[[package]]").skip(1);

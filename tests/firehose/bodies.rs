@@ -7,15 +7,15 @@ use crate::support::Service;
 use crate::support::test_store::{TestStore, on_every_store};
 
 on_every_store![
-    a_gzip_body_of_one_or_several_members_is_taken,
-    a_body_that_says_it_is_not_encoded_is_taken,
-    an_encoding_that_is_not_taken_is_named,
-    a_body_that_is_not_the_gzip_it_says_is_refused_whole,
-    a_body_that_is_no_delivery_is_refused_with_the_id_of_the_header,
-    a_message_is_within_the_limit_whatever_it_is_about,
-    the_bodys_id_counts_where_the_header_has_none_and_without_any_the_id_is_empty,
-    an_envelope_may_lack_its_time_and_have_fields_that_are_not_known,
-    an_envelope_may_be_written_in_every_way_that_json_has,
+    gzip_bodies_of_one_or_more_members_are_accepted,
+    identity_encoding_is_accepted,
+    unsupported_encoding_is_named,
+    invalid_gzip_body_applies_nothing,
+    invalid_body_is_refused_with_the_header_id,
+    error_message_stays_within_the_limit,
+    body_id_is_the_fallback,
+    timestamp_is_optional_and_unknown_fields_are_ignored,
+    envelope_accepts_every_json_form,
 ];
 
 /// A delivery's request whose body is said to be encoded so.
@@ -24,7 +24,7 @@ fn encoded(service: &Service, encoding: &str) -> reqwest::RequestBuilder {
 }
 
 // Row 5
-async fn a_gzip_body_of_one_or_several_members_is_taken(test_store: TestStore) {
+async fn gzip_bodies_of_one_or_more_members_are_accepted(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     let body = body_of(&[HUBERT]);
     let answer = answer_to(encoded(&service, "gzip").body(gzip(&body)), ID).await;
@@ -43,7 +43,7 @@ async fn a_gzip_body_of_one_or_several_members_is_taken(test_store: TestStore) {
 }
 
 // Row 6
-async fn a_body_that_says_it_is_not_encoded_is_taken(test_store: TestStore) {
+async fn identity_encoding_is_accepted(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     let answer = answer_to(encoded(&service, "identity").body(body_of(&[HUBERT])), ID).await;
     assert_eq!(
@@ -54,7 +54,7 @@ async fn a_body_that_says_it_is_not_encoded_is_taken(test_store: TestStore) {
 }
 
 // Row 7
-async fn an_encoding_that_is_not_taken_is_named(test_store: TestStore) {
+async fn unsupported_encoding_is_named(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     let answer = answer_to(encoded(&service, "br").body(body_of(&[HUBERT])), ID).await;
     is_refusal(&answer, StatusCode::UNSUPPORTED_MEDIA_TYPE, &["br", "gzip"]);
@@ -63,7 +63,7 @@ async fn an_encoding_that_is_not_taken_is_named(test_store: TestStore) {
 }
 
 // Row 8
-async fn a_body_that_is_not_the_gzip_it_says_is_refused_whole(test_store: TestStore) {
+async fn invalid_gzip_body_applies_nothing(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     let plain = body_of(&[HUBERT]);
     let whole = gzip(&plain);
@@ -84,7 +84,7 @@ async fn a_body_that_is_not_the_gzip_it_says_is_refused_whole(test_store: TestSt
 }
 
 // Row 11
-async fn a_body_that_is_no_delivery_is_refused_with_the_id_of_the_header(test_store: TestStore) {
+async fn invalid_body_is_refused_with_the_header_id(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     refused(&service, "no json", &["not a delivery"]).await;
     refused(&service, "", &["not a delivery"]).await;
@@ -121,7 +121,7 @@ async fn a_body_that_is_no_delivery_is_refused_with_the_id_of_the_header(test_st
 
 /// The message of a refusal may repeat what it refuses, in part: it stays within Firehose's limit, which counts
 /// characters.
-async fn a_message_is_within_the_limit_whatever_it_is_about(test_store: TestStore) {
+async fn error_message_stays_within_the_limit(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     let long = "é".repeat(20_000);
     refused(&service, format!("{{\"records\":\"{long}\"}}"), &[]).await;
@@ -138,9 +138,7 @@ async fn a_message_is_within_the_limit_whatever_it_is_about(test_store: TestStor
 }
 
 // Row 13, 14
-async fn the_bodys_id_counts_where_the_header_has_none_and_without_any_the_id_is_empty(
-    test_store: TestStore,
-) {
+async fn body_id_is_the_fallback(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     let bare = || service.request(Method::POST, "/firehose");
     let answer = answer_to(bare().body(body_of(&[HUBERT])), ID).await;
@@ -176,7 +174,7 @@ async fn the_bodys_id_counts_where_the_header_has_none_and_without_any_the_id_is
 }
 
 // Row 17
-async fn an_envelope_may_lack_its_time_and_have_fields_that_are_not_known(test_store: TestStore) {
+async fn timestamp_is_optional_and_unknown_fields_are_ignored(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     let data = base64(HUBERT);
     let body = format!(
@@ -188,7 +186,7 @@ async fn an_envelope_may_lack_its_time_and_have_fields_that_are_not_known(test_s
 }
 
 // Row 38
-async fn an_envelope_may_be_written_in_every_way_that_json_has(test_store: TestStore) {
+async fn envelope_accepts_every_json_form(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     // Base64 of this one has a plus sign and a slash, which JSON may escape.
     let record = effort(1, 1, 7.5).replace('}', r#","name":"~~~???>>>"}"#);

@@ -17,14 +17,14 @@ use crate::support::test_store::{TestStore, on_every_store};
 use crate::support::{Service, until};
 
 on_every_store![
-    what_the_store_did_not_take_is_not_acknowledged_and_not_seen_and_the_retry_is_taken,
-    a_store_that_hangs_is_answered_for_by_the_deadline,
-    a_crash_between_the_write_and_the_answer_is_settled_by_the_retry,
-    what_finds_the_queue_full_is_told_so_and_counted,
-    what_records_gunzip_to_counts_until_it_is_durable,
-    deliveries_that_a_hanging_store_holds_up_are_answered_before_the_service_stops,
-    a_panic_while_a_delivery_is_written_is_its_failure_and_the_process_lives,
-    a_panic_in_the_handler_is_answered_in_the_same_form_and_the_process_lives,
+    failed_put_is_neither_acknowledged_nor_visible,
+    hanging_store_is_answered_by_the_deadline,
+    retry_settles_a_crash_before_the_response,
+    full_commit_queue_is_refused_and_counted,
+    decompressed_bytes_count_until_durable,
+    shutdown_answers_deliveries_blocked_by_the_store,
+    store_panic_fails_only_its_delivery,
+    handler_panic_is_answered_in_firehose_form,
 ];
 
 const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
@@ -53,9 +53,7 @@ impl Fragile {
 const LONG: Duration = Duration::from_secs(60);
 
 // Row 30
-async fn what_the_store_did_not_take_is_not_acknowledged_and_not_seen_and_the_retry_is_taken(
-    test_store: TestStore,
-) {
+async fn failed_put_is_neither_acknowledged_nor_visible(test_store: TestStore) {
     let Fragile { service, store, .. } = Fragile::start(&test_store, LONG).await;
     for mode in [Mode::Fails, Mode::WritesThenFails] {
         store.set_mode(mode);
@@ -93,7 +91,7 @@ async fn what_the_store_did_not_take_is_not_acknowledged_and_not_seen_and_the_re
 }
 
 // Row 31
-async fn a_store_that_hangs_is_answered_for_by_the_deadline(test_store: TestStore) {
+async fn hanging_store_is_answered_by_the_deadline(test_store: TestStore) {
     let Fragile { service, store, .. } =
         Fragile::start(&test_store, Duration::from_millis(200)).await;
     store.set_mode(Mode::Hangs);
@@ -113,7 +111,7 @@ async fn a_store_that_hangs_is_answered_for_by_the_deadline(test_store: TestStor
 }
 
 // Row 33
-async fn a_crash_between_the_write_and_the_answer_is_settled_by_the_retry(test_store: TestStore) {
+async fn retry_settles_a_crash_before_the_response(test_store: TestStore) {
     let Fragile {
         service,
         store,
@@ -141,7 +139,7 @@ async fn a_crash_between_the_write_and_the_answer_is_settled_by_the_retry(test_s
 }
 
 // Row 34
-async fn what_finds_the_queue_full_is_told_so_and_counted(test_store: TestStore) {
+async fn full_commit_queue_is_refused_and_counted(test_store: TestStore) {
     let refusals_so_far = || counter("alleycat_deliveries_total{status=\"503\"}");
     let before = refusals_so_far();
     let Fragile { service, store, .. } = Fragile::start(&test_store, LONG).await;
@@ -172,7 +170,7 @@ async fn what_finds_the_queue_full_is_told_so_and_counted(test_store: TestStore)
     Arc::into_inner(service).unwrap().stop().await;
 }
 
-async fn what_records_gunzip_to_counts_until_it_is_durable(test_store: TestStore) {
+async fn decompressed_bytes_count_until_durable(test_store: TestStore) {
     let store = BrokenStore::new(test_store.open().await);
     let options = ["--commit-interval", "0ms", "--max-body-size", "1MiB"];
     let tune = |config: &mut alleycat::config::Config| config.limits.deliveries_bytes_max = 8 << 20;
@@ -208,9 +206,7 @@ async fn what_records_gunzip_to_counts_until_it_is_durable(test_store: TestStore
 }
 
 // Row 35; with a sound store see `processes`.
-async fn deliveries_that_a_hanging_store_holds_up_are_answered_before_the_service_stops(
-    test_store: TestStore,
-) {
+async fn shutdown_answers_deliveries_blocked_by_the_store(test_store: TestStore) {
     let Fragile { service, store, .. } = Fragile::start(&test_store, LONG).await;
     store.set_mode(Mode::Hangs);
     let began = Instant::now();
@@ -233,9 +229,7 @@ async fn deliveries_that_a_hanging_store_holds_up_are_answered_before_the_servic
 }
 
 // Row 37, in the store
-async fn a_panic_while_a_delivery_is_written_is_its_failure_and_the_process_lives(
-    test_store: TestStore,
-) {
+async fn store_panic_fails_only_its_delivery(test_store: TestStore) {
     let Fragile { service, store, .. } = Fragile::start(&test_store, LONG).await;
     store.set_mode(Mode::Panics);
     for _ in 0..2 {
@@ -280,9 +274,7 @@ impl<S: tracing::Subscriber> Layer<S> for BrokenLog {
 }
 
 // Row 37, in the handler
-async fn a_panic_in_the_handler_is_answered_in_the_same_form_and_the_process_lives(
-    test_store: TestStore,
-) {
+async fn handler_panic_is_answered_in_firehose_form(test_store: TestStore) {
     static BROKEN_LOG: Once = Once::new();
     BROKEN_LOG.call_once(|| {
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(BrokenLog))

@@ -12,15 +12,15 @@ use crate::support::Service;
 use crate::support::test_store::{TestStore, on_every_store};
 
 on_every_store![
-    two_ids_that_differ_are_refused_with_the_headers,
-    an_id_that_is_no_text_or_too_long_gives_way_to_the_bodys,
-    an_id_comes_back_unchanged_whatever_it_is_made_of,
-    a_protocol_version_is_1_0_or_missing,
-    an_answer_is_never_compressed,
-    a_key_that_is_missing_or_wrong_applies_nothing,
-    any_of_several_keys_is_taken_up_to_the_longest,
-    common_attributes_may_be_as_long_as_firehose_allows_or_malformed,
-    another_method_and_an_unknown_path_under_it_are_answered_in_the_same_form,
+    differing_ids_are_refused_with_the_header_id,
+    unusable_header_id_falls_back_to_the_body,
+    any_id_is_returned_unchanged,
+    protocol_version_is_1_0_or_missing,
+    response_is_never_compressed,
+    missing_or_wrong_key_applies_nothing,
+    any_configured_key_is_accepted,
+    long_and_malformed_attributes_are_accepted,
+    other_methods_and_paths_answer_in_firehose_form,
 ];
 
 const KEY: &str = "X-Amz-Firehose-Access-Key";
@@ -28,7 +28,7 @@ const VERSION: &str = "X-Amz-Firehose-Protocol-Version";
 const ATTRIBUTES: &str = "X-Amz-Firehose-Common-Attributes";
 
 // Row 12
-async fn two_ids_that_differ_are_refused_with_the_headers(test_store: TestStore) {
+async fn differing_ids_are_refused_with_the_header_id(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     let answer = answer_to(
         post(&service, "another").body(body_of(&[HUBERT])),
@@ -41,7 +41,7 @@ async fn two_ids_that_differ_are_refused_with_the_headers(test_store: TestStore)
 }
 
 // Row 15
-async fn an_id_that_is_no_text_or_too_long_gives_way_to_the_bodys(test_store: TestStore) {
+async fn unusable_header_id_falls_back_to_the_body(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     let too_long = "x".repeat(REQUEST_ID_BYTES_MAX + 1);
     for odd in [&b"caf\xe9"[..], too_long.as_bytes()] {
@@ -76,7 +76,7 @@ async fn an_id_that_is_no_text_or_too_long_gives_way_to_the_bodys(test_store: Te
 }
 
 // Row 16
-async fn an_id_comes_back_unchanged_whatever_it_is_made_of(test_store: TestStore) {
+async fn any_id_is_returned_unchanged(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     for id in [r#"a"b<c>&d'e\f"#, "{}", "0", &"x".repeat(4000)] {
         let body = |id: &str| {
@@ -108,7 +108,7 @@ async fn an_id_comes_back_unchanged_whatever_it_is_made_of(test_store: TestStore
 }
 
 // Row 18
-async fn a_protocol_version_is_1_0_or_missing(test_store: TestStore) {
+async fn protocol_version_is_1_0_or_missing(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     let bare = || {
         service
@@ -129,7 +129,7 @@ async fn a_protocol_version_is_1_0_or_missing(test_store: TestStore) {
 }
 
 // Row 19
-async fn an_answer_is_never_compressed(test_store: TestStore) {
+async fn response_is_never_compressed(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     for body in [body_of(&[HUBERT]), "no json".to_owned()] {
         let request = post(&service, ID)
@@ -141,7 +141,7 @@ async fn an_answer_is_never_compressed(test_store: TestStore) {
 }
 
 // Row 20
-async fn a_key_that_is_missing_or_wrong_applies_nothing(test_store: TestStore) {
+async fn missing_or_wrong_key_applies_nothing(test_store: TestStore) {
     let service = Service::start_on(&test_store, &["--access-key", "correct horse"]).await;
     let words = [KEY];
     let post = || post(&service, ID).body(body_of(&[HUBERT, "bad"]));
@@ -181,7 +181,7 @@ async fn a_key_that_is_missing_or_wrong_applies_nothing(test_store: TestStore) {
 }
 
 // Row 21
-async fn any_of_several_keys_is_taken_up_to_the_longest(test_store: TestStore) {
+async fn any_configured_key_is_accepted(test_store: TestStore) {
     let long = "k".repeat(4096);
     let service =
         Service::start_on(&test_store, &["--access-key", "old", "--access-key", &long]).await;
@@ -205,7 +205,7 @@ async fn any_of_several_keys_is_taken_up_to_the_longest(test_store: TestStore) {
 }
 
 // Row 22
-async fn common_attributes_may_be_as_long_as_firehose_allows_or_malformed(test_store: TestStore) {
+async fn long_and_malformed_attributes_are_accepted(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     let attributes: serde_json::Map<_, _> = (0..50)
         .map(|n| (format!("attribute-{n:0>246}"), json!("v".repeat(1024))))
@@ -231,9 +231,7 @@ async fn common_attributes_may_be_as_long_as_firehose_allows_or_malformed(test_s
 }
 
 // Row 36
-async fn another_method_and_an_unknown_path_under_it_are_answered_in_the_same_form(
-    test_store: TestStore,
-) {
+async fn other_methods_and_paths_answer_in_firehose_form(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     for method in [
         Method::GET,

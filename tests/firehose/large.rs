@@ -10,11 +10,11 @@ use crate::support::Service;
 use crate::support::test_store::{TestStore, on_every_store};
 
 on_every_store![
-    as_much_as_firehose_ever_buffers_is_taken,
-    a_body_over_the_cap_is_refused_by_a_message_that_says_what_to_lower,
-    a_body_of_unknown_length_is_refused_once_it_is_over_the_cap,
-    a_sender_that_is_refused_early_can_send_all_that_firehose_sends_and_read_the_answer,
-    a_body_that_breaks_off_applies_nothing,
+    largest_firehose_buffer_is_accepted,
+    oversized_body_is_refused_with_advice,
+    oversized_chunked_body_is_refused,
+    early_refusal_is_readable_after_the_whole_body,
+    truncated_body_applies_nothing,
 ];
 
 const MIB: usize = 1 << 20;
@@ -35,7 +35,7 @@ fn large_record(racer: u64, bytes: usize) -> String {
 }
 
 // Row 9
-async fn as_much_as_firehose_ever_buffers_is_taken(test_store: TestStore) {
+async fn largest_firehose_buffer_is_accepted(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     acknowledged(&service, body_of(&[large_record(1, 3 * MIB)])).await;
     assert_eq!(efforts(&service).await, 600);
@@ -54,9 +54,7 @@ async fn as_much_as_firehose_ever_buffers_is_taken(test_store: TestStore) {
 const CAP_WORDS: [&str; 3] = ["1048576", "--max-body-size", "BufferingHints.SizeInMBs"];
 
 // Row 10
-async fn a_body_over_the_cap_is_refused_by_a_message_that_says_what_to_lower(
-    test_store: TestStore,
-) {
+async fn oversized_body_is_refused_with_advice(test_store: TestStore) {
     let service = Service::start_on(&test_store, &["--max-body-size", "1MiB"]).await;
     let at_the_cap = |bytes: usize| {
         let body = body_of(&[effort(1, 1, 1.0)]);
@@ -87,7 +85,7 @@ fn write_head(stream: &mut TcpStream, lines: &str) {
 }
 
 // Row 10
-async fn a_body_of_unknown_length_is_refused_once_it_is_over_the_cap(test_store: TestStore) {
+async fn oversized_chunked_body_is_refused(test_store: TestStore) {
     let service = Service::start_on(&test_store, &["--max-body-size", "1MiB"]).await;
     let answer = raw(service.url(""), ID, |stream| {
         write_head(stream, "transfer-encoding: chunked");
@@ -104,9 +102,7 @@ async fn a_body_of_unknown_length_is_refused_once_it_is_over_the_cap(test_store:
 
 /// A sender that writes its whole body before it reads must find the answer, not a connection that was reset: it would
 /// take that for an outage, and try the same body again and again.
-async fn a_sender_that_is_refused_early_can_send_all_that_firehose_sends_and_read_the_answer(
-    test_store: TestStore,
-) {
+async fn early_refusal_is_readable_after_the_whole_body(test_store: TestStore) {
     let service = Service::start_on(
         &test_store,
         &["--max-body-size", "1MiB", "--access-key", "k"],
@@ -133,7 +129,7 @@ async fn a_sender_that_is_refused_early_can_send_all_that_firehose_sends_and_rea
     service.stop().await;
 }
 
-async fn a_body_that_breaks_off_applies_nothing(test_store: TestStore) {
+async fn truncated_body_applies_nothing(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     let answer = raw(service.url(""), ID, |stream| {
         let body = body_of(&[HUBERT]);

@@ -12,9 +12,9 @@ use crate::support::instance::Instance;
 use crate::support::test_store::{TestStore, on_every_store};
 
 on_every_store![
-    gzip_bombs_leave_memory_bounded,
-    what_was_acknowledged_is_there_after_a_kill,
-    deliveries_under_way_at_sigterm_are_durable_or_refused_and_the_process_ends,
+    gzip_bombs_keep_memory_bounded,
+    acknowledged_records_survive_a_kill,
+    sigterm_settles_pending_deliveries,
 ];
 
 /// The outputs at second 1 of class 1, highest first.
@@ -40,7 +40,7 @@ fn post(instance: &Instance) -> RequestBuilder {
 }
 
 // Row 10
-async fn gzip_bombs_leave_memory_bounded(test_store: TestStore) {
+async fn gzip_bombs_keep_memory_bounded(test_store: TestStore) {
     let instance = Instance::start(&test_store, &[]).await;
     // 1 GiB when gunzipped, in a single member and in several; the third is a record's.
     let member = gzip(vec![b' '; 64 << 20]);
@@ -75,7 +75,7 @@ async fn gzip_bombs_leave_memory_bounded(test_store: TestStore) {
 }
 
 // Row 32
-async fn what_was_acknowledged_is_there_after_a_kill(test_store: TestStore) {
+async fn acknowledged_records_survive_a_kill(test_store: TestStore) {
     let mut expected = Vec::new();
     for round in 1..=3_u64 {
         let instance = Instance::start(&test_store, &[]).await;
@@ -132,9 +132,7 @@ async fn send_around_the_signal(origin: String, racer: u64, signal: Arc<Barrier>
 }
 
 // Row 35
-async fn deliveries_under_way_at_sigterm_are_durable_or_refused_and_the_process_ends(
-    test_store: TestStore,
-) {
+async fn sigterm_settles_pending_deliveries(test_store: TestStore) {
     // So long that what comes after the first still waits for its turn when the signal comes.
     let instance = Instance::start(&test_store, &["--commit-interval", "10s"]).await;
     let first = answer_to(post(&instance).body(body_of(&[effort(1, 0, 0.0)])), ID).await;

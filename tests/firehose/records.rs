@@ -9,17 +9,17 @@ use crate::support::test_store::{TestStore, on_every_store};
 
 on_every_store![
     one_valid_record_is_merged,
-    no_records_are_acknowledged_and_nothing_is_committed,
-    empty_data_counts_as_empty_and_not_as_invalid,
+    empty_delivery_is_acknowledged_without_a_commit,
+    empty_data_is_not_invalid,
     ten_thousand_records_are_one_commit,
-    bad_records_among_good_ones_are_quarantined_durably_and_counted_by_reason,
-    a_delivery_without_a_valid_record_is_acknowledged_once_its_quarantine_is_durable,
-    objects_of_one_record_are_all_applied,
+    invalid_records_are_quarantined_and_counted,
+    delivery_without_valid_records_waits_for_its_quarantine,
+    all_objects_of_a_record_are_applied,
     records_are_never_joined,
-    a_gzipped_record_is_decoded_with_a_limit,
+    gzipped_record_is_decoded_with_a_limit,
     repeated_permuted_and_split_deliveries_give_the_same_state,
-    a_lower_output_later_changes_nothing,
-    a_racer_for_whom_a_class_has_no_room_is_quarantined,
+    lower_output_changes_nothing,
+    new_racer_of_a_full_class_is_quarantined,
 ];
 
 // Row 1
@@ -36,7 +36,7 @@ async fn one_valid_record_is_merged(test_store: TestStore) {
 }
 
 // Row 2
-async fn no_records_are_acknowledged_and_nothing_is_committed(test_store: TestStore) {
+async fn empty_delivery_is_acknowledged_without_a_commit(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     acknowledged(&service, body_of::<&str>(&[])).await;
     assert_eq!(test_store.segments().await, 0);
@@ -44,7 +44,7 @@ async fn no_records_are_acknowledged_and_nothing_is_committed(test_store: TestSt
 }
 
 // Row 3
-async fn empty_data_counts_as_empty_and_not_as_invalid(test_store: TestStore) {
+async fn empty_data_is_not_invalid(test_store: TestStore) {
     let before = counter("alleycat_records_empty_total");
     let service = Service::start_on(&test_store, &[]).await;
     acknowledged(&service, body_of(&["", HUBERT, ""])).await;
@@ -69,9 +69,7 @@ async fn ten_thousand_records_are_one_commit(test_store: TestStore) {
 }
 
 // Row 23
-async fn bad_records_among_good_ones_are_quarantined_durably_and_counted_by_reason(
-    test_store: TestStore,
-) {
+async fn invalid_records_are_quarantined_and_counted(test_store: TestStore) {
     let raw = r#"{"requestId":"r","records":[{"data":"%%%"},"#;
     let base64_only = body_of(&[&b"\xff\xfe\"\xff\""[..], b"{\"name\":\"\xff\"}", b"no json"]);
     let rest = body_of(&[
@@ -133,9 +131,7 @@ async fn bad_records_among_good_ones_are_quarantined_durably_and_counted_by_reas
 }
 
 // Row 24
-async fn a_delivery_without_a_valid_record_is_acknowledged_once_its_quarantine_is_durable(
-    test_store: TestStore,
-) {
+async fn delivery_without_valid_records_waits_for_its_quarantine(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     acknowledged(&service, body_of(&["a", "b", "c"])).await;
     assert_eq!(
@@ -151,7 +147,7 @@ async fn a_delivery_without_a_valid_record_is_acknowledged_once_its_quarantine_i
 }
 
 // Row 25
-async fn objects_of_one_record_are_all_applied(test_store: TestStore) {
+async fn all_objects_of_a_record_are_applied(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     let [a, b, c] = [effort(1, 1, 1.0), effort(2, 1, 2.0), effort(3, 1, 3.0)];
     acknowledged(
@@ -191,7 +187,7 @@ async fn records_are_never_joined(test_store: TestStore) {
 }
 
 // Row 27
-async fn a_gzipped_record_is_decoded_with_a_limit(test_store: TestStore) {
+async fn gzipped_record_is_decoded_with_a_limit(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     let bomb = gzip(vec![b' '; 17 << 20]);
     acknowledged(
@@ -239,7 +235,7 @@ async fn repeated_permuted_and_split_deliveries_give_the_same_state(test_store: 
 }
 
 // Row 29
-async fn a_lower_output_later_changes_nothing(test_store: TestStore) {
+async fn lower_output_changes_nothing(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     acknowledged(&service, body_of(&[effort(1, 1, 10.5)])).await;
     acknowledged(&service, body_of(&[effort(1, 1, 10.25)])).await;
@@ -251,7 +247,7 @@ async fn a_lower_output_later_changes_nothing(test_store: TestStore) {
 }
 
 /// A class that is full refuses newcomers alone, and their records are quarantined as any that is not taken.
-async fn a_racer_for_whom_a_class_has_no_room_is_quarantined(test_store: TestStore) {
+async fn new_racer_of_a_full_class_is_quarantined(test_store: TestStore) {
     let service = Service::start_on(&test_store, &["--max-racers", "1"]).await;
     acknowledged(
         &service,

@@ -58,7 +58,7 @@ fn run(seed: u64, plan: &Plan) {
 }
 
 #[test]
-fn whatever_fails_nothing_acknowledged_is_lost_and_all_instances_converge() {
+fn random_faults_lose_nothing_and_instances_converge() {
     let seeds = seeds();
     let next = AtomicUsize::new(0);
     std::thread::scope(|threads| {
@@ -73,7 +73,7 @@ fn whatever_fails_nothing_acknowledged_is_lost_and_all_instances_converge() {
 }
 
 #[test]
-fn a_crash_at_every_step_of_the_store_loses_nothing_acknowledged() {
+fn crash_at_every_store_step_loses_nothing() {
     let mut steps = 0;
     loop {
         let plan = Plan {
