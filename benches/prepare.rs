@@ -1,6 +1,6 @@
-//! Prepares what `benches/run` measures with: stores that hold so many racers, and deliveries' bodies.
+//! Prepares the data of `benches/run`: stores with many racers, and bodies of deliveries.
 //!
-//! An example to cargo, so that `cargo build --release --example prepare` makes it with the release profile.
+//! It is a cargo example, so that `cargo build --release --example prepare` builds it with the release profile.
 
 mod load;
 
@@ -18,7 +18,7 @@ use flate2::write::GzEncoder;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-/// Prepares what `benches/run` measures with.
+/// Prepares the data of `benches/run`.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -27,31 +27,31 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// A folder store in which every racer of every class has an effort at every second.
+    /// Writes a folder store in which every racer of every class has an effort at every second.
     Store {
         /// The folder.
         folder: PathBuf,
-        /// How many racers each class has, class 1 first.
+        /// Number of racers of each class, class 1 first.
         #[arg(long, value_delimiter = ',', required = true)]
         racers: Vec<u64>,
-        /// How many seconds.
+        /// Number of seconds.
         #[arg(long)]
         seconds: u32,
     },
-    /// Deliveries of one race, a file each: `0000.json` and so on.
+    /// Writes deliveries of one race, one file each: `0000.json` and so on.
     Bodies {
         /// The folder.
         folder: PathBuf,
-        /// The classes that ride, mixed.
+        /// Classes in the race, mixed in each delivery.
         #[arg(long, value_delimiter = ',', required = true)]
         classes: Vec<u16>,
-        /// How many racers of each class ride.
+        /// Number of racers of each class.
         #[arg(long)]
         racers: u64,
-        /// Records in a delivery.
+        /// Number of records in a delivery.
         #[arg(long)]
         records: usize,
-        /// How many deliveries.
+        /// Number of deliveries.
         #[arg(long)]
         count: usize,
     },

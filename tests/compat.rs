@@ -1,5 +1,5 @@
-//! The original's own code, in Node, beside the service: its page reads what we publish, and its pipeline comes to the
-//! same history from the same records.
+//! Compatibility with the original code, run in Node: its page reads our histories, and its pipeline
+//! yields the same history from the same records.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ use tokio::process::Command;
 
 const CLASSES: u64 = 6;
 
-/// The history of a class: second, racer, output.
+/// A class's history: second, racer, output.
 type History = BTreeMap<u64, BTreeMap<u64, f64>>;
 
 async fn node(script: &str, arguments: &[&Path]) -> Output {
@@ -51,7 +51,7 @@ fn stored(folder: &Path, class: u64) -> History {
     serde_json::from_str(&gunzip_single_member(body)).unwrap()
 }
 
-/// Records as bikes send them, in deliveries; the same second is ridden better and worse, by several in one delivery.
+/// Returns deliveries of telemetry in which seconds repeat with higher and lower outputs.
 fn deliveries(seed: u64) -> Vec<Vec<Value>> {
     let mut chance = StdRng::seed_from_u64(seed);
     let mut record = || {
@@ -68,7 +68,7 @@ fn deliveries(seed: u64) -> Vec<Vec<Value>> {
         .collect()
 }
 
-/// The best of each racer at each second of the class.
+/// Returns each racer's best output at each second of the class.
 fn bests(deliveries: &[Vec<Value>], class: u64) -> History {
     let mut history = History::new();
     for record in deliveries
@@ -118,10 +118,10 @@ async fn original_pipeline_yields_the_same_history() {
             serde_json::from_value(service.json(&format!("/classes/{class}/history")).await)
                 .unwrap();
         assert!(ours.len() == 40, "{}", ours.len());
-        // Bit for bit: NaN is in neither, nor -0.
+        // Equal bit for bit: neither contains NaN or -0.
         assert_eq!(ours, stored(folder.path(), class), "class {class}");
     }
-    // And so does the transformation of the original before our merging, and ours before its.
+    // Our transformation also computes the original's outputs, and its result can be delivered.
     let event = std::fs::read_to_string(&events[0]).unwrap();
     let answer = service
         .request(Method::POST, "/events")
@@ -179,7 +179,7 @@ async fn original_page_reads_served_and_stored_histories() {
     }
     let mut served = Vec::new();
     for class in 1..=CLASSES {
-        // The snapshots build the history, too, and for a second one that was built is new enough for readers.
+        // A history lags by up to one second, also when a snapshot built it.
         support::until("the history holds all that was delivered", async || {
             let history = service.json(&format!("/classes/{class}/history")).await;
             serde_json::from_value::<History>(history).unwrap() == bests(&deliveries, class)
@@ -213,7 +213,7 @@ async fn original_page_reads_served_and_stored_histories() {
         served.push(boards);
     }
     let folder = service.folder();
-    support::until("the last state of every class is stored", async || {
+    support::until("every class is stored", async || {
         (1..=CLASSES).zip(&served).all(|(class, boards)| {
             let is_there = folder.join(format!("class-{class}.gz")).exists();
             let mut history = History::new();

@@ -1,4 +1,4 @@
-//! `kill -9` under load: the real binary dies again and again while senders deliver as Firehose does.
+//! `kill -9` under load: the real binary is killed repeatedly while senders deliver as Firehose does.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,15 +29,15 @@ const SENDERS: u64 = 4;
 const SECONDS: u64 = 5;
 const RACERS: u64 = 12;
 
-/// By second and racer.
+/// Best output by second and racer.
 type Bests = BTreeMap<(u64, u64), f64>;
 
-fn take(bests: &mut Bests, (key, output): ((u64, u64), f64)) {
+fn record_best(bests: &mut Bests, (key, output): ((u64, u64), f64)) {
     let best = bests.entry(key).or_insert(output);
     *best = best.max(output);
 }
 
-/// Delivers until `stop`, each delivery until it is acknowledged; then notes what it held.
+/// Delivers until `stop`. Retries each delivery until it is acknowledged, then records its efforts.
 async fn send(
     sender: Sender,
     seed: u64,
@@ -65,11 +65,11 @@ async fn send(
         sender
             .deliver(records)
             .await
-            .expect("it is tried until it is taken");
+            .expect("it is retried until it is acknowledged");
         let mut acknowledged = acknowledged.lock().unwrap();
         efforts
             .into_iter()
-            .for_each(|effort| take(&mut acknowledged, effort));
+            .for_each(|effort| record_best(&mut acknowledged, effort));
         count.send_modify(|count| *count += 1);
     }
 }
@@ -107,7 +107,7 @@ async fn repeated_kills_lose_and_invent_nothing(test_store: TestStore) {
         let waited =
             tokio::time::timeout(DEADLINE, counted.wait_for(|&count| count >= target)).await;
         waited
-            .unwrap_or_else(|_| panic!("nothing is acknowledged after {kill} kills"))
+            .unwrap_or_else(|_| panic!("no delivery is acknowledged after {kill} kills"))
             .unwrap();
         instance.kill();
         instance.restart().await;
@@ -121,11 +121,11 @@ async fn repeated_kills_lose_and_invent_nothing(test_store: TestStore) {
     }
     instance.kill();
 
-    // Every delivery was acknowledged in the end: what is there is exactly that.
+    // Every delivery was acknowledged, so the state must equal exactly those.
     instance.restart().await;
     let acknowledged = acknowledged.lock().unwrap().clone();
     assert!(acknowledged.len() > 50);
-    let mut there = Bests::new();
+    let mut served = Bests::new();
     for second in 0..=SECONDS {
         let board = instance
             .json(&format!(
@@ -133,13 +133,13 @@ async fn repeated_kills_lose_and_invent_nothing(test_store: TestStore) {
             ))
             .await;
         for row in board["standings"].as_array().unwrap() {
-            there.insert(
+            served.insert(
                 (second, row["racerId"].as_u64().unwrap()),
                 row["output"].as_f64().unwrap(),
             );
         }
     }
-    assert_eq!(there, acknowledged);
+    assert_eq!(served, acknowledged);
 
     instance.terminate();
     instance.wait_for_exit().await;
@@ -160,13 +160,13 @@ async fn repeated_kills_lose_and_invent_nothing(test_store: TestStore) {
 async fn second_process_on_a_folder_is_refused() {
     let test_store = TestStore::folder();
     let instance = Instance::start(&test_store, &[]).await;
-    let said = startup_error(&[], &test_store.url()).await;
+    let error = startup_error(&[], &test_store.url()).await;
     for words in [
         test_store.url().trim_start_matches("file:"),
         "another process has it",
         "stop that process",
     ] {
-        assert!(said.contains(words), "{words:?} is not in {said}");
+        assert!(error.contains(words), "{words:?} is not in {error}");
     }
     instance.kill();
     Instance::start(&test_store, &[]).await;
@@ -175,13 +175,13 @@ async fn second_process_on_a_folder_is_refused() {
 async fn unreadable_object_stops_start_with_advice(test_store: TestStore) {
     Instance::start(&test_store, &[]).await.kill();
     test_store.put("class-2.gz", b"no gzip").await;
-    let said = startup_error(&test_store.environment(), &test_store.url()).await;
+    let error = startup_error(&test_store.environment(), &test_store.url()).await;
     for words in [
         "class-2.gz cannot be used",
         "move it to quarantine/class-2.gz",
         "is then missing until",
     ] {
-        assert!(said.contains(words), "{words:?} is not in {said}");
+        assert!(error.contains(words), "{words:?} is not in {error}");
     }
     test_store.put("quarantine/class-2.gz", b"no gzip").await;
     test_store.remove("class-2.gz").await;

@@ -1,5 +1,5 @@
-//! Erasing, from outside: a racer goes with one request, on every instance, out of the store, and stays gone, whoever
-//! dies on the way.
+//! Erasing over HTTP: one request removes a racer from every instance and from the store for good, even
+//! if instances are killed meanwhile.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ use support::s3_server::S3Server;
 use support::test_store::TestStore;
 use support::{gunzip, until};
 
-/// As quick as the options allow.
+/// The shortest intervals that the options allow.
 const OPTIONS: [&str; 8] = [
     "--commit-interval",
     "10ms",
@@ -46,7 +46,7 @@ fn ride(class: u16, second: u32, racer: u64, output: f64, time: u64) -> Value {
     ride
 }
 
-/// What everybody rode yesterday: racer 7 too well, in two classes.
+/// Returns yesterday's rides in two classes. Racer 7's outputs are too high.
 fn yesterday() -> Vec<Value> {
     let time = now_ms() - 24 * 3_600_000;
     let honest = (1..=3).flat_map(|racer| {
@@ -69,7 +69,7 @@ async fn request(instance: &Instance, method: Method, path: &str, key: Option<&s
         Some(key) => request.header("authorization", format!("Bearer {key}")),
         None => request,
     };
-    // A test that kills the instance meanwhile expects no answer.
+    // The instance may be killed during the request: status 599 stands for no response.
     request.send().await.unwrap_or_else(|error| {
         Response::from(
             axum::http::Response::builder()
@@ -81,14 +81,14 @@ async fn request(instance: &Instance, method: Method, path: &str, key: Option<&s
 }
 
 async fn erase(instance: &Instance, path: &str) -> (StatusCode, Value) {
-    let answer = request(instance, Method::DELETE, path, Some("hush")).await;
+    let response = request(instance, Method::DELETE, path, Some("hush")).await;
     (
-        answer.status(),
-        serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default(),
+        response.status(),
+        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default(),
     )
 }
 
-/// The racers in a class's history.
+/// Returns the racers in a class's history.
 fn racers(history: &[u8]) -> Vec<String> {
     let seconds: Value = serde_json::from_str(&gunzip(history)).unwrap();
     let mut racers: Vec<String> = seconds
@@ -106,7 +106,7 @@ async fn racers_of(instance: &Instance, class: u16) -> Vec<String> {
     racers(&instance.bytes(&format!("/class-{class}.gz")).await)
 }
 
-/// Whether an instance shows only who should stand, in both classes, and their names.
+/// Returns whether an instance shows only racers 1 to 3, in both classes and by name.
 async fn is_clean(instance: &Instance) -> bool {
     let names = instance.json("/racers?name=racer").await;
     racers_of(instance, 1).await == ["1", "2", "3"]
@@ -118,20 +118,20 @@ async fn is_clean(instance: &Instance) -> bool {
             == StatusCode::NOT_FOUND
 }
 
-/// Whether the histories that are stored hold just those racers.
-async fn holds(test_store: &TestStore, racers_there: &[&str]) -> bool {
+/// Returns whether the stored histories hold exactly these racers.
+async fn holds(test_store: &TestStore, expected: &[&str]) -> bool {
     for key in ["class-1.gz", "class-2.gz"] {
         let Some(stored) = test_store.get(key).await else {
             return false;
         };
-        if racers(&stored) != racers_there {
+        if racers(&stored) != expected {
             return false;
         }
     }
     true
 }
 
-/// Everything of yesterday comes once more, as by a replay, also without times: it changes nothing.
+/// Delivers yesterday's rides again, as a replay does, also without times, and checks that nothing changes.
 async fn replay_changes_nothing(instance: &Instance, yesterday: &[Value]) {
     assert_eq!(instance.deliver(yesterday).await, StatusCode::OK);
     let mut timeless = yesterday.to_vec();
@@ -193,9 +193,9 @@ async fn kill_between_any_two_writes_of_an_erasure_recovers() {
         }
         assert!(
             is_clean(&one).await,
-            "gone at once where it was erased: {paused:?}"
+            "not erased at once on its own instance: {paused:?}"
         );
-        until("the other heard", async || is_clean(&other).await).await;
+        until("the other instance erased", async || is_clean(&other).await).await;
         until("the bucket is clean", async || {
             holds(&test_store, &["1", "2", "3"]).await
         })
@@ -212,10 +212,7 @@ async fn kill_between_any_two_writes_of_an_erasure_recovers() {
             break;
         }
     }
-    assert!(
-        kills >= 6,
-        "an erasure has more than {kills} moments to die at"
-    );
+    assert!(kills >= 6, "only {kills} pause points");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,7 +229,7 @@ async fn folder_erasure_survives_a_kill() {
         .await;
         let before = test_store.get(moment).await;
         tokio::join!(erase(&instance, "/racers/7"), async {
-            until("the moment comes", async || {
+            until("the object is written", async || {
                 test_store.get(moment).await != before
             })
             .await;
@@ -331,16 +328,16 @@ async fn later_rides_count_on_every_instance() {
     .await;
     let (status, erased) = erase(&one, "/racers/7").await;
     assert_eq!(status, StatusCode::OK);
-    until("the other heard", async || {
+    until("the other instance erased", async || {
         of_seven().await == StatusCode::NOT_FOUND
     })
     .await;
     let until_ms = erased["until"].as_u64().unwrap();
     assert!(
         (25_000..=30_000).contains(&(until_ms - now_ms())),
-        "half a minute ahead"
+        "until is not 30 s ahead"
     );
-    // Both before its time has passed and after, as riders do: whatever is acknowledged and later, stands.
+    // Rides before and after the end of the erasure: an acknowledged later ride must count.
     let mut first_that_stood = 0;
     while first_that_stood == 0 {
         let time = now_ms();
@@ -351,12 +348,12 @@ async fn later_rides_count_on_every_instance() {
         let stands = of_seven().await == StatusCode::OK;
         assert!(
             stands || time <= until_ms,
-            "a later ride was acknowledged and does not count"
+            "an acknowledged later ride does not count"
         );
         if stands {
             first_that_stood = time;
         }
-        tokio::time::sleep(Duration::from_millis(200)).await; // a rider's pace: what is waited for is a time of day
+        tokio::time::sleep(Duration::from_millis(200)).await; // the test waits for a time of day
     }
     assert!(
         first_that_stood > until_ms,
@@ -384,8 +381,8 @@ async fn erasing_needs_the_admin_key_and_valid_parameters() {
         (Method::DELETE, "/classes/1/racers/7"),
         (Method::GET, "/erasures"),
     ] {
-        let answer = request(&keyless, method.clone(), path, Some("hush")).await;
-        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{method} {path}");
+        let response = request(&keyless, method.clone(), path, Some("hush")).await;
+        assert_eq!(response.status(), StatusCode::NOT_FOUND, "{method} {path}");
     }
     drop(keyless);
 
@@ -403,9 +400,9 @@ async fn erasing_needs_the_admin_key_and_valid_parameters() {
         Some("Bearer hush"),
     ] {
         for (method, path) in [(Method::DELETE, "/racers/7"), (Method::GET, "/erasures")] {
-            let answer = request(&instance, method, path, key).await;
-            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{key:?}");
-            assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+            let response = request(&instance, method, path, key).await;
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{key:?}");
+            assert_eq!(response.headers()["www-authenticate"], "Bearer");
         }
     }
     for (path, status, says) in [
@@ -457,9 +454,9 @@ async fn erasing_needs_the_admin_key_and_valid_parameters() {
         ("/classes/7/racers/7", StatusCode::NOT_FOUND, "no class 7"),
         ("/racers/seven", StatusCode::NOT_FOUND, "no racer seven"),
     ] {
-        let answer = request(&instance, Method::DELETE, path, Some("hush")).await;
-        assert_eq!(answer.status(), status, "{path}");
-        let text = answer.text().await.unwrap();
+        let response = request(&instance, Method::DELETE, path, Some("hush")).await;
+        assert_eq!(response.status(), status, "{path}");
+        let text = response.text().await.unwrap();
         let problem: Value = serde_json::from_str(&text).unwrap();
         assert!(
             problem["detail"].as_str().unwrap().contains(says),
@@ -488,12 +485,12 @@ async fn erasing_needs_the_admin_key_and_valid_parameters() {
     assert_eq!(
         erase(&instance, "/classes/1/racers/7?from=2").await.1["efforts"],
         0,
-        "again, and nothing is left"
+        "erased twice"
     );
     assert_eq!(
         erase(&instance, "/racers/77").await.1["efforts"],
         0,
-        "whom nobody knows"
+        "an unknown racer"
     );
     let listed = request(&instance, Method::GET, "/erasures", Some("other")).await;
     assert_eq!(listed.status(), StatusCode::OK);

@@ -1,5 +1,5 @@
-//! `POST /events` against the real binary and a real S3 server: transformations, notifications in every envelope, and
-//! who may have which bucket read.
+//! `POST /events` against the real binary and a real S3 server: transformations, notifications in every
+//! envelope, and access to buckets.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,14 +22,14 @@ use tokio::net::TcpStream;
 
 const KEY: &str = "s3cret";
 
-/// A service over one bucket, which may read another.
-struct World {
+/// An instance on one bucket that may read the bucket `deliveries`.
+struct EventInstance {
     test_store: TestStore,
     client: aws_sdk_s3::Client,
     instance: Instance,
 }
 
-impl World {
+impl EventInstance {
     async fn start(options: &[&str]) -> Self {
         let server = Arc::new(S3Server::start().await);
         let client = server.client().await;
@@ -76,17 +76,17 @@ impl World {
     }
 
     async fn post(&self, event: &Value) -> (StatusCode, Value) {
-        answer(self.request(event.to_string())).await
+        response_to(self.request(event.to_string())).await
     }
 
-    /// How many efforts the class has.
+    /// Returns the number of efforts in the class.
     async fn efforts(&self, class: usize) -> u64 {
         self.instance.json("/classes").await[class - 1]["efforts"]
             .as_u64()
             .unwrap()
     }
 
-    /// The quarantined data, all of it.
+    /// Returns the raw data of all quarantined records, sorted.
     async fn quarantine(&self) -> Vec<String> {
         let raw = |line: &Value| {
             base64_simd::STANDARD
@@ -103,9 +103,13 @@ impl World {
     }
 }
 
-async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
-    let answer = request.send().await.unwrap();
-    let (status, kind) = (answer.status(), answer.headers()["content-type"].clone());
+/// Sends the request, checks the content type, and parses the JSON.
+async fn response_to(request: RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.unwrap();
+    let (status, kind) = (
+        response.status(),
+        response.headers()["content-type"].clone(),
+    );
     assert_eq!(
         kind,
         if status == StatusCode::OK {
@@ -116,7 +120,7 @@ async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
     );
     (
         status,
-        serde_json::from_str(&answer.text().await.unwrap()).unwrap(),
+        serde_json::from_str(&response.text().await.unwrap()).unwrap(),
     )
 }
 
@@ -139,16 +143,16 @@ fn sqs(bodies: &[&Value]) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_objects_of_a_notification_become_durable() {
-    let mut world = World::start(&[]).await;
-    // With newlines, without, gzip and plain; a key that is encoded in the event.
-    world
+    let mut events = EventInstance::start(&[]).await;
+    // With and without newlines, gzip and plain, and with a URL-encoded key.
+    events
         .put(
             "deliveries",
             "2026/a b+é.gz",
             gzip([telemetry(1, 1, 1), telemetry(1, 2, 1)].join("\n")),
         )
         .await;
-    world
+    events
         .put(
             "deliveries",
             "plain",
@@ -161,38 +165,38 @@ async fn all_objects_of_a_notification_become_durable() {
         &telemetry(1, 1, 4)[..20],
         telemetry(1, 1, 5)
     );
-    world.put("deliveries", "broken", broken).await;
-    let (status, told) = world
+    events.put("deliveries", "broken", broken).await;
+    let (status, body) = events
         .post(&notification(&["2026/a+b%2B%C3%A9.gz", "plain", "broken"]))
         .await;
-    assert_eq!(status, StatusCode::OK, "{told}");
+    assert_eq!(status, StatusCode::OK, "{body}");
     let expected =
         json!({"objects": 3, "records": 8, "improvements": 6, "quarantined": 2, "ignored": 0});
-    assert_eq!(told, expected);
-    assert_eq!(world.efforts(1).await, 5);
-    assert_eq!(world.efforts(2).await, 1);
+    assert_eq!(body, expected);
+    assert_eq!(events.efforts(1).await, 5);
+    assert_eq!(events.efforts(2).await, 1);
     let mut expected = ["nonsense".to_owned(), telemetry(1, 1, 4)[..20].to_owned()];
     expected.sort();
-    assert_eq!(world.quarantine().await, expected);
-    world.instance.kill();
-    world.instance.restart().await;
-    assert_eq!(world.efforts(1).await, 5);
-    assert_eq!(world.efforts(2).await, 1);
-    // The same again improves nothing.
-    let (_, told) = world.post(&notification(&["plain", "plain"])).await;
-    assert_eq!(told["objects"], 1);
-    assert_eq!(told["records"], 2);
-    assert_eq!(told["improvements"], 0);
+    assert_eq!(events.quarantine().await, expected);
+    events.instance.kill();
+    events.instance.restart().await;
+    assert_eq!(events.efforts(1).await, 5);
+    assert_eq!(events.efforts(2).await, 1);
+    // A repeated notification improves nothing.
+    let (_, body) = events.post(&notification(&["plain", "plain"])).await;
+    assert_eq!(body["objects"], 1);
+    assert_eq!(body["records"], 2);
+    assert_eq!(body["improvements"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sns_sqs_and_eventbridge_envelopes_are_read() {
-    let world = World::start(&[]).await;
+    let events = EventInstance::start(&[]).await;
     for (racer, key) in ["sns", "posted", "sqs", "both", "bridge", "a+b"]
         .into_iter()
         .enumerate()
     {
-        world
+        events
             .put("deliveries", key, telemetry(1, 1, racer as u64))
             .await;
     }
@@ -209,40 +213,40 @@ async fn sns_sqs_and_eventbridge_envelopes_are_read() {
         .iter()
         .enumerate()
     {
-        let (status, told) = world.post(event).await;
-        assert_eq!(status, StatusCode::OK, "{event}: {told}");
-        assert_eq!(told["quarantined"], 0, "{index}");
+        let (status, body) = events.post(event).await;
+        assert_eq!(status, StatusCode::OK, "{event}: {body}");
+        assert_eq!(body["quarantined"], 0, "{index}");
     }
-    assert_eq!(world.efforts(1).await, 6);
-    let (status, told) = world
+    assert_eq!(events.efforts(1).await, 6);
+    let (status, body) = events
         .post(&json!({"Service": "Amazon S3", "Event": "s3:TestEvent"}))
         .await;
     assert_eq!(status, StatusCode::OK);
-    assert_eq!(told["ignored"], 1);
-    assert_eq!(told["objects"], 0);
+    assert_eq!(body["ignored"], 1);
+    assert_eq!(body["objects"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unreadable_object_is_reported_after_the_rest_is_durable() {
-    let world = World::start(&[]).await;
-    world.put("deliveries", "good", telemetry(1, 1, 1)).await;
+    let events = EventInstance::start(&[]).await;
+    events.put("deliveries", "good", telemetry(1, 1, 1)).await;
     let cut = gzip(
         (0..500)
             .map(|second| telemetry(1, second, 2 + second * 7919 % 97))
             .collect::<String>(),
     );
-    world
+    events
         .put("deliveries", "cut.gz", &cut[..cut.len() - 9])
         .await;
-    let (status, told) = world
+    let (status, body) = events
         .post(&notification(&["missing", "cut.gz", "good"]))
         .await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(told["status"], 500);
-    let detail = told["detail"].as_str().unwrap();
+    assert_eq!(body["status"], 500);
+    let detail = body["detail"].as_str().unwrap();
     let begins = "of 3 objects could not be read, or not to the end: 2 (s3://deliveries/missing: there is no such object; ";
     assert!(detail.starts_with(begins), "{detail}");
-    let efforts = world.efforts(1).await;
+    let efforts = events.efforts(1).await;
     assert!(efforts > 1);
     assert!(
         detail.ends_with(&format!(
@@ -250,72 +254,72 @@ async fn unreadable_object_is_reported_after_the_rest_is_durable() {
         )),
         "{detail}"
     );
-    // Nor is a record that names nothing in the way of the others.
-    world.put("deliveries", "beside", telemetry(1, 3, 1)).await;
+    // A record without an object does not block the others.
+    events.put("deliveries", "beside", telemetry(1, 3, 1)).await;
     let odd = json!({"Records": [{}, {"s3": {"bucket": {"name": "deliveries"}, "object": {"key": "%ff"}}}]});
-    assert_eq!(world.post(&odd).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(events.post(&odd).await.0, StatusCode::BAD_REQUEST);
     let odd =
         json!({"Records": [odd["Records"][0], odd["Records"][1], s3("deliveries", "beside")]});
-    let (status, told) = world.post(&odd).await;
-    let detail = told["detail"].as_str().unwrap();
+    let (status, body) = events.post(&odd).await;
+    let detail = body["detail"].as_str().unwrap();
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(
         detail.contains("record 1: ") && detail.contains("record 2: "),
         "{detail}"
     );
     let efforts = efforts + 1;
-    assert_eq!(world.efforts(1).await, efforts);
-    // So is a batch of messages: what has been read comes again with the rest, and improves nothing.
-    world.put("deliveries", "late", telemetry(1, 2, 1)).await;
+    assert_eq!(events.efforts(1).await, efforts);
+    // A batch of messages fails as one. A retry repeats what was read, which then improves nothing.
+    events.put("deliveries", "late", telemetry(1, 2, 1)).await;
     let batch = sqs(&[
         &notification(&["good"]),
         &notification(&["missing", "late"]),
         &json!("no event"),
     ]);
-    let (status, told) = world.post(&batch).await;
+    let (status, body) = events.post(&batch).await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
-    let detail = told["detail"].as_str().unwrap();
+    let detail = body["detail"].as_str().unwrap();
     for part in [
         "(message m2: it is not a JSON object; s3://deliveries/missing: ",
         "2 records, 1 improvements",
     ] {
         assert!(detail.contains(part), "{detail}");
     }
-    assert_eq!(world.efforts(1).await, efforts + 1);
+    assert_eq!(events.efforts(1).await, efforts + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_allowed_buckets_are_read() {
-    let world = World::start(&[]).await;
-    world.put("other", "k", telemetry(1, 1, 1)).await;
-    world.put("deliveries", "k", telemetry(1, 1, 2)).await;
-    let (status, told) = world
+    let events = EventInstance::start(&[]).await;
+    events.put("other", "k", telemetry(1, 1, 1)).await;
+    events.put("deliveries", "k", telemetry(1, 1, 2)).await;
+    let (status, body) = events
         .post(&json!({"Records": [s3("other", "k"), s3("deliveries", "k")]}))
         .await;
     assert_eq!(status, StatusCode::FORBIDDEN);
     assert!(
-        told["detail"]
+        body["detail"]
             .as_str()
             .unwrap()
             .contains("--notification-bucket"),
-        "{told}"
+        "{body}"
     );
-    assert_eq!(world.efforts(1).await, 1);
-    let (status, _) = world
+    assert_eq!(events.efforts(1).await, 1);
+    let (status, _) = events
         .post(&json!({"Records": [s3("other", "k"), s3("deliveries", "missing")]}))
         .await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(world.efforts(1).await, 1);
+    assert_eq!(events.efforts(1).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn own_quarantine_is_not_quarantined_again() {
-    let world = World::start(&["--notification-bucket", BUCKET]).await;
-    world
+    let events = EventInstance::start(&["--notification-bucket", BUCKET]).await;
+    events
         .put("deliveries", "k", format!("{}nonsense", telemetry(1, 1, 1)))
         .await;
-    assert_eq!(world.post(&notification(&["k"])).await.0, StatusCode::OK);
-    let list = world
+    assert_eq!(events.post(&notification(&["k"])).await.0, StatusCode::OK);
+    let list = events
         .client
         .list_objects_v2()
         .bucket(BUCKET)
@@ -333,19 +337,19 @@ async fn own_quarantine_is_not_quarantined_again() {
         "{keys:?}"
     );
     let event = json!({"Records": keys.iter().map(|key| s3(BUCKET, key)).collect::<Vec<_>>()});
-    let (status, told) = world.post(&event).await;
-    assert_eq!(status, StatusCode::OK, "{told}");
-    assert_eq!(told["quarantined"], 0, "{told}");
-    assert_eq!(told["improvements"], 0, "{told}");
-    assert_eq!(world.quarantine().await, ["nonsense"]);
+    let (status, body) = events.post(&event).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!(body["quarantined"], 0, "{body}");
+    assert_eq!(body["improvements"], 0, "{body}");
+    assert_eq!(events.quarantine().await, ["nonsense"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn access_key_is_required_in_either_header() {
-    let world = World::start(&["--access-key", KEY]).await;
+    let events = EventInstance::start(&["--access-key", KEY]).await;
     let event = json!({"Event": "s3:TestEvent"}).to_string();
     assert_eq!(
-        answer(world.request(event.clone())).await.0,
+        response_to(events.request(event.clone())).await.0,
         StatusCode::UNAUTHORIZED
     );
     for (name, value, status) in [
@@ -363,7 +367,7 @@ async fn access_key_is_required_in_either_header() {
         ),
     ] {
         assert_eq!(
-            answer(world.request(event.clone()).header(name, value))
+            response_to(events.request(event.clone()).header(name, value))
                 .await
                 .0,
             status,
@@ -384,7 +388,9 @@ async fn browser_events_need_a_key() {
             .request(Method::POST, "/events")
             .header("Origin", "http://127.0.0.1:1");
         assert_eq!(
-            answer(request.bearer_auth(KEY).body(event.clone())).await.0,
+            response_to(request.bearer_auth(KEY).body(event.clone()))
+                .await
+                .0,
             status,
             "{options:?}"
         );
@@ -410,7 +416,7 @@ async fn slow_event_bodies_time_out_and_block_nobody() {
     }
     let event = json!({"Event": "s3:TestEvent"}).to_string();
     assert_eq!(
-        answer(service.request(Method::POST, "/events").body(event))
+        response_to(service.request(Method::POST, "/events").body(event))
             .await
             .0,
         StatusCode::OK
@@ -419,7 +425,7 @@ async fn slow_event_bodies_time_out_and_block_nobody() {
         let mut head = [0; 12];
         tokio::time::timeout(support::DEADLINE, connection.read_exact(&mut head))
             .await
-            .expect("an answer")
+            .expect("a response")
             .unwrap();
         assert_eq!(head, *b"HTTP/1.1 400");
     }
@@ -429,36 +435,40 @@ async fn slow_event_bodies_time_out_and_block_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn event_completes_after_the_sender_disconnects() {
     const RACERS: u64 = 500;
-    let world = World::start(&[]).await;
+    let events = EventInstance::start(&[]).await;
     let records =
         (0..RACERS).flat_map(|racer| (0..600).map(move |second| telemetry(1, second, racer)));
-    world
+    events
         .put("deliveries", "long.gz", gzip(records.collect::<String>()))
         .await;
-    let sending = tokio::spawn(world.request(notification(&["long.gz"]).to_string()).send());
-    support::until("a part of it is there", async || world.efforts(1).await > 0).await;
+    let sending = tokio::spawn(
+        events
+            .request(notification(&["long.gz"]).to_string())
+            .send(),
+    );
+    support::until("a part is applied", async || events.efforts(1).await > 0).await;
     sending.abort();
-    support::until("all of it is there", async || {
-        world.efforts(1).await == RACERS * 600
+    support::until("all records are applied", async || {
+        events.efforts(1).await == RACERS * 600
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn log_counts_rejected_records() {
-    let world = World::start(&["--log-format", "json"]).await;
-    world
+    let events = EventInstance::start(&["--log-format", "json"]).await;
+    events
         .put("deliveries", "k", format!("{}nonsense", telemetry(1, 1, 1)))
         .await;
-    assert_eq!(world.post(&notification(&["k"])).await.0, StatusCode::OK);
+    assert_eq!(events.post(&notification(&["k"])).await.0, StatusCode::OK);
     assert_eq!(
-        world.instance.deliver(&[json!({"classId": 1})]).await,
+        events.instance.deliver(&[json!({"classId": 1})]).await,
         StatusCode::OK
     );
-    // As the metric filter of deploy/cloudformation.yaml counts: { $.fields.rejected > 0 }.
+    // The field that the metric filter of deploy/cloudformation.yaml counts: { $.fields.rejected > 0 }.
     let rejected = || -> u64 {
-        let said = world.instance.log();
-        let lines = said
+        let log = events.instance.log();
+        let lines = log
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines
@@ -470,9 +480,9 @@ async fn log_counts_rejected_records() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn transformation_returns_every_record_and_merges_nothing() {
-    let world = World::start(&[]).await;
-    let (status, told) =
-        answer(world.request(include_str!("data/transformation-event.json"))).await;
+    let events = EventInstance::start(&[]).await;
+    let (status, body) =
+        response_to(events.request(include_str!("data/transformation-event.json"))).await;
     assert_eq!(status, StatusCode::OK);
     let event: Value =
         serde_json::from_str(include_str!("data/transformation-event.json")).unwrap();
@@ -484,16 +494,16 @@ async fn transformation_returns_every_record_and_merges_nothing() {
             .map(|record| record["recordId"].clone())
             .collect()
     };
-    assert_eq!(ids(&told), ids(&event));
+    assert_eq!(ids(&body), ids(&event));
     assert!(
-        told["records"]
+        body["records"]
             .as_array()
             .unwrap()
             .iter()
             .all(|record| record["result"] == "Ok")
     );
     assert!(
-        world
+        events
             .instance
             .json("/classes")
             .await
@@ -510,7 +520,7 @@ async fn transformation_returns_every_record_and_merges_nothing() {
         "{\"invocationId\":\"i\",\"records\":[{\"recordId\":1}]}",
     ] {
         assert_eq!(
-            answer(world.request(body)).await.0,
+            response_to(events.request(body)).await.0,
             StatusCode::BAD_REQUEST,
             "{body}"
         );
@@ -520,7 +530,7 @@ async fn transformation_returns_every_record_and_merges_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn largest_transformation_event_is_accepted() {
     const BYTES_MAX: usize = 6_291_556;
-    let world = World::start(&[]).await;
+    let events = EventInstance::start(&[]).await;
     let data = base64_simd::STANDARD.encode_to_string(telemetry(1, 1, 1));
     let mut records = Vec::new();
     let mut bytes = 100;
@@ -531,24 +541,24 @@ async fn largest_transformation_event_is_accepted() {
     }
     let mut event = json!({"invocationId": "i", "records": records}).to_string();
     event.push_str(&" ".repeat(BYTES_MAX - event.len()));
-    let answered = world.request(event.clone()).send().await.unwrap();
-    assert_eq!(answered.status(), StatusCode::OK);
-    let body = answered.bytes().await.unwrap();
-    assert!(body.len() <= BYTES_MAX, "{}", body.len());
-    let told: Value = serde_json::from_slice(&body).unwrap();
-    let verdicts: Vec<_> = told["records"]
+    let response = events.request(event.clone()).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let bytes = response.bytes().await.unwrap();
+    assert!(bytes.len() <= BYTES_MAX, "{}", bytes.len());
+    let body: Value = serde_json::from_slice(&bytes).unwrap();
+    let results: Vec<_> = body["records"]
         .as_array()
         .unwrap()
         .iter()
         .map(|record| &record["result"])
         .collect();
-    assert_eq!(verdicts.len(), records.len());
-    assert!(verdicts.contains(&&json!("Ok")));
+    assert_eq!(results.len(), records.len());
+    assert!(results.contains(&&json!("Ok")));
     event.push(' ');
-    let (status, told) = answer(world.request(event)).await;
+    let (status, body) = response_to(events.request(event)).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(
-        told["detail"].as_str().unwrap().contains("6291556"),
-        "{told}"
+        body["detail"].as_str().unwrap().contains("6291556"),
+        "{body}"
     );
 }

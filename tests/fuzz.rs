@@ -1,6 +1,6 @@
-//! A fuzzer that reads the OpenAPI document asks the real service for everything in it, and more, and finds nothing.
+//! Fuzzes the real service with requests derived from its OpenAPI document.
 //!
-//! `scripts/test-deps.sh` installs it; `openapi/schemathesis.toml` says how it asks.
+//! `scripts/test-deps.sh` installs the fuzzer; `openapi/schemathesis.toml` configures it.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ async fn openapi_fuzzer_finds_nothing() {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/schemathesis");
     assert!(
         program.exists(),
-        "schemathesis is not here: scripts/test-deps.sh installs it"
+        "schemathesis is missing; run scripts/test-deps.sh"
     );
     let (test_store, elsewhere) = (TestStore::folder(), TempDir::new().unwrap());
     let service = Instance::start(&test_store, &["--admin-key", "the-fuzzers"]).await;
@@ -43,10 +43,7 @@ async fn openapi_fuzzer_finds_nothing() {
         .args(["simulate", "--to", &to])
         .args(rides)
         .output();
-    assert!(
-        simulate.unwrap().status.success(),
-        "there is something to read"
-    );
+    assert!(simulate.unwrap().status.success(), "the simulation failed");
 
     let mut fuzzer = Command::new(program);
     fuzzer
@@ -55,12 +52,12 @@ async fn openapi_fuzzer_finds_nothing() {
     fuzzer
         .args(["run", &service.url("/openapi.json"), "--no-color"])
         .env("ADMIN_KEY", "the-fuzzers");
-    let found = fuzzer.current_dir(elsewhere.path()).output().unwrap(); // it leaves files where it is
-    let told = String::from_utf8_lossy(&found.stdout);
+    let found = fuzzer.current_dir(elsewhere.path()).output().unwrap(); // it writes files to its working folder
+    let report = String::from_utf8_lossy(&found.stdout);
     assert!(
         found.status.success(),
-        "{told}\n{}",
+        "{report}\n{}",
         String::from_utf8_lossy(&found.stderr)
     );
-    println!("{told}");
+    println!("{report}");
 }

@@ -1,4 +1,4 @@
-//! Leaderboards over HTTP: every combination of options against a naive model, and pages turned while others ride.
+//! Leaderboards over HTTP: every combination of options against a naive model, and paging during rides.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,14 +16,15 @@ use serde_json::{Value, json};
 
 use support::{Service, record};
 
-/// Racer ids, and one that nobody has.
+/// Number of racer ids.
 const RACERS: u64 = 12;
+/// An id of no racer.
 const NOBODY: u64 = 99;
 
-/// A row: rank, racer, output in halves, whether it is the what-if's new record.
+/// A row: rank, racer, output in halves, and `newRecord` of the what-if racer.
 type Row = (u64, u64, u64, Option<bool>);
 
-/// The rows of a board, by definition. Outputs are counted in halves, so that they compare as integers.
+/// Computes the rows of a board naively. Outputs are in halves, so that they compare as integers.
 fn standings(bests: &BTreeMap<u64, u64>, ties: &str, what_if: Option<(u64, u64)>) -> Vec<Row> {
     let mut bests = bests.clone();
     let mut record = None;
@@ -114,7 +115,7 @@ async fn all_option_combinations_match_naive_model() {
         (format!("&second={last}"), at_last),
         ("&second=5".to_owned(), &nowhere),
     ];
-    let mut asked = 0;
+    let mut requests = 0;
     for (second, bests) in &boards {
         for ties in ["competition", "dense", "ordinal"] {
             for what_if in [
@@ -146,7 +147,7 @@ async fn all_option_combinations_match_naive_model() {
                         let base = format!(
                             "/classes/1/leaderboard?ties={ties}&limit={limit}{second}{what_if}{racers}"
                         );
-                        // Forward from the start, and back from the end.
+                        // Pages forward from the start, then back from the end.
                         let mut walked = Vec::new();
                         let mut page = service.json(&base).await;
                         loop {
@@ -158,7 +159,7 @@ async fn all_option_combinations_match_naive_model() {
                                 break;
                             };
                             page = service.json(&format!("{base}&cursor={next}")).await;
-                            asked += 1;
+                            requests += 1;
                         }
                         assert_eq!(walked, list, "{base}");
                         let mut back = rows_of(&page);
@@ -167,7 +168,7 @@ async fn all_option_combinations_match_naive_model() {
                             let rows = rows_of(&page);
                             assert!(page["previous"].is_null() || rows.len() == limit, "{base}");
                             back.splice(0..0, rows);
-                            asked += 1;
+                            requests += 1;
                         }
                         assert_eq!(back, list, "{base}");
                         for around in [0, 3, 5, 11, NOBODY] {
@@ -191,7 +192,7 @@ async fn all_option_combinations_match_naive_model() {
                                 list[start..list.len().min(start + limit)],
                                 "{path}"
                             );
-                            asked += 1;
+                            requests += 1;
                         }
                         let path = format!("{base}&offset=2");
                         let expected = list.iter().skip(2).take(limit).copied().collect::<Vec<_>>();
@@ -201,7 +202,7 @@ async fn all_option_combinations_match_naive_model() {
             }
         }
     }
-    assert!(asked > 5000, "{asked}");
+    assert!(requests > 5000, "{requests}");
     service.stop().await;
 }
 
@@ -210,12 +211,12 @@ async fn paging_during_rides_shows_unchanged_racers_once() {
     let service = Service::start(&["--classes", "1", "--commit-interval", "1ms"]).await;
     let mut chance = StdRng::seed_from_u64(9);
     for second in ["second=3", "second=last", "pretty=false"] {
-        // Even ids stay where they are, many of them tied; odd ones ride on, and new ones join.
+        // Even ids keep their outputs, many of them tied. Odd ids improve, and new ones join.
         let first: Vec<Value> = (0..80)
             .map(|racer| record(1, 3, racer, (racer / 2 % 7) as f64 * 10.0))
             .collect();
         service.deliver(&first).await;
-        let mut met = [Vec::new(), Vec::new()];
+        let mut seen = [Vec::new(), Vec::new()];
         let start = service
             .json(&format!("/classes/1/leaderboard?limit=7&{second}"))
             .await;
@@ -232,7 +233,7 @@ async fn paging_during_rides_shows_unchanged_racers_once() {
                 let Some(page) = pages[way].take() else {
                     continue;
                 };
-                met[way].extend(rows_of(&page).iter().map(|row| row.1));
+                seen[way].extend(rows_of(&page).iter().map(|row| row.1));
                 let rides = (0..10).map(|_| {
                     let racer = chance.random_range(0..90_u64) * 2 + 1;
                     record(
@@ -243,7 +244,7 @@ async fn paging_during_rides_shows_unchanged_racers_once() {
                     )
                 });
                 let rides: Vec<Value> = rides.collect();
-                // The one page is read while these are taken in, the next when they are visible.
+                // One page is read during the delivery, the other after it is visible.
                 let delivering = service.deliver(&rides);
                 if let Some(cursor) = page[name].as_str() {
                     let path = format!("/classes/1/leaderboard?limit=7&{second}&cursor={cursor}");
@@ -254,10 +255,10 @@ async fn paging_during_rides_shows_unchanged_racers_once() {
                 }
             }
         }
-        for met in met {
+        for seen in seen {
             for racer in (0..80).step_by(2) {
                 assert_eq!(
-                    met.iter().filter(|&&other| other == racer).count(),
+                    seen.iter().filter(|&&other| other == racer).count(),
                     1,
                     "{second}: racer {racer}"
                 );

@@ -1,4 +1,4 @@
-//! The main job, end to end: deliveries in, personal bests, histories and leaderboards out, all over HTTP.
+//! The main job over HTTP: deliveries in; personal bests, histories and leaderboards out.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,7 +32,7 @@ on_every_store![
 
 const CLASSES: u16 = 2;
 
-/// Two races of the same riders, in the order in which their records arrive.
+/// Returns the records of two races of the same riders, in order of arrival.
 fn races(seed: u64) -> Vec<Bytes> {
     let mut chance = StdRng::seed_from_u64(seed);
     let riders = Rider::draw(60, &mut chance);
@@ -56,7 +56,7 @@ fn races(seed: u64) -> Vec<Bytes> {
         .collect()
 }
 
-/// By class, second and racer: the dataset, kept the slow way.
+/// A naive dataset: class, second, racer, output.
 #[derive(Default)]
 struct Model(BTreeMap<u64, BTreeMap<u64, BTreeMap<u64, f64>>>);
 
@@ -80,7 +80,7 @@ impl Model {
         model
     }
 
-    /// A second's rows by rank, then racer.
+    /// Returns (rank, racer, output bits) at a second, by rank, then racer.
     fn standings(&self, class: u64, second: u64) -> Vec<(u64, u64, u64)> {
         let racers = &self.0[&class][&second];
         let rank =
@@ -93,7 +93,7 @@ impl Model {
         rows
     }
 
-    /// The class's dataset, its outputs as bits.
+    /// Returns the class's dataset with outputs as bits.
     fn bits(&self, class: u64) -> BTreeMap<u64, BTreeMap<u64, u64>> {
         bits(&self.0[&class])
     }
@@ -116,7 +116,7 @@ fn bits_of(text: &str) -> BTreeMap<u64, BTreeMap<u64, u64>> {
     bits(&serde_json::from_str(text).unwrap())
 }
 
-/// Delivers records as they are, the body compressed or not.
+/// Delivers the records unchanged, optionally gzipped.
 async fn deliver(service: &Service, records: &[Bytes], gzipped: bool) -> StatusCode {
     let data = |record: &Bytes| json!({ "data": base64_simd::STANDARD.encode_to_string(record) });
     let records: Vec<Value> = records.iter().map(data).collect();
@@ -133,7 +133,7 @@ async fn deliver(service: &Service, records: &[Bytes], gzipped: bool) -> StatusC
     request.send().await.unwrap().status()
 }
 
-/// Delivers them all in batches of random size, each acknowledged before the next.
+/// Delivers the records in batches of random size, one after another.
 async fn deliver_in_batches(service: &Service, mut records: &[Bytes], seed: u64) {
     let mut chance = StdRng::seed_from_u64(seed);
     while !records.is_empty() {
@@ -180,7 +180,7 @@ async fn random_race_matches_naive_model(test_store: TestStore) {
         }
     }
     for class in 1..=u64::from(CLASSES) {
-        // A history is a second behind at most; from then on it is what the model has.
+        // A history lags by up to one second.
         let history = async || {
             service
                 .get(&format!("/classes/{class}/history"))
@@ -189,7 +189,7 @@ async fn random_race_matches_naive_model(test_store: TestStore) {
                 .await
                 .unwrap()
         };
-        until("the history is what the model has", async || {
+        until("the history equals the model", async || {
             bits_of(&history().await) == model.bits(class)
         })
         .await;
@@ -207,7 +207,7 @@ async fn random_race_matches_naive_model(test_store: TestStore) {
     }
 }
 
-/// The stored histories.
+/// Reads the stored histories.
 async fn stored(test_store: &TestStore) -> Vec<(u64, Vec<u8>)> {
     let mut files = Vec::new();
     for class in 1..=u64::from(CLASSES) {
@@ -223,7 +223,7 @@ async fn stored(test_store: &TestStore) -> Vec<(u64, Vec<u8>)> {
     files
 }
 
-/// The histories as a service that has just started over that folder gives them.
+/// Downloads the histories from a service newly started on the store.
 async fn downloads(test_store: &TestStore) -> Vec<(u64, Vec<u8>)> {
     let service = Service::start_on(test_store, &QUICK).await;
     let mut files = Vec::new();
@@ -236,7 +236,7 @@ async fn downloads(test_store: &TestStore) -> Vec<(u64, Vec<u8>)> {
     files
 }
 
-/// The stored names, without their times: a name that is ridden under again is no news and keeps its first time.
+/// Returns the stored names without times. A repeated name is no change and keeps its first time.
 async fn stored_names(test_store: &TestStore) -> BTreeMap<u64, String> {
     let text = gunzip(test_store.get("racers.gz").await.unwrap());
     let names: BTreeMap<u64, Value> = serde_json::from_str(&text).unwrap();
@@ -285,7 +285,7 @@ async fn delivery_order_does_not_change_stored_bytes(test_store: TestStore) {
         }
         assert!(
             downloads(&test_store).await == stored(&test_store).await,
-            "{way}: what is stored is what is served"
+            "{way}: stored and served bytes differ"
         );
         outcomes.push((
             way,
@@ -300,8 +300,11 @@ async fn delivery_order_does_not_change_stored_bytes(test_store: TestStore) {
     }
 }
 
-/// A service over a store that can be broken, over a sound one.
-async fn fragile(test_store: &TestStore, options: &[&str]) -> (Service, Arc<BrokenStore>) {
+/// Starts a service on a [`BrokenStore`].
+async fn start_with_faults(
+    test_store: &TestStore,
+    options: &[&str],
+) -> (Service, Arc<BrokenStore>) {
     let store = BrokenStore::new(test_store.open().await);
     (
         Service::start_with(store.clone(), options, |_| {}).await,
@@ -309,10 +312,10 @@ async fn fragile(test_store: &TestStore, options: &[&str]) -> (Service, Arc<Brok
     )
 }
 
-/// The trap that a naive ledger falls into: the first try is slow to commit, Firehose times out and sends it again, and
-/// the second finds nothing better than what the first is about to write.
+/// A naive ledger fails here. The first try is slow to commit, Firehose times out and retries, and the
+/// retry improves nothing over what the first try is about to write.
 async fn racing_retry_is_not_acknowledged_early(test_store: TestStore) {
-    let (service, store) = fragile(&test_store, &["--commit-interval", "0ms"]).await;
+    let (service, store) = start_with_faults(&test_store, &["--commit-interval", "0ms"]).await;
     let service = Arc::new(service);
     let records: Vec<Bytes> = vec![record(1, 1, 1, 50.5).to_string().into()];
     let send = || {
@@ -323,16 +326,16 @@ async fn racing_retry_is_not_acknowledged_early(test_store: TestStore) {
     let first = send();
     store.wait_for_puts(1).await;
     let second = send();
-    store.wait_for_puts(2).await; // the first is hedged after a second: as long the second had to be answered early
+    store.wait_for_puts(2).await; // the hedge starts after 1 s: time enough for an early response
     assert!(!first.is_finished() && !second.is_finished());
     let board = service.json("/classes/1/leaderboard?second=1").await;
-    assert_eq!(board["total"], 0, "not durable, so not visible");
+    assert_eq!(board["total"], 0, "visible before durable");
     store.set_mode(Mode::Fails);
     assert_eq!(first.await.unwrap(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(
         second.await.unwrap(),
         StatusCode::SERVICE_UNAVAILABLE,
-        "the first is not there to be relied on"
+        "acknowledged although the first try failed"
     );
     store.set_mode(Mode::Healthy);
     assert_eq!(send().await.unwrap(), StatusCode::OK);
@@ -344,8 +347,8 @@ async fn acknowledged_record_is_on_the_leaderboard(test_store: TestStore) {
     let riders = (1..=8_u64).map(|racer| {
         let service = service.clone();
         tokio::spawn(async move {
-            for turn in 1..=25_u32 {
-                let output = f64::from(turn) + 1.0 / 3.0;
+            for round in 1..=25_u32 {
+                let output = f64::from(round) + 1.0 / 3.0;
                 service.deliver(&[record(1, 9, racer, output)]).await;
                 let board = service
                     .json(&format!("/classes/1/leaderboard?second=9&racers={racer}"))
@@ -361,7 +364,7 @@ async fn acknowledged_record_is_on_the_leaderboard(test_store: TestStore) {
 }
 
 async fn delivery_without_improvement_writes_nothing(test_store: TestStore) {
-    let (service, store) = fragile(&test_store, &["--commit-interval", "0ms"]).await;
+    let (service, store) = start_with_faults(&test_store, &["--commit-interval", "0ms"]).await;
     let named = |output: f64| {
         let mut named = record(1, 1, 1, output);
         named["name"] = json!("Hubert");
@@ -378,7 +381,7 @@ async fn delivery_without_improvement_writes_nothing(test_store: TestStore) {
     }
     service.deliver(&[]).await;
     assert_eq!(store.puts(), puts);
-    // And is answered while the store does not answer at all.
+    // It is acknowledged even while the store hangs.
     store.set_mode(Mode::Hangs);
     service.deliver(&[named(20.0)]).await;
     store.set_mode(Mode::Healthy);

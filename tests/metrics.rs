@@ -1,4 +1,4 @@
-//! What the service shows of itself: held against what is asked for by the dashboard and the alerts under `deploy/`.
+//! The metrics, compared with those that the dashboard and the alerts under `deploy/` query.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,15 +16,15 @@ use support::s3_server::S3Server;
 use support::test_store::TestStore;
 use support::{connection_served, free_port, record, until};
 
-/// Every metric that a text names, by the names that a scrape has.
-fn named(text: &str) -> BTreeSet<String> {
+/// Returns every metric name in a text.
+fn metric_names(text: &str) -> BTreeSet<String> {
     let words = text.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
     let ours = words.filter(|word| word.starts_with("alleycat_") || word.starts_with("process_"));
     ours.map(str::to_owned).collect()
 }
 
-/// What the dashboard's panels and the alerts ask for.
-fn asked_for() -> BTreeSet<String> {
+/// Returns the metrics that the dashboard's panels and the alerts query.
+fn queried() -> BTreeSet<String> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
     let dashboard: Value =
         serde_json::from_slice(&std::fs::read(root.join("grafana/alleycat.json")).unwrap())
@@ -35,16 +35,16 @@ fn asked_for() -> BTreeSet<String> {
         .map(|target| target["expr"].as_str().unwrap())
         .collect();
     let rules = std::fs::read_to_string(root.join("prometheus/alerts.yaml")).unwrap();
-    &named(&queries.join(" ")) | &named(&rules)
+    &metric_names(&queries.join(" ")) | &metric_names(&rules)
 }
 
-struct Scraped {
+struct MonitoredInstance {
     instance: Instance,
     metrics: String,
     client: reqwest::Client,
 }
 
-impl Scraped {
+impl MonitoredInstance {
     async fn start(test_store: &TestStore, options: &[&str]) -> Self {
         let instance = Instance::start(test_store, options).await;
         let metrics = instance.metrics_url();
@@ -108,7 +108,7 @@ const RIDE: &str = r#"{"classId":1,"second":1,"racerId":7,"name":"Hubert","outpu
 #[tokio::test]
 async fn dashboard_and_alert_metrics_exist() {
     let test_store = TestStore::folder();
-    let service = Scraped::start(&test_store, &["--snapshot-interval", "10ms"]).await;
+    let service = MonitoredInstance::start(&test_store, &["--snapshot-interval", "10ms"]).await;
     until("it is ready", async || {
         service.value("alleycat_ready").await == Some(1.0)
     })
@@ -134,21 +134,21 @@ async fn dashboard_and_alert_metrics_exist() {
     assert_eq!(service.deliver(&[RIDE, "{"]).await, 200);
     assert_eq!(service.get("/classes/1/leaderboard").await, 200);
     assert_eq!(service.get("/nowhere/at/all").await, 404);
-    let asked_for = asked_for();
-    assert!(asked_for.len() > 20, "{asked_for:?}");
+    let queried = queried();
+    assert!(queried.len() > 20, "{queried:?}");
     let missing = async || -> Vec<String> {
         let scraped = service.scrape().await;
         let is_there = |name: &str| {
             let mut named = scraped.lines().filter_map(|line| line.strip_prefix(name));
             named.any(|rest| rest.starts_with(['{', ' ']))
         };
-        asked_for
+        queried
             .iter()
             .filter(|name| !is_there(name))
             .cloned()
             .collect()
     };
-    // A snapshot is taken in its own time.
+    // Snapshots are asynchronous.
     until("a snapshot is taken", async || {
         !missing()
             .await
@@ -237,29 +237,32 @@ async fn hanging_store_ages_the_queue_and_keeps_the_memory_permit() {
             .unwrap();
         value_in(&scraped, series).unwrap()
     };
-    let (age, room) = (
+    let (age, memory) = (
         "alleycat_commit_queue_oldest_age_seconds",
         "alleycat_deliveries_in_flight_bytes",
     );
     assert_eq!(value(age).await, 0.0);
-    assert_eq!(value(room).await, 0.0);
+    assert_eq!(value(memory).await, 0.0);
     server.freeze();
     let sender = tokio::spawn({
         let instance = instance.clone();
         async move { instance.deliver(&[record(1, 1, 1, 150.0)]).await }
     });
-    until("it waits for the store", async || value(age).await > 0.0).await;
+    until("the delivery waits for the store", async || {
+        value(age).await > 0.0
+    })
+    .await;
     sender.abort();
     assert!(sender.await.unwrap_err().is_cancelled());
     let before = value(age).await;
-    until("it grows older", async || value(age).await > before + 0.5).await;
+    until("the queue ages", async || value(age).await > before + 0.5).await;
     assert!(
-        value(room).await >= 64.0 * 1024.0,
-        "what it takes up is not free before it is durable"
+        value(memory).await >= 64.0 * 1024.0,
+        "memory is released before the delivery is durable"
     );
     server.thaw();
-    until("its room is free again", async || {
-        value(room).await == 0.0 && value(age).await == 0.0
+    until("its memory is released", async || {
+        value(memory).await == 0.0 && value(age).await == 0.0
     })
     .await;
     assert_eq!(instance.json("/classes").await[0]["efforts"], 1);
@@ -267,7 +270,7 @@ async fn hanging_store_ages_the_queue_and_keeps_the_memory_permit() {
 
 #[tokio::test]
 async fn metrics_connection_limit_frees_closed_connections() {
-    let service = Scraped::start(&TestStore::folder(), &[]).await;
+    let service = MonitoredInstance::start(&TestStore::folder(), &[]).await;
     let address = service
         .metrics
         .strip_prefix("http://")
@@ -282,6 +285,9 @@ async fn metrics_connection_limit_frees_closed_connections() {
     }
     assert!(open.len() > 32);
     open.clear();
-    until("there is room again", async || connect().await.is_some()).await;
+    until("a connection is accepted again", async || {
+        connect().await.is_some()
+    })
+    .await;
     assert!(service.scrape().await.contains("alleycat_ready"));
 }

@@ -1,5 +1,5 @@
-//! Numbers are printed as JavaScript prints them, and read back as the same doubles. JavaScript itself is the judge:
-//! the test needs `node`.
+//! Numbers are printed as JavaScript prints them, and read back as the same doubles. The tests compare
+//! with JavaScript itself, so they need `node`.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -12,8 +12,8 @@ use rand::{Rng, SeedableRng};
 
 const RANDOM: usize = 1_000_000;
 
-/// Doubles at which printers differ: where the exponent form begins and ends, the far ends, halves of a unit in the
-/// last place, whole numbers past 2^53.
+/// Doubles at which printers differ: the bounds of the exponent form, the extremes, halves of a unit in
+/// the last place, and whole numbers past 2^53.
 const ODD: [f64; 24] = [
     0.0,
     -0.0,
@@ -41,7 +41,7 @@ const ODD: [f64; 24] = [
     9_007_199_254_740_993.0,
 ];
 
-/// A third of them of any size, a third as the formula gives them, a third between 0 and 600.
+/// Returns [`ODD`] and random doubles: a third of any size, a third from the output formula, a third between 0 and 600.
 fn doubles() -> Vec<f64> {
     let mut random = StdRng::seed_from_u64(1);
     let mut doubles = ODD.to_vec();
@@ -49,7 +49,7 @@ fn doubles() -> Vec<f64> {
         let bits = random.next_u64();
         let share = (bits >> 11) as f64 / (1u64 << 53) as f64;
         doubles.push(match doubles.len() % 3 {
-            0 => f64::from_bits(bits >> 1), // without its sign
+            0 => f64::from_bits(bits >> 1), // no sign bit
             1 => Output::of((bits % 301) as f64, (bits >> 32) as f64 % 101.0)
                 .expect("in bounds")
                 .get(),
@@ -62,7 +62,7 @@ fn doubles() -> Vec<f64> {
     doubles
 }
 
-/// What JSON.stringify makes of each.
+/// Returns each double as JSON.stringify prints it.
 fn stringified(doubles: &[f64]) -> Vec<String> {
     const SCRIPT: &str = "
         const lines = require('fs').readFileSync(0, 'latin1').trimEnd().split('\\n');
@@ -81,7 +81,7 @@ fn stringified(doubles: &[f64]) -> Vec<String> {
         .collect();
     let mut stdin = node.stdin.take().expect("it is piped");
     stdin.write_all(bits.as_bytes()).expect("node reads");
-    drop(stdin); // it answers at the end of its input only
+    drop(stdin); // the script prints at the end of its input
     let output = node.wait_with_output().expect("node ends");
     assert!(output.status.success(), "node failed: {}", output.status);
     let lines = String::from_utf8(output.stdout).expect("node prints UTF-8");
@@ -168,6 +168,6 @@ fn history_outputs_print_as_json_stringify() {
     let expected = format!("{{\"0\":{{{}}}}}", rows.join(","));
     assert!(
         text == expected.as_bytes(),
-        "a history's numbers differ from JSON.stringify's"
+        "the numbers of the history differ from JSON.stringify's"
     );
 }

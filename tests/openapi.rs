@@ -1,4 +1,4 @@
-//! The OpenAPI document: what is committed is what the code has, and what it says holds of the whole service.
+//! The OpenAPI document: the committed file is current, and the service behaves as documented.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,19 +15,19 @@ use support::{Service, record};
 #[test]
 fn committed_document_is_current() {
     let committed = include_str!("../openapi/openapi.json");
-    // Not assert_eq: nobody wants to read two documents in a terminal.
+    // Not assert_eq, which would print both documents.
     assert!(
         committed == alleycat::server::openapi(),
-        "openapi/openapi.json is not what the code says; run: cargo run -- openapi > openapi/openapi.json"
+        "openapi/openapi.json is out of date; run: cargo run -- openapi > openapi/openapi.json"
     );
 }
 
-/// What may be asked, as the document tells it.
+/// An operation of the document.
 struct Operation {
     method: Method,
-    /// With ids in it that are there.
+    /// Contains ids that exist.
     path: String,
-    /// The names of the query's parameters, and whether each must be there.
+    /// The query parameters' names, and whether each is required.
     parameters: Vec<(String, bool)>,
     responses: Value,
 }
@@ -68,19 +68,19 @@ impl Operation {
         self.parameters.iter().any(|(name, _)| name == parameter)
     }
 
-    /// The path and query with this beside what must be there.
+    /// Returns the path with the required parameters and `more`.
     fn with(&self, more: &str) -> String {
-        let begun = |name: &str| more.starts_with(&format!("{name}="));
+        let given = |name: &str| more.starts_with(&format!("{name}="));
         let needed = self
             .parameters
             .iter()
-            .filter(|(name, required)| *required && !begun(name));
+            .filter(|(name, required)| *required && !given(name));
         let needed: String = needed.map(|(name, _)| format!("{name}=h&")).collect();
         format!("{}?{needed}{more}", self.path)
     }
 
-    /// Asks it; the status and the text.
-    async fn ask(&self, service: &Service, path: &str) -> (StatusCode, String) {
+    /// Requests it. Returns the status and the body.
+    async fn request(&self, service: &Service, path: &str) -> (StatusCode, String) {
         let request = service
             .request(self.method.clone(), path)
             .header("authorization", "Bearer K");
@@ -89,7 +89,7 @@ impl Operation {
     }
 }
 
-/// A service in which there is something at every path, and somebody may erase.
+/// Starts a service with data at every path and an admin key.
 async fn service() -> Service {
     let service = Service::start(&["--admin-key", "K"]).await;
     let named = json!({ "classId": 1, "second": 5, "racerId": 17, "raceId": 17, "output": 20, "name": "Hub, \"the\" Bert" });
@@ -130,14 +130,14 @@ fn every_response_has_an_example() {
 async fn invalid_parameters_are_named_with_their_value() {
     let service = service().await;
     let bad = "no-".repeat(100);
-    let mut told = 0;
+    let mut parameters_checked = 0;
     for operation in Operation::all()
         .iter()
         .filter(|operation| !operation.parameters.is_empty())
     {
         let refused = async |query: &str, words: &[&str]| {
             let path = operation.with(query);
-            let (status, text) = operation.ask(&service, &path).await;
+            let (status, text) = operation.request(&service, &path).await;
             assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {text}");
             let problem: Value = serde_json::from_str(&text).unwrap();
             let detail = problem["detail"].as_str().unwrap();
@@ -160,14 +160,14 @@ async fn invalid_parameters_are_named_with_their_value() {
             )
             .await;
             if *required {
-                let (status, text) = operation.ask(&service, &operation.path).await;
+                let (status, text) = operation.request(&service, &operation.path).await;
                 assert_eq!(status, StatusCode::BAD_REQUEST);
                 assert!(
                     text.contains(&format!("{name} is missing; it must be ")),
                     "{text}"
                 );
             }
-            told += 1;
+            parameters_checked += 1;
         }
         let names: Vec<_> = operation
             .parameters
@@ -180,7 +180,7 @@ async fn invalid_parameters_are_named_with_their_value() {
         )
         .await;
     }
-    assert!(told > 30, "{told}");
+    assert!(parameters_checked > 30, "{parameters_checked}");
     service.stop().await;
 }
 
@@ -189,7 +189,7 @@ async fn pretty_formats_json_but_not_histories_and_problems() {
     let service = service().await;
     let mut seen = 0;
     let mut operations = Operation::all();
-    operations.sort_by_key(|operation| operation.method == Method::DELETE); // last, for the others are to find it
+    operations.sort_by_key(|operation| operation.method == Method::DELETE); // last: the other operations need the data
     for operation in operations {
         if operation.responses["200"]["content"]
             .get("application/json")
@@ -207,12 +207,12 @@ async fn pretty_formats_json_but_not_histories_and_problems() {
             operation.path
         );
         if is_history {
-            let (status, _) = operation.ask(&service, &operation.with("pretty")).await;
+            let (status, _) = operation.request(&service, &operation.with("pretty")).await;
             assert_eq!(status, StatusCode::BAD_REQUEST, "{}", operation.path);
             continue;
         }
         for query in ["pretty", "pretty=true", "pretty=1"] {
-            let (status, text) = operation.ask(&service, &operation.with(query)).await;
+            let (status, text) = operation.request(&service, &operation.with(query)).await;
             assert_eq!(status, StatusCode::OK, "{}: {text}", operation.path);
             assert!(
                 text.ends_with("\n") && (text == "[]\n" || text[1..].starts_with("\n  ")),
@@ -221,11 +221,11 @@ async fn pretty_formats_json_but_not_histories_and_problems() {
             serde_json::from_str::<Value>(&text).unwrap();
         }
         let (_, text) = operation
-            .ask(&service, &operation.with("pretty=false"))
+            .request(&service, &operation.with("pretty=false"))
             .await;
         assert_eq!(text.lines().count(), 1, "{text}");
         let (status, text) = operation
-            .ask(&service, &operation.with("nonsense&pretty"))
+            .request(&service, &operation.with("nonsense&pretty"))
             .await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert_eq!(text.lines().count(), 1, "{text}");
@@ -236,7 +236,7 @@ async fn pretty_formats_json_but_not_histories_and_problems() {
     service.stop().await;
 }
 
-/// The cells of a CSV, row by row.
+/// Parses a CSV into rows of cells.
 fn cells(text: &str) -> Vec<Vec<String>> {
     let mut rows = vec![vec![String::new()]];
     let (mut quoted, mut chars) = (false, text.chars().peekable());
@@ -258,7 +258,7 @@ fn cells(text: &str) -> Vec<Vec<String>> {
     assert_eq!(
         rows.pop(),
         Some(vec![String::new()]),
-        "every row ends with a line end"
+        "the last row has no line end"
     );
     rows
 }
@@ -293,7 +293,7 @@ async fn csv_rows_equal_json_rows() {
         }
         assert!(operation.takes("format"), "{}", operation.path);
         for query in [vec!["pretty"], more(&operation.path)].concat() {
-            let (_, text) = operation.ask(&service, &operation.with(query)).await;
+            let (_, text) = operation.request(&service, &operation.with(query)).await;
             let answer: Value = serde_json::from_str(&text).unwrap();
             let csv_of = |row: &Value, racer: &Value| {
                 let mut row = row.clone();
@@ -301,7 +301,7 @@ async fn csv_rows_equal_json_rows() {
                 row
             };
             let list = |of: &Value, name: &str| of[name].as_array().cloned().unwrap_or_default();
-            // A leaderboard's rows are its standings, a racer's the classes, a curve's the seconds of each racer.
+            // Rows of a leaderboard are standings, of a racer classes, of a curve the seconds of each racer.
             let rows: Vec<Value> = if answer["seconds"].is_array() {
                 let curves = [vec![answer.clone()], list(&answer, "compared")].concat();
                 let rows_of = |curve: &Value| {
@@ -324,7 +324,7 @@ async fn csv_rows_equal_json_rows() {
                     .clone()
             };
             let (status, csv) = operation
-                .ask(&service, &operation.with(&format!("{query}&format=csv")))
+                .request(&service, &operation.with(&format!("{query}&format=csv")))
                 .await;
             assert_eq!(status, StatusCode::OK);
             let table = cells(&csv);
@@ -335,7 +335,7 @@ async fn csv_rows_equal_json_rows() {
                     let expected = match row.get(column) {
                         None | Some(Value::Null) => String::new(),
                         Some(Value::String(text)) => text.clone(),
-                        // `serde_json` prints 1e-7 and 20.0 in its own way.
+                        // `serde_json` prints 1e-7 and 20.0 differently.
                         Some(Value::Number(number)) if number.is_f64() => ryu_js::Buffer::new()
                             .format(number.as_f64().unwrap())
                             .to_owned(),

@@ -1,4 +1,4 @@
-//! Races, what is pushed of them, and rides from the page, over HTTP.
+//! Races, their live feed, and rides from the page, over HTTP.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,26 +17,26 @@ use support::{Service, record, until};
 
 const DEMO: &[&str] = &["--demo", "1", "--classes", "2"];
 
-/// A record of race 7.
-fn raced(second: u64, racer: u64, output: f64) -> Value {
-    let mut raced = record(1, second, racer, output);
-    raced["raceId"] = 7.into();
-    raced["deviceTimestamp"] = 100_000.into();
-    raced
+/// Returns a record of race 7.
+fn race_record(second: u64, racer: u64, output: f64) -> Value {
+    let mut record = record(1, second, racer, output);
+    record["raceId"] = 7.into();
+    record["deviceTimestamp"] = 100_000.into();
+    record
 }
 
-fn last(mut record: Value) -> Value {
+fn as_final(mut record: Value) -> Value {
     record["event"] = "final".into();
     record
 }
 
-/// What is pushed of a class, event by event.
-struct Events {
+/// The live feed of a class, event by event.
+struct LiveFeed {
     answer: Response,
     text: String,
 }
 
-impl Events {
+impl LiveFeed {
     async fn of(service: &Service, class: u64) -> Self {
         let answer = service.get(&format!("/classes/{class}/live")).await;
         assert_eq!(answer.status(), StatusCode::OK);
@@ -48,7 +48,7 @@ impl Events {
         }
     }
 
-    /// The next event; `None` at the end.
+    /// Returns the next event, or `None` at the end.
     async fn next(&mut self) -> Option<(String, Value)> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
@@ -72,7 +72,7 @@ impl Events {
 
     async fn next_of(&mut self, name: &str) -> Value {
         loop {
-            let (other, data) = self.next().await.expect("the stream goes on");
+            let (other, data) = self.next().await.expect("an open stream");
             if other == name {
                 return data;
             }
@@ -90,9 +90,9 @@ async fn race_shows_each_racers_latest_second() {
     });
     service
         .deliver(&[
-            raced(10, 1, 90.0),
-            raced(8, 2, 300.0),
-            raced(9, 2, 90.0),
+            race_record(10, 1, 90.0),
+            race_record(8, 2, 300.0),
+            race_record(9, 2, 90.0),
             named,
             record(1, 5, 4, 1.0),
         ])
@@ -136,7 +136,7 @@ async fn race_shows_each_racers_latest_second() {
         csv,
         "raceId,startedAt,racers,lastSecond,finished\r\n7,90000,3,10,false\r\n"
     );
-    service.deliver(&[last(raced(11, 1, 1.0))]).await; // no improvement of anything but the race
+    service.deliver(&[as_final(race_record(11, 1, 1.0))]).await; // improves nothing but the race
     let races = service.json("/classes/1/races").await;
     assert_eq!(races[0]["lastSecond"], 11);
     assert_eq!(races[0]["finished"], true);
@@ -170,7 +170,11 @@ async fn rejected_and_erased_racers_are_in_no_race() {
     let service =
         Service::start(&["--classes", "1", "--max-racers", "2", "--admin-key", "k"]).await;
     service
-        .deliver(&[raced(1, 1, 90.0), raced(1, 2, 90.0), raced(1, 3, 90.0)])
+        .deliver(&[
+            race_record(1, 1, 90.0),
+            race_record(1, 2, 90.0),
+            race_record(1, 3, 90.0),
+        ])
         .await;
     let racers = async || -> Vec<u64> {
         let board = service.get("/classes/1/races/7/leaderboard").await;
@@ -184,21 +188,17 @@ async fn rejected_and_erased_racers_are_in_no_race() {
         .bearer_auth("k");
     assert_eq!(erase.send().await.unwrap().status(), StatusCode::OK);
     assert_eq!(racers().await, [2]);
-    service.deliver(&[raced(2, 1, 90.0)]).await;
-    assert_eq!(
-        racers().await,
-        [2],
-        "an erased ride that is delivered again"
-    );
+    service.deliver(&[race_record(2, 1, 90.0)]).await;
+    assert_eq!(racers().await, [2], "an erased ride is shown again");
     service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn live_feed_sends_current_standings_then_durable_bests() {
     let service = Service::start(&["--classes", "2"]).await;
-    let mut first = Events::of(&service, 1).await;
+    let mut first = LiveFeed::of(&service, 1).await;
     service
-        .deliver(&[raced(1, 1, 90.0), raced(1, 2, 95.0)])
+        .deliver(&[race_record(1, 1, 90.0), race_record(1, 2, 95.0)])
         .await;
     let standings = first.next_of("standings").await;
     assert_eq!(
@@ -206,10 +206,10 @@ async fn live_feed_sends_current_standings_then_durable_bests() {
         service.json("/classes/1/races/7/leaderboard").await
     );
     assert_eq!(standings["standings"][0]["racerId"], 2);
-    let mut second = Events::of(&service, 1).await;
+    let mut second = LiveFeed::of(&service, 1).await;
     assert_eq!(second.next_of("standings").await, standings);
     service
-        .deliver(&[raced(2, 1, 99.0), raced(1, 2, 95.0)])
+        .deliver(&[race_record(2, 1, 99.0), race_record(1, 2, 95.0)])
         .await;
     for events in [&mut first, &mut second] {
         assert_eq!(
@@ -222,14 +222,14 @@ async fn live_feed_sends_current_standings_then_durable_bests() {
     assert_eq!(
         bests,
         json!({ "classId": 1, "count": 1, "bests": [best] }),
-        "what was so before is no news"
+        "an old best is pushed as new"
     );
-    // The last listener goes, and later another comes.
+    // The as_final listener goes, and later another comes.
     drop((first, second));
-    service.deliver(&[last(raced(3, 1, 80.0))]).await;
-    let mut third = Events::of(&service, 1).await;
-    while third.next_of("standings").await["finished"] == false {} // as it was a moment ago
-    // Nobody keeps the service from stopping.
+    service.deliver(&[as_final(race_record(3, 1, 80.0))]).await;
+    let mut third = LiveFeed::of(&service, 1).await;
+    while third.next_of("standings").await["finished"] == false {} // the feed may lag
+    // An open feed does not delay the shutdown.
     service.stop().await;
     while third.next().await.is_some() {}
 }
@@ -316,8 +316,8 @@ async fn demo_accepts_rides_as_deliveries() {
             StatusCode::PAYLOAD_TOO_LARGE,
         ),
     ] {
-        let (answered, problem) = send(&service, kind, body).await;
-        assert_eq!(answered, status);
+        let (response_status, problem) = send(&service, kind, body).await;
+        assert_eq!(response_status, status);
         assert_eq!(problem["status"], json!(status.as_u16()));
     }
     service.stop().await;
@@ -326,7 +326,7 @@ async fn demo_accepts_rides_as_deliveries() {
 #[tokio::test(flavor = "multi_thread")]
 async fn demo_starts_with_a_finished_race() {
     let service = Service::start(DEMO).await;
-    let is_over = async || {
+    let is_finished = async || {
         let races = service.json("/classes/2/races").await;
         races
             .as_array()
@@ -334,7 +334,7 @@ async fn demo_starts_with_a_finished_race() {
             .iter()
             .any(|race| race["finished"] == true && race["lastSecond"] == 300)
     };
-    until("a race is over", is_over).await;
+    until("a race is finished", is_finished).await;
     assert_eq!(
         service.json("/classes/2/leaderboard?second=300").await["total"],
         1
@@ -342,7 +342,7 @@ async fn demo_starts_with_a_finished_race() {
     service.stop().await;
 }
 
-/// The data of everything that is quarantined.
+/// Returns the raw data of all quarantined records.
 async fn quarantined(test_store: &TestStore) -> Vec<String> {
     let data = |line: &Value| {
         base64_simd::STANDARD

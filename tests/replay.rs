@@ -1,4 +1,4 @@
-//! `alleycat replay`, the real binary, against the real service: from folders and from a bucket.
+//! `alleycat replay`, the real binary, against a real service: from folders and from a bucket.
 
 #![allow(
     clippy::unwrap_used,
@@ -51,20 +51,20 @@ async fn replay(environment: &[(&'static str, String)], to: &str, arguments: &[&
 }
 
 fn summary(output: &Output) -> String {
-    let (said, log) = (
+    let (stdout, log) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
-    format!("{said}\n--- {log}")
+    format!("{stdout}\n--- {log}")
 }
 
-/// A number of the summary: the first after that word.
-fn told(output: &Output, word: &str) -> u64 {
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = said
+/// Returns the first number after `word` in the summary.
+fn summary_number(output: &Output, word: &str) -> u64 {
+    let summary = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = summary
         .lines()
         .find_map(|line| line.strip_prefix(word))
-        .unwrap_or_else(|| panic!("{word}: {said}"));
+        .unwrap_or_else(|| panic!("{word}: {summary}"));
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
@@ -118,16 +118,16 @@ async fn folder_of_every_format_replays_idempotently() {
     let output = replay(&[], &service.url("/firehose"), &[path.to_str().unwrap()]).await;
     assert!(output.status.success(), "{}", summary(&output));
     assert_eq!(efforts(&service).await, 8);
-    assert_eq!(told(&output, "objects"), 5);
+    assert_eq!(summary_number(&output, "objects"), 5);
     assert_eq!(
-        told(&output, "records"),
+        summary_number(&output, "records"),
         9,
-        "eight, and one more for the name"
+        "eight efforts and a name"
     );
     assert_eq!(
-        told(&output, "improvements"),
+        summary_number(&output, "improvements"),
         9,
-        "both beat what stood before their delivery"
+        "both improve on the state before their delivery"
     );
     assert_eq!(service.json("/racers/1").await["name"], "Zoë");
     let again = replay(
@@ -137,7 +137,7 @@ async fn folder_of_every_format_replays_idempotently() {
     )
     .await;
     assert!(again.status.success(), "{}", summary(&again));
-    assert_eq!(told(&again, "improvements"), 0);
+    assert_eq!(summary_number(&again, "improvements"), 0);
     assert_eq!(efforts(&service).await, 8);
     service.stop().await;
 }
@@ -153,29 +153,26 @@ async fn unreadable_and_rejected_records_are_reported() {
     );
     write(path, "cut.gz", &cut[..cut.len() / 2]);
     write(path, "picture.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
-    let text = format!(
+    let lines = format!(
         "{}\nnonsense\n{{\"classId\":1}}\n{}",
         telemetry(1, 1, 1),
         telemetry(1, 2, 1)
     );
-    write(path, "lines", text);
+    write(path, "lines", lines);
     let service = Service::start(&["--commit-interval", "0ms"]).await;
     let output = replay(&[], &service.url("/firehose"), &[path.to_str().unwrap()]).await;
-    let said = summary(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let text = summary(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(
-        said.contains("1 read, 0 snapshots passed over, 2 unreadable"),
-        "{said}"
+        text.contains("1 read, 0 snapshots passed over, 2 unreadable"),
+        "{text}"
     );
-    assert!(said.contains("picture.png: it holds no records"), "{said}");
+    assert!(text.contains("picture.png: it holds no records"), "{text}");
     assert!(
-        said.contains("rejected      2\n              1 json\n              1 missing\n"),
-        "{said}"
+        text.contains("rejected      2\n              1 json\n              1 missing\n"),
+        "{text}"
     );
-    assert!(
-        efforts(&service).await > 100,
-        "what came before the cut, too"
-    );
+    assert!(efforts(&service).await > 100, "the part before the cut");
     let missing = replay(&[], &service.url("/firehose"), &["nowhere/at/all"]).await;
     assert_eq!(missing.status.code(), Some(1));
     assert!(
@@ -216,7 +213,7 @@ async fn erased_racer_stays_erased() {
     assert_eq!(efforts(&service).await, 1);
     let output = replay(&[], &service.url("/firehose"), &[source]).await;
     assert_eq!(efforts(&service).await, 1);
-    assert_eq!(told(&output, "improvements"), 0);
+    assert_eq!(summary_number(&output, "improvements"), 0);
     service.stop().await;
 }
 
@@ -226,7 +223,7 @@ async fn unreachable_endpoint_ends_the_replay() {
     for number in 0..3 {
         write(folder.path(), &number.to_string(), telemetry(1, number, 1));
     }
-    // A port that was free a moment ago, and that nobody listens on.
+    // A free port, on which nothing listens.
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -239,11 +236,12 @@ async fn unreachable_endpoint_ends_the_replay() {
         &[folder.path().to_str().unwrap(), "--retry-duration", "0s"],
     )
     .await;
-    let said = summary(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let summary = summary(&output);
+    assert_eq!(output.status.code(), Some(1), "{summary}");
     assert!(
-        said.contains("0 acknowledged") && said.contains("ended early   a delivery was given up"),
-        "{said}"
+        summary.contains("0 acknowledged")
+            && summary.contains("ended early   a delivery was given up"),
+        "{summary}"
     );
 }
 
@@ -251,7 +249,7 @@ async fn unreachable_endpoint_ends_the_replay() {
 async fn refused_record_does_not_block_others() {
     let folder = TempDir::new().unwrap();
     let long = telemetry(1, 2, 1).replace('}', &format!(",\"note\":\"{}\"}}", "x".repeat(200_000)));
-    // All of it together is too large, and one record by itself.
+    // The records together exceed the limit, and one record does alone.
     let few: String = (100..600).map(|second| telemetry(1, second, 1)).collect();
     for (name, body) in [
         ("1", telemetry(1, 1, 1)),
@@ -269,12 +267,12 @@ async fn refused_record_does_not_block_others() {
         &[source, "--concurrency", "1"],
     )
     .await;
-    let said = summary(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("503 read, 502 acknowledged"), "{said}");
+    let summary = summary(&output);
+    assert_eq!(output.status.code(), Some(1), "{summary}");
+    assert!(summary.contains("503 read, 502 acknowledged"), "{summary}");
     assert!(
-        said.contains("not taken     1; the last: status 400: the body is over 32768 bytes"),
-        "{said}"
+        summary.contains("not taken     1; the last: status 400: the body is over 32768 bytes"),
+        "{summary}"
     );
     assert_eq!(efforts(&service).await, 502);
     service.stop().await;
@@ -327,11 +325,12 @@ async fn interrupted_replay_reports_its_counts() {
         .await
         .expect("it ends")
         .unwrap();
-    let said = summary(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let summary = summary(&output);
+    assert_eq!(output.status.code(), Some(1), "{summary}");
     assert!(
-        said.contains("20000 read, 10000 acknowledged") && said.contains("it was interrupted"),
-        "{said}"
+        summary.contains("20000 read, 10000 acknowledged")
+            && summary.contains("it was interrupted"),
+        "{summary}"
     );
 }
 
@@ -355,7 +354,7 @@ async fn bucket_replays_whole_by_prefix_or_object() {
             .await
             .unwrap();
     };
-    // More than a page of a listing.
+    // More objects than one page of a listing.
     for number in 0..1100_u64 {
         put(
             format!("http-endpoint-failed/{number}"),

@@ -1,4 +1,4 @@
-//! The service as processes over a bucket of a real S3 server: one alone, and several that share it.
+//! The service as processes on a bucket of a real S3 server: one instance, and several that share the bucket.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,10 +29,10 @@ use support::{DEADLINE, effort, gunzip, until};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// The classes that are ridden in, of six.
+/// Classes with rides, out of six.
 const CLASSES: u16 = 2;
 
-/// As quick as the options allow, so that a test sees many commits, listings and snapshots.
+/// The shortest intervals that the options allow: tests see many commits, listings and snapshots.
 const QUICK: [&str; 6] = [
     "--commit-interval",
     "10ms",
@@ -46,7 +46,7 @@ const QUICK: [&str; 6] = [
 type Key = (u16, u32, u64);
 type State = BTreeMap<Key, f64>;
 
-/// What was sent and what of it was acknowledged: what any state must lie between.
+/// Sent and acknowledged efforts. Any state lies between the two.
 #[derive(Default)]
 struct Model {
     sent: BTreeMap<Key, Vec<f64>>,
@@ -67,13 +67,13 @@ impl Model {
         }
     }
 
-    /// Insists that all that was acknowledged is there, and nothing that was never sent.
-    fn holds(&self, state: &State) {
+    /// Checks that the state holds every acknowledged effort, and only efforts that were sent.
+    fn check(&self, state: &State) {
         for (key, best) in &self.acknowledged {
-            let there = state.get(key);
+            let found = state.get(key);
             assert!(
-                there >= Some(best),
-                "{key:?}: {best} was acknowledged, and {there:?} is there"
+                found >= Some(best),
+                "{key:?}: {best} was acknowledged, but {found:?} is stored"
             );
         }
         for (key, output) in state {
@@ -83,12 +83,12 @@ impl Model {
     }
 }
 
-/// `class-N.gz`, once it is there.
+/// Returns `class-N.gz`, if it exists.
 async fn stored(test_store: &TestStore, class: u16) -> Option<Bytes> {
     test_store.get(&format!("class-{class}.gz")).await
 }
 
-/// What the stored histories hold.
+/// Reads the state from the stored histories.
 async fn state_of(test_store: &TestStore) -> State {
     let mut state = State::new();
     for class in 1..=CLASSES {
@@ -102,7 +102,7 @@ async fn state_of(test_store: &TestStore) -> State {
     state
 }
 
-/// Reads a history, and insists on its form: seconds, then racers, in the order of their numbers.
+/// Reads a history, and checks its form: seconds, then racers, in numeric order.
 fn read(class: u16, gzip: &[u8]) -> State {
     let text = gunzip(gzip);
     let seconds: BTreeMap<u32, BTreeMap<u64, f64>> = serde_json::from_str(&text).unwrap();
@@ -128,7 +128,7 @@ fn read(class: u16, gzip: &[u8]) -> State {
     efforts.collect()
 }
 
-/// A table that holds that state.
+/// Builds a table of the state.
 fn table(state: &State) -> Table {
     let effort =
         |(&(class, second, racer), &output): (&Key, &f64)| effort(class, second, racer, output);
@@ -137,7 +137,7 @@ fn table(state: &State) -> Table {
     table
 }
 
-/// What `/classes` says of the state, class by class.
+/// Returns the `stateHash` of every class, from `/classes`.
 async fn hashes(instance: &Instance) -> Vec<String> {
     let classes = instance.json("/classes").await;
     classes
@@ -148,7 +148,7 @@ async fn hashes(instance: &Instance) -> Vec<String> {
         .collect()
 }
 
-/// What `/classes` must say where that is the state.
+/// Returns the expected `stateHash` of every class.
 fn hashes_of(state: &State) -> Vec<String> {
     let table = table(state);
     table
@@ -167,7 +167,7 @@ fn records(efforts: &[(Key, f64)]) -> Vec<Value> {
     records
 }
 
-/// So few keys that many efforts meet at each.
+/// Returns random efforts over few keys, so that many efforts compete for each.
 fn some_efforts(chance: &mut StdRng) -> Vec<(Key, f64)> {
     let count = chance.random_range(1..40);
     let effort = |_| {
@@ -195,10 +195,10 @@ fn sender(instance: &Instance, limits: Duration) -> Sender {
     .unwrap()
 }
 
-/// Deliveries from many sides at once, until they are stopped.
+/// Concurrent deliveries until stopped.
 struct Load {
     model: Arc<Mutex<Model>>,
-    /// How many deliveries were acknowledged.
+    /// Number of acknowledged deliveries.
     acknowledged: watch::Sender<usize>,
     stop: watch::Sender<bool>,
     drivers: JoinSet<()>,
@@ -215,7 +215,7 @@ impl Load {
         }
     }
 
-    /// Adds one that sends its next delivery when the last one is settled.
+    /// Adds a driver that sends one delivery after another.
     fn drive(&mut self, sender: Sender, seed: u64) {
         let (model, count) = (self.model.clone(), self.acknowledged.clone());
         let (mut others, mut stop) = (self.acknowledged.subscribe(), self.stop.subscribe());
@@ -230,7 +230,7 @@ impl Load {
                     count.send_modify(|count| *count += 1);
                     continue;
                 }
-                // Given up: nobody will ever know whether it is there. Wait for the world to have moved on.
+                // Given up: its outcome stays unknown. Waits for another driver's success.
                 others.mark_unchanged();
                 tokio::select! {
                     _ = others.changed() => {}
@@ -240,8 +240,8 @@ impl Load {
         });
     }
 
-    /// Waits until that many more are acknowledged.
-    async fn acknowledges(&self, more: usize) {
+    /// Waits until `more` further deliveries are acknowledged.
+    async fn wait_for_acknowledged(&self, more: usize) {
         let mut count = self.acknowledged.subscribe();
         let goal = *count.borrow() + more;
         let reached = tokio::time::timeout(DEADLINE, count.wait_for(|&count| count >= goal));
@@ -251,7 +251,7 @@ impl Load {
             .unwrap();
     }
 
-    /// Lets every delivery be settled.
+    /// Stops the drivers and waits for their last deliveries.
     async fn end(self) -> Model {
         self.stop.send_replace(true);
         let ending = self.drivers.join_all();
@@ -338,24 +338,24 @@ async fn bucket_keeps_delivered_records() {
     assert_eq!(
         state_of(&test_store).await,
         model.acknowledged,
-        "the last snapshot has everything"
+        "the last snapshot is incomplete"
     );
 }
 
-/// What is said, in one sentence and before the port opens, by a process that cannot use that bucket.
-async fn refused(environment: &[(&'static str, String)], bucket: &str) -> String {
-    let said = startup_error(environment, &format!("s3://{bucket}/all/time")).await;
-    assert!(!said.contains("listening"), "{said}");
-    let said = said
+/// Returns the one-line error of a process that cannot use the bucket. It must fail before it listens.
+async fn store_error(environment: &[(&'static str, String)], bucket: &str) -> String {
+    let log = startup_error(environment, &format!("s3://{bucket}/all/time")).await;
+    assert!(!log.contains("listening"), "{log}");
+    let error = log
         .strip_prefix("Error: ")
-        .unwrap_or_else(|| panic!("{said}"))
+        .unwrap_or_else(|| panic!("{log}"))
         .trim_end();
-    assert!(!said.contains('\n'), "{said}");
-    said.to_owned()
+    assert!(!error.contains('\n'), "{error}");
+    error.to_owned()
 }
 
-/// An S3 server that refuses everything with that code.
-async fn refusing(code: &'static str) -> String {
+/// Starts an S3 server that answers every request with 403 and the code.
+async fn denying_server(code: &'static str) -> String {
     let answer = move || async move {
         (
             StatusCode::FORBIDDEN,
@@ -384,24 +384,24 @@ async fn unusable_store_fails_before_listening() {
             )
         })
     };
-    let missing = refused(&environment, "elsewhere").await;
+    let missing = store_error(&environment, "elsewhere").await;
     assert!(
         missing.contains("no bucket `elsewhere`; create it, or correct its name"),
         "{missing}"
     );
-    let anonymous = refused(&environment[..2], BUCKET).await;
+    let anonymous = store_error(&environment[..2], BUCKET).await;
     assert!(
         anonymous.contains("no AWS credentials") && anonymous.contains("set AWS_PROFILE"),
         "{anonymous}"
     );
-    let denied = refused(&at(refusing("AccessDenied").await), BUCKET).await;
+    let denied = store_error(&at(denying_server("AccessDenied").await), BUCKET).await;
     assert!(
         denied.contains("access is denied; allow s3:ListBucket"),
         "{denied}"
     );
     let endpoint = server.endpoint();
     drop(server);
-    let dead = refused(&at(endpoint.clone()), BUCKET).await;
+    let dead = store_error(&at(endpoint.clone()), BUCKET).await;
     assert!(
         dead.contains(&format!("{endpoint} does not answer; correct the endpoint")),
         "{dead}"
@@ -415,14 +415,14 @@ async fn wrong_credentials_fail_before_listening() {
         let with_wrong = server
             .environment()
             .map(|(name, value)| (name, value + if name == wrong { "x" } else { "" }));
-        let told = refused(&with_wrong, BUCKET).await;
-        assert!(told.contains(&server.endpoint()), "{told}");
+        let error = store_error(&with_wrong, BUCKET).await;
+        assert!(error.contains(&server.endpoint()), "{error}");
         assert!(
-            told.contains("refuses the credentials; correct or renew them"),
-            "{told}"
+            error.contains("refuses the credentials; correct or renew them"),
+            "{error}"
         );
     }
-    let missing = refused(&server.environment(), "elsewhere").await;
+    let missing = store_error(&server.environment(), "elsewhere").await;
     assert!(
         missing.contains("no bucket `elsewhere`; create it, or correct its name"),
         "{missing}"
@@ -433,7 +433,7 @@ async fn wrong_credentials_fail_before_listening() {
         instance.deliver(&records(&[((1, 1, 1), 1.5)])).await,
         StatusCode::OK
     );
-    until("the bucket has it", async || {
+    until("the effort is stored", async || {
         state_of(&test_store).await.len() == 1
     })
     .await;
@@ -448,7 +448,7 @@ async fn dead_s3_server_acknowledges_and_loses_nothing() {
         load.drive(sender(&instance, DEADLINE), seed);
     }
     for round in 0..2 {
-        load.acknowledges(20).await;
+        load.wait_for_acknowledged(20).await;
         test_store.server().kill();
         let best = [((1, 20, 1), 300.0 + f64::from(round))];
         load.model.lock().unwrap().send(&best);
@@ -459,21 +459,25 @@ async fn dead_s3_server_acknowledges_and_loses_nothing() {
         );
         assert!(
             *load.acknowledged.borrow() <= before + 4,
-            "only what the server did before it died"
+            "more deliveries acknowledged than the server wrote"
         );
         test_store.server().restart().await;
-        load.acknowledges(20).await;
+        load.wait_for_acknowledged(20).await;
         until("the delivery is taken", async || {
             instance.deliver(&records(&best)).await == StatusCode::OK
         })
         .await;
         load.model.lock().unwrap().acknowledge(&best);
     }
-    is_all_there(&mut instance, &test_store, &load.end().await).await;
+    acknowledged_state_survives(&mut instance, &test_store, &load.end().await).await;
 }
 
-/// Insists that an instance has all that was acknowledged, before and after its death, and so comes the bucket to.
-async fn is_all_there(instance: &mut Instance, test_store: &TestStore, model: &Model) {
+/// Checks that the instance has every acknowledged effort, before and after a kill, and that the bucket comes to hold them.
+async fn acknowledged_state_survives(
+    instance: &mut Instance,
+    test_store: &TestStore,
+    model: &Model,
+) {
     assert_eq!(hashes(instance).await, hashes_of(&model.acknowledged));
     instance.kill();
     instance.restart().await;
@@ -484,8 +488,8 @@ async fn is_all_there(instance: &mut Instance, test_store: &TestStore, model: &M
     .await;
 }
 
-/// A put is given up after 30 s at most, and whoever waited behind it after twice that; what comes once the server has
-/// been silent for 15 s is refused at once.
+/// A put gives up after at most 30 s, and commits queued behind it after twice that. Once the server has not
+/// responded for 15 s, new deliveries are refused at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn hanging_s3_server_refuses_deliveries_and_serves_readers() {
     let test_store = TestStore::on(Arc::new(S3Server::start().await)).await;
@@ -494,7 +498,7 @@ async fn hanging_s3_server_refuses_deliveries_and_serves_readers() {
     for seed in 0..4 {
         load.drive(sender(&instance, DEADLINE), seed);
     }
-    load.acknowledges(20).await;
+    load.wait_for_acknowledged(20).await;
     let mut model = load.end().await;
 
     test_store.server().freeze();
@@ -512,29 +516,29 @@ async fn hanging_s3_server_refuses_deliveries_and_serves_readers() {
         );
     };
     let readers = async {
-        until("it is not ready", async || {
+        until("the instance is not ready", async || {
             let board = instance.json("/classes/1/leaderboard?second=20").await;
-            assert_eq!(board["total"], 0, "what is not durable is not visible");
+            assert_eq!(board["total"], 0, "visible before durable");
             instance.bytes("/class-1.gz").await;
             !instance.is_ready().await
         })
         .await;
-        let asked = Instant::now();
+        let sent_at = Instant::now();
         assert_eq!(
             instance.deliver(&records(&meanwhile)).await,
             StatusCode::SERVICE_UNAVAILABLE
         );
         assert!(
-            asked.elapsed() < Duration::from_secs(5),
-            "it is known to hang: {:?}",
-            asked.elapsed()
+            sent_at.elapsed() < Duration::from_secs(5),
+            "not refused at once: {:?}",
+            sent_at.elapsed()
         );
     };
     let environment = test_store.environment();
-    let ((), (), told) = tokio::join!(delivery, readers, refused(&environment, BUCKET));
+    let ((), (), error) = tokio::join!(delivery, readers, store_error(&environment, BUCKET));
     assert!(
-        told.contains("does not answer; correct the endpoint and the network's path to it"),
-        "{told}"
+        error.contains("does not answer; correct the endpoint and the network's path to it"),
+        "{error}"
     );
 
     test_store.server().thaw();
@@ -543,8 +547,11 @@ async fn hanging_s3_server_refuses_deliveries_and_serves_readers() {
     })
     .await;
     model.acknowledge(&meanwhile);
-    until("it is ready again", async || instance.is_ready().await).await;
-    is_all_there(&mut instance, &test_store, &model).await;
+    until("the instance is ready again", async || {
+        instance.is_ready().await
+    })
+    .await;
+    acknowledged_state_survives(&mut instance, &test_store, &model).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -568,7 +575,7 @@ async fn instances_agree_after_kills(count: usize) {
         instances.push(Instance::start(&test_store, &QUICK).await);
     }
     let test_store = Arc::new(test_store);
-    let watching = Watch::begin(&test_store);
+    let watcher = HistoryWatcher::begin(&test_store);
     let mut load = Load::new();
     for instance in &instances {
         for limits in [DEADLINE, DEADLINE, Duration::ZERO] {
@@ -576,23 +583,23 @@ async fn instances_agree_after_kills(count: usize) {
         }
     }
     for _ in 0..KILLS {
-        load.acknowledges(chance.random_range(5..60)).await;
+        load.wait_for_acknowledged(chance.random_range(5..60)).await;
         let victims: HashSet<usize> = (0..chance.random_range(1..=count))
             .map(|_| chance.random_range(0..count))
             .collect();
         victims.iter().for_each(|&victim| instances[victim].kill());
         if victims.len() < count {
-            load.acknowledges(chance.random_range(0..20)).await;
+            load.wait_for_acknowledged(chance.random_range(0..20)).await;
         }
         for victim in victims {
             instances[victim].restart().await;
         }
     }
-    load.acknowledges(20).await;
-    an_improvement_reaches_everyone(&instances, 30, &load.model).await;
+    load.wait_for_acknowledged(20).await;
+    improvement_reaches_every_instance(&instances, 30, &load.model).await;
     let acknowledged = *load.acknowledged.borrow();
     let model = Mutex::new(load.end().await);
-    an_improvement_reaches_everyone(&instances, 31, &model).await;
+    improvement_reaches_every_instance(&instances, 31, &model).await;
     let model = model.into_inner().unwrap();
 
     until("the instances and the bucket agree", async || {
@@ -605,17 +612,17 @@ async fn instances_agree_after_kills(count: usize) {
         true
     })
     .await;
-    let versions = watching.end().await;
+    let versions = watcher.end().await;
     assert!(versions > 2, "only {versions} snapshots were seen");
     println!(
         "{count} instances: {acknowledged} deliveries acknowledged, {versions} snapshots seen"
     );
 
     let state = state_of(&test_store).await;
-    model.holds(&state);
+    model.check(&state);
     let table = table(&state);
     for class in 1..=CLASSES {
-        // What any instance builds of that state, byte by byte.
+        // Every instance builds the same bytes of the state.
         let built = History::build(&table, ClassId::new(class).unwrap(), &History::empty(0), 0)
             .chunks()
             .collect::<Vec<_>>()
@@ -626,7 +633,7 @@ async fn instances_agree_after_kills(count: usize) {
         );
         for instance in &instances {
             let published = format!("/class-{class}.gz");
-            until("it publishes those bytes", async || {
+            until("the instance serves those bytes", async || {
                 instance.bytes(&published).await == built
             })
             .await;
@@ -634,8 +641,8 @@ async fn instances_agree_after_kills(count: usize) {
     }
 }
 
-/// Delivers to each in turn, at a second where nobody rides, and insists that the others come to show it.
-async fn an_improvement_reaches_everyone(
+/// Delivers to each instance in turn, at an unused second, and waits until the others show it.
+async fn improvement_reaches_every_instance(
     instances: &[Instance],
     second: u32,
     model: &Mutex<Model>,
@@ -653,13 +660,13 @@ async fn an_improvement_reaches_everyone(
                 .await;
             board["standings"][0]["output"].as_f64() == Some(output)
         };
-        assert!(shows(to).await, "who acknowledges shows it at once");
+        assert!(shows(to).await, "acknowledged but not visible");
         let others = instances
             .iter()
             .enumerate()
             .filter(|&(other, _)| other != index);
         let shown = others.map(|(_, other)| async {
-            until("the others show it", async || shows(other).await).await;
+            until("the other instances show it", async || shows(other).await).await;
             acknowledged.elapsed()
         });
         let took = join_all(shown).await;
@@ -667,13 +674,13 @@ async fn an_improvement_reaches_everyone(
     }
 }
 
-/// Reads the bucket's histories again and again, and insists that nothing in them ever goes back.
-struct Watch {
+/// Reads the stored histories repeatedly, and checks that no output ever falls or disappears.
+struct HistoryWatcher {
     stop: watch::Sender<bool>,
     watchers: JoinSet<usize>,
 }
 
-impl Watch {
+impl HistoryWatcher {
     fn begin(test_store: &Arc<TestStore>) -> Self {
         let stop = watch::Sender::new(false);
         let mut watchers = JoinSet::new();
@@ -688,11 +695,8 @@ impl Watch {
                     {
                         let now = read(class, body);
                         for (key, output) in &before {
-                            let there = now.get(key);
-                            assert!(
-                                there >= Some(output),
-                                "{key:?}: {output} was there, and then {there:?}"
-                            );
+                            let found = now.get(key);
+                            assert!(found >= Some(output), "{key:?}: {output} became {found:?}");
                         }
                         (before, last, versions) = (now, stored, versions + 1);
                     }
@@ -704,7 +708,7 @@ impl Watch {
         Self { stop, watchers }
     }
 
-    /// How many snapshots it has seen.
+    /// Stops watcher. Returns the number of snapshots seen.
     async fn end(self) -> usize {
         self.stop.send_replace(true);
         self.watchers.join_all().await.into_iter().sum()

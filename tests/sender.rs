@@ -1,4 +1,4 @@
-//! The sender and the simulation against a receiver that answers as it is told.
+//! The sender and the simulation against a receiver with scripted replies.
 
 #[allow(dead_code, reason = "other suites use the rest")]
 #[path = "support/builders.rs"]
@@ -19,7 +19,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, Semaphore};
 
-/// What the receiver does with one try; it acknowledges when it has been told nothing.
+/// The reply to one try. Without a scripted reply, the receiver acknowledges.
 enum Reply {
     Status(u16, &'static str),
     Body(String),
@@ -50,27 +50,27 @@ impl Try {
     }
 }
 
-/// An endpoint on a port of its own, which keeps what it was sent.
+/// An endpoint on its own port that records the requests.
 #[derive(Clone, Default)]
 struct Receiver {
     replies: Arc<Mutex<VecDeque<Reply>>>,
     tries: Arc<Mutex<Vec<Try>>>,
-    /// Told of every request that has come.
-    came: Arc<Notify>,
-    /// Where given, a request waits for a permit.
+    /// Notified of every request.
+    arrived_request: Arc<Notify>,
+    /// If set, every request waits for a permit.
     gate: Option<Arc<Semaphore>>,
     waiting: Arc<AtomicUsize>,
 }
 
 impl Receiver {
-    fn telling(replies: impl IntoIterator<Item = Reply>) -> Self {
+    fn with_replies(replies: impl IntoIterator<Item = Reply>) -> Self {
         Self {
             replies: Arc::new(Mutex::new(replies.into_iter().collect())),
             ..Self::default()
         }
     }
 
-    /// Starts to listen; the URL to send to.
+    /// Starts to listen and returns the URL.
     async fn listen(&self) -> reqwest::Url {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
@@ -82,13 +82,13 @@ impl Receiver {
         let receiver = self.clone();
         let router = axum::Router::new().fallback(move |request| {
             let receiver = receiver.clone();
-            async move { receiver.take(request).await }
+            async move { receiver.receive(request).await }
         });
         tokio::spawn(async move { axum::serve(listener, router).await });
         url.parse().expect("a URL")
     }
 
-    async fn take(&self, request: Request<Body>) -> Response<Body> {
+    async fn receive(&self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
         let mut body = axum::body::to_bytes(body, usize::MAX)
             .await
@@ -107,7 +107,7 @@ impl Receiver {
             headers: head.headers,
             envelope,
         });
-        self.came.notify_one();
+        self.arrived_request.notify_one();
         if let Some(gate) = &self.gate {
             self.waiting.fetch_add(1, Ordering::SeqCst);
             gate.acquire().await.expect("open").forget();
@@ -240,7 +240,7 @@ async fn key_and_attribute_headers_are_optional() {
 
 #[tokio::test]
 async fn failed_delivery_is_retried_with_same_id_and_body() {
-    let receiver = Receiver::telling([
+    let receiver = Receiver::with_replies([
         Reply::Status(503, "the queue is full"),
         Reply::Status(401, "no such key"),
         Reply::Status(404, "nothing here"),
@@ -281,7 +281,7 @@ async fn deliveries_have_distinct_ids() {
 
 #[tokio::test]
 async fn status_413_drops_the_delivery() {
-    let receiver = Receiver::telling([Reply::Status(413, "too large")]);
+    let receiver = Receiver::with_replies([Reply::Status(413, "too large")]);
     let given_up = sender_to(&receiver)
         .await
         .deliver(vec!["x"])
@@ -300,7 +300,7 @@ async fn status_413_drops_the_delivery() {
 
 #[tokio::test]
 async fn delivery_gives_up_after_the_retry_duration() {
-    let receiver = Receiver::telling((0..1000).map(|_| Reply::Status(500, "down")));
+    let receiver = Receiver::with_replies((0..1000).map(|_| Reply::Status(500, "down")));
     let url = receiver.listen().await;
     for (total_ms, tries_min, tries_max) in [(0, 1, 1), (30, 2, 30)] {
         let backoff = Backoff {
@@ -329,7 +329,7 @@ async fn delivery_gives_up_after_the_retry_duration() {
 
 #[tokio::test]
 async fn response_timeout_is_retried() {
-    let receiver = Receiver::telling([Reply::Silence]);
+    let receiver = Receiver::with_replies([Reply::Silence]);
     let answer_within = Duration::from_millis(300);
     let options = Options {
         backoff: QUICK,
@@ -417,10 +417,14 @@ async fn concurrency_limit_holds() {
         .collect();
     for arrived in 3..=10 {
         while receiver.tries().len() < arrived {
-            receiver.came.notified().await;
+            receiver.arrived_request.notified().await;
         }
         assert!(receiver.waiting.load(Ordering::SeqCst) <= 3);
-        assert_eq!(receiver.tries().len(), arrived, "one place, one delivery");
+        assert_eq!(
+            receiver.tries().len(),
+            arrived,
+            "more deliveries than permits"
+        );
         gate.add_permits(1);
     }
     gate.add_permits(10);
@@ -512,18 +516,18 @@ async fn simulation_delivers_every_record_once() {
     assert_eq!(
         efforts[2399][0] - efforts[0][0],
         30_000,
-        "a race begins when the last is over"
+        "a race begins before the last one ends"
     );
 }
 
 #[tokio::test]
 async fn simulated_faults_lose_nothing() {
-    let receiver = Receiver::telling((0..5).map(|_| Reply::Status(503, "later")));
+    let receiver = Receiver::with_replies((0..5).map(|_| Reply::Status(503, "later")));
     let url = receiver.listen().await;
     let words = "--speed max --racers 20 --classes 1 --seconds 60 --seed 2 --buffer-size 4KiB --faults 0.2 --report";
     let mut options = simulate_options(&url, words);
     options.concurrency = 1;
-    options.retry_duration = Duration::ZERO; // what is refused is given up at once
+    options.retry_duration = Duration::ZERO; // a refused delivery is given up at once
     let report = simulate::run(&options, std::future::pending())
         .await
         .expect("a run");
@@ -561,12 +565,12 @@ async fn paced_simulation_delivers_at_the_buffer_interval() {
 async fn interrupted_simulation_flushes_and_ends() {
     let receiver = Receiver::default();
     let url = receiver.listen().await;
-    let came = receiver.came.clone();
+    let arrived_request = receiver.arrived_request.clone();
     let options = simulate_options(
         &url,
         "--racers 10 --classes 1 --seconds 300 --buffer-interval 1ms",
     );
-    let report = simulate::run(&options, async move { came.notified().await })
+    let report = simulate::run(&options, async move { arrived_request.notified().await })
         .await
         .expect("a run");
     assert!(report.is_clean(), "{report}");
@@ -581,15 +585,21 @@ async fn interrupted_simulation_flushes_and_ends() {
 async fn demo_rides_until_stopped() {
     let receiver = Receiver::default();
     let url = receiver.listen().await;
-    let came = receiver.came.clone();
+    let arrived_request = receiver.arrived_request.clone();
     let key = Some("k".parse().expect("a key"));
-    simulate::demo(url, key, 5, 2, async move { came.notified().await })
-        .await
-        .expect("a demo");
+    simulate::demo(
+        url,
+        key,
+        5,
+        2,
+        async move { arrived_request.notified().await },
+    )
+    .await
+    .expect("a demo");
     let first = &receiver.tries()[0];
     assert_eq!(first.header("x-amz-firehose-access-key"), Some("k"));
     let objects = objects(&receiver.tries());
-    // What comes first is of a race that is over: all of it, on a machine that is slow to take the first delivery.
+    // The first records are of a finished race: all of it, if the machine accepts the first delivery slowly.
     assert!(
         objects
             .iter()

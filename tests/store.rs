@@ -1,4 +1,4 @@
-//! What every store promises, seen on the folder and on a real S3 server; and what is told when a store cannot be used.
+//! The contract of every store, tested on the folder and on a real S3 server, and the errors of an unusable store.
 
 #![allow(clippy::unwrap_used)]
 
@@ -37,7 +37,7 @@ fn body(text: &str) -> Vec<Bytes> {
     vec![Bytes::copy_from_slice(text.as_bytes())]
 }
 
-fn is_lost(put: &Result<ETag, PutError>) -> bool {
+fn is_conflict(put: &Result<ETag, PutError>) -> bool {
     matches!(put, Err(PutError::WriteConflict))
 }
 
@@ -45,7 +45,7 @@ async fn get(store: &dyn Store, key: &ObjectKey) -> StoredObject {
     store.get(key).await.unwrap().unwrap()
 }
 
-/// The contract, each promise on an empty store of its own.
+/// Checks the contract, each promise on an empty store of its own.
 async fn meets_the_contract(empty: impl AsyncFn() -> Arc<dyn Store>) {
     object_reads_back_as_its_parts_in_order(&*empty().await).await;
     object_may_be_empty(&*empty().await).await;
@@ -103,7 +103,7 @@ async fn existing_object_fails_if_none_match(store: &dyn Store) {
         .put(&ObjectKey::Racers, body("first"), Precondition::IfNoneMatch)
         .await
         .unwrap();
-    assert!(is_lost(
+    assert!(is_conflict(
         &store
             .put(
                 &ObjectKey::Racers,
@@ -126,7 +126,7 @@ async fn only_the_current_etag_replaces_an_object(store: &dyn Store) {
         .await
         .unwrap();
     assert_ne!(first, second);
-    assert!(is_lost(
+    assert!(is_conflict(
         &store
             .put(&key, body("third"), Precondition::IfMatch(first))
             .await
@@ -135,7 +135,7 @@ async fn only_the_current_etag_replaces_an_object(store: &dyn Store) {
     let missing = store
         .put(&history(4), body("third"), Precondition::IfMatch(second))
         .await;
-    assert!(is_lost(&missing), "{missing:?}");
+    assert!(is_conflict(&missing), "{missing:?}");
     assert!(store.get(&history(4)).await.unwrap().is_none());
 }
 
@@ -231,18 +231,18 @@ async fn one_of_two_racing_puts_wins(store: &Arc<dyn Store>) {
                     )
                 })
             });
-            let (mut won, mut lost) = (vec![], 0);
+            let (mut successes, mut conflicts) = (vec![], 0);
             for racer in racers {
                 match racer.await.unwrap() {
-                    (Ok(etag), text) => won.push((etag, text)),
-                    (Err(PutError::WriteConflict), _) => lost += 1,
+                    (Ok(etag), text) => successes.push((etag, text)),
+                    (Err(PutError::WriteConflict), _) => conflicts += 1,
                     (Err(error), _) => panic!("{error}"),
                 }
             }
-            let [(etag, text)] = &won[..] else {
-                panic!("{} won", won.len())
+            let [(etag, text)] = &successes[..] else {
+                panic!("{} puts succeeded", successes.len())
             };
-            assert_eq!(lost, 1);
+            assert_eq!(conflicts, 1);
             assert_eq!(get(&**store, &history(class)).await.body, text.as_str());
             condition = Precondition::IfMatch(etag.clone());
         }
@@ -284,7 +284,7 @@ async fn bucket_meets_the_contract() {
         store
     })
     .await;
-    // At last the whole bucket: what stands under prefixes is none of its objects.
+    // Without a prefix, objects under prefixes do not belong to the store.
     let whole = S3Store::connect_with(&config, BUCKET, "").await.unwrap();
     assert_eq!(whole.location(), "s3://races/");
     only_the_current_etag_replaces_an_object(&whole).await;
@@ -335,19 +335,19 @@ async fn unknown_journal_object_fails_the_listing() {
             "{name}"
         );
     }
-    let refused = store
+    let error = store
         .list(ListScope::Journal)
         .await
         .unwrap_err()
         .to_string();
     assert!(
-        refused.contains("`journal/notes.txt`") && refused.contains("quarantine/"),
-        "{refused}"
+        error.contains("`journal/notes.txt`") && error.contains("quarantine/"),
+        "{error}"
     );
 }
 
-/// Why a store at that endpoint cannot be used.
-async fn refusal(endpoint: &str, bucket: &str) -> String {
+/// Returns the error of connecting to a store at that endpoint.
+async fn connect_error(endpoint: &str, bucket: &str) -> String {
     S3Store::connect_with(&s3_server::config(endpoint).await, bucket, "p")
         .await
         .unwrap_err()
@@ -357,22 +357,22 @@ async fn refusal(endpoint: &str, bucket: &str) -> String {
 #[tokio::test]
 async fn missing_bucket_and_dead_endpoint_differ() {
     let server = S3Server::start().await;
-    let missing = refusal(&server.endpoint(), "elsewhere").await;
+    let missing = connect_error(&server.endpoint(), "elsewhere").await;
     assert!(
         missing.contains("no bucket `elsewhere`; create it"),
         "{missing}"
     );
     let endpoint = server.endpoint();
     drop(server);
-    let dead = refusal(&endpoint, BUCKET).await;
+    let dead = connect_error(&endpoint, BUCKET).await;
     assert!(
         dead.contains(&format!("{endpoint} does not answer; correct the endpoint")),
         "{dead}"
     );
 }
 
-/// An S3 server that answers listings well when `lists`, and every other request with that status and code.
-async fn canned(lists: bool, status: u16, code: &'static str) -> String {
+/// Starts an S3 server that answers listings if `lists`, and every other request with the status and code.
+async fn canned_server(lists: bool, status: u16, code: &'static str) -> String {
     let answer = move |method: Method| async move {
         if lists && method == Method::GET {
             return (
@@ -381,7 +381,7 @@ async fn canned(lists: bool, status: u16, code: &'static str) -> String {
                 "<ListBucketResult/>".to_owned(),
             );
         }
-        let error = format!("<Error><Code>{code}</Code><Message>as told</Message></Error>");
+        let error = format!("<Error><Code>{code}</Code><Message>canned</Message></Error>");
         (
             StatusCode::from_u16(status).unwrap(),
             [("x-amz-bucket-region", "eu-north-1")],
@@ -423,10 +423,10 @@ async fn start_errors_contain_advice() {
         (404, "NoSuchBucket", "no bucket `races`; create it"),
         (404, "Strange", "does not answer as S3 does"),
     ] {
-        let told = refusal(&canned(false, status, code).await, BUCKET).await;
+        let error = connect_error(&canned_server(false, status, code).await, BUCKET).await;
         assert!(
-            told.starts_with("s3://races/p/: ") && told.contains(advice) && !told.contains('\n'),
-            "{code}: {told}"
+            error.starts_with("s3://races/p/: ") && error.contains(advice) && !error.contains('\n'),
+            "{code}: {error}"
         );
     }
     let anonymous = aws_config::defaults(aws_config::BehaviorVersion::latest())
@@ -434,20 +434,20 @@ async fn start_errors_contain_advice() {
         .no_credentials()
         .load()
         .await;
-    let told = S3Store::connect_with(&anonymous, BUCKET, "p")
+    let error = S3Store::connect_with(&anonymous, BUCKET, "p")
         .await
         .unwrap_err()
         .to_string();
     assert!(
-        told.contains("no AWS credentials are configured; set AWS_PROFILE"),
-        "{told}"
+        error.contains("no AWS credentials are configured; set AWS_PROFILE"),
+        "{error}"
     );
 }
 
 #[tokio::test]
 async fn put_conflicts_only_if_the_object_may_have_changed() {
     let matches = || Precondition::IfMatch(ETag("\"1\"".to_owned()));
-    for (status, code, condition, lost) in [
+    for (status, code, condition, conflicts) in [
         (412, "PreconditionFailed", Precondition::IfNoneMatch, true),
         (
             409,
@@ -462,22 +462,22 @@ async fn put_conflicts_only_if_the_object_may_have_changed() {
         (403, "AccessDenied", matches(), false),
         (503, "SlowDown", Precondition::IfNoneMatch, false),
     ] {
-        let config = s3_server::config(&canned(true, status, code).await).await;
+        let config = s3_server::config(&canned_server(true, status, code).await).await;
         let store = S3Store::connect_with(&config, BUCKET, "").await.unwrap();
         let put = store.put(&ObjectKey::Racers, body("{}"), condition).await;
-        assert_eq!(is_lost(&put), lost, "{code}: {put:?}");
-        assert!(lost || put.unwrap_err().to_string().contains(code));
+        assert_eq!(is_conflict(&put), conflicts, "{code}: {put:?}");
+        assert!(conflicts || put.unwrap_err().to_string().contains(code));
     }
 }
 
-/// A store that writes whatever the condition, and perhaps heeds one of the two.
-struct Careless {
-    heeds_absent: bool,
+/// A store that ignores preconditions, but for `If-None-Match` if `honors_if_none_match`.
+struct UnconditionalStore {
+    honors_if_none_match: bool,
     objects: Mutex<HashMap<ObjectKey, Vec<Bytes>>>,
 }
 
 #[async_trait]
-impl Store for Careless {
+impl Store for UnconditionalStore {
     fn location(&self) -> String {
         "careless".to_owned()
     }
@@ -493,7 +493,9 @@ impl Store for Careless {
         condition: Precondition,
     ) -> Result<ETag, PutError> {
         let mut objects = self.objects.lock().unwrap();
-        if self.heeds_absent && condition == Precondition::IfNoneMatch && objects.contains_key(key)
+        if self.honors_if_none_match
+            && condition == Precondition::IfNoneMatch
+            && objects.contains_key(key)
         {
             return Err(PutError::WriteConflict);
         }
@@ -513,9 +515,9 @@ impl Store for Careless {
 
 #[tokio::test]
 async fn store_ignoring_preconditions_is_refused_and_left_clean() {
-    for (heeds_absent, header) in [(false, "If-None-Match"), (true, "If-Match")] {
-        let store = Careless {
-            heeds_absent,
+    for (honors_if_none_match, header) in [(false, "If-None-Match"), (true, "If-Match")] {
+        let store = UnconditionalStore {
+            honors_if_none_match,
             objects: Mutex::default(),
         };
         let refused = storage::probe(&store, id(1)).await.unwrap_err().to_string();

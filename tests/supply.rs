@@ -1,5 +1,5 @@
-//! What the service is built of, and with: that the files which name it agree, and that the page's packages are those
-//! that were looked at. The crates are cargo-deny's to check (`make lint`).
+//! Supply chain: tool versions agree in all files, and the page's packages are pinned and permissively
+//! licensed. cargo-deny checks the crates (`make lint`).
 
 #![allow(
     clippy::unwrap_used,
@@ -11,7 +11,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-/// What the page's packages may be licensed under. Those that are only built with may have the second kind as well.
+/// Licences of the page's packages. Packages that only build the page may also have a [`BUILDING_LICENCES`].
 const LICENCES: [&str; 6] = [
     "0BSD",
     "Apache-2.0",
@@ -26,7 +26,7 @@ fn text(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// What stands in `text` between the two.
+/// Returns the part of `text` between `before` and `after`.
 fn between<'t>(text: &'t str, before: &str, after: &str) -> &'t str {
     let (_, rest) = text
         .split_once(before)
@@ -49,7 +49,7 @@ fn rust_and_node_versions_agree() {
             .unwrap()
             .starts_with(&format!(">={node}."))
     );
-    // A file that pins the toolchain has rustup fetch it, where there may be no way to.
+    // A pinned toolchain makes rustup download it, which fails without network access.
     for pin in [
         "rust-toolchain",
         "rust-toolchain.toml",
@@ -63,12 +63,12 @@ fn rust_and_node_versions_agree() {
     }
 }
 
-/// The packages that the page's lock file names, without the page itself.
+/// Returns the packages in the page's lock file, without the page itself.
 fn packages() -> Map<String, Value> {
     let lock: Value = serde_json::from_str(&text("static/package-lock.json")).unwrap();
     assert_eq!(lock["lockfileVersion"], 3);
     let Value::Object(mut packages) = lock["packages"].clone() else {
-        panic!("it lists packages")
+        panic!("no packages in the lock file")
     };
     packages.remove("").unwrap();
     packages
@@ -84,13 +84,13 @@ fn page_packages_are_pinned_and_run_no_install_scripts() {
             integrity.starts_with("sha512-") && integrity.len() == 95,
             "{name} {integrity}"
         );
-        // One that names no source comes from the registry that npm is set up with.
+        // A package without a source comes from the registry that npm is configured with.
         assert!(
             package.get("resolved").is_none(),
-            "{name} comes from a place of its own"
+            "{name} has a source of its own"
         );
         assert!(package.get("link").is_none(), "{name}");
-        // macOS' file events are the one thing that is built when it is installed, and not on Linux.
+        // Only fsevents, for macOS, is built at installation, and not on Linux.
         assert!(
             package.get("hasInstallScript").is_none() || name == "node_modules/fsevents",
             "{name} runs a script"

@@ -1,7 +1,7 @@
-//! The load that benchmarks carry: telemetry as Firehose delivers it, the same bytes at every run.
+//! The load of the benchmarks: telemetry as Firehose delivers it, the same bytes in every run.
 //!
-//! All racers of some classes ride one race at once: in every second of it each sends one record, in an order drawn
-//! anew. What a racer rides at a second is drawn too, so efforts differ and are integers put in, as bikes do.
+//! All racers of the classes ride one race at once. In every second each sends one record, in a random
+//! order. Cadence and resistance are random integers, as bikes send them.
 
 use std::io::Write;
 
@@ -9,19 +9,19 @@ use alleycat::domain::effort::{ClassId, Effort, Output, RacerId, Second};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// When the race began, in milliseconds since 1970: long ago, so that no record is from a server's future.
+/// Start of the race, in milliseconds since 1970. It is long ago, so no record is from a server's future.
 const START_MS: u64 = 1_619_185_620_265;
 
-/// The records of a race, one after another, without end.
+/// An endless sequence of a race's records.
 pub struct Race {
     random: StdRng,
-    /// Who rides, in the order of this second; refilled from `riders` for the next.
+    /// Riders still to send in this second; refilled from `riders` for the next.
     left: Vec<(ClassId, RacerId)>,
     riders: Vec<(ClassId, RacerId)>,
     second: Second,
 }
 
-/// One record before it is bytes.
+/// One record before serialization.
 pub struct Ride {
     pub class: ClassId,
     pub second: Second,
@@ -31,7 +31,7 @@ pub struct Ride {
 }
 
 impl Race {
-    /// A race of racers 1 to `racers` of each of the classes, from second `first` on.
+    /// Creates a race of racers 1 to `racers` of each class, from second `first` on.
     pub fn new(classes: &[ClassId], racers: u64, first: Second) -> Self {
         let riders = classes
             .iter()
@@ -44,7 +44,7 @@ impl Race {
         }
     }
 
-    /// A delivery of the next `records` records, as Firehose puts it.
+    /// Returns a delivery of the next `records` records, in Firehose's form.
     pub fn delivery(&mut self, records: usize) -> Vec<u8> {
         let mut body =
             format!(r#"{{"requestId":"bench","timestamp":{START_MS},"records":["#).into_bytes();
@@ -71,7 +71,7 @@ impl Race {
 }
 
 impl Ride {
-    /// What that racer rides at that second.
+    /// Draws the racer's ride at the second.
     pub fn draw(class: ClassId, second: Second, racer: RacerId, random: &mut StdRng) -> Self {
         Self {
             class,
@@ -82,7 +82,7 @@ impl Ride {
         }
     }
 
-    /// The effort that its record stands for.
+    /// Returns the effort of the record.
     pub fn effort(&self) -> Effort {
         let output =
             Output::of(self.cadence.into(), self.resistance.into()).expect("within the bounds");
@@ -102,7 +102,7 @@ impl Ride {
         }
     }
 
-    /// Its bytes: some 200 of them.
+    /// Serializes the record: some 200 bytes.
     fn record(&self, random: &mut StdRng) -> Vec<u8> {
         let Self {
             class,
@@ -125,7 +125,7 @@ impl Ride {
     }
 }
 
-/// What a racer is called.
+/// Returns a racer's name.
 pub fn name(racer: RacerId) -> String {
     const NAMES: [&str; 8] = [
         "Hubert", "Nia", "Lars", "Arjun", "Bruno", "Zoë", "Jonas", "Mei",
@@ -134,7 +134,7 @@ pub fn name(racer: RacerId) -> String {
     format!("{} {initial}.", NAMES[(racer.0 % 8) as usize])
 }
 
-/// Every racer's effort at one second.
+/// Returns every racer's effort at one second.
 pub fn second_of_all(
     class: ClassId,
     racers: u64,

@@ -1,4 +1,4 @@
-//! The history of 40,000 racers over 300 seconds: built, built again after one improvement, read back.
+//! The history of 40,000 racers over 300 seconds: built, rebuilt after one improvement, read back.
 
 use std::sync::LazyLock;
 

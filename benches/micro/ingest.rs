@@ -1,4 +1,4 @@
-//! What a delivery of 22,000 records costs without HTTP: 10,000 racers in each of 6 classes, all known.
+//! The cost of a delivery of 22,000 records without HTTP: 10,000 racers in each of 6 classes, all known.
 
 use std::io::Write;
 use std::sync::LazyLock;
@@ -24,7 +24,7 @@ const BOUNDS: Bounds = Bounds {
 };
 const BODY_BYTES_MAX: usize = 100 << 20;
 
-/// Deliveries, and a table and names that hold all that is in them.
+/// Deliveries, and a table and names that already hold their contents.
 struct Warm {
     bodies: Vec<Vec<u8>>,
     table: Table,
@@ -57,7 +57,7 @@ fn decoded(body: &[u8], names: &RacerNames) -> DecodedRecords {
     decoded
 }
 
-/// Runs one after another of the bodies through `work`.
+/// Runs the bodies through `work`, one after another.
 fn each_body<T>(bencher: Bencher<'_, '_>, mut work: impl FnMut(&'static [u8]) -> T) {
     let mut bodies = LazyLock::force(&WARM).bodies.iter().cycle();
     bencher
@@ -89,7 +89,7 @@ fn decode_and_merge(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The same done plainly, as a measure of what the formats cost: nothing is checked, no name is looked at.
+/// A plain version for comparison, which shows the cost of the formats: no checks, no names.
 #[divan::bench(sample_count = 200)]
 fn plain_decode_and_merge(bencher: Bencher<'_, '_>) {
     #[derive(Deserialize)]

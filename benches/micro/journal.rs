@@ -1,4 +1,4 @@
-//! What a commit of 22,000 improvements costs besides the disk: compare, sort, encode, compress, merge.
+//! The cost of a commit of 22,000 improvements without the disk: compare, sort, encode, compress, merge.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use super::load;
 const CLASS: ClassId = ClassId::new(1).expect("1 is not 0");
 const RACERS: u64 = 22_000;
 
-/// Takes everything and keeps nothing.
+/// Accepts every put and stores nothing.
 struct Nowhere;
 
 #[async_trait]

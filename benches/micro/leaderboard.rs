@@ -14,7 +14,7 @@ use super::load;
 const RACERS: u64 = 40_000;
 const CLASS: ClassId = ClassId::new(1).expect("1 is not 0");
 
-/// At second 0 nothing changes; at second 1 something does.
+/// Second 0 never changes; second 1 does.
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let mut random = StdRng::seed_from_u64(1);
     let table = Table::new(1);

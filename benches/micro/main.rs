@@ -1,6 +1,6 @@
 //! Micro-benchmarks of the parts, in process: decode and merge, the ranks, the stitched history, the journal.
 //!
-//! `cargo bench --bench micro -- NAME` runs those whose name holds NAME. `benches/run` measures the service as a whole.
+//! `cargo bench --bench micro -- NAME` runs those whose name contains NAME. `benches/run` measures the whole service.
 
 #[path = "../load/mod.rs"]
 mod load;

@@ -1,10 +1,10 @@
-// The pipeline that Alleycat replaces, as AWS' article on "Alleycat" describes it: a transformation that adds the
-// output, then a processor that loads the class's history, compares, and saves it. Here the buckets are a folder.
+// The pipeline that Alleycat replaces, as AWS' article on "Alleycat" describes it: a transformation adds the
+// output, then a processor loads the class's history, compares, and saves it. Here a folder stands for the buckets.
 //
 //   node seed.mjs FOLDER DELIVERY RUNS
 //
-// FOLDER holds class-N.gz; DELIVERY is the body of a Firehose delivery. Prints the milliseconds of every run. In every
-// run one record is an improvement, as in real batches a few are, so the history is saved every time.
+// FOLDER holds class-N.gz; DELIVERY is the body of a Firehose delivery. Prints the milliseconds of every run. One record
+// of every run is an improvement, as a few are in real batches, so the history is saved every time.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'

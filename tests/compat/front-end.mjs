@@ -1,6 +1,6 @@
-// Loads a class's history as the page of the original does, from the article that describes it: fetch the object as
-// bytes, gunzip, parse, and look up a racer's best by second and racer. Prints [second, racerId, output] for the board of
-// every second, the best first.
+// Loads a class's history as the original's page does, by the article that describes it: fetches the
+// object as bytes, gunzips, parses, and looks up a racer's best by second and racer. Prints
+// [second, racerId, output] for the board of every second, the best first.
 //
 //   node front-end.mjs URL-OR-FILE
 

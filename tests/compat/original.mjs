@@ -1,8 +1,8 @@
-// Runs deliveries through the original's pipeline, as benches/seed/seed.mjs has it, from nothing.
+// Runs deliveries through the original's pipeline (benches/seed/seed.mjs), starting from empty histories.
 //
 //   node original.mjs FOLDER DELIVERY…
 //
-// FOLDER comes to hold class-1.gz to class-6.gz; a DELIVERY is a file with a data transformation's event.
+// Writes class-1.gz to class-6.gz into FOLDER. A DELIVERY is a file with a data-transformation event.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { gzipSync } from 'node:zlib'

@@ -1,4 +1,4 @@
-//! A store in memory that fails in every way a real one can, when and how its seed says, in virtual time.
+//! An in-memory store that fails in every way a real one can, as its seed determines, in virtual time.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,11 +22,11 @@ use tokio::time::Instant;
 
 use crate::builders::gunzip;
 
-/// What all instances share.
+/// The bucket that all instances share.
 #[derive(Debug, Default)]
 pub struct Bucket {
     objects: Mutex<BTreeMap<String, StoredObject>>,
-    /// A rule that was broken, and where; looked at by whoever drives the simulation.
+    /// The first violated invariant, and where. The simulation checks it.
     pub broken: Mutex<Option<String>>,
 }
 
@@ -71,7 +71,7 @@ impl Bucket {
         {
             *self.broken.lock().unwrap() = Some(format!("{key} was replaced and {problem}"));
         }
-        // As S3 does: equal bodies have equal tags.
+        // As on S3, equal bodies have equal ETags.
         let etag = ETag(format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&body)));
         objects.insert(
             key.path(),
@@ -83,12 +83,12 @@ impl Bucket {
         Some(etag)
     }
 
-    /// Takes an object away, as a person would.
+    /// Deletes an object, as an operator would.
     pub fn remove(&self, key: &ObjectKey) {
         self.objects.lock().unwrap().remove(&key.path());
     }
 
-    /// Deletes, and checks that nothing is lost by it: all that a segment holds must stand in the stored snapshots.
+    /// Deletes an object. All efforts of a deleted segment must be in the stored snapshots.
     fn delete(&self, key: &ObjectKey) {
         let Some(object) = self.objects.lock().unwrap().remove(&key.path()) else {
             return;
@@ -100,7 +100,7 @@ impl Bucket {
         }
     }
 
-    /// What was erased, as it is stored.
+    /// Returns the stored erasures.
     pub fn erasures(&self) -> Erasures {
         erasures_of(&self.objects.lock().unwrap())
     }
@@ -128,7 +128,7 @@ impl Bucket {
             let second = Second(line["second"].as_u64().expect("a second") as u32);
             let output = Output::new(line["output"].as_f64().expect("an output")).expect("valid");
             let time = line["deviceTimestamp"].as_u64().unwrap_or(0);
-            // Also what is not above: what was erased above it may have stood in its place.
+            // Ignores `above`: an output over it may have stood in the snapshot and been erased.
             let class_id = ClassId::new(class as u16).expect("from 1");
             let effort = Effort {
                 class: class_id,
@@ -163,9 +163,9 @@ fn erasures_of(objects: &BTreeMap<String, StoredObject>) -> Erasures {
         })
 }
 
-/// Checks that a snapshot holds all that the one before it held, but for what may have been erased.
+/// Checks that a snapshot holds everything that its predecessor held, except what may have been erased.
 fn keeps(class: ClassId, before: &[u8], after: &[u8], erasures: &Erasures) -> Result<(), String> {
-    // What a test planted there may be no snapshot.
+    // An object planted by a test may not be a snapshot.
     let Ok(before) = StoredHistory::open(before) else {
         return Ok(());
     };
@@ -214,29 +214,29 @@ fn stored_output(snapshot: &[u8], class: u16, racer: RacerId, second: Second) ->
     )
 }
 
-/// How often what goes wrong, each as a share of the calls.
+/// The share of calls that fail, by kind of fault.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
-    /// Refused, and nothing was done.
+    /// Fails without effect.
     pub refused: f64,
-    /// Done, and said to have failed.
+    /// Takes effect, then reports a failure.
     pub lost_answer: f64,
-    /// Said to have failed, and done some time later.
+    /// Reports a failure, then takes effect later.
     pub late: f64,
-    /// A condition said not to hold, as with 409 ConditionalRequestConflict.
+    /// Reports a failed precondition, as 409 ConditionalRequestConflict does.
     pub conflict: f64,
-    /// No answer for a long time.
+    /// Does not respond for a long time.
     pub hang: f64,
 }
 
-/// One instance's way to the bucket.
+/// One instance's connection to the bucket.
 #[derive(Debug)]
 pub struct FaultyStore {
     bucket: Arc<Bucket>,
     clock: Arc<SimulatedClock>,
     faults: Mutex<Faults>,
     chance: Mutex<StdRng>,
-    /// Counts the steps at which a crash can happen, down to the one at which it does.
+    /// Remaining steps until the crash.
     crash: Mutex<Option<u32>>,
     pub crashed: watch::Sender<bool>,
 }
@@ -257,7 +257,7 @@ impl FaultyStore {
         *self.faults.lock().unwrap() = faults;
     }
 
-    /// Crashes at the `steps`-th step from now.
+    /// Crashes at the `steps`-th step from now on.
     pub fn crash_after(&self, steps: u32) {
         *self.crash.lock().unwrap() = Some(steps);
     }
@@ -266,7 +266,7 @@ impl FaultyStore {
         self.chance.lock().unwrap().random_bool(share)
     }
 
-    /// Where a process may die: what comes after never runs.
+    /// A point at which the process may crash. After a crash, nothing more runs.
     async fn step(&self) {
         let dies = {
             let mut crash = self.crash.lock().unwrap();
@@ -343,7 +343,7 @@ impl Store for FaultyStore {
                 Duration::from_millis(self.chance.lock().unwrap().random_range(100..20_000));
             let failure = self.failure("put", &key);
             tokio::spawn(async move {
-                tokio::time::sleep(delay).await; // on its way, whatever becomes of its sender
+                tokio::time::sleep(delay).await; // takes effect even if its sender dies
                 bucket.put(&key, &parts, &condition);
             });
             return Err(failure.into());
@@ -359,7 +359,7 @@ impl Store for FaultyStore {
     async fn list(&self, scope: ListScope) -> Result<Vec<ListEntry>, StoreError> {
         self.travel().await;
         let listed = self.bucket.list(scope);
-        self.travel().await; // what it says may have changed by the time it is heard
+        self.travel().await; // the listing may be outdated when it arrives
         let faults = *self.faults.lock().unwrap();
         if self.happens(faults.refused) {
             Err(self.failure("list", &format!("{scope:?}")))
@@ -384,7 +384,7 @@ impl Store for FaultyStore {
     }
 }
 
-/// An instance's clocks: in virtual time, off by some, and stopped while the instance is suspended.
+/// An instance's clocks: virtual, skewed, and stopped while the instance is suspended.
 #[derive(Debug)]
 pub struct SimulatedClock {
     epoch: Instant,
@@ -393,11 +393,11 @@ pub struct SimulatedClock {
     suspended: AtomicBool,
 }
 
-/// When every simulation begins, in milliseconds since 1970.
+/// Start of every simulation, in milliseconds since 1970.
 pub const EPOCH_MS: u64 = 1_700_000_000_000;
 
 impl SimulatedClock {
-    /// A clock that is ahead by `skew_ms` of one that is not.
+    /// Creates a clock that is `skew_ms` ahead.
     pub fn new(epoch: Instant, skew_ms: u64) -> Self {
         Self {
             epoch,
@@ -407,7 +407,7 @@ impl SimulatedClock {
         }
     }
 
-    /// From now on nothing that waits goes on.
+    /// Suspends the instance: no sleep ends until it resumes.
     pub fn suspend(&self) {
         self.suspended.store(true, Ordering::Relaxed);
         self.running.send_replace(false);
@@ -430,13 +430,13 @@ impl Clock for SimulatedClock {
     }
 
     fn uptime(&self) -> Duration {
-        // Long up already, so that nothing takes 0 for never.
+        // Not 0 at the start, so that code cannot mistake 0 for "never".
         Duration::from_secs(1_000_000) + self.epoch.elapsed()
     }
 
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
         let mut running = self.running.subscribe();
-        let _ = running.wait_for(|running| *running).await; // an error: the clock is gone, and so is the instance
+        let _ = running.wait_for(|running| *running).await; // an error means that the instance is gone
     }
 }

@@ -1,9 +1,9 @@
-//! Instances of the ledger over a faulty store, in virtual time: thousands of schedules, each from a seed.
+//! Ledger instances on a faulty store, in virtual time: thousands of schedules, each from a seed.
 //!
-//! What must hold whatever fails: what was acknowledged is recovered; nothing is invented; what a reader saw never goes
-//! back; all instances converge once the faults stop; no segment is deleted that no durable snapshot covers.
+//! Invariants under all faults: every acknowledged effort is recovered; nothing is invented; what a reader saw never
+//! goes back; all instances converge once the faults stop; no segment is deleted before a durable snapshot covers it.
 //!
-//! `ALLEYCAT_TEST_SEEDS=100000` runs more seeds; `ALLEYCAT_TEST_SEED=17` runs that one alone.
+//! `ALLEYCAT_TEST_SEEDS=100000` runs more seeds; `ALLEYCAT_TEST_SEED=17` runs one seed.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bucket::Faults;
 use world::{Plan, World};
 
-/// As many as take some ten seconds on a small machine.
+/// Number of seeds: about ten seconds on a small machine.
 const SEEDS: u64 = 2_000;
 
 fn seeds() -> Vec<u64> {
@@ -41,7 +41,7 @@ fn seeds() -> Vec<u64> {
     }
 }
 
-/// Runs one schedule on a runtime of its own.
+/// Runs one schedule on its own runtime.
 fn run(seed: u64, plan: &Plan) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
