@@ -400,12 +400,11 @@ async fn browser_events_need_a_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_event_bodies_time_out_and_block_nobody() {
-    let test_store = TestStore::folder();
-    let service = Service::start_with(test_store.open().await, &[], |config| {
+    let service = Service::start_changed(&[], |config| {
         config.delivery_deadline = Duration::from_secs(2);
     })
     .await;
-    let address = service.url("").strip_prefix("http://").unwrap().to_owned();
+    let address = service.address();
     let mut slow = Vec::new();
     for _ in 0..8 {
         let mut connection = TcpStream::connect(&address).await.unwrap();

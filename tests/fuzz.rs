@@ -12,6 +12,7 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
+use support::alleycat;
 use support::instance::Instance;
 use support::test_store::TestStore;
 use tempfile::TempDir;
@@ -27,7 +28,10 @@ async fn openapi_fuzzer_finds_nothing() {
     let service = Instance::start(&test_store, &["--admin-key", "the-fuzzers"]).await;
 
     let to = service.url("/firehose");
-    let rides = [
+    let arguments = [
+        "simulate",
+        "--to",
+        &to,
         "--racers",
         "20",
         "--classes",
@@ -39,11 +43,8 @@ async fn openapi_fuzzer_finds_nothing() {
         "--seed",
         "1",
     ];
-    let simulate = Command::new(env!("CARGO_BIN_EXE_alleycat"))
-        .args(["simulate", "--to", &to])
-        .args(rides)
-        .output();
-    assert!(simulate.unwrap().status.success(), "the simulation failed");
+    let simulation = alleycat(&arguments).output().unwrap();
+    assert!(simulation.status.success(), "{simulation:?}");
 
     let mut fuzzer = Command::new(program);
     fuzzer

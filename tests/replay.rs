@@ -17,7 +17,7 @@ use axum::http::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use support::s3_server::S3Server;
-use support::{Service, gzip, record, telemetry};
+use support::{Service, alleycat, gzip, record, telemetry};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::sync::Notify;
@@ -36,14 +36,9 @@ fn write(folder: &Path, name: &str, body: impl AsRef<[u8]>) {
 }
 
 async fn replay(environment: &[(&'static str, String)], to: &str, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_alleycat"));
-    command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true");
+    let mut command = Command::from(alleycat(&["replay", "--to", to]));
     command.envs(environment.iter().map(|(name, value)| (name, value)));
-    command
-        .arg("replay")
-        .args(arguments)
-        .args(["--to", to])
-        .kill_on_drop(true);
+    command.args(arguments).kill_on_drop(true);
     tokio::time::timeout(support::DEADLINE, command.output())
         .await
         .expect("it ends")
@@ -305,13 +300,9 @@ async fn interrupted_replay_reports_its_counts() {
     let to = format!("http://{}/firehose", listener.local_addr().unwrap());
     let router = axum::Router::new().route("/firehose", axum::routing::post(endpoint));
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let mut command = Command::new(env!("CARGO_BIN_EXE_alleycat"));
-    command
-        .arg("replay")
-        .arg(folder.path())
-        .args(["--to", &to, "--concurrency", "1"])
-        .env_clear();
-    let replay = command
+    let source = folder.path().to_str().unwrap();
+    let arguments = ["replay", source, "--to", &to, "--concurrency", "1"];
+    let replay = Command::from(alleycat(&arguments))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)

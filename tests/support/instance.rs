@@ -1,15 +1,16 @@
 //! `alleycat serve` as another process, which tests kill and restart.
 
 use std::io::Read;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use reqwest::{Client, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::authority::ServerCertificate;
 use super::test_store::TestStore;
-use super::{DEADLINE, free_port, signal, until};
+use super::{DEADLINE, alleycat, firehose_body, free_port, signal, until};
 
 /// A serving process, killed when dropped.
 pub struct Instance {
@@ -38,9 +39,11 @@ impl Instance {
         instance
     }
 
-    /// Starts an instance with TLS and waits until it listens. Its certificate is not trusted here.
-    pub async fn start_tls(test_store: &TestStore, options: &[&str]) -> Self {
-        let instance = Self::spawn(&test_store.environment(), test_store, options);
+    /// Starts an instance with TLS and waits until it listens. This module's client does not trust the certificate.
+    pub async fn start_tls(test_store: &TestStore, certificate: &ServerCertificate) -> Self {
+        let options = certificate.options();
+        let options = options.each_ref().map(String::as_str);
+        let instance = Self::spawn(&test_store.environment(), test_store, &options);
         instance.wait_for_log("listening on https://").await;
         instance
     }
@@ -167,17 +170,15 @@ impl Instance {
 
     /// Delivers the records once and returns the status.
     pub async fn deliver(&self, records: &[Value]) -> StatusCode {
-        let data = |record: &Value| base64_simd::STANDARD.encode_to_string(record.to_string());
-        let records: Vec<Value> = records
-            .iter()
-            .map(|record| json!({ "data": data(record) }))
-            .collect();
-        let body = json!({ "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 0, "records": records });
         let post = self
             .client
             .post(self.url("/firehose"))
             .header("content-type", "application/json");
-        post.body(body.to_string()).send().await.unwrap().status()
+        post.body(firehose_body(records))
+            .send()
+            .await
+            .unwrap()
+            .status()
     }
 
     /// Returns whether `/readyz` is 200.
@@ -259,10 +260,8 @@ fn arguments(port: u16, store: &str, options: &[&str]) -> Vec<String> {
 }
 
 fn spawn(environment: &[(&'static str, String)], arguments: &[String]) -> (Child, ProcessLog) {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_alleycat"))
-        .args(arguments)
-        .env_clear() // ignore the machine's AWS configuration
-        .env("AWS_EC2_METADATA_DISABLED", "true")
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut process = alleycat(&arguments)
         .env("ALLEYCAT_METRICS_LISTEN", "127.0.0.1:0")
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())

@@ -9,6 +9,7 @@
     reason = "each suite uses a part of this module"
 )]
 
+pub mod authority;
 pub mod broken_store;
 pub mod builders;
 pub mod instance;
@@ -44,6 +45,27 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Ports of services. They lie below the ports that Linux gives to outgoing connections, because one of
 /// those could take a service's port between a kill and the restart.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// Returns the `alleycat` command with these arguments, without the machine's settings of AWS and of `alleycat`.
+pub fn alleycat(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alleycat"));
+    command
+        .args(arguments)
+        .env_clear()
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+}
+
+/// Returns the body of a Firehose request with these records, one JSON value each.
+pub fn firehose_body(records: &[Value]) -> String {
+    let data = |record: &Value| base64_simd::STANDARD.encode_to_string(record.to_string());
+    let records: Vec<Value> = records
+        .iter()
+        .map(|record| json!({ "data": data(record) }))
+        .collect();
+    json!({ "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 0, "records": records })
+        .to_string()
+}
 
 /// Sends a signal, such as `-STOP`, to a process.
 pub fn signal(process: u32, signal: &str) {
@@ -87,8 +109,14 @@ pub struct Service {
 impl Service {
     /// Starts a service with these options of `alleycat serve` on an empty folder, and waits until it is ready.
     pub async fn start(options: &[&str]) -> Self {
+        Self::start_changed(options, |_| {}).await
+    }
+
+    /// Starts a service on an empty folder, with a configuration changed beyond its options, and waits until it is
+    /// ready.
+    pub async fn start_changed(options: &[&str], change: impl FnOnce(&mut Config)) -> Self {
         let test_store = TestStore::folder();
-        let mut service = Self::start_on(&test_store, options).await;
+        let mut service = Self::start_with(test_store.open().await, options, change).await;
         service.test_store = Some(test_store);
         service
     }
@@ -110,13 +138,13 @@ impl Service {
     pub async fn start_with(
         store: Arc<dyn Store>,
         options: &[&str],
-        tune: impl FnOnce(&mut Config),
+        change: impl FnOnce(&mut Config),
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let options = std::iter::once("alleycat").chain(options.iter().copied());
         let mut config = Options::try_parse_from(options).expect("options").config;
-        tune(&mut config);
+        change(&mut config);
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
             if stopped.await.is_err() {
@@ -143,6 +171,11 @@ impl Service {
         service
     }
 
+    /// Returns the address that the service listens on.
+    pub fn address(&self) -> String {
+        self.origin["http://".len()..].to_owned()
+    }
+
     /// Returns the URL of the path.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.origin)
@@ -150,17 +183,11 @@ impl Service {
 
     /// Delivers the records, one JSON value each, as Firehose does, and requires 200.
     pub async fn deliver(&self, records: &[Value]) {
-        let data = |record: &Value| base64_simd::STANDARD.encode_to_string(record.to_string());
-        let records: Vec<Value> = records
-            .iter()
-            .map(|record| json!({ "data": data(record) }))
-            .collect();
-        let body = json!({ "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 0, "records": records });
         let request = self
             .request(Method::POST, "/firehose")
             .header(header::CONTENT_TYPE, "application/json");
         let response = request
-            .body(body.to_string())
+            .body(firehose_body(records))
             .send()
             .await
             .expect("a response");

@@ -1,0 +1,223 @@
+//! The operator's commands as processes: errors of `alleycat serve` at start, `healthcheck` and `doctor`.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect should stop there"
+)]
+
+mod support;
+
+use std::process::Output;
+
+use serde_json::Value;
+use support::authority::{Authority, ServerCertificate};
+use support::instance::Instance;
+use support::s3_server::{BUCKET, S3Server};
+use support::test_store::TestStore;
+use support::{alleycat, until};
+use tempfile::TempDir;
+
+/// Listens on free ports.
+const PORTS: [&str; 4] = ["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
+
+#[test]
+fn start_error_is_one_json_log_line() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(file("keys"), "# no key\n").unwrap();
+    let (keys, store) = (file("keys"), format!("file:{}", file("store")));
+    let mut arguments = vec!["serve", "--access-key-file", &keys];
+    arguments.extend(["--log-format", "json", "--store", &store]);
+    arguments.extend(PORTS);
+    let output = alleycat(&arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let log = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect();
+    let levels_of = |text: &str| -> Vec<_> {
+        let contains = |line: &&Value| line["fields"]["message"].as_str().unwrap().contains(text);
+        lines
+            .iter()
+            .filter(contains)
+            .map(|line| line["level"].as_str().unwrap())
+            .collect()
+    };
+    assert_eq!(levels_of("it holds no key"), ["ERROR"], "{log}");
+    assert_eq!(levels_of("listening on"), [""; 0], "{log}");
+
+    let logging_off = alleycat(&arguments)
+        .env("RUST_LOG", "off")
+        .output()
+        .unwrap();
+    assert_eq!(logging_off.status.code(), Some(1));
+    let log = String::from_utf8(logging_off.stderr).unwrap();
+    assert!(log.contains("it holds no key"), "{log}");
+}
+
+#[tokio::test]
+async fn healthcheck_exits_by_readiness() {
+    let test_store = TestStore::folder();
+    let instance = Instance::start(&test_store, &[]).await;
+    let address = instance.address();
+    let any_address = address.replace("127.0.0.1", "0.0.0.0");
+    until("the instance is ready", async || {
+        alleycat(&["healthcheck", "--listen", &any_address])
+            .status()
+            .unwrap()
+            .success()
+    })
+    .await;
+    instance.kill();
+    let output = alleycat(&["healthcheck", "--listen", &address])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!output.stderr.is_empty());
+}
+
+/// Runs `alleycat doctor` on the store.
+fn doctor(store: &str, environment: &[(&'static str, String)], options: &[&str]) -> Output {
+    let arguments = [&["doctor", "--store", store], &PORTS[..], options].concat();
+    let mut doctor = alleycat(&arguments);
+    doctor.envs(environment.iter().map(|(name, value)| (name, value)));
+    doctor.output().unwrap()
+}
+
+fn report(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Returns the lines of failed checks.
+fn failures(output: &Output) -> Vec<String> {
+    report(output)
+        .lines()
+        .filter(|line| line.starts_with("WRONG"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn doctor_reports_every_check() {
+    let folder = TempDir::new().unwrap();
+    let store = format!("file:{}", folder.path().join("store").display());
+    let output = doctor(&store, &[], &[]);
+    let report = report(&output);
+    assert!(output.status.success(), "{report}");
+    for check in [
+        "configuration",
+        "access keys",
+        "TLS",
+        "port",
+        "store: If-None-Match",
+        "store: If-Match",
+        "clock",
+    ] {
+        assert!(
+            report.lines().any(|line| line.contains(check)),
+            "{check}: {report}"
+        );
+    }
+    assert!(!report.contains("WRONG"), "{report}");
+    assert!(report.contains("not checked"), "{report}");
+    let probes: Vec<_> = std::fs::read_dir(folder.path().join("store/probe"))
+        .into_iter()
+        .flatten()
+        .collect();
+    assert!(probes.is_empty(), "{probes:?}");
+}
+
+#[test]
+fn doctor_reports_every_failure() {
+    let folder = TempDir::new().unwrap();
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, "hüsh").unwrap();
+    let missing = folder.path().join("missing");
+    let (keys, missing) = (keys.to_str().unwrap(), missing.to_str().unwrap());
+    let options = [
+        "--access-key-file",
+        keys,
+        "--tls-cert",
+        missing,
+        "--tls-key",
+        missing,
+    ];
+    let output = doctor("file:/proc/nowhere", &[], &options);
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    let failures = failures(&output);
+    for check in ["access keys", "TLS", "store"] {
+        assert!(
+            failures.iter().any(|line| line.contains(check)),
+            "{check}: {report}"
+        );
+    }
+    assert!(!report.contains("hüsh"), "{report}");
+}
+
+#[test]
+fn doctor_fails_on_an_expired_certificate() {
+    let folder = TempDir::new().unwrap();
+    let store = format!("file:{}", folder.path().join("store").display());
+    let certificate = ServerCertificate::new();
+    let options = certificate.options();
+    let options = options.each_ref().map(String::as_str);
+    let authority = Authority::new();
+    authority.issue(&certificate);
+    let output = doctor(&store, &[], &options);
+    assert!(report(&output).contains("the chain is good for "));
+    assert_eq!(failures(&output), [""; 0]);
+    authority.issue_until(2020, &certificate);
+    let failures = failures(&doctor(&store, &[], &options));
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    assert!(failures[0].contains("TLS"), "{failures:?}");
+    assert!(failures[0].contains("has expired"), "{failures:?}");
+}
+
+#[tokio::test]
+async fn doctor_checks_every_operation_on_a_bucket() {
+    let server = S3Server::start().await;
+    let store = format!("s3://{BUCKET}/some/where");
+    let output = doctor(&store, &server.environment(), &[]);
+    let report = report(&output);
+    assert!(output.status.success(), "{report}");
+    assert!(!report.contains("not checked"), "{report}");
+    for check in [
+        "store: list the journal",
+        "store: If-None-Match",
+        "store: If-Match",
+        "store: delete",
+        "clock",
+    ] {
+        assert!(
+            report
+                .lines()
+                .any(|line| line.starts_with("ok") && line.contains(check)),
+            "{check}: {report}"
+        );
+    }
+    let listing = server
+        .client()
+        .await
+        .list_objects_v2()
+        .bucket(BUCKET)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        listing.key_count(),
+        Some(0),
+        "the probe object is not deleted"
+    );
+    let output = doctor("s3://no-such-bucket", &server.environment(), &[]);
+    assert!(!output.status.success());
+    let failures = failures(&output);
+    assert!(
+        failures.iter().any(|line| line.contains("store")),
+        "{failures:?}"
+    );
+    server.kill();
+    let output = doctor(&store, &server.environment(), &[]);
+    assert!(!output.status.success());
+}
