@@ -300,22 +300,11 @@ async fn delivery_order_does_not_change_stored_bytes(test_store: TestStore) {
     }
 }
 
-/// Starts a service on a [`BrokenStore`].
-async fn start_with_faults(
-    test_store: &TestStore,
-    options: &[&str],
-) -> (Service, Arc<BrokenStore>) {
-    let store = BrokenStore::new(test_store.open().await);
-    (
-        Service::start_with(store.clone(), options, |_| {}).await,
-        store,
-    )
-}
-
 /// A naive ledger fails here. The first try is slow to commit, Firehose times out and retries, and the
 /// retry improves nothing over what the first try is about to write.
 async fn racing_retry_is_not_acknowledged_early(test_store: TestStore) {
-    let (service, store) = start_with_faults(&test_store, &["--commit-interval", "0ms"]).await;
+    let (service, store) =
+        Service::start_broken(&test_store, &["--commit-interval", "0ms"], |_| {}).await;
     let service = Arc::new(service);
     let records: Vec<Bytes> = vec![record(1, 1, 1, 50.5).to_string().into()];
     let send = || {
@@ -364,7 +353,8 @@ async fn acknowledged_record_is_on_the_leaderboard(test_store: TestStore) {
 }
 
 async fn delivery_without_improvement_writes_nothing(test_store: TestStore) {
-    let (service, store) = start_with_faults(&test_store, &["--commit-interval", "0ms"]).await;
+    let (service, store) =
+        Service::start_broken(&test_store, &["--commit-interval", "0ms"], |_| {}).await;
     let named = |output: f64| {
         let mut named = record(1, 1, 1, output);
         named["name"] = json!("Hubert");

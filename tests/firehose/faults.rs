@@ -1,9 +1,8 @@
-//! What is answered when the store fails, hangs or panics, when too much waits, and when the service stops.
+//! Responses while the store fails, hangs or panics, beyond limits, and during shutdown.
 
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
-use alleycat::storage::Store;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use reqwest::StatusCode;
@@ -29,57 +28,44 @@ on_every_store![
 
 const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
-/// A service over a store that can be broken, over a sound one.
-struct Fragile {
-    service: Service,
-    store: Arc<BrokenStore>,
-    sound: Arc<dyn Store>,
-}
-
-impl Fragile {
-    async fn start(test_store: &TestStore, deadline: Duration) -> Self {
-        let sound = test_store.open().await;
-        let store = BrokenStore::new(sound.clone());
-        let tune = |config: &mut alleycat::config::Config| config.delivery_deadline = deadline;
-        let service = Service::start_with(store.clone(), &["--commit-interval", "0ms"], tune).await;
-        Self {
-            service,
-            store,
-            sound,
-        }
-    }
-}
-
 const LONG: Duration = Duration::from_secs(60);
+
+async fn start(test_store: &TestStore, deadline: Duration) -> (Service, Arc<BrokenStore>) {
+    let options = ["--commit-interval", "0ms"];
+    Service::start_broken(test_store, &options, |config| {
+        config.delivery_deadline = deadline;
+    })
+    .await
+}
 
 // Row 30
 async fn failed_put_is_neither_acknowledged_nor_visible(test_store: TestStore) {
-    let Fragile { service, store, .. } = Fragile::start(&test_store, LONG).await;
+    let (service, store) = start(&test_store, LONG).await;
     for mode in [Mode::Fails, Mode::WritesThenFails] {
         store.set_mode(mode);
-        let answer = deliver(&service, body_of(&[HUBERT])).await;
-        is_refusal(&answer, UNAVAILABLE, &["store"]);
+        let response = deliver(&service, body_of(&[HUBERT])).await;
+        assert_error(&response, UNAVAILABLE, &["store"]);
         assert!(
-            !answer.message.contains("secret-of-the-store"),
+            !response.message.contains("secret-of-the-store"),
             "what exactly failed is for the log: {}",
-            answer.message
+            response.message
         );
-        is_refusal(
+        assert_error(
             &deliver(&service, body_of(&["bad"])).await,
             UNAVAILABLE,
             &["store"],
         );
     }
     store.set_mode(Mode::Fails);
-    is_refusal(
-        &deliver(&service, body_of(&[effort(2, 2, 1.0)])).await,
+    assert_error(
+        &deliver(&service, body_of(&[record(2, 2, 1.0)])).await,
         UNAVAILABLE,
         &["store"],
     );
     assert_eq!(best(&service, 2, 2).await, None);
     store.set_mode(Mode::Healthy);
     acknowledged(&service, body_of(&[HUBERT, "bad"])).await;
-    assert_eq!(best(&service, 1, 1).await, Some(HUBERTS));
+    assert_eq!(best(&service, 1, 1).await, Some(HUBERT_OUTPUT));
     assert!(
         test_store
             .quarantine()
@@ -92,11 +78,10 @@ async fn failed_put_is_neither_acknowledged_nor_visible(test_store: TestStore) {
 
 // Row 31
 async fn hanging_store_is_answered_by_the_deadline(test_store: TestStore) {
-    let Fragile { service, store, .. } =
-        Fragile::start(&test_store, Duration::from_millis(200)).await;
+    let (service, store) = start(&test_store, Duration::from_millis(200)).await;
     store.set_mode(Mode::Hangs);
     let began = Instant::now();
-    is_refusal(
+    assert_error(
         &deliver(&service, body_of(&[HUBERT])).await,
         UNAVAILABLE,
         &["not durable within 0.2 s"],
@@ -104,34 +89,28 @@ async fn hanging_store_is_answered_by_the_deadline(test_store: TestStore) {
     assert!(began.elapsed() < Duration::from_secs(5));
     assert_eq!(best(&service, 1, 1).await, None);
     store.set_mode(Mode::Healthy);
-    // The writer may still be about the first try: the deadline is short, so try as Firehose does.
+    // The first try may still occupy the commit loop. The deadline is short, so retry as Firehose does.
     while deliver(&service, body_of(&[HUBERT])).await.status != StatusCode::OK {}
-    assert_eq!(best(&service, 1, 1).await, Some(HUBERTS));
+    assert_eq!(best(&service, 1, 1).await, Some(HUBERT_OUTPUT));
     service.stop().await;
 }
 
 // Row 33
 async fn retry_settles_a_crash_before_the_response(test_store: TestStore) {
-    let Fragile {
-        service,
-        store,
-        sound,
-    } = Fragile::start(&test_store, LONG).await;
+    let (service, store) = start(&test_store, LONG).await;
     store.set_mode(Mode::WritesThenHangs);
-    let body = body_of(&[HUBERT, &effort(2, 1, 3.5)]);
+    let body = body_of(&[HUBERT, &record(2, 1, 3.5)]);
     tokio::select! {
-        answer = deliver(&service, body.clone()) => panic!("answered without knowing: {answer:?}"),
+        response = deliver(&service, body.clone()) => panic!("responded before the put's outcome: {response:?}"),
         () = async {
             store.wait_for_puts(1).await;
-            until("it is written", async || test_store.segments().await == 1).await;
+            until("the segment is written", async || test_store.segments().await == 1).await;
         } => {}
     }
     drop(service);
-    let again = Service::start_with(sound, &[], |_| {}).await;
-    assert_eq!(
-        (best(&again, 1, 1).await, best(&again, 2, 1).await),
-        (Some(HUBERTS), Some(3.5))
-    );
+    let again = Service::start_with(store.inner(), &[], |_| {}).await;
+    assert_eq!(best(&again, 1, 1).await, Some(HUBERT_OUTPUT));
+    assert_eq!(best(&again, 2, 1).await, Some(3.5));
     let before = again.json("/classes").await[0]["stateHash"].clone();
     acknowledged(&again, body).await;
     assert_eq!(again.json("/classes").await[0]["stateHash"], before);
@@ -142,16 +121,16 @@ async fn retry_settles_a_crash_before_the_response(test_store: TestStore) {
 async fn full_commit_queue_is_refused_and_counted(test_store: TestStore) {
     let refusals_so_far = || counter("alleycat_deliveries_total{status=\"503\"}");
     let before = refusals_so_far();
-    let Fragile { service, store, .. } = Fragile::start(&test_store, LONG).await;
+    let (service, store) = start(&test_store, LONG).await;
     store.set_mode(Mode::Hangs);
     let service = Arc::new(service);
     let send = |racer: u64| {
         let service = service.clone();
-        tokio::spawn(async move { deliver(&service, body_of(&[effort(1, racer, 1.0)])).await })
+        tokio::spawn(async move { deliver(&service, body_of(&[record(1, racer, 1.0)])).await })
     };
     let first = send(0);
     store.wait_for_puts(1).await;
-    // Whatever waits beyond the queue's length is refused at once; the rest waits for the store.
+    // Deliveries beyond the queue's length of 1024 are refused at once. The others wait for the store.
     let mut waiting: FuturesUnordered<_> = (1..=1100).map(send).collect();
     let mut refused = Vec::new();
     while refused.len() < 1100 - 1024 {
@@ -159,25 +138,31 @@ async fn full_commit_queue_is_refused_and_counted(test_store: TestStore) {
     }
     store.set_mode(Mode::Healthy);
     waiting.push(first);
-    let taken: Vec<Answer> = waiting.map(Result::unwrap).collect().await;
-    assert_eq!(taken.len(), 1025);
-    assert!(taken.iter().all(|answer| answer.status == StatusCode::OK));
+    let accepted: Vec<FirehoseResponse> = waiting.map(Result::unwrap).collect().await;
+    assert_eq!(accepted.len(), 1025);
+    assert!(
+        accepted
+            .iter()
+            .all(|response| response.status == StatusCode::OK)
+    );
     assert!(refusals_so_far() >= before + 76);
     refused
         .iter()
-        .for_each(|answer| is_refusal(answer, UNAVAILABLE, &["commit queue is full"]));
+        .for_each(|response| assert_error(response, UNAVAILABLE, &["commit queue is full"]));
     assert_eq!(efforts(&service).await, 1025);
     Arc::into_inner(service).unwrap().stop().await;
 }
 
 async fn decompressed_bytes_count_until_durable(test_store: TestStore) {
-    let store = BrokenStore::new(test_store.open().await);
     let options = ["--commit-interval", "0ms", "--max-body-size", "1MiB"];
-    let tune = |config: &mut alleycat::config::Config| config.limits.deliveries_bytes_max = 8 << 20;
-    let service = Arc::new(Service::start_with(store.clone(), &options, tune).await);
+    let (service, store) = Service::start_broken(&test_store, &options, |config| {
+        config.limits.deliveries_bytes_max = 8 << 20;
+    })
+    .await;
+    let service = Arc::new(service);
     store.set_mode(Mode::Hangs);
-    // A body of some kilobytes, and over a megabyte of efforts.
-    let record = effort(1, 1, 1.0).repeat(20_000);
+    // A body of some kilobytes, whose efforts take over a megabyte.
+    let record = record(1, 1, 1.0).repeat(20_000);
     let body = body_of(&[&*gzip(&record)]);
     assert!(
         record.len() < 1 << 20 && body.len() < 64 << 10,
@@ -195,50 +180,58 @@ async fn decompressed_bytes_count_until_durable(test_store: TestStore) {
     while refused.len() < 12 {
         refused.push(sent.next().await.unwrap().unwrap());
     }
-    refused
-        .iter()
-        .for_each(|answer| is_refusal(answer, UNAVAILABLE, &["too many deliveries are under way"]));
+    refused.iter().for_each(|response| {
+        assert_error(
+            response,
+            UNAVAILABLE,
+            &["too many deliveries are under way"],
+        )
+    });
     store.set_mode(Mode::Healthy);
-    let taken: Vec<Answer> = sent.map(Result::unwrap).collect().await;
-    assert!(taken.iter().any(|answer| answer.status == StatusCode::OK));
+    let accepted: Vec<FirehoseResponse> = sent.map(Result::unwrap).collect().await;
+    assert!(
+        accepted
+            .iter()
+            .any(|response| response.status == StatusCode::OK)
+    );
     acknowledged(&service, body).await;
     Arc::into_inner(service).unwrap().stop().await;
 }
 
-// Row 35; with a sound store see `processes`.
+// Row 35, with a blocked store; `processes` tests a healthy one
 async fn shutdown_answers_deliveries_blocked_by_the_store(test_store: TestStore) {
-    let Fragile { service, store, .. } = Fragile::start(&test_store, LONG).await;
+    let (service, store) = start(&test_store, LONG).await;
     store.set_mode(Mode::Hangs);
     let began = Instant::now();
     let [first, second] =
-        [1, 2].map(|second| post(&service, ID).body(body_of(&[effort(second, 1, 1.0)])));
+        [1, 2].map(|second| post(&service, ID).body(body_of(&[record(second, 1, 1.0)])));
     let (first, second) = (
-        tokio::spawn(answer_to(first, ID)),
-        tokio::spawn(answer_to(second, ID)),
+        tokio::spawn(response_to(first, ID)),
+        tokio::spawn(response_to(second, ID)),
     );
-    store.wait_for_puts(2).await; // the first was hedged after a second, by when the other is under way too
+    store.wait_for_puts(2).await; // the hedge starts after 1 s; by then the second delivery waits too
     service.stop().await;
     assert!(
         began.elapsed() < Duration::from_secs(10),
         "{:?}",
         began.elapsed()
     );
-    for answer in [first, second] {
-        is_refusal(&answer.await.unwrap(), UNAVAILABLE, &[]);
+    for response in [first, second] {
+        assert_error(&response.await.unwrap(), UNAVAILABLE, &[]);
     }
 }
 
 // Row 37, in the store
 async fn store_panic_fails_only_its_delivery(test_store: TestStore) {
-    let Fragile { service, store, .. } = Fragile::start(&test_store, LONG).await;
+    let (service, store) = start(&test_store, LONG).await;
     store.set_mode(Mode::Panics);
     for _ in 0..2 {
-        is_refusal(
+        assert_error(
             &deliver(&service, body_of(&[HUBERT])).await,
             UNAVAILABLE,
             &["store"],
         );
-        is_refusal(
+        assert_error(
             &deliver(&service, body_of(&["bad"])).await,
             UNAVAILABLE,
             &["store"],
@@ -247,29 +240,28 @@ async fn store_panic_fails_only_its_delivery(test_store: TestStore) {
     assert_eq!(best(&service, 1, 1).await, None);
     store.set_mode(Mode::Healthy);
     acknowledged(&service, body_of(&[HUBERT])).await;
-    assert_eq!(best(&service, 1, 1).await, Some(HUBERTS));
+    assert_eq!(best(&service, 1, 1).await, Some(HUBERT_OUTPUT));
     service.stop().await;
 }
 
 const PANICKING_ID: &str = "panics";
 
-/// A log that panics over a delivery of [`PANICKING_ID`]: the one way to make the handler's own code panic from
-/// outside.
+/// A log that panics on a delivery of [`PANICKING_ID`]: the only way to make the handler panic from outside.
 struct BrokenLog;
 
 impl<S: tracing::Subscriber> Layer<S> for BrokenLog {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        struct Look([bool; 2]);
-        impl Visit for Look {
+        struct FieldMatches([bool; 2]);
+        impl Visit for FieldMatches {
             fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
                 let value = format!("{value:?}");
                 self.0[0] |= field.name() == "request_id" && value.contains(PANICKING_ID);
                 self.0[1] |= field.name() == "reason" && value.contains("json");
             }
         }
-        let mut look = Look([false; 2]);
-        event.record(&mut look);
-        assert!(look.0 != [true; 2], "the log is broken, for the test");
+        let mut matches = FieldMatches([false; 2]);
+        event.record(&mut matches);
+        assert!(matches.0 != [true; 2], "injected panic in the log");
     }
 }
 
@@ -284,9 +276,9 @@ async fn handler_panic_is_answered_in_firehose_form(test_store: TestStore) {
     let body = body_of(&[HUBERT, "no json"]);
     let request = || post(&service, PANICKING_ID).body(body.replace(ID, PANICKING_ID));
     for _ in 0..2 {
-        let answer = answer_to(request(), PANICKING_ID).await;
-        is_refusal(
-            &answer,
+        let response = response_to(request(), PANICKING_ID).await;
+        assert_error(
+            &response,
             StatusCode::INTERNAL_SERVER_ERROR,
             &["internal server error"],
         );

@@ -1,4 +1,4 @@
-//! The form of a delivery, and the one that every answer must have.
+//! Builders of deliveries, and checks of Firehose's response form.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -17,23 +17,23 @@ use crate::support::{DEADLINE, Service};
 pub const ID: &str = "ed4acda5-034f-9f42-bba1-f29aea6d7d8f";
 pub const REQUEST_ID: &str = "X-Amz-Firehose-Request-Id";
 
-/// Hubert at second 1 of class 1, and what that comes to.
+/// A record of racer 1 at second 1 of class 1, and its output.
 pub const HUBERT: &str = concat!(
     r#"{"uuid":"b340d30f","event":"update","deviceTimestamp":1619185789755,"second":1,"raceId":1619185620265,"#,
     r#""name":"Hubert","racerId":1,"classId":1,"cadence":80,"resistance":78}"#
 );
-pub const HUBERTS: f64 = 164.45;
+pub const HUBERT_OUTPUT: f64 = 164.45;
 
-/// An answer that has the form.
+/// A response in Firehose's form.
 #[derive(Debug)]
-pub struct Answer {
+pub struct FirehoseResponse {
     pub status: StatusCode,
-    /// Its error message, empty on success.
+    /// The error message, empty on success.
     pub message: String,
 }
 
-/// Insists on Firehose's form, with that id.
-fn checked(status: StatusCode, headers: &HeaderMap, body: &[u8], id: &str) -> Answer {
+/// Requires Firehose's form and the request id.
+fn checked(status: StatusCode, headers: &HeaderMap, body: &[u8], id: &str) -> FirehoseResponse {
     let text = String::from_utf8_lossy(body);
     let allowed = [200, 400, 401, 404, 405, 415, 500, 503];
     assert!(allowed.contains(&status.as_u16()), "{status}: {text}");
@@ -51,10 +51,10 @@ fn checked(status: StatusCode, headers: &HeaderMap, body: &[u8], id: &str) -> An
         !headers.contains_key(header::CONTENT_ENCODING),
         "{status}: {text}"
     );
-    assert!(body.len() < 1 << 20, "an answer of {} bytes", body.len());
-    let answer: Value =
+    assert!(body.len() < 1 << 20, "a response of {} bytes", body.len());
+    let response: Value =
         serde_json::from_slice(body).unwrap_or_else(|error| panic!("{error}: {text}"));
-    let keys: BTreeSet<&str> = answer
+    let keys: BTreeSet<&str> = response
         .as_object()
         .expect("an object")
         .keys()
@@ -66,16 +66,16 @@ fn checked(status: StatusCode, headers: &HeaderMap, body: &[u8], id: &str) -> An
         &["errorMessage", "requestId", "timestamp"]
     };
     assert_eq!(keys, expected.iter().copied().collect(), "{text}");
-    assert_eq!(answer["requestId"], id, "{text}");
+    assert_eq!(response["requestId"], id, "{text}");
     let now_ms = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap()
         .as_millis() as u64;
     assert!(
-        answer["timestamp"].as_u64().unwrap().abs_diff(now_ms) < 60_000,
+        response["timestamp"].as_u64().unwrap().abs_diff(now_ms) < 60_000,
         "{text}"
     );
-    let message = answer["errorMessage"]
+    let message = response["errorMessage"]
         .as_str()
         .unwrap_or_default()
         .to_owned();
@@ -85,17 +85,22 @@ fn checked(status: StatusCode, headers: &HeaderMap, body: &[u8], id: &str) -> An
         "a message of {} characters",
         message.chars().count()
     );
-    Answer { status, message }
+    FirehoseResponse { status, message }
 }
 
-/// Sends the request and insists on Firehose's form, with that id.
-pub async fn answer_to(request: RequestBuilder, id: &str) -> Answer {
-    let answer = request.send().await.expect("an answer");
-    let (status, headers) = (answer.status(), answer.headers().clone());
-    checked(status, &headers, &answer.bytes().await.expect("a body"), id)
+/// Sends the request, and requires Firehose's form and the request id.
+pub async fn response_to(request: RequestBuilder, id: &str) -> FirehoseResponse {
+    let response = request.send().await.expect("a response");
+    let (status, headers) = (response.status(), response.headers().clone());
+    checked(
+        status,
+        &headers,
+        &response.bytes().await.expect("a body"),
+        id,
+    )
 }
 
-/// A delivery's request, with the headers that Firehose sends and no body yet.
+/// Builds a delivery's request with Firehose's headers and without a body.
 pub fn post(service: &Service, id: &str) -> RequestBuilder {
     let request = service
         .request(Method::POST, "/firehose")
@@ -106,38 +111,38 @@ pub fn post(service: &Service, id: &str) -> RequestBuilder {
 }
 
 /// Delivers a body as Firehose does.
-pub async fn deliver(service: &Service, body: impl Into<reqwest::Body>) -> Answer {
-    answer_to(post(service, ID).body(body), ID).await
+pub async fn deliver(service: &Service, body: impl Into<reqwest::Body>) -> FirehoseResponse {
+    response_to(post(service, ID).body(body), ID).await
 }
 
-/// Delivers a body and insists that it is acknowledged.
+/// Delivers a body and requires 200.
 pub async fn acknowledged(service: &Service, body: impl Into<reqwest::Body>) {
-    let answer = deliver(service, body).await;
-    assert_eq!(answer.status, StatusCode::OK, "{}", answer.message);
+    let response = deliver(service, body).await;
+    assert_eq!(response.status, StatusCode::OK, "{}", response.message);
 }
 
-/// Delivers a body and insists that it is refused as a bad request whose message has those words.
-pub async fn refused(service: &Service, body: impl Into<reqwest::Body>, words: &[&str]) {
-    is_refusal(
+/// Delivers a body and requires 400 with a message that contains all `words`.
+pub async fn assert_bad_request(service: &Service, body: impl Into<reqwest::Body>, words: &[&str]) {
+    assert_error(
         &deliver(service, body).await,
         StatusCode::BAD_REQUEST,
         words,
     );
 }
 
-/// Insists on that status and those words.
-pub fn is_refusal(answer: &Answer, status: StatusCode, words: &[&str]) {
-    assert_eq!(answer.status, status, "{}", answer.message);
+/// Requires the status and a message that contains all `words`.
+pub fn assert_error(response: &FirehoseResponse, status: StatusCode, words: &[&str]) {
+    assert_eq!(response.status, status, "{}", response.message);
     for word in words {
         assert!(
-            answer.message.contains(word),
+            response.message.contains(word),
             "{word:?} is not in {:?}",
-            answer.message
+            response.message
         );
     }
 }
 
-/// A delivery's body of those records.
+/// Returns the body of a delivery of these records.
 pub fn body_of<R: AsRef<[u8]>>(records: &[R]) -> String {
     let records: Vec<Value> = records
         .iter()
@@ -150,12 +155,12 @@ pub fn base64(data: impl AsRef<[u8]>) -> String {
     base64_simd::STANDARD.encode_to_string(data)
 }
 
-/// A record of the transformed kind, as text.
-pub fn effort(second: u64, racer: u64, output: f64) -> String {
+/// Returns a record of class 1 that carries its output, as text.
+pub fn record(second: u64, racer: u64, output: f64) -> String {
     crate::support::record(1, second, racer, output).to_string()
 }
 
-/// The racer's best in class 1 as its readers see it.
+/// Returns the racer's best in class 1 as readers see it.
 pub async fn best(service: &Service, second: u64, racer: u64) -> Option<f64> {
     let board = service
         .json(&format!(
@@ -165,7 +170,7 @@ pub async fn best(service: &Service, second: u64, racer: u64) -> Option<f64> {
     board["standings"][0]["output"].as_f64()
 }
 
-/// How many efforts all classes hold.
+/// Counts the efforts of all classes.
 pub async fn efforts(service: &Service) -> u64 {
     let classes = service.json("/classes").await;
     classes
@@ -179,11 +184,11 @@ pub async fn efforts(service: &Service) -> u64 {
 static METRICS: LazyLock<PrometheusHandle> = LazyLock::new(|| {
     PrometheusBuilder::new()
         .install_recorder()
-        .expect("the only one of this process")
+        .expect("the first recorder of this process")
 });
 
-/// The counter as it stands, over all services of this process: it can only be held to have grown. Called before and
-/// after.
+/// Returns the counter's value over all services of this process. Tests run in parallel, so compare a value from
+/// before for growth only.
 pub fn counter(name: &str) -> u64 {
     let rendered = METRICS.render();
     let values = rendered.lines().filter_map(|line| {
@@ -195,31 +200,31 @@ pub fn counter(name: &str) -> u64 {
     values.sum()
 }
 
-/// Speaks HTTP/1.1 by hand with a service at that origin: does what `write` does, then reads to the end, and insists on
-/// Firehose's form.
+/// Sends an HTTP/1.1 request by hand to the origin: calls `write`, then reads to the end, and requires Firehose's
+/// form.
 pub async fn raw(
     origin: String,
     id: &'static str,
     write: impl FnOnce(&mut TcpStream) + Send + 'static,
-) -> Answer {
+) -> FirehoseResponse {
     let address = origin.trim_start_matches("http://").to_owned();
-    let talk = move || {
+    let exchange = move || {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         write(&mut stream);
-        let mut answer = Vec::new();
+        let mut response = Vec::new();
         stream
-            .read_to_end(&mut answer)
-            .expect("an answer that can be read");
-        answer
+            .read_to_end(&mut response)
+            .expect("a readable response");
+        response
     };
-    let answer = tokio::task::spawn_blocking(talk).await.unwrap();
-    let end = answer
+    let response = tokio::task::spawn_blocking(exchange).await.unwrap();
+    let end = response
         .windows(4)
         .position(|four| four == b"\r\n\r\n")
-        .expect("an answer with a head");
-    let head = std::str::from_utf8(&answer[..end]).unwrap();
+        .expect("a response with a head");
+    let head = std::str::from_utf8(&response[..end]).unwrap();
     let mut lines = head.split("\r\n");
     let status = lines
         .next()
@@ -238,5 +243,5 @@ pub async fn raw(
             )
         })
         .collect();
-    checked(status, &headers, &answer[end + 4..], id)
+    checked(status, &headers, &response[end + 4..], id)
 }

@@ -1,4 +1,4 @@
-//! What a delivery's headers and path may be.
+//! Valid and invalid headers, methods and paths of a delivery.
 
 use std::io::Write;
 
@@ -30,12 +30,16 @@ const ATTRIBUTES: &str = "X-Amz-Firehose-Common-Attributes";
 // Row 12
 async fn differing_ids_are_refused_with_the_header_id(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
-    let answer = answer_to(
+    let response = response_to(
         post(&service, "another").body(body_of(&[HUBERT])),
         "another",
     )
     .await;
-    is_refusal(&answer, StatusCode::BAD_REQUEST, &["requestId", REQUEST_ID]);
+    assert_error(
+        &response,
+        StatusCode::BAD_REQUEST,
+        &["requestId", REQUEST_ID],
+    );
     assert_eq!(efforts(&service).await, 0);
     service.stop().await;
 }
@@ -50,16 +54,11 @@ async fn unusable_header_id_falls_back_to_the_body(test_store: TestStore) {
             .request(Method::POST, "/firehose")
             .header(REQUEST_ID, odd)
             .body(body_of(&[HUBERT]));
-        assert_eq!(
-            (
-                answer_to(request, ID).await.status,
-                best(&service, 1, 1).await
-            ),
-            (StatusCode::OK, Some(HUBERTS))
-        );
+        assert_eq!(response_to(request, ID).await.status, StatusCode::OK);
+        assert_eq!(best(&service, 1, 1).await, Some(HUBERT_OUTPUT));
     }
-    let body = body_of(&[effort(2, 1, 2.5)]);
-    let answer = raw(service.url(""), ID, move |stream| {
+    let body = body_of(&[record(2, 1, 2.5)]);
+    let response = raw(service.url(""), ID, move |stream| {
         stream
             .write_all(b"POST /firehose HTTP/1.1\r\nhost: x\r\nconnection: close\r\n")
             .unwrap();
@@ -68,10 +67,8 @@ async fn unusable_header_id_falls_back_to_the_body(test_store: TestStore) {
             .unwrap();
         write!(stream, "content-length: {}\r\n\r\n{body}", body.len()).unwrap();
     });
-    assert_eq!(
-        (answer.await.status, best(&service, 2, 1).await),
-        (StatusCode::OK, Some(2.5))
-    );
+    assert_eq!(response.await.status, StatusCode::OK);
+    assert_eq!(best(&service, 2, 1).await, Some(2.5));
     service.stop().await;
 }
 
@@ -83,15 +80,15 @@ async fn any_id_is_returned_unchanged(test_store: TestStore) {
             json!({ "requestId": id, "records": [{ "data": base64(HUBERT) }] }).to_string()
         };
         assert_eq!(
-            answer_to(post(&service, id).body(body(id)), id)
+            response_to(post(&service, id).body(body(id)), id)
                 .await
                 .status,
             StatusCode::OK
         );
         let bare = service.request(Method::POST, "/firehose").body(body(id));
-        assert_eq!(answer_to(bare, id).await.status, StatusCode::OK);
-        is_refusal(
-            &answer_to(post(&service, id).body("{}"), id).await,
+        assert_eq!(response_to(bare, id).await.status, StatusCode::OK);
+        assert_error(
+            &response_to(post(&service, id).body("{}"), id).await,
             StatusCode::BAD_REQUEST,
             &[],
         );
@@ -99,7 +96,7 @@ async fn any_id_is_returned_unchanged(test_store: TestStore) {
     let id = "naïve 😀 \u{1}";
     let body = json!({ "requestId": id, "records": [] }).to_string();
     assert_eq!(
-        answer_to(service.request(Method::POST, "/firehose").body(body), id)
+        response_to(service.request(Method::POST, "/firehose").body(body), id)
             .await
             .status,
         StatusCode::OK
@@ -117,14 +114,14 @@ async fn protocol_version_is_1_0_or_missing(test_store: TestStore) {
             .body(body_of(&[HUBERT]))
     };
     for version in ["2.0", "1", "1.0.0", ""] {
-        is_refusal(
-            &answer_to(bare().header(VERSION, version), ID).await,
+        assert_error(
+            &response_to(bare().header(VERSION, version), ID).await,
             StatusCode::BAD_REQUEST,
             &[VERSION, "1.0"],
         );
     }
     assert_eq!(efforts(&service).await, 0);
-    assert_eq!(answer_to(bare(), ID).await.status, StatusCode::OK);
+    assert_eq!(response_to(bare(), ID).await.status, StatusCode::OK);
     service.stop().await;
 }
 
@@ -135,7 +132,7 @@ async fn response_is_never_compressed(test_store: TestStore) {
         let request = post(&service, ID)
             .header(header::ACCEPT_ENCODING, "gzip, deflate, br")
             .body(body);
-        answer_to(request, ID).await; // which is checked for it
+        response_to(request, ID).await; // requires no Content-Encoding
     }
     service.stop().await;
 }
@@ -145,8 +142,8 @@ async fn missing_or_wrong_key_applies_nothing(test_store: TestStore) {
     let service = Service::start_on(&test_store, &["--access-key", "correct horse"]).await;
     let words = [KEY];
     let post = || post(&service, ID).body(body_of(&[HUBERT, "bad"]));
-    is_refusal(
-        &answer_to(post(), ID).await,
+    assert_error(
+        &response_to(post(), ID).await,
         StatusCode::UNAUTHORIZED,
         &words,
     );
@@ -158,25 +155,21 @@ async fn missing_or_wrong_key_applies_nothing(test_store: TestStore) {
         "Correct horse",
         "correct horsf",
     ] {
-        let answer = answer_to(post().header(KEY, wrong), ID).await;
-        is_refusal(&answer, StatusCode::UNAUTHORIZED, &words);
-        assert!(!answer.message.contains("horse"), "{}", answer.message);
+        let response = response_to(post().header(KEY, wrong), ID).await;
+        assert_error(&response, StatusCode::UNAUTHORIZED, &words);
+        assert!(!response.message.contains("horse"), "{}", response.message);
     }
     let twice = post().header(KEY, "wrong").header(KEY, "correct horse");
-    is_refusal(
-        &answer_to(twice, ID).await,
+    assert_error(
+        &response_to(twice, ID).await,
         StatusCode::UNAUTHORIZED,
         &words,
     );
-    assert_eq!(
-        (efforts(&service).await, test_store.quarantine().await.len()),
-        (0, 0)
-    );
-    let answer = answer_to(post().header(KEY, "correct horse"), ID).await;
-    assert_eq!(
-        (answer.status, best(&service, 1, 1).await),
-        (StatusCode::OK, Some(HUBERTS))
-    );
+    assert_eq!(efforts(&service).await, 0);
+    assert_eq!(test_store.quarantine().await.len(), 0);
+    let response = response_to(post().header(KEY, "correct horse"), ID).await;
+    assert_eq!(response.status, StatusCode::OK);
+    assert_eq!(best(&service, 1, 1).await, Some(HUBERT_OUTPUT));
     service.stop().await;
 }
 
@@ -186,21 +179,21 @@ async fn any_configured_key_is_accepted(test_store: TestStore) {
     let service =
         Service::start_on(&test_store, &["--access-key", "old", "--access-key", &long]).await;
     for key in ["old", long.as_str()] {
-        let answer = answer_to(
+        let response = response_to(
             post(&service, ID).header(KEY, key).body(body_of(&[HUBERT])),
             ID,
         )
         .await;
-        assert_eq!(answer.status, StatusCode::OK, "{}", answer.message);
+        assert_eq!(response.status, StatusCode::OK, "{}", response.message);
     }
-    let answer = answer_to(
+    let response = response_to(
         post(&service, ID)
             .header(KEY, &long[1..])
             .body(body_of(&[HUBERT])),
         ID,
     )
     .await;
-    is_refusal(&answer, StatusCode::UNAUTHORIZED, &[KEY]);
+    assert_error(&response, StatusCode::UNAUTHORIZED, &[KEY]);
     service.stop().await;
 }
 
@@ -214,14 +207,14 @@ async fn long_and_malformed_attributes_are_accepted(test_store: TestStore) {
     assert!(attributes.len() > 64_000);
     let request = || post(&service, ID).body(body_of(&[HUBERT]));
     assert_eq!(
-        answer_to(request().header(ATTRIBUTES, &attributes), ID)
+        response_to(request().header(ATTRIBUTES, &attributes), ID)
             .await
             .status,
         StatusCode::OK
     );
     for malformed in ["no json", "{}", r#"{"commonAttributes":5}"#] {
         assert_eq!(
-            answer_to(request().header(ATTRIBUTES, malformed), ID)
+            response_to(request().header(ATTRIBUTES, malformed), ID)
                 .await
                 .status,
             StatusCode::OK
@@ -240,14 +233,14 @@ async fn other_methods_and_paths_answer_in_firehose_form(test_store: TestStore) 
         Method::PATCH,
         Method::OPTIONS,
     ] {
-        let answer = answer_to(
+        let response = response_to(
             service.request(method, "/firehose").header(REQUEST_ID, ID),
             ID,
         )
         .await;
-        is_refusal(&answer, StatusCode::METHOD_NOT_ALLOWED, &["POST"]);
+        assert_error(&response, StatusCode::METHOD_NOT_ALLOWED, &["POST"]);
     }
-    answer_to(service.request(Method::GET, "/firehose"), "").await;
+    response_to(service.request(Method::GET, "/firehose"), "").await;
     for path in [
         "/firehose/",
         "/firehose/x",
@@ -259,8 +252,8 @@ async fn other_methods_and_paths_answer_in_firehose_form(test_store: TestStore) 
                 .request(method, path)
                 .header(REQUEST_ID, ID)
                 .body(body_of(&[HUBERT]));
-            is_refusal(
-                &answer_to(request, ID).await,
+            assert_error(
+                &response_to(request, ID).await,
                 StatusCode::NOT_FOUND,
                 &["/firehose"],
             );

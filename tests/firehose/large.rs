@@ -1,4 +1,4 @@
-//! Bodies up to the cap, and over it.
+//! Bodies up to `--max-body-size`, and larger.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -19,11 +19,11 @@ on_every_store![
 
 const MIB: usize = 1 << 20;
 
-/// A record of that many bytes, of lines that each improve nothing on the first of their second.
+/// Returns a record of `bytes` bytes, of lines that improve nothing after the first line of each second.
 fn large_record(racer: u64, bytes: usize) -> String {
     let mut lines = String::with_capacity(bytes);
     for second in (0..600).cycle() {
-        let line = effort(second, racer, 100.0 + second as f64 / 7.0);
+        let line = record(second, racer, 100.0 + second as f64 / 7.0);
         if lines.len() + line.len() + 1 > bytes {
             break;
         }
@@ -39,7 +39,7 @@ async fn largest_firehose_buffer_is_accepted(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     acknowledged(&service, body_of(&[large_record(1, 3 * MIB)])).await;
     assert_eq!(efforts(&service).await, 600);
-    // 64 MiB of record data, in records of the greatest size that a producer may write.
+    // 64 MiB of record data, in records of nearly 1 MiB, the maximum of a producer's put.
     let records: Vec<String> = (1..=66)
         .map(|racer| large_record(racer, (64 * MIB).div_ceil(66)))
         .collect();
@@ -51,25 +51,25 @@ async fn largest_firehose_buffer_is_accepted(test_store: TestStore) {
     service.stop().await;
 }
 
-const CAP_WORDS: [&str; 3] = ["1048576", "--max-body-size", "BufferingHints.SizeInMBs"];
+const SIZE_WORDS: [&str; 3] = ["1048576", "--max-body-size", "BufferingHints.SizeInMBs"];
 
 // Row 10
 async fn oversized_body_is_refused_with_advice(test_store: TestStore) {
     let service = Service::start_on(&test_store, &["--max-body-size", "1MiB"]).await;
-    let at_the_cap = |bytes: usize| {
-        let body = body_of(&[effort(1, 1, 1.0)]);
+    let padded = |bytes: usize| {
+        let body = body_of(&[record(1, 1, 1.0)]);
         format!("{body}{}", " ".repeat(bytes - body.len()))
     };
-    acknowledged(&service, at_the_cap(MIB)).await;
-    refused(&service, at_the_cap(MIB + 1), &CAP_WORDS).await;
+    acknowledged(&service, padded(MIB)).await;
+    assert_bad_request(&service, padded(MIB + 1), &SIZE_WORDS).await;
     let bomb = gzip(vec![b' '; 50 * MIB]);
     let request = post(&service, ID)
         .header(header::CONTENT_ENCODING, "gzip")
         .body(bomb);
-    is_refusal(
-        &answer_to(request, ID).await,
+    assert_error(
+        &response_to(request, ID).await,
         StatusCode::BAD_REQUEST,
-        &CAP_WORDS,
+        &SIZE_WORDS,
     );
     service.stop().await;
 }
@@ -87,7 +87,7 @@ fn write_head(stream: &mut TcpStream, lines: &str) {
 // Row 10
 async fn oversized_chunked_body_is_refused(test_store: TestStore) {
     let service = Service::start_on(&test_store, &["--max-body-size", "1MiB"]).await;
-    let answer = raw(service.url(""), ID, |stream| {
+    let response = raw(service.url(""), ID, |stream| {
         write_head(stream, "transfer-encoding: chunked");
         for _ in 0..48 {
             write!(stream, "{:x}\r\n", 64 << 10).unwrap();
@@ -96,12 +96,12 @@ async fn oversized_chunked_body_is_refused(test_store: TestStore) {
         }
         stream.write_all(b"0\r\n\r\n").unwrap();
     });
-    is_refusal(&answer.await, StatusCode::BAD_REQUEST, &CAP_WORDS);
+    assert_error(&response.await, StatusCode::BAD_REQUEST, &SIZE_WORDS);
     service.stop().await;
 }
 
-/// A sender that writes its whole body before it reads must find the answer, not a connection that was reset: it would
-/// take that for an outage, and try the same body again and again.
+/// A sender that writes its whole body before it reads must find the response, not a connection reset. It would
+/// treat a reset as an outage, and retry the same body forever.
 async fn early_refusal_is_readable_after_the_whole_body(test_store: TestStore) {
     let service = Service::start_on(
         &test_store,
@@ -109,10 +109,10 @@ async fn early_refusal_is_readable_after_the_whole_body(test_store: TestStore) {
     )
     .await;
     for (key, status, words) in [
-        ("k", StatusCode::BAD_REQUEST, &CAP_WORDS[..]),
+        ("k", StatusCode::BAD_REQUEST, &SIZE_WORDS[..]),
         ("wrong", StatusCode::UNAUTHORIZED, &[]),
     ] {
-        let answer = raw(service.url(""), ID, move |stream| {
+        let response = raw(service.url(""), ID, move |stream| {
             let bytes = 87 * MIB;
             write_head(
                 stream,
@@ -121,24 +121,24 @@ async fn early_refusal_is_readable_after_the_whole_body(test_store: TestStore) {
             for _ in 0..87 {
                 stream
                     .write_all(&[b' '; MIB])
-                    .expect("the service takes it");
+                    .expect("the service reads the body");
             }
         });
-        is_refusal(&answer.await, status, words);
+        assert_error(&response.await, status, words);
     }
     service.stop().await;
 }
 
 async fn truncated_body_applies_nothing(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
-    let answer = raw(service.url(""), ID, |stream| {
+    let response = raw(service.url(""), ID, |stream| {
         let body = body_of(&[HUBERT]);
         write_head(stream, &format!("content-length: {}", body.len() + 1));
         stream.write_all(body.as_bytes()).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
     });
-    is_refusal(
-        &answer.await,
+    assert_error(
+        &response.await,
         StatusCode::BAD_REQUEST,
         &["did not arrive whole"],
     );

@@ -1,5 +1,5 @@
-//! `POST /firehose`, as Amazon Data Firehose meets it: its conformance table row by row, against a whole service over
-//! real HTTP. Every answer is held to the form that Firehose reads; see [`form`].
+//! Conformance of `POST /firehose` with Amazon Data Firehose, one test per row of the project's table of requests and
+//! responses. Every response is checked for Firehose's form; see [`form`].
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What only a process of its own can show: its memory, its death and its end.
+//! Memory limits, kills and shutdown, with the service in another process.
 
 use std::io::{Read, Write};
 use std::sync::{Arc, Barrier};
@@ -17,7 +17,7 @@ on_every_store![
     sigterm_settles_pending_deliveries,
 ];
 
-/// The outputs at second 1 of class 1, highest first.
+/// Returns the outputs at second 1 of class 1, highest first.
 async fn outputs(instance: &Instance) -> Vec<f64> {
     let board = instance.json("/classes/1/leaderboard?second=1").await;
     board["standings"]
@@ -42,7 +42,7 @@ fn post(instance: &Instance) -> RequestBuilder {
 // Row 10
 async fn gzip_bombs_keep_memory_bounded(test_store: TestStore) {
     let instance = Instance::start(&test_store, &[]).await;
-    // 1 GiB when gunzipped, in a single member and in several; the third is a record's.
+    // 1 GiB when decompressed: as one member, as several, and below as records.
     let member = gzip(vec![b' '; 64 << 20]);
     let several = member.repeat(16);
     let single = {
@@ -55,21 +55,19 @@ async fn gzip_bombs_keep_memory_bounded(test_store: TestStore) {
         let request = post(&instance)
             .header(header::CONTENT_ENCODING, "gzip")
             .body(bomb);
-        tokio::spawn(answer_to(request, ID))
+        tokio::spawn(response_to(request, ID))
     });
-    for answer in bombs {
-        is_refusal(
-            &answer.await.unwrap(),
+    for response in bombs {
+        assert_error(
+            &response.await.unwrap(),
             StatusCode::BAD_REQUEST,
             &["104857600", "--max-body-size", "SizeInMBs"],
         );
     }
-    let records = vec![member; 20]; // none beyond a record's own limit
-    let answer = answer_to(post(&instance).body(body_of(&records)), ID).await;
-    assert_eq!(
-        (answer.status, test_store.quarantine().await.len()),
-        (StatusCode::OK, 20)
-    );
+    let records = vec![member; 20]; // 64 MiB each, over a record's limit of 16 MiB
+    let response = response_to(post(&instance).body(body_of(&records)), ID).await;
+    assert_eq!(response.status, StatusCode::OK);
+    assert_eq!(test_store.quarantine().await.len(), 20);
     let peak_mib = instance.memory_peak_bytes() >> 20;
     assert!(peak_mib < 600, "{peak_mib} MiB");
 }
@@ -86,9 +84,9 @@ async fn acknowledged_records_survive_a_kill(test_store: TestStore) {
             round - 1
         );
         let output = 100.0 / round as f64;
-        let body = body_of(&[effort(1, round, output), "bad".to_owned()]);
+        let body = body_of(&[record(1, round, output), "bad".to_owned()]);
         assert_eq!(
-            answer_to(post(&instance).body(body), ID).await.status,
+            response_to(post(&instance).body(body), ID).await.status,
             StatusCode::OK
         );
         instance.kill();
@@ -97,13 +95,17 @@ async fn acknowledged_records_survive_a_kill(test_store: TestStore) {
     }
 }
 
-const UNDER_WAY: u64 = 20;
+const PENDING: u64 = 20;
 
-/// Sends a delivery whose head the service is known to have read: it asks for the body. Half of the bodies are sent
-/// before the signal, half after it.
-async fn send_around_the_signal(origin: String, racer: u64, signal: Arc<Barrier>) -> Answer {
+/// Sends a delivery. `100 Continue` shows that the service has read its head. Racers with even ids send the body before
+/// the signal, the others after it.
+async fn send_around_the_signal(
+    origin: String,
+    racer: u64,
+    signal: Arc<Barrier>,
+) -> FirehoseResponse {
     raw(origin, ID, move |stream| {
-        let body = body_of(&[effort(1, racer, racer as f64)]);
+        let body = body_of(&[record(1, racer, racer as f64)]);
         write!(
             stream,
             "POST /firehose HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\n"
@@ -115,14 +117,14 @@ async fn send_around_the_signal(origin: String, racer: u64, signal: Arc<Barrier>
             body.len()
         )
         .unwrap();
-        let mut asked = [0; 25];
-        stream.read_exact(&mut asked).unwrap();
-        assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+        let mut interim = [0; 25];
+        stream.read_exact(&mut interim).unwrap();
+        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
         let early = racer.is_multiple_of(2);
         if early {
             stream.write_all(body.as_bytes()).unwrap();
         }
-        signal.wait(); // all are under way
+        signal.wait(); // all heads are read
         signal.wait(); // the signal is sent
         if !early {
             stream.write_all(body.as_bytes()).unwrap();
@@ -133,11 +135,11 @@ async fn send_around_the_signal(origin: String, racer: u64, signal: Arc<Barrier>
 
 // Row 35
 async fn sigterm_settles_pending_deliveries(test_store: TestStore) {
-    // So long that what comes after the first still waits for its turn when the signal comes.
+    // So long that every delivery after the first still waits for its commit when the signal comes.
     let instance = Instance::start(&test_store, &["--commit-interval", "10s"]).await;
-    let first = answer_to(post(&instance).body(body_of(&[effort(1, 0, 0.0)])), ID).await;
+    let first = response_to(post(&instance).body(body_of(&[record(1, 0, 0.0)])), ID).await;
     assert_eq!(first.status, StatusCode::OK);
-    let signal = Arc::new(Barrier::new(UNDER_WAY as usize + 1));
+    let signal = Arc::new(Barrier::new(PENDING as usize + 1));
     let send = |racer| {
         (
             racer,
@@ -148,7 +150,7 @@ async fn sigterm_settles_pending_deliveries(test_store: TestStore) {
             )),
         )
     };
-    let deliveries: Vec<_> = (1..=UNDER_WAY).map(send).collect();
+    let deliveries: Vec<_> = (1..=PENDING).map(send).collect();
     let began = tokio::task::block_in_place(|| {
         signal.wait();
         instance.terminate();
@@ -158,11 +160,11 @@ async fn sigterm_settles_pending_deliveries(test_store: TestStore) {
     let mut acknowledged = vec![0.0];
     for (racer, delivery) in deliveries {
         match delivery.await.unwrap() {
-            Answer {
+            FirehoseResponse {
                 status: StatusCode::OK,
                 ..
             } => acknowledged.push(racer as f64),
-            answer => is_refusal(&answer, StatusCode::SERVICE_UNAVAILABLE, &["stopping"]),
+            response => assert_error(&response, StatusCode::SERVICE_UNAVAILABLE, &["stopping"]),
         }
     }
     instance.wait_for_exit().await;
@@ -173,11 +175,11 @@ async fn sigterm_settles_pending_deliveries(test_store: TestStore) {
     );
 
     let instance = Instance::start(&test_store, &[]).await;
-    let there = outputs(&instance).await;
+    let durable = outputs(&instance).await;
     for output in acknowledged {
         assert!(
-            there.contains(&output),
-            "{output} was acknowledged; there is {there:?}"
+            durable.contains(&output),
+            "{output} was acknowledged, but only {durable:?} are durable"
         );
     }
 }

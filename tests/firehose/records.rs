@@ -1,4 +1,4 @@
-//! What the records of a delivery may be, and what becomes of them.
+//! Records of a delivery: merged, empty, or quarantined.
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -29,8 +29,8 @@ async fn one_valid_record_is_merged(test_store: TestStore) {
     let board = service.json("/classes/1/leaderboard?second=1").await;
     assert_eq!(
         board["standings"],
-        json!([{ "rank": 1, "racerId": 1, "name": "Hubert", "output": HUBERTS }]),
-        "visible as soon as it is acknowledged"
+        json!([{ "rank": 1, "racerId": 1, "name": "Hubert", "output": HUBERT_OUTPUT }]),
+        "not visible after its acknowledgement"
     );
     service.stop().await;
 }
@@ -48,7 +48,7 @@ async fn empty_data_is_not_invalid(test_store: TestStore) {
     let before = counter("alleycat_records_empty_total");
     let service = Service::start_on(&test_store, &[]).await;
     acknowledged(&service, body_of(&["", HUBERT, ""])).await;
-    assert_eq!(best(&service, 1, 1).await, Some(HUBERTS));
+    assert_eq!(best(&service, 1, 1).await, Some(HUBERT_OUTPUT));
     assert!(test_store.quarantine().await.is_empty());
     assert!(counter("alleycat_records_empty_total") >= before + 2);
     service.stop().await;
@@ -58,13 +58,11 @@ async fn empty_data_is_not_invalid(test_store: TestStore) {
 async fn ten_thousand_records_are_one_commit(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
     let records: Vec<String> = (0..10_000)
-        .map(|index| effort(index % 600, index, 100.5))
+        .map(|index| record(index % 600, index, 100.5))
         .collect();
     acknowledged(&service, body_of(&records)).await;
-    assert_eq!(
-        (efforts(&service).await, test_store.segments().await),
-        (10_000, 1)
-    );
+    assert_eq!(efforts(&service).await, 10_000);
+    assert_eq!(test_store.segments().await, 1);
     service.stop().await;
 }
 
@@ -73,12 +71,12 @@ async fn invalid_records_are_quarantined_and_counted(test_store: TestStore) {
     let raw = r#"{"requestId":"r","records":[{"data":"%%%"},"#;
     let base64_only = body_of(&[&b"\xff\xfe\"\xff\""[..], b"{\"name\":\"\xff\"}", b"no json"]);
     let rest = body_of(&[
-        effort(1, 1, 10.0),
+        record(1, 1, 10.0),
         r#"{"classId":1,"second":1,"cadence":80,"resistance":78}"#.to_owned(),
-        effort(601, 1, 10.0),
-        effort(2, 1, 10.0),
+        record(601, 1, 10.0),
+        record(2, 1, 10.0),
     ]);
-    // Both bodies' records, and one of bad base64 before them.
+    // The records of both bodies, after one with invalid base64.
     let inner = |body: &str| {
         body.split_once("\"records\":[")
             .unwrap()
@@ -92,18 +90,16 @@ async fn invalid_records_are_quarantined_and_counted(test_store: TestStore) {
         .replace("\"r\"", &format!("\"{ID}\""));
 
     let reasons = ["base64", "utf8", "json", "missing", "out_of_bounds"];
-    let counted = |reason: &str| {
+    let rejected = |reason: &str| {
         counter(&format!(
             "alleycat_records_rejected_total{{reason=\"{reason}\"}}"
         ))
     };
-    let before = reasons.map(counted);
+    let before = reasons.map(rejected);
     let service = Service::start_on(&test_store, &[]).await;
     acknowledged(&service, body).await;
-    assert_eq!(
-        (best(&service, 1, 1).await, best(&service, 2, 1).await),
-        (Some(10.0), Some(10.0))
-    );
+    assert_eq!(best(&service, 1, 1).await, Some(10.0));
+    assert_eq!(best(&service, 2, 1).await, Some(10.0));
     let lines = test_store.quarantine().await;
     assert_eq!(lines.len(), 6, "{lines:?}");
     for (reason, before) in reasons.into_iter().zip(before) {
@@ -117,7 +113,7 @@ async fn invalid_records_are_quarantined_and_counted(test_store: TestStore) {
                 && line["arrivalTimestamp"].is_u64()
                 && line["errorMessage"].is_string()
         );
-        assert!(counted(reason) > before, "{reason}");
+        assert!(rejected(reason) > before, "{reason}");
     }
     let raw: Vec<&str> = lines
         .iter()
@@ -137,22 +133,20 @@ async fn delivery_without_valid_records_waits_for_its_quarantine(test_store: Tes
     assert_eq!(
         test_store.quarantine().await.len(),
         3,
-        "there when the answer is"
+        "the quarantine is not durable after the response"
     );
-    assert_eq!(
-        (efforts(&service).await, test_store.segments().await),
-        (0, 0)
-    );
+    assert_eq!(efforts(&service).await, 0);
+    assert_eq!(test_store.segments().await, 0);
     service.stop().await;
 }
 
 // Row 25
 async fn all_objects_of_a_record_are_applied(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
-    let [a, b, c] = [effort(1, 1, 1.0), effort(2, 1, 2.0), effort(3, 1, 3.0)];
+    let [a, b, c] = [record(1, 1, 1.0), record(2, 1, 2.0), record(3, 1, 3.0)];
     acknowledged(
         &service,
-        body_of(&[format!("{a}{b}"), format!("{c}\n{}\n", effort(4, 1, 4.0))]),
+        body_of(&[format!("{a}{b}"), format!("{c}\n{}\n", record(4, 1, 4.0))]),
     )
     .await;
     for second in 1..=4 {
@@ -164,17 +158,15 @@ async fn all_objects_of_a_record_are_applied(test_store: TestStore) {
 // Row 26
 async fn records_are_never_joined(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
-    let (whole, next) = (effort(1, 1, 1.0), effort(2, 1, 2.0));
+    let (whole, next) = (record(1, 1, 1.0), record(2, 1, 2.0));
     let (start, end) = next.split_at(20);
     acknowledged(
         &service,
         body_of(&[whole.as_str(), start, end, whole.as_str()]),
     )
     .await;
-    assert_eq!(
-        (efforts(&service).await, best(&service, 2, 1).await),
-        (1, None)
-    );
+    assert_eq!(efforts(&service).await, 1);
+    assert_eq!(best(&service, 2, 1).await, None);
     let mut raw: Vec<_> = test_store
         .quarantine()
         .await
@@ -192,26 +184,22 @@ async fn gzipped_record_is_decoded_with_a_limit(test_store: TestStore) {
     let bomb = gzip(vec![b' '; 17 << 20]);
     acknowledged(
         &service,
-        body_of(&[gzip(HUBERT), bomb.clone(), gzip(effort(2, 1, 3.0))]),
+        body_of(&[gzip(HUBERT), bomb.clone(), gzip(record(2, 1, 3.0))]),
     )
     .await;
-    assert_eq!(
-        (best(&service, 1, 1).await, best(&service, 2, 1).await),
-        (Some(HUBERTS), Some(3.0))
-    );
+    assert_eq!(best(&service, 1, 1).await, Some(HUBERT_OUTPUT));
+    assert_eq!(best(&service, 2, 1).await, Some(3.0));
     let lines = test_store.quarantine().await;
     assert_eq!(lines.len(), 1);
-    assert_eq!(
-        (&lines[0]["errorCode"], &lines[0]["rawData"]),
-        (&json!("Alleycat.too_large"), &json!(base64(bomb)))
-    );
+    assert_eq!(lines[0]["errorCode"], "Alleycat.too_large");
+    assert_eq!(lines[0]["rawData"], json!(base64(bomb)));
     service.stop().await;
 }
 
 // Row 28
 async fn repeated_permuted_and_split_deliveries_give_the_same_state(test_store: TestStore) {
     let records: Vec<String> = (0..200)
-        .map(|n| effort(n % 7, n % 11, f64::from(n as u32 * 37 % 101) / 3.0))
+        .map(|n| record(n % 7, n % 11, f64::from(n as u32 * 37 % 101) / 3.0))
         .collect();
     let state = async |bodies: &[String]| {
         let test_store = test_store.another().await;
@@ -237,34 +225,28 @@ async fn repeated_permuted_and_split_deliveries_give_the_same_state(test_store: 
 // Row 29
 async fn lower_output_changes_nothing(test_store: TestStore) {
     let service = Service::start_on(&test_store, &[]).await;
-    acknowledged(&service, body_of(&[effort(1, 1, 10.5)])).await;
-    acknowledged(&service, body_of(&[effort(1, 1, 10.25)])).await;
-    assert_eq!(
-        (best(&service, 1, 1).await, test_store.segments().await),
-        (Some(10.5), 1)
-    );
+    acknowledged(&service, body_of(&[record(1, 1, 10.5)])).await;
+    acknowledged(&service, body_of(&[record(1, 1, 10.25)])).await;
+    assert_eq!(best(&service, 1, 1).await, Some(10.5));
+    assert_eq!(test_store.segments().await, 1);
     service.stop().await;
 }
 
-/// A class that is full refuses newcomers alone, and their records are quarantined as any that is not taken.
+/// A full class rejects new racers only. Their records are quarantined like other rejected records.
 async fn new_racer_of_a_full_class_is_quarantined(test_store: TestStore) {
     let service = Service::start_on(&test_store, &["--max-racers", "1"]).await;
     acknowledged(
         &service,
-        body_of(&[effort(1, 1, 1.0), effort(1, 2, 2.0), effort(2, 1, 3.0)]),
+        body_of(&[record(1, 1, 1.0), record(1, 2, 2.0), record(2, 1, 3.0)]),
     )
     .await;
-    assert_eq!(
-        (efforts(&service).await, best(&service, 1, 2).await),
-        (2, None)
-    );
+    assert_eq!(efforts(&service).await, 2);
+    assert_eq!(best(&service, 1, 2).await, None);
     let lines = test_store.quarantine().await;
+    assert_eq!(lines.len(), 1);
+    assert_eq!(lines[0]["errorCode"], "Alleycat.class_full");
     assert_eq!(
-        (lines.len(), &lines[0]["errorCode"]),
-        (1, &json!("Alleycat.class_full"))
-    );
-    assert_eq!(
-        deliver(&service, body_of(&[effort(3, 1, 1.0)]))
+        deliver(&service, body_of(&[record(3, 1, 1.0)]))
             .await
             .status,
         StatusCode::OK

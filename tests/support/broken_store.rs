@@ -51,6 +51,11 @@ impl BrokenStore {
         })
     }
 
+    /// Returns the wrapped store.
+    pub fn inner(&self) -> Arc<dyn Store> {
+        self.inner.clone()
+    }
+
     /// Sets the mode. Waiting puts continue in it.
     pub fn set_mode(&self, mode: Mode) {
         self.mode.send_replace(mode);
@@ -138,7 +143,7 @@ impl Store for BrokenStore {
         let mode = *modes
             .wait_for(|&mode| mode != Mode::Hangs)
             .await
-            .expect("the switch is there");
+            .expect("the store exists");
         match mode {
             Mode::Healthy | Mode::Hangs => self.inner.put(key, parts, condition).await,
             Mode::Fails => Err(failure(key)),
@@ -151,7 +156,7 @@ impl Store for BrokenStore {
                 modes
                     .wait_for(|&mode| mode != Mode::WritesThenHangs)
                     .await
-                    .expect("the switch is there");
+                    .expect("the store exists");
                 done
             }
             Mode::Panics => panic!("injected panic in the store"),

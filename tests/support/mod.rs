@@ -33,6 +33,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use broken_store::BrokenStore;
 pub use builders::{effort, gunzip, gunzip_single_member, gzip, record, telemetry};
 use test_store::TestStore;
 
@@ -169,6 +170,18 @@ impl Service {
         })
         .await;
         service
+    }
+
+    /// Starts a service on the store through a [`BrokenStore`], with a configuration changed beyond its options, and
+    /// waits until it is ready.
+    pub async fn start_broken(
+        test_store: &TestStore,
+        options: &[&str],
+        change: impl FnOnce(&mut Config),
+    ) -> (Self, Arc<BrokenStore>) {
+        let store = BrokenStore::new(test_store.open().await);
+        let service = Self::start_with(store.clone(), options, change).await;
+        (service, store)
     }
 
     /// Returns the address that the service listens on.
