@@ -27,7 +27,7 @@ use crate::builders::gunzip;
 pub struct Bucket {
     objects: Mutex<BTreeMap<String, StoredObject>>,
     /// The first violated invariant, and where. The simulation checks it.
-    pub broken: Mutex<Option<String>>,
+    pub violation: Mutex<Option<String>>,
 }
 
 impl Bucket {
@@ -43,11 +43,11 @@ impl Bucket {
         let objects = self.objects.lock().unwrap();
         let listed = objects.iter().filter_map(|(path, object)| {
             let key = ObjectKey::parse(path)?;
-            let there = match scope {
+            let in_scope = match scope {
                 ListScope::Root => !path.contains('/'),
                 ListScope::Journal => path.starts_with("journal/"),
             };
-            there.then(|| ListEntry {
+            in_scope.then(|| ListEntry {
                 key,
                 etag: object.etag.clone(),
             })
@@ -69,7 +69,7 @@ impl Bucket {
         if let (ObjectKey::History(class), Some(replaced)) = (key, objects.get(&key.path()))
             && let Err(problem) = keeps(*class, &replaced.body, &body, &erasures_of(&objects))
         {
-            *self.broken.lock().unwrap() = Some(format!("{key} was replaced and {problem}"));
+            *self.violation.lock().unwrap() = Some(format!("{key} was replaced and {problem}"));
         }
         // As on S3, equal bodies have equal ETags.
         let etag = ETag(format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&body)));
@@ -96,7 +96,7 @@ impl Bucket {
         if let ObjectKey::Segment(_) = key
             && let Err(problem) = self.is_covered(&object.body)
         {
-            *self.broken.lock().unwrap() = Some(format!("{key} was deleted and {problem}"));
+            *self.violation.lock().unwrap() = Some(format!("{key} was deleted and {problem}"));
         }
     }
 
@@ -114,7 +114,7 @@ impl Bucket {
                 if erasures.cover_name(racer, line["at"].as_u64().expect("a time")) {
                     continue;
                 }
-                let racers = self.get("racers.gz").ok_or("there is no racers.gz")?;
+                let racers = self.get("racers.gz").ok_or("racers.gz is missing")?;
                 let racers: serde_json::Value =
                     serde_json::from_str(&gunzip(&racers.body)).expect("names");
                 let stored = &racers[racer.to_string()];
@@ -143,7 +143,7 @@ impl Bucket {
             }
             let snapshot = self
                 .get(&format!("class-{class}.gz"))
-                .ok_or(format!("there is no class-{class}.gz"))?;
+                .ok_or(format!("class-{class}.gz is missing"))?;
             let stored = stored_output(&snapshot.body, class as u16, racer, second);
             if stored.is_none_or(|stored| stored < output) {
                 return Err(format!(
@@ -182,7 +182,7 @@ fn keeps(class: ClassId, before: &[u8], after: &[u8], erasures: &Erasures) -> Re
             && !erasures.iter().any(|it| it.scope.reaches(&effort))
         {
             return Err(format!(
-                "{output} of {racer} at {second} went: there is {after:?}"
+                "{output} of {racer} at {second} is missing: {after:?}"
             ));
         }
     }
@@ -218,9 +218,9 @@ fn stored_output(snapshot: &[u8], class: u16, racer: RacerId, second: Second) ->
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     /// Fails without effect.
-    pub refused: f64,
+    pub failed: f64,
     /// Takes effect, then reports a failure.
-    pub lost_answer: f64,
+    pub lost_response: f64,
     /// Reports a failure, then takes effect later.
     pub late: f64,
     /// Reports a failed precondition, as 409 ConditionalRequestConflict does.
@@ -268,7 +268,7 @@ impl FaultyStore {
 
     /// A point at which the process may crash. After a crash, nothing more runs.
     async fn step(&self) {
-        let dies = {
+        let crashes = {
             let mut crash = self.crash.lock().unwrap();
             match &mut *crash {
                 Some(0) => true,
@@ -279,13 +279,13 @@ impl FaultyStore {
                 None => false,
             }
         };
-        if dies {
+        if crashes {
             self.crashed.send_replace(true);
             std::future::pending::<()>().await;
         }
     }
 
-    async fn travel(&self) {
+    async fn network_delay(&self) {
         self.step().await;
         let faults = *self.faults.lock().unwrap();
         let milliseconds = match self.happens(faults.hang) {
@@ -312,11 +312,11 @@ impl Store for FaultyStore {
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Option<StoredObject>, StoreError> {
-        self.travel().await;
+        self.network_delay().await;
         let object = self.bucket.get(&key.path());
-        self.travel().await;
+        self.network_delay().await;
         let faults = *self.faults.lock().unwrap();
-        if self.happens(faults.refused) {
+        if self.happens(faults.failed) {
             Err(self.failure("get", key))
         } else {
             Ok(object)
@@ -329,9 +329,9 @@ impl Store for FaultyStore {
         parts: Vec<Bytes>,
         condition: Precondition,
     ) -> Result<ETag, PutError> {
-        self.travel().await;
+        self.network_delay().await;
         let faults = *self.faults.lock().unwrap();
-        if self.happens(faults.refused) {
+        if self.happens(faults.failed) {
             return Err(self.failure("put", key).into());
         }
         if self.happens(faults.conflict) {
@@ -343,25 +343,25 @@ impl Store for FaultyStore {
                 Duration::from_millis(self.chance.lock().unwrap().random_range(100..20_000));
             let failure = self.failure("put", &key);
             tokio::spawn(async move {
-                tokio::time::sleep(delay).await; // takes effect even if its sender dies
+                tokio::time::sleep(delay).await; // takes effect even if its sender crashes
                 bucket.put(&key, &parts, &condition);
             });
             return Err(failure.into());
         }
         let outcome = self.bucket.put(key, &parts, &condition);
-        self.travel().await;
-        if self.happens(faults.lost_answer) {
+        self.network_delay().await;
+        if self.happens(faults.lost_response) {
             return Err(self.failure("put", key).into());
         }
         outcome.ok_or(PutError::WriteConflict)
     }
 
     async fn list(&self, scope: ListScope) -> Result<Vec<ListEntry>, StoreError> {
-        self.travel().await;
+        self.network_delay().await;
         let listed = self.bucket.list(scope);
-        self.travel().await; // the listing may be outdated when it arrives
+        self.network_delay().await; // the listing may be outdated when it arrives
         let faults = *self.faults.lock().unwrap();
-        if self.happens(faults.refused) {
+        if self.happens(faults.failed) {
             Err(self.failure("list", &format!("{scope:?}")))
         } else {
             Ok(listed)
@@ -369,14 +369,14 @@ impl Store for FaultyStore {
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.travel().await;
+        self.network_delay().await;
         let faults = *self.faults.lock().unwrap();
-        if self.happens(faults.refused) {
+        if self.happens(faults.failed) {
             return Err(self.failure("delete", key));
         }
         self.bucket.delete(key);
-        self.travel().await;
-        if self.happens(faults.lost_answer) {
+        self.network_delay().await;
+        if self.happens(faults.lost_response) {
             Err(self.failure("delete", key))
         } else {
             Ok(())
@@ -437,6 +437,6 @@ impl Clock for SimulatedClock {
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
         let mut running = self.running.subscribe();
-        let _ = running.wait_for(|running| *running).await; // an error means that the instance is gone
+        let _ = running.wait_for(|running| *running).await; // an error means that the instance has ended
     }
 }

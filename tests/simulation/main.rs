@@ -10,7 +10,7 @@
     reason = "a test that meets what it does not expect should stop there"
 )]
 
-#[allow(dead_code, reason = "the black-box suites break it in more ways")]
+#[allow(dead_code, reason = "the black-box suites use the rest")]
 #[path = "../support/broken_store.rs"]
 mod broken_store;
 mod bucket;
@@ -94,5 +94,5 @@ fn crash_at_every_store_step_loses_nothing() {
         }
         steps += 1;
     }
-    assert!(steps > 50, "only {steps} steps were there to crash at");
+    assert!(steps > 50, "only {steps} steps to crash at");
 }

@@ -1,13 +1,14 @@
 //! A simulated world of instances, riders and faults, and its invariants.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod plan;
+mod truth;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alleycat::domain::effort::{
-    Bounds, ClassId, Effort, EffortTimeMs, Output, RaceId, RacerId, Second,
-};
-use alleycat::domain::erasure::{Erasure, ErasureScope, Erasures};
+use alleycat::domain::effort::{Bounds, ClassId, Effort, Output, RaceId, RacerId, Second};
+use alleycat::domain::erasure::ErasureScope;
 use alleycat::domain::racer_names::RacerName;
 use alleycat::domain::rejection::RejectionReason;
 use alleycat::ledger::clock::Clock;
@@ -22,74 +23,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::bucket::{Bucket, Faults, FaultyStore, SimulatedClock};
 use crate::builders::gunzip;
-
-type Key = (ClassId, Second, RacerId);
+pub use plan::Plan;
+use truth::{Key, Truth, erasures_touch, key, keys, output};
 
 const CLASSES: u16 = 2;
 const SECOND_MAX: u32 = 3;
 const RACERS: u64 = 4;
-
-/// The schedule of a world.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    pub instances: usize,
-    pub faults: Faults,
-    /// Total number of deliveries.
-    pub deliveries: usize,
-    /// Total number of erasures.
-    pub erasures: usize,
-    /// Number of crashes and suspensions.
-    pub events: usize,
-    /// Duration over which all of these happen.
-    pub span: Duration,
-    /// Crashes the first instance at this step of its store.
-    pub crash_after: Option<u32>,
-}
-
-impl Plan {
-    pub fn short() -> Self {
-        Self {
-            instances: 1,
-            faults: Faults::default(),
-            deliveries: 6,
-            erasures: 1,
-            events: 0,
-            span: Duration::from_secs(100),
-            crash_after: None,
-        }
-    }
-
-    pub fn random(seed: u64) -> Self {
-        let mut chance = StdRng::seed_from_u64(seed ^ 0x706c_616e);
-        let mut share = |most: f64| {
-            if chance.random() {
-                chance.random_range(0.0..most)
-            } else {
-                0.0
-            }
-        };
-        let faults = Faults {
-            refused: share(0.3),
-            lost_answer: share(0.3),
-            late: share(0.2),
-            conflict: share(0.3),
-            hang: share(0.05),
-        };
-        Self {
-            instances: chance.random_range(1..=3),
-            faults,
-            deliveries: chance.random_range(5..40),
-            erasures: if chance.random() {
-                chance.random_range(1..5)
-            } else {
-                0
-            },
-            events: chance.random_range(0..10),
-            span: Duration::from_secs(chance.random_range(20..400)),
-            crash_after: None,
-        }
-    }
-}
 
 /// One instance, across its restarts.
 struct Instance {
@@ -111,91 +50,6 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.requests.iter().for_each(JoinHandle::abort);
-    }
-}
-
-/// An output and its time.
-type Ride = (Output, EffortTimeMs);
-
-/// The promises made to clients, and the state that readers saw.
-#[derive(Default)]
-struct Truth {
-    sent: BTreeMap<Key, BTreeSet<Ride>>,
-    acknowledged: BTreeSet<(Key, Ride)>,
-    /// Outputs seen by any reader of any instance.
-    seen: BTreeSet<(Key, Output)>,
-    names: BTreeMap<RacerId, BTreeSet<RacerName>>,
-    /// Acknowledged erasures.
-    erased: Vec<Erasure>,
-}
-
-impl Truth {
-    /// Returns whether the output was ridden and is not erased.
-    fn may_stand(&self, erasures: &Erasures, key: Key, output: Output) -> bool {
-        self.sent.get(&key).is_some_and(|sent| {
-            sent.iter()
-                .any(|&ride| ride.0 == output && !erasures.cover(&effort_of(key, ride), 0))
-        })
-    }
-
-    /// Returns whether an acknowledged ride, or a better one, must stand. It need not if it is erased, or if
-    /// it was ridden below a better one that was erased before the erasure's time had passed.
-    fn is_owed(&self, erasures: &Erasures, key: Key, ride: Ride) -> bool {
-        let stood_above = |other: &Ride| {
-            let other_effort = effort_of(key, *other);
-            other.0 >= ride.0
-                && erasures
-                    .iter()
-                    .any(|it| it.until_ms >= ride.1 && it.covers(&other_effort))
-        };
-        !erasures.cover(&effort_of(key, ride), 0) && !self.sent[&key].iter().any(stood_above)
-    }
-
-    /// Checks that nothing acknowledged or seen is missing, nothing unsent is present, and erased outputs are gone.
-    fn check(&self, ledger: &Ledger) {
-        let erasures = ledger.erasures();
-        for erased in &self.erased {
-            let known = erasures
-                .find(&erased.scope)
-                .map_or(0, |erasure| erasure.until_ms);
-            assert!(
-                known >= erased.until_ms,
-                "an erasure was acknowledged, and is lost: {erased:?}"
-            );
-        }
-        for &(key, ride) in &self.acknowledged {
-            let stands = output(ledger, key) >= Some(ride.0);
-            assert!(
-                stands || !self.is_owed(&erasures, key, ride),
-                "{key:?} {ride:?} was acknowledged, and is lost"
-            );
-        }
-        for &(key, seen) in &self.seen {
-            let mut rides = self.sent[&key].iter().filter(|ride| ride.0 == seen);
-            let owed = rides.all(|&ride| self.is_owed(&erasures, key, ride));
-            assert!(
-                output(ledger, key) >= Some(seen) || !owed,
-                "{key:?} {seen} was seen, and is lost"
-            );
-        }
-        for key in keys() {
-            if let Some(output) = output(ledger, key) {
-                let allowed = self.may_stand(&erasures, key, output);
-                assert!(
-                    allowed,
-                    "{key:?} {output} was never sent, or is erased: {:?}",
-                    self.sent.get(&key)
-                );
-            }
-        }
-        for racer in (0..RACERS).map(RacerId) {
-            if let Some(name) = ledger.names().get(racer) {
-                let mut given = self.names.get(&racer).into_iter().flatten();
-                let allowed =
-                    given.any(|it| it.text == name && !erasures.cover_name(racer, it.at_ms));
-                assert!(allowed, "{name} was never sent, or is erased");
-            }
-        }
     }
 }
 
@@ -316,7 +170,7 @@ impl World {
             }
             while events.first().is_some_and(|&at| at <= tick) {
                 events.remove(0);
-                self.mishap();
+                self.crash_or_suspend();
             }
             self.crash_as_planned();
             self.read();
@@ -384,14 +238,14 @@ impl World {
                         truth.names.entry(*racer).or_default().insert(name.clone());
                     }
                 }
-                let submission = WriteBatch {
+                let batch = WriteBatch {
                     efforts: efforts.clone(),
                     names: name.into_iter().collect(),
                     ..WriteBatch::default()
                 };
-                let answered =
-                    tokio::time::timeout(Duration::from_secs(60), ledger.commit(submission)).await;
-                if let Ok(Ok(CommitResult { rejected, .. })) = answered {
+                let outcome =
+                    tokio::time::timeout(Duration::from_secs(60), ledger.commit(batch)).await;
+                if let Ok(Ok(CommitResult { rejected, .. })) = outcome {
                     let erasures = ledger.erasures();
                     for (index, reason) in &rejected {
                         assert_eq!(*reason, RejectionReason::Erased);
@@ -476,7 +330,7 @@ impl World {
         }
     }
 
-    fn mishap(&mut self) {
+    fn crash_or_suspend(&mut self) {
         let number = self.chance.random_range(0..self.instances.len());
         if self.chance.random() {
             self.crash(number);
@@ -541,8 +395,8 @@ impl World {
                 truth.seen.insert((key, now));
             }
         }
-        if let Some(broken) = self.bucket.broken.lock().unwrap().take() {
-            panic!("{broken}");
+        if let Some(violation) = self.bucket.violation.lock().unwrap().take() {
+            panic!("{violation}");
         }
     }
 
@@ -660,7 +514,10 @@ impl World {
         self.start(0, Faults::default());
         let running = self.instances[0].running.take().unwrap();
         while running.ledger.ready().is_err() {
-            assert!(!running.task.is_finished(), "the new instance gave up");
+            assert!(
+                !running.task.is_finished(),
+                "recovery of the new instance failed"
+            );
             sleep(Duration::from_millis(100)).await;
         }
         self.truth.lock().unwrap().check(&running.ledger);
@@ -684,43 +541,4 @@ impl World {
         }
         running.task.abort();
     }
-}
-
-fn keys() -> impl Iterator<Item = Key> {
-    ClassId::all(CLASSES).flat_map(|class| {
-        (0..=SECOND_MAX).flat_map(move |second| {
-            (0..RACERS).map(move |racer| (class, Second(second), RacerId(racer)))
-        })
-    })
-}
-
-fn key(effort: &Effort) -> Key {
-    (effort.class, effort.second, effort.racer)
-}
-
-fn output(ledger: &Ledger, (class, second, racer): Key) -> Option<Output> {
-    let curve = ledger.table().racer_bests(class, racer);
-    curve
-        .into_iter()
-        .find(|&(at, _)| at == second)
-        .map(|(_, output)| output)
-}
-
-fn effort_of((class, second, racer): Key, (output, time): Ride) -> Effort {
-    Effort {
-        class,
-        second,
-        racer,
-        output,
-        race: None,
-        time,
-    }
-}
-
-/// Returns whether an erasure may concern the racer at that second.
-fn erasures_touch(erasures: &Erasures, (class, second, racer): Key) -> bool {
-    let touches = |scope: &ErasureScope| {
-        scope.racer_id == racer && scope.concerns(class) && scope.seconds().contains(&second)
-    };
-    erasures.iter().any(|erasure| touches(&erasure.scope))
 }

@@ -1,0 +1,70 @@
+//! The schedule of a simulated world.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::bucket::Faults;
+
+/// The schedule of a world.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub instances: usize,
+    pub faults: Faults,
+    /// Total number of deliveries.
+    pub deliveries: usize,
+    /// Total number of erasures.
+    pub erasures: usize,
+    /// Number of crashes and suspensions.
+    pub events: usize,
+    /// Duration over which all of these happen.
+    pub span: Duration,
+    /// Crashes the first instance at this step of its store.
+    pub crash_after: Option<u32>,
+}
+
+impl Plan {
+    pub fn short() -> Self {
+        Self {
+            instances: 1,
+            faults: Faults::default(),
+            deliveries: 6,
+            erasures: 1,
+            events: 0,
+            span: Duration::from_secs(100),
+            crash_after: None,
+        }
+    }
+
+    pub fn random(seed: u64) -> Self {
+        let mut chance = StdRng::seed_from_u64(seed ^ 0x706c_616e);
+        let mut share = |most: f64| {
+            if chance.random() {
+                chance.random_range(0.0..most)
+            } else {
+                0.0
+            }
+        };
+        let faults = Faults {
+            failed: share(0.3),
+            lost_response: share(0.3),
+            late: share(0.2),
+            conflict: share(0.3),
+            hang: share(0.05),
+        };
+        Self {
+            instances: chance.random_range(1..=3),
+            faults,
+            deliveries: chance.random_range(5..40),
+            erasures: if chance.random() {
+                chance.random_range(1..5)
+            } else {
+                0
+            },
+            events: chance.random_range(0..10),
+            span: Duration::from_secs(chance.random_range(20..400)),
+            crash_after: None,
+        }
+    }
+}
