@@ -1,6 +1,9 @@
 //! The contract of every store, tested on the folder and on a real S3 server, and the errors of an unusable store.
 
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect should stop there"
+)]
 
 mod support;
 
@@ -14,11 +17,9 @@ use alleycat::storage::{
     SegmentId, Store, StoreError, StoredObject,
 };
 use async_trait::async_trait;
-use axum::Router;
-use axum::http::{Method, StatusCode};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use support::s3_server::{self, BUCKET, S3Server};
+use support::s3_server::{self, BUCKET, S3Server, start_canned};
 use tempfile::TempDir;
 
 fn id(counter: u64) -> SegmentId {
@@ -371,29 +372,6 @@ async fn missing_bucket_and_dead_endpoint_differ() {
     );
 }
 
-/// Starts an S3 server that answers listings if `lists`, and every other request with the status and code.
-async fn canned_server(lists: bool, status: u16, code: &'static str) -> String {
-    let answer = move |method: Method| async move {
-        if lists && method == Method::GET {
-            return (
-                StatusCode::OK,
-                [("x-amz-bucket-region", "")],
-                "<ListBucketResult/>".to_owned(),
-            );
-        }
-        let error = format!("<Error><Code>{code}</Code><Message>canned</Message></Error>");
-        (
-            StatusCode::from_u16(status).unwrap(),
-            [("x-amz-bucket-region", "eu-north-1")],
-            error,
-        )
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
-    endpoint
-}
-
 #[tokio::test]
 async fn start_errors_contain_advice() {
     for (status, code, advice) in [
@@ -423,7 +401,7 @@ async fn start_errors_contain_advice() {
         (404, "NoSuchBucket", "no bucket `races`; create it"),
         (404, "Strange", "does not answer as S3 does"),
     ] {
-        let error = connect_error(&canned_server(false, status, code).await, BUCKET).await;
+        let error = connect_error(&start_canned(false, status, code).await, BUCKET).await;
         assert!(
             error.starts_with("s3://races/p/: ") && error.contains(advice) && !error.contains('\n'),
             "{code}: {error}"
@@ -462,7 +440,7 @@ async fn put_conflicts_only_if_the_object_may_have_changed() {
         (403, "AccessDenied", matches(), false),
         (503, "SlowDown", Precondition::IfNoneMatch, false),
     ] {
-        let config = s3_server::config(&canned_server(true, status, code).await).await;
+        let config = s3_server::config(&start_canned(true, status, code).await).await;
         let store = S3Store::connect_with(&config, BUCKET, "").await.unwrap();
         let put = store.put(&ObjectKey::Racers, body("{}"), condition).await;
         assert_eq!(is_conflict(&put), conflicts, "{code}: {put:?}");
@@ -520,10 +498,10 @@ async fn store_ignoring_preconditions_is_refused_and_left_clean() {
             honors_if_none_match,
             objects: Mutex::default(),
         };
-        let refused = storage::probe(&store, id(1)).await.unwrap_err().to_string();
+        let error = storage::probe(&store, id(1)).await.unwrap_err().to_string();
         assert!(
-            refused.contains(&format!("careless ignores {header}")),
-            "{refused}"
+            error.contains(&format!("careless ignores {header}")),
+            "{error}"
         );
         assert!(store.objects.lock().unwrap().is_empty());
     }
@@ -541,10 +519,7 @@ async fn invalid_store_url_is_refused_with_advice() {
         ("s3://", "write it as `s3://BUCKET/PREFIX`"),
         ("s3:///prefix", "write it as `s3://BUCKET/PREFIX`"),
     ] {
-        let refused = storage::open(url).await.err().unwrap().to_string();
-        assert!(
-            refused.contains(url) && refused.contains(advice),
-            "{refused}"
-        );
+        let error = storage::open(url).await.err().unwrap().to_string();
+        assert!(error.contains(url) && error.contains(advice), "{error}");
     }
 }

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Builder, Credentials};
+use axum::Router;
+use axum::http::{Method, StatusCode};
 use tempfile::TempDir;
 
 use super::{free_port, signal, until};
@@ -173,6 +175,30 @@ pub async fn config(endpoint: &str) -> SdkConfig {
         .credentials_provider(Credentials::new(KEY_ID, SECRET, None, None, "tests"))
         .load()
         .await
+}
+
+/// Starts an S3 server in this process. It responds to listings if `lists`, and to other requests with the status and
+/// code. Returns its endpoint.
+pub async fn start_canned(lists: bool, status: u16, code: &'static str) -> String {
+    let respond = move |method: Method| async move {
+        if lists && method == Method::GET {
+            return (
+                StatusCode::OK,
+                [("x-amz-bucket-region", "")],
+                "<ListBucketResult/>".to_owned(),
+            );
+        }
+        let error = format!("<Error><Code>{code}</Code><Message>canned</Message></Error>");
+        (
+            StatusCode::from_u16(status).unwrap(),
+            [("x-amz-bucket-region", "eu-north-1")],
+            error,
+        )
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(respond)).await });
+    endpoint
 }
 
 fn run(kind: ServerKind, port: u16, objects: &Path) -> Child {

@@ -1,0 +1,233 @@
+//! S3 notifications, direct and in the envelopes of SNS, SQS and EventBridge.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::s3_server::BUCKET;
+use crate::support::{Service, gzip, telemetry};
+use crate::{EventInstance, notification, s3, sqs};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_objects_of_a_notification_become_durable() {
+    let mut events = EventInstance::start(&[]).await;
+    // With and without newlines, gzip and plain, and with a URL-encoded key.
+    events
+        .put(
+            "deliveries",
+            "2026/a b+é.gz",
+            gzip([telemetry(1, 1, 1), telemetry(1, 2, 1)].join("\n")),
+        )
+        .await;
+    events
+        .put(
+            "deliveries",
+            "plain",
+            [telemetry(1, 1, 2), telemetry(2, 1, 2)].concat(),
+        )
+        .await;
+    let broken = format!(
+        "{}\nnonsense\n{}{}\n",
+        telemetry(1, 1, 3),
+        &telemetry(1, 1, 4)[..20],
+        telemetry(1, 1, 5)
+    );
+    events.put("deliveries", "broken", broken).await;
+    let (status, body) = events
+        .post(&notification(&["2026/a+b%2B%C3%A9.gz", "plain", "broken"]))
+        .await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let expected =
+        json!({"objects": 3, "records": 8, "improvements": 6, "quarantined": 2, "ignored": 0});
+    assert_eq!(body, expected);
+    assert_eq!(events.efforts(1).await, 5);
+    assert_eq!(events.efforts(2).await, 1);
+    let mut expected = ["nonsense".to_owned(), telemetry(1, 1, 4)[..20].to_owned()];
+    expected.sort();
+    assert_eq!(events.quarantine().await, expected);
+    events.instance.kill();
+    events.instance.restart().await;
+    assert_eq!(events.efforts(1).await, 5);
+    assert_eq!(events.efforts(2).await, 1);
+    // A repeated notification improves nothing.
+    let (_, body) = events.post(&notification(&["plain", "plain"])).await;
+    assert_eq!(body["objects"], 1);
+    assert_eq!(body["records"], 2);
+    assert_eq!(body["improvements"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sns_sqs_and_eventbridge_envelopes_are_read() {
+    let events = EventInstance::start(&[]).await;
+    for (racer, key) in ["sns", "posted", "sqs", "both", "bridge", "a+b"]
+        .into_iter()
+        .enumerate()
+    {
+        events
+            .put("deliveries", key, telemetry(1, 1, racer as u64))
+            .await;
+    }
+    let text = |key| notification(&[key]).to_string();
+    let bridge = |key: &str| {
+        json!({"detail-type": "Object Created", "source": "aws.s3",
+               "detail": {"bucket": {"name": "deliveries"}, "object": {"key": key}}})
+    };
+    let sns = json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": text("sns")}}]});
+    let posted = json!({"Type": "Notification", "Message": text("posted")});
+    let both = json!({"Type": "Notification", "Message": text("both")});
+    let batch = sqs(&[&notification(&["sqs"]), &both]);
+    for (index, event) in [sns, posted, batch, bridge("bridge"), bridge("a+b")]
+        .iter()
+        .enumerate()
+    {
+        let (status, body) = events.post(event).await;
+        assert_eq!(status, StatusCode::OK, "{event}: {body}");
+        assert_eq!(body["quarantined"], 0, "{index}");
+    }
+    assert_eq!(events.efforts(1).await, 6);
+    let (status, body) = events
+        .post(&json!({"Service": "Amazon S3", "Event": "s3:TestEvent"}))
+        .await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(body["ignored"], 1);
+    assert_eq!(body["objects"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unreadable_object_is_reported_after_the_rest_is_durable() {
+    let events = EventInstance::start(&[]).await;
+    events.put("deliveries", "good", telemetry(1, 1, 1)).await;
+    let cut = gzip(
+        (0..500)
+            .map(|second| telemetry(1, second, 2 + second * 7919 % 97))
+            .collect::<String>(),
+    );
+    events
+        .put("deliveries", "cut.gz", &cut[..cut.len() - 9])
+        .await;
+    let (status, body) = events
+        .post(&notification(&["missing", "cut.gz", "good"]))
+        .await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(body["status"], 500);
+    let detail = body["detail"].as_str().unwrap();
+    let begins = "of 3 objects could not be read, or not to the end: 2 (s3://deliveries/missing: there is no such object; ";
+    assert!(detail.starts_with(begins), "{detail}");
+    let efforts = events.efforts(1).await;
+    assert!(efforts > 1);
+    assert!(
+        detail.ends_with(&format!(
+            "{efforts} records, {efforts} improvements, 0 quarantined"
+        )),
+        "{detail}"
+    );
+    // A record without an object does not block the others.
+    events.put("deliveries", "beside", telemetry(1, 3, 1)).await;
+    let odd = json!({"Records": [{}, {"s3": {"bucket": {"name": "deliveries"}, "object": {"key": "%ff"}}}]});
+    assert_eq!(events.post(&odd).await.0, StatusCode::BAD_REQUEST);
+    let odd =
+        json!({"Records": [odd["Records"][0], odd["Records"][1], s3("deliveries", "beside")]});
+    let (status, body) = events.post(&odd).await;
+    let detail = body["detail"].as_str().unwrap();
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(
+        detail.contains("record 1: ") && detail.contains("record 2: "),
+        "{detail}"
+    );
+    let efforts = efforts + 1;
+    assert_eq!(events.efforts(1).await, efforts);
+    // A batch of messages fails as one. A retry repeats what was read, which then improves nothing.
+    events.put("deliveries", "late", telemetry(1, 2, 1)).await;
+    let batch = sqs(&[
+        &notification(&["good"]),
+        &notification(&["missing", "late"]),
+        &json!("no event"),
+    ]);
+    let (status, body) = events.post(&batch).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    let detail = body["detail"].as_str().unwrap();
+    for part in [
+        "(message m2: it is not a JSON object; s3://deliveries/missing: ",
+        "2 records, 1 improvements",
+    ] {
+        assert!(detail.contains(part), "{detail}");
+    }
+    assert_eq!(events.efforts(1).await, efforts + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn own_quarantine_is_not_quarantined_again() {
+    let events = EventInstance::start(&["--notification-bucket", BUCKET]).await;
+    events
+        .put("deliveries", "k", format!("{}nonsense", telemetry(1, 1, 1)))
+        .await;
+    assert_eq!(events.post(&notification(&["k"])).await.0, StatusCode::OK);
+    let list = events
+        .client
+        .list_objects_v2()
+        .bucket(BUCKET)
+        .send()
+        .await
+        .unwrap();
+    let keys: Vec<String> = list
+        .contents
+        .unwrap()
+        .into_iter()
+        .map(|object| object.key.unwrap())
+        .collect();
+    assert!(
+        keys.iter().any(|key| key.contains("processing-failed")),
+        "{keys:?}"
+    );
+    let event = json!({"Records": keys.iter().map(|key| s3(BUCKET, key)).collect::<Vec<_>>()});
+    let (status, body) = events.post(&event).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!(body["quarantined"], 0, "{body}");
+    assert_eq!(body["improvements"], 0, "{body}");
+    assert_eq!(events.quarantine().await, ["nonsense"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn event_completes_after_the_sender_disconnects() {
+    const RACERS: u64 = 500;
+    let events = EventInstance::start(&[]).await;
+    let records =
+        (0..RACERS).flat_map(|racer| (0..600).map(move |second| telemetry(1, second, racer)));
+    events
+        .put("deliveries", "long.gz", gzip(records.collect::<String>()))
+        .await;
+    let sending = tokio::spawn(
+        events
+            .request(notification(&["long.gz"]).to_string())
+            .send(),
+    );
+    support::until("a part is applied", async || events.efforts(1).await > 0).await;
+    sending.abort();
+    support::until("all records are applied", async || {
+        events.efforts(1).await == RACERS * 600
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_counts_rejected_records() {
+    let events = EventInstance::start(&["--log-format", "json"]).await;
+    events
+        .put("deliveries", "k", format!("{}nonsense", telemetry(1, 1, 1)))
+        .await;
+    assert_eq!(events.post(&notification(&["k"])).await.0, StatusCode::OK);
+    assert_eq!(
+        events.instance.deliver(&[json!({"classId": 1})]).await,
+        StatusCode::OK
+    );
+    // The field that the metric filter of deploy/cloudformation.yaml counts: { $.fields.rejected > 0 }.
+    let rejected = || -> u64 {
+        let log = events.instance.log();
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines
+            .filter_map(|line| line["fields"]["rejected"].as_u64())
+            .sum()
+    };
+    support::until("both are in the log", async || rejected() == 2).await;
+}
