@@ -123,14 +123,14 @@ async fn original_pipeline_yields_the_same_history() {
     }
     // Our transformation also computes the original's outputs, and its result can be delivered.
     let event = std::fs::read_to_string(&events[0]).unwrap();
-    let answer = service
+    let response = service
         .request(Method::POST, "/events")
         .body(event.clone())
         .send()
         .await
         .unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    let transformed: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let transformed: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
     let (event, second) = (
         serde_json::from_str::<Value>(&event).unwrap(),
         Service::start(&[]).await,

@@ -316,7 +316,8 @@ async fn racing_retry_is_not_acknowledged_early(test_store: TestStore) {
     store.wait_for_puts(1).await;
     let second = send();
     store.wait_for_puts(2).await; // the hedge starts after 1 s: time enough for an early response
-    assert!(!first.is_finished() && !second.is_finished());
+    assert!(!first.is_finished());
+    assert!(!second.is_finished());
     let board = service.json("/classes/1/leaderboard?second=1").await;
     assert_eq!(board["total"], 0, "visible before durable");
     store.set_mode(Mode::Fails);

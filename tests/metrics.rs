@@ -149,7 +149,7 @@ async fn dashboard_and_alert_metrics_exist() {
             .collect()
     };
     // Snapshots are asynchronous.
-    until("a snapshot is taken", async || {
+    until("a snapshot is written", async || {
         !missing()
             .await
             .contains(&"alleycat_snapshot_duration_seconds_bucket".into())

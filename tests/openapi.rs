@@ -64,7 +64,7 @@ impl Operation {
         operations.collect()
     }
 
-    fn takes(&self, parameter: &str) -> bool {
+    fn has_parameter(&self, parameter: &str) -> bool {
         self.parameters.iter().any(|(name, _)| name == parameter)
     }
 
@@ -84,8 +84,8 @@ impl Operation {
         let request = service
             .request(self.method.clone(), path)
             .header("authorization", "Bearer K");
-        let answer = request.send().await.unwrap();
-        (answer.status(), answer.text().await.unwrap())
+        let response = request.send().await.unwrap();
+        (response.status(), response.text().await.unwrap())
     }
 }
 
@@ -200,7 +200,7 @@ async fn pretty_formats_json_but_not_histories_and_problems() {
         }
         let is_history = operation.path.ends_with("/history");
         assert_eq!(
-            operation.takes("pretty"),
+            operation.has_parameter("pretty"),
             !is_history,
             "{} {}",
             operation.method,
@@ -214,10 +214,8 @@ async fn pretty_formats_json_but_not_histories_and_problems() {
         for query in ["pretty", "pretty=true", "pretty=1"] {
             let (status, text) = operation.request(&service, &operation.with(query)).await;
             assert_eq!(status, StatusCode::OK, "{}: {text}", operation.path);
-            assert!(
-                text.ends_with("\n") && (text == "[]\n" || text[1..].starts_with("\n  ")),
-                "{text}"
-            );
+            assert!(text.ends_with("\n"), "{text}");
+            assert!(text == "[]\n" || text[1..].starts_with("\n  "), "{text}");
             serde_json::from_str::<Value>(&text).unwrap();
         }
         let (_, text) = operation
@@ -291,10 +289,10 @@ async fn csv_rows_equal_json_rows() {
         {
             continue;
         }
-        assert!(operation.takes("format"), "{}", operation.path);
+        assert!(operation.has_parameter("format"), "{}", operation.path);
         for query in [vec!["pretty"], more(&operation.path)].concat() {
             let (_, text) = operation.request(&service, &operation.with(query)).await;
-            let answer: Value = serde_json::from_str(&text).unwrap();
+            let response: Value = serde_json::from_str(&text).unwrap();
             let csv_of = |row: &Value, racer: &Value| {
                 let mut row = row.clone();
                 row["racerId"] = racer["racerId"].clone();
@@ -302,8 +300,8 @@ async fn csv_rows_equal_json_rows() {
             };
             let list = |of: &Value, name: &str| of[name].as_array().cloned().unwrap_or_default();
             // Rows of a leaderboard are standings, of a racer classes, of a curve the seconds of each racer.
-            let rows: Vec<Value> = if answer["seconds"].is_array() {
-                let curves = [vec![answer.clone()], list(&answer, "compared")].concat();
+            let rows: Vec<Value> = if response["seconds"].is_array() {
+                let curves = [vec![response.clone()], list(&response, "compared")].concat();
                 let rows_of = |curve: &Value| {
                     list(curve, "seconds")
                         .iter()
@@ -311,15 +309,15 @@ async fn csv_rows_equal_json_rows() {
                         .collect::<Vec<_>>()
                 };
                 curves.iter().flat_map(rows_of).collect()
-            } else if answer["classes"].is_array() {
-                list(&answer, "classes")
+            } else if response["classes"].is_array() {
+                list(&response, "classes")
                     .iter()
-                    .map(|class| csv_of(class, &answer))
+                    .map(|class| csv_of(class, &response))
                     .collect()
             } else {
-                answer["standings"]
+                response["standings"]
                     .as_array()
-                    .or(answer.as_array())
+                    .or(response.as_array())
                     .unwrap()
                     .clone()
             };

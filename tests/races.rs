@@ -32,18 +32,21 @@ fn as_final(mut record: Value) -> Value {
 
 /// The live feed of a class, event by event.
 struct LiveFeed {
-    answer: Response,
+    response: Response,
     text: String,
 }
 
 impl LiveFeed {
     async fn of(service: &Service, class: u64) -> Self {
-        let answer = service.get(&format!("/classes/{class}/live")).await;
-        assert_eq!(answer.status(), StatusCode::OK);
-        assert_eq!(answer.headers()[header::CONTENT_TYPE], "text/event-stream");
-        assert_eq!(answer.headers()[header::CACHE_CONTROL], "no-store");
+        let response = service.get(&format!("/classes/{class}/live")).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(
+            response.headers()[header::CONTENT_TYPE],
+            "text/event-stream"
+        );
+        assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
         Self {
-            answer,
+            response,
             text: String::new(),
         }
     }
@@ -65,7 +68,7 @@ impl LiveFeed {
                 }
                 continue;
             }
-            let chunk = self.answer.chunk().await.unwrap()?;
+            let chunk = self.response.chunk().await.unwrap()?;
             self.text.push_str(std::str::from_utf8(&chunk).unwrap());
         }
     }
@@ -154,10 +157,10 @@ async fn race_shows_each_racers_latest_second() {
         ("/classes/1/live?second=1", StatusCode::BAD_REQUEST),
         ("/classes/3/live", StatusCode::NOT_FOUND),
     ] {
-        let answer = service.get(path).await;
-        assert_eq!(answer.status(), status, "{path}");
+        let response = service.get(path).await;
+        assert_eq!(response.status(), status, "{path}");
         assert_eq!(
-            answer.headers()[header::CONTENT_TYPE],
+            response.headers()[header::CONTENT_TYPE],
             "application/problem+json",
             "{path}"
         );
@@ -239,14 +242,14 @@ async fn send(
     kind: &str,
     body: impl Into<reqwest::Body>,
 ) -> (StatusCode, Value) {
-    let answer = service
+    let response = service
         .request(Method::POST, "/rides")
         .header(header::CONTENT_TYPE, kind)
         .body(body);
-    let answer = answer.send().await.unwrap();
+    let response = response.send().await.unwrap();
     (
-        answer.status(),
-        answer.text().await.unwrap().parse().unwrap(),
+        response.status(),
+        response.text().await.unwrap().parse().unwrap(),
     )
 }
 
@@ -262,7 +265,7 @@ async fn demo_accepts_rides_as_deliveries() {
           "cadence": 300, "resistance": 100 },
         "no object",
     ]);
-    let (status, answer) = send(
+    let (status, response) = send(
         &service,
         "application/json; charset=utf-8",
         ride.to_string(),
@@ -270,7 +273,7 @@ async fn demo_accepts_rides_as_deliveries() {
     .await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(
-        answer,
+        response,
         json!({ "records": 4, "improvements": 2, "rejected": 2 })
     );
     let row = service
@@ -294,9 +297,9 @@ async fn demo_accepts_rides_as_deliveries() {
         "{quarantined:?}"
     );
 
-    let (status, answer) = send(&service, "application/json", ride.to_string()).await;
+    let (status, response) = send(&service, "application/json", ride.to_string()).await;
     assert_eq!(status, StatusCode::OK, "again");
-    assert_eq!(answer["improvements"], 0, "again");
+    assert_eq!(response["improvements"], 0, "again");
     for (kind, body, status) in [
         (
             "text/plain",

@@ -233,9 +233,9 @@ async fn unreachable_endpoint_ends_the_replay() {
     .await;
     let summary = summary(&output);
     assert_eq!(output.status.code(), Some(1), "{summary}");
+    assert!(summary.contains("0 acknowledged"), "{summary}");
     assert!(
-        summary.contains("0 acknowledged")
-            && summary.contains("ended early   a delivery was given up"),
+        summary.contains("ended early   a delivery was given up"),
         "{summary}"
     );
 }
@@ -319,10 +319,10 @@ async fn interrupted_replay_reports_its_counts() {
     let summary = summary(&output);
     assert_eq!(output.status.code(), Some(1), "{summary}");
     assert!(
-        summary.contains("20000 read, 10000 acknowledged")
-            && summary.contains("it was interrupted"),
+        summary.contains("20000 read, 10000 acknowledged"),
         "{summary}"
     );
+    assert!(summary.contains("it was interrupted"), "{summary}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

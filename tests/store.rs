@@ -341,10 +341,8 @@ async fn unknown_journal_object_fails_the_listing() {
         .await
         .unwrap_err()
         .to_string();
-    assert!(
-        error.contains("`journal/notes.txt`") && error.contains("quarantine/"),
-        "{error}"
-    );
+    assert!(error.contains("`journal/notes.txt`"), "{error}");
+    assert!(error.contains("quarantine/"), "{error}");
 }
 
 /// Returns the error of connecting to a store at that endpoint.
@@ -402,10 +400,9 @@ async fn start_errors_contain_advice() {
         (404, "Strange", "does not answer as S3 does"),
     ] {
         let error = connect_error(&start_canned(false, status, code).await, BUCKET).await;
-        assert!(
-            error.starts_with("s3://races/p/: ") && error.contains(advice) && !error.contains('\n'),
-            "{code}: {error}"
-        );
+        assert!(error.starts_with("s3://races/p/: "), "{code}: {error}");
+        assert!(error.contains(advice), "{code}: {error}");
+        assert!(!error.contains('\n'), "{code}: {error}");
     }
     let anonymous = aws_config::defaults(aws_config::BehaviorVersion::latest())
         .endpoint_url("http://127.0.0.1:1")
@@ -520,6 +517,7 @@ async fn invalid_store_url_is_refused_with_advice() {
         ("s3:///prefix", "write it as `s3://BUCKET/PREFIX`"),
     ] {
         let error = storage::open(url).await.err().unwrap().to_string();
-        assert!(error.contains(url) && error.contains(advice), "{error}");
+        assert!(error.contains(url), "{error}");
+        assert!(error.contains(advice), "{error}");
     }
 }

@@ -52,7 +52,7 @@ impl Race {
             let comma = if place == 0 { "" } else { "," };
             let data =
                 base64_simd::STANDARD.encode_to_string(self.next_ride().record(&mut self.random));
-            write!(body, r#"{comma}{{"data":"{data}"}}"#).expect("a vector takes all");
+            write!(body, r#"{comma}{{"data":"{data}"}}"#).expect("a write to memory");
         }
         body.extend_from_slice(b"]}");
         body

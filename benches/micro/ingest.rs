@@ -176,8 +176,8 @@ fn gunzip(bencher: Bencher<'_, '_>) {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder
         .write_all(&WARM.bodies[0])
-        .expect("a vector takes all");
-    let body = encoder.finish().expect("a vector takes all");
+        .expect("a write to memory");
+    let body = encoder.finish().expect("a write to memory");
     let bencher = bencher.counter(ItemsCount::new(RECORDS));
     bencher.bench_local(|| envelope::gunzip(&body, BODY_BYTES_MAX).expect("our own body"));
 }

@@ -24,8 +24,8 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     table
 });
 
-fn page(asked: &LeaderboardQuery) -> usize {
-    query(&TABLE.board(CLASS, Second(0)), asked)
+fn page(leaderboard_query: &LeaderboardQuery) -> usize {
+    query(&TABLE.board(CLASS, Second(0)), leaderboard_query)
         .expect("the racer stands")
         .standings
         .len()

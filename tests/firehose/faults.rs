@@ -164,12 +164,8 @@ async fn decompressed_bytes_count_until_durable(test_store: TestStore) {
     // A body of some kilobytes, whose efforts take over a megabyte.
     let record = record(1, 1, 1.0).repeat(20_000);
     let body = body_of(&[&*gzip(&record)]);
-    assert!(
-        record.len() < 1 << 20 && body.len() < 64 << 10,
-        "{} {}",
-        record.len(),
-        body.len()
-    );
+    assert!(record.len() < 1 << 20, "{} {}", record.len(), body.len());
+    assert!(body.len() < 64 << 10, "{} {}", record.len(), body.len());
     let mut sent: FuturesUnordered<_> = (0..20)
         .map(|_| {
             let (service, body) = (service.clone(), body.clone());

@@ -45,10 +45,8 @@ async fn unusable_store_fails_before_listening() {
         "{missing}"
     );
     let anonymous = store_error(&environment[..2], BUCKET).await;
-    assert!(
-        anonymous.contains("no AWS credentials") && anonymous.contains("set AWS_PROFILE"),
-        "{anonymous}"
-    );
+    assert!(anonymous.contains("no AWS credentials"), "{anonymous}");
+    assert!(anonymous.contains("set AWS_PROFILE"), "{anonymous}");
     let denied = store_error(&at(start_canned(false, 403, "AccessDenied").await), BUCKET).await;
     assert!(
         denied.contains("access is denied; allow s3:ListBucket"),

@@ -80,10 +80,9 @@ async fn simulated_faults_lose_nothing() {
         .expect("a run");
     assert_eq!(report.given_up, 5);
     assert!(!report.is_clean());
-    assert!(
-        report.duplicates > 0 && report.late > 0 && report.faults.len() == 6,
-        "{report}"
-    );
+    assert!(report.duplicates > 0, "{report}");
+    assert!(report.late > 0, "{report}");
+    assert!(report.faults.len() == 6, "{report}");
     let sent: Vec<_> = receiver.tries().iter().flat_map(Try::records).collect();
     let distinct: std::collections::BTreeSet<_> = sent.iter().collect();
     assert_eq!(distinct.len(), 1200);
@@ -122,10 +121,8 @@ async fn interrupted_simulation_flushes_and_ends() {
         .expect("a run");
     assert!(report.is_clean(), "{report}");
     assert_eq!(report.races, 0);
-    assert!(
-        report.records > 0 && report.records == report.acknowledged_records,
-        "{report}"
-    );
+    assert!(report.records > 0, "{report}");
+    assert!(report.records == report.acknowledged_records, "{report}");
 }
 
 #[tokio::test]

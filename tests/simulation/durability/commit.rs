@@ -61,7 +61,8 @@ async fn slow_put_is_hedged_and_first_success_wins() {
     instance.store.set_mode(Mode::Healthy);
     committing.await.unwrap().unwrap();
     let puts = instance.store.puts();
-    assert!(puts.len() == 2 && puts[0] != puts[1], "{puts:?}");
+    assert!(puts.len() == 2, "{puts:?}");
+    assert!(puts[0] != puts[1], "{puts:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +121,8 @@ async fn racing_retry_is_journaled_again() {
     let second = instance.committing(effort(1, 1, 20.0));
     instance.store.wait_for_puts(3).await; // the first put and its hedges
     sleep(Duration::from_secs(10)).await;
-    assert!(!first.is_finished() && !second.is_finished());
+    assert!(!first.is_finished());
+    assert!(!second.is_finished());
     assert_eq!(
         instance.output(1, 1),
         None,
