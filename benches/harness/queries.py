@@ -1,0 +1,230 @@
+"""Rows of in-process benchmarks, histories and leaderboards."""
+
+import base64
+import gzip
+import http.client
+import itertools
+import json
+import re
+import socket
+import statistics
+import threading
+import time
+
+from harness.load import Busy, deliver, ingest_bodies, ingest_store, may_go_first, request, store, wrk, wrk_paths
+from harness.processes import Alleycat, NO_SNAPSHOTS, Nginx, Redis, run
+from harness.rows import NotMeasured, Row, at_least, at_most, measures, runs, show, sized, spread
+from harness.settings import RECORDS, SECONDS, SERVED_CORE, settings
+
+
+@measures("decode", "first-build", "rebuild")
+def in_process(wanted):
+    """In-process benchmarks; medians by Divan."""
+    names = {"decode": "decode_and_merge", "first-build": "first_build", "rebuild": "rebuild_after_one_improvement"}
+    filters = [names[name] for name in wanted]
+    # The history always has 40,000 racers; --quick takes fewer samples.
+    printed = run([settings.micro, "--bench", *filters, *(["--sample-count", 1] if settings.quick else [])], core=SERVED_CORE)
+    cell = r"([\d.]+) (ns|µs|ms|s)\s+│"
+    lines = re.findall(rf"(\w+)\s+{cell}\s+{cell}\s+{cell}", printed)
+    # Divan's columns are fastest, slowest, median.
+    divan = {line[0]: [duration(*line[1:3]), duration(*line[5:7]), duration(*line[3:5])] for line in lines}
+    of = divan.__getitem__
+    if "decode" in wanted:
+        rates = [RECORDS / seconds for seconds in of("decode_and_merge")]
+        plain = RECORDS / of("plain_decode_and_merge")[1]
+        note = f"with serde's own structs, unchecked and without names: {show(plain, 'records/s')}"
+        yield at_least("decode", "decode + merge in process, no HTTP", rates, 2.7e6, "records/s", note)
+    if "first-build" in wanted:
+        what = "history, 40,000 racers × 300 seconds: first build"
+        yield at_most("first-build", what, of("first_build"), 3, "s")
+    if "rebuild" in wanted:
+        yield at_most("rebuild", "the same, rebuilt after one improvement", of(names["rebuild"]), 0.015, "s")
+
+
+def duration(number, unit):
+    return float(number) * {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1}[unit]
+
+
+@measures("download", "not-modified")
+def download(wanted):
+    """A history of 2.5 MB, and its 304 response, against nginx with the same file."""
+    folder = store("download", [sized(1_500)], SECONDS)
+    files = settings.scratch / "files"
+    files.mkdir(exist_ok=True)
+    rows = {"download": ("history download against nginx, same bytes: 2.5 MB", 0.95, 16)}
+    rows["not-modified"] = ("the same: 304", 0.8, 64)
+    with Alleycat(folder, *NO_SNAPSHOTS) as alleycat:
+        whole = alleycat.get("/class-1.gz")
+        (files / "class-1.gz").write_bytes(whole.body)
+        etag = whole.headers["ETag"]
+        try:
+            nginx = Nginx(files)
+        except NotMeasured as reason:
+            for name in wanted:
+                yield Row(name, rows[name][0], f"≥ {rows[name][1]} ×", note=str(reason))
+            return
+        with nginx:
+            their_url = f"http://127.0.0.1:{nginx.port}/class-1.gz"
+            connection = http.client.HTTPConnection("127.0.0.1", nginx.port)
+            connection.request("HEAD", "/class-1.gz")
+            their_etag = connection.getresponse().headers["ETag"]
+            connection.close()
+            if alleycat.get("/class-1.gz", headers={"If-None-Match": etag}).status != 304:
+                raise RuntimeError("no 304")
+            for name in wanted:
+                what, target, connections = rows[name]
+                header = lambda tag: [f"If-None-Match: {tag}"] if name == "not-modified" else []
+                ours, theirs, busy, their_busy = [], [], Busy(alleycat), Busy(nginx)
+                for _ in runs():
+                    nginx.pause()
+                    with busy:
+                        ours.append(wrk(alleycat.url("/class-1.gz"), connections, headers=header(etag)).rate)
+                    nginx.resume()
+                    alleycat.pause()
+                    with their_busy:
+                        theirs.append(wrk(their_url, connections, headers=header(their_etag)).rate)
+                    alleycat.resume()
+                ratios = [a / b for a, b in zip(ours, theirs)]
+                note = f"{len(whole.body):,} bytes; ours {spread(ours, 'requests/s')}, {busy}; "
+                note += f"nginx {spread(theirs, 'requests/s')}, {their_busy}; {connections} connections"
+                yield at_least(name, what, ratios, target, "×", note)
+
+
+@measures("board", "board-p99", "redis-zrevrange", "around", "what-if")
+def leaderboards(wanted):
+    """The first 50 of 40,000 over 64 connections, also against Redis; then pages around random racers."""
+    racers = sized(40_000, 100)
+    page = "/classes/1/leaderboard?second=1&limit=50"
+    around = wrk_paths(f"'/classes/1/leaderboard?second=1&around=' .. r({racers})")
+    what_if = f"'/classes/1/leaderboard?second=1&racerId=' .. r({racers}) .. '&output=' .. r(300)"
+    against = "the same against Redis' rate for the same rows: `ZREVRANGE b 0 49 WITHSCORES`"
+    with Alleycat(store("board", [racers], 3), *NO_SNAPSHOTS) as alleycat:
+        history = json.loads(gzip.decompress(alleycat.get("/class-1.gz").body))
+        redis = None
+        if "redis-zrevrange" in wanted:
+            try:
+                redis = Redis()
+                fill_board(redis, history["1"])
+                redis.pause()
+            except NotMeasured as reason:
+                yield Row("redis-zrevrange", against, "≥ 1 ×", note=str(reason))
+        loads, theirs, busy = [], [], Busy(alleycat)
+        for _ in runs():
+            with busy:
+                loads.append(wrk(alleycat.url(page), 64))
+            if redis:
+                alleycat.pause()
+                redis.resume()
+                theirs.append(zrevrange(redis))
+                redis.pause()
+                alleycat.resume()
+        if redis:
+            redis.stop()
+        rates = [load.rate for load in loads]
+        if "board" in wanted:
+            what = "leaderboard, limit 50 of 40,000, 64 connections"
+            next_page = [wrk(alleycat.url(f"{page}&offset=50"), 64).rate for _ in runs(3)]
+            note = f"{busy}; the next 50: {spread(next_page, 'requests/s')}"
+            yield at_least("board", what, rates, 45_000, "requests/s", note)
+        if "board-p99" in wanted:
+            yield at_most("board-p99", "the same: p99", [load.p99 for load in loads], 0.003, "s")
+        if theirs:
+            ratios = [a / b for a, b in zip(rates, theirs)]
+            yield at_least("redis-zrevrange", against, ratios, 1, "×", f"Redis: {spread(theirs, 'requests/s')}")
+        for name, what, script in (
+            ("around", "`around` at 40,000, limit 50, 64 connections", around),
+            ("what-if", "what-if at 40,000, limit 50, 64 connections", wrk_paths(what_if)),
+        ):
+            if name in wanted:
+                busy = Busy(alleycat)
+                with busy:
+                    rates = [wrk(alleycat.url("/"), 64, script).rate for _ in runs()]
+                yield at_least(name, what, rates, 20_000, "requests/s", str(busy))
+
+
+def fill_board(redis, outputs):
+    words = ["ZADD", "b", *(word for racer, output in outputs.items() for word in (repr(output), racer))]
+    command = f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+    with socket.create_connection(("127.0.0.1", redis.port)) as connection:
+        connection.sendall(command.encode())
+        if connection.recv(64) != f":{len(outputs)}\r\n".encode():
+            raise RuntimeError("redis did not store the leaderboard")
+
+
+def zrevrange(redis):
+    options = ["-h", "127.0.0.1", "-p", redis.port, "-c", 64, "-n", sized(100_000), "--csv"]
+    printed = run(["redis-benchmark", *options, "ZREVRANGE", "b", 0, 49, "WITHSCORES"])
+    return float(printed.strip().splitlines()[-1].split('","')[1])
+
+
+@measures("million-around", "million-what-if")
+def million_racers(wanted):
+    """One query at a time on a leaderboard of 1,000,000 racers."""
+    racers = sized(1_000_000)
+    around = f"'/classes/1/leaderboard?second=0&around=' .. r({racers})"
+    what_if = f"'/classes/1/leaderboard?second=0&racerId=' .. r({racers}) .. '&output=' .. r(300)"
+    with Alleycat(store("million", [racers], 1), *NO_SNAPSHOTS) as alleycat:
+        began = time.monotonic()
+        alleycat.get("/classes/1/leaderboard?second=0")
+        first = time.monotonic() - began
+        note = f"the first query, which sorts, {show(first, 's')}; "
+        note += f"a query right after an improvement {show(after_improvement(alleycat), 's')}"
+        for name, what, path in (
+            ("million-around", "`around` at 1,000,000 racers, one at a time: p99", around),
+            ("million-what-if", "what-if at 1,000,000 racers, one at a time: p99", what_if),
+        ):
+            if name in wanted:
+                loads = [wrk(alleycat.url("/"), 1, wrk_paths(path)) for _ in runs()]
+                p50 = show(statistics.median(load.p50 for load in loads), "s")
+                yield at_most(name, what, [load.p99 for load in loads], 0.001, "s", f"p50 {p50}; {note}")
+
+
+def after_improvement(alleycat):
+    """Returns the median time of the first query after an improvement, which repairs the order."""
+    took = []
+    for racer in range(1, 8):
+        ride = {"classId": 1, "second": 0, "racerId": racer, "cadence": 300, "resistance": racer + 50}
+        data = base64.b64encode(json.dumps(ride).encode()).decode()
+        body = json.dumps({"requestId": "bench", "timestamp": 0, "records": [{"data": data}]}).encode()
+        deliver(alleycat.port, iter([request(body)]), 1)
+        began = time.monotonic()
+        alleycat.get(f"/classes/1/leaderboard?second=0&around={racer}")
+        took.append(time.monotonic() - began)
+    alleycat.settle()
+    return statistics.median(took)
+
+
+@measures("saturated")
+def queries_while_ingesting(_):
+    """Eight clients query every 10 ms: while idle, and while deliveries saturate the core."""
+    requests = [request(body) for body in ingest_bodies()]
+    path = f"'/classes/' .. r(6) .. '/leaderboard?second=' .. (r({sized(SECONDS, 10)}) - 1)"
+    script = wrk_paths(path) + "delay = function() return 10 end\n"
+    idle, saturated, rates = [], [], []
+    with Alleycat(ingest_store(), *NO_SNAPSHOTS) as alleycat:
+        deliver(alleycat.port, iter(requests), 8)
+        wrk(alleycat.url("/"), 8, script)  # sorts the leaderboards
+        alleycat.settle()
+        for _ in runs():
+            idle.append(wrk(alleycat.url("/"), 8, script, first=True))
+            stop = threading.Event()
+            endless = itertools.takewhile(lambda _: not stop.is_set(), itertools.cycle(requests))
+            outcome = []
+            ingest = threading.Thread(target=lambda: outcome.append(deliver(alleycat.port, endless, 8)))
+            ingest.start()
+            saturated.append(wrk(alleycat.url("/"), 8, script, first=True))
+            stop.set()
+            ingest.join()
+            if not outcome:
+                raise RuntimeError("the deliveries failed")
+            count, seconds = outcome[0]
+            rates.append(count * sized(RECORDS) / seconds)
+    ratios = [b.p99 / a.p99 for a, b in zip(idle, saturated)]
+    note = f"idle: p50 {show(statistics.median(load.p50 for load in idle), 's')}, "
+    note += f"p99 {show(statistics.median(load.p99 for load in idle), 's')}; saturated: "
+    note += f"p50 {show(statistics.median(load.p50 for load in saturated), 's')}, "
+    note += f"p99 {show(statistics.median(load.p99 for load in saturated), 's')}, "
+    note += f"at {show(statistics.median(rates), 'records/s')}"
+    note += "" if may_go_first() else "; the queries shared their core with the senders, without priority"
+    what = "queries while ingest saturates the same core: p99 over idle p99"
+    yield at_most("saturated", what, ratios, 3, "×", note)
