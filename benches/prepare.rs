@@ -1,6 +1,7 @@
 //! Prepares the data of `benches/run`: stores with many racers, and bodies of deliveries.
 //!
-//! It is a cargo example, so that `cargo build --release --example prepare` builds it with the release profile.
+//! It is a cargo example, so that `cargo build --release --example prepare` builds it with the
+//! release profile.
 
 mod load;
 

@@ -1,4 +1,5 @@
-//! The operator's commands as processes: errors of `alleycat serve` at start, `healthcheck` and `doctor`.
+//! The operator's commands as processes: errors of `alleycat serve` at start, `healthcheck` and
+//! `doctor`.
 
 #![allow(
     clippy::unwrap_used,

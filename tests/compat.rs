@@ -1,5 +1,5 @@
-//! Compatibility with the original code, run in Node: its page reads our histories, and its pipeline
-//! yields the same history from the same records.
+//! Compatibility with the original code, run in Node: its page reads our histories, and its
+//! pipeline yields the same history from the same records.
 
 #![allow(
     clippy::unwrap_used,

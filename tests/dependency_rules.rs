@@ -1,6 +1,8 @@
-//! The rules of layout: which module may import which, what pure modules may not use, and which crates belong where.
+//! The rules of layout: which module may import which, what pure modules may not use, and which
+//! crates belong where.
 //!
-//! Source files are read as text. Comments, string literals and the unit tests at the end of a file do not count.
+//! Source files are read as text. Comments, string literals and the unit tests at the end of a file
+//! do not count.
 
 #![allow(
     clippy::unwrap_used,
@@ -112,7 +114,8 @@ const IMPURE_WORDS: &[&str] = &[
     "eprintln",
 ];
 
-/// Crates and names, and the modules that may use them. A word that ends in `_` stands for every word that begins so.
+/// Crates and names, and the modules that may use them. A word that ends in `_` stands for every
+/// word that begins so.
 const RESERVED_WORDS: &[(&str, &[&str])] = &[
     // config: the characters that a header may hold; server/connections: the type of a response
     ("axum", &["http", "config", "server/connections"]),
@@ -240,7 +243,8 @@ fn words(code: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.is_empty())
 }
 
-/// The modules that paths from the crate's root name, with `/` between the parts: `crate::a::b::C` gives `a/b/C`.
+/// The modules that paths from the crate's root name, with `/` between the parts: `crate::a::b::C`
+/// gives `a/b/C`.
 fn imported_modules(code: &str) -> Vec<String> {
     let code: String = code.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut imported = Vec::new();

@@ -1,5 +1,5 @@
-//! Erasing over HTTP: one request removes a racer from every instance and from the store for good, even
-//! if instances are killed meanwhile.
+//! Erasing over HTTP: one request removes a racer from every instance and from the store for good,
+//! even if instances are killed meanwhile.
 
 #![allow(
     clippy::unwrap_used,
@@ -131,7 +131,8 @@ async fn holds(test_store: &TestStore, expected: &[&str]) -> bool {
     true
 }
 
-/// Delivers yesterday's rides again, as a replay does, also without times, and checks that nothing changes.
+/// Delivers yesterday's rides again, as a replay does, also without times, and checks that nothing
+/// changes.
 async fn replay_changes_nothing(instance: &Instance, yesterday: &[Value]) {
     assert_eq!(instance.deliver(yesterday).await, StatusCode::OK);
     let mut timeless = yesterday.to_vec();

@@ -1,4 +1,5 @@
-//! Leaderboards over HTTP: every combination of options against a naive model, and paging during rides.
+//! Leaderboards over HTTP: every combination of options against a naive model, and paging during
+//! rides.
 
 #![allow(
     clippy::unwrap_used,

@@ -161,7 +161,8 @@ async fn suspended_service_accepts_500_connections_without_retries() {
     instance.freeze();
     let mut waiting = Vec::new();
     for _ in 0..500 {
-        // Needs `net.core.somaxconn` of 500 or more; its default is 4,096. With less, this waits until its deadline.
+        // Needs `net.core.somaxconn` of 500 or more; its default is 4,096. With less, this waits
+        // until its deadline.
         let connecting = TcpStream::connect(instance.address());
         let connected = tokio::time::timeout(DEADLINE, connecting).await;
         waiting.push(connected.expect("the backlog is full").unwrap());

@@ -300,8 +300,8 @@ async fn delivery_order_does_not_change_stored_bytes(test_store: TestStore) {
     }
 }
 
-/// A naive ledger fails here. The first try is slow to commit, Firehose times out and retries, and the
-/// retry improves nothing over what the first try is about to write.
+/// A naive ledger fails here. The first try is slow to commit, Firehose times out and retries, and
+/// the retry improves nothing over what the first try is about to write.
 async fn racing_retry_is_not_acknowledged_early(test_store: TestStore) {
     let (service, store) =
         Service::start_broken(&test_store, &["--commit-interval", "0ms"], |_| {}).await;

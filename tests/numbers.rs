@@ -1,5 +1,5 @@
-//! Numbers are printed as JavaScript prints them, and read back as the same doubles. The tests compare
-//! with JavaScript itself, so they need `node`.
+//! Numbers are printed as JavaScript prints them, and read back as the same doubles. The tests
+//! compare with JavaScript itself, so they need `node`.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -12,8 +12,8 @@ use rand::{Rng, SeedableRng};
 
 const RANDOM: usize = 1_000_000;
 
-/// Doubles at which printers differ: the bounds of the exponent form, the extremes, halves of a unit in
-/// the last place, and whole numbers past 2^53.
+/// Doubles at which printers differ: the bounds of the exponent form, the extremes, halves of a
+/// unit in the last place, and whole numbers past 2^53.
 const ODD: [f64; 24] = [
     0.0,
     -0.0,
@@ -41,7 +41,8 @@ const ODD: [f64; 24] = [
     9_007_199_254_740_993.0,
 ];
 
-/// Returns [`ODD`] and random doubles: a third of any size, a third from the output formula, a third between 0 and 600.
+/// Returns [`ODD`] and random doubles: a third of any size, a third from the output formula, a
+/// third between 0 and 600.
 fn doubles() -> Vec<f64> {
     let mut random = StdRng::seed_from_u64(1);
     let mut doubles = ODD.to_vec();

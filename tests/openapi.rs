@@ -299,7 +299,8 @@ async fn csv_rows_equal_json_rows() {
                 row
             };
             let list = |of: &Value, name: &str| of[name].as_array().cloned().unwrap_or_default();
-            // Rows of a leaderboard are standings, of a racer classes, of a curve the seconds of each racer.
+            // Rows of a leaderboard are standings, of a racer classes, of a curve the seconds of
+            // each racer.
             let rows: Vec<Value> = if response["seconds"].is_array() {
                 let curves = [vec![response.clone()], list(&response, "compared")].concat();
                 let rows_of = |curve: &Value| {

@@ -1,4 +1,5 @@
-//! The contract of every store, tested on the folder and on a real S3 server, and the errors of an unusable store.
+//! The contract of every store, tested on the folder and on a real S3 server, and the errors of an
+//! unusable store.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! Supply chain: tool versions agree in all files, and the page's packages are pinned and permissively
-//! licensed. cargo-deny checks the crates (`make lint`).
+//! Supply chain: tool versions agree in all files, and the page's packages are pinned and
+//! permissively licensed. cargo-deny checks the crates (`make lint`).
 
 #![allow(
     clippy::unwrap_used,
@@ -11,7 +11,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-/// Licences of the page's packages. Packages that only build the page may also have a [`BUILDING_LICENCES`].
+/// Licences of the page's packages. Packages that only build the page may also have a
+/// [`BUILDING_LICENCES`].
 const LICENCES: [&str; 6] = [
     "0BSD",
     "Apache-2.0",

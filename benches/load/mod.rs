@@ -1,7 +1,7 @@
 //! The load of the benchmarks: telemetry as Firehose delivers it, the same bytes in every run.
 //!
-//! All racers of the classes ride one race at once. In every second each sends one record, in a random
-//! order. Cadence and resistance are random integers, as bikes send them.
+//! All racers of the classes ride one race at once. In every second each sends one record, in a
+//! random order. Cadence and resistance are random integers, as bikes send them.
 
 use std::io::Write;
 
@@ -9,7 +9,8 @@ use alleycat::domain::effort::{ClassId, Effort, Output, RacerId, Second};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// Start of the race, in milliseconds since 1970. It is long ago, so no record is from a server's future.
+/// Start of the race, in milliseconds since 1970. It is long ago, so no record is from a server's
+/// future.
 const START_MS: u64 = 1_619_185_620_265;
 
 /// An endless sequence of a race's records.

@@ -1,4 +1,5 @@
-//! The cost of a delivery of 22,000 records without HTTP: 10,000 racers in each of 6 classes, all known.
+//! The cost of a delivery of 22,000 records without HTTP: 10,000 racers in each of 6 classes, all
+//! known.
 
 use std::io::Write;
 use std::sync::LazyLock;

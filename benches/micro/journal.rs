@@ -1,4 +1,5 @@
-//! The cost of a commit of 22,000 improvements without the disk: compare, sort, encode, compress, merge.
+//! The cost of a commit of 22,000 improvements without the disk: compare, sort, encode, compress,
+//! merge.
 
 use std::sync::Arc;
 use std::time::Duration;

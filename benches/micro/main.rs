@@ -1,4 +1,5 @@
-//! Micro-benchmarks of the parts, in process: decode and merge, the ranks, the stitched history, the journal.
+//! Micro-benchmarks of the parts, in process: decode and merge, the ranks, the stitched history,
+//! the journal.
 //!
 //! `cargo bench --bench micro -- NAME` runs those whose name contains NAME. `benches/run` measures the whole service.
 

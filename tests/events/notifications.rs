@@ -217,7 +217,8 @@ async fn log_counts_rejected_records() {
         events.instance.deliver(&[json!({"classId": 1})]).await,
         StatusCode::OK
     );
-    // The field that the metric filter of deploy/cloudformation.yaml counts: { $.fields.rejected > 0 }.
+    // The field that the metric filter of deploy/cloudformation.yaml counts: { $.fields.rejected >
+    // 0 }.
     let rejected = || -> u64 {
         let log = events.instance.log();
         let lines = log

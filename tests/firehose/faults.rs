@@ -89,7 +89,8 @@ async fn hanging_store_is_answered_by_the_deadline(test_store: TestStore) {
     assert!(began.elapsed() < Duration::from_secs(5));
     assert_eq!(best(&service, 1, 1).await, None);
     store.set_mode(Mode::Healthy);
-    // The first try may still occupy the commit loop. The deadline is short, so retry as Firehose does.
+    // The first try may still occupy the commit loop. The deadline is short, so retry as Firehose
+    // does.
     while deliver(&service, body_of(&[HUBERT])).await.status != StatusCode::OK {}
     assert_eq!(best(&service, 1, 1).await, Some(HUBERT_OUTPUT));
     service.stop().await;
@@ -130,7 +131,8 @@ async fn full_commit_queue_is_refused_and_counted(test_store: TestStore) {
     };
     let first = send(0);
     store.wait_for_puts(1).await;
-    // Deliveries beyond the queue's length of 1024 are refused at once. The others wait for the store.
+    // Deliveries beyond the queue's length of 1024 are refused at once. The others wait for the
+    // store.
     let mut waiting: FuturesUnordered<_> = (1..=1100).map(send).collect();
     let mut refused = Vec::new();
     while refused.len() < 1100 - 1024 {
@@ -242,7 +244,8 @@ async fn store_panic_fails_only_its_delivery(test_store: TestStore) {
 
 const PANICKING_ID: &str = "panics";
 
-/// A log that panics on a delivery of [`PANICKING_ID`]: the only way to make the handler panic from outside.
+/// A log that panics on a delivery of [`PANICKING_ID`]: the only way to make the handler panic from
+/// outside.
 struct BrokenLog;
 
 impl<S: tracing::Subscriber> Layer<S> for BrokenLog {

@@ -187,8 +187,8 @@ static METRICS: LazyLock<PrometheusHandle> = LazyLock::new(|| {
         .expect("the first recorder of this process")
 });
 
-/// Returns the counter's value over all services of this process. Tests run in parallel, so compare a value from
-/// before for growth only.
+/// Returns the counter's value over all services of this process. Tests run in parallel, so compare
+/// a value from before for growth only.
 pub fn counter(name: &str) -> u64 {
     let rendered = METRICS.render();
     let values = rendered.lines().filter_map(|line| {
@@ -200,8 +200,8 @@ pub fn counter(name: &str) -> u64 {
     values.sum()
 }
 
-/// Sends an HTTP/1.1 request by hand to the origin: calls `write`, then reads to the end, and requires Firehose's
-/// form.
+/// Sends an HTTP/1.1 request by hand to the origin: calls `write`, then reads to the end, and
+/// requires Firehose's form.
 pub async fn raw(
     origin: String,
     id: &'static str,

@@ -19,7 +19,8 @@ on_every_store![
 
 const MIB: usize = 1 << 20;
 
-/// Returns a record of `bytes` bytes, of lines that improve nothing after the first line of each second.
+/// Returns a record of `bytes` bytes, of lines that improve nothing after the first line of each
+/// second.
 fn large_record(racer: u64, bytes: usize) -> String {
     let mut lines = String::with_capacity(bytes);
     for second in (0..600).cycle() {
@@ -100,8 +101,8 @@ async fn oversized_chunked_body_is_refused(test_store: TestStore) {
     service.stop().await;
 }
 
-/// A sender that writes its whole body before it reads must find the response, not a connection reset. It would
-/// treat a reset as an outage, and retry the same body forever.
+/// A sender that writes its whole body before it reads must find the response, not a connection
+/// reset. It would treat a reset as an outage, and retry the same body forever.
 async fn early_refusal_is_readable_after_the_whole_body(test_store: TestStore) {
     let service = Service::start_on(
         &test_store,

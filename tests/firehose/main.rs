@@ -1,5 +1,5 @@
-//! Conformance of `POST /firehose` with Amazon Data Firehose, one test per row of the project's table of requests and
-//! responses. Every response is checked for Firehose's form; see [`form`].
+//! Conformance of `POST /firehose` with Amazon Data Firehose, one test per row of the project's
+//! table of requests and responses. Every response is checked for Firehose's form; see [`form`].
 
 #![allow(
     clippy::unwrap_used,

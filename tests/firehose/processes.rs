@@ -97,8 +97,8 @@ async fn acknowledged_records_survive_a_kill(test_store: TestStore) {
 
 const PENDING: u64 = 20;
 
-/// Sends a delivery. `100 Continue` shows that the service has read its head. Racers with even ids send the body before
-/// the signal, the others after it.
+/// Sends a delivery. `100 Continue` shows that the service has read its head. Racers with even ids
+/// send the body before the signal, the others after it.
 async fn send_around_the_signal(
     origin: String,
     racer: u64,

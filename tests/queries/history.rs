@@ -421,7 +421,8 @@ async fn history_etag_survives_a_restart() {
     let before = etags(&service).await;
     service.stop().await;
     let service = Service::start_on(&test_store, &[]).await;
-    // Clients may decide by this length whether to download; it is unchanged before the first download.
+    // Clients may decide by this length whether to download; it is unchanged before the first
+    // download.
     let bytes = service.json("/classes").await[0]["historyBytes"].clone();
     assert_eq!(etags(&service).await, before);
     let file = service.get("/class-1.gz").await;

@@ -1,4 +1,5 @@
-//! The service as processes on a bucket of a real S3 server: one instance, and several that share the bucket.
+//! The service as processes on a bucket of a real S3 server: one instance, and several that share
+//! the bucket.
 
 #![allow(
     clippy::unwrap_used,

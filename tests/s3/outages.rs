@@ -47,8 +47,8 @@ async fn dead_s3_server_acknowledges_and_loses_nothing() {
     acknowledged_state_survives(&mut instance, &test_store, &load.end().await).await;
 }
 
-/// A put gives up after at most 30 s, and commits queued behind it after twice that. Once the server has not
-/// responded for 15 s, new deliveries are refused at once.
+/// A put gives up after at most 30 s, and commits queued behind it after twice that. Once the
+/// server has not responded for 15 s, new deliveries are refused at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn hanging_s3_server_refuses_deliveries_and_serves_readers() {
     let test_store = TestStore::on(Arc::new(S3Server::start().await)).await;
@@ -113,7 +113,8 @@ async fn hanging_s3_server_refuses_deliveries_and_serves_readers() {
     acknowledged_state_survives(&mut instance, &test_store, &model).await;
 }
 
-/// Checks that the instance has every acknowledged effort, before and after a kill, and that the bucket comes to hold them.
+/// Checks that the instance has every acknowledged effort, before and after a kill, and that the
+/// bucket comes to hold them.
 async fn acknowledged_state_survives(
     instance: &mut Instance,
     test_store: &TestStore,

@@ -11,7 +11,8 @@ use crate::support::s3_server::{BUCKET, S3Server, ServerKind, start_canned};
 use crate::support::test_store::TestStore;
 use crate::support::until;
 
-/// Returns the one-line error of a process that cannot use the bucket. It must fail before it listens.
+/// Returns the one-line error of a process that cannot use the bucket. It must fail before it
+/// listens.
 pub async fn store_error(environment: &[(&'static str, String)], bucket: &str) -> String {
     let log = startup_error(environment, &format!("s3://{bucket}/all/time")).await;
     assert!(!log.contains("listening"), "{log}");

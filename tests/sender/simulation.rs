@@ -143,7 +143,8 @@ async fn demo_rides_until_stopped() {
     let first = &receiver.tries()[0];
     assert_eq!(first.header("x-amz-firehose-access-key"), Some("k"));
     let objects = objects(&receiver.tries());
-    // The first records are of a finished race: all of it, if the machine accepts the first delivery slowly.
+    // The first records are of a finished race: all of it, if the machine accepts the first
+    // delivery slowly.
     assert!(
         objects
             .iter()

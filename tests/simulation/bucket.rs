@@ -1,4 +1,5 @@
-//! An in-memory store that fails in every way a real one can, as its seed determines, in virtual time.
+//! An in-memory store that fails in every way a real one can, as its seed determines, in virtual
+//! time.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -163,7 +164,8 @@ fn erasures_of(objects: &BTreeMap<String, StoredObject>) -> Erasures {
         })
 }
 
-/// Checks that a snapshot holds everything that its predecessor held, except what may have been erased.
+/// Checks that a snapshot holds everything that its predecessor held, except what may have been
+/// erased.
 fn keeps(class: ClassId, before: &[u8], after: &[u8], erasures: &Erasures) -> Result<(), String> {
     // An object planted by a test may not be a snapshot.
     let Ok(before) = StoredHistory::open(before) else {

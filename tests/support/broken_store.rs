@@ -1,7 +1,7 @@
 //! A store that injects faults into the puts of another store.
 //!
-//! Faults affect puts that a caller waits for: segments, the quarantine and erasures. Everything else
-//! goes to the inner store unchanged.
+//! Faults affect puts that a caller waits for: segments, the quarantine and erasures. Everything
+//! else goes to the inner store unchanged.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -28,7 +28,8 @@ impl Instance {
         Self::start_with_environment(&test_store.environment(), test_store, options).await
     }
 
-    /// Starts an instance that reaches the store through `environment`, and waits until it is ready.
+    /// Starts an instance that reaches the store through `environment`, and waits until it is
+    /// ready.
     pub async fn start_with_environment(
         environment: &[(&'static str, String)],
         test_store: &TestStore,
@@ -39,7 +40,8 @@ impl Instance {
         instance
     }
 
-    /// Starts an instance with TLS and waits until it listens. This module's client does not trust the certificate.
+    /// Starts an instance with TLS and waits until it listens. This module's client does not trust
+    /// the certificate.
     pub async fn start_tls(test_store: &TestStore, certificate: &ServerCertificate) -> Self {
         let options = certificate.options();
         let options = options.each_ref().map(String::as_str);

@@ -1,5 +1,5 @@
-//! Support of the black-box suites: a whole [`Service`] in this process, or in [another](instance), on a
-//! [folder or a bucket](test_store), reached over HTTP only.
+//! Support of the black-box suites: a whole [`Service`] in this process, or in [another](instance),
+//! on a [folder or a bucket](test_store), reached over HTTP only.
 
 #![allow(
     dead_code,
@@ -43,11 +43,12 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// Interval between two checks of a condition. Short, but it leaves the service time to work.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Ports of services. They lie below the ports that Linux gives to outgoing connections, because one of
-/// those could take a service's port between a kill and the restart.
+/// Ports of services. They lie below the ports that Linux gives to outgoing connections, because
+/// one of those could take a service's port between a kill and the restart.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// Returns the `alleycat` command with these arguments, without the machine's settings of AWS and of `alleycat`.
+/// Returns the `alleycat` command with these arguments, without the machine's settings of AWS and
+/// of `alleycat`.
 pub fn alleycat(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_alleycat"));
     command
@@ -79,8 +80,8 @@ pub fn signal(process: u32, signal: &str) {
     );
 }
 
-/// Opens a connection and sends one request, such as `GET /healthz`. Returns the open connection if the
-/// response is 200, and `None` if the connection was closed, as beyond a limit.
+/// Opens a connection and sends one request, such as `GET /healthz`. Returns the open connection if
+/// the response is 200, and `None` if the connection was closed, as beyond a limit.
 pub async fn connection_served(address: &str, request: &str) -> Option<TcpStream> {
     let mut connection = TcpStream::connect(address).await.expect("it listens");
     let mut status_line = [0; 12];
@@ -98,7 +99,8 @@ struct Options {
     config: Config,
 }
 
-/// A running service. A drop aborts it without waiting; [`Service::stop`] shuts it down in order and waits.
+/// A running service. A drop aborts it without waiting; [`Service::stop`] shuts it down in order
+/// and waits.
 pub struct Service {
     origin: String,
     client: Client,
@@ -108,13 +110,14 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts a service with these options of `alleycat serve` on an empty folder, and waits until it is ready.
+    /// Starts a service with these options of `alleycat serve` on an empty folder, and waits until
+    /// it is ready.
     pub async fn start(options: &[&str]) -> Self {
         Self::start_changed(options, |_| {}).await
     }
 
-    /// Starts a service on an empty folder, with a configuration changed beyond its options, and waits until it is
-    /// ready.
+    /// Starts a service on an empty folder, with a configuration changed beyond its options, and
+    /// waits until it is ready.
     pub async fn start_changed(options: &[&str], change: impl FnOnce(&mut Config)) -> Self {
         let test_store = TestStore::folder();
         let mut service = Self::start_with(test_store.open().await, options, change).await;
@@ -130,12 +133,14 @@ impl Service {
         }
     }
 
-    /// Starts a service on the store, which may hold another service's objects, and waits until it is ready.
+    /// Starts a service on the store, which may hold another service's objects, and waits until it
+    /// is ready.
     pub async fn start_on(test_store: &TestStore, options: &[&str]) -> Self {
         Self::start_with(test_store.open().await, options, |_| {}).await
     }
 
-    /// Starts a service on the store, with a configuration changed beyond its options, and waits until it is ready.
+    /// Starts a service on the store, with a configuration changed beyond its options, and waits
+    /// until it is ready.
     pub async fn start_with(
         store: Arc<dyn Store>,
         options: &[&str],
@@ -172,8 +177,8 @@ impl Service {
         service
     }
 
-    /// Starts a service on the store through a [`BrokenStore`], with a configuration changed beyond its options, and
-    /// waits until it is ready.
+    /// Starts a service on the store through a [`BrokenStore`], with a configuration changed beyond
+    /// its options, and waits until it is ready.
     pub async fn start_broken(
         test_store: &TestStore,
         options: &[&str],

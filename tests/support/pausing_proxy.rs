@@ -1,4 +1,5 @@
-//! A proxy in front of an S3 server that pauses one write, so that a test can kill the sender at that point.
+//! A proxy in front of an S3 server that pauses one write, so that a test can kill the sender at
+//! that point.
 
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use tokio::sync::watch;
 /// Maximum body size, in bytes.
 const BODY_MAX: usize = 64 << 20;
 
-/// Every write passes two pause points: before it reaches the server, and before its response returns.
+/// Every write passes two pause points: before it reaches the server, and before its response
+/// returns.
 pub struct PausingProxy {
     endpoint: String,
     state: Arc<ProxyState>,

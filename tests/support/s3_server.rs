@@ -1,7 +1,7 @@
 //! A real S3 server in another process, on free ports of 127.0.0.1. It is killed when dropped.
 //!
-//! The default is ministack. `ALLEYCAT_TEST_S3=seaweedfs` selects SeaweedFS, which is slower, checks
-//! signatures, and has many threads. `scripts/test-deps.sh` installs both into `.venv`.
+//! The default is ministack. `ALLEYCAT_TEST_S3=seaweedfs` selects SeaweedFS, which is slower,
+//! checks signatures, and has many threads. `scripts/test-deps.sh` installs both into `.venv`.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -52,7 +52,8 @@ pub struct S3Server {
 }
 
 impl S3Server {
-    /// Returns the server that the tests of this process share. The first test starts it; it stops with the last.
+    /// Returns the server that the tests of this process share. The first test starts it; it stops
+    /// with the last.
     pub async fn shared() -> Arc<Self> {
         static SHARED: tokio::sync::Mutex<Weak<S3Server>> =
             tokio::sync::Mutex::const_new(Weak::new());
@@ -128,7 +129,8 @@ impl S3Server {
         process.wait().unwrap();
     }
 
-    /// Starts the server again after [`kill`](Self::kill), on the same port and with the same objects.
+    /// Starts the server again after [`kill`](Self::kill), on the same port and with the same
+    /// objects.
     pub async fn restart(&self) {
         *self.process.lock().unwrap() = run(self.kind, self.port, self.objects.path());
         assert!(self.wait_until_up().await, "the port is in use");
@@ -177,8 +179,8 @@ pub async fn config(endpoint: &str) -> SdkConfig {
         .await
 }
 
-/// Starts an S3 server in this process. It responds to listings if `lists`, and to other requests with the status and
-/// code. Returns its endpoint.
+/// Starts an S3 server in this process. It responds to listings if `lists`, and to other requests
+/// with the status and code. Returns its endpoint.
 pub async fn start_canned(lists: bool, status: u16, code: &'static str) -> String {
     let respond = move |method: Method| async move {
         if lists && method == Method::GET {

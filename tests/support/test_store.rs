@@ -14,7 +14,8 @@ use tempfile::TempDir;
 use super::builders::gunzip;
 use super::s3_server::{BUCKET, S3Server};
 
-/// Runs each test on an empty folder and on an empty bucket prefix, as `folder::NAME` and `s3::NAME`.
+/// Runs each test on an empty folder and on an empty bucket prefix, as `folder::NAME` and
+/// `s3::NAME`.
 macro_rules! on_every_store {
     ($($name:ident),+ $(,)?) => {
         mod folder {

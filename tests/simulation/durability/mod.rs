@@ -209,7 +209,8 @@ async fn erase(instance: &Instance, above: Option<f64>) -> Erased {
     instance.ledger.erase(scope, None).await.unwrap()
 }
 
-/// Builds the stored history of the efforts' class, with all erasures applied up to `erasure_version`.
+/// Builds the stored history of the efforts' class, with all erasures applied up to
+/// `erasure_version`.
 fn history_of(efforts: &[Effort], erasure_version: u64) -> Vec<u8> {
     let class = efforts[0].class;
     let table = Table::new(class.get());

@@ -58,7 +58,8 @@ async fn suspension_of_30_seconds_rereads_snapshots() {
             failed: 1.0,
             ..Faults::default()
         });
-        // A segment was written, folded and deleted. After 26 s that cannot be: segments stay for 60 s.
+        // A segment was written, folded and deleted. After 26 s that cannot be: segments stay for
+        // 60 s.
         plant(&bucket, &history(1), history_of(&[effort(1, 4, 33.25)], 0));
         sleep(away).await;
         let read_before = instance.store.gets().len();

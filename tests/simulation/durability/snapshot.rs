@@ -110,7 +110,8 @@ async fn class_is_taken_over_after_three_intervals() {
     let first = Instance::start(&bucket).await.unwrap();
     let second = Instance::start(&bucket).await.unwrap();
     first.commit(&[effort(1, 1, 20.0)]).await.unwrap();
-    // Both claim a class that nobody owns. One is first; the other sees that and releases its claim.
+    // Both claim a class that nobody owns. One is first; the other sees that and releases its
+    // claim.
     time_until(|| bucket.get("class-1.gz").is_some()).await;
     time_until(|| segments(&bucket).is_empty()).await;
     let (writer, other) = if first.snapshots().is_empty() {

@@ -185,7 +185,8 @@ impl World {
         }
     }
 
-    /// Starts a delivery. Retries it as Firehose does, until it is acknowledged or the retry duration ends.
+    /// Starts a delivery. Retries it as Firehose does, until it is acknowledged or the retry
+    /// duration ends.
     fn deliver(&mut self) -> JoinHandle<()> {
         // Device clocks differ, but an effort's time is never after its receipt.
         let device_ms = self.instances[0].clock.wall_ms() + self.chance.random_range(0..6_000);
@@ -364,7 +365,8 @@ impl World {
         }
     }
 
-    /// Reads each instance. Outputs never fall, none is unsent, and none is covered by an erasure that the instance knows.
+    /// Reads each instance. Outputs never fall, none is unsent, and none is covered by an erasure
+    /// that the instance knows.
     fn read(&mut self) {
         let mut truth = self.truth.lock().unwrap();
         for instance in &mut self.instances {
@@ -499,7 +501,8 @@ impl World {
         states.collect()
     }
 
-    /// Shuts all instances down. The bucket, and a new instance recovered from it, must hold the same state.
+    /// Shuts all instances down. The bucket, and a new instance recovered from it, must hold the
+    /// same state.
     async fn end(&mut self) {
         for instance in &mut self.instances {
             let mut running = instance.running.take().unwrap();

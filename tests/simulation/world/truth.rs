@@ -36,8 +36,9 @@ impl Truth {
         })
     }
 
-    /// Returns whether an acknowledged ride, or a better one, must stand. It need not if it is erased, or if
-    /// it was ridden below a better one that was erased before the erasure's time had passed.
+    /// Returns whether an acknowledged ride, or a better one, must stand. It need not if it is
+    /// erased, or if it was ridden below a better one that was erased before the erasure's time had
+    /// passed.
     fn is_owed(&self, erasures: &Erasures, key: Key, ride: Ride) -> bool {
         let stood_above = |other: &Ride| {
             let other_effort = effort_of(key, *other);
@@ -49,7 +50,8 @@ impl Truth {
         !erasures.cover(&effort_of(key, ride), 0) && !self.sent[&key].iter().any(stood_above)
     }
 
-    /// Checks that nothing acknowledged or seen is missing, nothing unsent is present, and erased outputs are gone.
+    /// Checks that nothing acknowledged or seen is missing, nothing unsent is present, and erased
+    /// outputs are gone.
     pub fn check(&self, ledger: &Ledger) {
         let erasures = ledger.erasures();
         for erased in &self.erased {
