@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use alleycat::domain::effort::ClassId;
-use alleycat::firehose_client::{self, Backoff, Sender};
+use alleycat::firehose_client::{Backoff, ClientOptions, FirehoseClient};
 use alleycat::state::table::Table;
 use alleycat::storage::history_file::History;
 use axum::Router;
@@ -181,16 +181,16 @@ fn some_efforts(chance: &mut StdRng) -> Vec<(Key, f64)> {
     (0..count).map(effort).collect()
 }
 
-fn sender(instance: &Instance, limits: Duration) -> Sender {
+fn sender(instance: &Instance, limits: Duration) -> FirehoseClient {
     let backoff = Backoff {
         first: Duration::from_millis(5),
         max: Duration::from_millis(50),
         total: limits,
     };
     let to = instance.url("/firehose").parse().unwrap();
-    Sender::new(firehose_client::Options {
+    FirehoseClient::new(ClientOptions {
         backoff,
-        ..firehose_client::Options::new(to)
+        ..ClientOptions::new(to)
     })
     .unwrap()
 }
@@ -216,7 +216,7 @@ impl Load {
     }
 
     /// Adds a driver that sends one delivery after another.
-    fn drive(&mut self, sender: Sender, seed: u64) {
+    fn drive(&mut self, sender: FirehoseClient, seed: u64) {
         let (model, count) = (self.model.clone(), self.acknowledged.clone());
         let (mut others, mut stop) = (self.acknowledged.subscribe(), self.stop.subscribe());
         let mut chance = StdRng::seed_from_u64(seed);
