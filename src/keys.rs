@@ -1,34 +1,32 @@
-//! Keys that requests must carry: from the command line or the environment, or from a file that is read again when it
-//! changes, so that a key is replaced without a restart.
+//! Keys that requests must carry, from the command line, the environment or a file.
+//!
+//! A key file is read again when it changes, so a key is replaced without a restart. A key shows in
+//! no log and no error.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::Instant;
 
-use anyhow::Context;
+use parking_lot::Mutex;
 
-/// The longest key, in bytes: Firehose's may have 4,096.
+use crate::watched_file::{REFRESH_INTERVAL, WatchedFile};
+
+/// Maximum length of a key, in bytes: Firehose's own limit.
 const KEY_BYTES_MAX: usize = 4096;
 
-/// The longest file of keys, in bytes.
-const FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// How often it is looked whether the file has changed, at most.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// A key; it shows in no log and no error.
+/// A key that shows in no log and no error.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Whether that is the key, in a time that does not depend on where they differ.
+    /// Returns whether that is the key, in a time that does not depend on where they differ.
     fn is(&self, other: &[u8]) -> bool {
         subtle::ConstantTimeEq::ct_eq(self.0.as_bytes(), other).into()
     }
 
-    /// The key itself, for sending it.
+    /// Returns the key itself, for sending it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -41,7 +39,7 @@ impl FromStr for Secret {
         if text.is_empty() || text.len() > KEY_BYTES_MAX {
             return Err(format!("a key must have 1 to {KEY_BYTES_MAX} bytes"));
         }
-        // What a header cannot carry, no request can match.
+        // A header cannot carry other characters, so no request could match.
         if text.bytes().any(|byte| !(0x20..0x7f).contains(&byte)) || text.trim() != text {
             return Err(
                 "a key must be of printable ASCII characters, without spaces around it".to_owned(),
@@ -57,250 +55,159 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The keys of one kind. A clone shares the file's.
+/// The keys of one kind: those of the options, and those of a file. Clones share the file's.
 #[derive(Clone, Debug)]
 pub struct Keys {
     given: Vec<Secret>,
-    file: Option<Arc<KeyFile>>,
+    file: Option<Arc<Mutex<KeyFile>>>,
 }
 
+/// A file of keys, and the keys when it last was a valid one.
 #[derive(Debug)]
 struct KeyFile {
-    path: PathBuf,
-    read: Mutex<Read>,
-}
-
-#[derive(Debug)]
-struct Read {
+    file: WatchedFile,
     keys: Vec<Secret>,
-    stamp: Option<(SystemTime, u64)>,
-    looked: Instant,
+    refreshed: Instant,
 }
 
 impl Keys {
-    /// Those that were given, and those of a file: a key a line, or Secrets Manager's `{"api_key":"…"}`.
+    /// Returns the given keys and those of a file, which has a key a line, or is Secrets Manager's
+    /// `{"api_key":"…"}`.
     ///
     /// # Errors
-    /// The file cannot be read, or holds no key, or one that cannot be one.
+    /// The file is unreadable, contains no key, or contains an invalid one.
     pub fn new(given: &[Secret], file: Option<&Path>) -> anyhow::Result<Self> {
-        let open = |path: &Path| {
-            let (keys, stamp) = read(path)?;
-            let read = Mutex::new(Read {
-                keys,
-                stamp: Some(stamp),
-                looked: Instant::now(),
-            });
-            anyhow::Ok(Arc::new(KeyFile {
-                path: path.to_owned(),
-                read,
-            }))
-        };
+        let open = |path| anyhow::Ok(Arc::new(Mutex::new(KeyFile::open(path)?)));
         Ok(Self {
             given: given.to_vec(),
             file: file.map(open).transpose()?,
         })
     }
 
-    /// Whether requests need one.
+    /// Returns whether requests need a key.
     pub fn are_needed(&self) -> bool {
         !self.given.is_empty() || self.file.is_some()
     }
 
-    /// Whether it is one of them. Every key is compared, so that the time tells nothing of which one it was.
+    /// Returns whether that is one of the keys. All are compared, so that the response time does
+    /// not show which one matched.
     pub fn accept(&self, key: &[u8]) -> bool {
-        let found = self
-            .given
-            .iter()
-            .fold(false, |found, known| known.is(key) | found);
-        let Some(file) = &self.file else { return found };
-        file.current(|keys| {
+        let is_among = |keys: &[Secret]| {
             keys.iter()
-                .fold(found, |found, known| known.is(key) | found)
-        })
+                .fold(false, |found, known| known.is(key) | found)
+        };
+        let found = is_among(&self.given);
+        match &self.file {
+            Some(file) => is_among(file.lock().current()) | found,
+            None => found,
+        }
     }
 
-    /// Any of them, for a sender within this process.
-    pub fn any(&self) -> Option<Secret> {
-        let of_file = || {
-            self.file
-                .as_ref()
-                .and_then(|file| file.current(|keys| keys.first().cloned()))
-        };
+    /// Returns the first key, for a sender within this process.
+    pub fn first(&self) -> Option<Secret> {
+        let of_file = || self.file.as_ref()?.lock().current().first().cloned();
         self.given.first().cloned().or_else(of_file)
     }
 }
 
 impl KeyFile {
-    /// Looks at the keys as they are in the file now, or were a second ago. One that has come to be unreadable leaves
-    /// them as they were: half a file, as it is being written, must lock nobody out.
-    fn current<T>(&self, look: impl FnOnce(&[Secret]) -> T) -> T {
-        let mut current = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.looked.elapsed() >= LOOK_EVERY {
-            current.looked = Instant::now();
-            let stamp = stamp(&self.path).ok();
-            if stamp != current.stamp {
-                current.stamp = stamp;
-                match read(&self.path) {
-                    Ok((keys, stamp)) => {
-                        tracing::info!(file = %self.path.display(), keys = keys.len(), "read the keys again");
-                        *current = Read {
-                            keys,
-                            stamp: Some(stamp),
-                            looked: current.looked,
-                        };
-                    }
-                    Err(error) => tracing::error!("{error:#}; the keys stay as they were"),
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        let file = WatchedFile::open(path)?;
+        Ok(Self {
+            keys: parse_file(&file)?,
+            file,
+            refreshed: Instant::now(),
+        })
+    }
+
+    /// Returns the keys of the file, at most [`REFRESH_INTERVAL`] old.
+    ///
+    /// A file that has become invalid leaves them as they were: a half-written file must lock
+    /// nobody out.
+    fn current(&mut self) -> &[Secret] {
+        if self.refreshed.elapsed() >= REFRESH_INTERVAL {
+            self.refreshed = Instant::now();
+            match self.reload() {
+                Ok(false) => {}
+                Ok(true) => {
+                    let file = self.file.path().display();
+                    tracing::info!(%file, keys = self.keys.len(), "key file reloaded");
                 }
+                Err(error) => tracing::error!("{error:#}; the keys stay as they were"),
             }
         }
-        look(&current.keys)
+        &self.keys
+    }
+
+    fn reload(&mut self) -> anyhow::Result<bool> {
+        let has_changed = self.file.refresh()?;
+        if has_changed {
+            self.keys = parse_file(&self.file)?;
+        }
+        Ok(has_changed)
     }
 }
 
-/// What changes with the file. What is no file is not to be opened: a pipe would have every request wait for a writer.
-fn stamp(path: &Path) -> std::io::Result<(SystemTime, u64)> {
-    let metadata = std::fs::metadata(path)?;
-    if !metadata.is_file() {
-        return Err(std::io::Error::other("it is not a regular file"));
-    }
-    Ok((metadata.modified()?, metadata.len()))
-}
-
-fn read(path: &Path) -> anyhow::Result<(Vec<Secret>, (SystemTime, u64))> {
-    let shown = path.display();
-    let stamp = stamp(path).with_context(|| format!("the key file {shown} cannot be read"))?;
-    anyhow::ensure!(
-        stamp.1 <= FILE_BYTES_MAX,
-        "the key file {shown} has over {FILE_BYTES_MAX} bytes"
-    );
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("the key file {shown} cannot be read"))?;
+/// Parses a key file, and warns of lines that look like another format.
+fn parse_file(file: &WatchedFile) -> anyhow::Result<Vec<Secret>> {
+    let path = file.path().display();
     let keys =
-        parse(&text).map_err(|problem| anyhow::anyhow!("the key file {shown}: {problem}"))?;
-    Ok((keys, stamp))
+        parse(file.content()).map_err(|error| anyhow::anyhow!("key file {path}: {error}"))?;
+    for (line, key) in &keys {
+        if let Some(mark) = foreign_syntax(key.reveal()) {
+            tracing::warn!("key file {path}: line {line} has {mark}; the whole line is the key");
+        }
+    }
+    Ok(keys.into_iter().map(|(_, key)| key).collect())
 }
 
-/// Never says what stands in it.
-fn parse(text: &str) -> Result<Vec<Secret>, String> {
+/// Returns the keys with their line numbers, from 1. An error never repeats what the file contains.
+fn parse(content: &[u8]) -> Result<Vec<(usize, Secret)>, String> {
     #[derive(serde::Deserialize)]
-    struct FromSecretsManager {
+    struct SecretsManagerValue {
         api_key: String,
     }
+    let text = std::str::from_utf8(content).map_err(|_| "it is not UTF-8 text")?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text); // a byte order mark, as some editors write
     if text.trim_start().starts_with('{') {
-        let secret: Result<FromSecretsManager, _> = serde_json::from_str(text);
-        let secret =
-            secret.map_err(|_| "it begins as JSON does, and is not {\"api_key\":\"…\"}")?;
-        return Ok(vec![secret.api_key.parse()?]);
+        let secret: SecretsManagerValue = serde_json::from_str(text)
+            .map_err(|_| "it begins as JSON does, and is not {\"api_key\":\"…\"}")?;
+        return Ok(vec![(1, secret.api_key.parse()?)]);
     }
-    let lines = text
-        .lines()
-        .enumerate()
-        .map(|(place, line)| (place + 1, line.trim()));
-    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    let keys = lines.map(|(place, line)| {
-        line.parse()
-            .map_err(|problem| format!("line {place}: {problem}"))
-    });
-    let keys: Vec<Secret> = keys.collect::<Result<_, _>>()?;
+    let mut keys = Vec::new();
+    for (index, line) in text.lines().map(str::trim).enumerate() {
+        if !line.is_empty() && !line.starts_with('#') {
+            let line_number = index + 1;
+            let key = line
+                .parse()
+                .map_err(|error| format!("line {line_number}: {error}"))?;
+            keys.push((line_number, key));
+        }
+    }
     if keys.is_empty() {
-        Err("it holds no key".to_owned())
+        return Err("it contains no key".to_owned());
+    }
+    Ok(keys)
+}
+
+/// Returns the part of a line that belongs to another format, such as an environment file's.
+fn foreign_syntax(line: &str) -> Option<&'static str> {
+    let is_quoted = |quote| line.len() > 1 && line.starts_with(quote) && line.ends_with(quote);
+    let is_assignment = line.split_once('=').is_some_and(|(name, value)| {
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        // Base64 ends with `=` or `==`.
+        !name.is_empty() && name.bytes().all(is_name) && !value.trim_end_matches('=').is_empty()
+    });
+    if line.contains(" #") {
+        Some("a comment after the key")
+    } else if is_quoted('"') || is_quoted('\'') {
+        Some("quotes around the key")
+    } else if is_assignment {
+        Some("the form NAME=value")
     } else {
-        Ok(keys)
+        None
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn keys(text: &str) -> Vec<String> {
-        parse(text)
-            .expect("keys")
-            .iter()
-            .map(|key| key.reveal().to_owned())
-            .collect()
-    }
-
-    #[test]
-    fn a_file_has_a_key_a_line_or_is_what_secrets_manager_holds() {
-        assert_eq!(
-            keys("# the old one\nalpha\n\n beta \r\n"),
-            ["alpha", "beta"]
-        );
-        assert_eq!(keys(" {\"api_key\": \"gamma\"}\n"), ["gamma"]);
-    }
-
-    #[test]
-    fn a_file_that_is_no_key_file_says_why_and_not_what_stands_in_it() {
-        for (text, why) in [
-            ("", "no key"),
-            ("# only this", "no key"),
-            ("{\"key\":\"hush\"}", "api_key"),
-        ] {
-            let problem = parse(text).expect_err(text);
-            assert!(
-                problem.contains(why) && !problem.contains("hush"),
-                "{problem}"
-            );
-        }
-        let problem = parse("fine\nhüsh").expect_err("no ASCII");
-        assert!(
-            problem.contains("line 2") && !problem.contains("hüsh"),
-            "{problem}"
-        );
-        assert!(parse(&"x".repeat(KEY_BYTES_MAX + 1)).is_err());
-    }
-
-    #[test]
-    fn given_keys_and_a_files_are_taken_and_no_others() {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), "two\n").expect("written");
-        let one: Secret = "one".parse().expect("a key");
-        let keys = Keys::new(&[one], Some(file.path())).expect("readable");
-        assert!(keys.are_needed() && keys.accept(b"one") && keys.accept(b"two"));
-        assert!(!keys.accept(b"three") && !keys.accept(b"") && !keys.accept(b"one\0"));
-        assert!(!format!("{keys:?}").contains("two"));
-        assert!(!Keys::new(&[], None).expect("none").are_needed());
-        assert!(Keys::new(&[], Some(Path::new("/nonexistent"))).is_err());
-    }
-
-    #[test]
-    fn a_file_that_changed_is_read_again_and_one_that_broke_leaves_the_keys_as_they_were() {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), "old\n").expect("written");
-        let keys = Keys::new(&[], Some(file.path())).expect("readable");
-        let look_again = || {
-            let mut read = keys
-                .file
-                .as_ref()
-                .expect("a file")
-                .read
-                .lock()
-                .expect("sound");
-            read.looked = read
-                .looked
-                .checked_sub(LOOK_EVERY)
-                .expect("the machine is up for a second");
-        };
-        std::fs::write(file.path(), "newer\n").expect("written");
-        look_again();
-        assert!(keys.accept(b"newer") && !keys.accept(b"old"));
-        std::fs::write(file.path(), "").expect("written");
-        look_again();
-        assert!(keys.accept(b"newer"));
-        std::fs::remove_file(file.path()).expect("it is there");
-        assert!(
-            std::process::Command::new("mkfifo")
-                .arg(file.path())
-                .status()
-                .expect("mkfifo")
-                .success()
-        );
-        look_again();
-        assert!(keys.accept(b"newer"));
-        std::fs::remove_file(file.path()).expect("it is there");
-        std::fs::write(file.path(), "newest\nother\n").expect("written");
-        look_again();
-        assert!(keys.accept(b"newest") && keys.accept(b"other") && !keys.accept(b"newer"));
-    }
-}
+mod tests;

@@ -1,23 +1,38 @@
-//! Alleycat's all-time rankings: a Firehose HTTP endpoint destination that keeps the personal best of every racer at
-//! every second of every class, durable before it answers, and serves it.
+//! Alleycat: all-time rankings for home fitness races.
 //!
-//! The way of the data:
+//! A Firehose HTTP endpoint destination. It keeps every racer's personal best at every second of
+//! every class, acknowledges a delivery when it is durable, and serves leaderboards and histories.
+//!
+//! # The flow
 //!
 //! ```text
-//! POST /firehose ─► delivery ─► telemetry ─► efforts            in parallel, a thread per delivery; pure
-//!                                              │  bounded queue
-//!                                              ▼
-//!          ledger: compare ─► write a journal segment ─► merge ─► answer 200        one writer, strictly in turn
-//!                                              │
-//!                                              ▼
-//!          table: per class a column per second, per racer a slot
-//!             │                        │
-//!        leaderboard                history ─► class-N.gz: download and snapshot in one
+//! POST /firehose ─► envelope ─► records ─► efforts             ingest: parallel, pure
+//!                                            │ bounded queue
+//!                                            ▼
+//!   ledger: compare ─► write a journal segment ─► merge ─► respond 200     one task, in order
+//!                                            │
+//!                                            ▼
+//!   state: a table per class, a column per second, a slot per racer
+//!            │                          │
+//!       leaderboard                  history ─► class-N.gz: download and snapshot in one
 //! ```
 //!
-//! The state is a join-semilattice: merging takes the maximum, so delivery at least once, replay, recovery and any
-//! number of instances on one store are safe without a leader or a lock. ARCHITECTURE.md has the map, and the
-//! invariants.
+//! # The rules
+//!
+//! - The state is a join-semilattice: merging two states takes the maximum of each key. Delivery at
+//!   least once, replay, recovery and any number of instances on one store are therefore safe
+//!   without a leader or a lock.
+//! - One task orders all commits. Readers never see what a crash could take back, and a delivery
+//!   that improves nothing costs no write.
+//! - `domain`, `state`, the parsers of `ingest`, `storage::codec` and `storage::history_file` are
+//!   pure: no async, IO, clock, logging or randomness.
+//! - Every queue, body, page, cache and retry has a limit with a name, a unit and a reason.
+//!
+//! # The modules
+//!
+//! `http` → `ingest` → `ledger` → `storage` and `state` → `domain`; `server` is above `http`, and
+//! [`cli`] above all. `tests/dependency_rules.rs` holds these arrows. ARCHITECTURE.md has the map
+//! and the invariants.
 
 pub mod cli;
 pub mod config;
@@ -29,6 +44,8 @@ mod http;
 pub mod ingest;
 pub mod keys;
 pub mod ledger;
+pub mod observability;
 pub mod server;
 pub mod state;
 pub mod storage;
+mod watched_file;

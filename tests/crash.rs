@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alleycat::firehose_client::{Backoff, Options, Sender};
+use alleycat::firehose_client::{Backoff, ClientOptions, FirehoseClient};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use support::instance::{Instance, startup_error};
@@ -39,7 +39,7 @@ fn record_best(bests: &mut Bests, (key, output): ((u64, u64), f64)) {
 
 /// Delivers until `stop`. Retries each delivery until it is acknowledged, then records its efforts.
 async fn send(
-    sender: Sender,
+    sender: FirehoseClient,
     seed: u64,
     acknowledged: Arc<Mutex<Bests>>,
     count: watch::Sender<u32>,
@@ -78,14 +78,14 @@ async fn repeated_kills_lose_and_invent_nothing(test_store: TestStore) {
     let options = ["--commit-interval", "5ms", "--snapshot-interval", "50ms"];
     let mut instance = Instance::start(&test_store, &options).await;
 
-    let mut to = Options::new(instance.url("/firehose").parse().unwrap());
+    let mut to = ClientOptions::new(instance.url("/firehose").parse().unwrap());
     let pause = Duration::from_millis(20);
     to.backoff = Backoff {
         first: pause,
         max: pause * 4,
         total: DEADLINE,
     };
-    let sender = Sender::new(to).unwrap();
+    let sender = FirehoseClient::new(to).unwrap();
     let acknowledged = Arc::new(Mutex::new(Bests::new()));
     let (count, mut counted) = watch::channel(0);
     let (stop, stopping) = watch::channel(false);

@@ -10,7 +10,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use alleycat::cli::simulate::{Race, Rider, Setup};
+use alleycat::cli::simulate::{RaceSetup, Rider, SimulatedRace};
 use alleycat::domain::effort::ClassId;
 use bytes::Bytes;
 use rand::rngs::StdRng;
@@ -36,14 +36,14 @@ const CLASSES: u16 = 2;
 fn races(seed: u64) -> Vec<Bytes> {
     let mut chance = StdRng::seed_from_u64(seed);
     let riders = Rider::draw(60, &mut chance);
-    let setup = Setup {
+    let setup = RaceSetup {
         classes: ClassId::all(CLASSES).collect(),
         racers: 40,
         seconds: 40,
         faults: 0.0,
     };
     let race = |start_ms| {
-        Race::new(
+        SimulatedRace::new(
             &setup,
             &riders,
             start_ms,

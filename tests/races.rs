@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use reqwest::{Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
+use support::instance::Instance;
 use support::test_store::TestStore;
 use support::{Service, record, until};
 
@@ -328,9 +329,10 @@ async fn demo_accepts_rides_as_deliveries() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn demo_starts_with_a_finished_race() {
-    let service = Service::start(DEMO).await;
+    let test_store = TestStore::folder();
+    let instance = Instance::start(&test_store, DEMO).await;
     let is_finished = async || {
-        let races = service.json("/classes/2/races").await;
+        let races = instance.json("/classes/2/races").await;
         races
             .as_array()
             .unwrap()
@@ -339,10 +341,11 @@ async fn demo_starts_with_a_finished_race() {
     };
     until("a race is finished", is_finished).await;
     assert_eq!(
-        service.json("/classes/2/leaderboard?second=300").await["total"],
+        instance.json("/classes/2/leaderboard?second=300").await["total"],
         1
     );
-    service.stop().await;
+    instance.terminate();
+    instance.wait_for_exit().await;
 }
 
 /// Returns the raw data of all quarantined records.

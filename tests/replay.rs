@@ -159,7 +159,7 @@ async fn unreadable_and_rejected_records_are_reported() {
     let text = summary(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(
-        text.contains("1 read, 0 snapshots passed over, 2 unreadable"),
+        text.contains("1 read, 0 snapshots skipped, 2 unreadable"),
         "{text}"
     );
     assert!(text.contains("picture.png: it holds no records"), "{text}");
@@ -266,7 +266,7 @@ async fn refused_record_does_not_block_others() {
     assert_eq!(output.status.code(), Some(1), "{summary}");
     assert!(summary.contains("503 read, 502 acknowledged"), "{summary}");
     assert!(
-        summary.contains("not taken     1; the last: status 400: the body is over 32768 bytes"),
+        summary.contains("refused       1; last error: status 400: the body is over 32768 bytes"),
         "{summary}"
     );
     assert_eq!(efforts(&service).await, 502);

@@ -1,51 +1,63 @@
-//! `alleycat healthcheck`: asks the service on this machine whether it is ready, for a container's health check.
+//! `alleycat healthcheck`: asks the service on this machine whether it is ready, for a container's
+//! health check.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 
-/// Maximum time for the answer: Docker's health check itself times out after 5 s.
-const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+use crate::config::socket_address;
 
-/// The options of `alleycat healthcheck`: those of `alleycat serve` that say where it is.
+/// Maximum time to the response: Docker's health check itself times out after 5 s.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The options of `alleycat healthcheck`: those of `alleycat serve` that say where it listens.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Exit status: 0 when the service is ready, else 1.\n\n\
+    Example:\n  alleycat healthcheck --listen 127.0.0.1:8080")]
 pub struct HealthcheckOptions {
-    /// The address that the service listens on.
-    #[arg(long, env = "ALLEYCAT_LISTEN", default_value = "127.0.0.1:8080")]
+    /// Address that the service listens on: HOST:PORT, or :PORT.
+    #[arg(
+        long,
+        env = "ALLEYCAT_LISTEN",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:8080",
+        value_parser = socket_address
+    )]
     pub listen: SocketAddr,
 
-    /// The service's certificate; that there is one says that it speaks TLS.
+    /// File of the service's TLS certificate. With it, the service is asked over HTTPS.
     #[arg(long, env = "ALLEYCAT_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
 }
 
-/// Asks `/readyz`.
+/// Gets `/readyz`.
 ///
 /// # Errors
-/// It does not answer, or is not ready: a sentence for a person.
-pub async fn ask(options: &HealthcheckOptions) -> anyhow::Result<()> {
-    let answer = get(options, "/readyz").await?;
-    let status = answer.status();
+/// The service does not respond, or is not ready: one line that says why.
+pub async fn run(options: &HealthcheckOptions) -> anyhow::Result<()> {
+    let response = get(options, "/readyz").await?;
+    let status = response.status();
     anyhow::ensure!(
         status.is_success(),
-        "{status}: {}",
-        answer.text().await.unwrap_or_default()
+        "not ready: status {status}: {}",
+        response.text().await.unwrap_or_default()
     );
     Ok(())
 }
 
-/// Whether the service runs there, ready or not.
-pub(crate) async fn is_there(options: &HealthcheckOptions) -> bool {
-    let Ok(answer) = get(options, "/healthz").await else {
+/// Returns whether the service runs there, ready or not.
+pub(crate) async fn is_running(options: &HealthcheckOptions) -> bool {
+    let Ok(response) = get(options, "/healthz").await else {
         return false;
     };
-    answer.status().is_success() && answer.text().await.is_ok_and(|text| text == "ok")
+    response.status().is_success() && response.text().await.is_ok_and(|text| text == "ok")
 }
 
 async fn get(options: &HealthcheckOptions, path: &str) -> anyhow::Result<reqwest::Response> {
-    let address = reachable(options.listen);
+    let address = local_address(options.listen);
     let scheme = if options.tls_cert.is_some() {
         "https"
     } else {
@@ -53,18 +65,21 @@ async fn get(options: &HealthcheckOptions, path: &str) -> anyhow::Result<reqwest
     };
     let client = reqwest::Client::builder()
         .no_proxy()
-        .timeout(ANSWER_WITHIN)
-        // No certificate is for a loopback address, and nobody else can listen there.
+        .timeout(RESPONSE_TIMEOUT)
+        // No certificate names a loopback address, and no other machine can listen there.
         .tls_danger_accept_invalid_certs(address.ip().is_loopback())
         .build()?;
-    Ok(client
-        .get(format!("{scheme}://{address}{path}"))
+    let url = format!("{scheme}://{address}{path}");
+    client
+        .get(&url)
         .send()
-        .await?)
+        .await
+        .map_err(reqwest::Error::without_url)
+        .with_context(|| format!("cannot get {url}"))
 }
 
-/// Where a listener on that address is reached from this machine.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+/// Returns the address at which this machine reaches a listener on that address.
+fn local_address(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         let loopback: IpAddr = if address.is_ipv4() {
             Ipv4Addr::LOCALHOST.into()
@@ -81,13 +96,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_listens_everywhere_is_asked_on_loopback() {
-        for (listen, asked) in [
+    fn listener_on_all_addresses_is_reached_on_loopback() {
+        for (listen, local) in [
             ("0.0.0.0:80", "127.0.0.1:80"),
             ("[::]:81", "[::1]:81"),
             ("10.0.0.1:82", "10.0.0.1:82"),
         ] {
-            assert_eq!(reachable(listen.parse().unwrap()), asked.parse().unwrap());
+            let listen = listen.parse().expect(listen);
+            assert_eq!(local_address(listen), local.parse().expect(local));
         }
     }
 }

@@ -1,6 +1,11 @@
-//! The subcommands.
+//! The command line: a module for each subcommand, and the progress bar that they share.
 
+mod command_line;
 pub mod doctor;
 pub mod healthcheck;
+mod progress;
 pub mod replay;
+pub mod serve;
 pub mod simulate;
+
+pub use crate::cli::command_line::Command;

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use anyhow::Context;
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -28,9 +29,12 @@ impl RequestKeys {
     /// Those of the configuration, with what its files hold.
     pub(crate) fn of(config: &Config) -> anyhow::Result<Self> {
         Ok(Self {
-            access: Keys::new(&config.access_keys, config.access_key_file.as_deref())?,
-            admin: Keys::new(&config.admin_keys, config.admin_key_file.as_deref())?,
-            query: Keys::new(&config.query_keys, config.query_key_file.as_deref())?,
+            access: Keys::new(&config.access_keys, config.access_key_file.as_deref())
+                .context("--access-key-file")?,
+            admin: Keys::new(&config.admin_keys, config.admin_key_file.as_deref())
+                .context("--admin-key-file")?,
+            query: Keys::new(&config.query_keys, config.query_key_file.as_deref())
+                .context("--query-key-file")?,
         })
     }
 }

@@ -13,10 +13,11 @@ use axum::routing::{Route, get};
 use tower::util::MapResponseLayer;
 use tower::{Layer, Service};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowOrigin, CorsLayer, Vary};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::config::CorsOrigins;
 use crate::http::auth::may_read;
 use crate::http::error::ApiError;
 use crate::http::limits::answers;
@@ -55,7 +56,7 @@ pub(crate) fn router(app: AppState) -> Router {
         // they come at once, for whatever has layers is cloned with all of them for every request.
         .layer((
             count.clone(),
-            cors(&app.config.cors_origin),
+            cors(&app.config.cors_origins),
             around(move |request: &Request| answers.hold(request)),
             catch_panics(),
         ));
@@ -102,14 +103,21 @@ pub(crate) fn queries() -> OpenApiRouter<AppState> {
         .routes(routes!(racers::search))
 }
 
-/// Lets pages of that origin read.
-fn cors(origin: &str) -> CorsLayer {
-    let origin =
-        HeaderValue::from_str(origin).expect("the configuration holds an origin that can be sent");
+/// Lets pages of these origins read. With several, a response has the request's origin and `Vary: Origin`.
+fn cors(origins: &CorsOrigins) -> CorsLayer {
+    let header_value = |origin: &String| {
+        HeaderValue::from_str(origin).expect("an origin has only characters of a header")
+    };
+    let allow_origin = match origins {
+        CorsOrigins::Any => AllowOrigin::any(),
+        CorsOrigins::List(origins) => match &origins[..] {
+            // The same header for every request, so that responses need not vary.
+            [origin] => AllowOrigin::exact(header_value(origin)),
+            origins => AllowOrigin::list(origins.iter().map(header_value)),
+        },
+    };
     CorsLayer::new()
-        // One constant, or `*`: the answer does not depend on who asks, so nothing needs to vary with it.
-        .allow_origin(AllowOrigin::exact(origin))
-        .vary(Vary::list([]))
+        .allow_origin(allow_origin)
         .allow_methods([Method::GET, Method::HEAD])
         .allow_headers([
             header::ACCEPT,

@@ -26,12 +26,16 @@ struct Options {
 
 /// An app that nothing runs, as before the store is read.
 async fn app() -> AppState {
+    app_with(&[]).await
+}
+
+async fn app_with(options: &[&str]) -> AppState {
     let folder = tempfile::tempdir().unwrap();
     let store = crate::storage::open(&format!("file:{}", folder.path().display()))
         .await
         .unwrap();
-    let config = Arc::new(Options::parse_from(["alleycat"]).config);
-    let (ledger, _worker) = Ledger::new(config.ledger(), store, Arc::new(SystemClock), [0; 32]);
+    let config = Arc::new(Options::parse_from(["alleycat"].iter().chain(options)).config);
+    let (ledger, _worker) = Ledger::new((&*config).into(), store, Arc::new(SystemClock), [0; 32]);
     let keys = RequestKeys::of(&config).unwrap();
     AppState::new(ledger, config, keys, tokio::sync::watch::channel(false).1)
 }
@@ -104,4 +108,37 @@ async fn a_query_that_panics_is_answered() {
         answer.headers()[header::CONTENT_TYPE],
         "application/problem+json"
     );
+}
+
+#[tokio::test]
+async fn several_cors_origins_vary_by_origin() {
+    let options = ["--cors-origin", "https://a.example,http://localhost:5173"];
+    let router = router(app_with(&options).await);
+    for (origin, allowed) in [
+        ("http://localhost:5173", Some("http://localhost:5173")),
+        ("https://b.example", None),
+    ] {
+        let request = Request::get("/classes").header(header::ORIGIN, origin);
+        let request = request.body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        let headers = response.headers();
+        let header = headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        assert_eq!(header.map(|it| it.to_str().unwrap()), allowed, "{origin}");
+        let vary = headers.get_all(header::VARY).iter();
+        assert!(vary.into_iter().any(|it| it == "origin"), "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn single_cors_origin_does_not_vary() {
+    let router = router(app_with(&["--cors-origin", "https://a.example"]).await);
+    let request = Request::get("/classes").header(header::ORIGIN, "https://b.example");
+    let request = request.body(Body::empty()).unwrap();
+    let response = router.oneshot(request).await.unwrap();
+    assert_eq!(
+        response.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN],
+        "https://a.example"
+    );
+    let mut vary = response.headers().get_all(header::VARY).iter();
+    assert!(!vary.any(|it| it == "origin"));
 }

@@ -17,6 +17,7 @@ use crate::domain::rejection::RejectionReason;
 use crate::ledger::merge::{MergeVersions, keep_best, without_erased};
 use crate::ledger::write_batch::{CommitReply, CommitRequest, UnansweredGuard};
 use crate::ledger::{CommitError, CommitResult, Inner, Quarantined, WriteBatch, YIELD_EFFORTS};
+use crate::observability;
 use crate::state::table::{Comparison, Newcomers};
 use crate::storage::codec::journal_segment::{self, Chunk, Contents};
 use crate::storage::{ObjectKey, StoreError};
@@ -243,7 +244,7 @@ impl Inner {
         let error = written
             .unwrap_or_else(|_| Err(StoreError::new("put", "journal/", "writer panicked")))
             .err();
-        metrics::histogram!("alleycat_commit_duration_seconds")
+        metrics::histogram!(observability::COMMIT_DURATION_SECONDS)
             .record(self.clock.uptime().saturating_sub(began).as_secs_f64());
         if let Some(error) = &error {
             tracing::warn!(%error, deliveries = replies.len(), "commit failed; senders retry its deliveries");
@@ -339,7 +340,7 @@ fn reject_erased(efforts: Vec<Effort>, erasures: &Erasures) -> RemainingEfforts 
         .into_iter()
         .enumerate()
         .partition(|(_, effort)| erasures.cover(effort, 0));
-    metrics::counter!("alleycat_efforts_erased_total").increment(erased.len() as u64);
+    metrics::counter!(observability::EFFORTS_ERASED_TOTAL).increment(erased.len() as u64);
     let (indices, efforts) = remaining.into_iter().unzip();
     RemainingEfforts {
         efforts,

@@ -15,6 +15,7 @@ use crate::ledger::journal_index::segment_ids;
 use crate::ledger::merge::MERGE_EFFORTS_MAX;
 use crate::ledger::snapshot::{SnapshotTarget, second_beyond_options};
 use crate::ledger::unreadable::{ApplyError, UnreadableObject};
+use crate::observability;
 use crate::storage::codec::journal_segment::{self, Contents};
 use crate::storage::{ETag, ListEntry, ListScope, ObjectKey, SegmentId, StoreError};
 
@@ -57,7 +58,7 @@ impl Inner {
                     }
                 }
                 Err(error) => {
-                    metrics::counter!("alleycat_replication_errors_total").increment(1);
+                    metrics::counter!(observability::REPLICATION_ERRORS_TOTAL).increment(1);
                     tracing::warn!(%error, "replication failed; retrying");
                 }
             }

@@ -2,6 +2,7 @@
 
 use crate::ledger::Inner;
 use crate::ledger::snapshot::SnapshotTarget;
+use crate::observability;
 use crate::storage::{ObjectKey, StoreError};
 
 /// A stored object that cannot be read.
@@ -27,7 +28,7 @@ impl Inner {
     pub(super) fn note_unreadable(&self, object: &UnreadableObject) {
         let UnreadableObject { key, problem, .. } = object;
         tracing::error!(%key, %problem, "stored object cannot be read");
-        metrics::counter!("alleycat_corrupt_object_reads_total").increment(1);
+        metrics::counter!(observability::CORRUPT_OBJECT_READS_TOTAL).increment(1);
         self.unreadable.lock().insert(key.clone(), problem.clone());
     }
 

@@ -26,6 +26,7 @@ use tokio_io_timeout::TimeoutWriter;
 use tower::Service;
 
 use crate::config::ConnectionLimits;
+use crate::observability;
 
 /// Minimum rate at which a client must read a long response, in bytes a second: the slowest mobile
 /// lines carry 256 kbit/s.
@@ -77,7 +78,7 @@ impl<S> Accept<TcpStream, S> for LimitedAcceptor {
 }
 
 fn count_closed(reason: &'static str) {
-    metrics::counter!("alleycat_connections_closed_total", "reason" => reason).increment(1);
+    metrics::counter!(observability::CONNECTIONS_CLOSED_TOTAL, "reason" => reason).increment(1);
 }
 
 /// The state of one connection, shared by its stream and its service.

@@ -12,16 +12,16 @@ use anyhow::Context;
 use axum_server::tls_rustls::RustlsAcceptor;
 use axum_server::{Handle, Server};
 use futures_util::FutureExt;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
 
-use crate::cli::simulate;
 use crate::config::{Config, ConnectionLimits};
+use crate::domain::effort::Bounds;
 use crate::http::{self, AppState, RequestKeys};
-use crate::keys::Keys;
-use crate::ledger::Ledger;
 use crate::ledger::clock::SystemClock;
+use crate::ledger::{Ledger, LedgerOptions};
+use crate::observability;
 use crate::server::connections::LimitedAcceptor;
 use crate::server::tls::Tls;
 use crate::storage::{InstrumentedStore, Store};
@@ -40,11 +40,6 @@ const CONNECTIONS_WAITING_MAX: u32 = 4096;
 
 /// Connections to the metrics' listener at a time: a handful of collectors, and somebody who looks.
 const METRICS_CONNECTIONS_MAX: usize = 64;
-
-/// The bounds of the durations' buckets, in seconds: from a commit on a fast disk to a delivery's deadline.
-const DURATION_BUCKETS_SECONDS: [f64; 12] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0,
-];
 
 /// The least time from one draining of what histograms were given to the next: nobody may come to ask for them.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -83,7 +78,7 @@ pub async fn serve_seen(
     config.validate()?;
     let keys = RequestKeys::of(&config)?;
     let tls = match (&config.tls_cert, &config.tls_key) {
-        (Some(chain), Some(key)) => Some(Tls::open(chain, key)?),
+        (Some(chain), Some(key)) => Some(Tls::open(chain, key).context("--tls-cert, --tls-key")?),
         _ => None,
     };
     listener
@@ -97,13 +92,13 @@ pub async fn serve_seen(
     let place = store.location();
     let config = Arc::new(config);
     let (ledger, worker) = Ledger::new(
-        config.ledger(),
+        LedgerOptions::from(&*config),
         Arc::new(InstrumentedStore(store)),
         Arc::new(SystemClock),
         rand::random(),
     );
     let (stop, stopping) = watch::channel(false);
-    let app = AppState::new(ledger, config.clone(), keys.clone(), stopping.clone());
+    let app = AppState::new(ledger, config.clone(), keys, stopping.clone());
     if let Some(metrics) = metrics {
         metrics.serve(app.clone())?;
     }
@@ -134,15 +129,6 @@ pub async fn serve_seen(
         }
     };
     let mut working = tokio::spawn(worker.run(stopped(stopping.clone())));
-    if let Some(racers) = config.demo {
-        tokio::spawn(demo(
-            keys.access,
-            config.classes,
-            address,
-            racers,
-            stopped(stopping.clone()),
-        ));
-    }
     tokio::pin!(server);
     tokio::select! {
         () = shutdown => {}
@@ -166,6 +152,21 @@ pub async fn serve_seen(
     Ok(())
 }
 
+impl From<&Config> for LedgerOptions {
+    fn from(config: &Config) -> Self {
+        Self {
+            bounds: Bounds {
+                classes: config.classes,
+                second_max: config.max_second,
+            },
+            racers_max: usize::try_from(config.max_racers).unwrap_or(usize::MAX),
+            commit_interval: config.commit_interval,
+            snapshot_interval: config.snapshot_interval,
+            sync_interval: config.sync_interval,
+        }
+    }
+}
+
 /// Sees that these files hold a certificate chain and its key. When the first of the certificates expires, in seconds
 /// since 1970, where one does.
 pub(crate) fn check_tls(chain: &Path, key: &Path) -> anyhow::Result<Option<u64>> {
@@ -177,33 +178,31 @@ pub fn openapi() -> String {
     http::document_text()
 }
 
-/// Metrics: recorded from its making on, and served once there is a service.
+/// Metrics, recorded from the construction on, and served once there is a service.
 pub struct Metrics {
     recorded: PrometheusHandle,
-    listener: Option<TcpListener>,
+    listener: TcpListener,
 }
 
 impl Metrics {
-    /// Records metrics from now on, to be served on that address. Where another process has it, the service goes on
-    /// without: several instances on one machine share the default.
+    /// Starts to record metrics, and opens the port on which they will be served.
+    ///
+    /// # Errors
+    /// The address cannot be listened on, or metrics are recorded already.
     pub fn listen(address: SocketAddr) -> anyhow::Result<Self> {
-        let recorded = PrometheusBuilder::new()
-            .set_buckets(&DURATION_BUCKETS_SECONDS)?
-            .install_recorder()
-            .context("metrics cannot be recorded")?;
-        http::metrics::describe();
-        let listener = TcpListener::bind(address);
-        match listener.as_ref().map(TcpListener::local_addr) {
-            Ok(Ok(address)) => tracing::info!("metrics on http://{address}/metrics"),
-            Ok(Err(error)) => return Err(error).context("the metrics' listener has no address"),
-            Err(error) => {
-                tracing::warn!(%address, %error, "metrics are not served: set --metrics-listen");
-            }
-        }
-        Ok(Self {
-            recorded,
-            listener: listener.ok(),
-        })
+        let listener = TcpListener::bind(address).with_context(|| {
+            format!(
+                "cannot serve metrics on {address}: stop the process that listens there, or set \
+                 --metrics-listen"
+            )
+        })?;
+        let address = listener
+            .local_addr()
+            .context("the metrics listener has no address")?;
+        let recorded = observability::install_recorder().context("cannot record metrics")?;
+        http::metrics::init_counters();
+        tracing::info!("metrics on http://{address}/metrics");
+        Ok(Self { recorded, listener })
     }
 
     fn serve(self, app: AppState) -> anyhow::Result<()> {
@@ -214,12 +213,9 @@ impl Metrics {
                 upkeep.run_upkeep();
             }
         });
-        let Some(listener) = self.listener else {
-            return Ok(());
-        };
         let limits = ConnectionLimits::default();
         let server =
-            axum_server::from_tcp(listener).context("the metrics' listener cannot be used")?;
+            axum_server::from_tcp(self.listener).context("the metrics' listener cannot be used")?;
         let server = limited(server, METRICS_CONNECTIONS_MAX, limits);
         tokio::spawn(server.serve(http::metrics::router(self.recorded, app).into_make_service()));
         Ok(())
@@ -242,25 +238,4 @@ fn limited(
         .header_read_timeout(limits.keep_alive_timeout)
         .max_buf_size(REQUEST_HEAD_BYTES_MAX);
     server
-}
-
-/// Races of simulated racers, through the real endpoint.
-async fn demo(
-    keys: Keys,
-    classes: u16,
-    address: SocketAddr,
-    racers: u32,
-    stopped: impl Future<Output = ()>,
-) {
-    let url = format!("http://{address}/firehose")
-        .parse()
-        .expect("an address makes a URL");
-    let key = keys.any().map(|key| {
-        key.reveal()
-            .parse()
-            .expect("a key that is taken can be sent")
-    });
-    if let Err(error) = simulate::demo(url, key, racers, classes, stopped).await {
-        tracing::error!(%error, "the demo's racers cannot ride");
-    }
 }

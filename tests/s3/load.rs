@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alleycat::firehose_client::{self, Backoff, Sender};
+use alleycat::firehose_client::{self, Backoff, FirehoseClient};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::watch;
@@ -13,16 +13,16 @@ use crate::model::{Model, records, some_efforts};
 use crate::support::DEADLINE;
 use crate::support::instance::Instance;
 
-pub fn sender(instance: &Instance, limits: Duration) -> Sender {
+pub fn sender(instance: &Instance, limits: Duration) -> FirehoseClient {
     let backoff = Backoff {
         first: Duration::from_millis(5),
         max: Duration::from_millis(50),
         total: limits,
     };
     let to = instance.url("/firehose").parse().unwrap();
-    Sender::new(firehose_client::Options {
+    FirehoseClient::new(firehose_client::ClientOptions {
         backoff,
-        ..firehose_client::Options::new(to)
+        ..firehose_client::ClientOptions::new(to)
     })
     .unwrap()
 }
@@ -38,7 +38,10 @@ pub struct Load {
 
 impl Load {
     pub fn new() -> Self {
-        let (acknowledged, stop) = (watch::Sender::new(0), watch::Sender::new(false));
+        let (acknowledged, stop) = (
+            watch::FirehoseClient::new(0),
+            watch::FirehoseClient::new(false),
+        );
         Self {
             model: Arc::default(),
             acknowledged,
@@ -48,7 +51,7 @@ impl Load {
     }
 
     /// Adds a driver that sends one delivery after another.
-    pub fn drive(&mut self, sender: Sender, seed: u64) {
+    pub fn drive(&mut self, sender: FirehoseClient, seed: u64) {
         let (model, count) = (self.model.clone(), self.acknowledged.clone());
         let (mut others, mut stop) = (self.acknowledged.subscribe(), self.stop.subscribe());
         let mut chance = StdRng::seed_from_u64(seed);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use alleycat::firehose_client::{AccessKey, Backoff, Failure, Options, Sender};
+use alleycat::firehose_client::{AccessKey, Backoff, ClientOptions, FirehoseClient, TryError};
 use tokio::sync::Semaphore;
 
 use crate::receiver::{Receiver, Reply};
@@ -17,10 +17,10 @@ const QUICK: Backoff = Backoff {
     total: Duration::from_secs(60),
 };
 
-async fn sender_to(receiver: &Receiver) -> Sender {
-    Sender::new(Options {
+async fn sender_to(receiver: &Receiver) -> FirehoseClient {
+    FirehoseClient::new(ClientOptions {
         backoff: QUICK,
-        ..Options::new(receiver.listen().await)
+        ..ClientOptions::new(receiver.listen().await)
     })
     .expect("a sender")
 }
@@ -29,14 +29,14 @@ async fn sender_to(receiver: &Receiver) -> Sender {
 async fn delivery_matches_firehose() {
     let receiver = Receiver::default();
     let key = "k".repeat(4096);
-    let options = Options {
+    let options = ClientOptions {
         access_key: Some(key.parse().expect("a key")),
         source_arn: "arn:aws:firehose:us-east-2:012345678912:deliverystream/alleycat-firehose"
             .to_owned(),
         common_attributes: BTreeMap::from([("source".to_owned(), "test".to_owned())]),
-        ..Options::new(receiver.listen().await)
+        ..ClientOptions::new(receiver.listen().await)
     };
-    let sender = Sender::new(options).expect("a sender");
+    let sender = FirehoseClient::new(options).expect("a sender");
     let outcome = sender
         .deliver(vec![&b"{\"a\":1}"[..], b"", b"\xff\x00"])
         .await
@@ -155,7 +155,7 @@ async fn status_413_drops_the_delivery() {
     assert_eq!(given_up.tries, 1);
     assert_eq!(
         given_up.last,
-        Failure::Refused {
+        TryError::Refused {
             status: 413,
             message: "too large".to_owned()
         }
@@ -172,9 +172,9 @@ async fn delivery_gives_up_after_the_retry_duration() {
             total: Duration::from_millis(total_ms),
             ..QUICK
         };
-        let sender = Sender::new(Options {
+        let sender = FirehoseClient::new(ClientOptions {
             backoff,
-            ..Options::new(url.clone())
+            ..ClientOptions::new(url.clone())
         })
         .expect("a sender");
         let given_up = sender.deliver(vec!["x"]).await.expect_err("given up");
@@ -184,7 +184,7 @@ async fn delivery_gives_up_after_the_retry_duration() {
         );
         assert_eq!(
             given_up.last,
-            Failure::Refused {
+            TryError::Refused {
                 status: 500,
                 message: "down".to_owned()
             }
@@ -195,19 +195,19 @@ async fn delivery_gives_up_after_the_retry_duration() {
 #[tokio::test]
 async fn response_timeout_is_retried() {
     let receiver = Receiver::with_replies([Reply::Silence]);
-    let answer_within = Duration::from_millis(300);
-    let options = Options {
+    let response_timeout = Duration::from_millis(300);
+    let options = ClientOptions {
         backoff: QUICK,
-        answer_within,
-        ..Options::new(receiver.listen().await)
+        response_timeout,
+        ..ClientOptions::new(receiver.listen().await)
     };
-    let outcome = Sender::new(options)
+    let outcome = FirehoseClient::new(options)
         .expect("a sender")
         .deliver(vec!["x"])
         .await
         .expect("acknowledged");
     assert!(outcome.tries >= 2);
-    assert!(outcome.took >= answer_within);
+    assert!(outcome.took >= response_timeout);
 }
 
 #[tokio::test]
@@ -222,9 +222,9 @@ async fn unreachable_endpoint_error_hides_the_url() {
         total: Duration::ZERO,
         ..QUICK
     };
-    let sender = Sender::new(Options {
+    let sender = FirehoseClient::new(ClientOptions {
         backoff,
-        ..Options::new(url.parse().expect("a URL"))
+        ..ClientOptions::new(url.parse().expect("a URL"))
     })
     .expect("a sender");
     let given_up = sender
@@ -239,9 +239,9 @@ async fn unreachable_endpoint_error_hides_the_url() {
 #[tokio::test]
 async fn gzipped_delivery_reads_back() {
     let receiver = Receiver::default();
-    let sender = Sender::new(Options {
+    let sender = FirehoseClient::new(ClientOptions {
         gzip: true,
-        ..Options::new(receiver.listen().await)
+        ..ClientOptions::new(receiver.listen().await)
     })
     .expect("a sender");
     let records: Vec<_> = (0..10_000)
@@ -267,9 +267,9 @@ async fn concurrency_limit_holds() {
         ..Receiver::default()
     };
     let concurrency = NonZeroUsize::new(3).expect("not 0");
-    let sender = Sender::new(Options {
+    let sender = FirehoseClient::new(ClientOptions {
         concurrency,
-        ..Options::new(receiver.listen().await)
+        ..ClientOptions::new(receiver.listen().await)
     })
     .expect("a sender");
     let deliveries: Vec<_> = (0..10)
@@ -298,20 +298,20 @@ async fn concurrency_limit_holds() {
 
 #[tokio::test]
 async fn debug_output_hides_the_access_key() {
-    let options = Options {
+    let options = ClientOptions {
         access_key: Some("s3cret".parse().expect("a key")),
-        ..Options::new("http://127.0.0.1:1/".parse().expect("a URL"))
+        ..ClientOptions::new("http://127.0.0.1:1/".parse().expect("a URL"))
     };
     assert!(!format!("{options:?}").contains("s3cret"));
-    assert!(!format!("{:?}", Sender::new(options)).contains("s3cret"));
+    assert!(!format!("{:?}", FirehoseClient::new(options)).contains("s3cret"));
 }
 
 #[test]
 fn invalid_url_and_header_values_are_refused() {
-    let to = |url: &str| Options::new(url.parse().expect("a URL"));
-    assert!(Sender::new(to("ftp://127.0.0.1/")).is_err());
+    let to = |url: &str| ClientOptions::new(url.parse().expect("a URL"));
+    assert!(FirehoseClient::new(to("ftp://127.0.0.1/")).is_err());
     assert!(
-        Sender::new(Options {
+        FirehoseClient::new(ClientOptions {
             source_arn: "a\nb".to_owned(),
             ..to("http://127.0.0.1/")
         })

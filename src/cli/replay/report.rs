@@ -1,50 +1,50 @@
-//! What became of a replay.
+//! The outcome of a replay.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::cli::replay::Read;
-use crate::firehose_client::{Acknowledged, GivenUp};
+use crate::cli::replay::ObjectSummary;
+use crate::firehose_client::{Acknowledgement, DeliveryGivenUp};
 use crate::ingest::object_reader::ObjectReaderError;
 
-/// How many objects that cannot be read the summary names; the log names all.
+/// Maximum number of unreadable objects that the summary names. The log names all.
 const UNREADABLE_SHOWN_MAX: usize = 20;
 
-/// What became of a replay. Its text form is the summary.
+/// The outcome of a replay. Its text form is the summary.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct ReplayReport {
     /// Objects that were read to their end.
     pub objects: u64,
-    /// Objects that hold no records: snapshots.
-    pub passed_over: u64,
-    /// Objects and folders that could not be read, or not to their end.
+    /// Objects without records: snapshots.
+    pub skipped: u64,
+    /// Objects and folders that were unreadable, or only partly readable.
     pub unreadable: u64,
-    /// Objects that nothing was read of since the replay ended before.
+    /// Objects that were not begun before the replay ended.
     pub unread: u64,
-    /// Records that were found and sent.
+    /// Records that were read and sent.
     pub records: u64,
     /// Records that the endpoint acknowledged.
     pub acknowledged: u64,
-    /// Records that the endpoint does not take even by themselves.
+    /// Records that the endpoint refused by themselves.
     pub refused: u64,
-    /// Improvements among those acknowledged, where the endpoint tells.
+    /// Improvements among the acknowledged records, if the endpoint sends that count.
     pub improvements: Option<u64>,
-    /// Records that the endpoint quarantined, by reason, where it tells.
+    /// Records that the endpoint quarantined, by reason, if it sends those counts.
     pub rejected: BTreeMap<String, u64>,
-    /// RacerNames of a journal that had no effort to be sent with.
+    /// Racer names of a journal, which cannot be delivered without an effort.
     pub names: u64,
-    /// Whether it was interrupted.
+    /// Whether the replay was interrupted.
     pub interrupted: bool,
-    /// How long it took.
+    /// Duration of the replay.
     pub took: Duration,
-    given_up: Option<GivenUp>,
-    refused_because: String,
-    shown: Vec<String>,
+    given_up: Option<DeliveryGivenUp>,
+    last_refusal: String,
+    unreadable_shown: Vec<String>,
 }
 
-impl Report {
-    /// Whether everything was read and taken: what the exit status tells.
+impl ReplayReport {
+    /// Returns whether everything was read and accepted. The exit status depends on it.
     pub fn is_clean(&self) -> bool {
         let is_left = self.unreadable + self.unread > 0 || self.acknowledged < self.records;
         !is_left && !self.interrupted && self.given_up.is_none() && self.rejected.is_empty()
@@ -54,31 +54,35 @@ impl Report {
         self.given_up.is_some()
     }
 
-    pub(crate) fn count_object(&mut self, read: &Read) {
-        self.names += read.names;
-        match read.end {
+    pub(crate) fn count_object(&mut self, summary: &ObjectSummary) {
+        self.names += summary.names;
+        match summary.end {
             Ok(()) => self.objects += 1,
-            Err(ObjectReaderError::Snapshot) => self.passed_over += 1,
+            Err(ObjectReaderError::Snapshot) => self.skipped += 1,
             Err(_) => {} // counted as unreadable
         }
     }
 
     pub(crate) fn count_unreadable(&mut self, name: &str, problem: &str) {
         self.unreadable += 1;
-        if self.shown.len() < UNREADABLE_SHOWN_MAX {
-            self.shown.push(format!("{name}: {problem}"));
+        if self.unreadable_shown.len() < UNREADABLE_SHOWN_MAX {
+            self.unreadable_shown.push(format!("{name}: {problem}"));
         }
     }
 
-    pub(crate) fn count_delivery(&mut self, records: u64, outcome: Result<Acknowledged, GivenUp>) {
+    pub(crate) fn count_delivery(
+        &mut self,
+        records: u64,
+        outcome: Result<Acknowledgement, DeliveryGivenUp>,
+    ) {
         match outcome {
-            Ok(acknowledged) => {
+            Ok(acknowledgement) => {
                 self.acknowledged += records;
-                let Some(told) = acknowledged.told else {
+                let Some(counts) = acknowledgement.counts else {
                     return;
                 };
-                *self.improvements.get_or_insert_default() += told.improvements;
-                for (reason, count) in told.rejected {
+                *self.improvements.get_or_insert_default() += counts.improvements;
+                for (reason, count) in counts.rejected {
                     *self.rejected.entry(reason).or_default() += count;
                 }
             }
@@ -86,16 +90,16 @@ impl Report {
         }
     }
 
-    pub(crate) fn count_refused(&mut self, given_up: &GivenUp) {
+    pub(crate) fn count_refused(&mut self, given_up: &DeliveryGivenUp) {
         self.refused += 1;
-        self.refused_because = given_up.last.to_string();
+        self.last_refusal = given_up.last.to_string();
     }
 
     pub(crate) fn close(&mut self, interrupted: bool, unread: usize, took: Duration) {
         (self.interrupted, self.unread, self.took) = (interrupted, unread as u64, took);
     }
 
-    /// How far it is, in a few words.
+    /// Returns the progress in a few words.
     pub(crate) fn progress(&self, took: Duration) -> String {
         let rate = self.acknowledged as f64 / took.as_secs_f64().max(1e-3);
         let Self {
@@ -110,11 +114,11 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ReplayReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             objects,
-            passed_over,
+            skipped,
             unreadable,
             unread,
             records,
@@ -123,7 +127,7 @@ impl fmt::Display for Report {
         } = self;
         write!(
             f,
-            "objects       {objects} read, {passed_over} snapshots passed over, {unreadable} unreadable"
+            "objects       {objects} read, {skipped} snapshots skipped, {unreadable} unreadable"
         )?;
         if *unread > 0 {
             write!(f, ", {unread} not begun")?;
@@ -137,7 +141,7 @@ impl fmt::Display for Report {
         match self.improvements {
             Some(improvements) => write!(f, "\nimprovements  {improvements}")?,
             None if *acknowledged == 0 => write!(f, "\nimprovements  0")?,
-            None => write!(f, "\nimprovements  unknown: the endpoint did not tell")?,
+            None => write!(f, "\nimprovements  unknown: the endpoint sends no counts")?,
         }
         let rejected: u64 = self.rejected.values().sum();
         write!(f, "\nrejected      {rejected}")?;
@@ -147,22 +151,22 @@ impl fmt::Display for Report {
         if self.refused > 0 {
             write!(
                 f,
-                "\nnot taken     {}; the last: {}",
-                self.refused, self.refused_because
+                "\nrefused       {}; last error: {}",
+                self.refused, self.last_refusal
             )?;
         }
         if self.names > 0 {
             write!(
                 f,
-                "\nnames         {} stood in a journal without an effort, and were not sent",
+                "\nnames         {} of a journal were not sent: they have no effort",
                 self.names
             )?;
         }
-        for unreadable in &self.shown {
+        for unreadable in &self.unreadable_shown {
             write!(f, "\nunreadable    {unreadable}")?;
         }
-        if self.unreadable > self.shown.len() as u64 {
-            write!(f, "\n              and more, which the log names")?;
+        if self.unreadable > self.unreadable_shown.len() as u64 {
+            write!(f, "\n              and more, see the log")?;
         }
         if let Some(given_up) = &self.given_up {
             write!(f, "\nended early   a delivery was {given_up}")?;
@@ -170,7 +174,7 @@ impl fmt::Display for Report {
         if self.interrupted {
             write!(
                 f,
-                "\nended early   it was interrupted; run it again, which does no harm"
+                "\nended early   interrupted; running it again does no harm"
             )?;
         }
         Ok(())

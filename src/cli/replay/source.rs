@@ -1,4 +1,4 @@
-//! Where objects to be replayed come from: files, folders, buckets.
+//! The sources of a replay: files, folders and buckets.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -9,22 +9,23 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::cli::replay::Report;
+use crate::cli::replay::report::ReplayReport;
 use crate::storage::BucketReader;
 
-/// The most objects of one source: some 200 MB of names.
+/// Maximum number of objects of a source: some 200 MB of names.
 const OBJECTS_MAX: usize = 1_000_000;
 
-/// The largest object of a bucket, as it is stored, in bytes: twice the 128 MiB that Firehose buffers at most. It is
-/// held in memory while it is read; a file may be of any size.
+/// Maximum size of a stored object of a bucket, in bytes: twice the 128 MiB that Firehose buffers.
+///
+/// It is in memory while it is read. A file may have any size.
 const OBJECT_BYTES_MAX: u64 = 256 << 20;
 
-/// How deep folders are looked into: more than keys have levels.
-const FOLDERS_MAX: usize = 64;
+/// Maximum depth of folders: more than keys have levels.
+const FOLDER_DEPTH_MAX: usize = 64;
 
 /// A file, a folder, or a bucket and prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ReplaySource {
     /// A file or a folder.
     Path(PathBuf),
     /// All objects whose key begins with the prefix.
@@ -36,7 +37,7 @@ pub enum Source {
     },
 }
 
-impl FromStr for Source {
+impl FromStr for ReplaySource {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -44,7 +45,7 @@ impl FromStr for Source {
             .strip_prefix("s3://")
             .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
         {
-            Some(("", _)) => Err("write it as s3://BUCKET/PREFIX"),
+            Some(("", _)) => Err("it must be s3://BUCKET/PREFIX"),
             Some((bucket, prefix)) => Ok(Self::Bucket {
                 bucket: bucket.to_owned(),
                 prefix: prefix.to_owned(),
@@ -56,7 +57,7 @@ impl FromStr for Source {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for ReplaySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path(path) => path.display().fmt(f),
@@ -65,16 +66,16 @@ impl fmt::Display for Source {
     }
 }
 
-/// Something to read.
-pub(crate) struct Object {
-    /// Its name, for people.
+/// An object to replay.
+pub(crate) struct ReplayObject {
+    /// Path or URL, for messages.
     pub(crate) name: String,
-    /// Its length as it is stored, in bytes.
+    /// Stored size, in bytes.
     pub(crate) bytes: u64,
-    place: Place,
+    location: ObjectLocation,
 }
 
-enum Place {
+enum ObjectLocation {
     File(PathBuf),
     Bucket {
         reader: Arc<BucketReader>,
@@ -83,15 +84,18 @@ enum Place {
     },
 }
 
-/// Reads an object; it may block.
-pub(crate) type Reader = Box<dyn Read + Send>;
+/// An object's content. Reading may block.
+pub(crate) type ObjectContent = Box<dyn Read + Send>;
 
-impl Source {
-    /// Everything there is to read. Folders that do not read are noted in the report.
+impl ReplaySource {
+    /// Returns all objects of the source. Unreadable folders are counted in the report.
     ///
     /// # Errors
-    /// The source itself cannot be read: one sentence for a person.
-    pub(crate) async fn objects(&self, report: &mut Report) -> anyhow::Result<Vec<Object>> {
+    /// The source itself is unreadable.
+    pub(crate) async fn objects(
+        &self,
+        report: &mut ReplayReport,
+    ) -> anyhow::Result<Vec<ReplayObject>> {
         let (bucket, prefix) = match self {
             Self::Path(path) => return files(path, report),
             Self::Bucket { bucket, prefix } => (bucket, directory(prefix)),
@@ -99,21 +103,18 @@ impl Source {
         let reader = Arc::new(BucketReader::connect(bucket).await?);
         let mut listed = reader.list(bucket, &prefix, OBJECTS_MAX).await?;
         if listed.is_empty() && !prefix.is_empty() {
-            // It may be the key of one object.
+            // The prefix may be the key of one object.
             let key = prefix.trim_end_matches('/');
             listed = reader.list(bucket, key, OBJECTS_MAX).await?;
             listed.retain(|object| object.key == key);
-            anyhow::ensure!(
-                !listed.is_empty(),
-                "there is no such object, nor one below it"
-            );
+            anyhow::ensure!(!listed.is_empty(), "no object has this key or prefix");
         }
-        // A console makes an empty object of a prefix itself, to show a folder.
+        // The S3 console makes an empty object of a prefix itself, to show a folder.
         listed.retain(|object| object.bytes > 0 || !object.key.ends_with('/'));
-        let objects = listed.into_iter().map(|object| Object {
+        let objects = listed.into_iter().map(|object| ReplayObject {
             name: format!("s3://{bucket}/{}", object.key),
             bytes: object.bytes,
-            place: Place::Bucket {
+            location: ObjectLocation::Bucket {
                 reader: reader.clone(),
                 bucket: bucket.clone(),
                 key: object.key,
@@ -123,7 +124,7 @@ impl Source {
     }
 }
 
-/// A prefix with a `/` at its end.
+/// Returns the prefix with a `/` at its end.
 fn directory(prefix: &str) -> String {
     if prefix.is_empty() || prefix.ends_with('/') {
         prefix.to_owned()
@@ -132,17 +133,18 @@ fn directory(prefix: &str) -> String {
     }
 }
 
-/// The file, or all files below the folder, by name. What a store keeps for itself (its lock, its temporary files) and
-/// hidden files are no objects.
-fn files(path: &Path, report: &mut Report) -> anyhow::Result<Vec<Object>> {
-    let of = |path: PathBuf, bytes| Object {
+/// Returns the file, or all files below the folder, by name.
+///
+/// A store's lock and temporary files, and hidden files, are skipped.
+fn files(path: &Path, report: &mut ReplayReport) -> anyhow::Result<Vec<ReplayObject>> {
+    let object = |path: PathBuf, bytes| ReplayObject {
         name: path.display().to_string(),
         bytes,
-        place: Place::File(path),
+        location: ObjectLocation::File(path),
     };
     let metadata = fs::metadata(path)?;
     if !metadata.is_dir() {
-        return Ok(vec![of(path.to_owned(), metadata.len())]);
+        return Ok(vec![object(path.to_owned(), metadata.len())]);
     }
     let is_store = path.join("lock").is_file();
     let mut files = Vec::new();
@@ -150,11 +152,14 @@ fn files(path: &Path, report: &mut Report) -> anyhow::Result<Vec<Object>> {
     while let Some((folder, depth)) = folders.pop() {
         let entries = fs::read_dir(&folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         let mut entries = match entries {
-            Ok(entries) if depth <= FOLDERS_MAX => entries,
-            Ok(_) => anyhow::bail!("{} is over {FOLDERS_MAX} folders deep", folder.display()),
+            Ok(entries) if depth <= FOLDER_DEPTH_MAX => entries,
+            Ok(_) => anyhow::bail!(
+                "{} is more than {FOLDER_DEPTH_MAX} folders deep",
+                folder.display()
+            ),
             Err(error) if depth == 0 => return Err(error.into()),
             Err(error) => {
-                tracing::error!(folder = %folder.display(), %error, "cannot be read");
+                tracing::error!(folder = %folder.display(), %error, "folder or file is unreadable");
                 report.count_unreadable(&folder.display().to_string(), &error.to_string());
                 continue;
             }
@@ -168,16 +173,18 @@ fn files(path: &Path, report: &mut Report) -> anyhow::Result<Vec<Object>> {
             }
             match (entry.file_type(), fs::metadata(&path)) {
                 (Ok(kind), _) if kind.is_dir() => folders.push((path, depth + 1)),
-                (Ok(_), Ok(metadata)) if metadata.is_file() => files.push(of(path, metadata.len())),
+                (Ok(_), Ok(metadata)) if metadata.is_file() => {
+                    files.push(object(path, metadata.len()));
+                }
                 (Ok(_), Ok(_)) => {} // a folder elsewhere, a socket
                 (Err(error), _) | (_, Err(error)) => {
-                    tracing::error!(file = %path.display(), %error, "cannot be read");
+                    tracing::error!(file = %path.display(), %error, "folder or file is unreadable");
                     report.count_unreadable(&path.display().to_string(), &error.to_string());
                 }
             }
             anyhow::ensure!(
                 files.len() <= OBJECTS_MAX,
-                "it has over {OBJECTS_MAX} files; name folders below it"
+                "it has over {OBJECTS_MAX} files; give folders below it"
             );
         }
     }
@@ -185,29 +192,32 @@ fn files(path: &Path, report: &mut Report) -> anyhow::Result<Vec<Object>> {
     Ok(files)
 }
 
-impl Object {
-    /// Begins to read it.
-    pub(crate) async fn open(&self) -> Result<Reader, String> {
-        match &self.place {
-            Place::File(path) => {
+impl ReplayObject {
+    /// Opens the object for reading.
+    ///
+    /// # Errors
+    /// It is missing or unreadable: one line that says why.
+    pub(crate) async fn open(&self) -> Result<ObjectContent, String> {
+        match &self.location {
+            ObjectLocation::File(path) => {
                 let path = path.clone();
                 let opening = tokio::task::spawn_blocking(move || {
-                    File::open(&path).context("it does not open")
+                    File::open(&path).context("cannot open the file")
                 });
                 let file = opening
                     .await
-                    .expect("opening does not panic, nor is it cancelled");
+                    .expect("opening does not panic, and is not cancelled");
                 Ok(Box::new(BufReader::new(
                     file.map_err(|error| format!("{error:#}"))?,
                 )))
             }
-            Place::Bucket {
+            ObjectLocation::Bucket {
                 reader,
                 bucket,
                 key,
             } => match reader.get(bucket, key, OBJECT_BYTES_MAX).await {
                 Ok(Some(body)) => Ok(Box::new(Cursor::new(body))),
-                Ok(None) => Err("it is gone".to_owned()),
+                Ok(None) => Err("the object was deleted".to_owned()),
                 Err(error) => Err(error.to_string()),
             },
         }
@@ -215,22 +225,4 @@ impl Object {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_is_a_path_or_a_bucket() {
-        let bucket = |bucket: &str, prefix: &str| {
-            Ok(Source::Bucket {
-                bucket: bucket.to_owned(),
-                prefix: prefix.to_owned(),
-            })
-        };
-        assert_eq!("s3://b".parse(), bucket("b", ""));
-        assert_eq!("s3://b/a/c".parse(), bucket("b", "a/c"));
-        assert_eq!("a/b".parse(), Ok(Source::Path("a/b".into())));
-        assert_eq!("file:a".parse(), Ok(Source::Path("a".into())));
-        assert!("s3:///a".parse::<Source>().is_err());
-        assert_eq!(["", "a", "a/"].map(directory), ["", "a/", "a/"]);
-    }
-}
+mod tests;

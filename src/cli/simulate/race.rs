@@ -1,6 +1,6 @@
-//! What riders send in a race: the pure part of the simulation, without clock, pacing or network.
+//! The records of a race: the pure part of the simulation, without clock, pacing or network.
 //!
-//! Equal riders, start time and random numbers give equal records, byte for byte.
+//! Equal riders, start times and random numbers give equal records, byte for byte.
 
 use std::fmt;
 use std::vec;
@@ -8,23 +8,26 @@ use std::vec;
 use bytes::Bytes;
 use rand::{Rng, RngExt};
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::domain::effort::{ClassId, RacerId};
 
-/// How far a rider's cadence and resistance may stray from the trend, up and down.
+/// Maximum distance of a rider's cadence and resistance from their trend, up and down.
 const NOISE: i64 = 3;
 
-/// How much later than its second a record arrives at most, in milliseconds. Less than a second, so that what belongs
-/// to a second arrives before what belongs to the next.
+/// Maximum time from a second to the arrival of its record, in milliseconds.
+///
+/// Less than a second, so that all records of one second arrive before those of the next.
 const ARRIVAL_JITTER_MS: u64 = 900;
 
-/// How far a rider's clock is off at most, in milliseconds.
+/// Maximum error of a rider's clock, in milliseconds.
 const SKEW_MS: i64 = 250;
 
-/// How far the clock of a record with [`Fault::Clock`] is ahead, in milliseconds: far over what a service believes.
+/// Error of the clock under [`Fault::Clock`], in milliseconds: far over the 5 minutes ahead that a
+/// service accepts.
 const FAULTY_CLOCK_MS: u64 = 3_600_000;
 
-/// The longest run of [`Fault::Garbage`], in bytes: about a record.
+/// Maximum size of [`Fault::Garbage`], in bytes: about a record.
 const GARBAGE_BYTES_MAX: usize = 200;
 
 const NAMES: [&str; 36] = [
@@ -34,7 +37,7 @@ const NAMES: [&str; 36] = [
     "Anders", "Hana", "Bruno", "Wanjiru",
 ];
 
-/// Someone who rides: a name, and what they are able to do, which lasts over all their races.
+/// A rider: a name, and abilities that last over all races.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rider {
     id: RacerId,
@@ -44,7 +47,7 @@ pub struct Rider {
     skew_ms: i64,
 }
 
-/// From where to where a value goes over a race.
+/// The range in which a value rises over a race.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Trend {
     min: i64,
@@ -64,7 +67,7 @@ impl Trend {
         }
     }
 
-    /// The value at that share of the way, some noise off, never out of the trend.
+    /// Returns the value at that share of the way, with noise, within the range.
     fn at(self, way: f64, rng: &mut impl Rng) -> i64 {
         let trend = self.min as f64 + (self.max - self.min) as f64 * way;
         (trend.round() as i64 + rng.random_range(-NOISE..=NOISE)).clamp(self.min, self.max)
@@ -72,7 +75,7 @@ impl Trend {
 }
 
 impl Rider {
-    /// Riders 1 to `count`, their abilities drawn; the first is Hubert.
+    /// Returns riders 1 to `count` with random abilities. The first is Hubert.
     pub fn draw(count: u32, rng: &mut impl Rng) -> Vec<Self> {
         (1..=count)
             .map(|number| Self {
@@ -86,7 +89,7 @@ impl Rider {
     }
 }
 
-/// First names in turn, then again with an initial: Hubert, …, Hubert A., …
+/// Returns a first name, from the second round of the list on with an initial: Hubert A.
 fn name(index: usize) -> String {
     let first = NAMES[index % NAMES.len()];
     match index / NAMES.len() {
@@ -95,21 +98,21 @@ fn name(index: usize) -> String {
     }
 }
 
-/// What all races of a simulation have in common.
+/// The properties that all races of a simulation share.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Setup {
+pub struct RaceSetup {
     /// The classes that race, at the same time.
     pub classes: Vec<ClassId>,
-    /// How many riders start in each class.
+    /// Number of riders in each class.
     pub racers: usize,
-    /// How long a race lasts.
+    /// Length of a race, in seconds.
     pub seconds: u32,
-    /// The share of records that carry a fault, 0 to 1.
+    /// Share of records with a fault, 0 to 1.
     pub faults: f64,
 }
 
-impl Setup {
-    /// How many records one race has.
+impl RaceSetup {
+    /// Returns the number of records of one race.
     pub fn records(&self) -> u64 {
         self.classes.len() as u64 * self.racers as u64 * u64::from(self.seconds)
     }
@@ -118,28 +121,29 @@ impl Setup {
 /// A record as it arrives at the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// When, in milliseconds since the race's start.
+    /// Time since the race's start, in milliseconds.
     pub at_ms: u64,
-    /// The record's data: a JSON object, or what a fault left of it.
+    /// The record's data: a JSON object, unless a fault broke it.
     pub data: Bytes,
-    /// What is wrong with it.
+    /// The record's fault, if it has one.
     pub fault: Option<Fault>,
 }
 
-/// What may be wrong with a record.
+/// A fault of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// Random bytes.
     Garbage,
     /// JSON that is cut short.
     CutShort,
-    /// A needed field is missing.
+    /// A required field is missing.
     MissingField,
-    /// A cadence no one can ride; out of bounds, so a service rejects it.
+    /// A cadence out of bounds, which a service rejects.
     Impossible,
-    /// The greatest cadence and resistance within the bounds: a glitch that is taken, stands, and wants erasing.
+    /// The maximum cadence and resistance within the bounds: a glitch that is accepted, and stands
+    /// until it is erased.
     Glitch,
-    /// A clock that is an hour ahead; the record itself is good.
+    /// A clock that is an hour ahead; the record itself is valid.
     Clock,
 }
 
@@ -167,9 +171,10 @@ impl fmt::Display for Fault {
     }
 }
 
-/// One race in all classes: the records of every starter at every second from 1, in the order of their arrival.
+/// One race in all classes: an iterator over the records of every starter at every second from 1,
+/// by arrival.
 #[derive(Debug)]
-pub struct Race<R> {
+pub struct SimulatedRace<R> {
     starters: Vec<Starter>,
     start_ms: u64,
     seconds: u32,
@@ -179,21 +184,23 @@ pub struct Race<R> {
     waiting: vec::IntoIter<Arrival>,
 }
 
-/// A rider in a race, with the form of the day.
+/// A rider in one race, with the form of the day.
 #[derive(Debug)]
 struct Starter {
     class: ClassId,
     rider: Rider,
-    /// Early (under 1) or late (over 1) on the way from minimum to maximum.
+    /// Exponent of the way from minimum to maximum: under 1 rises early, over 1 late.
     pace: f64,
-    /// How much of that way is ridden by the end.
+    /// Share of that way at the end of the race.
     reach: f64,
 }
 
-impl<R: Rng> Race<R> {
-    /// A race that starts at `start_ms` (milliseconds since 1970, also its id). In each class `setup.racers` of these
-    /// riders start, drawn where there are more, all where there are fewer.
-    pub fn new(setup: &Setup, riders: &[Rider], start_ms: u64, mut rng: R) -> Self {
+impl<R: Rng> SimulatedRace<R> {
+    /// Returns a race that starts at `start_ms` (milliseconds since 1970, also its id).
+    ///
+    /// In each class `setup.racers` riders start: a random choice of `riders`, or all of them if
+    /// there are fewer.
+    pub fn new(setup: &RaceSetup, riders: &[Rider], start_ms: u64, mut rng: R) -> Self {
         let count = setup.racers.min(riders.len());
         let mut starters = Vec::with_capacity(setup.classes.len() * count);
         for &class in &setup.classes {
@@ -239,8 +246,8 @@ impl<R: Rng> Race<R> {
             let way = way.powf(*pace) * reach;
             let device_ms = (self.start_ms + due_ms)
                 .saturating_add_signed(rider.skew_ms + rng.random_range(-5..=5));
-            let record = Record {
-                uuid: Uuid(rng.random()),
+            let record = TelemetryRecord {
+                uuid: random_uuid(rng),
                 event,
                 device_timestamp: device_ms,
                 second: Some(second),
@@ -257,7 +264,7 @@ impl<R: Rng> Race<R> {
                 .then(|| Fault::ALL[rng.random_range(0..Fault::ALL.len())]);
             let data = match fault {
                 None => record.data(),
-                Some(fault) => record.spoilt(fault, rng),
+                Some(fault) => record.with_fault(fault, rng),
             };
             arrivals.push(Arrival {
                 at_ms,
@@ -270,7 +277,7 @@ impl<R: Rng> Race<R> {
     }
 }
 
-impl<R: Rng> Iterator for Race<R> {
+impl<R: Rng> Iterator for SimulatedRace<R> {
     type Item = Arrival;
 
     fn next(&mut self) -> Option<Arrival> {
@@ -287,10 +294,10 @@ impl<R: Rng> Iterator for Race<R> {
     }
 }
 
-/// A telemetry record, its fields in the order in which the riders' devices write them.
+/// A telemetry record. The fields are in the order in which riders' devices write them.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Record<'a> {
+struct TelemetryRecord<'a> {
     uuid: Uuid,
     event: &'static str,
     device_timestamp: u64,
@@ -306,17 +313,17 @@ struct Record<'a> {
     resistance: i64,
 }
 
-impl Record<'_> {
+impl TelemetryRecord<'_> {
     fn data(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a record of strings and integers is always JSON")
     }
 
-    fn spoilt(mut self, fault: Fault, rng: &mut impl Rng) -> Vec<u8> {
+    fn with_fault(mut self, fault: Fault, rng: &mut impl Rng) -> Vec<u8> {
         match fault {
             Fault::Garbage => {
                 let mut bytes = vec![0; rng.random_range(1..=GARBAGE_BYTES_MAX)];
                 rng.fill(&mut bytes[..]);
-                bytes[0] |= 0x80; // so that it is never JSON by chance
+                bytes[0] |= 0x80; // never JSON by chance
                 return bytes;
             }
             Fault::CutShort => {
@@ -337,241 +344,9 @@ impl Record<'_> {
     }
 }
 
-/// A random UUID (version 4), written as such.
-struct Uuid(u128);
-
-impl Serialize for Uuid {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let bits = self.0 & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-        serializer.collect_str(&format_args!(
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            bits >> 96,
-            bits >> 80 & 0xffff,
-            bits >> 64 & 0xffff,
-            bits >> 48 & 0xffff,
-            bits & 0xffff_ffff_ffff
-        ))
-    }
+fn random_uuid(rng: &mut impl Rng) -> Uuid {
+    uuid::Builder::from_random_bytes(rng.random::<u128>().to_be_bytes()).into_uuid()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use rand::SeedableRng;
-    use rand::rngs::StdRng;
-    use serde_json::Value;
-
-    use super::*;
-    use crate::domain::effort::{CADENCE_MAX, OUTPUT_MAX, Output, RESISTANCE_MAX};
-
-    const START_MS: u64 = 1_619_185_620_265;
-
-    fn setup(faults: f64) -> Setup {
-        Setup {
-            classes: ClassId::all(2).collect(),
-            racers: 10,
-            seconds: 60,
-            faults,
-        }
-    }
-
-    fn race(setup: &Setup, seed: u64) -> Vec<Arrival> {
-        let mut rng = StdRng::seed_from_u64(seed);
-        let riders = Rider::draw(10, &mut rng);
-        Race::new(setup, &riders, START_MS, rng).collect()
-    }
-
-    fn objects(arrivals: &[Arrival]) -> Vec<Value> {
-        arrivals
-            .iter()
-            .map(|arrival| serde_json::from_slice(&arrival.data).expect("JSON"))
-            .collect()
-    }
-
-    #[test]
-    fn equal_seeds_and_start_times_give_equal_records() {
-        assert_eq!(race(&setup(0.1), 7), race(&setup(0.1), 7));
-        assert_ne!(race(&setup(0.1), 7), race(&setup(0.1), 8));
-    }
-
-    #[test]
-    fn every_starter_has_one_record_at_every_second_in_the_form_of_a_real_one() {
-        let records = objects(&race(&setup(0.0), 1));
-        assert_eq!(records.len() as u64, setup(0.0).records());
-        let mut seen = BTreeMap::<_, u32>::new();
-        for record in &records {
-            let keys: Vec<_> = record
-                .as_object()
-                .expect("an object")
-                .keys()
-                .map(String::as_str)
-                .collect();
-            let mut real = [
-                "uuid",
-                "event",
-                "deviceTimestamp",
-                "second",
-                "raceId",
-                "name",
-                "racerId",
-                "classId",
-                "cadence",
-                "resistance",
-            ];
-            real.sort_unstable(); // serde_json's own map is sorted
-            assert_eq!(keys, real);
-            assert_eq!(record["raceId"], START_MS);
-            let (cadence, resistance) = (record["cadence"].as_u64(), record["resistance"].as_u64());
-            assert!(cadence.is_some_and(|cadence| cadence as f64 <= CADENCE_MAX));
-            assert!(resistance.is_some_and(|resistance| resistance as f64 <= RESISTANCE_MAX));
-            let key =
-                [&record["classId"], &record["racerId"], &record["second"]].map(Value::as_u64);
-            *seen.entry(key).or_default() += 1;
-        }
-        assert_eq!(seen.len(), records.len());
-        assert!(seen.keys().all(|[class, racer, second]| {
-            (Some(1)..=Some(2)).contains(class)
-                && (Some(1)..=Some(10)).contains(racer)
-                && (Some(1)..=Some(60)).contains(second)
-        }));
-        assert!(
-            records
-                .iter()
-                .all(|record| (record["racerId"] == 1) == (record["name"] == "Hubert"))
-        );
-    }
-
-    #[test]
-    fn the_last_record_of_a_racer_is_final_and_no_other() {
-        for record in objects(&race(&setup(0.0), 2)) {
-            assert_eq!(
-                record["event"] == "final",
-                record["second"] == 60,
-                "{record}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_racer_trends_from_the_minimum_to_the_maximum() {
-        let riders = Rider::draw(10, &mut StdRng::seed_from_u64(3));
-        let mut outputs = BTreeMap::<u64, Vec<(u64, f64)>>::new();
-        for record in objects(&race(
-            &Setup {
-                classes: ClassId::all(1).collect(),
-                ..setup(0.0)
-            },
-            3,
-        )) {
-            let rider = &riders[record["racerId"].as_u64().expect("an id") as usize - 1];
-            let (cadence, resistance) = (record["cadence"].as_i64(), record["resistance"].as_i64());
-            let (cadence, resistance) = (
-                cadence.expect("a cadence"),
-                resistance.expect("a resistance"),
-            );
-            assert!((rider.cadence.min..=rider.cadence.max).contains(&cadence));
-            assert!((rider.resistance.min..=rider.resistance.max).contains(&resistance));
-            let output = Output::of(cadence as f64, resistance as f64)
-                .expect("an output")
-                .get();
-            assert!(output < OUTPUT_MAX);
-            let second = record["second"].as_u64().expect("a second");
-            outputs
-                .entry(rider.id.0)
-                .or_default()
-                .push((second, output));
-        }
-        assert_eq!(outputs.len(), 10);
-        for mut outputs in outputs.into_values() {
-            outputs.sort_by_key(|(second, _)| *second);
-            let mean = |part: &[(u64, f64)]| {
-                part.iter().map(|(_, output)| output).sum::<f64>() / part.len() as f64
-            };
-            assert!(mean(&outputs[..20]) < mean(&outputs[20..40]));
-            assert!(mean(&outputs[20..40]) < mean(&outputs[40..]));
-        }
-    }
-
-    #[test]
-    fn records_arrive_in_order_each_within_its_second() {
-        let arrivals = race(&setup(0.0), 4);
-        assert!(arrivals.is_sorted_by_key(|arrival| arrival.at_ms));
-        for (arrival, record) in arrivals.iter().zip(objects(&arrivals)) {
-            assert_eq!(record["second"], arrival.at_ms / 1000);
-            let device_ms = record["deviceTimestamp"].as_u64().expect("a time");
-            let true_ms = START_MS + arrival.at_ms / 1000 * 1000;
-            assert!(device_ms.abs_diff(true_ms) <= SKEW_MS as u64 + 5);
-        }
-    }
-
-    #[test]
-    fn more_riders_than_starters_are_drawn_and_no_one_starts_twice_in_a_class() {
-        let mut rng = StdRng::seed_from_u64(5);
-        let riders = Rider::draw(40_000, &mut rng);
-        let setup = Setup {
-            racers: 1000,
-            seconds: 1,
-            ..setup(0.0)
-        };
-        let mut starters: Vec<_> =
-            objects(&Race::new(&setup, &riders, START_MS, rng).collect::<Vec<_>>())
-                .iter()
-                .map(|record| (record["classId"].as_u64(), record["racerId"].as_u64()))
-                .collect();
-        assert!(starters.iter().any(|(_, racer)| *racer > Some(30_000)));
-        starters.sort_unstable();
-        starters.dedup();
-        assert_eq!(starters.len(), 2000);
-    }
-
-    #[test]
-    fn the_share_of_faults_is_about_what_was_asked_and_each_is_what_it_says() {
-        let setup = Setup {
-            seconds: 600,
-            ..setup(0.2)
-        };
-        let arrivals = race(&setup, 6);
-        let mut counts = BTreeMap::<_, usize>::new();
-        for Arrival { data, fault, .. } in &arrivals {
-            let object = serde_json::from_slice::<Value>(data).ok();
-            let Some(fault) = fault else {
-                assert!(object.is_some());
-                continue;
-            };
-            *counts.entry(fault).or_default() += 1;
-            match fault {
-                Fault::Garbage | Fault::CutShort => assert!(object.is_none()),
-                Fault::MissingField => assert_eq!(
-                    object.and_then(|it| it.as_object().map(|it| it.len())),
-                    Some(9)
-                ),
-                Fault::Impossible => assert!(object.is_some_and(|it| it["cadence"] == 9999)),
-                Fault::Glitch => assert!(
-                    object.is_some_and(|it| it["cadence"] == 300 && it["resistance"] == 100)
-                ),
-                Fault::Clock => {
-                    assert!(object.is_some_and(
-                        |it| it["deviceTimestamp"].as_u64() > Some(START_MS + FAULTY_CLOCK_MS)
-                    ));
-                }
-            }
-        }
-        assert_eq!(counts.len(), Fault::ALL.len());
-        let share = counts.values().sum::<usize>() as f64 / arrivals.len() as f64;
-        assert!((0.18..0.22).contains(&share), "{share}");
-    }
-
-    #[test]
-    fn names_repeat_only_with_an_initial() {
-        assert_eq!(name(0), "Hubert");
-        assert_eq!(name(NAMES.len()), "Hubert A.");
-        assert_eq!(name(NAMES.len() * 27), "Hubert A.");
-    }
-
-    #[test]
-    fn a_uuid_is_written_as_one_of_version_4() {
-        let text = serde_json::to_string(&Uuid(u128::MAX)).expect("a string");
-        assert_eq!(text, r#""ffffffff-ffff-4fff-bfff-ffffffffffff""#);
-    }
-}
+mod tests;

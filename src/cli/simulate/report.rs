@@ -1,27 +1,27 @@
-//! What became of a simulation.
+//! The outcome of a simulation.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::cli::simulate::Fault;
-use crate::firehose_client::{Acknowledged, GivenUp};
+use crate::cli::simulate::race::Fault;
+use crate::firehose_client::{Acknowledgement, DeliveryGivenUp};
 
-/// How many latencies are kept for the percentiles, 16 bytes each: of a longer run the latest.
+/// Maximum number of latencies for the percentiles, 16 bytes each; a longer run keeps the newest.
 const LATENCIES_MAX: usize = 1_000_000;
 
-/// What became of a simulation. Its text form is the summary, with the details where they were asked for.
+/// The outcome of a simulation. Its text form is the summary, with details under `--report`.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// Races that were ridden to their end.
+pub struct SimulationReport {
+    /// Races that ended.
     pub races: u64,
     /// Records that were made.
     pub records: u64,
     /// Records with a fault.
     pub faults: BTreeMap<Fault, u64>,
-    /// Deliveries that were made twice.
+    /// Deliveries that were sent twice.
     pub duplicates: u64,
-    /// Deliveries that were held back until later ones had gone.
+    /// Deliveries that were sent after later ones.
     pub late: u64,
     /// Deliveries that the endpoint acknowledged.
     pub acknowledged: u64,
@@ -29,26 +29,29 @@ pub struct Report {
     pub acknowledged_records: u64,
     /// Deliveries that were given up.
     pub given_up: u64,
-    /// Deliveries that an interruption left unsettled.
+    /// Deliveries that were unfinished at an interruption.
     pub unfinished: u64,
     /// Tries of all settled deliveries.
     pub tries: u64,
-    /// Tries of the delivery that took most.
+    /// Maximum number of tries of one delivery.
     pub tries_max: u32,
-    /// How long all of it took.
+    /// Duration of the simulation.
     pub took: Duration,
-    last_given_up: Option<GivenUp>,
+    last_given_up: Option<DeliveryGivenUp>,
     latencies: Vec<Duration>,
     is_detailed: bool,
 }
 
-impl Report {
-    /// Whether every delivery was acknowledged: what the exit status tells.
+impl SimulationReport {
+    /// Returns whether every delivery was acknowledged. The exit status depends on it.
     pub fn is_clean(&self) -> bool {
         self.given_up == 0 && self.unfinished == 0
     }
 
-    /// The time within which that share (0 to 1) of the acknowledged deliveries was, from the first try on.
+    /// Returns the latencies within which those shares (0 to 1) of the acknowledged deliveries
+    /// were.
+    ///
+    /// A latency begins with the first try.
     pub fn latencies<const N: usize>(&self, shares: [f64; N]) -> [Duration; N] {
         let mut latencies = self.latencies.clone();
         latencies.sort_unstable();
@@ -68,11 +71,15 @@ impl Report {
         }
     }
 
-    pub(crate) fn count_delivery(&mut self, records: u64, outcome: Result<Acknowledged, GivenUp>) {
+    pub(crate) fn count_delivery(
+        &mut self,
+        records: u64,
+        outcome: Result<Acknowledgement, DeliveryGivenUp>,
+    ) {
         let tries = match outcome {
-            Ok(Acknowledged { tries, took, .. }) => {
-                let place = self.acknowledged as usize % LATENCIES_MAX;
-                match self.latencies.get_mut(place) {
+            Ok(Acknowledgement { tries, took, .. }) => {
+                let index = self.acknowledged as usize % LATENCIES_MAX;
+                match self.latencies.get_mut(index) {
                     Some(oldest) => *oldest = took,
                     None => self.latencies.push(took),
                 }
@@ -93,6 +100,16 @@ impl Report {
 
     pub(crate) fn close(&mut self, unfinished: u64, took: Duration, is_detailed: bool) {
         (self.unfinished, self.took, self.is_detailed) = (unfinished, took, is_detailed);
+    }
+
+    /// Returns the progress in a few words.
+    pub(crate) fn progress(&self) -> String {
+        let Self {
+            acknowledged,
+            given_up,
+            ..
+        } = self;
+        format!("{acknowledged} deliveries acknowledged, {given_up} given up")
     }
 
     fn details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -126,7 +143,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for SimulationReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.took.as_secs_f64();
         let rate = self.acknowledged_records as f64 / seconds.max(1e-9);
@@ -145,7 +162,7 @@ impl fmt::Display for Report {
         }
         write!(f, "; {seconds:.1} s, {rate:.0} records/s")?;
         if let Some(given_up) = &self.last_given_up {
-            write!(f, "\nthe last was {given_up}")?;
+            write!(f, "\nlast failure: {given_up}")?;
         }
         if self.is_detailed {
             self.details(f)
@@ -160,77 +177,4 @@ fn milliseconds(latency: Duration) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::firehose_client::Failure;
-
-    #[test]
-    fn percentiles_are_by_nearest_rank() {
-        let mut report = Report::default();
-        assert_eq!(report.latencies([0.5, 1.0]), [Duration::ZERO; 2]);
-        for ms in (1..=100).rev() {
-            report.count_delivery(
-                1,
-                Ok(Acknowledged {
-                    tries: 1,
-                    took: Duration::from_millis(ms),
-                    told: None,
-                }),
-            );
-        }
-        assert_eq!(
-            report.latencies([0.5, 0.9, 0.99, 1.0]),
-            [50, 90, 99, 100].map(Duration::from_millis)
-        );
-    }
-
-    #[test]
-    fn a_report_tells_what_it_counted() {
-        let mut report = Report {
-            races: 1,
-            ..Report::default()
-        };
-        report.count_record(None);
-        report.count_record(Some(Fault::Glitch));
-        report.count_delivery(
-            2,
-            Ok(Acknowledged {
-                tries: 1,
-                took: Duration::from_millis(20),
-                told: None,
-            }),
-        );
-        report.close(0, Duration::from_secs(2), false);
-        assert!(report.is_clean());
-        assert_eq!(
-            report.to_string(),
-            "1 races, 2 records; deliveries: 1 acknowledged, 0 given up; 2.0 s, 1 records/s"
-        );
-
-        let last = Failure::Refused {
-            status: 503,
-            message: "the queue is full".to_owned(),
-        };
-        report.count_delivery(
-            2,
-            Err(GivenUp {
-                tries: 4,
-                took: Duration::from_secs(1),
-                last,
-            }),
-        );
-        report.close(1, Duration::from_secs(2), true);
-        assert!(!report.is_clean());
-        let text = report.to_string();
-        for line in [
-            "1 acknowledged, 1 given up, 1 unfinished; ",
-            "the last was given up after 4 tries in 1s: status 503: the queue is full",
-            "acknowledged  33.33% of deliveries",
-            "latency       p50 20.0 ms, p90 20.0 ms, p99 20.0 ms, max 20.0 ms",
-            "tries         5 for 3 deliveries, at most 4 for one",
-            "1 glitch within bounds",
-        ] {
-            assert!(text.contains(line), "{line}\n{text}");
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! `GET /metrics`, in Prometheus' text format, on a listener of its own so that it is never public by accident; and
 //! what is counted of every request.
 //!
-//! [`describe`] is the list of all metrics there are. What has no event of its own, ages above all, is looked up when
+//! `observability` lists all metrics there are. What has no event of its own, ages above all, is looked up when
 //! it is asked for, so that it goes on growing while nothing happens.
 
 use parking_lot::Mutex;
@@ -15,16 +15,14 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
-use metrics::{
-    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
-    histogram,
-};
+use metrics::{Counter, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::domain::rejection::RejectionReason;
 use crate::http::routes::firehose::DeliveryErrorCode;
 use crate::http::state::AppState;
 use crate::ledger::{ClassGauges, LedgerGauges};
+use crate::observability;
 
 /// The statuses of deliveries.
 const DELIVERY_STATUSES: [&str; 7] = ["200", "400", "401", "403", "415", "500", "503"];
@@ -53,213 +51,48 @@ pub(crate) fn router(recorded: PrometheusHandle, app: AppState) -> Router {
     Router::new().route("/metrics", get(render))
 }
 
-/// Says of every metric what it is, and begins those with nothing to count yet at 0: a counter that comes into being
-/// with its first event shows no increase.
-pub(crate) fn describe() {
-    describe_deliveries();
-    describe_ledger();
-    describe_store();
-    describe_readers();
-    describe_process();
-    gauge!("alleycat_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-}
-
-fn describe_deliveries() {
-    describe_counter!(
-        "alleycat_deliveries_total",
-        Unit::Count,
-        "Deliveries answered, by the answer's status."
-    );
+/// Starts the counters with known labels at 0: a counter that appears with its first event shows no increase.
+pub(crate) fn init_counters() {
     for status in DELIVERY_STATUSES {
-        counter!("alleycat_deliveries_total", "status" => status).absolute(0);
+        counter!(observability::DELIVERIES_TOTAL, "status" => status).absolute(0);
     }
-    describe_counter!(
-        "alleycat_delivery_errors_total",
-        Unit::Count,
-        "Deliveries that were not acknowledged, by error code."
-    );
     for code in DeliveryErrorCode::ALL {
-        counter!("alleycat_delivery_errors_total", "code" => code.as_str()).absolute(0);
+        counter!(observability::DELIVERY_ERRORS_TOTAL, "code" => code.as_str()).absolute(0);
     }
-    describe_histogram!(
-        "alleycat_delivery_duration_seconds",
-        Unit::Seconds,
-        "From a delivery's headers to its answer, whatever that was."
-    );
-    describe_gauge!(
-        "alleycat_deliveries_in_flight",
-        Unit::Count,
-        "Deliveries that are being read or decoded, those whose sender has gone included."
-    );
-    describe_gauge!(
-        "alleycat_deliveries_in_flight_bytes",
-        Unit::Bytes,
-        "What deliveries that are being read, decoded or committed take up, as counted against their limit."
-    );
-    for (name, help) in [
-        (
-            "alleycat_records_total",
-            "Records of deliveries that came to be committed, whatever became of them.",
-        ),
-        ("alleycat_records_empty_total", "Records without data."),
-        (
-            "alleycat_personal_bests_total",
-            "Efforts that were new personal bests.",
-        ),
+    for name in [
+        observability::RECORDS_TOTAL,
+        observability::RECORDS_EMPTY_TOTAL,
+        observability::PERSONAL_BESTS_TOTAL,
+        observability::REPLICATION_ERRORS_TOTAL,
+        observability::CORRUPT_OBJECT_READS_TOTAL,
     ] {
-        describe_counter!(name, Unit::Count, help);
         counter!(name).absolute(0);
     }
-    for (name, help) in [
-        (
-            "alleycat_records_rejected_total",
-            "Records quarantined, by reason.",
-        ),
-        (
-            "alleycat_transformation_records_failed_total",
-            "Records answered ProcessingFailed by a transformation, by reason.",
-        ),
+    for name in [
+        observability::RECORDS_REJECTED_TOTAL,
+        observability::TRANSFORMATION_RECORDS_FAILED_TOTAL,
     ] {
-        describe_counter!(name, Unit::Count, help);
         for reason in RejectionReason::ALL {
             counter!(name, "reason" => reason.as_str()).absolute(0);
         }
     }
-}
-
-fn describe_ledger() {
-    describe_gauge!(
-        "alleycat_ready",
-        Unit::Count,
-        "1 while the service should be sent traffic, as /readyz says."
-    );
-    describe_gauge!(
-        "alleycat_commit_queue_length",
-        Unit::Count,
-        "Deliveries that wait for the writer to take them."
-    );
-    describe_gauge!(
-        "alleycat_commit_queue_oldest_age_seconds",
-        Unit::Seconds,
-        "How long the oldest delivery has waited that is decoded and not yet durable; 0 where none waits."
-    );
-    describe_histogram!(
-        "alleycat_commit_duration_seconds",
-        Unit::Seconds,
-        "What a commit took, done or failed."
-    );
-    describe_gauge!(
-        "alleycat_journal_segments",
-        Unit::Count,
-        "Segments in the journal."
-    );
-    describe_gauge!(
-        "alleycat_snapshot_lag_seconds",
-        Unit::Seconds,
-        "How long efforts have waited that the stored class-N.gz does not have; 0 where it has all."
-    );
-    describe_histogram!(
-        "alleycat_snapshot_duration_seconds",
-        Unit::Seconds,
-        "What a snapshot took, done or failed."
-    );
-    describe_gauge!(
-        "alleycat_replication_lag_seconds",
-        Unit::Seconds,
-        "How long ago the last complete look at the store began; 0 before the first."
-    );
-    describe_counter!(
-        "alleycat_replication_errors_total",
-        Unit::Count,
-        "Looks at the store that failed."
-    );
-    counter!("alleycat_replication_errors_total").absolute(0);
-    describe_counter!(
-        "alleycat_corrupt_object_reads_total",
-        Unit::Count,
-        "Stored objects met that do not read."
-    );
-    counter!("alleycat_corrupt_object_reads_total").absolute(0);
-    describe_gauge!("alleycat_efforts", Unit::Count, "Efforts, by class.");
-    describe_gauge!(
-        "alleycat_racers",
-        Unit::Count,
-        "Racers with an effort, by class."
-    );
-    describe_gauge!("alleycat_erasures", Unit::Count, "Erasures that are kept.");
-}
-
-fn describe_store() {
-    describe_counter!(
-        "alleycat_store_requests_total",
-        Unit::Count,
-        "Requests to the store, by operation, kind of object and outcome."
-    );
-    describe_counter!(
-        "alleycat_store_bytes_total",
-        Unit::Bytes,
-        "Bodies got and put, by operation and kind."
-    );
-    describe_histogram!(
-        "alleycat_store_request_duration_seconds",
-        Unit::Seconds,
-        "What a request to the store took, the client's own retries included, by operation."
-    );
     for (operation, kinds) in STORE_REQUESTS {
         for &kind in kinds {
-            counter!("alleycat_store_requests_total", "operation" => operation, "kind" => kind, "outcome" => "failed")
-                .absolute(0);
+            counter!(
+                observability::STORE_REQUESTS_TOTAL,
+                "operation" => operation, "kind" => kind, "outcome" => "failed"
+            )
+            .absolute(0);
         }
     }
-}
-
-fn describe_readers() {
-    describe_counter!(
-        "alleycat_http_requests_total",
-        Unit::Count,
-        "Requests, by route, method and status."
-    );
-    describe_histogram!(
-        "alleycat_http_request_duration_seconds",
-        Unit::Seconds,
-        "From a request's headers to the beginning of its answer, by route."
-    );
-    describe_counter!(
-        "alleycat_connections_closed_total",
-        Unit::Count,
-        "Connections that the service closed, by reason."
-    );
     for reason in [
         "too_many",
         "header_timeout",
         "write_timeout",
         "response_deadline",
     ] {
-        counter!("alleycat_connections_closed_total", "reason" => reason).absolute(0);
+        counter!(observability::CONNECTIONS_CLOSED_TOTAL, "reason" => reason).absolute(0);
     }
-    describe_gauge!(
-        "alleycat_sse_subscribers",
-        Unit::Count,
-        "Listeners of the classes' live events."
-    );
-}
-
-fn describe_process() {
-    describe_gauge!(
-        "alleycat_memory_bytes",
-        Unit::Bytes,
-        "What the state takes up, by part; estimated from counts."
-    );
-    describe_gauge!(
-        "process_resident_memory_bytes",
-        Unit::Bytes,
-        "Memory of the process that is resident."
-    );
-    describe_gauge!(
-        "alleycat_build_info",
-        Unit::Count,
-        "1; the version is in the label."
-    );
 }
 
 fn set_gauges(app: &AppState) {
@@ -273,12 +106,12 @@ fn set_gauges(app: &AppState) {
         classes,
         memory,
     } = app.ledger.gauges();
-    gauge!("alleycat_ready").set(f64::from(u8::from(ready)));
-    gauge!("alleycat_commit_queue_length").set(commit_queue_length as f64);
-    gauge!("alleycat_commit_queue_oldest_age_seconds").set(oldest_unanswered_age.as_secs_f64());
-    gauge!("alleycat_replication_lag_seconds").set(replication_lag.as_secs_f64());
-    gauge!("alleycat_journal_segments").set(segments as f64);
-    gauge!("alleycat_erasures").set(erasures as f64);
+    gauge!(observability::READY).set(f64::from(u8::from(ready)));
+    gauge!(observability::COMMIT_QUEUE_LENGTH).set(commit_queue_length as f64);
+    gauge!(observability::COMMIT_QUEUE_OLDEST_AGE_SECONDS).set(oldest_unanswered_age.as_secs_f64());
+    gauge!(observability::REPLICATION_LAG_SECONDS).set(replication_lag.as_secs_f64());
+    gauge!(observability::JOURNAL_SEGMENTS).set(segments as f64);
+    gauge!(observability::ERASURES).set(erasures as f64);
     for ClassGauges {
         class,
         efforts,
@@ -287,22 +120,23 @@ fn set_gauges(app: &AppState) {
     } in classes
     {
         let class = class.to_string();
-        gauge!("alleycat_efforts", "class" => class.clone()).set(efforts as f64);
-        gauge!("alleycat_racers", "class" => class.clone()).set(racers as f64);
-        gauge!("alleycat_snapshot_lag_seconds", "class" => class).set(snapshot_lag.as_secs_f64());
+        gauge!(observability::EFFORTS, "class" => class.clone()).set(efforts as f64);
+        gauge!(observability::RACERS, "class" => class.clone()).set(racers as f64);
+        gauge!(observability::SNAPSHOT_LAG_SECONDS, "class" => class)
+            .set(snapshot_lag.as_secs_f64());
     }
     for (part, bytes) in [
         ("table", memory.table),
         ("histories", memory.histories),
         ("names", memory.names),
     ] {
-        gauge!("alleycat_memory_bytes", "part" => part).set(bytes as f64);
+        gauge!(observability::MEMORY_BYTES, "part" => part).set(bytes as f64);
     }
-    gauge!("alleycat_deliveries_in_flight").set(app.gate.deliveries_in_flight() as f64);
-    gauge!("alleycat_sse_subscribers").set(app.live.listeners() as f64);
-    gauge!("alleycat_deliveries_in_flight_bytes").set(app.gate.bytes_in_flight() as f64);
+    gauge!(observability::DELIVERIES_IN_FLIGHT).set(app.gate.deliveries_in_flight() as f64);
+    gauge!(observability::SSE_SUBSCRIBERS).set(app.live.listeners() as f64);
+    gauge!(observability::DELIVERIES_IN_FLIGHT_BYTES).set(app.gate.bytes_in_flight() as f64);
     if let Some(bytes) = resident_bytes() {
-        gauge!("process_resident_memory_bytes").set(bytes as f64);
+        gauge!(observability::PROCESS_RESIDENT_MEMORY_BYTES).set(bytes as f64);
     }
 }
 
@@ -356,7 +190,7 @@ impl Requests {
         let meters = match routes.get_mut(route) {
             Some(meters) => meters,
             None => routes.entry(route.to_owned()).or_insert(Meters {
-                duration: histogram!("alleycat_http_request_duration_seconds", "route" => route.to_owned()),
+                duration: histogram!(observability::HTTP_REQUEST_DURATION_SECONDS, "route" => route.to_owned()),
                 answers: Vec::new(),
             }),
         };
@@ -365,7 +199,7 @@ impl Requests {
         let place = answers.iter().position(|it| (it.0, it.1) == (method, status)).unwrap_or_else(|| {
             let (route, status_text) = (route.to_owned(), status.as_str().to_owned());
             let counter = counter!(
-                "alleycat_http_requests_total", "route" => route, "method" => method, "status" => status_text
+                observability::HTTP_REQUESTS_TOTAL, "route" => route, "method" => method, "status" => status_text
             );
             answers.push((method, status, counter));
             answers.len() - 1

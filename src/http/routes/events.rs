@@ -31,6 +31,7 @@ use crate::ingest::envelope::DecodedRecords;
 use crate::ingest::lambda_event::{EVENT_BYTES_MAX, LambdaEvent, S3Notification, S3ObjectRef};
 use crate::ingest::object_reader::{ObjectItem, ObjectReader, ObjectReaderError};
 use crate::ledger::Ledger;
+use crate::observability;
 use crate::state::races::{self, RaceUpdate};
 
 /// Events that are worked on at a time: each may hold an object.
@@ -322,7 +323,7 @@ async fn transform(app: &AppState, body: Bytes) -> Result<Response, ApiError> {
         .expect("it was parsed before");
     let answer = answer.map_err(|error| ApiError::bad_request(error.to_string()))?;
     for (&reason, &count) in &answer.failed {
-        metrics::counter!("alleycat_transformation_records_failed_total", "reason" => reason)
+        metrics::counter!(observability::TRANSFORMATION_RECORDS_FAILED_TOTAL, "reason" => reason)
             .increment(count as u64);
     }
     tracing::info!(ok = answer.ok, dropped = answer.dropped, failed = ?answer.failed, "transformation");

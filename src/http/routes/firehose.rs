@@ -5,6 +5,7 @@
 //! <https://docs.aws.amazon.com/firehose/latest/dev/httpdeliveryrequestresponse.html>.
 
 use crate::http::body;
+use crate::observability;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -366,7 +367,7 @@ async fn deliver(State(app): State<AppState>, headers: HeaderMap, body: Body) ->
         }
     };
     let took = began.elapsed();
-    metrics::histogram!("alleycat_delivery_duration_seconds").record(took.as_secs_f64());
+    metrics::histogram!(observability::DELIVERY_DURATION_SECONDS).record(took.as_secs_f64());
     let milliseconds = |took: Duration| u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let answer = match outcome {
         Ok(outcome) => {
@@ -394,13 +395,13 @@ async fn deliver(State(app): State<AppState>, headers: HeaderMap, body: Body) ->
             let milliseconds = milliseconds(took);
             let (id, status_told) = (shown(&request_id), status.as_u16());
             tracing::warn!(request_id = %id, status = status_told, code = code.as_str(), ?message, milliseconds, "delivery error");
-            metrics::counter!("alleycat_delivery_errors_total", "code" => code.as_str())
+            metrics::counter!(observability::DELIVERY_ERRORS_TOTAL, "code" => code.as_str())
                 .increment(1);
             answer(status, &request_id, Some(&message), &app.ledger)
         }
     };
     let status = answer.status().as_u16().to_string();
-    metrics::counter!("alleycat_deliveries_total", "status" => status).increment(1);
+    metrics::counter!(observability::DELIVERIES_TOTAL, "status" => status).increment(1);
     answer
 }
 
@@ -632,7 +633,7 @@ pub(crate) async fn commit<F: Future<Output = Result<Vec<Vec<u8>>, DeliveryError
                 .iter()
                 .map(|(record, rejection)| (*record, rejection.reason.as_str()));
             for (reason, count) in counted(reasons.clone().map(|(_, reason)| reason)) {
-                metrics::counter!("alleycat_records_rejected_total", "reason" => reason)
+                metrics::counter!(observability::RECORDS_REJECTED_TOTAL, "reason" => reason)
                     .increment(count as u64);
             }
             reasons.for_each(|(record, reason)| _ = rejected.entry(record).or_insert(reason));
@@ -653,8 +654,8 @@ pub(crate) async fn commit<F: Future<Output = Result<Vec<Vec<u8>>, DeliveryError
             .collect(),
     )
     .await?;
-    metrics::counter!("alleycat_records_total").increment(records as u64);
-    metrics::counter!("alleycat_records_empty_total").increment(decoded.empty as u64);
+    metrics::counter!(observability::RECORDS_TOTAL).increment(records as u64);
+    metrics::counter!(observability::RECORDS_EMPTY_TOTAL).increment(decoded.empty as u64);
     let submission = WriteBatch {
         efforts: decoded.efforts,
         names: decoded.names,
@@ -683,7 +684,7 @@ pub(crate) async fn commit<F: Future<Output = Result<Vec<Vec<u8>>, DeliveryError
             })
             .await?;
     }
-    metrics::counter!("alleycat_personal_bests_total").increment(committed.improvements as u64);
+    metrics::counter!(observability::PERSONAL_BESTS_TOTAL).increment(committed.improvements as u64);
     let rejected = counted(rejected.into_values());
     let (improvements, commit) = (committed.improvements, began.elapsed());
     Ok(Outcome {

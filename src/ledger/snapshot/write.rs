@@ -8,6 +8,7 @@ use crate::ledger::Inner;
 use crate::ledger::commit_loop::WriterSender;
 use crate::ledger::snapshot::state::{SnapshotTarget, StoredBody};
 use crate::ledger::unreadable::ApplyError;
+use crate::observability;
 use crate::state::table::StateVersion;
 use crate::storage::codec::names;
 use crate::storage::{Precondition, PutError, StoreError};
@@ -34,7 +35,7 @@ impl Inner {
         self.snapshots.lock().get_mut(target).write_began = Some(began);
         let outcome = self.replace_snapshot(target, writer).await;
         let took = self.clock.uptime().saturating_sub(began);
-        metrics::histogram!("alleycat_snapshot_duration_seconds").record(took.as_secs_f64());
+        metrics::histogram!(observability::SNAPSHOT_DURATION_SECONDS).record(took.as_secs_f64());
         match outcome {
             Ok(()) => {}
             Err(ApplyError::Store(error)) => {

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::observability;
 use crate::storage::{
     ETag, ListEntry, ListScope, ObjectKey, Precondition, PutError, Store, StoreError, StoredObject,
 };
@@ -89,18 +90,18 @@ fn kind(key: &ObjectKey) -> &'static str {
 
 fn time(operation: &'static str, began: Instant) {
     let took = began.elapsed().as_secs_f64();
-    metrics::histogram!("alleycat_store_request_duration_seconds", "operation" => operation)
+    metrics::histogram!(observability::STORE_REQUEST_DURATION_SECONDS, "operation" => operation)
         .record(took);
 }
 
 fn count(operation: &'static str, kind: &'static str, outcome: &'static str) {
     metrics::counter!(
-        "alleycat_store_requests_total", "operation" => operation, "kind" => kind, "outcome" => outcome
+        observability::STORE_REQUESTS_TOTAL, "operation" => operation, "kind" => kind, "outcome" => outcome
     )
     .increment(1);
 }
 
 fn count_bytes(operation: &'static str, kind: &'static str, bytes: usize) {
-    metrics::counter!("alleycat_store_bytes_total", "operation" => operation, "kind" => kind)
+    metrics::counter!(observability::STORE_BYTES_TOTAL, "operation" => operation, "kind" => kind)
         .increment(bytes as u64);
 }

@@ -1,0 +1,107 @@
+//! The options of `alleycat replay`.
+
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use reqwest::Url;
+
+use crate::cli::replay::source::ReplaySource;
+use crate::config::duration;
+use crate::firehose_client::AccessKey;
+
+/// Maximum number of objects at a time; an object of a bucket is in memory as a whole while it is
+/// read.
+const CONCURRENCY_MAX: u64 = 64;
+
+/// The options of `alleycat replay`. Each is also an environment variable,
+/// `ALLEYCAT_REPLAY_<OPTION>`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct ReplayOptions {
+    /// Files, folders with all that is below them, or s3://BUCKET/PREFIX.
+    #[arg(required = true, value_name = "SOURCE")]
+    pub sources: Vec<ReplaySource>,
+
+    /// URL of the endpoint to deliver to.
+    #[arg(
+        long,
+        env = "ALLEYCAT_REPLAY_TO",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080/firehose"
+    )]
+    pub to: Url,
+
+    /// Access key of the endpoint. Without it, the first key of ALLEYCAT_ACCESS_KEY is sent.
+    #[arg(
+        long,
+        env = "ALLEYCAT_REPLAY_ACCESS_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub access_key: Option<AccessKey>,
+
+    /// Compress the deliveries with gzip.
+    #[arg(long, env = "ALLEYCAT_REPLAY_GZIP", value_parser = BoolishValueParser::new())]
+    pub gzip: bool,
+
+    /// Maximum number of objects that are read and delivered at once, up to 64.
+    #[arg(
+        long,
+        env = "ALLEYCAT_REPLAY_CONCURRENCY",
+        value_name = "N",
+        default_value_t = 4,
+        value_parser = clap::value_parser!(u64).range(1..=CONCURRENCY_MAX)
+    )]
+    pub concurrency: u64,
+
+    /// Maximum time in which a failed delivery is retried, up to 24h; then the replay ends. Pauses
+    /// double from 1s to 120s.
+    #[arg(
+        long,
+        env = "ALLEYCAT_REPLAY_RETRY_DURATION",
+        value_name = "TIME",
+        default_value = "300s",
+        value_parser = duration::<0, 86_400_000>
+    )]
+    pub retry_duration: Duration,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Deliveries that Firehose gave up, from its error bucket:
+    ALLEYCAT_ACCESS_KEY=… alleycat replay s3://my-failed-bucket/ --to https://alleycat.example.com/firehose
+  A folder of delivery objects, of any of the formats below:
+    alleycat replay deliveries/
+  Quarantined records, after the bounds were widened:
+    alleycat replay s3://my-bucket/history/processing-failed/2026/11/
+
+The content decides the format: NDJSON or JSON objects one after another, Firehose's error output, this project's
+journal and quarantine; plain or gzip. Snapshots (class-N.gz, racers.gz, erasures.gz) hold no records and are skipped.
+Region, credentials and endpoint come from the usual AWS environment.
+
+Exit status: 0 when everything was read and accepted; 1 when anything was unreadable, not accepted, or rejected.
+Sources are never changed, and running it again does no harm.";
+
+#[cfg(test)]
+mod tests {
+    use clap::Args;
+
+    use super::*;
+
+    #[test]
+    fn every_option_is_an_environment_variable_of_its_name() {
+        let command = ReplayOptions::augment_args(clap::Command::new("replay"));
+        command.clone().debug_assert();
+        for argument in command.get_arguments().filter(|it| !it.is_positional()) {
+            let name = argument
+                .get_long()
+                .expect("every option is long")
+                .replace('-', "_")
+                .to_uppercase();
+            assert_eq!(
+                argument.get_env(),
+                Some(format!("ALLEYCAT_REPLAY_{name}").as_ref())
+            );
+        }
+    }
+}

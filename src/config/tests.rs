@@ -1,0 +1,149 @@
+use clap::{CommandFactory, Parser};
+
+use super::*;
+
+#[derive(Debug, Parser)]
+struct CommandLine {
+    #[command(flatten)]
+    config: Config,
+}
+
+fn parse(options: &[&str]) -> Result<Config, clap::Error> {
+    CommandLine::try_parse_from(["alleycat"].iter().chain(options))
+        .map(|command_line| command_line.config)
+}
+
+#[test]
+fn every_option_is_an_environment_variable_of_its_name() {
+    let command = CommandLine::command();
+    command.clone().debug_assert();
+    for argument in command.get_arguments().filter(|it| it.get_id() != "help") {
+        let name = argument
+            .get_long()
+            .expect("every option is long")
+            .replace('-', "_")
+            .to_uppercase();
+        assert_eq!(
+            argument.get_env(),
+            Some(format!("ALLEYCAT_{name}").as_ref())
+        );
+    }
+}
+
+#[test]
+fn help_of_key_options_says_what_a_comma_does() {
+    let command = CommandLine::command();
+    for option in ["access-key", "admin-key", "query-key"] {
+        let argument = command
+            .get_arguments()
+            .find(|argument| argument.get_long() == Some(option))
+            .expect(option);
+        let help = argument.get_help().expect(option).to_string();
+        assert!(help.contains("two keys"), "{option}: {help}");
+    }
+}
+
+#[test]
+fn address_may_be_a_name_or_a_port_alone() {
+    for (text, address) in [
+        ("127.0.0.1:80", "127.0.0.1:80"),
+        ("[::1]:81", "[::1]:81"),
+        ("localhost:82", "127.0.0.1:82"),
+        (":83", "0.0.0.0:83"),
+        (":0", "0.0.0.0:0"),
+    ] {
+        assert_eq!(
+            socket_address(text),
+            Ok(address.parse().expect(address)),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn invalid_address_is_refused() {
+    for text in [
+        "",
+        ":",
+        "localhost",
+        "localhost:",
+        "127.0.0.1:65536",
+        ":http",
+        "::1",
+    ] {
+        let error = socket_address(text).expect_err(text);
+        assert!(error.contains("HOST:PORT"), "{text}: {error}");
+    }
+}
+
+#[test]
+fn port_alone_needs_an_access_key() {
+    let config = parse(&["--listen", ":8080"]).expect("valid options");
+    let error = config.validate().expect_err("reachable without a key");
+    assert!(error.to_string().contains("ALLEYCAT_ACCESS_KEY"), "{error}");
+}
+
+#[test]
+fn cors_origins_are_all_or_a_list() {
+    let list = |origins: &[&str]| {
+        CorsOrigins::List(origins.iter().map(|&origin| origin.to_owned()).collect())
+    };
+    for (text, origins) in [
+        ("*", CorsOrigins::Any),
+        ("https://example.com", list(&["https://example.com"])),
+        (
+            "https://example.com, http://localhost:5173",
+            list(&["https://example.com", "http://localhost:5173"]),
+        ),
+        ("HTTPS://Example.COM:443", list(&["https://example.com"])),
+        ("http://example.com:80", list(&["http://example.com"])),
+        ("https://example.com:80", list(&["https://example.com:80"])),
+        ("http://[::1]:5173", list(&["http://[::1]:5173"])),
+        ("capacitor://localhost", list(&["capacitor://localhost"])),
+    ] {
+        assert_eq!(text.parse(), Ok(origins), "{text}");
+    }
+}
+
+#[test]
+fn invalid_cors_origin_is_refused_by_its_value() {
+    for (text, value) in [
+        ("", ""),
+        ("example.com", "example.com"),
+        ("null", "null"),
+        ("https://example.com/", "https://example.com/"),
+        ("https://example.com/page", "https://example.com/page"),
+        ("https://example.com?a", "https://example.com?a"),
+        ("https://", "https://"),
+        ("://example.com", "://example.com"),
+        ("https://a b", "https://a b"),
+        ("https://user@example.com", "https://user@example.com"),
+        ("https://*.example.com", "https://*.example.com"),
+        ("https://example.com:", "https://example.com:"),
+        ("https://example.com:99999", "https://example.com:99999"),
+        ("https://[::1", "https://[::1"),
+        ("https://a.example,*", "*"),
+        ("https://a.example,", ""),
+    ] {
+        let error = text.parse::<CorsOrigins>().expect_err(text);
+        assert!(
+            error.starts_with(&format!("\"{value}\" ")),
+            "{text}: {error}"
+        );
+        assert!(error.contains("https://example.com"), "{text}: {error}");
+    }
+}
+
+#[test]
+fn duration_out_of_bounds_is_refused_with_its_bounds() {
+    assert_eq!(
+        duration::<10, 3_600_000>("250ms"),
+        Ok(Duration::from_millis(250))
+    );
+    for text in ["9ms", "2h", "-1s"] {
+        let error = duration::<10, 3_600_000>(text).expect_err(text);
+        assert!(error.contains("from 10ms to 1h"), "{text}: {error}");
+    }
+    let error = duration::<10, 3_600_000>("soon").expect_err("no duration");
+    assert!(error.contains("250ms"), "{error}");
+}
