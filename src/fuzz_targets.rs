@@ -11,9 +11,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::domain::effort::{Bounds, ClassId, Effort, OUTPUT_MAX, Output, RacerId, Second};
-use crate::ingest::json_scan;
 use crate::domain::rejection::{Rejection, RejectionReason};
 use crate::ingest::envelope::{self, DecodedRecords, Envelope, GZIP_MAGIC};
+use crate::ingest::json_scan;
 use crate::ingest::record::{self, Telemetry};
 use crate::state::leaderboard::Cursor;
 use crate::state::table::{ClassTable, Table};

@@ -76,7 +76,8 @@ impl<'b> EnvelopeScanner<'b> {
         const CHUNK: usize = 32;
         let ends =
             |byte: u8| u8::from(byte < b' ') | u8::from(byte == b'"') | u8::from(byte == b'\\');
-        let has_no_end = |chunk: &&[u8]| chunk.iter().fold(0, |found, &byte| found | ends(byte)) == 0;
+        let has_no_end =
+            |chunk: &&[u8]| chunk.iter().fold(0, |found, &byte| found | ends(byte)) == 0;
         let chunks = self.rest.chunks_exact(CHUNK).take_while(has_no_end);
         let whole_chunks = CHUNK * chunks.count();
         let length = whole_chunks + json_scan::text_length(&self.rest[whole_chunks..]);

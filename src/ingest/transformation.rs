@@ -84,7 +84,10 @@ impl<'b> Transformation<'b> {
         bytes_max: usize,
     ) -> Result<TransformationResponse, EventError> {
         let failed_bytes = |record: &SourceRecord<'_>| {
-            record.unchanged_result(RecordResult::ProcessingFailed).len() + 1 // and a comma
+            record
+                .unchanged_result(RecordResult::ProcessingFailed)
+                .len()
+                + 1 // and a comma
         };
         // The part of the limit that the records still to come need if they fail.
         let mut reserved_bytes: usize = self.0.iter().map(failed_bytes).sum();

@@ -21,22 +21,19 @@ fn effort(racer: u64, second: u32, output: f64, time: u64) -> Effort {
 }
 
 fn some_scope() -> impl Strategy<Value = ErasureScope> {
-    let class =
-        prop::option::of((1u16..3).prop_map(|class| ClassId::new(class).expect("from 1")));
+    let class = prop::option::of((1u16..3).prop_map(|class| ClassId::new(class).expect("from 1")));
     let seconds = prop_oneof![
         Just((FIRST_SECOND, LAST_SECOND)),
         (0u32..5).prop_map(|s| (Second(s), Second(s)))
     ];
     let above =
         prop::option::of((0u32..9).prop_map(|above| Output::new(above.into()).expect("valid")));
-    (0u64..3, class, seconds, above).prop_map(|(racer, class_id, (from, to), above)| {
-        ErasureScope {
-            racer_id: RacerId(racer),
-            class_id,
-            from,
-            to,
-            above,
-        }
+    (0u64..3, class, seconds, above).prop_map(|(racer, class_id, (from, to), above)| ErasureScope {
+        racer_id: RacerId(racer),
+        class_id,
+        from,
+        to,
+        above,
     })
 }
 
@@ -161,10 +158,7 @@ fn scopes_of_a_racer_are_limited() {
             .expect("under the limits");
     }
     assert!(erasures.with(scope(u32::MAX), 1, None).is_none());
-    assert!(
-        erasures.with(scope(0), 2, None).is_some(),
-        "a known scope"
-    );
+    assert!(erasures.with(scope(0), 2, None).is_some(), "a known scope");
     assert!(
         erasures
             .with(ErasureScope::all(RacerId(1), None), 1, None)

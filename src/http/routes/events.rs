@@ -27,9 +27,10 @@ use crate::http::error::ApiError;
 use crate::http::respond::form;
 use crate::http::routes::firehose::{self, DeliveryError, DeliveryErrorCode};
 use crate::http::state::{AppState, IN_PLACE_OUTPUTS_MAX, joined};
-use crate::ingest::envelope::DecodedRecords;
-use crate::ingest::lambda_event::{EVENT_BYTES_MAX, LambdaEvent, S3Notification, S3ObjectRef};
+use crate::ingest::decoded_records::DecodedRecords;
+use crate::ingest::lambda_event::{EVENT_BYTES_MAX, LambdaEvent};
 use crate::ingest::object_reader::{ObjectItem, ObjectReader, ObjectReaderError};
+use crate::ingest::s3_notification::{S3Notification, S3ObjectRef};
 use crate::ledger::Ledger;
 use crate::state::races::{self, RaceUpdate};
 

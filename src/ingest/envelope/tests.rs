@@ -55,7 +55,8 @@ fn envelope_like_body() -> impl Strategy<Value = Vec<u8>> {
     let space = || prop::sample::select(vec!["", "", "", "", "", " ", "\n", "\t\r"]);
     let record = (space(), "[A-Za-z0-9+/=]{0,80}", space())
         .prop_map(|(a, data, b)| format!("{{{a}\"data\":\"{data}\"{b}}}"));
-    let repeated = "\\{\"data\":\"[a-z]{0,3}\",\"(data|\\\\u0064ata|other)\":(\"[a-z]{0,3}\"|1e0)\\}";
+    let repeated =
+        "\\{\"data\":\"[a-z]{0,3}\",\"(data|\\\\u0064ata|other)\":(\"[a-z]{0,3}\"|1e0)\\}";
     let records = prop::collection::vec(prop_oneof![9 => record, 1 => repeated], 0..4)
         .prop_map(|records| format!("\"records\":[{}]", records.join(",")));
     let field = prop_oneof![
@@ -86,7 +87,9 @@ fn envelope_like_body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Returns request id and records of an envelope, or its error.
-fn content(envelope: Result<Envelope<'_>, EnvelopeError>) -> Result<impl PartialEq + Debug, String> {
+fn content(
+    envelope: Result<Envelope<'_>, EnvelopeError>,
+) -> Result<impl PartialEq + Debug, String> {
     envelope
         .map(|it| (it.request_id, it.records))
         .map_err(|error| error.to_string())
@@ -160,9 +163,8 @@ fn body_that_is_not_an_object_is_an_error() {
 fn byte_order_mark_is_passed_over() {
     let data = base64(format!("\u{feff}{GOOD}").as_bytes());
     for space in ["", " "] {
-        let body = format!(
-            "\u{feff}{{{space}\"requestId\":\"r\",\"records\":[{{\"data\":\"{data}\"}}]}}"
-        );
+        let body =
+            format!("\u{feff}{{{space}\"requestId\":\"r\",\"records\":[{{\"data\":\"{data}\"}}]}}");
         let envelope = Envelope::parse(body.as_bytes(), || ()).expect("an envelope");
         assert_eq!(envelope.request_id.as_deref(), Some("r"));
         let decoded = envelope.decode(&BOUNDS, 0, 0, || ());
@@ -187,7 +189,9 @@ fn each_record_stands_for_itself() {
     assert_eq!(decoded.efforts.len(), 6);
     assert_eq!(decoded.empty, 1);
     let rejected = decoded.rejected.iter();
-    let rejected: Vec<_> = rejected.map(|it| (it.record, it.rejection.reason)).collect();
+    let rejected: Vec<_> = rejected
+        .map(|it| (it.record, it.rejection.reason))
+        .collect();
     let expected = [
         (2, RejectionReason::Base64),
         (3, RejectionReason::Json),

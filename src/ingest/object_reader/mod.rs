@@ -47,7 +47,9 @@ pub(crate) enum ObjectReaderError {
     #[error("it is a part of a store and holds no records; to use it, put it back into a store")]
     Snapshot,
     /// It is a journal of a newer program.
-    #[error("it is a journal of format version {0}, and this program reads up to {JOURNAL_VERSION}")]
+    #[error(
+        "it is a journal of format version {0}, and this program reads up to {JOURNAL_VERSION}"
+    )]
     NewerJournal(u64),
 }
 

@@ -180,10 +180,8 @@ fn endless_nesting_is_read_in_linear_time() {
         &escaped,
         &lines,
     ] {
-        let mut read = ObjectReader::open_as_records(
-            Cursor::new(object.to_owned().into_bytes()),
-            u64::MAX,
-        );
+        let mut read =
+            ObjectReader::open_as_records(Cursor::new(object.to_owned().into_bytes()), u64::MAX);
         assert!(read.all(|item| item.is_ok()));
     }
     let deep = |depth: usize| "{\"a\":".repeat(depth) + "1" + &"}".repeat(depth);

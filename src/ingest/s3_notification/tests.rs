@@ -48,8 +48,7 @@ fn objects_are_found_in_every_envelope() {
     let sns =
         json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": event.to_string()}}]});
     assert_eq!(names(&sns), expected);
-    let posted =
-        json!({"Type": "Notification", "MessageId": "m", "Message": event.to_string()});
+    let posted = json!({"Type": "Notification", "MessageId": "m", "Message": event.to_string()});
     assert_eq!(names(&posted), expected);
     let sqs = |body: &Value| json!({"Records": [{"messageId": "1", "body": body.to_string()}]});
     assert_eq!(names(&sqs(&event)), expected);
@@ -71,8 +70,7 @@ fn objects_are_found_in_every_envelope() {
 #[test]
 fn records_without_a_new_object_are_ignored() {
     let test = json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"});
-    let removed =
-        json!({"Records": [{"eventName": "ObjectRemoved:Delete", "s3": s3("k")["s3"]}]});
+    let removed = json!({"Records": [{"eventName": "ObjectRemoved:Delete", "s3": s3("k")["s3"]}]});
     let deleted = json!({"detail-type": "Object Deleted",
         "detail": {"bucket": {"name": "b"}, "object": {"key": "k"}}});
     for event in [test, removed, deleted] {
@@ -95,7 +93,10 @@ fn invalid_message_leaves_the_others_valid() {
 #[test]
 fn event_in_which_no_record_names_an_object_is_an_error() {
     let error = error(&json!({"Records": [{}]}));
-    assert!(error.starts_with("no record names an object: record 1: "), "{error}");
+    assert!(
+        error.starts_with("no record names an object: record 1: "),
+        "{error}"
+    );
 }
 
 #[test]

@@ -17,8 +17,7 @@ fn transform(data: &[&str], bytes_max: usize) -> Result<Value, EventError> {
         .map(|(id, data)| json!({"recordId": id.to_string(), "approximateArrivalTimestamp": 1, "data": data}))
         .collect();
     let event = json!({"invocationId": "i", "region": "r", "records": records}).to_string();
-    let LambdaEvent::Transformation(transformation) = LambdaEvent::parse(event.as_bytes())?
-    else {
+    let LambdaEvent::Transformation(transformation) = LambdaEvent::parse(event.as_bytes())? else {
         panic!("{event}")
     };
     assert_eq!(transformation.0.len(), data.len());
