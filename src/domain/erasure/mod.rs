@@ -112,7 +112,7 @@ impl Erasures {
 
     /// Returns whether an erasure later than version `applied` may expose the effort: an erased one may
     /// have stood above it.
-    pub fn uncover(&self, effort: &Effort, applied: ErasureVersion) -> bool {
+    pub fn expose(&self, effort: &Effort, applied: ErasureVersion) -> bool {
         let Some(erasures) = self.by_racer.get(&effort.racer) else {
             return false;
         };
