@@ -1,6 +1,6 @@
 //! From bytes to efforts: deliveries, Lambda events and stored objects.
 
-pub mod bucket_allowlist;
+pub(crate) mod bucket_allowlist;
 pub mod decoded_records;
 pub mod envelope;
 pub(crate) mod envelope_fast_path;
