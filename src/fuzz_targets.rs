@@ -1,7 +1,7 @@
 //! Properties that hold for any input bytes. They panic if a property is broken.
 //!
-//! `fuzz/` has a target for each. The tests here check them on the corpora under `fuzz/corpus/`, and on
-//! mutations of these. Each function returns whether the bytes are valid input of its kind.
+//! `fuzz/` has a target for each. The tests here check them on the corpora under `fuzz/corpus/`,
+//! and on mutations of these. Each function returns whether the bytes are valid input of its kind.
 //!
 //! The service uses nothing of this module. It is built for the tests and for `fuzz/` only.
 
@@ -37,11 +37,12 @@ const PLAIN_BYTES_MAX: usize = 1 << 20;
 /// Maximum second of a history. A start rejects later ones, and each second costs memory.
 const SECOND_MAX: Second = Second(10_000);
 
-/// Maximum length of a rejection's message, in bytes. It names the fault, and never repeats a record.
+/// Maximum length of a rejection's message, in bytes. It names the fault, and never repeats a
+/// record.
 const MESSAGE_BYTES_MAX: usize = 200;
 
-/// Checks the data of a record: the fast path equals serde_json, efforts are within the bounds, and the
-/// message of a rejection is short.
+/// Checks the data of a record: the fast path equals serde_json, efforts are within the bounds, and
+/// the message of a rejection is short.
 pub fn record(data: &[u8]) -> bool {
     let (all, result) = decode(|each| record::decode(data, &BOUNDS, RECEIPT_MS, each));
     for (effort, ..) in &all {
@@ -204,8 +205,8 @@ pub fn segment(object: &[u8]) -> bool {
     journal_segment::claim_that_a_segment_reads_back(&gzip_unless_gzip(object))
 }
 
-/// Checks a stored history. The fast path equals serde_json. A valid history gives a table whose history
-/// reads back as the same table. Its bytes and ETags do not depend on the order of merging.
+/// Checks a stored history. The fast path equals serde_json. A valid history gives a table whose
+/// history reads back as the same table. Its bytes and ETags do not depend on the order of merging.
 pub fn snapshot(object: &[u8]) -> bool {
     let object = gzip_unless_gzip(object);
     let Some(class) = read_history(&object) else {
@@ -284,8 +285,8 @@ pub fn cursor(text: &[u8]) -> bool {
     true
 }
 
-/// Compresses the object unless it is gzip. A fuzzer cannot find a valid checksum, so other bytes are the
-/// content of the object.
+/// Compresses the object unless it is gzip. A fuzzer cannot find a valid checksum, so other bytes
+/// are the content of the object.
 fn gzip_unless_gzip(object: &[u8]) -> Vec<u8> {
     if object.starts_with(&GZIP_MAGIC) {
         object.to_owned()

@@ -146,8 +146,8 @@ impl<'de> Deserialize<'de> for Output {
     }
 }
 
-/// Writes a finite double as JSON.stringify does. For `#[serde(serialize_with)]` on doubles of other
-/// types than [`Output`].
+/// Writes a finite double as JSON.stringify does. For `#[serde(serialize_with)]` on doubles of
+/// other types than [`Output`].
 pub fn serialize_number<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     // serde_json and JavaScript differ only in whole numbers, and in very small and very large
     // ones. Only the very small and the very large ones need an allocation.
@@ -165,8 +165,8 @@ pub fn serialize_number<S: Serializer>(number: &f64, serializer: S) -> Result<S:
     }
 }
 
-/// The time at which an effort was ridden, in ms since 1970. It is never after the receipt, and 0 if
-/// unknown.
+/// The time at which an effort was ridden, in ms since 1970. It is never after the receipt, and 0
+/// if unknown.
 pub type EffortTimeMs = u64;
 
 /// One racer's output at one second of one class, with its race and time.

@@ -1,8 +1,8 @@
 //! The latest name of every racer.
 //!
-//! A name is a pair of time and text, and the greater pair wins. So merging names takes a maximum, as
-//! merging efforts does. The same name at a later time is not stored again. Its time is kept in memory,
-//! so that an older name that arrives late does not win.
+//! A name is a pair of time and text, and the greater pair wins. So merging names takes a maximum,
+//! as merging efforts does. The same name at a later time is not stored again. Its time is kept in
+//! memory, so that an older name that arrives late does not win.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -22,8 +22,8 @@ pub const NAME_CHARS_MAX: usize = 100;
 pub struct RacerName {
     /// The time of the effort that brought the name, in ms since 1970.
     pub at_ms: u64,
-    /// The name, at most [`NAME_CHARS_MAX`] characters. Every record compares it, so a name of up to
-    /// 23 bytes, as most are, is stored inline, beside its racer.
+    /// The name, at most [`NAME_CHARS_MAX`] characters. Every record compares it, so a name of up
+    /// to 23 bytes, as most are, is stored inline, beside its racer.
     pub text: SmolStr,
 }
 
@@ -88,8 +88,8 @@ impl RacerNames {
         names.shrink_to_fit();
     }
 
-    /// Returns whether the name is newer: it differs from the known name, and is later than the known
-    /// name was last seen. If the name is equal to the known one, records the time.
+    /// Returns whether the name is newer: it differs from the known name, and is later than the
+    /// known name was last seen. If the name is equal to the known one, records the time.
     pub fn observe(&self, racer: RacerId, name: &RacerName) -> bool {
         let Some(known) = self.names.get(&racer) else {
             return true;
@@ -114,8 +114,8 @@ impl RacerNames {
             .and_modify(|known| {
                 let seen_ms = known.seen_ms.load(Ordering::Relaxed);
                 if known.name < *name && seen_ms > name.at_ms && known.name.text != name.text {
-                    // The known name was seen after the new one. It was not stored again then, but it
-                    // is the latest.
+                    // The known name was seen after the new one. It was not stored again then, but
+                    // it is the latest.
                     known.name.at_ms = seen_ms;
                     changed = true;
                 } else if known.name < *name {

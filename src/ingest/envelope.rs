@@ -15,19 +15,20 @@ use crate::ingest::envelope_fast_path;
 use crate::ingest::gunzip::{self, GZIP_MAGIC, GunzipError};
 use crate::ingest::json_scan::{self, BorrowedText};
 
-/// Maximum number of records in a delivery. Firehose sends at most 10,000. Other senders may fill the
-/// body with small records, and each record needs memory before it is decoded.
+/// Maximum number of records in a delivery. Firehose sends at most 10,000. Other senders may fill
+/// the body with small records, and each record needs memory before it is decoded.
 pub const RECORDS_MAX: usize = 100_000;
 
-/// Maximum length of a request id in a body, in bytes. The response repeats the id, and Firehose limits
-/// the size of the response.
+/// Maximum length of a request id in a body, in bytes. The response repeats the id, and Firehose
+/// limits the size of the response.
 pub const REQUEST_ID_BYTES_MAX: usize = 4096;
 
-/// Maximum size of a record when gunzipped, in bytes: 16 times what Firehose accepts from a producer.
+/// Maximum size of a record when gunzipped, in bytes: 16 times what Firehose accepts from a
+/// producer.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Number of records that are parsed or decoded between two yields. Decoding that many records of the
-/// usual length takes about 0.1 ms.
+/// Number of records that are parsed or decoded between two yields. Decoding that many records of
+/// the usual length takes about 0.1 ms.
 pub(crate) const RECORDS_PER_YIELD: usize = 256;
 
 /// A delivery's envelope. Its records are still base64.

@@ -1,4 +1,5 @@
-//! Gunzips data from outside, with a limit on the result: a few bytes of gzip can expand to gigabytes.
+//! Gunzips data from outside, with a limit on the result: a few bytes of gzip can expand to
+//! gigabytes.
 
 use std::io::{self, Read};
 
@@ -25,8 +26,8 @@ pub fn gunzip(data: &[u8], bytes_max: usize) -> Result<Vec<u8>, GunzipError> {
     Ok(plain)
 }
 
-/// Appends the gunzipped data to `plain`, as [`gunzip`] does. After an error, `plain` holds what came
-/// before the fault, or a byte over the limit.
+/// Appends the gunzipped data to `plain`, as [`gunzip`] does. After an error, `plain` holds what
+/// came before the fault, or a byte over the limit.
 pub(crate) fn gunzip_into(
     data: &[u8],
     plain: &mut Vec<u8>,

@@ -1,4 +1,4 @@
-//! What the parsers of JSON share: the fast paths scan texts, and the slow paths check types.
+//! Steps that the JSON parsers share: the fast paths scan texts, and the slow paths check types.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -53,7 +53,8 @@ pub(crate) fn begins_object(text: &[u8]) -> bool {
     text.trim_ascii_start().starts_with(b"{")
 }
 
-/// Describes an error of serde_json without the text that it quotes, which may be long and personal.
+/// Describes an error of serde_json without the text that it quotes, which may be long and
+/// personal.
 pub(crate) fn describe_error(error: &serde_json::Error) -> String {
     let description = error.to_string();
     match (
@@ -67,8 +68,8 @@ pub(crate) fn describe_error(error: &serde_json::Error) -> String {
     }
 }
 
-/// A `T` that is read from a JSON object. A derived `Deserialize` alone also accepts an array of the
-/// fields.
+/// A `T` that is read from a JSON object. A derived `Deserialize` alone also accepts an array of
+/// the fields.
 pub(crate) struct JsonObject<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for JsonObject<T> {

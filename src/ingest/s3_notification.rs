@@ -1,7 +1,7 @@
 //! S3's event notifications: the objects that they name, in any envelope.
 //!
-//! Pure: objects are read elsewhere. Sources: the S3 user guide, "Event message structure"; the Lambda
-//! developer guide on SQS, SNS and EventBridge.
+//! Pure: objects are read elsewhere. Sources: the S3 user guide, "Event message structure"; the
+//! Lambda developer guide on SQS, SNS and EventBridge.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -15,8 +15,8 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use crate::ingest::json_scan::JsonObject;
 use crate::ingest::lambda_event::{self, EventError};
 
-/// Maximum number of messages in an event, and of objects that it names. It is the largest batch that
-/// Lambda takes from SQS.
+/// Maximum number of messages in an event, and of objects that it names. It is the largest batch
+/// that Lambda takes from SQS.
 const NOTIFIED_MAX: usize = 10_000;
 
 /// Maximum number of envelopes around each other: S3's own, in SNS, in SQS.
@@ -40,8 +40,8 @@ pub(crate) struct S3ObjectRef {
     pub(crate) bucket: String,
     /// The key of the object.
     pub(crate) key: String,
-    /// The decoded key, if the key has the form of an encoded one although its event does not encode
-    /// keys. It is to be tried after `key`.
+    /// The decoded key, if the key has the form of an encoded one although its event does not
+    /// encode keys. It is to be tried after `key`.
     pub(crate) decoded_key: Option<String>,
 }
 

@@ -72,12 +72,12 @@ impl<'b> Transformation<'b> {
 
     /// Adds the output to every record.
     ///
-    /// A record fails if it is invalid, or if its result does not fit into `bytes_max` beside the other
-    /// results. A failed record has its data unchanged, which is shorter.
+    /// A record fails if it is invalid, or if its result does not fit into `bytes_max` beside the
+    /// other results. A failed record has its data unchanged, which is shorter.
     ///
     /// # Errors
-    /// The unchanged records do not fit. A real event is never so large: it has more fields per record
-    /// than a response.
+    /// The unchanged records do not fit. A real event is never so large: it has more fields per
+    /// record than a response.
     pub(crate) fn transform(
         &self,
         bounds: &Bounds,
@@ -139,8 +139,8 @@ impl SourceRecord<'_> {
 }
 
 impl TransformationResponse {
-    /// Transforms a record and adds its result. The response may then have `bytes_max` bytes, the text
-    /// after the records included.
+    /// Transforms a record and adds its result. The response may then have `bytes_max` bytes, the
+    /// text after the records included.
     fn add(&mut self, record: &SourceRecord<'_>, bounds: &Bounds, bytes_max: usize) {
         let transformed = add_output(&record.data.0, bounds).and_then(|data| {
             let Some(data) = data else {

@@ -1,8 +1,8 @@
 //! Erasures: which efforts and names were removed, and never return.
 //!
-//! The state is a lattice of maxima, and a maximum never decreases. So erasures are a lattice of their
-//! own beside it. An [`Erasure`] is a scope and a time `until`. Merging keeps the latest `until` of each
-//! scope. An effort in scope counts only if its time is after `until`.
+//! The state is a lattice of maxima, and a maximum never decreases. So erasures are a lattice of
+//! their own beside it. An [`Erasure`] is a scope and a time `until`. Merging keeps the latest
+//! `until` of each scope. An effort in scope counts only if its time is after `until`.
 
 mod scope;
 
@@ -23,8 +23,8 @@ pub const REASON_CHARS_MAX: usize = 200;
 /// Maximum number of erased scopes. They need about 20 MB, and twice that if all have reasons.
 pub const ERASURES_MAX: usize = 100_000;
 
-/// Maximum number of erased scopes of one racer, besides the whole racer. Each effort of the racer is
-/// compared with all of them.
+/// Maximum number of erased scopes of one racer, besides the whole racer. Each effort of the racer
+/// is compared with all of them.
 pub const ERASURES_OF_RACER_MAX: usize = 1_000;
 
 /// The format version of the stored form. A newer one is an error.
@@ -53,8 +53,8 @@ impl Erasure {
         self.reaches(effort) && self.scope.above.is_none_or(|above| effort.output > above)
     }
 
-    /// Returns whether the effort remains, but an erased one may have stood above it. So the effort may
-    /// be exposed.
+    /// Returns whether the effort remains, but an erased one may have stood above it. So the effort
+    /// may be exposed.
     pub fn exposes(&self, effort: &Effort) -> bool {
         self.reaches(effort) && self.scope.above.is_some_and(|above| effort.output <= above)
     }
@@ -99,8 +99,8 @@ impl Erasures {
         self.of_all
     }
 
-    /// Returns whether an erasure later than version `applied` erases the effort. The effort's source
-    /// has already applied the others.
+    /// Returns whether an erasure later than version `applied` erases the effort. The effort's
+    /// source has already applied the others.
     pub fn cover(&self, effort: &Effort, applied: ErasureVersion) -> bool {
         let Some(erasures) = self.by_racer.get(&effort.racer) else {
             return false;
@@ -110,8 +110,8 @@ impl Erasures {
             .any(|it| it.version > applied && it.covers(effort))
     }
 
-    /// Returns whether an erasure later than version `applied` may expose the effort: an erased one may
-    /// have stood above it.
+    /// Returns whether an erasure later than version `applied` may expose the effort: an erased one
+    /// may have stood above it.
     pub fn expose(&self, effort: &Effort, applied: ErasureVersion) -> bool {
         let Some(erasures) = self.by_racer.get(&effort.racer) else {
             return false;
@@ -208,8 +208,9 @@ impl Erasures {
     /// Returns the stored form, as JSON.
     pub fn to_json(&self) -> Vec<u8> {
         let mut erasures: Vec<&Erasure> = self.iter().collect();
-        // The order is by version, so the newest stands at the end, where a person looks for it. Two
-        // scopes rarely have the same version. The other keys make equal states give equal bytes.
+        // The order is by version, so the newest stands at the end, where a person looks for it.
+        // Two scopes rarely have the same version. The other keys make equal states give equal
+        // bytes.
         erasures.sort_by_key(|it| {
             let ErasureScope {
                 racer_id,
@@ -268,8 +269,8 @@ struct StoredErasures<E> {
     erasures: Vec<E>,
 }
 
-/// Returns the extra field of a gzip header that carries an erasure version. The object has applied all
-/// erasures up to that version.
+/// Returns the extra field of a gzip header that carries an erasure version. The object has applied
+/// all erasures up to that version.
 ///
 /// It is one subfield by RFC 1952, 2.3.1.1: two letters that identify it, the length, the version.
 pub const fn extra_field(version: ErasureVersion) -> [u8; 12] {

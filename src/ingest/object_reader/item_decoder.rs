@@ -66,8 +66,8 @@ impl ItemDecoder {
         Ok(())
     }
 
-    /// Decodes a name in a journal. Keeps an effort if it is the latest of its racer. Returns `None`
-    /// for anything but a name.
+    /// Decodes a name in a journal. Keeps an effort if it is the latest of its racer. Returns
+    /// `None` for anything but a name.
     fn decode_journal_line(
         &mut self,
         fields: &FormatFields<'_>,
@@ -83,7 +83,8 @@ impl ItemDecoder {
             }
             (Some(_), None, None) => {
                 let time_ms = number(fields.device_timestamp).unwrap_or(0);
-                // The latest effort is the nearest to the time of the name, which it must not exceed.
+                // The latest effort is the nearest to the time of the name, which it must not
+                // exceed.
                 let is_latest = match efforts.get(&racer) {
                     Some(effort) => effort.time_ms <= time_ms,
                     None => efforts.len() < RACERS_MAX,

@@ -1,11 +1,11 @@
 //! Reads the records of a stored object, one at a time. The format is detected from the content.
 //!
 //! Formats: NDJSON, or JSON objects one after another as Firehose delivers them, with or without
-//! newlines between; Firehose's error output and this project's quarantine, whose lines carry a record
-//! in `rawData`; this project's journal. Each may be compressed with gzip.
+//! newlines between; Firehose's error output and this project's quarantine, whose lines carry a
+//! record in `rawData`; this project's journal. Each may be compressed with gzip.
 //!
-//! An object is read piece by piece, with bounded memory, whatever its size. A piece that is not JSON is
-//! returned unchanged, and does not affect the pieces after it.
+//! An object is read piece by piece, with bounded memory, whatever its size. A piece that is not
+//! JSON is returned unchanged, and does not affect the pieces after it.
 
 mod item_decoder;
 mod piece;
@@ -27,8 +27,8 @@ const PIECE_BYTES_MAX: usize = RECORD_BYTES_MAX;
 /// Minimum number of bytes that are read at a time.
 const READ_BYTES_MIN: usize = 256 << 10;
 
-/// Maximum number of pieces that are held back until one of them is JSON. An object without JSON in its
-/// first pieces has no records.
+/// Maximum number of pieces that are held back until one of them is JSON. An object without JSON in
+/// its first pieces has no records.
 const HELD_PIECES_MAX: usize = 1000;
 
 /// The newest version of the journal's format that is read.
@@ -115,8 +115,8 @@ impl ObjectReader {
         }
     }
 
-    /// Reads an object as [`open`](Self::open) does, but returns every piece, even if none is JSON. An
-    /// object of over `bytes_max` bytes when gunzipped ends with an error.
+    /// Reads an object as [`open`](Self::open) does, but returns every piece, even if none is JSON.
+    /// An object of over `bytes_max` bytes when gunzipped ends with an error.
     pub(crate) fn open_as_records(object: impl Read + Send + 'static, bytes_max: u64) -> Self {
         Self {
             held: None,
@@ -190,8 +190,8 @@ impl ObjectReader {
         }
     }
 
-    /// Removes the returned bytes from the buffer, and reads on. It reads as much as the buffer holds,
-    /// so a long piece is not scanned too often.
+    /// Removes the returned bytes from the buffer, and reads on. It reads as much as the buffer
+    /// holds, so a long piece is not scanned too often.
     fn fill(&mut self) {
         self.buffer.drain(..self.start);
         self.start = 0;

@@ -2,8 +2,8 @@
 
 use serde::de::IgnoredAny;
 
-/// Maximum depth of objects within each other in a JSON piece. Telemetry is flat. Without a limit, a
-/// fault in deeply nested data would be searched for again from every object within.
+/// Maximum depth of objects within each other in a JSON piece. Telemetry is flat. Without a limit,
+/// a fault in deeply nested data would be searched for again from every object within.
 pub(super) const DEPTH_MAX: usize = 32;
 
 /// The length of a piece, in bytes.
@@ -23,7 +23,8 @@ impl PieceLength {
     }
 }
 
-/// Returns the length of the piece at the beginning of `data`, which does not begin with white space.
+/// Returns the length of the piece at the beginning of `data`, which does not begin with white
+/// space.
 ///
 /// `is_all` says that no more data follows. Without it, `None` means that more data is needed.
 pub(super) fn leading_piece(data: &[u8], is_all: bool) -> Option<PieceLength> {
@@ -68,7 +69,8 @@ fn leading_object(data: &[u8]) -> Result<usize, NoObject> {
     if data.first() != Some(&b'{') {
         return Err(NoObject::Invalid);
     }
-    // Thanks to this, each byte is parsed at most once per level of depth, rather than once per object.
+    // Thanks to this, each byte is parsed at most once per level of depth, rather than once per
+    // object.
     let data = match match_braces(data) {
         Braces::Closed(length) => &data[..length],
         Braces::Open => data,
@@ -88,9 +90,9 @@ enum Braces {
     Closed(usize),
     /// The first brace is not closed.
     Open,
-    /// The object is deeper than [`DEPTH_MAX`], or has a character that JSON does not allow there: a
-    /// backslash outside of a text, or a control character in a text. So no text extends over the end
-    /// of its line, and only braces outside of texts count in a line.
+    /// The object is deeper than [`DEPTH_MAX`], or has a character that JSON does not allow there:
+    /// a backslash outside of a text, or a control character in a text. So no text extends over the
+    /// end of its line, and only braces outside of texts count in a line.
     Invalid,
 }
 

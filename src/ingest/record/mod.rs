@@ -12,8 +12,8 @@ use crate::domain::effort::{Bounds, Effort};
 use crate::domain::rejection::{Rejection, RejectionReason};
 use crate::ingest::record_fast_path::RecordScanner;
 
-/// Maximum lead of a device's clock over ours, in ms. A time further ahead is not trusted, and counts
-/// as unknown.
+/// Maximum lead of a device's clock over ours, in ms. A time further ahead is not trusted, and
+/// counts as unknown.
 pub(crate) const CLOCK_AHEAD_MS_MAX: u64 = 5 * 60 * 1000;
 
 /// Maximum number of objects in a record: four times as many as Firehose's largest record contains.
@@ -25,7 +25,8 @@ pub(crate) const OBJECTS_MAX: usize = 100_000;
 pub(crate) struct Telemetry<'d> {
     /// The effort, within the bounds.
     pub(crate) effort: Effort,
-    /// The racer's name, not truncated. `None` if the field is not a text: an effort is valid without.
+    /// The racer's name, not truncated. `None` if the field is not a text: an effort is valid
+    /// without.
     pub(crate) name: Option<Cow<'d, str>>,
     /// Whether it is the racer's last record of the race.
     pub(crate) is_final: bool,
