@@ -1,19 +1,23 @@
-//! What must hold of whatever bytes come, as claims that panic where they are broken: `fuzz/` has a target for each,
-//! and the tests here hold them for the corpora under `fuzz/corpus/` and for mutations of what is in there.
+//! Properties that hold for any input bytes. They panic if a property is broken.
 //!
-//! Each says whether it took the bytes for what they should be. Nothing of the service uses it: it is built for the
-//! tests, and for `fuzz/`.
+//! `fuzz/` has a target for each. The tests here check them on the corpora under `fuzz/corpus/`,
+//! and on mutations of these. Each function returns whether the bytes are valid input of its kind.
+//!
+//! The service uses nothing of this module. It is built for the tests and for `fuzz/` only.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use serde_json::Value;
 
 use crate::domain::effort::{Bounds, ClassId, Effort, OUTPUT_MAX, Output, RacerId, Second};
-use crate::domain::json_scan;
 use crate::domain::rejection::{Rejection, RejectionReason};
-use crate::ingest::envelope::{self, DecodedRecords, Envelope, GZIP_MAGIC};
+use crate::ingest::decoded_records::DecodedRecords;
+use crate::ingest::envelope::Envelope;
+use crate::ingest::gunzip::{self, GZIP_MAGIC};
+use crate::ingest::json_scan;
 use crate::ingest::record::{self, Telemetry};
 use crate::state::leaderboard::Cursor;
 use crate::state::table::{ClassTable, Table};
@@ -27,198 +31,223 @@ const BOUNDS: Bounds = Bounds {
 const RECEIPT_MS: u64 = 1_619_185_800_000;
 const CLASS: ClassId = ClassId::new(1).expect("1 is not 0");
 
-/// What is gunzipped at most, in bytes.
+/// Maximum size of gunzipped data, in bytes.
 const PLAIN_BYTES_MAX: usize = 1 << 20;
 
-/// The last second that is merged: a start refuses what is beyond `--max-second`, and columns cost memory.
+/// Maximum second of a history. A start rejects later ones, and each second costs memory.
 const SECOND_MAX: Second = Second(10_000);
 
-/// The longest that a rejection may be, in bytes: it says what is wrong, and never repeats a record.
+/// Maximum length of a rejection's message, in bytes. It names the fault, and never repeats a
+/// record.
 const MESSAGE_BYTES_MAX: usize = 200;
 
-/// A record's data. What the scanner reads is what serde reads; what is taken is within its bounds; a rejection is
-/// short.
-pub fn telemetry(data: &[u8]) -> bool {
-    let (all, result) = taken(|each| record::decode(data, &BOUNDS, RECEIPT_MS, each));
+/// Checks the data of a record: the fast path equals serde_json, efforts are within the bounds, and
+/// the message of a rejection is short.
+pub fn record(data: &[u8]) -> bool {
+    let (all, result) = decode(|each| record::decode(data, &BOUNDS, RECEIPT_MS, each));
     for (effort, ..) in &all {
-        assert!(
-            effort.class.index() < BOUNDS.classes.into() && effort.second.0 <= BOUNDS.second_max
-        );
-        assert!(
-            (0.0..=OUTPUT_MAX).contains(&effort.output.get())
-                && effort.output.get().is_sign_positive()
-        );
+        assert!(effort.class.index() < BOUNDS.classes.into());
+        assert!(effort.second.0 <= BOUNDS.second_max);
+        assert!((0.0..=OUTPUT_MAX).contains(&effort.output.get()));
+        assert!(effort.output.get().is_sign_positive());
         assert!(effort.time <= RECEIPT_MS);
     }
     match &result {
         Ok(count) => assert_eq!(*count, all.len()),
         Err(rejection) => assert!(rejection.message.len() <= MESSAGE_BYTES_MAX, "{rejection}"),
     }
-    let is_taken = !all.is_empty();
+    let is_valid = !all.is_empty();
     let by_serde =
-        |text: &str| taken(|each| record::decode_by_serde(text, &BOUNDS, RECEIPT_MS, each));
+        |text: &str| decode(|each| record::decode_by_serde(text, &BOUNDS, RECEIPT_MS, each));
     match std::str::from_utf8(data) {
         Ok(text) => assert_eq!((all, result), by_serde(text)),
         Err(error) => {
-            let valid =
-                std::str::from_utf8(&data[..error.valid_up_to()]).expect("valid up to there");
+            let valid = &data[..error.valid_up_to()];
+            let valid = std::str::from_utf8(valid).expect("valid up to there");
             assert_eq!(all, by_serde(valid).0);
-            assert_eq!(
-                result.expect_err("it is not UTF-8").reason,
-                RejectionReason::Utf8
-            );
+            let rejection = result.expect_err("not UTF-8");
+            assert_eq!(rejection.reason, RejectionReason::Utf8);
         }
     }
-    is_taken
+    is_valid
 }
 
-/// What a record's efforts came with: the name, and whether it is the last of a race.
-type Taken = (Effort, Option<String>, bool);
+/// An effort, its racer's name, and whether it is the last of a race.
+type DecodedEffort = (Effort, Option<String>, bool);
 
-fn taken(
+fn decode(
     decode: impl FnOnce(&mut dyn FnMut(Telemetry<'_>)) -> Result<usize, Rejection>,
-) -> (Vec<Taken>, Result<usize, Rejection>) {
+) -> (Vec<DecodedEffort>, Result<usize, Rejection>) {
     let mut all = Vec::new();
-    let result = decode(&mut |Telemetry {
-                                  effort,
-                                  name,
-                                  is_final,
-                              }| {
-        all.push((effort, name.map(|name| name.into_owned()), is_final));
+    let result = decode(&mut |telemetry| {
+        let name = telemetry.name.map(|name| name.into_owned());
+        all.push((telemetry.effort, name, telemetry.is_final));
     });
     (all, result)
 }
 
-/// A delivery's body, perhaps gzip. An envelope that is read has the records that serde_json finds in it, and each
-/// record stands for itself.
+/// Checks the body of a delivery, gzip or plain. A parsed envelope has the records that serde_json
+/// finds in it, and each record decodes as it does alone.
 pub fn delivery(body: &[u8]) -> bool {
     let plain;
     let body = if body.starts_with(&GZIP_MAGIC) {
-        let Ok(gunzipped) = envelope::gunzip(body, PLAIN_BYTES_MAX) else {
+        let Ok(gunzipped) = gunzip::gunzip(body, PLAIN_BYTES_MAX) else {
             return false;
         };
         assert!(gunzipped.len() <= PLAIN_BYTES_MAX);
         plain = gunzipped;
-        assert_eq!(
-            envelope::gunzip(&gzip(&plain), plain.len()).expect("gzip"),
-            plain
-        );
+        let again = gunzip::gunzip(&gzip(&plain), plain.len());
+        assert_eq!(again.expect("valid gzip data"), plain);
         &plain
     } else {
         body
     };
-    let Ok(envelope) = Envelope::parse(body, || ()) else {
+    let parsed = Envelope::parse(body, || ());
+    check_envelope_by_serde(body, parsed.as_ref().ok());
+    let Ok(envelope) = parsed else {
         return false;
     };
-    // What is not looked at may hold a number that no double reaches, or half of a character.
-    let Ok(read) =
-        serde_json::from_slice::<serde_json::Value>(json_scan::without_byte_order_mark(body))
-    else {
-        return true;
-    };
-    let records = read["records"].as_array().expect("a delivery has records");
-    assert_eq!(envelope.len(), records.len());
-    assert_eq!(envelope.request_id.as_deref(), read["requestId"].as_str());
-
-    let mut whole = envelope.decode(&BOUNDS, RECEIPT_MS, PLAIN_BYTES_MAX, || ());
-    assert_eq!(whole.records(), records.len());
-    let efforts = std::mem::take(&mut whole.efforts);
-    let mut gone_by = 0;
-    for (place, record) in records.iter().enumerate() {
-        let text = record["data"].as_str().expect("a record has data");
-        let data = base64_simd::STANDARD.decode_to_vec(text);
-        assert_eq!(
-            envelope.record(place),
-            data.as_deref().unwrap_or(text.as_bytes())
-        );
-        let rejected = whole
-            .rejected
-            .iter()
-            .find(|it| it.record == place)
-            .map(|it| &it.rejection);
-        let data = match data {
-            Ok(data) if !data.starts_with(&GZIP_MAGIC) => data,
-            // Broken, or over the limit that all records have together.
-            Ok(_)
-                if rejected.is_some_and(|it| {
-                    matches!(it.reason, RejectionReason::Gzip | RejectionReason::TooLarge)
-                }) =>
-            {
-                continue;
-            }
-            Ok(data) => envelope::gunzip(&data, PLAIN_BYTES_MAX).expect("it was gunzipped before"),
-            Err(_) => {
-                assert_eq!(rejected.map(|it| it.reason), Some(RejectionReason::Base64));
-                continue;
-            }
-        };
-        let alone = DecodedRecords::of([&*data], &BOUNDS, RECEIPT_MS);
-        assert_eq!(rejected, alone.rejected.first().map(|it| &it.rejection));
-        let ends = gone_by + alone.efforts.len();
-        assert_eq!(
-            efforts.get(gone_by..ends),
-            Some(&*alone.efforts),
-            "record {place}"
-        );
-        gone_by = ends;
+    let text = json_scan::without_byte_order_mark(body);
+    // An unknown field may hold what a `Value` cannot: a number beyond all doubles, or half of a
+    // surrogate pair.
+    if let Ok(value) = serde_json::from_slice::<Value>(text) {
+        check_records(&envelope, &value);
     }
-    assert_eq!(gone_by, efforts.len());
-    let origins = whole.origins();
-    assert!((0..efforts.len()).all(|effort| origins.of(effort) < records.len()));
     true
 }
 
-/// A segment of the journal. One that reads is written such that it reads the same.
-pub fn segment(object: &[u8]) -> bool {
-    journal_segment::claim_that_a_segment_reads_back(&gzipped(object))
+/// Checks that the fast path gave the envelope that serde_json gives, or `None` as serde_json does.
+fn check_envelope_by_serde(body: &[u8], envelope: Option<&Envelope<'_>>) {
+    let by_serde = Envelope::parse_by_serde(json_scan::without_byte_order_mark(body)).ok();
+    let Some(envelope) = envelope else {
+        let is_id_too_long = |it: Envelope<'_>| {
+            it.request_id
+                .is_some_and(|id| id.len() > crate::ingest::envelope::REQUEST_ID_BYTES_MAX)
+        };
+        assert!(by_serde.is_none_or(is_id_too_long));
+        return;
+    };
+    let by_serde = by_serde.expect("the fast path accepts only what serde_json accepts");
+    assert_eq!(envelope.request_id, by_serde.request_id);
+    assert_eq!(envelope.records, by_serde.records);
 }
 
-/// A class's history in the store. The scanner reads what serde reads; and what reads gives a table whose history reads
-/// as the same table, with the same bytes and ETags, whatever order its efforts are merged in.
+/// Checks the content of an envelope against its JSON.
+fn check_records(envelope: &Envelope<'_>, json: &Value) {
+    let records = json["records"].as_array().expect("a delivery has records");
+    assert_eq!(envelope.len(), records.len());
+    assert_eq!(envelope.request_id.as_deref(), json["requestId"].as_str());
+
+    let mut decoded = envelope.decode(&BOUNDS, RECEIPT_MS, PLAIN_BYTES_MAX, || ());
+    assert_eq!(decoded.records(), records.len());
+    let efforts = std::mem::take(&mut decoded.efforts);
+    let mut position = 0;
+    for (index, record) in records.iter().enumerate() {
+        let rejected = decoded.rejected.iter().find(|it| it.record == index);
+        let rejection = rejected.map(|it| &it.rejection);
+        let text = record["data"].as_str().expect("a record has data");
+        let Some(data) = record_data(envelope, index, text, rejection) else {
+            continue;
+        };
+        let alone = DecodedRecords::of([&*data], &BOUNDS, RECEIPT_MS);
+        assert_eq!(
+            rejection,
+            alone.rejected.first().map(|it| &it.rejection),
+            "record {index}"
+        );
+        let end = position + alone.efforts.len();
+        assert_eq!(
+            efforts.get(position..end),
+            Some(&*alone.efforts),
+            "record {index}"
+        );
+        position = end;
+    }
+    assert_eq!(position, efforts.len());
+    let origins = decoded.origins();
+    assert!((0..efforts.len()).all(|effort| origins.of(effort) < records.len()));
+}
+
+/// Returns the data of a record, gunzipped. Returns `None` if it was rightly rejected before.
+fn record_data(
+    envelope: &Envelope<'_>,
+    index: usize,
+    text: &str,
+    rejection: Option<&Rejection>,
+) -> Option<Vec<u8>> {
+    let reason = rejection.map(|it| it.reason);
+    let data = base64_simd::STANDARD.decode_to_vec(text);
+    assert_eq!(
+        envelope.record(index),
+        data.as_deref().unwrap_or(text.as_bytes())
+    );
+    match data {
+        Err(_) => {
+            assert_eq!(reason, Some(RejectionReason::Base64));
+            None
+        }
+        Ok(data) if !data.starts_with(&GZIP_MAGIC) => Some(data),
+        // Invalid, or over the limit that all records share.
+        Ok(_)
+            if matches!(
+                reason,
+                Some(RejectionReason::Gzip | RejectionReason::TooLarge)
+            ) =>
+        {
+            None
+        }
+        Ok(data) => Some(gunzip::gunzip(&data, PLAIN_BYTES_MAX).expect("it was gunzipped before")),
+    }
+}
+
+/// Checks a journal segment: a valid one is written such that it reads back the same.
+pub fn segment(object: &[u8]) -> bool {
+    journal_segment::claim_that_a_segment_reads_back(&gzip_unless_gzip(object))
+}
+
+/// Checks a stored history. The fast path equals serde_json. A valid history gives a table whose
+/// history reads back as the same table. Its bytes and ETags do not depend on the order of merging.
 pub fn snapshot(object: &[u8]) -> bool {
-    let object = gzipped(object);
-    let Ok(stored) = StoredHistory::open(&object) else {
+    let object = gzip_unless_gzip(object);
+    let Some(class) = read_history(&object) else {
         return false;
-    };
-    let by_serde = StoredHistory::open(&object)
-        .expect("it was opened before")
-        .read_by_serde(SECOND_MAX);
-    let class = match (stored.read(SECOND_MAX), by_serde) {
-        (Ok(class), Ok(other)) => {
-            assert_eq!(bests(&class), bests(&other));
-            class
-        }
-        (Err(error), Err(other)) => {
-            assert_eq!(error.to_string(), other.to_string());
-            return false;
-        }
-        (one, other) => panic!(
-            "one way it reads, the other not: {:?} {:?}",
-            one.err(),
-            other.err()
-        ),
     };
     let best = bests(&class);
     let mut efforts: Vec<_> = class.efforts(CLASS).collect();
-    let (table, history) = merged(&efforts);
-    assert_eq!(table.summary(CLASS).efforts, best.len() as u64);
-    let file = history.chunks().collect::<Vec<_>>().concat();
-    let again = StoredHistory::open(&file)
-        .expect("ours")
-        .read(SECOND_MAX)
-        .expect("ours");
+    let (table, history) = merge(&efforts);
+    let summary = table.summary(CLASS);
+    assert_eq!(summary.efforts, best.len() as u64);
+    let file = file_bytes(&history);
+    let again = StoredHistory::open(&file).expect("just built");
+    let again = again.read(SECOND_MAX).expect("just built");
     assert_eq!(bests(&again), best);
     efforts.reverse();
-    let (other, turned) = merged(&efforts);
-    assert_eq!(
-        table.summary(CLASS).state_hash,
-        other.summary(CLASS).state_hash
-    );
-    assert_eq!(
-        (file, history.etag()),
-        (turned.chunks().collect::<Vec<_>>().concat(), turned.etag())
-    );
+    let (reversed_table, reversed_history) = merge(&efforts);
+    assert_eq!(reversed_table.summary(CLASS).state_hash, summary.state_hash);
+    assert_eq!(file_bytes(&reversed_history), file);
+    assert_eq!(reversed_history.etag(), history.etag());
     true
+}
+
+/// Reads a history by the fast path and by serde_json, which must give the same.
+fn read_history(object: &[u8]) -> Option<ClassTable> {
+    let by_fast_path = StoredHistory::open(object).ok()?.read(SECOND_MAX);
+    let by_serde = StoredHistory::open(object).expect("it was opened before");
+    match (by_fast_path, by_serde.read_by_serde(SECOND_MAX)) {
+        (Ok(class), Ok(by_serde)) => {
+            assert_eq!(bests(&class), bests(&by_serde));
+            Some(class)
+        }
+        (Err(error), Err(by_serde)) => {
+            assert_eq!(error.to_string(), by_serde.to_string());
+            None
+        }
+        (by_fast_path, by_serde) => panic!(
+            "only one way reads it: {:?} {:?}",
+            by_fast_path.err(),
+            by_serde.err()
+        ),
+    }
 }
 
 fn bests(class: &ClassTable) -> BTreeMap<(Second, RacerId), Output> {
@@ -228,14 +257,18 @@ fn bests(class: &ClassTable) -> BTreeMap<(Second, RacerId), Output> {
         .collect()
 }
 
-fn merged(efforts: &[Effort]) -> (Table, History) {
+fn merge(efforts: &[Effort]) -> (Table, History) {
     let table = Table::new(1);
     table.merge(efforts, 0);
     let history = History::build(&table, CLASS, &History::empty(0), 0);
     (table, history)
 }
 
-/// A cursor's text. One that is taken is written the same.
+fn file_bytes(history: &History) -> Vec<u8> {
+    history.chunks().collect::<Vec<_>>().concat()
+}
+
+/// Checks a cursor: the text of a valid one is canonical.
 pub fn cursor(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else {
         return false;
@@ -252,8 +285,9 @@ pub fn cursor(text: &[u8]) -> bool {
     true
 }
 
-/// An object of gzip. No fuzzer finds a checksum, so what does not begin as gzip is what is to be in there.
-fn gzipped(object: &[u8]) -> Vec<u8> {
+/// Compresses the object unless it is gzip. A fuzzer cannot find a valid checksum, so other bytes
+/// are the content of the object.
+fn gzip_unless_gzip(object: &[u8]) -> Vec<u8> {
     if object.starts_with(&GZIP_MAGIC) {
         object.to_owned()
     } else {
@@ -263,156 +297,9 @@ fn gzipped(object: &[u8]) -> Vec<u8> {
 
 fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(plain).expect("a vector takes all");
-    encoder.finish().expect("a vector takes all")
+    encoder.write_all(plain).expect("in memory");
+    encoder.finish().expect("in memory")
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use rand::rngs::StdRng;
-    use rand::seq::IndexedRandom;
-    use rand::{RngExt, SeedableRng};
-
-    use super::*;
-
-    /// Mutations of a corpus that are tried; `ALLEYCAT_TEST_MUTATIONS` has another number in its place.
-    const MUTATIONS: usize = 3000;
-
-    /// What stands in for something, or between: what the formats are made of, and what lies at their edges.
-    const WORDS: [&str; 25] = [
-        "\u{feff}",
-        "\"classId\":",
-        "\"second\":",
-        "\"racerId\":",
-        "\"output\":",
-        "\"name\":",
-        "\"data\":",
-        "\"records\":",
-        "null",
-        "true",
-        "{}",
-        "[]",
-        "{",
-        "}",
-        ",",
-        "\n",
-        "\\u0041",
-        "\\ud800",
-        "1.0",
-        "1e0",
-        "-0",
-        "9007199254740992",
-        "1e400",
-        "\0",
-        "5e-324",
-    ];
-
-    /// Prints what broke a claim.
-    struct Tried<'b>(&'b str, &'b [u8]);
-
-    impl Drop for Tried<'_> {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                eprintln!(
-                    "{} broke at {:?}",
-                    self.0,
-                    self.1.escape_ascii().to_string()
-                );
-            }
-        }
-    }
-
-    fn holds(target: &str, claim: fn(&[u8]) -> bool) {
-        let try_out = |bytes: &[u8]| {
-            let _tried = Tried(target, bytes);
-            claim(bytes)
-        };
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("fuzz/corpus")
-            .join(target);
-        let mut corpus: Vec<_> = std::fs::read_dir(corpus)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
-        corpus.sort_unstable();
-        let corpus: Vec<Vec<u8>> = corpus
-            .iter()
-            .map(|path| std::fs::read(path).unwrap())
-            .collect();
-        let taken = corpus.iter().filter(|bytes| try_out(bytes)).count();
-        assert!(
-            taken >= 3 && taken < corpus.len(),
-            "{taken} of {} are of the kind",
-            corpus.len()
-        );
-
-        let mutations = std::env::var("ALLEYCAT_TEST_MUTATIONS")
-            .map_or(MUTATIONS, |number| number.parse().unwrap());
-        let mut rng = StdRng::seed_from_u64(1);
-        let mut taken = 0;
-        for _ in 0..mutations {
-            let mut bytes = corpus.choose(&mut rng).unwrap().clone();
-            for _ in 0..rng.random_range(1..4) {
-                mutate(&mut bytes, &corpus, &mut rng);
-            }
-            taken += usize::from(try_out(&bytes));
-        }
-        assert!(
-            taken > mutations / 100,
-            "{taken} of {mutations} mutations are of the kind: they try too little"
-        );
-    }
-
-    fn mutate(bytes: &mut Vec<u8>, corpus: &[Vec<u8>], rng: &mut StdRng) {
-        let place = rng.random_range(0..=bytes.len());
-        let end = (place + rng.random_range(0..20)).min(bytes.len());
-        match rng.random_range(0..7) {
-            0 if place < bytes.len() => bytes[place] ^= 1 << rng.random_range(0..8),
-            1 if place < bytes.len() && bytes[place].is_ascii_digit() => {
-                bytes[place] = rng.random_range(b'0'..=b'9');
-            }
-            2 => drop(bytes.drain(place..end)),
-            3 => {
-                let again = bytes[place..end].to_vec();
-                drop(bytes.splice(place..place, again));
-            }
-            4 => bytes.truncate(place),
-            5 => {
-                let other = corpus.choose(rng).unwrap();
-                bytes.truncate(place);
-                bytes.extend_from_slice(&other[rng.random_range(0..=other.len())..]);
-            }
-            _ => drop(bytes.splice(
-                place..end.min(place + 2),
-                WORDS.choose(rng).unwrap().bytes(),
-            )),
-        }
-    }
-
-    #[test]
-    fn whatever_comes_as_telemetry_the_scanner_reads_it_as_serde_does() {
-        holds("telemetry", telemetry);
-    }
-
-    #[test]
-    fn whatever_comes_as_a_delivery_each_record_stands_for_itself() {
-        holds("delivery", delivery);
-    }
-
-    #[test]
-    fn whatever_reads_as_a_segment_is_written_such_that_it_reads_the_same() {
-        holds("segment", segment);
-    }
-
-    #[test]
-    fn whatever_reads_as_a_history_is_written_such_that_it_reads_the_same() {
-        holds("snapshot", snapshot);
-    }
-
-    #[test]
-    fn whatever_is_taken_as_a_cursor_is_written_the_same() {
-        holds("cursor", cursor);
-    }
-}
+mod tests;

@@ -1,32 +1,31 @@
-//! The words of the domain: what a class, a second, a racer, an output and an effort are.
+//! The types of the domain: class, second, racer, race, output and effort, with the output formula.
 //!
-//! A value of these types is valid by construction; past the decoder nothing is checked again. Nothing of ours is
-//! imported here.
+//! A value of these types is valid by construction. After the decoder nothing is validated again.
 
 use std::fmt;
 use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// The greatest integer that every JSON reader keeps exact: 2^53 - 1.
+/// Maximum integer that every JSON reader keeps exact: 2^53 - 1.
 pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 
-/// The greatest cadence a telemetry record may carry, in revolutions a minute.
+/// Maximum cadence of a telemetry record, in revolutions per minute.
 pub const CADENCE_MAX: f64 = 300.0;
 
-/// The greatest resistance a telemetry record may carry, in percent.
+/// Maximum resistance of a telemetry record, in percent.
 pub const RESISTANCE_MAX: f64 = 100.0;
 
-/// The greatest output that the bounds of cadence and resistance allow.
+/// Maximum output: the formula at maximum cadence and maximum resistance.
 pub const OUTPUT_MAX: f64 = (CADENCE_MAX + 35.0) * (RESISTANCE_MAX + 65.0) / 100.0;
 
-/// An exercise class, counted from 1.
+/// An exercise class, numbered from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClassId(NonZeroU16);
 
 impl ClassId {
-    /// The class of that number; `None` for 0.
+    /// Returns the class with this number. Returns `None` for 0.
     pub const fn new(number: u16) -> Option<Self> {
         match NonZeroU16::new(number) {
             Some(number) => Some(Self(number)),
@@ -34,17 +33,17 @@ impl ClassId {
         }
     }
 
-    /// The class's number, from 1.
+    /// Returns the class's number, from 1.
     pub const fn get(self) -> u16 {
         self.0.get()
     }
 
-    /// The class's place in a list of all classes, from 0.
+    /// Returns the class's index in a list of all classes, from 0.
     pub const fn index(self) -> usize {
         self.0.get() as usize - 1
     }
 
-    /// Classes 1 to `count`.
+    /// Returns the classes 1 to `count`, in order.
     pub fn all(count: u16) -> impl DoubleEndedIterator<Item = Self> {
         (1..=count).filter_map(Self::new)
     }
@@ -62,7 +61,7 @@ impl fmt::Display for ClassId {
 pub struct Second(pub u32);
 
 impl Second {
-    /// The second's place in a class's list of columns.
+    /// Returns the second's index in a class's list of columns.
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -74,7 +73,7 @@ impl fmt::Display for Second {
     }
 }
 
-/// A racer, 0 to 2^53 - 1.
+/// A racer's id, from 0 to [`INTEGER_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RacerId(pub u64);
@@ -85,27 +84,29 @@ impl fmt::Display for RacerId {
     }
 }
 
-/// A race, 0 to 2^53 - 1.
+/// A race's id, from 0 to [`INTEGER_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RaceId(pub u64);
 
-/// A racer's performance at a second: finite, not negative, never -0.
+/// A racer's performance at a second. It is finite, not negative, and never -0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Output(f64);
 
 impl Output {
-    /// The output, or `None` when it is not finite or is negative. -0 becomes 0, so that equal outputs have equal bits.
+    /// Returns `None` if the number is negative or not finite. -0 becomes 0, so that equal outputs
+    /// have equal bits.
     pub fn new(output: f64) -> Option<Self> {
         (output.is_finite() && output >= 0.0).then_some(Self(output + 0.0))
     }
 
-    /// What a racer puts out at that cadence and resistance, bit for bit what the same expression gives in JavaScript.
+    /// Computes the output from cadence and resistance. The result is bit for bit that of the same
+    /// expression in JavaScript.
     pub fn of(cadence: f64, resistance: f64) -> Option<Self> {
         Self::new(((cadence + 35.0) * (resistance + 65.0)) / 100.0)
     }
 
-    /// The output as a double.
+    /// Returns the output as a double.
     pub const fn get(self) -> f64 {
         self.0
     }
@@ -115,7 +116,7 @@ impl Eq for Output {}
 
 impl Ord for Output {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.total_cmp(&other.0) // equal to the numeric order: no NaN, no -0
+        self.0.total_cmp(&other.0) // the numeric order, since there is no NaN and no -0
     }
 }
 
@@ -145,9 +146,11 @@ impl<'de> Deserialize<'de> for Output {
     }
 }
 
-/// Writes a finite double as JSON.stringify does. For `#[serde(serialize_with)]` on doubles that are no [`Output`].
+/// Writes a finite double as JSON.stringify does. For `#[serde(serialize_with)]` on doubles of
+/// other types than [`Output`].
 pub fn serialize_number<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    // serde_json and JavaScript agree but for whole numbers and the far ends; only those ends pay for an allocation.
+    // serde_json and JavaScript differ only in whole numbers, and in very small and very large
+    // ones. Only the very small and the very large ones need an allocation.
     let number = *number;
     let size = number.abs();
     if number.trunc() == number && size <= INTEGER_MAX as f64 {
@@ -162,31 +165,32 @@ pub fn serialize_number<S: Serializer>(number: &f64, serializer: S) -> Result<S:
     }
 }
 
-/// When an effort was ridden: milliseconds since 1970, never after its receipt; 0 when that is not known.
+/// The time at which an effort was ridden, in ms since 1970. It is never after the receipt, and 0
+/// if unknown.
 pub type EffortTimeMs = u64;
 
-/// One racer's output at one second of one class, with the race and the time it comes from.
+/// One racer's output at one second of one class, with its race and time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Effort {
-    /// The class it was ridden in.
+    /// The class in which it was ridden.
     pub class: ClassId,
     /// The second of the race.
     pub second: Second,
-    /// Who rode.
+    /// The racer who rode it.
     pub racer: RacerId,
-    /// How well.
+    /// The output at that second.
     pub output: Output,
-    /// The race, where the record named one.
+    /// The race, if the record names one.
     pub race: Option<RaceId>,
-    /// When.
+    /// The time at which it was ridden, or 0.
     pub time: EffortTimeMs,
 }
 
-/// How far input may go. Bounds apply to input only, never to what is stored.
+/// The bounds of input. They never apply to stored data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Classes are 1 to this.
+    /// Maximum class number.
     pub classes: u16,
-    /// Seconds are 0 to this.
+    /// Maximum second of a race.
     pub second_max: u32,
 }

@@ -1,7 +1,7 @@
-//! The words of the service and the laws they keep: efforts, names, erasures. Pure.
+//! The domain: efforts, names, erasures and rejections, with the laws that they keep. Pure.
 
 pub mod effort;
 pub mod erasure;
-pub mod json_scan;
+pub(crate) mod json_number;
 pub mod racer_names;
 pub mod rejection;

@@ -1,30 +1,30 @@
-//! Reasons to reject a record, and an effort that cannot be kept.
+//! Reasons to reject a record, or an effort of it.
 
-/// Why a record, or an effort of it, is not taken.
+/// A reason for a rejection, used to count rejections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RejectionReason {
     /// The data is not base64.
     Base64,
-    /// The data begins like gzip and is not.
+    /// The data begins with the gzip magic, but is not valid gzip.
     Gzip,
-    /// The data is larger, gunzipped, or of more objects, than is taken.
+    /// The data exceeds the limit on gunzipped bytes or on objects.
     TooLarge,
     /// The data is not UTF-8.
     Utf8,
     /// The data is not a sequence of JSON objects.
     Json,
-    /// A field that is needed is not there.
+    /// A required field is missing.
     Missing,
-    /// A field is of the wrong kind, or out of its bounds.
+    /// A field has the wrong type, or is out of its bounds.
     OutOfBounds,
-    /// The class has as many racers as it may have.
+    /// The class has the maximum number of racers, and the racer is new.
     ClassFull,
-    /// The racer was erased, and the record has no time that says it was ridden since.
+    /// The racer was erased, and the record has no time after the erasure.
     Erased,
 }
 
 impl RejectionReason {
-    /// Every one of them.
+    /// All reasons.
     pub const ALL: [Self; 9] = [
         Self::Base64,
         Self::Gzip,
@@ -37,7 +37,7 @@ impl RejectionReason {
         Self::Erased,
     ];
 
-    /// Its name in metrics and logs.
+    /// Returns the reason's name in metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Base64 => "base64",
@@ -53,18 +53,18 @@ impl RejectionReason {
     }
 }
 
-/// Why a record is not taken, with a sentence for a person that never repeats the record's text.
+/// The rejection of a record or of an effort.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Rejection {
     /// The reason, to count by.
     pub reason: RejectionReason,
-    /// The sentence; it names the field where one is at fault.
+    /// A sentence for people. It names the faulty field, and never repeats the record's text.
     pub message: String,
 }
 
 impl Rejection {
-    /// A rejection for that reason.
+    /// Creates a rejection.
     pub fn new(reason: RejectionReason, message: impl Into<String>) -> Self {
         Self {
             reason,

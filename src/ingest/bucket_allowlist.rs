@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
-use crate::ingest::lambda_event::S3ObjectRef;
+use crate::ingest::s3_notification::S3ObjectRef;
 use crate::storage::BucketReader;
 
 /// The largest object that is read, as it is stored, in bytes: twice the 128 MiB that Firehose buffers at most.

@@ -1,9 +1,14 @@
 //! From bytes to efforts: deliveries, Lambda events and stored objects.
 
-pub mod bucket_allowlist;
+pub(crate) mod bucket_allowlist;
+pub mod decoded_records;
 pub mod envelope;
-pub mod envelope_fast_path;
-pub mod lambda_event;
-pub mod object_reader;
-pub mod record;
-pub mod record_fast_path;
+pub(crate) mod envelope_fast_path;
+pub mod gunzip;
+pub(crate) mod json_scan;
+pub(crate) mod lambda_event;
+pub(crate) mod object_reader;
+pub(crate) mod record;
+pub(crate) mod record_fast_path;
+pub(crate) mod s3_notification;
+pub(crate) mod transformation;

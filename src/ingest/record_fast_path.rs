@@ -1,21 +1,22 @@
-//! A scanner for telemetry as bikes send it: one flat object of numbers and texts without escapes.
+//! Scans telemetry as bikes send it: flat objects of numbers and texts without escapes.
 //!
 //! It never reads an object otherwise than serde_json would. At an escape, a sign, an exponent, a
-//! literal, a nested value or a fault it gives up, and serde_json reads the object. The scanner needs
-//! a third of serde_json's time.
+//! literal, a nested value or a fault it gives up, and serde_json reads the object. The scanner
+//! needs a third of serde_json's time.
 
 use std::borrow::Cow;
 
-use crate::domain::json_scan::{self, JsonNumber};
+use crate::domain::json_number::JsonNumber;
+use crate::ingest::json_scan;
 use crate::ingest::record::{FieldName, NumberField, RecordFields};
 
-/// A position in a record's text.
-pub(crate) struct Scanner<'d> {
+/// A cursor over a record's text.
+pub(crate) struct RecordScanner<'d> {
     text: &'d str,
     position: usize,
 }
 
-impl<'d> Scanner<'d> {
+impl<'d> RecordScanner<'d> {
     pub(crate) fn new(text: &'d str) -> Self {
         Self { text, position: 0 }
     }
@@ -25,11 +26,12 @@ impl<'d> Scanner<'d> {
         self.peek().is_none()
     }
 
-    /// Returns the text from the position on.
+    /// Returns the text that is not yet read.
     pub(crate) fn rest(&self) -> &'d str {
         &self.text[self.position..]
     }
 
+    /// Skips the next `bytes` bytes.
     pub(crate) fn skip(&mut self, bytes: usize) {
         self.position += bytes;
     }
@@ -90,7 +92,7 @@ impl<'d> Scanner<'d> {
             b'r' if is(b"resistance\"") => (FieldName::Resistance, 11),
             b's' if is(b"second\"") => (FieldName::Second, 7),
             _ => {
-                self.text_here()?;
+                self.text_after_quote()?;
                 return Some(FieldName::Other);
             }
         };
@@ -101,11 +103,11 @@ impl<'d> Scanner<'d> {
     /// Reads a text without escapes.
     fn text(&mut self) -> Option<&'d str> {
         self.expect(b'"')?;
-        self.text_here()
+        self.text_after_quote()
     }
 
     /// Reads a text without escapes, after its first quote.
-    fn text_here(&mut self) -> Option<&'d str> {
+    fn text_after_quote(&mut self) -> Option<&'d str> {
         let start = self.position;
         let end = start + json_scan::text_length(&self.text.as_bytes()[start..]);
         if *self.text.as_bytes().get(end)? != b'"' {

@@ -39,7 +39,7 @@ impl Inner {
                 remaining
                     .efforts
                     .iter()
-                    .filter(|it| erasures.uncover(it, contents.heeded)),
+                    .filter(|it| erasures.expose(it, contents.heeded)),
             );
             &remaining
         } else {

@@ -144,7 +144,7 @@ async fn unreadable_object_is_reported_after_the_rest_is_durable() {
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     let detail = body["detail"].as_str().unwrap();
     for part in [
-        "(message m2: it is not a JSON object; s3://deliveries/missing: ",
+        "(message m2: not a JSON object; s3://deliveries/missing: ",
         "2 records, 1 improvements",
     ] {
         assert!(detail.contains(part), "{detail}");

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alleycat::firehose_client::{self, Backoff, FirehoseClient};
+use alleycat::firehose_client::{Backoff, ClientOptions, FirehoseClient};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::watch;
@@ -20,9 +20,9 @@ pub fn sender(instance: &Instance, limits: Duration) -> FirehoseClient {
         total: limits,
     };
     let to = instance.url("/firehose").parse().unwrap();
-    FirehoseClient::new(firehose_client::ClientOptions {
+    FirehoseClient::new(ClientOptions {
         backoff,
-        ..firehose_client::ClientOptions::new(to)
+        ..ClientOptions::new(to)
     })
     .unwrap()
 }

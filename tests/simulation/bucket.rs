@@ -139,7 +139,7 @@ impl Bucket {
                 race: None,
                 time,
             };
-            if erasures.cover(&effort, 0) || erasures.uncover(&effort, 0) {
+            if erasures.cover(&effort, 0) || erasures.expose(&effort, 0) {
                 continue;
             }
             let snapshot = self

@@ -28,7 +28,9 @@ use crate::domain::effort::Bounds;
 use crate::domain::rejection::{Rejection, RejectionReason};
 use crate::http::error::{ApiError, shown};
 use crate::http::state::AppState;
-use crate::ingest::envelope::{self, DecodedRecords, Envelope, GunzipError, REQUEST_ID_BYTES_MAX};
+use crate::ingest::decoded_records::DecodedRecords;
+use crate::ingest::envelope::{Envelope, REQUEST_ID_BYTES_MAX};
+use crate::ingest::gunzip::{self, GunzipError};
 use crate::ledger::{CommitError, Ledger, Quarantined, WriteBatch};
 use crate::state::races::{self, RaceUpdate};
 
@@ -335,7 +337,7 @@ impl Outcome {
                 "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 1578090903599_u64,
             })),
         (status = 400, description = "It is no delivery, or too large.", body = DeliveryResponse,
-            example = json!(refusal_example("the body is not gzip: invalid gzip header"))),
+            example = json!(refusal_example("invalid gzip data: invalid gzip header"))),
         (status = 401, description = "The access key is missing or wrong.", body = DeliveryResponse,
             example = json!(refusal_example("X-Amz-Firehose-Access-Key is missing or wrong"))),
         (status = 403, body = DeliveryResponse,
@@ -585,10 +587,10 @@ impl Decode {
     }
 
     fn gunzip(&self, body: &[u8]) -> Result<Bytes, DeliveryError> {
-        match envelope::gunzip(body, self.bytes_max) {
+        match gunzip::gunzip(body, self.bytes_max) {
             Ok(plain) => Ok(plain.into()),
             Err(GunzipError::TooLarge(bytes_max)) => Err(body::over_the_cap(bytes_max)),
-            Err(error @ GunzipError::Broken(_)) => Err(DeliveryError::bad_request(
+            Err(error @ GunzipError::Invalid(_)) => Err(DeliveryError::bad_request(
                 DeliveryErrorCode::InvalidGzip,
                 error.to_string(),
             )),

@@ -10,12 +10,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::domain::json_scan;
 use crate::http::error::ApiError;
 use crate::http::respond::form;
 use crate::http::routes::firehose::{self, DeliveryError, Outcome, STOPPING_PATIENCE};
 use crate::http::state::AppState;
-use crate::ingest::envelope::DecodedRecords;
+use crate::ingest::decoded_records::DecodedRecords;
+use crate::ingest::json_scan;
 use crate::state::races;
 
 /// The longest body, in bytes: the page sends a second's records at a time, some 5 kB at the greatest speed; a whole

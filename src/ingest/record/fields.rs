@@ -10,7 +10,7 @@ use crate::domain::effort::{
     Bounds, CADENCE_MAX, ClassId, Effort, EffortTimeMs, INTEGER_MAX, OUTPUT_MAX, Output,
     RESISTANCE_MAX, RaceId, RacerId, Second,
 };
-use crate::domain::json_scan::JsonNumber;
+use crate::domain::json_number::JsonNumber;
 use crate::domain::rejection::{Rejection, RejectionReason};
 use crate::ingest::record::{CLOCK_AHEAD_MS_MAX, Telemetry};
 

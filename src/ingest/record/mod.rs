@@ -1,40 +1,40 @@
 //! Reads a record's bytes into efforts, or into a rejection that names the fault.
 //!
 //! Pure: bounds and receipt time are parameters. A record may hold several JSON objects, one after
-//! another. Objects before a fault are passed on; the fault is the record's.
+//! another. Objects before a fault are decoded all the same. The whole record counts as faulty.
 
 mod fields;
-#[cfg(test)]
-mod tests;
 
 use std::borrow::Cow;
 
 pub(crate) use self::fields::{FieldName, NumberField, RecordFields};
 use crate::domain::effort::{Bounds, Effort};
 use crate::domain::rejection::{Rejection, RejectionReason};
-use crate::ingest::record_fast_path::Scanner;
+use crate::ingest::record_fast_path::RecordScanner;
 
-/// Maximum lead of a device's clock over ours, in ms. A time further ahead is not trusted at all.
-pub const CLOCK_AHEAD_MS_MAX: u64 = 5 * 60 * 1000;
+/// Maximum lead of a device's clock over ours, in ms. A time further ahead is not trusted, and
+/// counts as unknown.
+pub(crate) const CLOCK_AHEAD_MS_MAX: u64 = 5 * 60 * 1000;
 
-/// Maximum number of objects in a record: four times the content of Firehose's largest record.
+/// Maximum number of objects in a record: four times as many as Firehose's largest record contains.
 /// An object needs about as much memory as its text. So this bounds a record that gunzips to many.
-pub const OBJECTS_MAX: usize = 100_000;
+pub(crate) const OBJECTS_MAX: usize = 100_000;
 
 /// One telemetry object: its effort, name and event.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Telemetry<'d> {
+pub(crate) struct Telemetry<'d> {
     /// The effort, within the bounds.
-    pub effort: Effort,
-    /// The racer's name, unchanged. `None` if the field is no text; the effort is valid without it.
-    pub name: Option<Cow<'d, str>>,
+    pub(crate) effort: Effort,
+    /// The racer's name, not truncated. `None` if the field is not a text: an effort is valid
+    /// without.
+    pub(crate) name: Option<Cow<'d, str>>,
     /// Whether it is the racer's last record of the race.
-    pub is_final: bool,
+    pub(crate) is_final: bool,
 }
 
 /// Passes every telemetry object in `data` to `each`, in order. Returns the number of objects: 0 if
 /// there is only white space. On an error, `each` has received the objects before the fault.
-pub fn decode<'d>(
+pub(crate) fn decode<'d>(
     data: &'d [u8],
     bounds: &Bounds,
     receipt_ms: u64,
@@ -50,7 +50,7 @@ pub fn decode<'d>(
             (valid, Err(rejection))
         }
     };
-    let decoded = decode_objects(valid, bounds, receipt_ms, Scanner::object, &mut each);
+    let decoded = decode_objects(valid, bounds, receipt_ms, RecordScanner::object, &mut each);
     // Objects before the invalid byte count. An object that it cuts is not a second fault.
     utf8.and(decoded)
 }
@@ -71,10 +71,10 @@ fn decode_objects<'d>(
     text: &'d str,
     bounds: &Bounds,
     receipt_ms: u64,
-    fast_path: impl Fn(&mut Scanner<'d>) -> Option<RecordFields<'d>>,
+    fast_path: impl Fn(&mut RecordScanner<'d>) -> Option<RecordFields<'d>>,
     each: &mut impl FnMut(Telemetry<'d>),
 ) -> Result<usize, Rejection> {
-    let mut scanner = Scanner::new(text.strip_prefix('\u{feff}').unwrap_or(text));
+    let mut scanner = RecordScanner::new(text.strip_prefix('\u{feff}').unwrap_or(text));
     let mut count = 0;
     while !scanner.is_at_end() {
         let fields = match fast_path(&mut scanner) {
@@ -97,3 +97,6 @@ fn decode_objects<'d>(
     }
     Ok(count)
 }
+
+#[cfg(test)]
+mod tests;

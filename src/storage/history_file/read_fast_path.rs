@@ -6,7 +6,7 @@
 use std::io::{self, Read};
 
 use crate::domain::effort::{INTEGER_MAX, Output, RacerId, Second};
-use crate::domain::json_scan::JsonNumber;
+use crate::domain::json_number::JsonNumber;
 
 /// How much text is at hand at a time, in bytes.
 const WINDOW_BYTES: usize = 256 << 10;

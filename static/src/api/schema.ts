@@ -2343,7 +2343,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "errorMessage": "the body is not gzip: invalid gzip header",
+                     *       "errorMessage": "invalid gzip data: invalid gzip header",
                      *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
                      *       "timestamp": 1578090903599
                      *     }

@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    alleycat::fuzz_targets::telemetry(bytes);
+    alleycat::fuzz_targets::record(bytes);
 });
