@@ -8,14 +8,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::cli::healthcheck::{self, HealthcheckOptions};
 use crate::config::Config;
 use crate::keys::{Keys, Secret};
 use crate::ledger::clock::{Clock, SystemClock};
 use crate::server;
-use crate::storage::{self, ListScope, ObjectKey, Precondition, PutError, SegmentId, Store};
+use crate::storage::{self, ListScope, SegmentId, Store};
 
 /// How far the clock may be off. Erasures reach half a minute ahead, so this is well within it; S3 itself refuses
 /// requests that are a quarter of an hour off.
@@ -195,70 +193,11 @@ async fn examine_store(store: &dyn Store, found: &mut impl FnMut(&'static str, V
             ),
         );
     }
-    let key = ObjectKey::Probe(SegmentId::random(SystemClock.wall_ms()));
-    let put = async |condition| {
-        store
-            .put(&key, vec![Bytes::from_static(b"probe")], condition)
-            .await
-    };
-    let first = put(Precondition::IfNoneMatch).await;
-    found(
-        "store: put",
-        verdict(
-            first
-                .as_ref()
-                .map(drop)
-                .map_err(|error| anyhow::anyhow!("{error}")),
-            "it is written",
-        ),
-    );
-    let Ok(etag) = first else {
-        return; // the rest would only say the same again
-    };
-    found(
-        "store: If-None-Match",
-        held(&put(Precondition::IfNoneMatch).await, "If-None-Match"),
-    );
-    let got = store.get(&key).await;
-    found(
-        "store: get",
-        match got {
-            Ok(Some(object)) if object.body == b"probe"[..] => {
-                Verdict::Fine("it reads as it was written".to_owned())
-            }
-            Ok(Some(_)) => {
-                Verdict::Wrong("what is read is not what was written; use another store".to_owned())
-            }
-            Ok(None) => Verdict::Wrong(
-                "what was written is not there; use a store that is consistent".to_owned(),
-            ),
-            Err(error) => Verdict::Wrong(format!("{error}; allow s3:GetObject")),
-        },
-    );
-    let wrong = storage::ETag("\"00000000000000000000000000000000\"".to_owned());
-    found(
-        "store: If-Match, another tag",
-        held(&put(Precondition::IfMatch(wrong)).await, "If-Match"),
-    );
-    let replaced = put(Precondition::IfMatch(etag)).await;
-    let replaced = replaced
-        .map(drop)
-        .map_err(|error| anyhow::anyhow!("{error}; a put with If-Match must replace"));
-    found("store: If-Match", verdict(replaced, "it is replaced"));
-    let deleted = store.delete(&key).await;
-    let deleted = deleted.map_err(|error| anyhow::anyhow!("{error}; allow s3:DeleteObject"));
-    found("store: delete", verdict(deleted, "it is deleted"));
-}
-
-/// Whether a put whose condition does not hold was refused.
-fn held(put: &Result<storage::ETag, PutError>, header: &str) -> Verdict {
-    match put {
-        Err(PutError::WriteConflict) => Verdict::Fine("it is kept to".to_owned()),
-        Ok(_) => Verdict::Wrong(format!(
-            "{header} is ignored, so writes would be lost; use a store that keeps to it"
-        )),
-        Err(PutError::Failed(error)) => Verdict::Wrong(error.to_string()),
-    }
+    let id = SegmentId::random(SystemClock.wall_ms());
+    storage::probe_steps(store, id, |step, outcome| {
+        found(step, verdict(outcome, "works"));
+    })
+    .await;
 }
 
 /// Compares the clock with S3's.
