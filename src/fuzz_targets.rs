@@ -14,9 +14,9 @@ use serde_json::Value;
 
 use crate::domain::effort::{Bounds, ClassId, Effort, OUTPUT_MAX, Output, RacerId, Second};
 use crate::domain::rejection::{Rejection, RejectionReason};
+use crate::gzip::{self, GZIP_MAGIC};
 use crate::ingest::decoded_records::DecodedRecords;
 use crate::ingest::envelope::Envelope;
-use crate::ingest::gunzip::{self, GZIP_MAGIC};
 use crate::ingest::json_scan;
 use crate::ingest::record::{self, Telemetry};
 use crate::state::leaderboard::Cursor;
@@ -91,12 +91,12 @@ fn decode(
 pub fn delivery(body: &[u8]) -> bool {
     let plain;
     let body = if body.starts_with(&GZIP_MAGIC) {
-        let Ok(gunzipped) = gunzip::gunzip(body, PLAIN_BYTES_MAX) else {
+        let Ok(gunzipped) = gzip::gunzip(body, PLAIN_BYTES_MAX) else {
             return false;
         };
         assert!(gunzipped.len() <= PLAIN_BYTES_MAX);
         plain = gunzipped;
-        let again = gunzip::gunzip(&gzip(&plain), plain.len());
+        let again = gzip::gunzip(&gzip(&plain), plain.len());
         assert_eq!(again.expect("valid gzip data"), plain);
         &plain
     } else {
@@ -196,7 +196,7 @@ fn record_data(
         {
             None
         }
-        Ok(data) => Some(gunzip::gunzip(&data, PLAIN_BYTES_MAX).expect("it was gunzipped before")),
+        Ok(data) => Some(gzip::gunzip(&data, PLAIN_BYTES_MAX).expect("it was gunzipped before")),
     }
 }
 
@@ -233,7 +233,7 @@ pub fn snapshot(object: &[u8]) -> bool {
 fn read_history(object: &[u8]) -> Option<ClassTable> {
     let by_fast_path = StoredHistory::open(object).ok()?.read(SECOND_MAX);
     let by_serde = StoredHistory::open(object).expect("it was opened before");
-    match (by_fast_path, by_serde.read_by_serde(SECOND_MAX)) {
+    match (by_fast_path, by_serde.read_slow_path(SECOND_MAX)) {
         (Ok(class), Ok(by_serde)) => {
             assert_eq!(bests(&class), bests(&by_serde));
             Some(class)

@@ -40,6 +40,7 @@ pub mod domain;
 pub mod firehose_client;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz_targets;
+pub mod gzip;
 mod http;
 pub mod ingest;
 pub mod keys;

@@ -163,7 +163,7 @@ async fn second_process_on_a_folder_is_refused() {
     let error = startup_error(&[], &test_store.url()).await;
     for words in [
         test_store.url().trim_start_matches("file:"),
-        "another process has it",
+        "another process uses it",
         "stop that process",
     ] {
         assert!(error.contains(words), "{words:?} is not in {error}");

@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 
 use alleycat::domain::effort::{Bounds, ClassId, Effort, Output, Second};
 use alleycat::domain::racer_names::{RacerName, RacerNames};
+use alleycat::gzip;
 use alleycat::ingest::decoded_records::DecodedRecords;
 use alleycat::ingest::envelope::Envelope;
-use alleycat::ingest::gunzip;
 use alleycat::state::table::{Newcomers, Table};
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -182,5 +182,5 @@ fn gunzip(bencher: Bencher<'_, '_>) {
         .expect("a write to memory");
     let body = encoder.finish().expect("a write to memory");
     let bencher = bencher.counter(ItemsCount::new(RECORDS));
-    bencher.bench_local(|| gunzip::gunzip(&body, BODY_BYTES_MAX).expect("our own body"));
+    bencher.bench_local(|| gzip::gunzip(&body, BODY_BYTES_MAX).expect("our own body"));
 }

@@ -10,9 +10,9 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::domain::effort::Bounds;
 use crate::domain::rejection::{Rejection, RejectionReason};
+use crate::gzip::{self, GZIP_MAGIC, GunzipError};
 use crate::ingest::decoded_records::DecodedRecords;
 use crate::ingest::envelope_fast_path;
-use crate::ingest::gunzip::{self, GZIP_MAGIC, GunzipError};
 use crate::ingest::json_scan::{self, BorrowedText};
 
 /// Maximum number of records in a delivery. Firehose sends at most 10,000. Other senders may fill
@@ -148,7 +148,7 @@ fn gunzip_record(
     plain: &mut Vec<u8>,
     bytes_left: &mut usize,
 ) -> Result<(), Rejection> {
-    let result = gunzip::gunzip_into(data, plain, RECORD_BYTES_MAX.min(*bytes_left));
+    let result = gzip::gunzip_into(data, plain, RECORD_BYTES_MAX.min(*bytes_left));
     *bytes_left = bytes_left.saturating_sub(plain.len());
     result.map_err(|error| {
         let reason = match error {

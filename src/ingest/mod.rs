@@ -4,7 +4,6 @@ pub(crate) mod bucket_allowlist;
 pub mod decoded_records;
 pub mod envelope;
 pub(crate) mod envelope_fast_path;
-pub mod gunzip;
 pub(crate) mod json_scan;
 pub(crate) mod lambda_event;
 pub(crate) mod object_reader;

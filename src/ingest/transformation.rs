@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::domain::effort::{Bounds, Output};
 use crate::domain::rejection::{Rejection, RejectionReason};
-use crate::ingest::gunzip::{self, GZIP_MAGIC, GunzipError};
+use crate::gzip::{self, GZIP_MAGIC, GunzipError};
 use crate::ingest::json_scan::{self, BorrowedText};
 use crate::ingest::lambda_event::EventError;
 use crate::ingest::record;
@@ -182,7 +182,7 @@ fn add_output(data: &str, bounds: &Bounds) -> Result<Option<Vec<u8>>, Rejection>
         .decode_to_vec(data)
         .map_err(|_| Rejection::new(RejectionReason::Base64, "the data is not base64"))?;
     if data.starts_with(&GZIP_MAGIC) {
-        data = gunzip::gunzip(&data, TRANSFORMED_BYTES_MAX).map_err(|error| match error {
+        data = gzip::gunzip(&data, TRANSFORMED_BYTES_MAX).map_err(|error| match error {
             GunzipError::TooLarge(_) => too_large(),
             GunzipError::Invalid(_) => Rejection::new(RejectionReason::Gzip, error.to_string()),
         })?;

@@ -19,7 +19,8 @@ use crate::ledger::write_batch::{CommitReply, CommitRequest, UnansweredGuard};
 use crate::ledger::{CommitError, CommitResult, Inner, Quarantined, WriteBatch, YIELD_EFFORTS};
 use crate::observability;
 use crate::state::table::{Comparison, Newcomers};
-use crate::storage::codec::journal_segment::{self, Chunk, Contents};
+use crate::storage::codec::journal_segment::{self, Chunk, SegmentContents};
+use crate::storage::codec::quarantine;
 use crate::storage::{ObjectKey, StoreError};
 
 /// Maximum number of efforts and names in a commit, some 100 MB. The rest goes into the next one.
@@ -38,7 +39,7 @@ pub(super) enum WriterMessage {
     /// Merges what is durable already.
     ApplyRemote {
         /// At most [`MERGE_EFFORTS_MAX`](super::merge::MERGE_EFFORTS_MAX) efforts, and names.
-        contents: Contents,
+        contents: SegmentContents,
         /// Gets the versions after the merge, for the journal index.
         reply: oneshot::Sender<MergeVersions>,
     },
@@ -58,7 +59,7 @@ pub(super) enum WriterMessage {
 /// The content of the next commit.
 #[derive(Default)]
 struct PendingCommit {
-    contents: Contents,
+    contents: SegmentContents,
     quarantined: Vec<Quarantined>,
     quarantined_bytes: usize,
     newcomers: Newcomers,
@@ -220,11 +221,11 @@ impl Inner {
         keep_best(&mut contents);
         // The contents have no effort that this version covers: an erasure that arrives while they
         // wait is applied to them, too.
-        contents.heeded = self.erasures().version();
+        contents.erasure_version = self.erasures().version();
         let segments = if contents.efforts.is_empty() && contents.names.is_empty() {
             Vec::new()
         } else {
-            journal_segment::cut(contents)
+            journal_segment::split(contents)
         };
         let write = async {
             let segments = join_all(
@@ -280,9 +281,7 @@ impl Inner {
         if quarantined.is_empty() {
             return Ok(());
         }
-        let object = self
-            .offload(move || journal_segment::encode_quarantine(&quarantined))
-            .await;
+        let object = self.offload(move || quarantine::encode(&quarantined)).await;
         self.put_hedged(ObjectKey::Quarantine, vec![object])
             .await
             .map(drop)

@@ -12,7 +12,7 @@ use crate::ledger::commit_loop::{WriterMessage, WriterSender};
 use crate::ledger::journal_index::IndexedSegment;
 use crate::state::table::StateVersion;
 use crate::storage::SegmentId;
-use crate::storage::codec::journal_segment::Contents;
+use crate::storage::codec::journal_segment::SegmentContents;
 
 /// Efforts that are merged while a class's lock is held: about a millisecond.
 pub(super) const MERGE_EFFORTS_MAX: usize = 16 * 1024;
@@ -29,17 +29,17 @@ pub(super) struct MergeVersions {
 impl Inner {
     /// Merges durable contents. What an erasure covers is left out, unless the contents' writer had
     /// applied that erasure.
-    pub(super) fn merge(&self, contents: &Contents, versions: &mut MergeVersions) {
+    pub(super) fn merge(&self, contents: &SegmentContents, versions: &mut MergeVersions) {
         let now_ms = self.clock.wall_ms();
         let erasures = self.erasures();
         let remaining;
-        let contents = if erasures.version() > contents.heeded {
+        let contents = if erasures.version() > contents.erasure_version {
             remaining = without_erased(contents, &erasures);
             self.erasure_state.note_exposed(
                 remaining
                     .efforts
                     .iter()
-                    .filter(|it| erasures.expose(it, contents.heeded)),
+                    .filter(|it| erasures.expose(it, contents.erasure_version)),
             );
             &remaining
         } else {
@@ -74,7 +74,7 @@ impl Inner {
     /// commit loop does not run; then they are merged here.
     pub(super) async fn apply_contents(
         &self,
-        contents: impl IntoIterator<Item = Contents>,
+        contents: impl IntoIterator<Item = SegmentContents>,
         writer: Option<&WriterSender>,
     ) -> MergeVersions {
         let mut versions = MergeVersions::default();
@@ -124,16 +124,16 @@ impl Inner {
 }
 
 /// Returns the contents without everything that the erasures cover.
-pub(super) fn without_erased(contents: &Contents, erasures: &Erasures) -> Contents {
-    let Contents {
+pub(super) fn without_erased(contents: &SegmentContents, erasures: &Erasures) -> SegmentContents {
+    let SegmentContents {
         efforts,
         names,
-        heeded,
+        erasure_version,
     } = contents;
-    Contents {
+    SegmentContents {
         efforts: efforts
             .iter()
-            .filter(|effort| !erasures.cover(effort, *heeded))
+            .filter(|effort| !erasures.cover(effort, *erasure_version))
             .copied()
             .collect(),
         names: names
@@ -141,12 +141,12 @@ pub(super) fn without_erased(contents: &Contents, erasures: &Erasures) -> Conten
             .filter(|(racer, name)| !erasures.cover_name(*racer, name.at_ms))
             .cloned()
             .collect(),
-        heeded: erasures.version(),
+        erasure_version: erasures.version(),
     }
 }
 
 /// Keeps each racer's best effort per class and second, and each racer's latest name.
-pub(super) fn keep_best(contents: &mut Contents) {
+pub(super) fn keep_best(contents: &mut SegmentContents) {
     let key = |effort: &Effort| (effort.class, effort.second, effort.racer);
     contents.efforts.sort_unstable_by(|a, b| {
         key(a)

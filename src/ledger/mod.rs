@@ -55,7 +55,7 @@ pub use crate::ledger::erasure::{EraseError, Erased};
 pub use crate::ledger::recovery::RecoveryError;
 pub use crate::ledger::stats::{ClassGauges, LedgerGauges, MemoryUsage};
 pub use crate::ledger::write_batch::{CommitError, CommitResult, WriteBatch};
-pub use crate::storage::codec::journal_segment::Quarantined;
+pub use crate::storage::codec::quarantine::Quarantined;
 
 /// Maximum number of batches in the commit queue. Each also counts against the memory budget, so
 /// this only bounds the wait: at a commit of 100 ms with a hundred batches each, it is a second.

@@ -16,7 +16,7 @@ use crate::ledger::merge::MERGE_EFFORTS_MAX;
 use crate::ledger::snapshot::{SnapshotTarget, second_beyond_options};
 use crate::ledger::unreadable::{ApplyError, UnreadableObject};
 use crate::observability;
-use crate::storage::codec::journal_segment::{self, Contents};
+use crate::storage::codec::journal_segment::{self, SegmentContents};
 use crate::storage::{ETag, ListEntry, ListScope, ObjectKey, SegmentId, StoreError};
 
 /// Maximum age of the last listing before an instance reads the snapshots again: it may have missed
@@ -30,7 +30,7 @@ pub(super) const FETCHES_MAX: usize = 8;
 pub(super) enum FetchedSegment {
     Found {
         /// Its contents in slices of [`MERGE_EFFORTS_MAX`] efforts.
-        slices: Vec<Contents>,
+        slices: Vec<SegmentContents>,
         /// The erasures that its writer had applied.
         erasure_version: ErasureVersion,
     },
@@ -178,7 +178,7 @@ impl Inner {
     pub(super) async fn apply_segment(
         &self,
         id: SegmentId,
-        slices: Vec<Contents>,
+        slices: Vec<SegmentContents>,
         erasure_version: ErasureVersion,
         writer: Option<&WriterSender>,
     ) -> Result<(), ApplyError> {
@@ -280,11 +280,11 @@ impl Inner {
 fn decode_segment(
     object: &[u8],
     bounds: &Bounds,
-) -> Result<(Vec<Contents>, ErasureVersion), String> {
-    let Contents {
+) -> Result<(Vec<SegmentContents>, ErasureVersion), String> {
+    let SegmentContents {
         efforts,
         names,
-        heeded,
+        erasure_version,
     } = journal_segment::read(object).map_err(|error| error.to_string())?;
     for Effort { class, second, .. } in &efforts {
         if class.get() > bounds.classes {
@@ -297,18 +297,18 @@ fn decode_segment(
             return Err(second_beyond_options(*class, second.0, bounds.second_max));
         }
     }
-    let mut slices: Vec<Contents> = efforts
+    let mut slices: Vec<SegmentContents> = efforts
         .chunks(MERGE_EFFORTS_MAX)
-        .map(|efforts| Contents {
+        .map(|efforts| SegmentContents {
             efforts: efforts.to_vec(),
             names: Vec::new(),
-            heeded,
+            erasure_version,
         })
         .collect();
-    slices.push(Contents {
+    slices.push(SegmentContents {
         efforts: Vec::new(),
         names,
-        heeded,
+        erasure_version,
     });
-    Ok((slices, heeded))
+    Ok((slices, erasure_version))
 }

@@ -1,4 +1,4 @@
-//! The state that readers read, in memory. Pure.
+//! The in-memory state that readers query. Pure: no async, IO, clock or logging.
 
 pub mod leaderboard;
 pub mod races;

@@ -1,33 +1,36 @@
-//! New personal bests as they become durable, for whoever watches; where nobody does, nothing is gathered.
+//! New personal bests as they become durable, for subscribers. Nothing is collected for a class
+//! without subscribers.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::domain::effort::{ClassId, Effort};
 
-/// New personal bests of a class that are kept, the latest: more than anyone reads in the quarter of a second between
-/// two looks.
+/// Maximum number of personal bests in a class's window: more than anyone reads in the quarter of a
+/// second between two polls.
 const BESTS_MAX: usize = 50;
 
-/// The latest new personal bests of every class that is watched.
+/// The latest new personal bests of every class with subscribers.
 pub(crate) struct RecentBests {
     classes: Box<[ClassFeed]>,
-    watches: AtomicUsize,
+    subscribers: AtomicUsize,
 }
 
 #[derive(Default)]
 struct ClassFeed {
-    watches: AtomicUsize,
+    subscribers: AtomicUsize,
     bests: Mutex<BestsWindow>,
 }
 
-/// The latest new personal bests of a class, and how many there were.
+/// The latest new personal bests of a class, and their count.
 #[derive(Clone, Debug, Default)]
 pub struct BestsWindow {
-    /// All since somebody first watched the class.
+    /// Number of personal bests while the class had subscribers.
     pub count: u64,
-    /// The latest of them, the newest last.
+    /// The latest of them, newest last.
     pub latest: VecDeque<Effort>,
 }
 
@@ -37,19 +40,19 @@ impl RecentBests {
             classes: ClassId::all(classes)
                 .map(|_| ClassFeed::default())
                 .collect(),
-            watches: AtomicUsize::new(0),
+            subscribers: AtomicUsize::new(0),
         }
     }
 
-    /// Takes in what was merged just now.
+    /// Notes efforts that were just merged.
     pub(crate) fn note(&self, efforts: &[Effort]) {
-        if self.watches.load(Ordering::Relaxed) == 0 {
+        if self.subscribers.load(Ordering::Relaxed) == 0 {
             return;
         }
         for efforts in efforts.chunk_by(|a, b| a.class == b.class) {
             let class = &self.classes[efforts[0].class.index()];
-            if class.watches.load(Ordering::Relaxed) > 0 {
-                lock(&class.bests).note(efforts);
+            if class.subscribers.load(Ordering::Relaxed) > 0 {
+                class.bests.lock().note(efforts);
             }
         }
     }
@@ -65,9 +68,9 @@ impl BestsWindow {
     }
 }
 
-/// Gathers a class's new personal bests for as long as it is kept.
+/// Collects a class's new personal bests until it is dropped.
 pub struct RecentBestsSubscription {
-    fresh: Arc<RecentBests>,
+    bests: Arc<RecentBests>,
     class: ClassId,
 }
 
@@ -80,37 +83,35 @@ impl std::fmt::Debug for RecentBestsSubscription {
 }
 
 impl RecentBestsSubscription {
-    pub(crate) fn new(fresh: Arc<RecentBests>, class: ClassId) -> Self {
-        fresh.watches.fetch_add(1, Ordering::Relaxed);
-        fresh.classes[class.index()]
-            .watches
+    pub(crate) fn new(bests: Arc<RecentBests>, class: ClassId) -> Self {
+        bests.subscribers.fetch_add(1, Ordering::Relaxed);
+        bests.classes[class.index()]
+            .subscribers
             .fetch_add(1, Ordering::Relaxed);
-        Self { fresh, class }
+        Self { bests, class }
     }
 
-    /// How many there were.
+    /// Returns the count of personal bests.
     pub fn count(&self) -> u64 {
-        lock(&self.fresh.classes[self.class.index()].bests).count
+        self.feed().bests.lock().count
     }
 
-    /// The latest, where there were others than so many.
+    /// Returns the window when its count differs from `count`.
     pub fn since(&self, count: u64) -> Option<BestsWindow> {
-        let bests = lock(&self.fresh.classes[self.class.index()].bests);
+        let bests = self.feed().bests.lock();
         (bests.count != count).then(|| bests.clone())
+    }
+
+    fn feed(&self) -> &ClassFeed {
+        &self.bests.classes[self.class.index()]
     }
 }
 
 impl Drop for RecentBestsSubscription {
     fn drop(&mut self) {
-        self.fresh.classes[self.class.index()]
-            .watches
-            .fetch_sub(1, Ordering::Relaxed);
-        self.fresh.watches.fetch_sub(1, Ordering::Relaxed);
+        self.feed().subscribers.fetch_sub(1, Ordering::Relaxed);
+        self.bests.subscribers.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -119,7 +120,7 @@ mod tests {
     use crate::domain::effort::{Output, RacerId, Second};
 
     #[test]
-    fn the_latest_are_kept_and_all_are_counted() {
+    fn window_keeps_the_latest_and_counts_all() {
         let output = Output::new(90.0).unwrap();
         let effort = |racer| {
             let (class, racer) = (ClassId::new(1).unwrap(), RacerId(racer));
@@ -135,15 +136,13 @@ mod tests {
         let mut bests = BestsWindow::default();
         bests.note(&[effort(1), effort(2)]);
         bests.note(&(3..=51).map(effort).collect::<Vec<_>>());
-        assert_eq!((bests.count, bests.latest.len()), (51, BESTS_MAX));
-        assert_eq!(
-            (bests.latest[0].racer, bests.latest[49].racer),
-            (RacerId(2), RacerId(51))
-        );
+        assert_eq!(bests.count, 51);
+        assert_eq!(bests.latest.len(), BESTS_MAX);
+        assert_eq!(bests.latest[0].racer, RacerId(2));
+        assert_eq!(bests.latest[49].racer, RacerId(51));
         bests.note(&(100..1100).map(effort).collect::<Vec<_>>());
-        assert_eq!(
-            (bests.count, bests.latest.len(), bests.latest[0].racer),
-            (1051, BESTS_MAX, RacerId(1050))
-        );
+        assert_eq!(bests.count, 1051);
+        assert_eq!(bests.latest.len(), BESTS_MAX);
+        assert_eq!(bests.latest[0].racer, RacerId(1050));
     }
 }

@@ -72,7 +72,7 @@ async fn wrong_credentials_fail_before_listening() {
         let error = store_error(&with_wrong, BUCKET).await;
         assert!(error.contains(&server.endpoint()), "{error}");
         assert!(
-            error.contains("refuses the credentials; correct or renew them"),
+            error.contains("rejects the credentials; correct or renew them"),
             "{error}"
         );
     }

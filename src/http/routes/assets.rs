@@ -3,7 +3,6 @@
 //! A build without it works as well; `/` then says how to get it. A debug build reads the folder when it starts.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::sync::LazyLock;
 
 use axum::Router;
@@ -13,11 +12,10 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use rust_embed::RustEmbed;
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::gzip::gzip_smallest;
 use crate::http::error::ApiError;
 use crate::http::extract::accept;
 use crate::http::state::AppState;
@@ -118,7 +116,7 @@ fn file(path: &str, headers: &HeaderMap) -> Response {
 
 impl Asset {
     fn of(path: &str, bytes: Vec<u8>) -> Self {
-        let gzip = Some(gzipped(&bytes))
+        let gzip = Some(gzip_smallest(&bytes))
             .filter(|gzip| gzip.len() < bytes.len())
             .map(Form::of);
         let cache = if path.starts_with("assets/") {
@@ -188,13 +186,6 @@ fn known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
         .flat_map(|list| list.split(','))
         .map(|tag| tag.trim().trim_start_matches("W/"));
     tags.any(|tag| tag == "*" || tag.as_bytes() == etag.as_bytes())
-}
-
-fn gzipped(bytes: &[u8]) -> Vec<u8> {
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-    gzip.write_all(bytes)
-        .and_then(|()| gzip.finish())
-        .expect("a vector takes every byte")
 }
 
 /// The media type of what the page's build writes.

@@ -26,11 +26,11 @@ use utoipa_axum::routes;
 
 use crate::domain::effort::Bounds;
 use crate::domain::rejection::{Rejection, RejectionReason};
+use crate::gzip::{self, GunzipError};
 use crate::http::error::{ApiError, shown};
 use crate::http::state::AppState;
 use crate::ingest::decoded_records::DecodedRecords;
 use crate::ingest::envelope::{Envelope, REQUEST_ID_BYTES_MAX};
-use crate::ingest::gunzip::{self, GunzipError};
 use crate::ledger::{CommitError, Ledger, Quarantined, WriteBatch};
 use crate::state::races::{self, RaceUpdate};
 
@@ -587,7 +587,7 @@ impl Decode {
     }
 
     fn gunzip(&self, body: &[u8]) -> Result<Bytes, DeliveryError> {
-        match gunzip::gunzip(body, self.bytes_max) {
+        match gzip::gunzip(body, self.bytes_max) {
             Ok(plain) => Ok(plain.into()),
             Err(GunzipError::TooLarge(bytes_max)) => Err(body::over_the_cap(bytes_max)),
             Err(error @ GunzipError::Invalid(_)) => Err(DeliveryError::bad_request(

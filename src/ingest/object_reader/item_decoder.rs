@@ -5,8 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::gzip::{self, GZIP_MAGIC};
 use crate::ingest::envelope::RECORD_BYTES_MAX;
-use crate::ingest::gunzip::{self, GZIP_MAGIC};
 use crate::ingest::object_reader::{JOURNAL_VERSION, ObjectItem, ObjectReaderError, piece};
 
 /// Maximum number of racers whose latest effort in a journal is kept, to deliver a name with it. A
@@ -139,7 +139,7 @@ fn number(value: Option<&RawValue>) -> Option<u64> {
 /// Gunzips the data of a record. Data that is not valid gzip is returned unchanged.
 fn gunzip_if_gzip(data: Vec<u8>) -> Vec<u8> {
     if data.starts_with(&GZIP_MAGIC) {
-        gunzip::gunzip(&data, RECORD_BYTES_MAX).unwrap_or(data)
+        gzip::gunzip(&data, RECORD_BYTES_MAX).unwrap_or(data)
     } else {
         data
     }

@@ -17,8 +17,8 @@ use flate2::read::MultiGzDecoder;
 
 use self::item_decoder::ItemDecoder;
 use self::piece::PieceLength;
+use crate::gzip::GZIP_MAGIC;
 use crate::ingest::envelope::RECORD_BYTES_MAX;
-use crate::ingest::gunzip::GZIP_MAGIC;
 use crate::ingest::json_scan;
 
 /// Maximum length of a piece, in bytes. A longer one is cut there. No delivery could carry it.

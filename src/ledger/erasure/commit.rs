@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::domain::erasure::{Erasure, ErasureScope, Erasures};
@@ -11,7 +10,7 @@ use crate::ledger::commit_loop::{WriterMessage, WriterSender};
 use crate::ledger::erasure::{PUT_TIMEOUT, UNTIL_AHEAD};
 use crate::ledger::unreadable::{ApplyError, UnreadableObject};
 use crate::ledger::{CommitError, Inner, Ledger};
-use crate::storage::codec::journal_segment;
+use crate::storage::codec::erasures;
 use crate::storage::{ETag, ObjectKey, Precondition, PutError, StoreError, StoredObject};
 
 /// Maximum time for which putting a missing `erasures.gz` again may delay a poll.
@@ -22,12 +21,6 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 
 /// Back-off after a failure of the store.
 const BACKOFF: Duration = Duration::from_millis(500);
-
-/// Maximum size of the decompressed `erasures.gz`, in bytes: more than [`ERASURES_MAX`] erasures
-/// with reasons of the maximum length need.
-///
-/// [`ERASURES_MAX`]: crate::domain::erasure::ERASURES_MAX
-const STORED_BYTES_MAX: u64 = 1 << 30;
 
 /// The result of an erasure.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,7 +136,7 @@ impl Inner {
         let condition = etag.map_or(Precondition::IfNoneMatch, Precondition::IfMatch);
         let (next, body) = self
             .offload(move || {
-                let body = encode(&next);
+                let body = erasures::encode(&next);
                 (next, body)
             })
             .await;
@@ -154,7 +147,7 @@ impl Inner {
         };
         let etag = match put {
             Ok(etag) => etag,
-            // Another instance was faster, or the client's own retry met its first try.
+            // Another instance was faster, or an earlier put of this instance has succeeded after all.
             Err(PutError::WriteConflict) => return Ok(EraseAttempt::Conflict),
             // The put may have succeeded, or may still do so. Then the stored ETag differs from the
             // known one.
@@ -206,7 +199,7 @@ impl Inner {
             return Ok(0);
         }
         let StoredObject { body, etag } = object;
-        let erasures = self.offload(move || decode(&body)).await;
+        let erasures = self.offload(move || erasures::decode(&body)).await;
         let erasures = erasures.map_err(|problem| UnreadableObject {
             key: ObjectKey::Erasures,
             problem,
@@ -234,7 +227,7 @@ impl Inner {
         }
         tracing::warn!("erasures.gz is missing; writing it again from memory");
         let known = self.erasures();
-        let body = self.offload(move || encode(&known)).await;
+        let body = self.offload(move || erasures::encode(&known)).await;
         let put = self
             .store
             .put(&ObjectKey::Erasures, vec![body], Precondition::IfNoneMatch);
@@ -268,14 +261,4 @@ impl Inner {
             snapshots.claim(target);
         }
     }
-}
-
-fn encode(erasures: &Erasures) -> Bytes {
-    journal_segment::gzip(&erasures.to_json())
-}
-
-fn decode(body: &[u8]) -> Result<Erasures, String> {
-    let json =
-        journal_segment::gunzip(body, STORED_BYTES_MAX).map_err(|error| error.to_string())?;
-    Erasures::from_json(&json)
 }

@@ -1,9 +1,8 @@
 //! Loading a stored snapshot: read it, then merge it.
 
-use flate2::bufread::GzDecoder;
-
 use crate::domain::effort::{Bounds, ClassId, Second};
 use crate::domain::erasure::{self, ErasureVersion};
+use crate::gzip;
 use crate::ledger::Inner;
 use crate::ledger::commit_loop::WriterSender;
 use crate::ledger::merge::MERGE_EFFORTS_MAX;
@@ -11,21 +10,21 @@ use crate::ledger::snapshot::state::{SnapshotTarget, StoredBody};
 use crate::ledger::snapshot::write::hash_parts;
 use crate::ledger::unreadable::{ApplyError, UnreadableObject};
 use crate::state::table::ClassTable;
-use crate::storage::codec::journal_segment::Contents;
+use crate::storage::codec::journal_segment::SegmentContents;
 use crate::storage::codec::names;
 use crate::storage::history_file::{HistoryError, StoredHistory};
 
 /// Bytes of a name in `racers.gz`: a hundred characters of four bytes, an id, a time.
-const NAME_BYTES_MAX: u64 = 512;
+const NAME_BYTES_MAX: usize = 512;
 
 /// Minimum bound of the decompressed `racers.gz`, in bytes. It may hold more names than
 /// `--max-racers` allows, from an earlier start with a greater value.
-const NAMES_BYTES_MAX_MIN: u64 = 1 << 30;
+const NAMES_BYTES_MAX_MIN: usize = 1 << 30;
 
 /// The decoded contents of a snapshot.
 enum SnapshotContents {
     Class(ClassId, ClassTable),
-    RacerNames(Contents),
+    RacerNames(SegmentContents),
 }
 
 impl Inner {
@@ -56,7 +55,7 @@ impl Inner {
             classes,
             second_max,
         } = self.options.bounds;
-        let names_bytes = u64::from(classes) * self.options.racers_max as u64 * NAME_BYTES_MAX;
+        let names_bytes = usize::from(classes) * self.options.racers_max * NAME_BYTES_MAX;
         let names_bytes_max = NAMES_BYTES_MAX_MIN.max(names_bytes);
         let (hash, contents) = self
             .offload(move || {
@@ -65,10 +64,10 @@ impl Inner {
                         .map(|class| SnapshotContents::Class(id, class)),
                     SnapshotTarget::RacerNames => names::decode(&body, names_bytes_max)
                         .map(|names| {
-                            SnapshotContents::RacerNames(Contents {
+                            SnapshotContents::RacerNames(SegmentContents {
                                 efforts: Vec::new(),
                                 names,
-                                heeded: required_version,
+                                erasure_version: required_version,
                             })
                         })
                         .map_err(|error| error.to_string()),
@@ -128,10 +127,10 @@ impl Inner {
         let mut efforts = class.efforts(id);
         let slices = std::iter::from_fn(|| {
             let efforts: Vec<_> = efforts.by_ref().take(MERGE_EFFORTS_MAX).collect();
-            (!efforts.is_empty()).then_some(Contents {
+            (!efforts.is_empty()).then_some(SegmentContents {
                 efforts,
                 names: Vec::new(),
-                heeded: erasure_version,
+                erasure_version,
             })
         });
         self.apply_contents(slices, writer).await;
@@ -160,11 +159,8 @@ pub(in crate::ledger) fn second_beyond_options(
 /// Returns the erasures that the snapshot's writer had applied, by its gzip header. 0 if the body is
 /// no gzip: decoding reports that.
 fn applied_erasure_version(snapshot: &[u8]) -> ErasureVersion {
-    let decoder = GzDecoder::new(snapshot);
-    decoder
-        .header()
-        .and_then(|header| header.extra())
-        .and_then(erasure::version_in)
+    gzip::extra_field(snapshot)
+        .and_then(|field| erasure::version_in(&field))
         .unwrap_or(0)
 }
 

@@ -90,8 +90,8 @@ impl Inner {
                     self.snapshots.lock().claim(target);
                     return Ok(());
                 }
-                // Another instance was faster, or the client's own retry met its first try. Either
-                // way: read, merge, try again.
+                // Another instance was faster, or an earlier put of this instance has succeeded after
+                // all. Either way: read, merge, try again.
                 Err(PutError::WriteConflict) => self.load_snapshot(target, writer).await?,
                 Err(PutError::Failed(error)) => return Err(error.into()),
             }

@@ -1,28 +1,29 @@
-//! Orders of slots: by output for the ranks, kept right by repair.
+//! The rank order of a column's slots, and its repair after changes.
 
 use std::cmp::Ordering;
 
 use crate::domain::effort::RacerId;
 
-/// The slots that have an output, by output descending, then by id ascending. `last` is any earlier order of the same
-/// board: what is still in order in it is kept in one pass, and only what moved is sorted.
-pub(crate) fn repair(last: &[u32], outputs: &[f64], ids: &[RacerId]) -> Vec<u32> {
+/// Returns the slots with an output, by output descending, then by id ascending. `last` is any
+/// earlier order of the same column: one pass keeps the slots that are still in order, and only the
+/// others are sorted.
+pub(super) fn repair(last: &[u32], outputs: &[f64], ids: &[RacerId]) -> Vec<u32> {
     let compare = |a: u32, b: u32| {
         let by_output = outputs[b as usize].total_cmp(&outputs[a as usize]);
         by_output.then_with(|| ids[a as usize].cmp(&ids[b as usize]))
     };
     let mut seen = vec![false; outputs.len()];
-    let mut kept: Vec<u32> = Vec::with_capacity(last.len());
+    let mut ordered: Vec<u32> = Vec::with_capacity(last.len());
     let mut moved: Vec<u32> = Vec::new();
-    // A slot beyond the outputs joined after this board was taken.
+    // A slot beyond the outputs was added after this board was taken.
     for &slot in last.iter().filter(|&&slot| (slot as usize) < outputs.len()) {
         seen[slot as usize] = true;
         if outputs[slot as usize].is_nan() {
             continue;
         }
-        match kept.last() {
+        match ordered.last() {
             Some(&before) if compare(before, slot) == Ordering::Greater => moved.push(slot),
-            _ => kept.push(slot),
+            _ => ordered.push(slot),
         }
     }
     moved.extend(
@@ -30,11 +31,11 @@ pub(crate) fn repair(last: &[u32], outputs: &[f64], ids: &[RacerId]) -> Vec<u32>
             .filter(|&slot| !seen[slot as usize] && !outputs[slot as usize].is_nan()),
     );
     moved.sort_unstable_by(|&a, &b| compare(a, b));
-    merge(&kept, &moved, |a, b| compare(a, b) == Ordering::Less)
+    merge(&ordered, &moved, |a, b| compare(a, b) == Ordering::Less)
 }
 
-/// For every place in the order how many different outputs there are down to it.
-pub(crate) fn dense_ranks(order: &[u32], outputs: &[f64]) -> Vec<u32> {
+/// Returns for every position in the order the number of distinct outputs up to it.
+pub(super) fn dense_ranks(order: &[u32], outputs: &[f64]) -> Vec<u32> {
     let mut rank = 0;
     let mut last = f64::NAN;
     let ranks = order.iter().map(|&slot| {
@@ -46,8 +47,8 @@ pub(crate) fn dense_ranks(order: &[u32], outputs: &[f64]) -> Vec<u32> {
     ranks.collect()
 }
 
-/// Two ordered lists as one.
-pub(crate) fn merge(a: &[u32], b: &[u32], before: impl Fn(u32, u32) -> bool) -> Vec<u32> {
+/// Merges two ordered lists.
+pub(super) fn merge(a: &[u32], b: &[u32], before: impl Fn(u32, u32) -> bool) -> Vec<u32> {
     let mut merged = Vec::with_capacity(a.len() + b.len());
     let mut rest = a;
     for &slot in b {

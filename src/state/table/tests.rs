@@ -1,17 +1,19 @@
+//! Property tests of the table against a naive model.
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::state::table::*;
+use super::*;
 
 const CLASSES: u16 = 2;
 const SECONDS: u32 = 4;
 const RACERS: u64 = 6;
 const NO_LIMIT: usize = usize::MAX;
 
-/// A table by definition.
+/// A naive table.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Model {
     efforts: BTreeMap<(ClassId, Second, RacerId), Output>,
@@ -46,7 +48,7 @@ impl Model {
         (before - self.efforts.len()) as u64
     }
 
-    /// The rows of a board in order; without a second, of the all-time board.
+    /// Returns the rows of a board in order; without a second, of the all-time board.
     fn board(&self, class: ClassId, second: Option<Second>) -> Vec<Row> {
         let mut rows: Vec<Row> = Vec::new();
         for (&(of, at, racer), &output) in &self.efforts {
@@ -90,7 +92,7 @@ fn effort(second: u32, racer: u64, watts: f64) -> Effort {
     }
 }
 
-/// The rows of a board in its order.
+/// Returns the rows of a board in its order.
 fn rows(board: &Board) -> Vec<Row> {
     let row = |&slot| {
         (
@@ -102,9 +104,9 @@ fn rows(board: &Board) -> Vec<Row> {
     board.order().iter().map(row).collect()
 }
 
-/// Checks all that can be seen of a board against the rows it should have.
+/// Checks everything that a board shows against the expected rows.
 fn check_board(board: &Board, expected: &[Row]) -> Result<(), TestCaseError> {
-    // Counting before there is an order, and searching once there is.
+    // The first round counts without an order; the second searches the cached one.
     for _ in 0..2 {
         for watts in [0.0, 0.5, 1.0, 1.5, 2.0, 2.5].map(output) {
             let count = |holds: fn(&Output, &Output) -> bool| {
@@ -129,10 +131,8 @@ fn check_board(board: &Board, expected: &[Row]) -> Result<(), TestCaseError> {
         .map(|outputs| outputs.len() as u32)
         .collect();
     prop_assert_eq!(&*board.dense_ranks(), &dense);
-    prop_assert_eq!(
-        (board.len(), board.is_empty()),
-        (expected.len(), expected.is_empty())
-    );
+    prop_assert_eq!(board.len(), expected.len());
+    prop_assert_eq!(board.is_empty(), expected.is_empty());
     let mut by_id: Vec<_> = expected
         .iter()
         .map(|&(racer, output, _)| (racer, output))
@@ -149,7 +149,7 @@ fn check_board(board: &Board, expected: &[Row]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Checks all that can be seen of a table against the model.
+/// Checks everything that a table shows against the model.
 fn check(table: &Table, model: &Model) -> Result<(), TestCaseError> {
     for class in table.classes() {
         let seconds: BTreeSet<Second> = model
@@ -160,10 +160,8 @@ fn check(table: &Table, model: &Model) -> Result<(), TestCaseError> {
             .collect();
         let all_time = model.board(class, None);
         let summary = table.summary(class);
-        prop_assert_eq!(
-            (summary.racers, summary.seconds),
-            (all_time.len(), seconds.len())
-        );
+        prop_assert_eq!(summary.racers, all_time.len());
+        prop_assert_eq!(summary.seconds, seconds.len());
         prop_assert_eq!(
             summary.efforts,
             model.efforts.keys().filter(|(of, ..)| *of == class).count() as u64
@@ -201,7 +199,7 @@ fn hashes(table: &Table) -> Vec<u64> {
         .collect()
 }
 
-/// A table that never held anything but what the model holds.
+/// Returns a new table with the model's efforts alone.
 fn fresh(model: &Model) -> Table {
     let table = Table::new(CLASSES);
     let efforts = model.efforts.iter().rev();
@@ -236,7 +234,7 @@ fn some_efforts(most: usize) -> impl Strategy<Value = Vec<Effort>> {
 enum Step {
     Merge(Vec<Effort>),
     Erase(ClassId, RacerId, RangeInclusive<Second>, Option<Output>),
-    /// Take a view; and ask it for its order at once, or only when all is over.
+    /// Takes a board and checks it at once (true), or only at the end.
     View(ClassId, Option<Second>, bool),
 }
 
@@ -274,7 +272,7 @@ fn run(table: &Table, model: &mut Model, step: &Step) -> Result<(), TestCaseErro
     Ok(())
 }
 
-fn view(table: &Table, class: ClassId, second: Option<Second>) -> Board {
+fn take_board(table: &Table, class: ClassId, second: Option<Second>) -> Board {
     second.map_or_else(
         || table.overall_board(class),
         |second| table.board(class, second),
@@ -283,9 +281,9 @@ fn view(table: &Table, class: ClassId, second: Option<Second>) -> Board {
 
 proptest! {
     #[test]
-    fn merging_is_a_maximum_in_whatever_order_and_however_often(
+    fn merge_is_a_maximum_in_any_order_and_any_number_of_times(
         (efforts, shuffled) in some_efforts(40).prop_flat_map(|efforts| {
-            // Again some of them, in any order: what a stream that delivers at least once does.
+            // Half of them again, in any order, as a stream with at-least-once delivery sends them.
             let twice: Vec<_> = efforts.iter().chain(&efforts[..efforts.len() / 2]).copied().collect();
             (Just(efforts), Just(twice).prop_shuffle())
         }),
@@ -302,7 +300,7 @@ proptest! {
     }
 
     #[test]
-    fn merging_what_is_known_changes_nothing(efforts in some_efforts(40)) {
+    fn merging_known_efforts_changes_nothing(efforts in some_efforts(40)) {
         let table = Table::new(CLASSES);
         table.merge(&efforts, 1);
         let before: Vec<_> = table.classes().map(|class| (table.summary(class), table.seconds(class))).collect();
@@ -314,7 +312,7 @@ proptest! {
     }
 
     #[test]
-    fn after_any_merges_and_erasures_all_is_as_the_model_has_it(steps in prop::collection::vec(some_step(), 0..20)) {
+    fn merges_and_erasures_match_the_model(steps in prop::collection::vec(some_step(), 0..20)) {
         let (table, mut model) = (Table::new(CLASSES), Model::default());
         for step in &steps {
             run(&table, &mut model, step)?;
@@ -324,36 +322,36 @@ proptest! {
     }
 
     #[test]
-    fn a_view_stays_as_it_was_taken_whenever_its_order_is_asked_for(
-        (steps, turns) in prop::collection::vec(some_step(), 0..30).prop_flat_map(|steps| {
-            let turns: Vec<usize> = (0..steps.len()).collect();
-            (Just(steps), Just(turns).prop_shuffle())
+    fn board_never_changes_after_it_was_taken(
+        (steps, check_order) in prop::collection::vec(some_step(), 0..30).prop_flat_map(|steps| {
+            let check_order: Vec<usize> = (0..steps.len()).collect();
+            (Just(steps), Just(check_order).prop_shuffle())
         }),
     ) {
         let (table, mut model) = (Table::new(CLASSES), Model::default());
-        let mut views = Vec::new();
+        let mut boards = Vec::new();
         let mut versions: BTreeMap<(ClassId, Option<Second>, StateVersion), Vec<Row>> = BTreeMap::new();
         for step in &steps {
             run(&table, &mut model, step)?;
             let Step::View(class, second, at_once) = *step else { continue };
-            let (board, expected) = (view(&table, class, second), model.board(class, second));
+            let (board, expected) = (take_board(&table, class, second), model.board(class, second));
             // Equal versions of one board are equal boards.
             let same = versions.entry((class, second, board.version())).or_insert_with(|| expected.clone());
             prop_assert_eq!(&*same, &expected);
             if at_once {
                 check_board(&board, &expected)?;
             }
-            views.push((board, expected));
+            boards.push((board, expected));
         }
-        for turn in turns {
-            if let Some((board, expected)) = views.get(turn) {
+        for index in check_order {
+            if let Some((board, expected)) = boards.get(index) {
                 check_board(board, expected)?;
             }
         }
     }
 
     #[test]
-    fn state_hashes_are_equal_only_where_the_states_are(
+    fn state_hashes_are_equal_only_for_equal_states(
         all in prop::array::uniform2(prop::collection::vec((0..2_u32, 0..2_u64, select(vec![0.0, 1.0])), 0..5)),
     ) {
         let [a, b] = all.map(|efforts| {
@@ -367,7 +365,7 @@ proptest! {
     }
 
     #[test]
-    fn what_compares_as_better_is_what_makes_the_difference(
+    fn comparison_finds_exactly_the_efforts_that_change_the_state(
         steps in prop::collection::vec(some_step(), 0..10),
         efforts in some_efforts(30),
         racers_max in prop_oneof![0..RACERS as usize + 2, Just(NO_LIMIT)],
@@ -377,34 +375,34 @@ proptest! {
             run(&table, &mut model, step)?;
         }
         let mut expected = Comparison::default();
-        let mut met: BTreeSet<_> = model.efforts.keys().map(|&(class, _, racer)| (class, racer)).collect();
-        for (place, effort) in efforts.iter().enumerate() {
-            let room = met.iter().filter(|(class, _)| *class == effort.class).count() < racers_max;
-            if !met.contains(&(effort.class, effort.racer)) && !room {
-                expected.class_full.push(place);
+        let mut known: BTreeSet<_> = model.efforts.keys().map(|&(class, _, racer)| (class, racer)).collect();
+        for (index, effort) in efforts.iter().enumerate() {
+            let has_space = known.iter().filter(|(class, _)| *class == effort.class).count() < racers_max;
+            if !known.contains(&(effort.class, effort.racer)) && !has_space {
+                expected.class_full.push(index);
                 continue;
             }
-            met.insert((effort.class, effort.racer));
+            known.insert((effort.class, effort.racer));
             let old = model.efforts.get(&(effort.class, effort.second, effort.racer));
             if old.is_none_or(|&old| effort.output > old) {
-                expected.improving.push(place);
+                expected.improving.push(index);
             }
         }
         let comparison = table.compare(&efforts, racers_max, &mut Newcomers::default());
         prop_assert_eq!(&comparison, &expected);
 
-        // Merging the better ones alone is merging all that there is room for.
+        // Merging only the improving ones equals merging all that were not rejected.
         let pick = |keep: &dyn Fn(usize) -> bool| {
-            efforts.iter().enumerate().filter(|(place, _)| keep(*place)).map(|(_, effort)| *effort).collect::<Vec<_>>()
+            efforts.iter().enumerate().filter(|(index, _)| keep(*index)).map(|(_, effort)| *effort).collect::<Vec<_>>()
         };
-        table.merge(&pick(&|place| comparison.improving.contains(&place)), 0);
-        model.merge(&pick(&|place| !comparison.class_full.contains(&place)));
+        table.merge(&pick(&|index| comparison.improving.contains(&index)), 0);
+        model.merge(&pick(&|index| !comparison.class_full.contains(&index)));
         check(&table, &model)?;
     }
 }
 
 #[test]
-fn a_full_class_takes_more_of_its_racers_and_none_of_others() {
+fn full_class_accepts_only_its_own_racers() {
     let table = Table::new(1);
     table.merge(&[effort(1, 1, 5.0), effort(1, 2, 5.0)], 0);
     let efforts = [
@@ -447,7 +445,7 @@ fn a_full_class_takes_more_of_its_racers_and_none_of_others() {
 }
 
 #[test]
-fn a_newcomer_who_came_in_another_way_meanwhile_takes_one_place() {
+fn newcomer_merged_by_another_path_counts_once() {
     let table = Table::new(1);
     let mut newcomers = Newcomers::default();
     assert_eq!(
@@ -456,7 +454,7 @@ fn a_newcomer_who_came_in_another_way_meanwhile_takes_one_place() {
             .improving,
         [0]
     );
-    table.merge(&[effort(2, 1, 5.0)], 0); // another instance's
+    table.merge(&[effort(2, 1, 5.0)], 0); // from another instance
     let comparison = table.compare(&[effort(1, 2, 5.0), effort(1, 3, 5.0)], 2, &mut newcomers);
     assert_eq!(
         comparison,
@@ -468,7 +466,7 @@ fn a_newcomer_who_came_in_another_way_meanwhile_takes_one_place() {
 }
 
 #[test]
-fn what_was_erased_can_be_ridden_again() {
+fn erased_effort_can_be_merged_again() {
     let table = Table::new(1);
     table.merge(
         &[effort(1, 7, 5.0), effort(2, 7, 9.0), effort(3, 7, 9.0)],
@@ -498,7 +496,7 @@ fn what_was_erased_can_be_ridden_again() {
 }
 
 #[test]
-fn a_racer_erased_wholly_is_nowhere() {
+fn racer_without_remaining_efforts_is_on_no_board() {
     let table = Table::new(1);
     table.merge(&[effort(0, 7, 0.0), effort(5, 7, 1.0)], 0);
     assert_eq!(
@@ -506,15 +504,10 @@ fn a_racer_erased_wholly_is_nowhere() {
         2
     );
     let summary = table.summary(class(1));
-    assert_eq!(
-        (
-            summary.racers,
-            summary.seconds,
-            summary.efforts,
-            summary.state_hash
-        ),
-        (0, 0, 0, 0)
-    );
+    assert_eq!(summary.racers, 0);
+    assert_eq!(summary.seconds, 0);
+    assert_eq!(summary.efforts, 0);
+    assert_eq!(summary.state_hash, 0);
     assert!(table.overall_board(class(1)).is_empty());
     assert_eq!(table.last_second(class(1)), None);
     assert_eq!(table.racer_bests(class(1), RacerId(7)), []);
@@ -522,7 +515,7 @@ fn a_racer_erased_wholly_is_nowhere() {
 }
 
 #[test]
-fn among_equal_bests_the_earliest_second_counts_whichever_came_first() {
+fn earliest_second_of_equal_bests_counts_in_any_order() {
     for seconds in [[3, 5, 8], [8, 5, 3], [5, 8, 3]] {
         let table = Table::new(1);
         for second in seconds {

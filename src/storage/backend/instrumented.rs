@@ -1,4 +1,5 @@
-//! A store whose requests are counted, by operation and kind of object: what a bucket's bill is made of.
+//! Metrics around a store: requests by operation and kind of object, which a bucket's bill is made
+//! of.
 
 use std::sync::Arc;
 
@@ -11,9 +12,9 @@ use crate::storage::{
     ETag, ListEntry, ListScope, ObjectKey, Precondition, PutError, Store, StoreError, StoredObject,
 };
 
-/// Any store, counted in `alleycat_store_requests_total` and `alleycat_store_bytes_total`, and timed in
+/// A store that records `alleycat_store_requests_total`, `alleycat_store_bytes_total` and
 /// `alleycat_store_request_duration_seconds`.
-pub struct InstrumentedStore(pub Arc<dyn Store>);
+pub(crate) struct InstrumentedStore(pub(crate) Arc<dyn Store>);
 
 #[async_trait]
 impl Store for InstrumentedStore {
@@ -22,14 +23,14 @@ impl Store for InstrumentedStore {
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Option<StoredObject>, StoreError> {
-        let began = Instant::now();
-        let got = self.0.get(key).await;
-        time("get", began);
-        count("get", kind(key), if got.is_ok() { "ok" } else { "failed" });
-        if let Ok(Some(object)) = &got {
+        let start = Instant::now();
+        let result = self.0.get(key).await;
+        time("get", start);
+        count("get", kind(key), outcome(&result));
+        if let Ok(Some(object)) = &result {
             count_bytes("get", kind(key), object.body.len());
         }
-        got
+        result
     }
 
     async fn put(
@@ -38,42 +39,38 @@ impl Store for InstrumentedStore {
         parts: Vec<Bytes>,
         condition: Precondition,
     ) -> Result<ETag, PutError> {
-        let length = parts.iter().map(Bytes::len).sum();
-        let began = Instant::now();
-        let put = self.0.put(key, parts, condition).await;
-        time("put", began);
-        let outcome = match &put {
+        let bytes = parts.iter().map(Bytes::len).sum();
+        let start = Instant::now();
+        let result = self.0.put(key, parts, condition).await;
+        time("put", start);
+        let outcome = match &result {
             Ok(_) => "ok",
             Err(PutError::WriteConflict) => "precondition_failed",
             Err(PutError::Failed(_)) => "failed",
         };
         count("put", kind(key), outcome);
-        count_bytes("put", kind(key), length);
-        put
+        count_bytes("put", kind(key), bytes);
+        result
     }
 
     async fn list(&self, scope: ListScope) -> Result<Vec<ListEntry>, StoreError> {
-        let began = Instant::now();
-        let listed = self.0.list(scope).await;
-        time("list", began);
+        let start = Instant::now();
+        let result = self.0.list(scope).await;
+        time("list", start);
         let kind = match scope {
             ListScope::Root => "root",
             ListScope::Journal => "journal",
         };
-        count("list", kind, if listed.is_ok() { "ok" } else { "failed" });
-        listed
+        count("list", kind, outcome(&result));
+        result
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        let began = Instant::now();
-        let deleted = self.0.delete(key).await;
-        time("delete", began);
-        count(
-            "delete",
-            kind(key),
-            if deleted.is_ok() { "ok" } else { "failed" },
-        );
-        deleted
+        let start = Instant::now();
+        let result = self.0.delete(key).await;
+        time("delete", start);
+        count("delete", kind(key), outcome(&result));
+        result
     }
 }
 
@@ -88,10 +85,17 @@ fn kind(key: &ObjectKey) -> &'static str {
     }
 }
 
-fn time(operation: &'static str, began: Instant) {
-    let took = began.elapsed().as_secs_f64();
+fn outcome<T>(result: &Result<T, StoreError>) -> &'static str {
+    match result {
+        Ok(_) => "ok",
+        Err(_) => "failed",
+    }
+}
+
+fn time(operation: &'static str, start: Instant) {
+    let seconds = start.elapsed().as_secs_f64();
     metrics::histogram!(observability::STORE_REQUEST_DURATION_SECONDS, "operation" => operation)
-        .record(took);
+        .record(seconds);
 }
 
 fn count(operation: &'static str, kind: &'static str, outcome: &'static str) {

@@ -1,16 +1,14 @@
 //! `racers.gz`: the racers' names as JSON, gzip.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
 use bytes::Bytes;
-use flate2::{Compression, GzBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::effort::RacerId;
 use crate::domain::erasure::{self, ErasureVersion};
 use crate::domain::racer_names::RacerName;
-use crate::storage::codec::journal_segment::{self, SegmentError};
+use crate::gzip::{GunzipError, gunzip, gzip_with_extra_field};
 
 #[derive(Serialize, Deserialize)]
 struct StoredName {
@@ -22,7 +20,7 @@ struct StoredName {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NamesError {
     #[error(transparent)]
-    Gzip(#[from] SegmentError),
+    Gzip(#[from] GunzipError),
     #[error(transparent)]
     Json(#[from] serde_json::Error),
 }
@@ -46,20 +44,15 @@ impl Serialize for NamesById<'_> {
 /// the erasures that are applied.
 pub(crate) fn encode(names: &[(RacerId, RacerName)], erasure_version: ErasureVersion) -> Bytes {
     let json = serde_json::to_vec(&NamesById(names)).expect("names always serialize");
-    let header = GzBuilder::new().extra(erasure::extra_field(erasure_version));
-    let mut encoder = header.write(Vec::with_capacity(json.len() / 3), Compression::fast());
-    encoder
-        .write_all(&json)
-        .expect("writing to a vector succeeds");
-    encoder
-        .finish()
-        .expect("writing to a vector succeeds")
-        .into()
+    gzip_with_extra_field(&json, erasure::extra_field(erasure_version)).into()
 }
 
 /// Decodes names of at most `bytes_max` bytes when decompressed.
-pub(crate) fn decode(body: &[u8], bytes_max: u64) -> Result<Vec<(RacerId, RacerName)>, NamesError> {
-    let json = journal_segment::gunzip(body, bytes_max)?;
+pub(crate) fn decode(
+    body: &[u8],
+    bytes_max: usize,
+) -> Result<Vec<(RacerId, RacerName)>, NamesError> {
+    let json = gunzip(body, bytes_max)?;
     let names: BTreeMap<u64, StoredName> = serde_json::from_slice(&json)?;
     let names = names.into_iter().map(|(racer, StoredName { name, at })| {
         let name = RacerName {
@@ -86,7 +79,7 @@ mod tests {
             (RacerId(10), name(0, "")),
         ];
         let body = encode(&names, 7);
-        let json = journal_segment::gunzip(&body, 1000).expect("gzip");
+        let json = gunzip(&body, 1000).expect("gzip");
         let expected = r#"{"2":{"name":"Ä \"quoted\"","at":7},"10":{"name":"","at":0}}"#;
         assert_eq!(String::from_utf8(json).expect("UTF-8"), expected);
         assert_eq!(decode(&body, 1000).expect("valid"), names);

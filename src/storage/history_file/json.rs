@@ -1,4 +1,4 @@
-//! The dataset as text: numbers as JSON.stringify prints them, seconds and racers ascending.
+//! The dataset as text: seconds and racers ascending, numbers as JSON.stringify prints them.
 
 use std::ops::RangeInclusive;
 
@@ -8,16 +8,17 @@ use crate::state::table::{Board, Table};
 /// The part of a dataset that a query asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// Only these seconds.
+    /// The selected seconds.
     pub seconds: RangeInclusive<Second>,
-    /// Only these racers; all where it is `None`.
+    /// The selected racers; `None` selects all.
     pub racers: Option<Vec<RacerId>>,
-    /// Per second only that many, the best of those selected, by output descending, then by racer id ascending.
+    /// Maximum number of racers per second: the best of the selected ones, by output descending,
+    /// then by racer id ascending.
     pub top: Option<usize>,
 }
 
-/// Appends the selected part of the class's dataset, in the dataset's own shape: seconds, then racers by id, ascending.
-/// A second at which nobody is selected is left out.
+/// Appends the selected part of a class's dataset in the dataset's shape: seconds, then racers by
+/// id, ascending. A second without a selected racer is left out.
 pub fn write_dataset(text: &mut Vec<u8>, table: &Table, class: ClassId, selection: &Selection) {
     text.push(b'{');
     let start = text.len();
@@ -31,7 +32,7 @@ pub fn write_dataset(text: &mut Vec<u8>, table: &Table, class: ClassId, selectio
         if before > start {
             text.push(b',');
         }
-        if !push_second(text, second, selection.standing(&board)) {
+        if !push_second(text, second, selection.select(&board)) {
             text.truncate(before);
         }
     }
@@ -39,8 +40,8 @@ pub fn write_dataset(text: &mut Vec<u8>, table: &Table, class: ClassId, selectio
 }
 
 impl Selection {
-    /// Who is selected of a board, by id ascending.
-    fn standing<'a>(&self, board: &'a Board) -> Box<dyn Iterator<Item = (RacerId, Output)> + 'a> {
+    /// Returns the selected racers of a board, by id ascending.
+    fn select<'a>(&self, board: &'a Board) -> Box<dyn Iterator<Item = (RacerId, Output)> + 'a> {
         let mut slots = match (&self.racers, self.top) {
             (None, None) => return Box::new(board.by_id()),
             (None, Some(top)) => board.order().iter().take(top).copied().collect(),
@@ -52,7 +53,7 @@ impl Selection {
         slots.sort_unstable_by_key(|&slot| board.racer(slot));
         slots.dedup();
         if let (Some(_), Some(top)) = (&self.racers, self.top) {
-            // Stable, so equal outputs stay in the order of their ids.
+            // The sort is stable: equal outputs stay in the order of their ids.
             slots.sort_by_key(|&slot| std::cmp::Reverse(board.output(slot)));
             slots.truncate(top);
             slots.sort_unstable_by_key(|&slot| board.racer(slot));
@@ -65,45 +66,31 @@ impl Selection {
     }
 }
 
-/// Appends `"S":{"id":output,…}` and says whether anyone is in it.
-pub(crate) fn push_second(
+/// Appends `"S":{"id":output,…}` and returns whether it contains any racer.
+pub(super) fn push_second(
     text: &mut Vec<u8>,
     second: Second,
-    standing: impl Iterator<Item = (RacerId, Output)>,
+    outputs: impl Iterator<Item = (RacerId, Output)>,
 ) -> bool {
+    let mut integer = itoa::Buffer::new();
+    let mut number = ryu_js::Buffer::new();
     text.push(b'"');
-    push_integer(text, second.0.into());
+    text.extend_from_slice(integer.format(second.0).as_bytes());
     text.extend_from_slice(b"\":{");
     let start = text.len();
-    let mut number = ryu_js::Buffer::new();
-    for (racer, output) in standing {
+    for (racer, output) in outputs {
         text.push(b'"');
-        push_integer(text, racer.0);
+        text.extend_from_slice(integer.format(racer.0).as_bytes());
         text.extend_from_slice(b"\":");
         text.extend_from_slice(number.format_finite(output.get()).as_bytes());
         text.push(b',');
     }
-    let anyone = text.len() > start;
-    if anyone {
+    let has_racers = text.len() > start;
+    if has_racers {
         text.pop(); // the last comma
     }
     text.push(b'}');
-    anyone
-}
-
-/// Appends an integer in decimal. By hand, for `write!` takes several times as long and a history has millions.
-fn push_integer(text: &mut Vec<u8>, mut integer: u64) {
-    let mut digits = [0; 20]; // the most that a u64 has
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (integer % 10) as u8;
-        integer /= 10;
-        if integer == 0 {
-            break;
-        }
-    }
-    text.extend_from_slice(&digits[start..]);
+    has_racers
 }
 
 #[cfg(test)]
@@ -125,7 +112,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_selection_is_what_sorting_and_cutting_gives(
+        fn selection_equals_the_naive_model(
             efforts in prop::collection::btree_map((0u32..6, 0u64..12), 0u32..4, 0..60),
             racers in prop::option::of(prop::collection::vec(0u64..14, 0..8)),
             top in prop::option::of(0usize..6),
@@ -143,17 +130,17 @@ mod tests {
                     time: 0,
                 };
                 table.merge(&[effort], 0);
-                let wanted = racers.as_ref().is_none_or(|racers| racers.contains(&racer));
-                if wanted && (from..=to).contains(&second) {
+                let is_selected = racers.as_ref().is_none_or(|racers| racers.contains(&racer));
+                if is_selected && (from..=to).contains(&second) {
                     model.entry(second).or_default().push((racer, output));
                 }
             }
             let mut parts = Vec::new();
-            for (second, mut standing) in model {
-                standing.sort_by_key(|&(racer, output)| (std::cmp::Reverse(output), racer));
-                standing.truncate(top.unwrap_or(usize::MAX));
-                standing.sort();
-                let rows: Vec<_> = standing.iter().map(|(racer, output)| format!("\"{racer}\":{output}")).collect();
+            for (second, mut rows) in model {
+                rows.sort_by_key(|&(racer, output)| (std::cmp::Reverse(output), racer));
+                rows.truncate(top.unwrap_or(usize::MAX));
+                rows.sort();
+                let rows: Vec<_> = rows.iter().map(|(racer, output)| format!("\"{racer}\":{output}")).collect();
                 if !rows.is_empty() {
                     parts.push(format!("\"{second}\":{{{}}}", rows.join(",")));
                 }
@@ -161,15 +148,6 @@ mod tests {
             let racers = racers.map(|racers| racers.into_iter().map(RacerId).collect());
             let selection = Selection { seconds: Second(from)..=Second(to), racers, top };
             prop_assert_eq!(written(&table, &selection), format!("{{{}}}", parts.join(",")));
-        }
-
-        #[test]
-        fn integers_are_written_as_display_writes_them(integer: u64) {
-            for integer in [integer, integer >> 40, 0, 9, 10, u64::MAX] {
-                let mut text = Vec::new();
-                push_integer(&mut text, integer);
-                prop_assert_eq!(text, integer.to_string().into_bytes());
-            }
         }
     }
 }

@@ -1,0 +1,164 @@
+//! A board: an immutable snapshot of one column, for readers.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::domain::effort::{Output, RacerId, Second};
+use crate::state::table::column::{CachedOrder, Column};
+use crate::state::table::{StateVersion, rank_order};
+
+/// The racers of one second, or of all seconds together, when the snapshot was taken.
+#[derive(Clone, Debug)]
+pub struct Board {
+    ids: Arc<Vec<RacerId>>,
+    by_id: Arc<Vec<u32>>,
+    outputs: Arc<Vec<f64>>,
+    seconds: BoardSeconds,
+    efforts: usize,
+    version: StateVersion,
+    order: Arc<Mutex<CachedOrder>>,
+}
+
+/// The seconds at which a board's outputs were ridden.
+#[derive(Clone, Debug)]
+pub(super) enum BoardSeconds {
+    /// The board of one second.
+    One(Second),
+    /// The seconds by slot.
+    Each(Arc<Vec<Second>>),
+}
+
+impl Board {
+    pub(super) fn new(
+        ids: Arc<Vec<RacerId>>,
+        by_id: Arc<Vec<u32>>,
+        column: &Column,
+        seconds: BoardSeconds,
+    ) -> Self {
+        Self {
+            ids,
+            by_id,
+            outputs: column.outputs.clone(),
+            seconds,
+            efforts: column.efforts,
+            version: column.version,
+            order: column.order.clone(),
+        }
+    }
+
+    /// Returns the number of racers on the board.
+    pub fn len(&self) -> usize {
+        self.efforts
+    }
+
+    /// Returns whether the board has no racers.
+    pub fn is_empty(&self) -> bool {
+        self.efforts == 0
+    }
+
+    /// Returns the column's version. Equal versions of a board have equal contents.
+    pub fn version(&self) -> StateVersion {
+        self.version
+    }
+
+    /// Returns the racers with their outputs, by id ascending.
+    pub(crate) fn by_id(&self) -> impl Iterator<Item = (RacerId, Output)> {
+        self.by_id
+            .iter()
+            .filter_map(|&slot| Some((self.racer(slot), self.output(slot)?)))
+    }
+
+    /// Returns the slots with an output, by output descending, then by racer id ascending. The
+    /// order is cached until the column changes. After a change the last order is repaired, which
+    /// is faster than a sort.
+    pub fn order(&self) -> Arc<Vec<u32>> {
+        let mut cached = self.order.lock();
+        if cached.version == self.version {
+            return cached.order.clone();
+        }
+        let order = Arc::new(rank_order::repair(&cached.order, &self.outputs, &self.ids));
+        if cached.version < self.version {
+            *cached = CachedOrder {
+                version: self.version,
+                order: order.clone(),
+                dense_ranks: None,
+            };
+        }
+        order
+    }
+
+    /// Returns whether the order is cached, and the dense ranks as well if they are required: then
+    /// a query takes no time.
+    pub(crate) fn has_order(&self, dense_ranks: bool) -> bool {
+        // An order that is being repaired right now would block the caller.
+        self.order.try_lock().is_some_and(|cached| {
+            cached.version == self.version && (!dense_ranks || cached.dense_ranks.is_some())
+        })
+    }
+
+    /// Returns the dense rank of every position in the order, from 1: the number of distinct
+    /// outputs up to that position. They are computed on first use and cached with the order.
+    pub(crate) fn dense_ranks(&self) -> Arc<Vec<u32>> {
+        let order = self.order();
+        let compute = || Arc::new(rank_order::dense_ranks(&order, &self.outputs));
+        let mut cached = self.order.lock();
+        if cached.version == self.version {
+            cached.dense_ranks.get_or_insert_with(compute).clone()
+        } else {
+            compute()
+        }
+    }
+
+    /// Returns the numbers of greater and of smaller outputs. Searches the order when it is cached
+    /// and otherwise counts in one pass: a racer's whole curve is not worth the orders of 300
+    /// seconds.
+    pub(crate) fn above_and_below(&self, output: Output) -> (usize, usize) {
+        let output = output.get();
+        // Waiting for an order that is being repaired right now would take longer than counting.
+        let order = self
+            .order
+            .try_lock()
+            .filter(|cached| cached.version == self.version)
+            .map(|cached| cached.order.clone());
+        let Some(order) = order else {
+            return self.outputs.iter().fold((0, 0), |(above, below), &other| {
+                (
+                    above + usize::from(other > output),
+                    below + usize::from(other < output),
+                )
+            });
+        };
+        let above = order.partition_point(|&slot| self.outputs[slot as usize] > output);
+        let not_below = order.partition_point(|&slot| self.outputs[slot as usize] >= output);
+        (above, order.len() - not_below)
+    }
+
+    /// Returns the slot of a racer on the board.
+    pub(crate) fn slot(&self, racer: RacerId) -> Option<u32> {
+        let index = self
+            .by_id
+            .binary_search_by_key(&racer, |&slot| self.racer(slot))
+            .ok()?;
+        let slot = self.by_id[index];
+        self.output(slot).map(|_| slot)
+    }
+
+    /// Returns the racer in a slot.
+    pub fn racer(&self, slot: u32) -> RacerId {
+        self.ids[slot as usize]
+    }
+
+    /// Returns the output in a slot.
+    pub fn output(&self, slot: u32) -> Option<Output> {
+        Output::new(*self.outputs.get(slot as usize)?)
+    }
+
+    /// Returns the second at which a slot's output was ridden.
+    pub fn second(&self, slot: u32) -> Second {
+        match &self.seconds {
+            BoardSeconds::One(second) => *second,
+            BoardSeconds::Each(seconds) => seconds[slot as usize],
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The S3 client: endpoint, region, credentials, time limits.
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{Builder, ProvideCredentials, Region, RequestChecksumCalculation};
+use aws_types::service_config::ServiceConfigKey;
+
+use crate::storage::backend::s3::error::chain;
+
+/// Time limit of a connect. A slower endpoint is dead or behind a firewall.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Time limit of one attempt without a body. S3 answers in a tenth of a second.
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time limit of a request with its retries and the pauses between them.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// Attempts of a request, the first included. Callers retry after that on their own schedule.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// Lowest accepted transfer rate of a body, in bytes per second: 100 MiB within 50 s.
+const TRANSFER_RATE_MIN: u64 = 2 << 20;
+
+/// Time limit for finding credentials. It may include a query to the instance's metadata service,
+/// which does not exist everywhere.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Region for servers that have no regions.
+const CUSTOM_ENDPOINT_REGION: Region = Region::from_static("us-east-1");
+
+/// Returns a client for the buckets of an AWS environment, and the server's name for messages.
+pub(super) async fn connect_client(
+    aws: &SdkConfig,
+    bucket: &str,
+) -> anyhow::Result<(Client, String)> {
+    let endpoint = custom_endpoint(aws);
+    let region = aws
+        .region()
+        .cloned()
+        .or_else(|| endpoint.is_some().then_some(CUSTOM_ENDPOINT_REGION));
+    let Some(region) = region else {
+        anyhow::bail!(
+            "s3://{bucket}: no AWS region is configured; set AWS_REGION to the bucket's region"
+        );
+    };
+    find_credentials(aws, bucket).await?;
+    let server = endpoint
+        .clone()
+        .unwrap_or_else(|| format!("AWS S3 in {region}"));
+    let config = Builder::from(aws)
+        .region(region)
+        .force_path_style(endpoint.is_some())
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
+        .timeout_config(timeouts(0, ATTEMPTS_MAX))
+        // Puts carry the checksum in a header: some servers do not support the SDK's own, which
+        // is a trailer.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .build();
+    Ok((Client::from_conf(config), server))
+}
+
+/// Returns the endpoint that the environment or the profile names for S3 or for all services, in
+/// the SDK's own order.
+fn custom_endpoint(aws: &SdkConfig) -> Option<String> {
+    let key = ServiceConfigKey::builder()
+        .service_id("S3")
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build()
+        .ok()?;
+    let for_s3 = || {
+        aws.service_config()
+            .and_then(|config| config.load_config(key))
+    };
+    let for_all = aws.endpoint_url().map(ToOwned::to_owned);
+    if aws.get_origin("endpoint_url").is_client_config() {
+        for_all
+    } else {
+        for_s3().or(for_all)
+    }
+}
+
+async fn find_credentials(aws: &SdkConfig, bucket: &str) -> anyhow::Result<()> {
+    let advice = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role";
+    let Some(provider) = aws.credentials_provider() else {
+        anyhow::bail!("s3://{bucket}: no AWS credentials are configured; {advice}");
+    };
+    match tokio::time::timeout(CREDENTIALS_TIMEOUT, provider.provide_credentials()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => anyhow::bail!(
+            "s3://{bucket}: no AWS credentials were found ({}); {advice}",
+            chain(&error)
+        ),
+        Err(_) => anyhow::bail!(
+            "s3://{bucket}: no AWS credentials were found within {CREDENTIALS_TIMEOUT:?}; {advice}"
+        ),
+    }
+}
+
+/// Returns the time limit for the transfer of a body.
+pub(super) fn transfer_time(bytes: u64) -> Duration {
+    Duration::from_secs(bytes / TRANSFER_RATE_MIN)
+}
+
+/// Returns the time limits of a request with a body of that many bytes.
+pub(super) fn timeouts(bytes: u64, attempts_max: u32) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT + transfer_time(bytes))
+        .operation_timeout(OPERATION_TIMEOUT + transfer_time(bytes) * attempts_max)
+        .build()
+}
