@@ -15,7 +15,9 @@ use crate::domain::effort::{Effort, RacerId};
 use crate::domain::erasure::Erasures;
 use crate::domain::rejection::RejectionReason;
 use crate::ledger::merge::{MergeVersions, keep_best, without_erased};
-use crate::ledger::write_batch::{CommitReply, CommitRequest, UnansweredGuard};
+use crate::ledger::write_batch::{
+    CommitReply, CommitRequest, RemainingEfforts, UnansweredGuard, reject_erased,
+};
 use crate::ledger::{CommitError, CommitResult, Inner, Quarantined, WriteBatch, YIELD_EFFORTS};
 use crate::observability;
 use crate::state::table::{Comparison, Newcomers};
@@ -314,40 +316,5 @@ impl Inner {
                 });
             }
         }
-    }
-}
-
-/// The efforts of a batch that no erasure covers.
-struct RemainingEfforts {
-    efforts: Vec<Effort>,
-    /// Each effort's index in the batch. Empty if all efforts remain.
-    indices: Vec<usize>,
-    /// Erased efforts without a time: it is unknown whether they were ridden after the erasure.
-    rejected: Vec<(usize, RejectionReason)>,
-}
-
-/// Removes erased efforts, so that they use none of their class's capacity.
-fn reject_erased(efforts: Vec<Effort>, erasures: &Erasures) -> RemainingEfforts {
-    if erasures.version() == 0 || !efforts.iter().any(|effort| erasures.cover(effort, 0)) {
-        return RemainingEfforts {
-            efforts,
-            indices: Vec::new(),
-            rejected: Vec::new(),
-        };
-    }
-    let (erased, remaining): (Vec<_>, Vec<_>) = efforts
-        .into_iter()
-        .enumerate()
-        .partition(|(_, effort)| erasures.cover(effort, 0));
-    metrics::counter!(observability::EFFORTS_ERASED_TOTAL).increment(erased.len() as u64);
-    let (indices, efforts) = remaining.into_iter().unzip();
-    RemainingEfforts {
-        efforts,
-        indices,
-        rejected: erased
-            .iter()
-            .filter(|(_, effort)| effort.time == 0)
-            .map(|&(index, _)| (index, RejectionReason::Erased))
-            .collect(),
     }
 }

@@ -19,6 +19,7 @@ mod hedged_put;
 mod history_cache;
 mod journal_index;
 mod merge;
+mod offload;
 mod recovery;
 mod replication;
 mod snapshot;
@@ -68,10 +69,6 @@ const REPLICATION_LAG_MAX: Duration = Duration::from_secs(15);
 
 /// Efforts of a batch that are processed before the task yields the thread: some 0.2 ms.
 const YIELD_EFFORTS: usize = 2048;
-
-/// Maximum virtual time that blocking work takes before it runs, and again after. Small, because
-/// snapshots become rarer the longer they take. Still, other tasks and a suspension fit in.
-const INLINE_WORK_MAX: Duration = Duration::from_millis(100);
 
 /// The options of the ledger.
 #[derive(Clone, Debug)]
@@ -335,28 +332,5 @@ impl Inner {
     /// Returns a random share of the duration.
     fn jitter(&self, max: Duration) -> Duration {
         max.mul_f64(self.rng.lock().random::<f64>())
-    }
-
-    /// Runs long work on a thread that may block. On a runtime of one thread, such as the
-    /// simulation's, it runs inline, so that a schedule depends on its seed alone. There it also
-    /// takes some of the instance's time.
-    async fn offload<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        match tokio::runtime::Handle::current().runtime_flavor() {
-            tokio::runtime::RuntimeFlavor::CurrentThread => {
-                // Other tasks go on meanwhile, as on a runtime of several threads.
-                self.clock.sleep(self.jitter(INLINE_WORK_MAX)).await;
-                let output = work();
-                self.clock.sleep(self.jitter(INLINE_WORK_MAX)).await;
-                output
-            }
-            _ => match tokio::task::spawn_blocking(work).await {
-                Ok(output) => output,
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    // The runtime shuts down, and this task with it.
-                    Err(_) => std::future::pending().await,
-                },
-            },
-        }
     }
 }

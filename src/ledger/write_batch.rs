@@ -9,9 +9,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::effort::{Effort, RacerId};
+use crate::domain::erasure::Erasures;
 use crate::domain::racer_names::RacerName;
 use crate::domain::rejection::RejectionReason;
 use crate::ledger::{Inner, Ledger, Quarantined, REPLICATION_LAG_MAX, YIELD_EFFORTS};
+use crate::observability;
 use crate::state::races::RaceUpdate;
 
 /// The writes of one delivery.
@@ -152,5 +154,40 @@ impl Inner {
                 });
             }
         }
+    }
+}
+
+/// The efforts of a batch that no erasure covers.
+pub(super) struct RemainingEfforts {
+    pub(super) efforts: Vec<Effort>,
+    /// Each effort's index in the batch. Empty if all efforts remain.
+    pub(super) indices: Vec<usize>,
+    /// Erased efforts without a time: it is unknown whether they were ridden after the erasure.
+    pub(super) rejected: Vec<(usize, RejectionReason)>,
+}
+
+/// Removes erased efforts, so that they use none of their class's capacity.
+pub(super) fn reject_erased(efforts: Vec<Effort>, erasures: &Erasures) -> RemainingEfforts {
+    if erasures.version() == 0 || !efforts.iter().any(|effort| erasures.cover(effort, 0)) {
+        return RemainingEfforts {
+            efforts,
+            indices: Vec::new(),
+            rejected: Vec::new(),
+        };
+    }
+    let (erased, remaining): (Vec<_>, Vec<_>) = efforts
+        .into_iter()
+        .enumerate()
+        .partition(|(_, effort)| erasures.cover(effort, 0));
+    metrics::counter!(observability::EFFORTS_ERASED_TOTAL).increment(erased.len() as u64);
+    let (indices, efforts) = remaining.into_iter().unzip();
+    RemainingEfforts {
+        efforts,
+        indices,
+        rejected: erased
+            .iter()
+            .filter(|(_, effort)| effort.time == 0)
+            .map(|&(index, _)| (index, RejectionReason::Erased))
+            .collect(),
     }
 }

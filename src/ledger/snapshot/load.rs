@@ -1,5 +1,7 @@
 //! Loading a stored snapshot: read it, then merge it.
 
+use bytes::Bytes;
+
 use crate::domain::effort::{Bounds, ClassId, Second};
 use crate::domain::erasure::{self, ErasureVersion};
 use crate::gzip;
@@ -36,44 +38,15 @@ impl Inner {
     ) -> Result<(), ApplyError> {
         let key = target.key();
         let Some(object) = self.store.get(&key).await? else {
-            let mut snapshots = self.snapshots.lock();
-            let state = snapshots.get_mut(target);
-            state.must_reload = false;
-            state.covered = 0;
-            if state.body.is_some() {
-                snapshots.note_missing(target, self.clock.uptime());
-            }
-            drop(snapshots);
+            self.note_not_stored(target);
             self.note_readable(&key);
             return Ok(());
         };
         let required_version = applied_erasure_version(&object.body);
         self.require_erasure_version(&key, required_version, writer)
             .await?;
-        let body = object.body.clone();
-        let Bounds {
-            classes,
-            second_max,
-        } = self.options.bounds;
-        let names_bytes = usize::from(classes) * self.options.racers_max * NAME_BYTES_MAX;
-        let names_bytes_max = NAMES_BYTES_MAX_MIN.max(names_bytes);
         let (hash, contents) = self
-            .offload(move || {
-                let contents = match target {
-                    SnapshotTarget::Class(id) => decode_history(id, &body, second_max)
-                        .map(|class| SnapshotContents::Class(id, class)),
-                    SnapshotTarget::RacerNames => names::decode(&body, names_bytes_max)
-                        .map(|names| {
-                            SnapshotContents::RacerNames(SegmentContents {
-                                efforts: Vec::new(),
-                                names,
-                                erasure_version: required_version,
-                            })
-                        })
-                        .map_err(|error| error.to_string()),
-                };
-                (hash_parts(&[body]), contents)
-            })
+            .decode_snapshot(target, object.body.clone(), required_version)
             .await;
         let contents = contents.map_err(|problem| UnreadableObject {
             key: key.clone(),
@@ -106,6 +79,49 @@ impl Inner {
         drop(snapshots);
         self.note_readable(&key);
         Ok(())
+    }
+
+    /// Notes that the store has no such object: nothing covers its segments.
+    fn note_not_stored(&self, target: SnapshotTarget) {
+        let mut snapshots = self.snapshots.lock();
+        let state = snapshots.get_mut(target);
+        state.must_reload = false;
+        state.covered = 0;
+        if state.body.is_some() {
+            snapshots.note_missing(target, self.clock.uptime());
+        }
+    }
+
+    /// Returns the hash and the contents of a stored snapshot, or the problem with it.
+    async fn decode_snapshot(
+        &self,
+        target: SnapshotTarget,
+        body: Bytes,
+        erasure_version: ErasureVersion,
+    ) -> (u128, Result<SnapshotContents, String>) {
+        let Bounds {
+            classes,
+            second_max,
+        } = self.options.bounds;
+        let names_bytes = usize::from(classes) * self.options.racers_max * NAME_BYTES_MAX;
+        let names_bytes_max = NAMES_BYTES_MAX_MIN.max(names_bytes);
+        self.offload(move || {
+            let contents = match target {
+                SnapshotTarget::Class(id) => decode_history(id, &body, second_max)
+                    .map(|class| SnapshotContents::Class(id, class)),
+                SnapshotTarget::RacerNames => names::decode(&body, names_bytes_max)
+                    .map(|names| {
+                        SnapshotContents::RacerNames(SegmentContents {
+                            efforts: Vec::new(),
+                            names,
+                            erasure_version,
+                        })
+                    })
+                    .map_err(|error| error.to_string()),
+            };
+            (hash_parts(&[body]), contents)
+        })
+        .await
     }
 
     /// Merges a stored history. During recovery it becomes the table's class as it is, if nothing
