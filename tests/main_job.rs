@@ -18,7 +18,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
-use support::broken_store::{BrokenStore, Mode};
+use support::broken_store::Mode;
 use support::test_store::{TestStore, on_every_store};
 use support::{Service, gunzip, gzip, record, until};
 

@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::s3_server::BUCKET;
-use crate::support::{Service, gzip, telemetry};
+use crate::support::{gzip, telemetry, until};
 use crate::{EventInstance, notification, s3, sqs};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,9 +198,9 @@ async fn event_completes_after_the_sender_disconnects() {
             .request(notification(&["long.gz"]).to_string())
             .send(),
     );
-    support::until("a part is applied", async || events.efforts(1).await > 0).await;
+    until("a part is applied", async || events.efforts(1).await > 0).await;
     sending.abort();
-    support::until("all records are applied", async || {
+    until("all records are applied", async || {
         events.efforts(1).await == RACERS * 600
     })
     .await;
@@ -217,8 +217,7 @@ async fn log_counts_rejected_records() {
         events.instance.deliver(&[json!({"classId": 1})]).await,
         StatusCode::OK
     );
-    // The field that the metric filter of deploy/cloudformation.yaml counts: { $.fields.rejected >
-    // 0 }.
+    // The metric filter of deploy/cloudformation.yaml counts this field: `$.fields.rejected > 0`.
     let rejected = || -> u64 {
         let log = events.instance.log();
         let lines = log
@@ -228,5 +227,5 @@ async fn log_counts_rejected_records() {
             .filter_map(|line| line["fields"]["rejected"].as_u64())
             .sum()
     };
-    support::until("both are in the log", async || rejected() == 2).await;
+    until("both are in the log", async || rejected() == 2).await;
 }

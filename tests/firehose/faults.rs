@@ -178,13 +178,13 @@ async fn decompressed_bytes_count_until_durable(test_store: TestStore) {
     while refused.len() < 12 {
         refused.push(sent.next().await.unwrap().unwrap());
     }
-    refused.iter().for_each(|response| {
+    for response in &refused {
         assert_error(
             response,
             UNAVAILABLE,
             &["too many deliveries are under way"],
-        )
-    });
+        );
+    }
     store.set_mode(Mode::Healthy);
     let accepted: Vec<FirehoseResponse> = sent.map(Result::unwrap).collect().await;
     assert!(

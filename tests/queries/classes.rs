@@ -1,7 +1,7 @@
 //! The list of classes.
 
 use reqwest::{Method, header};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{header_of, service_with_ties};
 

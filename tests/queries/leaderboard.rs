@@ -1,7 +1,7 @@
 //! Leaderboards: pages, options, what-if, and CSV.
 
 use reqwest::{Method, header};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::model::ride_at_random;
 use crate::support::{Service, record};

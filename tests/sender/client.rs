@@ -262,10 +262,7 @@ async fn gzipped_delivery_reads_back() {
 #[tokio::test]
 async fn concurrency_limit_holds() {
     let gate = Arc::new(Semaphore::new(0));
-    let receiver = Receiver {
-        gate: Some(gate.clone()),
-        ..Receiver::default()
-    };
+    let receiver = Receiver::with_gate(gate.clone());
     let concurrency = NonZeroUsize::new(3).expect("not 0");
     let sender = FirehoseClient::new(ClientOptions {
         concurrency,

@@ -50,11 +50,19 @@ pub struct Receiver {
     /// Notified of every request.
     pub arrived_request: Arc<Notify>,
     /// If set, every request waits for a permit.
-    pub gate: Option<Arc<Semaphore>>,
+    gate: Option<Arc<Semaphore>>,
     pub waiting: Arc<AtomicUsize>,
 }
 
 impl Receiver {
+    /// Creates a receiver whose every request waits for a permit.
+    pub fn with_gate(gate: Arc<Semaphore>) -> Self {
+        Self {
+            gate: Some(gate),
+            ..Self::default()
+        }
+    }
+
     pub fn with_replies(replies: impl IntoIterator<Item = Reply>) -> Self {
         Self {
             replies: Arc::new(Mutex::new(replies.into_iter().collect())),
