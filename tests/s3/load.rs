@@ -38,10 +38,7 @@ pub struct Load {
 
 impl Load {
     pub fn new() -> Self {
-        let (acknowledged, stop) = (
-            watch::FirehoseClient::new(0),
-            watch::FirehoseClient::new(false),
-        );
+        let (acknowledged, stop) = (watch::Sender::new(0), watch::Sender::new(false));
         Self {
             model: Arc::default(),
             acknowledged,
