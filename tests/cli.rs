@@ -1,4 +1,4 @@
-//! The operator's commands as processes: errors of `alleycat serve` at start, `healthcheck` and `doctor`.
+//! The operator's commands as processes: help, errors at start, `healthcheck` and `doctor`.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,6 +7,7 @@
 
 mod support;
 
+use std::net::TcpListener;
 use std::process::Output;
 
 use serde_json::Value;
@@ -220,4 +221,125 @@ async fn doctor_checks_every_operation_on_a_bucket() {
     server.kill();
     let output = doctor(&store, &server.environment(), &[]);
     assert!(!output.status.success());
+}
+
+/// Starts `serve` over a new folder, which must fail. Returns its last line on standard error.
+fn start_error(arguments: &[&str]) -> String {
+    let folder = TempDir::new().unwrap();
+    let store = format!("file:{}", folder.path().display());
+    let defaults = [
+        ("ALLEYCAT_STORE", &*store),
+        ("ALLEYCAT_LISTEN", "127.0.0.1:0"),
+        ("ALLEYCAT_METRICS_LISTEN", "127.0.0.1:0"),
+        ("RUST_LOG", "off"),
+    ];
+    let output = alleycat(&[&["serve"], arguments].concat())
+        .env("RUST_BACKTRACE", "1")
+        .envs(defaults)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    lines[0].to_owned()
+}
+
+#[test]
+fn port_in_use_stops_the_start() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    for option in ["--listen", "--metrics-listen"] {
+        let error = start_error(&[option, &address]);
+        assert!(error.contains(&address), "{error}");
+        assert!(error.contains(option), "{error}");
+    }
+}
+
+#[test]
+fn unusable_file_is_named_with_its_option() {
+    for option in ["--access-key-file", "--admin-key-file", "--query-key-file"] {
+        let error = start_error(&[option, "/nonexistent"]);
+        assert!(error.contains(option), "{error}");
+        assert!(error.contains("/nonexistent"), "{error}");
+    }
+    let error = start_error(&["--store", "nowhere"]);
+    assert!(error.contains("--store nowhere"), "{error}");
+    assert!(error.contains("file:"), "{error}");
+}
+
+#[test]
+fn open_address_without_a_key_is_refused() {
+    let error = start_error(&["--listen", ":0"]);
+    assert!(error.contains("0.0.0.0:0"), "{error}");
+    assert!(error.contains("--access-key-file"), "{error}");
+}
+
+#[test]
+fn invalid_value_is_named_with_its_option_and_variable() {
+    for (variable, option, value) in [
+        ("ALLEYCAT_LISTEN", "--listen", "nowhere"),
+        ("ALLEYCAT_CLASSES", "--classes", "0"),
+        ("ALLEYCAT_SYNC_INTERVAL", "--sync-interval", "soon"),
+        ("ALLEYCAT_CORS_ORIGIN", "--cors-origin", "a.example"),
+    ] {
+        let output = alleycat(&["serve"]).env(variable, value).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{variable}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        let line = text.lines().next().unwrap();
+        for part in [variable, option, value] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
+}
+
+#[test]
+fn empty_variable_counts_as_not_set() {
+    let output = alleycat(&["healthcheck"])
+        .env("ALLEYCAT_LISTEN", "")
+        .env("ALLEYCAT_TLS_CERT", "")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("http://127.0.0.1:8080/readyz"), "{text}");
+}
+
+#[test]
+fn help_shows_defaults_and_variables() {
+    for (command, default, variable) in [
+        (
+            "serve",
+            "[default: 250ms]",
+            "[env: ALLEYCAT_COMMIT_INTERVAL=]",
+        ),
+        (
+            "doctor",
+            "[default: 100MiB]",
+            "[env: ALLEYCAT_MAX_BODY_SIZE=]",
+        ),
+        (
+            "simulate",
+            "[default: 300]",
+            "[env: ALLEYCAT_SIMULATE_SECONDS=]",
+        ),
+        (
+            "replay",
+            "[default: 300s]",
+            "[env: ALLEYCAT_REPLAY_RETRY_DURATION=]",
+        ),
+        (
+            "healthcheck",
+            "[default: 127.0.0.1:8080]",
+            "[env: ALLEYCAT_LISTEN=]",
+        ),
+    ] {
+        let output = alleycat(&[command, "--help"]).output().unwrap();
+        assert!(output.status.success(), "{command}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" "); // without line breaks
+        for part in [default, variable, "Example"] {
+            assert!(text.contains(part), "{command}, {part}: {text}");
+        }
+    }
 }
