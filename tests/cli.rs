@@ -337,6 +337,7 @@ fn help_shows_defaults_and_variables() {
         let output = alleycat(&[command, "--help"]).output().unwrap();
         assert!(output.status.success(), "{command}");
         let text = String::from_utf8(output.stdout).unwrap();
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" "); // without line breaks
         for part in [default, variable, "Example"] {
             assert!(text.contains(part), "{command}, {part}: {text}");
         }

@@ -82,7 +82,7 @@ impl Command {
         let matches = command
             .clone()
             .try_get_matches()
-            .map_err(|error| explained(error, &command))?;
+            .map_err(|error| explained(error, command))?;
         let mut command = CommandLine::from_arg_matches(&matches)?.command;
         match &mut command {
             Self::Simulate(options) if options.access_key.is_none() => {
@@ -119,7 +119,7 @@ fn first_access_key() -> Result<Option<AccessKey>, clap::Error> {
 
 /// Returns the error with the option's environment variable if that is set, and without the value
 /// if it is a key, or most of one.
-fn explained(mut error: clap::Error, command: &clap::Command) -> clap::Error {
+fn explained(mut error: clap::Error, mut command: clap::Command) -> clap::Error {
     let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
         return error;
     };
@@ -130,6 +130,7 @@ fn explained(mut error: clap::Error, command: &clap::Command) -> clap::Error {
             ContextValue::String("…".to_owned()),
         );
     }
+    command.build(); // else arguments have no text form
     let variable = command
         .get_subcommands()
         .flat_map(clap::Command::get_arguments)

@@ -69,18 +69,19 @@ pub struct ReplayOptions {
 const EXAMPLES: &str = "\
 Examples:
   Deliveries that Firehose gave up, from its error bucket:
-    ALLEYCAT_ACCESS_KEY=… alleycat replay s3://my-failed-bucket/ --to https://alleycat.example.com/firehose
+    ALLEYCAT_ACCESS_KEY=… alleycat replay s3://my-failed-bucket/ \\
+        --to https://alleycat.example.com/firehose
   A folder of delivery objects, of any of the formats below:
     alleycat replay deliveries/
   Quarantined records, after the bounds were widened:
     alleycat replay s3://my-bucket/history/processing-failed/2026/11/
 
-The content decides the format: NDJSON or JSON objects one after another, Firehose's error output, this project's
-journal and quarantine; plain or gzip. Snapshots (class-N.gz, racers.gz, erasures.gz) hold no records and are skipped.
-Region, credentials and endpoint come from the usual AWS environment.
+The content decides the format: NDJSON or JSON objects one after another, Firehose's error output, \
+this project's journal and quarantine; plain or gzip. Snapshots (class-N.gz, racers.gz, erasures.gz) \
+hold no records and are skipped. Region, credentials and endpoint come from the usual AWS environment.
 
-Exit status: 0 when everything was read and accepted; 1 when anything was unreadable, not accepted, or rejected.
-Sources are never changed, and running it again does no harm.";
+Exit status: 0 when everything was read and accepted; 1 when anything was unreadable, not accepted, \
+or rejected. Sources are never changed, and running it again does no harm.";
 
 #[cfg(test)]
 mod tests {

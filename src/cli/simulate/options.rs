@@ -182,14 +182,17 @@ Examples:
     alleycat simulate
   The same records at every run, as fast as the service answers, with figures at the end:
     alleycat simulate --seed 7 --speed max --report
-  A day of races of 1,000 racers a class out of 40,000 users, in 6 MiB deliveries, through a load balancer:
-    ALLEYCAT_ACCESS_KEY=… alleycat simulate --to https://alleycat.example.com/firehose --gzip \\
-        --racers 1000 --users 40000 --races 288 --speed max --buffer-size 6MiB --concurrency 8 --report
-  Faults: one record in a hundred is garbage, cut short, incomplete, out of bounds, a glitch within the bounds (it
-  stands until it is erased), or from a wrong clock. One delivery in a hundred is sent twice or late:
+  A day of races of 1,000 racers a class out of 40,000 users, in 6 MiB deliveries:
+    ALLEYCAT_ACCESS_KEY=… alleycat simulate --to https://alleycat.example.com/firehose \\
+        --racers 1000 --users 40000 --races 288 --speed max \\
+        --gzip --buffer-size 6MiB --concurrency 8 --report
+  Faults in one record of a hundred: garbage, cut short, incomplete, out of bounds, from a wrong
+  clock, or a glitch within the bounds (it stands until it is erased). One delivery in a hundred
+  is sent twice or late:
     alleycat simulate --faults 0.01 --report
 
-Exit status: 0 when every delivery was acknowledged; 1 when one was given up, or was unfinished at an interruption.";
+Exit status: 0 when every delivery was acknowledged; 1 when one was given up, or was unfinished \
+at an interruption.";
 
 /// The speed of a simulation.
 #[derive(Clone, Copy, Debug, PartialEq)]
