@@ -1,24 +1,15 @@
-//! An in-memory store that fails in every way a real one can, as its seed determines, in virtual time.
+//! The bucket that all instances share, with S3's conditions. It checks the invariants of every put
+//! and delete.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Mutex;
 
 use alleycat::domain::effort::{ClassId, Effort, Output, RacerId, Second};
 use alleycat::domain::erasure::Erasures;
-use alleycat::ledger::clock::Clock;
 use alleycat::state::table::ClassTable;
 use alleycat::storage::history_file::StoredHistory;
-use alleycat::storage::{
-    ETag, ListEntry, ListScope, ObjectKey, Precondition, PutError, Store, StoreError, StoredObject,
-};
-use async_trait::async_trait;
+use alleycat::storage::{ETag, ListEntry, ListScope, ObjectKey, Precondition, StoredObject};
 use bytes::Bytes;
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
-use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::builders::gunzip;
 
@@ -39,7 +30,7 @@ impl Bucket {
         self.objects.lock().unwrap().keys().cloned().collect()
     }
 
-    fn list(&self, scope: ListScope) -> Vec<ListEntry> {
+    pub fn list(&self, scope: ListScope) -> Vec<ListEntry> {
         let objects = self.objects.lock().unwrap();
         let listed = objects.iter().filter_map(|(path, object)| {
             let key = ObjectKey::parse(path)?;
@@ -89,7 +80,7 @@ impl Bucket {
     }
 
     /// Deletes an object. All efforts of a deleted segment must be in the stored snapshots.
-    fn delete(&self, key: &ObjectKey) {
+    pub fn delete(&self, key: &ObjectKey) {
         let Some(object) = self.objects.lock().unwrap().remove(&key.path()) else {
             return;
         };
@@ -163,7 +154,8 @@ fn erasures_of(objects: &BTreeMap<String, StoredObject>) -> Erasures {
         })
 }
 
-/// Checks that a snapshot holds everything that its predecessor held, except what may have been erased.
+/// Checks that a snapshot holds everything that its predecessor held, except what may have been
+/// erased.
 fn keeps(class: ClassId, before: &[u8], after: &[u8], erasures: &Erasures) -> Result<(), String> {
     // An object planted by a test may not be a snapshot.
     let Ok(before) = StoredHistory::open(before) else {
@@ -212,231 +204,4 @@ fn stored_output(snapshot: &[u8], class: u16, racer: RacerId, second: Second) ->
         racer,
         second,
     )
-}
-
-/// The share of calls that fail, by kind of fault.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Faults {
-    /// Fails without effect.
-    pub refused: f64,
-    /// Takes effect, then reports a failure.
-    pub lost_answer: f64,
-    /// Reports a failure, then takes effect later.
-    pub late: f64,
-    /// Reports a failed precondition, as 409 ConditionalRequestConflict does.
-    pub conflict: f64,
-    /// Does not respond for a long time.
-    pub hang: f64,
-}
-
-/// One instance's connection to the bucket.
-#[derive(Debug)]
-pub struct FaultyStore {
-    bucket: Arc<Bucket>,
-    clock: Arc<SimulatedClock>,
-    faults: Mutex<Faults>,
-    chance: Mutex<StdRng>,
-    /// Remaining steps until the crash.
-    crash: Mutex<Option<u32>>,
-    pub crashed: watch::Sender<bool>,
-}
-
-impl FaultyStore {
-    pub fn new(bucket: Arc<Bucket>, clock: Arc<SimulatedClock>, faults: Faults, seed: u64) -> Self {
-        Self {
-            bucket,
-            clock,
-            faults: Mutex::new(faults),
-            chance: Mutex::new(StdRng::seed_from_u64(seed)),
-            crash: Mutex::new(None),
-            crashed: watch::channel(false).0,
-        }
-    }
-
-    pub fn set_faults(&self, faults: Faults) {
-        *self.faults.lock().unwrap() = faults;
-    }
-
-    /// Crashes at the `steps`-th step from now on.
-    pub fn crash_after(&self, steps: u32) {
-        *self.crash.lock().unwrap() = Some(steps);
-    }
-
-    fn happens(&self, share: f64) -> bool {
-        self.chance.lock().unwrap().random_bool(share)
-    }
-
-    /// A point at which the process may crash. After a crash, nothing more runs.
-    async fn step(&self) {
-        let dies = {
-            let mut crash = self.crash.lock().unwrap();
-            match &mut *crash {
-                Some(0) => true,
-                Some(steps) => {
-                    *steps -= 1;
-                    false
-                }
-                None => false,
-            }
-        };
-        if dies {
-            self.crashed.send_replace(true);
-            std::future::pending::<()>().await;
-        }
-    }
-
-    async fn travel(&self) {
-        self.step().await;
-        let faults = *self.faults.lock().unwrap();
-        let milliseconds = match self.happens(faults.hang) {
-            true => self.chance.lock().unwrap().random_range(1_000..60_000),
-            false => self.chance.lock().unwrap().random_range(1..200),
-        };
-        self.clock.sleep(Duration::from_millis(milliseconds)).await;
-        self.step().await;
-    }
-
-    fn failure(&self, operation: &'static str, key: &impl ToString) -> StoreError {
-        StoreError {
-            operation,
-            key: key.to_string(),
-            problem: "simulated".to_owned(),
-        }
-    }
-}
-
-#[async_trait]
-impl Store for FaultyStore {
-    fn location(&self) -> String {
-        "memory".to_owned()
-    }
-
-    async fn get(&self, key: &ObjectKey) -> Result<Option<StoredObject>, StoreError> {
-        self.travel().await;
-        let object = self.bucket.get(&key.path());
-        self.travel().await;
-        let faults = *self.faults.lock().unwrap();
-        if self.happens(faults.refused) {
-            Err(self.failure("get", key))
-        } else {
-            Ok(object)
-        }
-    }
-
-    async fn put(
-        &self,
-        key: &ObjectKey,
-        parts: Vec<Bytes>,
-        condition: Precondition,
-    ) -> Result<ETag, PutError> {
-        self.travel().await;
-        let faults = *self.faults.lock().unwrap();
-        if self.happens(faults.refused) {
-            return Err(self.failure("put", key).into());
-        }
-        if self.happens(faults.conflict) {
-            return Err(PutError::WriteConflict);
-        }
-        if self.happens(faults.late) {
-            let (bucket, key) = (self.bucket.clone(), key.clone());
-            let delay =
-                Duration::from_millis(self.chance.lock().unwrap().random_range(100..20_000));
-            let failure = self.failure("put", &key);
-            tokio::spawn(async move {
-                tokio::time::sleep(delay).await; // takes effect even if its sender dies
-                bucket.put(&key, &parts, &condition);
-            });
-            return Err(failure.into());
-        }
-        let outcome = self.bucket.put(key, &parts, &condition);
-        self.travel().await;
-        if self.happens(faults.lost_answer) {
-            return Err(self.failure("put", key).into());
-        }
-        outcome.ok_or(PutError::WriteConflict)
-    }
-
-    async fn list(&self, scope: ListScope) -> Result<Vec<ListEntry>, StoreError> {
-        self.travel().await;
-        let listed = self.bucket.list(scope);
-        self.travel().await; // the listing may be outdated when it arrives
-        let faults = *self.faults.lock().unwrap();
-        if self.happens(faults.refused) {
-            Err(self.failure("list", &format!("{scope:?}")))
-        } else {
-            Ok(listed)
-        }
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.travel().await;
-        let faults = *self.faults.lock().unwrap();
-        if self.happens(faults.refused) {
-            return Err(self.failure("delete", key));
-        }
-        self.bucket.delete(key);
-        self.travel().await;
-        if self.happens(faults.lost_answer) {
-            Err(self.failure("delete", key))
-        } else {
-            Ok(())
-        }
-    }
-}
-
-/// An instance's clocks: virtual, skewed, and stopped while the instance is suspended.
-#[derive(Debug)]
-pub struct SimulatedClock {
-    epoch: Instant,
-    skew_ms: u64,
-    running: watch::Sender<bool>,
-    suspended: AtomicBool,
-}
-
-/// Start of every simulation, in milliseconds since 1970.
-pub const EPOCH_MS: u64 = 1_700_000_000_000;
-
-impl SimulatedClock {
-    /// Creates a clock that is `skew_ms` ahead.
-    pub fn new(epoch: Instant, skew_ms: u64) -> Self {
-        Self {
-            epoch,
-            skew_ms,
-            running: watch::channel(true).0,
-            suspended: AtomicBool::new(false),
-        }
-    }
-
-    /// Suspends the instance: no sleep ends until it resumes.
-    pub fn suspend(&self) {
-        self.suspended.store(true, Ordering::Relaxed);
-        self.running.send_replace(false);
-    }
-
-    pub fn resume(&self) {
-        self.suspended.store(false, Ordering::Relaxed);
-        self.running.send_replace(true);
-    }
-
-    pub fn is_suspended(&self) -> bool {
-        self.suspended.load(Ordering::Relaxed)
-    }
-}
-
-#[async_trait]
-impl Clock for SimulatedClock {
-    fn wall_ms(&self) -> u64 {
-        EPOCH_MS + self.skew_ms + self.epoch.elapsed().as_millis() as u64
-    }
-
-    fn uptime(&self) -> Duration {
-        // Not 0 at the start, so that code cannot mistake 0 for "never".
-        Duration::from_secs(1_000_000) + self.epoch.elapsed()
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
-        let mut running = self.running.subscribe();
-        let _ = running.wait_for(|running| *running).await; // an error means that the instance is gone
-    }
 }

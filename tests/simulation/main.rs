@@ -1,7 +1,8 @@
 //! Ledger instances on a faulty store, in virtual time: thousands of schedules, each from a seed.
 //!
-//! Invariants under all faults: every acknowledged effort is recovered; nothing is invented; what a reader saw never
-//! goes back; all instances converge once the faults stop; no segment is deleted before a durable snapshot covers it.
+//! Invariants under all faults: every acknowledged effort is recovered; nothing is invented; what a
+//! reader saw never goes back; all instances converge once the faults stop; no segment is deleted
+//! before a durable snapshot covers it.
 //!
 //! `ALLEYCAT_TEST_SEEDS=100000` runs more seeds; `ALLEYCAT_TEST_SEED=17` runs one seed.
 
@@ -17,13 +18,15 @@ mod bucket;
 #[allow(dead_code, reason = "the black-box suites use the rest")]
 #[path = "../support/builders.rs"]
 mod builders;
+mod clock;
 mod durability;
+mod faulty_store;
 mod world;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bucket::Faults;
+use faulty_store::Faults;
 use world::{Plan, World};
 
 /// Number of seeds: about ten seconds on a small machine.

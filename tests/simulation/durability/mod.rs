@@ -1,0 +1,238 @@
+//! The ledger's durability promises, one per test, in virtual time.
+
+mod commits;
+mod erasures;
+mod recovery;
+mod replication;
+mod snapshots;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alleycat::domain::effort::{Bounds, ClassId, Effort, Output, RaceId, RacerId, Second};
+use alleycat::domain::erasure::{ErasureScope, Erasures};
+use alleycat::domain::racer_names::RacerName;
+use alleycat::domain::rejection::RejectionReason;
+use alleycat::ledger::{
+    CommitError, CommitResult, Erased, Ledger, LedgerOptions, RecoveryError, WriteBatch,
+};
+use alleycat::state::table::Table;
+use alleycat::storage::history_file::{History, StoredHistory};
+use alleycat::storage::{ObjectKey, Precondition, SegmentId};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use crate::broken_store::{BrokenStore, Mode};
+use crate::bucket::Bucket;
+use crate::builders::{self, gunzip, gzip};
+use crate::clock::SimulatedClock;
+use crate::faulty_store::{Faults, FaultyStore};
+
+const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(20);
+const SYNC_INTERVAL: Duration = Duration::from_secs(2);
+
+struct Instance {
+    ledger: Ledger,
+    /// Healthy, until a test sets another mode.
+    store: Arc<BrokenStore>,
+    /// Its connection to the bucket.
+    connection: Arc<FaultyStore>,
+    task: JoinHandle<Result<(), RecoveryError>>,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Instance {
+    /// Starts an instance on the bucket, and waits until it is ready or its recovery fails.
+    async fn start(bucket: &Arc<Bucket>) -> Result<Self, RecoveryError> {
+        let clock = Arc::new(SimulatedClock::new(Instant::now(), 0));
+        let connection = Arc::new(FaultyStore::new(
+            bucket.clone(),
+            clock.clone(),
+            Faults::default(),
+            1,
+        ));
+        let store = BrokenStore::new(connection.clone());
+        let options = LedgerOptions {
+            bounds: Bounds {
+                classes: 3,
+                second_max: 9,
+            },
+            racers_max: 100,
+            commit_interval: COMMIT_INTERVAL,
+            snapshot_interval: SNAPSHOT_INTERVAL,
+            sync_interval: SYNC_INTERVAL,
+        };
+        let (ledger, worker) = Ledger::new(options, store.clone(), clock, rand::random());
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(worker.run(async {
+            let _ = stopped.await;
+        }));
+        while ledger.ready().is_err() {
+            if task.is_finished() {
+                return Err(task.await.unwrap().expect_err("it is not ready"));
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(Self {
+            ledger,
+            store,
+            connection,
+            task,
+            _stop: stop,
+        })
+    }
+
+    async fn commit(&self, efforts: &[Effort]) -> Result<CommitResult, CommitError> {
+        self.ledger
+            .commit(WriteBatch {
+                efforts: efforts.to_vec(),
+                ..WriteBatch::default()
+            })
+            .await
+    }
+
+    /// Commits a name of racer 1.
+    async fn commit_name(&self) {
+        let batch = WriteBatch {
+            names: vec![name()],
+            ..WriteBatch::default()
+        };
+        self.ledger.commit(batch).await.unwrap();
+    }
+
+    /// Starts a commit.
+    fn committing(&self, effort: Effort) -> JoinHandle<Result<CommitResult, CommitError>> {
+        let ledger = self.ledger.clone();
+        tokio::spawn(async move {
+            ledger
+                .commit(WriteBatch {
+                    efforts: vec![effort],
+                    ..WriteBatch::default()
+                })
+                .await
+        })
+    }
+
+    fn output(&self, class: u16, racer: u64) -> Option<f64> {
+        let curve = self
+            .ledger
+            .table()
+            .racer_bests(ClassId::new(class).unwrap(), RacerId(racer));
+        curve.first().map(|(_, output)| output.get())
+    }
+
+    /// Returns the keys of its puts other than segments.
+    fn snapshots(&self) -> Vec<ObjectKey> {
+        self.store
+            .puts()
+            .into_iter()
+            .filter(|key| !matches!(key, ObjectKey::Segment(_)))
+            .collect()
+    }
+}
+
+/// A name of racer 1.
+fn name() -> (RacerId, RacerName) {
+    let name = RacerName {
+        at_ms: 7,
+        text: "Hubert".into(),
+    };
+    (RacerId(1), name)
+}
+
+/// An effort of race 77 at second 1.
+fn effort(class: u16, racer: u64, output: f64) -> Effort {
+    Effort {
+        race: Some(RaceId(77)),
+        time: 5,
+        ..builders::effort(class, 1, racer, output)
+    }
+}
+
+fn history(class: u16) -> ObjectKey {
+    ObjectKey::History(ClassId::new(class).unwrap())
+}
+
+fn segments(bucket: &Bucket) -> Vec<String> {
+    bucket
+        .paths()
+        .into_iter()
+        .filter(|path| path.starts_with("journal/"))
+        .collect()
+}
+
+/// Returns the lines of the only segment.
+fn only_segment(bucket: &Bucket) -> Vec<serde_json::Value> {
+    let paths = segments(bucket);
+    assert_eq!(paths.len(), 1, "{paths:?}");
+    gunzip(&bucket.get(&paths[0]).unwrap().body)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Waits until the condition holds, polling every 100 ms, and returns the elapsed time.
+async fn time_until(condition: impl Fn() -> bool) -> Duration {
+    let began = Instant::now();
+    while !condition() {
+        assert!(
+            began.elapsed() < Duration::from_secs(1000),
+            "the condition never holds"
+        );
+        sleep(Duration::from_millis(100)).await;
+    }
+    began.elapsed()
+}
+
+/// Puts an object into the bucket, as another program would.
+fn plant(bucket: &Bucket, key: &ObjectKey, body: impl Into<Bytes>) {
+    bucket
+        .put(key, &[body.into()], &Precondition::IfNoneMatch)
+        .expect("a new object");
+}
+
+fn foreign_segment() -> ObjectKey {
+    ObjectKey::Segment(SegmentId {
+        time_ms: 1,
+        process: 2,
+        counter: 3,
+    })
+}
+
+/// Builds the stored history of a class, with all erasures applied up to `erasure_version`.
+fn history_of(class: u16, efforts: &[Effort], erasure_version: u64) -> Bytes {
+    let table = Table::new(4);
+    table.merge(efforts, 0);
+    let class = ClassId::new(class).unwrap();
+    let history = History::build(&table, class, &History::empty(0), erasure_version);
+    history.chunks().collect::<Vec<_>>().concat().into()
+}
+
+/// Builds a segment with one effort, as another instance writes it.
+fn segment_of(class: u16, second: u32, racer: u64, output: f64) -> Bytes {
+    let header = json!({ "alleycat": "journal", "version": 1 });
+    let effort = builders::record(class.into(), second.into(), racer, output);
+    gzip(format!("{header}\n{effort}\n")).into()
+}
+
+/// Returns the error of a start on a bucket with this object.
+async fn recovery_error(key: &ObjectKey, body: impl Into<Bytes>) -> String {
+    let bucket = Arc::<Bucket>::default();
+    plant(&bucket, key, body);
+    let error = Instance::start(&bucket)
+        .await
+        .err()
+        .unwrap_or_else(|| panic!("{key} does not stop recovery"));
+    error.to_string()
+}
+
+fn assert_contains(error: &str, words: &[&str]) {
+    for word in words {
+        assert!(error.contains(word), "{word:?} is not in {error:?}");
+    }
+}

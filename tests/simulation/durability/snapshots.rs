@@ -1,0 +1,168 @@
+//! Snapshots: when they are written, by which instance, and when segments are deleted.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn only_dirty_classes_are_snapshot_once_per_interval() {
+    let bucket = Arc::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    time_until(|| bucket.get("class-1.gz").is_some()).await;
+    sleep(SNAPSHOT_INTERVAL * 3).await;
+    assert_eq!(instance.snapshots(), [history(1)]);
+    instance.commit(&[effort(2, 1, 20.0)]).await.unwrap();
+    time_until(|| bucket.get("class-2.gz").is_some()).await;
+    instance.commit(&[effort(2, 1, 21.0)]).await.unwrap();
+    let again = time_until(|| instance.snapshots().len() == 3).await;
+    assert!(again > SNAPSHOT_INTERVAL - COMMIT_INTERVAL * 2, "{again:?}");
+    assert_eq!(instance.snapshots(), [history(1), history(2), history(2)]);
+    instance.commit_name().await;
+    time_until(|| bucket.get("racers.gz").is_some()).await;
+    assert_eq!(instance.snapshots()[3..], [ObjectKey::Racers]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn covered_segment_stays_for_sixty_seconds() {
+    let bucket = Arc::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance
+        .commit(&[effort(1, 1, 20.0), effort(2, 1, 20.0)])
+        .await
+        .unwrap();
+    time_until(|| bucket.get("class-1.gz").is_some() && bucket.get("class-2.gz").is_some()).await;
+    let stayed = time_until(|| segments(&bucket).is_empty()).await;
+    assert!((60..65).contains(&stayed.as_secs()), "{stayed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn unchanged_snapshot_covers_without_a_put() {
+    let bucket = Arc::default();
+    let first = Instance::start(&bucket).await.unwrap();
+    first.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    time_until(|| bucket.get("class-1.gz").is_some()).await;
+    first.task.abort();
+    let second = Instance::start(&bucket).await.unwrap();
+    assert_eq!(segments(&bucket).len(), 1);
+    time_until(|| segments(&bucket).is_empty()).await;
+    assert_eq!(second.store.puts(), []);
+    assert_eq!(second.output(1, 1), Some(20.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn unreadable_snapshot_blocks_its_class() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    time_until(|| bucket.get("class-1.gz").is_some()).await;
+    time_until(|| segments(&bucket).is_empty()).await;
+    bucket.remove(&history(1));
+    plant(&bucket, &history(1), "no gzip");
+    instance
+        .commit(&[effort(1, 2, 20.0), effort(2, 1, 20.0)])
+        .await
+        .unwrap();
+    time_until(|| instance.ledger.ready().is_err()).await;
+    assert_contains(
+        &instance.ledger.ready().unwrap_err(),
+        &["class-1.gz cannot be read"],
+    );
+    time_until(|| bucket.get("class-2.gz").is_some()).await;
+    let tried = instance.snapshots();
+    instance.commit(&[effort(1, 3, 20.0)]).await.unwrap();
+    sleep(SNAPSHOT_INTERVAL * 5).await;
+    assert_eq!(instance.snapshots(), tried);
+    assert_eq!(bucket.get("class-1.gz").unwrap().body, "no gzip");
+
+    bucket.remove(&history(1));
+    assert!(time_until(|| instance.ledger.ready().is_ok()).await < SYNC_INTERVAL * 2);
+    time_until(|| bucket.get("class-1.gz").is_some()).await;
+    let stored = gunzip(&bucket.get("class-1.gz").unwrap().body);
+    assert_eq!(stored, r#"{"1":{"1":20,"2":20,"3":20}}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unreadable_segment_blocks_snapshots() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    plant(&bucket, &foreign_segment(), "no gzip");
+    time_until(|| instance.ledger.ready().is_err()).await;
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    sleep(SNAPSHOT_INTERVAL * 5).await;
+    assert_eq!(instance.snapshots(), [], "it may be of any class");
+    // A newer program could read and fold it.
+    plant(
+        &bucket,
+        &history(1),
+        history_of(1, &[effort(1, 4, 33.25)], 0),
+    );
+    bucket.remove(&foreign_segment());
+    assert!(time_until(|| instance.output(1, 4) == Some(33.25)).await < SYNC_INTERVAL * 2);
+    time_until(|| gunzip(&bucket.get("class-1.gz").unwrap().body) == r#"{"1":{"1":20,"4":33.25}}"#)
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn class_is_taken_over_after_three_intervals() {
+    let bucket = Arc::default();
+    let first = Instance::start(&bucket).await.unwrap();
+    let second = Instance::start(&bucket).await.unwrap();
+    first.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    // Both claim a class that nobody owns. One is first; the other sees that and releases its
+    // claim.
+    time_until(|| bucket.get("class-1.gz").is_some()).await;
+    time_until(|| segments(&bucket).is_empty()).await;
+    let (writer, other) = if first.snapshots().is_empty() {
+        (second, first)
+    } else {
+        (first, second)
+    };
+    let puts_before = other.snapshots();
+    writer.commit(&[effort(1, 2, 20.0)]).await.unwrap();
+    writer.task.abort();
+    time_until(|| other.output(1, 2) == Some(20.0)).await;
+    let waited = time_until(|| other.snapshots() != puts_before).await;
+    let takeover_after = Duration::from_secs(60) + SNAPSHOT_INTERVAL * 3;
+    let latest = takeover_after + SNAPSHOT_INTERVAL + Duration::from_secs(2);
+    assert!(
+        (takeover_after - Duration::from_secs(1)..latest).contains(&waited),
+        "{waited:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_slow_puts_delay_no_snapshot() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    let improve = async |output| instance.commit(&[effort(1, 1, output)]).await.unwrap();
+    improve(20.0).await;
+    instance.store.set_mode(Mode::Hangs);
+    time_until(|| instance.snapshots().len() == 1).await;
+    sleep(Duration::from_secs(9)).await;
+    instance.store.set_mode(Mode::Healthy);
+    time_until(|| bucket.get("class-1.gz").is_some()).await;
+    improve(21.0).await;
+    let holds = || gunzip(&bucket.get("class-1.gz").unwrap().body) == r#"{"1":{"1":21}}"#;
+    assert!(time_until(holds).await <= SNAPSHOT_INTERVAL + Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn deleted_snapshot_is_rewritten() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.commit_name().await;
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    time_until(|| bucket.get("class-1.gz").is_some() && bucket.get("racers.gz").is_some()).await;
+    time_until(|| segments(&bucket).is_empty()).await;
+    for key in [history(1), ObjectKey::Racers] {
+        bucket.remove(&key);
+        let again = time_until(|| bucket.get(&key.path()).is_some()).await;
+        assert!(
+            again <= SYNC_INTERVAL * 2 + SNAPSHOT_INTERVAL + Duration::from_secs(3),
+            "{key}: {again:?}"
+        );
+    }
+    assert_eq!(
+        gunzip(&bucket.get("class-1.gz").unwrap().body),
+        r#"{"1":{"1":20}}"#
+    );
+}
