@@ -54,7 +54,7 @@ use crate::storage::{ObjectKey, SegmentId, Store};
 
 pub use crate::ledger::erasure::{EraseError, Erased};
 pub use crate::ledger::recovery::RecoveryError;
-pub use crate::ledger::stats::{ClassGauges, LedgerGauges, MemoryUsage};
+pub(crate) use crate::ledger::stats::{ClassGauges, LedgerGauges};
 pub use crate::ledger::write_batch::{CommitError, CommitResult, WriteBatch};
 pub use crate::storage::codec::quarantine::Quarantined;
 
@@ -215,7 +215,7 @@ impl Ledger {
     }
 
     /// Returns the bounds of input.
-    pub fn bounds(&self) -> &Bounds {
+    pub(crate) fn bounds(&self) -> &Bounds {
         &self.inner.options.bounds
     }
 
@@ -235,13 +235,13 @@ impl Ledger {
     }
 
     /// Returns the recent races, from this instance's deliveries only.
-    pub fn races(&self) -> &Races {
+    pub(crate) fn races(&self) -> &Races {
         &self.inner.races
     }
 
     /// Calls `observer` with every slice of efforts whose merge changes the table from now on. It
     /// runs in the writer, so it must return quickly and must not wait.
-    pub fn observe_merges(&self, observer: impl Fn(&[Effort]) + Send + Sync + 'static) {
+    pub(crate) fn observe_merges(&self, observer: impl Fn(&[Effort]) + Send + Sync + 'static) {
         self.inner.merge_observers.write().push(Box::new(observer));
     }
 
@@ -251,19 +251,19 @@ impl Ledger {
     }
 
     /// Returns the class's history, at most a second stale while it is quick to build.
-    pub async fn history(&self, class: ClassId) -> History {
+    pub(crate) async fn history(&self, class: ClassId) -> History {
         self.inner.history(class).await
     }
 
     /// Returns the bytes that stale histories of all classes hold.
-    pub fn stale_history_bytes(&self) -> u64 {
+    pub(crate) fn stale_history_bytes(&self) -> u64 {
         let caches = self.inner.history_caches.iter();
         caches.map(HistoryCache::stale_bytes).sum()
     }
 
     /// Returns the length of the class's history in bytes, from the cache, or else as last read
     /// from the store. If neither is known, the history is built now.
-    pub async fn history_bytes(&self, class: ClassId) -> u64 {
+    pub(crate) async fn history_bytes(&self, class: ClassId) -> u64 {
         match self.inner.history_caches[class.index()].bytes() {
             Some(bytes) => bytes,
             None => self.history(class).await.len(),

@@ -9,52 +9,52 @@ use crate::ledger::{Inner, Ledger};
 
 /// The ledger's numbers at a moment.
 #[derive(Clone, Debug)]
-pub struct LedgerGauges {
+pub(crate) struct LedgerGauges {
     /// Whether the service should get traffic.
-    pub ready: bool,
+    pub(crate) ready: bool,
     /// Batches in the commit queue.
-    pub commit_queue_length: usize,
+    pub(crate) commit_queue_length: usize,
     /// Age of the oldest delivery without a response; zero if there is none.
-    pub oldest_unanswered_age: Duration,
+    pub(crate) oldest_unanswered_age: Duration,
     /// Time since the last complete listing began; zero before the first.
-    pub replication_lag: Duration,
+    pub(crate) replication_lag: Duration,
     /// Segments in the journal.
-    pub segments: usize,
+    pub(crate) segments: usize,
     /// Erasures in force.
-    pub erasures: usize,
+    pub(crate) erasures: usize,
     /// The numbers of every class.
-    pub classes: Vec<ClassGauges>,
+    pub(crate) classes: Vec<ClassGauges>,
     /// Memory of the state.
-    pub memory: MemoryUsage,
+    pub(crate) memory: MemoryUsage,
 }
 
 /// Memory of the state in bytes, without the allocator's overhead.
 #[derive(Clone, Copy, Debug)]
-pub struct MemoryUsage {
+pub(crate) struct MemoryUsage {
     /// The table, with its cached orders.
-    pub table: usize,
+    pub(crate) table: usize,
     /// The cached histories, without stale versions that slow readers still hold.
-    pub histories: usize,
+    pub(crate) histories: usize,
     /// The racers' names.
-    pub names: usize,
+    pub(crate) names: usize,
 }
 
 /// A class's numbers at a moment.
 #[derive(Clone, Debug)]
-pub struct ClassGauges {
+pub(crate) struct ClassGauges {
     /// The class.
-    pub class: ClassId,
+    pub(crate) class: ClassId,
     /// Number of efforts.
-    pub efforts: u64,
+    pub(crate) efforts: u64,
     /// Racers with an effort.
-    pub racers: usize,
+    pub(crate) racers: usize,
     /// Time for which efforts have been missing from the stored `class-N.gz`; zero if none is.
-    pub snapshot_lag: Duration,
+    pub(crate) snapshot_lag: Duration,
 }
 
 impl Ledger {
     /// Returns the current numbers. Cheap: it visits no single effort and no single name.
-    pub fn gauges(&self) -> LedgerGauges {
+    pub(crate) fn gauges(&self) -> LedgerGauges {
         let inner = &*self.inner;
         let now = inner.clock.uptime();
         let last_listing = inner.last_listing();

@@ -112,9 +112,9 @@ impl Inner {
         removed
     }
 
-    /// Returns the racer's efforts that an erasure of higher outputs leaves in the table. A peer may
-    /// have considered their segment covered, by the effort that is erased now, and deleted it. The
-    /// table keeps no times, so they get time 0, which every later erasure covers.
+    /// Returns the racer's efforts that an erasure of higher outputs leaves in the table. A peer
+    /// may have considered their segment covered, by the effort that is erased now, and deleted it.
+    /// The table keeps no times, so they get time 0, which every later erasure covers.
     fn remaining_in_scope(&self, class: ClassId, scope: &ErasureScope) -> Vec<Effort> {
         let racer = scope.racer_id;
         let bests = self.table.racer_bests(class, racer).into_iter();
@@ -174,8 +174,8 @@ impl Inner {
         self.erasure_state.late.lock().extend(late.cloned());
     }
 
-    /// Writes exposed efforts (lower bests under an erased glitch) to the journal again. A peer that
-    /// did not know the erasure may have deleted their segment: the glitch covered it.
+    /// Writes exposed efforts (lower bests under an erased glitch) to the journal again. A peer
+    /// that did not know the erasure may have deleted their segment: the glitch covered it.
     pub(in crate::ledger) async fn rejournal_exposed_efforts(
         &self,
         writer: &WriterSender,

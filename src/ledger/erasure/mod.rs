@@ -35,7 +35,7 @@ const PUT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum difference between the clocks of two instances.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
 
-/// What this instance knows of `erasures.gz`, and what follows from applied erasures.
+/// The known state of `erasures.gz`, and the work that applied erasures leave.
 #[derive(Debug, Default)]
 pub(super) struct ErasureState {
     /// Held during a whole commit, so that commits wait for each other here. A poll then waits for
@@ -45,8 +45,8 @@ pub(super) struct ErasureState {
     exchange_lock: tokio::sync::Mutex<()>,
     /// ETag of the body that was applied or put last.
     etag: Mutex<Option<ETag>>,
-    /// Erasures that this instance learned so late that it may have accepted later rides without
-    /// applying them.
+    /// Erasures that were applied so late that this instance may have accepted later rides without
+    /// knowing them.
     late: Mutex<Vec<Erasure>>,
     must_reload_snapshots: AtomicBool,
     /// Efforts under erased ones, to be written to the journal again.

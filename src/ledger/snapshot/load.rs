@@ -172,8 +172,8 @@ pub(in crate::ledger) fn second_beyond_options(
     )
 }
 
-/// Returns the erasures that the snapshot's writer had applied, by its gzip header. 0 if the body is
-/// no gzip: decoding reports that.
+/// Returns the erasures that the snapshot's writer had applied, by its gzip header. 0 if the body
+/// is no gzip: decoding reports that.
 fn applied_erasure_version(snapshot: &[u8]) -> ErasureVersion {
     gzip::extra_field(snapshot)
         .and_then(|field| erasure::version_in(&field))
