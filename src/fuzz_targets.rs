@@ -107,7 +107,7 @@ pub fn delivery(body: &[u8]) -> bool {
     } else {
         body
     };
-    let Ok(envelope) = Envelope::parse(body, || ()) else {
+    let Ok(envelope) = Envelope::parse(body) else {
         return false;
     };
     // What is not looked at may hold a number that no double reaches, or half of a character.
@@ -120,7 +120,7 @@ pub fn delivery(body: &[u8]) -> bool {
     assert_eq!(envelope.len(), records.len());
     assert_eq!(envelope.request_id.as_deref(), read["requestId"].as_str());
 
-    let mut whole = envelope.decode(&BOUNDS, RECEIPT_MS, PLAIN_BYTES_MAX, || ());
+    let mut whole = envelope.decode(&BOUNDS, RECEIPT_MS, PLAIN_BYTES_MAX);
     assert_eq!(whole.records(), records.len());
     let efforts = std::mem::take(&mut whole.efforts);
     let mut gone_by = 0;

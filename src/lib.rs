@@ -4,7 +4,7 @@
 //! The way of the data:
 //!
 //! ```text
-//! POST /firehose ─► delivery ─► telemetry ─► efforts            in parallel, a thread per delivery; pure
+//! POST /firehose ─► delivery ─► telemetry ─► efforts            in parallel, on a pool of threads; pure
 //!                                              │  bounded queue
 //!                                              ▼
 //!          ledger: compare ─► write a journal segment ─► merge ─► answer 200        one writer, strictly in turn
@@ -29,6 +29,7 @@ mod http;
 pub mod ingest;
 pub mod keys;
 pub mod ledger;
+mod memory_budget;
 pub mod server;
 pub mod state;
 pub mod storage;

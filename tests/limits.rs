@@ -102,7 +102,7 @@ async fn stalled_event_or_ride_times_out() {
             .unwrap();
         let response = read_to_close(stalled).await;
         assert!(response.starts_with("HTTP/1.1 400 "), "{path}: {response}");
-        assert!(response.contains("within 0.3 s"), "{path}: {response}");
+        assert!(response.contains("timed out after 0.3 s"), "{path}: {response}");
     }
 }
 

@@ -27,10 +27,6 @@ pub const REQUEST_ID_BYTES_MAX: usize = 4096;
 /// The largest record, gunzipped, in bytes: sixteen times what Firehose takes from a producer.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// So many records are read or decoded between one call of what the caller has to do now and then and the next: those
-/// of the usual length are decoded in about 0.1 ms.
-pub(crate) const RECORDS_A_TURN: usize = 256;
-
 /// What gzip begins with.
 pub const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -77,11 +73,10 @@ pub struct EnvelopeError {
 }
 
 impl<'b> Envelope<'b> {
-    /// Parses a body. `now_and_then` is called after every 256 records, where the body is as Firehose sends it: work
-    /// that takes milliseconds may let others go first.
-    pub fn parse(body: &'b [u8], now_and_then: impl Fn()) -> Result<Self, EnvelopeError> {
+    /// Parses a body.
+    pub fn parse(body: &'b [u8]) -> Result<Self, EnvelopeError> {
         let body = json_scan::without_byte_order_mark(body);
-        let envelope = match envelope_fast_path::read(body, now_and_then) {
+        let envelope = match envelope_fast_path::read(body) {
             Some(envelope) => envelope,
             None => Self::parse_by_serde(body)?,
         };
@@ -142,15 +137,8 @@ impl<'b> Envelope<'b> {
             .unwrap_or_else(|_| text.to_vec())
     }
 
-    /// Decodes every record. All records together may gunzip to `bytes_max` bytes. `now_and_then` is called after
-    /// every 256 records.
-    pub fn decode(
-        &self,
-        bounds: &Bounds,
-        receipt_ms: u64,
-        bytes_max: usize,
-        now_and_then: impl Fn(),
-    ) -> DecodedRecords {
+    /// Decodes every record. All records together may gunzip to `bytes_max` bytes.
+    pub fn decode(&self, bounds: &Bounds, receipt_ms: u64, bytes_max: usize) -> DecodedRecords {
         let mut decoded = DecodedRecords {
             efforts: Vec::with_capacity(self.records.len()),
             ..DecodedRecords::default()
@@ -173,9 +161,6 @@ impl<'b> Envelope<'b> {
                 Ok(()) => decoded.take_record(&data, bounds, receipt_ms),
             };
             decoded.end_record(place, outcome);
-            if (place + 1).is_multiple_of(RECORDS_A_TURN) {
-                now_and_then();
-            }
         }
         decoded
     }
@@ -440,8 +425,8 @@ mod tests {
             .collect();
         let body =
             serde_json::json!({"requestId": "r", "timestamp": 1, "records": records}).to_string();
-        let envelope = Envelope::parse(body.as_bytes(), || ()).expect("an envelope");
-        envelope.decode(&BOUNDS, 10, 1 << 20, || ())
+        let envelope = Envelope::parse(body.as_bytes()).expect("an envelope");
+        envelope.decode(&BOUNDS, 10, 1 << 20)
     }
 
     #[test]
@@ -451,10 +436,10 @@ mod tests {
         let body = format!(
             " {{ \"other\": [1, {{}}],\n\"records\": [ {{ \"data\" : \"{escaped}\" }} ], \"requestId\":\"\\u0061\" }} "
         );
-        let envelope = Envelope::parse(body.as_bytes(), || ()).expect("an envelope");
+        let envelope = Envelope::parse(body.as_bytes()).expect("an envelope");
         assert_eq!(envelope.request_id.as_deref(), Some("a"));
         assert_eq!(envelope.record(0), GOOD.as_bytes());
-        assert_eq!(envelope.decode(&BOUNDS, 0, 0, || ()).efforts.len(), 1);
+        assert_eq!(envelope.decode(&BOUNDS, 0, 0).efforts.len(), 1);
     }
 
     fn some_body() -> impl Strategy<Value = Vec<u8>> {
@@ -481,7 +466,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_the_scanner_reads_is_what_serde_reads(body in some_body()) {
-            if let Some(read) = envelope_fast_path::read(&body, || ()) {
+            if let Some(read) = envelope_fast_path::read(&body) {
                 let expected = Envelope::parse_by_serde(&body).expect("an envelope");
                 prop_assert_eq!((read.request_id, read.records), (expected.request_id, expected.records));
             }
@@ -497,7 +482,7 @@ mod tests {
             ),
             format!(r#"{{"records":[{{"data":"{data}"}}],"requestId":"r"}}"#),
         ] {
-            let read = envelope_fast_path::read(body.as_bytes(), || ()).expect("it is plain");
+            let read = envelope_fast_path::read(body.as_bytes()).expect("it is plain");
             assert_eq!(
                 (read.request_id.as_deref(), &*read.records[0]),
                 (Some("r"), data.as_bytes())
@@ -517,17 +502,17 @@ mod tests {
                 "a record with its data",
             ),
         ] {
-            let error = Envelope::parse(body.as_bytes(), || ()).expect_err(body);
+            let error = Envelope::parse(body.as_bytes()).expect_err(body);
             assert_eq!(error.request_id.as_deref(), Some("r"));
             assert!(error.to_string().contains(problem), "{error}");
         }
         assert!(
-            Envelope::parse(b"no json", || ())
+            Envelope::parse(b"no json")
                 .expect_err("no json")
                 .request_id
                 .is_none()
         );
-        assert!(Envelope::parse(br#"["r",[]]"#, || ()).is_err());
+        assert!(Envelope::parse(br#"["r",[]]"#).is_err());
     }
 
     #[test]
@@ -537,9 +522,9 @@ mod tests {
             let body = format!(
                 "\u{feff}{{{space}\"requestId\":\"r\",\"records\":[{{\"data\":\"{data}\"}}]}}"
             );
-            let envelope = Envelope::parse(body.as_bytes(), || ()).expect("an envelope");
+            let envelope = Envelope::parse(body.as_bytes()).expect("an envelope");
             assert_eq!(envelope.request_id.as_deref(), Some("r"));
-            let decoded = envelope.decode(&BOUNDS, 0, 0, || ());
+            let decoded = envelope.decode(&BOUNDS, 0, 0);
             assert_eq!(decoded.efforts.len(), 1);
         }
     }
@@ -634,13 +619,12 @@ mod tests {
             )
         };
         assert_eq!(
-            Envelope::parse(body(RECORDS_MAX).as_bytes(), || ())
+            Envelope::parse(body(RECORDS_MAX).as_bytes())
                 .expect("at the limit")
                 .len(),
             RECORDS_MAX
         );
-        let error =
-            Envelope::parse(body(RECORDS_MAX + 1).as_bytes(), || ()).expect_err("over the limit");
+        let error = Envelope::parse(body(RECORDS_MAX + 1).as_bytes()).expect_err("over the limit");
         assert!(error.to_string().contains("100000 records"), "{error}");
     }
 }

@@ -6,10 +6,10 @@
 use std::borrow::Cow;
 
 use crate::domain::json_scan::{self, JsonNumber};
-use crate::ingest::envelope::{Envelope, RECORDS_A_TURN, RECORDS_MAX};
+use crate::ingest::envelope::{Envelope, RECORDS_MAX};
 
 /// Reads a body; `None` where it is for serde_json to say what it is.
-pub(crate) fn read(body: &[u8], now_and_then: impl Fn()) -> Option<Envelope<'_>> {
+pub(crate) fn read(body: &[u8]) -> Option<Envelope<'_>> {
     let mut scanner = Scanner { rest: body };
     let (mut request_id, mut records, mut timestamp) = (None, None, None);
     scanner.take(b"{")?;
@@ -21,7 +21,7 @@ pub(crate) fn read(body: &[u8], now_and_then: impl Fn()) -> Option<Envelope<'_>>
             }
             b"records" if records.is_none() => {
                 scanner.take(b":")?;
-                records = Some(scanner.records(&now_and_then)?);
+                records = Some(scanner.records()?);
             }
             b"timestamp" if timestamp.is_none() => {
                 scanner.take(b":")?;
@@ -46,7 +46,7 @@ struct Scanner<'b> {
 }
 
 impl<'b> Scanner<'b> {
-    fn records(&mut self, now_and_then: impl Fn()) -> Option<Vec<Cow<'b, [u8]>>> {
+    fn records(&mut self) -> Option<Vec<Cow<'b, [u8]>>> {
         let mut records = Vec::new();
         self.take(b"[")?;
         while records.len() < RECORDS_MAX {
@@ -56,9 +56,6 @@ impl<'b> Scanner<'b> {
                 return None;
             }
             records.push(Cow::Borrowed(data));
-            if records.len().is_multiple_of(RECORDS_A_TURN) {
-                now_and_then();
-            }
             self.take(b"}")?;
             if self.take(b",").is_none() {
                 return self.take(b"]").map(|()| records);

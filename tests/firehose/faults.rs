@@ -197,7 +197,7 @@ async fn decompressed_bytes_count_until_durable(test_store: TestStore) {
     }
     refused
         .iter()
-        .for_each(|answer| is_refusal(answer, UNAVAILABLE, &["too many deliveries are under way"]));
+        .for_each(|answer| is_refusal(answer, UNAVAILABLE, &["delivery memory limit reached"]));
     store.set_mode(Mode::Healthy);
     let taken: Vec<Answer> = sent.map(Result::unwrap).collect().await;
     assert!(taken.iter().any(|answer| answer.status == StatusCode::OK));

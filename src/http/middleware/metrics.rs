@@ -22,8 +22,8 @@ use metrics::{
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::domain::rejection::RejectionReason;
-use crate::http::routes::firehose::DeliveryErrorCode;
 use crate::http::state::AppState;
+use crate::ingest::error::DeliveryErrorCode;
 use crate::ledger::{ClassGauges, LedgerGauges};
 
 /// The statuses of deliveries.
@@ -298,9 +298,10 @@ fn set_gauges(app: &AppState) {
     ] {
         gauge!("alleycat_memory_bytes", "part" => part).set(bytes as f64);
     }
-    gauge!("alleycat_deliveries_in_flight").set(app.gate.deliveries_in_flight() as f64);
+    gauge!("alleycat_deliveries_in_flight").set(app.admission.deliveries_in_flight() as f64);
     gauge!("alleycat_sse_subscribers").set(app.live.listeners() as f64);
-    gauge!("alleycat_deliveries_in_flight_bytes").set(app.gate.bytes_in_flight() as f64);
+    gauge!("alleycat_deliveries_in_flight_bytes")
+        .set(app.admission.deliveries.acquired_bytes() as f64);
     if let Some(bytes) = resident_bytes() {
         gauge!("process_resident_memory_bytes").set(bytes as f64);
     }
