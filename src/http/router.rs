@@ -18,10 +18,9 @@ use tower_http::cors::{AllowOrigin, CorsLayer, Vary};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::http::auth::may_read;
+use crate::http::auth::require_query_key;
 use crate::http::error::ApiError;
 use crate::http::limits::page_budget::{self, limit_pages};
-use crate::http::middleware::around::around;
 use crate::http::middleware::metrics;
 use crate::http::openapi;
 use crate::http::routes::{
@@ -40,16 +39,12 @@ pub(crate) fn router(app: AppState) -> Router {
         };
         histories = histories.route(&format!("/class-{class}.gz"), get(file));
     }
-    let counted = metrics::Requests::default();
-    let count = around(move |request: &Request| counted.count(request));
+    let count = from_fn_with_state(metrics::RequestMetrics::default(), metrics::count_request);
     let limit_pages = from_fn_with_state(page_budget::new(), limit_pages);
     let queries = Router::from(queries())
         .route_layer(limit_pages.clone())
         .merge(histories)
-        .route_layer(around({
-            let app = app.clone();
-            move |request: &Request| may_read(&app, request)
-        }));
+        .route_layer(from_fn_with_state(app.clone(), require_query_key));
     let reads = Router::from(open())
         .route_layer(limit_pages)
         .merge(openapi::explorer())
