@@ -102,7 +102,7 @@ pub fn delivery(body: &[u8]) -> bool {
     } else {
         body
     };
-    let parsed = Envelope::parse(body, || ());
+    let parsed = Envelope::parse(body);
     check_envelope_by_serde(body, parsed.as_ref().ok());
     let Ok(envelope) = parsed else {
         return false;
@@ -138,7 +138,7 @@ fn check_records(envelope: &Envelope<'_>, json: &Value) {
     assert_eq!(envelope.len(), records.len());
     assert_eq!(envelope.request_id.as_deref(), json["requestId"].as_str());
 
-    let mut decoded = envelope.decode(&BOUNDS, RECEIPT_MS, PLAIN_BYTES_MAX, || ());
+    let mut decoded = envelope.decode(&BOUNDS, RECEIPT_MS, PLAIN_BYTES_MAX);
     assert_eq!(decoded.records(), records.len());
     let efforts = std::mem::take(&mut decoded.efforts);
     let mut position = 0;

@@ -45,6 +45,7 @@ mod http;
 pub mod ingest;
 pub mod keys;
 pub mod ledger;
+mod memory_budget;
 pub mod observability;
 pub mod server;
 pub mod state;

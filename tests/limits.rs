@@ -86,6 +86,27 @@ async fn slow_delivery_without_long_pauses_is_accepted() {
 }
 
 #[tokio::test]
+async fn only_accepted_body_gets_100_continue() {
+    let service = Service::start_changed(&["--max-body-size", "1MiB"], |_| {}).await;
+    let send = async |length: usize, body: &str| {
+        let mut connection = connect(&service).await;
+        let head = format!(
+            "POST /firehose HTTP/1.1\r\nHost: a\r\nConnection: close\r\nExpect: 100-continue\r\n\
+             Content-Length: {length}\r\n\r\n"
+        );
+        connection.write_all(head.as_bytes()).await.unwrap();
+        connection.write_all(body.as_bytes()).await.unwrap();
+        read_to_close(connection).await
+    };
+    let body = json!({ "requestId": "a", "records": [] }).to_string();
+    let accepted = send(body.len(), &body).await;
+    assert!(accepted.starts_with("HTTP/1.1 100 "), "{accepted}");
+    assert!(accepted.contains("HTTP/1.1 200 "), "{accepted}");
+    let refused = send((1 << 20) + 1, "").await;
+    assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
+}
+
+#[tokio::test]
 async fn stalled_event_or_ride_times_out() {
     let service = Service::start_changed(&["--demo", "1"], |config| {
         config.limits.body_pause_timeout = SHORT;
@@ -102,7 +123,10 @@ async fn stalled_event_or_ride_times_out() {
             .unwrap();
         let response = read_to_close(stalled).await;
         assert!(response.starts_with("HTTP/1.1 400 "), "{path}: {response}");
-        assert!(response.contains("within 0.3 s"), "{path}: {response}");
+        assert!(
+            response.contains("timed out after 0.3 s"),
+            "{path}: {response}"
+        );
     }
 }
 

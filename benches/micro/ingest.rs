@@ -54,8 +54,8 @@ static WARM: LazyLock<Warm> = LazyLock::new(|| {
 });
 
 fn decoded(body: &[u8], names: &RacerNames) -> DecodedRecords {
-    let envelope = Envelope::parse(body, || ()).expect("our own body");
-    let mut decoded = envelope.decode(&BOUNDS, u64::MAX, BODY_BYTES_MAX, || ());
+    let envelope = Envelope::parse(body).expect("our own body");
+    let mut decoded = envelope.decode(&BOUNDS, u64::MAX, BODY_BYTES_MAX);
     names.retain_newer(&mut decoded.names);
     decoded
 }
@@ -70,9 +70,7 @@ fn each_body<T>(bencher: Bencher<'_, '_>, mut work: impl FnMut(&'static [u8]) ->
 
 #[divan::bench]
 fn envelope(bencher: Bencher<'_, '_>) {
-    each_body(bencher, |body| {
-        Envelope::parse(body, || ()).expect("our own body")
-    });
+    each_body(bencher, |body| Envelope::parse(body).expect("our own body"));
 }
 
 #[divan::bench]

@@ -1,11 +1,10 @@
 //! Authentication: the keys that requests must carry.
 
-use std::ops::ControlFlow;
-
 use anyhow::Context;
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::config::Config;
@@ -82,35 +81,39 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
         .then_some(key.trim_ascii())
 }
 
-/// Where there are query keys, nobody reads without one. An admin key opens as much: it goes in the same header. And
-/// nothing is read before the store is: a part of the state would be a wrong answer.
-pub(crate) fn may_read(
-    app: &AppState,
-    request: &Request,
-) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
+/// Middleware of queries: requires a query key, if any is configured, and a recovered store. An
+/// admin key opens as much, since it goes in the same header. Before recovery, a part of the state
+/// would be a wrong answer.
+pub(crate) async fn require_query_key(
+    State(app): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
     let RequestKeys { query, admin, .. } = &app.keys;
-    // Erasing asks for a key of its own.
+    // Erasing needs an admin key.
     let is_erasing = request.method() == Method::DELETE || request.uri().path() == "/erasures";
-    let key_needed = query.are_needed() && !is_erasing;
-    if key_needed
+    let needs_key = query.are_needed() && !is_erasing;
+    if needs_key
         && !bearer(request.headers()).is_some_and(|key| query.accept(key) | admin.accept(key))
     {
-        return ControlFlow::Break(unauthorized("Authorization must be Bearer and a query key"));
+        return unauthorized("Authorization must be Bearer and a query key");
     }
     if let Err(error @ CommitError::NotReady) = app.ledger.accepts() {
-        return ControlFlow::Break(ApiError::unavailable(error.to_string()).into_response());
+        return ApiError::unavailable(error.to_string()).into_response();
     }
-    ControlFlow::Continue(move |mut response: Response| {
-        // What only some may read is kept by no cache that others share.
-        let headers = response.headers_mut();
-        if key_needed
-            && let Some(cached) = headers
-                .get(header::CACHE_CONTROL)
-                .and_then(|cached| cached.to_str().ok())
-            && let Ok(private) = HeaderValue::from_str(&cached.replace("public", "private"))
-        {
-            headers.insert(header::CACHE_CONTROL, private);
-        }
-        response
-    })
+    let mut response = next.run(request).await;
+    if needs_key {
+        forbid_shared_caching(response.headers_mut());
+    }
+    response
+}
+
+/// Makes `Cache-Control` private: a shared cache would serve clients without a key.
+fn forbid_shared_caching(headers: &mut HeaderMap) {
+    let cache_control = headers.get(header::CACHE_CONTROL);
+    let cache_control = cache_control.and_then(|value| value.to_str().ok());
+    let private = cache_control.map(|value| value.replace("public", "private"));
+    if let Some(private) = private.and_then(|value| HeaderValue::try_from(value).ok()) {
+        headers.insert(header::CACHE_CONTROL, private);
+    }
 }

@@ -1,7 +1,7 @@
 //! The HTTP interface: paths, what they read and what they answer.
 
 mod auth;
-mod body;
+mod delivery;
 mod error;
 mod extract;
 mod limits;

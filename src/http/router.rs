@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{Route, get};
 use tower::util::MapResponseLayer;
@@ -18,10 +19,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::config::CorsOrigins;
-use crate::http::auth::may_read;
+use crate::http::auth::require_query_key;
 use crate::http::error::ApiError;
-use crate::http::limits::answers;
-use crate::http::middleware::around::around;
+use crate::http::limits::page_budget::{self, limit_pages};
 use crate::http::middleware::metrics;
 use crate::http::openapi;
 use crate::http::routes::{
@@ -32,24 +32,25 @@ use crate::http::state::AppState;
 
 /// Every path of the service.
 pub(crate) fn router(app: AppState) -> Router {
-    let mut queries = Router::from(queries());
-    // Each by itself: the router takes no names within a segment.
+    let mut histories = Router::from(histories());
+    // One route a class: the router knows no parameter within a segment.
     for class in app.ledger.table().classes() {
         let file = async move |State(app): State<AppState>, request: Request| {
             history::file(class, &app, request).await
         };
-        queries = queries.route(&format!("/class-{class}.gz"), get(file));
+        histories = histories.route(&format!("/class-{class}.gz"), get(file));
     }
-    let answers = answers::Answers::default();
-    let counted = metrics::Requests::default();
-    let count = around(move |request: &Request| counted.count(request));
+    let count = from_fn_with_state(metrics::RequestMetrics::default(), metrics::count_request);
+    let limit_pages = from_fn_with_state(page_budget::new(), limit_pages);
+    let queries = Router::from(queries())
+        .route_layer(limit_pages.clone())
+        .merge(histories)
+        .route_layer(from_fn_with_state(app.clone(), require_query_key));
     let reads = Router::from(open())
+        .route_layer(limit_pages)
         .merge(openapi::explorer())
         .merge(assets::routes())
-        .merge(queries.route_layer(around({
-            let app = app.clone();
-            move |request: &Request| may_read(&app, request)
-        })))
+        .merge(queries)
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         // The layers come after the fallbacks, or they would not hold for them: a page may read its errors, too. And
@@ -57,7 +58,6 @@ pub(crate) fn router(app: AppState) -> Router {
         .layer((
             count.clone(),
             cors(&app.config.cors_origins),
-            around(move |request: &Request| answers.hold(request)),
             catch_panics(),
         ));
     // Not for pages of other origins.
@@ -88,12 +88,16 @@ pub(crate) fn open() -> OpenApiRouter<AppState> {
         .routes(routes!(rides::rides))
 }
 
+/// Histories, which have memory limits of their own.
+pub(crate) fn histories() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(history::history))
+}
+
 /// What answers from the table, once it is whole.
 pub(crate) fn queries() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(classes::classes))
         .routes(routes!(leaderboard::leaderboard))
-        .routes(routes!(history::history))
         .routes(routes!(races::races))
         .routes(routes!(races::race_leaderboard))
         .routes(routes!(live::live))

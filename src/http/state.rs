@@ -12,11 +12,14 @@ use utoipa::openapi::OpenApi;
 use crate::config::Config;
 use crate::http::auth::RequestKeys;
 use crate::http::error::ApiError;
-use crate::http::limits::room;
 use crate::http::openapi;
-use crate::http::routes::{events, firehose, history, live};
+use crate::http::routes::{events, history, live};
+use crate::ingest::admission::IngestAdmission;
 use crate::ingest::bucket_allowlist::BucketAllowlist;
+use crate::ingest::import_object::ObjectImporter;
+use crate::ingest::pipeline::IngestPipeline;
 use crate::ledger::Ledger;
+use crate::memory_budget::MemoryBudget;
 
 /// A query that looks at fewer outputs than this is answered in place: sorting so many takes about a millisecond.
 pub(crate) const IN_PLACE_OUTPUTS_MAX: usize = 10_000;
@@ -41,15 +44,18 @@ pub(crate) struct Shared {
     pub(crate) ledger: Ledger,
     pub(crate) config: Arc<Config>,
     pub(crate) keys: RequestKeys,
-    pub(crate) gate: firehose::IngestAdmission,
-    pub(crate) events: events::Turn,
-    pub(crate) buckets: Arc<BucketAllowlist>,
+    pub(crate) admission: Arc<IngestAdmission>,
+    pub(crate) pipeline: IngestPipeline,
+    pub(crate) importer: ObjectImporter,
+    /// Concurrency limit of events.
+    pub(crate) events: Arc<Semaphore>,
     /// As many as there are cores, so that readers leave the ledger its threads.
     pub(crate) turns: WorkerPool,
     /// For what may take a second and is done anew for everyone who asks, parts of histories and curves: fewer, and in
     /// the way of no board, whose order is made once.
     pub(crate) long_turns: WorkerPool,
-    pub(crate) room: room::MemoryBudget,
+    /// Memory budget of parts of histories.
+    pub(crate) part_budget: MemoryBudget,
     pub(crate) live: live::Live,
     pub(crate) document: Arc<OpenApi>,
     pub(crate) stopping: watch::Receiver<bool>,
@@ -68,26 +74,25 @@ impl AppState {
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (turns, long_turns) = (WorkerPool::new(cores), WorkerPool::new(cores.div_ceil(2)));
-        let gate = firehose::IngestAdmission::new(
-            config.limits.deliveries_bytes_max,
-            config.max_body_bytes(),
-        );
-        let (events, room) = (events::Turn::default(), history::room());
-        let (live, buckets) = (
-            live::Live::new(&ledger, config.limits.subscribers_max),
-            Arc::new(BucketAllowlist::new(&config.notification_buckets)),
-        );
+        let deliveries_bytes_max = config.limits.deliveries_bytes_max;
+        let admission = IngestAdmission::new(deliveries_bytes_max, config.max_body_bytes());
+        let admission = Arc::new(admission);
+        let pipeline = IngestPipeline::new(ledger.clone());
+        let buckets = BucketAllowlist::new(&config.notification_buckets);
+        let importer = ObjectImporter::new(pipeline.clone(), admission.clone(), buckets);
+        let live = live::Live::new(&ledger, config.limits.subscribers_max);
         let document = Arc::new(openapi::document(ledger.bounds().second_max));
         Self(Arc::new(Shared {
             ledger,
             config,
             keys,
-            gate,
-            events,
-            buckets,
+            admission,
+            pipeline,
+            importer,
+            events: events::concurrency_limit(),
             turns,
             long_turns,
-            room,
+            part_budget: history::part_budget(),
             live,
             document,
             stopping,

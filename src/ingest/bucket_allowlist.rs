@@ -1,4 +1,4 @@
-//! The buckets whose objects events may have read: those that the operator names, and no others.
+//! The buckets whose objects events may import: those of `--notification-bucket`, and no others.
 
 use std::fmt;
 
@@ -8,50 +8,50 @@ use tokio::sync::OnceCell;
 use crate::ingest::s3_notification::S3ObjectRef;
 use crate::storage::BucketReader;
 
-/// The largest object that is read, as it is stored, in bytes: twice the 128 MiB that Firehose buffers at most.
+/// Maximum stored size of an object, in bytes: twice the 128 MiB that Firehose buffers at most.
 const OBJECT_BYTES_MAX: u64 = 256 << 20;
 
-/// BucketAllowlist that may be read. They are connected to when the first event comes.
+/// Buckets that may be read. The connection is made at the first event.
 #[derive(Debug, Default)]
-pub struct BucketAllowlist {
+pub(crate) struct BucketAllowlist {
     names: Vec<String>,
     reader: OnceCell<BucketReader>,
 }
 
-/// An object is not read.
+/// The reason why an object is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BucketError {
-    /// There is none of that key.
+pub(crate) enum BucketError {
+    /// The bucket has no object of that key.
     Missing,
-    /// The bucket does not answer, or not with the object; the log tells more.
+    /// The bucket does not respond with the object. The log has the cause.
     Unreadable,
 }
 
 impl fmt::Display for BucketError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Missing => "there is no such object",
-            Self::Unreadable => "it cannot be read; the service's log tells why",
+            Self::Missing => "object not found",
+            Self::Unreadable => "the object cannot be read; the log has the cause",
         })
     }
 }
 
 impl BucketAllowlist {
-    /// Those of these names.
-    pub fn new(names: &[String]) -> Self {
+    /// Returns the buckets of these names.
+    pub(crate) fn new(names: &[String]) -> Self {
         Self {
             names: names.to_vec(),
             reader: OnceCell::new(),
         }
     }
 
-    /// Whether the bucket may be read.
-    pub fn may_be_read(&self, bucket: &str) -> bool {
+    /// Returns whether the bucket may be read.
+    pub(crate) fn may_be_read(&self, bucket: &str) -> bool {
         self.names.iter().any(|name| name == bucket)
     }
 
-    /// The object, from a bucket that may be read.
-    pub async fn get(&self, object: &S3ObjectRef) -> Result<Bytes, BucketError> {
+    /// Returns an object of a bucket that may be read.
+    pub(crate) async fn get(&self, object: &S3ObjectRef) -> Result<Bytes, BucketError> {
         let S3ObjectRef {
             bucket,
             key,
@@ -62,12 +62,7 @@ impl BucketAllowlist {
             return Err(BucketError::Unreadable);
         }
         let unreadable = |error: String| {
-            tracing::error!(
-                bucket,
-                key,
-                error,
-                "an object that an event names cannot be read"
-            );
+            tracing::error!(bucket, key, error, "object of an event cannot be read");
             BucketError::Unreadable
         };
         let reader = self

@@ -27,10 +27,6 @@ pub const REQUEST_ID_BYTES_MAX: usize = 4096;
 /// producer.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Number of records that are parsed or decoded between two yields. Decoding that many records of
-/// the usual length takes about 0.1 ms.
-pub(crate) const RECORDS_PER_YIELD: usize = 256;
-
 /// A delivery's envelope. Its records are still base64.
 #[derive(Debug)]
 pub struct Envelope<'b> {
@@ -50,12 +46,9 @@ pub struct EnvelopeError {
 
 impl<'b> Envelope<'b> {
     /// Parses a body. The last value of a repeated key counts.
-    ///
-    /// A body as Firehose sends it takes milliseconds, so `yield_now` is called after every
-    /// [`RECORDS_PER_YIELD`] records of it.
-    pub fn parse(body: &'b [u8], yield_now: impl Fn()) -> Result<Self, EnvelopeError> {
+    pub fn parse(body: &'b [u8]) -> Result<Self, EnvelopeError> {
         let body = json_scan::without_byte_order_mark(body);
-        let envelope = match envelope_fast_path::parse(body, yield_now) {
+        let envelope = match envelope_fast_path::parse(body) {
             Some(envelope) => envelope,
             None => Self::parse_by_serde(body)?,
         };
@@ -106,20 +99,13 @@ impl<'b> Envelope<'b> {
             .unwrap_or_else(|_| text.to_vec())
     }
 
-    /// Decodes every record. All records together may gunzip to `bytes_max` bytes. `yield_now` is
-    /// called after every [`RECORDS_PER_YIELD`] records.
-    pub fn decode(
-        &self,
-        bounds: &Bounds,
-        receipt_ms: u64,
-        bytes_max: usize,
-        yield_now: impl Fn(),
-    ) -> DecodedRecords {
+    /// Decodes every record. All records together may gunzip to `bytes_max` bytes.
+    pub fn decode(&self, bounds: &Bounds, receipt_ms: u64, bytes_max: usize) -> DecodedRecords {
         let mut decoded = DecodedRecords::with_capacity(self.records.len());
         // Both buffers are used again for each record.
         let (mut data, mut plain) = (Vec::new(), Vec::new());
         let mut bytes_left = bytes_max;
-        for (index, text) in self.records.iter().enumerate() {
+        for text in &self.records {
             data.clear();
             let result = match base64_simd::STANDARD.decode_append(text, &mut data) {
                 Err(_) => Err(Rejection::new(
@@ -134,9 +120,6 @@ impl<'b> Envelope<'b> {
                 Ok(()) => decoded.decode_record(&data, bounds, receipt_ms),
             };
             decoded.end_record(result);
-            if (index + 1).is_multiple_of(RECORDS_PER_YIELD) {
-                yield_now();
-            }
         }
         decoded
     }

@@ -6,11 +6,11 @@
 use std::borrow::Cow;
 
 use crate::domain::json_number::JsonNumber;
-use crate::ingest::envelope::{Envelope, RECORDS_MAX, RECORDS_PER_YIELD};
+use crate::ingest::envelope::{Envelope, RECORDS_MAX};
 use crate::ingest::json_scan;
 
 /// Parses a body. Returns `None` if serde_json must parse it.
-pub(crate) fn parse(body: &[u8], yield_now: impl Fn()) -> Option<Envelope<'_>> {
+pub(crate) fn parse(body: &[u8]) -> Option<Envelope<'_>> {
     let mut scanner = EnvelopeScanner { rest: body };
     let (mut request_id, mut records, mut timestamp) = (None, None, None);
     scanner.expect(b"{")?;
@@ -22,7 +22,7 @@ pub(crate) fn parse(body: &[u8], yield_now: impl Fn()) -> Option<Envelope<'_>> {
             }
             b"records" if records.is_none() => {
                 scanner.expect(b":")?;
-                records = Some(scanner.records(&yield_now)?);
+                records = Some(scanner.records()?);
             }
             b"timestamp" if timestamp.is_none() => {
                 scanner.expect(b":")?;
@@ -48,7 +48,7 @@ struct EnvelopeScanner<'b> {
 }
 
 impl<'b> EnvelopeScanner<'b> {
-    fn records(&mut self, yield_now: impl Fn()) -> Option<Vec<Cow<'b, [u8]>>> {
+    fn records(&mut self) -> Option<Vec<Cow<'b, [u8]>>> {
         let mut records = Vec::new();
         self.expect(b"[")?;
         while records.len() < RECORDS_MAX {
@@ -58,9 +58,6 @@ impl<'b> EnvelopeScanner<'b> {
                 return None;
             }
             records.push(Cow::Borrowed(data));
-            if records.len().is_multiple_of(RECORDS_PER_YIELD) {
-                yield_now();
-            }
             self.expect(b"}")?;
             if self.expect(b",").is_none() {
                 return self.expect(b"]").map(|()| records);

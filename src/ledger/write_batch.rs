@@ -14,7 +14,7 @@ use crate::domain::racer_names::RacerName;
 use crate::domain::rejection::RejectionReason;
 use crate::ledger::{Inner, Ledger, Quarantined, REPLICATION_LAG_MAX, YIELD_EFFORTS};
 use crate::observability;
-use crate::state::races::RaceUpdate;
+use crate::state::races::{self, RaceUpdate};
 
 /// The writes of one delivery.
 #[derive(Default)]
@@ -103,6 +103,24 @@ impl Drop for UnansweredGuard {
 }
 
 impl Ledger {
+    /// Returns the batch of decoded efforts, of which `finals` are each the last of a racer's race.
+    /// Keeps only newer names, and derives the race updates: milliseconds of work for a large
+    /// delivery, on the calling thread.
+    pub fn write_batch(
+        &self,
+        efforts: Vec<Effort>,
+        finals: &[usize],
+        mut names: Vec<(RacerId, RacerName)>,
+    ) -> WriteBatch {
+        self.names().retain_newer(&mut names);
+        WriteBatch {
+            race_updates: races::race_updates(&efforts, finals),
+            efforts,
+            names,
+            ..WriteBatch::default()
+        }
+    }
+
     /// Returns once the batch is durable and visible. After an error, some of it may be durable, or
     /// become so.
     pub async fn commit(&self, mut batch: WriteBatch) -> Result<CommitResult, CommitError> {

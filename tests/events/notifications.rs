@@ -110,7 +110,7 @@ async fn unreadable_object_is_reported_after_the_rest_is_durable() {
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(body["status"], 500);
     let detail = body["detail"].as_str().unwrap();
-    let begins = "of 3 objects could not be read, or not to the end: 2 (s3://deliveries/missing: there is no such object; ";
+    let begins = "2 of 3 objects could not be read to their end (s3://deliveries/missing: object not found; ";
     assert!(detail.starts_with(begins), "{detail}");
     let efforts = events.efforts(1).await;
     assert!(efforts > 1);

@@ -179,11 +179,7 @@ async fn decompressed_bytes_count_until_durable(test_store: TestStore) {
         refused.push(sent.next().await.unwrap().unwrap());
     }
     for response in &refused {
-        assert_error(
-            response,
-            UNAVAILABLE,
-            &["too many deliveries are under way"],
-        );
+        assert_error(response, UNAVAILABLE, &["delivery memory limit reached"]);
     }
     store.set_mode(Mode::Healthy);
     let accepted: Vec<FirehoseResponse> = sent.map(Result::unwrap).collect().await;

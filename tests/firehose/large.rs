@@ -141,7 +141,7 @@ async fn truncated_body_applies_nothing(test_store: TestStore) {
     assert_error(
         &response.await,
         StatusCode::BAD_REQUEST,
-        &["did not arrive whole"],
+        &["incomplete request body"],
     );
     assert_eq!(efforts(&service).await, 0);
     service.stop().await;

@@ -1,4 +1,3 @@
 //! Bounds on memory and time.
 
-pub(crate) mod answers;
-pub(crate) mod room;
+pub(crate) mod page_budget;

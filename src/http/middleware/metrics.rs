@@ -6,21 +6,21 @@
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::get;
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::domain::rejection::RejectionReason;
-use crate::http::routes::firehose::DeliveryErrorCode;
 use crate::http::state::AppState;
+use crate::ingest::error::DeliveryErrorCode;
 use crate::ledger::{ClassGauges, LedgerGauges};
 use crate::observability;
 
@@ -132,9 +132,10 @@ fn set_gauges(app: &AppState) {
     ] {
         gauge!(observability::MEMORY_BYTES, "part" => part).set(bytes as f64);
     }
-    gauge!(observability::DELIVERIES_IN_FLIGHT).set(app.gate.deliveries_in_flight() as f64);
+    gauge!(observability::DELIVERIES_IN_FLIGHT).set(app.admission.deliveries_in_flight() as f64);
     gauge!(observability::SSE_SUBSCRIBERS).set(app.live.listeners() as f64);
-    gauge!(observability::DELIVERIES_IN_FLIGHT_BYTES).set(app.gate.bytes_in_flight() as f64);
+    gauge!(observability::DELIVERIES_IN_FLIGHT_BYTES)
+        .set(app.admission.deliveries.acquired_bytes() as f64);
     if let Some(bytes) = resident_bytes() {
         gauge!(observability::PROCESS_RESIDENT_MEMORY_BYTES).set(bytes as f64);
     }
@@ -151,64 +152,66 @@ fn resident_bytes() -> Option<usize> {
     Some(pages * rustix::param::page_size())
 }
 
-/// What is counted of every request: by its route, never by its path, of which there is no end. The meters are kept,
-/// since looking one up by its labels takes longer than all else here.
+/// The metrics of requests, by route and never by path, whose number has no bound. Counters are
+/// cached: to look one up by its labels takes longer than all else here.
 #[derive(Clone, Default)]
-pub(crate) struct Requests(Arc<Mutex<HashMap<String, Meters>>>);
+pub(crate) struct RequestMetrics(Arc<Mutex<HashMap<String, RouteMetrics>>>);
 
-/// A route's meters.
-struct Meters {
+/// The metrics of one route.
+struct RouteMetrics {
     duration: Histogram,
     /// By method and status: a few.
-    answers: Vec<(&'static str, StatusCode, Counter)>,
+    responses: Vec<(&'static str, StatusCode, Counter)>,
 }
 
-impl Requests {
-    /// Counts a request, and then its answer.
-    pub(crate) fn count(
-        &self,
-        request: &Request,
-    ) -> ControlFlow<Response, impl FnOnce(Response) -> Response + use<>> {
-        let began = Instant::now();
-        let requests = self.clone();
-        let path = request.extensions().get::<MatchedPath>().cloned();
-        let method = method(request.method());
-        ControlFlow::Continue(move |response: Response| {
-            let route = match path.as_ref().map(MatchedPath::as_str) {
-                None => "none",
-                // A route a class, as the router takes no names within a segment.
-                Some(path) if path.starts_with("/class-") => "/class-{classId}.gz",
-                Some(path) => path,
-            };
-            requests.note(route, method, response.status(), began.elapsed());
-            response
-        })
-    }
+/// Middleware: counts a request and its response.
+pub(crate) async fn count_request(
+    State(metrics): State<RequestMetrics>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let began = Instant::now();
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let method = method(request.method());
+    let response = next.run(request).await;
+    let route = match path.as_ref().map(MatchedPath::as_str) {
+        None => "none",
+        // The router has a route for each class, since it knows no parameter within a segment.
+        Some(path) if path.starts_with("/class-") => "/class-{classId}.gz",
+        Some(path) => path,
+    };
+    metrics.record(route, method, response.status(), began.elapsed());
+    response
+}
 
-    fn note(&self, route: &str, method: &'static str, status: StatusCode, took: Duration) {
+impl RequestMetrics {
+    fn record(&self, route: &str, method: &'static str, status: StatusCode, took: Duration) {
         let mut routes = self.0.lock();
-        let meters = match routes.get_mut(route) {
-            Some(meters) => meters,
-            None => routes.entry(route.to_owned()).or_insert(Meters {
+        let metrics = match routes.get_mut(route) {
+            Some(metrics) => metrics,
+            None => routes.entry(route.to_owned()).or_insert(RouteMetrics {
                 duration: histogram!(observability::HTTP_REQUEST_DURATION_SECONDS, "route" => route.to_owned()),
-                answers: Vec::new(),
+                responses: Vec::new(),
             }),
         };
-        meters.duration.record(took);
-        let answers = &mut meters.answers;
-        let place = answers.iter().position(|it| (it.0, it.1) == (method, status)).unwrap_or_else(|| {
+        metrics.duration.record(took);
+        let responses = &mut metrics.responses;
+        let index = responses
+            .iter()
+            .position(|it| (it.0, it.1) == (method, status));
+        let index = index.unwrap_or_else(|| {
             let (route, status_text) = (route.to_owned(), status.as_str().to_owned());
             let counter = counter!(
                 observability::HTTP_REQUESTS_TOTAL, "route" => route, "method" => method, "status" => status_text
             );
-            answers.push((method, status, counter));
-            answers.len() - 1
+            responses.push((method, status, counter));
+            responses.len() - 1
         });
-        answers[place].2.increment(1);
+        responses[index].2.increment(1);
     }
 }
 
-/// The method, of a bounded set.
+/// Returns the method's label, of a bounded set.
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

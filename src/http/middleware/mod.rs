@@ -1,4 +1,3 @@
 //! Middleware.
 
-pub(crate) mod around;
 pub(crate) mod metrics;

@@ -84,6 +84,7 @@ pub(crate) fn document(second_max: u32) -> utoipa::openapi::OpenApi {
     for part in [
         crate::http::router::open(),
         crate::http::router::queries(),
+        crate::http::router::histories(),
         firehose::routes(),
         events::routes(),
     ] {

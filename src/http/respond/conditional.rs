@@ -96,7 +96,6 @@ impl Representation {
                     .into_response();
             }
         };
-        response.extensions_mut().insert(Shared);
         let fields = response.headers_mut();
         fields.insert(
             header::ETAG,
@@ -208,10 +207,6 @@ fn cut(pieces: impl Iterator<Item = Bytes>, range: Range<u64>) -> impl Iterator<
         (from < to).then(|| piece.slice(from..to))
     })
 }
-
-/// Told by an answer whose pieces are shared or made as they are sent, and have bounds of their own.
-#[derive(Clone, Copy)]
-pub(crate) struct Shared;
 
 /// A body of a known length, made piece by piece as it is sent.
 struct InPieces {

@@ -19,9 +19,9 @@ use crate::domain::effort::{ClassId, RacerId, Second};
 use crate::http::error::ApiError;
 use crate::http::extract::accept;
 use crate::http::extract::params::{Class, Params};
-use crate::http::limits::room::{self, MemoryBudget};
 use crate::http::respond::conditional::{Pieces, Representation};
 use crate::http::state::{AppState, IN_PLACE_OUTPUTS_MAX};
+use crate::memory_budget::{self, MemoryBudget};
 use crate::state::table::Table;
 use crate::storage::history_file::{History, Selection, write_dataset};
 
@@ -40,18 +40,15 @@ const OUTPUT_BYTES: usize = 16;
 /// kept by those who read it at 256 kbit/s.
 const OUTDATED_BYTES_MAX: u64 = 1 << 30;
 
-/// The room for parts is counted in this many bytes.
-const PERMIT_BYTES: usize = 1 << 10;
-
 /// The most racers that may be asked for by id: as many as a leaderboard takes.
 const RACERS_MAX: usize = 1000;
 
 /// Quick, for each is compressed for one request; see [`crate::storage::history_file`] for what the levels cost.
 const LEVEL: u32 = 2;
 
-/// The room for parts that are being sent.
-pub(crate) fn room() -> MemoryBudget {
-    MemoryBudget::new(PARTS_BYTES_MAX, PERMIT_BYTES)
+/// Returns the memory budget of parts of histories.
+pub(crate) fn part_budget() -> MemoryBudget {
+    MemoryBudget::new(PARTS_BYTES_MAX)
 }
 
 /// What part of a dataset is asked for.
@@ -194,16 +191,16 @@ fn pieces(app: &AppState, history: &History, gzip: bool) -> Result<Pieces, ApiEr
     }
     // One that is on its way, and the next.
     let bytes = 2 * usize::try_from(history.text_piece_len()).unwrap_or(usize::MAX / 2);
-    let room = Arc::new(app.room.take(bytes).ok_or_else(too_many)?);
-    Ok(Box::new(
-        history
-            .text()
-            .map(move |piece| room::keeping(piece, room.clone())),
-    ))
+    let permit = app.part_budget.try_acquire(bytes);
+    let permit = Arc::new(permit.ok_or_else(memory_limit)?);
+    let pieces = history.text();
+    Ok(Box::new(pieces.map(move |piece| {
+        memory_budget::guarded(piece, permit.clone())
+    })))
 }
 
-fn too_many() -> ApiError {
-    ApiError::unavailable("too many parts of histories are being sent")
+fn memory_limit() -> ApiError {
+    ApiError::unavailable("memory limit of history parts reached")
 }
 
 async fn part_of(
@@ -215,17 +212,15 @@ async fn part_of(
     let ledger = app.ledger.clone();
     let Cost { looked_at, written } = part.cost(ledger.table(), class);
     let is_of_the_top = part.is_of_the_top();
-    let rooms = app.room.clone();
+    let budget = app.part_budget.clone();
     let make = move || {
-        // Only in its turn, for what waits takes up nothing.
-        let room = rooms.take(written.saturating_mul(OUTPUT_BYTES).min(PART_BYTES_MAX));
-        let mut room = room.ok_or_else(too_many)?;
+        // Acquired by the worker: a query that waits for one holds nothing.
+        let estimate = written.saturating_mul(OUTPUT_BYTES).min(PART_BYTES_MAX);
+        let mut permit = budget.try_acquire(estimate).ok_or_else(memory_limit)?;
         let bytes = part.make(ledger.table(), class, gzip)?;
-        rooms.give_back_beyond(&mut room, bytes.len());
-        rooms
-            .take_up_to(&mut room, bytes.len())
-            .ok_or_else(too_many)?;
-        Ok::<_, ApiError>((format!("\"{:032x}\"", xxh3_128(&bytes)), bytes, room))
+        permit.shrink_to(bytes.len());
+        permit.grow_to(bytes.len()).ok_or_else(memory_limit)?;
+        Ok::<_, ApiError>((format!("\"{:032x}\"", xxh3_128(&bytes)), bytes, permit))
     };
     let only_orders = is_of_the_top && written < IN_PLACE_OUTPUTS_MAX; // as boards do
     let turns = if only_orders {
@@ -233,9 +228,9 @@ async fn part_of(
     } else {
         &app.long_turns
     };
-    let (etag, bytes, room) = turns.work(looked_at, make).await??;
+    let (etag, bytes, permit) = turns.work(looked_at, make).await??;
     let len = bytes.len() as u64;
-    let bytes = room::keeping(bytes, room);
+    let bytes = memory_budget::guarded(bytes, permit);
     Ok(Representation {
         etag,
         kind: "application/json",

@@ -1,6 +1,4 @@
-//! `POST /rides`: rides from the page, where the operator lets it send them (`serve --demo`).
-
-use std::sync::Arc;
+//! `POST /rides`: rides from the page, only under `serve --demo`.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -8,85 +6,97 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
+use crate::http::delivery::{self, RequestBody};
 use crate::http::error::ApiError;
 use crate::http::respond::form;
-use crate::http::routes::firehose::{self, DeliveryError, Outcome, STOPPING_PATIENCE};
 use crate::http::state::AppState;
-use crate::ingest::decoded_records::DecodedRecords;
+use crate::ingest::body::BodyLimits;
+use crate::ingest::error::{DeliveryError, DeliveryErrorCode};
 use crate::ingest::json_scan;
-use crate::state::races;
+use crate::ingest::pipeline::{DecodedBatch, IngestResult};
 
-/// The longest body, in bytes: the page sends a second's records at a time, some 5 kB at the greatest speed; a whole
-/// race that waited for the service has 80 kB.
+/// Maximum length of a body, in bytes. The page sends a second's records at a time, some 5 kB at the
+/// greatest speed; a whole race that waited for the service has 80 kB.
 const BODY_BYTES_MAX: usize = 256 << 10;
 
-/// What rides take up at the most, in bytes: a body, as much for what is quarantined, and what is decoded from it.
-const RIDES_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
-
-/// The most records of a body: a race has 300, and each record may have to be quarantined.
+/// Maximum number of records of a body. A race has 300, and each record may be quarantined.
 const RECORDS_MAX: usize = 1000;
 
-/// What became of the records.
+/// The result of a ride.
 #[derive(Serialize, ToSchema)]
-struct Ridden {
-    /// How many there were.
+#[schema(as = Ridden)]
+struct RideResponse {
+    /// Number of records.
     #[schema(example = 20)]
     records: usize,
-    /// How many efforts were new personal bests.
+    /// Number of efforts that were new personal bests.
     #[schema(example = 3)]
     improvements: usize,
-    /// How many records are not telemetry, and were quarantined.
+    /// Number of records that were rejected and quarantined.
     #[schema(example = 0)]
     rejected: usize,
 }
 
 /// A record of a ride.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "tells what `telemetry` reads")]
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 struct RideRecord {
-    #[schema(minimum = 1, example = 1)]
+    #[schema(minimum = 1)]
     class_id: u16,
-    #[schema(example = 60)]
     second: u32,
-    #[schema(maximum = 9007199254740991_u64, example = 17)]
+    #[schema(maximum = 9007199254740991_u64)]
     racer_id: u64,
-    #[schema(minimum = 0, maximum = 300, example = 80)]
+    #[schema(minimum = 0, maximum = 300)]
     cadence: f64,
-    #[schema(minimum = 0, maximum = 100, example = 78)]
+    #[schema(minimum = 0, maximum = 100)]
     resistance: f64,
-    #[schema(maximum = 9007199254740991_u64, example = 1619185620265_u64)]
+    #[schema(maximum = 9007199254740991_u64)]
     race_id: Option<u64>,
     /// In milliseconds since 1970.
-    #[schema(maximum = 9007199254740991_u64, example = 1619185789755_u64)]
+    #[schema(maximum = 9007199254740991_u64)]
     device_timestamp: Option<u64>,
-    #[schema(example = "Hubert")]
-    name: Option<String>,
+    name: Option<&'static str>,
     /// `final` for the last second of the race, else `update`.
-    #[schema(example = "update")]
-    event: Option<String>,
+    event: Option<&'static str>,
 }
 
-/// A ride from the page
+impl RideRecord {
+    fn example() -> Self {
+        Self {
+            class_id: 1,
+            second: 60,
+            racer_id: 17,
+            cadence: 80.0,
+            resistance: 78.0,
+            race_id: Some(1_619_185_620_265),
+            device_timestamp: Some(1_619_185_789_755),
+            name: Some("Hubert"),
+            event: Some("update"),
+        }
+    }
+}
+
+/// Send a ride from the page
 ///
-/// Only where the service was started with `--demo`. Taken like a delivery: 200 says that every effort is durable, and
-/// that what is no telemetry is quarantined. After 5xx some of it may be durable, and sending it again settles it.
-/// Pages of other origins cannot send it.
+/// Only where the service was started with `--demo`. Processed like a delivery: 200 says that every
+/// effort is durable, and that every rejected record is quarantined. After 5xx some of it may be
+/// durable, and a retry settles it. Pages of other origins cannot send rides.
 #[utoipa::path(
     post, path = "/rides", tag = "Deliveries",
-    request_body = Vec<RideRecord>,
+    request_body(content = Vec<RideRecord>, example = json!([RideRecord::example()])),
     responses(
-        (status = 200, description = "It is durable.", body = Ridden),
-        (status = 400, description = "It is not an array of up to 1000 records, or too long in coming.", body = ApiError,
+        (status = 200, description = "Every effort is durable.", body = RideResponse),
+        (status = 400, description = "The body is not an array of up to 1000 records, or too slow.", body = ApiError,
             content_type = "application/problem+json"),
         (status = 403, description = "A page of another origin sends it.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 404, description = "The service takes no rides from the page.", body = ApiError,
+        (status = 404, description = "The service does not run with `--demo`.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 413, description = "It is over 256 KiB.", body = ApiError, content_type = "application/problem+json"),
-        (status = 415, description = "It is not `application/json`.", body = ApiError,
+        (status = 413, description = "The body is over 256 KiB.", body = ApiError, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not `application/json`.", body = ApiError,
             content_type = "application/problem+json"),
         (status = 503, description = "The store failed, or the service is starting, stopping or overloaded.",
             body = ApiError, content_type = "application/problem+json"),
@@ -97,113 +107,119 @@ pub(crate) async fn rides(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    if app.config.demo.is_none() {
-        return Err(ApiError::not_found(
-            "rides are taken from the page only where the service runs with --demo",
-        ));
-    }
-    // With any other type a browser would let a page of another origin send it without asking.
-    if !is_json(&headers) {
-        let detail = "rides are sent as application/json";
-        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
-    }
-    if comes_from_elsewhere(&headers) {
-        let detail = "rides are taken from this service's own page, and from whoever is no browser";
-        return Err(ApiError::new(StatusCode::FORBIDDEN, detail));
-    }
-    drop(headers); // they may be large, and the body be long in coming
-    let deadline = app.config.delivery_deadline;
-    let outcome = tokio::select! {
-        taken = take(&app, body) => taken?,
-        () = tokio::time::sleep(deadline) => {
-            return Err(ApiError::unavailable(format!("not durable within {} s", deadline.as_secs_f64())));
-        }
-        () = app.has_been_stopping(STOPPING_PATIENCE) => return Err(ApiError::unavailable("the service is stopping")),
+    check(&app, &headers)?;
+    let limits = BodyLimits {
+        bytes_max: BODY_BYTES_MAX,
+        pause_timeout: app.config.limits.body_pause_timeout,
+        total_timeout: app.config.limits.ride_body_timeout,
     };
-    let Outcome {
+    let mut body = delivery::request_body(&headers, body, limits);
+    drop(headers); // they may be large, and the body slow
+    let deadline = Instant::now() + app.config.delivery_deadline;
+    let result = delivery::within_deadline(&app, deadline, ingest(&app, &mut body)).await;
+    if result.is_err() {
+        delivery::drain_refused(&app, &mut body, deadline).await;
+    }
+    let result = result.map_err(ride_error)?;
+    let rejected = result.quarantined();
+    let IngestResult {
         records,
         efforts,
         improvements,
         ..
-    } = outcome;
-    let rejected = outcome.quarantined();
+    } = result;
     tracing::debug!(records, efforts, improvements, rejected, "ride");
-    Ok(form::json(
-        &Ridden {
-            records,
-            improvements,
-            rejected,
-        },
-        false,
-    ))
+    let response = RideResponse {
+        records,
+        improvements,
+        rejected,
+    };
+    Ok(form::json(&response, false))
 }
 
-async fn take(app: &AppState, body: Body) -> Result<Outcome, ApiError> {
-    app.ledger.accepts().map_err(DeliveryError::from)?;
-    let receipt_ms = app.ledger.now_ms();
-    let room = Arc::new(app.gate.admit(RIDES_BYTES_MAX)?);
-    let limits = app.config.limits.ride_body_timeout;
-    let body = tokio::time::timeout(limits, axum::body::to_bytes(body, BODY_BYTES_MAX)).await;
-    let body = body.map_err(|_| {
-        ApiError::bad_request(format!(
-            "the body did not come within {} s",
-            limits.as_secs_f64()
-        ))
-    })?;
-    let body = body.map_err(|_| {
-        let detail = format!("the body is over {BODY_BYTES_MAX} bytes, or did not arrive whole");
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
-    })?;
-    let records: Vec<&RawValue> = serde_json::from_slice(&body).map_err(|error| {
-        ApiError::bad_request(format!(
-            "the body is not a JSON array of records: {}",
-            json_scan::describe_error(&error)
-        ))
+fn check(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
+    if app.config.demo.is_none() {
+        return Err(ApiError::not_found(
+            "rides need a service that runs with --demo",
+        ));
+    }
+    // A browser lets a page of another origin send any other type without asking the service.
+    if !is_json(headers) {
+        let detail = "rides are sent as application/json";
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    if is_cross_origin(headers) {
+        let detail = "a page of another origin may not send rides";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, detail));
+    }
+    Ok(())
+}
+
+async fn ingest(app: &AppState, body: &mut RequestBody) -> Result<IngestResult, DeliveryError> {
+    let receipt_ms = app.pipeline.receipt_ms()?;
+    let (body, mut permit) = body.read(&app.admission.rides).await?;
+    let decoded = app.pipeline.run(move |ledger| {
+        let records = parse(&body)?;
+        let batch = DecodedBatch::of_records("ride".to_owned(), records, receipt_ms, ledger);
+        let grown = permit.grow_to(batch.memory_bytes());
+        grown.ok_or_else(DeliveryError::memory_limit)?;
+        Ok::<_, DeliveryError>((batch, permit))
+    });
+    let (batch, permit) = decoded.await??;
+    app.pipeline.commit(batch, permit).await
+}
+
+fn parse(body: &[u8]) -> Result<Vec<Vec<u8>>, DeliveryError> {
+    let invalid = |message| DeliveryError::new(DeliveryErrorCode::InvalidEnvelope, message);
+    let records: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| {
+        let error = json_scan::describe_error(&error);
+        invalid(format!("the body is not a JSON array of records: {error}"))
     })?;
     if records.len() > RECORDS_MAX {
-        return Err(ApiError::bad_request(format!(
-            "the body has {} records, over {RECORDS_MAX}",
-            records.len()
+        let count = records.len();
+        return Err(invalid(format!(
+            "the body has {count} records, over {RECORDS_MAX}"
         )));
     }
-    let bytes = || records.iter().map(|record| record.get().as_bytes());
-    let mut decoded = DecodedRecords::of(bytes(), app.ledger.bounds(), receipt_ms);
-    app.ledger.names().retain_newer(&mut decoded.names);
-    let heard = races::race_updates(&decoded.efforts, &decoded.finals);
-    let raw = |places: Vec<usize>| {
-        let raw = places
-            .into_iter()
-            .map(|place| records[place].get().as_bytes().to_vec());
-        std::future::ready(Ok(raw.collect()))
-    };
-    let id = "a ride from the page".to_owned();
-    Ok(firehose::commit(&app.ledger, id, decoded, heard, receipt_ms, raw, room).await?)
+    let records = records.into_iter();
+    Ok(records
+        .map(|record| record.get().as_bytes().to_vec())
+        .collect())
 }
 
-/// Whether a browser says that a page of another origin sends it. What is no browser says nothing.
-fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
+/// Returns the error of a ride. No ride comes from Firehose, so one that is too large may get 413.
+fn ride_error(error: DeliveryError) -> ApiError {
+    match error.code {
+        DeliveryErrorCode::TooLarge => {
+            let detail = format!("the body is over {BODY_BYTES_MAX} bytes");
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+        }
+        _ => error.into(),
+    }
+}
+
+/// Returns whether a browser says that a page of another origin sends the request. Other clients
+/// send none of these headers.
+fn is_cross_origin(headers: &HeaderMap) -> bool {
     let text = |name: &str| {
-        headers
-            .get(name)
-            .map(|value| value.to_str().unwrap_or_default())
+        let value = headers.get(name)?;
+        Some(value.to_str().unwrap_or_default())
     };
     match (text("sec-fetch-site"), text("origin"), text("host")) {
         (Some(site), ..) => !matches!(site, "same-origin" | "none"),
         (None, None, _) => false,
         (None, Some(origin), host) => {
-            origin.split_once("://").map(|(_, authority)| authority) != host || host.is_none()
+            let authority = origin.split_once("://").map(|(_, authority)| authority);
+            host.is_none() || authority != host
         }
     }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok());
-    let kind = kind
-        .and_then(|kind| kind.split(';').next())
-        .unwrap_or_default();
-    kind.trim().eq_ignore_ascii_case("application/json")
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let media_type = content_type.and_then(|value| value.split(';').next());
+    media_type.is_some_and(|it| it.trim().eq_ignore_ascii_case("application/json"))
 }
 
 #[cfg(test)]
@@ -211,24 +227,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_of_another_origin_is_told_by_what_its_browser_says() {
-        let elsewhere = |pairs: &[(&'static str, &'static str)]| {
+    fn cross_origin_pages_are_recognized() {
+        let is_cross_origin = |pairs: &[(&'static str, &'static str)]| {
             let headers = pairs
                 .iter()
                 .map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-            comes_from_elsewhere(&headers.collect())
+            is_cross_origin(&headers.collect())
         };
-        assert!(!elsewhere(&[("host", "127.0.0.1:8080")]), "no browser");
-        assert!(!elsewhere(&[("host", "a:1"), ("origin", "http://a:1")]));
-        assert!(!elsewhere(&[
+        assert!(
+            !is_cross_origin(&[("host", "127.0.0.1:8080")]),
+            "no browser"
+        );
+        assert!(!is_cross_origin(&[
+            ("host", "a:1"),
+            ("origin", "http://a:1")
+        ]));
+        assert!(!is_cross_origin(&[
             ("origin", "https://a"),
             ("sec-fetch-site", "same-origin")
         ]));
-        assert!(elsewhere(&[("host", "a:1"), ("origin", "http://b:1")]));
-        assert!(elsewhere(&[("host", "a:1"), ("origin", "null")]));
-        assert!(elsewhere(&[("origin", "http://a:1")]));
+        assert!(is_cross_origin(&[
+            ("host", "a:1"),
+            ("origin", "http://b:1")
+        ]));
+        assert!(is_cross_origin(&[("host", "a:1"), ("origin", "null")]));
+        assert!(is_cross_origin(&[("origin", "http://a:1")]));
         for site in ["cross-site", "same-site", "odd"] {
-            assert!(elsewhere(&[
+            assert!(is_cross_origin(&[
                 ("host", "a:1"),
                 ("origin", "http://a:1"),
                 ("sec-fetch-site", site)

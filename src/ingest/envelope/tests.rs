@@ -33,8 +33,8 @@ fn decode(records: &[String]) -> DecodedRecords {
         .collect();
     let body =
         serde_json::json!({"requestId": "r", "timestamp": 1, "records": records}).to_string();
-    let envelope = Envelope::parse(body.as_bytes(), || ()).expect("an envelope");
-    envelope.decode(&BOUNDS, 10, 1 << 20, || ())
+    let envelope = Envelope::parse(body.as_bytes()).expect("an envelope");
+    envelope.decode(&BOUNDS, 10, 1 << 20)
 }
 
 #[test]
@@ -44,10 +44,10 @@ fn escapes_any_order_and_white_space_are_read() {
     let body = format!(
         " {{ \"other\": [1, {{}}],\n\"records\": [ {{ \"data\" : \"{escaped}\" }} ], \"requestId\":\"\\u0061\" }} "
     );
-    let envelope = Envelope::parse(body.as_bytes(), || ()).expect("an envelope");
+    let envelope = Envelope::parse(body.as_bytes()).expect("an envelope");
     assert_eq!(envelope.request_id.as_deref(), Some("a"));
     assert_eq!(envelope.record(0), GOOD.as_bytes());
-    assert_eq!(envelope.decode(&BOUNDS, 0, 0, || ()).efforts.len(), 1);
+    assert_eq!(envelope.decode(&BOUNDS, 0, 0).efforts.len(), 1);
 }
 
 /// Envelopes as Firehose sends them, and variations around what the fast path reads.
@@ -102,7 +102,7 @@ proptest! {
     fn fast_path_equals_serde(body in envelope_like_body()) {
         let without_mark = json_scan::without_byte_order_mark(&body);
         let by_serde = content(Envelope::parse_by_serde(without_mark));
-        prop_assert_eq!(content(Envelope::parse(&body, || ())), by_serde);
+        prop_assert_eq!(content(Envelope::parse(&body)), by_serde);
     }
 }
 
@@ -115,7 +115,7 @@ fn fast_path_reads_firehoses_envelope() {
         ),
         format!(r#"{{"records":[{{"data":"{data}"}}],"requestId":"r"}}"#),
     ] {
-        let envelope = envelope_fast_path::parse(body.as_bytes(), || ()).expect("a plain form");
+        let envelope = envelope_fast_path::parse(body.as_bytes()).expect("a plain form");
         assert_eq!(envelope.request_id.as_deref(), Some("r"));
         assert_eq!(&*envelope.records[0], data.as_bytes());
     }
@@ -125,7 +125,7 @@ fn fast_path_reads_firehoses_envelope() {
 fn last_value_of_a_repeated_key_counts() {
     let body = r#"{"requestId":"a","records":[],"requestId":"b",
         "records":[{"data":"YQ==","data":"Yg=="}]}"#;
-    let envelope = Envelope::parse(body.as_bytes(), || ()).expect("an envelope");
+    let envelope = Envelope::parse(body.as_bytes()).expect("an envelope");
     assert_eq!(envelope.request_id.as_deref(), Some("b"));
     assert_eq!(envelope.len(), 1);
     assert_eq!(envelope.record(0), b"b");
@@ -143,7 +143,7 @@ fn error_names_the_fault_and_keeps_the_request_id() {
             "a record with its data",
         ),
     ] {
-        let error = Envelope::parse(body.as_bytes(), || ()).expect_err(body);
+        let error = Envelope::parse(body.as_bytes()).expect_err(body);
         assert_eq!(error.request_id.as_deref(), Some("r"));
         assert!(error.to_string().contains(fault), "{error}");
     }
@@ -152,7 +152,7 @@ fn error_names_the_fault_and_keeps_the_request_id() {
 #[test]
 fn body_that_is_not_an_object_is_an_error() {
     for body in ["no json", r#"["r",[]]"#, r#""secret""#, "", "\u{feff}"] {
-        let error = Envelope::parse(body.as_bytes(), || ()).expect_err(body);
+        let error = Envelope::parse(body.as_bytes()).expect_err(body);
         assert!(error.request_id.is_none(), "{body}");
         let message = "the body is not a delivery: not a JSON object";
         assert_eq!(error.to_string(), message, "{body}");
@@ -165,9 +165,9 @@ fn byte_order_mark_is_passed_over() {
     for space in ["", " "] {
         let body =
             format!("\u{feff}{{{space}\"requestId\":\"r\",\"records\":[{{\"data\":\"{data}\"}}]}}");
-        let envelope = Envelope::parse(body.as_bytes(), || ()).expect("an envelope");
+        let envelope = Envelope::parse(body.as_bytes()).expect("an envelope");
         assert_eq!(envelope.request_id.as_deref(), Some("r"));
-        let decoded = envelope.decode(&BOUNDS, 0, 0, || ());
+        let decoded = envelope.decode(&BOUNDS, 0, 0);
         assert_eq!(decoded.efforts.len(), 1);
     }
 }
@@ -239,12 +239,11 @@ fn records_over_the_limit_are_an_error() {
         )
     };
     assert_eq!(
-        Envelope::parse(body(RECORDS_MAX).as_bytes(), || ())
+        Envelope::parse(body(RECORDS_MAX).as_bytes())
             .expect("at the limit")
             .len(),
         RECORDS_MAX
     );
-    let error =
-        Envelope::parse(body(RECORDS_MAX + 1).as_bytes(), || ()).expect_err("over the limit");
+    let error = Envelope::parse(body(RECORDS_MAX + 1).as_bytes()).expect_err("over the limit");
     assert!(error.to_string().contains("100000 records"), "{error}");
 }

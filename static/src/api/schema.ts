@@ -238,10 +238,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * An event of AWS Lambda
-         * @description A Firehose data transformation: the output is added to every record, and nothing is merged. Or a notification of S3,
-         *     also in an envelope of SNS, SQS or EventBridge: the objects that it names, in buckets that `--notification-bucket` names,
-         *     are read, and their records made durable like a delivery's.
+         * Process an event of AWS Lambda
+         * @description A Firehose data transformation: the output is added to every record, and nothing is merged. Or an
+         *     S3 notification, also in an SNS, SQS or EventBridge envelope: its objects are read if their
+         *     bucket is one of `--notification-bucket`, and their records made durable like a delivery's.
          */
         post: operations["events"];
         delete?: never;
@@ -260,10 +260,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * A delivery of telemetry
-         * @description The HTTP endpoint destination of an Amazon Data Firehose stream. 200 says that every effort of the delivery is
-         *     durable, and whatever failed inside it is quarantined durably. 4xx says that nothing was applied; after 5xx some of
-         *     it may have been, and sending it again settles it.
+         * Deliver telemetry
+         * @description The HTTP endpoint destination of an Amazon Data Firehose stream. 200 says that every effort of
+         *     the delivery is durable, and that every rejected record is quarantined durably. 4xx says that
+         *     nothing was applied. After 5xx some of it may have been applied, and a retry settles it.
          */
         post: operations["deliver"];
         delete?: never;
@@ -382,10 +382,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * A ride from the page
-         * @description Only where the service was started with `--demo`. Taken like a delivery: 200 says that every effort is durable, and
-         *     that what is no telemetry is quarantined. After 5xx some of it may be durable, and sending it again settles it.
-         *     Pages of other origins cannot send it.
+         * Send a ride from the page
+         * @description Only where the service was started with `--demo`. Processed like a delivery: 200 says that every
+         *     effort is durable, and that every rejected record is quarantined. After 5xx some of it may be
+         *     durable, and a retry settles it. Pages of other origins cannot send rides.
          */
         post: operations["rides"];
         delete?: never;
@@ -494,39 +494,32 @@ export interface components {
             /** @description The seconds at which the racer has an effort, ascending. */
             seconds: components["schemas"]["Point"][];
         };
-        /** @description What Firehose sends. */
+        /** @description A delivery of Firehose. */
         Delivery: {
             /** @description The records. */
             records: components["schemas"]["DeliveryRecord"][];
-            /**
-             * @description The delivery's id.
-             * @example ed4acda5-034f-9f42-bba1-f29aea6d7d8f
-             */
+            /** @description The delivery's id. */
             requestId: string;
             /**
              * Format: int64
-             * @description When it was sent, in milliseconds since 1970.
-             * @example 1578090901599
+             * @description Time of sending, in milliseconds since 1970.
              */
             timestamp: number;
         };
         /** @description A record of a delivery. */
         DeliveryRecord: {
-            /**
-             * @description Telemetry objects, one after another, in base64; perhaps compressed with gzip before.
-             * @example eyJjbGFzc0lkIjoxLCJzZWNvbmQiOjEsInJhY2VySWQiOjEsIm91dHB1dCI6MTUwfQ==
-             */
+            /** @description Telemetry objects, one after another, in base64; may be compressed with gzip before. */
             data: string;
         };
-        /** @description What Firehose reads. */
+        /** @description The response to a delivery. */
         DeliveryResponse: {
-            /** @description Why it is not acknowledged. */
+            /** @description The reason why the delivery is not acknowledged. */
             errorMessage?: string;
             /** @description The delivery's id. */
             requestId: string;
             /**
              * Format: int64
-             * @description When it was answered, in milliseconds since 1970.
+             * @description Time of the response, in milliseconds since 1970.
              */
             timestamp: number;
         };
@@ -589,9 +582,9 @@ export interface components {
              */
             version: number;
         };
-        /** @description An event of AWS. */
+        /** @description An event of AWS Lambda. */
         Event: components["schemas"]["Transformation"] | components["schemas"]["Notification"];
-        /** @description An answer to an event. */
+        /** @description The response to an event. */
         EventResponse: components["schemas"]["Transformed"] | components["schemas"]["Merged"];
         /**
          * @description A form of an answer.
@@ -645,17 +638,20 @@ export interface components {
             /** @description A race's leaderboard changed. */
             standings: components["schemas"]["RaceLeaderboard"];
         };
-        /** @description What became of the objects that a notification names. */
+        /** @description The result of a notification. */
         Merged: {
-            /** @description What names no new object or none with records: deletions, tests, this project's own objects. */
+            /**
+             * @description Number of entries without a new object or without records: deletions, tests, this project's
+             *     own objects.
+             */
             ignored: number;
-            /** @description How many efforts were improvements. */
+            /** @description Number of efforts that were new personal bests. */
             improvements: number;
-            /** @description How many were read. */
+            /** @description Number of objects that were read. */
             objects: number;
-            /** @description How many records were quarantined. */
+            /** @description Number of quarantined records. */
             quarantined: number;
-            /** @description How many records they hold. */
+            /** @description Number of records in them. */
             records: number;
         };
         /** @description A new personal best. */
@@ -701,9 +697,12 @@ export interface components {
              */
             count: number;
         };
-        /** @description A notification of S3, by itself or in an envelope of SNS or SQS; EventBridge's has `detail` in place of `Records`. */
+        /**
+         * @description An S3 notification, by itself or in an SNS or SQS envelope. EventBridge's has `detail` in place
+         *     of `Records`.
+         */
         Notification: {
-            /** @description What happened. */
+            /** @description The events. */
             Records: {
                 [key: string]: unknown;
             }[];
@@ -839,68 +838,45 @@ export interface components {
             /** @description The others, as they were asked for; those who never rode in the class have no seconds. */
             compared?: components["schemas"]["Curve"][];
         };
-        /** @description What became of the records. */
+        /** @description The result of a ride. */
         Ridden: {
             /**
-             * @description How many efforts were new personal bests.
+             * @description Number of efforts that were new personal bests.
              * @example 3
              */
             improvements: number;
             /**
-             * @description How many there were.
+             * @description Number of records.
              * @example 20
              */
             records: number;
             /**
-             * @description How many records are not telemetry, and were quarantined.
+             * @description Number of records that were rejected and quarantined.
              * @example 0
              */
             rejected: number;
         };
         /** @description A record of a ride. */
         RideRecord: {
-            /**
-             * Format: double
-             * @example 80
-             */
+            /** Format: double */
             cadence: number;
-            /**
-             * Format: int32
-             * @example 1
-             */
+            /** Format: int32 */
             classId: number;
             /**
              * Format: int64
              * @description In milliseconds since 1970.
-             * @example 1619185789755
              */
             deviceTimestamp?: number | null;
-            /**
-             * @description `final` for the last second of the race, else `update`.
-             * @example update
-             */
+            /** @description `final` for the last second of the race, else `update`. */
             event?: string | null;
-            /** @example Hubert */
             name?: string | null;
-            /**
-             * Format: int64
-             * @example 1619185620265
-             */
+            /** Format: int64 */
             raceId?: number | null;
-            /**
-             * Format: int64
-             * @example 17
-             */
+            /** Format: int64 */
             racerId: number;
-            /**
-             * Format: double
-             * @example 78
-             */
+            /** Format: double */
             resistance: number;
-            /**
-             * Format: int32
-             * @example 60
-             */
+            /** Format: int32 */
             second: number;
         };
         /** @description A row of a leaderboard. */
@@ -941,37 +917,28 @@ export interface components {
          * @enum {string}
          */
         TiesParam: "competition" | "dense" | "ordinal";
-        /** @description A data transformation of Firehose. */
+        /** @description A Firehose data transformation. */
         Transformation: {
-            /**
-             * @description The invocation's id.
-             * @example d8ce3cc6-61c3-407a-97da-d9bc2ce58e72
-             */
+            /** @description The invocation's id. */
             invocationId: string;
             /** @description The records. */
             records: components["schemas"]["TransformationRecord"][];
         };
-        /** @description A record to be transformed. */
+        /** @description A record to transform. */
         TransformationRecord: {
-            /**
-             * @description Telemetry objects in base64.
-             * @example eyJjbGFzc0lkIjoxfQ==
-             */
+            /** @description Telemetry objects in base64. */
             data: string;
-            /**
-             * @description Its id, which comes back.
-             * @example 49617596128959546022271020452671363531733489582035959810000000
-             */
+            /** @description Its id, which the response repeats. */
             recordId: string;
         };
         /** @description The records of a transformation, in their order. */
         Transformed: {
-            /** @description What became of each. */
+            /** @description The transformed records. */
             records: components["schemas"]["TransformedRecord"][];
         };
-        /** @description What became of a record. */
+        /** @description A transformed record. */
         TransformedRecord: {
-            /** @description With its output, JSON and a newline, in base64; where it is not `Ok`, as it came. */
+            /** @description JSON with `output` and a newline, in base64. Unless it is `Ok`, the data as received. */
             data: string;
             /** @description Its id. */
             recordId: string;
@@ -2175,7 +2142,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description One of the keys that the service was started with, where there are any; or as a Bearer. */
+                /** @description An access key, if the service has any. `Authorization: Bearer` works as well. */
                 "X-Amz-Firehose-Access-Key"?: string;
             };
             path?: never;
@@ -2187,25 +2154,16 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It is done, and durable. */
+            /** @description The event is processed, and its records are durable. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "ignored": 0,
-                     *       "improvements": 12,
-                     *       "objects": 1,
-                     *       "quarantined": 0,
-                     *       "records": 40
-                     *     }
-                     */
                     "application/json": components["schemas"]["EventResponse"];
                 };
             };
-            /** @description It is no such event, or too large. */
+            /** @description The event is unknown, invalid or too large. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2213,7 +2171,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "It is no such event, or too large.",
+                     *       "detail": "The event is unknown, invalid or too large.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -2237,7 +2195,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description It names a bucket that `--notification-bucket` does not (whatever else it names is durable), or a browser's page sends it without a key. */
+            /** @description A bucket is not one of `--notification-bucket` (the records of other buckets are durable), or a browser page sends without an access key. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2245,7 +2203,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "It names a bucket that `--notification-bucket` does not (whatever else it names is durable), or a browser's page sends it without a key.",
+                     *       "detail": "A bucket is not one of `--notification-bucket` (the records of other buckets are durable), or a browser page sends without an access key.",
                      *       "status": 403,
                      *       "title": "Forbidden"
                      *     }
@@ -2253,7 +2211,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description An object cannot be read. Whatever could be read is durable. */
+            /** @description An object cannot be read. The records of the others are durable. */
             500: {
                 headers: {
                     [name: string]: unknown;
@@ -2261,7 +2219,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "An object cannot be read. Whatever could be read is durable.",
+                     *       "detail": "An object cannot be read. The records of the others are durable.",
                      *       "status": 500,
                      *       "title": "Internal Server Error"
                      *     }
@@ -2291,18 +2249,18 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The delivery's id; where it is missing, the body's `requestId` is. */
+                /** @description The delivery's id. Without it, the body's `requestId` is the id. */
                 "X-Amz-Firehose-Request-Id"?: string;
                 /**
                  * @description `1.0`.
                  * @example 1.0
                  */
                 "X-Amz-Firehose-Protocol-Version"?: string;
-                /** @description One of the keys that the service was started with, where there are any. */
+                /** @description An access key, if the service has any. */
                 "X-Amz-Firehose-Access-Key"?: string;
-                /** @description The delivery stream, which must be one of those that may deliver, where any are named. */
+                /** @description The delivery stream. It must be one of `--source-arn`, if the service has any. */
                 "X-Amz-Firehose-Source-Arn"?: string;
-                /** @description `{"commonAttributes":{…}}`, as set on the stream. */
+                /** @description `{"commonAttributes":{…}}`, as set on the stream. Ignored. */
                 "X-Amz-Firehose-Common-Attributes"?: string;
                 /** @description `gzip`, or none. */
                 "Content-Encoding"?: string;
@@ -2312,16 +2270,27 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "records": [
+                 *         {
+                 *           "data": "eyJjbGFzc0lkIjoxLCJzZWNvbmQiOjEsInJhY2VySWQiOjEsIm91dHB1dCI6MTUwfQ=="
+                 *         }
+                 *       ],
+                 *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
+                 *       "timestamp": 1578090901599
+                 *     }
+                 */
                 "application/json": components["schemas"]["Delivery"];
             };
         };
         responses: {
-            /** @description It is durable. */
+            /** @description Every effort is durable. */
             200: {
                 headers: {
-                    /** @description How many efforts beat what stood before the delivery. */
+                    /** @description Number of new personal bests. */
                     "Alleycat-Improvements"?: number;
-                    /** @description How many records were quarantined, by reason: `json=1,missing=2`, or nothing. */
+                    /** @description Number of quarantined records by reason: `json=1,missing=2`, or empty. */
                     "Alleycat-Rejected"?: string;
                     [name: string]: unknown;
                 };
@@ -2335,7 +2304,7 @@ export interface operations {
                     "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
-            /** @description It is no delivery, or too large. */
+            /** @description The delivery is invalid or too large. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2367,7 +2336,7 @@ export interface operations {
                     "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
-            /** @description Its delivery stream may not deliver, or it is a browser's page without an access key. */
+            /** @description The delivery stream is not allowed, or a browser page sends without an access key. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2383,7 +2352,7 @@ export interface operations {
                     "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
-            /** @description It is encoded in another way than gzip. */
+            /** @description The content encoding is not gzip. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -2423,7 +2392,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "errorMessage": "too many deliveries are under way",
+                     *       "errorMessage": "commit queue is full",
                      *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
                      *       "timestamp": 1578090903599
                      *     }
@@ -2845,11 +2814,26 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example [
+                 *       {
+                 *         "cadence": 80,
+                 *         "classId": 1,
+                 *         "deviceTimestamp": 1619185789755,
+                 *         "event": "update",
+                 *         "name": "Hubert",
+                 *         "raceId": 1619185620265,
+                 *         "racerId": 17,
+                 *         "resistance": 78,
+                 *         "second": 60
+                 *       }
+                 *     ]
+                 */
                 "application/json": components["schemas"]["RideRecord"][];
             };
         };
         responses: {
-            /** @description It is durable. */
+            /** @description Every effort is durable. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2865,7 +2849,7 @@ export interface operations {
                     "application/json": components["schemas"]["Ridden"];
                 };
             };
-            /** @description It is not an array of up to 1000 records, or too long in coming. */
+            /** @description The body is not an array of up to 1000 records, or too slow. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2873,7 +2857,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "It is not an array of up to 1000 records, or too long in coming.",
+                     *       "detail": "The body is not an array of up to 1000 records, or too slow.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -2897,7 +2881,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service takes no rides from the page. */
+            /** @description The service does not run with `--demo`. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2905,7 +2889,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "The service takes no rides from the page.",
+                     *       "detail": "The service does not run with `--demo`.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -2913,7 +2897,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description It is over 256 KiB. */
+            /** @description The body is over 256 KiB. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -2921,7 +2905,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "It is over 256 KiB.",
+                     *       "detail": "The body is over 256 KiB.",
                      *       "status": 413,
                      *       "title": "Payload Too Large"
                      *     }
@@ -2929,7 +2913,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description It is not `application/json`. */
+            /** @description The body is not `application/json`. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -2937,7 +2921,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "It is not `application/json`.",
+                     *       "detail": "The body is not `application/json`.",
                      *       "status": 415,
                      *       "title": "Unsupported Media Type"
                      *     }

@@ -1,0 +1,271 @@
+//! `POST /events`: the events of AWS Lambda, as the Lambda Web Adapter posts them.
+//!
+//! A Firehose data transformation returns the records, and merges nothing. An S3 notification has
+//! its objects read and their records committed like a delivery's: 200 says that all of them are
+//! durable. An object that cannot be read fails the event after the others are durable; a retry
+//! finds nothing to improve in those.
+
+mod schema;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
+
+use crate::domain::effort::Bounds;
+use crate::http::auth::bearer;
+use crate::http::delivery;
+use crate::http::error::ApiError;
+use crate::http::respond::form;
+use crate::http::routes::firehose::ACCESS_KEY;
+use crate::http::state::{AppState, joined};
+use crate::ingest::body::BodyLimits;
+use crate::ingest::error::{DeliveryError, DeliveryErrorCode};
+use crate::ingest::import_object::ImportResult;
+use crate::ingest::lambda_event::{EVENT_BYTES_MAX, EventError, LambdaEvent};
+use crate::ingest::s3_notification::S3Notification;
+use crate::ingest::transformation::TransformationResponse;
+use crate::memory_budget::MemoryPermit;
+use crate::observability;
+use schema::{EventBody, EventResponse, NotificationResponse};
+
+/// Maximum number of events that are processed at a time: each may hold an object.
+const CONCURRENT_EVENTS_MAX: usize = 4;
+
+/// Maximum number of failed objects that a response names. The log names all.
+const FAILED_SHOWN_MAX: usize = 10;
+
+/// Returns the concurrency limit of events.
+pub(crate) fn concurrency_limit() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(CONCURRENT_EVENTS_MAX))
+}
+
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(events).map(|events| events.fallback(crate::http::router::wrong_method)))
+}
+
+/// Process an event of AWS Lambda
+///
+/// A Firehose data transformation: the output is added to every record, and nothing is merged. Or an
+/// S3 notification, also in an SNS, SQS or EventBridge envelope: its objects are read if their
+/// bucket is one of `--notification-bucket`, and their records made durable like a delivery's.
+#[utoipa::path(
+    post, path = "/events", tag = "Deliveries",
+    params(
+        ("X-Amz-Firehose-Access-Key" = Option<String>, Header,
+            description = "An access key, if the service has any. `Authorization: Bearer` works as well."),
+    ),
+    request_body(content = EventBody, examples(
+        ("Transformation" = (value = json!(EventBody::example_transformation()))),
+        ("Notification" = (value = json!(EventBody::example_notification()))),
+    )),
+    responses(
+        (status = 200, description = "The event is processed, and its records are durable.", body = EventResponse,
+            examples(
+                ("Transformation" = (value = json!(EventResponse::example_transformation()))),
+                ("Notification" = (value = json!(EventResponse::example_notification()))),
+            )),
+        (status = 400, description = "The event is unknown, invalid or too large.", body = ApiError,
+            content_type = "application/problem+json"),
+        (status = 401, description = "The access key is missing or wrong.", body = ApiError,
+            content_type = "application/problem+json"),
+        (status = 403, description = "A bucket is not one of `--notification-bucket` (the records of other buckets are \
+            durable), or a browser page sends without an access key.", body = ApiError,
+            content_type = "application/problem+json"),
+        (status = 500, description = "An object cannot be read. The records of the others are durable.", body = ApiError,
+            content_type = "application/problem+json"),
+        (status = 503, description = "The store failed, or the service is starting, stopping or overloaded.",
+            body = ApiError, content_type = "application/problem+json"),
+    )
+)]
+async fn events(State(app): State<AppState>, headers: HeaderMap, body: Body) -> Response {
+    process(&app, headers, body).await.unwrap_or_else(|error| {
+        tracing::warn!(?error, "event failed");
+        let is_unauthorized = error.is(StatusCode::UNAUTHORIZED);
+        let mut response = error.into_response();
+        if is_unauthorized {
+            let bearer = HeaderValue::from_static("Bearer");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, bearer);
+        }
+        response
+    })
+}
+
+async fn process(app: &AppState, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+    let deadline = Instant::now() + app.config.delivery_deadline;
+    let (body, memory_permit) = read_body(app, headers, body, deadline).await?;
+    // Bodies are read before, so that slow ones do not keep others from being processed.
+    let permit = timeout_at(deadline, app.events.clone().acquire_owned()).await;
+    let permit = permit.map_err(|_| ApiError::unavailable("too many concurrent events"))?;
+    let permits = (
+        permit.expect("the semaphore is never closed"),
+        memory_permit,
+    );
+    let parsed = app.pipeline.run(move |ledger| {
+        // The work may outlive its caller, and its permits are released only then.
+        (parse(&body, ledger.bounds()), permits)
+    });
+    let (event, permits) = parsed.await?;
+    match event.map_err(|error| ApiError::bad_request(error.to_string()))? {
+        ParsedEvent::Transformed(transformed) => Ok(transformation_response(transformed)),
+        ParsedEvent::Notification(notification) => import(app, notification, permits).await,
+    }
+}
+
+/// Reads the body of an authorized request, and drains that of any other.
+async fn read_body(
+    app: &AppState,
+    headers: HeaderMap,
+    body: Body,
+    deadline: Instant,
+) -> Result<(Bytes, MemoryPermit), ApiError> {
+    let limits = BodyLimits {
+        bytes_max: EVENT_BYTES_MAX,
+        pause_timeout: app.config.limits.body_pause_timeout,
+        total_timeout: app.config.delivery_deadline,
+    };
+    let mut body = delivery::request_body(&headers, body, limits);
+    let authorized = authorize(app, &headers);
+    drop(headers); // they may be large, and the body slow
+    let read = match authorized {
+        Ok(()) => body
+            .read(&app.admission.deliveries)
+            .await
+            .map_err(body_error),
+        Err(error) => Err(error),
+    };
+    if read.is_err() {
+        delivery::drain_refused(app, &mut body, deadline).await;
+    }
+    read
+}
+
+/// Checks that the client has an access key. Where none is configured, it must be no browser page:
+/// a page that is open on this machine could have buckets read.
+fn authorize(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
+    let keys = &app.keys.access;
+    if !keys.are_needed() && headers.contains_key(header::ORIGIN) {
+        let detail = "a browser page needs an access key to send events";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, detail));
+    }
+    let key = headers.get(ACCESS_KEY).map(HeaderValue::as_bytes);
+    let key = key.or_else(|| bearer(headers)).unwrap_or_default();
+    if keys.are_needed() && !keys.accept(key) {
+        let detail = "the access key is missing or wrong: X-Amz-Firehose-Access-Key, or \
+                      Authorization: Bearer";
+        return Err(ApiError::new(StatusCode::UNAUTHORIZED, detail));
+    }
+    Ok(())
+}
+
+/// Returns the error of a body. One that is too large gets 400 and not 413: Firehose, sending to the
+/// wrong path, would drop its delivery.
+fn body_error(error: DeliveryError) -> ApiError {
+    match error.code {
+        DeliveryErrorCode::TooLarge => {
+            ApiError::bad_request(format!("the event is over {EVENT_BYTES_MAX} bytes"))
+        }
+        _ => error.into(),
+    }
+}
+
+/// A parsed event, with the records of a transformation transformed.
+enum ParsedEvent {
+    Transformed(TransformationResponse),
+    Notification(S3Notification),
+}
+
+fn parse(body: &[u8], bounds: &Bounds) -> Result<ParsedEvent, EventError> {
+    Ok(match LambdaEvent::parse(body)? {
+        LambdaEvent::Transformation(transformation) => {
+            ParsedEvent::Transformed(transformation.transform(bounds, EVENT_BYTES_MAX)?)
+        }
+        LambdaEvent::Notification(notification) => ParsedEvent::Notification(notification),
+    })
+}
+
+fn transformation_response(transformed: TransformationResponse) -> Response {
+    let TransformationResponse {
+        json,
+        ok,
+        dropped,
+        failed,
+    } = transformed;
+    for (&reason, &count) in &failed {
+        metrics::counter!(observability::TRANSFORMATION_RECORDS_FAILED_TOTAL, "reason" => reason)
+            .increment(count as u64);
+    }
+    tracing::info!(ok, dropped, ?failed, "transformation");
+    ([(header::CONTENT_TYPE, "application/json")], json).into_response()
+}
+
+/// Imports the objects of a notification, detached from the request: EventBridge disconnects after
+/// 5 s, and otherwise every retry of a large object would stop at the same point.
+async fn import(
+    app: &AppState,
+    notification: S3Notification,
+    permits: (OwnedSemaphorePermit, MemoryPermit),
+) -> Result<Response, ApiError> {
+    let importer = app.importer.clone();
+    let import = tokio::spawn(async move {
+        let _permits = permits;
+        importer.import(notification).await
+    });
+    notification_response(joined(import).await??)
+}
+
+fn notification_response(imported: ImportResult) -> Result<Response, ApiError> {
+    let ImportResult {
+        objects,
+        records,
+        improvements,
+        quarantined,
+        ignored,
+        mut failed,
+        forbidden,
+    } = imported;
+    let failures = failed.len();
+    tracing::info!(
+        objects,
+        records,
+        improvements,
+        rejected = quarantined, // a delivery's log line has the same name
+        ignored,
+        failed = failures,
+        "notification"
+    );
+    if failures == 0 {
+        let response = NotificationResponse {
+            objects,
+            records,
+            improvements,
+            quarantined,
+            ignored,
+        };
+        return Ok(form::json(&response, false));
+    }
+    failed.truncate(FAILED_SHOWN_MAX);
+    let detail = format!(
+        "{failures} of {} objects could not be read to their end ({}); the rest is durable: \
+         {records} records, {improvements} improvements, {quarantined} quarantined",
+        objects + failures,
+        failed.join("; ")
+    );
+    // A retry does not open a bucket.
+    let status = if failures == forbidden {
+        StatusCode::FORBIDDEN
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR
+    };
+    Err(ApiError::new(status, detail))
+}

@@ -1,0 +1,228 @@
+//! `POST /firehose`: the HTTP endpoint destination of Amazon Data Firehose.
+//!
+//! Every response below this path has Firehose's form, errors of every kind included. 200 says that
+//! every effort of the delivery is durable. 413 is never sent: it makes Firehose drop a delivery.
+//! The protocol: <https://docs.aws.amazon.com/firehose/latest/dev/httpdeliveryrequestresponse.html>.
+
+mod headers;
+mod response;
+
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use axum::routing::any;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
+
+use crate::http::delivery::{self, RequestBody};
+use crate::http::error::shown;
+use crate::http::state::AppState;
+use crate::ingest::body::BodyLimits;
+use crate::ingest::error::DeliveryError;
+use crate::ingest::pipeline::{DeliveryRequest, IngestResult};
+use crate::observability;
+use response::{DeliveryResponse, respond};
+
+pub(crate) use headers::ACCESS_KEY;
+
+/// The path of deliveries, and Firehose's form of 404 and 405 for it and below it.
+pub(crate) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(deliver).map(|deliveries| deliveries.fallback(wrong_method)))
+        .route("/firehose/", any(unknown_path))
+        .route("/firehose/{*rest}", any(unknown_path))
+}
+
+/// A delivery of Firehose.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Delivery)]
+#[serde(rename_all = "camelCase")]
+struct DeliveryBody {
+    /// The delivery's id.
+    #[schema(min_length = 1)]
+    request_id: &'static str,
+    /// Time of sending, in milliseconds since 1970.
+    timestamp: u64,
+    /// The records.
+    records: Vec<DeliveryRecord>,
+}
+
+/// A record of a delivery.
+#[derive(Serialize, ToSchema)]
+struct DeliveryRecord {
+    /// Telemetry objects, one after another, in base64; may be compressed with gzip before.
+    #[schema(content_encoding = "base64")]
+    data: &'static str,
+}
+
+impl DeliveryBody {
+    fn example() -> Self {
+        Self {
+            request_id: response::EXAMPLE_ID,
+            timestamp: 1_578_090_901_599,
+            records: vec![DeliveryRecord {
+                data: "eyJjbGFzc0lkIjoxLCJzZWNvbmQiOjEsInJhY2VySWQiOjEsIm91dHB1dCI6MTUwfQ==",
+            }],
+        }
+    }
+}
+
+/// Deliver telemetry
+///
+/// The HTTP endpoint destination of an Amazon Data Firehose stream. 200 says that every effort of
+/// the delivery is durable, and that every rejected record is quarantined durably. 4xx says that
+/// nothing was applied. After 5xx some of it may have been applied, and a retry settles it.
+#[utoipa::path(
+    post, path = "/firehose", tag = "Deliveries",
+    params(
+        ("X-Amz-Firehose-Request-Id" = Option<String>, Header,
+            description = "The delivery's id. Without it, the body's `requestId` is the id."),
+        ("X-Amz-Firehose-Protocol-Version" = Option<String>, Header, description = "`1.0`.",
+            pattern = "^1\\.0$", example = "1.0"),
+        ("X-Amz-Firehose-Access-Key" = Option<String>, Header,
+            description = "An access key, if the service has any."),
+        ("X-Amz-Firehose-Source-Arn" = Option<String>, Header,
+            description = "The delivery stream. It must be one of `--source-arn`, if the service has any."),
+        ("X-Amz-Firehose-Common-Attributes" = Option<String>, Header,
+            description = "`{\"commonAttributes\":{…}}`, as set on the stream. Ignored."),
+        ("Content-Encoding" = Option<String>, Header, description = "`gzip`, or none.",
+            pattern = "^(gzip|identity)?$"),
+    ),
+    request_body(content = DeliveryBody, example = json!(DeliveryBody::example())),
+    responses(
+        (status = 200, description = "Every effort is durable.", body = DeliveryResponse,
+            headers(
+                ("Alleycat-Improvements" = u64, description = "Number of new personal bests."),
+                ("Alleycat-Rejected" = String,
+                    description = "Number of quarantined records by reason: `json=1,missing=2`, or empty."),
+            ),
+            example = json!(DeliveryResponse::example(None))),
+        (status = 400, description = "The delivery is invalid or too large.", body = DeliveryResponse,
+            example = json!(DeliveryResponse::example(Some("the body is not gzip: invalid gzip header")))),
+        (status = 401, description = "The access key is missing or wrong.", body = DeliveryResponse,
+            example = json!(DeliveryResponse::example(Some("X-Amz-Firehose-Access-Key is missing or wrong")))),
+        (status = 403, body = DeliveryResponse,
+            description = "The delivery stream is not allowed, or a browser page sends without an access key.",
+            example = json!(DeliveryResponse::example(Some("X-Amz-Firehose-Source-Arn is none of --source-arn")))),
+        (status = 415, description = "The content encoding is not gzip.", body = DeliveryResponse,
+            example = json!(DeliveryResponse::example(Some("Content-Encoding may be gzip or identity, and not \"br\"")))),
+        (status = 500, description = "The service failed.", body = DeliveryResponse,
+            example = json!(DeliveryResponse::example(Some("internal server error")))),
+        (status = 503, description = "The store failed, or the service is starting, stopping or overloaded.",
+            body = DeliveryResponse, example = json!(DeliveryResponse::example(Some("commit queue is full")))),
+    )
+)]
+async fn deliver(State(app): State<AppState>, headers: HeaderMap, body: Body) -> Response {
+    let began = Instant::now();
+    let deadline = tokio::time::Instant::from(began + app.config.delivery_deadline);
+    let header_id = headers::request_id(&headers);
+    let limits = BodyLimits {
+        bytes_max: app.config.max_body_bytes(),
+        pause_timeout: app.config.limits.body_pause_timeout,
+        total_timeout: app.config.delivery_deadline,
+    };
+    let mut body = delivery::request_body(&headers, body, limits);
+    let is_gzip = headers::check(&app, &headers);
+    drop(headers); // they may be large, and the body slow
+    let ingest = ingest(&app, is_gzip, header_id.clone(), &mut body);
+    let result = delivery::within_deadline(&app, deadline, ingest).await;
+    if result.is_err() {
+        delivery::drain_refused(&app, &mut body, deadline).await;
+    }
+    let took = began.elapsed();
+    metrics::histogram!(observability::DELIVERY_DURATION_SECONDS).record(took.as_secs_f64());
+    let response = match result {
+        Ok(result) => acknowledge(&app, &result, took),
+        Err(error) => refuse(&app, error, header_id, took),
+    };
+    let status = response.status().as_u16().to_string();
+    metrics::counter!(observability::DELIVERIES_TOTAL, "status" => status).increment(1);
+    response
+}
+
+async fn ingest(
+    app: &AppState,
+    is_gzip: Result<bool, DeliveryError>,
+    header_id: Option<String>,
+    body: &mut RequestBody,
+) -> Result<IngestResult, DeliveryError> {
+    let is_gzip = is_gzip?;
+    let receipt_ms = app.pipeline.receipt_ms()?;
+    let in_flight = app.admission.count_in_flight();
+    let (body, permit) = body.read(&app.admission.deliveries).await?;
+    let delivery = DeliveryRequest {
+        header_id,
+        is_gzip,
+        body,
+        bytes_max: app.config.max_body_bytes(),
+        receipt_ms,
+    };
+    app.pipeline.ingest(delivery, permit, in_flight).await
+}
+
+fn acknowledge(app: &AppState, result: &IngestResult, took: Duration) -> Response {
+    tracing::info!(
+        request_id = ?result.request_id,
+        records = result.records,
+        efforts = result.efforts,
+        improvements = result.improvements,
+        rejected = result.quarantined(),
+        milliseconds = milliseconds(took),
+        commit_milliseconds = milliseconds(result.commit_duration),
+        "delivery"
+    );
+    response::acknowledgement(result, &app.ledger)
+}
+
+fn refuse(
+    app: &AppState,
+    error: DeliveryError,
+    header_id: Option<String>,
+    took: Duration,
+) -> Response {
+    let status = delivery::status(error.code);
+    let request_id = header_id.or(error.request_id).unwrap_or_default();
+    tracing::warn!(
+        request_id = %shown(&request_id),
+        status = status.as_u16(),
+        code = error.code.as_str(),
+        error = ?error.message,
+        milliseconds = milliseconds(took),
+        "delivery error"
+    );
+    metrics::counter!(observability::DELIVERY_ERRORS_TOTAL, "code" => error.code.as_str())
+        .increment(1);
+    respond(status, &request_id, Some(&error.message), &app.ledger)
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn wrong_method(State(app): State<AppState>, headers: HeaderMap) -> Response {
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    let mut response = not_a_delivery(&app, &headers, status, "deliveries are sent with POST");
+    let allow = HeaderValue::from_static("POST");
+    response.headers_mut().insert(header::ALLOW, allow);
+    response
+}
+
+async fn unknown_path(State(app): State<AppState>, headers: HeaderMap) -> Response {
+    let message = "deliveries are sent to /firehose";
+    not_a_delivery(&app, &headers, StatusCode::NOT_FOUND, message)
+}
+
+fn not_a_delivery(
+    app: &AppState,
+    headers: &HeaderMap,
+    status: StatusCode,
+    message: &str,
+) -> Response {
+    let request_id = headers::request_id(headers).unwrap_or_default();
+    respond(status, &request_id, Some(message), &app.ledger)
+}
