@@ -131,7 +131,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli", &["cli/command_line"]),
     (
         "fuzz_targets",
-        &["domain", "ingest", "ledger", "state", "storage"],
+        &["domain", "gzip", "ingest", "ledger", "state", "storage"],
     ),
 ];
 

@@ -16,7 +16,8 @@ use crate::cli::healthcheck::{self, HealthcheckOptions};
 use crate::config::Config;
 use crate::keys::{Keys, Secret};
 use crate::ledger::clock::{Clock, SystemClock};
-use crate::{server, storage};
+use crate::server;
+use crate::storage;
 
 /// Minimum time to a certificate's expiry. By then it should have been renewed: certificates of six
 /// days are renewed after four, most others after two thirds of their time.
