@@ -15,7 +15,7 @@ from harness.settings import RACERS, RECORDS, RELEASE, SECONDS, settings
 
 
 def store(name, racers, seconds):
-    """Returns a folder store, made once: every racer has an effort at every second; `racers` gives the racers per class."""
+    """Returns a folder store, created once: every racer has an effort at every second; `racers` gives the racers per class."""
     folder = settings.scratch / f"store-{name}"
     if not folder.exists():
         racers = ",".join(map(str, racers))
@@ -29,7 +29,7 @@ def ingest_store():
 
 
 def bodies(name, count, classes=(1, 2, 3, 4, 5, 6), racers=RACERS, records=RECORDS, least=1):
-    """Returns the bodies of `count` deliveries, made once."""
+    """Returns the bodies of `count` deliveries, created once."""
     folder = settings.scratch / f"bodies-{name}"
     if not folder.exists():
         classes = ",".join(map(str, classes))
