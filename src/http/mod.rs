@@ -1,4 +1,4 @@
-//! The HTTP interface: paths, what they read and what they answer.
+//! The HTTP interface: the routes, and their extractors, responders, middleware and limits.
 
 mod auth;
 mod delivery;
@@ -15,7 +15,7 @@ mod state;
 mod tests;
 
 pub(crate) use auth::RequestKeys;
-pub(crate) use middleware::metrics;
 pub(crate) use openapi::document_text;
 pub(crate) use router::router;
+pub(crate) use routes::metrics;
 pub(crate) use state::AppState;

@@ -22,7 +22,7 @@ use crate::config::CorsOrigins;
 use crate::http::auth::require_query_key;
 use crate::http::error::ApiError;
 use crate::http::limits::page_budget::{self, limit_pages};
-use crate::http::middleware::metrics;
+use crate::http::middleware::request_metrics::{RequestMetrics, count_request};
 use crate::http::openapi;
 use crate::http::routes::{
     assets, classes, erasures, events, firehose, health, history, leaderboard, live, racers, races,
@@ -40,7 +40,7 @@ pub(crate) fn router(app: AppState) -> Router {
         };
         histories = histories.route(&format!("/class-{class}.gz"), get(file));
     }
-    let count = from_fn_with_state(metrics::RequestMetrics::default(), metrics::count_request);
+    let count = from_fn_with_state(RequestMetrics::default(), count_request);
     let limit_pages = from_fn_with_state(page_budget::new(), limit_pages);
     let queries = Router::from(queries())
         .route_layer(limit_pages.clone())

@@ -1,6 +1,8 @@
-//! The service as a whole: the ledger and its HTTP face, from start to stop.
+//! The service as a whole: the ledger and the HTTP server over it, from start to stop.
 
 pub(crate) mod connections;
+mod listen;
+mod metrics_listener;
 pub(crate) mod tls;
 
 use std::net::{SocketAddr, TcpListener};
@@ -9,66 +11,42 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum_server::Handle;
 use axum_server::tls_rustls::RustlsAcceptor;
-use axum_server::{Handle, Server};
 use futures_util::FutureExt;
-use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpSocket;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use crate::config::{Config, ConnectionLimits};
+use crate::config::Config;
 use crate::domain::effort::Bounds;
 use crate::http::{self, AppState, RequestKeys};
 use crate::ledger::clock::SystemClock;
 use crate::ledger::{Ledger, LedgerOptions};
-use crate::observability;
-use crate::server::connections::LimitedAcceptor;
+use crate::server::listen::http1_server;
 use crate::server::tls::Tls;
 use crate::storage::{InstrumentedStore, Store};
 
-/// How long what is under way may take once the service stops; then connections are cut.
-const GRACE: Duration = Duration::from_secs(8);
+pub use listen::listen;
+pub use metrics_listener::Metrics;
 
-/// Maximum size of a request head. Firehose's common attributes may have 64 KB, its key 4 KB. A
-/// connection reads no further ahead than this, either.
-const REQUEST_HEAD_BYTES_MAX: usize = 128 << 10;
+/// Maximum time for requests and the last snapshot once the service stops. Then connections are
+/// closed. Orchestrators kill after 10 s or later.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Connections that wait to be accepted, at most: a thousand riders' pages come at once before a race, and who finds no
-/// room tries again only after a second. The standard library makes room for 128. Linux has a limit of its own, the
-/// lesser counts: `net.core.somaxconn`, 4,096 since Linux 5.4 (man 2 listen).
-const CONNECTIONS_WAITING_MAX: u32 = 4096;
-
-/// Connections to the metrics' listener at a time: a handful of collectors, and somebody who looks.
-const METRICS_CONNECTIONS_MAX: usize = 64;
-
-/// The least time from one draining of what histograms were given to the next: nobody may come to ask for them.
-const UPKEEP_EVERY: Duration = Duration::from_secs(5);
-
-/// Opens the service's port.
-pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    socket.set_reuseaddr(true)?; // a service that is started again need not wait for its old connections
-    socket.bind(address)?;
-    socket.listen(CONNECTIONS_WAITING_MAX)?.into_std()
-}
-
-/// Serves on `listener` over `store` until `shutdown` resolves, then finishes what is under way, takes a last snapshot,
-/// and returns. The port answers at once; `/readyz` and deliveries wait for the recovery.
+/// Serves on `listener` over `store` until `shutdown` resolves. Then it finishes the requests under
+/// way, takes a last snapshot, and returns. The port accepts connections at once; `/readyz` and
+/// deliveries wait for recovery.
 pub async fn serve(
     config: Config,
     listener: TcpListener,
     store: Arc<dyn Store>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
-    serve_seen(config, listener, store, None, shutdown).await
+    serve_with_metrics(config, listener, store, None, shutdown).await
 }
 
-/// As [`serve`], with `metrics` to be seen by.
-pub async fn serve_seen(
+/// Serves like [`serve`], and serves `metrics` on their own port.
+pub async fn serve_with_metrics(
     config: Config,
     listener: TcpListener,
     store: Arc<dyn Store>,
@@ -87,9 +65,8 @@ pub async fn serve_seen(
     let address = listener
         .local_addr()
         .context("the listener has no address")?;
-    let server = axum_server::from_tcp(listener).context("the listener cannot be used")?;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let place = store.location();
+    let location = store.location();
     let config = Arc::new(config);
     let (ledger, worker) = Ledger::new(
         LedgerOptions::from(&*config),
@@ -102,54 +79,60 @@ pub async fn serve_seen(
     if let Some(metrics) = metrics {
         metrics.serve(app.clone())?;
     }
-    tracing::info!("listening on {scheme}://{address}, keeping records in {place}");
-    let stopped = |mut stopping: watch::Receiver<bool>| async move {
-        let _ = stopping.wait_for(|stop| *stop).await; // an error means the sender is gone: stop as well
-    };
+    tracing::info!("listening on {scheme}://{address}, keeping records in {location}");
     let handle = Handle::new();
-    let limits = config.limits;
-    let server = limited(server, limits.connections_max, limits).handle(handle.clone());
-    let service = http::router(app).into_make_service();
-    let server = match tls {
-        None => server.serve(service).boxed(),
-        Some(tls) => {
-            let tls_acceptor =
-                RustlsAcceptor::new(tls.config()).handshake_timeout(limits.first_header_timeout);
-            let mut stopping = stopping.clone();
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = tls.follow() => {}
-                    _ = stopping.wait_for(|&stop| stop) => {}
-                }
-            });
-            server
-                .map(|limited| tls_acceptor.acceptor(limited))
-                .serve(service)
-                .boxed()
-        }
-    };
-    let mut working = tokio::spawn(worker.run(stopped(stopping.clone())));
+    let server = serve_http(app, listener, tls, handle.clone(), stopping.clone())?;
+    let mut worker = tokio::spawn(worker.run(stopped(stopping)));
     tokio::pin!(server);
     tokio::select! {
         () = shutdown => {}
         ended = &mut server => ended.context("the server failed")?,
-        ended = &mut working => {
+        ended = &mut worker => {
             ended.context("the ledger failed")??;
             anyhow::bail!("the ledger ended by itself");
         }
     }
     tracing::info!("stopping");
     stop.send_replace(true);
-    handle.graceful_shutdown(Some(GRACE));
-    let (served, worked) = tokio::join!(server, tokio::time::timeout(GRACE, working));
-    served.context("the server failed")?;
-    match worked {
+    handle.graceful_shutdown(Some(SHUTDOWN_TIMEOUT));
+    let worker = tokio::time::timeout(SHUTDOWN_TIMEOUT, worker);
+    let (server, worker) = tokio::join!(server, worker);
+    server.context("the server failed")?;
+    match worker {
         Ok(ended) => ended.context("the ledger failed")??,
-        Err(_) => {
-            tracing::warn!("stopped before the last snapshot was done; the journal has everything");
-        }
+        Err(_) => tracing::warn!("stopped before the last snapshot; the journal has everything"),
     }
     Ok(())
+}
+
+/// Resolves once the service stops.
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|&stop| stop).await; // an error: the sender is gone
+}
+
+/// Serves HTTP, over TLS if there is a certificate.
+fn serve_http(
+    app: AppState,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    handle: Handle<SocketAddr>,
+    stopping: watch::Receiver<bool>,
+) -> anyhow::Result<BoxFuture<'static, std::io::Result<()>>> {
+    let limits = app.config.limits;
+    let server = http1_server(listener, limits.connections_max, limits)?.handle(handle);
+    let service = http::router(app).into_make_service();
+    let Some(tls) = tls else {
+        return Ok(server.serve(service).boxed());
+    };
+    let acceptor = RustlsAcceptor::new(tls.config()).handshake_timeout(limits.first_header_timeout);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = tls.follow() => {}
+            () = stopped(stopping) => {}
+        }
+    });
+    let server = server.map(|limited| acceptor.acceptor(limited));
+    Ok(server.serve(service).boxed())
 }
 
 impl From<&Config> for LedgerOptions {
@@ -167,75 +150,13 @@ impl From<&Config> for LedgerOptions {
     }
 }
 
-/// Sees that these files hold a certificate chain and its key. When the first of the certificates expires, in seconds
-/// since 1970, where one does.
+/// Checks that these files hold a certificate chain and its key. Returns the time at which the first
+/// certificate expires, in seconds since 1970, if one does.
 pub(crate) fn check_tls(chain: &Path, key: &Path) -> anyhow::Result<Option<u64>> {
     Tls::open(chain, key).map(|tls| tls.expires_at_s())
 }
 
-/// The OpenAPI 3.1 document of the HTTP API, as `openapi/openapi.json` has it.
+/// Returns the OpenAPI 3.1 document of the HTTP API, as in `openapi/openapi.json`.
 pub fn openapi() -> String {
     http::document_text()
-}
-
-/// Metrics, recorded from the construction on, and served once there is a service.
-pub struct Metrics {
-    recorded: PrometheusHandle,
-    listener: TcpListener,
-}
-
-impl Metrics {
-    /// Starts to record metrics, and opens the port on which they will be served.
-    ///
-    /// # Errors
-    /// The address cannot be listened on, or metrics are recorded already.
-    pub fn listen(address: SocketAddr) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(address).with_context(|| {
-            format!(
-                "cannot serve metrics on {address}: stop the process that listens there, or set \
-                 --metrics-listen"
-            )
-        })?;
-        let address = listener
-            .local_addr()
-            .context("the metrics listener has no address")?;
-        let recorded = observability::install_recorder().context("cannot record metrics")?;
-        http::metrics::init_counters();
-        tracing::info!("metrics on http://{address}/metrics");
-        Ok(Self { recorded, listener })
-    }
-
-    fn serve(self, app: AppState) -> anyhow::Result<()> {
-        let upkeep = self.recorded.clone();
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(UPKEEP_EVERY).await;
-                upkeep.run_upkeep();
-            }
-        });
-        let limits = ConnectionLimits::default();
-        let server =
-            axum_server::from_tcp(self.listener).context("the metrics' listener cannot be used")?;
-        let server = limited(server, METRICS_CONNECTIONS_MAX, limits);
-        tokio::spawn(server.serve(http::metrics::router(self.recorded, app).into_make_service()));
-        Ok(())
-    }
-}
-
-/// Configures a server for HTTP/1.1 with these limits. A load balancer or proxy speaks HTTP/2.
-fn limited(
-    server: Server<SocketAddr>,
-    connections_max: usize,
-    limits: ConnectionLimits,
-) -> Server<SocketAddr, LimitedAcceptor> {
-    let mut server = server
-        .http1_only()
-        .first_request_timeout(limits.first_header_timeout)
-        .acceptor(LimitedAcceptor::new(connections_max, limits));
-    server
-        .http_builder()
-        .http1()
-        .header_read_timeout(limits.keep_alive_timeout)
-        .max_buf_size(REQUEST_HEAD_BYTES_MAX);
-    server
 }

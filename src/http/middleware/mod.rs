@@ -1,3 +1,3 @@
 //! Middleware.
 
-pub(crate) mod metrics;
+pub(crate) mod request_metrics;

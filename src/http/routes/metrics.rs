@@ -1,21 +1,12 @@
-//! `GET /metrics`, in Prometheus' text format, on a listener of its own so that it is never public by accident; and
-//! what is counted of every request.
+//! `GET /metrics`, in Prometheus' text format, on a listener of its own.
 //!
-//! `observability` lists all metrics there are. What has no event of its own, ages above all, is looked up when
-//! it is asked for, so that it goes on growing while nothing happens.
-
-use parking_lot::Mutex;
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+//! `observability` has the list of all metrics. Gauges are set when metrics are collected, so that
+//! ages grow while nothing happens.
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::http::header;
 use axum::routing::get;
-use metrics::{Counter, Histogram, counter, gauge, histogram};
+use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::domain::rejection::RejectionReason;
@@ -24,10 +15,10 @@ use crate::ingest::error::DeliveryErrorCode;
 use crate::ledger::{ClassGauges, LedgerGauges};
 use crate::observability;
 
-/// The statuses of deliveries.
+/// The statuses of responses to deliveries.
 const DELIVERY_STATUSES: [&str; 7] = ["200", "400", "401", "403", "415", "500", "503"];
 
-/// What is asked of a store, and of which kinds of objects.
+/// The operations on a store, and the kinds of objects they concern.
 const STORE_REQUESTS: [(&str, &[&str]); 4] = [
     ("get", &["erasures", "history", "journal", "racers"]),
     (
@@ -38,20 +29,18 @@ const STORE_REQUESTS: [(&str, &[&str]); 4] = [
     ("delete", &["journal"]),
 ];
 
-/// The router of the metrics' own listener.
+/// Returns the router of the metrics' own listener.
 pub(crate) fn router(recorded: PrometheusHandle, app: AppState) -> Router {
-    let kind = [(
-        header::CONTENT_TYPE,
-        "text/plain; version=0.0.4; charset=utf-8",
-    )];
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
     let render = async move || {
         set_gauges(&app);
-        (kind, recorded.render())
+        ([(header::CONTENT_TYPE, content_type)], recorded.render())
     };
     Router::new().route("/metrics", get(render))
 }
 
-/// Starts the counters with known labels at 0: a counter that appears with its first event shows no increase.
+/// Starts the counters with known labels at 0: a counter that appears with its first event shows no
+/// increase.
 pub(crate) fn init_counters() {
     for status in DELIVERY_STATUSES {
         counter!(observability::DELIVERIES_TOTAL, "status" => status).absolute(0);
@@ -141,7 +130,7 @@ fn set_gauges(app: &AppState) {
     }
 }
 
-/// The process' resident memory, in bytes, where the system tells it as Linux does.
+/// Returns the resident memory of the process, in bytes. Linux alone has it here.
 fn resident_bytes() -> Option<usize> {
     let pages: usize = std::fs::read_to_string("/proc/self/statm")
         .ok()?
@@ -150,77 +139,4 @@ fn resident_bytes() -> Option<usize> {
         .parse()
         .ok()?;
     Some(pages * rustix::param::page_size())
-}
-
-/// The metrics of requests, by route and never by path, whose number has no bound. Counters are
-/// cached: to look one up by its labels takes longer than all else here.
-#[derive(Clone, Default)]
-pub(crate) struct RequestMetrics(Arc<Mutex<HashMap<String, RouteMetrics>>>);
-
-/// The metrics of one route.
-struct RouteMetrics {
-    duration: Histogram,
-    /// By method and status: a few.
-    responses: Vec<(&'static str, StatusCode, Counter)>,
-}
-
-/// Middleware: counts a request and its response.
-pub(crate) async fn count_request(
-    State(metrics): State<RequestMetrics>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let began = Instant::now();
-    let path = request.extensions().get::<MatchedPath>().cloned();
-    let method = method(request.method());
-    let response = next.run(request).await;
-    let route = match path.as_ref().map(MatchedPath::as_str) {
-        None => "none",
-        // The router has a route for each class, since it knows no parameter within a segment.
-        Some(path) if path.starts_with("/class-") => "/class-{classId}.gz",
-        Some(path) => path,
-    };
-    metrics.record(route, method, response.status(), began.elapsed());
-    response
-}
-
-impl RequestMetrics {
-    fn record(&self, route: &str, method: &'static str, status: StatusCode, took: Duration) {
-        let mut routes = self.0.lock();
-        let metrics = match routes.get_mut(route) {
-            Some(metrics) => metrics,
-            None => routes.entry(route.to_owned()).or_insert(RouteMetrics {
-                duration: histogram!(observability::HTTP_REQUEST_DURATION_SECONDS, "route" => route.to_owned()),
-                responses: Vec::new(),
-            }),
-        };
-        metrics.duration.record(took);
-        let responses = &mut metrics.responses;
-        let index = responses
-            .iter()
-            .position(|it| (it.0, it.1) == (method, status));
-        let index = index.unwrap_or_else(|| {
-            let (route, status_text) = (route.to_owned(), status.as_str().to_owned());
-            let counter = counter!(
-                observability::HTTP_REQUESTS_TOTAL, "route" => route, "method" => method, "status" => status_text
-            );
-            responses.push((method, status, counter));
-            responses.len() - 1
-        });
-        responses[index].2.increment(1);
-    }
-}
-
-/// Returns the method's label, of a bounded set.
-fn method(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        _ => "other",
-    }
 }
