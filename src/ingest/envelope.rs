@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -102,10 +103,30 @@ impl<'b> Envelope<'b> {
     /// Decodes every record. All records together may gunzip to `bytes_max` bytes.
     pub fn decode(&self, bounds: &Bounds, receipt_ms: u64, bytes_max: usize) -> DecodedRecords {
         let mut decoded = DecodedRecords::with_capacity(self.records.len());
+        let mut bytes_left = bytes_max;
+        self.decode_range(
+            0..self.len(),
+            bounds,
+            receipt_ms,
+            &mut bytes_left,
+            &mut decoded,
+        );
+        decoded
+    }
+
+    /// Decodes the records of `range`, and appends them to `decoded`. They may gunzip to
+    /// `bytes_left` bytes, which is reduced by what they take. Ranges must follow one another.
+    pub(crate) fn decode_range(
+        &self,
+        range: Range<usize>,
+        bounds: &Bounds,
+        receipt_ms: u64,
+        bytes_left: &mut usize,
+        decoded: &mut DecodedRecords,
+    ) {
         // Both buffers are used again for each record.
         let (mut data, mut plain) = (Vec::new(), Vec::new());
-        let mut bytes_left = bytes_max;
-        for text in &self.records {
+        for text in &self.records[range] {
             data.clear();
             let result = match base64_simd::STANDARD.decode_append(text, &mut data) {
                 Err(_) => Err(Rejection::new(
@@ -114,14 +135,13 @@ impl<'b> Envelope<'b> {
                 )),
                 Ok(()) if data.starts_with(&GZIP_MAGIC) => {
                     plain.clear();
-                    gunzip_record(&data, &mut plain, &mut bytes_left)
+                    gunzip_record(&data, &mut plain, bytes_left)
                         .and_then(|()| decoded.decode_record(&plain, bounds, receipt_ms))
                 }
                 Ok(()) => decoded.decode_record(&data, bounds, receipt_ms),
             };
             decoded.end_record(result);
         }
-        decoded
     }
 }
 
