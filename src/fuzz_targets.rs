@@ -6,10 +6,7 @@
 //! The service uses nothing of this module. It is built for the tests and for `fuzz/` only.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde_json::Value;
 
 use crate::domain::effort::{Bounds, ClassId, Effort, OUTPUT_MAX, Output, RacerId, Second};
@@ -96,7 +93,7 @@ pub fn delivery(body: &[u8]) -> bool {
         };
         assert!(gunzipped.len() <= PLAIN_BYTES_MAX);
         plain = gunzipped;
-        let again = gzip::gunzip(&gzip(&plain), plain.len());
+        let again = gzip::gunzip(&gzip::gzip(&plain), plain.len());
         assert_eq!(again.expect("valid gzip data"), plain);
         &plain
     } else {
@@ -291,14 +288,8 @@ fn gzip_unless_gzip(object: &[u8]) -> Vec<u8> {
     if object.starts_with(&GZIP_MAGIC) {
         object.to_owned()
     } else {
-        gzip(object)
+        gzip::gzip(object)
     }
-}
-
-fn gzip(plain: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(plain).expect("in memory");
-    encoder.finish().expect("in memory")
 }
 
 #[cfg(test)]

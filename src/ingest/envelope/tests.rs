@@ -1,13 +1,12 @@
 //! Tests of envelopes and of decoding their records.
 
 use std::fmt::Debug;
-use std::io::Write;
 
-use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 
 use super::*;
 use crate::domain::effort::Effort;
+use crate::gzip::gzip;
 
 const BOUNDS: Bounds = Bounds {
     classes: 6,
@@ -18,12 +17,6 @@ const GOOD: &str =
 
 fn base64(data: &[u8]) -> String {
     base64_simd::STANDARD.encode_to_string(data)
-}
-
-fn gzip(data: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(data).expect("in memory");
-    encoder.finish().expect("in memory")
 }
 
 fn decode(records: &[String]) -> DecodedRecords {

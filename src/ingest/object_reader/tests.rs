@@ -1,19 +1,10 @@
 //! Tests of reading stored objects.
 
-use std::io::Write;
-
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use proptest::prelude::*;
 
 use super::piece::DEPTH_MAX;
 use super::*;
-
-fn gzip(data: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(data).expect("in memory");
-    encoder.finish().expect("in memory")
-}
+use crate::gzip::gzip;
 
 /// A reader that returns one byte at a time.
 struct SlowReader(Cursor<Vec<u8>>);
