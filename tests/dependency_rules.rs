@@ -78,7 +78,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "watched_file",
         ],
     ),
-    ("firehose_client", &[]),
+    ("firehose_client", &["gzip"]),
     (
         "cli/doctor",
         &[

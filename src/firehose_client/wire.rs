@@ -1,17 +1,14 @@
 //! The protocol's requests and responses, as bytes and headers.
 
-use std::io::Write;
-
 use anyhow::Context;
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use reqwest::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::firehose_client::{AccessKey, ClientOptions, RecordCounts, now_ms};
+use crate::gzip;
 
 /// Maximum size of a response, in bytes: Firehose reads no more.
 pub(crate) const RESPONSE_BYTES_MAX: usize = 1 << 20;
@@ -117,12 +114,7 @@ fn encode<R: AsRef<[u8]>>(id: &str, timestamp_ms: u64, records: &[R], gzip: bool
     if !gzip {
         return body.into();
     }
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-    encoder
-        .write_all(&body)
-        .and_then(|()| encoder.finish())
-        .expect("writing to memory does not fail")
-        .into()
+    gzip::gzip(&body).into()
 }
 
 /// A response's body. Firehose's specification names these keys and no others.
