@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::domain::effort::{Bounds, ClassId, Effort, OUTPUT_MAX, Output, RacerId, Second};
 use crate::domain::rejection::{Rejection, RejectionReason};
-use crate::gzip::{self, GZIP_MAGIC, gzip};
+use crate::gzip::{self, GZIP_MAGIC};
 use crate::ingest::decoded_records::DecodedRecords;
 use crate::ingest::envelope::Envelope;
 use crate::ingest::json_scan;

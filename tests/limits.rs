@@ -9,7 +9,7 @@ mod support;
 
 use std::time::Duration;
 
-use alleycat::config::ConnectionLimits;
+use alleycat::config::ServiceLimits;
 use serde_json::json;
 use support::instance::Instance;
 use support::test_store::TestStore;
@@ -20,8 +20,8 @@ use tokio::net::TcpStream;
 /// A timeout in place of the default one, so that tests end soon.
 const SHORT: Duration = Duration::from_millis(300);
 
-async fn service_with(change: impl FnOnce(&mut ConnectionLimits)) -> Service {
-    Service::start_changed(&[], |config| change(&mut config.limits)).await
+async fn service_with(change: impl FnOnce(&mut ServiceLimits)) -> Service {
+    Service::start_changed(&[], change).await
 }
 
 async fn connect(service: &Service) -> TcpStream {
@@ -108,9 +108,9 @@ async fn only_accepted_body_gets_100_continue() {
 
 #[tokio::test]
 async fn stalled_event_or_ride_times_out() {
-    let service = Service::start_changed(&["--demo", "1"], |config| {
-        config.limits.body_pause_timeout = SHORT;
-        config.limits.ride_body_timeout = SHORT;
+    let service = Service::start_changed(&["--demo", "1"], |limits| {
+        limits.body_pause_timeout = SHORT;
+        limits.ride_body_timeout = SHORT;
     })
     .await;
     for path in ["/events", "/rides"] {

@@ -2,6 +2,7 @@
 //! share.
 
 mod cors_origins;
+mod limits;
 mod value_parsers;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 pub use crate::config::cors_origins::CorsOrigins;
+pub use crate::config::limits::ServiceLimits;
 
 pub(crate) use crate::config::value_parsers::{duration, socket_address};
 
@@ -239,59 +241,9 @@ pub struct Config {
     #[arg(long, env = "ALLEYCAT_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 
-    /// Maximum duration of a delivery; after that it gets 503. Well within Firehose's 3 minutes.
-    #[arg(skip = Duration::from_secs(60))]
-    pub delivery_deadline: Duration,
-
-    /// Limits for slow clients and for many of them.
+    /// Limits that are not options.
     #[arg(skip)]
-    pub limits: ConnectionLimits,
-}
-
-/// Limits for slow clients and for many of them.
-#[derive(Clone, Copy, Debug)]
-pub struct ConnectionLimits {
-    /// Maximum time from accepting a connection, or from its TLS handshake, to the end of its first
-    /// request head. A client on a bad line needs a second or two.
-    pub first_header_timeout: Duration,
-    /// Maximum time to the end of any later request head, including the idle time before it. It is
-    /// longer than a load balancer's idle timeout (60 s on AWS), or the balancer would send
-    /// requests into closed connections.
-    pub keep_alive_timeout: Duration,
-    /// Maximum pause in a request body. The slowest useful line sends something every second.
-    pub body_pause_timeout: Duration,
-    /// Maximum total time of a ride's body, which has some 80 kB at most.
-    pub ride_body_timeout: Duration,
-    /// Maximum time in which a client reads nothing of its response. Such a client holds a
-    /// connection and the response's memory.
-    pub write_timeout: Duration,
-    /// Maximum total time of a response, to which its length adds a second for every 32 KiB.
-    pub response_timeout: Duration,
-    /// Maximum number of connections. Each costs some 10 KB when idle; what is sent over them has
-    /// limits of its own.
-    pub connections_max: usize,
-    /// Maximum number of subscribers to live events, of all classes together. Each costs its
-    /// connection and some 20 KB.
-    pub subscribers_max: usize,
-    /// Memory budget of all deliveries together, in bytes: bodies, decoded efforts, and those that
-    /// wait for their commit. It is at least eight of the largest bodies, so any one delivery fits.
-    pub deliveries_bytes_max: usize,
-}
-
-impl Default for ConnectionLimits {
-    fn default() -> Self {
-        Self {
-            first_header_timeout: Duration::from_secs(10),
-            keep_alive_timeout: Duration::from_secs(75),
-            body_pause_timeout: Duration::from_secs(10),
-            ride_body_timeout: Duration::from_secs(10),
-            write_timeout: Duration::from_secs(60),
-            response_timeout: Duration::from_secs(60),
-            connections_max: 10_000,
-            subscribers_max: 4096,
-            deliveries_bytes_max: 1 << 30,
-        }
-    }
+    pub(crate) limits: ServiceLimits,
 }
 
 /// Format of log lines.
@@ -329,7 +281,12 @@ impl Config {
         Ok(())
     }
 
-    /// Maximum size of a delivery's body, in bytes.
+    /// Replaces the limits that are not options.
+    pub fn with_limits(self, limits: ServiceLimits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Returns the maximum size of a delivery's body, in bytes.
     pub(crate) fn max_body_bytes(&self) -> usize {
         usize::try_from(self.max_body_size.as_u64()).unwrap_or(usize::MAX)
     }

@@ -39,7 +39,7 @@ pub(crate) async fn within_deadline<T>(
             Err(DeliveryError::new(DeliveryErrorCode::Internal, "internal server error"))
         }),
         () = tokio::time::sleep_until(deadline) => {
-            let seconds = app.config.delivery_deadline.as_secs_f64();
+            let seconds = app.config.limits.delivery_deadline.as_secs_f64();
             let message = format!("not durable within {seconds} s");
             Err(DeliveryError::new(DeliveryErrorCode::DeadlineExceeded, message))
         }

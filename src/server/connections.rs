@@ -25,7 +25,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_io_timeout::TimeoutWriter;
 use tower::Service;
 
-use crate::config::ConnectionLimits;
+use crate::config::ServiceLimits;
 use crate::observability;
 
 /// Minimum rate at which a client must read a long response, in bytes a second: the slowest mobile
@@ -37,12 +37,12 @@ const RESPONSE_BYTES_PER_SECOND_MIN: u32 = 32 << 10;
 #[derive(Clone)]
 pub(crate) struct LimitedAcceptor {
     permits: Arc<Semaphore>,
-    limits: ConnectionLimits,
+    limits: ServiceLimits,
 }
 
 impl LimitedAcceptor {
     /// Returns an acceptor of at most `connections_max` connections at a time.
-    pub(crate) fn new(connections_max: usize, limits: ConnectionLimits) -> Self {
+    pub(crate) fn new(connections_max: usize, limits: ServiceLimits) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(connections_max)),
             limits,
@@ -133,7 +133,7 @@ impl Exchange {
 pub(crate) struct LimitedStream<S> {
     stream: Pin<Box<TimeoutWriter<S>>>,
     exchange: Arc<Mutex<Exchange>>,
-    limits: ConnectionLimits,
+    limits: ServiceLimits,
     /// Fires at the response deadline, or before when a later response moved it.
     deadline: Option<Pin<Box<Sleep>>>,
     is_closed: bool,
@@ -143,7 +143,7 @@ pub(crate) struct LimitedStream<S> {
 impl<S: AsyncWrite> LimitedStream<S> {
     fn new(
         stream: S,
-        limits: ConnectionLimits,
+        limits: ServiceLimits,
         exchange: Arc<Mutex<Exchange>>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {

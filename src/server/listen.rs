@@ -6,7 +6,7 @@ use anyhow::Context;
 use axum_server::Server;
 use tokio::net::TcpSocket;
 
-use crate::config::ConnectionLimits;
+use crate::config::ServiceLimits;
 use crate::server::connections::LimitedAcceptor;
 
 /// Maximum size of a request head. Firehose's common attributes may have 64 KB, its key 4 KB. A
@@ -35,7 +35,7 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 pub(super) fn http1_server(
     listener: TcpListener,
     connections_max: usize,
-    limits: ConnectionLimits,
+    limits: ServiceLimits,
 ) -> anyhow::Result<Server<SocketAddr, LimitedAcceptor>> {
     let mut server = axum_server::from_tcp(listener)
         .context("the listener cannot be used")?

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::config::ConnectionLimits;
+use crate::config::ServiceLimits;
 use crate::http::{self, AppState};
 use crate::observability;
 use crate::server::listen::http1_server;
@@ -55,7 +55,7 @@ impl Metrics {
                 upkeep.run_upkeep();
             }
         });
-        let limits = ConnectionLimits::default();
+        let limits = ServiceLimits::default();
         let server = http1_server(self.listener, METRICS_CONNECTIONS_MAX, limits)?;
         let router = http::metrics::router(self.recorded, app);
         tokio::spawn(server.serve(router.into_make_service()));

@@ -90,8 +90,8 @@ async fn browser_events_need_a_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_event_bodies_time_out_and_block_nobody() {
-    let service = Service::start_changed(&[], |config| {
-        config.delivery_deadline = Duration::from_secs(2);
+    let service = Service::start_changed(&[], |limits| {
+        limits.delivery_deadline = Duration::from_secs(2);
     })
     .await;
     let address = service.address();

@@ -32,8 +32,8 @@ const LONG: Duration = Duration::from_secs(60);
 
 async fn start(test_store: &TestStore, deadline: Duration) -> (Service, Arc<BrokenStore>) {
     let options = ["--commit-interval", "0ms"];
-    Service::start_broken(test_store, &options, |config| {
-        config.delivery_deadline = deadline;
+    Service::start_broken(test_store, &options, |limits| {
+        limits.delivery_deadline = deadline;
     })
     .await
 }
@@ -157,8 +157,8 @@ async fn full_commit_queue_is_refused_and_counted(test_store: TestStore) {
 
 async fn decompressed_bytes_count_until_durable(test_store: TestStore) {
     let options = ["--commit-interval", "0ms", "--max-body-size", "1MiB"];
-    let (service, store) = Service::start_broken(&test_store, &options, |config| {
-        config.limits.deliveries_bytes_max = 8 << 20;
+    let (service, store) = Service::start_broken(&test_store, &options, |limits| {
+        limits.deliveries_bytes_max = 8 << 20;
     })
     .await;
     let service = Arc::new(service);

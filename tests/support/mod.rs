@@ -22,7 +22,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alleycat::config::Config;
+use alleycat::config::{Config, ServiceLimits};
 use alleycat::server;
 use alleycat::storage::Store;
 use clap::Parser;
@@ -116,9 +116,8 @@ impl Service {
         Self::start_changed(options, |_| {}).await
     }
 
-    /// Starts a service on an empty folder, with a configuration changed beyond its options, and
-    /// waits until it is ready.
-    pub async fn start_changed(options: &[&str], change: impl FnOnce(&mut Config)) -> Self {
+    /// Starts a service on an empty folder, with changed limits, and waits until it is ready.
+    pub async fn start_changed(options: &[&str], change: impl FnOnce(&mut ServiceLimits)) -> Self {
         let test_store = TestStore::folder();
         let mut service = Self::start_with(test_store.open().await, options, change).await;
         service.test_store = Some(test_store);
@@ -139,18 +138,19 @@ impl Service {
         Self::start_with(test_store.open().await, options, |_| {}).await
     }
 
-    /// Starts a service on the store, with a configuration changed beyond its options, and waits
-    /// until it is ready.
+    /// Starts a service on the store, with changed limits, and waits until it is ready.
     pub async fn start_with(
         store: Arc<dyn Store>,
         options: &[&str],
-        change: impl FnOnce(&mut Config),
+        change: impl FnOnce(&mut ServiceLimits),
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let options = std::iter::once("alleycat").chain(options.iter().copied());
-        let mut config = Options::try_parse_from(options).expect("options").config;
-        change(&mut config);
+        let mut limits = ServiceLimits::default();
+        change(&mut limits);
+        let config = Options::try_parse_from(options).expect("options").config;
+        let config = config.with_limits(limits);
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
             if stopped.await.is_err() {
@@ -182,7 +182,7 @@ impl Service {
     pub async fn start_broken(
         test_store: &TestStore,
         options: &[&str],
-        change: impl FnOnce(&mut Config),
+        change: impl FnOnce(&mut ServiceLimits),
     ) -> (Self, Arc<BrokenStore>) {
         let store = BrokenStore::new(test_store.open().await);
         let service = Self::start_with(store.clone(), options, change).await;

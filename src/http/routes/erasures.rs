@@ -192,7 +192,7 @@ async fn erase(
     )?;
     let pretty = params.pretty()?;
     params.end()?;
-    let deadline = app.config.delivery_deadline;
+    let deadline = app.config.limits.delivery_deadline;
     let erasing = app
         .ledger
         .erase(scope, reason.filter(|reason| !reason.is_empty()));

@@ -115,7 +115,7 @@ pub(crate) async fn rides(
     };
     let mut body = delivery::request_body(&headers, body, limits);
     drop(headers); // they may be large, and the body slow
-    let deadline = Instant::now() + app.config.delivery_deadline;
+    let deadline = Instant::now() + app.config.limits.delivery_deadline;
     let result = delivery::within_deadline(&app, deadline, ingest(&app, &mut body)).await;
     if result.is_err() {
         delivery::drain_refused(&app, &mut body, deadline).await;

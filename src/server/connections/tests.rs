@@ -14,7 +14,7 @@ type Connection = (LimitedStream<DuplexStream>, DuplexStream, Shared);
 type Shared = Arc<Mutex<Exchange>>;
 
 fn connection() -> Connection {
-    let limits = ConnectionLimits::default();
+    let limits = ServiceLimits::default();
     let (server, client) = tokio::io::duplex(PIPE_BYTES);
     let exchange = Arc::new(Mutex::new(Exchange::new(limits.response_timeout)));
     let stream = LimitedStream::new(server, limits, exchange.clone(), None);

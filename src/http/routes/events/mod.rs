@@ -102,7 +102,7 @@ async fn events(State(app): State<AppState>, headers: HeaderMap, body: Body) -> 
 }
 
 async fn process(app: &AppState, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let deadline = Instant::now() + app.config.delivery_deadline;
+    let deadline = Instant::now() + app.config.limits.delivery_deadline;
     let (body, memory_permit) = read_body(app, headers, body, deadline).await?;
     // Bodies are read before, so that slow ones do not keep others from being processed.
     let permit = timeout_at(deadline, app.events.clone().acquire_owned()).await;
@@ -132,7 +132,7 @@ async fn read_body(
     let limits = BodyLimits {
         bytes_max: EVENT_BYTES_MAX,
         pause_timeout: app.config.limits.body_pause_timeout,
-        total_timeout: app.config.delivery_deadline,
+        total_timeout: app.config.limits.delivery_deadline,
     };
     let mut body = delivery::request_body(&headers, body, limits);
     let authorized = authorize(app, &headers);

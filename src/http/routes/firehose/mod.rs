@@ -119,12 +119,12 @@ impl DeliveryBody {
 )]
 async fn deliver(State(app): State<AppState>, headers: HeaderMap, body: Body) -> Response {
     let began = Instant::now();
-    let deadline = tokio::time::Instant::from(began + app.config.delivery_deadline);
+    let deadline = tokio::time::Instant::from(began + app.config.limits.delivery_deadline);
     let header_id = headers::request_id(&headers);
     let limits = BodyLimits {
         bytes_max: app.config.max_body_bytes(),
         pause_timeout: app.config.limits.body_pause_timeout,
-        total_timeout: app.config.delivery_deadline,
+        total_timeout: app.config.limits.delivery_deadline,
     };
     let mut body = delivery::request_body(&headers, body, limits);
     let is_gzip = headers::check(&app, &headers);
