@@ -211,7 +211,7 @@ async fn subscribers_beyond_the_limit_get_503_until_one_leaves() {
     assert_eq!(second.status(), 200);
     let third = subscribe(1).await;
     assert_eq!(third.status(), 503);
-    assert!(third.text().await.unwrap().contains("2 listeners"));
+    assert!(third.text().await.unwrap().contains("2 subscribers"));
     drop(first);
     until("a subscriber is accepted again", async || {
         subscribe(3).await.status() == 200

@@ -1,9 +1,8 @@
 //! Authentication: the keys that requests must carry.
 
 use anyhow::Context;
-use axum::extract::{FromRequestParts, Request, State};
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -13,20 +12,26 @@ use crate::http::state::AppState;
 use crate::keys::Keys;
 use crate::ledger::CommitError;
 
+/// Detail of the 401 of queries.
+pub(crate) const QUERY_KEY_MISSING: &str = "Authorization must be Bearer and a query key";
+
+/// Detail of the 401 of erasures.
+pub(crate) const ADMIN_KEY_MISSING: &str = "Authorization must be Bearer and an admin key";
+
 /// The keys that requests must carry.
 #[derive(Clone)]
 pub(crate) struct RequestKeys {
-    /// A delivery's.
+    /// Keys for deliveries and events.
     pub(crate) access: Keys,
-    /// For erasing.
+    /// Keys for erasures.
     pub(crate) admin: Keys,
-    /// For reading.
+    /// Keys for queries.
     pub(crate) query: Keys,
 }
 
 impl RequestKeys {
-    /// Those of the configuration, with what its files hold.
-    pub(crate) fn of(config: &Config) -> anyhow::Result<Self> {
+    /// Reads the keys of the configuration and of the files that it names.
+    pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
         Ok(Self {
             access: Keys::new(&config.access_keys, config.access_key_file.as_deref())
                 .context("--access-key-file")?,
@@ -38,74 +43,60 @@ impl RequestKeys {
     }
 }
 
-/// Whoever asks has an admin key.
-pub(crate) struct Admin;
-
-impl FromRequestParts<AppState> for Admin {
-    type Rejection = Response;
-
-    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Response> {
-        if !app.keys.admin.are_needed() {
-            let detail = format!(
-                "{} needs an admin key, and the service has none: --admin-key",
-                parts.uri.path()
-            );
-            return Err(ApiError::not_found(detail).into_response());
-        }
-        if bearer(&parts.headers).is_some_and(|key| app.keys.admin.accept(key)) {
-            return Ok(Self);
-        }
-        Err(unauthorized(
-            "Authorization must be Bearer and an admin key",
-        ))
-    }
-}
-
-/// Says that a key is missing or wrong.
-pub(crate) fn unauthorized(detail: &str) -> Response {
-    let mut response = ApiError::new(StatusCode::UNAUTHORIZED, detail).into_response();
-    response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    response
-}
-
-/// The key of `Authorization: Bearer KEY`.
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let (scheme, key) = headers
-        .get(header::AUTHORIZATION)?
-        .as_bytes()
-        .split_at_checked("Bearer ".len())?;
-    scheme
-        .eq_ignore_ascii_case(b"Bearer ")
-        .then_some(key.trim_ascii())
-}
-
 /// Middleware of queries: requires a query key, if any is configured, and a recovered store. An
-/// admin key opens as much, since it goes in the same header. Before recovery, a part of the state
-/// would be a wrong answer.
+/// admin key opens as much, since it goes in the same header.
 pub(crate) async fn require_query_key(
     State(app): State<AppState>,
     request: Request,
     next: Next,
 ) -> Response {
     let RequestKeys { query, admin, .. } = &app.keys;
-    // Erasing needs an admin key.
-    let is_erasing = request.method() == Method::DELETE || request.uri().path() == "/erasures";
-    let needs_key = query.are_needed() && !is_erasing;
-    if needs_key
-        && !bearer(request.headers()).is_some_and(|key| query.accept(key) | admin.accept(key))
-    {
-        return unauthorized("Authorization must be Bearer and a query key");
+    let needs_key = query.are_needed();
+    let key = bearer(request.headers());
+    // Both are compared, so that the time tells nothing of either.
+    if needs_key && !key.is_some_and(|key| query.accept(key) | admin.accept(key)) {
+        return unauthorized(QUERY_KEY_MISSING);
     }
-    if let Err(error @ CommitError::NotReady) = app.ledger.accepts() {
-        return ApiError::unavailable(error.to_string()).into_response();
+    if let Some(error) = before_recovery(&app) {
+        return error;
     }
     let mut response = next.run(request).await;
     if needs_key {
         forbid_shared_caching(response.headers_mut());
     }
     response
+}
+
+/// Middleware of erasures: requires an admin key and a recovered store. Without an admin key in the
+/// configuration, the paths do not exist.
+pub(crate) async fn require_admin_key(
+    State(app): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let admin = &app.keys.admin;
+    if !admin.are_needed() {
+        let path = request.uri().path();
+        let detail = format!("{path} needs an admin key, and the service has none: --admin-key");
+        return ApiError::not_found(detail).into_response();
+    }
+    if !bearer(request.headers()).is_some_and(|key| admin.accept(key)) {
+        return unauthorized(ADMIN_KEY_MISSING);
+    }
+    match before_recovery(&app) {
+        Some(error) => error,
+        None => next.run(request).await,
+    }
+}
+
+/// Returns 503 before recovery: a part of the state would be a wrong answer.
+fn before_recovery(app: &AppState) -> Option<Response> {
+    match app.ledger.accepts() {
+        Err(error @ CommitError::NotReady) => {
+            Some(ApiError::unavailable(error.to_string()).into_response())
+        }
+        _ => None,
+    }
 }
 
 /// Makes `Cache-Control` private: a shared cache would serve clients without a key.
@@ -116,4 +107,22 @@ fn forbid_shared_caching(headers: &mut HeaderMap) {
     if let Some(private) = private.and_then(|value| HeaderValue::try_from(value).ok()) {
         headers.insert(header::CACHE_CONTROL, private);
     }
+}
+
+/// Returns 401 with that detail.
+pub(crate) fn unauthorized(detail: &str) -> Response {
+    let mut response = ApiError::new(StatusCode::UNAUTHORIZED, detail).into_response();
+    let scheme = HeaderValue::from_static("Bearer");
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, scheme);
+    response
+}
+
+/// Returns the key of `Authorization: Bearer KEY`.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let authorization = headers.get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, key) = authorization.split_at_checked("Bearer ".len())?;
+    let is_bearer = scheme.eq_ignore_ascii_case(b"Bearer ");
+    is_bearer.then_some(key.trim_ascii())
 }

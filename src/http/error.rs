@@ -1,7 +1,8 @@
-//! Errors for readers: RFC 9457 problem details.
+//! Errors of requests: RFC 9457 problem details.
 //!
-//! A request that is no HTTP, whose target is over 64 KiB, or whose headers are over 100 or some 400 KiB, comes this
-//! far on no path: the server's HTTP library answers 400, 414 or 431 without a body, and closes the connection.
+//! An invalid HTTP request, a target over 64 KiB, over 100 headers or a head over some 400 KiB
+//! reaches no path: the HTTP library responds 400, 414 or 431 without a body and closes the
+//! connection.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -9,22 +10,22 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What went wrong with a request, as `application/problem+json` (RFC 9457).
+/// A problem, sent as `application/problem+json` (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct ApiError {
     /// The HTTP status.
     #[schema(example = 400)]
     status: u16,
-    /// The status in words.
+    /// The status as text.
     #[schema(example = "Bad Request")]
     title: String,
-    /// What is wrong, and what would be right.
+    /// The cause, and what would be right.
     #[schema(example = "second is \"x\"; it must be an integer from 0 to 600, or last")]
     detail: String,
 }
 
 impl ApiError {
-    /// A problem of that status.
+    /// Creates a problem of that status.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
         Self {
@@ -34,17 +35,12 @@ impl ApiError {
         }
     }
 
-    /// Whether it is of that status.
+    /// Returns whether it has that status.
     pub(crate) fn is(&self, status: StatusCode) -> bool {
         self.status == status.as_u16()
     }
 
-    /// 400: a parameter that cannot be taken; names it, its value and what it takes.
-    pub(crate) fn parameter(name: &str, value: &str, takes: impl std::fmt::Display) -> Self {
-        Self::bad_request(format!("{name} is {}; it must be {takes}", shown(value)))
-    }
-
-    /// 400: parameters that are not there or do not go together.
+    /// 400; the detail names the parameter, its value and what it must be.
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
@@ -54,20 +50,20 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
 
-    /// 503: it may be well again soon.
+    /// 503: a retry may succeed soon.
     pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 }
 
-/// What came from a request, in quotes, as much of it as helps whoever sent it.
+/// Returns text from a request in quotes, cut at 100 characters: an error needs no more of it.
 pub(crate) fn shown(text: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 100;
     let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
     format!("{shown:?}")
 }
 
-/// How long a reader who is told to come again should wait, in seconds.
+/// `Retry-After` of 503, in seconds: such states are short.
 const RETRY_AFTER_S: u16 = 1;
 
 impl IntoResponse for ApiError {

@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{Route, get};
+use axum::routing::{Route, any};
 use tower::util::MapResponseLayer;
 use tower::{Layer, Service};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{UtoipaMethodRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use crate::config::CorsOrigins;
-use crate::http::auth::require_query_key;
+use crate::http::auth::{require_admin_key, require_query_key};
 use crate::http::error::ApiError;
 use crate::http::limits::page_budget::{self, limit_pages};
 use crate::http::middleware::request_metrics::{RequestMetrics, count_request};
@@ -30,43 +30,121 @@ use crate::http::routes::{
 };
 use crate::http::state::AppState;
 
-/// Every path of the service.
+/// One row of the table.
+pub(crate) struct Endpoint {
+    /// The path, as in the OpenAPI document.
+    pub(super) path: &'static str,
+    /// The key that its requests need.
+    pub(crate) key: RequiredKey,
+    /// Its handler, with its OpenAPI operation.
+    pub(crate) handler: UtoipaMethodRouter<AppState>,
+}
+
+/// The key that a request must carry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RequiredKey {
+    /// None.
+    Open,
+    /// An access key, if any is configured.
+    Access,
+    /// A query key, if any is configured. Before recovery, 503.
+    Query,
+    /// An admin key; without one in the configuration, 404. Before recovery, 503.
+    Admin,
+}
+
+/// Returns every path with its key and its handler. Beside them there are the files of the page
+/// ([`assets`]) and of the explorer ([`openapi::explorer`]), which need no key.
+#[rustfmt::skip]
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    use RequiredKey::{Access, Admin, Open, Query};
+    let row = |path, key, handler| Endpoint { path, key, handler };
+    vec![
+        row("/",                                              Open,   routes!(root::root)),
+        row("/healthz",                                       Open,   routes!(health::healthz)),
+        row("/readyz",                                        Open,   routes!(health::readyz)),
+        row("/openapi.json",                                  Open,   routes!(openapi::openapi)),
+        row("/rides",                                         Open,   routes!(rides::rides)),
+        row("/firehose",                                      Access, routes!(firehose::deliver).map(|it| it.fallback(firehose::wrong_method))),
+        row("/events",                                        Access, routes!(events::events).map(|it| it.fallback(wrong_method))),
+        row("/classes",                                       Query,  routes!(classes::classes)),
+        row("/classes/{classId}/leaderboard",                 Query,  routes!(leaderboard::leaderboard)),
+        row("/classes/{classId}/history",                     Query,  routes!(history::history)),
+        row("/class-{classId}.gz",                            Query,  routes!(history::file)),
+        row("/classes/{classId}/races",                       Query,  routes!(races::races)),
+        row("/classes/{classId}/races/{raceId}/leaderboard",  Query,  routes!(races::race_leaderboard)),
+        row("/classes/{classId}/live",                        Query,  routes!(live::live)),
+        row("/classes/{classId}/racers/{racerId}",            Query,  routes!(racers::racer_in_class)),
+        row("/classes/{classId}/racers/{racerId}",            Admin,  routes!(erasures::erase_in_class)),
+        row("/racers",                                        Query,  routes!(racers::search)),
+        row("/racers/{racerId}",                              Query,  routes!(racers::racer)),
+        row("/racers/{racerId}",                              Admin,  routes!(erasures::erase_everywhere)),
+        row("/erasures",                                      Admin,  routes!(erasures::erasures)),
+    ]
+}
+
+/// Returns the router of the service.
 pub(crate) fn router(app: AppState) -> Router {
-    let mut histories = Router::from(histories());
-    // One route a class: the router knows no parameter within a segment.
-    for class in app.ledger.table().classes() {
-        let file = async move |State(app): State<AppState>, request: Request| {
-            history::file(class, &app, request).await
-        };
-        histories = histories.route(&format!("/class-{class}.gz"), get(file));
-    }
-    let count = from_fn_with_state(RequestMetrics::default(), count_request);
     let limit_pages = from_fn_with_state(page_budget::new(), limit_pages);
-    let queries = Router::from(queries())
-        .route_layer(limit_pages.clone())
-        .merge(histories)
-        .route_layer(from_fn_with_state(app.clone(), require_query_key));
-    let reads = Router::from(open())
-        .route_layer(limit_pages)
+    let routes = |key| {
+        let endpoints = endpoints().into_iter().filter(|it| it.key == key);
+        endpoints.fold(Router::new(), |router, endpoint| {
+            let paths = endpoint.paths(&app);
+            let is_page = endpoint.is_page();
+            let (_, _, mut handler) = endpoint.handler;
+            if is_page {
+                handler = handler.route_layer(limit_pages.clone());
+            }
+            let add = |router: Router<_>, path: &String| router.route(path, handler.clone());
+            paths.iter().fold(router, add)
+        })
+    };
+    let require_query_key = from_fn_with_state(app.clone(), require_query_key);
+    let require_admin_key = from_fn_with_state(app.clone(), require_admin_key);
+    let count = from_fn_with_state(RequestMetrics::default(), count_request);
+    let reads = routes(RequiredKey::Open)
         .merge(openapi::explorer())
         .merge(assets::routes())
-        .merge(queries)
+        .merge(routes(RequiredKey::Query).route_layer(require_query_key))
+        .merge(routes(RequiredKey::Admin).route_layer(require_admin_key))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        // The layers come after the fallbacks, or they would not hold for them: a page may read its errors, too. And
-        // they come at once, for whatever has layers is cloned with all of them for every request.
+        // After the fallbacks, which need them too: a page of another origin must read errors. All
+        // at once, because a service is cloned with each of its layers for every request.
         .layer((
             count.clone(),
             cors(&app.config.cors_origins),
             catch_panics(),
         ));
-    // Not for pages of other origins.
-    let events = Router::from(events::routes()).layer((count.clone(), catch_panics()));
-    let deliveries = Router::from(firehose::routes()).layer(count);
-    reads.merge(events).merge(deliveries).with_state(app)
+    // Without CORS: pages of other origins must not send deliveries or events.
+    let writes = routes(RequiredKey::Access)
+        .route("/firehose/", any(firehose::unknown_path))
+        .route("/firehose/{*rest}", any(firehose::unknown_path))
+        .layer((count, catch_panics()));
+    reads.merge(writes).with_state(app)
 }
 
-/// Answers what panics.
+impl Endpoint {
+    /// Returns the paths for the router: for class files one a class, because the router knows no
+    /// parameter within a segment.
+    fn paths(&self, app: &AppState) -> Vec<String> {
+        match self.path {
+            "/class-{classId}.gz" => {
+                let classes = app.ledger.table().classes();
+                classes.map(|class| format!("/class-{class}.gz")).collect()
+            }
+            path => vec![path.to_owned()],
+        }
+    }
+
+    /// Returns whether responses are pages, which share a memory budget. Histories have another.
+    fn is_page(&self) -> bool {
+        let is_history = ["/classes/{classId}/history", "/class-{classId}.gz"].contains(&self.path);
+        self.key != RequiredKey::Access && !is_history
+    }
+}
+
+/// Returns a layer that responds 500 when a handler panics.
 fn catch_panics() -> impl Layer<
     Route,
     Service = impl Service<Request, Response = Response, Error = Infallible, Future: Send>
@@ -78,36 +156,8 @@ fn catch_panics() -> impl Layer<
     (body, CatchPanicLayer::custom(panicked))
 }
 
-/// What answers whatever the state of the service.
-pub(crate) fn open() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(root::root))
-        .routes(routes!(health::healthz))
-        .routes(routes!(health::readyz))
-        .routes(routes!(openapi::openapi))
-        .routes(routes!(rides::rides))
-}
-
-/// Histories, which have memory limits of their own.
-pub(crate) fn histories() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(history::history))
-}
-
-/// What answers from the table, once it is whole.
-pub(crate) fn queries() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(classes::classes))
-        .routes(routes!(leaderboard::leaderboard))
-        .routes(routes!(races::races))
-        .routes(routes!(races::race_leaderboard))
-        .routes(routes!(live::live))
-        .routes(routes!(racers::curve, erasures::erase_in_class))
-        .routes(routes!(racers::racer, erasures::erase_everywhere))
-        .routes(routes!(erasures::erasures))
-        .routes(routes!(racers::search))
-}
-
-/// Lets pages of these origins read. With several, a response has the request's origin and `Vary: Origin`.
+/// Returns a layer that lets pages of these origins read. With several, a response has the
+/// request's origin and `Vary: Origin`.
 fn cors(origins: &CorsOrigins) -> CorsLayer {
     let header_value = |origin: &String| {
         HeaderValue::from_str(origin).expect("an origin has only characters of a header")
@@ -143,29 +193,28 @@ fn cors(origins: &CorsOrigins) -> CorsLayer {
             header::ETAG,
             header::RETRY_AFTER,
         ])
-        .max_age(Duration::from_secs(7200)) // browsers keep it no longer
+        .max_age(Duration::from_secs(7200)) // the longest that browsers cache a preflight
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the layer gives it away")]
-pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+#[expect(clippy::needless_pass_by_value, reason = "the layer requires it")]
+pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let message = panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(panic = message.unwrap_or("unknown"), "a query failed");
+    tracing::error!(
+        panic = message.unwrap_or("unknown"),
+        "request handler panicked"
+    );
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal server error").into_response()
 }
 
-pub(crate) async fn unknown_path(uri: Uri) -> ApiError {
-    ApiError::not_found(format!(
-        "there is nothing at {}; / lists what there is",
-        uri.path()
-    ))
+async fn unknown_path(uri: Uri) -> ApiError {
+    let path = uri.path();
+    ApiError::not_found(format!("there is nothing at {path}; / lists the paths"))
 }
 
-pub(crate) async fn wrong_method(method: Method, uri: Uri) -> ApiError {
-    ApiError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        format!("{} does not take {method}", uri.path()),
-    )
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    let detail = format!("{} does not accept {method}", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, detail)
 }

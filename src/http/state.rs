@@ -21,26 +21,26 @@ use crate::ingest::pipeline::IngestPipeline;
 use crate::ledger::Ledger;
 use crate::memory_budget::MemoryBudget;
 
-/// A query that looks at fewer outputs than this is answered in place: sorting so many takes about a millisecond.
+/// Queries over fewer outputs run in place: sorting this many takes about 1 ms.
 pub(crate) const IN_PLACE_OUTPUTS_MAX: usize = 10_000;
 
-/// Who has waited so long for a turn is told to come again: few would still be waiting for the answer.
-const TURN_WITHIN: Duration = Duration::from_secs(10);
+/// Maximum time a query waits for a worker; after that it gets 503. Few clients wait longer.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What handlers work on. A clone shares everything, and costs a count: every request makes several.
+/// The state of handlers. A clone shares it and costs a reference count: every request makes several.
 #[derive(Clone)]
-pub(crate) struct AppState(Arc<Shared>);
+pub(crate) struct AppState(Arc<SharedState>);
 
 impl Deref for AppState {
-    type Target = Shared;
+    type Target = SharedState;
 
-    fn deref(&self) -> &Shared {
+    fn deref(&self) -> &SharedState {
         &self.0
     }
 }
 
-/// What all clones of an [`AppState`] share.
-pub(crate) struct Shared {
+/// The state that clones of an [`AppState`] share.
+pub(crate) struct SharedState {
     pub(crate) ledger: Ledger,
     pub(crate) config: Arc<Config>,
     pub(crate) keys: RequestKeys,
@@ -49,11 +49,11 @@ pub(crate) struct Shared {
     pub(crate) importer: ObjectImporter,
     /// Concurrency limit of events.
     pub(crate) events: Arc<Semaphore>,
-    /// As many as there are cores, so that readers leave the ledger its threads.
-    pub(crate) turns: WorkerPool,
-    /// For what may take a second and is done anew for everyone who asks, parts of histories and curves: fewer, and in
-    /// the way of no board, whose order is made once.
-    pub(crate) long_turns: WorkerPool,
+    /// Workers of boards, one a core: reading leaves the other threads to the ledger.
+    pub(crate) workers: WorkerPool,
+    /// Workers of parts of histories and of curves, one for two cores. These may take a second and
+    /// are computed for every request; boards, whose order is computed once, must not wait for them.
+    pub(crate) heavy_workers: WorkerPool,
     /// Memory budget of parts of histories.
     pub(crate) part_budget: MemoryBudget,
     pub(crate) live: live::Live,
@@ -61,11 +61,11 @@ pub(crate) struct Shared {
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
-/// A racer's name, where it is known.
+/// A racer's name, if known.
 pub(crate) type Name = Option<SmolStr>;
 
 impl AppState {
-    /// An app over that ledger. `stopping` turns true when the service stops.
+    /// Creates the state. `stopping` becomes true when the service stops.
     pub(crate) fn new(
         ledger: Ledger,
         config: Arc<Config>,
@@ -73,7 +73,7 @@ impl AppState {
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let (turns, long_turns) = (WorkerPool::new(cores), WorkerPool::new(cores.div_ceil(2)));
+        let (workers, heavy_workers) = (WorkerPool::new(cores), WorkerPool::new(cores.div_ceil(2)));
         let deliveries_bytes_max = config.limits.deliveries_bytes_max;
         let admission = IngestAdmission::new(deliveries_bytes_max, config.max_body_bytes());
         let admission = Arc::new(admission);
@@ -82,7 +82,7 @@ impl AppState {
         let importer = ObjectImporter::new(pipeline.clone(), admission.clone(), buckets);
         let live = live::Live::new(&ledger, config.limits.subscribers_max);
         let document = Arc::new(openapi::document(ledger.bounds().second_max));
-        Self(Arc::new(Shared {
+        Self(Arc::new(SharedState {
             ledger,
             config,
             keys,
@@ -90,8 +90,8 @@ impl AppState {
             pipeline,
             importer,
             events: events::concurrency_limit(),
-            turns,
-            long_turns,
+            workers,
+            heavy_workers,
             part_budget: history::part_budget(),
             live,
             document,
@@ -99,22 +99,23 @@ impl AppState {
         }))
     }
 
-    /// Returns once the service has been stopping for so long.
-    pub(crate) async fn has_been_stopping(&self, limits: Duration) {
-        let _ = self.stopping.clone().wait_for(|&stopping| stopping).await; // an error: it is gone altogether
-        tokio::time::sleep(limits).await;
+    /// Returns that long after the service began to stop.
+    pub(crate) async fn has_been_stopping(&self, time: Duration) {
+        // An error: the service is gone.
+        let _ = self.stopping.clone().wait_for(|&stopping| stopping).await;
+        tokio::time::sleep(time).await;
     }
 }
 
-/// WorkerPool of readers' work, so many at a time.
-pub(crate) struct WorkerPool(pub(crate) Arc<Semaphore>);
+/// Runs queries on blocking threads, up to a concurrency limit.
+pub(crate) struct WorkerPool(pub(super) Arc<Semaphore>);
 
 impl WorkerPool {
-    fn new(at_a_time: usize) -> Self {
-        Self(Arc::new(Semaphore::new(at_a_time)))
+    fn new(concurrency: usize) -> Self {
+        Self(Arc::new(Semaphore::new(concurrency)))
     }
 
-    /// Does work over that many outputs: at once where they are few, else in its turn.
+    /// Runs `work` over that many outputs: in place if they are few, else on a worker.
     pub(crate) async fn work<T: Send + 'static>(
         &self,
         outputs: usize,
@@ -123,23 +124,22 @@ impl WorkerPool {
         if outputs < IN_PLACE_OUTPUTS_MAX {
             return Ok(work());
         }
-        let turn = tokio::time::timeout(TURN_WITHIN, self.0.clone().acquire_owned()).await;
-        let turn =
-            turn.map_err(|_| ApiError::unavailable("too many long queries are under way"))?;
-        let turn = turn.expect("the semaphore is never closed");
-        // Whoever asked may be gone before it ends, and its turn lasts as long as it does.
+        let permit = tokio::time::timeout(QUEUE_TIMEOUT, self.0.clone().acquire_owned()).await;
+        let permit = permit.map_err(|_| ApiError::unavailable("query workers are busy"))?;
+        let permit = permit.expect("the semaphore is never closed");
+        // The work goes on when its client disconnects, and keeps its permit.
         let work = move || {
-            let _turn = turn;
+            let _permit = permit;
             work()
         };
         joined(tokio::task::spawn_blocking(work)).await
     }
 }
 
-/// What comes of a task, its panic included.
+/// Returns the result of a task, or resumes its panic.
 pub(crate) async fn joined<T>(task: JoinHandle<T>) -> Result<T, ApiError> {
     match task.await.map_err(JoinError::try_into_panic) {
-        Ok(done) => Ok(done),
+        Ok(result) => Ok(result),
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
         Err(Err(_)) => Err(ApiError::unavailable("the service is stopping")),
     }

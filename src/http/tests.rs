@@ -13,7 +13,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::config::Config;
 use crate::http::auth::RequestKeys;
-use crate::http::router::{panicked, router};
+use crate::http::router::{Endpoint, endpoints, panicked, router};
 use crate::http::state::{AppState, IN_PLACE_OUTPUTS_MAX};
 use crate::ledger::Ledger;
 use crate::ledger::clock::SystemClock;
@@ -24,7 +24,7 @@ struct Options {
     config: Config,
 }
 
-/// An app that nothing runs, as before the store is read.
+/// Returns a state before recovery.
 async fn app() -> AppState {
     app_with(&[]).await
 }
@@ -36,37 +36,40 @@ async fn app_with(options: &[&str]) -> AppState {
         .unwrap();
     let config = Arc::new(Options::parse_from(["alleycat"].iter().chain(options)).config);
     let (ledger, _worker) = Ledger::new((&*config).into(), store, Arc::new(SystemClock), [0; 32]);
-    let keys = RequestKeys::of(&config).unwrap();
+    let keys = RequestKeys::new(&config).unwrap();
     AppState::new(ledger, config, keys, tokio::sync::watch::channel(false).1)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_work_of_a_reader_who_is_gone_keeps_its_turn_to_its_end() {
+async fn work_of_a_disconnected_client_keeps_its_permit() {
     let app = app().await;
-    let turns = app.turns.0.available_permits();
+    let workers = app.workers.0.available_permits();
     let mut ends = Vec::new();
-    for _ in 0..turns {
+    for _ in 0..workers {
         let (begun, begins) = tokio::sync::oneshot::channel();
         let (end, ended) = std::sync::mpsc::channel::<()>();
-        let reader = tokio::spawn({
+        let client = tokio::spawn({
             let app = app.clone();
             async move {
                 let work = move || _ = (begun.send(()), ended.recv());
-                app.turns.work(IN_PLACE_OUTPUTS_MAX, work).await.unwrap();
+                app.workers.work(IN_PLACE_OUTPUTS_MAX, work).await.unwrap();
             }
         });
         begins.await.unwrap();
-        reader.abort();
-        assert!(reader.await.unwrap_err().is_cancelled());
+        client.abort();
+        assert!(client.await.unwrap_err().is_cancelled());
         ends.push(end);
     }
-    assert_eq!(app.turns.0.available_permits(), 0);
+    assert_eq!(app.workers.0.available_permits(), 0);
     drop(ends);
-    assert_eq!(app.turns.work(IN_PLACE_OUTPUTS_MAX, || 7).await.unwrap(), 7);
+    assert_eq!(
+        app.workers.work(IN_PLACE_OUTPUTS_MAX, || 7).await.unwrap(),
+        7
+    );
 }
 
 #[tokio::test]
-async fn a_part_of_the_state_is_no_answer() {
+async fn queries_before_recovery_get_503() {
     let router = router(app().await);
     let get = async |path: &str| {
         let request = Request::get(path).body(Body::empty()).unwrap();
@@ -93,19 +96,19 @@ async fn a_part_of_the_state_is_no_answer() {
 }
 
 #[tokio::test]
-async fn a_query_that_panics_is_answered() {
+async fn panics_get_500() {
     async fn fails() {
         panic!("on purpose");
     }
     let panics: Router = Router::new().route("/", get(fails));
     let panics = panics.layer(CatchPanicLayer::custom(panicked));
-    let answer = panics
+    let response = panics
         .oneshot(Request::get("/").body(Body::empty()).unwrap())
         .await
         .unwrap();
-    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(
-        answer.headers()[header::CONTENT_TYPE],
+        response.headers()[header::CONTENT_TYPE],
         "application/problem+json"
     );
 }
@@ -141,4 +144,12 @@ async fn single_cors_origin_does_not_vary() {
     );
     let mut vary = response.headers().get_all(header::VARY).iter();
     assert!(!vary.any(|it| it == "origin"));
+}
+
+#[test]
+fn the_table_names_the_paths_of_its_handlers() {
+    for Endpoint { path, handler, .. } in endpoints() {
+        let (_, paths, _) = handler;
+        assert_eq!(paths.paths.keys().collect::<Vec<_>>(), [path]);
+    }
 }

@@ -54,7 +54,7 @@ pub async fn serve_with_metrics(
     shutdown: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
     config.validate()?;
-    let keys = RequestKeys::of(&config)?;
+    let keys = RequestKeys::new(&config)?;
     let tls = match (&config.tls_cert, &config.tls_key) {
         (Some(chain), Some(key)) => Some(Tls::open(chain, key).context("--tls-cert, --tls-key")?),
         _ => None,

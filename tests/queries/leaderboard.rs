@@ -59,7 +59,7 @@ async fn ranks(service: &Service, query: &str) -> Vec<(u64, u64)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_leaderboard_option_works() {
     let service = service_with_ties().await;
-    let ranks = async |query| ranks(&service, query).await;
+    let ranks = async |query: &str| ranks(&service, query).await;
     assert_eq!(ranks("second=5").await, [(1, 1), (2, 2), (2, 3), (4, 4)]);
     assert_eq!(
         ranks("second=5&ties=dense").await,
@@ -75,7 +75,14 @@ async fn every_leaderboard_option_works() {
         ranks("second=5&around=4&limit=3").await,
         [(2, 2), (2, 3), (4, 4)]
     );
-    assert_eq!(ranks("second=5&racers=4,1,77").await, [(1, 1), (4, 4)]);
+    for racers in [
+        "racers=4,1,77",
+        "racers=4&racers=1&racers=77",
+        "racers=4&racers=1,77",
+    ] {
+        let query = format!("second=5&{racers}");
+        assert_eq!(ranks(&query).await, [(1, 1), (4, 4)], "{racers}");
+    }
     assert_eq!(ranks("second=last").await, [(1, 4), (2, 2)]);
     assert_eq!(ranks("").await, [(1, 4), (2, 1), (3, 2), (3, 3)]);
     assert_eq!(ranks("second=6").await, []);

@@ -1,45 +1,53 @@
-//! What a client would rather have: the weighted lists of `Accept` and `Accept-Encoding` (RFC 9110, 12.4.2 and 12.5).
+//! Content negotiation by the weighted lists of `Accept` and `Accept-Encoding` (RFC 9110, 12.4.2 and 12.5).
 
 use axum::http::{HeaderMap, HeaderName, header};
 
-/// A weight in thousandths, as exact as the grammar allows.
+/// A weight in thousandths: the grammar allows three digits.
 type Weight = u16;
 
 const WEIGHT_MAX: Weight = 1000;
 
-/// Whether rows are wanted as CSV: only where it is asked for by name, and JSON is not as welcome.
+/// Returns whether CSV is preferred to JSON.
 pub(crate) fn wants_csv(headers: &HeaderMap) -> bool {
-    named_before(headers, "text/csv", "application/json")
+    let json = ["application/json", "application/*", "*/*"];
+    prefers(headers, ["text/csv", "text/*", "*/*"], json)
 }
 
-/// Whether a page is wanted rather than text. Browsers ask for HTML by name; curl takes anything.
+/// Returns whether HTML is preferred to plain text. Browsers name it; curl accepts `*/*`.
 pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
-    named_before(headers, "text/html", "text/plain")
+    let plain = ["text/plain", "text/*", "*/*"];
+    prefers(headers, ["text/html", "text/*", "*/*"], plain)
 }
 
-/// Whether gzip may be sent, and is not liked less than plain bytes.
+/// Returns whether gzip may be sent, and has at least the weight of plain bytes.
 pub(crate) fn wants_gzip(headers: &HeaderMap) -> bool {
     let weight = |names: &[&str]| {
-        names
-            .iter()
-            .find_map(|name| weight(headers, header::ACCEPT_ENCODING, name))
+        let mut weights = names.iter();
+        weights.find_map(|name| weight(headers, header::ACCEPT_ENCODING, name))
     };
     let gzip = weight(&["gzip", "x-gzip", "*"]).unwrap_or(0);
     gzip > 0 && gzip >= weight(&["identity", "*"]).unwrap_or(0)
 }
 
-fn named_before(headers: &HeaderMap, name: &str, other: &str) -> bool {
-    let weight = |name| weight(headers, header::ACCEPT, name).unwrap_or(0);
-    let named = weight(name);
-    named > weight(other) && named >= weight("*/*")
+/// Compares two media types, each given as the ranges that match it, the most specific first. The
+/// most specific range decides a type's weight. At equal weights the more specific range wins, so
+/// that `text/csv, */*` is CSV.
+fn prefers(headers: &HeaderMap, wanted: [&str; 3], default: [&str; 3]) -> bool {
+    let preference = |ranges: [&str; 3]| {
+        let mut ranges = ranges.into_iter().zip([2, 1, 0]);
+        let found = ranges.find_map(|(range, specificity)| {
+            Some((weight(headers, header::ACCEPT, range)?, specificity))
+        });
+        found.unwrap_or_default()
+    };
+    let wanted = preference(wanted);
+    wanted.0 > 0 && wanted > preference(default)
 }
 
-/// The weight that a header gives to a name; `None` where it does not name it.
+/// Returns the weight that a header gives to a name; `None` where it does not name it.
 fn weight(headers: &HeaderMap, header: HeaderName, name: &str) -> Option<Weight> {
-    let lists = headers
-        .get_all(header)
-        .into_iter()
-        .filter_map(|list| list.to_str().ok());
+    let lists = headers.get_all(header).into_iter();
+    let lists = lists.filter_map(|list| list.to_str().ok());
     lists.flat_map(|list| list.split(',')).find_map(|item| {
         let mut parts = item.split(';').map(str::trim);
         if !parts.next()?.eq_ignore_ascii_case(name) {
@@ -48,7 +56,7 @@ fn weight(headers: &HeaderMap, header: HeaderName, name: &str) -> Option<Weight>
         let weight =
             parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
         Some(weight.map_or(WEIGHT_MAX, |weight| {
-            let share: f64 = weight.parse().unwrap_or(0.0); // what cannot be read is not wanted
+            let share: f64 = weight.parse().unwrap_or(0.0); // an invalid weight is not a wish
             (share.clamp(0.0, 1.0) * f64::from(WEIGHT_MAX)).round() as Weight
         }))
     })
@@ -63,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_sent_to_those_who_like_it_no_less() {
+    fn gzip_needs_at_least_the_weight_of_identity() {
         let wants = |value| wants_gzip(&headers(header::ACCEPT_ENCODING, value));
         for value in [
             "gzip",
@@ -92,10 +100,16 @@ mod tests {
     }
 
     #[test]
-    fn csv_and_html_are_sent_when_named() {
+    fn csv_and_html_must_be_preferred() {
         let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
         assert!(wants_html(&headers(header::ACCEPT, browser)));
-        for value in ["*/*", "text/plain", "text/html;q=0", "application/json"] {
+        for value in [
+            "*/*",
+            "text/*",
+            "text/plain",
+            "text/html;q=0",
+            "application/json",
+        ] {
             assert!(!wants_html(&headers(header::ACCEPT, value)), "{value}");
         }
         for (value, csv) in [
@@ -105,6 +119,10 @@ mod tests {
             ("application/json, text/csv", false),
             ("text/csv;q=0.1, */*", false),
             ("*/*", false),
+            ("text/*", true),
+            ("text/*, application/json", false),
+            ("application/*, text/csv;q=0.9", false),
+            ("text/csv;q=0", false),
         ] {
             assert_eq!(wants_csv(&headers(header::ACCEPT, value)), csv, "{value}");
         }

@@ -1,5 +1,4 @@
-//! Answers that depend on what the client has already: preconditions and ranges (RFC 9110, 13 and 14), and the body
-//! that is sent piece by piece.
+//! Conditional and partial responses (RFC 9110, 13 and 14), and a body that is sent piece by piece.
 
 use std::convert::Infallible;
 use std::ops::Range;
@@ -7,37 +6,39 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use headers::{ETag, HeaderMapExt, IfMatch, IfNoneMatch, IfRange};
 use http_body::{Frame, SizeHint};
+use http_range_header::{SyntacticallyCorrectRange, parse_range_header};
 
 use crate::http::error::ApiError;
 
-/// How caches may keep what is sent here: for a second, which is how far a history may be behind in any case. Then
-/// they must ask again, which a 304 answers for next to nothing. Nothing stale is ever served, since a racer that was
-/// erased must be gone everywhere within seconds.
+/// Caches may serve a history for 1 s, by which it may be behind in any case. Then they must ask
+/// again, and a 304 costs next to nothing. Nothing stale is ever served: an erased racer must be
+/// gone everywhere within seconds.
 const CACHE_CONTROL: &str = "public, max-age=1, must-revalidate";
 
-/// So much is handed over for sending at a time, in bytes. What is handed over its client has time to take, 8 s for so
-/// much, whether it takes any of it or not.
-const HANDED_OVER_BYTES_MAX: usize = 256 << 10;
+/// Maximum length of a frame, in bytes: the server's send buffer holds frames of slow clients.
+const FRAME_BYTES_MAX: usize = 256 << 10;
 
-/// One form of what a path names, ready to be sent.
+/// One representation of a resource.
 pub(crate) struct Representation {
-    /// Strong, in its quotes.
-    pub(crate) etag: String,
+    /// Strong.
+    pub(crate) etag: ETag,
     /// The media type.
     pub(crate) kind: &'static str,
-    /// Whether the bytes are the media type's gzipped.
+    /// Whether the bytes are the media type's, gzipped.
     pub(crate) gzip: bool,
-    /// Whether another client may be sent another form.
+    /// Whether `Accept-Encoding` selects the representation.
     pub(crate) varies: bool,
-    /// Whether parts are given.
+    /// Whether `Range` is supported.
     pub(crate) ranges: bool,
-    /// Its length, in bytes.
+    /// Length in bytes.
     pub(crate) len: u64,
-    /// Gives its bytes in order, or says why none can be sent just now; asked only where some are to be sent.
+    /// Returns the bytes in order, or the reason why they cannot be sent now. Called only for a
+    /// response with a body.
     pub(crate) pieces: Box<dyn FnOnce() -> Result<Pieces, ApiError> + Send>,
 }
 
@@ -45,163 +46,132 @@ pub(crate) struct Representation {
 pub(crate) type Pieces = Box<dyn Iterator<Item = Bytes> + Send>;
 
 impl Representation {
-    /// Answers with it, with a part of it, or with why neither is needed.
-    pub(crate) fn answer(self, method: &Method, headers: &HeaderMap) -> Response {
-        let is_this = |tag: &str| tag == "*" || tag == self.etag;
-        if tags(headers, header::IF_MATCH).is_some_and(|mut tags| !tags.any(is_this)) {
+    /// Responds with the representation, a part of it, or a status that makes it unnecessary.
+    pub(crate) fn respond(self, method: &Method, headers: &HeaderMap) -> Response {
+        let if_match = headers.typed_get::<IfMatch>();
+        if if_match.is_some_and(|it| !it.precondition_passes(&self.etag)) {
             let detail = "If-Match names other versions than this one";
             return ApiError::new(StatusCode::PRECONDITION_FAILED, detail).into_response();
         }
-        let is_known = |tag: &str| is_this(tag.strip_prefix("W/").unwrap_or(tag));
-        let wanted =
-            if tags(headers, header::IF_NONE_MATCH).is_some_and(|mut tags| tags.any(is_known)) {
-                Wanted::Known
-            } else {
-                self.wanted(method, headers)
-            };
-        let pieces = if method != Method::HEAD && matches!(wanted, Wanted::Whole | Wanted::Part(_))
-        {
+        if is_not_modified(headers, &self.etag) {
+            let mut response = StatusCode::NOT_MODIFIED.into_response();
+            self.insert_headers(response.headers_mut());
+            // The length of a 200. Without it, HEAD would respond with 0.
+            let len = HeaderValue::from(self.len);
+            response.headers_mut().insert(header::CONTENT_LENGTH, len);
+            return response;
+        }
+        let (status, bytes) = match self.requested_bytes(method, headers) {
+            RequestedBytes::Whole => (StatusCode::OK, 0..self.len),
+            RequestedBytes::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+            RequestedBytes::None => return self.range_not_satisfiable(),
+        };
+        let mut response = status.into_response();
+        let fields = response.headers_mut();
+        self.insert_headers(fields);
+        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind));
+        if self.gzip {
+            fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        if status == StatusCode::PARTIAL_CONTENT {
+            let range = format!("bytes {}-{}/{}", bytes.start, bytes.end - 1, self.len);
+            fields.insert(header::CONTENT_RANGE, ascii(range));
+        }
+        let pieces = if method == Method::HEAD {
+            Box::new(std::iter::empty())
+        } else {
             match (self.pieces)() {
                 Ok(pieces) => pieces,
-                Err(problem) => return problem.into_response(),
-            }
-        } else {
-            Box::new(std::iter::empty())
-        };
-        let mut response = match &wanted {
-            Wanted::Known => StatusCode::NOT_MODIFIED.into_response(),
-            Wanted::Whole => Response::new(Body::new(InPieces::new(pieces, self.len))),
-            Wanted::Part(range) => {
-                let part = InPieces::new(
-                    Box::new(cut(pieces, range.clone())),
-                    range.end - range.start,
-                );
-                let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, self.len);
-                (
-                    StatusCode::PARTIAL_CONTENT,
-                    [(header::CONTENT_RANGE, content_range)],
-                    Body::new(part),
-                )
-                    .into_response()
-            }
-            Wanted::Nothing => {
-                let problem = ApiError::new(
-                    StatusCode::RANGE_NOT_SATISFIABLE,
-                    format!("there are {} bytes", self.len),
-                );
-                return (
-                    [(header::CONTENT_RANGE, format!("bytes */{}", self.len))],
-                    problem,
-                )
-                    .into_response();
+                Err(error) => return error.into_response(),
             }
         };
-        let fields = response.headers_mut();
-        fields.insert(
-            header::ETAG,
-            HeaderValue::from_str(&self.etag).expect("a tag is hexadecimal digits in quotes"),
-        );
-        fields.insert(
-            header::CACHE_CONTROL,
-            HeaderValue::from_static(CACHE_CONTROL),
-        );
+        let len = bytes.end - bytes.start;
+        let body = PieceBody::new(Box::new(cut(pieces, bytes)), len);
+        *response.body_mut() = Body::new(body);
+        response
+    }
+
+    fn insert_headers(&self, fields: &mut HeaderMap) {
+        fields.typed_insert(self.etag.clone());
+        let cache_control = HeaderValue::from_static(CACHE_CONTROL);
+        fields.insert(header::CACHE_CONTROL, cache_control);
         if self.varies {
             fields.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         }
         if self.ranges {
             fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         }
-        if let Wanted::Known = wanted {
-            // Whatever stands here is the length that a 200 would have. Left out, HEAD would have it 0.
-            fields.insert(header::CONTENT_LENGTH, self.len.into());
-        } else {
-            fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind));
-            if self.gzip {
-                fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            }
-        }
-        response
     }
 
-    fn wanted(&self, method: &Method, headers: &HeaderMap) -> Wanted {
-        // A date is never this version's: it has none.
-        let of_this = headers
-            .get(header::IF_RANGE)
-            .is_none_or(|tag| tag.as_bytes() == self.etag.as_bytes());
-        match headers
+    fn requested_bytes(&self, method: &Method, headers: &HeaderMap) -> RequestedBytes {
+        let range = headers
             .get(header::RANGE)
-            .and_then(|range| range.to_str().ok())
-        {
-            Some(range) if self.ranges && of_this && method == Method::GET => {
-                Wanted::of(range, self.len)
+            .and_then(|range| range.to_str().ok());
+        // A date never matches: a representation has none. Neither does an invalid tag.
+        let is_of_this = !headers.contains_key(header::IF_RANGE)
+            || headers
+                .typed_get::<IfRange>()
+                .is_some_and(|it| !it.is_modified(Some(&self.etag), None));
+        match range {
+            Some(range) if self.ranges && is_of_this && method == Method::GET => {
+                RequestedBytes::parse(range, self.len)
             }
-            _ => Wanted::Whole,
+            _ => RequestedBytes::Whole,
         }
+    }
+
+    fn range_not_satisfiable(&self) -> Response {
+        let detail = format!("there are {} bytes", self.len);
+        let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, detail);
+        let range = ascii(format!("bytes */{}", self.len));
+        ([(header::CONTENT_RANGE, range)], error).into_response()
     }
 }
 
-/// The tags of a header, if it is there. None of ours has a comma in it.
-fn tags(headers: &HeaderMap, name: HeaderName) -> Option<impl Iterator<Item = &str>> {
-    let lists = headers
-        .contains_key(&name)
-        .then(|| headers.get_all(name).into_iter())?;
-    Some(
-        lists
-            .filter_map(|list| list.to_str().ok())
-            .flat_map(|list| list.split(','))
-            .map(str::trim),
-    )
+/// Returns whether `If-None-Match` names the tag.
+pub(crate) fn is_not_modified(headers: &HeaderMap, etag: &ETag) -> bool {
+    let if_none_match = headers.typed_get::<IfNoneMatch>();
+    if_none_match.is_some_and(|it| !it.precondition_passes(etag))
 }
 
-/// What is to be sent.
+fn ascii(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("digits and ASCII punctuation are a valid header value")
+}
+
+/// The bytes that `Range` requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Wanted {
-    /// Nothing: the client has it.
-    Known,
-    /// All of it.
+enum RequestedBytes {
     Whole,
-    /// Those bytes, which are there.
+    /// These, which exist.
     Part(Range<u64>),
-    /// Nothing: the client wants bytes that are not there.
-    Nothing,
+    /// None that exist.
+    None,
 }
 
-impl Wanted {
-    /// What a `Range` header asks for. One that cannot be read, or that asks for several parts, is as good as none.
-    fn of(range: &str, len: u64) -> Self {
-        let range = match range.trim().split_once('=') {
-            Some((unit, range)) if unit.eq_ignore_ascii_case("bytes") => range,
-            _ => return Self::Whole,
-        };
-        let number = |text: &str| -> Option<Option<u64>> {
-            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-            // As many digits as anyone likes: a place beyond all there is.
-            digits.then(|| (!text.is_empty()).then(|| text.parse().unwrap_or(u64::MAX)))
-        };
-        let Some((first, last)) = range.split_once('-') else {
-            return Self::Whole;
-        };
-        let range = match (number(first.trim()), number(last.trim())) {
-            (Some(Some(first)), Some(Some(last))) if first <= last => {
-                first..last.saturating_add(1).min(len)
+impl RequestedBytes {
+    /// Parses `Range`. An invalid one, or one of several ranges, is ignored, as RFC 9110 allows.
+    fn parse(range: &str, len: u64) -> Self {
+        let ranges = parse_range_header(range).map(|ranges| ranges.into_ranges());
+        let range = match ranges.as_deref() {
+            Ok([SyntacticallyCorrectRange::Indexed(first, last)]) => {
+                *first..last.saturating_add(1).min(len)
             }
-            (Some(Some(first)), Some(None)) => first..len,
-            (Some(None), Some(Some(last))) => len.saturating_sub(last)..len,
+            Ok([SyntacticallyCorrectRange::FromStart(first)]) => *first..len,
+            Ok([SyntacticallyCorrectRange::FromLast(count)]) => len.saturating_sub(*count)..len,
             _ => return Self::Whole,
         };
-        if range.is_empty() {
-            Self::Nothing
-        } else {
-            Self::Part(range)
+        match range.is_empty() {
+            true => Self::None,
+            false => Self::Part(range),
         }
     }
 }
 
-/// Those bytes of the pieces.
+/// Returns those bytes of the pieces.
 fn cut(pieces: impl Iterator<Item = Bytes>, range: Range<u64>) -> impl Iterator<Item = Bytes> {
     let mut at = 0;
     pieces.filter_map(move |piece| {
-        let within = |place: u64| place.clamp(at, at + piece.len() as u64) - at;
+        let within = |position: u64| position.clamp(at, at + piece.len() as u64) - at;
         let (from, to) = (within(range.start) as usize, within(range.end) as usize);
         at += piece.len() as u64;
         (from < to).then(|| piece.slice(from..to))
@@ -209,14 +179,15 @@ fn cut(pieces: impl Iterator<Item = Bytes>, range: Range<u64>) -> impl Iterator<
 }
 
 /// A body of a known length, made piece by piece as it is sent.
-struct InPieces {
+struct PieceBody {
     pieces: Pieces,
-    /// What is left of the piece that is being sent.
+    /// The rest of the piece that is being sent.
     piece: Bytes,
+    /// Bytes left to send.
     left: u64,
 }
 
-impl InPieces {
+impl PieceBody {
     fn new(pieces: Pieces, left: u64) -> Self {
         Self {
             pieces,
@@ -226,7 +197,7 @@ impl InPieces {
     }
 }
 
-impl http_body::Body for InPieces {
+impl http_body::Body for PieceBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -240,10 +211,10 @@ impl http_body::Body for InPieces {
                 None => return Poll::Ready(None),
             }
         }
-        let bytes = self.piece.len().min(HANDED_OVER_BYTES_MAX);
-        let handed_over = self.piece.split_to(bytes);
+        let bytes = self.piece.len().min(FRAME_BYTES_MAX);
+        let frame = self.piece.split_to(bytes);
         self.left = self.left.saturating_sub(bytes as u64);
-        Poll::Ready(Some(Ok(Frame::data(handed_over))))
+        Poll::Ready(Some(Ok(Frame::data(frame))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -257,16 +228,17 @@ impl http_body::Body for InPieces {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderName;
     use http_body::Body;
     use http_body_util::BodyExt;
 
     use super::*;
 
     #[test]
-    fn what_cannot_be_sent_just_now_is_refused_to_those_alone_who_are_to_be_sent_some() {
+    fn unavailable_bytes_fail_only_responses_with_a_body() {
         let status = |method: Method, (name, value): (HeaderName, &'static str)| {
             let representation = Representation {
-                etag: "\"1\"".to_owned(),
+                etag: "\"1\"".parse().unwrap(),
                 kind: "application/gzip",
                 gzip: false,
                 varies: false,
@@ -275,7 +247,7 @@ mod tests {
                 pieces: Box::new(|| Err(ApiError::unavailable("full"))),
             };
             let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
-            representation.answer(&method, &headers).status().as_u16()
+            representation.respond(&method, &headers).status().as_u16()
         };
         assert_eq!(status(Method::GET, (header::ACCEPT, "*/*")), 503);
         assert_eq!(status(Method::GET, (header::RANGE, "bytes=1-2")), 503);
@@ -285,47 +257,46 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_what_it_says_within_what_is_there() {
-        for (range, wanted) in [
-            ("bytes=0-0", Wanted::Part(0..1)),
-            ("bytes=2-4", Wanted::Part(2..5)),
-            ("bytes=2-", Wanted::Part(2..10)),
-            ("bytes=-3", Wanted::Part(7..10)),
-            ("bytes=-30", Wanted::Part(0..10)),
-            ("bytes=9-99999999999999999999999", Wanted::Part(9..10)),
-            ("bytes=10-", Wanted::Nothing),
-            ("bytes=10-12", Wanted::Nothing),
-            ("bytes=-0", Wanted::Nothing),
-            ("bytes=4-2", Wanted::Whole),
-            ("bytes=0-1,4-5", Wanted::Whole),
-            ("bytes=", Wanted::Whole),
-            ("bytes=-", Wanted::Whole),
-            ("bytes=+1-2", Wanted::Whole),
-            ("Bytes=2-4", Wanted::Part(2..5)),
-            ("lines=1-2", Wanted::Whole),
+    fn ranges_are_cut_at_the_length() {
+        for (range, expected) in [
+            ("bytes=0-0", RequestedBytes::Part(0..1)),
+            ("bytes=2-4", RequestedBytes::Part(2..5)),
+            ("bytes=2-", RequestedBytes::Part(2..10)),
+            ("bytes=-3", RequestedBytes::Part(7..10)),
+            ("bytes=-30", RequestedBytes::Part(0..10)),
+            (
+                "bytes=9-99999999999999999999999",
+                RequestedBytes::Part(9..10),
+            ),
+            ("bytes=10-", RequestedBytes::None),
+            ("bytes=10-12", RequestedBytes::None),
+            ("bytes=-0", RequestedBytes::None),
+            ("bytes=4-2", RequestedBytes::Whole),
+            ("bytes=0-1,4-5", RequestedBytes::Whole),
+            ("bytes=", RequestedBytes::Whole),
+            ("bytes=-", RequestedBytes::Whole),
+            ("bytes=+1-2", RequestedBytes::Whole),
+            ("Bytes=2-4", RequestedBytes::Part(2..5)),
+            ("lines=1-2", RequestedBytes::Whole),
         ] {
-            assert_eq!(Wanted::of(range, 10), wanted, "{range}");
+            assert_eq!(RequestedBytes::parse(range, 10), expected, "{range}");
         }
     }
 
     #[tokio::test]
-    async fn a_long_piece_is_handed_over_bit_by_bit() {
-        let pieces =
-            [0, HANDED_OVER_BYTES_MAX + 1, 0, 5].map(|length| Bytes::from(vec![7; length]));
-        let mut body = InPieces::new(
-            Box::new(pieces.into_iter()),
-            HANDED_OVER_BYTES_MAX as u64 + 6,
-        );
+    async fn long_pieces_are_sent_in_frames() {
+        let pieces = [0, FRAME_BYTES_MAX + 1, 0, 5].map(|length| Bytes::from(vec![7; length]));
+        let mut body = PieceBody::new(Box::new(pieces.into_iter()), FRAME_BYTES_MAX as u64 + 6);
         let mut lengths = Vec::new();
         while let Some(frame) = body.frame().await {
             lengths.push(frame.unwrap().into_data().unwrap().len());
         }
-        assert_eq!(lengths, [HANDED_OVER_BYTES_MAX, 1, 5]);
+        assert_eq!(lengths, [FRAME_BYTES_MAX, 1, 5]);
         assert!(body.is_end_stream());
     }
 
     #[test]
-    fn cut_pieces_are_the_cut_of_all_pieces() {
+    fn cutting_pieces_equals_cutting_the_whole() {
         let pieces = || {
             ["abc", "", "d", "efgh"]
                 .map(|piece| Bytes::from_static(piece.as_bytes()))

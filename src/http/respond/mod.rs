@@ -1,4 +1,4 @@
 //! Responders: JSON, CSV, conditional and partial responses.
 
 pub(crate) mod conditional;
-pub(crate) mod form;
+pub(crate) mod format;

@@ -1,6 +1,6 @@
-//! The page: what `npm run build` wrote to `static/dist`, in the binary.
+//! The page: the output of `npm run build` in `static/dist`, embedded in the binary.
 //!
-//! A build without it works as well; `/` then says how to get it. A debug build reads the folder when it starts.
+//! A build without it works; `/` then says how to get it. A debug build reads the folder at start.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -12,29 +12,31 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
+use headers::{ETag, HeaderMapExt};
 use rust_embed::RustEmbed;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::gzip::gzip_smallest;
 use crate::http::error::ApiError;
 use crate::http::extract::accept;
+use crate::http::respond::conditional::is_not_modified;
 use crate::http::state::AppState;
 
-/// What of the page is read before anything else.
+/// The file that names all others.
 const INDEX: &str = "index.html";
 
-/// What the page reads to know that rides may be sent: as it is built, and as it is served where they may.
+/// The attribute that lets the page send rides: as built, and as served where `/rides` exists.
 const RIDES_CLOSED: &str = "data-rides=\"closed\"";
 const RIDES_OPEN: &str = "data-rides=\"open\"";
 
-/// The page needs its own origin, and nothing else; no script or style that is not a file of it.
+/// The page loads from its own origin alone, and has no inline script or style.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; \
     img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// RacerNames of files under `/assets` have a hash of what is in them: they never change.
+/// `Cache-Control` of files under `/assets`: their names contain a hash of the content.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
-/// What keeps its name is asked for again each time; mostly the answer is that it is still the same.
+/// `Cache-Control` of files that keep their names: clients revalidate each time, mostly for a 304.
 const REVALIDATED: &str = "no-cache";
 
 #[derive(RustEmbed)]
@@ -42,22 +44,22 @@ const REVALIDATED: &str = "no-cache";
 #[allow_missing = true]
 struct Dist;
 
-/// A file of the page, as it is and compressed, with their tags.
+/// A file of the page, plain and compressed.
 struct Asset {
     kind: &'static str,
     cache: &'static str,
-    plain: Form,
-    /// Where it is shorter.
-    gzip: Option<Form>,
+    plain: Encoded,
+    /// If it is shorter.
+    gzip: Option<Encoded>,
 }
 
-/// Bytes to be sent, and their ETag.
-struct Form {
+/// Bytes and their ETag.
+struct Encoded {
     bytes: Bytes,
-    etag: HeaderValue,
+    etag: ETag,
 }
 
-/// Every file by its path, and the front page once for services that take rides and once for those that do not.
+/// Every file by its path, and the front page with and without rides.
 struct Page {
     files: HashMap<String, Asset>,
     closed: Option<Asset>,
@@ -84,7 +86,7 @@ static PAGE: LazyLock<Page> = LazyLock::new(|| {
     }
 });
 
-/// The files that the front page names.
+/// Returns the routes of the files that the front page names.
 pub(crate) fn routes() -> Router<AppState> {
     Router::new().route("/assets/{file}", get(asset)).route(
         "/favicon.svg",
@@ -92,10 +94,10 @@ pub(crate) fn routes() -> Router<AppState> {
     )
 }
 
-/// The front page, if it is in this build. `rides` says whether the service takes rides from it.
+/// Responds with the front page, if it is in this build. `rides` says whether `/rides` exists.
 pub(crate) fn index(headers: &HeaderMap, rides: bool) -> Option<Response> {
     let index = if rides { &PAGE.open } else { &PAGE.closed };
-    index.as_ref().map(|index| index.answer(headers))
+    index.as_ref().map(|index| index.respond(headers))
 }
 
 async fn asset(name: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Response {
@@ -109,7 +111,7 @@ async fn asset(name: Result<Path<String>, PathRejection>, headers: HeaderMap) ->
 
 fn file(path: &str, headers: &HeaderMap) -> Response {
     match PAGE.files.get(path) {
-        Some(asset) => asset.answer(headers),
+        Some(asset) => asset.respond(headers),
         None => ApiError::not_found(format!("the page has no file /{path}")).into_response(),
     }
 }
@@ -118,7 +120,7 @@ impl Asset {
     fn of(path: &str, bytes: Vec<u8>) -> Self {
         let gzip = Some(gzip_smallest(&bytes))
             .filter(|gzip| gzip.len() < bytes.len())
-            .map(Form::of);
+            .map(Encoded::of);
         let cache = if path.starts_with("assets/") {
             IMMUTABLE
         } else {
@@ -127,15 +129,15 @@ impl Asset {
         Self {
             kind: kind(path),
             cache,
-            plain: Form::of(bytes),
+            plain: Encoded::of(bytes),
             gzip,
         }
     }
 
-    fn answer(&self, headers: &HeaderMap) -> Response {
+    fn respond(&self, headers: &HeaderMap) -> Response {
         let gzip = self.gzip.as_ref().filter(|_| accept::wants_gzip(headers));
         let form = gzip.unwrap_or(&self.plain);
-        let mut response = if known(headers, &form.etag) {
+        let mut response = if is_not_modified(headers, &form.etag) {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
             let mut whole =
@@ -148,7 +150,7 @@ impl Asset {
             whole
         };
         let fields = response.headers_mut();
-        fields.insert(header::ETAG, form.etag.clone());
+        fields.typed_insert(form.etag.clone());
         for (name, value) in [
             (header::CACHE_CONTROL, self.cache),
             (header::VARY, "accept, accept-encoding"),
@@ -166,7 +168,7 @@ impl Asset {
     }
 }
 
-impl Form {
+impl Encoded {
     fn of(bytes: Vec<u8>) -> Self {
         let etag = format!("\"{:032x}\"", xxh3_128(&bytes));
         Self {
@@ -176,19 +178,7 @@ impl Form {
     }
 }
 
-/// Whether the client has what bears that tag.
-fn known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    let lists = headers
-        .get_all(header::IF_NONE_MATCH)
-        .into_iter()
-        .filter_map(|list| list.to_str().ok());
-    let mut tags = lists
-        .flat_map(|list| list.split(','))
-        .map(|tag| tag.trim().trim_start_matches("W/"));
-    tags.any(|tag| tag == "*" || tag.as_bytes() == etag.as_bytes())
-}
-
-/// The media type of what the page's build writes.
+/// Returns the media type of a file that the page's build writes.
 fn kind(path: &str) -> &'static str {
     match path.rsplit_once('.').map_or("", |(_, extension)| extension) {
         "css" => "text/css; charset=utf-8",
@@ -209,7 +199,7 @@ mod tests {
     fn asset() -> Asset {
         Asset::of(
             "assets/page-1a2b.js",
-            "let it_is_long_enough = 'to be worth it';"
+            "let text = 'long enough for gzip to be shorter';"
                 .repeat(20)
                 .into(),
         )
@@ -223,10 +213,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_sent_compressed_to_those_who_like_it_each_form_with_a_tag_of_its_own() {
+    fn each_encoding_has_its_own_etag() {
         let asset = asset();
-        let plain = asset.answer(&HeaderMap::new());
-        let gzip = asset.answer(&headers(&[(header::ACCEPT_ENCODING, "gzip")]));
+        let plain = asset.respond(&HeaderMap::new());
+        let gzip = asset.respond(&headers(&[(header::ACCEPT_ENCODING, "gzip")]));
         assert_eq!(plain.headers().get(header::CONTENT_ENCODING), None);
         assert_eq!(gzip.headers()[header::CONTENT_ENCODING], "gzip");
         assert_eq!(
@@ -234,11 +224,14 @@ mod tests {
             "text/javascript; charset=utf-8"
         );
         assert_ne!(plain.headers()[header::ETAG], gzip.headers()[header::ETAG]);
-        for answer in [plain, gzip] {
-            assert_eq!(answer.headers()[header::CACHE_CONTROL], IMMUTABLE);
-            assert_eq!(answer.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        for response in [plain, gzip] {
+            assert_eq!(response.headers()[header::CACHE_CONTROL], IMMUTABLE);
+            assert_eq!(
+                response.headers()[header::X_CONTENT_TYPE_OPTIONS],
+                "nosniff"
+            );
             assert!(
-                !answer.headers()[header::CONTENT_SECURITY_POLICY]
+                !response.headers()[header::CONTENT_SECURITY_POLICY]
                     .to_str()
                     .unwrap()
                     .contains("unsafe")
@@ -247,12 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_has_is_not_sent_again() {
+    fn known_etags_get_304() {
         let asset = asset();
-        let etag = asset.plain.etag.to_str().unwrap().to_owned();
+        let etag = asset.respond(&HeaderMap::new()).headers()[header::ETAG].clone();
+        let etag = etag.to_str().unwrap().to_owned();
         let status = |tags: &str| {
             asset
-                .answer(&headers(&[(header::IF_NONE_MATCH, tags)]))
+                .respond(&headers(&[(header::IF_NONE_MATCH, tags)]))
                 .status()
         };
         for tags in [
@@ -268,18 +262,21 @@ mod tests {
             (header::IF_NONE_MATCH, etag.as_str()),
             (header::ACCEPT_ENCODING, "gzip"),
         ];
-        assert_eq!(asset.answer(&headers(&other_form)).status(), StatusCode::OK);
+        assert_eq!(
+            asset.respond(&headers(&other_form)).status(),
+            StatusCode::OK
+        );
     }
 
     #[test]
-    fn only_names_that_never_change_their_meaning_are_kept_for_good() {
+    fn only_hashed_names_are_immutable() {
         assert_eq!(Asset::of("favicon.svg", Vec::new()).cache, REVALIDATED);
         assert_eq!(Asset::of(INDEX, Vec::new()).cache, REVALIDATED);
         assert_eq!(asset().cache, IMMUTABLE);
     }
 
     #[test]
-    fn the_page_is_told_that_rides_are_taken_where_it_looks_for_it() {
+    fn the_front_page_has_the_rides_attribute() {
         if let Some(closed) = &PAGE.closed {
             let open = PAGE.open.as_ref().expect("both are there or none");
             assert!(String::from_utf8_lossy(&closed.plain.bytes).contains(RIDES_CLOSED));

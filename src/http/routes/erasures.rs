@@ -1,146 +1,173 @@
-//! Erasing, for whoever has an admin key.
+//! Erasures, with an admin key.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::effort::{ClassId, Output, RacerId, Second};
 use crate::domain::erasure::{Erasure, ErasureScope, ErasureVersion, REASON_CHARS_MAX};
-use crate::http::auth::Admin;
 use crate::http::error::ApiError;
-use crate::http::extract::params::{Class, Params, Racer};
-use crate::http::respond::form::{self, Form, Rows};
+use crate::http::extract::path::{ClassPath, RacerPath};
+use crate::http::extract::query::{Param, ParamValue, QueryParams};
+use crate::http::extract::values::{OutputParam, PrettyParam, SecondParam};
+use crate::http::openapi::problems::{EraseErrors, ListErrors};
+use crate::http::respond::format::{self, ListParams, Rows};
 use crate::http::state::AppState;
 use crate::ledger::{CommitError, EraseError, Erased};
 
-/// What to erase of a racer in a class.
-#[derive(IntoParams)]
+/// The query parameters of erasing a racer from a class.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "tells what `erase_in_class` takes")]
-struct ScopeParams {
+pub(crate) struct EraseInClassParams {
     /// Only at this second.
-    second: Option<u32>,
+    #[param(inline)]
+    second: Option<SecondParam>,
     /// Only from this second on.
-    from: Option<u32>,
+    #[param(inline)]
+    from: Option<SecondParam>,
     /// Only up to this second, itself included.
-    to: Option<u32>,
-    /// Only outputs over this: a glitch, and not the racer's true best.
-    #[param(minimum = 0, example = 300)]
-    above: Option<f64>,
-    /// Why, to be kept with it.
-    #[param(max_length = 200, example = "a glitch of the bike")]
-    reason: Option<String>,
+    #[param(inline)]
+    to: Option<SecondParam>,
+    /// Only outputs over this, to erase a glitch and keep the racer's true best.
+    #[param(inline, example = 300)]
+    above: Option<OutputParam>,
+    /// The reason, stored with the erasure.
+    #[param(inline, example = "a glitch of the bike")]
+    reason: Option<ReasonParam>,
+    /// Format the JSON for people.
+    #[param(inline)]
+    pretty: Option<PrettyParam>,
+}
+
+/// The query parameters of erasing a racer.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct EraseParams {
+    /// The reason, stored with the erasure.
+    #[param(inline, example = "asked to be forgotten")]
+    reason: Option<ReasonParam>,
+    /// Format the JSON for people.
+    #[param(inline)]
+    pretty: Option<PrettyParam>,
+}
+
+type ReasonParam = Param<ErasureReason>;
+
+/// The reason of an erasure.
+pub(crate) struct ErasureReason(Arc<str>);
+
+impl ParamValue for ErasureReason {
+    fn expected() -> String {
+        format!("up to {REASON_CHARS_MAX} characters")
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        (text.chars().count() <= REASON_CHARS_MAX).then(|| Self(text.into()))
+    }
+
+    fn schema() -> Schema {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .max_length(Some(REASON_CHARS_MAX))
+            .into()
+    }
+}
+
+impl EraseInClassParams {
+    fn scope(&self, class: ClassId, racer: RacerId) -> Result<ErasureScope, ApiError> {
+        if let Some(Param(second)) = self.second {
+            let range = [("from", self.from), ("to", self.to)];
+            let bound = range
+                .into_iter()
+                .find_map(|(name, bound)| Some((name, bound?)));
+            if let Some((name, Param(bound))) = bound {
+                return Err(ApiError::bad_request(format!(
+                    "second is {second} and {name} is {bound}; give second alone, or from and to"
+                )));
+            }
+        }
+        let mut scope = ErasureScope::all(racer, Some(class));
+        if let Some(Param(from)) = self.second.or(self.from) {
+            scope.from = from;
+        }
+        if let Some(Param(to)) = self.second.or(self.to) {
+            scope.to = to;
+        }
+        let ErasureScope { from, to, .. } = scope;
+        if from > to {
+            return Err(ApiError::bad_request(format!(
+                "from is {from}, and to is {to}: it must not be less"
+            )));
+        }
+        scope.above = self.above.map(|Param(output)| output);
+        Ok(scope)
+    }
 }
 
 /// Erase a racer from a class
 ///
-/// Takes away what the racer rode in the class up to half a minute from now, or the part asked for, for ever: no later
-/// delivery, replay or restart brings it back, on any instance. What is ridden later counts. 200 once that is durable.
+/// Erases the racer's efforts in the class, or those of the parameters, up to 30 s from now. No later delivery, replay
+/// or restart brings them back, on any instance; later efforts count. 200 once the erasure is durable.
 #[utoipa::path(
     delete, path = "/classes/{classId}/racers/{racerId}", tag = "Erasing",
     params(
-        ("classId" = u16, Path, description = "The exercise class.", minimum = 1, example = 1),
-        ("racerId" = u64, Path, description = "The racer.", maximum = 9007199254740991_u64, example = 17),
-        ScopeParams,
-        ("pretty" = Option<bool>, Query, description = "Lay the JSON out for people."),
+        ClassPath,
+        RacerPath,
+        EraseInClassParams,
     ),
     responses(
-        (status = 200, description = "It is gone.", body = ErasedResponse),
-        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 401, description = "The admin key is missing or wrong.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 404, description = "No such class, or the service has no admin key.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 503, description = "It may not be durable: ask again.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 507, description = "There are too many erasures already.", body = ApiError,
-            content_type = "application/problem+json"),
+        (status = 200, description = "The erasure.", body = ErasedResponse),
+        EraseErrors,
     ),
-    security(("adminKey" = []))
 )]
 pub(crate) async fn erase_in_class(
-    _: Admin,
-    Class(class): Class,
-    Racer(racer): Racer,
+    ClassPath { class }: ClassPath,
+    RacerPath { racer }: RacerPath,
     State(app): State<AppState>,
-    mut params: Params,
+    QueryParams(query): QueryParams<EraseInClassParams>,
 ) -> Result<Response, ApiError> {
-    let second_max = app.ledger.bounds().second_max;
-    let mut scope = ErasureScope::all(racer, Some(class));
-    let second = params.second("second", second_max)?;
-    let (from, to) = (
-        params.second("from", second_max)?,
-        params.second("to", second_max)?,
-    );
-    if let (Some(second), Some((name, other))) = (
-        second,
-        from.map(|it| ("from", it)).or(to.map(|it| ("to", it))),
-    ) {
-        let detail =
-            format!("second is {second} and {name} is {other}; give second alone, or from and to");
-        return Err(ApiError::bad_request(detail));
-    }
-    scope.from = second.or(from).unwrap_or(scope.from);
-    scope.to = second.or(to).unwrap_or(scope.to);
-    let ErasureScope { from, to, .. } = scope;
-    if from > to {
-        return Err(ApiError::bad_request(format!(
-            "from is {from}, and to is {to}: it must not be less"
-        )));
-    }
-    scope.above = params.take("above", "an output, a number from 0 up", |text| {
-        Output::new(text.parse().ok()?)
-    })?;
-    erase(&app, scope, params).await
+    let scope = query.scope(class, racer)?;
+    let erased = erase(&app, scope, query.reason).await?;
+    Ok(format::json(&erased, query.pretty))
 }
 
 /// Erase a racer
 ///
-/// Takes away what the racer rode in any class up to half a minute from now, and the name, for ever: no later delivery,
-/// replay or restart brings it back, on any instance. What is ridden later counts. 200 once that is durable.
+/// Erases the racer's efforts in all classes up to 30 s from now, and the name. No later delivery, replay or restart
+/// brings them back, on any instance; later efforts count. 200 once the erasure is durable.
 #[utoipa::path(
     delete, path = "/racers/{racerId}", tag = "Erasing",
     params(
-        ("racerId" = u64, Path, description = "The racer.", maximum = 9007199254740991_u64, example = 17),
-        ("reason" = Option<String>, Query, description = "Why, to be kept with it.", max_length = 200,
-            example = "asked to be forgotten"),
-        ("pretty" = Option<bool>, Query, description = "Lay the JSON out for people."),
+        RacerPath,
+        EraseParams,
     ),
     responses(
-        (status = 200, description = "It is gone.", body = ErasedResponse),
-        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 401, description = "The admin key is missing or wrong.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 404, description = "The service has no admin key.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 503, description = "It may not be durable: ask again.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 507, description = "There are too many erasures already.", body = ApiError,
-            content_type = "application/problem+json"),
+        (status = 200, description = "The erasure.", body = ErasedResponse),
+        EraseErrors,
     ),
-    security(("adminKey" = []))
 )]
 pub(crate) async fn erase_everywhere(
-    _: Admin,
-    Racer(racer): Racer,
+    RacerPath { racer }: RacerPath,
     State(app): State<AppState>,
-    params: Params,
+    QueryParams(query): QueryParams<EraseParams>,
 ) -> Result<Response, ApiError> {
-    erase(&app, ErasureScope::all(racer, None), params).await
+    let erased = erase(&app, ErasureScope::all(racer, None), query.reason).await?;
+    Ok(format::json(&erased, query.pretty))
 }
 
-/// What was erased
+/// All erasures
 ///
-/// In the order in which it was.
+/// In their order.
 #[utoipa::path(
     get, path = "/erasures", tag = "Erasing",
-    params(crate::http::respond::form::ListParams),
+    params(ListParams),
     responses(
         (status = 200, description = "The erasures.", content(
             (Vec<ErasureResponse> = "application/json"),
@@ -148,32 +175,20 @@ pub(crate) async fn erase_everywhere(
                 example = "racerId,classId,from,to,above,until,reason,version\r\n\
                            17,1,60,61,300,1619185819755,a glitch of the bike,1\r\n"),
         )),
-        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 401, description = "The admin key is missing or wrong.", body = ApiError,
-            content_type = "application/problem+json"),
+        ListErrors,
         (status = 404, description = "The service has no admin key.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting or stopping.", body = ApiError,
-            content_type = "application/problem+json"),
     ),
-    security(("adminKey" = []))
 )]
 pub(crate) async fn erasures(
-    _: Admin,
     State(app): State<AppState>,
-    mut params: Params,
+    QueryParams(query): QueryParams<ListParams>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let form = Form::take(&mut params, &headers)?;
-    params.end()?;
     let erasures = app.ledger.erasures();
-    let mut answer: Vec<_> = erasures
-        .iter()
-        .map(|erasure| ErasureResponse::of(erasure.clone()))
-        .collect();
-    answer.sort_by_key(|erasure| (erasure.version, erasure.racer_id, erasure.class_id));
-    let mut response = form.of(&answer);
+    let mut rows: Vec<_> = erasures.iter().cloned().map(ErasureResponse::new).collect();
+    rows.sort_by_key(|erasure| (erasure.version, erasure.racer_id, erasure.class_id));
+    let mut response = query.format(&headers).respond(&rows);
     response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -183,98 +198,80 @@ pub(crate) async fn erasures(
 async fn erase(
     app: &AppState,
     scope: ErasureScope,
-    mut params: Params,
-) -> Result<Response, ApiError> {
-    let reason = params.take(
-        "reason",
-        format_args!("up to {REASON_CHARS_MAX} characters"),
-        |text| (text.chars().count() <= REASON_CHARS_MAX).then(|| Arc::<str>::from(text)),
-    )?;
-    let pretty = params.pretty()?;
-    params.end()?;
+    reason: Option<ReasonParam>,
+) -> Result<ErasedResponse, ApiError> {
+    let reason = reason.map(|Param(ErasureReason(reason))| reason);
+    let reason = reason.filter(|reason| !reason.is_empty());
     let deadline = app.config.limits.delivery_deadline;
-    let erasing = app
-        .ledger
-        .erase(scope, reason.filter(|reason| !reason.is_empty()));
-    let Ok(erased) = tokio::time::timeout(deadline, erasing).await else {
-        return Err(ApiError::unavailable(format!(
-            "not durable within {} s",
-            deadline.as_secs_f64()
-        )));
-    };
-    let Erased { erasure, efforts } = erased.map_err(|error| not_erased(&error))?;
-    Ok(form::json(
-        &ErasedResponse {
-            erasure: ErasureResponse::of(erasure),
-            efforts,
-        },
-        pretty,
-    ))
+    let erased = tokio::time::timeout(deadline, app.ledger.erase(scope, reason)).await;
+    let erased = erased.map_err(|_| {
+        ApiError::unavailable(format!("not durable within {} s", deadline.as_secs_f64()))
+    })?;
+    let Erased { erasure, efforts } = erased.map_err(|error| erase_error(&error))?;
+    Ok(ErasedResponse {
+        erasure: ErasureResponse::new(erasure),
+        efforts,
+    })
 }
 
-fn not_erased(error: &EraseError) -> ApiError {
+fn erase_error(error: &EraseError) -> ApiError {
     match error {
         EraseError::TooMany => ApiError::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string()),
-        EraseError::Failed(CommitError::Store(problem)) => {
-            tracing::warn!(%problem, "an erasure is perhaps not durable"); // what exactly is for the log alone
-            ApiError::unavailable("the store failed: it may be erased, or come to be; ask again")
+        EraseError::Failed(CommitError::Store(error)) => {
+            // The details are for the log alone.
+            tracing::warn!(%error, "erasure may not be durable");
+            ApiError::unavailable("the store failed; the erasure may be durable; retry it")
         }
         EraseError::Failed(error) => ApiError::unavailable(error.to_string()),
     }
 }
 
-/// What was erased just now.
+/// An erasure of this request.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Erased)]
 struct ErasedResponse {
     /// The erasure.
     #[serde(flatten)]
     erasure: ErasureResponse,
-    /// How many efforts this instance took away.
+    /// Number of efforts erased on this instance.
     #[schema(example = 300)]
     efforts: u64,
 }
 
-/// What is gone, until when, and why.
+/// An erasure.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Erasure)]
 #[serde(rename_all = "camelCase")]
 struct ErasureResponse {
-    /// Whose efforts.
+    /// The racer.
     #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
-    /// In which class; null for all, and the racer's name.
+    /// The class; null for all classes, and the racer's name.
     #[schema(value_type = Option<u16>, required, example = 1)]
     class_id: Option<ClassId>,
-    /// From which second on; null for the first.
+    /// The first second; null for the first of all.
     #[schema(value_type = Option<u32>, required, example = 60)]
     from: Option<Second>,
-    /// Up to which second, itself included; null for the last.
+    /// The last second; null for the last of all.
     #[schema(value_type = Option<u32>, required, example = 61)]
     to: Option<Second>,
     /// Only outputs over this; null for all.
     #[schema(value_type = Option<f64>, required, minimum = 0, example = 300)]
     above: Option<Output>,
-    /// What was ridden up to this time is gone, in milliseconds since 1970: half a minute after it was asked for.
+    /// Efforts up to this time are erased, in milliseconds since 1970: 30 s after the request.
     #[schema(example = 1619185819755_u64)]
     until: u64,
-    /// Why.
+    /// The reason.
     #[schema(value_type = Option<String>, required, example = "a glitch of the bike")]
     reason: Option<Arc<str>>,
-    /// Counts the erasures; a stored history names the one that it has heeded.
+    /// Counts the erasures; a stored history names the version that it has applied.
     #[schema(value_type = u64, example = 1)]
     version: ErasureVersion,
 }
 
 impl ErasureResponse {
-    fn of(
-        Erasure {
-            scope,
-            until_ms,
-            reason,
-            version,
-        }: Erasure,
-    ) -> Self {
+    fn new(erasure: Erasure) -> Self {
+        let scope = erasure.scope;
         let everything = ErasureScope::all(scope.racer_id, scope.class_id);
         Self {
             racer_id: scope.racer_id,
@@ -282,35 +279,20 @@ impl ErasureResponse {
             from: (scope.from != everything.from).then_some(scope.from),
             to: (scope.to != everything.to).then_some(scope.to),
             above: scope.above,
-            until: until_ms,
-            reason,
-            version,
+            until: erasure.until_ms,
+            reason: erasure.reason,
+            version: erasure.version,
         }
     }
 }
 
 impl Rows for Vec<ErasureResponse> {
+    #[rustfmt::skip]
     fn columns(&self) -> Vec<&'static str> {
-        vec![
-            "racerId", "classId", "from", "to", "above", "until", "reason", "version",
-        ]
+        vec!["racerId", "classId", "from", "to", "above", "until", "reason", "version"]
     }
 
-    fn rows(&self) -> impl Iterator<Item = Vec<String>> {
-        fn cell(value: Option<impl ToString>) -> String {
-            value.map(|value| value.to_string()).unwrap_or_default()
-        }
-        self.iter().map(|it| {
-            vec![
-                it.racer_id.to_string(),
-                cell(it.class_id),
-                cell(it.from),
-                cell(it.to),
-                cell(it.above),
-                it.until.to_string(),
-                cell(it.reason.as_ref()),
-                it.version.to_string(),
-            ]
-        })
+    fn rows(&self) -> impl Iterator<Item = impl Serialize> {
+        self.iter()
     }
 }

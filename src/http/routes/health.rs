@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`: for whoever starts, stops and routes to the service.
+//! `/healthz` and `/readyz`, for supervisors and load balancers.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -6,24 +6,24 @@ use axum::response::{IntoResponse, Response};
 
 use crate::http::state::AppState;
 
-/// Whether the process answers
+/// Liveness
 #[utoipa::path(
     get, path = "/healthz", tag = "Health",
-    responses((status = 200, description = "It does.", body = String, content_type = "text/plain", example = "ok"))
+    responses((status = 200, description = "The process is alive.", body = String, content_type = "text/plain", example = "ok"))
 )]
 pub(crate) async fn healthz() -> Response {
     plain(StatusCode::OK, "ok".to_owned())
 }
 
-/// Whether the service should be sent traffic
+/// Readiness
 ///
-/// It is not ready before what the store holds is read, while it is stopping, while it cannot see what other instances
-/// wrote, and while there is an object that it cannot read.
+/// Not ready before recovery is done, while shutting down, while the replication lag is too long, and while an object
+/// of the store cannot be read.
 #[utoipa::path(
     get, path = "/readyz", tag = "Health",
     responses(
-        (status = 200, description = "It should.", body = String, content_type = "text/plain", example = "ok"),
-        (status = 503, description = "It should not; the body says why.", body = String, content_type = "text/plain",
+        (status = 200, description = "The service is ready for traffic.", body = String, content_type = "text/plain", example = "ok"),
+        (status = 503, description = "The service is not ready; the body gives the reason.", body = String, content_type = "text/plain",
             example = "the service is starting or stopping"),
     )
 )]

@@ -1,8 +1,8 @@
-//! `/classes/{classId}/live`: what happens in a class, pushed as Server-Sent Events.
+//! `/classes/{classId}/live`: changes of a class, pushed as Server-Sent Events.
 //!
-//! One task a class, for as long as anyone listens, writes what changed a few times a second; the text is shared by all
-//! listeners. A listener holds the newest state and how much of it was sent, and nothing else: one who reads slowly
-//! misses what was overtaken, and gets what is so now.
+//! One task a class, while it has subscribers, writes the changes 4 times a second; all subscribers
+//! share the text. A subscription holds the newest state and its position in it, and nothing else: a
+//! slow reader misses overtaken events and gets the newest.
 
 use parking_lot::Mutex;
 use std::convert::Infallible;
@@ -22,56 +22,53 @@ use utoipa::ToSchema;
 
 use crate::domain::effort::{ClassId, Output, RaceId, RacerId, Second};
 use crate::http::error::ApiError;
-use crate::http::extract::params::{Class, Params};
+use crate::http::extract::path::ClassPath;
+use crate::http::extract::query::{NoParams, QueryParams};
+use crate::http::openapi::problems::ItemErrors;
 use crate::http::routes::races::RaceLeaderboard;
 use crate::http::state::{AppState, Name};
 use crate::ledger::Ledger;
 use crate::state::races::CLASS_RACES_MAX;
 use crate::state::recent_bests::{RecentBests, RecentBestsSubscription};
 
-/// From one look at what changed to the next: often enough to look like at once.
-const EVERY: Duration = Duration::from_millis(250);
+/// Interval between updates: short enough to look immediate.
+const UPDATE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long a connection is silent before a comment says that it is still there, well within the minute after which
-/// proxies cut it.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Maximum silence before a comment is sent: well under the 60 s after which proxies close a
+/// connection.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// The rows of a race that are pushed; whoever wants more asks for its leaderboard.
+/// Maximum number of rows of a race; its leaderboard has the others.
 const STANDINGS_MAX: usize = 50;
 
-/// How a connection begins: when it is cut, come again after a second.
-const BEGINNING: &[u8] = b"retry: 1000\n\n";
+/// Start of a stream: after a disconnection, clients reconnect after 1 s.
+const STREAM_START: &[u8] = b"retry: 1000\n\n";
 
-/// What goes on in a class
+/// Live changes of a class
 ///
-/// Server-Sent Events, a few times a second while something changes. `standings`: a race's leaderboard, as
-/// `/classes/{classId}/races/{raceId}/leaderboard` has it, up to 50 rows; a connection begins with one for every recent
-/// race. `bests`: how many personal bests became durable since the one before, whichever instance took them in, and up
-/// to 50 of them. Who reads slowly misses events that were overtaken, and gets the newest.
+/// Server-Sent Events, up to 4 times a second. `standings`: a race's leaderboard, as
+/// `/classes/{classId}/races/{raceId}/leaderboard` returns it, up to 50 rows; a stream begins with one for every recent
+/// race. `bests`: the number of personal bests that became durable since the previous event, on any instance, and up to
+/// 50 of them. A slow reader misses overtaken events and gets the newest.
 #[utoipa::path(
     get, path = "/classes/{classId}/live", tag = "Races",
-    params(("classId" = u16, Path, description = "The exercise class.", minimum = 1, example = 1)),
+    params(ClassPath),
     responses(
-        (status = 200, description = "Events; the `data` of each is JSON of the form that its name stands for here.",
+        (status = 200, description = "Events; the `data` of each is JSON of the schema under its name.",
             body = LiveEvents, content_type = "text/event-stream",
             example = "retry: 1000\n\nevent: bests\ndata: {\"classId\":1,\"count\":40,\"bests\":[…]}\n\n"),
-        (status = 400, description = "There is a parameter; none is taken.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 404, description = "No such class.", body = ApiError, content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting or stopping, or has as many listeners as it may have.",
-            body = ApiError, content_type = "application/problem+json"),
+        ItemErrors,
     )
 )]
 pub(crate) async fn live(
-    Class(class): Class,
+    ClassPath { class }: ClassPath,
     State(app): State<AppState>,
-    params: Params,
+    QueryParams(NoParams {}): QueryParams<NoParams>,
 ) -> Result<Response, ApiError> {
-    params.end()?;
-    let listener = app.live.listen(&app, class)?;
-    let beginning = stream::once(async { Ok::<_, Infallible>(Bytes::from_static(BEGINNING)) });
-    let events = stream::unfold(listener, |mut listener| async {
-        Some((Ok(listener.next().await?), listener))
+    let subscription = app.live.subscribe(&app, class)?;
+    let start = stream::once(async { Ok::<_, Infallible>(Bytes::from_static(STREAM_START)) });
+    let events = stream::unfold(subscription, |mut subscription| async {
+        Some((Ok(subscription.next().await?), subscription))
     });
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
@@ -80,42 +77,42 @@ pub(crate) async fn live(
     ];
     Ok((
         headers,
-        Body::from_stream(stream::StreamExt::chain(beginning, events)),
+        Body::from_stream(stream::StreamExt::chain(start, events)),
     )
         .into_response())
 }
 
-/// Everybody who listens. A clone shares them.
+/// The subscriptions of all classes. A clone shares them.
 #[derive(Clone)]
 pub(crate) struct Live {
-    classes: Arc<[Channel]>,
+    classes: Arc<[LiveChannel]>,
     recent_bests: Arc<RecentBests>,
-    room: Arc<Semaphore>,
-    listeners_max: usize,
+    permits: Arc<Semaphore>,
+    subscribers_max: usize,
 }
 
-/// What is pushed to a class's listeners.
-struct Channel {
-    newest: watch::Sender<Arc<Newest>>,
-    /// Whether somebody writes it.
+/// A class's feed.
+struct LiveChannel {
+    newest: watch::Sender<Arc<LiveState>>,
+    /// Whether a task writes it.
     is_written: Mutex<bool>,
 }
 
 /// The newest state of a class, as text.
 #[derive(Clone, Default)]
-struct Newest {
-    /// The class's races at that version.
+struct LiveState {
+    /// Version of the class's races.
     version: u64,
-    /// By version: those that changed last come last.
-    races: Vec<Race>,
-    /// How many personal bests there were.
+    /// By version: the last changed is last.
+    races: Vec<RaceEvent>,
+    /// Number of personal bests so far.
     count: u64,
-    /// The last of them.
+    /// The event of the latest.
     bests: Bytes,
 }
 
 #[derive(Clone)]
-struct Race {
+struct RaceEvent {
     id: RaceId,
     version: u64,
     event: Bytes,
@@ -138,7 +135,7 @@ struct NewBests {
     /// The class.
     #[schema(value_type = u16, example = 1)]
     class_id: ClassId,
-    /// How many there are since the event before.
+    /// Number of personal bests since the previous event.
     #[schema(example = 40)]
     count: u64,
     /// The latest of them.
@@ -164,9 +161,9 @@ struct NewBest {
 }
 
 impl Live {
-    /// For at most so many, of all classes together.
-    pub(crate) fn new(ledger: &Ledger, listeners_max: usize) -> Self {
-        let channel = |_| Channel {
+    /// Creates the feeds for at most `subscribers_max` subscriptions of all classes together.
+    pub(crate) fn new(ledger: &Ledger, subscribers_max: usize) -> Self {
+        let channel = |_| LiveChannel {
             newest: watch::Sender::default(),
             is_written: Mutex::default(),
         };
@@ -177,25 +174,21 @@ impl Live {
         Self {
             classes,
             recent_bests,
-            room: Arc::new(Semaphore::new(listeners_max)),
-            listeners_max,
+            permits: Arc::new(Semaphore::new(subscribers_max)),
+            subscribers_max,
         }
     }
 
-    /// How many listen.
-    pub(crate) fn listeners(&self) -> usize {
-        self.listeners_max - self.room.available_permits()
+    /// Returns the number of subscriptions.
+    pub(crate) fn subscribers(&self) -> usize {
+        self.subscribers_max - self.permits.available_permits()
     }
 
-    fn listen(&self, app: &AppState, class: ClassId) -> Result<Listener, ApiError> {
-        let room = self.room.clone().try_acquire_owned();
-        let full = || {
-            ApiError::unavailable(format!(
-                "there are {} listeners already",
-                self.listeners_max
-            ))
-        };
-        let room = room.map_err(|_| full())?;
+    fn subscribe(&self, app: &AppState, class: ClassId) -> Result<LiveSubscription, ApiError> {
+        let permit = self.permits.clone().try_acquire_owned().map_err(|_| {
+            let max = self.subscribers_max;
+            ApiError::unavailable(format!("there are {max} subscribers already"))
+        })?;
         let channel = &self.classes[class.index()];
         let mut is_written = channel.is_written.lock();
         let newest = channel.newest.subscribe();
@@ -204,72 +197,69 @@ impl Live {
             tokio::spawn(self.clone().write(app.ledger.clone(), class));
         }
         drop(is_written);
-        // What was new before somebody came is not for them.
+        // Personal bests before the subscription are not news.
         let count = newest.borrow().count;
-        Ok(Listener {
+        Ok(LiveSubscription {
             newest,
             version: 0,
             count,
             stopping: app.stopping.clone(),
-            _room: room,
+            _permit: permit,
         })
     }
 
-    /// Writes what changes in a class for as long as anyone listens.
+    /// Writes the changes of a class while it has subscribers.
     async fn write(self, ledger: Ledger, class: ClassId) {
-        let watch = Arc::new(RecentBestsSubscription::new(
-            self.recent_bests.clone(),
-            class,
-        ));
+        let recent = RecentBestsSubscription::new(self.recent_bests.clone(), class);
+        let recent = Arc::new(recent);
         let channel = &self.classes[class.index()];
-        channel.newest.send_replace(Arc::new(Newest {
-            count: watch.count(),
-            ..Newest::default()
+        channel.newest.send_replace(Arc::new(LiveState {
+            count: recent.count(),
+            ..LiveState::default()
         }));
-        let mut ticks = interval(EVERY);
+        let mut ticks = interval(UPDATE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if channel.is_left() {
+            if channel.is_abandoned() {
                 return;
             }
-            let (before, ledger, watch) = (
+            let (before, ledger, recent) = (
                 channel.newest.borrow().clone(),
                 ledger.clone(),
-                watch.clone(),
+                recent.clone(),
             );
             let writing =
-                tokio::task::spawn_blocking(move || before.after(&ledger, class, &watch)).await;
+                tokio::task::spawn_blocking(move || before.after(&ledger, class, &recent)).await;
             match writing {
                 Ok(Some(after)) => _ = channel.newest.send_replace(Arc::new(after)),
                 Ok(None) => {}
-                Err(error) => tracing::error!(%error, %class, "what goes on cannot be told"),
+                Err(error) => tracing::error!(%error, %class, "live update failed"),
             }
         }
     }
 }
 
-impl Channel {
-    /// Whether nobody listens any more; then nobody writes, either.
-    fn is_left(&self) -> bool {
+impl LiveChannel {
+    /// Returns whether there is no subscriber any more; then its task ends.
+    fn is_abandoned(&self) -> bool {
         let mut is_written = self.is_written.lock();
         *is_written = self.newest.receiver_count() > 0;
         !*is_written
     }
 }
 
-impl Newest {
-    /// What is so now, if that differs.
+impl LiveState {
+    /// Returns the state now, if it differs.
     fn after(
         &self,
         ledger: &Ledger,
         class: ClassId,
-        watch: &RecentBestsSubscription,
+        recent: &RecentBestsSubscription,
     ) -> Option<Self> {
-        let races = ledger.races();
-        let version = races.version(class);
-        let fresh = watch.since(self.count);
-        if version == self.version && fresh.is_none() {
+        let version = ledger.races().version(class);
+        let recent = recent.since(self.count);
+        if version == self.version && recent.is_none() {
             return None;
         }
         let mut after = Self {
@@ -277,34 +267,15 @@ impl Newest {
             ..self.clone()
         };
         if version != self.version {
-            let mut texts: Vec<Race> = Vec::with_capacity(CLASS_RACES_MAX);
-            for now in races.summaries(class) {
-                let known = self
-                    .races
-                    .iter()
-                    .find(|it| it.id == now.race && it.version == now.version);
-                let text = known.cloned().or_else(|| {
-                    let board = RaceLeaderboard::of(ledger, class, now.race, 0, STANDINGS_MAX)?;
-                    Some(Race {
-                        id: now.race,
-                        version: now.version,
-                        event: event("standings", &board),
-                    })
-                });
-                texts.extend(text);
-            }
-            texts.sort_unstable_by_key(|it| it.version);
-            after.races = texts;
+            after.races = self.race_events(ledger, class);
         }
-        if let Some(fresh) = fresh {
-            let count = fresh.count.saturating_sub(self.count);
-            let told = fresh
-                .latest
-                .iter()
-                .rev()
-                .take(usize::try_from(count).unwrap_or(usize::MAX));
+        if let Some(recent) = recent {
+            let count = recent.count.saturating_sub(self.count);
+            let latest = recent.latest.iter().rev();
+            let latest = latest.take(usize::try_from(count).unwrap_or(usize::MAX));
             let erasures = ledger.erasures();
-            let told = told.filter(|it| !erasures.cover(it, 0)).map(|it| NewBest {
+            let bests = latest.filter(|it| !erasures.cover(it, 0));
+            let bests = bests.map(|it| NewBest {
                 racer_id: it.racer,
                 name: ledger.names().get(it.racer),
                 second: it.second,
@@ -313,11 +284,30 @@ impl Newest {
             let bests = NewBests {
                 class_id: class,
                 count,
-                bests: told.collect(),
+                bests: bests.collect(),
             };
-            (after.count, after.bests) = (fresh.count, event("bests", &bests));
+            (after.count, after.bests) = (recent.count, event("bests", &bests));
         }
         Some(after)
+    }
+
+    /// Returns the races now; the text of an unchanged race is used again.
+    fn race_events(&self, ledger: &Ledger, class: ClassId) -> Vec<RaceEvent> {
+        let mut events: Vec<RaceEvent> = Vec::with_capacity(CLASS_RACES_MAX);
+        for now in ledger.races().summaries(class) {
+            let is_current = |it: &&RaceEvent| it.id == now.race && it.version == now.version;
+            let event = self.races.iter().find(is_current).cloned().or_else(|| {
+                let board = RaceLeaderboard::new(ledger, class, now.race, 0, STANDINGS_MAX)?;
+                Some(RaceEvent {
+                    id: now.race,
+                    version: now.version,
+                    event: event("standings", &board),
+                })
+            });
+            events.extend(event);
+        }
+        events.sort_unstable_by_key(|it| it.version);
+        events
     }
 }
 
@@ -326,17 +316,17 @@ fn event(name: &str, data: &impl Serialize) -> Bytes {
     format!("event: {name}\ndata: {data}\n\n").into()
 }
 
-/// One who listens, and what was sent.
-struct Listener {
-    newest: watch::Receiver<Arc<Newest>>,
+/// A subscription, and how much of the feed was sent.
+struct LiveSubscription {
+    newest: watch::Receiver<Arc<LiveState>>,
     version: u64,
     count: u64,
     stopping: watch::Receiver<bool>,
-    _room: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Listener {
-    /// The next event, or a comment where there is none for long; `None` when the service stops.
+impl LiveSubscription {
+    /// Returns the next event, or a comment after a long silence; `None` when the service stops.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if *self.stopping.borrow() {
@@ -348,12 +338,12 @@ impl Listener {
             tokio::select! {
                 _ = self.stopping.wait_for(|&stopping| stopping) => return None,
                 changed = self.newest.changed() => changed.ok()?,
-                () = tokio::time::sleep(KEEP_ALIVE) => return Some(Bytes::from_static(b":\n\n")),
+                () = tokio::time::sleep(KEEP_ALIVE_INTERVAL) => return Some(Bytes::from_static(b":\n\n")),
             }
         }
     }
 
-    /// An event of the newest state that was not sent yet.
+    /// Returns an event of the newest state that was not sent yet.
     fn unsent(&mut self) -> Option<Bytes> {
         let newest = self.newest.borrow_and_update();
         if let Some(race) = newest.races.iter().find(|it| it.version > self.version) {
@@ -372,24 +362,24 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_slow_reader_gets_the_newest_of_every_race_and_nothing_that_was_overtaken() {
-        let (state, newest) = watch::channel(Arc::new(Newest::default()));
+    async fn slow_readers_miss_overtaken_events() {
+        let (state, newest) = watch::channel(Arc::new(LiveState::default()));
         let (stop, stopping) = watch::channel(false);
-        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let mut listener = Listener {
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let mut subscription = LiveSubscription {
             newest,
             version: 0,
             count: 0,
             stopping,
-            _room: room,
+            _permit: permit,
         };
-        let race = |id, version, text: &'static str| Race {
+        let race = |id, version, text: &'static str| RaceEvent {
             id: RaceId(id),
             version,
             event: text.into(),
         };
-        let show = |races: Vec<Race>, count, bests: &'static str| {
-            state.send_replace(Arc::new(Newest {
+        let show = |races: Vec<RaceEvent>, count, bests: &'static str| {
+            state.send_replace(Arc::new(LiveState {
                 version: 9,
                 races,
                 count,
@@ -401,7 +391,7 @@ mod tests {
             0,
             "",
         );
-        assert_eq!(listener.next().await.unwrap(), "first of 1");
+        assert_eq!(subscription.next().await.unwrap(), "first of 1");
         show(
             vec![race(2, 2, "first of 2"), race(1, 3, "second of 1")],
             5,
@@ -412,10 +402,10 @@ mod tests {
             7,
             "seven",
         );
-        assert_eq!(listener.next().await.unwrap(), "first of 2");
-        assert_eq!(listener.next().await.unwrap(), "third of 1");
-        assert_eq!(listener.next().await.unwrap(), "seven");
+        assert_eq!(subscription.next().await.unwrap(), "first of 2");
+        assert_eq!(subscription.next().await.unwrap(), "third of 1");
+        assert_eq!(subscription.next().await.unwrap(), "seven");
         stop.send_replace(true);
-        assert_eq!(listener.next().await, None);
+        assert_eq!(subscription.next().await, None);
     }
 }

@@ -122,7 +122,7 @@ fn set_gauges(app: &AppState) {
         gauge!(observability::MEMORY_BYTES, "part" => part).set(bytes as f64);
     }
     gauge!(observability::DELIVERIES_IN_FLIGHT).set(app.admission.deliveries_in_flight() as f64);
-    gauge!(observability::SSE_SUBSCRIBERS).set(app.live.listeners() as f64);
+    gauge!(observability::SSE_SUBSCRIBERS).set(app.live.subscribers() as f64);
     gauge!(observability::DELIVERIES_IN_FLIGHT_BYTES)
         .set(app.admission.deliveries.acquired_bytes() as f64);
     if let Some(bytes) = resident_bytes() {

@@ -3,125 +3,108 @@
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::domain::effort::{ClassId, INTEGER_MAX, Output, RaceId, RacerId, Second};
+use crate::domain::effort::{ClassId, Output, RaceId, RacerId, Second};
 use crate::http::error::ApiError;
-use crate::http::extract::params::{Class, Params, Race};
-use crate::http::respond::form::ListParams;
-use crate::http::respond::form::{Form, Rows};
+use crate::http::extract::path::{ClassPath, RacePath};
+use crate::http::extract::query::{Param, QueryParams};
+use crate::http::extract::values::{LimitParam, Offset, OffsetParam, PrettyParam};
+use crate::http::openapi::problems::ItemErrors;
+use crate::http::respond::format::{FormatParam, ListParams, ResponseFormat, Rows};
 use crate::http::state::{AppState, Name};
 use crate::ledger::Ledger;
 use crate::state::leaderboard::PageLimit;
-use crate::state::races::{RacePosition, RaceSummary};
+use crate::state::races::RaceSummary;
 
 /// Recent races
 ///
-/// The last dozen that this instance heard of, the newest first. In memory only: after a restart there is none until
-/// the next delivery.
+/// The last 12 of this instance, the newest first. They are in memory only: after a restart there are none until the
+/// next delivery.
 #[utoipa::path(
     get, path = "/classes/{classId}/races", tag = "Races",
-    params(("classId" = u16, Path, description = "The exercise class.", minimum = 1, example = 1), ListParams),
+    params(ClassPath, ListParams),
     responses(
         (status = 200, description = "The races.", content(
             (Vec<RaceResponse> = "application/json"),
             (String = "text/csv",
                 example = "raceId,startedAt,racers,lastSecond,finished\r\n1619185620265,1619185620265,40,300,true\r\n"),
         )),
-        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 404, description = "No such class.", body = ApiError, content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting, stopping or overloaded.", body = ApiError,
-            content_type = "application/problem+json"),
+        ItemErrors,
     )
 )]
 pub(crate) async fn races(
-    Class(class): Class,
+    ClassPath { class }: ClassPath,
     State(app): State<AppState>,
-    mut params: Params,
+    QueryParams(query): QueryParams<ListParams>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let form = Form::take(&mut params, &headers)?;
-    params.end()?;
-    let summaries = app.ledger.races().summaries(class);
-    Ok(form.of(&summaries
-        .into_iter()
-        .map(RaceResponse::of)
-        .collect::<Vec<_>>()))
+    let races = app.ledger.races().summaries(class);
+    let races: Vec<_> = races.into_iter().map(RaceResponse::new).collect();
+    Ok(query.format(&headers).respond(&races))
 }
 
-/// Which rows.
-#[derive(IntoParams)]
+/// The query parameters of a race's leaderboard.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "tells what `race_leaderboard` takes")]
-struct RowsParams {
-    /// The most rows.
-    #[param(minimum = 1, maximum = 1000, default = 50)]
-    limit: Option<u64>,
-    /// How many rows to leave out.
-    #[param(minimum = 0, maximum = 9007199254740991_u64, default = 0)]
-    offset: Option<u64>,
+pub(crate) struct RaceLeaderboardParams {
+    /// Maximum number of rows.
+    #[param(inline)]
+    limit: Option<LimitParam>,
+    /// Number of rows to skip.
+    #[param(inline)]
+    offset: Option<OffsetParam>,
+    /// `json` or `csv`; without it, the format that `Accept` prefers.
+    #[param(inline)]
+    format: Option<FormatParam>,
+    /// Format the JSON for people.
+    #[param(inline)]
+    pretty: Option<PrettyParam>,
 }
 
-/// Here now, and later the results
+/// The leaderboard of a race
 ///
-/// Every racer of the race at the racer's latest second, by output descending, then by racer id ascending.
+/// Here now, and later the results: every racer of the race at the racer's latest second, ordered by output descending,
+/// then by racer id ascending.
 #[utoipa::path(
     get, path = "/classes/{classId}/races/{raceId}/leaderboard", tag = "Races",
     params(
-        ("classId" = u16, Path, description = "The exercise class.", minimum = 1, example = 1),
-        ("raceId" = u64, Path, description = "The race.", maximum = 9007199254740991_u64, example = 1619185620265_u64),
-        RowsParams, ListParams,
+        ClassPath,
+        RacePath,
+        RaceLeaderboardParams,
     ),
     responses(
         (status = 200, description = "The standings.", content(
             (RaceLeaderboard = "application/json"),
             (String = "text/csv", example = "rank,racerId,name,output,second\r\n1,17,Hubert,187.25,60\r\n"),
         )),
-        (status = 400, description = "A parameter cannot be taken; the detail names it.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 404, description = "No such class, or the race is not among its recent ones.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 503, description = "The service is starting, stopping or overloaded.", body = ApiError,
-            content_type = "application/problem+json"),
+        ItemErrors,
     )
 )]
 pub(crate) async fn race_leaderboard(
-    Class(class): Class,
-    Race(race): Race,
+    ClassPath { class }: ClassPath,
+    RacePath { race }: RacePath,
     State(app): State<AppState>,
-    mut params: Params,
+    QueryParams(query): QueryParams<RaceLeaderboardParams>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let limit = params.integer("limit", 1..=PageLimit::MAX as u64)?;
-    let limit = limit
-        .and_then(|rows| PageLimit::new(usize::try_from(rows).ok()?))
-        .unwrap_or_default();
-    let offset = params.integer("offset", 0..=INTEGER_MAX)?.unwrap_or(0);
-    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-    let form = Form::take(&mut params, &headers)?;
-    params.end()?;
-    let summaries = app.ledger.races().summaries(class);
-    let racers = summaries
-        .iter()
-        .find(|it| it.race == race)
-        .map_or(0, |it| it.racers);
+    let format = ResponseFormat::negotiate(query.format, query.pretty, &headers);
+    let limit = query.limit.map_or(PageLimit::DEFAULT, |Param(limit)| limit);
+    let offset = query.offset.map_or(0, |Param(Offset(rows))| rows);
+    let races = app.ledger.races().summaries(class);
+    let racers = races.iter().find(|it| it.race == race);
+    let racers = racers.map_or(0, |it| it.racers);
     let ledger = app.ledger.clone();
-    let board = app
-        .turns
-        .work(racers, move || {
-            RaceLeaderboard::of(&ledger, class, race, offset, limit.get())
-        })
-        .await?;
-    let board = board.ok_or_else(|| {
-        let detail = format!(
-            "race {} is not among the recent races of class {class}",
+    let work = move || RaceLeaderboard::new(&ledger, class, race, offset, limit.get());
+    let board = app.workers.work(racers, work).await?.ok_or_else(|| {
+        ApiError::not_found(format!(
+            "race {} is not among the recent races of class {class}; /classes/{class}/races lists them",
             race.0
-        );
-        ApiError::not_found(format!("{detail}; /classes/{class}/races lists them"))
+        ))
     })?;
-    Ok(form.of(&board))
+    Ok(format.respond(&board))
 }
 
 /// A race.
@@ -132,21 +115,21 @@ struct RaceResponse {
     /// The race.
     #[schema(value_type = u64, maximum = 9007199254740991_u64, example = 1619185620265_u64)]
     race_id: RaceId,
-    /// When it started, in milliseconds since 1970, as the first effort that was heard of tells.
+    /// Time of the start, in milliseconds since 1970, as computed from the first effort received.
     #[schema(example = 1619185620265_u64)]
     started_at: u64,
-    /// How many racers were heard of.
+    /// Number of racers seen.
     #[schema(example = 40)]
     racers: usize,
     /// The last second that anyone reached.
     #[schema(value_type = u32, example = 60)]
     last_second: Second,
-    /// Whether that second came with the event `final`, from any racer: it is the race's last. The others' records of
-    /// it may still be on their way.
+    /// Whether that second is the race's last: it came with the event `final`, from any racer. Records of other racers
+    /// may still arrive.
     finished: bool,
 }
 
-/// A race and who stands where in it.
+/// A race and its standings.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RaceLeaderboard {
@@ -160,7 +143,7 @@ pub(crate) struct RaceLeaderboard {
     standings: Vec<RaceStanding>,
 }
 
-/// A racer's place in a race.
+/// A racer's standing in a race.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct RaceStanding {
@@ -170,7 +153,7 @@ struct RaceStanding {
     /// The racer.
     #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
-    /// The racer's name; null where it is not known.
+    /// The racer's name; null if unknown.
     #[schema(value_type = Option<String>, required, example = "Hubert")]
     name: Name,
     /// The output at the racer's latest second.
@@ -182,7 +165,7 @@ struct RaceStanding {
 }
 
 impl RaceResponse {
-    fn of(summary: RaceSummary) -> Self {
+    fn new(summary: RaceSummary) -> Self {
         Self {
             race_id: summary.race,
             started_at: summary.started_ms,
@@ -194,36 +177,26 @@ impl RaceResponse {
 }
 
 impl RaceLeaderboard {
-    /// Up to `limit` rows from `offset` on, where the race is remembered.
-    pub(crate) fn of(
+    /// Returns up to `limit` rows from `offset` on; `None` for an unknown race.
+    pub(crate) fn new(
         ledger: &Ledger,
         class: ClassId,
         race: RaceId,
         offset: usize,
         limit: usize,
     ) -> Option<Self> {
-        let (summary, standings) = ledger.races().standings(class, race)?;
-        let rows = standings.into_iter().skip(offset).take(limit);
-        let rows = rows.map(
-            |RacePosition {
-                 rank,
-                 racer,
-                 output,
-                 second,
-             }| {
-                let name = ledger.names().get(racer);
-                RaceStanding {
-                    rank,
-                    racer_id: racer,
-                    name,
-                    output,
-                    second,
-                }
-            },
-        );
+        let (summary, positions) = ledger.races().standings(class, race)?;
+        let rows = positions.into_iter().skip(offset).take(limit);
+        let rows = rows.map(|it| RaceStanding {
+            rank: it.rank,
+            racer_id: it.racer,
+            name: ledger.names().get(it.racer),
+            output: it.output,
+            second: it.second,
+        });
         Some(Self {
             class_id: class,
-            race: RaceResponse::of(summary),
+            race: RaceResponse::new(summary),
             standings: rows.collect(),
         })
     }
@@ -234,17 +207,8 @@ impl Rows for Vec<RaceResponse> {
         vec!["raceId", "startedAt", "racers", "lastSecond", "finished"]
     }
 
-    fn rows(&self) -> impl Iterator<Item = Vec<String>> {
-        self.iter().map(|it| {
-            let (race, second) = (it.race_id.0.to_string(), it.last_second.to_string());
-            vec![
-                race,
-                it.started_at.to_string(),
-                it.racers.to_string(),
-                second,
-                it.finished.to_string(),
-            ]
-        })
+    fn rows(&self) -> impl Iterator<Item = impl Serialize> {
+        self.iter()
     }
 }
 
@@ -253,16 +217,7 @@ impl Rows for RaceLeaderboard {
         vec!["rank", "racerId", "name", "output", "second"]
     }
 
-    fn rows(&self) -> impl Iterator<Item = Vec<String>> {
-        self.standings.iter().map(|it| {
-            let name = it.name.as_deref().unwrap_or_default().to_owned();
-            vec![
-                it.rank.to_string(),
-                it.racer_id.to_string(),
-                name,
-                it.output.to_string(),
-                it.second.to_string(),
-            ]
-        })
+    fn rows(&self) -> impl Iterator<Item = impl Serialize> {
+        self.standings.iter()
     }
 }

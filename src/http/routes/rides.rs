@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::http::delivery::{self, RequestBody};
 use crate::http::error::ApiError;
-use crate::http::respond::form;
+use crate::http::respond::format;
 use crate::http::state::AppState;
 use crate::ingest::body::BodyLimits;
 use crate::ingest::error::{DeliveryError, DeliveryErrorCode};
@@ -134,7 +134,7 @@ pub(crate) async fn rides(
         improvements,
         rejected,
     };
-    Ok(form::json(&response, false))
+    Ok(format::json(&response, None))
 }
 
 fn check(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {

@@ -1,4 +1,4 @@
-//! `/`: the page for browsers; for whoever opens it with curl, a guide to what there is.
+//! `/`: the page for browsers, and for other clients a guide to the paths.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
@@ -8,9 +8,9 @@ use crate::http::extract::accept;
 use crate::http::routes::assets;
 use crate::http::state::AppState;
 
-/// What there is
+/// The page
 ///
-/// A page for browsers, and for anything else a guide to these paths in plain text.
+/// For clients that do not accept HTML, a plain-text guide to these paths.
 #[utoipa::path(
     get, path = "/", tag = "Documentation",
     responses((status = 200, description = "The page, or the guide.", content(
@@ -24,33 +24,20 @@ pub(crate) async fn root(State(app): State<AppState>, headers: HeaderMap) -> Res
         return index;
     }
     let guide = guide(&origin(&headers));
-    let vary = (header::VARY, "accept, host, x-forwarded-proto");
-    let cache = (header::CACHE_CONTROL, "no-cache");
-    if html {
-        let page = page(&guide);
-        (
-            [
-                (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-                vary,
-                cache,
-            ],
-            page,
-        )
-            .into_response()
+    let (kind, text) = if html {
+        ("text/html; charset=utf-8", page(&guide))
     } else {
-        (
-            [
-                (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
-                vary,
-                cache,
-            ],
-            guide,
-        )
-            .into_response()
-    }
+        ("text/plain; charset=utf-8", guide)
+    };
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::VARY, "accept, host, x-forwarded-proto"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, text).into_response()
 }
 
-/// Where the client found the service, as it says itself; only what can stand in a URL's host is believed.
+/// Returns the URL of the service as the client says; only what a URL's host may contain is echoed.
 fn origin(headers: &HeaderMap) -> String {
     let is_host = |host: &&str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
@@ -85,7 +72,7 @@ Leaderboards
   curl '{origin}/classes/1/leaderboard?format=csv'           as CSV; so with every list
 
 Racers
-  curl '{origin}/racers?name=hub&pretty'                     whose name begins with hub
+  curl '{origin}/racers?name=hub&pretty'                     names that begin with hub
   curl '{origin}/racers/17?pretty'                           racer 17 in every class
   curl '{origin}/classes/1/racers/17?compare=2,3&pretty'     second by second, beside 2 and 3
 

@@ -12,8 +12,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What there is
-         * @description A page for browsers, and for anything else a guide to these paths in plain text.
+         * The page
+         * @description For clients that do not accept HTML, a plain-text guide to these paths.
          */
         get: operations["root"];
         put?: never;
@@ -33,7 +33,7 @@ export interface paths {
         };
         /**
          * The dataset of a class as a gzip file
-         * @description The same bytes as the history with gzip, without `Content-Encoding`: for clients that gunzip themselves.
+         * @description The bytes of the history with gzip, without `Content-Encoding`, for clients that gunzip themselves.
          */
         get: operations["file"];
         put?: never;
@@ -70,8 +70,8 @@ export interface paths {
         };
         /**
          * The dataset of a class
-         * @description Every racer's best output at every second: seconds, then racer ids, ascending by number. At most about a second
-         *     behind. With parameters, that part of it in the same shape.
+         * @description Every racer's best output at every second: seconds, then racer ids, ascending by number. At most about 1 s behind.
+         *     With parameters, a part of it in the same shape.
          */
         get: operations["history"];
         put?: never;
@@ -91,7 +91,7 @@ export interface paths {
         };
         /**
          * A page of a leaderboard
-         * @description By output descending, then by racer id ascending. A class in which nobody rode yet has an empty one.
+         * @description Ordered by output descending, then by racer id ascending. Empty for a class without efforts.
          */
         get: operations["leaderboard"];
         put?: never;
@@ -110,11 +110,11 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What goes on in a class
-         * @description Server-Sent Events, a few times a second while something changes. `standings`: a race's leaderboard, as
-         *     `/classes/{classId}/races/{raceId}/leaderboard` has it, up to 50 rows; a connection begins with one for every recent
-         *     race. `bests`: how many personal bests became durable since the one before, whichever instance took them in, and up
-         *     to 50 of them. Who reads slowly misses events that were overtaken, and gets the newest.
+         * Live changes of a class
+         * @description Server-Sent Events, up to 4 times a second. `standings`: a race's leaderboard, as
+         *     `/classes/{classId}/races/{raceId}/leaderboard` returns it, up to 50 rows; a stream begins with one for every recent
+         *     race. `bests`: the number of personal bests that became durable since the previous event, on any instance, and up to
+         *     50 of them. A slow reader misses overtaken events and gets the newest.
          */
         get: operations["live"];
         put?: never;
@@ -134,15 +134,15 @@ export interface paths {
         };
         /**
          * A racer in a class, second by second
-         * @description The racer's personal best at every second, with the rank and the percentile among all who have one there.
+         * @description The racer's personal best at every second, with its rank and percentile.
          */
-        get: operations["curve"];
+        get: operations["racer_in_class"];
         put?: never;
         post?: never;
         /**
          * Erase a racer from a class
-         * @description Takes away what the racer rode in the class up to half a minute from now, or the part asked for, for ever: no later
-         *     delivery, replay or restart brings it back, on any instance. What is ridden later counts. 200 once that is durable.
+         * @description Erases the racer's efforts in the class, or those of the parameters, up to 30 s from now. No later delivery, replay
+         *     or restart brings them back, on any instance; later efforts count. 200 once the erasure is durable.
          */
         delete: operations["erase_in_class"];
         options?: never;
@@ -159,8 +159,8 @@ export interface paths {
         };
         /**
          * Recent races
-         * @description The last dozen that this instance heard of, the newest first. In memory only: after a restart there is none until
-         *     the next delivery.
+         * @description The last 12 of this instance, the newest first. They are in memory only: after a restart there are none until the
+         *     next delivery.
          */
         get: operations["races"];
         put?: never;
@@ -179,8 +179,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Here now, and later the results
-         * @description Every racer of the race at the racer's latest second, by output descending, then by racer id ascending.
+         * The leaderboard of a race
+         * @description Here now, and later the results: every racer of the race at the racer's latest second, ordered by output descending,
+         *     then by racer id ascending.
          */
         get: operations["race_leaderboard"];
         put?: never;
@@ -198,7 +199,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A page to try all this */
+        /** The explorer */
         get: operations["explorer"];
         put?: never;
         post?: never;
@@ -216,8 +217,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What was erased
-         * @description In the order in which it was.
+         * All erasures
+         * @description In their order.
          */
         get: operations["erasures"];
         put?: never;
@@ -279,7 +280,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether the process answers */
+        /** Liveness */
         get: operations["healthz"];
         put?: never;
         post?: never;
@@ -318,7 +319,7 @@ export interface paths {
         };
         /**
          * Racers by name
-         * @description At most 50, by name, then by id.
+         * @description At most 50, ordered by name, then by id.
          */
         get: operations["search"];
         put?: never;
@@ -342,8 +343,8 @@ export interface paths {
         post?: never;
         /**
          * Erase a racer
-         * @description Takes away what the racer rode in any class up to half a minute from now, and the name, for ever: no later delivery,
-         *     replay or restart brings it back, on any instance. What is ridden later counts. 200 once that is durable.
+         * @description Erases the racer's efforts in all classes up to 30 s from now, and the name. No later delivery, replay or restart
+         *     brings them back, on any instance; later efforts count. 200 once the erasure is durable.
          */
         delete: operations["erase_everywhere"];
         options?: never;
@@ -359,9 +360,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Whether the service should be sent traffic
-         * @description It is not ready before what the store holds is read, while it is stopping, while it cannot see what other instances
-         *     wrote, and while there is an object that it cannot read.
+         * Readiness
+         * @description Not ready before recovery is done, while shutting down, while the replication lag is too long, and while an object
+         *     of the store cannot be read.
          */
         get: operations["readyz"];
         put?: never;
@@ -398,10 +399,10 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** @description What went wrong with a request, as `application/problem+json` (RFC 9457). */
+        /** @description A problem, sent as `application/problem+json` (RFC 9457). */
         ApiError: {
             /**
-             * @description What is wrong, and what would be right.
+             * @description The cause, and what would be right.
              * @example second is "x"; it must be an integer from 0 to 600, or last
              */
             detail: string;
@@ -412,12 +413,12 @@ export interface components {
              */
             status: number;
             /**
-             * @description The status in words.
+             * @description The status as text.
              * @example Bad Request
              */
             title: string;
         };
-        /** @description A racer's best output in a class, and where it stands on the class's all-time board. */
+        /** @description A racer's best output in a class, and its rank on the class's all-time board. */
         Best: components["schemas"]["Point"] & {
             /**
              * Format: int32
@@ -426,7 +427,7 @@ export interface components {
              */
             classId: number;
             /**
-             * @description At how many seconds the racer has an effort.
+             * @description Number of seconds with an effort of the racer.
              * @example 300
              */
             seconds: number;
@@ -441,39 +442,39 @@ export interface components {
             classId: number;
             /**
              * Format: int64
-             * @description Efforts.
+             * @description Number of efforts.
              * @example 12000000
              */
             efforts: number;
             /**
              * Format: int64
-             * @description The length of the gzip history as last built or read from the store, in bytes.
+             * @description Length of the gzip history as last built or read from the store, in bytes.
              * @example 66300000
              */
             historyBytes: number;
             /**
-             * @description What it is called.
+             * @description The class's name.
              * @example Class 1
              */
             name: string;
             /**
-             * @description Racers with an effort.
+             * @description Number of racers with an effort.
              * @example 40000
              */
             racers: number;
             /**
-             * @description Seconds with an effort.
+             * @description Number of seconds with an effort.
              * @example 300
              */
             seconds: number;
             /**
-             * @description Equal where the efforts are equal, on every instance and after every restart: 16 hexadecimal digits.
+             * @description 16 hexadecimal digits, equal where the efforts are equal, on every instance and after every restart.
              * @example 9f1c2b7d00a4e6f3
              */
             stateHash: string;
             /**
              * Format: int64
-             * @description When something last changed, in milliseconds since 1970; null after a restart until the first change.
+             * @description Time of the last change, in milliseconds since 1970; null after a restart until the first change.
              * @example 1619185789755
              */
             updatedAt: number | null;
@@ -481,7 +482,7 @@ export interface components {
         /** @description A racer second by second. */
         Curve: {
             /**
-             * @description The racer's name; null where it is not known.
+             * @description The racer's name; null if unknown.
              * @example Hubert
              */
             name: string | null;
@@ -491,7 +492,7 @@ export interface components {
              * @example 17
              */
             racerId: number;
-            /** @description The seconds at which the racer has an effort, ascending. */
+            /** @description The seconds with an effort of the racer, ascending. */
             seconds: components["schemas"]["Point"][];
         };
         /** @description A delivery of Firehose. */
@@ -523,16 +524,16 @@ export interface components {
              */
             timestamp: number;
         };
-        /** @description What was erased just now. */
+        /** @description An erasure of this request. */
         Erased: components["schemas"]["Erasure"] & {
             /**
              * Format: int64
-             * @description How many efforts this instance took away.
+             * @description Number of efforts erased on this instance.
              * @example 300
              */
             efforts: number;
         };
-        /** @description What is gone, until when, and why. */
+        /** @description An erasure. */
         Erasure: {
             /**
              * Format: double
@@ -542,42 +543,42 @@ export interface components {
             above: number | null;
             /**
              * Format: int32
-             * @description In which class; null for all, and the racer's name.
+             * @description The class; null for all classes, and the racer's name.
              * @example 1
              */
             classId: number | null;
             /**
              * Format: int32
-             * @description From which second on; null for the first.
+             * @description The first second; null for the first of all.
              * @example 60
              */
             from: number | null;
             /**
              * Format: int64
-             * @description Whose efforts.
+             * @description The racer.
              * @example 17
              */
             racerId: number;
             /**
-             * @description Why.
+             * @description The reason.
              * @example a glitch of the bike
              */
             reason: string | null;
             /**
              * Format: int32
-             * @description Up to which second, itself included; null for the last.
+             * @description The last second; null for the last of all.
              * @example 61
              */
             to: number | null;
             /**
              * Format: int64
-             * @description What was ridden up to this time is gone, in milliseconds since 1970: half a minute after it was asked for.
+             * @description Efforts up to this time are erased, in milliseconds since 1970: 30 s after the request.
              * @example 1619185819755
              */
             until: number;
             /**
              * Format: int64
-             * @description Counts the erasures; a stored history names the one that it has heeded.
+             * @description Counts the erasures; a stored history names the version that it has applied.
              * @example 1
              */
             version: number;
@@ -586,11 +587,6 @@ export interface components {
         Event: components["schemas"]["Transformation"] | components["schemas"]["Notification"];
         /** @description The response to an event. */
         EventResponse: components["schemas"]["Transformed"] | components["schemas"]["Merged"];
-        /**
-         * @description A form of an answer.
-         * @enum {string}
-         */
-        FormatParam: "json" | "csv";
         /** @description A racer that was found. */
         Found: {
             /**
@@ -619,14 +615,14 @@ export interface components {
             previous: string | null;
             /**
              * Format: int32
-             * @description The second; null on the all-time board, and for `last` in a class that nobody rode yet.
+             * @description The second; null on the all-time board, and for `last` in a class without efforts.
              * @example 60
              */
             second: number | null;
             /** @description The rows. */
             standings: components["schemas"]["Standing"][];
             /**
-             * @description How many racers stand on the whole board.
+             * @description Number of racers on the whole board.
              * @example 40000
              */
             total: number;
@@ -692,7 +688,7 @@ export interface components {
             classId: number;
             /**
              * Format: int64
-             * @description How many there are since the event before.
+             * @description Number of personal bests since the previous event.
              * @example 40
              */
             count: number;
@@ -707,7 +703,7 @@ export interface components {
                 [key: string]: unknown;
             }[];
         };
-        /** @description A racer at a second. */
+        /** @description A racer's personal best at a second. */
         Point: {
             /**
              * Format: double
@@ -717,12 +713,12 @@ export interface components {
             output: number;
             /**
              * Format: double
-             * @description 100 × the share of racers strictly below.
+             * @description (100 × racers with lower outputs) / total.
              * @example 99.9975
              */
             percentile: number;
             /**
-             * @description The rank, from 1: one more than there are racers with greater outputs.
+             * @description The rank: 1 + the number of racers with greater outputs.
              * @example 1
              */
             rank: number;
@@ -733,7 +729,7 @@ export interface components {
              */
             second: number;
             /**
-             * @description How many racers have an effort there.
+             * @description Number of racers with an effort there.
              * @example 40000
              */
             total: number;
@@ -741,8 +737,8 @@ export interface components {
         /** @description A race. */
         Race: {
             /**
-             * @description Whether that second came with the event `final`, from any racer: it is the race's last. The others' records of
-             *     it may still be on their way.
+             * @description Whether that second is the race's last: it came with the event `final`, from any racer. Records of other racers
+             *     may still arrive.
              */
             finished: boolean;
             /**
@@ -758,18 +754,18 @@ export interface components {
              */
             raceId: number;
             /**
-             * @description How many racers were heard of.
+             * @description Number of racers seen.
              * @example 40
              */
             racers: number;
             /**
              * Format: int64
-             * @description When it started, in milliseconds since 1970, as the first effort that was heard of tells.
+             * @description Time of the start, in milliseconds since 1970, as computed from the first effort received.
              * @example 1619185620265
              */
             startedAt: number;
         };
-        /** @description A race and who stands where in it. */
+        /** @description A race and its standings. */
         RaceLeaderboard: components["schemas"]["Race"] & {
             /**
              * Format: int32
@@ -780,10 +776,10 @@ export interface components {
             /** @description The rows. */
             standings: components["schemas"]["RaceStanding"][];
         };
-        /** @description A racer's place in a race. */
+        /** @description A racer's standing in a race. */
         RaceStanding: {
             /**
-             * @description The racer's name; null where it is not known.
+             * @description The racer's name; null if unknown.
              * @example Hubert
              */
             name: string | null;
@@ -816,7 +812,7 @@ export interface components {
             /** @description The classes in which the racer has an effort. */
             classes: components["schemas"]["Best"][];
             /**
-             * @description The racer's name; null where it is not known.
+             * @description The racer's name; null if unknown.
              * @example Hubert
              */
             name: string | null;
@@ -827,7 +823,7 @@ export interface components {
              */
             racerId: number;
         };
-        /** @description A racer in a class, and those that are compared. */
+        /** @description A racer in a class, and the racers to compare with. */
         RacerInClass: components["schemas"]["Curve"] & {
             /**
              * Format: int32
@@ -835,7 +831,7 @@ export interface components {
              * @example 1
              */
             classId: number;
-            /** @description The others, as they were asked for; those who never rode in the class have no seconds. */
+            /** @description The racers of `compare`, in its order; without seconds where they have no effort. */
             compared?: components["schemas"]["Curve"][];
         };
         /** @description The result of a ride. */
@@ -882,15 +878,15 @@ export interface components {
         /** @description A row of a leaderboard. */
         Standing: {
             /**
-             * @description The racer's name; null where it is not known.
+             * @description The racer's name; null if unknown.
              * @example Hubert
              */
             name: string | null;
-            /** @description On the row of the what-if alone: whether its output beats the racer's best. */
+            /** @description Only on the row of the what-if: whether its output beats the racer's best. */
             newRecord?: boolean;
             /**
              * Format: double
-             * @description The output at which the racer stands.
+             * @description The racer's output on this board.
              * @example 187.25
              */
             output: number;
@@ -907,16 +903,11 @@ export interface components {
             rank: number;
             /**
              * Format: int32
-             * @description On the all-time board alone: the second at which that was ridden; null for the new record of a what-if.
+             * @description Only on the all-time board: the second of the output; null for the new record of a what-if.
              * @example 60
              */
             second?: number | null;
         };
-        /**
-         * @description How racers with equal outputs are ranked.
-         * @enum {string}
-         */
-        TiesParam: "competition" | "dense" | "ordinal";
         /** @description A Firehose data transformation. */
         Transformation: {
             /** @description The invocation's id. */
@@ -990,9 +981,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description One part of the file, such as `bytes=0-1023`. */
+                /** @description One range of the file, such as `bytes=0-1023`. */
                 Range?: string;
-                /** @description The ETag of the version that the part is to be of. */
+                /** @description The ETag of the version that the range belongs to. */
                 "If-Range"?: string;
                 /** @description ETags of versions that the client has. */
                 "If-None-Match"?: string;
@@ -1013,7 +1004,7 @@ export interface operations {
                 headers: {
                     /** @description `bytes`. */
                     "Accept-Ranges"?: string;
-                    /** @description For a second. */
+                    /** @description 1 s. */
                     "Cache-Control"?: string;
                     /** @description Strong; equal on every instance for equal content. */
                     ETag?: string;
@@ -1023,7 +1014,7 @@ export interface operations {
                     "application/gzip": number[];
                 };
             };
-            /** @description The part. */
+            /** @description The range. */
             206: {
                 headers: {
                     "Content-Range"?: string;
@@ -1034,7 +1025,7 @@ export interface operations {
                     "application/gzip": number[];
                 };
             };
-            /** @description The client has it. */
+            /** @description The client has this version. */
             304: {
                 headers: {
                     ETag?: string;
@@ -1042,7 +1033,23 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description No such class. */
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description The class does not exist, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1066,7 +1073,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "`If-Match` names other versions.",
+                     *       "detail": "If-Match names other versions than this one",
                      *       "status": 412,
                      *       "title": "Precondition Failed"
                      *     }
@@ -1074,20 +1081,13 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description There are no such bytes. */
+            /** @description These bytes do not exist. */
             416: {
                 headers: {
                     "Content-Range"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "detail": "There are no such bytes.",
-                     *       "status": 416,
-                     *       "title": "Range Not Satisfiable"
-                     *     }
-                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -1112,9 +1112,9 @@ export interface operations {
     classes: {
         parameters: {
             query?: {
-                /** @description `json` or `csv`; without it, what `Accept` asks for. */
+                /** @description `json` or `csv`; without it, the format that `Accept` prefers. */
                 format?: "json" | "csv";
-                /** @description Lay the JSON out for people. */
+                /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
@@ -1123,26 +1123,12 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The classes, by number. */
+            /** @description The classes, ordered by id. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example [
-                     *       {
-                     *         "classId": 1,
-                     *         "efforts": 12000000,
-                     *         "historyBytes": 66300000,
-                     *         "name": "Class 1",
-                     *         "racers": 40000,
-                     *         "seconds": 300,
-                     *         "stateHash": "9f1c2b7d00a4e6f3",
-                     *         "updatedAt": 1619185789755
-                     *       }
-                     *     ]
-                     */
                     "application/json": components["schemas"]["Class"][];
                     /**
                      * @example classId,name,racers,seconds,efforts,updatedAt,historyBytes,stateHash
@@ -1151,7 +1137,7 @@ export interface operations {
                     "text/csv": string;
                 };
             };
-            /** @description A parameter cannot be taken; the detail names it. */
+            /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1159,7 +1145,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1167,7 +1153,23 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting or stopping. */
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description The service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1188,10 +1190,10 @@ export interface operations {
     history: {
         parameters: {
             query?: {
-                /** @description Per second only that many racers, the best; ties go to the smaller racer id. */
+                /** @description Only this many racers per second, the best; ties go to the smaller racer id. */
                 top?: number;
                 /**
-                 * @description Only these racers: up to 1000 ids with commas between them.
+                 * @description Only these racers: up to 1000 ids, separated by commas or in repeated parameters.
                  * @example [
                  *       1,
                  *       2
@@ -1204,7 +1206,7 @@ export interface operations {
                 to?: number;
             };
             header?: {
-                /** @description With `gzip`, the answer is compressed. */
+                /** @description With `gzip`, the response is compressed. */
                 "Accept-Encoding"?: string;
                 /** @description ETags of versions that the client has. */
                 "If-None-Match"?: string;
@@ -1220,10 +1222,10 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The dataset; `{}` where nobody rode yet. */
+            /** @description The dataset; `{}` for a class without efforts. */
             200: {
                 headers: {
-                    /** @description For a second. */
+                    /** @description 1 s. */
                     "Cache-Control"?: string;
                     /** @description `gzip`, or none. */
                     "Content-Encoding"?: string;
@@ -1249,7 +1251,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description The client has it. */
+            /** @description The client has this version. */
             304: {
                 headers: {
                     ETag?: string;
@@ -1257,7 +1259,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description A parameter cannot be taken, or the part is too long; the detail says which. */
+            /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1265,7 +1267,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "A parameter cannot be taken, or the part is too long; the detail says which.",
+                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1273,7 +1275,23 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description No such class. */
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description The class does not exist, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1297,7 +1315,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "`If-Match` names other versions.",
+                     *       "detail": "If-Match names other versions than this one",
                      *       "status": 412,
                      *       "title": "Precondition Failed"
                      *     }
@@ -1327,23 +1345,30 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description The second of the race, from 0; or `last`, the last second that anyone in the class reached. Without it: the
-                 *     all-time board, by each racer's best output over all seconds.
+                 * @description The second of the race, from 0; or `last`, the last second that anyone in the class reached.
+                 *     Without it: the all-time board, by each racer's best output over all seconds.
                  * @example 60
                  */
                 second?: number | "last";
-                /** @description How racers with equal outputs are ranked: `competition` 1, 2, 2, 4; `dense` 1, 2, 2, 3; `ordinal` 1, 2, 3, 4. */
+                /**
+                 * @description The rank of racers with equal outputs: `competition` 1, 2, 2, 4; `dense` 1, 2, 2, 3;
+                 *     `ordinal` 1, 2, 3, 4.
+                 */
                 ties?: "competition" | "dense" | "ordinal";
-                /** @description The most rows of a page. */
+                /** @description Maximum number of rows. */
                 limit?: number;
-                /** @description How many rows to leave out. Not with `cursor` or `around`. */
+                /** @description Number of rows to skip. Not with `cursor` or `around`. */
                 offset?: number;
-                /** @description The page that an answer named as `next` or `previous`. It stays right while the board changes. */
+                /**
+                 * @description The page named by `next` or `previous` of another page. It stays right while the board
+                 *     changes.
+                 */
                 cursor?: string;
                 /** @description The page with this racer in its middle; at either edge the page is still full. */
                 around?: number;
                 /**
-                 * @description Only these racers, with their ranks among all: up to 1000 ids with commas between them.
+                 * @description Only these racers, with their ranks among all: up to 1000 ids, separated by commas or in
+                 *     repeated parameters.
                  * @example [
                  *       1,
                  *       2,
@@ -1351,13 +1376,13 @@ export interface operations {
                  *     ]
                  */
                 racers?: number[];
-                /** @description What if this racer rode `output`? The racer stands where that would be if it beats the racer's best. */
+                /** @description The racer of a what-if: stands at `output` if that beats the racer's best. */
                 racerId?: number;
                 /** @description The output of the what-if. Nothing is stored. */
                 output?: number;
-                /** @description `json` or `csv`; without it, what `Accept` asks for. */
+                /** @description `json` or `csv`; without it, the format that `Accept` prefers. */
                 format?: "json" | "csv";
-                /** @description Lay the JSON out for people. */
+                /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
@@ -1403,7 +1428,7 @@ export interface operations {
                     "text/csv": string;
                 };
             };
-            /** @description A parameter cannot be taken; the detail names it. */
+            /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1411,7 +1436,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1419,7 +1444,23 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description No such class, or the racer of `around` does not stand here. */
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description The class does not exist, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1468,7 +1509,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Events; the `data` of each is JSON of the form that its name stands for here. */
+            /** @description Events; the `data` of each is JSON of the schema under its name. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1483,7 +1524,7 @@ export interface operations {
                     "text/event-stream": components["schemas"]["LiveEvents"];
                 };
             };
-            /** @description There is a parameter; none is taken. */
+            /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1491,7 +1532,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "There is a parameter; none is taken.",
+                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1499,7 +1540,23 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description No such class. */
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description The class does not exist, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1515,7 +1572,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting or stopping, or has as many listeners as it may have. */
+            /** @description The service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1533,20 +1590,20 @@ export interface operations {
             };
         };
     };
-    curve: {
+    racer_in_class: {
         parameters: {
             query?: {
                 /**
-                 * @description Other racers, to be told of in the same way: up to 20 ids with commas between them.
+                 * @description Other racers to compare with: up to 20 ids, separated by commas or in repeated parameters.
                  * @example [
                  *       2,
                  *       3
                  *     ]
                  */
                 compare?: number[];
-                /** @description `json` or `csv`; without it, what `Accept` asks for. */
+                /** @description `json` or `csv`; without it, the format that `Accept` prefers. */
                 format?: "json" | "csv";
-                /** @description Lay the JSON out for people. */
+                /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
@@ -1566,43 +1623,12 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The racer's curve. */
+            /** @description The racer's personal bests. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "classId": 1,
-                     *       "compared": [
-                     *         {
-                     *           "name": "Hubert",
-                     *           "racerId": 17,
-                     *           "seconds": [
-                     *             {
-                     *               "output": 187.25,
-                     *               "percentile": 99.9975,
-                     *               "rank": 1,
-                     *               "second": 60,
-                     *               "total": 40000
-                     *             }
-                     *           ]
-                     *         }
-                     *       ],
-                     *       "name": "Hubert",
-                     *       "racerId": 17,
-                     *       "seconds": [
-                     *         {
-                     *           "output": 187.25,
-                     *           "percentile": 99.9975,
-                     *           "rank": 1,
-                     *           "second": 60,
-                     *           "total": 40000
-                     *         }
-                     *       ]
-                     *     }
-                     */
                     "application/json": components["schemas"]["RacerInClass"];
                     /**
                      * @example racerId,second,output,rank,total,percentile
@@ -1611,7 +1637,7 @@ export interface operations {
                     "text/csv": string;
                 };
             };
-            /** @description A parameter cannot be taken; the detail names it. */
+            /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1619,7 +1645,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1627,7 +1653,23 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description No such class, or the racer never rode in it. */
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description The class does not exist, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1671,16 +1713,16 @@ export interface operations {
                 /** @description Only up to this second, itself included. */
                 to?: number;
                 /**
-                 * @description Only outputs over this: a glitch, and not the racer's true best.
+                 * @description Only outputs over this, to erase a glitch and keep the racer's true best.
                  * @example 300
                  */
                 above?: number;
                 /**
-                 * @description Why, to be kept with it.
+                 * @description The reason, stored with the erasure.
                  * @example a glitch of the bike
                  */
                 reason?: string;
-                /** @description Lay the JSON out for people. */
+                /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
@@ -1700,29 +1742,16 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is gone. */
+            /** @description The erasure. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "above": 300,
-                     *       "classId": 1,
-                     *       "efforts": 300,
-                     *       "from": 60,
-                     *       "racerId": 17,
-                     *       "reason": "a glitch of the bike",
-                     *       "to": 61,
-                     *       "until": 1619185819755,
-                     *       "version": 1
-                     *     }
-                     */
                     "application/json": components["schemas"]["Erased"];
                 };
             };
-            /** @description A parameter cannot be taken; the detail names it. */
+            /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1730,7 +1759,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1738,7 +1767,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The admin key is missing or wrong. */
+            /** @description The key is missing or wrong. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -1754,7 +1783,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description No such class, or the service has no admin key. */
+            /** @description The class does not exist, or the service has no admin key. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1762,7 +1791,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "/classes/1/racers/17 needs an admin key, and the service has none: --admin-key",
+                     *       "detail": "there is no class 9; /classes lists them",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -1770,7 +1799,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description It may not be durable: ask again. */
+            /** @description The erasure may not be durable; retry it. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1778,7 +1807,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "not durable within 60 s",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1794,7 +1823,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "There are too many erasures already.",
+                     *       "detail": "too many erasures",
                      *       "status": 507,
                      *       "title": "Insufficient Storage"
                      *     }
@@ -1807,9 +1836,9 @@ export interface operations {
     races: {
         parameters: {
             query?: {
-                /** @description `json` or `csv`; without it, what `Accept` asks for. */
+                /** @description `json` or `csv`; without it, the format that `Accept` prefers. */
                 format?: "json" | "csv";
-                /** @description Lay the JSON out for people. */
+                /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
@@ -1830,17 +1859,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example [
-                     *       {
-                     *         "finished": true,
-                     *         "lastSecond": 60,
-                     *         "raceId": 1619185620265,
-                     *         "racers": 40,
-                     *         "startedAt": 1619185620265
-                     *       }
-                     *     ]
-                     */
                     "application/json": components["schemas"]["Race"][];
                     /**
                      * @example raceId,startedAt,racers,lastSecond,finished
@@ -1849,7 +1867,7 @@ export interface operations {
                     "text/csv": string;
                 };
             };
-            /** @description A parameter cannot be taken; the detail names it. */
+            /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1857,7 +1875,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1865,7 +1883,23 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description No such class. */
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description The class does not exist, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1902,13 +1936,13 @@ export interface operations {
     race_leaderboard: {
         parameters: {
             query?: {
-                /** @description The most rows. */
+                /** @description Maximum number of rows. */
                 limit?: number;
-                /** @description How many rows to leave out. */
+                /** @description Number of rows to skip. */
                 offset?: number;
-                /** @description `json` or `csv`; without it, what `Accept` asks for. */
+                /** @description `json` or `csv`; without it, the format that `Accept` prefers. */
                 format?: "json" | "csv";
-                /** @description Lay the JSON out for people. */
+                /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
@@ -1934,25 +1968,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "classId": 1,
-                     *       "finished": true,
-                     *       "lastSecond": 60,
-                     *       "raceId": 1619185620265,
-                     *       "racers": 40,
-                     *       "standings": [
-                     *         {
-                     *           "name": "Hubert",
-                     *           "output": 187.25,
-                     *           "racerId": 17,
-                     *           "rank": 1,
-                     *           "second": 60
-                     *         }
-                     *       ],
-                     *       "startedAt": 1619185620265
-                     *     }
-                     */
                     "application/json": components["schemas"]["RaceLeaderboard"];
                     /**
                      * @example rank,racerId,name,output,second
@@ -1961,7 +1976,7 @@ export interface operations {
                     "text/csv": string;
                 };
             };
-            /** @description A parameter cannot be taken; the detail names it. */
+            /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1969,7 +1984,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1977,7 +1992,23 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description No such class, or the race is not among its recent ones. */
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description The class does not exist, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2020,7 +2051,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The page is at `/docs/`. */
+            /** @description The explorer is at `/docs/`. */
             303: {
                 headers: {
                     Location?: string;
@@ -2033,9 +2064,9 @@ export interface operations {
     erasures: {
         parameters: {
             query?: {
-                /** @description `json` or `csv`; without it, what `Accept` asks for. */
+                /** @description `json` or `csv`; without it, the format that `Accept` prefers. */
                 format?: "json" | "csv";
-                /** @description Lay the JSON out for people. */
+                /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
@@ -2050,20 +2081,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example [
-                     *       {
-                     *         "above": 300,
-                     *         "classId": 1,
-                     *         "from": 60,
-                     *         "racerId": 17,
-                     *         "reason": "a glitch of the bike",
-                     *         "to": 61,
-                     *         "until": 1619185819755,
-                     *         "version": 1
-                     *       }
-                     *     ]
-                     */
                     "application/json": components["schemas"]["Erasure"][];
                     /**
                      * @example racerId,classId,from,to,above,until,reason,version
@@ -2072,7 +2089,7 @@ export interface operations {
                     "text/csv": string;
                 };
             };
-            /** @description A parameter cannot be taken; the detail names it. */
+            /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2080,7 +2097,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -2088,7 +2105,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The admin key is missing or wrong. */
+            /** @description The key is missing or wrong. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2110,17 +2127,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "detail": "/erasures needs an admin key, and the service has none: --admin-key",
-                     *       "status": 404,
-                     *       "title": "Not Found"
-                     *     }
-                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting or stopping. */
+            /** @description The service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2169,13 +2179,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "detail": "The event is unknown, invalid or too large.",
-                     *       "status": 400,
-                     *       "title": "Bad Request"
-                     *     }
-                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2185,13 +2188,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "detail": "Authorization must be Bearer and an admin key",
-                     *       "status": 401,
-                     *       "title": "Unauthorized"
-                     *     }
-                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2201,13 +2197,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "detail": "A bucket is not one of `--notification-bucket` (the records of other buckets are durable), or a browser page sends without an access key.",
-                     *       "status": 403,
-                     *       "title": "Forbidden"
-                     *     }
-                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2217,13 +2206,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "detail": "An object cannot be read. The records of the others are durable.",
-                     *       "status": 500,
-                     *       "title": "Internal Server Error"
-                     *     }
-                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2233,13 +2215,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "detail": "the service is starting or stopping",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable"
-                     *     }
-                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2411,7 +2386,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It does. */
+            /** @description The process is alive. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2426,7 +2401,7 @@ export interface operations {
     openapi: {
         parameters: {
             query?: {
-                /** @description Lay the JSON out for people. */
+                /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
@@ -2453,19 +2428,12 @@ export interface operations {
                     "application/json": Record<string, never>;
                 };
             };
-            /** @description A parameter cannot be taken; the detail names it. */
+            /** @description A parameter is invalid or unknown; the detail names it. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
-                     *       "status": 400,
-                     *       "title": "Bad Request"
-                     *     }
-                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2475,13 +2443,13 @@ export interface operations {
         parameters: {
             query: {
                 /**
-                 * @description What the name begins with, in upper or lower case.
+                 * @description The beginning of the name; upper and lower case are the same.
                  * @example hub
                  */
                 name: string;
-                /** @description `json` or `csv`; without it, what `Accept` asks for. */
+                /** @description `json` or `csv`; without it, the format that `Accept` prefers. */
                 format?: "json" | "csv";
-                /** @description Lay the JSON out for people. */
+                /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
@@ -2496,14 +2464,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example [
-                     *       {
-                     *         "name": "Hubert",
-                     *         "racerId": 17
-                     *       }
-                     *     ]
-                     */
                     "application/json": components["schemas"]["Found"][];
                     /**
                      * @example racerId,name
@@ -2512,7 +2472,7 @@ export interface operations {
                     "text/csv": string;
                 };
             };
-            /** @description A parameter is missing or cannot be taken; the detail names it. */
+            /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2520,9 +2480,25 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
                      *       "status": 400,
                      *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["ApiError"];
@@ -2549,9 +2525,9 @@ export interface operations {
     racer: {
         parameters: {
             query?: {
-                /** @description `json` or `csv`; without it, what `Accept` asks for. */
+                /** @description `json` or `csv`; without it, the format that `Accept` prefers. */
                 format?: "json" | "csv";
-                /** @description Lay the JSON out for people. */
+                /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
@@ -2572,23 +2548,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "classes": [
-                     *         {
-                     *           "classId": 1,
-                     *           "output": 187.25,
-                     *           "percentile": 99.9975,
-                     *           "rank": 1,
-                     *           "second": 60,
-                     *           "seconds": 300,
-                     *           "total": 40000
-                     *         }
-                     *       ],
-                     *       "name": "Hubert",
-                     *       "racerId": 17
-                     *     }
-                     */
                     "application/json": components["schemas"]["Racer"];
                     /**
                      * @example racerId,classId,seconds,second,output,rank,total,percentile
@@ -2597,7 +2556,7 @@ export interface operations {
                     "text/csv": string;
                 };
             };
-            /** @description A parameter cannot be taken; the detail names it. */
+            /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2605,7 +2564,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -2613,7 +2572,23 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description Nobody by that id ever rode. */
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description The class does not exist, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2621,7 +2596,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "racer 17 has no effort in any class",
+                     *       "detail": "there is no class 9; /classes lists them",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -2651,11 +2626,11 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Why, to be kept with it.
+                 * @description The reason, stored with the erasure.
                  * @example asked to be forgotten
                  */
                 reason?: string;
-                /** @description Lay the JSON out for people. */
+                /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
@@ -2670,29 +2645,16 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is gone. */
+            /** @description The erasure. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "above": 300,
-                     *       "classId": 1,
-                     *       "efforts": 300,
-                     *       "from": 60,
-                     *       "racerId": 17,
-                     *       "reason": "a glitch of the bike",
-                     *       "to": 61,
-                     *       "until": 1619185819755,
-                     *       "version": 1
-                     *     }
-                     */
                     "application/json": components["schemas"]["Erased"];
                 };
             };
-            /** @description A parameter cannot be taken; the detail names it. */
+            /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -2700,7 +2662,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "pretty is \"x\"; it must be true or false, or have no value",
+                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -2708,7 +2670,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The admin key is missing or wrong. */
+            /** @description The key is missing or wrong. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -2724,7 +2686,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service has no admin key. */
+            /** @description The class does not exist, or the service has no admin key. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2732,7 +2694,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "/racers/17 needs an admin key, and the service has none: --admin-key",
+                     *       "detail": "there is no class 9; /classes lists them",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -2740,7 +2702,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description It may not be durable: ask again. */
+            /** @description The erasure may not be durable; retry it. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2748,7 +2710,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "not durable within 60 s",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -2764,7 +2726,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "There are too many erasures already.",
+                     *       "detail": "too many erasures",
                      *       "status": 507,
                      *       "title": "Insufficient Storage"
                      *     }
@@ -2783,7 +2745,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It should. */
+            /** @description The service is ready for traffic. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2793,7 +2755,7 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description It should not; the body says why. */
+            /** @description The service is not ready; the body gives the reason. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2839,13 +2801,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "improvements": 3,
-                     *       "records": 20,
-                     *       "rejected": 0
-                     *     }
-                     */
                     "application/json": components["schemas"]["Ridden"];
                 };
             };
@@ -2855,13 +2810,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "detail": "The body is not an array of up to 1000 records, or too slow.",
-                     *       "status": 400,
-                     *       "title": "Bad Request"
-                     *     }
-                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2871,13 +2819,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "detail": "A page of another origin sends it.",
-                     *       "status": 403,
-                     *       "title": "Forbidden"
-                     *     }
-                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2887,13 +2828,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "detail": "The service does not run with `--demo`.",
-                     *       "status": 404,
-                     *       "title": "Not Found"
-                     *     }
-                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2903,13 +2837,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "detail": "The body is over 256 KiB.",
-                     *       "status": 413,
-                     *       "title": "Payload Too Large"
-                     *     }
-                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2919,13 +2846,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "detail": "The body is not `application/json`.",
-                     *       "status": 415,
-                     *       "title": "Unsupported Media Type"
-                     *     }
-                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2935,13 +2855,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "detail": "the service is starting or stopping",
-                     *       "status": 503,
-                     *       "title": "Service Unavailable"
-                     *     }
-                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };

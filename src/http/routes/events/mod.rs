@@ -16,14 +16,12 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
-use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
-use utoipa_axum::routes;
 
 use crate::domain::effort::Bounds;
 use crate::http::auth::bearer;
 use crate::http::delivery;
 use crate::http::error::ApiError;
-use crate::http::respond::form;
+use crate::http::respond::format;
 use crate::http::routes::firehose::ACCESS_KEY;
 use crate::http::state::{AppState, joined};
 use crate::ingest::body::BodyLimits;
@@ -45,11 +43,6 @@ const FAILED_SHOWN_MAX: usize = 10;
 /// Returns the concurrency limit of events.
 pub(crate) fn concurrency_limit() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(CONCURRENT_EVENTS_MAX))
-}
-
-pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(events).map(|events| events.fallback(crate::http::router::wrong_method)))
 }
 
 /// Process an event of AWS Lambda
@@ -86,7 +79,11 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
             body = ApiError, content_type = "application/problem+json"),
     )
 )]
-async fn events(State(app): State<AppState>, headers: HeaderMap, body: Body) -> Response {
+pub(crate) async fn events(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     process(&app, headers, body).await.unwrap_or_else(|error| {
         tracing::warn!(?error, "event failed");
         let is_unauthorized = error.is(StatusCode::UNAUTHORIZED);
@@ -252,7 +249,7 @@ fn notification_response(imported: ImportResult) -> Result<Response, ApiError> {
             quarantined,
             ignored,
         };
-        return Ok(form::json(&response, false));
+        return Ok(format::json(&response, None));
     }
     failed.truncate(FAILED_SHOWN_MAX);
     let detail = format!(

@@ -13,11 +13,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use axum::routing::any;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
-use utoipa_axum::routes;
 
 use crate::http::delivery::{self, RequestBody};
 use crate::http::error::shown;
@@ -29,14 +26,6 @@ use crate::observability;
 use response::{DeliveryResponse, respond};
 
 pub(crate) use headers::ACCESS_KEY;
-
-/// The path of deliveries, and Firehose's form of 404 and 405 for it and below it.
-pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(deliver).map(|deliveries| deliveries.fallback(wrong_method)))
-        .route("/firehose/", any(unknown_path))
-        .route("/firehose/{*rest}", any(unknown_path))
-}
 
 /// A delivery of Firehose.
 #[derive(Serialize, ToSchema)]
@@ -117,7 +106,11 @@ impl DeliveryBody {
             body = DeliveryResponse, example = json!(DeliveryResponse::example(Some("commit queue is full")))),
     )
 )]
-async fn deliver(State(app): State<AppState>, headers: HeaderMap, body: Body) -> Response {
+pub(crate) async fn deliver(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let began = Instant::now();
     let deadline = tokio::time::Instant::from(began + app.config.limits.delivery_deadline);
     let header_id = headers::request_id(&headers);
@@ -204,7 +197,7 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-async fn wrong_method(State(app): State<AppState>, headers: HeaderMap) -> Response {
+pub(crate) async fn wrong_method(State(app): State<AppState>, headers: HeaderMap) -> Response {
     let status = StatusCode::METHOD_NOT_ALLOWED;
     let mut response = not_a_delivery(&app, &headers, status, "deliveries are sent with POST");
     let allow = HeaderValue::from_static("POST");
@@ -212,7 +205,7 @@ async fn wrong_method(State(app): State<AppState>, headers: HeaderMap) -> Respon
     response
 }
 
-async fn unknown_path(State(app): State<AppState>, headers: HeaderMap) -> Response {
+pub(crate) async fn unknown_path(State(app): State<AppState>, headers: HeaderMap) -> Response {
     let message = "deliveries are sent to /firehose";
     not_a_delivery(&app, &headers, StatusCode::NOT_FOUND, message)
 }

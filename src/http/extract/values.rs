@@ -1,0 +1,216 @@
+//! The types that query parameters of several paths have.
+
+use std::ops::RangeInclusive;
+
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{
+    ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type,
+};
+
+use crate::domain::effort::{INTEGER_MAX, Output, RacerId, Second};
+use crate::http::extract::query::{Param, ParamValue, second_max};
+use crate::state::leaderboard::{PageLimit, QUERY_RACERS_MAX};
+
+// `IntoParams` accepts no generic types.
+pub(crate) type LimitParam = Param<PageLimit>;
+pub(crate) type OffsetParam = Param<Offset>;
+pub(crate) type OutputParam = Param<Output>;
+pub(crate) type PrettyParam = Param<Pretty>;
+pub(crate) type RacerParam = Param<RacerId>;
+pub(crate) type RacersParam = Param<RacerList<QUERY_RACERS_MAX>>;
+pub(crate) type SecondParam = Param<Second>;
+pub(crate) type SecondOrLastParam = Param<SecondOrLast>;
+
+/// A parameter that is an integer.
+pub(crate) trait IntegerParam: Sized {
+    /// The value without the parameter, if it is always the same.
+    const DEFAULT: Option<u64> = None;
+
+    /// The kind of integer, for errors.
+    const KIND: &'static str = "an integer";
+
+    /// Returns the integers that it may be.
+    fn range() -> RangeInclusive<u64>;
+
+    /// Converts an integer of the range.
+    fn from_integer(integer: u64) -> Option<Self>;
+}
+
+/// A number of rows to skip.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Offset(pub(crate) usize);
+
+/// A second of a race, or the last one that anyone in the class reached.
+#[derive(Clone, Copy)]
+pub(crate) enum SecondOrLast {
+    Second(Second),
+    Last,
+}
+
+/// The ids of 1 to `MAX` racers.
+pub(crate) struct RacerList<const MAX: usize>(pub(crate) Vec<RacerId>);
+
+/// Whether JSON is formatted for people.
+#[derive(Clone, Copy)]
+pub(crate) struct Pretty(pub(crate) bool);
+
+/// Parses decimal digits without a sign or leading zeros.
+pub(crate) fn integer(text: &str, range: RangeInclusive<u64>) -> Option<u64> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit())
+        && (text.len() == 1 || !text.starts_with('0'));
+    let integer = is_plain.then(|| text.parse().ok()).flatten()?;
+    range.contains(&integer).then_some(integer)
+}
+
+/// Returns the schema of a text that is one of `values`.
+pub(crate) fn text_schema<const N: usize>(values: [&str; N]) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(values))
+}
+
+impl<T: IntegerParam> ParamValue for T {
+    fn expected() -> String {
+        let range = T::range();
+        format!("{} from {} to {}", T::KIND, range.start(), range.end())
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        T::from_integer(integer(text, T::range())?)
+    }
+
+    fn schema() -> Schema {
+        let bound = |&bound: &u64| usize::try_from(bound).unwrap_or(usize::MAX);
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(bound(T::range().start())))
+            .maximum(Some(bound(T::range().end())))
+            .default(T::DEFAULT.map(Into::into))
+            .into()
+    }
+}
+
+impl IntegerParam for RacerId {
+    const KIND: &'static str = "a racer's id, an integer";
+
+    fn range() -> RangeInclusive<u64> {
+        0..=INTEGER_MAX
+    }
+
+    fn from_integer(integer: u64) -> Option<Self> {
+        Some(Self(integer))
+    }
+}
+
+impl IntegerParam for Second {
+    fn range() -> RangeInclusive<u64> {
+        0..=second_max().into()
+    }
+
+    fn from_integer(integer: u64) -> Option<Self> {
+        u32::try_from(integer).ok().map(Self)
+    }
+}
+
+impl IntegerParam for PageLimit {
+    const DEFAULT: Option<u64> = Some(Self::DEFAULT.get() as u64);
+
+    fn range() -> RangeInclusive<u64> {
+        1..=Self::MAX as u64
+    }
+
+    fn from_integer(integer: u64) -> Option<Self> {
+        Self::new(usize::try_from(integer).ok()?)
+    }
+}
+
+impl IntegerParam for Offset {
+    const DEFAULT: Option<u64> = Some(0);
+
+    fn range() -> RangeInclusive<u64> {
+        0..=INTEGER_MAX
+    }
+
+    fn from_integer(integer: u64) -> Option<Self> {
+        Some(Self(usize::try_from(integer).unwrap_or(usize::MAX)))
+    }
+}
+
+impl<const MAX: usize> ParamValue for RacerList<MAX> {
+    const IS_LIST: bool = true;
+
+    fn expected() -> String {
+        format!("1 to {MAX} racers' ids with commas between them")
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        // Counted before any id is stored: a query may be 64 KiB long.
+        let is_short = text.split(',').take(MAX + 1).count() <= MAX;
+        let ids = is_short.then(|| text.split(',').map(RacerId::parse).collect());
+        ids.flatten().map(Self)
+    }
+
+    fn schema() -> Schema {
+        ArrayBuilder::new()
+            .items(RefOr::T(RacerId::schema()))
+            .min_items(Some(1))
+            .max_items(Some(MAX))
+            .into()
+    }
+}
+
+impl ParamValue for SecondOrLast {
+    fn expected() -> String {
+        format!("{}, or last", Second::expected())
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "last" => Some(Self::Last),
+            _ => Second::parse(text).map(Self::Second),
+        }
+    }
+
+    fn schema() -> Schema {
+        OneOfBuilder::new()
+            .item(Second::schema())
+            .item(text_schema(["last"]))
+            .into()
+    }
+}
+
+impl ParamValue for Output {
+    fn expected() -> String {
+        "a number, 0 or more".to_owned()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::new(text.parse().ok()?)
+    }
+
+    fn schema() -> Schema {
+        ObjectBuilder::new()
+            .schema_type(Type::Number)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Double)))
+            .minimum(Some(0))
+            .into()
+    }
+}
+
+impl ParamValue for Pretty {
+    fn expected() -> String {
+        "true or false, or have no value".to_owned()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "" | "true" | "1" => Some(Self(true)),
+            "false" | "0" => Some(Self(false)),
+            _ => None,
+        }
+    }
+
+    fn schema() -> Schema {
+        text_schema(["", "true", "false", "1", "0"]).into()
+    }
+}

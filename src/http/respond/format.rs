@@ -1,0 +1,229 @@
+//! The formats of a response: JSON, formatted for people on request, and CSV of whatever has rows.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::IntoParams;
+use utoipa::openapi::Schema;
+
+use crate::http::extract::accept;
+use crate::http::extract::query::{Param, ParamValue};
+use crate::http::extract::values::{Pretty, PrettyParam, text_schema};
+
+/// Initial capacity for JSON, in bytes: a page of 50 rows fits, so most responses never reallocate.
+const JSON_CAPACITY_BYTES: usize = 4 << 10;
+
+/// The format of a list.
+#[derive(Clone, Copy)]
+pub(crate) enum ListFormat {
+    Json,
+    Csv,
+}
+
+/// The `format` parameter.
+pub(crate) type FormatParam = Param<ListFormat>;
+
+/// The query parameters of a list that has no others.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListParams {
+    /// `json` or `csv`; without it, the format that `Accept` prefers.
+    #[param(inline)]
+    format: Option<FormatParam>,
+    /// Format the JSON for people.
+    #[param(inline)]
+    pretty: Option<PrettyParam>,
+}
+
+/// The query parameters of JSON that is not a list.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct JsonParams {
+    /// Format the JSON for people.
+    #[param(inline)]
+    pub(crate) pretty: Option<PrettyParam>,
+}
+
+/// The format of a response.
+#[derive(Clone, Copy)]
+pub(crate) enum ResponseFormat {
+    Json {
+        /// Whether it is formatted for people.
+        pretty: bool,
+    },
+    /// A header and rows of cells (RFC 4180).
+    Csv,
+}
+
+impl ListParams {
+    /// Returns the format of the response.
+    pub(crate) fn format(&self, headers: &HeaderMap) -> ResponseFormat {
+        ResponseFormat::negotiate(self.format, self.pretty, headers)
+    }
+}
+
+impl ParamValue for ListFormat {
+    fn expected() -> String {
+        "json or csv".to_owned()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "json" => Some(Self::Json),
+            "csv" => Some(Self::Csv),
+            _ => None,
+        }
+    }
+
+    fn schema() -> Schema {
+        text_schema(["json", "csv"]).into()
+    }
+}
+
+/// A response that has rows.
+pub(crate) trait Rows: Serialize {
+    /// Returns the names of the columns: fields of the rows.
+    fn columns(&self) -> Vec<&'static str>;
+    /// Returns the rows, each an object. A column without a field is an empty cell.
+    fn rows(&self) -> impl Iterator<Item = impl Serialize>;
+}
+
+impl ResponseFormat {
+    /// Returns what `format` says, or else what `Accept` prefers.
+    pub(crate) fn negotiate(
+        format: Option<FormatParam>,
+        pretty: Option<PrettyParam>,
+        headers: &HeaderMap,
+    ) -> Self {
+        match format {
+            Some(Param(ListFormat::Csv)) => Self::Csv,
+            None if accept::wants_csv(headers) => Self::Csv,
+            _ => Self::Json {
+                pretty: is_pretty(pretty),
+            },
+        }
+    }
+
+    /// Responds with rows.
+    pub(crate) fn respond(self, rows: &impl Rows) -> Response {
+        let text = match self {
+            Self::Json { pretty } => json_text(rows, pretty).into(),
+            Self::Csv => csv_text(rows).into(),
+        };
+        let kind = match self {
+            Self::Json { .. } => "application/json",
+            Self::Csv => "text/csv; charset=utf-8; header=present",
+        };
+        let mut response = respond(kind, text);
+        response
+            .headers_mut()
+            .insert(header::VARY, HeaderValue::from_static("accept"));
+        response
+    }
+}
+
+/// Responds with JSON.
+pub(crate) fn json(value: &impl Serialize, pretty: Option<PrettyParam>) -> Response {
+    respond(
+        "application/json",
+        json_text(value, is_pretty(pretty)).into(),
+    )
+}
+
+fn is_pretty(pretty: Option<PrettyParam>) -> bool {
+    pretty.is_some_and(|Param(Pretty(pretty))| pretty)
+}
+
+fn json_text(value: &impl Serialize, pretty: bool) -> Vec<u8> {
+    let mut text = Vec::with_capacity(JSON_CAPACITY_BYTES);
+    let written = if pretty {
+        serde_json::to_writer_pretty(&mut text, value).map(|()| text.push(b'\n'))
+    } else {
+        serde_json::to_writer(&mut text, value)
+    };
+    written.expect("responses have string keys and finite numbers");
+    text
+}
+
+fn respond(kind: &'static str, text: Bytes) -> Response {
+    // The next response may differ a millisecond later, and a delivery must be visible at once.
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, text).into_response()
+}
+
+/// Writes a header and rows (RFC 4180). Cells are not escaped for spreadsheets, where a leading `=`
+/// starts a formula: a program must read a name back as it is.
+fn csv_text(rows: &impl Rows) -> Vec<u8> {
+    let columns = rows.columns();
+    let mut csv = csv::WriterBuilder::new()
+        .terminator(csv::Terminator::CRLF)
+        .from_writer(Vec::new());
+    csv.write_record(&columns).expect(TO_MEMORY);
+    for row in rows.rows() {
+        // Numbers are printed as in JSON.
+        let row = json_text(&row, false);
+        let cells: HashMap<&str, &RawValue> =
+            serde_json::from_slice(&row).expect("rows are objects");
+        for column in &columns {
+            csv.write_field(&*cell(cells.get(column).copied()))
+                .expect(TO_MEMORY);
+        }
+        csv.write_record(None::<&[u8]>).expect(TO_MEMORY);
+    }
+    csv.into_inner().expect(TO_MEMORY)
+}
+
+const TO_MEMORY: &str = "a vector accepts every byte, and rows have as many cells as columns";
+
+/// Returns the text of a JSON value that is not an array or an object; empty for null and `None`.
+fn cell(value: Option<&RawValue>) -> Cow<'_, str> {
+    match value.map(RawValue::get) {
+        None | Some("null") => Cow::Borrowed(""),
+        Some(text) if text.starts_with('"') => {
+            Cow::Owned(serde_json::from_str(text).expect("the text is JSON"))
+        }
+        Some(text) => Cow::Borrowed(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Name(Vec<(&'static str, &'static str)>);
+
+    impl Rows for Name {
+        fn columns(&self) -> Vec<&'static str> {
+            self.0.iter().map(|(column, _)| *column).collect()
+        }
+
+        fn rows(&self) -> impl Iterator<Item = impl Serialize> {
+            std::iter::once(self.0.iter().copied().collect::<HashMap<_, _>>())
+        }
+    }
+
+    #[test]
+    fn cells_with_separators_are_quoted() {
+        let cell = |cell| {
+            let text = csv_text(&Name(vec![("a", "1"), ("name", cell)]));
+            let text = String::from_utf8(text).unwrap();
+            let cell = text.strip_prefix("a,name\r\n1,").unwrap();
+            cell.strip_suffix("\r\n").unwrap().to_owned()
+        };
+        assert_eq!(
+            ["Hub", "", "a,b", "say \"hi\"", "two\nlines"].map(cell),
+            ["Hub", "", "\"a,b\"", "\"say \"\"hi\"\"\"", "\"two\nlines\""]
+        );
+    }
+}

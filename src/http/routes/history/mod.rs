@@ -1,0 +1,282 @@
+//! Histories: the whole dataset of a class from the cache, or a part of it.
+//!
+//! The whole is never joined into one buffer: its compressed pieces are sent as they are, or
+//! decompressed one by one.
+
+mod part;
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, Method};
+use axum::response::Response;
+use headers::ETag;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::domain::effort::{ClassId, Second};
+use crate::http::error::ApiError;
+use crate::http::extract::accept;
+use crate::http::extract::path::ClassPath;
+use crate::http::extract::query::{Param, QueryParams};
+use crate::http::extract::values::{IntegerParam, RacerList, RacersParam, SecondParam};
+use crate::http::openapi::problems::{ConditionalErrors, FileErrors, ItemErrors};
+use crate::http::respond::conditional::{Pieces, Representation};
+use crate::http::routes::history::part::{HistoryPart, PART_BYTES_MAX, PartCost};
+use crate::http::state::{AppState, IN_PLACE_OUTPUTS_MAX};
+use crate::memory_budget::{self, MemoryBudget};
+use crate::storage::history_file::History;
+
+/// Memory budget of all parts that are built or sent, and of histories that are decompressed, in
+/// bytes.
+const PARTS_BYTES_MAX: usize = 1 << 30;
+
+/// Estimated size of an output in a part, in bytes: an id of six digits and its quotes, colon and
+/// comma, and six digits of output.
+const OUTPUT_BYTES: usize = 16;
+
+/// Maximum size of outdated histories that slow readers keep in memory, in bytes, of all classes
+/// together. A reader keeps the seconds that changed since it began: a class of 40,000 racers that
+/// changes completely within 5 minutes keeps 0.5 GiB for readers at 256 kbit/s.
+const OUTDATED_BYTES_MAX: u64 = 1 << 30;
+
+/// Returns the memory budget of parts of histories.
+pub(crate) fn part_budget() -> MemoryBudget {
+    MemoryBudget::new(PARTS_BYTES_MAX)
+}
+
+/// The query parameters of a history.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct HistoryParams {
+    /// Only this many racers per second, the best; ties go to the smaller racer id.
+    #[param(inline)]
+    top: Option<TopParam>,
+    /// Only these racers: up to 1000 ids, separated by commas or in repeated parameters.
+    #[param(inline, style = Form, explode = false, example = json!([1, 2]))]
+    racers: Option<RacersParam>,
+    /// Only seconds from this one on.
+    #[param(inline)]
+    from: Option<SecondParam>,
+    /// Only seconds up to this one.
+    #[param(inline)]
+    to: Option<SecondParam>,
+}
+
+type TopParam = Param<Top>;
+
+/// A number of racers per second.
+#[derive(Clone, Copy)]
+pub(crate) struct Top(usize);
+
+impl IntegerParam for Top {
+    fn range() -> RangeInclusive<u64> {
+        1..=u32::MAX.into()
+    }
+
+    fn from_integer(integer: u64) -> Option<Self> {
+        usize::try_from(integer).ok().map(Self)
+    }
+}
+
+/// The dataset of a class
+///
+/// Every racer's best output at every second: seconds, then racer ids, ascending by number. At most about 1 s behind.
+/// With parameters, a part of it in the same shape.
+#[utoipa::path(
+    get, path = "/classes/{classId}/history", tag = "Histories",
+    params(
+        ClassPath,
+        HistoryParams,
+        ("Accept-Encoding" = Option<String>, Header, description = "With `gzip`, the response is compressed."),
+        ("If-None-Match" = Option<String>, Header, description = "ETags of versions that the client has."),
+    ),
+    responses(
+        (status = 200, description = "The dataset; `{}` for a class without efforts.",
+            body = BTreeMap<String, BTreeMap<String, f64>>,
+            headers(
+                ("ETag" = String, description = "Strong; equal on every instance for equal content."),
+                ("Content-Encoding" = String, description = "`gzip`, or none."),
+                ("Cache-Control" = String, description = "1 s."),
+                ("Vary" = String, description = "`accept-encoding`."),
+            ),
+            example = json!({ "1": { "1": 150, "17": 187.25 } })),
+        (status = 304, description = "The client has this version.", headers(("ETag" = String))),
+        ItemErrors, ConditionalErrors,
+    )
+)]
+pub(crate) async fn history(
+    ClassPath { class }: ClassPath,
+    State(app): State<AppState>,
+    QueryParams(query): QueryParams<HistoryParams>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let gzip = accept::wants_gzip(&headers);
+    let representation = match query.part()? {
+        None => whole(&app, class, gzip).await,
+        Some(part) => part_of(&app, class, part, gzip).await?,
+    };
+    Ok(representation.respond(&method, &headers))
+}
+
+/// The dataset of a class as a gzip file
+///
+/// The bytes of the history with gzip, without `Content-Encoding`, for clients that gunzip themselves.
+#[utoipa::path(
+    get, path = "/class-{classId}.gz", tag = "Histories",
+    params(
+        ClassPath,
+        ("Range" = Option<String>, Header, description = "One range of the file, such as `bytes=0-1023`."),
+        ("If-Range" = Option<String>, Header, description = "The ETag of the version that the range belongs to."),
+        ("If-None-Match" = Option<String>, Header, description = "ETags of versions that the client has."),
+    ),
+    responses(
+        (status = 200, description = "The file.", body = Vec<u8>, content_type = "application/gzip", headers(
+            ("ETag" = String, description = "Strong; equal on every instance for equal content."),
+            ("Accept-Ranges" = String, description = "`bytes`."),
+            ("Cache-Control" = String, description = "1 s."),
+        )),
+        (status = 206, description = "The range.", body = Vec<u8>, content_type = "application/gzip", headers(
+            ("ETag" = String), ("Content-Range" = String),
+        )),
+        (status = 304, description = "The client has this version.", headers(("ETag" = String))),
+        (status = 416, description = "These bytes do not exist.", body = ApiError,
+            content_type = "application/problem+json", headers(("Content-Range" = String))),
+        FileErrors,
+    )
+)]
+pub(crate) async fn file(
+    ClassPath { class }: ClassPath,
+    State(app): State<AppState>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let file = Representation {
+        kind: "application/gzip",
+        gzip: false,
+        varies: false,
+        ranges: true,
+        ..whole(&app, class, true).await
+    };
+    file.respond(&method, &headers)
+}
+
+const VALID_ETAG: &str = "an ETag is hexadecimal digits in quotes";
+
+async fn whole(app: &AppState, class: ClassId, gzip: bool) -> Representation {
+    let history = app.ledger.history(class).await;
+    let (etag, len) = if gzip {
+        (history.etag(), history.len())
+    } else {
+        (history.text_etag(), history.text_len())
+    };
+    let (etag, app) = (etag.parse::<ETag>().expect(VALID_ETAG), app.clone());
+    let pieces = Box::new(move || pieces(&app, &history, gzip));
+    Representation {
+        etag,
+        kind: "application/json",
+        gzip,
+        varies: true,
+        ranges: false,
+        len,
+        pieces,
+    }
+}
+
+/// Returns the pieces of a history, within the limits of memory that readers keep.
+fn pieces(app: &AppState, history: &History, gzip: bool) -> Result<Pieces, ApiError> {
+    if app.ledger.stale_history_bytes() > OUTDATED_BYTES_MAX {
+        return Err(ApiError::unavailable(
+            "memory limit of outdated histories reached",
+        ));
+    }
+    if gzip {
+        return Ok(Box::new(history.chunks())); // shared by all readers
+    }
+    // The piece in flight, and the next.
+    let bytes = 2 * usize::try_from(history.text_piece_len()).unwrap_or(usize::MAX / 2);
+    let permit = app.part_budget.try_acquire(bytes);
+    let permit = Arc::new(permit.ok_or_else(memory_limit)?);
+    let pieces = history.text();
+    Ok(Box::new(pieces.map(move |piece| {
+        memory_budget::guarded(piece, permit.clone())
+    })))
+}
+
+fn memory_limit() -> ApiError {
+    ApiError::unavailable("memory limit of history parts reached")
+}
+
+async fn part_of(
+    app: &AppState,
+    class: ClassId,
+    part: HistoryPart,
+    gzip: bool,
+) -> Result<Representation, ApiError> {
+    let ledger = app.ledger.clone();
+    let PartCost { read, written } = part.cost(ledger.table(), class);
+    let is_top = part.is_top();
+    let budget = app.part_budget.clone();
+    let build = move || {
+        // Acquired by the worker: a query that waits for one holds nothing.
+        let estimate = written.saturating_mul(OUTPUT_BYTES).min(PART_BYTES_MAX);
+        let mut permit = budget.try_acquire(estimate).ok_or_else(memory_limit)?;
+        let bytes = part.build(ledger.table(), class, gzip)?;
+        permit.shrink_to(bytes.len());
+        permit.grow_to(bytes.len()).ok_or_else(memory_limit)?;
+        let etag = format!("\"{:032x}\"", xxh3_128(&bytes));
+        Ok::<_, ApiError>((etag.parse::<ETag>().expect(VALID_ETAG), bytes, permit))
+    };
+    // Costs no more than a board: its orders are computed once.
+    let is_cheap = is_top && written < IN_PLACE_OUTPUTS_MAX;
+    let workers = if is_cheap {
+        &app.workers
+    } else {
+        &app.heavy_workers
+    };
+    let (etag, bytes, permit) = workers.work(read, build).await??;
+    let len = bytes.len() as u64;
+    let bytes = memory_budget::guarded(bytes, permit);
+    Ok(Representation {
+        etag,
+        kind: "application/json",
+        gzip,
+        varies: true,
+        ranges: false,
+        len,
+        pieces: Box::new(|| Ok(Box::new(std::iter::once(bytes)))),
+    })
+}
+
+impl HistoryParams {
+    /// Returns the selected part; `None` for the whole history, which is cached.
+    fn part(self) -> Result<Option<HistoryPart>, ApiError> {
+        let Self {
+            top,
+            racers,
+            from,
+            to,
+        } = self;
+        if let (Some(Param(from)), Some(Param(to))) = (from, to)
+            && from > to
+        {
+            return Err(ApiError::bad_request(format!(
+                "from is {from} and to is {to}; from must not be after to"
+            )));
+        }
+        if top.is_none() && racers.is_none() && from.is_none() && to.is_none() {
+            return Ok(None);
+        }
+        let from = from.map_or(Second(0), |Param(from)| from);
+        let to = to.map_or(Second(u32::MAX), |Param(to)| to);
+        Ok(Some(HistoryPart {
+            seconds: from..=to,
+            racers: racers.map(|Param(RacerList(racers))| racers),
+            top: top.map(|Param(Top(racers))| racers),
+        }))
+    }
+}
