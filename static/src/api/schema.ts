@@ -501,11 +501,8 @@ export interface components {
             records: components["schemas"]["DeliveryRecord"][];
             /** @description The delivery's id. */
             requestId: string;
-            /**
-             * Format: int64
-             * @description Time of sending, in milliseconds since 1970.
-             */
-            timestamp: number;
+            /** @description Time of sending, in milliseconds since 1970. It is not read: any value is accepted, and none. */
+            timestamp?: unknown;
         };
         /** @description A record of a delivery. */
         DeliveryRecord: {
@@ -2287,7 +2284,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "errorMessage": "invalid gzip data: invalid gzip header",
+                     *       "errorMessage": "the body is not gzip: invalid gzip header",
                      *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
                      *       "timestamp": 1578090903599
                      *     }

@@ -35,7 +35,8 @@ struct DeliveryBody {
     /// The delivery's id.
     #[schema(min_length = 1)]
     request_id: &'static str,
-    /// Time of sending, in milliseconds since 1970.
+    /// Time of sending, in milliseconds since 1970. It is not read: any value is accepted, and none.
+    #[schema(value_type = serde_json::Value, required = false)]
     timestamp: u64,
     /// The records.
     records: Vec<DeliveryRecord>,
