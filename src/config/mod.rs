@@ -198,7 +198,7 @@ pub struct Config {
     pub max_body_size: ByteSize,
 
     /// Origins whose pages may read the API: * for all, or origins (scheme, host, optional port),
-    /// separated by commas. Example: https://example.com,http://localhost:5173.
+    /// separated by commas. Example: `https://example.com,http://localhost:5173`.
     #[arg(
         long = "cors-origin",
         env = "ALLEYCAT_CORS_ORIGIN",

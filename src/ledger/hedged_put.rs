@@ -16,6 +16,9 @@ const HEDGE_AFTER: Duration = Duration::from_secs(1);
 /// Maximum number of puts for one object, hedges included.
 const PUT_TRIES_MAX: usize = 3;
 
+/// Pause before the put that follows a failed one: a store that asks for fewer requests gets time.
+const RETRY_BACKOFF: Duration = Duration::from_millis(100);
+
 /// Maximum time for all puts of one object; after that they fail. Well below a delivery's own
 /// deadline, so that its sender still gets a response.
 const PUT_DEADLINE: Duration = Duration::from_secs(30);
@@ -50,12 +53,12 @@ impl Inner {
     ) -> Result<InFlightPut<'_>, StoreError> {
         let mut tries = FuturesUnordered::new();
         let mut left = PUT_TRIES_MAX;
-        let mut start = |tries: &mut FuturesUnordered<_>| {
+        let mut start = |tries: &mut FuturesUnordered<_>, delay| {
             left -= 1;
-            tries.push(self.put_once(key, parts.clone()));
+            tries.push(self.put_once(key, parts.clone(), delay));
             left
         };
-        let mut left = start(&mut tries);
+        let mut left = start(&mut tries, Duration::ZERO);
         let deadline = self.clock.sleep(PUT_DEADLINE);
         tokio::pin!(deadline);
         let mut last_error = None;
@@ -67,12 +70,14 @@ impl Inner {
                     Some(Err(error)) => {
                         last_error = Some(error);
                         if left > 0 {
-                            left = start(&mut tries);
+                            left = start(&mut tries, RETRY_BACKOFF);
                         }
                     }
                     None => return Err(last_error.expect("the last try failed")),
                 },
-                () = self.clock.sleep(HEDGE_AFTER), if left > 0 => left = start(&mut tries),
+                () = self.clock.sleep(HEDGE_AFTER), if left > 0 => {
+                    left = start(&mut tries, Duration::ZERO);
+                }
                 () = &mut deadline => {
                     let problem = format!("no response within {} s", PUT_DEADLINE.as_secs());
                     return Err(StoreError::new("put", key(self.next_segment_id()), problem));
@@ -85,7 +90,11 @@ impl Inner {
         &self,
         key: fn(SegmentId) -> ObjectKey,
         parts: Vec<Bytes>,
+        delay: Duration,
     ) -> Result<InFlightPut<'_>, StoreError> {
+        if !delay.is_zero() {
+            self.clock.sleep(delay).await;
+        }
         let id = self.next_segment_id();
         let in_flight = InFlightPut::new(self, id);
         let key = key(id);
