@@ -1,7 +1,7 @@
 //! Logging, and the name and description of every metric.
 //!
 //! A metric is recorded under a constant of this file and nowhere described elsewhere. The recorder
-//! is the process's: [`install_recorder`] is called once, and what is recorded before it is lost.
+//! is the process's: `install_recorder` is called once, and what is recorded before it is lost.
 
 use std::io::IsTerminal;
 

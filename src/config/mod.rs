@@ -26,7 +26,7 @@ use crate::keys::Secret;
 #[derive(Args, Clone, Debug)]
 pub struct Config {
     /// Address to listen on: HOST:PORT, or :PORT for all IPv4 addresses. Any address but a loopback
-    /// one needs an access key. Examples: 127.0.0.1:8080, localhost:8080, :8080, [::1]:8080.
+    /// one needs an access key. Examples: 127.0.0.1:8080, localhost:8080, :8080, `[::1]:8080`.
     #[arg(
         long,
         env = "ALLEYCAT_LISTEN",

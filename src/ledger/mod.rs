@@ -7,7 +7,7 @@
 //! - A retry that races its first try is journaled again rather than acknowledged early.
 //! - A batch that improves nothing costs no write.
 //!
-//! Beside the writer, [`replication`] applies what other instances wrote, and [`snapshot`] folds
+//! Beside the writer, `replication` applies what other instances wrote, and `snapshot` folds
 //! the journal into the stored histories.
 //!
 //! [`Ledger`] is a cheap handle: clones share all state.

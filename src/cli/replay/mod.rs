@@ -1,6 +1,6 @@
 //! `alleycat replay`: delivers the records of files, folders and buckets again.
 //!
-//! Objects have any of the formats that [`crate::ingest::object_reader`] detects. Records go
+//! Objects have any of the formats that `ingest::object_reader` detects. Records go
 //! through the endpoint as Firehose would send them: several objects at a time, each delivery
 //! retried until it is accepted. They keep their times, so erased efforts stay erased. Sources are
 //! never changed, and replaying again does no harm.

@@ -28,7 +28,7 @@ pub struct LeaderboardQuery {
     pub limit: PageLimit,
     /// The page.
     pub page: PageSelector,
-    /// Selects these racers, with their ranks among all; at most [`QUERY_RACERS_MAX`]. Racers that
+    /// Selects these racers, with their ranks among all; at most `QUERY_RACERS_MAX`. Racers that
     /// are not on the board are left out.
     pub racers: Option<Vec<RacerId>>,
     /// An output that a racer might ride.
