@@ -71,8 +71,8 @@ struct KeyFile {
 }
 
 impl Keys {
-    /// Returns the given keys and those of a file, which has a key a line, or is Secrets Manager's
-    /// `{"api_key":"…"}`.
+    /// Returns the given keys and those of a file, which has one key per line, or is Secrets
+    /// Manager's `{"api_key":"…"}`.
     ///
     /// # Errors
     /// The file is unreadable, contains no key, or contains an invalid one.

@@ -10,7 +10,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use alleycat::cli::simulate::{RaceSetup, Rider, SimulatedRace};
+use alleycat::cli::simulate::{RaceSetup, Racer, SimulatedRace};
 use alleycat::domain::effort::ClassId;
 use bytes::Bytes;
 use rand::rngs::StdRng;
@@ -35,7 +35,7 @@ const CLASSES: u16 = 2;
 /// Returns the records of two races of the same riders, in order of arrival.
 fn races(seed: u64) -> Vec<Bytes> {
     let mut chance = StdRng::seed_from_u64(seed);
-    let riders = Rider::draw(60, &mut chance);
+    let riders = Racer::draw(60, &mut chance);
     let setup = RaceSetup {
         classes: ClassId::all(CLASSES).collect(),
         racers: 40,

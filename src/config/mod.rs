@@ -58,8 +58,8 @@ pub struct Config {
     )]
     pub access_keys: Vec<Secret>,
 
-    /// File of access keys: a key a line, or Secrets Manager's {"api_key":"..."}. Read again when
-    /// it changes. Example: /run/secrets/access-keys.
+    /// File of access keys: one key per line, or Secrets Manager's {"api_key":"..."}. Read again
+    /// when it changes. Example: /run/secrets/access-keys.
     #[arg(long, env = "ALLEYCAT_ACCESS_KEY_FILE", value_name = "FILE")]
     pub access_key_file: Option<PathBuf>,
 
@@ -228,7 +228,8 @@ pub struct Config {
     )]
     pub notification_buckets: Vec<String>,
 
-    /// Let this many simulated racers a class race without end, through the service's own endpoint.
+    /// Let this many simulated racers per class race without end, through the service's own
+    /// endpoint.
     #[arg(
         long,
         env = "ALLEYCAT_DEMO",
@@ -251,7 +252,7 @@ pub struct Config {
 pub enum LogFormat {
     /// For a person.
     Text,
-    /// For a log pipeline: a JSON object a line.
+    /// For a log pipeline: one JSON object per line.
     Json,
 }
 

@@ -14,7 +14,7 @@ use crate::ingest::error::{DeliveryError, DeliveryErrorCode};
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 5;
 
-/// A pool of one thread a core. Its queue is bounded by the memory budget: whatever waits there has
+/// A pool of one thread per core. The memory budget bounds its queue: all work that waits there has
 /// a permit.
 #[derive(Clone)]
 pub(crate) struct DecodePool(Arc<ThreadPool>);

@@ -64,7 +64,8 @@ impl<'b> Envelope<'b> {
         Ok(envelope)
     }
 
-    /// Parses as [`parse`](Self::parse) does, but without the fast path, which must give the same.
+    /// Parses as [`parse`](Self::parse) does, but without the fast path. The fast path must give
+    /// the same result.
     pub(crate) fn parse_by_serde(body: &'b [u8]) -> Result<Self, EnvelopeError> {
         if !json_scan::begins_object(body) {
             return Err(EnvelopeError {

@@ -115,7 +115,7 @@ impl ObjectImporter {
         let name = format!("s3://{}/{}", object.bucket, object.key);
         let mut reader = ObjectReader::open_as_records(Cursor::new(body), OBJECT_BYTES_MAX);
         loop {
-            let receipt_ms = self.pipeline.receipt_ms()?;
+            let receipt_ms = self.pipeline.accept_at_ms()?;
             let name = name.clone();
             let (batch, end);
             (reader, batch, end) = (self.pipeline)

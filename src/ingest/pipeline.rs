@@ -20,11 +20,11 @@ use crate::ledger::{Ledger, Quarantined, WriteBatch};
 use crate::memory_budget::MemoryPermit;
 use crate::observability;
 
-/// Maximum number of rejected records that are logged a delivery. The quarantine has all of them.
+/// Maximum number of rejected records that are logged per delivery. The quarantine has all of them.
 const LOGGED_REJECTIONS_MAX: usize = 10;
 
-/// Number of records that are decoded before other threads may run: about 0.1 ms. Otherwise a
-/// decoding thread keeps its core for up to 3 ms, whatever its niceness.
+/// Number of records that are decoded before other threads may run: about 0.1 ms. Without this, the
+/// scheduler lets a decoding thread run up to 3 ms, even at low priority.
 const YIELD_RECORDS: usize = 256;
 
 /// Decodes and commits records. Clones share the pool and the ledger.
@@ -40,7 +40,7 @@ pub(crate) struct DeliveryRequest {
     pub(crate) header_id: Option<String>,
     pub(crate) is_gzip: bool,
     pub(crate) body: Bytes,
-    /// Maximum length of the body when gunzipped, and of all its gzipped records together.
+    /// Maximum length of each of two: the gunzipped body, and the sum of its gunzipped records.
     pub(crate) bytes_max: usize,
     pub(crate) receipt_ms: u64,
 }
@@ -48,7 +48,7 @@ pub(crate) struct DeliveryRequest {
 /// The result of a request whose every effort is durable.
 #[derive(Debug)]
 pub(crate) struct IngestResult {
-    /// The request id, or what stands for one in the log.
+    /// The request id, or a substitute for the log.
     pub(crate) request_id: String,
     /// Number of records.
     pub(crate) records: usize,
@@ -58,7 +58,8 @@ pub(crate) struct IngestResult {
     pub(crate) improvements: usize,
     /// Number of quarantined records by reason.
     pub(crate) rejected: BTreeMap<&'static str, usize>,
-    /// Duration of the commit.
+    /// Duration of the commit. If the commit rejects records, it includes decoding these again,
+    /// and a second commit that quarantines them.
     pub(crate) commit_duration: Duration,
 }
 
@@ -78,9 +79,9 @@ impl IngestPipeline {
         }
     }
 
-    /// Returns the time of receipt, if the ledger accepts deliveries. The check holds for that time:
-    /// no effort is later than its receipt.
-    pub(crate) fn receipt_ms(&self) -> Result<u64, DeliveryError> {
+    /// Checks that the ledger accepts deliveries, and returns the current time. A delivery takes it
+    /// before its body is read: no effort may be later.
+    pub(crate) fn accept_at_ms(&self) -> Result<u64, DeliveryError> {
         self.ledger.accepts()?;
         Ok(self.ledger.now_ms())
     }
@@ -94,7 +95,7 @@ impl IngestPipeline {
         self.pool.run(move || work(&ledger)).await
     }
 
-    /// Decodes and commits a delivery. `permit` covers its body, and grows with what is decoded.
+    /// Decodes and commits a delivery. `permit` covers its body, and grows with the decoded data.
     pub(crate) async fn ingest(
         &self,
         delivery: DeliveryRequest,
@@ -102,7 +103,8 @@ impl IngestPipeline {
         in_flight: Arc<()>,
     ) -> Result<IngestResult, DeliveryError> {
         let decoded = self.run(move |ledger| {
-            // The work may outlive its caller, and its memory is released only then.
+            // The work may outlive the request. It stays counted, and keeps its memory, until the
+            // work ends.
             let _in_flight = in_flight;
             Ok::<_, DeliveryError>((decode(delivery, ledger, &mut permit)?, permit))
         });
@@ -121,7 +123,7 @@ impl IngestPipeline {
         let DecodedBatch {
             request_id,
             records,
-            empty,
+            empty_records,
             mut write,
             rejected,
             origins,
@@ -131,7 +133,7 @@ impl IngestPipeline {
         } = batch;
         let efforts = write.efforts.len();
         metrics::counter!(observability::RECORDS_TOTAL).increment(records as u64);
-        metrics::counter!(observability::RECORDS_EMPTY_TOTAL).increment(empty as u64);
+        metrics::counter!(observability::RECORDS_EMPTY_TOTAL).increment(empty_records as u64);
         let mut quarantine = Quarantine {
             request_id: &request_id,
             receipt_ms,
@@ -176,7 +178,7 @@ impl IngestPipeline {
 pub(crate) struct DecodedBatch {
     request_id: String,
     records: usize,
-    empty: usize,
+    empty_records: usize,
     write: WriteBatch,
     rejected: Vec<RejectedData>,
     /// Maps each effort to its record.
@@ -189,9 +191,9 @@ pub(crate) struct DecodedBatch {
 /// A rejected record: its index, the reason, and its data as received.
 type RejectedData = (usize, Rejection, Vec<u8>);
 
-/// The records as received, for those that the commit rejects.
+/// The records as received, kept to quarantine records that the commit rejects.
 pub(crate) enum RecordSource {
-    /// A delivery's envelope, which decoded before.
+    /// A body that has parsed as an envelope.
     Envelope(Bytes),
     /// The data of each record.
     Records(Vec<Vec<u8>>),
@@ -210,15 +212,15 @@ impl RecordSource {
         match self {
             _ if rejected.is_empty() => Vec::new(),
             Self::Envelope(body) => {
-                let envelope = Envelope::parse(body).expect("it was parsed before");
-                with_data(rejected, |index| envelope.record(index))
+                let envelope = Envelope::parse(body).expect("it has parsed");
+                attach_data(rejected, |index| envelope.record(index))
             }
-            Self::Records(records) => with_data(rejected, |index| records[index].clone()),
+            Self::Records(records) => attach_data(rejected, |index| records[index].clone()),
         }
     }
 }
 
-fn with_data(
+fn attach_data(
     rejected: Vec<(usize, Rejection)>,
     data: impl Fn(usize) -> Vec<u8>,
 ) -> Vec<RejectedData> {
@@ -229,7 +231,7 @@ fn with_data(
 }
 
 impl DecodedBatch {
-    /// Decodes records that come without an envelope. `request_id` stands for one in the log.
+    /// Decodes records that come without an envelope. `request_id` is a substitute for the log.
     pub(crate) fn of_records(
         request_id: String,
         records: Vec<Vec<u8>>,
@@ -266,7 +268,7 @@ impl DecodedBatch {
         Self {
             request_id,
             records: decoded.records(),
-            empty: decoded.empty,
+            empty_records: decoded.empty,
             rejected: source.with_data(rejected.collect()),
             origins: decoded.origins(),
             write,
@@ -282,7 +284,7 @@ impl DecodedBatch {
     }
 }
 
-/// Decodes a delivery. Its permit grows to what is decoded.
+/// Decodes a delivery. Its permit grows to cover the decoded data.
 fn decode(
     delivery: DeliveryRequest,
     ledger: &Ledger,
@@ -302,7 +304,7 @@ fn decode(
     };
     let memory_limit = DeliveryError::memory_limit;
     let source = RecordSource::Envelope(body.clone());
-    // A gunzipped body may be a thousand times as long.
+    // Gunzipping may make the body a thousand times as long.
     permit
         .grow_to(source.memory_bytes())
         .ok_or_else(memory_limit)?;
@@ -316,7 +318,8 @@ fn decode(
     let request_id = request_id(header_id, envelope.request_id.as_deref())?;
     let decoded = decode_records(&envelope, ledger.bounds(), receipt_ms, bytes_max);
     let batch = DecodedBatch::new(request_id, decoded, source, receipt_ms, ledger);
-    // So may gzipped records. Only one delivery a core is decoded at a time, so this is soon enough.
+    // Gzipped records may also expand. This check comes after they did, which is soon enough: at
+    // most one delivery per core is between the two checks.
     permit
         .grow_to(batch.memory_bytes)
         .ok_or_else(memory_limit)?;
@@ -351,7 +354,7 @@ fn gunzip(body: &[u8], bytes_max: usize) -> Result<Bytes, DeliveryError> {
         })
 }
 
-/// Returns the request id, which header and body must agree on where both have one.
+/// Returns the request id. If header and body both have one, they must be equal.
 fn request_id(header: Option<String>, body: Option<&str>) -> Result<String, DeliveryError> {
     let invalid = |message| {
         Err(DeliveryError::new(
@@ -373,7 +376,8 @@ fn request_id(header: Option<String>, body: Option<&str>) -> Result<String, Deli
 struct Quarantine<'r> {
     request_id: &'r str,
     receipt_ms: u64,
-    /// The first reason of each record: a record counts once.
+    /// The first reason of each record: here a record counts once. The metric counts each
+    /// rejection, and both decoding and the commit may reject a record.
     reasons: BTreeMap<usize, &'static str>,
 }
 
@@ -417,11 +421,11 @@ fn count(reasons: impl Iterator<Item = &'static str>) -> BTreeMap<&'static str, 
     counts
 }
 
-/// Returns the rejection of an effort that decoded, and that the commit rejected.
+/// Returns the rejection for a valid effort that the commit rejected.
 fn rejection(reason: RejectionReason) -> Rejection {
     let message = match reason {
         RejectionReason::Erased => {
-            "racerId was erased, and deviceTimestamp does not say that it was ridden since"
+            "racerId was erased, and the record has no valid deviceTimestamp after the erasure"
         }
         _ => "racerId is new, and its class has as many racers as --max-racers allows",
     };

@@ -19,6 +19,7 @@ use bytes::Bytes;
 
 pub(crate) use crate::storage::backend::instrumented::InstrumentedStore;
 pub use crate::storage::backend::local_fs::FolderStore;
+pub(crate) use crate::storage::backend::s3::configured_endpoint;
 pub use crate::storage::backend::s3::{BucketObject, BucketReader, S3Store};
 pub use crate::storage::keys::{ObjectKey, SegmentId};
 pub use crate::storage::probe::{probe, probe_steps};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::cli::doctor::Verdict;
 use crate::ledger::clock::{Clock, SystemClock};
+use crate::storage;
 
 /// Maximum error of the clock. Erasures reach half a minute ahead, so this is well within it; S3
 /// itself refuses requests at a quarter of an hour.
@@ -16,9 +17,7 @@ pub(crate) async fn check(store: &str) -> Verdict {
     if !store.starts_with("s3://") {
         return Verdict::Skip("a folder has no clock to compare with".to_owned());
     }
-    let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]
-        .into_iter()
-        .find_map(|name| std::env::var(name).ok());
+    let endpoint = storage::configured_endpoint().await;
     let endpoint = endpoint.unwrap_or_else(|| "https://s3.amazonaws.com".to_owned());
     match date_ms(&endpoint).await {
         Some(date_ms) => compare(SystemClock.wall_ms(), date_ms, &endpoint),

@@ -1,4 +1,4 @@
-//! `alleycat simulate`: riders in races, delivered as Firehose delivers them.
+//! `alleycat simulate`: simulates races and delivers their records as Firehose does.
 //!
 //! [`SimulatedRace`] is the pure part and makes the records. `pipeline` paces, buffers and sends
 //! them, and counts the outcomes in a [`SimulationReport`].
@@ -16,7 +16,7 @@ use rand::rngs::StdRng;
 use reqwest::Url;
 
 pub use crate::cli::simulate::options::{SimulateOptions, Speed};
-pub use crate::cli::simulate::race::{Arrival, Fault, RaceSetup, Rider, SimulatedRace};
+pub use crate::cli::simulate::race::{Arrival, Fault, RaceSetup, Racer, SimulatedRace};
 pub use crate::cli::simulate::report::SimulationReport;
 
 use crate::cli::progress::{Progress, ProgressUnit};
@@ -27,20 +27,22 @@ use crate::firehose_client::{
     AccessKey, Backoff, ClientOptions, DeliveryBuffer, FirehoseClient, now_ms,
 };
 
-/// Seed of the riders' abilities when none is given: the same at every run, so that they last.
-const RIDERS_SEED: u64 = 1;
+/// Seed of the racers' abilities when none is given. Fixed, so that the same racers return at every
+/// run.
+const RACERS_SEED: u64 = 1;
 
 /// Length of a race of the demo, in seconds.
 const DEMO_SECONDS: u32 = 300;
 
-/// Maximum time that records of the demo are buffered: a page that shows them moves every second.
+/// Maximum time that records of the demo are buffered. Short, so that the page changes every
+/// second.
 const DEMO_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Maximum number of racers a class in the race that is over when the demo begins: 180,000 records
-/// in six classes, some seconds' work.
+/// Maximum number of racers per class in the demo's first race, which is sent at once. 100 give
+/// 180,000 records in six classes: some seconds.
 const DEMO_PAST_RACERS_MAX: usize = 100;
 
-/// Maximum time that deliveries in flight take after an interruption.
+/// Maximum wait for deliveries in flight after an interruption.
 const INTERRUPTION_GRACE: Duration = Duration::from_secs(5);
 
 /// Runs the races and delivers them, until they are over or `shutdown` resolves.
@@ -55,8 +57,8 @@ pub async fn run(
 ) -> anyhow::Result<SimulationReport> {
     let setup = race_setup(options);
     let users = options.users.unwrap_or(options.racers).max(options.racers);
-    let riders_seed = options.seed.unwrap_or(RIDERS_SEED);
-    let riders = Rider::draw(users, &mut StdRng::seed_from_u64(riders_seed));
+    let racers_seed = options.seed.unwrap_or(RACERS_SEED);
+    let racers = Racer::draw(users, &mut StdRng::seed_from_u64(racers_seed));
     let mut rng = StdRng::seed_from_u64(options.seed.unwrap_or_else(rand::random));
 
     let race_ms = u64::from(setup.seconds) * 1000;
@@ -79,7 +81,7 @@ pub async fn run(
         for number in 0..u64::from(options.races) {
             let offset_ms = number * race_ms;
             let race_rng = StdRng::from_rng(&mut rng);
-            let race = SimulatedRace::new(&setup, &riders, start_ms + offset_ms, race_rng);
+            let race = SimulatedRace::new(&setup, &racers, start_ms + offset_ms, race_rng);
             let timing = RaceTiming {
                 began,
                 speed: options.speed,
@@ -98,7 +100,7 @@ pub async fn run(
     Ok(pipeline.close(began.elapsed(), options.report))
 }
 
-/// Rides races of that many racers in classes 1 to `classes`, in real time, one after another.
+/// Runs races of `racers` racers in classes 1 to `classes`, in real time, one after another.
 ///
 /// A race that is already over is delivered first, at once. Ends when `shutdown` resolves, without
 /// waiting for deliveries in flight.
@@ -122,7 +124,7 @@ pub async fn demo(
         seconds: DEMO_SECONDS,
         faults: 0.0,
     };
-    let riders = Rider::draw(racers, &mut StdRng::seed_from_u64(RIDERS_SEED));
+    let racers = Racer::draw(racers, &mut StdRng::seed_from_u64(RACERS_SEED));
     let mut rng: StdRng = rand::make_rng();
     let buffer = DeliveryBuffer::new(BUFFER_MAX.as_u64() as usize, DEMO_INTERVAL);
     let mut pipeline = DeliveryPipeline::new(client, buffer, 0.0, StdRng::from_rng(&mut rng));
@@ -134,20 +136,22 @@ pub async fn demo(
         };
         let past_start_ms = now_ms().saturating_sub(u64::from(DEMO_SECONDS) * 1000);
         let race_rng = StdRng::from_rng(&mut rng);
-        let race = SimulatedRace::new(&past_setup, &riders, past_start_ms, race_rng);
+        let race = SimulatedRace::new(&past_setup, &racers, past_start_ms, race_rng);
         pipeline.ride(race, RaceTiming::from_now(Speed::Max)).await;
         loop {
             // Each race reads the clock: a machine that slept does not make up for missed races.
             let race_rng = StdRng::from_rng(&mut rng);
-            let race = SimulatedRace::new(&setup, &riders, now_ms(), race_rng);
-            let timing = RaceTiming::from_now(Speed::Times(1.0));
+            let race = SimulatedRace::new(&setup, &racers, now_ms(), race_rng);
+            let timing = RaceTiming::from_now(Speed::Factor(1.0));
             pipeline.ride(race, timing).await;
         }
     };
+    // The races have no end: only `shutdown` resolves.
     tokio::select! {
-        never = races => never,
-        () = shutdown => Ok(()),
+        () = races => {}
+        () = shutdown => {}
     }
+    Ok(())
 }
 
 fn race_setup(options: &SimulateOptions) -> RaceSetup {
@@ -176,14 +180,14 @@ fn client(options: &SimulateOptions) -> anyhow::Result<FirehoseClient> {
     })
 }
 
-/// Returns the time by which a simulation of that length starts in the past, in milliseconds, so
-/// that it ends now.
+/// Returns how far in the past the simulation must start so that it ends now, in ms.
 ///
-/// No record has a future time: the service would not believe it.
+/// So no record has a time in the future. The service would replace such a time by its own, or
+/// ignore it if it is over 5 minutes ahead.
 fn head_start_ms(speed: Speed, length_ms: u64) -> u64 {
     match speed {
         Speed::Max => length_ms,
-        Speed::Times(times) => (length_ms as f64 * (1.0 - 1.0 / times).max(0.0)) as u64,
+        Speed::Factor(factor) => (length_ms as f64 * (1.0 - 1.0 / factor).max(0.0)) as u64,
     }
 }
 
@@ -195,13 +199,13 @@ mod tests {
     fn no_record_has_a_future_time() {
         let now = 1_000_000_000_u64;
         let length_ms = 10 * 300_000;
-        for times in [0.5, 1.0, 7.0, 1000.0] {
-            let start = now - head_start_ms(Speed::Times(times), length_ms);
-            let timing = RaceTiming::from_now(Speed::Times(times));
+        for factor in [0.5, 1.0, 7.0, 1000.0] {
+            let start = now - head_start_ms(Speed::Factor(factor), length_ms);
+            let timing = RaceTiming::from_now(Speed::Factor(factor));
             for at_ms in [0, length_ms / 3, length_ms] {
                 let due = timing.due(at_ms).expect("paced");
                 let elapsed_ms = due.duration_since(timing.began).as_millis() as u64;
-                assert!(start + at_ms <= now + elapsed_ms + 1, "{times} {at_ms}");
+                assert!(start + at_ms <= now + elapsed_ms + 1, "{factor} {at_ms}");
             }
         }
         assert_eq!(head_start_ms(Speed::Max, length_ms), length_ms);

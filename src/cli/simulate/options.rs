@@ -11,7 +11,7 @@ use crate::config::duration;
 use crate::domain::effort::ClassId;
 use crate::firehose_client::AccessKey;
 
-/// Maximum number of racers a class: all their records of one second are in memory.
+/// Maximum number of racers per class: all their records of one second are in memory.
 const RACERS_MAX: i64 = 100_000;
 
 /// Maximum number of users to draw racers from; each takes some 100 bytes of memory.
@@ -111,8 +111,8 @@ pub struct SimulateOptions {
     )]
     pub races: u32,
 
-    /// Seed of the random numbers: equal seeds give equal riders, rides and faults. Without it only
-    /// the riders are the same at every run.
+    /// Seed of the random numbers: equal seeds give equal racers, rides and faults. Without it only
+    /// the racers are the same at every run.
     #[arg(long, env = "ALLEYCAT_SIMULATE_SEED", value_name = "N")]
     pub seed: Option<u64>,
 
@@ -182,7 +182,7 @@ Examples:
     alleycat simulate
   The same records at every run, as fast as the service answers, with figures at the end:
     alleycat simulate --seed 7 --speed max --report
-  A day of races of 1,000 racers a class out of 40,000 users, in 6 MiB deliveries:
+  A day of races of 1,000 racers per class out of 40,000 users, in 6 MiB deliveries:
     ALLEYCAT_ACCESS_KEY=… alleycat simulate --to https://alleycat.example.com/firehose \\
         --racers 1000 --users 40000 --races 288 --speed max \\
         --gzip --buffer-size 6MiB --concurrency 8 --report
@@ -198,7 +198,7 @@ at an interruption.";
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Speed {
     /// A multiple of real time.
-    Times(f64),
+    Factor(f64),
     /// As fast as the endpoint answers.
     Max,
 }
@@ -209,7 +209,7 @@ impl FromStr for Speed {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.parse::<f64>() {
             _ if text == "max" => Ok(Self::Max),
-            Ok(times) if (0.001..=1e6).contains(&times) => Ok(Self::Times(times)),
+            Ok(factor) if (0.001..=1e6).contains(&factor) => Ok(Self::Factor(factor)),
             _ => Err("it must be a number from 0.001 to 1000000, or max"),
         }
     }

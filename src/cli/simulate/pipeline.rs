@@ -39,8 +39,8 @@ impl RaceTiming {
     pub(crate) fn due(self, at_ms: u64) -> Option<Instant> {
         match self.speed {
             Speed::Max => None,
-            Speed::Times(times) => {
-                Some(self.began + Duration::from_millis(self.offset_ms + at_ms).div_f64(times))
+            Speed::Factor(factor) => {
+                Some(self.began + Duration::from_millis(self.offset_ms + at_ms).div_f64(factor))
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The records of a race: the pure part of the simulation, without clock, pacing or network.
 //!
-//! Equal riders, start times and random numbers give equal records, byte for byte.
+//! Equal racers, start times and random numbers give equal records, byte for byte.
 
 use std::fmt;
 use std::vec;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::domain::effort::{ClassId, RacerId};
 
-/// Maximum distance of a rider's cadence and resistance from their trend, up and down.
+/// Maximum distance of a racer's cadence and resistance from their trend, up and down.
 const NOISE: i64 = 3;
 
 /// Maximum time from a second to the arrival of its record, in milliseconds.
@@ -20,7 +20,7 @@ const NOISE: i64 = 3;
 /// Less than a second, so that all records of one second arrive before those of the next.
 const ARRIVAL_JITTER_MS: u64 = 900;
 
-/// Maximum error of a rider's clock, in milliseconds.
+/// Maximum error of a racer's clock, in milliseconds.
 const SKEW_MS: i64 = 250;
 
 /// Error of the clock under [`Fault::Clock`], in milliseconds: far over the 5 minutes ahead that a
@@ -37,9 +37,9 @@ const NAMES: [&str; 36] = [
     "Anders", "Hana", "Bruno", "Wanjiru",
 ];
 
-/// A rider: a name, and abilities that last over all races.
+/// A simulated racer: a name, and abilities that last over all races.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rider {
+pub struct Racer {
     id: RacerId,
     name: String,
     cadence: Trend,
@@ -74,8 +74,8 @@ impl Trend {
     }
 }
 
-impl Rider {
-    /// Returns riders 1 to `count` with random abilities. The first is Hubert.
+impl Racer {
+    /// Returns racers 1 to `count` with random abilities. The first is Hubert.
     pub fn draw(count: u32, rng: &mut impl Rng) -> Vec<Self> {
         (1..=count)
             .map(|number| Self {
@@ -103,7 +103,7 @@ fn name(index: usize) -> String {
 pub struct RaceSetup {
     /// The classes that race, at the same time.
     pub classes: Vec<ClassId>,
-    /// Number of riders in each class.
+    /// Number of racers in each class.
     pub racers: usize,
     /// Length of a race, in seconds.
     pub seconds: u32,
@@ -184,11 +184,11 @@ pub struct SimulatedRace<R> {
     waiting: vec::IntoIter<Arrival>,
 }
 
-/// A rider in one race, with the form of the day.
+/// A racer in one race, with the form of the day.
 #[derive(Debug)]
 struct Starter {
     class: ClassId,
-    rider: Rider,
+    racer: Racer,
     /// Exponent of the way from minimum to maximum: under 1 rises early, over 1 late.
     pace: f64,
     /// Share of that way at the end of the race.
@@ -198,17 +198,17 @@ struct Starter {
 impl<R: Rng> SimulatedRace<R> {
     /// Returns a race that starts at `start_ms` (milliseconds since 1970, also its id).
     ///
-    /// In each class `setup.racers` riders start: a random choice of `riders`, or all of them if
+    /// In each class `setup.racers` racers start: a random choice of `racers`, or all of them if
     /// there are fewer.
-    pub fn new(setup: &RaceSetup, riders: &[Rider], start_ms: u64, mut rng: R) -> Self {
-        let count = setup.racers.min(riders.len());
+    pub fn new(setup: &RaceSetup, racers: &[Racer], start_ms: u64, mut rng: R) -> Self {
+        let count = setup.racers.min(racers.len());
         let mut starters = Vec::with_capacity(setup.classes.len() * count);
         for &class in &setup.classes {
-            for index in rand::seq::index::sample(&mut rng, riders.len(), count) {
+            for index in rand::seq::index::sample(&mut rng, racers.len(), count) {
                 let (pace, reach) = (rng.random_range(0.7..1.4), rng.random_range(0.85..=1.0));
                 starters.push(Starter {
                     class,
-                    rider: riders[index].clone(),
+                    racer: racers[index].clone(),
                     pace,
                     reach,
                 });
@@ -237,7 +237,7 @@ impl<R: Rng> SimulatedRace<R> {
         let mut arrivals = Vec::with_capacity(self.starters.len());
         for Starter {
             class,
-            rider,
+            racer,
             pace,
             reach,
         } in &self.starters
@@ -245,18 +245,18 @@ impl<R: Rng> SimulatedRace<R> {
             let rng = &mut self.rng;
             let way = way.powf(*pace) * reach;
             let device_ms = (self.start_ms + due_ms)
-                .saturating_add_signed(rider.skew_ms + rng.random_range(-5..=5));
+                .saturating_add_signed(racer.skew_ms + rng.random_range(-5..=5));
             let record = TelemetryRecord {
                 uuid: random_uuid(rng),
                 event,
                 device_timestamp: device_ms,
                 second: Some(second),
                 race_id: self.start_ms,
-                name: &rider.name,
-                racer_id: Some(rider.id),
+                name: &racer.name,
+                racer_id: Some(racer.id),
                 class_id: class.get(),
-                cadence: Some(rider.cadence.at(way, rng)),
-                resistance: rider.resistance.at(way, rng),
+                cadence: Some(racer.cadence.at(way, rng)),
+                resistance: racer.resistance.at(way, rng),
             };
             let at_ms = due_ms + rng.random_range(0..ARRIVAL_JITTER_MS);
             let fault = rng
@@ -294,7 +294,7 @@ impl<R: Rng> Iterator for SimulatedRace<R> {
     }
 }
 
-/// A telemetry record. The fields are in the order in which riders' devices write them.
+/// A telemetry record. The fields are in the order in which racers' devices write them.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct TelemetryRecord<'a> {

@@ -156,7 +156,7 @@ fn check(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 async fn ingest(app: &AppState, body: &mut RequestBody) -> Result<IngestResult, DeliveryError> {
-    let receipt_ms = app.pipeline.receipt_ms()?;
+    let receipt_ms = app.pipeline.accept_at_ms()?;
     let (body, mut permit) = body.read(&app.admission.rides).await?;
     let decoded = app.pipeline.run(move |ledger| {
         let records = parse(&body)?;

@@ -1,7 +1,9 @@
-//! Reads a record's bytes into efforts, or into a rejection that names the fault.
+//! Decodes a record's bytes: one or several JSON objects, one after another.
 //!
-//! Pure: bounds and receipt time are parameters. A record may hold several JSON objects, one after
-//! another. Objects before a fault are decoded all the same. The whole record counts as faulty.
+//! Passes each object's effort on. At the first fault it stops and returns a rejection that names
+//! the fault. Earlier efforts stay valid, but the whole record counts as rejected.
+//!
+//! Pure: bounds and receipt time are parameters.
 
 mod fields;
 
@@ -16,17 +18,18 @@ use crate::ingest::record_fast_path::RecordScanner;
 /// counts as unknown.
 pub(crate) const CLOCK_AHEAD_MS_MAX: u64 = 5 * 60 * 1000;
 
-/// Maximum number of objects in a record: four times as many as Firehose's largest record contains.
-/// An object needs about as much memory as its text. So this bounds a record that gunzips to many.
+/// Maximum number of objects in a record: four times as many as the largest record of Firehose can
+/// contain. A gzipped record could otherwise grow to many more objects, each of which needs about
+/// as much memory as its text.
 pub(crate) const OBJECTS_MAX: usize = 100_000;
 
-/// One telemetry object: its effort, name and event.
+/// One telemetry object: its effort, its name, and whether it is final.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Telemetry<'d> {
     /// The effort, within the bounds.
     pub(crate) effort: Effort,
-    /// The racer's name, not truncated. `None` if the field is not a text: an effort is valid
-    /// without.
+    /// The racer's name, not truncated. `None` if the field is absent or not a text: an effort is
+    /// valid without a name.
     pub(crate) name: Option<Cow<'d, str>>,
     /// Whether it is the racer's last record of the race.
     pub(crate) is_final: bool,
@@ -51,11 +54,12 @@ pub(crate) fn decode<'d>(
         }
     };
     let decoded = decode_objects(valid, bounds, receipt_ms, RecordScanner::object, &mut each);
-    // Objects before the invalid byte count. An object that it cuts is not a second fault.
+    // Objects that end before the invalid byte are valid. The object that contains it is not
+    // reported as a second fault.
     utf8.and(decoded)
 }
 
-/// Decodes as [`decode`] does, but without the fast path, which must give the same.
+/// Decodes as [`decode`] does, but without the fast path. The fast path must give the same result.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn decode_by_serde<'d>(
     text: &'d str,

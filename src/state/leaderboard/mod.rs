@@ -1,9 +1,10 @@
-//! Leaderboards: the ranks, pages and what-ifs of a board.
+//! Leaderboards: the ranks, pages and what-ifs of a board. What-if: the rank that a racer would
+//! have with a given output.
 //!
-//! Racers are ordered by output descending, then by id ascending. Every option works on a
-//! `RankedView`, the order with the what-if racer moved to its new position, so all options
-//! combine. No query scans or copies a board whose order is cached: a page costs at most a binary
-//! search per row, however many racers there are.
+//! Racers are ordered by output descending, then by id ascending. All options use the same
+//! `RankedView`, the order with the what-if racer moved to its new position, so they can be
+//! combined. When the order is cached, a page never reads or copies all racers:
+//! it costs at most a binary search per row.
 
 mod cursor;
 mod ranked_view;
@@ -28,10 +29,10 @@ pub struct LeaderboardQuery {
     pub limit: PageLimit,
     /// The page.
     pub page: PageSelector,
-    /// Selects these racers, with their ranks among all; at most `QUERY_RACERS_MAX`. Racers that
-    /// are not on the board are left out.
+    /// Returns only these racers, at most `QUERY_RACERS_MAX`. Ranks are those of the whole board.
+    /// Racers that are not on the board are left out.
     pub racers: Option<Vec<RacerId>>,
-    /// An output that a racer might ride.
+    /// The what-if.
     pub what_if: Option<WhatIf>,
 }
 
@@ -80,10 +81,10 @@ impl Default for PageLimit {
 pub enum PageSelector {
     /// The rows after this many rows.
     Offset(usize),
-    /// The rows on one side of a row of another page.
+    /// The rows after, or before, the position in the cursor.
     Cursor(Cursor),
-    /// The rows around a racer, who is in the middle, or nearer to an edge so that the page is
-    /// full. A racer that the query does not select is replaced by the position where it would be.
+    /// A full page with the racer as near to its middle as possible. If `racers` leaves the racer
+    /// out, the page is around its position.
     Around(RacerId),
 }
 
@@ -93,7 +94,7 @@ impl Default for PageSelector {
     }
 }
 
-/// An output that a racer might ride. It counts if it beats the racer's best.
+/// An output that a racer might ride. Ignored unless it is higher than the racer's best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WhatIf {
     /// The racer.
@@ -111,8 +112,8 @@ pub struct Leaderboard {
     pub standings: Vec<Standing>,
     /// The page after this one, if a row follows.
     pub next: Option<Cursor>,
-    /// The page before this one, if a row precedes. It repeats no row, so the first page is shorter
-    /// when pages were not counted from the start.
+    /// The page before this one, if a row precedes. It ends where this page begins, so it can be
+    /// shorter than the limit.
     pub previous: Option<Cursor>,
 }
 
@@ -127,11 +128,12 @@ pub struct Standing {
     pub output: Output,
     /// The second at which the output was ridden; `None` for a what-if racer's new record.
     pub second: Option<Second>,
-    /// On the what-if racer's row: whether the output of the query beats the racer's best.
+    /// On the what-if racer's row: whether the output of the query beats the racer's best. `None`
+    /// on other rows.
     pub new_record: Option<bool>,
 }
 
-/// The racer that a page should be around has no effort on the board.
+/// The query asks for a page around a racer who is not on the board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("racer {0} has no effort here")]
 pub struct RacerNotFound(pub RacerId);
@@ -139,7 +141,7 @@ pub struct RacerNotFound(pub RacerId);
 /// Answers a query.
 ///
 /// # Errors
-/// The page should be around a racer who is not on the board.
+/// The query asks for a page around a racer who is not on the board.
 pub fn query(board: &Board, query: &LeaderboardQuery) -> Result<Leaderboard, RacerNotFound> {
     let view = RankedView::new(board, query.what_if);
     let selected = query.racers.as_ref().map(|racers| view.positions(racers));
@@ -172,7 +174,8 @@ pub fn query(board: &Board, query: &LeaderboardQuery) -> Result<Leaderboard, Rac
             new_record,
         });
     }
-    // An empty page is at an end of the rows, so its only neighbor is the page at that end.
+    // An empty page lies before the first row or after the last one. Its cursor is then the first
+    // or the last page.
     let next = standings
         .last()
         .map_or(Cursor::First, |last| Cursor::After(last.output, last.racer));

@@ -15,7 +15,7 @@ pub struct Board {
     by_id: Arc<Vec<u32>>,
     outputs: Arc<Vec<f64>>,
     seconds: BoardSeconds,
-    efforts: usize,
+    effort_count: usize,
     version: StateVersion,
     order: Arc<Mutex<CachedOrder>>,
 }
@@ -41,7 +41,7 @@ impl Board {
             by_id,
             outputs: column.outputs.clone(),
             seconds,
-            efforts: column.efforts,
+            effort_count: column.effort_count,
             version: column.version,
             order: column.order.clone(),
         }
@@ -49,12 +49,12 @@ impl Board {
 
     /// Returns the number of racers on the board.
     pub fn len(&self) -> usize {
-        self.efforts
+        self.effort_count
     }
 
     /// Returns whether the board has no racers.
     pub fn is_empty(&self) -> bool {
-        self.efforts == 0
+        self.effort_count == 0
     }
 
     /// Returns the column's version. Equal versions of a board have equal contents.

@@ -235,7 +235,7 @@ impl ClassTable {
     ) -> impl DoubleEndedIterator<Item = (Second, &Column)> {
         let columns = self.columns.iter().enumerate();
         columns
-            .filter(|(_, column)| column.efforts > 0)
+            .filter(|(_, column)| column.effort_count > 0)
             .map(|(second, column)| (Second(second as u32), column))
     }
 

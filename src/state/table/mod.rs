@@ -1,7 +1,7 @@
 //! The state: the highest output of every racer, for every class and second.
 //!
 //! A class is a shard with its own lock. A racer has a slot in it, and every second is a dense
-//! column of doubles by slot, NaN without an effort: 8 bytes an effort. Merging takes the maximum,
+//! column of doubles by slot, NaN without an effort: 8 bytes per effort. Merging takes the maximum,
 //! so it is commutative, associative and idempotent. Readers take snapshots ([`Board`]): immutable,
 //! cheap to take, and read without any lock.
 

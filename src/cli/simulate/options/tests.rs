@@ -51,7 +51,7 @@ fn options_out_of_bounds_are_refused() {
     }
     assert_eq!(
         parse(&["--speed", "2.5"]).expect("in bounds").speed,
-        Speed::Times(2.5)
+        Speed::Factor(2.5)
     );
 }
 

@@ -20,8 +20,8 @@ fn setup(faults: f64) -> RaceSetup {
 
 fn race(setup: &RaceSetup, seed: u64) -> Vec<Arrival> {
     let mut rng = StdRng::seed_from_u64(seed);
-    let riders = Rider::draw(10, &mut rng);
-    SimulatedRace::new(setup, &riders, START_MS, rng).collect()
+    let racers = Racer::draw(10, &mut rng);
+    SimulatedRace::new(setup, &racers, START_MS, rng).collect()
 }
 
 fn objects(arrivals: &[Arrival]) -> Vec<Value> {
@@ -96,7 +96,7 @@ fn only_the_last_record_of_a_racer_is_final() {
 
 #[test]
 fn outputs_rise_from_minimum_to_maximum() {
-    let riders = Rider::draw(10, &mut StdRng::seed_from_u64(3));
+    let racers = Racer::draw(10, &mut StdRng::seed_from_u64(3));
     let mut outputs = BTreeMap::<u64, Vec<(u64, f64)>>::new();
     for record in objects(&race(
         &RaceSetup {
@@ -105,21 +105,21 @@ fn outputs_rise_from_minimum_to_maximum() {
         },
         3,
     )) {
-        let rider = &riders[record["racerId"].as_u64().expect("an id") as usize - 1];
+        let racer = &racers[record["racerId"].as_u64().expect("an id") as usize - 1];
         let (cadence, resistance) = (record["cadence"].as_i64(), record["resistance"].as_i64());
         let (cadence, resistance) = (
             cadence.expect("a cadence"),
             resistance.expect("a resistance"),
         );
-        assert!((rider.cadence.min..=rider.cadence.max).contains(&cadence));
-        assert!((rider.resistance.min..=rider.resistance.max).contains(&resistance));
+        assert!((racer.cadence.min..=racer.cadence.max).contains(&cadence));
+        assert!((racer.resistance.min..=racer.resistance.max).contains(&resistance));
         let output = Output::of(cadence as f64, resistance as f64)
             .expect("an output")
             .get();
         assert!(output < OUTPUT_MAX);
         let second = record["second"].as_u64().expect("a second");
         outputs
-            .entry(rider.id.0)
+            .entry(racer.id.0)
             .or_default()
             .push((second, output));
     }
@@ -147,16 +147,16 @@ fn records_arrive_in_order_within_their_second() {
 }
 
 #[test]
-fn starters_are_drawn_from_all_riders_and_once_a_class() {
+fn starters_are_drawn_from_all_racers_and_once_per_class() {
     let mut rng = StdRng::seed_from_u64(5);
-    let riders = Rider::draw(40_000, &mut rng);
+    let racers = Racer::draw(40_000, &mut rng);
     let setup = RaceSetup {
         racers: 1000,
         seconds: 1,
         ..setup(0.0)
     };
     let mut starters: Vec<_> =
-        objects(&SimulatedRace::new(&setup, &riders, START_MS, rng).collect::<Vec<_>>())
+        objects(&SimulatedRace::new(&setup, &racers, START_MS, rng).collect::<Vec<_>>())
             .iter()
             .map(|record| (record["classId"].as_u64(), record["racerId"].as_u64()))
             .collect();

@@ -146,7 +146,7 @@ async fn ingest(
     body: &mut RequestBody,
 ) -> Result<IngestResult, DeliveryError> {
     let is_gzip = is_gzip?;
-    let receipt_ms = app.pipeline.receipt_ms()?;
+    let receipt_ms = app.pipeline.accept_at_ms()?;
     let in_flight = app.admission.count_in_flight();
     let (body, permit) = body.read(&app.admission.deliveries).await?;
     let delivery = DeliveryRequest {

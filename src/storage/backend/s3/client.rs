@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_config::SdkConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -62,6 +62,11 @@ pub(super) async fn connect_client(
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .build();
     Ok((Client::from_conf(config), server))
+}
+
+/// Returns the endpoint that requests to S3 go to, or `None` for AWS's own.
+pub(crate) async fn configured_endpoint() -> Option<String> {
+    custom_endpoint(&aws_config::load_defaults(BehaviorVersion::latest()).await)
 }
 
 /// Returns the endpoint that the environment or the profile names for S3 or for all services, in

@@ -23,6 +23,7 @@ use aws_sdk_s3::error::ProvideErrorMetadata;
 use bytes::Bytes;
 
 pub use crate::storage::backend::s3::bucket_reader::{BucketObject, BucketReader};
+pub(crate) use crate::storage::backend::s3::client::configured_endpoint;
 
 use crate::storage::backend::s3::client::{connect_client, timeouts};
 use crate::storage::backend::s3::error::{advice, problem, status};
