@@ -25,11 +25,11 @@ use crate::storage::codec::journal_segment::{self, Chunk, SegmentContents};
 use crate::storage::codec::quarantine;
 use crate::storage::{ObjectKey, StoreError};
 
-/// Maximum number of efforts and names in a commit, some 100 MB. The rest goes into the next one.
+/// A commit takes no more deliveries once it has this many efforts and names, some 100 MB.
 const COMMIT_ENTRIES_MAX: usize = 2_000_000;
 
-/// Maximum bytes of quarantined records in a commit, where the last delivery may exceed it. They
-/// are encoded in one piece, so this bounds the memory for that.
+/// Maximum bytes of quarantined records in a commit; the last delivery may exceed it. Quarantined
+/// records are encoded in one piece, so this bounds the memory for that.
 const COMMIT_QUARANTINED_BYTES_MAX: usize = 64 << 20;
 
 /// Sends messages to the commit loop.
@@ -38,7 +38,8 @@ pub(super) type WriterSender = mpsc::Sender<WriterMessage>;
 /// A message that the commit loop handles between batches.
 #[derive(Debug)]
 pub(super) enum WriterMessage {
-    /// Merges what is durable already.
+    /// Merges efforts and names that another instance made durable, or that an erasure
+    /// invalidated here.
     ApplyRemote {
         /// At most [`MERGE_EFFORTS_MAX`](super::merge::MERGE_EFFORTS_MAX) efforts, and names.
         contents: SegmentContents,
@@ -68,7 +69,7 @@ struct PendingCommit {
     replies: Vec<PendingReply>,
 }
 
-/// A caller that waits for a commit, and what is held until then.
+/// A caller that waits for a commit, and the guards that it holds until then.
 struct PendingReply {
     result: CommitResult,
     reply: CommitReply,
@@ -127,7 +128,7 @@ impl Inner {
     }
 
     /// Compares a batch with the table and adds its improvements to the commit. Responds at once if
-    /// there are none.
+    /// nothing must be written.
     async fn add_to_commit(&self, pending: &mut PendingCommit, request: CommitRequest) {
         let CommitRequest {
             batch,
@@ -135,7 +136,7 @@ impl Inner {
             unanswered,
         } = request;
         if reply.is_closed() {
-            return; // the caller gave up, and its sender retries
+            return; // the request was abandoned; Firehose sends the delivery again
         }
         let WriteBatch {
             efforts,
@@ -189,8 +190,8 @@ impl Inner {
         });
     }
 
-    /// Compares efforts with the table, slice by slice. Nothing else merges meanwhile, since the
-    /// caller is the writer.
+    /// Compares efforts with the table, slice by slice. No merge can happen in between: only
+    /// this task merges.
     async fn compare(&self, efforts: &[Effort], newcomers: &mut Newcomers) -> Comparison {
         let mut comparison = Comparison::default();
         for (slice, efforts) in efforts.chunks(YIELD_EFFORTS).enumerate() {
@@ -221,8 +222,8 @@ impl Inner {
         }
         let began = self.clock.uptime();
         keep_best(&mut contents);
-        // The contents have no effort that this version covers: an erasure that arrives while they
-        // wait is applied to them, too.
+        // The contents already exclude everything erased up to this version: ApplyErasures filters
+        // the waiting efforts too.
         contents.erasure_version = self.erasures().version();
         let segments = if contents.efforts.is_empty() && contents.names.is_empty() {
             Vec::new()
@@ -241,8 +242,8 @@ impl Inner {
                 .chain([quarantine])
                 .collect::<Result<(), StoreError>>()
         };
-        // A panic fails these deliveries and no others. Replication finds any segment that was
-        // written nevertheless, as after a put with an unknown outcome.
+        // A panic fails these deliveries and no others. If a segment was written all the same,
+        // replication merges it later, as after a put with an unknown outcome.
         let written = AssertUnwindSafe(write).catch_unwind().await;
         let error = written
             .unwrap_or_else(|_| Err(StoreError::new("put", "journal/", "writer panicked")))
@@ -298,7 +299,7 @@ impl Inner {
             }
             WriterMessage::ApplyErasures { erasures, reply } => {
                 let removed = self.apply_erasures(&erasures);
-                // Erased efforts must not hide later rides when only the best per key is kept.
+                // Otherwise keep_best could keep an erased effort and drop a valid lower one.
                 pending.contents = without_erased(&pending.contents, &self.erasures());
                 let _ = reply.send(removed); // the caller may be gone
             }

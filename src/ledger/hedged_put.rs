@@ -1,5 +1,5 @@
-//! Hedged puts of write-once objects: a second try starts under a new key while the first is
-//! pending.
+//! Hedged puts of write-once objects: a second try starts under a new key while the first is pending
+//! or has failed.
 
 use std::time::Duration;
 
@@ -8,23 +8,23 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use crate::ledger::Inner;
-use crate::storage::{ObjectKey, Precondition, SegmentId, StoreError};
+use crate::storage::{ObjectKey, Precondition, PutError, SegmentId, StoreError};
 
 /// A put that takes longer is hedged: another starts under a new key, and the first success wins.
 const HEDGE_AFTER: Duration = Duration::from_secs(1);
 
-/// Maximum number of puts for one object, hedges included.
+/// Maximum number of tries, whether started by a failure or by time.
 const PUT_TRIES_MAX: usize = 3;
 
 /// Pause before the put that follows a failed one: a store that asks for fewer requests gets time.
 const RETRY_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Maximum time for all puts of one object; after that they fail. Well below a delivery's own
-/// deadline, so that its sender still gets a response.
+/// After this time `put_hedged` fails. It is well below a delivery's own deadline, so that its sender
+/// still gets a response.
 const PUT_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Marks an object as in flight until dropped. Until then, replication does not apply it as another
-/// instance's.
+/// An object that is being put. While this value exists, replication ignores the object. The owner
+/// keeps it until the segment is indexed.
 pub(super) struct InFlightPut<'a> {
     inner: &'a Inner,
     pub(super) id: SegmentId,
@@ -51,56 +51,56 @@ impl Inner {
         key: fn(SegmentId) -> ObjectKey,
         parts: Vec<Bytes>,
     ) -> Result<InFlightPut<'_>, StoreError> {
+        let first_id = self.next_segment_id();
         let mut tries = FuturesUnordered::new();
-        let mut left = PUT_TRIES_MAX;
-        let mut start = |tries: &mut FuturesUnordered<_>, delay| {
-            left -= 1;
-            tries.push(self.put_once(key, parts.clone(), delay));
-            left
-        };
-        let mut left = start(&mut tries, Duration::ZERO);
+        tries.push(self.put_once(key, first_id, parts.clone(), Duration::ZERO));
+        let mut started = 1;
         let deadline = self.clock.sleep(PUT_DEADLINE);
         tokio::pin!(deadline);
         let mut last_error = None;
         loop {
-            tokio::select! {
+            let delay = tokio::select! {
                 biased;
                 outcome = tries.next() => match outcome {
                     Some(Ok(put)) => return Ok(put),
                     Some(Err(error)) => {
                         last_error = Some(error);
-                        if left > 0 {
-                            left = start(&mut tries, RETRY_BACKOFF);
+                        if started == PUT_TRIES_MAX {
+                            continue;
                         }
+                        RETRY_BACKOFF
                     }
                     None => return Err(last_error.expect("the last try failed")),
                 },
-                () = self.clock.sleep(HEDGE_AFTER), if left > 0 => {
-                    left = start(&mut tries, Duration::ZERO);
-                }
+                () = self.clock.sleep(HEDGE_AFTER), if started < PUT_TRIES_MAX => Duration::ZERO,
                 () = &mut deadline => {
                     let problem = format!("no response within {} s", PUT_DEADLINE.as_secs());
-                    return Err(StoreError::new("put", key(self.next_segment_id()), problem));
+                    return Err(StoreError::new("put", key(first_id), problem));
                 }
-            }
+            };
+            tries.push(self.put_once(key, self.next_segment_id(), parts.clone(), delay));
+            started += 1;
         }
     }
 
     async fn put_once(
         &self,
         key: fn(SegmentId) -> ObjectKey,
+        id: SegmentId,
         parts: Vec<Bytes>,
         delay: Duration,
     ) -> Result<InFlightPut<'_>, StoreError> {
         if !delay.is_zero() {
             self.clock.sleep(delay).await;
         }
-        let id = self.next_segment_id();
         let in_flight = InFlightPut::new(self, id);
         let key = key(id);
         match self.store.put(&key, parts, Precondition::IfNoneMatch).await {
             Ok(_) => Ok(in_flight),
-            Err(error) => Err(StoreError::new("put", key, error)),
+            Err(PutError::Failed(error)) => Err(error),
+            Err(PutError::WriteConflict) => {
+                Err(StoreError::new("put", key, PutError::WriteConflict))
+            }
         }
     }
 }

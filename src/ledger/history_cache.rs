@@ -102,7 +102,7 @@ impl Inner {
     fn cached_history(&self, class: ClassId, version: Option<StateVersion>) -> Option<History> {
         let entry = self.history_caches[class.index()].entry.lock();
         let history = entry.history.as_ref()?;
-        if history.erasure_version() != self.erasures().concerning(class) {
+        if history.erasure_version() != self.erasures().version_concerning(class) {
             return None;
         }
         let is_fresh = match version {
@@ -127,7 +127,7 @@ impl Inner {
             let build_began = clock.uptime();
             let last = entry.lock().history.clone();
             let last = last.unwrap_or_else(|| History::empty(0));
-            let erasure_version = || erasures.borrow().concerning(class);
+            let erasure_version = || erasures.borrow().version_concerning(class);
             let history = loop {
                 // An erasure is applied to the table before its version is published. So a build
                 // that begins and ends at the same version holds nothing that the version covers.

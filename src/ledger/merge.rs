@@ -14,7 +14,7 @@ use crate::state::table::StateVersion;
 use crate::storage::SegmentId;
 use crate::storage::codec::journal_segment::SegmentContents;
 
-/// Efforts that are merged while a class's lock is held: about a millisecond.
+/// Maximum number of efforts merged under one lock: about 1 ms.
 pub(super) const MERGE_EFFORTS_MAX: usize = 16 * 1024;
 
 /// The versions at which efforts and names had been merged.
@@ -27,8 +27,8 @@ pub(super) struct MergeVersions {
 }
 
 impl Inner {
-    /// Merges durable contents. What an erasure covers is left out, unless the contents' writer had
-    /// applied that erasure.
+    /// Merges durable contents. Leaves out efforts covered by erasures newer than
+    /// `contents.erasure_version`, and erased names.
     pub(super) fn merge(&self, contents: &SegmentContents, versions: &mut MergeVersions) {
         let now_ms = self.clock.wall_ms();
         let erasures = self.erasures();
@@ -70,8 +70,8 @@ impl Inner {
         }
     }
 
-    /// Merges durable contents through the writer, in bounded slices. `writer` is `None` while the
-    /// commit loop does not run; then they are merged here.
+    /// Merges durable contents through the writer, in bounded slices. Without a writer (during
+    /// recovery, and after the commit loop has ended), merges directly.
     pub(super) async fn apply_contents(
         &self,
         contents: impl IntoIterator<Item = SegmentContents>,
@@ -92,16 +92,16 @@ impl Inner {
                 versions.names = slice.names.or(versions.names);
                 versions.changed |= slice.changed;
             } else {
-                // The commit loop has ended, and this task ends soon. Returning would say that the
-                // contents are merged.
+                // The commit loop has ended. Never return: the caller would index the segment as
+                // merged.
                 std::future::pending::<()>().await;
             }
         }
         versions
     }
 
-    /// Adds a merged segment to the journal index. `erasure_version` is the version at which it was
-    /// merged. If erasures were applied since, the segment must be merged again.
+    /// Adds a merged segment to the journal index, if `erasure_version`, at which it was merged, is
+    /// still current. Otherwise it is not indexed, so the next poll merges it again.
     pub(super) fn index_segment(
         &self,
         id: SegmentId,
@@ -116,14 +116,18 @@ impl Inner {
         let segment =
             IndexedSegment::new(classes.into_iter().collect(), names, self.clock.uptime());
         let mut journal = self.journal.lock();
-        let is_current = self.erasures().version() == erasure_version;
-        if is_current && (changed || !journal.confirm_merged(id)) {
+        if self.erasures().version() != erasure_version {
+            return;
+        }
+        // An unchanged segment that is indexed already keeps its versions.
+        let is_confirmed = !changed && journal.confirm_merged(id);
+        if !is_confirmed {
             journal.insert(id, segment);
         }
     }
 }
 
-/// Returns the contents without everything that the erasures cover.
+/// Returns the contents that no erasure covers.
 pub(super) fn without_erased(contents: &SegmentContents, erasures: &Erasures) -> SegmentContents {
     let SegmentContents {
         efforts,

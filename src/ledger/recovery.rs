@@ -1,20 +1,20 @@
 //! Recovery: reads everything in the store and merges it.
 //!
 //! The order matters: list the journal, then get the snapshots, then get the segments. If a segment
-//! is gone by then, it was folded into a snapshot that may be newer than the one that was read. So
-//! recovery restarts.
+//! is gone by then, it was deleted because a snapshot covers it. That snapshot may be newer than the
+//! one that was read. So recovery restarts.
 
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use crate::domain::effort::ClassId;
+use crate::domain::erasure::ErasureVersion;
 use crate::ledger::Inner;
 use crate::ledger::journal_index::segment_ids;
 use crate::ledger::replication::{FETCHES_MAX, FetchedSegment};
-use crate::ledger::snapshot::SnapshotTarget;
-use crate::ledger::unreadable::{ApplyError, UnreadableObject};
+use crate::ledger::snapshot::{SnapshotTarget, class_beyond_options};
+use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
 use crate::storage::{ListEntry, ListScope, ObjectKey, StoreError};
 
 /// Maximum number of retries while the store fails. After that the start fails.
@@ -43,44 +43,56 @@ pub enum RecoveryError {
         /// The problem with it.
         problem: String,
     },
-    /// The erasures cannot be read, or are older than an object requires.
+    /// `erasures.gz` cannot be read.
     #[error(
         "{key} cannot be used: {problem}. Restore the newest version of erasures.gz that can be read: then nothing is \
-         lost, and no other object is damaged. If there is none, write {{\"format\":1,\"version\":V,\"erasures\":[]}} \
-         to it (gzip), where V is at least the highest erasure version that an object requires, and erase again what \
-         must stay erased"
+         lost. If there is none, write {{\"format\":1,\"version\":V,\"erasures\":[]}} to it (gzip), where V is at least \
+         the highest erasure version that an object requires, and repeat the erasures"
     )]
-    Erasures {
+    ErasuresUnreadable {
         /// The object.
         key: ObjectKey,
         /// The problem with it.
         problem: String,
     },
-    /// The store has a class that the options exclude.
+    /// `erasures.gz` is older than an object requires.
     #[error(
-        "the store holds {key}, but --classes is {classes}: start with --classes {class} or more"
+        "{key} requires erasure version {required}, but erasures.gz is at version {known}; {key} is not damaged. Restore \
+         the newest version of erasures.gz: then nothing is lost. If there is none, write \
+         {{\"format\":1,\"version\":V,\"erasures\":[]}} to it (gzip), where V is at least {required}, and repeat the \
+         erasures"
     )]
-    ClassBeyond {
-        /// The class's object.
+    ErasuresOutdated {
+        /// The object that requires the version.
         key: ObjectKey,
-        /// The class.
-        class: ClassId,
-        /// Number of classes by the options.
-        classes: u16,
+        /// The required version.
+        required: ErasureVersion,
+        /// The version of `erasures.gz`.
+        known: ErasureVersion,
+    },
+    /// An object has a class or a second that the options exclude. It is not damaged.
+    #[error("{key} cannot be used: {problem}")]
+    BeyondOptions {
+        /// The object.
+        key: ObjectKey,
+        /// The class or the second, and the option to raise.
+        problem: String,
     },
 }
 
 impl From<UnreadableObject> for RecoveryError {
-    fn from(object: UnreadableObject) -> Self {
-        let UnreadableObject {
-            key,
-            problem,
-            is_damaged,
-        } = object;
-        if is_damaged {
-            Self::Unreadable { key, problem }
-        } else {
-            Self::Erasures { key, problem }
+    fn from(UnreadableObject { key, cause }: UnreadableObject) -> Self {
+        match cause {
+            UnreadableCause::Damaged(problem) => Self::Unreadable { key, problem },
+            UnreadableCause::ErasuresUnreadable(problem) => {
+                Self::ErasuresUnreadable { key, problem }
+            }
+            UnreadableCause::ErasuresOutdated { required, known } => Self::ErasuresOutdated {
+                key,
+                required,
+                known,
+            },
+            UnreadableCause::BeyondOptions(problem) => Self::BeyondOptions { key, problem },
         }
     }
 }
@@ -115,8 +127,9 @@ impl Inner {
                 Err(error) => return Err(error),
             }
         }
+        // Recovered efforts are no change: the time of the last one is unknown.
         self.table.clear_updated_at();
-        // All snapshots have just been read.
+        // Clears the reload requests: all snapshots have just been read.
         self.erasure_state.take_snapshot_reload();
         let efforts: u64 = self
             .table
@@ -133,8 +146,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Reads and merges the store once. Returns `false` if a segment was deleted, or something was
-    /// erased, in the meantime.
+    /// Reads and merges the store once. Returns whether the round is valid: no listed segment was
+    /// deleted and the erasure version did not change.
     async fn recover_once(&self) -> Result<bool, RecoveryError> {
         self.refresh_erasures(None).await?;
         let erasure_version = self.erasures().version();
@@ -153,11 +166,9 @@ impl Inner {
         for listed in root {
             targets.push(match listed.key {
                 ObjectKey::History(class) if !self.table.has(class) => {
-                    let classes = self.options.bounds.classes;
-                    return Err(RecoveryError::ClassBeyond {
+                    return Err(RecoveryError::BeyondOptions {
                         key: listed.key,
-                        class,
-                        classes,
+                        problem: class_beyond_options(class, self.options.bounds.classes),
                     });
                 }
                 ObjectKey::History(class) => SnapshotTarget::Class(class),

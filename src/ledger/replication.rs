@@ -13,14 +13,14 @@ use crate::ledger::Inner;
 use crate::ledger::commit_loop::WriterSender;
 use crate::ledger::journal_index::segment_ids;
 use crate::ledger::merge::MERGE_EFFORTS_MAX;
-use crate::ledger::snapshot::{SnapshotTarget, second_beyond_options};
-use crate::ledger::unreadable::{ApplyError, UnreadableObject};
+use crate::ledger::snapshot::{SnapshotTarget, class_beyond_options, second_beyond_options};
+use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
 use crate::observability;
 use crate::storage::codec::journal_segment::{self, SegmentContents};
 use crate::storage::{ETag, ListEntry, ListScope, ObjectKey, SegmentId, StoreError};
 
-/// Maximum age of the last listing before an instance reads the snapshots again: it may have missed
-/// segments that came and went. Half of the time for which a covered segment stays.
+/// If the last listing is older, segments may have been written and deleted unseen, so the snapshots
+/// are read again. This is half of [`DELETION_GRACE`](super::journal_index::DELETION_GRACE).
 const SEGMENTS_MISSED_AFTER: Duration = Duration::from_secs(30);
 
 /// Maximum number of concurrent segment reads.
@@ -39,8 +39,8 @@ pub(super) enum FetchedSegment {
 }
 
 impl Inner {
-    /// Polls every sync interval, forever. The interval counts from the start of a poll. So other
-    /// instances' writes are seen within two intervals, if a poll takes no longer than one.
+    /// Polls every sync interval, forever. The interval counts from the start of a poll. If a poll
+    /// takes at most one interval, others' writes are seen within two.
     pub(super) async fn replicate(&self, writer: &WriterSender) {
         let mut unreadable = BTreeSet::new();
         let mut due = self.clock.uptime() + self.options.sync_interval;
@@ -65,8 +65,8 @@ impl Inner {
         }
     }
 
-    /// Polls once. Returns `false` if erasures invalidated merged data, so that the next poll must
-    /// read it again. `unreadable` holds the segments that cannot be read.
+    /// Polls once. Returns `false` if the erasures changed during the poll: the next poll must then
+    /// read invalidated data again. `unreadable` holds the segments that cannot be read.
     async fn poll_once(
         &self,
         writer: &WriterSender,
@@ -81,14 +81,14 @@ impl Inner {
             self.store.list(ListScope::Journal)
         );
         let (root, journal) = (root?, journal?);
-        self.compare_etags(&root, &etags);
+        self.note_changed_snapshots(&root, &etags);
         let erasures = root
             .iter()
             .find(|listed| listed.key == ObjectKey::Erasures)
             .map(|listed| &listed.etag);
         self.refresh_erasures_if_changed(erasures, writer)
             .await
-            .map_err(|error| self.note_and_fail(error))?;
+            .inspect_err(|error| self.note_if_unreadable(error))?;
         self.extend_late_erasures(writer).await?;
         let erasure_version = self.erasures().version();
 
@@ -120,7 +120,7 @@ impl Inner {
             let is_listed = listed.contains(id);
             if !is_listed {
                 self.note_readable(&ObjectKey::Segment(*id));
-                // A snapshot holds its contents.
+                // Deleted, so a snapshot holds its contents: read the snapshots.
                 self.erasure_state.request_snapshot_reload();
             }
             is_listed
@@ -174,7 +174,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Merges a segment and indexes it, once the erasures that it requires are applied.
+    /// Merges a segment and indexes it. First ensures that the erasures that it requires are
+    /// applied; fails if they are not known.
     pub(super) async fn apply_segment(
         &self,
         id: SegmentId,
@@ -190,14 +191,9 @@ impl Inner {
         Ok(())
     }
 
-    /// Notes an unreadable object, and returns the error with which the poll fails.
-    fn note_and_fail(&self, error: ApplyError) -> StoreError {
-        match error {
-            ApplyError::Store(error) => error,
-            ApplyError::Unreadable(object) => {
-                self.note_unreadable(&object);
-                StoreError::new("get", object.key, object.problem)
-            }
+    fn note_if_unreadable(&self, error: &ApplyError) {
+        if let ApplyError::Unreadable(object) = error {
+            self.note_unreadable(object);
         }
     }
 
@@ -210,9 +206,9 @@ impl Inner {
     }
 
     /// Compares the listed snapshots with the ETags from before the listing. The last writer of a
-    /// snapshot owns it, so another ETag means another owner. A missing snapshot has been deleted,
-    /// with data that the journal no longer holds.
-    fn compare_etags(&self, root: &[ListEntry], etags: &[(SnapshotTarget, Option<ETag>)]) {
+    /// snapshot owns it, so another ETag means another owner. If a known snapshot is not listed,
+    /// somebody deleted it. The journal may lack its data, so it is written again.
+    fn note_changed_snapshots(&self, root: &[ListEntry], etags: &[(SnapshotTarget, Option<ETag>)]) {
         for (target, etag) in etags {
             let key = target.key();
             let listed = root
@@ -232,8 +228,8 @@ impl Inner {
         }
     }
 
-    /// Loads the snapshots that changed since this instance merged or wrote them, and retries the
-    /// unreadable ones. One that is still unreadable does not stop the others.
+    /// Loads the snapshots that changed since this instance merged or wrote them. Also retries
+    /// unreadable snapshots; one that stays unreadable does not stop the others.
     async fn reload_changed_snapshots(&self, writer: &WriterSender) -> Result<(), StoreError> {
         let root = self.store.list(ListScope::Root).await?;
         for target in self.snapshot_targets() {
@@ -264,11 +260,8 @@ impl Inner {
         let contents = self
             .offload(move || decode_segment(&object.body, &bounds))
             .await;
-        let (slices, erasure_version) = contents.map_err(|problem| UnreadableObject {
-            key,
-            problem,
-            is_damaged: true,
-        })?;
+        let (slices, erasure_version) =
+            contents.map_err(|cause| UnreadableObject { key, cause })?;
         Ok(FetchedSegment::Found {
             slices,
             erasure_version,
@@ -280,22 +273,25 @@ impl Inner {
 fn decode_segment(
     object: &[u8],
     bounds: &Bounds,
-) -> Result<(Vec<SegmentContents>, ErasureVersion), String> {
+) -> Result<(Vec<SegmentContents>, ErasureVersion), UnreadableCause> {
     let SegmentContents {
         efforts,
         names,
         erasure_version,
-    } = journal_segment::read(object).map_err(|error| error.to_string())?;
-    for Effort { class, second, .. } in &efforts {
-        if class.get() > bounds.classes {
-            return Err(format!(
-                "it holds class {class}, but --classes is {}: start with more",
-                bounds.classes
-            ));
-        }
-        if second.0 > bounds.second_max {
-            return Err(second_beyond_options(*class, second.0, bounds.second_max));
-        }
+    } = journal_segment::read(object)
+        .map_err(|error| UnreadableCause::Damaged(error.to_string()))?;
+    // The greatest class and second, so that the advice holds for the whole segment.
+    let greatest_class = efforts.iter().map(|effort| effort.class).max();
+    if let Some(class) = greatest_class.filter(|class| class.get() > bounds.classes) {
+        let problem = class_beyond_options(class, bounds.classes);
+        return Err(UnreadableCause::BeyondOptions(problem));
+    }
+    let latest = efforts.iter().max_by_key(|effort| effort.second);
+    if let Some(&Effort { class, second, .. }) =
+        latest.filter(|effort| effort.second.0 > bounds.second_max)
+    {
+        let problem = second_beyond_options(class, second, bounds.second_max);
+        return Err(UnreadableCause::BeyondOptions(problem));
     }
     let mut slices: Vec<SegmentContents> = efforts
         .chunks(MERGE_EFFORTS_MAX)
@@ -311,4 +307,52 @@ fn decode_segment(
         erasure_version,
     });
     Ok((slices, erasure_version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::effort::{ClassId, Output, RacerId, Second};
+
+    fn effort(class: u16, second: u32) -> Effort {
+        Effort {
+            class: ClassId::new(class).expect("not 0"),
+            second: Second(second),
+            racer: RacerId(1),
+            output: Output::new(1.0).expect("valid"),
+            race: None,
+            time: 0,
+        }
+    }
+
+    #[test]
+    fn segment_beyond_the_options_names_the_values_to_start_with() {
+        let bounds = Bounds {
+            classes: 2,
+            second_max: 9,
+        };
+        for (efforts, advice) in [
+            (
+                [effort(3, 1), effort(7, 20), effort(1, 1)],
+                "class 7, but --classes is 2: start with --classes 7 or more",
+            ),
+            (
+                [effort(1, 10), effort(2, 20), effort(1, 1)],
+                "second 20 of class 2, but --max-second is 9: start with --max-second 20 or more",
+            ),
+        ] {
+            let contents = SegmentContents {
+                efforts: efforts.into(),
+                ..SegmentContents::default()
+            };
+            let chunks = journal_segment::split(contents).into_iter().flatten();
+            let segment: Vec<u8> = chunks.flat_map(|chunk| chunk.encode()).collect();
+            match decode_segment(&segment, &bounds) {
+                Err(UnreadableCause::BeyondOptions(problem)) => {
+                    assert!(problem.contains(advice), "{problem}");
+                }
+                other => panic!("not beyond the options: {other:?}"),
+            }
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Objects that cannot be read: the errors, and the list that keeps an instance unready.
 
+use crate::domain::erasure::ErasureVersion;
 use crate::ledger::Inner;
 use crate::ledger::snapshot::SnapshotTarget;
 use crate::observability;
@@ -7,12 +8,32 @@ use crate::storage::{ObjectKey, StoreError};
 
 /// A stored object that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("{key}: {problem}")]
+#[error("{key}: {cause}")]
 pub(super) struct UnreadableObject {
     pub(super) key: ObjectKey,
-    pub(super) problem: String,
-    /// Whether the object itself may be damaged. Otherwise `erasures.gz` is damaged or too old.
-    pub(super) is_damaged: bool,
+    pub(super) cause: UnreadableCause,
+}
+
+/// Why an object cannot be read, by what the operator must do.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UnreadableCause {
+    /// The object may be damaged.
+    #[error("{0}")]
+    Damaged(String),
+    /// `erasures.gz` may be damaged.
+    #[error("{0}")]
+    ErasuresUnreadable(String),
+    /// The object was written by an instance that knew later erasures than `erasures.gz` has.
+    #[error(
+        "requires erasure version {required}, but erasures.gz is at version {known}; restore the newest erasures.gz"
+    )]
+    ErasuresOutdated {
+        required: ErasureVersion,
+        known: ErasureVersion,
+    },
+    /// The object has a class or a second that the options exclude. It is not damaged.
+    #[error("{0}")]
+    BeyondOptions(String),
 }
 
 /// Why a stored object was not applied.
@@ -24,12 +45,22 @@ pub(super) enum ApplyError {
     Unreadable(#[from] UnreadableObject),
 }
 
+impl From<ApplyError> for StoreError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Store(error) => error,
+            ApplyError::Unreadable(UnreadableObject { key, cause }) => Self::new("get", key, cause),
+        }
+    }
+}
+
 impl Inner {
     pub(super) fn note_unreadable(&self, object: &UnreadableObject) {
-        let UnreadableObject { key, problem, .. } = object;
+        let UnreadableObject { key, cause } = object;
+        let problem = cause.to_string();
         tracing::error!(%key, %problem, "stored object cannot be read");
         metrics::counter!(observability::CORRUPT_OBJECT_READS_TOTAL).increment(1);
-        self.unreadable.lock().insert(key.clone(), problem.clone());
+        self.unreadable.lock().insert(key.clone(), problem);
     }
 
     /// Notes an unreadable snapshot: it covers nothing, and the next poll reads it again.

@@ -133,7 +133,7 @@ pub struct ListEntry {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{operation} {key}: {problem}")]
 pub struct StoreError {
-    /// `get`, `put`, `list` or `delete`.
+    /// `get`, `put`, `list` or `delete`; `apply` if the object was read, but could not be applied.
     pub operation: &'static str,
     /// The object or the listed scope.
     pub key: String,

@@ -1,4 +1,4 @@
-//! Erasures: which efforts and names were removed, and never return.
+//! Erasures: what was removed and must not return.
 //!
 //! The state is a lattice of maxima, and a maximum never decreases. So erasures are a lattice of
 //! their own beside it. An [`Erasure`] is a scope and a time `until`. Merging keeps the latest
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use self::scope::ErasureScope;
 use crate::domain::effort::{ClassId, Effort, INTEGER_MAX, RacerId};
 
-/// The number of changes of the erasures so far. 0 before the first change.
+/// Counts the changes of the set of erasures. 0 before the first change.
 pub type ErasureVersion = u64;
 
 /// Maximum length of a reason, in characters.
@@ -23,8 +23,8 @@ pub const REASON_CHARS_MAX: usize = 200;
 /// Maximum number of erased scopes. They need about 20 MB, and twice that if all have reasons.
 pub const ERASURES_MAX: usize = 100_000;
 
-/// Maximum number of erased scopes of one racer, besides the whole racer. Each effort of the racer
-/// is compared with all of them.
+/// Maximum number of erased scopes of one racer, the whole racer included. Only the whole racer may
+/// still be added then. Each effort of the racer is compared with all of them.
 pub const ERASURES_OF_RACER_MAX: usize = 1_000;
 
 /// The format version of the stored form. A newer one is an error.
@@ -53,8 +53,8 @@ impl Erasure {
         self.reaches(effort) && self.scope.above.is_none_or(|above| effort.output > above)
     }
 
-    /// Returns whether the effort remains, but an erased one may have stood above it. So the effort
-    /// may be exposed.
+    /// Returns whether the effort is in scope and not above the limit: a higher, erased effort may
+    /// have hidden it.
     pub fn exposes(&self, effort: &Effort) -> bool {
         self.reaches(effort) && self.scope.above.is_some_and(|above| effort.output <= above)
     }
@@ -82,25 +82,25 @@ pub struct Erasures {
 }
 
 impl Erasures {
-    /// Returns the version. An object that carries it has applied all erasures up to it.
+    /// Returns the version. An object with this version contains nothing that these erasures cover.
     pub fn version(&self) -> ErasureVersion {
         self.version
     }
 
     /// Returns the highest version that concerns the class.
-    pub fn concerning(&self, class: ClassId) -> ErasureVersion {
+    pub fn version_concerning(&self, class: ClassId) -> ErasureVersion {
         self.of_class
             .get(&class)
             .map_or(self.of_all, |&version| version.max(self.of_all))
     }
 
     /// Returns the highest version that concerns names.
-    pub fn concerning_names(&self) -> ErasureVersion {
+    pub fn version_concerning_names(&self) -> ErasureVersion {
         self.of_all
     }
 
-    /// Returns whether an erasure later than version `applied` erases the effort. The effort's
-    /// source has already applied the others.
+    /// Returns whether an erasure covers the effort. Only erasures with a version over `applied`
+    /// count: the source of the effort knew the others.
     pub fn cover(&self, effort: &Effort, applied: ErasureVersion) -> bool {
         let Some(erasures) = self.by_racer.get(&effort.racer) else {
             return false;
@@ -110,8 +110,8 @@ impl Erasures {
             .any(|it| it.version > applied && it.covers(effort))
     }
 
-    /// Returns whether an erasure later than version `applied` may expose the effort: an erased one
-    /// may have stood above it.
+    /// Returns whether an erasure exposes the effort. Only erasures with a version over `applied`
+    /// count: the source of the effort knew the others.
     pub fn expose(&self, effort: &Effort, applied: ErasureVersion) -> bool {
         let Some(erasures) = self.by_racer.get(&effort.racer) else {
             return false;
@@ -184,8 +184,8 @@ impl Erasures {
             .collect()
     }
 
-    /// Inserts an erasure, unless one of the same scope is at least as late. Returns whether it was
-    /// inserted.
+    /// Inserts an erasure, unless the known one of the scope wins (`is_replaced_by`). Returns whether
+    /// it was inserted.
     fn insert(&mut self, erasure: Erasure) -> bool {
         let version = erasure.version;
         let highest = match erasure.scope.class_id {
@@ -232,13 +232,13 @@ impl Erasures {
     /// Reads the stored form.
     ///
     /// # Errors
-    /// A sentence for people, if the JSON is invalid, newer, or contradicts itself.
+    /// A sentence for people, if it is not valid JSON, has a newer format, or contradicts itself.
     pub fn from_json(json: &[u8]) -> Result<Self, String> {
         let stored: StoredErasures<Erasure> =
             serde_json::from_slice(json).map_err(|error| error.to_string())?;
         if stored.format > FORMAT_VERSION {
             return Err(format!(
-                "format {} is newer than {FORMAT_VERSION}, the newest that this program reads; run the newer program",
+                "format {} is newer than {FORMAT_VERSION}, the newest that this program reads; start a newer version of alleycat",
                 stored.format
             ));
         }
@@ -269,8 +269,8 @@ struct StoredErasures<E> {
     erasures: Vec<E>,
 }
 
-/// Returns the extra field of a gzip header that carries an erasure version. The object has applied
-/// all erasures up to that version.
+/// Returns the extra field of a gzip header that carries an erasure version. An object with this
+/// version contains nothing that the erasures up to it cover.
 ///
 /// It is one subfield by RFC 1952, 2.3.1.1: two letters that identify it, the length, the version.
 pub const fn extra_field(version: ErasureVersion) -> [u8; 12] {

@@ -135,13 +135,13 @@ fn names_are_erased_only_for_all_classes() {
 
 #[test]
 fn versions_concern_the_classes_and_names_in_scope() {
-    assert_eq!(glitch().concerning(CLASS), 1);
-    assert_eq!(glitch().concerning(OTHER_CLASS), 0);
-    assert_eq!(glitch().concerning_names(), 0);
+    assert_eq!(glitch().version_concerning(CLASS), 1);
+    assert_eq!(glitch().version_concerning(OTHER_CLASS), 0);
+    assert_eq!(glitch().version_concerning_names(), 0);
     let erasures = glitch_and_racer();
     assert_eq!(erasures.version(), 2);
-    assert_eq!(erasures.concerning(CLASS), 2);
-    assert_eq!(erasures.concerning_names(), 2);
+    assert_eq!(erasures.version_concerning(CLASS), 2);
+    assert_eq!(erasures.version_concerning_names(), 2);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::domain::erasure::{Erasure, ErasureScope, ErasureVersion, Erasures};
 use crate::ledger::commit_loop::{WriterMessage, WriterSender};
 use crate::ledger::erasure::CLOCK_SKEW_MAX;
 use crate::ledger::snapshot::SnapshotTarget;
-use crate::ledger::unreadable::{ApplyError, UnreadableObject};
+use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
 use crate::ledger::{Inner, REPLICATION_LAG_MAX};
 use crate::storage::{ETag, ObjectKey, StoreError};
 
@@ -62,13 +62,9 @@ impl Inner {
         if required <= known {
             return Ok(());
         }
-        let problem = format!(
-            "requires erasure version {required}, but erasures.gz is at version {known}; restore the newest erasures.gz"
-        );
         Err(UnreadableObject {
             key: key.clone(),
-            problem,
-            is_damaged: false,
+            cause: UnreadableCause::ErasuresOutdated { required, known },
         }
         .into())
     }

@@ -1,4 +1,4 @@
-//! Committing erasures: `erasures.gz` is put with a new erasure, or read again after a conflict.
+//! Writes a new erasure to `erasures.gz`. After a conflict it reads the object and tries again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use tokio::sync::oneshot;
 use crate::domain::erasure::{Erasure, ErasureScope, Erasures};
 use crate::ledger::commit_loop::{WriterMessage, WriterSender};
 use crate::ledger::erasure::{PUT_TIMEOUT, UNTIL_AHEAD};
-use crate::ledger::unreadable::{ApplyError, UnreadableObject};
+use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
 use crate::ledger::{CommitError, Inner, Ledger};
 use crate::storage::codec::erasures;
 use crate::storage::{ETag, ObjectKey, Precondition, PutError, StoreError, StoredObject};
 
-/// Maximum time for which putting a missing `erasures.gz` again may delay a poll.
+/// A poll waits at most this long while a missing `erasures.gz` is written again.
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// After this time no new try of an erasure begins, and it fails.
+/// After this time the erasure is not tried again: `erase` returns an error.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 
 /// Back-off after a failure of the store.
@@ -27,11 +27,12 @@ const BACKOFF: Duration = Duration::from_millis(500);
 pub struct Erased {
     /// The erasure in force.
     pub erasure: Erasure,
-    /// Number of efforts that it removed from this instance's table.
+    /// Number of efforts that were removed from this instance's table, also by erasures of other
+    /// instances that it read in the meantime.
     pub efforts: u64,
 }
 
-/// Why nothing was erased, as far as this instance knows.
+/// The reason why the erasure is not confirmed. It may still have happened.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum EraseError {
     /// A retry may succeed.
@@ -42,23 +43,19 @@ pub enum EraseError {
     TooMany,
 }
 
-impl From<ApplyError> for EraseError {
-    fn from(error: ApplyError) -> Self {
-        Self::Failed(CommitError::Store(error.to_string()))
-    }
-}
-
 /// The outcome of one put of `erasures.gz`.
 enum EraseAttempt {
     Done(Erasure),
-    /// Another body is stored, or this put took too long: the caller reads it and retries.
+    /// Another body is stored, or this put took too long: the caller reads the stored body and
+    /// tries again.
     Conflict,
     Failed(StoreError),
 }
 
 impl Ledger {
-    /// Erases all efforts in scope that were ridden up to 30 s from now, forever. Returns once the
-    /// erasure is durable and applied here. After an error it may be in force, or become so.
+    /// Erases, forever, all efforts in scope that are ridden until 30 s from now. Returns once the
+    /// erasure is durable and applied here. After an error the erasure may already be stored, or be
+    /// stored later.
     pub async fn erase(
         &self,
         scope: ErasureScope,
@@ -81,12 +78,13 @@ impl Inner {
         let _commit_lock = self.erasure_state.commit_lock.lock().await;
         let began = self.clock.uptime();
         let mut efforts = 0;
-        let mut last_error = StoreError::new("put", ObjectKey::Erasures, "not durable in time");
+        let problem = format!("not stored within {} s", GIVE_UP_AFTER.as_secs());
+        let mut last_error = StoreError::new("put", ObjectKey::Erasures, problem);
         while self.clock.uptime().saturating_sub(began) < GIVE_UP_AFTER {
-            // Released between tries, so that a poll does not wait for all of them.
+            // Locked once per try, so that a poll waits for one try at most.
             let exchange_lock = self.erasure_state.exchange_lock.lock().await;
             let attempt = self
-                .put_erasure(scope, reason, writer, &last_error, &mut efforts)
+                .put_erasure(scope, reason, writer, &mut efforts)
                 .await?;
             let mut has_failed = false;
             match attempt {
@@ -96,7 +94,7 @@ impl Inner {
                 }
                 EraseAttempt::Conflict => {}
                 EraseAttempt::Failed(error) => {
-                    tracing::warn!(%error, "erasure failed; retrying");
+                    tracing::warn!(racer = %scope.racer_id, %error, "erasure not stored yet");
                     last_error = error;
                     has_failed = true;
                 }
@@ -104,7 +102,7 @@ impl Inner {
             match self.reload_erasures(Some(writer)).await {
                 Ok(removed) => efforts += removed,
                 Err(error) => {
-                    last_error = StoreError::new("get", ObjectKey::Erasures, error);
+                    last_error = error.into();
                     has_failed = true;
                 }
             }
@@ -116,14 +114,13 @@ impl Inner {
         Err(CommitError::Store(last_error.to_string()).into())
     }
 
-    /// Puts the known erasures with one more, and applies it. The caller holds the exchange lock.
-    /// Adds the number of removed efforts to `efforts`.
+    /// Adds the erasure to the known ones, puts them, and applies them. The caller holds the
+    /// exchange lock. Adds the number of removed efforts to `efforts`.
     async fn put_erasure(
         &self,
         scope: &ErasureScope,
         reason: Option<&Arc<str>>,
         writer: &WriterSender,
-        timeout_error: &StoreError,
         efforts: &mut u64,
     ) -> Result<EraseAttempt, EraseError> {
         let put_began = self.clock.uptime();
@@ -143,14 +140,16 @@ impl Inner {
         let put = tokio::select! {
             biased;
             put = self.store.put(&ObjectKey::Erasures, vec![body], condition) => put,
-            () = self.clock.sleep(PUT_TIMEOUT) => Err(timeout_error.clone().into()),
+            () = self.clock.sleep(PUT_TIMEOUT) => {
+                let problem = format!("no response within {} s", PUT_TIMEOUT.as_secs());
+                Err(StoreError::new("put", ObjectKey::Erasures, problem).into())
+            }
         };
         let etag = match put {
             Ok(etag) => etag,
             // Another instance was faster, or an earlier put of this instance has succeeded after all.
             Err(PutError::WriteConflict) => return Ok(EraseAttempt::Conflict),
-            // The put may have succeeded, or may still do so. Then the stored ETag differs from the
-            // known one.
+            // The put may still succeed. Then reload_erasures sees a new ETag.
             Err(PutError::Failed(error)) => return Ok(EraseAttempt::Failed(error)),
         };
         let took = self.clock.uptime().saturating_sub(put_began);
@@ -169,7 +168,7 @@ impl Inner {
         Ok(EraseAttempt::Done(erasure.clone()))
     }
 
-    /// Commits late erasures again, with a later time.
+    /// Repeats each erasure that this instance learned after its `until`, with a new `until`.
     pub(in crate::ledger) async fn extend_late_erasures(
         &self,
         writer: &WriterSender,
@@ -177,7 +176,7 @@ impl Inner {
         while let Some(Erasure { scope, reason, .. }) =
             { self.erasure_state.late.lock().last().cloned() }
         {
-            tracing::warn!(racer = %scope.racer_id, "erasure arrived late; extending its time");
+            tracing::warn!(racer = %scope.racer_id, "erasure was learned after its `until`; repeating it with a new `until`");
             let erased = self.erase(&scope, reason.as_ref(), writer).await;
             erased.map_err(|error| StoreError::new("put", ObjectKey::Erasures, error))?;
         }
@@ -202,14 +201,13 @@ impl Inner {
         let erasures = self.offload(move || erasures::decode(&body)).await;
         let erasures = erasures.map_err(|problem| UnreadableObject {
             key: ObjectKey::Erasures,
-            problem,
-            is_damaged: false,
+            cause: UnreadableCause::ErasuresUnreadable(problem),
         })?;
         let removed = match writer {
             Some(writer) => self
                 .apply_erasures_in_order(erasures, writer)
                 .await
-                .map_err(|error| StoreError::new("get", ObjectKey::Erasures, error))?,
+                .map_err(|error| StoreError::new("apply", ObjectKey::Erasures, error))?,
             None => self.apply_erasures(&erasures),
         };
         *self.erasure_state.etag.lock() = Some(etag);
@@ -217,8 +215,8 @@ impl Inner {
         Ok(removed)
     }
 
-    /// Puts the known erasures again, where `erasures.gz` is missing. Recovery does not: there,
-    /// nothing is known yet.
+    /// If `erasures.gz` is missing, writes the known erasures. Not during recovery (`writer` is
+    /// `None`): there, nothing is known yet.
     async fn restore_missing_erasures(&self, writer: Option<&WriterSender>) {
         *self.erasure_state.etag.lock() = None;
         self.note_readable(&ObjectKey::Erasures);

@@ -10,7 +10,7 @@ use crate::ledger::commit_loop::WriterSender;
 use crate::ledger::merge::MERGE_EFFORTS_MAX;
 use crate::ledger::snapshot::state::{SnapshotTarget, StoredBody};
 use crate::ledger::snapshot::write::hash_parts;
-use crate::ledger::unreadable::{ApplyError, UnreadableObject};
+use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
 use crate::state::table::ClassTable;
 use crate::storage::codec::journal_segment::SegmentContents;
 use crate::storage::codec::names;
@@ -48,10 +48,9 @@ impl Inner {
         let (hash, contents) = self
             .decode_snapshot(target, object.body.clone(), required_version)
             .await;
-        let contents = contents.map_err(|problem| UnreadableObject {
+        let contents = contents.map_err(|cause| UnreadableObject {
             key: key.clone(),
-            problem,
-            is_damaged: true,
+            cause,
         })?;
         let erasure_version = self.erasures().version();
         match contents {
@@ -92,13 +91,13 @@ impl Inner {
         }
     }
 
-    /// Returns the hash and the contents of a stored snapshot, or the problem with it.
+    /// Returns the hash and the contents of a stored snapshot, or why it cannot be read.
     async fn decode_snapshot(
         &self,
         target: SnapshotTarget,
         body: Bytes,
         erasure_version: ErasureVersion,
-    ) -> (u128, Result<SnapshotContents, String>) {
+    ) -> (u128, Result<SnapshotContents, UnreadableCause>) {
         let Bounds {
             classes,
             second_max,
@@ -117,7 +116,7 @@ impl Inner {
                             erasure_version,
                         })
                     })
-                    .map_err(|error| error.to_string()),
+                    .map_err(|error| UnreadableCause::Damaged(error.to_string())),
             };
             (hash_parts(&[body]), contents)
         })
@@ -153,22 +152,37 @@ impl Inner {
     }
 }
 
-fn decode_history(class: ClassId, body: &[u8], second_max: u32) -> Result<ClassTable, String> {
+fn decode_history(
+    class: ClassId,
+    body: &[u8],
+    second_max: u32,
+) -> Result<ClassTable, UnreadableCause> {
     let read = StoredHistory::open(body).and_then(|stored| stored.read(Second(second_max)));
     read.map_err(|error| match error {
-        HistoryError::SecondBeyond(second) => second_beyond_options(class, second.0, second_max),
-        error => error.to_string(),
+        HistoryError::SecondBeyond(second) => {
+            UnreadableCause::BeyondOptions(second_beyond_options(class, second, second_max))
+        }
+        error => UnreadableCause::Damaged(error.to_string()),
     })
+}
+
+/// Returns the problem of a stored class that the options exclude.
+pub(in crate::ledger) fn class_beyond_options(class: ClassId, classes: u16) -> String {
+    format!(
+        "it holds class {class}, but --classes is {classes}: start with --classes {class} or more"
+    )
 }
 
 /// Returns the problem of a stored second that the options exclude.
 pub(in crate::ledger) fn second_beyond_options(
     class: ClassId,
-    second: u32,
+    second: Second,
     second_max: u32,
 ) -> String {
+    let Second(second) = second;
     format!(
-        "it holds second {second} of class {class}, but --max-second is {second_max}: start with a greater one"
+        "it holds second {second} of class {class}, but --max-second is {second_max}: start with --max-second \
+         {second} or more"
     )
 }
 

@@ -12,5 +12,5 @@ mod scheduler;
 mod state;
 mod write;
 
-pub(super) use load::second_beyond_options;
+pub(super) use load::{class_beyond_options, second_beyond_options};
 pub(super) use state::{SnapshotStates, SnapshotTarget};

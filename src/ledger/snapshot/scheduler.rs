@@ -10,15 +10,18 @@ use crate::ledger::journal_index::DELETION_GRACE;
 use crate::ledger::snapshot::state::{SnapshotState, SnapshotTarget};
 use crate::storage::ObjectKey;
 
-/// The next snapshot begins at least this many build times after the last one began, so builds take
-/// at most a twentieth of the time. Only the build counts: the duration of the put says nothing of
-/// the cost. A snapshot that must apply an erasure does not wait.
+/// The next snapshot begins at least this many build times after the last one began. So builds take
+/// at most a twentieth of the time, unless that pause would be above [`PAUSE_MAX`]. A slow store
+/// must not delay snapshots, so only the build counts. A snapshot that must apply an erasure does
+/// not wait for this.
 const BUILD_TIME_FACTOR: u32 = 20;
 
-/// Upper bound of the pause after a slow build, also when a process pause made the build look slow.
+/// Maximum interval between snapshots that a slow build causes. A suspended process can make a build
+/// look arbitrarily slow.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 
-/// An instance takes over another's snapshot when segments have waited for this many intervals.
+/// An instance takes over another's snapshot once it has been dirty for [`DELETION_GRACE`], this many
+/// snapshot intervals, and a random delay of up to one more.
 const TAKEOVER_INTERVALS: u32 = 3;
 
 /// Maximum number of concurrent deletions of segments.
@@ -33,7 +36,7 @@ impl Inner {
             .collect()
     }
 
-    /// Writes snapshots when they are due, forever.
+    /// Writes snapshots when they are due, and deletes covered segments, forever.
     pub(in crate::ledger) async fn run_snapshots(&self, writer: &WriterSender) {
         // A check is cheap compared with a snapshot. Frequent checks keep the stored snapshots near
         // one interval behind.
@@ -93,8 +96,8 @@ impl Inner {
         applied < self.concerning_erasure_version(target)
     }
 
-    /// Returns whether an unreadable object may belong to the target: its own object, or any
-    /// segment, whose classes are unknown.
+    /// Returns whether unreadable data could belong to this target. An unreadable segment could
+    /// belong to any.
     fn is_blocked(&self, target: SnapshotTarget) -> bool {
         let key = target.key();
         self.unreadable
@@ -106,8 +109,8 @@ impl Inner {
     /// Returns the highest version of the known erasures that concern the target.
     pub(super) fn concerning_erasure_version(&self, target: SnapshotTarget) -> ErasureVersion {
         match target {
-            SnapshotTarget::Class(class) => self.erasures().concerning(class),
-            SnapshotTarget::RacerNames => self.erasures().concerning_names(),
+            SnapshotTarget::Class(class) => self.erasures().version_concerning(class),
+            SnapshotTarget::RacerNames => self.erasures().version_concerning_names(),
         }
     }
 
@@ -126,8 +129,8 @@ impl Inner {
         let has_paused = state
             .write_began
             .is_none_or(|began| now.saturating_sub(began) >= pause);
-        // Another instance's coverage shows only by a segment's deletion, so the segment's grace
-        // does not count as waiting.
+        // The snapshot of another owner is seen only when it deletes the segment, DELETION_GRACE
+        // later. So that time is added.
         let takeover_after = DELETION_GRACE + interval * TAKEOVER_INTERVALS + state.takeover_delay;
         let may_write = state.is_owner || now.saturating_sub(dirty_since) >= takeover_after;
         has_paused && may_write
@@ -151,7 +154,7 @@ impl Inner {
                 match self.store.delete(&ObjectKey::Segment(id)).await {
                     Ok(()) => self.journal.lock().remove(id),
                     Err(error) => {
-                        tracing::warn!(%error, "segment was not deleted; retrying");
+                        tracing::warn!(%error, "cannot delete a segment; the next check tries again");
                     }
                 }
             });

@@ -13,13 +13,16 @@ use crate::domain::erasure::{self, ErasureVersion};
 use crate::state::table::{Board, StateVersion};
 use crate::storage::history_file::json;
 
-/// Version of the encoding. It grows with every change of the bytes that equal states give, and is
-/// part of every ETag.
+/// Version of the encoding, part of every ETag. Increase it when the same state would give other
+/// bytes.
 const ENCODER_VERSION: u32 = 1;
 
-/// The compression level of the parts. Measured on 40,000 racers × 300 seconds (170 MB of text,
-/// outputs of random whole cadences and resistances; one core; the first build, and the rebuild
-/// after one improvement):
+/// The compression level of the parts, as measured:
+///
+/// - 40,000 racers × 300 seconds, 170 MB of text;
+/// - outputs of random whole cadences and resistances;
+/// - one core;
+/// - the first build, and the rebuild after one improvement.
 ///
 /// | level | size | build | rebuild |
 /// |---|---|---|---|
@@ -28,15 +31,15 @@ const ENCODER_VERSION: u32 = 1;
 /// | 3 | 62.9 MB | 2.1 s | 7.2 to 10 ms |
 /// | 4 | 61.9 MB | 3.0 s | 9.6 to 11 ms |
 ///
-/// Level 1 only uses fixed codes, which costs numbers a third of their compression. Levels over 2
-/// gain little.
+/// Level 1 uses only fixed Huffman codes: 44 % larger. Levels over 2 gain little.
 const LEVEL: u32 = 2;
 
 /// The gzip header: deflate, with an extra field, without name and time, of an unknown system. Its
 /// last two bytes are the length of the extra field, which holds the erasure version.
 const HEADER: [u8; 12] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255, 12, 0];
 
-/// Stored blocks of one character, each byte-aligned (RFC 1951, 3.2.4).
+/// JSON punctuation as uncompressed deflate blocks, so that parts can be joined without
+/// recompression. Each is byte-aligned (RFC 1951, 3.2.4).
 const OPEN: [u8; 6] = stored_block(b'{', false);
 const COMMA: [u8; 6] = stored_block(b',', false);
 const CLOSE: [u8; 6] = stored_block(b'}', true);
@@ -47,7 +50,7 @@ const fn stored_block(character: u8, last: bool) -> [u8; 6] {
 
 /// A complete file as the pieces that it is sent in.
 pub(super) struct HistoryFile {
-    /// Bytes that the parts of all histories of this class hold.
+    /// Total size of all live parts of this class, those of older files included.
     pub(super) held_bytes: Arc<AtomicU64>,
     pub(super) head: Bytes,
     pub(super) parts: Vec<HistoryPart>,
@@ -61,7 +64,7 @@ pub(super) struct HistoryFile {
     pub(super) text_etag: String,
 }
 
-/// The bytes of a part, counted while any reference to them exists.
+/// The bytes of a part. Counted in `held_bytes` until the last clone is dropped.
 struct CountedBytes {
     bytes: Box<[u8]>,
     held_bytes: Arc<AtomicU64>,
@@ -96,15 +99,15 @@ pub(super) struct HistoryPart {
     pub(super) second: Second,
     /// The version of the column that the part was built from.
     pub(super) version: StateVersion,
-    /// A stored comma, which the first part of a file leaves out, and `"S":{…}` deflated and
-    /// flushed to a byte boundary.
+    /// `,` as a stored block, then `"S":{…}` deflated and flushed to a byte boundary. The first part
+    /// is sent without the comma.
     pub(super) bytes: Bytes,
     /// CRC-32 of the text without the comma.
     crc32: u32,
     /// Length of the text without the comma.
     pub(super) text_bytes: u64,
-    /// Hash of the compressed bytes. Equal bytes have equal texts, so the hash serves the ETags of
-    /// both forms. It is right for the gzip form even if two builds of the encoder differ.
+    /// Hash of the compressed bytes, for both ETags: equal bytes mean equal text. It is right for the
+    /// gzip form even if two builds of the encoder differ.
     hash: u128,
 }
 
@@ -142,11 +145,11 @@ impl HistoryFile {
         let text_etag = etag("text", &[], &parts);
 
         let parts_bytes: usize = parts.iter().map(|part| part.bytes.len()).sum();
-        let no_comma = if parts.is_empty() { 0 } else { COMMA.len() };
+        let omitted_comma_bytes = if parts.is_empty() { 0 } else { COMMA.len() };
 
         Self {
             held_bytes,
-            len_bytes: (head.len() + parts_bytes - no_comma + tail.len()) as u64,
+            len_bytes: (head.len() + parts_bytes - omitted_comma_bytes + tail.len()) as u64,
             head: head.into(),
             parts,
             parts_bytes: parts_bytes as u64,
@@ -176,7 +179,7 @@ impl HistoryFile {
         }
     }
 
-    /// Decompresses a part, with its comma, except for the first.
+    /// Returns the text of a part, beginning with a comma unless it is the first.
     pub(super) fn text(&self, index: usize) -> Bytes {
         let comma = usize::from(index > 0);
         let mut text = Vec::with_capacity(self.parts[index].text_bytes as usize + comma);
@@ -216,8 +219,8 @@ impl HistoryPart {
 /// Returns a stored comma and the text, deflated with a fresh dictionary and flushed to a byte
 /// boundary.
 fn compress(text: &[u8]) -> Vec<u8> {
-    // The capacity covers the worst case (nine bits a byte, and the flush). One call does it all,
-    // so the bytes cannot depend on how the output was cut.
+    // The capacity covers the worst case: nine bits a byte, and the flush. A single call, because
+    // deflate's output may depend on the buffer sizes.
     let mut bytes = Vec::with_capacity(COMMA.len() + text.len() + text.len() / 8 + 1024);
     bytes.extend_from_slice(&COMMA);
     let mut deflate = Compress::new(Compression::new(LEVEL), false);

@@ -185,8 +185,8 @@ impl World {
         }
     }
 
-    /// Starts a delivery. Retries it as Firehose does, until it is acknowledged or the retry
-    /// duration ends.
+    /// Starts a delivery. Retries it as Firehose does, until it is acknowledged or the
+    /// schedule ends.
     fn deliver(&mut self) -> JoinHandle<()> {
         // Device clocks differ, but an effort's time is never after its receipt.
         let device_ms = self.instances[0].clock.wall_ms() + self.chance.random_range(0..6_000);
@@ -200,7 +200,8 @@ impl World {
             )
         });
         let number = self.chance.random_range(0..self.instances.len());
-        // The ledgers that the tries reach. A crashed instance does not respond.
+        // The ledgers that run now. The list is taken once: an instance that crashes does not respond,
+        // and the ledger of its restart is not tried.
         let ledgers: Vec<Ledger> = self
             .instances
             .iter()
@@ -278,7 +279,7 @@ impl World {
         })
     }
 
-    /// Erases something on one instance, and retries while the instance lives.
+    /// Erases something on one instance, with at most 5 tries while the instance lives.
     fn erase(&mut self) {
         let mut scope = ErasureScope::all(RacerId(self.chance.random_range(0..RACERS)), None);
         if self.chance.random() {
@@ -304,7 +305,7 @@ impl World {
                         if let Some(output) = output(&ledger, key) {
                             assert!(
                                 truth.may_stand(&erasures, key, output),
-                                "{key:?} {output} is rejected as erased"
+                                "{key:?} {output} still stands, but is erased or was never sent"
                             );
                         }
                     }
@@ -349,7 +350,7 @@ impl World {
     /// Kills the process and starts it again.
     fn crash(&mut self, number: usize) {
         let instance = &mut self.instances[number];
-        instance.running.take().unwrap().task.abort(); // aborts its requests too
+        instance.running.take().unwrap().task.abort(); // dropping `Running` aborts its requests
         instance.clock.resume();
         let faults = self.plan.faults;
         self.start(number, faults);
@@ -365,8 +366,8 @@ impl World {
         }
     }
 
-    /// Reads each instance. Outputs never fall, none is unsent, and none is covered by an erasure
-    /// that the instance knows.
+    /// Reads each instance. Outputs never fall, except by an erasure. None is unsent, and none is
+    /// covered by an erasure that the instance knows.
     fn read(&mut self) {
         let mut truth = self.truth.lock().unwrap();
         for instance in &mut self.instances {
@@ -402,7 +403,8 @@ impl World {
         }
     }
 
-    /// Stops the faults and waits until all instances agree on everything acknowledged or seen.
+    /// Stops the faults and waits until all agree and the journal is empty; then checks that nothing
+    /// acknowledged or seen is missing.
     async fn converge(&mut self) {
         for instance in &self.instances {
             instance.clock.resume();
@@ -488,7 +490,7 @@ impl World {
             let snapshot = self.bucket.get(&format!("class-{class}.gz"));
             snapshot.map_or(0, |it| {
                 StoredHistory::open(&it.body).unwrap().erasure_version()
-            }) == stored.concerning(class)
+            }) == stored.version_concerning(class)
         };
         self.instances.iter().all(knows) && ClassId::all(CLASSES).all(version_of)
     }
@@ -511,6 +513,8 @@ impl World {
             tokio::select! {
                 biased;
                 ended = &mut running.task => ended.expect("no panic").expect("no error"),
+                // The planned crash counts steps of the store, and a shutdown writes to it. The new
+                // instance below must recover the same state all the same.
                 _ = crashed.wait_for(|crashed| *crashed) => self.crashed = true,
             }
         }

@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::storage::backend::s3::client::{ATTEMPT_TIMEOUT, transfer_time};
 use crate::storage::backend::s3::error::chain;
 
-/// Largest buffer that is allocated up front, in bytes, on the server's word for the length.
+/// Largest buffer that is allocated only because the server announced that length, in bytes.
 const INITIAL_BUFFER_MAX_BYTES: usize = 1 << 30;
 
 /// Returns the body's CRC-32 in S3's form. S3 rejects a body that was damaged in transit.
@@ -54,12 +54,17 @@ impl Body for PartsBody {
     }
 }
 
-/// Reads a response body of that many bytes within its time limit.
-pub(super) async fn read(body: ByteStream, bytes: u64) -> Result<Bytes, String> {
+/// Reads a response body within the time limit for its length. `announced_bytes` is `None` if the
+/// server sent no length.
+pub(super) async fn read(body: ByteStream, announced_bytes: Option<u64>) -> Result<Bytes, String> {
+    let bytes = announced_bytes.unwrap_or_default();
     let reading = read_all(body, bytes);
     match tokio::time::timeout(ATTEMPT_TIMEOUT + transfer_time(bytes), reading).await {
         Ok(body) => body.map_err(|error| chain(&error)),
-        Err(_) => Err(format!("reading its {bytes} bytes timed out")),
+        Err(_) => Err(match announced_bytes {
+            Some(bytes) => format!("reading its {bytes} bytes timed out"),
+            None => "reading it timed out; the server sent no length".to_owned(),
+        }),
     }
 }
 

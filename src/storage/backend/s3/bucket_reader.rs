@@ -1,4 +1,4 @@
-//! Reads objects of buckets that are not the store's own.
+//! Reads objects of any bucket by their key.
 
 use std::fmt;
 
@@ -12,7 +12,10 @@ use crate::storage::backend::s3::body;
 use crate::storage::backend::s3::client::connect_client;
 use crate::storage::backend::s3::error::{advice, problem};
 
-/// Reads objects of other buckets: those that notifications name, and those to replay.
+/// The permissions that reading needs, for errors.
+const PERMISSIONS: &str = "s3:ListBucket on the bucket, and s3:GetObject on its objects";
+
+/// Reads objects of any bucket by their key: those that notifications name, and those to replay.
 pub struct BucketReader {
     client: Client,
     server: String,
@@ -67,16 +70,21 @@ impl BucketReader {
         let bytes = response
             .content_length
             .and_then(|bytes| u64::try_from(bytes).ok());
-        let Some(bytes) = bytes.filter(|&bytes| bytes <= bytes_max) else {
-            return Err(failed(format!(
-                "it has over {bytes_max} bytes, or the server does not send its length"
-            )));
+        let Some(bytes) = bytes else {
+            return Err(failed("the server does not send its length".to_owned()));
         };
-        let body = body::read(response.body, bytes).await.map_err(failed)?;
+        if bytes > bytes_max {
+            return Err(failed(format!(
+                "it has {bytes} bytes; the maximum is {bytes_max}"
+            )));
+        }
+        let body = body::read(response.body, Some(bytes))
+            .await
+            .map_err(failed)?;
         Ok(Some(body))
     }
 
-    /// Lists every object whose key starts with `prefix`, by key.
+    /// Lists every object whose key starts with `prefix`, sorted by key.
     ///
     /// # Errors
     /// The bucket cannot be listed, or there are over `objects_max` objects. The message is one
@@ -95,7 +103,7 @@ impl BucketReader {
                 Ok(page) => page,
                 Err(error) => anyhow::bail!(
                     "s3://{bucket}/{prefix}: {}",
-                    advice(&error, bucket, &self.server)
+                    advice(&error, bucket, &self.server, PERMISSIONS)
                 ),
             };
             for object in page.contents.unwrap_or_default() {
@@ -107,7 +115,7 @@ impl BucketReader {
             }
             anyhow::ensure!(
                 objects.len() <= objects_max,
-                "s3://{bucket}/{prefix} has over {objects_max} objects; name longer prefixes, and several"
+                "s3://{bucket}/{prefix} has over {objects_max} objects; give several longer prefixes instead"
             );
         }
         Ok(objects)

@@ -17,7 +17,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time limit of one attempt without a body. S3 answers in a tenth of a second.
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time limit of a request with its retries and the pauses between them.
+/// Time limit of a request with its retries and the pauses between them. 25 s is less than three
+/// attempts of 10 s: it may end before the third attempt.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Attempts of a request, the first included. Callers retry after that on their own schedule.
@@ -33,7 +34,8 @@ const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(20);
 /// Region for servers that have no regions.
 const CUSTOM_ENDPOINT_REGION: Region = Region::from_static("us-east-1");
 
-/// Returns a client for the buckets of an AWS environment, and the server's name for messages.
+/// Returns a client with the region, endpoint and credentials of the environment, and the server's
+/// name for messages.
 pub(super) async fn connect_client(
     aws: &SdkConfig,
     bucket: &str,
@@ -57,8 +59,8 @@ pub(super) async fn connect_client(
         .force_path_style(endpoint.is_some())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
         .timeout_config(timeouts(0, ATTEMPTS_MAX))
-        // Puts carry the checksum in a header: some servers do not support the SDK's own, which
-        // is a trailer.
+        // The checksum is sent in a header. The SDK would send it in a trailer, which some servers
+        // reject.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .build();
     Ok((Client::from_conf(config), server))

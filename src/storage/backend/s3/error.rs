@@ -6,8 +6,14 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 
-/// Returns what an operator can do when the first request failed.
-pub(super) fn advice<E>(error: &SdkError<E, HttpResponse>, bucket: &str, server: &str) -> String
+/// Returns what an operator can do when the first request failed. `permissions` are those that the
+/// caller needs.
+pub(super) fn advice<E>(
+    error: &SdkError<E, HttpResponse>,
+    bucket: &str,
+    server: &str,
+    permissions: &str,
+) -> String
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -36,10 +42,12 @@ where
                 "the bucket is not in the configured region; set AWS_REGION to {region} ({problem})"
             )
         }
-        (_, Some(401 | 403)) => format!(
-            "access is denied; allow s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject and s3:DeleteObject \
-             on its objects ({problem})"
-        ),
+        (_, Some(401 | 403)) => {
+            format!("access is denied; allow {permissions} ({problem})")
+        }
+        ("SlowDown", _) | (_, Some(500 | 503)) => {
+            format!("{server} is overloaded or has an internal error; try again later ({problem})")
+        }
         (_, None) => format!(
             "{server} does not answer; correct the endpoint and the network's path to it ({problem})"
         ),

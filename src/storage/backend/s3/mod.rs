@@ -1,9 +1,9 @@
-//! The store in a bucket: an object is an S3 object, and the server checks preconditions.
+//! The store in an S3 bucket. Each stored object is one S3 object. The server checks preconditions.
 //!
 //! Region, credentials, endpoint and profile come from the usual AWS environment. Each request has
 //! a time limit, which grows with its body. The SDK retries reads, listings and deletes. It does
-//! not retry puts: the ledger hedges its own under new keys, and a hidden retry of a conditional
-//! put would conflict with its own first try.
+//! not retry puts: the ledger repeats failed puts itself. If the SDK repeated a conditional put
+//! whose first try succeeded, the second would get 412.
 
 mod body;
 mod bucket_reader;
@@ -32,6 +32,9 @@ use crate::storage::{
     unknown_segment,
 };
 
+/// The permissions that the store needs, for errors.
+const PERMISSIONS: &str = "s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject and s3:DeleteObject on its objects";
+
 /// A bucket with a prefix in it.
 pub struct S3Store {
     client: Client,
@@ -47,7 +50,7 @@ impl fmt::Debug for S3Store {
 }
 
 impl S3Store {
-    /// Connects as the AWS environment says and checks that the bucket can be listed.
+    /// Configures a client from the AWS environment, and checks that the bucket can be listed.
     ///
     /// # Errors
     /// Credentials, region, bucket or permission are missing, the region is wrong, or the endpoint
@@ -83,7 +86,11 @@ impl S3Store {
         match listing {
             Ok(_) => Ok(store),
             Err(error) => {
-                anyhow::bail!("{}: {}", store.location(), advice(&error, bucket, &server))
+                anyhow::bail!(
+                    "{}: {}",
+                    store.location(),
+                    advice(&error, bucket, &server, PERMISSIONS)
+                )
             }
         }
     }
@@ -112,8 +119,7 @@ impl Store for S3Store {
         };
         let bytes = response
             .content_length
-            .and_then(|bytes| u64::try_from(bytes).ok())
-            .unwrap_or_default();
+            .and_then(|bytes| u64::try_from(bytes).ok());
         let body = body::read(response.body, bytes).await.map_err(failed)?;
         Ok(Some(StoredObject {
             body,
@@ -153,6 +159,7 @@ impl Store for S3Store {
                 .ok_or_else(|| failed("the server sent no ETag".to_owned())),
             Err(error) => match status(&error) {
                 Some(412 | 409) => Err(PutError::WriteConflict),
+                // With If-Match, 404 means that the object was deleted: a conflict.
                 Some(404) if !may_be_missing && error.code() != Some("NoSuchBucket") => {
                     Err(PutError::WriteConflict)
                 }
@@ -183,7 +190,7 @@ impl Store for S3Store {
                         key,
                         etag: ETag(object.e_tag.unwrap_or_default()),
                     }),
-                    // A console creates an empty object named like the prefix to show a folder.
+                    // Consoles create an empty object with the name of the prefix. It is skipped.
                     None if scope == ListScope::Journal && name != scope.path() => {
                         return Err(unknown_segment(name));
                     }
