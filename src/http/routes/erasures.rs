@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
@@ -16,6 +16,7 @@ use crate::http::extract::path::{ClassPath, RacerPath};
 use crate::http::extract::query::{Param, ParamValue, QueryParams};
 use crate::http::extract::values::{OutputParam, PrettyParam, SecondParam};
 use crate::http::openapi::problems::{EraseErrors, ListErrors};
+use crate::http::respond::conditional::insert;
 use crate::http::respond::format::{self, ListParams, Rows};
 use crate::http::state::AppState;
 use crate::ledger::{CommitError, EraseError, Erased};
@@ -189,9 +190,7 @@ pub(crate) async fn erasures(
     let mut rows: Vec<_> = erasures.iter().cloned().map(ErasureResponse::new).collect();
     rows.sort_by_key(|erasure| (erasure.version, erasure.racer_id, erasure.class_id));
     let mut response = query.format(&headers).respond(&rows);
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    insert(response.headers_mut(), header::CACHE_CONTROL, "no-store");
     Ok(response)
 }
 

@@ -23,7 +23,7 @@ use crate::http::extract::path::ClassPath;
 use crate::http::extract::query::{Param, QueryParams};
 use crate::http::extract::values::{IntegerParam, RacerList, RacersParam, SecondParam};
 use crate::http::openapi::problems::{ConditionalErrors, FileErrors, ItemErrors};
-use crate::http::respond::conditional::{Pieces, Representation};
+use crate::http::respond::conditional::{Pieces, PiecesFn, Representation};
 use crate::http::routes::history::part::{HistoryPart, PART_BYTES_MAX, PartCost};
 use crate::http::state::{AppState, IN_PLACE_OUTPUTS_MAX};
 use crate::memory_budget::{self, MemoryBudget};
@@ -41,6 +41,11 @@ const OUTPUT_BYTES: usize = 16;
 /// together. A reader keeps the seconds that changed since it began: a class of 40,000 racers that
 /// changes completely within 5 minutes keeps 0.5 GiB for readers at 256 kbit/s.
 const OUTDATED_BYTES_MAX: u64 = 1 << 30;
+
+/// `Cache-Control`: caches may serve a history for 1 s and must then revalidate, mostly for a 304. A
+/// history is 1 s behind while it is quick to build, 30 s at most; an erasure invalidates it at
+/// once. A stale response is never served: an erased racer must be gone everywhere within seconds.
+const CACHE_CONTROL: &str = "public, max-age=1, must-revalidate";
 
 /// Returns the memory budget of parts of histories.
 pub(crate) fn part_budget() -> MemoryBudget {
@@ -156,9 +161,9 @@ pub(crate) async fn file(
     headers: HeaderMap,
 ) -> Response {
     let file = Representation {
-        kind: "application/gzip",
+        content_type: "application/gzip",
         gzip: false,
-        varies: false,
+        vary: None,
         ranges: true,
         ..whole(&app, class, true).await
     };
@@ -176,11 +181,16 @@ async fn whole(app: &AppState, class: ClassId, gzip: bool) -> Representation {
     };
     let (etag, app) = (etag.parse::<ETag>().expect(VALID_ETAG), app.clone());
     let pieces = Box::new(move || pieces(&app, &history, gzip));
+    json(etag, gzip, len, pieces)
+}
+
+fn json(etag: ETag, gzip: bool, len: u64, pieces: PiecesFn) -> Representation {
     Representation {
         etag,
-        kind: "application/json",
+        content_type: "application/json",
+        cache_control: CACHE_CONTROL,
         gzip,
-        varies: true,
+        vary: Some("accept-encoding"),
         ranges: false,
         len,
         pieces,
@@ -241,15 +251,8 @@ async fn part_of(
     let (etag, bytes, permit) = workers.work(read, build).await??;
     let len = bytes.len() as u64;
     let bytes = memory_budget::guarded(bytes, permit);
-    Ok(Representation {
-        etag,
-        kind: "application/json",
-        gzip,
-        varies: true,
-        ranges: false,
-        len,
-        pieces: Box::new(|| Ok(Box::new(std::iter::once(bytes)))),
-    })
+    let pieces = Box::new(|| Ok(Box::new(std::iter::once(bytes)) as Pieces));
+    Ok(json(etag, gzip, len, pieces))
 }
 
 impl HistoryParams {
