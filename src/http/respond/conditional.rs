@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use headers::{ETag, HeaderMapExt, IfMatch, IfNoneMatch, IfRange};
 use http_body::{Frame, SizeHint};
-use http_range_header::{SyntacticallyCorrectRange, parse_range_header};
+use http_range_header::{RangeUnsatisfiableError, parse_range_header};
 
 use crate::http::error::ApiError;
 
@@ -60,10 +60,10 @@ impl Representation {
             response.headers_mut().insert(header::CONTENT_LENGTH, len);
             return response;
         }
-        let (status, bytes) = match self.requested_bytes(method, headers) {
-            RequestedBytes::Whole => (StatusCode::OK, 0..self.len),
-            RequestedBytes::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
-            RequestedBytes::None => return self.range_not_satisfiable(),
+        let (status, bytes) = match self.requested_range(method, headers) {
+            Ok(None) => (StatusCode::OK, 0..self.len),
+            Ok(Some(range)) => (StatusCode::PARTIAL_CONTENT, range),
+            Err(_) => return self.range_not_satisfiable(),
         };
         let mut response = status.into_response();
         let headers = response.headers_mut();
@@ -101,7 +101,7 @@ impl Representation {
         }
     }
 
-    fn requested_bytes(&self, method: &Method, headers: &HeaderMap) -> RequestedBytes {
+    fn requested_range(&self, method: &Method, headers: &HeaderMap) -> RequestedRange {
         let range = headers
             .get(header::RANGE)
             .and_then(|range| range.to_str().ok());
@@ -112,9 +112,9 @@ impl Representation {
                 .is_some_and(|it| !it.is_modified(Some(&self.etag), None));
         match range {
             Some(range) if self.ranges && is_of_this && method == Method::GET => {
-                RequestedBytes::parse(range, self.len)
+                parse_range(range, self.len)
             }
-            _ => RequestedBytes::Whole,
+            _ => Ok(None),
         }
     }
 
@@ -135,37 +135,22 @@ fn ascii(text: String) -> HeaderValue {
     HeaderValue::try_from(text).expect("digits and ASCII punctuation are a valid header value")
 }
 
-/// The bytes that `Range` requests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum RequestedBytes {
-    Whole,
-    /// These, which exist.
-    Part(Range<u64>),
-    /// None that exist.
-    None,
-}
+/// The bytes that `Range` requests; `None` for all.
+type RequestedRange = Result<Option<Range<u64>>, RangeUnsatisfiableError>;
 
-impl RequestedBytes {
-    /// Parses `Range`. An invalid one, or one of several ranges, is ignored, as RFC 9110 allows.
-    fn parse(range: &str, len: u64) -> Self {
-        let ranges = parse_range_header(range).map(|ranges| ranges.into_ranges());
-        let range = match ranges.as_deref() {
-            Ok([SyntacticallyCorrectRange::Indexed(first, last)]) => {
-                *first..last.saturating_add(1).min(len)
-            }
-            Ok([SyntacticallyCorrectRange::FromStart(first)]) => *first..len,
-            Ok([SyntacticallyCorrectRange::FromLast(count)]) => len.saturating_sub(*count)..len,
-            _ => return Self::Whole,
-        };
-        match range.is_empty() {
-            true => Self::None,
-            false => Self::Part(range),
-        }
-    }
+/// Parses `Range`. An invalid one, or one of several ranges, is ignored, as RFC 9110 allows.
+fn parse_range(range: &str, len: u64) -> RequestedRange {
+    let ranges = parse_range_header(range).ok();
+    let ranges = ranges.filter(|ranges| ranges.len() == 1);
+    let ranges = ranges.map_or(Ok(Vec::new()), |ranges| ranges.validate(len))?;
+    Ok(ranges.first().map(|it| *it.start()..it.end() + 1))
 }
 
 /// Returns those bytes of the pieces.
-fn slice_pieces(pieces: impl Iterator<Item = Bytes>, range: Range<u64>) -> impl Iterator<Item = Bytes> {
+fn slice_pieces(
+    pieces: impl Iterator<Item = Bytes>,
+    range: Range<u64>,
+) -> impl Iterator<Item = Bytes> {
     let mut at = 0;
     pieces.filter_map(move |piece| {
         let within = |position: u64| position.clamp(at, at + piece.len() as u64) - at;
@@ -256,27 +241,24 @@ mod tests {
     #[test]
     fn ranges_are_cut_at_the_length() {
         for (range, expected) in [
-            ("bytes=0-0", RequestedBytes::Part(0..1)),
-            ("bytes=2-4", RequestedBytes::Part(2..5)),
-            ("bytes=2-", RequestedBytes::Part(2..10)),
-            ("bytes=-3", RequestedBytes::Part(7..10)),
-            ("bytes=-30", RequestedBytes::Part(0..10)),
-            (
-                "bytes=9-99999999999999999999999",
-                RequestedBytes::Part(9..10),
-            ),
-            ("bytes=10-", RequestedBytes::None),
-            ("bytes=10-12", RequestedBytes::None),
-            ("bytes=-0", RequestedBytes::None),
-            ("bytes=4-2", RequestedBytes::Whole),
-            ("bytes=0-1,4-5", RequestedBytes::Whole),
-            ("bytes=", RequestedBytes::Whole),
-            ("bytes=-", RequestedBytes::Whole),
-            ("bytes=+1-2", RequestedBytes::Whole),
-            ("Bytes=2-4", RequestedBytes::Part(2..5)),
-            ("lines=1-2", RequestedBytes::Whole),
+            ("bytes=0-0", Some(Some(0..1))),
+            ("bytes=2-4", Some(Some(2..5))),
+            ("bytes=2-", Some(Some(2..10))),
+            ("bytes=-3", Some(Some(7..10))),
+            ("bytes=-30", Some(Some(0..10))),
+            ("bytes=9-99999999999999999999999", Some(Some(9..10))),
+            ("bytes=10-", None),
+            ("bytes=10-12", None),
+            ("bytes=-0", None),
+            ("bytes=4-2", Some(None)),
+            ("bytes=0-1,4-5", Some(None)),
+            ("bytes=", Some(None)),
+            ("bytes=-", Some(None)),
+            ("bytes=+1-2", Some(None)),
+            ("Bytes=2-4", Some(Some(2..5))),
+            ("lines=1-2", Some(None)),
         ] {
-            assert_eq!(RequestedBytes::parse(range, 10), expected, "{range}");
+            assert_eq!(parse_range(range, 10).ok(), expected, "{range}");
         }
     }
 

@@ -269,7 +269,10 @@ mod tests {
 
     #[test]
     fn only_hashed_names_are_immutable() {
-        assert_eq!(Asset::of("favicon.svg", Vec::new()).cache_control, REVALIDATED);
+        assert_eq!(
+            Asset::of("favicon.svg", Vec::new()).cache_control,
+            REVALIDATED
+        );
         assert_eq!(Asset::of(INDEX, Vec::new()).cache_control, REVALIDATED);
         assert_eq!(asset().cache_control, IMMUTABLE);
     }
