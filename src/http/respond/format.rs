@@ -96,6 +96,22 @@ pub(crate) trait Rows: Serialize {
     fn rows(&self) -> impl Iterator<Item = impl Serialize>;
 }
 
+/// A row of a list.
+pub(crate) trait Row: Serialize {
+    /// The names of its columns.
+    const COLUMNS: &[&str];
+}
+
+impl<T: Row> Rows for Vec<T> {
+    fn columns(&self) -> Vec<&'static str> {
+        T::COLUMNS.to_vec()
+    }
+
+    fn rows(&self) -> impl Iterator<Item = impl Serialize> {
+        self.iter()
+    }
+}
+
 impl ResponseFormat {
     /// Returns what `format` says, or else what `Accept` prefers.
     pub(crate) fn negotiate(

@@ -17,7 +17,7 @@ use crate::http::extract::query::{Param, ParamValue, QueryParams};
 use crate::http::extract::values::{OutputParam, PrettyParam, SecondParam};
 use crate::http::openapi::problems::{EraseErrors, ListErrors};
 use crate::http::respond::conditional::insert;
-use crate::http::respond::format::{self, ListParams, Rows};
+use crate::http::respond::format::{self, ListParams, Row};
 use crate::http::state::AppState;
 use crate::ledger::{CommitError, EraseError, Erased};
 
@@ -285,13 +285,7 @@ impl ErasureResponse {
     }
 }
 
-impl Rows for Vec<ErasureResponse> {
+impl Row for ErasureResponse {
     #[rustfmt::skip]
-    fn columns(&self) -> Vec<&'static str> {
-        vec!["racerId", "classId", "from", "to", "above", "until", "reason", "version"]
-    }
-
-    fn rows(&self) -> impl Iterator<Item = impl Serialize> {
-        self.iter()
-    }
+    const COLUMNS: &[&str] = &["racerId", "classId", "from", "to", "above", "until", "reason", "version"];
 }
