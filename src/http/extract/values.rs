@@ -69,6 +69,29 @@ pub(crate) fn text_schema<const N: usize>(values: [&str; N]) -> ObjectBuilder {
         .enum_values(Some(values))
 }
 
+/// Implements [`ParamValue`] for a type with a few values, each with its text.
+macro_rules! choices {
+    ($type:ty, $expected:literal, { $($text:literal => $value:expr),* $(,)? }) => {
+        impl $crate::http::extract::query::ParamValue for $type {
+            fn expected() -> String {
+                $expected.to_owned()
+            }
+
+            fn parse(text: &str) -> Option<Self> {
+                match text {
+                    $($text => Some($value),)*
+                    _ => None,
+                }
+            }
+
+            fn schema() -> utoipa::openapi::schema::Schema {
+                $crate::http::extract::values::text_schema([$($text),*]).into()
+            }
+        }
+    };
+}
+pub(crate) use choices;
+
 impl<T: IntegerParam> ParamValue for T {
     fn expected() -> String {
         let range = T::range();
@@ -197,20 +220,6 @@ impl ParamValue for Output {
     }
 }
 
-impl ParamValue for Pretty {
-    fn expected() -> String {
-        "true or false, or have no value".to_owned()
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "" | "true" | "1" => Some(Self(true)),
-            "false" | "0" => Some(Self(false)),
-            _ => None,
-        }
-    }
-
-    fn schema() -> Schema {
-        text_schema(["", "true", "false", "1", "0"]).into()
-    }
-}
+choices!(Pretty, "true or false, or have no value", {
+    "" => Pretty(true), "true" => Pretty(true), "false" => Pretty(false), "1" => Pretty(true), "0" => Pretty(false),
+});

@@ -9,11 +9,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::IntoParams;
-use utoipa::openapi::Schema;
 
 use crate::http::extract::accept;
-use crate::http::extract::query::{Param, ParamValue};
-use crate::http::extract::values::{Pretty, PrettyParam, text_schema};
+use crate::http::extract::query::Param;
+use crate::http::extract::values::{Pretty, PrettyParam, choices};
 use crate::http::respond::conditional::insert;
 
 /// Initial capacity for JSON, in bytes: a page of 50 rows fits, so most responses never reallocate.
@@ -70,23 +69,7 @@ impl ListParams {
     }
 }
 
-impl ParamValue for ListFormat {
-    fn expected() -> String {
-        "json or csv".to_owned()
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "json" => Some(Self::Json),
-            "csv" => Some(Self::Csv),
-            _ => None,
-        }
-    }
-
-    fn schema() -> Schema {
-        text_schema(["json", "csv"]).into()
-    }
-}
+choices!(ListFormat, "json or csv", { "json" => ListFormat::Json, "csv" => ListFormat::Csv });
 
 /// A response that has rows.
 pub(crate) trait Rows: Serialize {

@@ -14,7 +14,7 @@ use crate::http::extract::path::ClassPath;
 use crate::http::extract::query::{Param, ParamValue, QueryParams};
 use crate::http::extract::values::{
     LimitParam, Offset, OffsetParam, OutputParam, PrettyParam, RacerList, RacerParam, RacersParam,
-    SecondOrLast, SecondOrLastParam, text_schema,
+    SecondOrLast, SecondOrLastParam, choices,
 };
 use crate::http::openapi::problems::ItemErrors;
 use crate::http::respond::format::{FormatParam, ResponseFormat, Rows};
@@ -72,24 +72,9 @@ pub(crate) struct LeaderboardParams {
 type CursorParam = Param<Cursor>;
 type TiesParam = Param<Ties>;
 
-impl ParamValue for Ties {
-    fn expected() -> String {
-        "competition, dense or ordinal".to_owned()
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "competition" => Some(Self::Competition),
-            "dense" => Some(Self::Dense),
-            "ordinal" => Some(Self::Ordinal),
-            _ => None,
-        }
-    }
-
-    fn schema() -> Schema {
-        text_schema(["competition", "dense", "ordinal"]).into()
-    }
-}
+choices!(Ties, "competition, dense or ordinal", {
+    "competition" => Ties::Competition, "dense" => Ties::Dense, "ordinal" => Ties::Ordinal,
+});
 
 impl ParamValue for Cursor {
     fn expected() -> String {
