@@ -8,6 +8,7 @@ use utoipa::openapi::schema::{
 };
 
 use crate::domain::effort::{INTEGER_MAX, Output, RacerId, Second};
+use crate::http::error::ApiError;
 use crate::http::extract::query::{Param, ParamValue, second_max};
 use crate::state::leaderboard::{PageLimit, QUERY_RACERS_MAX};
 
@@ -60,6 +61,15 @@ pub(crate) fn integer(text: &str, range: RangeInclusive<u64>) -> Option<u64> {
         && (text.len() == 1 || !text.starts_with('0'));
     let integer = is_plain.then(|| text.parse().ok()).flatten()?;
     range.contains(&integer).then_some(integer)
+}
+
+/// Requires that a range of seconds does not end before it begins.
+pub(crate) fn check_order(from: Second, to: Second) -> Result<(), ApiError> {
+    if from <= to {
+        return Ok(());
+    }
+    let detail = format!("from is {from} and to is {to}; from must not be after to");
+    Err(ApiError::bad_request(detail))
 }
 
 /// Returns the schema of a text that is one of `values`.

@@ -1,4 +1,4 @@
-//! `/classes`: what every class holds, in numbers.
+//! `/classes`: the numbers of every class.
 
 use axum::extract::State;
 use axum::http::HeaderMap;

@@ -14,7 +14,7 @@ use crate::domain::erasure::{Erasure, ErasureScope, ErasureVersion, REASON_CHARS
 use crate::http::error::ApiError;
 use crate::http::extract::path::{ClassPath, RacerPath};
 use crate::http::extract::query::{Param, ParamValue, QueryParams};
-use crate::http::extract::values::{OutputParam, PrettyParam, SecondParam};
+use crate::http::extract::values::{OutputParam, PrettyParam, SecondParam, check_order};
 use crate::http::openapi::problems::{EraseErrors, ListErrors};
 use crate::http::respond::conditional::insert;
 use crate::http::respond::format::{self, ListParams, Row};
@@ -101,12 +101,7 @@ impl EraseInClassParams {
         if let Some(Param(to)) = self.second.or(self.to) {
             scope.to = to;
         }
-        let ErasureScope { from, to, .. } = scope;
-        if from > to {
-            return Err(ApiError::bad_request(format!(
-                "from is {from}, and to is {to}: it must not be less"
-            )));
-        }
+        check_order(scope.from, scope.to)?;
         scope.above = self.above.map(|Param(output)| output);
         Ok(scope)
     }

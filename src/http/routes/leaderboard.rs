@@ -1,4 +1,4 @@
-//! `/classes/{classId}/leaderboard`: who stands where, at a second or over all of them.
+//! `/classes/{classId}/leaderboard`: the ranks of racers, at a second or over all of them.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -50,11 +50,11 @@ pub(crate) struct LeaderboardParams {
     /// The page with this racer in its middle; at either edge the page is still full.
     #[param(inline)]
     around: Option<RacerParam>,
-    /// Only these racers, with their ranks among all: up to 1000 ids, separated by commas or in
+    /// Only these racers, ranked among all racers: up to 1000 ids, separated by commas or in
     /// repeated parameters.
     #[param(inline, style = Form, explode = false, example = json!([1, 2, 3]))]
     racers: Option<RacersParam>,
-    /// The racer of a what-if: stands at `output` if that beats the racer's best.
+    /// The racer of the what-if. The racer is ranked with `output` if that beats the racer's best.
     #[param(inline, rename = "racerId")]
     #[serde(rename = "racerId")]
     racer: Option<RacerParam>,
@@ -122,7 +122,8 @@ pub(crate) async fn leaderboard(
     let all_time = query.second.is_none();
     let query = query.board_query()?;
     let what_if = query.what_if.is_some();
-    // Finding rows takes microseconds; only an order that does not exist yet is work.
+    // Reading a page from a cached order takes microseconds. Computing the order is work, so it goes
+    // to a worker.
     let is_ordered = board.has_order(query.ties == Ties::Dense);
     let outputs = if is_ordered { 0 } else { board.len() };
     let page = app
@@ -149,7 +150,7 @@ fn board(
         Some(Param(SecondOrLast::Second(second))) => Some(second),
         Some(Param(SecondOrLast::Last)) => table.last_second(class),
     };
-    // A class without efforts has no last second; there, second 0 is as empty.
+    // A class without efforts has no last second; any second would do: all are empty.
     (second, table.board(class, second.unwrap_or(Second(0))))
 }
 
@@ -199,7 +200,7 @@ impl LeaderboardParams {
                 RacerId::expected(),
             ),
         };
-        let detail = format!("{given}, and {missing} is missing; it must be {expected}");
+        let detail = format!("{given}; give {missing} as well: {expected}");
         Err(ApiError::bad_request(detail))
     }
 }
