@@ -1,8 +1,8 @@
 //! Connections: how many there are at a time, and how slow their clients may be.
 //!
-//! Over HTTP/1.1 a connection either waits for a request head or serves one request. Waiting is
-//! bounded by the server's header timeouts, a response by its deadline, and every single write by
-//! the write timeout. A closed connection is counted by reason.
+//! Over HTTP/1.1 a connection either waits for a request head or serves one request. The server's
+//! header timeouts bound the wait. A deadline bounds each response, and the write timeout each
+//! write. A closed connection is counted by reason.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -28,8 +28,8 @@ use tower::Service;
 use crate::config::ServiceLimits;
 use crate::observability;
 
-/// Minimum rate at which a client must read a long response, in bytes a second: the slowest mobile
-/// lines carry 256 kbit/s.
+/// Lowest accepted rate at which a client reads a long response, in bytes per second: 262 kbit/s,
+/// about the rate of the slowest mobile lines.
 const RESPONSE_BYTES_PER_SECOND_MIN: u32 = 32 << 10;
 
 /// Accepts connections up to a limit. Connections over the limit are closed at once, which costs
@@ -87,7 +87,7 @@ struct Exchange {
     waiting_since: Option<Instant>,
     /// Whether the connection has had a request.
     has_had_request: bool,
-    /// Time by which the client must have read all responses so far; `None` when it has.
+    /// Time by which the client must have read all responses so far. `None` if nothing is unread.
     response_deadline: Option<Instant>,
     response_timeout: Duration,
 }
@@ -107,8 +107,8 @@ impl Exchange {
         self.has_had_request = true;
     }
 
-    /// Sets the deadline of a response of that length. A pipelined response extends the deadline of
-    /// the unread ones by its length alone, so pipelining does not buy time.
+    /// Sets the deadline of a response of that length. A response pipelined behind an unread one
+    /// extends its deadline only by its own length.
     fn begin_response(&mut self, bytes: u64) {
         let more = Duration::from_secs_f64(bytes as f64 / f64::from(RESPONSE_BYTES_PER_SECOND_MIN));
         let base = self
@@ -134,7 +134,7 @@ pub(crate) struct LimitedStream<S> {
     stream: Pin<Box<TimeoutWriter<S>>>,
     exchange: Arc<Mutex<Exchange>>,
     limits: ServiceLimits,
-    /// Fires at the response deadline, or before when a later response moved it.
+    /// Timer of the response deadline; may fire early, and is then reset.
     deadline: Option<Pin<Box<Sleep>>>,
     is_closed: bool,
     _permit: Option<OwnedSemaphorePermit>,
@@ -166,7 +166,7 @@ impl<S: AsyncWrite> LimitedStream<S> {
     ) -> Poll<io::Result<T>> {
         match poll(self.stream.as_mut(), context) {
             Poll::Pending => self.poll_deadline(context),
-            // An error of the system's own has a number: the kernel gave the connection up.
+            // An error with an OS number is the kernel's (ETIMEDOUT), not the write timeout.
             Poll::Ready(Err(error))
                 if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() =>
             {
@@ -205,7 +205,7 @@ impl<S: AsyncWrite> LimitedStream<S> {
     }
 }
 
-/// The server drops a connection whose request head is late, and says nothing.
+/// Counts a late request head: hyper reports no header timeout, so it is inferred here.
 impl<S> Drop for LimitedStream<S> {
     fn drop(&mut self) {
         let exchange = self.exchange.lock();
@@ -302,7 +302,7 @@ where
     }
 }
 
-/// A response's body. The server drops it when it has the last of it.
+/// A response's body. hyper drops it after the last frame.
 pub(crate) struct TimedBody<B> {
     body: B,
     exchange: Arc<Mutex<Exchange>>,

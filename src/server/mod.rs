@@ -6,7 +6,6 @@ mod metrics_listener;
 pub(crate) mod tls;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,12 +147,6 @@ impl From<&Config> for LedgerOptions {
             sync_interval: config.sync_interval,
         }
     }
-}
-
-/// Checks that these files hold a certificate chain and its key. Returns the time at which the first
-/// certificate expires, in seconds since 1970, if one does.
-pub(crate) fn check_tls(chain: &Path, key: &Path) -> anyhow::Result<Option<u64>> {
-    Tls::open(chain, key).map(|tls| tls.expires_at_s())
 }
 
 /// Returns the OpenAPI 3.1 document of the HTTP API, as in `openapi/openapi.json`.

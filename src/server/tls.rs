@@ -13,7 +13,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
-use rustls::{CertificateError, RootCertStore, ServerConfig};
+use rustls::{CertificateError, Error, RootCertStore, ServerConfig};
 
 use crate::watched_file::{REFRESH_INTERVAL, WatchedFile};
 
@@ -37,11 +37,8 @@ impl Tls {
 
     /// Returns when the first of the certificates expires, in seconds since 1970; `None` if none ever does.
     pub(crate) fn expires_at_s(&self) -> Option<u64> {
-        let certificates =
-            CertificateDer::pem_slice_iter(self.chain.content()).filter_map(Result::ok);
-        certificates
-            .filter_map(|certificate| expiry_s(&certificate))
-            .min()
+        let certificates = CertificateDer::pem_slice_iter(self.chain.content());
+        certificates.flatten().filter_map(expiry_s).min()
     }
 
     /// Returns the configuration of new connections. It changes with the files while [`follow`](Self::follow) runs.
@@ -85,21 +82,23 @@ impl Tls {
     }
 }
 
-/// When the certificate expires, as whoever checks it at the end of all years is told.
-fn expiry_s(certificate: &CertificateDer<'_>) -> Option<u64> {
-    let end = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_799)); // 9999-12-31, which is said for never
+/// Returns the expiry: verifies at 9999-12-31 and reads it from the error.
+fn expiry_s(certificate: CertificateDer<'_>) -> Option<u64> {
+    // The date that means no expiry (RFC 5280).
+    let end = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_799));
+    let certificate = certificate.into_owned();
     let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone().into_owned()).ok()?;
+    roots.add(certificate.clone()).ok()?;
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .ok()?;
-    let name = ServerName::try_from("localhost").expect("a name");
-    match verifier.verify_server_cert(certificate, &[], &name, &[], end) {
-        Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
-            not_after,
-            ..
-        })) => Some(not_after.as_secs()),
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider).build();
+    let name = ServerName::try_from("localhost").ok()?;
+    let result = verifier
+        .ok()?
+        .verify_server_cert(&certificate, &[], &name, &[], end);
+    match result {
+        Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
+            Some(not_after.as_secs())
+        }
         _ => None,
     }
 }
@@ -115,12 +114,12 @@ fn server_config(chain: &WatchedFile, key: &WatchedFile) -> anyhow::Result<Arc<S
         !certificates.is_empty(),
         "{chain_path} holds no certificate in PEM"
     );
-    // What the parser says of a key could show a part of it.
+    // The parser's error may contain part of the key.
     let private = PrivateKeyDer::from_pem_slice(key.content())
         .map_err(|_| anyhow::anyhow!("{key_path} holds no private key in PEM"))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&TLS13, &TLS12])
-        .context("TLS 1.2 and 1.3 are not to be had")?
+        .context("TLS 1.2 and 1.3 are unsupported by the provider")?
         .with_no_client_auth()
         .with_single_cert(certificates, private)
         .with_context(|| format!("{key_path} is not the key of {chain_path}"))?;

@@ -23,9 +23,9 @@ async fn invalid_requests_are_explained() {
         ("ties=none", ["ties", "\"none\"", "competition", "ordinal"]),
         (
             "racerId=1",
-            ["racerId is 1", "output is missing", "number", "0 or more"],
+            ["racerId is 1", "give output as well", "number", "0 or more"],
         ),
-        ("output=1", ["output is 1", "racerId is missing", "", ""]),
+        ("output=1", ["output is 1", "give racerId as well", "", ""]),
         ("racerId=1&output=-1", ["output", "\"-1\"", "0 or more", ""]),
         (
             "racerId=1&output=NaN",

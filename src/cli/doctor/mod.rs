@@ -16,7 +16,7 @@ use crate::cli::healthcheck::{self, HealthcheckOptions};
 use crate::config::Config;
 use crate::keys::{Keys, Secret};
 use crate::ledger::clock::{Clock, SystemClock};
-use crate::server;
+use crate::server::tls::Tls;
 use crate::storage;
 
 /// Minimum time to a certificate's expiry. By then it should have been renewed: certificates of six
@@ -135,8 +135,8 @@ fn tls(config: &Config) -> Verdict {
             "none: a load balancer or proxy must speak HTTPS, which Firehose requires".to_owned(),
         );
     };
-    match server::check_tls(chain, key) {
-        Ok(expires_at_s) => certificate(expires_at_s, SystemClock.wall_ms() / 1000),
+    match Tls::open(chain, key) {
+        Ok(tls) => certificate(tls.expires_at_s(), SystemClock.wall_ms() / 1000),
         Err(error) => Verdict::Fail(format!("{error:#}")),
     }
 }

@@ -1,4 +1,5 @@
-//! Query parameters, deserialized into the struct that also describes them in the OpenAPI document.
+//! Query parameters. One struct per path reads the parameters and describes them in the OpenAPI
+//! document.
 //!
 //! An invalid parameter is a 400 that names it, its value and what it must be. So is an unknown one:
 //! most are typing errors, and an ignored filter would return a wrong page.
@@ -31,7 +32,7 @@ pub(crate) struct Param<T>(pub(crate) T);
 
 /// A type that query parameters can have.
 pub(crate) trait ParamValue: Sized {
-    /// Whether repeated parameters are one list.
+    /// Whether the parameter may be repeated; its values then form one list.
     const IS_LIST: bool = false;
 
     /// Completes the sentence "it must be …".
@@ -50,7 +51,8 @@ pub(crate) trait ParamValue: Sized {
 pub(crate) struct NoParams {}
 
 thread_local! {
-    /// `--max-second` for `Param`: neither `Deserialize` nor `ToSchema` has an argument for it.
+    /// [`ParamValue`] needs `--max-second`, but `Deserialize` and `ToSchema` take no argument. So it
+    /// is passed in a thread-local.
     static SECOND_MAX: Cell<u32> = const { Cell::new(u32::MAX) };
 }
 
@@ -59,7 +61,8 @@ pub(super) fn second_max() -> u32 {
     SECOND_MAX.get()
 }
 
-/// Sets the greatest second for what this thread deserializes or describes next.
+/// Sets the greatest second that this thread deserializes or describes. Call it before each, without
+/// an await between.
 pub(crate) fn set_second_max(second_max: u32) {
     SECOND_MAX.set(second_max);
 }
@@ -90,7 +93,7 @@ fn parse<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
                 let value = value.map_or("", |(_, value)| value);
                 let known = match known {
                     [] => "this path takes no parameters".to_owned(),
-                    known => format!("there is no such parameter here, but {}", known.join(", ")),
+                    known => format!("unknown parameter; this path takes {}", known.join(", ")),
                 };
                 format!("{} is {}; {known}", shown(&name), shown(value))
             }
@@ -160,6 +163,7 @@ impl<'de> Deserializer<'de> for ParamDeserializer<'_> {
         visitor.visit_seq(SeqDeserializer::new(values))
     }
 
+    /// Every field of a parameter struct must be an `Option`.
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
         let name = &self.0[0].0;
         let value = visitor.visit_some(ParamDeserializer(self.0));

@@ -8,6 +8,7 @@ use utoipa::openapi::schema::{
 };
 
 use crate::domain::effort::{INTEGER_MAX, Output, RacerId, Second};
+use crate::http::error::ApiError;
 use crate::http::extract::query::{Param, ParamValue, second_max};
 use crate::state::leaderboard::{PageLimit, QUERY_RACERS_MAX};
 
@@ -62,12 +63,44 @@ pub(crate) fn integer(text: &str, range: RangeInclusive<u64>) -> Option<u64> {
     range.contains(&integer).then_some(integer)
 }
 
+/// Requires that a range of seconds does not end before it begins.
+pub(crate) fn check_order(from: Second, to: Second) -> Result<(), ApiError> {
+    if from <= to {
+        return Ok(());
+    }
+    let detail = format!("from is {from} and to is {to}; from must not be after to");
+    Err(ApiError::bad_request(detail))
+}
+
 /// Returns the schema of a text that is one of `values`.
 pub(crate) fn text_schema<const N: usize>(values: [&str; N]) -> ObjectBuilder {
     ObjectBuilder::new()
         .schema_type(Type::String)
         .enum_values(Some(values))
 }
+
+/// Implements [`ParamValue`] for a type with a few values, each with its text.
+macro_rules! choices {
+    ($type:ty, $expected:literal, { $($text:literal => $value:expr),* $(,)? }) => {
+        impl $crate::http::extract::query::ParamValue for $type {
+            fn expected() -> String {
+                $expected.to_owned()
+            }
+
+            fn parse(text: &str) -> Option<Self> {
+                match text {
+                    $($text => Some($value),)*
+                    _ => None,
+                }
+            }
+
+            fn schema() -> utoipa::openapi::schema::Schema {
+                $crate::http::extract::values::text_schema([$($text),*]).into()
+            }
+        }
+    };
+}
+pub(crate) use choices;
 
 impl<T: IntegerParam> ParamValue for T {
     fn expected() -> String {
@@ -197,20 +230,6 @@ impl ParamValue for Output {
     }
 }
 
-impl ParamValue for Pretty {
-    fn expected() -> String {
-        "true or false, or have no value".to_owned()
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "" | "true" | "1" => Some(Self(true)),
-            "false" | "0" => Some(Self(false)),
-            _ => None,
-        }
-    }
-
-    fn schema() -> Schema {
-        text_schema(["", "true", "false", "1", "0"]).into()
-    }
-}
+choices!(Pretty, "true or false, or have no value", {
+    "" => Pretty(true), "true" => Pretty(true), "false" => Pretty(false), "1" => Pretty(true), "0" => Pretty(false),
+});

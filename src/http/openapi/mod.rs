@@ -4,7 +4,7 @@ pub(crate) mod problems;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
@@ -17,6 +17,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use crate::http::auth::{ADMIN_KEY_MISSING, QUERY_KEY_MISSING};
 use crate::http::error::ApiError;
 use crate::http::extract::query::{QueryParams, set_second_max};
+use crate::http::respond::conditional::insert;
 use crate::http::respond::format::{self, JsonParams};
 use crate::http::router::{Endpoint, RequiredKey, endpoints};
 use crate::http::state::AppState;
@@ -169,9 +170,10 @@ pub(crate) fn explorer() -> Router<AppState> {
             ))
             .into_response();
         }
-        response.headers_mut().insert(
+        insert(
+            response.headers_mut(),
             header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static(POLICY),
+            POLICY,
         );
         response
     }))

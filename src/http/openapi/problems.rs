@@ -12,91 +12,57 @@ use crate::http::error::ApiError;
 
 type Responses = BTreeMap<String, RefOr<Response>>;
 
-/// Errors of a list.
-pub(crate) struct ListErrors;
+/// Describes errors: those of other types, and its own.
+macro_rules! errors {
+    ($($(#[$doc:meta])* $name:ident: $($base:ident)* {
+        $($status:ident, $description:literal, $detail:literal;)*
+    })*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name;
 
-/// Errors of a path that names a class, a racer or a race.
-pub(crate) struct ItemErrors;
-
-/// Errors of an erasure.
-pub(crate) struct EraseErrors;
-
-/// Errors of a conditional request.
-pub(crate) struct ConditionalErrors;
-
-/// Errors of a class's file, which accepts any query.
-pub(crate) struct FileErrors;
-
-impl IntoResponses for ListErrors {
-    fn responses() -> Responses {
-        Responses::from([
-            problem(
-                StatusCode::BAD_REQUEST,
-                "A parameter is invalid, missing or unknown; the detail names it.",
-                "limit is \"x\"; it must be an integer from 1 to 1000",
-            ),
-            problem(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The service is starting, stopping or overloaded.",
-                "the service is starting or stopping",
-            ),
-        ])
-    }
+        impl IntoResponses for $name {
+            fn responses() -> Responses {
+                let mut responses = Responses::new();
+                $(responses.extend($base::responses());)*
+                $(responses.extend([problem(StatusCode::$status, $description, $detail)]);)*
+                responses
+            }
+        }
+    )*};
 }
 
-impl IntoResponses for ItemErrors {
-    fn responses() -> Responses {
-        let mut responses = ListErrors::responses();
-        responses.extend([problem(
-            StatusCode::NOT_FOUND,
-            "The class does not exist, or it has no such racer or race.",
-            "there is no class 9; /classes lists them",
-        )]);
-        responses
+errors! {
+    /// Errors of every path that waits for recovery.
+    AvailabilityErrors: {
+        SERVICE_UNAVAILABLE, "The service is starting, stopping or overloaded.",
+            "the service is starting or stopping";
     }
-}
-
-impl IntoResponses for EraseErrors {
-    fn responses() -> Responses {
-        let mut responses = ListErrors::responses();
-        responses.extend([
-            problem(
-                StatusCode::NOT_FOUND,
-                "The class does not exist, or the service has no admin key.",
-                "there is no class 9; /classes lists them",
-            ),
-            problem(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The erasure may not be durable; retry it.",
-                "not durable within 60 s",
-            ),
-            problem(
-                StatusCode::INSUFFICIENT_STORAGE,
-                "There are too many erasures already.",
-                "too many erasures",
-            ),
-        ]);
-        responses
+    /// Errors of a list.
+    ListErrors: AvailabilityErrors {
+        BAD_REQUEST, "A parameter is invalid, missing or unknown; the detail names it.",
+            "limit is \"x\"; it must be an integer from 1 to 1000";
     }
-}
-
-impl IntoResponses for ConditionalErrors {
-    fn responses() -> Responses {
-        Responses::from([problem(
-            StatusCode::PRECONDITION_FAILED,
-            "`If-Match` names other versions.",
-            "If-Match names other versions than this one",
-        )])
+    /// The error of a missing class, racer or race.
+    NotFoundErrors: {
+        NOT_FOUND, "The class does not exist, or it has no such racer or race.",
+            "there is no class 9; /classes lists them";
     }
-}
-
-impl IntoResponses for FileErrors {
-    fn responses() -> Responses {
-        let mut responses = ItemErrors::responses();
-        responses.remove(StatusCode::BAD_REQUEST.as_str());
-        responses.extend(ConditionalErrors::responses());
-        responses
+    /// Errors of a path that names a class, a racer or a race.
+    ItemErrors: ListErrors NotFoundErrors {}
+    /// Errors of an erasure.
+    EraseErrors: ListErrors {
+        NOT_FOUND, "The class does not exist, or the service has no admin key.",
+            "there is no class 9; /classes lists them";
+        SERVICE_UNAVAILABLE, "The erasure may not be durable; retry it.", "not durable within 60 s";
+        INSUFFICIENT_STORAGE, "There are too many erasures already.", "too many erasures";
     }
+    /// Errors of a conditional request.
+    ConditionalErrors: {
+        PRECONDITION_FAILED, "`If-Match` names other versions.",
+            "If-Match names other versions than this one";
+    }
+    /// Errors of a class's file, which accepts any query.
+    FileErrors: AvailabilityErrors NotFoundErrors ConditionalErrors {}
 }
 
 /// Returns the response of an operation that needs a key.

@@ -6,19 +6,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use headers::{ETag, HeaderMapExt, IfMatch, IfNoneMatch, IfRange};
 use http_body::{Frame, SizeHint};
-use http_range_header::{SyntacticallyCorrectRange, parse_range_header};
+use http_range_header::{RangeUnsatisfiableError, parse_range_header};
 
 use crate::http::error::ApiError;
-
-/// Caches may serve a history for 1 s, by which it may be behind in any case. Then they must ask
-/// again, and a 304 costs next to nothing. Nothing stale is ever served: an erased racer must be
-/// gone everywhere within seconds.
-const CACHE_CONTROL: &str = "public, max-age=1, must-revalidate";
 
 /// Maximum length of a frame, in bytes: the server's send buffer holds frames of slow clients.
 const FRAME_BYTES_MAX: usize = 256 << 10;
@@ -27,23 +22,26 @@ const FRAME_BYTES_MAX: usize = 256 << 10;
 pub(crate) struct Representation {
     /// Strong.
     pub(crate) etag: ETag,
-    /// The media type.
-    pub(crate) kind: &'static str,
+    pub(crate) content_type: &'static str,
+    pub(crate) cache_control: &'static str,
     /// Whether the bytes are the media type's, gzipped.
     pub(crate) gzip: bool,
-    /// Whether `Accept-Encoding` selects the representation.
-    pub(crate) varies: bool,
+    /// The request headers that select the representation.
+    pub(crate) vary: Option<&'static str>,
     /// Whether `Range` is supported.
     pub(crate) ranges: bool,
     /// Length in bytes.
     pub(crate) len: u64,
     /// Returns the bytes in order, or the reason why they cannot be sent now. Called only for a
     /// response with a body.
-    pub(crate) pieces: Box<dyn FnOnce() -> Result<Pieces, ApiError> + Send>,
+    pub(crate) pieces: PiecesFn,
 }
 
 /// Bytes, piece by piece.
 pub(crate) type Pieces = Box<dyn Iterator<Item = Bytes> + Send>;
+
+/// Returns pieces, or the error that is the response.
+pub(crate) type PiecesFn = Box<dyn FnOnce() -> Result<Pieces, ApiError> + Send>;
 
 impl Representation {
     /// Responds with the representation, a part of it, or a status that makes it unnecessary.
@@ -53,7 +51,8 @@ impl Representation {
             let detail = "If-Match names other versions than this one";
             return ApiError::new(StatusCode::PRECONDITION_FAILED, detail).into_response();
         }
-        if is_not_modified(headers, &self.etag) {
+        let if_none_match = headers.typed_get::<IfNoneMatch>();
+        if if_none_match.is_some_and(|it| !it.precondition_passes(&self.etag)) {
             let mut response = StatusCode::NOT_MODIFIED.into_response();
             self.insert_headers(response.headers_mut());
             // The length of a 200. Without it, HEAD would respond with 0.
@@ -61,21 +60,21 @@ impl Representation {
             response.headers_mut().insert(header::CONTENT_LENGTH, len);
             return response;
         }
-        let (status, bytes) = match self.requested_bytes(method, headers) {
-            RequestedBytes::Whole => (StatusCode::OK, 0..self.len),
-            RequestedBytes::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
-            RequestedBytes::None => return self.range_not_satisfiable(),
+        let (status, bytes) = match self.requested_range(method, headers) {
+            Ok(None) => (StatusCode::OK, 0..self.len),
+            Ok(Some(range)) => (StatusCode::PARTIAL_CONTENT, range),
+            Err(_) => return self.range_not_satisfiable(),
         };
         let mut response = status.into_response();
-        let fields = response.headers_mut();
-        self.insert_headers(fields);
-        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind));
+        let headers = response.headers_mut();
+        self.insert_headers(headers);
+        insert(headers, header::CONTENT_TYPE, self.content_type);
         if self.gzip {
-            fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            insert(headers, header::CONTENT_ENCODING, "gzip");
         }
         if status == StatusCode::PARTIAL_CONTENT {
             let range = format!("bytes {}-{}/{}", bytes.start, bytes.end - 1, self.len);
-            fields.insert(header::CONTENT_RANGE, ascii(range));
+            headers.insert(header::CONTENT_RANGE, ascii(range));
         }
         let pieces = if method == Method::HEAD {
             Box::new(std::iter::empty())
@@ -86,24 +85,23 @@ impl Representation {
             }
         };
         let len = bytes.end - bytes.start;
-        let body = PieceBody::new(Box::new(cut(pieces, bytes)), len);
+        let body = PieceBody::new(Box::new(slice_pieces(pieces, bytes)), len);
         *response.body_mut() = Body::new(body);
         response
     }
 
-    fn insert_headers(&self, fields: &mut HeaderMap) {
-        fields.typed_insert(self.etag.clone());
-        let cache_control = HeaderValue::from_static(CACHE_CONTROL);
-        fields.insert(header::CACHE_CONTROL, cache_control);
-        if self.varies {
-            fields.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    fn insert_headers(&self, headers: &mut HeaderMap) {
+        headers.typed_insert(self.etag.clone());
+        insert(headers, header::CACHE_CONTROL, self.cache_control);
+        if let Some(vary) = self.vary {
+            insert(headers, header::VARY, vary);
         }
         if self.ranges {
-            fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+            insert(headers, header::ACCEPT_RANGES, "bytes");
         }
     }
 
-    fn requested_bytes(&self, method: &Method, headers: &HeaderMap) -> RequestedBytes {
+    fn requested_range(&self, method: &Method, headers: &HeaderMap) -> RequestedRange {
         let range = headers
             .get(header::RANGE)
             .and_then(|range| range.to_str().ok());
@@ -114,9 +112,9 @@ impl Representation {
                 .is_some_and(|it| !it.is_modified(Some(&self.etag), None));
         match range {
             Some(range) if self.ranges && is_of_this && method == Method::GET => {
-                RequestedBytes::parse(range, self.len)
+                parse_range(range, self.len)
             }
-            _ => RequestedBytes::Whole,
+            _ => Ok(None),
         }
     }
 
@@ -128,47 +126,31 @@ impl Representation {
     }
 }
 
-/// Returns whether `If-None-Match` names the tag.
-pub(crate) fn is_not_modified(headers: &HeaderMap, etag: &ETag) -> bool {
-    let if_none_match = headers.typed_get::<IfNoneMatch>();
-    if_none_match.is_some_and(|it| !it.precondition_passes(etag))
+/// Inserts a constant header.
+pub(crate) fn insert(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
+    headers.insert(name, HeaderValue::from_static(value));
 }
 
 fn ascii(text: String) -> HeaderValue {
     HeaderValue::try_from(text).expect("digits and ASCII punctuation are a valid header value")
 }
 
-/// The bytes that `Range` requests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum RequestedBytes {
-    Whole,
-    /// These, which exist.
-    Part(Range<u64>),
-    /// None that exist.
-    None,
-}
+/// The bytes that `Range` requests; `None` for all.
+type RequestedRange = Result<Option<Range<u64>>, RangeUnsatisfiableError>;
 
-impl RequestedBytes {
-    /// Parses `Range`. An invalid one, or one of several ranges, is ignored, as RFC 9110 allows.
-    fn parse(range: &str, len: u64) -> Self {
-        let ranges = parse_range_header(range).map(|ranges| ranges.into_ranges());
-        let range = match ranges.as_deref() {
-            Ok([SyntacticallyCorrectRange::Indexed(first, last)]) => {
-                *first..last.saturating_add(1).min(len)
-            }
-            Ok([SyntacticallyCorrectRange::FromStart(first)]) => *first..len,
-            Ok([SyntacticallyCorrectRange::FromLast(count)]) => len.saturating_sub(*count)..len,
-            _ => return Self::Whole,
-        };
-        match range.is_empty() {
-            true => Self::None,
-            false => Self::Part(range),
-        }
-    }
+/// Parses `Range`. An invalid one, or one of several ranges, is ignored, as RFC 9110 allows.
+fn parse_range(range: &str, len: u64) -> RequestedRange {
+    let ranges = parse_range_header(range).ok();
+    let ranges = ranges.filter(|ranges| ranges.len() == 1);
+    let ranges = ranges.map_or(Ok(Vec::new()), |ranges| ranges.validate(len))?;
+    Ok(ranges.first().map(|it| *it.start()..it.end() + 1))
 }
 
 /// Returns those bytes of the pieces.
-fn cut(pieces: impl Iterator<Item = Bytes>, range: Range<u64>) -> impl Iterator<Item = Bytes> {
+fn slice_pieces(
+    pieces: impl Iterator<Item = Bytes>,
+    range: Range<u64>,
+) -> impl Iterator<Item = Bytes> {
     let mut at = 0;
     pieces.filter_map(move |piece| {
         let within = |position: u64| position.clamp(at, at + piece.len() as u64) - at;
@@ -228,7 +210,6 @@ impl http_body::Body for PieceBody {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderName;
     use http_body::Body;
     use http_body_util::BodyExt;
 
@@ -239,9 +220,10 @@ mod tests {
         let status = |method: Method, (name, value): (HeaderName, &'static str)| {
             let representation = Representation {
                 etag: "\"1\"".parse().unwrap(),
-                kind: "application/gzip",
+                content_type: "application/gzip",
+                cache_control: "no-cache",
                 gzip: false,
-                varies: false,
+                vary: None,
                 ranges: true,
                 len: 10,
                 pieces: Box::new(|| Err(ApiError::unavailable("full"))),
@@ -259,27 +241,24 @@ mod tests {
     #[test]
     fn ranges_are_cut_at_the_length() {
         for (range, expected) in [
-            ("bytes=0-0", RequestedBytes::Part(0..1)),
-            ("bytes=2-4", RequestedBytes::Part(2..5)),
-            ("bytes=2-", RequestedBytes::Part(2..10)),
-            ("bytes=-3", RequestedBytes::Part(7..10)),
-            ("bytes=-30", RequestedBytes::Part(0..10)),
-            (
-                "bytes=9-99999999999999999999999",
-                RequestedBytes::Part(9..10),
-            ),
-            ("bytes=10-", RequestedBytes::None),
-            ("bytes=10-12", RequestedBytes::None),
-            ("bytes=-0", RequestedBytes::None),
-            ("bytes=4-2", RequestedBytes::Whole),
-            ("bytes=0-1,4-5", RequestedBytes::Whole),
-            ("bytes=", RequestedBytes::Whole),
-            ("bytes=-", RequestedBytes::Whole),
-            ("bytes=+1-2", RequestedBytes::Whole),
-            ("Bytes=2-4", RequestedBytes::Part(2..5)),
-            ("lines=1-2", RequestedBytes::Whole),
+            ("bytes=0-0", Some(Some(0..1))),
+            ("bytes=2-4", Some(Some(2..5))),
+            ("bytes=2-", Some(Some(2..10))),
+            ("bytes=-3", Some(Some(7..10))),
+            ("bytes=-30", Some(Some(0..10))),
+            ("bytes=9-99999999999999999999999", Some(Some(9..10))),
+            ("bytes=10-", None),
+            ("bytes=10-12", None),
+            ("bytes=-0", None),
+            ("bytes=4-2", Some(None)),
+            ("bytes=0-1,4-5", Some(None)),
+            ("bytes=", Some(None)),
+            ("bytes=-", Some(None)),
+            ("bytes=+1-2", Some(None)),
+            ("Bytes=2-4", Some(Some(2..5))),
+            ("lines=1-2", Some(None)),
         ] {
-            assert_eq!(RequestedBytes::parse(range, 10), expected, "{range}");
+            assert_eq!(parse_range(range, 10).ok(), expected, "{range}");
         }
     }
 
@@ -304,7 +283,7 @@ mod tests {
         };
         for start in 0..=8_usize {
             for end in start..=8 {
-                let joined = cut(pieces(), start as u64..end as u64)
+                let joined = slice_pieces(pieces(), start as u64..end as u64)
                     .collect::<Vec<_>>()
                     .concat();
                 assert_eq!(joined, b"abcdefgh"[start..end]);

@@ -3,17 +3,17 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::IntoParams;
-use utoipa::openapi::Schema;
 
 use crate::http::extract::accept;
-use crate::http::extract::query::{Param, ParamValue};
-use crate::http::extract::values::{Pretty, PrettyParam, text_schema};
+use crate::http::extract::query::Param;
+use crate::http::extract::values::{Pretty, PrettyParam, choices};
+use crate::http::respond::conditional::insert;
 
 /// Initial capacity for JSON, in bytes: a page of 50 rows fits, so most responses never reallocate.
 const JSON_CAPACITY_BYTES: usize = 4 << 10;
@@ -69,23 +69,7 @@ impl ListParams {
     }
 }
 
-impl ParamValue for ListFormat {
-    fn expected() -> String {
-        "json or csv".to_owned()
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "json" => Some(Self::Json),
-            "csv" => Some(Self::Csv),
-            _ => None,
-        }
-    }
-
-    fn schema() -> Schema {
-        text_schema(["json", "csv"]).into()
-    }
-}
+choices!(ListFormat, "json or csv", { "json" => ListFormat::Json, "csv" => ListFormat::Csv });
 
 /// A response that has rows.
 pub(crate) trait Rows: Serialize {
@@ -93,6 +77,22 @@ pub(crate) trait Rows: Serialize {
     fn columns(&self) -> Vec<&'static str>;
     /// Returns the rows, each an object. A column without a field is an empty cell.
     fn rows(&self) -> impl Iterator<Item = impl Serialize>;
+}
+
+/// A row of a list.
+pub(crate) trait Row: Serialize {
+    /// The names of its columns.
+    const COLUMNS: &[&str];
+}
+
+impl<T: Row> Rows for Vec<T> {
+    fn columns(&self) -> Vec<&'static str> {
+        T::COLUMNS.to_vec()
+    }
+
+    fn rows(&self) -> impl Iterator<Item = impl Serialize> {
+        self.iter()
+    }
 }
 
 impl ResponseFormat {
@@ -117,14 +117,12 @@ impl ResponseFormat {
             Self::Json { pretty } => json_text(rows, pretty).into(),
             Self::Csv => csv_text(rows).into(),
         };
-        let kind = match self {
+        let content_type = match self {
             Self::Json { .. } => "application/json",
             Self::Csv => "text/csv; charset=utf-8; header=present",
         };
-        let mut response = respond(kind, text);
-        response
-            .headers_mut()
-            .insert(header::VARY, HeaderValue::from_static("accept"));
+        let mut response = respond(content_type, text);
+        insert(response.headers_mut(), header::VARY, "accept");
         response
     }
 }
@@ -152,10 +150,10 @@ fn json_text(value: &impl Serialize, pretty: bool) -> Vec<u8> {
     text
 }
 
-fn respond(kind: &'static str, text: Bytes) -> Response {
+fn respond(content_type: &'static str, text: Bytes) -> Response {
     // The next response may differ a millisecond later, and a delivery must be visible at once.
     let headers = [
-        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_TYPE, content_type),
         (header::CACHE_CONTROL, "no-cache"),
     ];
     (headers, text).into_response()

@@ -8,18 +8,18 @@ use std::sync::LazyLock;
 use axum::Router;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, Method, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use headers::{ETag, HeaderMapExt};
+use headers::ETag;
 use rust_embed::RustEmbed;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::gzip::gzip_smallest;
 use crate::http::error::ApiError;
 use crate::http::extract::accept;
-use crate::http::respond::conditional::is_not_modified;
+use crate::http::respond::conditional::{Representation, insert};
 use crate::http::state::AppState;
 
 /// The file that names all others.
@@ -46,8 +46,8 @@ struct Dist;
 
 /// A file of the page, plain and compressed.
 struct Asset {
-    kind: &'static str,
-    cache: &'static str,
+    content_type: &'static str,
+    cache_control: &'static str,
     plain: Encoded,
     /// If it is shorter.
     gzip: Option<Encoded>,
@@ -121,14 +121,14 @@ impl Asset {
         let gzip = Some(gzip_smallest(&bytes))
             .filter(|gzip| gzip.len() < bytes.len())
             .map(Encoded::of);
-        let cache = if path.starts_with("assets/") {
+        let cache_control = if path.starts_with("assets/") {
             IMMUTABLE
         } else {
             REVALIDATED
         };
         Self {
-            kind: kind(path),
-            cache,
+            content_type: content_type(path),
+            cache_control,
             plain: Encoded::of(bytes),
             gzip,
         }
@@ -136,33 +136,30 @@ impl Asset {
 
     fn respond(&self, headers: &HeaderMap) -> Response {
         let gzip = self.gzip.as_ref().filter(|_| accept::wants_gzip(headers));
-        let form = gzip.unwrap_or(&self.plain);
-        let mut response = if is_not_modified(headers, &form.etag) {
-            StatusCode::NOT_MODIFIED.into_response()
-        } else {
-            let mut whole =
-                ([(header::CONTENT_TYPE, self.kind)], form.bytes.clone()).into_response();
-            if gzip.is_some() {
-                whole
-                    .headers_mut()
-                    .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            }
-            whole
+        let encoded = gzip.unwrap_or(&self.plain);
+        let bytes = encoded.bytes.clone();
+        let representation = Representation {
+            etag: encoded.etag.clone(),
+            content_type: self.content_type,
+            cache_control: self.cache_control,
+            gzip: gzip.is_some(),
+            vary: Some("accept, accept-encoding"),
+            ranges: false,
+            len: bytes.len() as u64,
+            pieces: Box::new(|| Ok(Box::new(std::iter::once(bytes)))),
         };
-        let fields = response.headers_mut();
-        fields.typed_insert(form.etag.clone());
+        // As for GET: the router removes the body of HEAD.
+        let mut response = representation.respond(&Method::GET, headers);
         for (name, value) in [
-            (header::CACHE_CONTROL, self.cache),
-            (header::VARY, "accept, accept-encoding"),
             (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::REFERRER_POLICY, "no-referrer"),
             (
-                header::HeaderName::from_static("cross-origin-opener-policy"),
+                HeaderName::from_static("cross-origin-opener-policy"),
                 "same-origin",
             ),
         ] {
-            fields.insert(name, HeaderValue::from_static(value));
+            insert(response.headers_mut(), name, value);
         }
         response
     }
@@ -179,7 +176,7 @@ impl Encoded {
 }
 
 /// Returns the media type of a file that the page's build writes.
-fn kind(path: &str) -> &'static str {
+fn content_type(path: &str) -> &'static str {
     match path.rsplit_once('.').map_or("", |(_, extension)| extension) {
         "css" => "text/css; charset=utf-8",
         "html" => "text/html; charset=utf-8",
@@ -194,6 +191,8 @@ fn kind(path: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
+
     use super::*;
 
     fn asset() -> Asset {
@@ -205,7 +204,7 @@ mod tests {
         )
     }
 
-    fn headers(pairs: &[(header::HeaderName, &str)]) -> HeaderMap {
+    fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
         pairs
             .iter()
             .map(|(name, value)| (name.clone(), value.parse().unwrap()))
@@ -270,9 +269,12 @@ mod tests {
 
     #[test]
     fn only_hashed_names_are_immutable() {
-        assert_eq!(Asset::of("favicon.svg", Vec::new()).cache, REVALIDATED);
-        assert_eq!(Asset::of(INDEX, Vec::new()).cache, REVALIDATED);
-        assert_eq!(asset().cache, IMMUTABLE);
+        assert_eq!(
+            Asset::of("favicon.svg", Vec::new()).cache_control,
+            REVALIDATED
+        );
+        assert_eq!(Asset::of(INDEX, Vec::new()).cache_control, REVALIDATED);
+        assert_eq!(asset().cache_control, IMMUTABLE);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `/classes`: what every class holds, in numbers.
+//! `/classes`: the numbers of every class.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -10,7 +10,7 @@ use crate::domain::effort::ClassId;
 use crate::http::error::ApiError;
 use crate::http::extract::query::QueryParams;
 use crate::http::openapi::problems::ListErrors;
-use crate::http::respond::format::{ListParams, Rows};
+use crate::http::respond::format::{ListParams, Row};
 use crate::http::state::AppState;
 use crate::ledger::Ledger;
 
@@ -87,15 +87,7 @@ impl ClassResponse {
     }
 }
 
-impl Rows for Vec<ClassResponse> {
+impl Row for ClassResponse {
     #[rustfmt::skip]
-    fn columns(&self) -> Vec<&'static str> {
-        vec![
-            "classId", "name", "racers", "seconds", "efforts", "updatedAt", "historyBytes", "stateHash",
-        ]
-    }
-
-    fn rows(&self) -> impl Iterator<Item = impl Serialize> {
-        self.iter()
-    }
+    const COLUMNS: &[&str] = &["classId", "name", "racers", "seconds", "efforts", "updatedAt", "historyBytes", "stateHash"];
 }

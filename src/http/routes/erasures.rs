@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
@@ -14,9 +14,10 @@ use crate::domain::erasure::{Erasure, ErasureScope, ErasureVersion, REASON_CHARS
 use crate::http::error::ApiError;
 use crate::http::extract::path::{ClassPath, RacerPath};
 use crate::http::extract::query::{Param, ParamValue, QueryParams};
-use crate::http::extract::values::{OutputParam, PrettyParam, SecondParam};
+use crate::http::extract::values::{OutputParam, PrettyParam, SecondParam, check_order};
 use crate::http::openapi::problems::{EraseErrors, ListErrors};
-use crate::http::respond::format::{self, ListParams, Rows};
+use crate::http::respond::conditional::insert;
+use crate::http::respond::format::{self, ListParams, Row};
 use crate::http::state::AppState;
 use crate::ledger::{CommitError, EraseError, Erased};
 
@@ -100,12 +101,7 @@ impl EraseInClassParams {
         if let Some(Param(to)) = self.second.or(self.to) {
             scope.to = to;
         }
-        let ErasureScope { from, to, .. } = scope;
-        if from > to {
-            return Err(ApiError::bad_request(format!(
-                "from is {from}, and to is {to}: it must not be less"
-            )));
-        }
+        check_order(scope.from, scope.to)?;
         scope.above = self.above.map(|Param(output)| output);
         Ok(scope)
     }
@@ -189,9 +185,7 @@ pub(crate) async fn erasures(
     let mut rows: Vec<_> = erasures.iter().cloned().map(ErasureResponse::new).collect();
     rows.sort_by_key(|erasure| (erasure.version, erasure.racer_id, erasure.class_id));
     let mut response = query.format(&headers).respond(&rows);
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    insert(response.headers_mut(), header::CACHE_CONTROL, "no-store");
     Ok(response)
 }
 
@@ -286,13 +280,7 @@ impl ErasureResponse {
     }
 }
 
-impl Rows for Vec<ErasureResponse> {
+impl Row for ErasureResponse {
     #[rustfmt::skip]
-    fn columns(&self) -> Vec<&'static str> {
-        vec!["racerId", "classId", "from", "to", "above", "until", "reason", "version"]
-    }
-
-    fn rows(&self) -> impl Iterator<Item = impl Serialize> {
-        self.iter()
-    }
+    const COLUMNS: &[&str] = &["racerId", "classId", "from", "to", "above", "until", "reason", "version"];
 }

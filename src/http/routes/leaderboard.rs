@@ -1,4 +1,4 @@
-//! `/classes/{classId}/leaderboard`: who stands where, at a second or over all of them.
+//! `/classes/{classId}/leaderboard`: the ranks of racers, at a second or over all of them.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -14,7 +14,7 @@ use crate::http::extract::path::ClassPath;
 use crate::http::extract::query::{Param, ParamValue, QueryParams};
 use crate::http::extract::values::{
     LimitParam, Offset, OffsetParam, OutputParam, PrettyParam, RacerList, RacerParam, RacersParam,
-    SecondOrLast, SecondOrLastParam, text_schema,
+    SecondOrLast, SecondOrLastParam, choices,
 };
 use crate::http::openapi::problems::ItemErrors;
 use crate::http::respond::format::{FormatParam, ResponseFormat, Rows};
@@ -50,11 +50,11 @@ pub(crate) struct LeaderboardParams {
     /// The page with this racer in its middle; at either edge the page is still full.
     #[param(inline)]
     around: Option<RacerParam>,
-    /// Only these racers, with their ranks among all: up to 1000 ids, separated by commas or in
+    /// Only these racers, ranked among all racers: up to 1000 ids, separated by commas or in
     /// repeated parameters.
     #[param(inline, style = Form, explode = false, example = json!([1, 2, 3]))]
     racers: Option<RacersParam>,
-    /// The racer of a what-if: stands at `output` if that beats the racer's best.
+    /// The racer of the what-if. The racer is ranked with `output` if that beats the racer's best.
     #[param(inline, rename = "racerId")]
     #[serde(rename = "racerId")]
     racer: Option<RacerParam>,
@@ -72,24 +72,9 @@ pub(crate) struct LeaderboardParams {
 type CursorParam = Param<Cursor>;
 type TiesParam = Param<Ties>;
 
-impl ParamValue for Ties {
-    fn expected() -> String {
-        "competition, dense or ordinal".to_owned()
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "competition" => Some(Self::Competition),
-            "dense" => Some(Self::Dense),
-            "ordinal" => Some(Self::Ordinal),
-            _ => None,
-        }
-    }
-
-    fn schema() -> Schema {
-        text_schema(["competition", "dense", "ordinal"]).into()
-    }
-}
+choices!(Ties, "competition, dense or ordinal", {
+    "competition" => Ties::Competition, "dense" => Ties::Dense, "ordinal" => Ties::Ordinal,
+});
 
 impl ParamValue for Cursor {
     fn expected() -> String {
@@ -137,7 +122,8 @@ pub(crate) async fn leaderboard(
     let all_time = query.second.is_none();
     let query = query.board_query()?;
     let what_if = query.what_if.is_some();
-    // Finding rows takes microseconds; only an order that does not exist yet is work.
+    // Reading a page from a cached order takes microseconds. Computing the order is work, so it goes
+    // to a worker.
     let is_ordered = board.has_order(query.ties == Ties::Dense);
     let outputs = if is_ordered { 0 } else { board.len() };
     let page = app
@@ -164,7 +150,7 @@ fn board(
         Some(Param(SecondOrLast::Second(second))) => Some(second),
         Some(Param(SecondOrLast::Last)) => table.last_second(class),
     };
-    // A class without efforts has no last second; there, second 0 is as empty.
+    // A class without efforts has no last second; any second would do: all are empty.
     (second, table.board(class, second.unwrap_or(Second(0))))
 }
 
@@ -214,7 +200,7 @@ impl LeaderboardParams {
                 RacerId::expected(),
             ),
         };
-        let detail = format!("{given}, and {missing} is missing; it must be {expected}");
+        let detail = format!("{given}; give {missing} as well: {expected}");
         Err(ApiError::bad_request(detail))
     }
 }

@@ -1,8 +1,8 @@
 //! `/classes/{classId}/live`: changes of a class, pushed as Server-Sent Events.
 //!
-//! One task a class, while it has subscribers, writes the changes 4 times a second; all subscribers
-//! share the text. A subscription holds the newest state and its position in it, and nothing else: a
-//! slow reader misses overtaken events and gets the newest.
+//! While a class has subscribers, one task writes its changes, 4 times a second. All subscribers
+//! share the text. A subscription remembers only how far it has read. A slow reader skips events
+//! that a newer one has replaced.
 
 use parking_lot::Mutex;
 use std::convert::Infallible;
@@ -14,7 +14,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -38,10 +38,10 @@ const UPDATE_INTERVAL: Duration = Duration::from_millis(250);
 /// connection.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Maximum number of rows of a race; its leaderboard has the others.
+/// Maximum number of rows of a standings event. The race's leaderboard path has all rows.
 const STANDINGS_MAX: usize = 50;
 
-/// Start of a stream: after a disconnection, clients reconnect after 1 s.
+/// First text of a stream: tells clients to reconnect after 1 s.
 const STREAM_START: &[u8] = b"retry: 1000\n\n";
 
 /// Live changes of a class
@@ -75,11 +75,10 @@ pub(crate) async fn live(
         (header::CACHE_CONTROL, "no-store"),
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    Ok((
-        headers,
-        Body::from_stream(stream::StreamExt::chain(start, events)),
-    )
-        .into_response())
+    let mut stopping = app.stopping.clone();
+    let stopped = async move { _ = stopping.wait_for(|&stopping| stopping).await };
+    let events = start.chain(events).take_until(stopped);
+    Ok((headers, Body::from_stream(events)).into_response())
 }
 
 /// The subscriptions of all classes. A clone shares them.
@@ -95,7 +94,7 @@ pub(crate) struct Live {
 struct LiveChannel {
     newest: watch::Sender<Arc<LiveState>>,
     /// Whether a task writes it.
-    is_written: Mutex<bool>,
+    has_writer: Mutex<bool>,
 }
 
 /// The newest state of a class, as text.
@@ -103,11 +102,11 @@ struct LiveChannel {
 struct LiveState {
     /// Version of the class's races.
     version: u64,
-    /// By version: the last changed is last.
+    /// Sorted by version, the most recently changed race last.
     races: Vec<RaceEvent>,
     /// Number of personal bests so far.
     count: u64,
-    /// The event of the latest.
+    /// The bests event that was written last.
     bests: Bytes,
 }
 
@@ -165,7 +164,7 @@ impl Live {
     pub(crate) fn new(ledger: &Ledger, subscribers_max: usize) -> Self {
         let channel = |_| LiveChannel {
             newest: watch::Sender::default(),
-            is_written: Mutex::default(),
+            has_writer: Mutex::default(),
         };
         let classes = ledger.table().classes().map(channel).collect();
         let recent_bests = Arc::new(RecentBests::new(ledger.bounds().classes));
@@ -190,38 +189,37 @@ impl Live {
             ApiError::unavailable(format!("there are {max} subscribers already"))
         })?;
         let channel = &self.classes[class.index()];
-        let mut is_written = channel.is_written.lock();
+        let mut has_writer = channel.has_writer.lock();
         let newest = channel.newest.subscribe();
-        if !*is_written {
-            *is_written = true;
-            tokio::spawn(self.clone().write(app.ledger.clone(), class));
+        if !*has_writer {
+            *has_writer = true;
+            let recent = RecentBestsSubscription::new(self.recent_bests.clone(), class);
+            // The old state may name a racer that has been erased since.
+            channel.newest.send_replace(Arc::new(LiveState {
+                count: recent.count(),
+                ..LiveState::default()
+            }));
+            tokio::spawn(self.clone().write(app.ledger.clone(), class, recent.into()));
         }
-        drop(is_written);
+        drop(has_writer);
         // Personal bests before the subscription are not news.
         let count = newest.borrow().count;
         Ok(LiveSubscription {
             newest,
             version: 0,
             count,
-            stopping: app.stopping.clone(),
             _permit: permit,
         })
     }
 
     /// Writes the changes of a class while it has subscribers.
-    async fn write(self, ledger: Ledger, class: ClassId) {
-        let recent = RecentBestsSubscription::new(self.recent_bests.clone(), class);
-        let recent = Arc::new(recent);
+    async fn write(self, ledger: Ledger, class: ClassId, recent: Arc<RecentBestsSubscription>) {
         let channel = &self.classes[class.index()];
-        channel.newest.send_replace(Arc::new(LiveState {
-            count: recent.count(),
-            ..LiveState::default()
-        }));
         let mut ticks = interval(UPDATE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if channel.is_abandoned() {
+            if channel.end_if_unsubscribed() {
                 return;
             }
             let (before, ledger, recent) = (
@@ -230,9 +228,10 @@ impl Live {
                 recent.clone(),
             );
             let writing =
-                tokio::task::spawn_blocking(move || before.after(&ledger, class, &recent)).await;
+                tokio::task::spawn_blocking(move || before.next_state(&ledger, class, &recent))
+                    .await;
             match writing {
-                Ok(Some(after)) => _ = channel.newest.send_replace(Arc::new(after)),
+                Ok(Some(next)) => _ = channel.newest.send_replace(Arc::new(next)),
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, %class, "live update failed"),
             }
@@ -241,17 +240,17 @@ impl Live {
 }
 
 impl LiveChannel {
-    /// Returns whether there is no subscriber any more; then its task ends.
-    fn is_abandoned(&self) -> bool {
-        let mut is_written = self.is_written.lock();
-        *is_written = self.newest.receiver_count() > 0;
-        !*is_written
+    /// Gives the writer up if there is no subscriber any more; then its task must end.
+    fn end_if_unsubscribed(&self) -> bool {
+        let mut has_writer = self.has_writer.lock();
+        *has_writer = self.newest.receiver_count() > 0;
+        !*has_writer
     }
 }
 
 impl LiveState {
-    /// Returns the state now, if it differs.
-    fn after(
+    /// Returns the new state, or `None` if nothing changed.
+    fn next_state(
         &self,
         ledger: &Ledger,
         class: ClassId,
@@ -262,12 +261,12 @@ impl LiveState {
         if version == self.version && recent.is_none() {
             return None;
         }
-        let mut after = Self {
+        let mut next = Self {
             version,
             ..self.clone()
         };
         if version != self.version {
-            after.races = self.race_events(ledger, class);
+            next.races = self.race_events(ledger, class);
         }
         if let Some(recent) = recent {
             let count = recent.count.saturating_sub(self.count);
@@ -286,9 +285,9 @@ impl LiveState {
                 count,
                 bests: bests.collect(),
             };
-            (after.count, after.bests) = (recent.count, event("bests", &bests));
+            (next.count, next.bests) = (recent.count, event("bests", &bests));
         }
-        Some(after)
+        Some(next)
     }
 
     /// Returns the races now; the text of an unchanged race is used again.
@@ -321,22 +320,17 @@ struct LiveSubscription {
     newest: watch::Receiver<Arc<LiveState>>,
     version: u64,
     count: u64,
-    stopping: watch::Receiver<bool>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl LiveSubscription {
-    /// Returns the next event, or a comment after a long silence; `None` when the service stops.
+    /// Returns the next event, or a comment after a long silence.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if *self.stopping.borrow() {
-                return None;
-            }
             if let Some(event) = self.unsent() {
                 return Some(event);
             }
             tokio::select! {
-                _ = self.stopping.wait_for(|&stopping| stopping) => return None,
                 changed = self.newest.changed() => changed.ok()?,
                 () = tokio::time::sleep(KEEP_ALIVE_INTERVAL) => return Some(Bytes::from_static(b":\n\n")),
             }
@@ -364,13 +358,11 @@ mod tests {
     #[tokio::test]
     async fn slow_readers_miss_overtaken_events() {
         let (state, newest) = watch::channel(Arc::new(LiveState::default()));
-        let (stop, stopping) = watch::channel(false);
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let mut subscription = LiveSubscription {
             newest,
             version: 0,
             count: 0,
-            stopping,
             _permit: permit,
         };
         let race = |id, version, text: &'static str| RaceEvent {
@@ -405,7 +397,5 @@ mod tests {
         assert_eq!(subscription.next().await.unwrap(), "first of 2");
         assert_eq!(subscription.next().await.unwrap(), "third of 1");
         assert_eq!(subscription.next().await.unwrap(), "seven");
-        stop.send_replace(true);
-        assert_eq!(subscription.next().await, None);
     }
 }

@@ -14,7 +14,7 @@ use crate::http::extract::path::{ClassPath, RacerPath};
 use crate::http::extract::query::{Param, ParamValue, QueryParams};
 use crate::http::extract::values::{PrettyParam, RacerList};
 use crate::http::openapi::problems::{ItemErrors, ListErrors};
-use crate::http::respond::format::{FormatParam, ListParams, ResponseFormat, Rows};
+use crate::http::respond::format::{FormatParam, ListParams, ResponseFormat, Row, Rows};
 use crate::http::state::{AppState, Name};
 use crate::ledger::Ledger;
 use crate::state::leaderboard::rank_info;
@@ -393,12 +393,6 @@ impl Rows for RacerResponse {
     }
 }
 
-impl Rows for Vec<FoundRacer> {
-    fn columns(&self) -> Vec<&'static str> {
-        vec!["racerId", "name"]
-    }
-
-    fn rows(&self) -> impl Iterator<Item = impl Serialize> {
-        self.iter()
-    }
+impl Row for FoundRacer {
+    const COLUMNS: &[&str] = &["racerId", "name"];
 }

@@ -12,7 +12,7 @@ use crate::http::extract::path::{ClassPath, RacePath};
 use crate::http::extract::query::{Param, QueryParams};
 use crate::http::extract::values::{LimitParam, Offset, OffsetParam, PrettyParam};
 use crate::http::openapi::problems::ItemErrors;
-use crate::http::respond::format::{FormatParam, ListParams, ResponseFormat, Rows};
+use crate::http::respond::format::{FormatParam, ListParams, ResponseFormat, Row, Rows};
 use crate::http::state::{AppState, Name};
 use crate::ledger::Ledger;
 use crate::state::leaderboard::PageLimit;
@@ -202,14 +202,8 @@ impl RaceLeaderboard {
     }
 }
 
-impl Rows for Vec<RaceResponse> {
-    fn columns(&self) -> Vec<&'static str> {
-        vec!["raceId", "startedAt", "racers", "lastSecond", "finished"]
-    }
-
-    fn rows(&self) -> impl Iterator<Item = impl Serialize> {
-        self.iter()
-    }
+impl Row for RaceResponse {
+    const COLUMNS: &[&str] = &["raceId", "startedAt", "racers", "lastSecond", "finished"];
 }
 
 impl Rows for RaceLeaderboard {

@@ -21,9 +21,11 @@ use crate::http::error::ApiError;
 use crate::http::extract::accept;
 use crate::http::extract::path::ClassPath;
 use crate::http::extract::query::{Param, QueryParams};
-use crate::http::extract::values::{IntegerParam, RacerList, RacersParam, SecondParam};
+use crate::http::extract::values::{
+    IntegerParam, RacerList, RacersParam, SecondParam, check_order,
+};
 use crate::http::openapi::problems::{ConditionalErrors, FileErrors, ItemErrors};
-use crate::http::respond::conditional::{Pieces, Representation};
+use crate::http::respond::conditional::{Pieces, PiecesFn, Representation};
 use crate::http::routes::history::part::{HistoryPart, PART_BYTES_MAX, PartCost};
 use crate::http::state::{AppState, IN_PLACE_OUTPUTS_MAX};
 use crate::memory_budget::{self, MemoryBudget};
@@ -31,20 +33,25 @@ use crate::storage::history_file::History;
 
 /// Memory budget of all parts that are built or sent, and of histories that are decompressed, in
 /// bytes.
-const PARTS_BYTES_MAX: usize = 1 << 30;
+const HISTORY_BYTES_MAX: usize = 1 << 30;
 
 /// Estimated size of an output in a part, in bytes: an id of six digits and its quotes, colon and
 /// comma, and six digits of output.
 const OUTPUT_BYTES: usize = 16;
 
-/// Maximum size of outdated histories that slow readers keep in memory, in bytes, of all classes
+/// Maximum size of stale histories that slow readers keep in memory, in bytes, of all classes
 /// together. A reader keeps the seconds that changed since it began: a class of 40,000 racers that
 /// changes completely within 5 minutes keeps 0.5 GiB for readers at 256 kbit/s.
-const OUTDATED_BYTES_MAX: u64 = 1 << 30;
+const STALE_BYTES_MAX: u64 = 1 << 30;
+
+/// `Cache-Control`: caches may serve a history for 1 s and must then revalidate, mostly for a 304. A
+/// history is 1 s behind while it is quick to build, 30 s at most; an erasure invalidates it at
+/// once. A stale response is never served: an erased racer must be gone everywhere within seconds.
+const CACHE_CONTROL: &str = "public, max-age=1, must-revalidate";
 
 /// Returns the memory budget of parts of histories.
 pub(crate) fn part_budget() -> MemoryBudget {
-    MemoryBudget::new(PARTS_BYTES_MAX)
+    MemoryBudget::new(HISTORY_BYTES_MAX)
 }
 
 /// The query parameters of a history.
@@ -84,8 +91,8 @@ impl IntegerParam for Top {
 
 /// The dataset of a class
 ///
-/// Every racer's best output at every second: seconds, then racer ids, ascending by number. At most about 1 s behind.
-/// With parameters, a part of it in the same shape.
+/// Every racer's best output at every second: seconds, then racer ids, ascending by number. 1 s behind while it is
+/// quick to build, 30 s at most; an erasure invalidates it at once. With parameters, a part of it in the same shape.
 #[utoipa::path(
     get, path = "/classes/{classId}/history", tag = "Histories",
     params(
@@ -156,9 +163,9 @@ pub(crate) async fn file(
     headers: HeaderMap,
 ) -> Response {
     let file = Representation {
-        kind: "application/gzip",
+        content_type: "application/gzip",
         gzip: false,
-        varies: false,
+        vary: None,
         ranges: true,
         ..whole(&app, class, true).await
     };
@@ -176,11 +183,16 @@ async fn whole(app: &AppState, class: ClassId, gzip: bool) -> Representation {
     };
     let (etag, app) = (etag.parse::<ETag>().expect(VALID_ETAG), app.clone());
     let pieces = Box::new(move || pieces(&app, &history, gzip));
+    json(etag, gzip, len, pieces)
+}
+
+fn json(etag: ETag, gzip: bool, len: u64, pieces: PiecesFn) -> Representation {
     Representation {
         etag,
-        kind: "application/json",
+        content_type: "application/json",
+        cache_control: CACHE_CONTROL,
         gzip,
-        varies: true,
+        vary: Some("accept-encoding"),
         ranges: false,
         len,
         pieces,
@@ -189,9 +201,9 @@ async fn whole(app: &AppState, class: ClassId, gzip: bool) -> Representation {
 
 /// Returns the pieces of a history, within the limits of memory that readers keep.
 fn pieces(app: &AppState, history: &History, gzip: bool) -> Result<Pieces, ApiError> {
-    if app.ledger.stale_history_bytes() > OUTDATED_BYTES_MAX {
+    if app.ledger.stale_history_bytes() > STALE_BYTES_MAX {
         return Err(ApiError::unavailable(
-            "memory limit of outdated histories reached",
+            "memory limit of stale histories reached",
         ));
     }
     if gzip {
@@ -241,15 +253,8 @@ async fn part_of(
     let (etag, bytes, permit) = workers.work(read, build).await??;
     let len = bytes.len() as u64;
     let bytes = memory_budget::guarded(bytes, permit);
-    Ok(Representation {
-        etag,
-        kind: "application/json",
-        gzip,
-        varies: true,
-        ranges: false,
-        len,
-        pieces: Box::new(|| Ok(Box::new(std::iter::once(bytes)))),
-    })
+    let pieces = Box::new(|| Ok(Box::new(std::iter::once(bytes)) as Pieces));
+    Ok(json(etag, gzip, len, pieces))
 }
 
 impl HistoryParams {
@@ -261,18 +266,12 @@ impl HistoryParams {
             from,
             to,
         } = self;
-        if let (Some(Param(from)), Some(Param(to))) = (from, to)
-            && from > to
-        {
-            return Err(ApiError::bad_request(format!(
-                "from is {from} and to is {to}; from must not be after to"
-            )));
-        }
         if top.is_none() && racers.is_none() && from.is_none() && to.is_none() {
             return Ok(None);
         }
         let from = from.map_or(Second(0), |Param(from)| from);
         let to = to.map_or(Second(u32::MAX), |Param(to)| to);
+        check_order(from, to)?;
         Ok(Some(HistoryPart {
             seconds: from..=to,
             racers: racers.map(|Param(RacerList(racers))| racers),
