@@ -69,6 +69,17 @@ async fn stalled_delivery_times_out_in_firehose_form() {
 }
 
 #[tokio::test]
+async fn body_that_is_incomplete_at_the_deadline_times_out() {
+    let service = service_with(|limits| limits.delivery_deadline = SHORT).await;
+    let mut stalled = connect(&service).await;
+    let head = "POST /firehose HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{";
+    stalled.write_all(head.as_bytes()).await.unwrap();
+    let response = read_to_close(stalled).await;
+    assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+    assert!(response.contains("timed out after 0.3 s"), "{response}");
+}
+
+#[tokio::test]
 async fn slow_delivery_without_long_pauses_is_accepted() {
     let service = service_with(|limits| limits.body_pause_timeout = SHORT).await;
     let body = json!({ "requestId": "slow", "records": [] }).to_string();

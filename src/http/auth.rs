@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::config::Config;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, shown};
 use crate::http::state::AppState;
 use crate::keys::Keys;
 use crate::ledger::CommitError;
@@ -76,7 +76,7 @@ pub(crate) async fn require_admin_key(
 ) -> Response {
     let admin = &app.keys.admin;
     if !admin.are_needed() {
-        let path = request.uri().path();
+        let path = shown(request.uri().path());
         let detail = format!("{path} needs an admin key, and the service has none: --admin-key");
         return ApiError::not_found(detail).into_response();
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use futures_util::FutureExt;
-use tokio::time::Instant;
 
 use crate::http::error::ApiError;
 use crate::http::state::AppState;
@@ -17,43 +16,82 @@ use crate::ingest::error::{DeliveryError, DeliveryErrorCode};
 /// the response to be sent before connections are closed.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Time from the last moment for a body to the deadline. So a body that is too slow gets its own
+/// error: timers have a resolution of 1 ms.
+const BODY_LEAD: Duration = Duration::from_millis(5);
+
 /// The body of a request.
 pub(crate) type RequestBody = body::RequestBody<Body>;
 
-/// Returns the body of a request with these headers.
-pub(crate) fn request_body(headers: &HeaderMap, body: Body, limits: BodyLimits) -> RequestBody {
+/// Returns the body of a request with these headers, whose time begins now.
+pub(crate) fn request_body(
+    app: &AppState,
+    headers: &HeaderMap,
+    body: Body,
+    bytes_max: usize,
+    total_timeout: Duration,
+) -> RequestBody {
+    let limits = BodyLimits {
+        bytes_max,
+        pause_timeout: app.config.limits.body_pause_timeout,
+        total_timeout,
+    };
     let expect = headers.get(header::EXPECT);
     let awaits_continue =
         expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     RequestBody::new(body, awaits_continue, limits)
 }
 
-/// Returns the result of `ingest`, or an error at the deadline or when the service stops.
-pub(crate) async fn within_deadline<T>(
+/// Returns the result of `ingest`, or an error at the deadline or when the service stops. After an
+/// error, drains what is left of the body.
+pub(crate) async fn ingest_or_drain<T, E: From<DeliveryError>>(
     app: &AppState,
-    deadline: Instant,
-    ingest: impl Future<Output = Result<T, DeliveryError>>,
-) -> Result<T, DeliveryError> {
-    tokio::select! {
-        result = AssertUnwindSafe(ingest).catch_unwind() => result.unwrap_or_else(|_| {
-            Err(DeliveryError::new(DeliveryErrorCode::Internal, "internal server error"))
-        }),
-        () = tokio::time::sleep_until(deadline) => {
-            let seconds = app.config.limits.delivery_deadline.as_secs_f64();
-            let message = format!("not durable within {seconds} s");
-            Err(DeliveryError::new(DeliveryErrorCode::DeadlineExceeded, message))
+    mut body: RequestBody,
+    ingest: impl AsyncFnOnce(&mut RequestBody) -> Result<T, E>,
+) -> Result<T, E> {
+    let timeout = app.config.limits.delivery_deadline;
+    let ingest = AssertUnwindSafe(ingest(&mut body)).catch_unwind();
+    let ingest = tokio::time::timeout(timeout + BODY_LEAD, ingest);
+    let result = until_stopped(app, async {
+        let error = |code, message| Err(DeliveryError::new(code, message).into());
+        match ingest.await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => {
+                let message = "internal server error".to_owned();
+                error(DeliveryErrorCode::Internal, message)
+            }
+            Err(_) => {
+                let message = format!("not durable within {} s", timeout.as_secs_f64());
+                error(DeliveryErrorCode::DeadlineExceeded, message)
+            }
         }
+    });
+    let result = result.await;
+    if result.is_err() {
+        drain(app, &mut body).await;
+    }
+    result
+}
+
+/// Returns the result of `work`, or an error when the service stops.
+pub(crate) async fn until_stopped<T, E: From<DeliveryError>>(
+    app: &AppState,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    tokio::select! {
+        biased;
+        result = work => result,
         () = app.has_been_stopping(SHUTDOWN_TIMEOUT) => {
-            Err(DeliveryError::new(DeliveryErrorCode::ShuttingDown, "the service is stopping"))
+            let code = DeliveryErrorCode::ShuttingDown;
+            Err(DeliveryError::new(code, "the service is stopping").into())
         }
     }
 }
 
-/// Drains the body of a refused request, until the deadline at most.
-pub(crate) async fn drain_refused(app: &AppState, body: &mut RequestBody, deadline: Instant) {
+/// Drains the body of a refused request.
+pub(crate) async fn drain(app: &AppState, body: &mut RequestBody) {
     tokio::select! {
         () = body.drain() => {}
-        () = tokio::time::sleep_until(deadline) => {}
         () = app.has_been_stopping(SHUTDOWN_TIMEOUT) => {}
     }
 }

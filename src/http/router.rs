@@ -20,7 +20,7 @@ use utoipa_axum::routes;
 
 use crate::config::CorsOrigins;
 use crate::http::auth::{require_admin_key, require_query_key};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, shown};
 use crate::http::limits::page_budget::{self, limit_pages};
 use crate::http::middleware::request_metrics::{RequestMetrics, count_request};
 use crate::http::openapi;
@@ -64,7 +64,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         row("/healthz",                                       Open,   routes!(health::healthz)),
         row("/readyz",                                        Open,   routes!(health::readyz)),
         row("/openapi.json",                                  Open,   routes!(openapi::openapi)),
-        row("/rides",                                         Open,   routes!(rides::rides)),
+        row("/rides",                                         Open,   routes!(rides::rides).map(|it| it.fallback(wrong_method))),
         row("/firehose",                                      Access, routes!(firehose::deliver).map(|it| it.fallback(firehose::wrong_method))),
         row("/events",                                        Access, routes!(events::events).map(|it| it.fallback(wrong_method))),
         row("/classes",                                       Query,  routes!(classes::classes)),
@@ -86,8 +86,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 /// Returns the router of the service.
 pub(crate) fn router(app: AppState) -> Router {
     let limit_pages = from_fn_with_state(page_budget::new(), limit_pages);
-    let routes = |key| {
-        let endpoints = endpoints().into_iter().filter(|it| it.key == key);
+    let routes = |kind: fn(&Endpoint) -> bool| {
+        let endpoints = endpoints().into_iter().filter(kind);
         endpoints.fold(Router::new(), |router, endpoint| {
             let paths = endpoint.paths(&app);
             let is_page = endpoint.is_page();
@@ -102,11 +102,11 @@ pub(crate) fn router(app: AppState) -> Router {
     let require_query_key = from_fn_with_state(app.clone(), require_query_key);
     let require_admin_key = from_fn_with_state(app.clone(), require_admin_key);
     let count = from_fn_with_state(RequestMetrics::default(), count_request);
-    let reads = routes(RequiredKey::Open)
+    let reads = routes(|it| it.key == RequiredKey::Open && !it.is_write())
         .merge(openapi::explorer())
         .merge(assets::routes())
-        .merge(routes(RequiredKey::Query).route_layer(require_query_key))
-        .merge(routes(RequiredKey::Admin).route_layer(require_admin_key))
+        .merge(routes(|it| it.key == RequiredKey::Query).route_layer(require_query_key))
+        .merge(routes(|it| it.key == RequiredKey::Admin).route_layer(require_admin_key))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         // After the fallbacks, which need them too: a page of another origin must read errors. All
@@ -116,8 +116,8 @@ pub(crate) fn router(app: AppState) -> Router {
             cors(&app.config.cors_origins),
             catch_panics(),
         ));
-    // Without CORS: pages of other origins must not send deliveries or events.
-    let writes = routes(RequiredKey::Access)
+    // Without CORS: pages of other origins must not send deliveries, events or rides.
+    let writes = routes(Endpoint::is_write)
         .route("/firehose/", any(firehose::unknown_path))
         .route("/firehose/{*rest}", any(firehose::unknown_path))
         .layer((count, catch_panics()));
@@ -140,7 +140,12 @@ impl Endpoint {
     /// Returns whether responses are pages, which share a memory budget. Histories have another.
     fn is_page(&self) -> bool {
         let is_history = ["/classes/{classId}/history", "/class-{classId}.gz"].contains(&self.path);
-        self.key != RequiredKey::Access && !is_history
+        !self.is_write() && !is_history
+    }
+
+    /// Returns whether requests send efforts. Pages of other origins must not.
+    fn is_write(&self) -> bool {
+        ["/firehose", "/events", "/rides"].contains(&self.path)
     }
 }
 
@@ -177,7 +182,6 @@ fn cors(origins: &CorsOrigins) -> CorsLayer {
             header::ACCEPT,
             header::AUTHORIZATION,
             header::CACHE_CONTROL,
-            header::CONTENT_TYPE,
             header::IF_MATCH,
             header::IF_NONE_MATCH,
             header::IF_RANGE,
@@ -210,11 +214,12 @@ pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
 }
 
 async fn unknown_path(uri: Uri) -> ApiError {
-    let path = uri.path();
+    let path = shown(uri.path());
     ApiError::not_found(format!("there is nothing at {path}; / lists the paths"))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> ApiError {
-    let detail = format!("{} does not accept {method}", uri.path());
+    let (path, method) = (shown(uri.path()), shown(method.as_str()));
+    let detail = format!("{path} does not accept {method}");
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, detail)
 }

@@ -1,12 +1,13 @@
 //! The state that all handlers share.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use smol_str::SmolStr;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
 use utoipa::openapi::OpenApi;
 
 use crate::config::Config;
@@ -59,6 +60,7 @@ pub(crate) struct SharedState {
     pub(crate) live: live::Live,
     pub(crate) document: Arc<OpenApi>,
     pub(crate) stopping: watch::Receiver<bool>,
+    stopped_at: Arc<OnceLock<Instant>>,
 }
 
 /// A racer's name, if known.
@@ -82,6 +84,8 @@ impl AppState {
         let importer = ObjectImporter::new(pipeline.clone(), admission.clone(), buckets);
         let live = live::Live::new(&ledger, config.limits.subscribers_max);
         let document = Arc::new(openapi::document(ledger.bounds().second_max));
+        let stopped_at = Arc::default();
+        tokio::spawn(stop_time(stopping.clone(), Arc::clone(&stopped_at)));
         Self(Arc::new(SharedState {
             ledger,
             config,
@@ -96,15 +100,24 @@ impl AppState {
             live,
             document,
             stopping,
+            stopped_at,
         }))
     }
 
     /// Returns that long after the service began to stop.
     pub(crate) async fn has_been_stopping(&self, time: Duration) {
-        // An error: the service is gone.
-        let _ = self.stopping.clone().wait_for(|&stopping| stopping).await;
-        tokio::time::sleep(time).await;
+        let stopped_at = stop_time(self.stopping.clone(), self.stopped_at.clone()).await;
+        tokio::time::sleep_until(stopped_at + time).await;
     }
+}
+
+/// Returns when the service began to stop, as the first waiting task saw it.
+async fn stop_time(
+    mut stopping: watch::Receiver<bool>,
+    stopped_at: Arc<OnceLock<Instant>>,
+) -> Instant {
+    let _ = stopping.wait_for(|&stopping| stopping).await; // an error: the service is gone
+    *stopped_at.get_or_init(Instant::now)
 }
 
 /// Runs queries on blocking threads, up to a concurrency limit.

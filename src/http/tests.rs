@@ -1,6 +1,7 @@
 //! Tests of the router and of the state that handlers share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -8,6 +9,10 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::routing::get;
 use clap::Parser;
+use http_body_util::BodyExt;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -30,6 +35,10 @@ async fn app() -> AppState {
 }
 
 async fn app_with(options: &[&str]) -> AppState {
+    app_until(watch::channel(false).1, options).await
+}
+
+async fn app_until(stopping: watch::Receiver<bool>, options: &[&str]) -> AppState {
     let folder = tempfile::tempdir().unwrap();
     let store = crate::storage::open(&format!("file:{}", folder.path().display()))
         .await
@@ -37,7 +46,7 @@ async fn app_with(options: &[&str]) -> AppState {
     let config = Arc::new(Options::parse_from(["alleycat"].iter().chain(options)).config);
     let (ledger, _worker) = Ledger::new((&*config).into(), store, Arc::new(SystemClock), [0; 32]);
     let keys = RequestKeys::new(&config).unwrap();
-    AppState::new(ledger, config, keys, tokio::sync::watch::channel(false).1)
+    AppState::new(ledger, config, keys, stopping)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,6 +102,63 @@ async fn queries_before_recovery_get_503() {
     for path in ["/", "/healthz", "/openapi.json", "/docs/"] {
         assert_eq!(get(path).await.status(), StatusCode::OK, "{path}");
     }
+}
+
+#[tokio::test]
+async fn writes_allow_only_post() {
+    let router = router(app().await);
+    for path in ["/firehose", "/events", "/rides"] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        assert_eq!(response.headers()[header::ALLOW], "POST", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn errors_cut_long_paths() {
+    let router = router(app().await);
+    let long = "x".repeat(60_000);
+    for (method, path) in [
+        ("GET", format!("/{long}")),
+        ("GET", format!("/assets/{long}")),
+        ("GET", format!("/docs/{long}")),
+        ("DELETE", format!("/racers/{long}")),
+        (&*long, "/classes".to_owned()),
+    ] {
+        let request = Request::builder().method(method).uri(&path);
+        let request = request.body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        assert!(response.status().is_client_error(), "{path:.20}");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(body.len() < 1000, "{path:.20}: {} bytes", body.len());
+    }
+}
+
+#[tokio::test]
+async fn transformation_response_holds_its_memory_until_sent() {
+    let app = app().await;
+    let record = json!({ "recordId": "1", "data": "x".repeat(1 << 20) });
+    let event = json!({ "invocationId": "i", "records": [record] }).to_string();
+    let request = Request::post("/events").body(Body::from(event)).unwrap();
+    let response = router(app.clone()).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(app.admission.deliveries.acquired_bytes() >= 1 << 20);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert!(body.len() >= 1 << 20);
+    drop(body);
+    assert_eq!(app.admission.deliveries.acquired_bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_time_counts_from_the_stop() {
+    let (stop, stopping) = watch::channel(false);
+    let app = app_until(stopping, &[]).await;
+    stop.send_replace(true);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let began = Instant::now();
+    app.has_been_stopping(Duration::from_secs(5)).await;
+    assert_eq!(began.elapsed().as_secs(), 2);
 }
 
 #[tokio::test]

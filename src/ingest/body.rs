@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::ingest::error::{DeliveryError, DeliveryErrorCode};
 use crate::memory_budget::{MemoryBudget, MemoryPermit};
@@ -30,7 +30,7 @@ pub(crate) struct BodyLimits {
     pub(crate) bytes_max: usize,
     /// Maximum pause between two pieces.
     pub(crate) pause_timeout: Duration,
-    /// Maximum time to its end.
+    /// Maximum time from the creation of the [`RequestBody`] to the end of the body.
     pub(crate) total_timeout: Duration,
 }
 
@@ -38,6 +38,8 @@ pub(crate) struct BodyLimits {
 pub(crate) struct RequestBody<B> {
     body: B,
     limits: BodyLimits,
+    /// The total timeout's end.
+    deadline: Instant,
     /// False while the client waits for `100 Continue`, and after the body timed out.
     can_be_drained: bool,
 }
@@ -52,6 +54,7 @@ where
         Self {
             body,
             limits,
+            deadline: Instant::now() + limits.total_timeout,
             can_be_drained: !awaits_continue,
         }
     }
@@ -69,11 +72,11 @@ where
             .try_acquire(announced.max(REQUEST_BYTES_MIN))
             .ok_or_else(DeliveryError::memory_limit)?;
         self.can_be_drained = true;
-        let total = self.limits.total_timeout;
-        let read = timeout(total, self.read_pieces(announced, permit)).await;
+        let deadline = self.deadline;
+        let read = timeout_at(deadline, self.read_pieces(announced, permit)).await;
         read.unwrap_or_else(|_| {
             self.can_be_drained = false;
-            Err(timed_out(total))
+            Err(timed_out(self.limits.total_timeout))
         })
     }
 
@@ -119,10 +122,15 @@ where
         }
     }
 
+    /// Returns the time at which the body has timed out.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// Reads the rest of the body of a refused request, within its limits.
     pub(crate) async fn drain(&mut self) {
         if self.can_be_drained {
-            let _ = timeout(self.limits.total_timeout, self.drain_pieces()).await;
+            let _ = timeout_at(self.deadline, self.drain_pieces()).await;
         }
     }
 

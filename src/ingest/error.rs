@@ -102,17 +102,14 @@ pub(crate) struct DeliveryError {
     pub(crate) code: DeliveryErrorCode,
     /// A sentence for the operator of the delivery stream.
     pub(crate) message: String,
-    /// The request id in the body, if it was read that far.
-    pub(crate) request_id: Option<String>,
 }
 
 impl DeliveryError {
-    /// Returns an error without the body's request id.
+    /// Creates an error.
     pub(crate) fn new(code: DeliveryErrorCode, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
-            request_id: None,
         }
     }
 

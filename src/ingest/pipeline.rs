@@ -4,7 +4,7 @@
 //! A result is returned only when every effort and every quarantined record is durable.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -38,6 +38,9 @@ pub(crate) struct IngestPipeline {
 pub(crate) struct DeliveryRequest {
     /// The request id of the headers.
     pub(crate) header_id: Option<String>,
+    /// Receives the request id of the body as soon as it is decoded, so that every later error can
+    /// repeat it.
+    pub(crate) body_id: Arc<OnceLock<String>>,
     pub(crate) is_gzip: bool,
     pub(crate) body: Bytes,
     /// Maximum length of each of two: the gunzipped body, and the sum of its gunzipped records.
@@ -292,6 +295,7 @@ fn decode(
 ) -> Result<DecodedBatch, DeliveryError> {
     let DeliveryRequest {
         header_id,
+        body_id,
         is_gzip,
         body,
         bytes_max,
@@ -310,11 +314,12 @@ fn decode(
         .ok_or_else(memory_limit)?;
     let envelope = Envelope::parse(&body).map_err(|error| {
         let message = error.to_string();
-        DeliveryError {
-            request_id: error.request_id,
-            ..DeliveryError::new(DeliveryErrorCode::InvalidEnvelope, message)
-        }
+        error.request_id.map(|id| body_id.set(id));
+        DeliveryError::new(DeliveryErrorCode::InvalidEnvelope, message)
     })?;
+    if let Some(id) = &envelope.request_id {
+        let _ = body_id.set(id.to_string()); // a delivery is decoded once
+    }
     let request_id = request_id(header_id, envelope.request_id.as_deref())?;
     let decoded = decode_records(&envelope, ledger.bounds(), receipt_ms, bytes_max);
     let batch = DecodedBatch::new(request_id, decoded, source, receipt_ms, ledger);

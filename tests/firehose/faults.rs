@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
@@ -19,6 +19,7 @@ on_every_store![
     failed_put_is_neither_acknowledged_nor_visible,
     hanging_store_is_answered_by_the_deadline,
     retry_settles_a_crash_before_the_response,
+    body_id_is_in_errors_after_decoding,
     full_commit_queue_is_refused_and_counted,
     decompressed_bytes_count_until_durable,
     shutdown_answers_deliveries_blocked_by_the_store,
@@ -93,6 +94,21 @@ async fn hanging_store_is_answered_by_the_deadline(test_store: TestStore) {
     // does.
     while deliver(&service, body_of(&[HUBERT])).await.status != StatusCode::OK {}
     assert_eq!(best(&service, 1, 1).await, Some(HUBERT_OUTPUT));
+    service.stop().await;
+}
+
+async fn body_id_is_in_errors_after_decoding(test_store: TestStore) {
+    let (service, store) = start(&test_store, Duration::from_millis(500)).await;
+    for (mode, words) in [
+        (Mode::Fails, "the store failed"),
+        (Mode::Hangs, "not durable within"),
+    ] {
+        store.set_mode(mode);
+        let request = service.request(Method::POST, "/firehose");
+        let response = response_to(request.body(body_of(&[HUBERT])), ID).await;
+        assert_error(&response, UNAVAILABLE, &[words]);
+    }
+    store.set_mode(Mode::Healthy);
     service.stop().await;
 }
 

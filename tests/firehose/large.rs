@@ -14,6 +14,7 @@ on_every_store![
     oversized_body_is_refused_with_advice,
     oversized_chunked_body_is_refused,
     early_refusal_is_readable_after_the_whole_body,
+    refusal_of_other_requests_is_readable_after_the_whole_body,
     truncated_body_applies_nothing,
 ];
 
@@ -76,11 +77,14 @@ async fn oversized_body_is_refused_with_advice(test_store: TestStore) {
 }
 
 fn write_head(stream: &mut TcpStream, lines: &str) {
-    let head =
-        "POST /firehose HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json";
+    write_head_of("POST /firehose", stream, lines);
+}
+
+fn write_head_of(request: &str, stream: &mut TcpStream, lines: &str) {
+    let head = "HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json";
     write!(
         stream,
-        "{head}\r\nx-amz-firehose-request-id: {ID}\r\n{lines}\r\n\r\n"
+        "{request} {head}\r\nx-amz-firehose-request-id: {ID}\r\n{lines}\r\n\r\n"
     )
     .unwrap();
 }
@@ -126,6 +130,26 @@ async fn early_refusal_is_readable_after_the_whole_body(test_store: TestStore) {
             }
         });
         assert_error(&response.await, status, words);
+    }
+    service.stop().await;
+}
+
+async fn refusal_of_other_requests_is_readable_after_the_whole_body(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
+    for (request, status) in [
+        ("POST /firehose/", StatusCode::NOT_FOUND),
+        ("PUT /firehose", StatusCode::METHOD_NOT_ALLOWED),
+    ] {
+        let response = raw(service.url(""), ID, move |stream| {
+            let length = format!("content-length: {}", 20 * MIB);
+            write_head_of(request, stream, &length);
+            for _ in 0..20 {
+                stream
+                    .write_all(&[b' '; MIB])
+                    .expect("the service reads the body");
+            }
+        });
+        assert_error(&response.await, status, &[]);
     }
     service.stop().await;
 }

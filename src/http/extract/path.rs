@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use utoipa::IntoParams;
 
 use crate::domain::effort::{ClassId, INTEGER_MAX, RaceId, RacerId};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, shown};
 use crate::http::extract::values::integer;
 use crate::http::state::AppState;
 
@@ -50,7 +50,8 @@ impl FromRequestParts<AppState> for ClassPath {
         match class.filter(|&class| app.ledger.table().has(class)) {
             Some(class) => Ok(Self { class }),
             None => Err(ApiError::not_found(format!(
-                "there is no class {text}; /classes lists them"
+                "there is no class {}; /classes lists them",
+                shown_id(&text)
             ))),
         }
     }
@@ -63,7 +64,10 @@ impl FromRequestParts<AppState> for RacerPath {
         let text = segment(parts, "racerId").await;
         match integer(&text, 0..=INTEGER_MAX).map(RacerId) {
             Some(racer) => Ok(Self { racer }),
-            None => Err(ApiError::not_found(format!("there is no racer {text}"))),
+            None => Err(ApiError::not_found(format!(
+                "there is no racer {}",
+                shown_id(&text)
+            ))),
         }
     }
 }
@@ -75,8 +79,21 @@ impl FromRequestParts<AppState> for RacePath {
         let text = segment(parts, "raceId").await;
         match integer(&text, 0..=INTEGER_MAX).map(RaceId) {
             Some(race) => Ok(Self { race }),
-            None => Err(ApiError::not_found(format!("there is no race {text}"))),
+            None => Err(ApiError::not_found(format!(
+                "there is no race {}",
+                shown_id(&text)
+            ))),
         }
+    }
+}
+
+/// Returns an id from a path for an error: a number as it is, any other text in quotes and cut.
+fn shown_id(text: &str) -> String {
+    let is_number = text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number && !text.is_empty() {
+        text.to_owned()
+    } else {
+        shown(text)
     }
 }
 

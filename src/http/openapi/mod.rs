@@ -15,7 +15,7 @@ use utoipa::openapi::{RefOr, SecurityRequirement};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::http::auth::{ADMIN_KEY_MISSING, QUERY_KEY_MISSING};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, shown};
 use crate::http::extract::query::{QueryParams, set_second_max};
 use crate::http::respond::conditional::insert;
 use crate::http::respond::format::{self, JsonParams};
@@ -166,7 +166,8 @@ pub(crate) fn explorer() -> Router<AppState> {
         let mut response = next.run(request).await;
         if response.status() == StatusCode::NOT_FOUND {
             return ApiError::not_found(format!(
-                "the explorer has no file {path}; it is at /docs/"
+                "the explorer has no file {}; it is at /docs/",
+                shown(&path)
             ))
             .into_response();
         }

@@ -17,7 +17,7 @@ use rust_embed::RustEmbed;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::gzip::gzip_smallest;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, shown};
 use crate::http::extract::accept;
 use crate::http::respond::conditional::{Representation, insert};
 use crate::http::state::AppState;
@@ -112,7 +112,9 @@ async fn asset(name: Result<Path<String>, PathRejection>, headers: HeaderMap) ->
 fn file(path: &str, headers: &HeaderMap) -> Response {
     match PAGE.files.get(path) {
         Some(asset) => asset.respond(headers),
-        None => ApiError::not_found(format!("the page has no file /{path}")).into_response(),
+        None => {
+            ApiError::not_found(format!("the page has no file {}", shown(path))).into_response()
+        }
     }
 }
 

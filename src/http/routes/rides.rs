@@ -6,14 +6,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::http::delivery::{self, RequestBody};
 use crate::http::error::ApiError;
 use crate::http::respond::format;
 use crate::http::state::AppState;
-use crate::ingest::body::BodyLimits;
 use crate::ingest::error::{DeliveryError, DeliveryErrorCode};
 use crate::ingest::json_scan;
 use crate::ingest::pipeline::{DecodedBatch, IngestResult};
@@ -91,8 +89,6 @@ impl RideRecord {
         (status = 200, description = "Every effort is durable.", body = RideResponse),
         (status = 400, description = "The body is not an array of up to 1000 records, or too slow.", body = ApiError,
             content_type = "application/problem+json"),
-        (status = 403, description = "A page of another origin sends it.", body = ApiError,
-            content_type = "application/problem+json"),
         (status = 404, description = "The service does not run with `--demo`.", body = ApiError,
             content_type = "application/problem+json"),
         (status = 413, description = "The body is over 256 KiB.", body = ApiError, content_type = "application/problem+json"),
@@ -107,20 +103,15 @@ pub(crate) async fn rides(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    check(&app, &headers)?;
-    let limits = BodyLimits {
-        bytes_max: BODY_BYTES_MAX,
-        pause_timeout: app.config.limits.body_pause_timeout,
-        total_timeout: app.config.limits.ride_body_timeout,
-    };
-    let mut body = delivery::request_body(&headers, body, limits);
+    let timeout = app.config.limits.ride_body_timeout;
+    let body = delivery::request_body(&app, &headers, body, BODY_BYTES_MAX, timeout);
+    let checked = check(&app, &headers);
     drop(headers); // they may be large, and the body slow
-    let deadline = Instant::now() + app.config.limits.delivery_deadline;
-    let result = delivery::within_deadline(&app, deadline, ingest(&app, &mut body)).await;
-    if result.is_err() {
-        delivery::drain_refused(&app, &mut body, deadline).await;
-    }
-    let result = result.map_err(ride_error)?;
+    let ingest = async |body: &mut RequestBody| {
+        checked?;
+        ingest(&app, body).await.map_err(ride_error)
+    };
+    let result = delivery::ingest_or_drain(&app, body, ingest).await?;
     let rejected = result.quarantined();
     let IngestResult {
         records,
@@ -143,14 +134,11 @@ fn check(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
             "rides need a service that runs with --demo",
         ));
     }
-    // A browser lets a page of another origin send any other type without asking the service.
+    // A browser asks before a page of another origin sends this type, and without CORS the response
+    // does not allow it. Other types it sends without asking.
     if !is_json(headers) {
         let detail = "rides are sent as application/json";
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
-    }
-    if is_cross_origin(headers) {
-        let detail = "a page of another origin may not send rides";
-        return Err(ApiError::new(StatusCode::FORBIDDEN, detail));
     }
     Ok(())
 }
@@ -198,66 +186,9 @@ fn ride_error(error: DeliveryError) -> ApiError {
     }
 }
 
-/// Returns whether a browser says that a page of another origin sends the request. Other clients
-/// send none of these headers.
-fn is_cross_origin(headers: &HeaderMap) -> bool {
-    let text = |name: &str| {
-        let value = headers.get(name)?;
-        Some(value.to_str().unwrap_or_default())
-    };
-    match (text("sec-fetch-site"), text("origin"), text("host")) {
-        (Some(site), ..) => !matches!(site, "same-origin" | "none"),
-        (None, None, _) => false,
-        (None, Some(origin), host) => {
-            let authority = origin.split_once("://").map(|(_, authority)| authority);
-            host.is_none() || authority != host
-        }
-    }
-}
-
 fn is_json(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok());
     let media_type = content_type.and_then(|value| value.split(';').next());
     media_type.is_some_and(|it| it.trim().eq_ignore_ascii_case("application/json"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cross_origin_pages_are_recognized() {
-        let is_cross_origin = |pairs: &[(&'static str, &'static str)]| {
-            let headers = pairs
-                .iter()
-                .map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-            is_cross_origin(&headers.collect())
-        };
-        assert!(
-            !is_cross_origin(&[("host", "127.0.0.1:8080")]),
-            "no browser"
-        );
-        assert!(!is_cross_origin(&[
-            ("host", "a:1"),
-            ("origin", "http://a:1")
-        ]));
-        assert!(!is_cross_origin(&[
-            ("origin", "https://a"),
-            ("sec-fetch-site", "same-origin")
-        ]));
-        assert!(is_cross_origin(&[
-            ("host", "a:1"),
-            ("origin", "http://b:1")
-        ]));
-        assert!(is_cross_origin(&[("host", "a:1"), ("origin", "null")]));
-        assert!(is_cross_origin(&[("origin", "http://a:1")]));
-        for site in ["cross-site", "same-site", "odd"] {
-            assert!(is_cross_origin(&[
-                ("host", "a:1"),
-                ("origin", "http://a:1"),
-                ("sec-fetch-site", site)
-            ]));
-        }
-    }
 }

@@ -2810,15 +2810,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description A page of another origin sends it. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ApiError"];
-                };
-            };
             /** @description The service does not run with `--demo`. */
             404: {
                 headers: {

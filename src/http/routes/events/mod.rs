@@ -13,24 +13,22 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::domain::effort::Bounds;
 use crate::http::auth::bearer;
-use crate::http::delivery;
+use crate::http::delivery::{self, RequestBody};
 use crate::http::error::ApiError;
 use crate::http::respond::format;
 use crate::http::routes::firehose::ACCESS_KEY;
 use crate::http::state::{AppState, joined};
-use crate::ingest::body::BodyLimits;
 use crate::ingest::error::{DeliveryError, DeliveryErrorCode};
 use crate::ingest::import_object::ImportResult;
 use crate::ingest::lambda_event::{EVENT_BYTES_MAX, EventError, LambdaEvent};
 use crate::ingest::s3_notification::S3Notification;
 use crate::ingest::transformation::TransformationResponse;
-use crate::memory_budget::MemoryPermit;
+use crate::memory_budget::{MemoryPermit, guarded};
 use crate::observability;
 use schema::{EventBody, EventResponse, NotificationResponse};
 
@@ -99,10 +97,37 @@ pub(crate) async fn events(
 }
 
 async fn process(app: &AppState, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let deadline = Instant::now() + app.config.limits.delivery_deadline;
-    let (body, memory_permit) = read_body(app, headers, body, deadline).await?;
+    let timeout = app.config.limits.delivery_deadline;
+    let body = delivery::request_body(app, &headers, body, EVENT_BYTES_MAX, timeout);
+    let authorized = authorize(app, &headers);
+    drop(headers); // they may be large, and the body slow
+    let parse = async |body: &mut RequestBody| {
+        authorized?;
+        read_and_parse(app, body).await
+    };
+    match delivery::ingest_or_drain(app, body, parse).await? {
+        (ParsedEvent::Transformed(transformed), (_, memory_permit)) => {
+            Ok(transformation_response(transformed, memory_permit)?)
+        }
+        // Without a deadline: Lambda freezes the process after the response, so an object that
+        // takes longer would never be imported to its end.
+        (ParsedEvent::Notification(notification), permits) => {
+            delivery::until_stopped(app, import(app, notification, permits)).await
+        }
+    }
+}
+
+/// The permits of an event: to be processed, and of its memory.
+type EventPermits = (OwnedSemaphorePermit, MemoryPermit);
+
+async fn read_and_parse(
+    app: &AppState,
+    body: &mut RequestBody,
+) -> Result<(ParsedEvent, EventPermits), ApiError> {
+    let read = body.read(&app.admission.deliveries).await;
+    let (bytes, memory_permit) = read.map_err(body_error)?;
     // Bodies are read before, so that slow ones do not keep others from being processed.
-    let permit = timeout_at(deadline, app.events.clone().acquire_owned()).await;
+    let permit = timeout_at(body.deadline(), app.events.clone().acquire_owned()).await;
     let permit = permit.map_err(|_| ApiError::unavailable("too many concurrent events"))?;
     let permits = (
         permit.expect("the semaphore is never closed"),
@@ -110,41 +135,11 @@ async fn process(app: &AppState, headers: HeaderMap, body: Body) -> Result<Respo
     );
     let parsed = app.pipeline.run(move |ledger| {
         // The work may outlive its caller, and its permits are released only then.
-        (parse(&body, ledger.bounds()), permits)
+        (parse(&bytes, ledger.bounds()), permits)
     });
     let (event, permits) = parsed.await?;
-    match event.map_err(|error| ApiError::bad_request(error.to_string()))? {
-        ParsedEvent::Transformed(transformed) => Ok(transformation_response(transformed)),
-        ParsedEvent::Notification(notification) => import(app, notification, permits).await,
-    }
-}
-
-/// Reads the body of an authorized request, and drains that of any other.
-async fn read_body(
-    app: &AppState,
-    headers: HeaderMap,
-    body: Body,
-    deadline: Instant,
-) -> Result<(Bytes, MemoryPermit), ApiError> {
-    let limits = BodyLimits {
-        bytes_max: EVENT_BYTES_MAX,
-        pause_timeout: app.config.limits.body_pause_timeout,
-        total_timeout: app.config.limits.delivery_deadline,
-    };
-    let mut body = delivery::request_body(&headers, body, limits);
-    let authorized = authorize(app, &headers);
-    drop(headers); // they may be large, and the body slow
-    let read = match authorized {
-        Ok(()) => body
-            .read(&app.admission.deliveries)
-            .await
-            .map_err(body_error),
-        Err(error) => Err(error),
-    };
-    if read.is_err() {
-        delivery::drain_refused(app, &mut body, deadline).await;
-    }
-    read
+    let event = event.map_err(|error| ApiError::bad_request(error.to_string()))?;
+    Ok((event, permits))
 }
 
 /// Checks that the client has an access key. Where none is configured, it must be no browser page:
@@ -191,19 +186,26 @@ fn parse(body: &[u8], bounds: &Bounds) -> Result<ParsedEvent, EventError> {
     })
 }
 
-fn transformation_response(transformed: TransformationResponse) -> Response {
+/// Returns the response to a transformation. Its body holds the permit until it is sent.
+fn transformation_response(
+    transformed: TransformationResponse,
+    mut permit: MemoryPermit,
+) -> Result<Response, DeliveryError> {
     let TransformationResponse {
         json,
         ok,
         dropped,
         failed,
     } = transformed;
+    let grown = permit.grow_to(json.capacity());
+    grown.ok_or_else(DeliveryError::memory_limit)?;
     for (&reason, &count) in &failed {
         metrics::counter!(observability::TRANSFORMATION_RECORDS_FAILED_TOTAL, "reason" => reason)
             .increment(count as u64);
     }
     tracing::info!(ok, dropped, ?failed, "transformation");
-    ([(header::CONTENT_TYPE, "application/json")], json).into_response()
+    let json = Body::from(guarded(json.into(), permit));
+    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
 }
 
 /// Imports the objects of a notification, detached from the request: EventBridge disconnects after
@@ -211,7 +213,7 @@ fn transformation_response(transformed: TransformationResponse) -> Response {
 async fn import(
     app: &AppState,
     notification: S3Notification,
-    permits: (OwnedSemaphorePermit, MemoryPermit),
+    permits: EventPermits,
 ) -> Result<Response, ApiError> {
     let importer = app.importer.clone();
     let import = tokio::spawn(async move {

@@ -7,11 +7,12 @@
 mod headers;
 mod response;
 
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -19,7 +20,6 @@ use utoipa::ToSchema;
 use crate::http::delivery::{self, RequestBody};
 use crate::http::error::shown;
 use crate::http::state::AppState;
-use crate::ingest::body::BodyLimits;
 use crate::ingest::error::DeliveryError;
 use crate::ingest::pipeline::{DeliveryRequest, IngestResult};
 use crate::observability;
@@ -113,36 +113,40 @@ pub(crate) async fn deliver(
     body: Body,
 ) -> Response {
     let began = Instant::now();
-    let deadline = tokio::time::Instant::from(began + app.config.limits.delivery_deadline);
     let header_id = headers::request_id(&headers);
-    let limits = BodyLimits {
-        bytes_max: app.config.max_body_bytes(),
-        pause_timeout: app.config.limits.body_pause_timeout,
-        total_timeout: app.config.limits.delivery_deadline,
-    };
-    let mut body = delivery::request_body(&headers, body, limits);
+    let body = request_body(&app, &headers, body);
     let is_gzip = headers::check(&app, &headers);
     drop(headers); // they may be large, and the body slow
-    let ingest = ingest(&app, is_gzip, header_id.clone(), &mut body);
-    let result = delivery::within_deadline(&app, deadline, ingest).await;
-    if result.is_err() {
-        delivery::drain_refused(&app, &mut body, deadline).await;
-    }
+    let body_id = Arc::default();
+    let ingest = async |body: &mut RequestBody| {
+        let ids = (header_id.clone(), Arc::clone(&body_id));
+        ingest(&app, is_gzip, ids, body).await
+    };
+    let result = delivery::ingest_or_drain(&app, body, ingest).await;
     let took = began.elapsed();
     metrics::histogram!(observability::DELIVERY_DURATION_SECONDS).record(took.as_secs_f64());
     let response = match result {
         Ok(result) => acknowledge(&app, &result, took),
-        Err(error) => refuse(&app, error, header_id, took),
+        Err(error) => {
+            let request_id = header_id.as_deref().or(body_id.get().map(String::as_str));
+            refuse(&app, &error, request_id.unwrap_or_default(), took)
+        }
     };
     let status = response.status().as_u16().to_string();
     metrics::counter!(observability::DELIVERIES_TOTAL, "status" => status).increment(1);
     response
 }
 
+fn request_body(app: &AppState, headers: &HeaderMap, body: Body) -> RequestBody {
+    let bytes_max = app.config.max_body_bytes();
+    let total_timeout = app.config.limits.delivery_deadline;
+    delivery::request_body(app, headers, body, bytes_max, total_timeout)
+}
+
 async fn ingest(
     app: &AppState,
     is_gzip: Result<bool, DeliveryError>,
-    header_id: Option<String>,
+    (header_id, body_id): (Option<String>, Arc<OnceLock<String>>),
     body: &mut RequestBody,
 ) -> Result<IngestResult, DeliveryError> {
     let is_gzip = is_gzip?;
@@ -151,6 +155,7 @@ async fn ingest(
     let (body, permit) = body.read(&app.admission.deliveries).await?;
     let delivery = DeliveryRequest {
         header_id,
+        body_id,
         is_gzip,
         body,
         bytes_max: app.config.max_body_bytes(),
@@ -173,16 +178,10 @@ fn acknowledge(app: &AppState, result: &IngestResult, took: Duration) -> Respons
     response::acknowledgement(result, &app.ledger)
 }
 
-fn refuse(
-    app: &AppState,
-    error: DeliveryError,
-    header_id: Option<String>,
-    took: Duration,
-) -> Response {
+fn refuse(app: &AppState, error: &DeliveryError, request_id: &str, took: Duration) -> Response {
     let status = delivery::status(error.code);
-    let request_id = header_id.or(error.request_id).unwrap_or_default();
     tracing::warn!(
-        request_id = %shown(&request_id),
+        request_id = %shown(request_id),
         status = status.as_u16(),
         code = error.code.as_str(),
         error = ?error.message,
@@ -191,32 +190,42 @@ fn refuse(
     );
     metrics::counter!(observability::DELIVERY_ERRORS_TOTAL, "code" => error.code.as_str())
         .increment(1);
-    respond(status, &request_id, Some(&error.message), &app.ledger)
+    respond(status, request_id, Some(&error.message), &app.ledger)
 }
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-pub(crate) async fn wrong_method(State(app): State<AppState>, headers: HeaderMap) -> Response {
+pub(crate) async fn wrong_method(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let status = StatusCode::METHOD_NOT_ALLOWED;
-    let mut response = not_a_delivery(&app, &headers, status, "deliveries are sent with POST");
-    let allow = HeaderValue::from_static("POST");
-    response.headers_mut().insert(header::ALLOW, allow);
-    response
+    not_a_delivery(&app, headers, body, status, "deliveries are sent with POST").await
 }
 
-pub(crate) async fn unknown_path(State(app): State<AppState>, headers: HeaderMap) -> Response {
+pub(crate) async fn unknown_path(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let message = "deliveries are sent to /firehose";
-    not_a_delivery(&app, &headers, StatusCode::NOT_FOUND, message)
+    not_a_delivery(&app, headers, body, StatusCode::NOT_FOUND, message).await
 }
 
-fn not_a_delivery(
+/// Drains the body of a request that is no delivery, and refuses it.
+async fn not_a_delivery(
     app: &AppState,
-    headers: &HeaderMap,
+    headers: HeaderMap,
+    body: Body,
     status: StatusCode,
     message: &str,
 ) -> Response {
-    let request_id = headers::request_id(headers).unwrap_or_default();
+    let request_id = headers::request_id(&headers).unwrap_or_default();
+    let mut body = request_body(app, &headers, body);
+    drop(headers); // they may be large, and the body slow
+    delivery::drain(app, &mut body).await;
     respond(status, &request_id, Some(message), &app.ledger)
 }
