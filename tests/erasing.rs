@@ -451,7 +451,7 @@ async fn erasing_needs_the_admin_key_and_valid_parameters() {
             "\"class\" is \"1\"; unknown parameter; this path takes",
         ),
         ("/classes/7/racers/7", StatusCode::NOT_FOUND, "no class 7"),
-        ("/racers/seven", StatusCode::NOT_FOUND, "no racer seven"),
+        ("/racers/seven", StatusCode::NOT_FOUND, "no racer \"seven\""),
     ] {
         let response = request(&instance, Method::DELETE, path, Some("hush")).await;
         assert_eq!(response.status(), status, "{path}");

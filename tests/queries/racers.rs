@@ -88,7 +88,7 @@ async fn racer_curve_compares_with_others() {
         &service,
         "/classes/1/racers/x",
         StatusCode::NOT_FOUND,
-        &["no racer x"],
+        &["no racer \"x\""],
     )
     .await;
     assert_problem(
@@ -183,7 +183,7 @@ async fn racer_is_found_by_id_and_name() {
         &service,
         "/racers/-1",
         StatusCode::NOT_FOUND,
-        &["no racer -1"],
+        &["no racer \"-1\""],
     )
     .await;
     assert_problem(

@@ -113,7 +113,8 @@ fn file(path: &str, headers: &HeaderMap) -> Response {
     match PAGE.files.get(path) {
         Some(asset) => asset.respond(headers),
         None => {
-            ApiError::not_found(format!("the page has no file {}", shown(path))).into_response()
+            let path = format!("/{path}");
+            ApiError::not_found(format!("the page has no file {}", shown(&path))).into_response()
         }
     }
 }

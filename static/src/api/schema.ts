@@ -70,8 +70,8 @@ export interface paths {
         };
         /**
          * The dataset of a class
-         * @description Every racer's best output at every second: seconds, then racer ids, ascending by number. At most about 1 s behind.
-         *     With parameters, a part of it in the same shape.
+         * @description Every racer's best output at every second: seconds, then racer ids, ascending by number. 1 s behind while it is
+         *     quick to build, 30 s at most; an erasure invalidates it at once. With parameters, a part of it in the same shape.
          */
         get: operations["history"];
         put?: never;
@@ -1364,7 +1364,7 @@ export interface operations {
                 /** @description The page with this racer in its middle; at either edge the page is still full. */
                 around?: number;
                 /**
-                 * @description Only these racers, with their ranks among all: up to 1000 ids, separated by commas or in
+                 * @description Only these racers, ranked among all racers: up to 1000 ids, separated by commas or in
                  *     repeated parameters.
                  * @example [
                  *       1,
@@ -1373,7 +1373,7 @@ export interface operations {
                  *     ]
                  */
                 racers?: number[];
-                /** @description The racer of a what-if: stands at `output` if that beats the racer's best. */
+                /** @description The racer of the what-if. The racer is ranked with `output` if that beats the racer's best. */
                 racerId?: number;
                 /** @description The output of the what-if. Nothing is stored. */
                 output?: number;
