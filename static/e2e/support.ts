@@ -40,7 +40,8 @@ export class Service {
 
   /** Starts it, again at the address that it had, and waits until it is ready. */
   async run(): Promise<void> {
-    const args = ['serve', '--listen', this.#address, '--store', `file:${this.folder}`, ...this.options]
+    const listen = ['--listen', this.#address, '--metrics-listen', '127.0.0.1:0'] // services run side by side
+    const args = ['serve', ...listen, '--store', `file:${this.folder}`, ...this.options]
     const child = spawn(BIN, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, NO_COLOR: '1', RUST_LOG: 'info' } })
     this.#process = child
     this.#address = await new Promise<string>((found, failed) => {
