@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -55,7 +55,7 @@ pub(crate) async fn require_query_key(
     let key = bearer(request.headers());
     // Both are compared, so that the time tells nothing of either.
     if needs_key && !key.is_some_and(|key| query.accept(key) | admin.accept(key)) {
-        return unauthorized(QUERY_KEY_MISSING);
+        return ApiError::unauthorized(QUERY_KEY_MISSING).into_response();
     }
     if let Some(error) = before_recovery(&app) {
         return error;
@@ -81,7 +81,7 @@ pub(crate) async fn require_admin_key(
         return ApiError::not_found(detail).into_response();
     }
     if !bearer(request.headers()).is_some_and(|key| admin.accept(key)) {
-        return unauthorized(ADMIN_KEY_MISSING);
+        return ApiError::unauthorized(ADMIN_KEY_MISSING).into_response();
     }
     match before_recovery(&app) {
         Some(error) => error,
@@ -107,16 +107,6 @@ fn forbid_shared_caching(headers: &mut HeaderMap) {
     if let Some(private) = private.and_then(|value| HeaderValue::try_from(value).ok()) {
         headers.insert(header::CACHE_CONTROL, private);
     }
-}
-
-/// Returns 401 with that detail.
-pub(crate) fn unauthorized(detail: &str) -> Response {
-    let mut response = ApiError::new(StatusCode::UNAUTHORIZED, detail).into_response();
-    let scheme = HeaderValue::from_static("Bearer");
-    response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, scheme);
-    response
 }
 
 /// Returns the key of `Authorization: Bearer KEY`.

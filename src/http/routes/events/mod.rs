@@ -84,15 +84,7 @@ pub(crate) async fn events(
 ) -> Response {
     process(&app, headers, body).await.unwrap_or_else(|error| {
         tracing::warn!(?error, "event failed");
-        let is_unauthorized = error.is(StatusCode::UNAUTHORIZED);
-        let mut response = error.into_response();
-        if is_unauthorized {
-            let bearer = HeaderValue::from_static("Bearer");
-            response
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, bearer);
-        }
-        response
+        error.into_response()
     })
 }
 
@@ -155,7 +147,7 @@ fn authorize(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
     if keys.are_needed() && !keys.accept(key) {
         let detail = "the access key is missing or wrong: X-Amz-Firehose-Access-Key, or \
                       Authorization: Bearer";
-        return Err(ApiError::new(StatusCode::UNAUTHORIZED, detail));
+        return Err(ApiError::unauthorized(detail));
     }
     Ok(())
 }
