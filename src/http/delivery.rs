@@ -1,4 +1,4 @@
-//! What deliveries, events and rides share over HTTP: reading the body, the deadline, and statuses.
+//! Shared by deliveries, events and rides: reading the body, the deadline, and the statuses.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;

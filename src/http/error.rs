@@ -1,6 +1,6 @@
 //! Errors of requests: RFC 9457 problem details.
 //!
-//! An invalid HTTP request, a target over 64 KiB, over 100 headers or a head over some 400 KiB
+//! An invalid HTTP request, a target over 64 KiB, over 100 headers or a head over 128 KiB
 //! reaches no path: the HTTP library responds 400, 414 or 431 without a body and closes the
 //! connection.
 

@@ -46,7 +46,7 @@ pub enum RecoveryError {
     /// `erasures.gz` cannot be read.
     #[error(
         "{key} cannot be used: {problem}. Restore the newest version of erasures.gz that can be read: then nothing is \
-         lost. If there is none, write {{\"format\":1,\"version\":V,\"erasures\":[]}} to it (gzip), where V is at least \
+         lost. If no version can be read, write {{\"format\":1,\"version\":V,\"erasures\":[]}} to it (gzip), where V is at least \
          the highest erasure version that an object requires, and repeat the erasures"
     )]
     ErasuresUnreadable {
@@ -58,7 +58,7 @@ pub enum RecoveryError {
     /// `erasures.gz` is older than an object requires.
     #[error(
         "{key} requires erasure version {required}, but erasures.gz is at version {known}; {key} is not damaged. Restore \
-         the newest version of erasures.gz: then nothing is lost. If there is none, write \
+         the newest version of erasures.gz: then nothing is lost. If no version can be read, write \
          {{\"format\":1,\"version\":V,\"erasures\":[]}} to it (gzip), where V is at least {required}, and repeat the \
          erasures"
     )]

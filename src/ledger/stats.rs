@@ -14,7 +14,7 @@ pub(crate) struct LedgerGauges {
     pub(crate) ready: bool,
     /// Batches in the commit queue.
     pub(crate) commit_queue_length: usize,
-    /// Age of the oldest delivery without a response; zero if there is none.
+    /// Age of the oldest delivery without a response; zero if every delivery has one.
     pub(crate) oldest_unanswered_age: Duration,
     /// Time since the last complete listing began; zero before the first.
     pub(crate) replication_lag: Duration,

@@ -262,7 +262,7 @@ impl ClassTable {
     }
 }
 
-/// Returns whether an output beats the old one, which is NaN when there is none.
+/// Returns whether an output beats the old one. The old one is NaN for a racer without an effort.
 fn beats(new: f64, old: f64) -> bool {
     !matches!(
         old.partial_cmp(&new),

@@ -2284,7 +2284,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "errorMessage": "the body is not gzip: invalid gzip header",
+                     *       "errorMessage": "invalid gzip data: invalid gzip header",
                      *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
                      *       "timestamp": 1578090903599
                      *     }
@@ -2316,7 +2316,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "errorMessage": "X-Amz-Firehose-Source-Arn is none of --source-arn",
+                     *       "errorMessage": "X-Amz-Firehose-Source-Arn is not one of --source-arn",
                      *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
                      *       "timestamp": 1578090903599
                      *     }

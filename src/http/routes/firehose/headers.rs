@@ -41,7 +41,7 @@ pub(super) fn check(app: &AppState, headers: &HeaderMap) -> Result<bool, Deliver
     }
     let arn = value(SOURCE_ARN);
     if !arns.is_empty() && !arns.iter().any(|allowed| allowed.as_bytes() == arn) {
-        let message = "X-Amz-Firehose-Source-Arn is none of --source-arn";
+        let message = "X-Amz-Firehose-Source-Arn is not one of --source-arn";
         return error(DeliveryErrorCode::SourceArnNotAllowed, message);
     }
     if headers.contains_key(PROTOCOL_VERSION) && value(PROTOCOL_VERSION) != b"1.0" {
