@@ -13,21 +13,25 @@ fn parse(options: &[&str]) -> Result<Config, clap::Error> {
         .map(|command_line| command_line.config)
 }
 
+/// Requires that each of these options is also the environment variable of its name, after
+/// `prefix`.
+pub(crate) fn assert_options_have_variables<'a>(
+    options: impl Iterator<Item = &'a clap::Arg>,
+    prefix: &str,
+) {
+    for argument in options {
+        let name = argument.get_long().expect("every option is long");
+        let variable = format!("{prefix}{}", name.replace('-', "_").to_uppercase());
+        assert_eq!(argument.get_env(), Some(variable.as_ref()));
+    }
+}
+
 #[test]
 fn every_option_is_an_environment_variable_of_its_name() {
     let command = CommandLine::command();
     command.clone().debug_assert();
-    for argument in command.get_arguments().filter(|it| it.get_id() != "help") {
-        let name = argument
-            .get_long()
-            .expect("every option is long")
-            .replace('-', "_")
-            .to_uppercase();
-        assert_eq!(
-            argument.get_env(),
-            Some(format!("ALLEYCAT_{name}").as_ref())
-        );
-    }
+    let options = command.get_arguments().filter(|it| it.get_id() != "help");
+    assert_options_have_variables(options, "ALLEYCAT_");
 }
 
 #[test]

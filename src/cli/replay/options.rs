@@ -88,21 +88,13 @@ mod tests {
     use clap::Args;
 
     use super::*;
+    use crate::config::tests::assert_options_have_variables;
 
     #[test]
     fn every_option_is_an_environment_variable_of_its_name() {
         let command = ReplayOptions::augment_args(clap::Command::new("replay"));
         command.clone().debug_assert();
-        for argument in command.get_arguments().filter(|it| !it.is_positional()) {
-            let name = argument
-                .get_long()
-                .expect("every option is long")
-                .replace('-', "_")
-                .to_uppercase();
-            assert_eq!(
-                argument.get_env(),
-                Some(format!("ALLEYCAT_REPLAY_{name}").as_ref())
-            );
-        }
+        let options = command.get_arguments().filter(|it| !it.is_positional());
+        assert_options_have_variables(options, "ALLEYCAT_REPLAY_");
     }
 }

@@ -1,6 +1,7 @@
 use clap::{Args, Parser};
 
 use super::*;
+use crate::config::tests::assert_options_have_variables;
 
 #[derive(Parser)]
 struct CommandLine {
@@ -17,17 +18,7 @@ fn parse(words: &[&str]) -> Result<SimulateOptions, clap::Error> {
 fn every_option_is_an_environment_variable_of_its_name() {
     let mut command = SimulateOptions::augment_args(clap::Command::new("simulate"));
     command.clone().debug_assert();
-    for argument in command.get_arguments() {
-        let name = argument
-            .get_long()
-            .expect("every option is long")
-            .replace('-', "_")
-            .to_uppercase();
-        assert_eq!(
-            argument.get_env(),
-            Some(format!("ALLEYCAT_SIMULATE_{name}").as_ref())
-        );
-    }
+    assert_options_have_variables(command.get_arguments(), "ALLEYCAT_SIMULATE_");
     let help = command.render_long_help().to_string();
     assert!(help.contains("alleycat simulate --seed 7"), "{help}");
 }
