@@ -186,6 +186,24 @@ pub struct Effort {
     pub time: EffortTimeMs,
 }
 
+#[cfg(test)]
+impl Effort {
+    /// Returns an effort without race and time.
+    ///
+    /// # Panics
+    /// The class is 0, or the output is invalid.
+    pub(crate) fn of(class: u16, second: u32, racer: u64, output: f64) -> Self {
+        Self {
+            class: ClassId::new(class).expect("classes count from 1"),
+            second: Second(second),
+            racer: RacerId(racer),
+            output: Output::new(output).expect("finite and not negative"),
+            race: None,
+            time: 0,
+        }
+    }
+}
+
 /// The bounds of input. They never apply to stored data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {

@@ -312,17 +312,9 @@ fn decode_segment(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::effort::{ClassId, Output, RacerId, Second};
 
     fn effort(class: u16, second: u32) -> Effort {
-        Effort {
-            class: ClassId::new(class).expect("not 0"),
-            second: Second(second),
-            racer: RacerId(1),
-            output: Output::new(1.0).expect("valid"),
-            race: None,
-            time: 0,
-        }
+        Effort::of(class, second, 1, 1.0)
     }
 
     #[test]

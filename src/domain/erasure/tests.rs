@@ -9,14 +9,9 @@ use crate::domain::effort::{Output, Second};
 const CLASS: ClassId = ClassId::new(1).expect("1 is not 0");
 
 fn effort(racer: u64, second: u32, output: f64, time: u64) -> Effort {
-    let output = Output::new(output).expect("valid");
     Effort {
-        class: CLASS,
-        second: Second(second),
-        racer: RacerId(racer),
-        output,
-        race: None,
         time,
+        ..Effort::of(1, second, racer, output)
     }
 }
 

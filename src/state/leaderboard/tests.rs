@@ -13,15 +13,7 @@ fn output(output: f64) -> Output {
 }
 
 fn effort(second: u32, racer: u64, watts: f64) -> Effort {
-    let (racer, second) = (RacerId(racer), Second(second));
-    Effort {
-        class: CLASS,
-        second,
-        racer,
-        output: output(watts),
-        race: None,
-        time: 0,
-    }
+    Effort::of(1, second, racer, watts)
 }
 
 fn table(efforts: &[(u64, f64)]) -> Table {

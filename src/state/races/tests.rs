@@ -5,15 +5,10 @@ use super::*;
 const CLASS: ClassId = ClassId::new(1).unwrap();
 
 fn effort(race: u64, racer: u64, second: u32, output: f64) -> Effort {
-    let (race, time) = (Some(RaceId(race)), 1_000_000);
-    let output = Output::new(output).unwrap();
     Effort {
-        class: CLASS,
-        second: Second(second),
-        racer: RacerId(racer),
-        output,
-        race,
-        time,
+        race: Some(RaceId(race)),
+        time: 1_000_000,
+        ..Effort::of(1, second, racer, output)
     }
 }
 

@@ -81,15 +81,7 @@ fn output(output: f64) -> Output {
 }
 
 fn effort(second: u32, racer: u64, watts: f64) -> Effort {
-    let (second, racer) = (Second(second), RacerId(racer));
-    Effort {
-        class: class(1),
-        second,
-        racer,
-        output: output(watts),
-        race: None,
-        time: 0,
-    }
+    Effort::of(1, second, racer, watts)
 }
 
 /// Returns the rows of a board in its order.

@@ -13,15 +13,7 @@ use crate::domain::effort::{Effort, INTEGER_MAX, Output, RacerId, Second};
 const CLASS: ClassId = ClassId::new(1).expect("1 is not 0");
 
 fn effort(second: u32, racer: u64, output: f64) -> Effort {
-    let output = Output::new(output).expect("finite and not negative");
-    Effort {
-        class: CLASS,
-        second: Second(second),
-        racer: RacerId(racer),
-        output,
-        race: None,
-        time: 0,
-    }
+    Effort::of(1, second, racer, output)
 }
 
 fn table_of(efforts: &[Effort]) -> Table {
