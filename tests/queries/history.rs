@@ -192,8 +192,8 @@ async fn history_part_equals_part_of_the_whole() {
     service.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn unchanged_history_answers_304() {
+/// Starts a service with ties, and waits until the history of class 1 has all of them.
+async fn service_with_history() -> Service {
     let service = service_with_ties().await;
     until("the history is complete", async || {
         service
@@ -205,6 +205,12 @@ async fn unchanged_history_answers_304() {
             .contains("99.5")
     })
     .await;
+    service
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unchanged_history_answers_304() {
+    let service = service_with_history().await;
     for (path, encoding) in [
         ("/classes/1/history", "identity"),
         ("/classes/1/history", "gzip"),
@@ -296,17 +302,7 @@ async fn unchanged_history_answers_304() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn file_supports_ranges() {
-    let service = service_with_ties().await;
-    until("the history is complete", async || {
-        service
-            .get("/classes/1/history")
-            .await
-            .text()
-            .await
-            .unwrap()
-            .contains("99.5")
-    })
-    .await;
+    let service = service_with_history().await;
     let path = "/class-1.gz";
     let whole = service.get(path).await;
     let etag = header_of(&whole, header::ETAG).to_owned();
