@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{IntoParams, ToSchema};
 
@@ -20,7 +20,7 @@ use crate::http::openapi::problems::ItemErrors;
 use crate::http::respond::format::{FormatParam, ResponseFormat, Rows};
 use crate::http::state::{AppState, Name};
 use crate::state::leaderboard::{
-    Cursor, Leaderboard, LeaderboardQuery, PageLimit, PageSelector, Ties, WhatIf, query as page,
+    Cursor, LeaderboardQuery, PageLimit, PageSelector, Standing, Ties, WhatIf, query as page,
 };
 use crate::state::table::{Board, Table};
 
@@ -101,7 +101,7 @@ impl ParamValue for Cursor {
     params(ClassPath, LeaderboardParams),
     responses(
         (status = 200, description = "The page.", content(
-            (LeaderboardResponse = "application/json", example = json!({
+            (LeaderboardResponse<'_> = "application/json", example = json!({
                 "classId": 1, "second": 60, "total": 40000,
                 "standings": [{ "rank": 1, "racerId": 17, "name": "Hubert", "output": 187.25 }],
                 "next": "AQEAAAAAAAAAEUBnaAAAAAAA", "previous": null,
@@ -119,9 +119,9 @@ pub(crate) async fn leaderboard(
 ) -> Result<Response, ApiError> {
     let format = ResponseFormat::negotiate(query.format, query.pretty, &headers);
     let (second, board) = board(app.ledger.table(), class, query.second);
-    let all_time = query.second.is_none();
+    let is_all_time = query.second.is_none();
     let query = query.board_query()?;
-    let what_if = query.what_if.is_some();
+    let is_what_if = query.what_if.is_some();
     // Reading a page from a cached order takes microseconds. Computing the order is work, so it goes
     // to a worker.
     let is_ordered = board.has_order(query.ties == Ties::Dense);
@@ -134,9 +134,19 @@ pub(crate) async fn leaderboard(
         Some(second) => ApiError::not_found(format!("{error}: second {second} of class {class}")),
         None => ApiError::not_found(format!("{error}: class {class}")),
     })?;
-    let names = app.ledger.names();
-    let page = LeaderboardResponse::new(class, second, page, all_time, what_if, names);
-    Ok(format.respond(&page))
+    Ok(format.respond(&LeaderboardResponse {
+        class_id: class,
+        second,
+        total: page.total,
+        standings: Standings {
+            rows: &page.standings,
+            names: app.ledger.names(),
+            is_all_time,
+        },
+        next: page.next.map(|cursor| cursor.to_string()),
+        previous: page.previous.map(|cursor| cursor.to_string()),
+        is_what_if,
+    }))
 }
 
 /// Returns the board of the query, and its second if it has one.
@@ -209,7 +219,7 @@ impl LeaderboardParams {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Leaderboard)]
 #[serde(rename_all = "camelCase")]
-struct LeaderboardResponse {
+struct LeaderboardResponse<'a> {
     /// The class.
     #[schema(value_type = u16, example = 1)]
     class_id: ClassId,
@@ -220,7 +230,8 @@ struct LeaderboardResponse {
     #[schema(example = 40000)]
     total: usize,
     /// The rows.
-    standings: Vec<StandingResponse>,
+    #[schema(value_type = Vec<StandingResponse>)]
+    standings: Standings<'a>,
     /// The `cursor` of the page after this one; null at the end.
     #[schema(required)]
     next: Option<String>,
@@ -228,9 +239,15 @@ struct LeaderboardResponse {
     #[schema(required)]
     previous: Option<String>,
     #[serde(skip)]
-    all_time: bool,
-    #[serde(skip)]
-    what_if: bool,
+    is_what_if: bool,
+}
+
+/// The rows of a page. Each is made when it is written: a page is read every second by every rider,
+/// so it copies no names and allocates nothing for its rows.
+struct Standings<'a> {
+    rows: &'a [Standing],
+    names: &'a RacerNames,
+    is_all_time: bool,
 }
 
 /// A row of a leaderboard.
@@ -260,41 +277,30 @@ struct StandingResponse {
     new_record: Option<bool>,
 }
 
-impl LeaderboardResponse {
-    fn new(
-        class: ClassId,
-        second: Option<Second>,
-        page: Leaderboard,
-        all_time: bool,
-        what_if: bool,
-        names: &RacerNames,
-    ) -> Self {
-        let standings = page.standings.into_iter().map(|row| StandingResponse {
+impl Standings<'_> {
+    fn iter(&self) -> impl Iterator<Item = StandingResponse> {
+        self.rows.iter().map(|row| StandingResponse {
             rank: row.rank,
             racer_id: row.racer,
-            name: names.get(row.racer),
+            name: self.names.get(row.racer),
             output: row.output,
-            second: all_time.then_some(row.second),
+            second: self.is_all_time.then_some(row.second),
             new_record: row.new_record,
-        });
-        Self {
-            class_id: class,
-            second,
-            total: page.total,
-            standings: standings.collect(),
-            next: page.next.map(|cursor| cursor.to_string()),
-            previous: page.previous.map(|cursor| cursor.to_string()),
-            all_time,
-            what_if,
-        }
+        })
     }
 }
 
-impl Rows for LeaderboardResponse {
+impl Serialize for Standings<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl Rows for LeaderboardResponse<'_> {
     fn columns(&self) -> Vec<&'static str> {
         let mut columns = vec!["rank", "racerId", "name", "output"];
-        columns.extend(self.all_time.then_some("second"));
-        columns.extend(self.what_if.then_some("newRecord"));
+        columns.extend(self.standings.is_all_time.then_some("second"));
+        columns.extend(self.is_what_if.then_some("newRecord"));
         columns
     }
 
