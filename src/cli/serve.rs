@@ -7,7 +7,7 @@ use anyhow::Context;
 use futures_util::FutureExt;
 
 use crate::cli::simulate;
-use crate::config::Config;
+use crate::config::{ClassNames, Config};
 use crate::keys::Keys;
 use crate::ledger::clock::{Clock, SystemClock};
 use crate::server;
@@ -18,7 +18,7 @@ use crate::storage::{self, SegmentId, Store};
 /// # Errors The options contradict each other, the store is unusable, a port is in use, or the
 /// service failed.
 pub async fn run(
-    config: Config,
+    mut config: Config,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     config.validate()?;
@@ -32,9 +32,27 @@ pub async fn run(
     let metrics = server::Metrics::listen(config.metrics_listen)?;
     let shutdown = shutdown.shared();
     if let Some(racers) = config.demo {
+        if config.class_names == ClassNames::default() {
+            config.class_names = ClassNames::new(demo_class_names(config.classes));
+        }
         start_demo(&config, racers, &listener, shutdown.clone())?;
     }
     server::serve_with_metrics(config, listener, store, Some(metrics), shutdown).await
+}
+
+/// The names of the demo's classes, unless `--class-names` gives others.
+const DEMO_CLASS_NAMES: [&str; 6] = [
+    "Sunrise Spin",
+    "Hill Repeats",
+    "Lunch Sprint",
+    "Tempo Hour",
+    "Evening Climb",
+    "Midnight Crit",
+];
+
+/// Returns names for as many of the classes as there are.
+fn demo_class_names(classes: u16) -> &'static [&'static str] {
+    &DEMO_CLASS_NAMES[..DEMO_CLASS_NAMES.len().min(usize::from(classes))]
 }
 
 /// Opens the store, and checks that it can be written and respects preconditions.

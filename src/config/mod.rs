@@ -1,6 +1,7 @@
 //! The options of `alleycat serve`, their defaults and bounds, and the parsers that other commands
 //! share.
 
+mod class_names;
 mod cors_origins;
 mod limits;
 mod value_parsers;
@@ -13,6 +14,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
+pub use crate::config::class_names::ClassNames;
 pub use crate::config::cors_origins::CorsOrigins;
 pub use crate::config::limits::ServiceLimits;
 
@@ -135,6 +137,17 @@ pub struct Config {
         value_parser = clap::value_parser!(u16).range(1..=1000)
     )]
     pub classes: u16,
+
+    /// Names of the classes, in order, separated by commas. A class without one is "Class N".
+    /// Example: `Hill climb,Sprint,Endurance`.
+    #[arg(
+        long,
+        env = "ALLEYCAT_CLASS_NAMES",
+        value_name = "NAMES",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub class_names: ClassNames,
 
     /// Last second of a race that is accepted.
     #[arg(
@@ -268,6 +281,13 @@ impl Config {
                 "{} is reachable from other machines, and there is no access key: set \
                  ALLEYCAT_ACCESS_KEY or --access-key-file, or listen on 127.0.0.1",
                 self.listen
+            );
+        }
+        let (names, classes) = (self.class_names.len(), self.classes);
+        if names > usize::from(classes) {
+            anyhow::bail!(
+                "--class-names has {names} names, but --classes is {classes}: a comma separates \
+                 two names"
             );
         }
         if self.tls_cert.is_some() != self.tls_key.is_some() {

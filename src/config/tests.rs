@@ -139,6 +139,35 @@ fn invalid_cors_origin_is_refused_by_its_value() {
 }
 
 #[test]
+fn class_names_are_in_order_and_may_be_left_out() {
+    let config = parse(&["--class-names", " Hill climb,, Sprint "]).expect("valid options");
+    let names: Vec<_> = (1..=4)
+        .map(|class| config.class_names.name(class))
+        .collect();
+    assert_eq!(names, ["Hill climb", "Class 2", "Sprint", "Class 4"]);
+    assert_eq!(
+        parse(&[]).expect("valid").class_names,
+        ClassNames::default()
+    );
+}
+
+#[test]
+fn invalid_class_names_are_refused() {
+    let error = parse(&["--classes", "1", "--class-names", "a,b"])
+        .expect("valid options")
+        .validate()
+        .expect_err("more names than classes");
+    assert!(error.to_string().contains("2 names"), "{error}");
+    for (name, problem) in [
+        ("a".repeat(61), "60 characters"),
+        ("a\tb".to_owned(), "control"),
+    ] {
+        let error = name.parse::<ClassNames>().expect_err(&name);
+        assert!(error.contains(problem), "{error}");
+    }
+}
+
+#[test]
 fn duration_out_of_bounds_is_refused_with_its_bounds() {
     assert_eq!(
         duration::<10, 3_600_000>("250ms"),

@@ -3,7 +3,17 @@
 use reqwest::{Method, header};
 use serde_json::Value;
 
+use crate::support::Service;
 use crate::{header_of, service_with_ties};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn classes_have_the_names_of_the_configuration() {
+    let service = Service::start(&["--classes", "4", "--class-names", "Hill climb, Sprint,"]).await;
+    let classes = service.json("/classes").await;
+    let names: Vec<_> = (0..4).map(|class| classes[class]["name"].clone()).collect();
+    assert_eq!(names, ["Hill climb", "Sprint", "Class 3", "Class 4"]);
+    service.stop().await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn classes_report_their_numbers() {

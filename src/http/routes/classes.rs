@@ -34,7 +34,8 @@ pub(crate) async fn classes(
 ) -> Result<Response, ApiError> {
     let mut classes = Vec::new();
     for class in app.ledger.table().classes() {
-        classes.push(ClassResponse::of(&app.ledger, class).await);
+        let name = app.config.class_names.name(class.get());
+        classes.push(ClassResponse::of(&app.ledger, class, name).await);
     }
     Ok(query.format(&headers).respond(&classes))
 }
@@ -71,12 +72,12 @@ struct ClassResponse {
 }
 
 impl ClassResponse {
-    async fn of(ledger: &Ledger, class: ClassId) -> Self {
+    async fn of(ledger: &Ledger, class: ClassId, name: String) -> Self {
         let history_bytes = ledger.history_bytes(class).await;
         let summary = ledger.table().summary(class);
         Self {
             class_id: class,
-            name: format!("Class {class}"),
+            name,
             racers: summary.racers,
             seconds: summary.seconds,
             efforts: summary.efforts,
