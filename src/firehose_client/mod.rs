@@ -53,9 +53,9 @@ pub struct ClientOptions {
     pub response_timeout: Duration,
     /// The pauses before further tries.
     pub backoff: Backoff,
-    /// Whether a delivery that the endpoint refuses as invalid (400) is retried, as Firehose
-    /// does.
-    pub retries_invalid: bool,
+    /// Whether a delivery is retried that the endpoint refuses for a reason that does not pass: a
+    /// wrong key or path, an invalid body. Firehose does.
+    pub retries_refused: bool,
 }
 
 impl ClientOptions {
@@ -72,7 +72,7 @@ impl ClientOptions {
             concurrency: NonZeroUsize::new(4).expect("4 is not 0"),
             response_timeout: RESPONSE_TIMEOUT,
             backoff: Backoff::FIREHOSE,
-            retries_invalid: true,
+            retries_refused: true,
         }
     }
 }
@@ -210,9 +210,19 @@ impl TryError {
     }
 
     /// Returns whether another try is useless. Firehose drops a delivery after a 413.
-    fn is_final(&self, retries_invalid: bool) -> bool {
-        let is_too_large = matches!(self, Self::Refused { status: 413, .. });
-        is_too_large || !retries_invalid && self.is_of_the_delivery()
+    fn is_final(&self, retries_refused: bool) -> bool {
+        match self {
+            Self::Refused { status: 413, .. } => true,
+            // Timed out, too early, too many requests: these pass.
+            Self::Refused {
+                status: 408 | 425 | 429,
+                ..
+            } => false,
+            Self::Refused {
+                status: 300..500, ..
+            } => !retries_refused,
+            _ => false,
+        }
     }
 }
 
@@ -269,7 +279,7 @@ impl FirehoseClient {
         let request = DeliveryRequest::new(&self.inner.options, records).await;
         let ClientOptions {
             backoff,
-            retries_invalid,
+            retries_refused,
             ..
         } = self.inner.options;
         let began = Instant::now();
@@ -296,7 +306,7 @@ impl FirehoseClient {
             };
             let failed_for = first_failed.get_or_insert_with(Instant::now).elapsed();
             let pause = backoff.pause(tries, rand::random());
-            if last.is_final(retries_invalid) || failed_for + pause > backoff.total {
+            if last.is_final(retries_refused) || failed_for + pause > backoff.total {
                 tracing::error!(request_id = request.id, tries, error = %last, "delivery given up");
                 return Err(DeliveryGivenUp {
                     tries,
