@@ -53,6 +53,9 @@ pub struct ClientOptions {
     pub response_timeout: Duration,
     /// The pauses before further tries.
     pub backoff: Backoff,
+    /// Whether a proxy of the environment is bypassed, as it always is to a loopback address: the
+    /// endpoint is on this machine.
+    pub bypasses_proxy: bool,
     /// Whether a delivery is retried that the endpoint refuses for a reason that does not pass: a
     /// wrong key or path, an invalid body. Firehose does.
     pub retries_refused: bool,
@@ -72,6 +75,7 @@ impl ClientOptions {
             concurrency: NonZeroUsize::new(4).expect("4 is not 0"),
             response_timeout: RESPONSE_TIMEOUT,
             backoff: Backoff::FIREHOSE,
+            bypasses_proxy: false,
             retries_refused: true,
         }
     }
@@ -244,7 +248,7 @@ impl FirehoseClient {
             .redirect(reqwest::redirect::Policy::none())
             .timeout(options.response_timeout)
             .pool_max_idle_per_host(options.concurrency.get());
-        if is_loopback(&options.to) {
+        if options.bypasses_proxy || is_loopback(&options.to) {
             client = client.no_proxy();
         }
         let permits = Semaphore::new(options.concurrency.get().min(Semaphore::MAX_PERMITS));
@@ -349,13 +353,14 @@ impl FirehoseClient {
     }
 }
 
-/// Returns whether a URL is of this machine, for which no proxy is used.
+/// Returns whether a URL is of this machine, for which no proxy is used. The unspecified address is
+/// reached there, too.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost"
         || host
             .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+            .is_ok_and(|address| address.is_loopback() || address.is_unspecified())
 }
 
 /// Returns the milliseconds since 1970, by this machine's clock.

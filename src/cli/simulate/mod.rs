@@ -116,6 +116,7 @@ pub async fn demo(
 ) -> anyhow::Result<()> {
     let client = FirehoseClient::new(ClientOptions {
         access_key,
+        bypasses_proxy: true,
         ..ClientOptions::new(to)
     })?;
     let setup = RaceSetup {
