@@ -168,6 +168,16 @@ async fn unreadable_and_rejected_records_are_reported() {
         "{text}"
     );
     assert!(efforts(&service).await > 100, "the part before the cut");
+    let empty = TempDir::new().unwrap();
+    write(empty.path(), ".hidden", "not for us");
+    let source = empty.path().to_str().unwrap();
+    let output = replay(&[], &service.url("/firehose"), &[source]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        summary(&output).contains("it holds no file"),
+        "{}",
+        summary(&output)
+    );
     let missing = replay(&[], &service.url("/firehose"), &["nowhere/at/all"]).await;
     assert_eq!(missing.status.code(), Some(1));
     assert!(

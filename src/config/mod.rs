@@ -11,14 +11,13 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
 
 pub use crate::config::cors_origins::CorsOrigins;
 pub use crate::config::limits::ServiceLimits;
 
 pub(crate) use crate::config::value_parsers::{duration, socket_address};
 
-use crate::config::value_parsers::max_body_size;
+use crate::config::value_parsers::{bucket_name, max_body_size, stream_arn};
 use crate::keys::Secret;
 
 /// The options of `alleycat serve`. Each is also an environment variable, `ALLEYCAT_<OPTION>`;
@@ -102,7 +101,7 @@ pub struct Config {
         env = "ALLEYCAT_SOURCE_ARN",
         value_name = "ARN",
         value_delimiter = ',',
-        value_parser = NonEmptyStringValueParser::new()
+        value_parser = stream_arn
     )]
     pub source_arns: Vec<String>,
 
@@ -224,7 +223,8 @@ pub struct Config {
         long = "notification-bucket",
         env = "ALLEYCAT_NOTIFICATION_BUCKET",
         value_name = "BUCKET",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = bucket_name
     )]
     pub notification_buckets: Vec<String>,
 
