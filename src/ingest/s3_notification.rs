@@ -51,7 +51,7 @@ impl S3Notification {
     /// Parses a notification. An error means that nothing in it names an object.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, EventError> {
         let mut collector = ObjectCollector::default();
-        collector.add_envelope(lambda_event::parse_object(body)?, ENVELOPES_MAX)?;
+        collector.add_envelope(&lambda_event::parse_object(body)?, ENVELOPES_MAX)?;
         let notification = collector.notification;
         match &*notification.unreadable {
             [error, ..] if notification.objects.is_empty() && notification.ignored == 0 => {
@@ -74,7 +74,7 @@ impl ObjectCollector {
     /// Adds the content of an envelope. It may contain `depth_left` more, one in the other.
     fn add_envelope(
         &mut self,
-        envelope: NotificationEnvelope<'_>,
+        envelope: &NotificationEnvelope<'_>,
         depth_left: usize,
     ) -> Result<(), EventError> {
         let is_message = depth_left < ENVELOPES_MAX;
@@ -97,7 +97,7 @@ impl ObjectCollector {
             }
         } else if let Some(message) = envelope.message {
             let BorrowedText(message) = parse_field("Message", message)?;
-            self.add_message(&message, depth_left)?;
+            self.add_topic_message(&message, depth_left)?;
         } else if is_message {
             // A queue or a topic may also carry events of others. They must not fail a whole batch.
             self.notification.ignored += 1;
@@ -142,7 +142,7 @@ impl ObjectCollector {
             self.add_object(entity.bucket.name, key, None)
         } else if let Some(sns) = record.sns {
             let JsonObject(sns) = parse_field::<JsonObject<SnsMessage>>("Sns", sns)?;
-            self.add_message(&sns.message, depth_left)
+            self.add_topic_message(&sns.message, depth_left)
         } else if let (Some(body), Some(_)) = (record.body, record.message_id) {
             let BorrowedText(body) = parse_field("body", body)?;
             self.add_message(&body, depth_left)
@@ -155,13 +155,22 @@ impl ObjectCollector {
         }
     }
 
+    /// Adds the envelope in a topic's message, which may also be a text for people.
+    fn add_topic_message(&mut self, text: &str, depth_left: usize) -> Result<(), EventError> {
+        if json_scan::begins_object(text.as_bytes()) {
+            return self.add_message(text, depth_left);
+        }
+        self.notification.ignored += 1;
+        Ok(())
+    }
+
     /// Adds the envelope in a message's text.
     fn add_message(&mut self, text: &str, depth_left: usize) -> Result<(), EventError> {
         let Some(depth_left) = depth_left.checked_sub(1) else {
             let error = format!("over {ENVELOPES_MAX} envelopes around each other");
             return Err(EventError(error));
         };
-        self.add_envelope(lambda_event::parse_object(text.as_bytes())?, depth_left)
+        self.add_envelope(&lambda_event::parse_object(text.as_bytes())?, depth_left)
     }
 
     fn add_object(

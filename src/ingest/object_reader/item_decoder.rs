@@ -42,7 +42,7 @@ impl ItemDecoder {
             return Ok(());
         };
         if text(fields.alleycat).as_deref() == Some("journal") {
-            let version = number(fields.version).unwrap_or(u64::MAX);
+            let version = number(fields.version).ok_or(ObjectReaderError::UnknownJournal)?;
             self.latest_efforts = Some(HashMap::new());
             return if version > JOURNAL_VERSION {
                 Err(ObjectReaderError::NewerJournal(version))

@@ -53,6 +53,9 @@ pub(crate) enum ObjectReaderError {
     /// It is this project's history, names or erasures.
     #[error("it is a part of a store and holds no records; to use it, put it back into a store")]
     Snapshot,
+    /// It is a journal without a version.
+    #[error("it is a journal whose first line has no version")]
+    UnknownJournal,
     /// It is a journal of a newer program.
     #[error(
         "it is a journal of format version {0}, and this program reads up to {JOURNAL_VERSION}"

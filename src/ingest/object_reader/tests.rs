@@ -203,6 +203,10 @@ fn journal_names_are_read_with_an_effort() {
         error(b"{\"alleycat\":\"journal\",\"version\":2}\n"),
         ObjectReaderError::NewerJournal(2)
     ));
+    assert!(matches!(
+        error(b"{\"alleycat\":\"journal\"}\n"),
+        ObjectReaderError::UnknownJournal
+    ));
 }
 
 #[test]

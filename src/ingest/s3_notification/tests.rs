@@ -95,9 +95,10 @@ fn events_of_others_in_a_batch_are_ignored() {
     let api_call = json!({"detail-type": "AWS API Call via CloudTrail", "source": "aws.s3",
         "detail": {"eventName": "PutObject", "requestParameters": {"bucketName": "b", "key": "k"}}});
     let alarm = json!({"Type": "Notification", "Message": "{\"AlarmName\":\"a\"}"});
+    let text = json!({"Type": "Notification", "Message": "All is well."});
     let trail = json!({"Records": [{"eventSource": "s3.amazonaws.com", "eventName": "PutObject", "s3": null}]});
     let typed_otherwise = json!({"Event": {"id": 1}, "Message": null, "detail-type": 7});
-    let others = [api_call, alarm, trail, typed_otherwise, json!({})];
+    let others = [api_call, alarm, text, trail, typed_otherwise, json!({})];
     let created = json!({"Records": [s3("k")]});
     let batch: Vec<_> = others
         .iter()
