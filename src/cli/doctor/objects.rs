@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -105,12 +105,21 @@ impl ObjectSource {
                 let object = store.get(key).await.map_err(|error| error.to_string())?;
                 Ok(object.map(|object| object.body))
             }
-            Self::Folder(path) => match fs::read(path.join(key.path())) {
+            Self::Folder(path) => match read_file(&path.join(key.path())) {
                 Ok(body) => Ok(Some(body.into())),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(error.to_string()),
             },
         }
+    }
+}
+
+/// Reads a regular file: a pipe or a device could be read for ever.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    if fs::metadata(path)?.is_file() {
+        fs::read(path)
+    } else {
+        Err(io::Error::other("it is not a regular file"))
     }
 }
 
@@ -128,5 +137,28 @@ fn read(key: &ObjectKey, body: &[u8], second_max: Second) -> Result<(), String> 
             .map(drop)
             .map_err(|error| error.to_string()),
         ObjectKey::Quarantine(_) | ObjectKey::Probe(_) => Ok(()), // a start reads none
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn pipe_in_a_folder_is_an_error() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("racers.gz");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("mkfifo runs").success());
+        let source = ObjectSource::Folder(folder.path().to_owned());
+        let mut findings = Vec::new();
+        check(&source, Second(600), &mut |_, verdict| {
+            findings.push(verdict)
+        })
+        .await;
+        let [Verdict::Fail(text), Verdict::Fail(_)] = &findings[..] else {
+            panic!("{findings:?}")
+        };
+        assert_eq!(text, "racers.gz: it is not a regular file");
     }
 }
