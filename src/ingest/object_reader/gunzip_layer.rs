@@ -152,6 +152,30 @@ impl<R: Read> Read for GunzipLayer<R> {
     }
 }
 
+/// A reader whose stream ends with an error after a number of bytes.
+pub(super) struct SizeLimit<R> {
+    input: R,
+    bytes_left: u64,
+}
+
+impl<R> SizeLimit<R> {
+    pub(super) fn new(input: R, bytes_max: u64) -> Self {
+        Self {
+            input,
+            bytes_left: bytes_max,
+        }
+    }
+}
+
+impl<R: Read> Read for SizeLimit<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(into)?;
+        let left = self.bytes_left.checked_sub(read as u64);
+        self.bytes_left = left.ok_or_else(|| io::Error::other("it is too large"))?;
+        Ok(read)
+    }
+}
+
 /// A buffered reader that can return to a mark.
 struct Source<R> {
     input: R,

@@ -15,7 +15,7 @@ mod piece;
 use std::collections::VecDeque;
 use std::io::{self, Read};
 
-use self::gunzip_layer::{GunzipLayer, MEMBER_START};
+use self::gunzip_layer::{GunzipLayer, MEMBER_START, SizeLimit};
 use self::item_decoder::ItemDecoder;
 use self::piece::PieceLength;
 use crate::ingest::envelope::RECORD_BYTES_MAX;
@@ -84,8 +84,6 @@ pub(crate) struct ObjectReader {
     is_read: bool,
     /// The error that ended the input. It is returned after the items before it.
     read_error: Option<io::Error>,
-    /// The number of bytes that may still be read.
-    bytes_left: u64,
     is_started: bool,
     is_ended: bool,
     /// The pieces before the first JSON. `None` after it.
@@ -100,30 +98,31 @@ pub(crate) struct ObjectReader {
 impl ObjectReader {
     /// Reads an object, gzip or plain. If nothing in it is JSON, the only element is an error.
     pub(crate) fn open(object: impl Read + Send + 'static) -> Self {
-        let plain = GunzipLayer::of_object(object);
-        Self {
-            input: Box::new(GunzipLayer::of_records(plain)),
-            buffer: Vec::new(),
-            start: 0,
-            is_read: false,
-            read_error: None,
-            bytes_left: u64::MAX,
-            is_started: false,
-            is_ended: false,
-            held: Some(Vec::new()),
-            takes_text: false,
-            decoder: ItemDecoder::default(),
-            ready: VecDeque::new(),
-        }
+        Self::new(object, u64::MAX, false)
     }
 
     /// Reads an object as [`open`](Self::open) does, but returns every piece of a text, even if none
     /// is JSON. An object of over `bytes_max` bytes when gunzipped ends with an error.
     pub(crate) fn open_as_records(object: impl Read + Send + 'static, bytes_max: u64) -> Self {
+        Self::new(object, bytes_max, true)
+    }
+
+    fn new(object: impl Read + Send + 'static, bytes_max: u64, takes_text: bool) -> Self {
+        // Both layers are limited: the records of an object may gunzip to nothing.
+        let object = SizeLimit::new(GunzipLayer::of_object(object), bytes_max);
+        let records = SizeLimit::new(GunzipLayer::of_records(object), bytes_max);
         Self {
-            takes_text: true,
-            bytes_left: bytes_max,
-            ..Self::open(object)
+            input: Box::new(records),
+            buffer: Vec::new(),
+            start: 0,
+            is_read: false,
+            read_error: None,
+            is_started: false,
+            is_ended: false,
+            held: Some(Vec::new()),
+            takes_text,
+            decoder: ItemDecoder::default(),
+            ready: VecDeque::new(),
         }
     }
 
@@ -200,21 +199,12 @@ impl ObjectReader {
         let bytes_max = self.buffer.len().max(READ_BYTES_MIN) as u64;
         let mut input = self.input.by_ref().take(bytes_max);
         match input.read_to_end(&mut self.buffer) {
-            Ok(read) => {
-                let read = read as u64;
-                self.is_read |= read < bytes_max;
-                match self.bytes_left.checked_sub(read) {
-                    Some(left) => self.bytes_left = left,
-                    None => self.end_input(io::Error::other("it is too large")),
-                }
+            Ok(read) => self.is_read |= (read as u64) < bytes_max,
+            Err(error) => {
+                self.is_read = true;
+                self.read_error = Some(error);
             }
-            Err(error) => self.end_input(error),
         }
-    }
-
-    fn end_input(&mut self, error: io::Error) {
-        self.is_read = true;
-        self.read_error = Some(error);
     }
 
     /// Returns the length of the next piece, and moves `start` to it. Returns `None` at the end.

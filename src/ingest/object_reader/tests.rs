@@ -278,6 +278,12 @@ fn object_without_records_is_an_error() {
         large.find_map(Result::err),
         Some(ObjectReaderError::Unreadable(_))
     ));
+    let nothing = gzip(&gzip(b"").repeat(1000));
+    let mut empty = ObjectReader::open_as_records(Cursor::new(nothing), 19_000);
+    assert!(matches!(
+        empty.next(),
+        Some(Err(ObjectReaderError::Unreadable(_)))
+    ));
     for snapshot in [
         "{\"1\":{\"17\":150}}",
         "{\n \"1\" : {\n  \"17\": 0.5}}",
