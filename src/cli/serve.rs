@@ -65,7 +65,7 @@ fn start_demo(
         .parse()
         .expect("an address makes a URL");
     let key = demo_key(config);
-    let classes = config.classes;
+    let (classes, second_max) = (config.classes, config.max_second);
     let is_ready = async move {
         let options = HealthcheckOptions {
             listen: address,
@@ -78,7 +78,8 @@ fn start_demo(
     tokio::spawn(async move {
         let races = async {
             is_ready.await;
-            simulate::demo(url, key, racers, classes, std::future::pending()).await
+            let forever = std::future::pending();
+            simulate::demo(url, key, racers, classes, second_max, forever).await
         };
         let result = tokio::select! {
             result = races => result,

@@ -279,6 +279,12 @@ impl Config {
                  --source-arn"
             );
         }
+        if let Some(racers) = self.demo.filter(|&racers| racers > self.max_racers) {
+            anyhow::bail!(
+                "--demo {racers} is over --max-racers {}: the others' records would be quarantined",
+                self.max_racers
+            );
+        }
         Ok(())
     }
 

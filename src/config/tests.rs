@@ -111,6 +111,14 @@ fn value_of_a_list_that_could_never_match_is_refused() {
 }
 
 #[test]
+fn demo_of_more_racers_than_are_accepted_is_refused() {
+    let with = |racers: &str| parse(&["--demo", racers, "--max-racers", "5"]).expect("options");
+    with("5").validate().expect("valid options");
+    let error = with("6").validate().expect_err("too many").to_string();
+    assert!(error.contains("--max-racers 5"), "{error}");
+}
+
+#[test]
 fn cors_origins_are_all_or_a_list() {
     let list = |origins: &[&str]| {
         CorsOrigins::List(origins.iter().map(|&origin| origin.to_owned()).collect())
