@@ -218,7 +218,9 @@ impl<R: Read> Source<R> {
         }
         let is_start = |index: &usize| {
             let rest = &rest[*index..];
-            rest.starts_with(MEMBER_START) || (MEMBER_START.starts_with(rest) && !self.is_read)
+            rest[0] == MEMBER_START[0] // few bytes are
+                && (rest.starts_with(MEMBER_START)
+                    || (MEMBER_START.starts_with(rest) && !self.is_read))
         };
         (0..rest.len()).find(is_start).unwrap_or(rest.len())
     }
