@@ -132,7 +132,7 @@ async fn demo_rides_until_stopped() {
     let arrived_request = receiver.arrived_request.clone();
     let key = Some("k".parse().expect("a key"));
     simulate::demo(url, key, 5, 2, 40, async move {
-        arrived_request.notified().await
+        arrived_request.notified().await;
     })
     .await
     .expect("a demo");

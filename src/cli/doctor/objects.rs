@@ -152,10 +152,8 @@ mod tests {
         assert!(made.expect("mkfifo runs").success());
         let source = ObjectSource::Folder(folder.path().to_owned());
         let mut findings = Vec::new();
-        check(&source, Second(600), &mut |_, verdict| {
-            findings.push(verdict)
-        })
-        .await;
+        let mut report = |_, verdict| findings.push(verdict);
+        check(&source, Second(600), &mut report).await;
         let [Verdict::Fail(text), Verdict::Fail(_)] = &findings[..] else {
             panic!("{findings:?}")
         };
