@@ -26,8 +26,8 @@ impl Secret {
         subtle::ConstantTimeEq::ct_eq(self.0.as_bytes(), other).into()
     }
 
-    /// Returns the key itself, for sending it.
-    pub fn reveal(&self) -> &str {
+    /// Returns the key itself.
+    fn reveal(&self) -> &str {
         &self.0
     }
 }
@@ -101,12 +101,6 @@ impl Keys {
             Some(file) => is_among(file.lock().current()) | found,
             None => found,
         }
-    }
-
-    /// Returns the first key, for a sender within this process.
-    pub fn first(&self) -> Option<Secret> {
-        let of_file = || self.file.as_ref()?.lock().current().first().cloned();
-        self.given.first().cloned().or_else(of_file)
     }
 }
 

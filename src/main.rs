@@ -31,13 +31,13 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(config) => serve(*config).await,
         Command::Simulate(options) => {
-            init_logging(LogFormat::Text);
+            init_logging(LogFormat::Text, false);
             let report = cli::simulate::run(&options, interrupted()).await?;
             println!("{report}");
             Ok(exit_code(report.is_clean()))
         }
         Command::Replay(options) => {
-            init_logging(LogFormat::Text);
+            init_logging(LogFormat::Text, false);
             let report = cli::replay::run(&options, interrupted()).await?;
             println!("{report}");
             Ok(exit_code(report.is_clean()))
@@ -46,13 +46,13 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             print!("{}", alleycat::server::openapi());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Doctor(config) => {
+        Command::Doctor(options) => {
             let mut has_passed = true;
             let report = |finding: cli::doctor::Finding| {
                 println!("{finding}");
                 has_passed &= !finding.is_failure();
             };
-            cli::doctor::run(&config, report).await;
+            cli::doctor::run(&options, report).await;
             Ok(exit_code(has_passed))
         }
         Command::Healthcheck(options) => {
@@ -64,7 +64,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let is_json = config.log_format == LogFormat::Json;
-    init_logging(config.log_format);
+    init_logging(config.log_format, config.demo.is_some());
     match cli::serve::run(config, interrupted()).await {
         // A log pipeline gets the error as a log line, unless RUST_LOG hides it.
         Err(error) if is_json && tracing::enabled!(tracing::Level::ERROR) => {

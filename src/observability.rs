@@ -126,13 +126,24 @@ pub(crate) fn install_recorder() -> anyhow::Result<PrometheusHandle> {
     Ok(recorded)
 }
 
+/// Returns the log filter: `RUST_LOG`'s, or the level INFO. The demo's deliveries are not logged,
+/// else they hide the address to open.
+fn log_filter(rust_log: &str, is_demo: bool) -> String {
+    // The SDK warns of every object that was uploaded in parts: it cannot check their sums.
+    const ALWAYS: &str = "aws_sdk_s3::http_response_checksum=error";
+    match (rust_log, is_demo) {
+        ("", false) => format!("info,{ALWAYS}"),
+        ("", true) => format!("info,{ALWAYS},alleycat::http::routes::firehose=warn"),
+        _ => format!("{ALWAYS},{rust_log}"),
+    }
+}
+
 /// Starts to write log lines to standard error, from the level INFO on or as `RUST_LOG` says.
 ///
 /// Colours are used on a terminal only, and never under `NO_COLOR`.
-pub fn init_logging(format: LogFormat) {
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
-        .from_env_lossy();
+pub fn init_logging(format: LogFormat, is_demo: bool) {
+    let rust_log = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let filter = EnvFilter::builder().parse_lossy(log_filter(&rust_log, is_demo));
     let colours = std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let subscriber = tracing_subscriber::fmt()
@@ -142,5 +153,32 @@ pub fn init_logging(format: LogFormat) {
     match format {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_filter_is_of_the_environment_or_the_default() {
+        let filter = |rust_log: &str, is_demo| {
+            let filter = log_filter(rust_log, is_demo);
+            let filter = EnvFilter::builder()
+                .parse(filter)
+                .expect("valid directives");
+            let mut directives: Vec<_> = filter.to_string().split(',').map(str::to_owned).collect();
+            directives.sort();
+            directives.join(",")
+        };
+        let sdk = "aws_sdk_s3::http_response_checksum=error";
+        assert_eq!(filter("", false), format!("{sdk},info"));
+        assert_eq!(
+            filter("", true),
+            format!("alleycat::http::routes::firehose=warn,{sdk},info")
+        );
+        assert_eq!(filter("debug", true), format!("{sdk},debug"));
+        let own = "aws_sdk_s3::http_response_checksum=warn";
+        assert_eq!(filter(own, false), own);
     }
 }

@@ -10,6 +10,8 @@ const service = Object.fromEntries(
 
 export default defineConfig({
   plugins: [vue()],
+  // Relative addresses: a proxy may serve the page below a path.
+  base: './',
   // Nothing is inlined: the Content-Security-Policy allows files of this origin only.
   build: { target: 'es2022', cssTarget: ['chrome123', 'firefox128', 'safari17.5'], assetsInlineLimit: 0, modulePreload: { polyfill: false } },
   define: { __VUE_OPTIONS_API__: 'false' },

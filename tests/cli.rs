@@ -15,7 +15,7 @@ use support::authority::{Authority, ServerCertificate};
 use support::instance::Instance;
 use support::s3_server::{BUCKET, S3Server};
 use support::test_store::TestStore;
-use support::{alleycat, until};
+use support::{alleycat, record, until};
 use tempfile::TempDir;
 
 /// Listens on free ports.
@@ -104,6 +104,15 @@ fn doctor_reports_every_check() {
     let folder = TempDir::new().unwrap();
     let store = format!("file:{}", folder.path().join("store").display());
     let output = doctor(&store, &[], &[]);
+    assert!(output.status.success(), "{}", report(&output));
+    assert!(
+        report(&output).contains("the service creates it"),
+        "{}",
+        report(&output)
+    );
+    assert!(!folder.path().join("store").exists());
+    std::fs::create_dir(folder.path().join("store")).unwrap();
+    let output = doctor(&store, &[], &[]);
     let report = report(&output);
     assert!(output.status.success(), "{report}");
     for check in [
@@ -144,7 +153,7 @@ fn doctor_reports_every_failure() {
         "--tls-key",
         missing,
     ];
-    let output = doctor("file:/proc/nowhere", &[], &options);
+    let output = doctor(&format!("file:{keys}/below"), &[], &options);
     let report = report(&output);
     assert_eq!(output.status.code(), Some(1), "{report}");
     let failures = failures(&output);
@@ -174,6 +183,64 @@ fn doctor_fails_on_an_expired_certificate() {
     assert_eq!(failures.len(), 1, "{failures:?}");
     assert!(failures[0].contains("TLS"), "{failures:?}");
     assert!(failures[0].contains("has expired"), "{failures:?}");
+}
+
+#[tokio::test]
+async fn doctor_leaves_the_folder_of_a_running_service() {
+    let test_store = TestStore::folder();
+    let instance = Instance::start(&test_store, &[]).await;
+    let record = record(1, 1, 1, 100.0);
+    assert_eq!(instance.deliver(&[record]).await, 200);
+    let (store, address) = (test_store.url(), instance.address());
+    let options = [
+        "doctor",
+        "--read-objects",
+        "--store",
+        &store,
+        "--metrics-listen",
+        "127.0.0.1:0",
+    ];
+    let run = |address: &str| {
+        let output = alleycat(&[&options[..], &["--listen", address]].concat()).output();
+        output.unwrap()
+    };
+    let output = run(&address);
+    let text = report(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("in use by the service"), "{text}");
+    assert!(text.contains(" are readable, 0 are not"), "{text}");
+    // Without the service, the folder of another process is a failure.
+    assert!(!run("127.0.0.1:0").status.success());
+    instance.kill();
+    let journal = format!("{}/journal", store.trim_start_matches("file:"));
+    let segment = std::fs::read_dir(journal).unwrap().next().unwrap().unwrap();
+    std::fs::write(segment.path(), "damaged").unwrap();
+    let output = run(&address);
+    let [damaged, count] = &failures(&output)[..] else {
+        panic!("{}", report(&output))
+    };
+    let name = segment.file_name().into_string().unwrap();
+    assert!(damaged.contains(&format!("journal/{name}: ")), "{damaged}");
+    assert!(count.contains("1 are not"), "{count}");
+}
+
+#[tokio::test]
+async fn doctor_asks_the_endpoint_of_a_profile_for_its_clock() {
+    let server = S3Server::start().await;
+    let config = tempfile::NamedTempFile::new().unwrap();
+    let profile = format!(
+        "[default]\nregion = us-east-1\nendpoint_url = {}\n",
+        server.endpoint()
+    );
+    std::fs::write(config.path(), profile).unwrap();
+    let environment = server.environment().into_iter();
+    let environment: Vec<_> = environment
+        .filter(|(name, _)| !name.starts_with("AWS_ENDPOINT_URL"))
+        .chain([("AWS_CONFIG_FILE", config.path().display().to_string())])
+        .collect();
+    let output = doctor(&format!("s3://{BUCKET}"), &environment, &[]);
+    let expected = format!("agrees with {}", server.endpoint());
+    assert!(report(&output).contains(&expected), "{}", report(&output));
 }
 
 #[tokio::test]
@@ -262,6 +329,25 @@ fn unusable_file_is_named_with_its_option() {
         let error = start_error(&[option, "/nonexistent"]);
         assert!(error.contains(option), "{error}");
         assert!(error.contains("/nonexistent"), "{error}");
+    }
+    // A pipe or a device could be read for ever.
+    let folder = TempDir::new().unwrap();
+    let pipe = folder.path().join("pipe").display().to_string();
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let certificate = ServerCertificate::new();
+    Authority::new().issue(&certificate);
+    let [cert_option, cert, key_option, key] = certificate.options();
+    for (cert, key, odd) in [
+        (&pipe, &key, &*pipe),
+        (&cert, &pipe, &pipe),
+        (&cert, &"/dev/zero".to_owned(), "/dev/zero"),
+    ] {
+        let error = start_error(&[&cert_option, cert, &key_option, key]);
+        assert!(
+            error.contains(&format!("{odd}: it is not a regular file")),
+            "{error}"
+        );
     }
     let error = start_error(&["--store", "nowhere"]);
     assert!(error.contains("--store nowhere"), "{error}");

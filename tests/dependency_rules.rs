@@ -84,6 +84,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "cli/healthcheck",
             "config",
+            "domain",
             "keys",
             "ledger/clock",
             "server",
@@ -93,6 +94,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli/command_line",
         &[
+            "cli/doctor",
             "cli/healthcheck",
             "cli/replay",
             "cli/simulate",
@@ -115,9 +117,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli/serve",
         &[
+            "cli/healthcheck",
             "cli/simulate",
             "config",
-            "keys",
+            "firehose_client",
             "ledger/clock",
             "server",
             "storage",

@@ -10,6 +10,7 @@ mod support;
 use std::time::Duration;
 
 use alleycat::config::ServiceLimits;
+use reqwest::Method;
 use serde_json::json;
 use support::instance::Instance;
 use support::test_store::TestStore;
@@ -115,6 +116,51 @@ async fn only_accepted_body_gets_100_continue() {
     assert!(accepted.contains("HTTP/1.1 200 "), "{accepted}");
     let refused = send((1 << 20) + 1, "").await;
     assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
+}
+
+#[tokio::test]
+async fn refused_key_is_told_at_once_or_after_a_slow_body() {
+    let options = ["--access-key", "k3y"];
+    let service = Service::start_changed(&options, |it| it.delivery_deadline = SHORT).await;
+    for path in ["/firehose", "/events"] {
+        for expect in ["", "Expect: 100-continue\r\n"] {
+            let mut slow = connect(&service).await;
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: a\r\n{expect}Content-Length: 100000\r\n\r\n"
+            );
+            slow.write_all(head.as_bytes()).await.unwrap();
+            if expect.is_empty() {
+                slow.write_all(b"{").await.unwrap(); // and no more: the body is not drained in time
+            }
+            let response = read_to_close(slow).await;
+            assert!(response.starts_with("HTTP/1.1 401 "), "{path}: {response}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn stalled_rides_leave_the_memory_of_deliveries() {
+    let service = Service::start_changed(&["--demo", "1"], |_| {}).await;
+    let post = |path: &str, body: &str| {
+        let request = service.request(Method::POST, path);
+        let request = request.header("content-type", "application/json");
+        request.body(body.to_owned()).send()
+    };
+    assert_eq!(post("/rides", "[]").await.unwrap().status(), 200);
+    // More than the rides' budget: each holds its whole length from its headers on.
+    let mut stalled = Vec::new();
+    for _ in 0..600 {
+        let mut ride = connect(&service).await;
+        let head = "POST /rides HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 262144\r\n\r\n[";
+        ride.write_all(head.as_bytes()).await.unwrap();
+        stalled.push(ride);
+    }
+    until("rides are refused", async || {
+        post("/rides", "[]").await.unwrap().status() == 503
+    })
+    .await;
+    let delivery = json!({ "requestId": "a", "records": [] }).to_string();
+    assert_eq!(post("/firehose", &delivery).await.unwrap().status(), 200);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use support::instance::Instance;
 use support::test_store::TestStore;
-use support::{Service, record, until};
+use support::{Service, firehose_body, record, until};
 
 const DEMO: &[&str] = &["--demo", "1", "--classes", "2"];
 
@@ -346,6 +346,44 @@ async fn demo_starts_with_a_finished_race() {
     );
     instance.terminate();
     instance.wait_for_exit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn demo_outlives_its_access_key_and_logs_no_delivery() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, "old").unwrap();
+    let test_store = TestStore::folder();
+    let options = [DEMO, &["--access-key-file", keys.to_str().unwrap()]].concat();
+    let instance = Instance::start(&test_store, &options).await;
+    std::fs::write(&keys, "newer").unwrap();
+    let delivery = async |key: &str| {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let post = client.post(instance.url("/firehose"));
+        let post = post.header("x-amz-firehose-access-key", key);
+        let response = post.body(firehose_body(&[])).send().await.unwrap();
+        response.status()
+    };
+    until("the old key is refused", async || {
+        delivery("old").await == StatusCode::UNAUTHORIZED
+    })
+    .await;
+    let second = async || {
+        let races = instance.json("/classes/1/races").await;
+        let races = races.as_array().unwrap().iter();
+        let running = races.filter(|race| race["finished"] == false);
+        running.filter_map(|race| race["lastSecond"].as_u64()).max()
+    };
+    until("a race is running", async || second().await.is_some()).await;
+    let before = second().await;
+    until("the race goes on", async || second().await > before).await;
+    assert_eq!(delivery("newer").await, StatusCode::OK);
+    instance.terminate();
+    instance.wait_for_exit().await;
+    let log = instance.log();
+    let (_, after) = log.split_once("listening on http://").unwrap();
+    assert!(!after.contains("improvements"), "{log}");
+    assert!(!after.contains("delivery failed"), "{log}");
 }
 
 /// Returns the raw data of all quarantined records.

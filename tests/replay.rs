@@ -168,6 +168,16 @@ async fn unreadable_and_rejected_records_are_reported() {
         "{text}"
     );
     assert!(efforts(&service).await > 100, "the part before the cut");
+    let empty = TempDir::new().unwrap();
+    write(empty.path(), ".hidden", "not for us");
+    let source = empty.path().to_str().unwrap();
+    let output = replay(&[], &service.url("/firehose"), &[source]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        summary(&output).contains("it holds no file"),
+        "{}",
+        summary(&output)
+    );
     let missing = replay(&[], &service.url("/firehose"), &["nowhere/at/all"]).await;
     assert_eq!(missing.status.code(), Some(1));
     assert!(
@@ -238,6 +248,50 @@ async fn unreachable_endpoint_ends_the_replay() {
         summary.contains("ended early   a delivery was given up"),
         "{summary}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_key_or_path_ends_the_replay_at_once() {
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), "one", telemetry(1, 1, 1));
+    let source = folder.path().to_str().unwrap();
+    let service = Service::start(&["--commit-interval", "0ms", "--access-key", "k3y"]).await;
+    for (key, path, expected) in [
+        ("wrong", "/firehose", "given up after 1 tries"),
+        ("wrong", "/firehose", "status 401: "),
+        ("k3y", "/firehoze", "status 404: "),
+    ] {
+        let key = [("ALLEYCAT_REPLAY_ACCESS_KEY", key.to_owned())];
+        let output = replay(&key, &service.url(path), &[source]).await;
+        let summary = summary(&output);
+        assert_eq!(output.status.code(), Some(1), "{summary}");
+        let ended = summary.lines().find(|line| line.starts_with("ended early"));
+        assert!(ended.unwrap_or_default().contains(expected), "{summary}");
+    }
+    // Of several keys, the first is sent.
+    let keys = [("ALLEYCAT_ACCESS_KEY", "k3y,other".to_owned())];
+    let output = replay(&keys, &service.url("/firehose"), &[source]).await;
+    assert!(output.status.success(), "{}", summary(&output));
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gzip_records_replay_from_plain_and_gzip_objects() {
+    let folder = TempDir::new().unwrap();
+    let records: Vec<_> = (1..=60)
+        .map(|second| gzip(telemetry(1, second, 1)))
+        .collect();
+    write(folder.path(), "plain", records.concat());
+    write(folder.path(), "lines", records.join(&b'\n'));
+    write(folder.path(), "gzip", gzip(records.concat()));
+    for name in ["plain", "lines", "gzip"] {
+        let service = Service::start(&["--commit-interval", "0ms"]).await;
+        let path = folder.path().join(name);
+        let output = replay(&[], &service.url("/firehose"), &[path.to_str().unwrap()]).await;
+        assert!(output.status.success(), "{}", summary(&output));
+        assert_eq!(efforts(&service).await, 60, "{name}");
+        service.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

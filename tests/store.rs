@@ -18,6 +18,7 @@ use alleycat::storage::{
     SegmentId, Store, StoreError, StoredObject,
 };
 use async_trait::async_trait;
+use aws_sdk_s3::config::RequestChecksumCalculation;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use support::s3_server::{self, BUCKET, S3Server, start_canned};
@@ -418,6 +419,33 @@ async fn start_errors_contain_advice() {
         error.contains("no AWS credentials are configured; set AWS_PROFILE"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn puts_carry_a_checksum_unless_only_required_ones_are_wanted() {
+    let (endpoint, puts) = s3_server::start_recording().await;
+    let given = s3_server::config(&endpoint).await;
+    for calculation in [
+        RequestChecksumCalculation::WhenSupported,
+        RequestChecksumCalculation::WhenRequired,
+    ] {
+        let mut config = given.clone().into_builder();
+        config.set_request_checksum_calculation(Some(calculation));
+        let store = S3Store::connect_with(&config.build(), BUCKET, "").await;
+        let store = store.unwrap();
+        let put = store.put(&ObjectKey::Racers, body("{}"), Precondition::IfNoneMatch);
+        put.await.unwrap();
+        let headers = puts.lock().unwrap().pop().unwrap();
+        let names = headers.keys().map(|name| name.as_str());
+        let is_of_a_sum =
+            |name: &&str| name.starts_with("x-amz-checksum") || *name == "x-amz-trailer";
+        let names: Vec<_> = names.filter(is_of_a_sum).collect();
+        let expected: &[&str] = match calculation {
+            RequestChecksumCalculation::WhenRequired => &[],
+            _ => &["x-amz-checksum-crc32"],
+        };
+        assert_eq!(names, expected);
+    }
 }
 
 #[tokio::test]

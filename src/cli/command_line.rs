@@ -7,6 +7,7 @@ use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::cli::doctor::DoctorOptions;
 use crate::cli::healthcheck::HealthcheckOptions;
 use crate::cli::replay::ReplayOptions;
 use crate::cli::simulate::SimulateOptions;
@@ -59,9 +60,9 @@ pub enum Command {
     /// Takes the options of `alleycat serve`, from the command line or the environment.
     #[command(
         after_help = "Exit status: 0 when no check failed, else 1.\n\nExample:\n  \
-        alleycat doctor --store s3://my-bucket/history"
+        alleycat doctor --store s3://my-bucket/history --read-objects"
     )]
-    Doctor(Box<Config>),
+    Doctor(Box<DoctorOptions>),
 
     /// Ask the service on this machine whether it is ready, for a container's health check.
     Healthcheck(HealthcheckOptions),

@@ -79,7 +79,7 @@ async fn get(options: &HealthcheckOptions, path: &str) -> anyhow::Result<reqwest
 }
 
 /// Returns the address at which this machine reaches a listener on that address.
-fn local_address(mut address: SocketAddr) -> SocketAddr {
+pub(crate) fn local_address(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         let loopback: IpAddr = if address.is_ipv4() {
             Ipv4Addr::LOCALHOST.into()

@@ -2,16 +2,21 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::FutureExt;
 
+use crate::cli::healthcheck::{self, HealthcheckOptions};
 use crate::cli::simulate;
 use crate::config::{ClassNames, Config};
-use crate::keys::Keys;
+use crate::firehose_client::AccessKey;
 use crate::ledger::clock::{Clock, SystemClock};
 use crate::server;
 use crate::storage::{self, SegmentId, Store};
+
+/// Pause between two questions whether the service is ready for the demo.
+const READY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Serves until `shutdown` resolves, and returns after an orderly stop.
 ///
@@ -35,7 +40,7 @@ pub async fn run(
         if config.class_names == ClassNames::default() {
             config.class_names = ClassNames::new(demo_class_names(config.classes));
         }
-        start_demo(&config, racers, &listener, shutdown.clone())?;
+        start_demo(&mut config, racers, &listener, shutdown.clone())?;
     }
     server::serve_with_metrics(config, listener, store, Some(metrics), shutdown).await
 }
@@ -62,31 +67,57 @@ async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     Ok(store)
 }
 
-/// Lets simulated racers race in the background, through the service's own endpoint, until
-/// `shutdown` resolves.
+/// Lets simulated racers race in the background, through the service's own endpoint, from when it
+/// is ready until `shutdown` resolves.
 fn start_demo(
-    config: &Config,
+    config: &mut Config,
     racers: u32,
     listener: &TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let address = listener
+    let listening = listener
         .local_addr()
         .context("the listener has no address")?;
+    let address = healthcheck::local_address(listening);
     let url = format!("http://{address}/firehose")
         .parse()
         .expect("an address makes a URL");
-    let keys = Keys::new(&config.access_keys, config.access_key_file.as_deref())?;
-    let key = keys.first().map(|key| {
-        key.reveal()
-            .parse()
-            .expect("a valid key can be sent in a header")
-    });
-    let classes = config.classes;
+    let key = demo_key(config);
+    let (classes, second_max) = (config.classes, config.max_second);
+    let is_ready = async move {
+        let options = HealthcheckOptions {
+            listen: address,
+            tls_cert: None,
+        };
+        while healthcheck::run(&options).await.is_err() {
+            tokio::time::sleep(READY_INTERVAL).await;
+        }
+    };
     tokio::spawn(async move {
-        if let Err(error) = simulate::demo(url, key, racers, classes, shutdown).await {
+        let races = async {
+            is_ready.await;
+            let forever = std::future::pending();
+            simulate::demo(url, key, racers, classes, second_max, forever).await
+        };
+        let result = tokio::select! {
+            result = races => result,
+            () = shutdown => Ok(()),
+        };
+        if let Err(error) = result {
             tracing::error!(%error, "cannot start the demo");
         }
     });
     Ok(())
+}
+
+/// Adds a random access key for the demo, if deliveries need one. The operator's keys may change
+/// meanwhile, and none of them leaves this process.
+fn demo_key(config: &mut Config) -> Option<AccessKey> {
+    if config.access_keys.is_empty() && config.access_key_file.is_none() {
+        return None;
+    }
+    let key = format!("{:032x}", rand::random::<u128>());
+    let secret = key.parse().expect("digits are a key");
+    config.access_keys.push(secret);
+    Some(key.parse().expect("digits can be sent in a header"))
 }

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
 
 pub use crate::config::class_names::ClassNames;
 pub use crate::config::cors_origins::CorsOrigins;
@@ -20,7 +19,7 @@ pub use crate::config::limits::ServiceLimits;
 
 pub(crate) use crate::config::value_parsers::{duration, socket_address};
 
-use crate::config::value_parsers::max_body_size;
+use crate::config::value_parsers::{bucket_name, max_body_size, stream_arn};
 use crate::keys::Secret;
 
 /// The options of `alleycat serve`. Each is also an environment variable, `ALLEYCAT_<OPTION>`;
@@ -104,7 +103,7 @@ pub struct Config {
         env = "ALLEYCAT_SOURCE_ARN",
         value_name = "ARN",
         value_delimiter = ',',
-        value_parser = NonEmptyStringValueParser::new()
+        value_parser = stream_arn
     )]
     pub source_arns: Vec<String>,
 
@@ -237,7 +236,8 @@ pub struct Config {
         long = "notification-bucket",
         env = "ALLEYCAT_NOTIFICATION_BUCKET",
         value_name = "BUCKET",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = bucket_name
     )]
     pub notification_buckets: Vec<String>,
 
@@ -297,6 +297,12 @@ impl Config {
             anyhow::bail!(
                 "the demo's racers speak plain HTTP and have no ARN: no --demo with --tls-cert or \
                  --source-arn"
+            );
+        }
+        if let Some(racers) = self.demo.filter(|&racers| racers > self.max_racers) {
+            anyhow::bail!(
+                "--demo {racers} is over --max-racers {}: the others' records would be quarantined",
+                self.max_racers
             );
         }
         Ok(())

@@ -88,6 +88,37 @@ fn port_alone_needs_an_access_key() {
 }
 
 #[test]
+fn value_of_a_list_that_could_never_match_is_refused() {
+    let config = parse(&[
+        "--source-arn",
+        "arn:a:b, arn:c:d",
+        "--notification-bucket",
+        "a, b.c",
+    ]);
+    let config = config.expect("valid options");
+    assert_eq!(config.source_arns, ["arn:a:b", "arn:c:d"]);
+    assert_eq!(config.notification_buckets, ["a", "b.c"]);
+    for (option, value) in [
+        ("--source-arn", "rides"),
+        ("--source-arn", "arn:a:b,"),
+        ("--notification-bucket", "s3://rides"),
+        ("--notification-bucket", "rides/2026"),
+        ("--notification-bucket", "rides,"),
+    ] {
+        let error = parse(&[option, value]).expect_err(value).to_string();
+        assert!(error.contains(option), "{error}");
+    }
+}
+
+#[test]
+fn demo_of_more_racers_than_are_accepted_is_refused() {
+    let with = |racers: &str| parse(&["--demo", racers, "--max-racers", "5"]).expect("options");
+    with("5").validate().expect("valid options");
+    let error = with("6").validate().expect_err("too many").to_string();
+    assert!(error.contains("--max-racers 5"), "{error}");
+}
+
+#[test]
 fn cors_origins_are_all_or_a_list() {
     let list = |origins: &[&str]| {
         CorsOrigins::List(origins.iter().map(|&origin| origin.to_owned()).collect())

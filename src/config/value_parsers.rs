@@ -27,6 +27,30 @@ pub(crate) fn socket_address(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| format!("{host} has no address"))
 }
 
+/// Parses the ARN of a delivery stream. Spaces around it are dropped: lists are often written with
+/// some.
+pub(crate) fn stream_arn(text: &str) -> Result<String, &'static str> {
+    let arn = text.trim();
+    if arn.starts_with("arn:") && !arn.contains(char::is_whitespace) {
+        Ok(arn.to_owned())
+    } else {
+        Err(
+            "it must be an ARN, such as arn:aws:firehose:us-east-1:123456789012:deliverystream/rides",
+        )
+    }
+}
+
+/// Parses the name of a bucket. Spaces around it are dropped.
+pub(crate) fn bucket_name(text: &str) -> Result<String, &'static str> {
+    let name = text.trim();
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if !name.is_empty() && name.bytes().all(is_name) {
+        Ok(name.to_owned())
+    } else {
+        Err("it must be a bucket's name alone, such as my-delivery-bucket: no s3://, no path")
+    }
+}
+
 /// Parses a duration such as `250ms` or `2s`, from `MIN_MS` to `MAX_MS` milliseconds.
 pub(crate) fn duration<const MIN_MS: i64, const MAX_MS: i64>(
     text: &str,

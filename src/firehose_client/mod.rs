@@ -53,9 +53,12 @@ pub struct ClientOptions {
     pub response_timeout: Duration,
     /// The pauses before further tries.
     pub backoff: Backoff,
-    /// Whether a delivery that the endpoint refuses as invalid (400) is retried, as Firehose
-    /// does.
-    pub retries_invalid: bool,
+    /// Whether a proxy of the environment is bypassed, as it always is to a loopback address: the
+    /// endpoint is on this machine.
+    pub bypasses_proxy: bool,
+    /// Whether a delivery is retried that the endpoint refuses for a reason that does not pass: a
+    /// wrong key or path, an invalid body. Firehose does.
+    pub retries_refused: bool,
 }
 
 impl ClientOptions {
@@ -72,7 +75,8 @@ impl ClientOptions {
             concurrency: NonZeroUsize::new(4).expect("4 is not 0"),
             response_timeout: RESPONSE_TIMEOUT,
             backoff: Backoff::FIREHOSE,
-            retries_invalid: true,
+            bypasses_proxy: false,
+            retries_refused: true,
         }
     }
 }
@@ -210,9 +214,19 @@ impl TryError {
     }
 
     /// Returns whether another try is useless. Firehose drops a delivery after a 413.
-    fn is_final(&self, retries_invalid: bool) -> bool {
-        let is_too_large = matches!(self, Self::Refused { status: 413, .. });
-        is_too_large || !retries_invalid && self.is_of_the_delivery()
+    fn is_final(&self, retries_refused: bool) -> bool {
+        match self {
+            Self::Refused { status: 413, .. } => true,
+            // Timed out, too early, too many requests: these pass.
+            Self::Refused {
+                status: 408 | 425 | 429,
+                ..
+            } => false,
+            Self::Refused {
+                status: 300..500, ..
+            } => !retries_refused,
+            _ => false,
+        }
     }
 }
 
@@ -234,7 +248,7 @@ impl FirehoseClient {
             .redirect(reqwest::redirect::Policy::none())
             .timeout(options.response_timeout)
             .pool_max_idle_per_host(options.concurrency.get());
-        if is_loopback(&options.to) {
+        if options.bypasses_proxy || is_loopback(&options.to) {
             client = client.no_proxy();
         }
         let permits = Semaphore::new(options.concurrency.get().min(Semaphore::MAX_PERMITS));
@@ -269,7 +283,7 @@ impl FirehoseClient {
         let request = DeliveryRequest::new(&self.inner.options, records).await;
         let ClientOptions {
             backoff,
-            retries_invalid,
+            retries_refused,
             ..
         } = self.inner.options;
         let began = Instant::now();
@@ -296,7 +310,7 @@ impl FirehoseClient {
             };
             let failed_for = first_failed.get_or_insert_with(Instant::now).elapsed();
             let pause = backoff.pause(tries, rand::random());
-            if last.is_final(retries_invalid) || failed_for + pause > backoff.total {
+            if last.is_final(retries_refused) || failed_for + pause > backoff.total {
                 tracing::error!(request_id = request.id, tries, error = %last, "delivery given up");
                 return Err(DeliveryGivenUp {
                     tries,
@@ -339,13 +353,14 @@ impl FirehoseClient {
     }
 }
 
-/// Returns whether a URL is of this machine, for which no proxy is used.
+/// Returns whether a URL is of this machine, for which no proxy is used. The unspecified address is
+/// reached there, too.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost"
         || host
             .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+            .is_ok_and(|address| address.is_loopback() || address.is_unspecified())
 }
 
 /// Returns the milliseconds since 1970, by this machine's clock.

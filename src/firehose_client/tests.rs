@@ -136,6 +136,8 @@ fn only_loopback_is_reached_without_a_proxy() {
         is_here("http://127.0.0.1:8080/firehose")
             && is_here("http://[::1]:1/")
             && is_here("http://localhost/")
+            && is_here("http://0.0.0.0:8080/firehose")
+            && is_here("http://[::]/")
     );
     assert!(!is_here("https://127.0.0.1.example.com/") && !is_here("http://10.0.0.1/"));
 }

@@ -11,8 +11,9 @@ use std::marker::PhantomData;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
-use crate::ingest::json_scan::JsonObject;
+use crate::ingest::json_scan::{self, BorrowedText, JsonObject};
 use crate::ingest::lambda_event::{self, EventError};
 
 /// Maximum number of messages in an event, and of objects that it names. It is the largest batch
@@ -29,7 +30,8 @@ pub(crate) struct S3Notification {
     pub(crate) objects: Vec<S3ObjectRef>,
     /// The errors of records that should name an object. The other records count nevertheless.
     pub(crate) unreadable: Vec<String>,
-    /// The number of records that name no new object: deletions, test events.
+    /// The number of records and messages that name no new object: deletions, test events, events
+    /// of other services.
     pub(crate) ignored: usize,
 }
 
@@ -49,7 +51,7 @@ impl S3Notification {
     /// Parses a notification. An error means that nothing in it names an object.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, EventError> {
         let mut collector = ObjectCollector::default();
-        collector.add_envelope(lambda_event::parse_object(body)?, ENVELOPES_MAX)?;
+        collector.add_envelope(&lambda_event::parse_object(body)?, ENVELOPES_MAX)?;
         let notification = collector.notification;
         match &*notification.unreadable {
             [error, ..] if notification.objects.is_empty() && notification.ignored == 0 => {
@@ -72,35 +74,33 @@ impl ObjectCollector {
     /// Adds the content of an envelope. It may contain `depth_left` more, one in the other.
     fn add_envelope(
         &mut self,
-        envelope: NotificationEnvelope,
+        envelope: &NotificationEnvelope<'_>,
         depth_left: usize,
     ) -> Result<(), EventError> {
-        if envelope.event.as_deref() == Some("s3:TestEvent") {
+        let is_message = depth_left < ENVELOPES_MAX;
+        if text(envelope.event).as_deref() == Some("s3:TestEvent") {
             self.notification.ignored += 1;
-        } else if let Some(BoundedArray(records)) = envelope.records {
-            for (index, JsonObject(record)) in records.into_iter().enumerate() {
-                let message_id = record.message_id.clone();
-                if let Err(error) = self.add_record(record, depth_left) {
-                    let source = match message_id {
-                        Some(id) => format!("message {id}"),
-                        None => format!("record {}", index + 1),
-                    };
-                    let error = format!("{source}: {error}");
-                    self.notification.unreadable.push(error);
-                }
+        } else if let Some(records) = envelope.records {
+            let BoundedArray(records) = parse_field("Records", records)?;
+            for (index, record) in records.into_iter().enumerate() {
+                self.add_record_or_error(index, record, depth_left);
             }
-        } else if let Some(entity) = envelope.detail {
-            match envelope.detail_type.as_deref() {
+        } else if let Some(detail) = envelope.detail {
+            match text(envelope.detail_type).as_deref() {
                 // EventBridge does not encode keys.
                 None | Some("Object Created" | "Object Restore Completed") => {
-                    let S3Entity { bucket, object } = entity;
+                    let JsonObject(S3Entity { bucket, object }) = parse_field("detail", detail)?;
                     let decoded_key = decode_key(&object.key).filter(|it| *it != object.key);
                     self.add_object(bucket.name, object.key, decoded_key)?;
                 }
                 Some(_) => self.notification.ignored += 1,
             }
         } else if let Some(message) = envelope.message {
-            self.add_message(&message, depth_left)?;
+            let BorrowedText(message) = parse_field("Message", message)?;
+            self.add_topic_message(&message, depth_left)?;
+        } else if is_message {
+            // A queue or a topic may also carry events of others. They must not fail a whole batch.
+            self.notification.ignored += 1;
         } else {
             let error = "neither a Firehose data transformation (invocationId, records) nor an S3 event \
                          notification (Records), nor one in an SNS, SQS or EventBridge envelope";
@@ -109,28 +109,59 @@ impl ObjectCollector {
         Ok(())
     }
 
+    /// Adds the objects of a record, or its error. The other records count nevertheless.
+    fn add_record_or_error(&mut self, index: usize, record: &RawValue, depth_left: usize) {
+        let mut source = format!("record {}", index + 1);
+        let record = lambda_event::parse_object::<NotificationRecord<'_>>(record.get().as_bytes());
+        let added = record.and_then(|record| {
+            if let Some(id) = text(record.message_id) {
+                source = format!("message {id}");
+            }
+            self.add_record(&record, depth_left)
+        });
+        if let Err(error) = added {
+            let error = format!("{source}: {error}");
+            self.notification.unreadable.push(error);
+        }
+    }
+
     fn add_record(
         &mut self,
-        record: NotificationRecord,
+        record: &NotificationRecord<'_>,
         depth_left: usize,
     ) -> Result<(), EventError> {
         if let Some(entity) = record.s3 {
-            if record.event_name.is_some_and(|name| !is_new_object(&name)) {
+            if text(record.event_name).is_some_and(|name| !is_new_object(&name)) {
                 self.notification.ignored += 1;
                 return Ok(());
             }
+            let JsonObject(entity) = parse_field::<JsonObject<S3Entity>>("s3", entity)?;
             let key = decode_key(&entity.object.key).ok_or_else(|| {
                 EventError("an object's key is not UTF-8 in URL encoding".to_owned())
             })?;
             self.add_object(entity.bucket.name, key, None)
         } else if let Some(sns) = record.sns {
-            self.add_message(&sns.message, depth_left)
+            let JsonObject(sns) = parse_field::<JsonObject<SnsMessage>>("Sns", sns)?;
+            self.add_topic_message(&sns.message, depth_left)
         } else if let (Some(body), Some(_)) = (record.body, record.message_id) {
+            let BorrowedText(body) = parse_field("body", body)?;
             self.add_message(&body, depth_left)
+        } else if record.event_source.is_some() {
+            self.notification.ignored += 1; // a record of another service
+            Ok(())
         } else {
             let error = "a record has neither s3, nor Sns, nor body and messageId";
             Err(EventError(error.to_owned()))
         }
+    }
+
+    /// Adds the envelope in a topic's message, which may also be a text for people.
+    fn add_topic_message(&mut self, text: &str, depth_left: usize) -> Result<(), EventError> {
+        if json_scan::begins_object(text.as_bytes()) {
+            return self.add_message(text, depth_left);
+        }
+        self.notification.ignored += 1;
+        Ok(())
     }
 
     /// Adds the envelope in a message's text.
@@ -139,7 +170,7 @@ impl ObjectCollector {
             let error = format!("over {ENVELOPES_MAX} envelopes around each other");
             return Err(EventError(error));
         };
-        self.add_envelope(lambda_event::parse_object(text.as_bytes())?, depth_left)
+        self.add_envelope(&lambda_event::parse_object(text.as_bytes())?, depth_left)
     }
 
     fn add_object(
@@ -181,30 +212,51 @@ fn decode_key(key: &str) -> Option<String> {
         .map(Cow::into_owned)
 }
 
+/// Parses a field's value. Only a field that matters is parsed: events of other services may have
+/// any type under the same name.
+fn parse_field<'e, T: Deserialize<'e>>(
+    field: &'static str,
+    value: &'e RawValue,
+) -> Result<T, EventError> {
+    serde_json::from_str(value.get()).map_err(|error| {
+        let description = json_scan::describe_error(&error);
+        EventError(format!("invalid {field}: {description}"))
+    })
+}
+
+/// Returns a value that is a text.
+fn text(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
+    let BorrowedText(text) = serde_json::from_str(value?.get()).ok()?;
+    Some(text)
+}
+
 /// The fields of all envelopes: those of S3, SQS and a Lambda event of SNS (`Records`), EventBridge
 /// (`detail`), and SNS as it delivers to a queue (`Message`).
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct NotificationEnvelope {
-    records: Option<BoundedArray<JsonObject<NotificationRecord>>>,
-    event: Option<String>,
-    message: Option<String>,
+struct NotificationEnvelope<'e> {
+    #[serde(borrow)]
+    records: Option<&'e RawValue>,
+    event: Option<&'e RawValue>,
+    message: Option<&'e RawValue>,
     #[serde(rename = "detail-type")]
-    detail_type: Option<String>,
+    detail_type: Option<&'e RawValue>,
     #[serde(rename = "detail")]
-    detail: Option<S3Entity>,
+    detail: Option<&'e RawValue>,
 }
 
-/// One of `Records`, from S3, SNS or SQS.
+/// One of `Records`, from S3, SNS, SQS or another service.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct NotificationRecord {
-    event_name: Option<String>,
-    s3: Option<S3Entity>,
+struct NotificationRecord<'e> {
+    #[serde(borrow, alias = "EventSource")]
+    event_source: Option<&'e RawValue>,
+    event_name: Option<&'e RawValue>,
+    s3: Option<&'e RawValue>,
     #[serde(rename = "Sns")]
-    sns: Option<SnsMessage>,
-    body: Option<String>,
-    message_id: Option<String>,
+    sns: Option<&'e RawValue>,
+    body: Option<&'e RawValue>,
+    message_id: Option<&'e RawValue>,
 }
 
 #[derive(Deserialize)]

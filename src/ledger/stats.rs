@@ -53,7 +53,7 @@ pub(crate) struct ClassGauges {
 }
 
 impl Ledger {
-    /// Returns the current numbers. Cheap: it visits no single effort and no single name.
+    /// Returns the current numbers. Cheap: it visits no single effort, name or erasure.
     pub(crate) fn gauges(&self) -> LedgerGauges {
         let inner = &*self.inner;
         let now = inner.clock.uptime();
@@ -74,7 +74,7 @@ impl Ledger {
                 .map_or(Duration::ZERO, |arrival| now.saturating_sub(arrival)),
             replication_lag,
             segments,
-            erasures: inner.erasures().iter().count(),
+            erasures: inner.erasures().count(),
             classes: inner
                 .table
                 .classes()

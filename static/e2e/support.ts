@@ -114,7 +114,7 @@ export interface Visit {
   faults: string[]
 }
 
-export async function visit(browser: Browser, service: Service, path: string, options: BrowserContextOptions = {}): Promise<Visit> {
+export async function visit(browser: Browser, service: { origin: string }, path: string, options: BrowserContextOptions = {}): Promise<Visit> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
   const page = await context.newPage()
   page.setDefaultTimeout(DEADLINE_MS)

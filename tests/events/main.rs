@@ -88,19 +88,22 @@ impl EventInstance {
     }
 
     /// Returns the raw data of all quarantined records, sorted.
-    async fn quarantine(&self) -> Vec<String> {
+    async fn quarantine_data(&self) -> Vec<Vec<u8>> {
         let raw = |line: &Value| {
             base64_simd::STANDARD
                 .decode_to_vec(line["rawData"].as_str().unwrap())
                 .unwrap()
         };
         let lines = self.test_store.quarantine().await;
-        let mut quarantined: Vec<String> = lines
-            .iter()
-            .map(|line| String::from_utf8(raw(line)).unwrap())
-            .collect();
+        let mut quarantined: Vec<_> = lines.iter().map(raw).collect();
         quarantined.sort();
         quarantined
+    }
+
+    /// Returns the text of all quarantined records, sorted.
+    async fn quarantine(&self) -> Vec<String> {
+        let data = self.quarantine_data().await.into_iter();
+        data.map(|data| String::from_utf8(data).unwrap()).collect()
     }
 }
 

@@ -56,6 +56,50 @@ async fn all_objects_of_a_notification_become_durable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn gzip_records_within_objects_are_read() {
+    let events = EventInstance::start(&[]).await;
+    let records: Vec<_> = (1..=60)
+        .map(|second| gzip(telemetry(1, second, 1)))
+        .collect();
+    let mixed = [telemetry(2, 1, 1).into_bytes(), gzip(telemetry(2, 2, 1))].concat();
+    let mut damaged = records[0].clone();
+    damaged[12] ^= 0xff;
+    damaged.push(b'\n');
+    let beside = [
+        &*damaged,
+        telemetry(3, 1, 1).as_bytes(),
+        &gzip(telemetry(3, 2, 1)),
+    ]
+    .concat();
+    for (key, object, expected) in [
+        ("gzip", gzip(records.concat()), [60, 60, 0]),
+        ("plain", records.concat(), [60, 0, 0]),
+        ("lines", records.join(&b'\n'), [60, 0, 0]),
+        ("mixed", mixed, [2, 2, 0]),
+        ("damaged", gzip(beside), [3, 2, 1]),
+    ] {
+        events.put("deliveries", key, object).await;
+        let (status, body) = events.post(&notification(&[key])).await;
+        assert_eq!(status, StatusCode::OK, "{key}: {body}");
+        let found = ["records", "improvements", "quarantined"].map(|field| body[field].clone());
+        assert_eq!(found, expected.map(Value::from), "{key}");
+    }
+    let quarantine = events.quarantine_data().await;
+    assert_eq!(quarantine, [damaged]);
+    // An object in no known form is not quarantined in pieces: it fails.
+    events
+        .put("deliveries", "zip", *b"PK\x03\x04\x14\0\n\x08\0\nabc\n")
+        .await;
+    let (status, body) = events.post(&notification(&["zip"])).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    let detail = body["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("s3://deliveries/zip: it holds no records"),
+        "{detail}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sns_sqs_and_eventbridge_envelopes_are_read() {
     let events = EventInstance::start(&[]).await;
     for (racer, key) in ["sns", "posted", "sqs", "both", "bridge", "a+b"]

@@ -131,24 +131,22 @@ async fn demo_rides_until_stopped() {
     let url = receiver.listen().await;
     let arrived_request = receiver.arrived_request.clone();
     let key = Some("k".parse().expect("a key"));
-    simulate::demo(
-        url,
-        key,
-        5,
-        2,
-        async move { arrived_request.notified().await },
-    )
+    simulate::demo(url, key, 5, 2, 40, async move {
+        arrived_request.notified().await;
+    })
     .await
     .expect("a demo");
     let first = &receiver.tries()[0];
     assert_eq!(first.header("x-amz-firehose-access-key"), Some("k"));
     let objects = objects(&receiver.tries());
+    let is_accepted = |record: &Value| record["second"].as_u64().unwrap_or_default() <= 40;
+    assert!(objects.iter().all(is_accepted), "{objects:?}");
     // The first records are of a finished race: all of it, if the machine accepts the first
     // delivery slowly.
     assert!(
         objects
             .iter()
-            .all(|record| (record["event"] == "final") == (record["second"] == 300)),
+            .all(|record| (record["event"] == "final") == (record["second"] == 40)),
         "{objects:?}"
     );
 }

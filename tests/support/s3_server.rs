@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, Weak};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Builder, Credentials};
 use axum::Router;
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use tempfile::TempDir;
 
 use super::{free_port, signal, until};
@@ -177,6 +177,23 @@ pub async fn config(endpoint: &str) -> SdkConfig {
         .credentials_provider(Credentials::new(KEY_ID, SECRET, None, None, "tests"))
         .load()
         .await
+}
+
+/// Starts an S3 server in this process that accepts everything. Returns its endpoint, and the
+/// headers of all puts so far.
+pub async fn start_recording() -> (String, Arc<Mutex<Vec<HeaderMap>>>) {
+    let puts: Arc<Mutex<Vec<HeaderMap>>> = Arc::default();
+    let recorded = puts.clone();
+    let respond = move |method: Method, headers: HeaderMap| async move {
+        if method == Method::PUT {
+            recorded.lock().unwrap().push(headers);
+        }
+        ([("etag", "\"1\"")], "<ListBucketResult/>")
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(respond)).await });
+    (endpoint, puts)
 }
 
 /// Starts an S3 server in this process. It responds to listings if `lists`, and to other requests

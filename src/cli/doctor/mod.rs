@@ -2,9 +2,12 @@
 //! to fix.
 //!
 //! Each check does what the service will do: files are read, ports are opened and closed, and the
-//! store is listed, written under both conditions, read and deleted from, at a key of its own.
+//! store is listed, written under both conditions, read and deleted from, at a key of its own. A
+//! folder that the service uses, or does not have yet, is left as it is.
 
 mod clock;
+mod folder;
+mod objects;
 mod store;
 
 use std::fmt;
@@ -12,16 +15,30 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
+
 use crate::cli::healthcheck::{self, HealthcheckOptions};
 use crate::config::Config;
 use crate::keys::{Keys, Secret};
 use crate::ledger::clock::{Clock, SystemClock};
 use crate::server::tls::Tls;
-use crate::storage;
 
 /// Minimum time to a certificate's expiry. By then it should have been renewed: certificates of six
 /// days are renewed after four, most others after two thirds of their time.
 const EXPIRY_MIN: Duration = Duration::from_hours(36);
+
+/// The options of `alleycat doctor`: those of `alleycat serve`, and its own.
+#[derive(clap::Args, Clone, Debug)]
+pub struct DoctorOptions {
+    /// The options of `alleycat serve`.
+    #[command(flatten)]
+    pub config: Config,
+
+    /// Read every stored object as the start does, and name those that cannot be read. Nothing is
+    /// changed. It takes as long as a start, and is safe beside the service.
+    #[arg(long, env = "ALLEYCAT_DOCTOR_READ_OBJECTS", value_parser = BoolishValueParser::new())]
+    pub read_objects: bool,
+}
 
 /// The result of one check. Its text form is a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +89,8 @@ impl Verdict {
 }
 
 /// Runs all checks, and passes each finding to `report` at once.
-pub async fn run(config: &Config, mut report: impl FnMut(Finding)) {
+pub async fn run(options: &DoctorOptions, mut report: impl FnMut(Finding)) {
+    let config = &options.config;
     let mut report = |subject, verdict| report(Finding { subject, verdict });
     report(
         "configuration",
@@ -111,13 +129,7 @@ pub async fn run(config: &Config, mut report: impl FnMut(Finding)) {
         "metrics port",
         port(config.metrics_listen, is_running, "--metrics-listen"),
     );
-    match storage::open(&config.store).await {
-        Err(error) => report("store", Verdict::Fail(format!("{error:#}"))),
-        Ok(store) => {
-            report("store", Verdict::Pass(store.location()));
-            store::check(&*store, &mut report).await;
-        }
-    }
+    store::check(options, is_running, &mut report).await;
     report("clock", clock::check(&config.store).await);
 }
 

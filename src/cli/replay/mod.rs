@@ -94,7 +94,7 @@ fn client(options: &ReplayOptions, concurrency: NonZeroUsize) -> anyhow::Result<
             total: options.retry_duration,
             ..Backoff::FIREHOSE
         },
-        retries_invalid: false,
+        retries_refused: false,
         ..ClientOptions::new(options.to.clone())
     })
 }

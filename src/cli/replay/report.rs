@@ -103,13 +103,17 @@ impl ReplayReport {
     pub(crate) fn progress(&self, took: Duration) -> String {
         let rate = self.acknowledged as f64 / took.as_secs_f64().max(1e-3);
         let Self {
+            records,
             acknowledged,
+            refused,
             unreadable,
             ..
         } = self;
+        let in_flight = records.saturating_sub(acknowledged + refused);
         let rejected: u64 = self.rejected.values().sum();
         format!(
-            "{acknowledged} records ({rate:.0}/s), {rejected} rejected, {unreadable} unreadable"
+            "{acknowledged} records ({rate:.0}/s), {in_flight} in flight, {rejected} rejected, \
+             {unreadable} unreadable"
         )
     }
 }

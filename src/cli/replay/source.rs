@@ -109,6 +109,7 @@ impl ReplaySource {
             listed.retain(|object| object.key == key);
             anyhow::ensure!(!listed.is_empty(), "no object has this key or prefix");
         }
+        anyhow::ensure!(!listed.is_empty(), "the bucket holds no object");
         // The S3 console makes an empty object of a prefix itself, to show a folder.
         listed.retain(|object| object.bytes > 0 || !object.key.ends_with('/'));
         let objects = listed.into_iter().map(|object| ReplayObject {
@@ -188,6 +189,10 @@ fn files(path: &Path, report: &mut ReplayReport) -> anyhow::Result<Vec<ReplayObj
             );
         }
     }
+    anyhow::ensure!(
+        !files.is_empty() || report.unreadable > 0,
+        "it holds no file"
+    );
     files.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     Ok(files)
 }

@@ -139,6 +139,11 @@ impl Erasures {
             .find(|it| it.scope == *scope)
     }
 
+    /// Returns the number of erasures. Cheap: they are counted as they come.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// Returns all erasures, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Erasure> {
         self.by_racer.values().flatten()

@@ -53,6 +53,15 @@ fn merged(a: &Erasures, b: &Erasures) -> Erasures {
 
 proptest! {
     #[test]
+    fn count_is_that_of_the_erasures(mut one in some_erasures(), other in some_erasures()) {
+        prop_assert_eq!(one.count(), one.iter().count());
+        one.merge(&other);
+        prop_assert_eq!(one.count(), one.iter().count());
+        let read = Erasures::from_json(&one.to_json()).expect("its own form");
+        prop_assert_eq!(read.count(), one.count());
+    }
+
+    #[test]
     fn merge_is_commutative_associative_and_idempotent(
         a in some_erasures(), b in some_erasures(), c in some_erasures(),
     ) {

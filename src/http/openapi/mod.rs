@@ -1,10 +1,11 @@
 //! The OpenAPI document, `/openapi.json`, and an explorer, `/docs`, which loads nothing from other hosts.
+//! Their addresses are relative: a proxy may serve them below a path.
 
 pub(crate) mod problems;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
@@ -38,7 +39,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
         contact(),
         license(name = "MIT", identifier = "MIT"),
     ),
-    servers((url = "/", description = "The service that serves this document.")),
+    // Relative to the document's own address: a proxy may serve it below a path.
+    servers((url = ".", description = "The service that serves this document.")),
     paths(explorer),
     tags(
         (name = "Deliveries", description = "Firehose deliveries, other AWS events, and rides of the page."),
@@ -159,7 +161,7 @@ pub(crate) async fn openapi(
 )]
 pub(crate) fn explorer() -> Router<AppState> {
     let explorer: Router<AppState> = SwaggerUi::new("/docs")
-        .config(Config::from("/openapi.json"))
+        .config(Config::from("../openapi.json"))
         .into();
     explorer.layer(from_fn(async |request: Request, next: Next| {
         let path = request.uri().path().to_owned();
@@ -170,6 +172,10 @@ pub(crate) fn explorer() -> Router<AppState> {
                 shown(&path)
             ))
             .into_response();
+        }
+        if response.status().is_redirection() {
+            let folder = HeaderValue::from_static("docs/");
+            response.headers_mut().insert(header::LOCATION, folder);
         }
         insert(
             response.headers_mut(),

@@ -54,9 +54,8 @@ const STREAM_START: &[u8] = b"retry: 1000\n\n";
     get, path = "/classes/{classId}/live", tag = "Races",
     params(ClassPath),
     responses(
-        (status = 200, description = "Events; the `data` of each is JSON of the schema under its name.",
-            body = LiveEvents, content_type = "text/event-stream",
-            example = "retry: 1000\n\nevent: bests\ndata: {\"classId\":1,\"count\":40,\"bests\":[…]}\n\n"),
+        (status = 200, description = "Events, such as `event: bests`; the `data` of each is JSON of the schema under its \
+            name.", body = LiveEvents, content_type = "text/event-stream"),
         ItemErrors,
     )
 )]

@@ -1,12 +1,13 @@
 //! Decodes the JSON objects of a stored object: records, error output, journal lines.
 
 use std::collections::{HashMap, VecDeque};
+use std::io::Read;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::gzip::{self, GZIP_MAGIC};
 use crate::ingest::envelope::RECORD_BYTES_MAX;
+use crate::ingest::object_reader::gunzip_layer::GunzipLayer;
 use crate::ingest::object_reader::{JOURNAL_VERSION, ObjectItem, ObjectReaderError, piece};
 
 /// Maximum number of racers whose latest effort in a journal is kept, to deliver a name with it. A
@@ -41,7 +42,7 @@ impl ItemDecoder {
             return Ok(());
         };
         if text(fields.alleycat).as_deref() == Some("journal") {
-            let version = number(fields.version).unwrap_or(u64::MAX);
+            let version = number(fields.version).ok_or(ObjectReaderError::UnknownJournal)?;
             self.latest_efforts = Some(HashMap::new());
             return if version > JOURNAL_VERSION {
                 Err(ObjectReaderError::NewerJournal(version))
@@ -49,7 +50,8 @@ impl ItemDecoder {
                 Ok(())
             };
         }
-        let raw = text(fields.raw_data);
+        // A record may have any other fields beside its own.
+        let raw = text(fields.raw_data.filter(|_| fields.class_id.is_none()));
         if let Some(data) = raw.and_then(|raw| base64_simd::STANDARD.decode_to_vec(raw).ok()) {
             let code = text(fields.error_code);
             let is_own = code.is_some_and(|code| code.starts_with(OWN_ERROR_PREFIX));
@@ -136,10 +138,15 @@ fn number(value: Option<&RawValue>) -> Option<u64> {
     serde_json::from_str(value?.get()).ok()
 }
 
-/// Gunzips the data of a record. Data that is not valid gzip is returned unchanged.
+/// Gunzips the data of a record. Data that is too large when gunzipped is returned unchanged.
 fn gunzip_if_gzip(data: Vec<u8>) -> Vec<u8> {
-    if data.starts_with(&GZIP_MAGIC) {
-        gzip::gunzip(&data, RECORD_BYTES_MAX).unwrap_or(data)
+    let mut plain = Vec::new();
+    let layer = GunzipLayer::of_records(&*data);
+    let read = layer
+        .take(RECORD_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut plain);
+    if read.is_ok_and(|read| read <= RECORD_BYTES_MAX) {
+        plain
     } else {
         data
     }

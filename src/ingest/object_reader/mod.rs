@@ -2,22 +2,22 @@
 //!
 //! Formats: NDJSON, or JSON objects one after another as Firehose delivers them, with or without
 //! newlines between; Firehose's error output and this project's quarantine, whose lines carry a
-//! record in `rawData`; this project's journal. Each may be compressed with gzip.
+//! record in `rawData`; this project's journal. Each may be compressed with gzip, and so may each
+//! record in it, as a delivery's records may.
 //!
 //! An object is read piece by piece, with bounded memory, whatever its size. A piece that is not
 //! JSON is returned unchanged, and does not affect the pieces after it.
 
+mod gunzip_layer;
 mod item_decoder;
 mod piece;
 
 use std::collections::VecDeque;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read};
 
-use flate2::read::MultiGzDecoder;
-
+use self::gunzip_layer::{GunzipLayer, MEMBER_START, SizeLimit};
 use self::item_decoder::ItemDecoder;
 use self::piece::PieceLength;
-use crate::gzip::GZIP_MAGIC;
 use crate::ingest::envelope::RECORD_BYTES_MAX;
 use crate::ingest::json_scan;
 
@@ -31,6 +31,13 @@ const READ_BYTES_MIN: usize = 256 << 10;
 /// its first pieces has no records.
 const HELD_PIECES_MAX: usize = 1000;
 
+/// Maximum number of bytes that are held back.
+const HELD_BYTES_MAX: usize = RECORD_BYTES_MAX;
+
+/// Number of bytes, without white space, that tell a part of a store from records: two names of up
+/// to 20 digits, and the beginning of a value.
+const BEGINNING_BYTES: usize = 64;
+
 /// The newest version of the journal's format that is read.
 const JOURNAL_VERSION: u64 = 1;
 
@@ -40,12 +47,15 @@ pub(crate) enum ObjectReaderError {
     /// Reading failed, the object is too large, or its gzip data is damaged or cut short.
     #[error("it cannot be read to its end: {0}")]
     Unreadable(#[from] io::Error),
-    /// Nothing in it is JSON.
-    #[error("it holds no records")]
+    /// Nothing in it is JSON, and it is not text either if text is taken.
+    #[error("it holds no records: no JSON, in plain text or in gzip")]
     NoRecords,
     /// It is this project's history, names or erasures.
     #[error("it is a part of a store and holds no records; to use it, put it back into a store")]
     Snapshot,
+    /// It is a journal without a version.
+    #[error("it is a journal whose first line has no version")]
+    UnknownJournal,
     /// It is a journal of a newer program.
     #[error(
         "it is a journal of format version {0}, and this program reads up to {JOURNAL_VERSION}"
@@ -74,12 +84,12 @@ pub(crate) struct ObjectReader {
     is_read: bool,
     /// The error that ended the input. It is returned after the items before it.
     read_error: Option<io::Error>,
-    /// The number of bytes that may still be read.
-    bytes_left: u64,
     is_started: bool,
     is_ended: bool,
     /// The pieces before the first JSON. `None` after it.
     held: Option<Vec<Vec<u8>>>,
+    /// Whether the pieces of text without any JSON are records.
+    takes_text: bool,
     decoder: ItemDecoder,
     /// Items that were decoded, but not yet returned.
     ready: VecDeque<ObjectItem>,
@@ -88,40 +98,31 @@ pub(crate) struct ObjectReader {
 impl ObjectReader {
     /// Reads an object, gzip or plain. If nothing in it is JSON, the only element is an error.
     pub(crate) fn open(object: impl Read + Send + 'static) -> Self {
-        let mut object: Box<dyn Read + Send> = Box::new(object);
-        let mut magic = Vec::with_capacity(GZIP_MAGIC.len());
-        let read_error = (&mut object)
-            .take(GZIP_MAGIC.len() as u64)
-            .read_to_end(&mut magic)
-            .err();
-        let is_gzip = magic == GZIP_MAGIC;
-        let whole = Cursor::new(magic).chain(object);
+        Self::new(object, u64::MAX, false)
+    }
+
+    /// Reads an object as [`open`](Self::open) does, but returns every piece of a text, even if none
+    /// is JSON. An object of over `bytes_max` bytes when gunzipped ends with an error.
+    pub(crate) fn open_as_records(object: impl Read + Send + 'static, bytes_max: u64) -> Self {
+        Self::new(object, bytes_max, true)
+    }
+
+    fn new(object: impl Read + Send + 'static, bytes_max: u64, takes_text: bool) -> Self {
+        // Both layers are limited: the records of an object may gunzip to nothing.
+        let object = SizeLimit::new(GunzipLayer::of_object(object), bytes_max);
+        let records = SizeLimit::new(GunzipLayer::of_records(object), bytes_max);
         Self {
-            input: if is_gzip {
-                Box::new(MultiGzDecoder::new(whole))
-            } else {
-                Box::new(whole)
-            },
+            input: Box::new(records),
             buffer: Vec::new(),
             start: 0,
-            is_read: read_error.is_some(),
-            read_error,
-            bytes_left: u64::MAX,
+            is_read: false,
+            read_error: None,
             is_started: false,
             is_ended: false,
             held: Some(Vec::new()),
+            takes_text,
             decoder: ItemDecoder::default(),
             ready: VecDeque::new(),
-        }
-    }
-
-    /// Reads an object as [`open`](Self::open) does, but returns every piece, even if none is JSON.
-    /// An object of over `bytes_max` bytes when gunzipped ends with an error.
-    pub(crate) fn open_as_records(object: impl Read + Send + 'static, bytes_max: u64) -> Self {
-        Self {
-            held: None,
-            bytes_left: bytes_max,
-            ..Self::open(object)
         }
     }
 
@@ -138,7 +139,7 @@ impl ObjectReader {
                 return self.end();
             };
             let end = self.start + length.get();
-            let piece = self.buffer[self.start..end].trim_ascii_end().to_vec();
+            let piece = piece::trim_end(&self.buffer[self.start..end]).to_vec();
             self.start = end;
             match (length, &mut self.held) {
                 (PieceLength::Json(_), held) => {
@@ -149,8 +150,9 @@ impl ObjectReader {
                 (PieceLength::NotJson(_), None) => self.ready.push_back(ObjectItem::Record(piece)),
                 (PieceLength::NotJson(_), Some(held)) => {
                     held.push(piece);
-                    if held.len() > HELD_PIECES_MAX {
-                        return Err(ObjectReaderError::NoRecords);
+                    let bytes: usize = held.iter().map(Vec::len).sum();
+                    if held.len() > HELD_PIECES_MAX || bytes > HELD_BYTES_MAX {
+                        self.release_held()?;
                     }
                 }
             }
@@ -161,19 +163,7 @@ impl ObjectReader {
     fn start(&mut self) -> Result<(), ObjectReaderError> {
         self.fill();
         self.start = self.buffer.len() - json_scan::without_byte_order_mark(&self.buffer).len();
-        let beginning = self.buffer[self.start..].trim_ascii_start();
-        let Some(key) = beginning.strip_prefix(b"{").map(<[u8]>::trim_ascii_start) else {
-            return Ok(());
-        };
-        let digits = key.strip_prefix(b"\"").map_or(0, |key| {
-            key.iter().take_while(|byte| byte.is_ascii_digit()).count()
-        });
-        let has_numeric_key = digits > 0 && key.get(digits + 1) == Some(&b'"');
-        let is_empty = key
-            .strip_prefix(b"}")
-            .is_some_and(|rest| rest.trim_ascii().is_empty());
-        let is_erasures = key.starts_with(b"\"format\":");
-        if has_numeric_key || is_empty || is_erasures {
+        if begins_part_of_a_store(&self.buffer[self.start..]) {
             Err(ObjectReaderError::Snapshot)
         } else {
             Ok(())
@@ -184,10 +174,21 @@ impl ObjectReader {
         if let Some(error) = self.read_error.take() {
             return Err(error.into());
         }
-        match self.held.take() {
-            Some(held) if !held.is_empty() => Err(ObjectReaderError::NoRecords),
-            _ => Ok(None),
+        self.release_held()?;
+        Ok(self.ready.pop_front())
+    }
+
+    /// Returns the held pieces, of which none is JSON, as records if they may be records.
+    fn release_held(&mut self) -> Result<(), ObjectReaderError> {
+        let held = self.held.take().unwrap_or_default();
+        if held
+            .iter()
+            .any(|piece| !self.takes_text || is_binary(piece))
+        {
+            return Err(ObjectReaderError::NoRecords);
         }
+        self.ready.extend(held.into_iter().map(ObjectItem::Record));
+        Ok(())
     }
 
     /// Removes the returned bytes from the buffer, and reads on. It reads as much as the buffer
@@ -198,21 +199,12 @@ impl ObjectReader {
         let bytes_max = self.buffer.len().max(READ_BYTES_MIN) as u64;
         let mut input = self.input.by_ref().take(bytes_max);
         match input.read_to_end(&mut self.buffer) {
-            Ok(read) => {
-                let read = read as u64;
-                self.is_read |= read < bytes_max;
-                match self.bytes_left.checked_sub(read) {
-                    Some(left) => self.bytes_left = left,
-                    None => self.end_input(io::Error::other("it is too large")),
-                }
+            Ok(read) => self.is_read |= (read as u64) < bytes_max,
+            Err(error) => {
+                self.is_read = true;
+                self.read_error = Some(error);
             }
-            Err(error) => self.end_input(error),
         }
-    }
-
-    fn end_input(&mut self, error: io::Error) {
-        self.is_read = true;
-        self.read_error = Some(error);
     }
 
     /// Returns the length of the next piece, and moves `start` to it. Returns `None` at the end.
@@ -250,6 +242,38 @@ impl Iterator for ObjectReader {
         self.is_ended = !matches!(next, Ok(Some(_)));
         next.transpose()
     }
+}
+
+/// Returns whether an object begins as a history (`{"second":{"racer":output`), names
+/// (`{"racer":{"name":`) or erasures do, or is empty.
+fn begins_part_of_a_store(object: &[u8]) -> bool {
+    let visible = object.iter().filter(|byte| !byte.is_ascii_whitespace());
+    let beginning: Vec<u8> = visible.take(BEGINNING_BYTES).copied().collect();
+    let after_number = |text: &[u8], end: &[u8]| {
+        let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let rest = text[digits..].strip_prefix(end);
+        rest.filter(|_| digits > 0).map(<[u8]>::to_vec)
+    };
+    if let Some(rest) = beginning.strip_prefix(b"{\"format\":") {
+        return after_number(rest, b",\"version\":").is_some();
+    }
+    let entry = beginning.strip_prefix(b"{\"");
+    match entry.and_then(|entry| after_number(entry, b"\":{")) {
+        None => beginning == b"{}",
+        Some(value) => {
+            let racer = value.strip_prefix(b"\"");
+            let output = racer.and_then(|racer| after_number(racer, b"\":"));
+            output.is_some_and(|output| output.first().is_some_and(u8::is_ascii_digit))
+                || value.starts_with(b"\"name\":\"")
+                || value.starts_with(b"}")
+        }
+    }
+}
+
+/// Returns whether a piece is data of no known form. A damaged gzip member is a damaged record.
+fn is_binary(piece: &[u8]) -> bool {
+    let is_text = |&byte: &u8| byte >= b' ' || byte.is_ascii_whitespace();
+    !piece.starts_with(MEMBER_START) && !piece.iter().all(is_text)
 }
 
 #[cfg(test)]

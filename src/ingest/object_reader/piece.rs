@@ -2,6 +2,8 @@
 
 use serde::de::IgnoredAny;
 
+use crate::ingest::object_reader::gunzip_layer::MEMBER_START;
+
 /// Maximum depth of objects within each other in a JSON piece. Telemetry is flat. Without a limit,
 /// a fault in deeply nested data would be searched for again from every object within.
 pub(super) const DEPTH_MAX: usize = 32;
@@ -11,7 +13,8 @@ pub(super) const DEPTH_MAX: usize = 32;
 pub(super) enum PieceLength {
     /// A JSON object.
     Json(usize),
-    /// Other text, up to the next JSON object or to the end of the line.
+    /// Other text, up to the next JSON object or to the end of the line. Or a damaged gzip member,
+    /// up to the next one or to the next JSON object.
     NotJson(usize),
 }
 
@@ -33,13 +36,28 @@ pub(super) fn leading_piece(data: &[u8], is_all: bool) -> Option<PieceLength> {
         Err(NoObject::Incomplete) if !is_all => return None,
         Err(_) => {}
     }
-    let newline = data.iter().position(|&byte| byte == b'\n');
-    let line = newline.unwrap_or(data.len());
-    let mut braces = (1..line).filter(|&index| data[index] == b'{');
+    let is_gzip = data.starts_with(MEMBER_START);
+    let is_end = |&index: &usize| {
+        (data[index] == b'\n' && !is_gzip) || data[index..].starts_with(MEMBER_START)
+    };
+    let end = (1..data.len()).find(is_end);
+    let length = end.unwrap_or(data.len());
+    // Compressed data has a brace in every few hundred bytes.
+    let begins_object: &[u8] = if is_gzip { b"{\"" } else { b"{" };
+    let mut braces = (1..length).filter(|&index| data[index..].starts_with(begins_object));
     if let Some(next) = braces.find(|&index| leading_object(&data[index..]).is_ok()) {
         return Some(PieceLength::NotJson(next));
     }
-    (newline.is_some() || is_all).then_some(PieceLength::NotJson(line))
+    (end.is_some() || is_all).then_some(PieceLength::NotJson(length))
+}
+
+/// Returns the piece without white space at its end. A gzip member is returned unchanged.
+pub(super) fn trim_end(piece: &[u8]) -> &[u8] {
+    if piece.starts_with(MEMBER_START) {
+        piece
+    } else {
+        piece.trim_ascii_end()
+    }
 }
 
 /// Splits a record into its pieces.
@@ -51,7 +69,7 @@ pub(super) fn split(mut data: &[u8]) -> Vec<Vec<u8>> {
         if length == 0 {
             return pieces;
         }
-        pieces.push(data[..length].trim_ascii_end().to_vec());
+        pieces.push(trim_end(&data[..length]).to_vec());
         data = &data[length..];
     }
 }

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use std::io::Cursor;
+
 use super::piece::DEPTH_MAX;
 use super::*;
 use crate::gzip::gzip;
@@ -50,6 +52,78 @@ fn records_are_split_with_and_without_newlines() {
     assert_eq!(texts(""), [""; 0]);
     let members = [gzip(b"{\"a\":1}"), gzip(b"{\"b\":2}")].concat();
     assert_eq!(items(&members).len(), 2);
+}
+
+/// Returns a gzip member of `text` whose compressed data holds a newline.
+fn member_with_newline(text: &str) -> Vec<u8> {
+    (0..10_000)
+        .map(|number| gzip(format!("{text}{}", " ".repeat(number)).as_bytes()))
+        .find(|member| member.contains(&b'\n'))
+        .expect("a newline")
+}
+
+#[test]
+fn gzip_records_are_read_between_and_within_gzip() {
+    let (one, two) = (
+        member_with_newline("{\"a\":1}"),
+        member_with_newline("{\"b\":2}"),
+    );
+    let expected = [r#"{"a":1}"#, r#"{"b":2}"#, r#"{"c":3}"#]
+        .map(|text| ObjectItem::Record(text.as_bytes().to_vec()));
+    let plain = b"{\"c\":3}";
+    for separator in ["", "\n", "\r\n", " \n\n"].map(str::as_bytes) {
+        for object in [
+            [&*one, &two, plain].join(separator),
+            [&*one, &two, &gzip(plain)].join(separator),
+            [&*gzip(&[&*one, &two].join(separator)), plain].join(separator),
+            gzip(&[&*one, &two, plain].join(separator)),
+            gzip(&[&*one, &two, &gzip(plain)].join(separator)),
+        ] {
+            assert_eq!(items(&object), expected);
+        }
+        let plain_first = [plain, &*one, &two].join(separator);
+        assert_eq!(items(&plain_first)[1..], expected[..2]);
+        assert_eq!(items(&gzip(&plain_first))[0], expected[2]);
+    }
+    let halves = [gzip(b"{\"a\""), gzip(b":1}")].concat();
+    assert_eq!(items(&halves), expected[..1]);
+}
+
+#[test]
+fn damaged_gzip_record_is_kept_whole_and_leaves_the_others_valid() {
+    let (one, two) = (gzip(b"{\"a\":1}"), gzip(b"{\"b\":2}\n"));
+    let whole = member_with_newline("{\"lost\":true} ");
+    let mut wrong_sum = whole.clone();
+    let sum = wrong_sum.len() - 8;
+    wrong_sum[sum] ^= 1;
+    let mut spaced = whole[..whole.len() - 4].to_vec();
+    spaced.extend_from_slice(b" \n");
+    for damaged in [&whole[..whole.len() - 9], &wrong_sum, &spaced, &whole[..20]] {
+        let object = [&one, damaged, &two, b"{\"c\":3}", damaged, b"{\"d\":4}"].concat();
+        let expected = [
+            b"{\"a\":1}",
+            damaged,
+            b"{\"b\":2}",
+            b"{\"c\":3}",
+            damaged,
+            b"{\"d\":4}",
+        ]
+        .map(|data| ObjectItem::Record(data.to_vec()));
+        assert_eq!(items(&object), expected);
+        assert_eq!(items(&gzip(&object)), expected);
+        let first = [damaged, b"{\"d\":4}"].concat();
+        assert_eq!(items(&gzip(&first)), expected[4..]);
+    }
+}
+
+#[test]
+fn object_of_many_damaged_members_is_read_in_bounded_time() {
+    // Each member holds all that follow, uncompressed, and its sum is wrong. If each were gunzipped
+    // in vain, that would take hours, and the suite would time out.
+    let header = b"\x1f\x8b\x08\0\0\0\0\0\0\xff\0\x11\0\xee\xff";
+    let object = [&b"{\"a\":1}\n"[..], &header.repeat(1 << 18)].concat();
+    let mut read = ObjectReader::open(Cursor::new(object));
+    assert!(read.all(|item| item.is_ok()));
 }
 
 #[test]
@@ -129,6 +203,10 @@ fn journal_names_are_read_with_an_effort() {
         error(b"{\"alleycat\":\"journal\",\"version\":2}\n"),
         ObjectReaderError::NewerJournal(2)
     ));
+    assert!(matches!(
+        error(b"{\"alleycat\":\"journal\"}\n"),
+        ObjectReaderError::UnknownJournal
+    ));
 }
 
 #[test]
@@ -200,10 +278,18 @@ fn object_without_records_is_an_error() {
         large.find_map(Result::err),
         Some(ObjectReaderError::Unreadable(_))
     ));
+    let nothing = gzip(&gzip(b"").repeat(1000));
+    let mut empty = ObjectReader::open_as_records(Cursor::new(nothing), 19_000);
+    assert!(matches!(
+        empty.next(),
+        Some(Err(ObjectReaderError::Unreadable(_)))
+    ));
     for snapshot in [
         "{\"1\":{\"17\":150}}",
+        "{\n \"1\" : {\n  \"17\": 0.5}}",
         "{\"17\":{\"name\":\"Ada\",\"at\":1}}",
         "{}",
+        "{\"1\":{}}",
         erasures,
     ] {
         assert!(
@@ -213,6 +299,37 @@ fn object_without_records_is_an_error() {
             ),
             "{snapshot}"
         );
+    }
+}
+
+#[test]
+fn binary_object_without_json_is_an_error() {
+    let zip = b"PK\x03\x04\x14\0\0\0\x08\0\n\nabc\n";
+    let utf_16 = b"\xff\xfe{\0\"\0a\0\"\0:\x001\0}\0\n\0";
+    for object in [&zip[..], &utf_16[..], &gzip(zip)] {
+        let mut read = ObjectReader::open_as_records(Cursor::new(object.to_vec()), 1000);
+        assert!(matches!(
+            read.next(),
+            Some(Err(ObjectReaderError::NoRecords))
+        ));
+    }
+    // With JSON in it, all of its pieces are records.
+    let mixed = [&zip[..], b"{\"a\":1}"].concat();
+    let read: Vec<_> = ObjectReader::open_as_records(Cursor::new(mixed), 1000).collect();
+    assert!(read.iter().all(Result::is_ok));
+}
+
+#[test]
+fn object_that_only_begins_like_a_part_of_a_store_is_read() {
+    for object in [
+        "{\"2026\":1,\"classId\":1}",
+        "{\"1\":{\"classId\":1}}",
+        "{\"1\":{\"name\":7}}",
+        "{\"format\":\"v2\",\"classId\":1}",
+        "{\"format\":1,\"classId\":1}",
+        "{\"rawData\":\"e30=\",\"classId\":1}",
+    ] {
+        assert_eq!(texts(object), [object]);
     }
 }
 

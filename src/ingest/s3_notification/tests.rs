@@ -91,6 +91,34 @@ fn invalid_message_leaves_the_others_valid() {
 }
 
 #[test]
+fn events_of_others_in_a_batch_are_ignored() {
+    let api_call = json!({"detail-type": "AWS API Call via CloudTrail", "source": "aws.s3",
+        "detail": {"eventName": "PutObject", "requestParameters": {"bucketName": "b", "key": "k"}}});
+    let alarm = json!({"Type": "Notification", "Message": "{\"AlarmName\":\"a\"}"});
+    let text = json!({"Type": "Notification", "Message": "All is well."});
+    let trail = json!({"Records": [{"eventSource": "s3.amazonaws.com", "eventName": "PutObject", "s3": null}]});
+    let typed_otherwise = json!({"Event": {"id": 1}, "Message": null, "detail-type": 7});
+    let others = [api_call, alarm, text, trail, typed_otherwise, json!({})];
+    let created = json!({"Records": [s3("k")]});
+    let batch: Vec<_> = others
+        .iter()
+        .chain([&created])
+        .map(|body| json!({"messageId": "1", "eventSource": "aws:sqs", "body": body.to_string()}))
+        .collect();
+    let found = notification(&json!({ "Records": batch }));
+    assert_eq!(found.objects.len(), 1);
+    assert_eq!(found.unreadable, [""; 0]);
+    assert_eq!(found.ignored, others.len());
+    assert_eq!(notification(&others[0]).ignored, 1, "also by itself");
+    // What may name an object and cannot be read is an error, not passed over.
+    let created = json!({"detail-type": "Object Created", "detail": {"bucket": {"name": "b"}}});
+    for body in [created.to_string(), "{\"Records\":[".to_owned()] {
+        let batch = json!({"Records": [s3("k"), {"messageId": "2", "body": body}]});
+        assert_eq!(notification(&batch).unreadable.len(), 1, "{body}");
+    }
+}
+
+#[test]
 fn event_in_which_no_record_names_an_object_is_an_error() {
     let error = error(&json!({"Records": [{}]}));
     assert!(

@@ -27,16 +27,29 @@ pub fn write_dataset(text: &mut Vec<u8>, table: &Table, class: ClassId, selectio
         .into_iter()
         .filter(|(second, _)| selection.seconds.contains(second))
     {
-        let board = table.board(class, second);
         let before = text.len();
         if before > start {
             text.push(b',');
         }
-        if !push_second(text, second, selection.select(&board)) {
+        if !write_second(text, table, class, second, selection) {
             text.truncate(before);
         }
     }
     text.push(b'}');
+}
+
+/// Appends the selected racers of one second, whether or not the second is selected. Returns
+/// whether there are any. A part of many seconds is written by this, second by second: a dataset
+/// of each would go through all seconds each time.
+pub(crate) fn write_second(
+    text: &mut Vec<u8>,
+    table: &Table,
+    class: ClassId,
+    second: Second,
+    selection: &Selection,
+) -> bool {
+    let board = table.board(class, second);
+    push_second(text, second, selection.select(&board))
 }
 
 impl Selection {

@@ -69,7 +69,8 @@ export async function ask(input: RequestInfo | URL, init?: RequestInit, patience
 }
 
 const client = createClient<paths, 'application/json'>({
-  baseUrl: location.origin,
+  // The page's own folder: a proxy may serve it below a path.
+  baseUrl: new URL('.', document.baseURI).href.replace(/\/$/, ''),
   // Lists are one parameter, separated by commas.
   querySerializer: { array: { style: 'form', explode: false } },
   fetch: (request) => ask(request),
@@ -104,12 +105,12 @@ export async function search(name: string): Promise<Found[]> {
 
 /** The class record at every second. */
 export async function records(classId: number): Promise<Dataset> {
-  return (await (await ask(`/classes/${classId}/history?top=1`)).json()) as Dataset
+  return (await (await ask(`classes/${classId}/history?top=1`)).json()) as Dataset
 }
 
 /** The whole history of a class. `onProgress` is told the bytes that have arrived, compressed. */
 export async function history(classId: number, onProgress: (bytes: number) => void): Promise<Dataset> {
-  const response = await ask(`/class-${classId}.gz`, {}, HISTORY_PATIENCE_MS)
+  const response = await ask(`class-${classId}.gz`, {}, HISTORY_PATIENCE_MS)
   if (!response.body) return {}
   let bytes = 0
   const counted = response.body.pipeThrough(
@@ -133,13 +134,13 @@ export async function raceBoard(classId: number, raceId: number): Promise<RaceBo
 }
 
 export async function sendRide(records: RideRecord[]): Promise<void> {
-  await ask('/rides', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(records) })
+  await ask('rides', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(records) })
 }
 
 /** Null where the service is ready, else why it is not. */
 export async function unreadiness(): Promise<string | null> {
   try {
-    await ask('/readyz')
+    await ask('readyz')
     return null
   } catch (error) {
     return error instanceof ApiError && error.kind === 'away' ? 'away' : 'starting'

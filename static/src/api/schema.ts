@@ -1506,18 +1506,12 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Events; the `data` of each is JSON of the schema under its name. */
+            /** @description Events, such as `event: bests`; the `data` of each is JSON of the schema under its name. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example retry: 1000
-                     *
-                     *     event: bests
-                     *     data: {"classId":1,"count":40,"bests":[…]}
-                     */
                     "text/event-stream": components["schemas"]["LiveEvents"];
                 };
             };

@@ -66,6 +66,12 @@ pub(super) async fn connect_client(
     Ok((Client::from_conf(config), server))
 }
 
+/// Returns whether puts carry a checksum: unless `AWS_REQUEST_CHECKSUM_CALCULATION`, or the
+/// profile, is `when_required`.
+pub(super) fn sends_checksums(aws: &SdkConfig) -> bool {
+    aws.request_checksum_calculation() != Some(RequestChecksumCalculation::WhenRequired)
+}
+
 /// Returns the endpoint that requests to S3 go to, or `None` for AWS's own.
 pub(crate) async fn configured_endpoint() -> Option<String> {
     custom_endpoint(&aws_config::load_defaults(BehaviorVersion::latest()).await)

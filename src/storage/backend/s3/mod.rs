@@ -25,7 +25,7 @@ use bytes::Bytes;
 pub use crate::storage::backend::s3::bucket_reader::{BucketObject, BucketReader};
 pub(crate) use crate::storage::backend::s3::client::configured_endpoint;
 
-use crate::storage::backend::s3::client::{connect_client, timeouts};
+use crate::storage::backend::s3::client::{connect_client, sends_checksums, timeouts};
 use crate::storage::backend::s3::error::{advice, problem, status};
 use crate::storage::{
     ETag, ListEntry, ListScope, ObjectKey, Precondition, PutError, Store, StoreError, StoredObject,
@@ -41,6 +41,8 @@ pub struct S3Store {
     bucket: String,
     /// Empty, or ends with a `/`.
     prefix: String,
+    /// Whether puts carry a checksum, which some servers refuse.
+    sends_checksums: bool,
 }
 
 impl fmt::Debug for S3Store {
@@ -74,6 +76,7 @@ impl S3Store {
             client,
             bucket: bucket.to_owned(),
             prefix,
+            sends_checksums: sends_checksums(aws),
         };
         let listing = store
             .client
@@ -141,7 +144,10 @@ impl Store for S3Store {
             .bucket(&self.bucket)
             .key(self.path(key))
             .content_type(key.content_type())
-            .checksum_crc32(body::checksum(&parts).await)
+            .set_checksum_crc32(match self.sends_checksums {
+                true => Some(body::checksum(&parts).await),
+                false => None,
+            })
             .body(body::from_parts(parts));
         let may_be_missing = condition == Precondition::IfNoneMatch;
         let request = match condition {
