@@ -1,25 +1,23 @@
 //! The OpenAPI document, `/openapi.json`, and an explorer, `/docs`, which loads nothing from other hosts.
 
-pub(crate) mod problems;
-
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use utoipa::OpenApi;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
 use utoipa::openapi::schema::{Schema, SchemaType, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{RefOr, SecurityRequirement};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response as Described, SecurityRequirement};
+use utoipa::{OpenApi, ToSchema};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::http::auth::{ADMIN_KEY_MISSING, QUERY_KEY_MISSING};
 use crate::http::error::{ApiError, shown};
 use crate::http::extract::query::{QueryParams, set_second_max};
 use crate::http::respond::conditional::insert;
 use crate::http::respond::format::{self, JsonParams};
 use crate::http::router::{Endpoint, RequiredKey, endpoints};
+use crate::http::routes::live::NewBests;
 use crate::http::state::AppState;
 
 /// Content-Security-Policy of the explorer: its own files and this service. Its page has inline styles.
@@ -40,6 +38,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
     ),
     servers((url = "/", description = "The service that serves this document.")),
     paths(explorer),
+    components(schemas(ApiError, NewBests)),
     tags(
         (name = "Deliveries", description = "Firehose deliveries, other AWS events, and rides of the page."),
         (name = "Leaderboards", description = "Boards of a class."),
@@ -77,7 +76,10 @@ pub(crate) fn document(second_max: u32) -> utoipa::openapi::OpenApi {
         let (schemas, paths, _) = handler;
         components.schemas.extend(schemas);
         for (path, mut item) in paths.paths {
-            operations(&mut item).for_each(|operation| require_key(operation, key));
+            for operation in operations(&mut item) {
+                require_key(operation, key);
+                describe_errors(operation, &path, key);
+            }
             match document.paths.paths.get_mut(&path) {
                 Some(other) => other.merge_operations(item),
                 None => _ = document.paths.paths.insert(path, item),
@@ -101,22 +103,81 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 /// Declares the key of an operation. Access and query keys are optional: without one in its
 /// configuration, the service requires none.
 fn require_key(operation: &mut Operation, key: RequiredKey) {
-    let optional = |scheme: &str| {
-        let key = SecurityRequirement::new(scheme, [""; 0]);
-        vec![SecurityRequirement::default(), key]
-    };
-    let (security, unauthorized) = match key {
-        RequiredKey::Open => (vec![], None),
-        RequiredKey::Access => (optional("accessKey"), None), // its handlers describe their 401
-        RequiredKey::Query => (optional("queryKey"), Some(QUERY_KEY_MISSING)),
-        RequiredKey::Admin => {
-            let admin = SecurityRequirement::new("adminKey", [""; 0]);
-            (vec![admin], Some(ADMIN_KEY_MISSING))
-        }
-    };
-    operation.security = Some(security);
+    let key_of = |scheme: &str| SecurityRequirement::new(scheme, [""; 0]);
+    operation.security = Some(match key {
+        RequiredKey::Open => vec![],
+        RequiredKey::Access => vec![SecurityRequirement::default(), key_of("accessKey")],
+        RequiredKey::Query => vec![SecurityRequirement::default(), key_of("queryKey")],
+        RequiredKey::Admin => vec![key_of("adminKey")],
+    });
+}
+
+/// Adds the errors that many operations share, and the content of all errors that describe none.
+fn describe_errors(operation: &mut Operation, path: &str, key: RequiredKey) {
+    let is_query = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(it) if it.parameter_in == ParameterIn::Query);
+    let takes_query = operation.parameters.iter().flatten().any(is_query);
+    let is_recovered = [RequiredKey::Query, RequiredKey::Admin].contains(&key);
     let responses = &mut operation.responses.responses;
-    responses.extend(unauthorized.map(problems::unauthorized));
+    for (status, description, applies) in [
+        (
+            400,
+            "A parameter is invalid, missing or unknown; the detail names it.",
+            takes_query,
+        ),
+        (
+            401,
+            "The key is missing or wrong.",
+            key != RequiredKey::Open,
+        ),
+        (
+            404,
+            "The service has no admin key, or there is no such class.",
+            key == RequiredKey::Admin,
+        ),
+        (
+            404,
+            "There is no such class, or it has no such racer or race.",
+            path.contains('{'),
+        ),
+        (
+            503,
+            "The service is starting, stopping or overloaded.",
+            is_recovered,
+        ),
+    ] {
+        if applies {
+            let error = || Described::new(description).into();
+            responses.entry(status.to_string()).or_insert_with(error);
+        }
+    }
+    for (status, response) in responses {
+        if let RefOr::T(response) = response
+            && let Some(status) = error_status(status)
+            && response.content.is_empty()
+        {
+            let content = ContentBuilder::new();
+            let (content_type, content) = if path == "/firehose" {
+                let schema = Ref::from_schema_name("DeliveryResponse");
+                ("application/json", content.schema(Some(schema)))
+            } else {
+                let example = ApiError::new(status, &*response.description);
+                let schema = Ref::from_schema_name(ApiError::name());
+                let content = content.schema(Some(schema));
+                (
+                    "application/problem+json",
+                    content.example(serde_json::to_value(example).ok()),
+                )
+            };
+            response
+                .content
+                .insert(content_type.to_owned(), content.build().into());
+        }
+    }
+}
+
+fn error_status(text: &str) -> Option<StatusCode> {
+    let status: StatusCode = text.parse().ok()?;
+    (status.is_client_error() || status.is_server_error()).then_some(status)
 }
 
 /// Removes null from the types of parameters: `Option` means optional here.
@@ -141,8 +202,6 @@ fn remove_null(operation: &mut Operation) {
     responses(
         (status = 200, description = "The document.", body = Object, content_type = "application/json",
             example = json!({ "openapi": "3.1.0", "info": { "title": "Alleycat" }, "paths": {} })),
-        (status = 400, description = "A parameter is invalid or unknown; the detail names it.", body = ApiError,
-            content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn openapi(

@@ -15,7 +15,6 @@ use crate::http::error::ApiError;
 use crate::http::extract::path::{ClassPath, RacerPath};
 use crate::http::extract::query::{Param, ParamValue, QueryParams};
 use crate::http::extract::values::{OutputParam, PrettyParam, SecondParam, check_order};
-use crate::http::openapi::problems::{EraseErrors, ListErrors};
 use crate::http::respond::conditional::insert;
 use crate::http::respond::format::{self, ListParams, Row};
 use crate::http::state::AppState;
@@ -120,7 +119,8 @@ impl EraseInClassParams {
     ),
     responses(
         (status = 200, description = "The erasure.", body = ErasedResponse),
-        EraseErrors,
+        (status = 503, description = "The erasure may not be durable; retry it."),
+        (status = 507, description = "There are too many erasures already."),
     ),
 )]
 pub(crate) async fn erase_in_class(
@@ -146,7 +146,8 @@ pub(crate) async fn erase_in_class(
     ),
     responses(
         (status = 200, description = "The erasure.", body = ErasedResponse),
-        EraseErrors,
+        (status = 503, description = "The erasure may not be durable; retry it."),
+        (status = 507, description = "There are too many erasures already."),
     ),
 )]
 pub(crate) async fn erase_everywhere(
@@ -171,9 +172,6 @@ pub(crate) async fn erase_everywhere(
                 example = "racerId,classId,from,to,above,until,reason,version\r\n\
                            17,1,60,61,300,1619185819755,a glitch of the bike,1\r\n"),
         )),
-        ListErrors,
-        (status = 404, description = "The service has no admin key.", body = ApiError,
-            content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn erasures(

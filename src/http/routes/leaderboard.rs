@@ -16,7 +16,6 @@ use crate::http::extract::values::{
     LimitParam, Offset, OffsetParam, OutputParam, PrettyParam, RacerList, RacerParam, RacersParam,
     SecondOrLast, SecondOrLastParam, choices,
 };
-use crate::http::openapi::problems::ItemErrors;
 use crate::http::respond::format::{FormatParam, ResponseFormat, Rows};
 use crate::http::state::{AppState, Name};
 use crate::state::leaderboard::{
@@ -108,7 +107,6 @@ impl ParamValue for Cursor {
             })),
             (String = "text/csv", example = "rank,racerId,name,output\r\n1,17,Hubert,187.25\r\n"),
         )),
-        ItemErrors,
     )
 )]
 pub(crate) async fn leaderboard(

@@ -24,7 +24,6 @@ use crate::domain::effort::{ClassId, Output, RaceId, RacerId, Second};
 use crate::http::error::ApiError;
 use crate::http::extract::path::ClassPath;
 use crate::http::extract::query::{NoParams, QueryParams};
-use crate::http::openapi::problems::ItemErrors;
 use crate::http::routes::races::RaceLeaderboard;
 use crate::http::state::{AppState, Name};
 use crate::ledger::Ledger;
@@ -54,10 +53,10 @@ const STREAM_START: &[u8] = b"retry: 1000\n\n";
     get, path = "/classes/{classId}/live", tag = "Races",
     params(ClassPath),
     responses(
-        (status = 200, description = "Events; the `data` of each is JSON of the schema under its name.",
-            body = LiveEvents, content_type = "text/event-stream",
+        (status = 200, description = "Events; the `data` of each is JSON: a `RaceLeaderboard` or `NewBests`.",
+            body = String, content_type = "text/event-stream",
             example = "retry: 1000\n\nevent: bests\ndata: {\"classId\":1,\"count\":40,\"bests\":[…]}\n\n"),
-        ItemErrors,
+        (status = 400, description = "This path takes no parameters."),
     )
 )]
 pub(crate) async fn live(
@@ -117,20 +116,10 @@ struct RaceEvent {
     event: Bytes,
 }
 
-/// The events by their names.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "tells what is pushed")]
-struct LiveEvents {
-    /// A race's leaderboard changed.
-    standings: RaceLeaderboard,
-    /// Personal bests became durable.
-    bests: NewBests,
-}
-
 /// New personal bests.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct NewBests {
+pub(crate) struct NewBests {
     /// The class.
     #[schema(value_type = u16, example = 1)]
     class_id: ClassId,

@@ -13,7 +13,6 @@ use crate::http::error::ApiError;
 use crate::http::extract::path::{ClassPath, RacerPath};
 use crate::http::extract::query::{Param, ParamValue, QueryParams};
 use crate::http::extract::values::{PrettyParam, RacerList};
-use crate::http::openapi::problems::{ItemErrors, ListErrors};
 use crate::http::respond::format::{FormatParam, ListParams, ResponseFormat, Row, Rows};
 use crate::http::state::{AppState, Name};
 use crate::ledger::Ledger;
@@ -102,7 +101,6 @@ impl ParamValue for NamePrefix {
             (String = "text/csv",
                 example = "racerId,second,output,rank,total,percentile\r\n17,60,187.25,1,40000,99.9975\r\n"),
         )),
-        ItemErrors,
     )
 )]
 pub(crate) async fn racer_in_class(
@@ -149,7 +147,6 @@ pub(crate) async fn racer_in_class(
                 example = "racerId,classId,seconds,second,output,rank,total,percentile\r\n\
                            17,1,300,60,187.25,1,40000,99.9975\r\n"),
         )),
-        ItemErrors,
     )
 )]
 pub(crate) async fn racer(
@@ -196,7 +193,6 @@ pub(crate) async fn racer(
             (Vec<FoundRacer> = "application/json"),
             (String = "text/csv", example = "racerId,name\r\n17,Hubert\r\n"),
         )),
-        ListErrors,
     )
 )]
 pub(crate) async fn search(

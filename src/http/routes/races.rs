@@ -11,7 +11,6 @@ use crate::http::error::ApiError;
 use crate::http::extract::path::{ClassPath, RacePath};
 use crate::http::extract::query::{Param, QueryParams};
 use crate::http::extract::values::{LimitParam, Offset, OffsetParam, PrettyParam};
-use crate::http::openapi::problems::ItemErrors;
 use crate::http::respond::format::{FormatParam, ListParams, ResponseFormat, Row, Rows};
 use crate::http::state::{AppState, Name};
 use crate::ledger::Ledger;
@@ -31,7 +30,6 @@ use crate::state::races::RaceSummary;
             (String = "text/csv",
                 example = "raceId,startedAt,racers,lastSecond,finished\r\n1619185620265,1619185620265,40,300,true\r\n"),
         )),
-        ItemErrors,
     )
 )]
 pub(crate) async fn races(
@@ -80,7 +78,6 @@ pub(crate) struct RaceLeaderboardParams {
             (RaceLeaderboard = "application/json"),
             (String = "text/csv", example = "rank,racerId,name,output,second\r\n1,17,Hubert,187.25,60\r\n"),
         )),
-        ItemErrors,
     )
 )]
 pub(crate) async fn race_leaderboard(

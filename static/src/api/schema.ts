@@ -495,29 +495,19 @@ export interface components {
             /** @description The seconds with an effort of the racer, ascending. */
             seconds: components["schemas"]["Point"][];
         };
-        /** @description A delivery of Firehose. */
-        Delivery: {
-            /** @description The records. */
-            records: components["schemas"]["DeliveryRecord"][];
-            /** @description The delivery's id. */
-            requestId: string;
-            /** @description Time of sending, in milliseconds since 1970. It is not read: any value is accepted, and none. */
-            timestamp?: unknown;
-        };
-        /** @description A record of a delivery. */
-        DeliveryRecord: {
-            /** @description Telemetry objects, one after another, in base64; may be compressed with gzip before. */
-            data: string;
-        };
         /** @description The response to a delivery. */
         DeliveryResponse: {
             /** @description The reason why the delivery is not acknowledged. */
             errorMessage?: string;
-            /** @description The delivery's id. */
+            /**
+             * @description The delivery's id.
+             * @example ed4acda5-034f-9f42-bba1-f29aea6d7d8f
+             */
             requestId: string;
             /**
              * Format: int64
              * @description Time of the response, in milliseconds since 1970.
+             * @example 1578090903599
              */
             timestamp: number;
         };
@@ -580,10 +570,6 @@ export interface components {
              */
             version: number;
         };
-        /** @description An event of AWS Lambda. */
-        Event: components["schemas"]["Transformation"] | components["schemas"]["Notification"];
-        /** @description The response to an event. */
-        EventResponse: components["schemas"]["Transformed"] | components["schemas"]["Merged"];
         /** @description A racer that was found. */
         Found: {
             /**
@@ -623,29 +609,6 @@ export interface components {
              * @example 40000
              */
             total: number;
-        };
-        /** @description The events by their names. */
-        LiveEvents: {
-            /** @description Personal bests became durable. */
-            bests: components["schemas"]["NewBests"];
-            /** @description A race's leaderboard changed. */
-            standings: components["schemas"]["RaceLeaderboard"];
-        };
-        /** @description The result of a notification. */
-        Merged: {
-            /**
-             * @description Number of entries without a new object or without records: deletions, tests, this project's
-             *     own objects.
-             */
-            ignored: number;
-            /** @description Number of efforts that were new personal bests. */
-            improvements: number;
-            /** @description Number of objects that were read. */
-            objects: number;
-            /** @description Number of quarantined records. */
-            quarantined: number;
-            /** @description Number of records in them. */
-            records: number;
         };
         /** @description A new personal best. */
         NewBest: {
@@ -689,16 +652,6 @@ export interface components {
              * @example 40
              */
             count: number;
-        };
-        /**
-         * @description An S3 notification, by itself or in an SNS or SQS envelope. EventBridge's has `detail` in place
-         *     of `Records`.
-         */
-        Notification: {
-            /** @description The events. */
-            Records: {
-                [key: string]: unknown;
-            }[];
         };
         /** @description A racer's personal best at a second. */
         Point: {
@@ -849,29 +802,6 @@ export interface components {
              */
             rejected: number;
         };
-        /** @description A record of a ride. */
-        RideRecord: {
-            /** Format: double */
-            cadence: number;
-            /** Format: int32 */
-            classId: number;
-            /**
-             * Format: int64
-             * @description In milliseconds since 1970.
-             */
-            deviceTimestamp?: number | null;
-            /** @description `final` for the last second of the race, else `update`. */
-            event?: string | null;
-            name?: string | null;
-            /** Format: int64 */
-            raceId?: number | null;
-            /** Format: int64 */
-            racerId: number;
-            /** Format: double */
-            resistance: number;
-            /** Format: int32 */
-            second: number;
-        };
         /** @description A row of a leaderboard. */
         Standing: {
             /**
@@ -904,34 +834,6 @@ export interface components {
              * @example 60
              */
             second?: number | null;
-        };
-        /** @description A Firehose data transformation. */
-        Transformation: {
-            /** @description The invocation's id. */
-            invocationId: string;
-            /** @description The records. */
-            records: components["schemas"]["TransformationRecord"][];
-        };
-        /** @description A record to transform. */
-        TransformationRecord: {
-            /** @description Telemetry objects in base64. */
-            data: string;
-            /** @description Its id, which the response repeats. */
-            recordId: string;
-        };
-        /** @description The records of a transformation, in their order. */
-        Transformed: {
-            /** @description The transformed records. */
-            records: components["schemas"]["TransformedRecord"][];
-        };
-        /** @description A transformed record. */
-        TransformedRecord: {
-            /** @description JSON with `output` and a newline, in base64. Unless it is `Ok`, the data as received. */
-            data: string;
-            /** @description Its id. */
-            recordId: string;
-            /** @description `Ok`, `Dropped` (it is empty) or `ProcessingFailed`. */
-            result: string;
         };
     };
     responses: never;
@@ -1038,7 +940,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -1046,7 +948,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or it has no such racer or race. */
+            /** @description There is no such class, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1054,7 +956,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "There is no such class, or it has no such racer or race.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -1070,7 +972,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "If-Match names other versions than this one",
+                     *       "detail": "`If-Match` names other versions.",
                      *       "status": 412,
                      *       "title": "Precondition Failed"
                      *     }
@@ -1085,6 +987,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "These bytes do not exist.",
+                     *       "status": 416,
+                     *       "title": "Range Not Satisfiable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -1096,7 +1005,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1142,7 +1051,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1158,7 +1067,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -1174,7 +1083,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1264,7 +1173,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1280,7 +1189,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -1288,7 +1197,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or it has no such racer or race. */
+            /** @description There is no such class, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1296,7 +1205,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "There is no such class, or it has no such racer or race.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -1312,7 +1221,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "If-Match names other versions than this one",
+                     *       "detail": "`If-Match` names other versions.",
                      *       "status": 412,
                      *       "title": "Precondition Failed"
                      *     }
@@ -1328,7 +1237,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1433,7 +1342,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1449,7 +1358,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -1457,7 +1366,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or it has no such racer or race. */
+            /** @description There is no such class, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1465,7 +1374,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "There is no such class, or it has no such racer or race.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -1481,7 +1390,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1506,7 +1415,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Events; the `data` of each is JSON of the schema under its name. */
+            /** @description Events; the `data` of each is JSON: a `RaceLeaderboard` or `NewBests`. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1518,10 +1427,10 @@ export interface operations {
                      *     event: bests
                      *     data: {"classId":1,"count":40,"bests":[…]}
                      */
-                    "text/event-stream": components["schemas"]["LiveEvents"];
+                    "text/event-stream": string;
                 };
             };
-            /** @description A parameter is invalid, missing or unknown; the detail names it. */
+            /** @description This path takes no parameters. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1529,7 +1438,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "This path takes no parameters.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1545,7 +1454,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -1553,7 +1462,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or it has no such racer or race. */
+            /** @description There is no such class, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1561,7 +1470,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "There is no such class, or it has no such racer or race.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -1577,7 +1486,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1642,7 +1551,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1658,7 +1567,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -1666,7 +1575,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or it has no such racer or race. */
+            /** @description There is no such class, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1674,7 +1583,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "There is no such class, or it has no such racer or race.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -1690,7 +1599,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1756,7 +1665,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1772,7 +1681,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and an admin key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -1780,7 +1689,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or the service has no admin key. */
+            /** @description The service has no admin key, or there is no such class. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1788,7 +1697,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "The service has no admin key, or there is no such class.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -1804,7 +1713,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "not durable within 60 s",
+                     *       "detail": "The erasure may not be durable; retry it.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1820,7 +1729,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "too many erasures",
+                     *       "detail": "There are too many erasures already.",
                      *       "status": 507,
                      *       "title": "Insufficient Storage"
                      *     }
@@ -1872,7 +1781,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1888,7 +1797,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -1896,7 +1805,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or it has no such racer or race. */
+            /** @description There is no such class, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1904,7 +1813,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "There is no such class, or it has no such racer or race.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -1920,7 +1829,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1981,7 +1890,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1997,7 +1906,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -2005,7 +1914,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or it has no such racer or race. */
+            /** @description There is no such class, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2013,7 +1922,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "There is no such class, or it has no such racer or race.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -2029,7 +1938,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -2094,7 +2003,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -2110,7 +2019,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and an admin key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -2118,12 +2027,19 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service has no admin key. */
+            /** @description The service has no admin key, or there is no such class. */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The service has no admin key, or there is no such class.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2135,7 +2051,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -2155,19 +2071,20 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
+        /** @description A transformation has `invocationId` and `records` with `recordId` and `data`, base64. A notification has `Records`, or EventBridge's `detail`. */
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Event"];
+                "application/json": Record<string, never>;
             };
         };
         responses: {
-            /** @description The event is processed, and its records are durable. */
+            /** @description The event is processed, and its records are durable. `result` of a transformed record is `Ok`, `Dropped` (it is empty) or `ProcessingFailed`; `data` is as received, unless it is `Ok`. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["EventResponse"];
+                    "application/json": unknown;
                 };
             };
             /** @description The event is unknown, invalid or too large. */
@@ -2176,15 +2093,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The event is unknown, invalid or too large.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The access key is missing or wrong. */
+            /** @description The key is missing or wrong. */
             401: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The key is missing or wrong.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2194,6 +2125,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "A bucket is not one of `--notification-bucket` (the records of other buckets are durable), or a browser page sends without an access key.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2203,6 +2141,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "An object cannot be read. The records of the others are durable.",
+                     *       "status": 500,
+                     *       "title": "Internal Server Error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2212,6 +2157,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2240,6 +2192,7 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
+        /** @description `requestId`, and `records` with telemetry objects in base64, one after another, which may be gzipped before. `timestamp` is not read. */
         requestBody: {
             content: {
                 /**
@@ -2253,7 +2206,7 @@ export interface operations {
                  *       "timestamp": 1578090901599
                  *     }
                  */
-                "application/json": components["schemas"]["Delivery"];
+                "application/json": Record<string, never>;
             };
         };
         responses: {
@@ -2267,12 +2220,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
-                     *       "timestamp": 1578090903599
-                     *     }
-                     */
                     "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
@@ -2282,29 +2229,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "errorMessage": "invalid gzip data: invalid gzip header",
-                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
-                     *       "timestamp": 1578090903599
-                     *     }
-                     */
                     "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
-            /** @description The access key is missing or wrong. */
+            /** @description The key is missing or wrong. */
             401: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "errorMessage": "X-Amz-Firehose-Access-Key is missing or wrong",
-                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
-                     *       "timestamp": 1578090903599
-                     *     }
-                     */
                     "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
@@ -2314,13 +2247,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "errorMessage": "X-Amz-Firehose-Source-Arn is not one of --source-arn",
-                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
-                     *       "timestamp": 1578090903599
-                     *     }
-                     */
                     "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
@@ -2330,13 +2256,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "errorMessage": "Content-Encoding may be gzip or identity, and not \"br\"",
-                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
-                     *       "timestamp": 1578090903599
-                     *     }
-                     */
                     "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
@@ -2346,13 +2265,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "errorMessage": "internal server error",
-                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
-                     *       "timestamp": 1578090903599
-                     *     }
-                     */
                     "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
@@ -2362,13 +2274,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "errorMessage": "commit queue is full",
-                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
-                     *       "timestamp": 1578090903599
-                     *     }
-                     */
                     "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
@@ -2425,12 +2330,19 @@ export interface operations {
                     "application/json": Record<string, never>;
                 };
             };
-            /** @description A parameter is invalid or unknown; the detail names it. */
+            /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2477,7 +2389,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -2493,7 +2405,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -2509,7 +2421,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -2561,7 +2473,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -2577,7 +2489,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -2585,7 +2497,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or it has no such racer or race. */
+            /** @description There is no such class, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2593,7 +2505,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "There is no such class, or it has no such racer or race.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -2609,7 +2521,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -2659,7 +2571,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -2675,7 +2587,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and an admin key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -2683,7 +2595,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or the service has no admin key. */
+            /** @description The service has no admin key, or there is no such class. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2691,7 +2603,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "The service has no admin key, or there is no such class.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -2707,7 +2619,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "not durable within 60 s",
+                     *       "detail": "The erasure may not be durable; retry it.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -2723,7 +2635,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "too many erasures",
+                     *       "detail": "There are too many erasures already.",
                      *       "status": 507,
                      *       "title": "Insufficient Storage"
                      *     }
@@ -2771,6 +2683,7 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
+        /** @description Telemetry objects. `event` is `final` for the last second of the race, else `update`. */
         requestBody: {
             content: {
                 /**
@@ -2788,7 +2701,7 @@ export interface operations {
                  *       }
                  *     ]
                  */
-                "application/json": components["schemas"]["RideRecord"][];
+                "application/json": Record<string, never>[];
             };
         };
         responses: {
@@ -2807,6 +2720,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not an array of up to 1000 records, or too slow.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2816,6 +2736,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The service does not run with `--demo`.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2825,6 +2752,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is over 256 KiB.",
+                     *       "status": 413,
+                     *       "title": "Payload Too Large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2834,6 +2768,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not `application/json`.",
+                     *       "status": 415,
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2843,6 +2784,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };

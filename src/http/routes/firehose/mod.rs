@@ -14,8 +14,6 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::http::delivery::{self, RequestBody};
 use crate::http::error::shown;
@@ -26,41 +24,6 @@ use crate::observability;
 use response::{DeliveryResponse, respond};
 
 pub(crate) use headers::ACCESS_KEY;
-
-/// A delivery of Firehose.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Delivery)]
-#[serde(rename_all = "camelCase")]
-struct DeliveryBody {
-    /// The delivery's id.
-    #[schema(min_length = 1)]
-    request_id: &'static str,
-    /// Time of sending, in milliseconds since 1970. It is not read: any value is accepted, and none.
-    #[schema(value_type = serde_json::Value, required = false)]
-    timestamp: u64,
-    /// The records.
-    records: Vec<DeliveryRecord>,
-}
-
-/// A record of a delivery.
-#[derive(Serialize, ToSchema)]
-struct DeliveryRecord {
-    /// Telemetry objects, one after another, in base64; may be compressed with gzip before.
-    #[schema(content_encoding = "base64")]
-    data: &'static str,
-}
-
-impl DeliveryBody {
-    fn example() -> Self {
-        Self {
-            request_id: response::EXAMPLE_ID,
-            timestamp: 1_578_090_901_599,
-            records: vec![DeliveryRecord {
-                data: "eyJjbGFzc0lkIjoxLCJzZWNvbmQiOjEsInJhY2VySWQiOjEsIm91dHB1dCI6MTUwfQ==",
-            }],
-        }
-    }
-}
 
 /// Deliver telemetry
 ///
@@ -83,28 +46,25 @@ impl DeliveryBody {
         ("Content-Encoding" = Option<String>, Header, description = "`gzip`, or none.",
             pattern = "^(gzip|identity)?$"),
     ),
-    request_body(content = DeliveryBody, example = json!(DeliveryBody::example())),
+    request_body(content = Object, content_type = "application/json",
+        description = "`requestId`, and `records` with telemetry objects in base64, one after another, which may be \
+            gzipped before. `timestamp` is not read.",
+        example = json!({
+            "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 1578090901599_u64,
+            "records": [{ "data": "eyJjbGFzc0lkIjoxLCJzZWNvbmQiOjEsInJhY2VySWQiOjEsIm91dHB1dCI6MTUwfQ==" }],
+        })),
     responses(
         (status = 200, description = "Every effort is durable.", body = DeliveryResponse,
             headers(
                 ("Alleycat-Improvements" = u64, description = "Number of new personal bests."),
                 ("Alleycat-Rejected" = String,
                     description = "Number of quarantined records by reason: `json=1,missing=2`, or empty."),
-            ),
-            example = json!(DeliveryResponse::example(None))),
-        (status = 400, description = "The delivery is invalid or too large.", body = DeliveryResponse,
-            example = json!(DeliveryResponse::example(Some("invalid gzip data: invalid gzip header")))),
-        (status = 401, description = "The access key is missing or wrong.", body = DeliveryResponse,
-            example = json!(DeliveryResponse::example(Some("X-Amz-Firehose-Access-Key is missing or wrong")))),
-        (status = 403, body = DeliveryResponse,
-            description = "The delivery stream is not allowed, or a browser page sends without an access key.",
-            example = json!(DeliveryResponse::example(Some("X-Amz-Firehose-Source-Arn is not one of --source-arn")))),
-        (status = 415, description = "The content encoding is not gzip.", body = DeliveryResponse,
-            example = json!(DeliveryResponse::example(Some("Content-Encoding may be gzip or identity, and not \"br\"")))),
-        (status = 500, description = "The service failed.", body = DeliveryResponse,
-            example = json!(DeliveryResponse::example(Some("internal server error")))),
-        (status = 503, description = "The store failed, or the service is starting, stopping or overloaded.",
-            body = DeliveryResponse, example = json!(DeliveryResponse::example(Some("commit queue is full")))),
+            )),
+        (status = 400, description = "The delivery is invalid or too large."),
+        (status = 403, description = "The delivery stream is not allowed, or a browser page sends without an access key."),
+        (status = 415, description = "The content encoding is not gzip."),
+        (status = 500, description = "The service failed."),
+        (status = 503, description = "The store failed, or the service is starting, stopping or overloaded."),
     )
 )]
 pub(crate) async fn deliver(

@@ -17,31 +17,20 @@ const IMPROVEMENTS: &str = "alleycat-improvements";
 /// Header: the number of quarantined records by reason, such as `json=1,missing=2`.
 const REJECTED: &str = "alleycat-rejected";
 
-/// The id in examples.
-pub(super) const EXAMPLE_ID: &str = "ed4acda5-034f-9f42-bba1-f29aea6d7d8f";
-
 /// The response to a delivery.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DeliveryResponse {
     /// The delivery's id.
+    #[schema(example = "ed4acda5-034f-9f42-bba1-f29aea6d7d8f")]
     request_id: String,
     /// Time of the response, in milliseconds since 1970.
+    #[schema(example = 1578090903599_u64)]
     timestamp: u64,
     /// The reason why the delivery is not acknowledged.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error_message: Option<String>,
-}
-
-impl DeliveryResponse {
-    pub(super) fn example(error_message: Option<&str>) -> Self {
-        Self {
-            request_id: EXAMPLE_ID.to_owned(),
-            timestamp: 1_578_090_903_599,
-            error_message: error_message.map(str::to_owned),
-        }
-    }
 }
 
 /// Returns a response in Firehose's form.

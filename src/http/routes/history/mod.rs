@@ -24,7 +24,6 @@ use crate::http::extract::query::{Param, QueryParams};
 use crate::http::extract::values::{
     IntegerParam, RacerList, RacersParam, SecondParam, check_order,
 };
-use crate::http::openapi::problems::{ConditionalErrors, FileErrors, ItemErrors};
 use crate::http::respond::conditional::{Pieces, PiecesFn, Representation};
 use crate::http::routes::history::part::{HistoryPart, PART_BYTES_MAX, PartCost};
 use crate::http::state::{AppState, IN_PLACE_OUTPUTS_MAX};
@@ -112,7 +111,7 @@ impl IntegerParam for Top {
             ),
             example = json!({ "1": { "1": 150, "17": 187.25 } })),
         (status = 304, description = "The client has this version.", headers(("ETag" = String))),
-        ItemErrors, ConditionalErrors,
+        (status = 412, description = "`If-Match` names other versions."),
     )
 )]
 pub(crate) async fn history(
@@ -151,9 +150,8 @@ pub(crate) async fn history(
             ("ETag" = String), ("Content-Range" = String),
         )),
         (status = 304, description = "The client has this version.", headers(("ETag" = String))),
-        (status = 416, description = "These bytes do not exist.", body = ApiError,
-            content_type = "application/problem+json", headers(("Content-Range" = String))),
-        FileErrors,
+        (status = 412, description = "`If-Match` names other versions."),
+        (status = 416, description = "These bytes do not exist.", headers(("Content-Range" = String))),
     )
 )]
 pub(crate) async fn file(

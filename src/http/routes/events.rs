@@ -5,14 +5,13 @@
 //! durable. An object that cannot be read fails the event after the others are durable; a retry
 //! finds nothing to improve in those.
 
-mod schema;
-
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
@@ -30,7 +29,6 @@ use crate::ingest::s3_notification::S3Notification;
 use crate::ingest::transformation::TransformationResponse;
 use crate::memory_budget::{MemoryPermit, guarded};
 use crate::observability;
-use schema::{EventBody, EventResponse, NotificationResponse};
 
 /// Maximum number of events that are processed at a time: each may hold an object.
 const CONCURRENT_EVENTS_MAX: usize = 4;
@@ -54,27 +52,34 @@ pub(crate) fn concurrency_limit() -> Arc<Semaphore> {
         ("X-Amz-Firehose-Access-Key" = Option<String>, Header,
             description = "An access key, if the service has any. `Authorization: Bearer` works as well."),
     ),
-    request_body(content = EventBody, examples(
-        ("Transformation" = (value = json!(EventBody::example_transformation()))),
-        ("Notification" = (value = json!(EventBody::example_notification()))),
-    )),
+    request_body(content = Object, content_type = "application/json",
+        description = "A transformation has `invocationId` and `records` with `recordId` and `data`, base64. A notification \
+            has `Records`, or EventBridge's `detail`.",
+        examples(
+            ("Transformation" = (value = json!({
+                "invocationId": "d8ce3cc6-61c3-407a-97da-d9bc2ce58e72",
+                "records": [{ "recordId": "4961", "data": "eyJjbGFzc0lkIjoxfQ==" }],
+            }))),
+            ("Notification" = (value = json!({ "Records": [{
+                "s3": { "bucket": { "name": "rides" }, "object": { "key": "2021/04/23/13/rides-1" } },
+            }] }))),
+        )),
     responses(
-        (status = 200, description = "The event is processed, and its records are durable.", body = EventResponse,
-            examples(
-                ("Transformation" = (value = json!(EventResponse::example_transformation()))),
-                ("Notification" = (value = json!(EventResponse::example_notification()))),
+        (status = 200, description = "The event is processed, and its records are durable. `result` of a transformed record is \
+            `Ok`, `Dropped` (it is empty) or `ProcessingFailed`; `data` is as received, unless it is `Ok`.",
+            body = inline(serde_json::Value), content_type = "application/json", examples(
+                ("Transformation" = (value = json!({ "records": [
+                    { "recordId": "4961", "result": "ProcessingFailed", "data": "eyJjbGFzc0lkIjoxfQ==" },
+                ] }))),
+                ("Notification" = (value = json!({
+                    "objects": 1, "records": 40, "improvements": 12, "quarantined": 0, "ignored": 0,
+                }))),
             )),
-        (status = 400, description = "The event is unknown, invalid or too large.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 401, description = "The access key is missing or wrong.", body = ApiError,
-            content_type = "application/problem+json"),
+        (status = 400, description = "The event is unknown, invalid or too large."),
         (status = 403, description = "A bucket is not one of `--notification-bucket` (the records of other buckets are \
-            durable), or a browser page sends without an access key.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 500, description = "An object cannot be read. The records of the others are durable.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 503, description = "The store failed, or the service is starting, stopping or overloaded.",
-            body = ApiError, content_type = "application/problem+json"),
+            durable), or a browser page sends without an access key."),
+        (status = 500, description = "An object cannot be read. The records of the others are durable."),
+        (status = 503, description = "The store failed, or the service is starting, stopping or overloaded."),
     )
 )]
 pub(crate) async fn events(
@@ -161,6 +166,22 @@ fn body_error(error: DeliveryError) -> ApiError {
         }
         _ => error.into(),
     }
+}
+
+/// The result of a notification.
+#[derive(Serialize)]
+struct NotificationResponse {
+    /// Number of objects that were read.
+    objects: usize,
+    /// Number of records in them.
+    records: usize,
+    /// Number of efforts that were new personal bests.
+    improvements: usize,
+    /// Number of quarantined records.
+    quarantined: usize,
+    /// Number of entries without a new object or without records: deletions, tests, this project's
+    /// own objects.
+    ignored: usize,
 }
 
 /// A parsed event, with the records of a transformation transformed.
