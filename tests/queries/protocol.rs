@@ -43,7 +43,7 @@ async fn invalid_requests_are_explained() {
         ),
         (
             "second=1&second=2",
-            ["second", "more than once", "\"1\" and \"2\"", "0 to 600"],
+            ["second", "\"1,2\"", "given once", "0 to 600"],
         ),
     ] {
         assert_problem(

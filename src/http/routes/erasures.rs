@@ -21,41 +21,41 @@ use crate::http::state::AppState;
 use crate::ledger::{CommitError, EraseError, Erased};
 
 /// The query parameters of erasing a racer from a class.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EraseInClassParams {
     /// Only at this second.
     #[param(inline)]
-    second: Option<SecondParam>,
+    second: SecondParam,
     /// Only from this second on.
     #[param(inline)]
-    from: Option<SecondParam>,
+    from: SecondParam,
     /// Only up to this second, itself included.
     #[param(inline)]
-    to: Option<SecondParam>,
+    to: SecondParam,
     /// Only outputs over this, to erase a glitch and keep the racer's true best.
     #[param(inline, example = 300)]
-    above: Option<OutputParam>,
+    above: OutputParam,
     /// The reason, stored with the erasure.
     #[param(inline, example = "a glitch of the bike")]
-    reason: Option<ReasonParam>,
+    reason: ReasonParam,
     /// Format the JSON for people.
     #[param(inline)]
-    pretty: Option<PrettyParam>,
+    pretty: PrettyParam,
 }
 
 /// The query parameters of erasing a racer.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EraseParams {
     /// The reason, stored with the erasure.
     #[param(inline, example = "asked to be forgotten")]
-    reason: Option<ReasonParam>,
+    reason: ReasonParam,
     /// Format the JSON for people.
     #[param(inline)]
-    pretty: Option<PrettyParam>,
+    pretty: PrettyParam,
 }
 
 type ReasonParam = Param<ErasureReason>;
@@ -82,26 +82,19 @@ impl ParamValue for ErasureReason {
 
 impl EraseInClassParams {
     fn scope(&self, class: ClassId, racer: RacerId) -> Result<ErasureScope, ApiError> {
-        if let Some(Param(second)) = self.second {
-            let range = [("from", self.from), ("to", self.to)];
-            let bound = range
-                .into_iter()
-                .find_map(|(name, bound)| Some((name, bound?)));
-            if let Some((name, Param(bound))) = bound {
+        let (Param(second), Param(from), Param(to)) = (self.second, self.from, self.to);
+        for (name, bound) in [("from", from), ("to", to)] {
+            if let (Some(second), Some(bound)) = (second, bound) {
                 return Err(ApiError::bad_request(format!(
                     "second is {second} and {name} is {bound}; give second alone, or from and to"
                 )));
             }
         }
         let mut scope = ErasureScope::all(racer, Some(class));
-        if let Some(Param(from)) = self.second.or(self.from) {
-            scope.from = from;
-        }
-        if let Some(Param(to)) = self.second.or(self.to) {
-            scope.to = to;
-        }
+        scope.from = second.or(from).unwrap_or(scope.from);
+        scope.to = second.or(to).unwrap_or(scope.to);
         check_order(scope.from, scope.to)?;
-        scope.above = self.above.map(|Param(output)| output);
+        scope.above = self.above.0;
         Ok(scope)
     }
 }
@@ -190,9 +183,9 @@ pub(crate) async fn erasures(
 async fn erase(
     app: &AppState,
     scope: ErasureScope,
-    reason: Option<ReasonParam>,
+    reason: ReasonParam,
 ) -> Result<ErasedResponse, ApiError> {
-    let reason = reason.map(|Param(ErasureReason(reason))| reason);
+    let reason = reason.0.map(|ErasureReason(reason)| reason);
     let reason = reason.filter(|reason| !reason.is_empty());
     let deadline = app.config.limits.delivery_deadline;
     let erased = tokio::time::timeout(deadline, app.ledger.erase(scope, reason)).await;

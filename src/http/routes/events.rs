@@ -19,6 +19,7 @@ use crate::domain::effort::Bounds;
 use crate::http::auth::bearer;
 use crate::http::delivery::{self, RequestBody};
 use crate::http::error::ApiError;
+use crate::http::extract::query::Param;
 use crate::http::respond::format;
 use crate::http::routes::firehose::ACCESS_KEY;
 use crate::http::state::{AppState, joined};
@@ -264,7 +265,7 @@ fn notification_response(imported: ImportResult) -> Result<Response, ApiError> {
             quarantined,
             ignored,
         };
-        return Ok(format::json(&response, None));
+        return Ok(format::json(&response, Param(None)));
     }
     failed.truncate(FAILED_SHOWN_MAX);
     let detail = format!(

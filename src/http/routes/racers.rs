@@ -27,35 +27,35 @@ const COMPARED_MAX: usize = 20;
 const FOUND_MAX: usize = 50;
 
 /// The query parameters of a racer's personal bests in a class.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct RacerBestsParams {
     /// Other racers to compare with: up to 20 ids, separated by commas or in repeated parameters.
     #[param(inline, style = Form, explode = false, example = json!([2, 3]))]
-    compare: Option<ComparedParam>,
+    compare: ComparedParam,
     /// `json` or `csv`; without it, the format that `Accept` prefers.
     #[param(inline)]
-    format: Option<FormatParam>,
+    format: FormatParam,
     /// Format the JSON for people.
     #[param(inline)]
-    pretty: Option<PrettyParam>,
+    pretty: PrettyParam,
 }
 
 /// The query parameters of the search for racers.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct SearchParams {
     /// The beginning of the name; upper and lower case are the same.
     #[param(inline, required = true, example = "hub")]
-    name: Option<NamePrefixParam>,
+    name: NamePrefixParam,
     /// `json` or `csv`; without it, the format that `Accept` prefers.
     #[param(inline)]
-    format: Option<FormatParam>,
+    format: FormatParam,
     /// Format the JSON for people.
     #[param(inline)]
-    pretty: Option<PrettyParam>,
+    pretty: PrettyParam,
 }
 
 type ComparedParam = Param<RacerList<COMPARED_MAX>>;
@@ -111,7 +111,7 @@ pub(crate) async fn racer_in_class(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let format = ResponseFormat::negotiate(query.format, query.pretty, &headers);
-    let compare = query.compare.map(|Param(RacerList(racers))| racers);
+    let compare = query.compare.0.map(|RacerList(racers)| racers);
     let all_time = app.ledger.table().overall_board(class);
     if all_time.slot(racer).is_none() {
         return Err(ApiError::not_found(format!(
@@ -200,7 +200,7 @@ pub(crate) async fn search(
     QueryParams(query): QueryParams<SearchParams>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let Some(Param(NamePrefix(name))) = query.name else {
+    let Some(NamePrefix(name)) = query.name.0 else {
         let detail = format!("name is missing; it must be {}", NamePrefix::expected());
         return Err(ApiError::bad_request(detail));
     };

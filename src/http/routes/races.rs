@@ -9,8 +9,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::domain::effort::{ClassId, Output, RaceId, RacerId, Second};
 use crate::http::error::ApiError;
 use crate::http::extract::path::{ClassPath, RacePath};
-use crate::http::extract::query::{Param, QueryParams};
-use crate::http::extract::values::{LimitParam, Offset, OffsetParam, PrettyParam};
+use crate::http::extract::query::QueryParams;
+use crate::http::extract::values::{LimitParam, OffsetParam, PrettyParam};
 use crate::http::respond::format::{FormatParam, ListParams, ResponseFormat, Row, Rows};
 use crate::http::state::{AppState, Name};
 use crate::ledger::Ledger;
@@ -44,22 +44,22 @@ pub(crate) async fn races(
 }
 
 /// The query parameters of a race's leaderboard.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct RaceLeaderboardParams {
     /// Maximum number of rows.
     #[param(inline)]
-    limit: Option<LimitParam>,
+    limit: LimitParam,
     /// Number of rows to skip.
     #[param(inline)]
-    offset: Option<OffsetParam>,
+    offset: OffsetParam,
     /// `json` or `csv`; without it, the format that `Accept` prefers.
     #[param(inline)]
-    format: Option<FormatParam>,
+    format: FormatParam,
     /// Format the JSON for people.
     #[param(inline)]
-    pretty: Option<PrettyParam>,
+    pretty: PrettyParam,
 }
 
 /// The leaderboard of a race
@@ -88,8 +88,8 @@ pub(crate) async fn race_leaderboard(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let format = ResponseFormat::negotiate(query.format, query.pretty, &headers);
-    let limit = query.limit.map_or(PageLimit::DEFAULT, |Param(limit)| limit);
-    let offset = query.offset.map_or(0, |Param(Offset(rows))| rows);
+    let limit = query.limit.0.unwrap_or(PageLimit::DEFAULT);
+    let offset = query.offset.0.unwrap_or_default().0;
     let races = app.ledger.races().summaries(class);
     let racers = races.iter().find(|it| it.race == race);
     let racers = racers.map_or(0, |it| it.racers);

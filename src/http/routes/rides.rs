@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::http::delivery::{self, RequestBody};
 use crate::http::error::ApiError;
+use crate::http::extract::query::Param;
 use crate::http::respond::format;
 use crate::http::state::AppState;
 use crate::ingest::error::{DeliveryError, DeliveryErrorCode};
@@ -87,7 +88,7 @@ pub(crate) async fn rides(
         improvements,
         rejected,
     };
-    Ok(format::json(&response, None))
+    Ok(format::json(&response, Param(None)))
 }
 
 fn check(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {

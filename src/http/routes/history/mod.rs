@@ -54,22 +54,22 @@ pub(crate) fn part_budget() -> MemoryBudget {
 }
 
 /// The query parameters of a history.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct HistoryParams {
     /// Only this many racers per second, the best; ties go to the smaller racer id.
     #[param(inline)]
-    top: Option<TopParam>,
+    top: TopParam,
     /// Only these racers: up to 1000 ids, separated by commas or in repeated parameters.
     #[param(inline, style = Form, explode = false, example = json!([1, 2]))]
-    racers: Option<RacersParam>,
+    racers: RacersParam,
     /// Only seconds from this one on.
     #[param(inline)]
-    from: Option<SecondParam>,
+    from: SecondParam,
     /// Only seconds up to this one.
     #[param(inline)]
-    to: Option<SecondParam>,
+    to: SecondParam,
 }
 
 type TopParam = Param<Top>;
@@ -258,22 +258,17 @@ async fn part_of(
 impl HistoryParams {
     /// Returns the selected part; `None` for the whole history, which is cached.
     fn part(self) -> Result<Option<HistoryPart>, ApiError> {
-        let Self {
-            top,
-            racers,
-            from,
-            to,
-        } = self;
+        let (top, racers, from, to) = (self.top.0, self.racers.0, self.from.0, self.to.0);
         if top.is_none() && racers.is_none() && from.is_none() && to.is_none() {
             return Ok(None);
         }
-        let from = from.map_or(Second(0), |Param(from)| from);
-        let to = to.map_or(Second(u32::MAX), |Param(to)| to);
+        let from = from.unwrap_or(Second(0));
+        let to = to.unwrap_or(Second(u32::MAX));
         check_order(from, to)?;
         Ok(Some(HistoryPart {
             seconds: from..=to,
-            racers: racers.map(|Param(RacerList(racers))| racers),
-            top: top.map(|Param(Top(racers))| racers),
+            racers: racers.map(|RacerList(racers)| racers),
+            top: top.map(|Top(racers)| racers),
         }))
     }
 }
