@@ -1,20 +1,19 @@
 //! The OpenAPI document, `/openapi.json`, and an explorer, `/docs`, which loads nothing from other hosts.
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::{Next, from_fn};
-use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Redirect, Response};
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
 use utoipa::openapi::schema::{Schema, SchemaType, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response as Described, SecurityRequirement};
 use utoipa::{OpenApi, ToSchema};
-use utoipa_swagger_ui::{Config, SwaggerUi};
+use utoipa_swagger_ui::Config;
 
 use crate::http::error::{ApiError, shown};
 use crate::http::extract::query::{QueryParams, set_second_max};
-use crate::http::respond::conditional::insert;
 use crate::http::respond::format::{self, JsonParams};
 use crate::http::router::{Endpoint, RequiredKey, endpoints};
 use crate::http::routes::live::NewBests;
@@ -37,7 +36,6 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
         license(name = "MIT", identifier = "MIT"),
     ),
     servers((url = "/", description = "The service that serves this document.")),
-    paths(explorer),
     components(schemas(ApiError, NewBests)),
     tags(
         (name = "Deliveries", description = "Firehose deliveries, other AWS events, and rides of the page."),
@@ -87,7 +85,6 @@ pub(crate) fn document(second_max: u32) -> utoipa::openapi::OpenApi {
         }
     }
     for operation in document.paths.paths.values_mut().flat_map(operations) {
-        operation.security.get_or_insert_default(); // the explorer needs no key
         remove_null(operation);
     }
     document
@@ -216,25 +213,22 @@ pub(crate) async fn openapi(
     get, path = "/docs", tag = "Documentation",
     responses((status = 303, description = "The explorer is at `/docs/`.", headers(("Location" = String))))
 )]
-pub(crate) fn explorer() -> Router<AppState> {
-    let explorer: Router<AppState> = SwaggerUi::new("/docs")
-        .config(Config::from("/openapi.json"))
-        .into();
-    explorer.layer(from_fn(async |request: Request, next: Next| {
-        let path = request.uri().path().to_owned();
-        let mut response = next.run(request).await;
-        if response.status() == StatusCode::NOT_FOUND {
-            return ApiError::not_found(format!(
-                "the explorer has no file {}; it is at /docs/",
-                shown(&path)
-            ))
-            .into_response();
-        }
-        insert(
-            response.headers_mut(),
-            header::CONTENT_SECURITY_POLICY,
-            POLICY,
-        );
-        response
-    }))
+pub(crate) async fn explorer() -> Redirect {
+    Redirect::to("/docs/")
+}
+
+/// Responds with a file of the explorer.
+pub(crate) async fn explorer_file(uri: Uri) -> Result<Response, ApiError> {
+    let path = uri.path().trim_start_matches("/docs/");
+    let config = Arc::new(Config::from("/openapi.json"));
+    let file = utoipa_swagger_ui::serve(path, config).ok().flatten();
+    let file = file.ok_or_else(|| {
+        let path = shown(uri.path());
+        ApiError::not_found(format!("the explorer has no file {path}; it is at /docs/"))
+    })?;
+    let headers = [
+        (header::CONTENT_TYPE, &*file.content_type),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+    ];
+    Ok((headers, file.bytes.into_owned()).into_response())
 }

@@ -8,20 +8,18 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
 use crate::domain::effort::Bounds;
-use crate::http::auth::bearer;
 use crate::http::delivery::{self, RequestBody};
 use crate::http::error::ApiError;
 use crate::http::extract::query::Param;
 use crate::http::respond::format;
-use crate::http::routes::firehose::ACCESS_KEY;
 use crate::http::state::{AppState, joined};
 use crate::ingest::error::{DeliveryError, DeliveryErrorCode};
 use crate::ingest::import_object::ImportResult;
@@ -83,26 +81,17 @@ pub(crate) fn concurrency_limit() -> Arc<Semaphore> {
         (status = 503, description = "The store failed, or the service is starting, stopping or overloaded."),
     )
 )]
-pub(crate) async fn events(
-    State(app): State<AppState>,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    process(&app, headers, body).await.unwrap_or_else(|error| {
+pub(crate) async fn events(State(app): State<AppState>, request: Request) -> Response {
+    process(&app, request).await.unwrap_or_else(|error| {
         tracing::warn!(?error, "event failed");
         error.into_response()
     })
 }
 
-async fn process(app: &AppState, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+async fn process(app: &AppState, request: Request) -> Result<Response, ApiError> {
     let timeout = app.config.limits.delivery_deadline;
-    let body = delivery::request_body(app, &headers, body, EVENT_BYTES_MAX, timeout);
-    let authorized = authorize(app, &headers);
-    drop(headers); // they may be large, and the body slow
-    let parse = async |body: &mut RequestBody| {
-        authorized?;
-        read_and_parse(app, body).await
-    };
+    let body = delivery::request_body(app, request, EVENT_BYTES_MAX, timeout);
+    let parse = async |body: &mut RequestBody| read_and_parse(app, body).await;
     match delivery::ingest_or_drain(app, body, parse).await? {
         (ParsedEvent::Transformed(transformed), (_, memory_permit)) => {
             Ok(transformation_response(transformed, memory_permit)?)
@@ -138,24 +127,6 @@ async fn read_and_parse(
     let (event, permits) = parsed.await?;
     let event = event.map_err(|error| ApiError::bad_request(error.to_string()))?;
     Ok((event, permits))
-}
-
-/// Checks that the client has an access key. Where none is configured, it must be no browser page:
-/// a page that is open on this machine could have buckets read.
-fn authorize(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
-    let keys = &app.keys.access;
-    if !keys.are_needed() && headers.contains_key(header::ORIGIN) {
-        let detail = "a browser page needs an access key to send events";
-        return Err(ApiError::new(StatusCode::FORBIDDEN, detail));
-    }
-    let key = headers.get(ACCESS_KEY).map(HeaderValue::as_bytes);
-    let key = key.or_else(|| bearer(headers)).unwrap_or_default();
-    if keys.are_needed() && !keys.accept(key) {
-        let detail = "the access key is missing or wrong: X-Amz-Firehose-Access-Key, or \
-                      Authorization: Bearer";
-        return Err(ApiError::unauthorized(detail));
-    }
-    Ok(())
 }
 
 /// Returns the error of a body. One that is too large gets 400 and not 413: Firehose, sending to the

@@ -25,7 +25,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::path::ClassPath;
 use crate::http::extract::query::{NoParams, QueryParams};
 use crate::http::routes::races::RaceLeaderboard;
-use crate::http::state::{AppState, Name};
+use crate::http::state::{AppState, Name, SharedState, stopped};
 use crate::ledger::Ledger;
 use crate::state::races::CLASS_RACES_MAX;
 use crate::state::recent_bests::{RecentBests, RecentBestsSubscription};
@@ -74,9 +74,9 @@ pub(crate) async fn live(
         (header::CACHE_CONTROL, "no-store"),
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    let mut stopping = app.stopping.clone();
-    let stopped = async move { _ = stopping.wait_for(|&stopping| stopping).await };
-    let events = start.chain(events).take_until(stopped);
+    let events = start
+        .chain(events)
+        .take_until(Box::pin(stopped(app.stopping.clone())));
     Ok((headers, Body::from_stream(events)).into_response())
 }
 
@@ -172,7 +172,7 @@ impl Live {
         self.subscribers_max - self.permits.available_permits()
     }
 
-    fn subscribe(&self, app: &AppState, class: ClassId) -> Result<LiveSubscription, ApiError> {
+    fn subscribe(&self, app: &SharedState, class: ClassId) -> Result<LiveSubscription, ApiError> {
         let permit = self.permits.clone().try_acquire_owned().map_err(|_| {
             let max = self.subscribers_max;
             ApiError::unavailable(format!("there are {max} subscribers already"))

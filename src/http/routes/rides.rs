@@ -1,7 +1,6 @@
 //! `POST /rides`: rides from the page, only under `serve --demo`.
 
-use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use serde::Serialize;
@@ -63,13 +62,11 @@ struct RideResponse {
 )]
 pub(crate) async fn rides(
     State(app): State<AppState>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let timeout = app.config.limits.ride_body_timeout;
-    let body = delivery::request_body(&app, &headers, body, BODY_BYTES_MAX, timeout);
-    let checked = check(&app, &headers);
-    drop(headers); // they may be large, and the body slow
+    let checked = check(&app, request.headers());
+    let body = delivery::request_body(&app, request, BODY_BYTES_MAX, timeout);
     let ingest = async |body: &mut RequestBody| {
         checked?;
         ingest(&app, body).await.map_err(ride_error)

@@ -7,8 +7,6 @@ use crate::http::state::AppState;
 use crate::ingest::envelope::REQUEST_ID_BYTES_MAX;
 use crate::ingest::error::{DeliveryError, DeliveryErrorCode};
 
-/// Header: one of the access keys.
-pub(crate) const ACCESS_KEY: &str = "x-amz-firehose-access-key";
 const REQUEST_ID: &str = "x-amz-firehose-request-id";
 const PROTOCOL_VERSION: &str = "x-amz-firehose-protocol-version";
 const SOURCE_ARN: &str = "x-amz-firehose-source-arn";
@@ -28,17 +26,7 @@ pub(super) fn check(app: &AppState, headers: &HeaderMap) -> Result<bool, Deliver
         let value = headers.get(name).map(HeaderValue::as_bytes);
         value.unwrap_or_default()
     };
-    let (keys, arns) = (&app.keys.access, &app.config.source_arns);
-    // Without a key, a page that is open in a browser on this machine could deliver. Firehose sends
-    // no Origin.
-    if !keys.are_needed() && headers.contains_key(header::ORIGIN) {
-        let message = "a browser page needs an access key to deliver";
-        return error(DeliveryErrorCode::ForeignOrigin, message);
-    }
-    if keys.are_needed() && !keys.accept(value(ACCESS_KEY)) {
-        let message = "X-Amz-Firehose-Access-Key is missing or wrong";
-        return error(DeliveryErrorCode::InvalidAccessKey, message);
-    }
+    let arns = &app.config.source_arns;
     let arn = value(SOURCE_ARN);
     if !arns.is_empty() && !arns.iter().any(|allowed| allowed.as_bytes() == arn) {
         let message = "X-Amz-Firehose-Source-Arn is not one of --source-arn";

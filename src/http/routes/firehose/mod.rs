@@ -10,9 +10,8 @@ mod response;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::http::delivery::{self, RequestBody};
@@ -22,8 +21,6 @@ use crate::ingest::error::DeliveryError;
 use crate::ingest::pipeline::{DeliveryRequest, IngestResult};
 use crate::observability;
 use response::{DeliveryResponse, respond};
-
-pub(crate) use headers::ACCESS_KEY;
 
 /// Deliver telemetry
 ///
@@ -67,16 +64,15 @@ pub(crate) use headers::ACCESS_KEY;
         (status = 503, description = "The store failed, or the service is starting, stopping or overloaded."),
     )
 )]
-pub(crate) async fn deliver(
-    State(app): State<AppState>,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
+pub(crate) async fn deliver(State(app): State<AppState>, request: Request) -> Response {
     let began = Instant::now();
-    let header_id = headers::request_id(&headers);
-    let body = request_body(&app, &headers, body);
-    let is_gzip = headers::check(&app, &headers);
-    drop(headers); // they may be large, and the body slow
+    let header_id = headers::request_id(request.headers());
+    let is_gzip = headers::check(&app, request.headers());
+    let (bytes_max, timeout) = (
+        app.config.max_body_bytes(),
+        app.config.limits.delivery_deadline,
+    );
+    let body = delivery::request_body(&app, request, bytes_max, timeout);
     let body_id = Arc::default();
     let ingest = async |body: &mut RequestBody| {
         let ids = (header_id.clone(), Arc::clone(&body_id));
@@ -95,12 +91,6 @@ pub(crate) async fn deliver(
     let status = response.status().as_u16().to_string();
     metrics::counter!(observability::DELIVERIES_TOTAL, "status" => status).increment(1);
     response
-}
-
-fn request_body(app: &AppState, headers: &HeaderMap, body: Body) -> RequestBody {
-    let bytes_max = app.config.max_body_bytes();
-    let total_timeout = app.config.limits.delivery_deadline;
-    delivery::request_body(app, headers, body, bytes_max, total_timeout)
 }
 
 async fn ingest(
@@ -157,35 +147,24 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-pub(crate) async fn wrong_method(
-    State(app): State<AppState>,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
+pub(crate) async fn wrong_method(State(app): State<AppState>, request: Request) -> Response {
     let status = StatusCode::METHOD_NOT_ALLOWED;
-    not_a_delivery(&app, headers, body, status, "deliveries are sent with POST").await
+    not_a_delivery(&app, request, status, "deliveries are sent with POST").await
 }
 
-pub(crate) async fn unknown_path(
-    State(app): State<AppState>,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
+pub(crate) async fn unknown_path(State(app): State<AppState>, request: Request) -> Response {
     let message = "deliveries are sent to /firehose";
-    not_a_delivery(&app, headers, body, StatusCode::NOT_FOUND, message).await
+    not_a_delivery(&app, request, StatusCode::NOT_FOUND, message).await
 }
 
 /// Drains the body of a request that is no delivery, and refuses it.
 async fn not_a_delivery(
     app: &AppState,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
     status: StatusCode,
     message: &str,
 ) -> Response {
-    let request_id = headers::request_id(&headers).unwrap_or_default();
-    let mut body = request_body(app, &headers, body);
-    drop(headers); // they may be large, and the body slow
-    delivery::drain(app, &mut body).await;
+    let request_id = headers::request_id(request.headers()).unwrap_or_default();
+    delivery::drain(app, request).await;
     respond(status, &request_id, Some(message), &app.ledger)
 }
