@@ -10,7 +10,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get};
 use futures_util::FutureExt;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use utoipa::openapi::Paths;
 use utoipa_axum::router::{UtoipaMethodRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
@@ -180,15 +180,7 @@ fn cors(origins: &CorsOrigins) -> CorsLayer {
             header::RANGE,
             HeaderName::from_static("last-event-id"),
         ])
-        .expose_headers([
-            header::ACCEPT_RANGES,
-            header::ALLOW,
-            header::CONTENT_ENCODING,
-            header::CONTENT_LENGTH,
-            header::CONTENT_RANGE,
-            header::ETAG,
-            header::RETRY_AFTER,
-        ])
+        .expose_headers(Any)
         .max_age(Duration::from_secs(7200)) // the longest that browsers cache a preflight
 }
 

@@ -168,7 +168,10 @@ async fn other_origins_may_read_but_not_deliver() {
             header_of(&response, header::ACCESS_CONTROL_ALLOW_ORIGIN),
             "*"
         );
-        assert!(header_of(&response, header::ACCESS_CONTROL_EXPOSE_HEADERS).contains("etag"));
+        assert_eq!(
+            header_of(&response, header::ACCESS_CONTROL_EXPOSE_HEADERS),
+            "*"
+        );
         assert!(
             !header_of(&response, header::VARY).contains("origin"),
             "the response must not depend on the origin"

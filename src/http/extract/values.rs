@@ -16,7 +16,7 @@ use crate::state::leaderboard::{PageLimit, QUERY_RACERS_MAX};
 pub(crate) type LimitParam = Param<PageLimit>;
 pub(crate) type OffsetParam = Param<Offset>;
 pub(crate) type OutputParam = Param<Output>;
-pub(crate) type PrettyParam = Param<Pretty>;
+pub(crate) type PrettyParam = Param<bool>;
 pub(crate) type RacerParam = Param<RacerId>;
 pub(crate) type RacersParam = Param<RacerList<QUERY_RACERS_MAX>>;
 pub(crate) type SecondParam = Param<Second>;
@@ -50,10 +50,6 @@ pub(crate) enum SecondOrLast {
 
 /// The ids of 1 to `MAX` racers.
 pub(crate) struct RacerList<const MAX: usize>(pub(crate) Vec<RacerId>);
-
-/// Whether JSON is formatted for people.
-#[derive(Clone, Copy)]
-pub(crate) struct Pretty(pub(crate) bool);
 
 /// Parses decimal digits without a sign or leading zeros.
 pub(crate) fn integer(text: &str, range: RangeInclusive<u64>) -> Option<u64> {
@@ -230,6 +226,6 @@ impl ParamValue for Output {
     }
 }
 
-choices!(Pretty, "true or false, or have no value", {
-    "" => Pretty(true), "true" => Pretty(true), "false" => Pretty(false), "1" => Pretty(true), "0" => Pretty(false),
+choices!(bool, "true or false, or have no value", {
+    "" => true, "true" => true, "false" => false, "1" => true, "0" => false,
 });

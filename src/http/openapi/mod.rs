@@ -6,9 +6,10 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
-use utoipa::openapi::schema::{Schema, SchemaType, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response as Described, SecurityRequirement};
+use utoipa::openapi::{
+    ContentBuilder, Ref, RefOr, Required, Response as Described, SecurityRequirement,
+};
 use utoipa::{OpenApi, ToSchema};
 use utoipa_swagger_ui::Config;
 
@@ -85,7 +86,7 @@ pub(crate) fn document(second_max: u32) -> utoipa::openapi::OpenApi {
         }
     }
     for operation in document.paths.paths.values_mut().flat_map(operations) {
-        remove_null(operation);
+        allow_missing_headers(operation);
     }
     document
 }
@@ -177,15 +178,13 @@ fn error_status(text: &str) -> Option<StatusCode> {
     (status.is_client_error() || status.is_server_error()).then_some(status)
 }
 
-/// Removes null from the types of parameters: `Option` means optional here.
-fn remove_null(operation: &mut Operation) {
+/// Makes every header of requests optional.
+fn allow_missing_headers(operation: &mut Operation) {
     for parameter in operation.parameters.iter_mut().flatten() {
         if let RefOr::T(parameter) = parameter
-            && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
-            && let SchemaType::Array(types) = &schema.schema_type
-            && let [one, Type::Null] | [Type::Null, one] = &types[..]
+            && parameter.parameter_in == ParameterIn::Header
         {
-            schema.schema_type = SchemaType::Type(one.clone());
+            parameter.required = Required::False;
         }
     }
 }

@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 
 use crate::http::extract::accept;
 use crate::http::extract::query::Param;
-use crate::http::extract::values::{Pretty, PrettyParam, choices};
+use crate::http::extract::values::{PrettyParam, choices};
 use crate::http::respond::conditional::insert;
 
 /// Initial capacity for JSON, in bytes: a page of 50 rows fits, so most responses never reallocate.
@@ -102,7 +102,7 @@ impl ResponseFormat {
             Some(ListFormat::Csv) => Self::Csv,
             None if accept::wants_csv(headers) => Self::Csv,
             _ => Self::Json {
-                pretty: is_pretty(pretty),
+                pretty: pretty.0.unwrap_or_default(),
             },
         }
     }
@@ -127,12 +127,8 @@ impl ResponseFormat {
 pub(crate) fn json(value: &impl Serialize, pretty: PrettyParam) -> Response {
     respond(
         "application/json",
-        json_text(value, is_pretty(pretty)).into(),
+        json_text(value, pretty.0.unwrap_or_default()).into(),
     )
-}
-
-fn is_pretty(pretty: PrettyParam) -> bool {
-    pretty.0.is_some_and(|Pretty(pretty)| pretty)
 }
 
 fn json_text(value: &impl Serialize, pretty: bool) -> Vec<u8> {

@@ -48,7 +48,7 @@ pub(crate) fn concurrency_limit() -> Arc<Semaphore> {
 #[utoipa::path(
     post, path = "/events", tag = "Deliveries",
     params(
-        ("X-Amz-Firehose-Access-Key" = Option<String>, Header,
+        ("X-Amz-Firehose-Access-Key" = String, Header,
             description = "An access key, if the service has any. `Authorization: Bearer` works as well."),
     ),
     request_body(content = Object, content_type = "application/json",

@@ -97,20 +97,17 @@ impl IntegerParam for Top {
     params(
         ClassPath,
         HistoryParams,
-        ("Accept-Encoding" = Option<String>, Header, description = "With `gzip`, the response is compressed."),
-        ("If-None-Match" = Option<String>, Header, description = "ETags of versions that the client has."),
+        ("Accept-Encoding" = String, Header, description = "With `gzip`, the response is compressed."),
+        ("If-None-Match" = String, Header, description = "ETags of versions that the client has."),
     ),
     responses(
         (status = 200, description = "The dataset; `{}` for a class without efforts.",
             body = BTreeMap<String, BTreeMap<String, f64>>,
             headers(
                 ("ETag" = String, description = "Strong; equal on every instance for equal content."),
-                ("Content-Encoding" = String, description = "`gzip`, or none."),
-                ("Cache-Control" = String, description = "1 s."),
-                ("Vary" = String, description = "`accept-encoding`."),
             ),
             example = json!({ "1": { "1": 150, "17": 187.25 } })),
-        (status = 304, description = "The client has this version.", headers(("ETag" = String))),
+        (status = 304, description = "The client has this version."),
         (status = 412, description = "`If-Match` names other versions."),
     )
 )]
@@ -136,20 +133,16 @@ pub(crate) async fn history(
     get, path = "/class-{classId}.gz", tag = "Histories",
     params(
         ClassPath,
-        ("Range" = Option<String>, Header, description = "One range of the file, such as `bytes=0-1023`."),
-        ("If-Range" = Option<String>, Header, description = "The ETag of the version that the range belongs to."),
-        ("If-None-Match" = Option<String>, Header, description = "ETags of versions that the client has."),
+        ("Range" = String, Header, description = "One range of the file, such as `bytes=0-1023`."),
+        ("If-Range" = String, Header, description = "The ETag of the version that the range belongs to."),
+        ("If-None-Match" = String, Header, description = "ETags of versions that the client has."),
     ),
     responses(
         (status = 200, description = "The file.", body = Vec<u8>, content_type = "application/gzip", headers(
             ("ETag" = String, description = "Strong; equal on every instance for equal content."),
-            ("Accept-Ranges" = String, description = "`bytes`."),
-            ("Cache-Control" = String, description = "1 s."),
         )),
-        (status = 206, description = "The range.", body = Vec<u8>, content_type = "application/gzip", headers(
-            ("ETag" = String), ("Content-Range" = String),
-        )),
-        (status = 304, description = "The client has this version.", headers(("ETag" = String))),
+        (status = 206, description = "The range.", body = Vec<u8>, content_type = "application/gzip", headers(("Content-Range" = String))),
+        (status = 304, description = "The client has this version."),
         (status = 412, description = "`If-Match` names other versions."),
         (status = 416, description = "These bytes do not exist.", headers(("Content-Range" = String))),
     )

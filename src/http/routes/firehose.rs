@@ -4,23 +4,52 @@
 //! every effort of the delivery is durable. 413 is never sent: it makes Firehose drop a delivery.
 //! The protocol: <https://docs.aws.amazon.com/firehose/latest/dev/httpdeliveryrequestresponse.html>.
 
-mod headers;
-mod response;
-
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::http::delivery::{self, RequestBody};
 use crate::http::error::shown;
 use crate::http::state::AppState;
-use crate::ingest::error::DeliveryError;
+use crate::ingest::envelope::REQUEST_ID_BYTES_MAX;
+use crate::ingest::error::{DeliveryError, DeliveryErrorCode};
 use crate::ingest::pipeline::{DeliveryRequest, IngestResult};
+use crate::ledger::Ledger;
 use crate::observability;
-use response::{DeliveryResponse, respond};
+
+const REQUEST_ID: &str = "x-amz-firehose-request-id";
+const PROTOCOL_VERSION: &str = "x-amz-firehose-protocol-version";
+const SOURCE_ARN: &str = "x-amz-firehose-source-arn";
+
+/// Maximum length of an error message, in characters: Firehose's own limit.
+const MESSAGE_CHARS_MAX: usize = 8192;
+
+/// Header: the number of improving efforts of an acknowledged delivery. Firehose ignores it.
+const IMPROVEMENTS: &str = "alleycat-improvements";
+/// Header: the number of quarantined records by reason, such as `json=1,missing=2`.
+const REJECTED: &str = "alleycat-rejected";
+
+/// The response to a delivery.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct DeliveryResponse {
+    /// The delivery's id.
+    #[schema(example = "ed4acda5-034f-9f42-bba1-f29aea6d7d8f")]
+    request_id: String,
+    /// Time of the response, in milliseconds since 1970.
+    #[schema(example = 1578090903599_u64)]
+    timestamp: u64,
+    /// The reason why the delivery is not acknowledged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error_message: Option<String>,
+}
 
 /// Deliver telemetry
 ///
@@ -30,17 +59,17 @@ use response::{DeliveryResponse, respond};
 #[utoipa::path(
     post, path = "/firehose", tag = "Deliveries",
     params(
-        ("X-Amz-Firehose-Request-Id" = Option<String>, Header,
+        ("X-Amz-Firehose-Request-Id" = String, Header,
             description = "The delivery's id. Without it, the body's `requestId` is the id."),
-        ("X-Amz-Firehose-Protocol-Version" = Option<String>, Header, description = "`1.0`.",
+        ("X-Amz-Firehose-Protocol-Version" = String, Header, description = "`1.0`.",
             pattern = "^1\\.0$", example = "1.0"),
-        ("X-Amz-Firehose-Access-Key" = Option<String>, Header,
+        ("X-Amz-Firehose-Access-Key" = String, Header,
             description = "An access key, if the service has any."),
-        ("X-Amz-Firehose-Source-Arn" = Option<String>, Header,
+        ("X-Amz-Firehose-Source-Arn" = String, Header,
             description = "The delivery stream. It must be one of `--source-arn`, if the service has any."),
-        ("X-Amz-Firehose-Common-Attributes" = Option<String>, Header,
+        ("X-Amz-Firehose-Common-Attributes" = String, Header,
             description = "`{\"commonAttributes\":{…}}`, as set on the stream. Ignored."),
-        ("Content-Encoding" = Option<String>, Header, description = "`gzip`, or none.",
+        ("Content-Encoding" = String, Header, description = "`gzip`, or none.",
             pattern = "^(gzip|identity)?$"),
     ),
     request_body(content = Object, content_type = "application/json",
@@ -66,8 +95,8 @@ use response::{DeliveryResponse, respond};
 )]
 pub(crate) async fn deliver(State(app): State<AppState>, request: Request) -> Response {
     let began = Instant::now();
-    let header_id = headers::request_id(request.headers());
-    let is_gzip = headers::check(&app, request.headers());
+    let header_id = request_id(request.headers());
+    let is_gzip = check_headers(&app, request.headers());
     let (bytes_max, timeout) = (
         app.config.max_body_bytes(),
         app.config.limits.delivery_deadline,
@@ -125,7 +154,7 @@ fn acknowledge(app: &AppState, result: &IngestResult, took: Duration) -> Respons
         commit_milliseconds = milliseconds(result.commit_duration),
         "delivery"
     );
-    response::acknowledgement(result, &app.ledger)
+    acknowledgement(result, &app.ledger)
 }
 
 fn refuse(app: &AppState, error: &DeliveryError, request_id: &str, took: Duration) -> Response {
@@ -164,7 +193,86 @@ async fn not_a_delivery(
     status: StatusCode,
     message: &str,
 ) -> Response {
-    let request_id = headers::request_id(request.headers()).unwrap_or_default();
+    let request_id = request_id(request.headers()).unwrap_or_default();
     delivery::drain(app, request).await;
     respond(status, &request_id, Some(message), &app.ledger)
+}
+
+/// Returns the delivery's id, if the headers have a valid one.
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    (1..=REQUEST_ID_BYTES_MAX)
+        .contains(&id.len())
+        .then(|| id.to_owned())
+}
+
+/// Checks the headers, and returns whether the body is gzip.
+fn check_headers(app: &AppState, headers: &HeaderMap) -> Result<bool, DeliveryError> {
+    let error = |code, message: &str| Err(DeliveryError::new(code, message));
+    let value = |name: &str| {
+        let value = headers.get(name).map(HeaderValue::as_bytes);
+        value.unwrap_or_default()
+    };
+    let arns = &app.config.source_arns;
+    let arn = value(SOURCE_ARN);
+    if !arns.is_empty() && !arns.iter().any(|allowed| allowed.as_bytes() == arn) {
+        let message = "X-Amz-Firehose-Source-Arn is not one of --source-arn";
+        return error(DeliveryErrorCode::SourceArnNotAllowed, message);
+    }
+    if headers.contains_key(PROTOCOL_VERSION) && value(PROTOCOL_VERSION) != b"1.0" {
+        let message = "X-Amz-Firehose-Protocol-Version must be 1.0";
+        return error(DeliveryErrorCode::UnsupportedProtocolVersion, message);
+    }
+    is_gzip(headers)
+}
+
+/// Returns whether the only content encoding is gzip.
+fn is_gzip(headers: &HeaderMap) -> Result<bool, DeliveryError> {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let encoding = encodings.next().map(|value| {
+        let encoding = String::from_utf8_lossy(value.as_bytes());
+        encoding.trim().to_ascii_lowercase()
+    });
+    match (encoding.as_deref().unwrap_or_default(), encodings.next()) {
+        ("" | "identity", None) => Ok(false),
+        ("gzip" | "x-gzip", None) => Ok(true),
+        (encoding, _) => {
+            let encoding = shown(encoding);
+            let message = format!("Content-Encoding may be gzip or identity, and not {encoding}");
+            Err(DeliveryError::new(
+                DeliveryErrorCode::UnsupportedEncoding,
+                message,
+            ))
+        }
+    }
+}
+
+/// Returns a response in Firehose's form.
+fn respond(
+    status: StatusCode,
+    request_id: &str,
+    error_message: Option<&str>,
+    ledger: &Ledger,
+) -> Response {
+    let error_message =
+        error_message.map(|message| message.chars().take(MESSAGE_CHARS_MAX).collect());
+    let response = DeliveryResponse {
+        request_id: request_id.to_owned(),
+        timestamp: ledger.now_ms(),
+        error_message,
+    };
+    (status, Json(response)).into_response()
+}
+
+/// Returns the response to a durable delivery.
+fn acknowledgement(result: &IngestResult, ledger: &Ledger) -> Response {
+    let mut response = respond(StatusCode::OK, &result.request_id, None, ledger);
+    let reasons: Vec<_> = (result.rejected.iter())
+        .map(|(reason, count)| format!("{reason}={count}"))
+        .collect();
+    let reasons = reasons.join(",").parse().expect("reasons are letters");
+    let headers = response.headers_mut();
+    headers.insert(IMPROVEMENTS, result.improvements.into());
+    headers.insert(REJECTED, reasons);
+    response
 }
