@@ -34,7 +34,7 @@ pub async fn run(
     if let Some(racers) = config.demo {
         start_demo(&config, racers, &listener, shutdown.clone())?;
     }
-    server::serve_with_metrics(config, listener, store, Some(metrics), shutdown).await
+    server::serve(config, listener, store, Some(metrics), shutdown).await
 }
 
 /// Opens the store, and checks that it can be written and respects preconditions.

@@ -1,5 +1,7 @@
 //! Authentication: the keys that requests must carry.
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -31,13 +33,25 @@ pub(crate) struct RequestKeys {
 impl RequestKeys {
     /// Reads the keys of the configuration and of the files that it names.
     pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
+        let keys = |given: &[_], file: &Option<PathBuf>, option: &'static str| {
+            Keys::new(given, file.as_deref()).context(option)
+        };
         Ok(Self {
-            access: Keys::new(&config.access_keys, config.access_key_file.as_deref())
-                .context("--access-key-file")?,
-            admin: Keys::new(&config.admin_keys, config.admin_key_file.as_deref())
-                .context("--admin-key-file")?,
-            query: Keys::new(&config.query_keys, config.query_key_file.as_deref())
-                .context("--query-key-file")?,
+            access: keys(
+                &config.access_keys,
+                &config.access_key_file,
+                "--access-key-file",
+            )?,
+            admin: keys(
+                &config.admin_keys,
+                &config.admin_key_file,
+                "--admin-key-file",
+            )?,
+            query: keys(
+                &config.query_keys,
+                &config.query_key_file,
+                "--query-key-file",
+            )?,
         })
     }
 }
@@ -115,11 +129,13 @@ fn not_recovered(app: &AppState) -> Option<ApiError> {
 
 /// Makes `Cache-Control` private: a shared cache would serve clients without a key.
 fn forbid_shared_caching(headers: &mut HeaderMap) {
-    let cache_control = headers.get(header::CACHE_CONTROL);
-    let cache_control = cache_control.and_then(|value| value.to_str().ok());
-    let private = cache_control.map(|value| value.replace("public", "private"));
-    if let Some(private) = private.and_then(|value| HeaderValue::try_from(value).ok()) {
-        headers.insert(header::CACHE_CONTROL, private);
+    if let Some(value) = headers.get_mut(header::CACHE_CONTROL) {
+        let private = value
+            .to_str()
+            .map(|value| value.replace("public", "private"));
+        if let Ok(Ok(private)) = private.map(HeaderValue::try_from) {
+            *value = private;
+        }
     }
 }
 

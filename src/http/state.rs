@@ -48,7 +48,7 @@ pub(crate) struct SharedState {
     /// Memory budget of parts of histories.
     pub(crate) part_budget: MemoryBudget,
     pub(crate) live: live::Live,
-    pub(crate) document: Arc<OpenApi>,
+    pub(crate) document: OpenApi,
     pub(crate) stopping: Stopping,
 }
 
@@ -75,7 +75,7 @@ impl SharedState {
         let buckets = BucketAllowlist::new(&config.notification_buckets);
         let importer = ObjectImporter::new(pipeline.clone(), admission.clone(), buckets);
         let live = live::Live::new(&ledger, config.limits.subscribers_max);
-        let document = Arc::new(openapi::document(ledger.bounds().second_max));
+        let document = openapi::document(ledger.bounds().second_max);
         Arc::new(Self {
             ledger,
             config,

@@ -33,20 +33,10 @@ pub use metrics_listener::Metrics;
 /// closed. Orchestrators kill after 10 s or later.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Serves on `listener` over `store` until `shutdown` resolves. Then it finishes the requests under
-/// way, takes a last snapshot, and returns. The port accepts connections at once; `/readyz` and
-/// deliveries wait for recovery.
+/// Serves on `listener` over `store` until `shutdown` resolves, and `metrics` on their own port. Then
+/// it finishes the requests under way, takes a last snapshot, and returns. The port accepts
+/// connections at once; `/readyz` and deliveries wait for recovery.
 pub async fn serve(
-    config: Config,
-    listener: TcpListener,
-    store: Arc<dyn Store>,
-    shutdown: impl Future<Output = ()> + Send,
-) -> anyhow::Result<()> {
-    serve_with_metrics(config, listener, store, None, shutdown).await
-}
-
-/// Serves like [`serve`], and serves `metrics` on their own port.
-pub async fn serve_with_metrics(
     config: Config,
     listener: TcpListener,
     store: Arc<dyn Store>,

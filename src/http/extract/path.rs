@@ -14,7 +14,7 @@ use crate::http::state::AppState;
 #[into_params(parameter_in = Path)]
 pub(crate) struct ClassPath {
     /// The exercise class.
-    #[param(rename = "classId", value_type = u16, minimum = 1, example = 1)]
+    #[param(rename = "classId")]
     pub(crate) class: ClassId,
 }
 
@@ -23,7 +23,7 @@ pub(crate) struct ClassPath {
 #[into_params(parameter_in = Path)]
 pub(crate) struct RacerPath {
     /// The racer.
-    #[param(rename = "racerId", value_type = u64, maximum = 9007199254740991_u64, example = 17)]
+    #[param(rename = "racerId")]
     pub(crate) racer: RacerId,
 }
 
@@ -32,8 +32,7 @@ pub(crate) struct RacerPath {
 #[into_params(parameter_in = Path)]
 pub(crate) struct RacePath {
     /// The race.
-    #[param(rename = "raceId", value_type = u64, maximum = 9007199254740991_u64,
-        example = 1619185620265_u64)]
+    #[param(rename = "raceId")]
     pub(crate) race: RaceId,
 }
 

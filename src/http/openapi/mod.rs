@@ -1,5 +1,7 @@
 //! The OpenAPI document, `/openapi.json`, and an explorer, `/docs`, which loads nothing from other hosts.
 
+mod schemas;
+
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -38,17 +40,6 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
     ),
     servers((url = "/", description = "The service that serves this document.")),
     components(schemas(ApiError, NewBests)),
-    tags(
-        (name = "Deliveries", description = "Firehose deliveries, other AWS events, and rides of the page."),
-        (name = "Leaderboards", description = "Boards of a class."),
-        (name = "Races", description = "Recent races of this instance: here now, and results."),
-        (name = "Racers", description = "Personal bests of one racer, and the search by name."),
-        (name = "Classes", description = "The exercise classes."),
-        (name = "Histories", description = "Datasets of a class, and parts of them."),
-        (name = "Erasing", description = "Erasures. They need an admin key."),
-        (name = "Health", description = "Health checks for a load balancer or a supervisor."),
-        (name = "Documentation", description = "This document."),
-    ),
 )]
 struct Document;
 
@@ -114,7 +105,6 @@ fn require_key(operation: &mut Operation, key: RequiredKey) {
 fn describe_errors(operation: &mut Operation, path: &str, key: RequiredKey) {
     let is_query = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(it) if it.parameter_in == ParameterIn::Query);
     let takes_query = operation.parameters.iter().flatten().any(is_query);
-    let is_recovered = [RequiredKey::Query, RequiredKey::Admin].contains(&key);
     let responses = &mut operation.responses.responses;
     for (status, description, applies) in [
         (
@@ -139,8 +129,8 @@ fn describe_errors(operation: &mut Operation, path: &str, key: RequiredKey) {
         ),
         (
             503,
-            "The service is starting, stopping or overloaded.",
-            is_recovered,
+            "The store failed, or the service is starting, stopping or overloaded.",
+            key != RequiredKey::Open || operation.request_body.is_some(),
         ),
     ] {
         if applies {
@@ -196,7 +186,7 @@ fn allow_missing_headers(operation: &mut Operation) {
     get, path = "/openapi.json", tag = "Documentation",
     params(JsonParams),
     responses(
-        (status = 200, description = "The document.", body = Object, content_type = "application/json",
+        (status = 200, description = "The document.", body = Object,
             example = json!({ "openapi": "3.1.0", "info": { "title": "Alleycat" }, "paths": {} })),
     )
 )]
@@ -204,7 +194,7 @@ pub(crate) async fn openapi(
     State(app): State<AppState>,
     QueryParams(query): QueryParams<JsonParams>,
 ) -> Response {
-    format::json(&*app.document, query.pretty)
+    format::json(&app.document, query.pretty)
 }
 
 /// The explorer

@@ -43,7 +43,6 @@ pub(crate) async fn classes(
 #[serde(rename_all = "camelCase")]
 struct ClassResponse {
     /// The class.
-    #[schema(value_type = u16, example = 1)]
     class_id: ClassId,
     /// The class's name.
     #[schema(example = "Class 1")]

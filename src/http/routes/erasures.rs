@@ -102,7 +102,8 @@ impl EraseInClassParams {
 /// Erase a racer from a class
 ///
 /// Erases the racer's efforts in the class, or those of the parameters, up to 30 s from now. No later delivery, replay
-/// or restart brings them back, on any instance; later efforts count. 200 once the erasure is durable.
+/// or restart brings them back, on any instance; later efforts count. 200 once the erasure is durable; after 503 it may
+/// be, and a retry settles it.
 #[utoipa::path(
     delete, path = "/classes/{classId}/racers/{racerId}", tag = "Erasing",
     params(
@@ -112,7 +113,6 @@ impl EraseInClassParams {
     ),
     responses(
         (status = 200, description = "The erasure.", body = ErasedResponse),
-        (status = 503, description = "The erasure may not be durable; retry it."),
         (status = 507, description = "There are too many erasures already."),
     ),
 )]
@@ -130,7 +130,8 @@ pub(crate) async fn erase_in_class(
 /// Erase a racer
 ///
 /// Erases the racer's efforts in all classes up to 30 s from now, and the name. No later delivery, replay or restart
-/// brings them back, on any instance; later efforts count. 200 once the erasure is durable.
+/// brings them back, on any instance; later efforts count. 200 once the erasure is durable; after 503 it may be, and a
+/// retry settles it.
 #[utoipa::path(
     delete, path = "/racers/{racerId}", tag = "Erasing",
     params(
@@ -139,7 +140,6 @@ pub(crate) async fn erase_in_class(
     ),
     responses(
         (status = 200, description = "The erasure.", body = ErasedResponse),
-        (status = 503, description = "The erasure may not be durable; retry it."),
         (status = 507, description = "There are too many erasures already."),
     ),
 )]
@@ -229,19 +229,18 @@ struct ErasedResponse {
 #[serde(rename_all = "camelCase")]
 struct ErasureResponse {
     /// The racer.
-    #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
     /// The class; null for all classes, and the racer's name.
-    #[schema(value_type = Option<u16>, required, example = 1)]
+    #[schema(required)]
     class_id: Option<ClassId>,
     /// The first second; null for the first of all.
-    #[schema(value_type = Option<u32>, required, example = 60)]
+    #[schema(required)]
     from: Option<Second>,
     /// The last second; null for the last of all.
-    #[schema(value_type = Option<u32>, required, example = 61)]
+    #[schema(required)]
     to: Option<Second>,
     /// Only outputs over this; null for all.
-    #[schema(value_type = Option<f64>, required, minimum = 0, example = 300)]
+    #[schema(required)]
     above: Option<Output>,
     /// Efforts up to this time are erased, in milliseconds since 1970: 30 s after the request.
     #[schema(example = 1619185819755_u64)]

@@ -51,9 +51,8 @@ pub(crate) fn concurrency_limit() -> Arc<Semaphore> {
         ("X-Amz-Firehose-Access-Key" = String, Header,
             description = "An access key, if the service has any. `Authorization: Bearer` works as well."),
     ),
-    request_body(content = Object, content_type = "application/json",
-        description = "A transformation has `invocationId` and `records` with `recordId` and `data`, base64. A notification \
-            has `Records`, or EventBridge's `detail`.",
+    request_body(content = Object,
+        description = "A data transformation, or an S3 notification.",
         examples(
             ("Transformation" = (value = json!({
                 "invocationId": "d8ce3cc6-61c3-407a-97da-d9bc2ce58e72",
@@ -64,8 +63,7 @@ pub(crate) fn concurrency_limit() -> Arc<Semaphore> {
             }] }))),
         )),
     responses(
-        (status = 200, description = "The event is processed, and its records are durable. `result` of a transformed record is \
-            `Ok`, `Dropped` (it is empty) or `ProcessingFailed`; `data` is as received, unless it is `Ok`.",
+        (status = 200, description = "The event is processed, and its records are durable. A `result` is `Ok`, `Dropped` or `ProcessingFailed`.",
             body = inline(serde_json::Value), content_type = "application/json", examples(
                 ("Transformation" = (value = json!({ "records": [
                     { "recordId": "4961", "result": "ProcessingFailed", "data": "eyJjbGFzc0lkIjoxfQ==" },
@@ -78,7 +76,6 @@ pub(crate) fn concurrency_limit() -> Arc<Semaphore> {
         (status = 403, description = "A bucket is not one of `--notification-bucket` (the records of other buckets are \
             durable), or a browser page sends without an access key."),
         (status = 500, description = "An object cannot be read. The records of the others are durable."),
-        (status = 503, description = "The store failed, or the service is starting, stopping or overloaded."),
     )
 )]
 pub(crate) async fn events(State(app): State<AppState>, request: Request) -> Response {
@@ -112,7 +109,13 @@ async fn read_and_parse(
     body: &mut RequestBody,
 ) -> Result<(ParsedEvent, EventPermits), ApiError> {
     let read = body.read(&app.admission.deliveries).await;
-    let (bytes, memory_permit) = read.map_err(body_error)?;
+    let (bytes, memory_permit) = read.map_err(|error| match error.code {
+        // Not 413: Firehose, sending to the wrong path, would drop its delivery.
+        DeliveryErrorCode::TooLarge => {
+            ApiError::bad_request(format!("the event is over {EVENT_BYTES_MAX} bytes"))
+        }
+        _ => error.into(),
+    })?;
     // Bodies are read before, so that slow ones do not keep others from being processed.
     let permit = timeout_at(body.deadline(), app.events.clone().acquire_owned()).await;
     let permit = permit.map_err(|_| ApiError::unavailable("too many concurrent events"))?;
@@ -127,17 +130,6 @@ async fn read_and_parse(
     let (event, permits) = parsed.await?;
     let event = event.map_err(|error| ApiError::bad_request(error.to_string()))?;
     Ok((event, permits))
-}
-
-/// Returns the error of a body. One that is too large gets 400 and not 413: Firehose, sending to the
-/// wrong path, would drop its delivery.
-fn body_error(error: DeliveryError) -> ApiError {
-    match error.code {
-        DeliveryErrorCode::TooLarge => {
-            ApiError::bad_request(format!("the event is over {EVENT_BYTES_MAX} bytes"))
-        }
-        _ => error.into(),
-    }
 }
 
 /// The result of a notification.

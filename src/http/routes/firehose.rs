@@ -61,18 +61,14 @@ struct DeliveryResponse {
     params(
         ("X-Amz-Firehose-Request-Id" = String, Header,
             description = "The delivery's id. Without it, the body's `requestId` is the id."),
-        ("X-Amz-Firehose-Protocol-Version" = String, Header, description = "`1.0`.",
-            pattern = "^1\\.0$", example = "1.0"),
+        ("X-Amz-Firehose-Protocol-Version" = String, Header, description = "`1.0`."),
         ("X-Amz-Firehose-Access-Key" = String, Header,
             description = "An access key, if the service has any."),
         ("X-Amz-Firehose-Source-Arn" = String, Header,
             description = "The delivery stream. It must be one of `--source-arn`, if the service has any."),
-        ("X-Amz-Firehose-Common-Attributes" = String, Header,
-            description = "`{\"commonAttributes\":{…}}`, as set on the stream. Ignored."),
-        ("Content-Encoding" = String, Header, description = "`gzip`, or none.",
-            pattern = "^(gzip|identity)?$"),
+        ("Content-Encoding" = String, Header, description = "`gzip`, or none."),
     ),
-    request_body(content = Object, content_type = "application/json",
+    request_body(content = Object,
         description = "`requestId`, and `records` with telemetry objects in base64, one after another, which may be \
             gzipped before. `timestamp` is not read.",
         example = json!({
@@ -90,7 +86,6 @@ struct DeliveryResponse {
         (status = 403, description = "The delivery stream is not allowed, or a browser page sends without an access key."),
         (status = 415, description = "The content encoding is not gzip."),
         (status = 500, description = "The service failed."),
-        (status = 503, description = "The store failed, or the service is starting, stopping or overloaded."),
     )
 )]
 pub(crate) async fn deliver(State(app): State<AppState>, request: Request) -> Response {

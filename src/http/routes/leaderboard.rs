@@ -203,10 +203,9 @@ impl LeaderboardParams {
 #[serde(rename_all = "camelCase")]
 struct LeaderboardResponse {
     /// The class.
-    #[schema(value_type = u16, example = 1)]
     class_id: ClassId,
     /// The second; null on the all-time board, and for `last` in a class without efforts.
-    #[schema(value_type = Option<u32>, required, example = 60)]
+    #[schema(required)]
     second: Option<Second>,
     /// Number of racers on the whole board.
     #[schema(example = 40000)]
@@ -234,13 +233,11 @@ struct StandingResponse {
     #[schema(minimum = 1, example = 1)]
     rank: usize,
     /// The racer.
-    #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
     /// The racer's name; null if unknown.
     #[schema(value_type = Option<String>, required, example = "Hubert")]
     name: Name,
     /// The racer's output on this board.
-    #[schema(value_type = f64, minimum = 0, example = 187.25)]
     output: Output,
     /// Only on the all-time board: the second of the output; null for the new record of a what-if.
     #[serde(skip_serializing_if = "Option::is_none")]

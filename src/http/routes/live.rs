@@ -121,7 +121,6 @@ struct RaceEvent {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct NewBests {
     /// The class.
-    #[schema(value_type = u16, example = 1)]
     class_id: ClassId,
     /// Number of personal bests since the previous event.
     #[schema(example = 40)]
@@ -135,16 +134,13 @@ pub(crate) struct NewBests {
 #[serde(rename_all = "camelCase")]
 struct NewBest {
     /// The racer.
-    #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
     /// The racer's name; null where it is not known.
     #[schema(value_type = Option<String>, required, example = "Hubert")]
     name: Name,
     /// The second.
-    #[schema(value_type = u32, example = 60)]
     second: Second,
     /// The output.
-    #[schema(value_type = f64, minimum = 0, example = 187.25)]
     output: Output,
 }
 

@@ -220,7 +220,6 @@ pub(crate) async fn search(
 #[serde(rename_all = "camelCase")]
 struct RacerBestsResponse {
     /// The class.
-    #[schema(value_type = u16, example = 1)]
     class_id: ClassId,
     /// The racer.
     #[serde(flatten)]
@@ -237,7 +236,6 @@ struct RacerBestsResponse {
 #[serde(rename_all = "camelCase")]
 struct RacerCurve {
     /// The racer.
-    #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
     /// The racer's name; null if unknown.
     #[schema(value_type = Option<String>, required, example = "Hubert")]
@@ -251,10 +249,8 @@ struct RacerCurve {
 #[schema(as = Point)]
 struct RankedBest {
     /// The second.
-    #[schema(value_type = u32, example = 60)]
     second: Second,
     /// The racer's best output there.
-    #[schema(value_type = f64, minimum = 0, example = 187.25)]
     output: Output,
     /// The rank: 1 + the number of racers with greater outputs.
     #[schema(minimum = 1, example = 1)]
@@ -274,7 +270,6 @@ struct RankedBest {
 #[serde(rename_all = "camelCase")]
 struct RacerResponse {
     /// The racer.
-    #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
     /// The racer's name; null if unknown.
     #[schema(value_type = Option<String>, required, example = "Hubert")]
@@ -289,7 +284,6 @@ struct RacerResponse {
 #[serde(rename_all = "camelCase")]
 struct RacerClassBest {
     /// The class.
-    #[schema(value_type = u16, example = 1)]
     class_id: ClassId,
     /// Number of seconds with an effort of the racer.
     #[schema(example = 300)]
@@ -305,7 +299,6 @@ struct RacerClassBest {
 #[serde(rename_all = "camelCase")]
 struct FoundRacer {
     /// The racer.
-    #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
     /// The racer's name.
     #[schema(value_type = String, example = "Hubert")]

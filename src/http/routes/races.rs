@@ -110,7 +110,6 @@ pub(crate) async fn race_leaderboard(
 #[serde(rename_all = "camelCase")]
 struct RaceResponse {
     /// The race.
-    #[schema(value_type = u64, maximum = 9007199254740991_u64, example = 1619185620265_u64)]
     race_id: RaceId,
     /// Time of the start, in milliseconds since 1970, as computed from the first effort received.
     #[schema(example = 1619185620265_u64)]
@@ -119,7 +118,6 @@ struct RaceResponse {
     #[schema(example = 40)]
     racers: usize,
     /// The last second that anyone reached.
-    #[schema(value_type = u32, example = 60)]
     last_second: Second,
     /// Whether that second is the race's last: it came with the event `final`, from any racer. Records of other racers
     /// may still arrive.
@@ -131,7 +129,6 @@ struct RaceResponse {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RaceLeaderboard {
     /// The class.
-    #[schema(value_type = u16, example = 1)]
     class_id: ClassId,
     /// The race.
     #[serde(flatten)]
@@ -148,16 +145,13 @@ struct RaceStanding {
     #[schema(minimum = 1, example = 1)]
     rank: usize,
     /// The racer.
-    #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
     /// The racer's name; null if unknown.
     #[schema(value_type = Option<String>, required, example = "Hubert")]
     name: Name,
     /// The output at the racer's latest second.
-    #[schema(value_type = f64, minimum = 0, example = 187.25)]
     output: Output,
     /// That second.
-    #[schema(value_type = u32, example = 60)]
     second: Second,
 }
 

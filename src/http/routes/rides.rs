@@ -45,7 +45,7 @@ struct RideResponse {
 /// durable, and a retry settles it. Pages of other origins cannot send rides.
 #[utoipa::path(
     post, path = "/rides", tag = "Deliveries",
-    request_body(content = Vec<Object>, content_type = "application/json",
+    request_body(content = Vec<Object>,
         description = "Telemetry objects. `event` is `final` for the last second of the race, else `update`.",
         example = json!([{
             "classId": 1, "second": 60, "racerId": 17, "cadence": 80, "resistance": 78, "raceId": 1619185620265_u64,
@@ -57,7 +57,6 @@ struct RideResponse {
         (status = 404, description = "The service does not run with `--demo`."),
         (status = 413, description = "The body is over 256 KiB."),
         (status = 415, description = "The body is not `application/json`."),
-        (status = 503, description = "The store failed, or the service is starting, stopping or overloaded."),
     )
 )]
 pub(crate) async fn rides(
