@@ -7,9 +7,10 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::thread;
 
-use parking_lot::Mutex;
+use anyhow::Context;
+use parking_lot::RwLock;
 
 use crate::watched_file::{REFRESH_INTERVAL, WatchedFile};
 
@@ -59,16 +60,12 @@ impl fmt::Debug for Secret {
 #[derive(Clone, Debug)]
 pub struct Keys {
     given: Vec<Secret>,
-    file: Option<Arc<Mutex<KeyFile>>>,
+    of_file: Option<Arc<FileKeys>>,
 }
 
-/// A file of keys, and the keys when it last was a valid one.
-#[derive(Debug)]
-struct KeyFile {
-    file: WatchedFile,
-    keys: Vec<Secret>,
-    refreshed: Instant,
-}
+/// The keys of a file when it last was a valid one. Requests compare with these and never read the
+/// file: a mount that hangs must not block them.
+type FileKeys = RwLock<Vec<Secret>>;
 
 impl Keys {
     /// Returns the given keys and those of a file, which has one key per line, or is Secrets
@@ -77,16 +74,15 @@ impl Keys {
     /// # Errors
     /// The file is unreadable, contains no key, or contains an invalid one.
     pub fn new(given: &[Secret], file: Option<&Path>) -> anyhow::Result<Self> {
-        let open = |path| anyhow::Ok(Arc::new(Mutex::new(KeyFile::open(path)?)));
         Ok(Self {
             given: given.to_vec(),
-            file: file.map(open).transpose()?,
+            of_file: file.map(watch).transpose()?,
         })
     }
 
     /// Returns whether requests need a key.
     pub fn are_needed(&self) -> bool {
-        !self.given.is_empty() || self.file.is_some()
+        !self.given.is_empty() || self.of_file.is_some()
     }
 
     /// Returns whether that is one of the keys. All are compared, so that the response time does
@@ -97,48 +93,48 @@ impl Keys {
                 .fold(false, |found, known| known.is(key) | found)
         };
         let found = is_among(&self.given);
-        match &self.file {
-            Some(file) => is_among(file.lock().current()) | found,
+        match &self.of_file {
+            Some(keys) => is_among(&keys.read()) | found,
             None => found,
         }
     }
 }
 
-impl KeyFile {
-    fn open(path: &Path) -> anyhow::Result<Self> {
-        let file = WatchedFile::open(path)?;
-        Ok(Self {
-            keys: parse_file(&file)?,
-            file,
-            refreshed: Instant::now(),
-        })
-    }
-
-    /// Returns the keys of the file, at most [`REFRESH_INTERVAL`] old.
-    ///
-    /// A file that has become invalid leaves them as they were: a half-written file must lock
-    /// nobody out.
-    fn current(&mut self) -> &[Secret] {
-        if self.refreshed.elapsed() >= REFRESH_INTERVAL {
-            self.refreshed = Instant::now();
-            match self.reload() {
-                Ok(false) => {}
-                Ok(true) => {
-                    let file = self.file.path().display();
-                    tracing::info!(%file, keys = self.keys.len(), "key file reloaded");
-                }
-                Err(error) => tracing::error!("{error:#}; the keys stay as they were"),
-            }
+/// Returns the keys of a file. A thread reads the file again when it changes, until the keys are
+/// dropped.
+fn watch(path: &Path) -> anyhow::Result<Arc<FileKeys>> {
+    let mut file = WatchedFile::open(path)?;
+    let keys = Arc::new(RwLock::new(parse_file(&file)?));
+    let watched = Arc::downgrade(&keys);
+    let follow = move || {
+        while let Some(keys) = watched.upgrade() {
+            refresh(&mut file, &keys);
+            drop(keys);
+            thread::sleep(REFRESH_INTERVAL);
         }
-        &self.keys
-    }
+    };
+    thread::Builder::new()
+        .name("key-file".to_owned())
+        .spawn(follow)
+        .context("cannot watch the key file")?;
+    Ok(keys)
+}
 
-    fn reload(&mut self) -> anyhow::Result<bool> {
-        let has_changed = self.file.refresh()?;
-        if has_changed {
-            self.keys = parse_file(&self.file)?;
+/// Reads a file again if it changed. A file that has become invalid leaves the keys as they were: a
+/// half-written file must lock nobody out.
+fn refresh(file: &mut WatchedFile, keys: &FileKeys) {
+    let changed = file.refresh().and_then(|has_changed| {
+        let parsed = has_changed.then(|| parse_file(file));
+        parsed.transpose()
+    });
+    match changed {
+        Ok(None) => {}
+        Ok(Some(changed)) => {
+            let file = file.path().display();
+            tracing::info!(%file, keys = changed.len(), "key file reloaded");
+            *keys.write() = changed;
         }
-        Ok(has_changed)
+        Err(error) => tracing::error!("{error:#}; the keys stay as they were"),
     }
 }
 

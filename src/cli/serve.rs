@@ -42,7 +42,7 @@ pub async fn run(
         }
         start_demo(&mut config, racers, &listener, shutdown.clone())?;
     }
-    server::serve_with_metrics(config, listener, store, Some(metrics), shutdown).await
+    server::serve(config, listener, store, Some(metrics), shutdown).await
 }
 
 /// The names of the demo's classes, unless `--class-names` gives others.

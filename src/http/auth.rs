@@ -1,5 +1,7 @@
 //! Authentication: the keys that requests must carry.
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -7,16 +9,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::config::Config;
+use crate::http::delivery::KeyRefusal;
 use crate::http::error::{ApiError, shown};
+use crate::http::router::RequiredKey;
 use crate::http::state::AppState;
+use crate::ingest::error::DeliveryErrorCode;
 use crate::keys::Keys;
 use crate::ledger::CommitError;
 
-/// Detail of the 401 of queries.
-pub(crate) const QUERY_KEY_MISSING: &str = "Authorization must be Bearer and a query key";
-
-/// Detail of the 401 of erasures.
-pub(crate) const ADMIN_KEY_MISSING: &str = "Authorization must be Bearer and an admin key";
+const ACCESS_KEY: &str = "x-amz-firehose-access-key";
 
 /// The keys that requests must carry.
 #[derive(Clone)]
@@ -32,85 +33,114 @@ pub(crate) struct RequestKeys {
 impl RequestKeys {
     /// Reads the keys of the configuration and of the files that it names.
     pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
+        let keys = |given: &[_], file: &Option<PathBuf>, option: &'static str| {
+            Keys::new(given, file.as_deref()).context(option)
+        };
         Ok(Self {
-            access: Keys::new(&config.access_keys, config.access_key_file.as_deref())
-                .context("--access-key-file")?,
-            admin: Keys::new(&config.admin_keys, config.admin_key_file.as_deref())
-                .context("--admin-key-file")?,
-            query: Keys::new(&config.query_keys, config.query_key_file.as_deref())
-                .context("--query-key-file")?,
+            access: keys(
+                &config.access_keys,
+                &config.access_key_file,
+                "--access-key-file",
+            )?,
+            admin: keys(
+                &config.admin_keys,
+                &config.admin_key_file,
+                "--admin-key-file",
+            )?,
+            query: keys(
+                &config.query_keys,
+                &config.query_key_file,
+                "--query-key-file",
+            )?,
         })
     }
 }
 
-/// Middleware of queries: requires a query key, if any is configured, and a recovered store. An
-/// admin key opens as much, since it goes in the same header.
-pub(crate) async fn require_query_key(
-    State(app): State<AppState>,
-    request: Request,
+/// Middleware: requires the key of a path, and a recovered store for queries and erasures.
+pub(crate) async fn require_key(
+    State((app, key)): State<(AppState, RequiredKey)>,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let RequestKeys { query, admin, .. } = &app.keys;
-    let needs_key = query.are_needed();
-    let key = bearer(request.headers());
-    // Both are compared, so that the time tells nothing of either.
-    if needs_key && !key.is_some_and(|key| query.accept(key) | admin.accept(key)) {
-        return ApiError::unauthorized(QUERY_KEY_MISSING).into_response();
-    }
-    if let Some(error) = before_recovery(&app) {
-        return error;
+    let error = match key {
+        RequiredKey::Open => None,
+        RequiredKey::Access => {
+            if let Some(refusal) = access_refusal(&app.keys.access, request.headers()) {
+                request.extensions_mut().insert(refusal);
+            }
+            None
+        }
+        RequiredKey::Query => query_error(&app.keys, request.headers()).or(not_recovered(&app)),
+        RequiredKey::Admin => admin_error(&app.keys, &request).or(not_recovered(&app)),
+    };
+    if let Some(error) = error {
+        return error.into_response();
     }
     let mut response = next.run(request).await;
-    if needs_key {
+    if key == RequiredKey::Query && app.keys.query.are_needed() {
         forbid_shared_caching(response.headers_mut());
     }
     response
 }
 
-/// Middleware of erasures: requires an admin key and a recovered store. Without an admin key in the
-/// configuration, the paths do not exist.
-pub(crate) async fn require_admin_key(
-    State(app): State<AppState>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let admin = &app.keys.admin;
+/// Checks that the client has an access key. Where none is configured, it must be no browser page: a
+/// page that is open on this machine could deliver, or have buckets read. AWS sends no `Origin`.
+fn access_refusal(access: &Keys, headers: &HeaderMap) -> Option<KeyRefusal> {
+    let key = headers.get(ACCESS_KEY).map(HeaderValue::as_bytes);
+    let key = key.or_else(|| bearer(headers)).unwrap_or_default();
+    if !access.are_needed() {
+        let message = "a browser page needs an access key";
+        let is_page = headers.contains_key(header::ORIGIN);
+        return is_page.then_some(KeyRefusal(DeliveryErrorCode::ForeignOrigin, message));
+    }
+    let message =
+        "the access key is missing or wrong: X-Amz-Firehose-Access-Key, or Authorization: Bearer";
+    (!access.accept(key)).then_some(KeyRefusal(DeliveryErrorCode::InvalidAccessKey, message))
+}
+
+/// Checks the query key, if any is configured. An admin key opens as much, since it goes in the same
+/// header.
+fn query_error(
+    RequestKeys { query, admin, .. }: &RequestKeys,
+    headers: &HeaderMap,
+) -> Option<ApiError> {
+    // Both are compared, so that the time tells nothing of either.
+    let is_accepted = |key| query.accept(key) | admin.accept(key);
+    (query.are_needed() && !bearer(headers).is_some_and(is_accepted))
+        .then(|| ApiError::unauthorized("Authorization must be Bearer and a query key"))
+}
+
+/// Checks the admin key. Without one in the configuration, the paths do not exist.
+fn admin_error(RequestKeys { admin, .. }: &RequestKeys, request: &Request) -> Option<ApiError> {
     if !admin.are_needed() {
         let path = shown(request.uri().path());
         let detail = format!("{path} needs an admin key, and the service has none: --admin-key");
-        return ApiError::not_found(detail).into_response();
+        return Some(ApiError::not_found(detail));
     }
-    if !bearer(request.headers()).is_some_and(|key| admin.accept(key)) {
-        return ApiError::unauthorized(ADMIN_KEY_MISSING).into_response();
-    }
-    match before_recovery(&app) {
-        Some(error) => error,
-        None => next.run(request).await,
-    }
+    (!bearer(request.headers()).is_some_and(|key| admin.accept(key)))
+        .then(|| ApiError::unauthorized("Authorization must be Bearer and an admin key"))
 }
 
 /// Returns 503 before recovery: a part of the state would be a wrong answer.
-fn before_recovery(app: &AppState) -> Option<Response> {
-    match app.ledger.accepts() {
-        Err(error @ CommitError::NotReady) => {
-            Some(ApiError::unavailable(error.to_string()).into_response())
-        }
-        _ => None,
-    }
+fn not_recovered(app: &AppState) -> Option<ApiError> {
+    let error = app.ledger.accepts().err()?;
+    matches!(error, CommitError::NotReady).then(|| ApiError::unavailable(error.to_string()))
 }
 
 /// Makes `Cache-Control` private: a shared cache would serve clients without a key.
 fn forbid_shared_caching(headers: &mut HeaderMap) {
-    let cache_control = headers.get(header::CACHE_CONTROL);
-    let cache_control = cache_control.and_then(|value| value.to_str().ok());
-    let private = cache_control.map(|value| value.replace("public", "private"));
-    if let Some(private) = private.and_then(|value| HeaderValue::try_from(value).ok()) {
-        headers.insert(header::CACHE_CONTROL, private);
+    if let Some(value) = headers.get_mut(header::CACHE_CONTROL) {
+        let private = value
+            .to_str()
+            .map(|value| value.replace("public", "private"));
+        if let Ok(Ok(private)) = private.map(HeaderValue::try_from) {
+            *value = private;
+        }
     }
 }
 
 /// Returns the key of `Authorization: Bearer KEY`.
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let authorization = headers.get(header::AUTHORIZATION)?.as_bytes();
     let (scheme, key) = authorization.split_at_checked("Bearer ".len())?;
     let is_bearer = scheme.eq_ignore_ascii_case(b"Bearer ");

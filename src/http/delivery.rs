@@ -4,7 +4,8 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
 use futures_util::FutureExt;
 
 use crate::http::error::ApiError;
@@ -23,34 +24,55 @@ const BODY_LEAD: Duration = Duration::from_millis(5);
 /// The body of a request.
 pub(crate) type RequestBody = body::RequestBody<Body>;
 
-/// Returns the body of a request with these headers, whose time begins now.
+/// The reason why a request without an access key is refused, as an extension of the request. It is
+/// refused where its body is read, in the form of its path, and after its body is drained.
+#[derive(Clone, Copy)]
+pub(crate) struct KeyRefusal(pub(crate) DeliveryErrorCode, pub(crate) &'static str);
+
+/// A body that has not been read, and the refusal of its request.
+pub(crate) struct UnreadBody {
+    body: RequestBody,
+    refusal: Option<KeyRefusal>,
+}
+
+/// Returns the body of a request, whose time begins now. The headers are dropped: they may be large,
+/// and the body slow.
 pub(crate) fn request_body(
     app: &AppState,
-    headers: &HeaderMap,
-    body: Body,
+    request: Request,
     bytes_max: usize,
     total_timeout: Duration,
-) -> RequestBody {
+) -> UnreadBody {
     let limits = BodyLimits {
         bytes_max,
         pause_timeout: app.config.limits.body_pause_timeout,
         total_timeout,
     };
-    let expect = headers.get(header::EXPECT);
+    let (parts, body) = request.into_parts();
+    let expect = parts.headers.get(header::EXPECT);
     let awaits_continue =
         expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    RequestBody::new(body, awaits_continue, limits)
+    UnreadBody {
+        body: RequestBody::new(body, awaits_continue, limits),
+        refusal: parts.extensions.get().copied(),
+    }
 }
 
 /// Returns the result of `ingest`, or an error at the deadline or when the service stops. After an
 /// error, drains what is left of the body.
 pub(crate) async fn ingest_or_drain<T, E: From<DeliveryError>>(
     app: &AppState,
-    mut body: RequestBody,
+    UnreadBody { mut body, refusal }: UnreadBody,
     ingest: impl AsyncFnOnce(&mut RequestBody) -> Result<T, E>,
 ) -> Result<T, E> {
     let timeout = app.config.limits.delivery_deadline;
-    let ingest = AssertUnwindSafe(ingest(&mut body)).catch_unwind();
+    let ingest = async {
+        match refusal {
+            Some(KeyRefusal(code, message)) => Err(DeliveryError::new(code, message).into()),
+            None => ingest(&mut body).await,
+        }
+    };
+    let ingest = AssertUnwindSafe(ingest).catch_unwind();
     let ingest = tokio::time::timeout(timeout + BODY_LEAD, ingest);
     let result = until_stopped(app, async {
         let error = |code, message| Err(DeliveryError::new(code, message).into());
@@ -68,7 +90,7 @@ pub(crate) async fn ingest_or_drain<T, E: From<DeliveryError>>(
     });
     let result = result.await;
     if result.is_err() {
-        drain(app, &mut body).await;
+        drain_body(app, &mut body).await;
     }
     result
 }
@@ -88,8 +110,20 @@ pub(crate) async fn until_stopped<T, E: From<DeliveryError>>(
     }
 }
 
-/// Drains the body of a refused request.
-pub(crate) async fn drain(app: &AppState, body: &mut RequestBody) {
+/// Drains the body of a request that no handler reads, so that its client reads the response.
+pub(crate) async fn drain(app: &AppState, request: Request) {
+    let (bytes_max, timeout) = (
+        app.config.max_body_bytes(),
+        app.config.limits.delivery_deadline,
+    );
+    drain_body(
+        app,
+        &mut request_body(app, request, bytes_max, timeout).body,
+    )
+    .await;
+}
+
+async fn drain_body(app: &AppState, body: &mut RequestBody) {
     tokio::select! {
         () = body.drain() => {}
         () = app.has_been_stopping(SHUTDOWN_TIMEOUT) => {}

@@ -5,7 +5,7 @@
 //! connection.
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -64,28 +64,20 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 /// `Retry-After` of 503, in seconds: such states are short.
-const RETRY_AFTER_S: u16 = 1;
+const RETRY_AFTER_S: &str = "1";
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(&self)).into_response();
-        let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        match status {
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, RETRY_AFTER_S.into());
-            }
-            StatusCode::UNAUTHORIZED => {
-                let scheme = HeaderValue::from_static("Bearer");
-                headers.insert(header::WWW_AUTHENTICATE, scheme);
-            }
-            _ => {}
-        }
-        response
+        let headers = [
+            (header::CONTENT_TYPE, "application/problem+json"),
+            (header::CACHE_CONTROL, "no-store"),
+        ];
+        let more = match status {
+            StatusCode::SERVICE_UNAVAILABLE => Some([(header::RETRY_AFTER, RETRY_AFTER_S)]),
+            StatusCode::UNAUTHORIZED => Some([(header::WWW_AUTHENTICATE, "Bearer")]),
+            _ => None,
+        };
+        (status, headers, more, Json(self)).into_response()
     }
 }

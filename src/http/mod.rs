@@ -1,12 +1,12 @@
-//! The HTTP interface: the routes, and their extractors, responders, middleware and limits.
+//! The HTTP interface: the routes, and their extractors, responders and middleware.
 
 mod auth;
 mod delivery;
 mod error;
 mod extract;
-mod limits;
-mod middleware;
 mod openapi;
+mod page_budget;
+mod request_metrics;
 mod respond;
 mod router;
 mod routes;
@@ -18,4 +18,4 @@ pub(crate) use auth::RequestKeys;
 pub(crate) use openapi::document_text;
 pub(crate) use router::router;
 pub(crate) use routes::metrics;
-pub(crate) use state::AppState;
+pub(crate) use state::{AppState, SharedState, Stopping, stopped};

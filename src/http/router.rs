@@ -1,29 +1,27 @@
 //! The table of all paths, and the layers around them.
 
-use std::any::Any;
-use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use axum::middleware::from_fn_with_state;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{Route, any};
-use tower::util::MapResponseLayer;
-use tower::{Layer, Service};
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use axum::routing::{MethodRouter, any, get};
+use futures_util::FutureExt;
+use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use utoipa::openapi::Paths;
 use utoipa_axum::router::{UtoipaMethodRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use crate::config::CorsOrigins;
-use crate::http::auth::{require_admin_key, require_query_key};
+use crate::http::auth::require_key;
+use crate::http::delivery;
 use crate::http::error::{ApiError, shown};
-use crate::http::limits::page_budget::{self, limit_pages};
-use crate::http::middleware::request_metrics::{RequestMetrics, count_request};
 use crate::http::openapi;
+use crate::http::page_budget::{self, limit_pages};
+use crate::http::request_metrics::{RequestMetrics, count_request};
 use crate::http::routes::{
     assets, classes, erasures, events, firehose, health, history, leaderboard, live, racers, races,
     rides, root,
@@ -53,8 +51,7 @@ pub(crate) enum RequiredKey {
     Admin,
 }
 
-/// Returns every path with its key and its handler. Beside them there are the files of the page
-/// ([`assets`]) and of the explorer ([`openapi::explorer`]), which need no key.
+/// Returns every path with its key and its handler. Only `/metrics` has a listener of its own.
 #[rustfmt::skip]
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     use RequiredKey::{Access, Admin, Open, Query};
@@ -64,8 +61,15 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         row("/healthz",                                       Open,   routes!(health::healthz)),
         row("/readyz",                                        Open,   routes!(health::readyz)),
         row("/openapi.json",                                  Open,   routes!(openapi::openapi)),
+        row("/docs",                                          Open,   routes!(openapi::explorer)),
+        row("/docs/",                                         Open,   undocumented(get(openapi::explorer_file))),
+        row("/docs/{*file}",                                  Open,   undocumented(get(openapi::explorer_file))),
+        row("/assets/{file}",                                 Open,   undocumented(get(assets::file))),
+        row("/favicon.svg",                                   Open,   undocumented(get(assets::file))),
         row("/rides",                                         Open,   routes!(rides::rides).map(|it| it.fallback(wrong_method))),
         row("/firehose",                                      Access, routes!(firehose::deliver).map(|it| it.fallback(firehose::wrong_method))),
+        row("/firehose/",                                     Open,   undocumented(any(firehose::unknown_path))),
+        row("/firehose/{*rest}",                              Open,   undocumented(any(firehose::unknown_path))),
         row("/events",                                        Access, routes!(events::events).map(|it| it.fallback(wrong_method))),
         row("/classes",                                       Query,  routes!(classes::classes)),
         row("/classes/{classId}/leaderboard",                 Query,  routes!(leaderboard::leaderboard)),
@@ -83,30 +87,33 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
+fn undocumented(handler: MethodRouter<AppState>) -> UtoipaMethodRouter<AppState> {
+    (Vec::new(), Paths::new(), handler)
+}
+
 /// Returns the router of the service.
 pub(crate) fn router(app: AppState) -> Router {
     let limit_pages = from_fn_with_state(page_budget::new(), limit_pages);
     let routes = |kind: fn(&Endpoint) -> bool| {
         let endpoints = endpoints().into_iter().filter(kind);
         endpoints.fold(Router::new(), |router, endpoint| {
-            let paths = endpoint.paths(&app);
+            let (paths, key) = (endpoint.paths(&app), endpoint.key);
             let is_page = endpoint.is_page();
             let (_, _, mut handler) = endpoint.handler;
             if is_page {
                 handler = handler.route_layer(limit_pages.clone());
             }
+            if key != RequiredKey::Open {
+                let state = (app.clone(), key);
+                handler = handler.route_layer(from_fn_with_state(state, require_key));
+            }
             let add = |router: Router<_>, path: &String| router.route(path, handler.clone());
             paths.iter().fold(router, add)
         })
     };
-    let require_query_key = from_fn_with_state(app.clone(), require_query_key);
-    let require_admin_key = from_fn_with_state(app.clone(), require_admin_key);
     let count = from_fn_with_state(RequestMetrics::default(), count_request);
-    let reads = routes(|it| it.key == RequiredKey::Open && !it.is_write())
-        .merge(openapi::explorer())
-        .merge(assets::routes())
-        .merge(routes(|it| it.key == RequiredKey::Query).route_layer(require_query_key))
-        .merge(routes(|it| it.key == RequiredKey::Admin).route_layer(require_admin_key))
+    let catch_panics = from_fn(catch_panics);
+    let reads = routes(|it| !it.is_write())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         // After the fallbacks, which need them too: a page of another origin must read errors. All
@@ -114,13 +121,10 @@ pub(crate) fn router(app: AppState) -> Router {
         .layer((
             count.clone(),
             cors(&app.config.cors_origins),
-            catch_panics(),
+            catch_panics.clone(),
         ));
     // Without CORS: pages of other origins must not send deliveries, events or rides.
-    let writes = routes(Endpoint::is_write)
-        .route("/firehose/", any(firehose::unknown_path))
-        .route("/firehose/{*rest}", any(firehose::unknown_path))
-        .layer((count, catch_panics()));
+    let writes = routes(Endpoint::is_write).layer((count, catch_panics));
     reads.merge(writes).with_state(app)
 }
 
@@ -145,20 +149,8 @@ impl Endpoint {
 
     /// Returns whether requests send efforts. Pages of other origins must not.
     fn is_write(&self) -> bool {
-        ["/firehose", "/events", "/rides"].contains(&self.path)
+        ["/events", "/rides"].contains(&self.path) || self.path.starts_with("/firehose")
     }
-}
-
-/// Returns a layer that responds 500 when a handler panics.
-fn catch_panics() -> impl Layer<
-    Route,
-    Service = impl Service<Request, Response = Response, Error = Infallible, Future: Send>
-              + Clone
-              + Send
-              + Sync,
-> + Clone {
-    let body = MapResponseLayer::new(|response: axum::http::Response<_>| response.map(Body::new));
-    (body, CatchPanicLayer::custom(panicked))
 }
 
 /// Returns a layer that lets pages of these origins read. With several, a response has the
@@ -188,38 +180,34 @@ fn cors(origins: &CorsOrigins) -> CorsLayer {
             header::RANGE,
             HeaderName::from_static("last-event-id"),
         ])
-        .expose_headers([
-            header::ACCEPT_RANGES,
-            header::ALLOW,
-            header::CONTENT_ENCODING,
-            header::CONTENT_LENGTH,
-            header::CONTENT_RANGE,
-            header::ETAG,
-            header::RETRY_AFTER,
-        ])
+        .expose_headers(Any)
         .max_age(Duration::from_secs(7200)) // the longest that browsers cache a preflight
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the layer requires it")]
-pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let message = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(
-        panic = message.unwrap_or("unknown"),
-        "request handler panicked"
-    );
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal server error").into_response()
+/// Middleware: responds 500 when a handler panics.
+pub(super) async fn catch_panics(request: Request, next: Next) -> Response {
+    let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    response.unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<&str>().copied();
+        let message = message.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let panic = message.unwrap_or("unknown");
+        tracing::error!(panic, "request handler panicked");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal server error").into_response()
+    })
 }
 
-async fn unknown_path(uri: Uri) -> ApiError {
-    let path = shown(uri.path());
+async fn unknown_path(State(app): State<AppState>, request: Request) -> ApiError {
+    let path = shown(request.uri().path());
+    delivery::drain(&app, request).await;
     ApiError::not_found(format!("there is nothing at {path}; / lists the paths"))
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> ApiError {
-    let (path, method) = (shown(uri.path()), shown(method.as_str()));
+async fn wrong_method(State(app): State<AppState>, request: Request) -> ApiError {
+    let (path, method) = (
+        shown(request.uri().path()),
+        shown(request.method().as_str()),
+    );
+    delivery::drain(&app, request).await;
     let detail = format!("{path} does not accept {method}");
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, detail)
 }

@@ -1,7 +1,6 @@
 //! The state that all handlers share.
 
-use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use smol_str::SmolStr;
@@ -28,19 +27,10 @@ pub(crate) const IN_PLACE_OUTPUTS_MAX: usize = 10_000;
 /// Maximum time a query waits for a worker; after that it gets 503. Few clients wait longer.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The state of handlers. A clone shares it and costs a reference count: every request makes several.
-#[derive(Clone)]
-pub(crate) struct AppState(Arc<SharedState>);
+/// The state of handlers. A clone costs a reference count: every request makes several.
+pub(crate) type AppState = Arc<SharedState>;
 
-impl Deref for AppState {
-    type Target = SharedState;
-
-    fn deref(&self) -> &SharedState {
-        &self.0
-    }
-}
-
-/// The state that clones of an [`AppState`] share.
+/// The state that all handlers share.
 pub(crate) struct SharedState {
     pub(crate) ledger: Ledger,
     pub(crate) config: Arc<Config>,
@@ -58,22 +48,24 @@ pub(crate) struct SharedState {
     /// Memory budget of parts of histories.
     pub(crate) part_budget: MemoryBudget,
     pub(crate) live: live::Live,
-    pub(crate) document: Arc<OpenApi>,
-    pub(crate) stopping: watch::Receiver<bool>,
-    stopped_at: Arc<OnceLock<Instant>>,
+    pub(crate) document: OpenApi,
+    pub(crate) stopping: Stopping,
 }
+
+/// The time at which the service began to stop, once it does.
+pub(crate) type Stopping = watch::Receiver<Option<Instant>>;
 
 /// A racer's name, if known.
 pub(crate) type Name = Option<SmolStr>;
 
-impl AppState {
-    /// Creates the state. `stopping` becomes true when the service stops.
+impl SharedState {
+    /// Creates the state.
     pub(crate) fn new(
         ledger: Ledger,
         config: Arc<Config>,
         keys: RequestKeys,
-        stopping: watch::Receiver<bool>,
-    ) -> Self {
+        stopping: Stopping,
+    ) -> AppState {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (workers, heavy_workers) = (WorkerPool::new(cores), WorkerPool::new(cores.div_ceil(2)));
         let deliveries_bytes_max = config.limits.deliveries_bytes_max;
@@ -83,10 +75,8 @@ impl AppState {
         let buckets = BucketAllowlist::new(&config.notification_buckets);
         let importer = ObjectImporter::new(pipeline.clone(), admission.clone(), buckets);
         let live = live::Live::new(&ledger, config.limits.subscribers_max);
-        let document = Arc::new(openapi::document(ledger.bounds().second_max));
-        let stopped_at = Arc::default();
-        tokio::spawn(stop_time(stopping.clone(), Arc::clone(&stopped_at)));
-        Self(Arc::new(SharedState {
+        let document = openapi::document(ledger.bounds().second_max);
+        Arc::new(Self {
             ledger,
             config,
             keys,
@@ -100,24 +90,23 @@ impl AppState {
             live,
             document,
             stopping,
-            stopped_at,
-        }))
+        })
     }
 
     /// Returns that long after the service began to stop.
     pub(crate) async fn has_been_stopping(&self, time: Duration) {
-        let stopped_at = stop_time(self.stopping.clone(), self.stopped_at.clone()).await;
+        let stopped_at = stopped(self.stopping.clone()).await;
         tokio::time::sleep_until(stopped_at + time).await;
     }
 }
 
-/// Returns when the service began to stop, as the first waiting task saw it.
-async fn stop_time(
-    mut stopping: watch::Receiver<bool>,
-    stopped_at: Arc<OnceLock<Instant>>,
-) -> Instant {
-    let _ = stopping.wait_for(|&stopping| stopping).await; // an error: the service is gone
-    *stopped_at.get_or_init(Instant::now)
+/// Returns when the service began to stop, once it does.
+pub(crate) async fn stopped(mut stopping: Stopping) -> Instant {
+    let stopped_at = stopping.wait_for(Option::is_some).await; // an error: the service is gone
+    stopped_at
+        .ok()
+        .and_then(|at| *at)
+        .unwrap_or_else(Instant::now)
 }
 
 /// Runs queries on blocking threads, up to a concurrency limit.

@@ -91,14 +91,13 @@ fn given_keys_and_the_files_keys_are_accepted_and_no_others() {
 fn changed_file_replaces_the_keys_and_an_invalid_one_leaves_them() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     fs::write(file.path(), "old\n").expect("written");
-    let keys = Keys::new(&[], Some(file.path())).expect("readable");
-    let expire = || {
-        let mut file = keys.file.as_ref().expect("a file").lock();
-        file.refreshed = file
-            .refreshed
-            .checked_sub(REFRESH_INTERVAL)
-            .expect("the machine is up for a second");
+    let mut watched = WatchedFile::open(file.path()).expect("readable");
+    let of_file = Arc::new(RwLock::new(parse_file(&watched).expect("valid")));
+    let keys = Keys {
+        given: Vec::new(),
+        of_file: Some(of_file.clone()),
     };
+    let mut expire = || refresh(&mut watched, &of_file);
     fs::write(file.path(), "newer\n").expect("written");
     expire();
     assert!(keys.accept(b"newer"));

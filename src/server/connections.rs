@@ -12,17 +12,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::http::Response;
+use axum::BoxError;
+use axum::http::{HeaderMap, Response, header};
 use axum_server::accept::Accept;
+use bytes::Bytes;
 use futures_util::TryFutureExt;
 use futures_util::future::MapOk;
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
+use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
-use tokio_io_timeout::TimeoutWriter;
 use tower::Service;
 
 use crate::config::ServiceLimits;
@@ -65,15 +67,14 @@ impl<S> Accept<TcpStream, S> for LimitedAcceptor {
         if let Err(error) = stream.set_nodelay(true) {
             return ready(Err(error));
         }
-        let exchange = Arc::new(Mutex::new(Exchange::new(self.limits.response_timeout)));
+        let exchange = Arc::<Mutex<Exchange>>::default();
         let service = TimedService {
             service,
             exchange: exchange.clone(),
+            response_timeout: self.limits.response_timeout,
         };
-        ready(Ok((
-            LimitedStream::new(stream, self.limits, exchange, Some(permit)),
-            service,
-        )))
+        let stream = LimitedStream::new(stream, self.limits, exchange, Some(permit));
+        ready(Ok((stream, service)))
     }
 }
 
@@ -82,79 +83,44 @@ fn count_closed(reason: &'static str) {
 }
 
 /// The state of one connection, shared by its stream and its service.
+#[derive(Default)]
 struct Exchange {
-    /// Start of the wait for the next request head; `None` while a request is served.
-    waiting_since: Option<Instant>,
-    /// Whether the connection has had a request.
     has_had_request: bool,
+    /// Whether a request is served, or the body of its response not at its end.
+    is_serving: bool,
     /// Time by which the client must have read all responses so far. `None` if nothing is unread.
     response_deadline: Option<Instant>,
-    response_timeout: Duration,
-}
-
-impl Exchange {
-    fn new(response_timeout: Duration) -> Self {
-        Self {
-            waiting_since: Some(Instant::now()),
-            has_had_request: false,
-            response_deadline: None,
-            response_timeout,
-        }
-    }
-
-    fn begin_request(&mut self) {
-        self.waiting_since = None;
-        self.has_had_request = true;
-    }
-
-    /// Sets the deadline of a response of that length. A response pipelined behind an unread one
-    /// extends its deadline only by its own length.
-    fn begin_response(&mut self, bytes: u64) {
-        let more = Duration::from_secs_f64(bytes as f64 / f64::from(RESPONSE_BYTES_PER_SECOND_MIN));
-        let base = self
-            .response_deadline
-            .unwrap_or_else(|| Instant::now() + self.response_timeout);
-        self.response_deadline = Some(base + more);
-    }
-
-    fn end_response(&mut self) {
-        self.waiting_since = Some(Instant::now());
-    }
-
-    /// Clears the deadline when all of the response was written.
-    fn flushed(&mut self) {
-        if self.waiting_since.is_some() {
-            self.response_deadline = None;
-        }
-    }
 }
 
 /// A stream that fails when its client reads too slowly.
 pub(crate) struct LimitedStream<S> {
-    stream: Pin<Box<TimeoutWriter<S>>>,
+    stream: S,
     exchange: Arc<Mutex<Exchange>>,
     limits: ServiceLimits,
-    /// Timer of the response deadline; may fire early, and is then reset.
-    deadline: Option<Pin<Box<Sleep>>>,
-    is_closed: bool,
+    accepted: Instant,
+    /// Time by which the client must have read something. `None` if it is not waited for.
+    write_deadline: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The reason why the client was too slow.
+    closed: Option<&'static str>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl<S: AsyncWrite> LimitedStream<S> {
+impl<S: AsyncWrite + Unpin> LimitedStream<S> {
     fn new(
         stream: S,
         limits: ServiceLimits,
         exchange: Arc<Mutex<Exchange>>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        let mut stream = TimeoutWriter::new(stream);
-        stream.set_timeout(Some(limits.write_timeout));
         Self {
-            stream: Box::pin(stream),
+            stream,
             exchange,
             limits,
-            deadline: None,
-            is_closed: false,
+            accepted: Instant::now(),
+            write_deadline: None,
+            timer: None,
+            closed: None,
             _permit: permit,
         }
     }
@@ -162,75 +128,52 @@ impl<S: AsyncWrite> LimitedStream<S> {
     fn poll_write_with<T>(
         &mut self,
         context: &mut Context<'_>,
-        poll: impl FnOnce(Pin<&mut TimeoutWriter<S>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        poll: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        match poll(self.stream.as_mut(), context) {
-            Poll::Pending => self.poll_deadline(context),
-            // An error with an OS number is the kernel's (ETIMEDOUT), not the write timeout.
-            Poll::Ready(Err(error))
-                if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() =>
-            {
-                Poll::Ready(Err(self.close("write_timeout", "write timeout")))
-            }
-            written => written,
+        let written = poll(Pin::new(&mut self.stream), context);
+        if written.is_ready() {
+            self.write_deadline = None;
+            return written;
         }
-    }
-
-    /// Returns an error once the response deadline has passed.
-    fn poll_deadline<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        // The timer is reset only when it has fired: most responses are sent long before.
-        while let Some(deadline) = { self.exchange.lock().response_deadline } {
-            if deadline <= Instant::now() {
-                return Poll::Ready(Err(
-                    self.close("response_deadline", "response deadline passed")
-                ));
-            }
-            let timer = self
-                .deadline
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-            if timer.is_elapsed() || timer.deadline() > deadline {
-                timer.as_mut().reset(deadline);
-            }
-            ready!(timer.as_mut().poll(context));
-        }
-        Poll::Pending
-    }
-
-    fn close(&mut self, reason: &'static str, message: &'static str) -> io::Error {
-        if !self.is_closed {
-            self.is_closed = true;
-            count_closed(reason);
-        }
-        io::Error::new(io::ErrorKind::TimedOut, message)
+        let write_deadline = || Instant::now() + self.limits.write_timeout;
+        let write_deadline = *self.write_deadline.get_or_insert_with(write_deadline);
+        let (deadline, reason) = match self.exchange.lock().response_deadline {
+            Some(deadline) if deadline < write_deadline => (deadline, "response_deadline"),
+            _ => (write_deadline, "write_timeout"),
+        };
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        timer.as_mut().reset(deadline);
+        ready!(timer.as_mut().poll(context));
+        self.closed = Some(reason);
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, reason)))
     }
 }
 
-/// Counts a late request head: hyper reports no header timeout, so it is inferred here.
+/// Counts a client that was too slow. hyper reports no header timeout, so that of the first head is
+/// inferred here. The end of a kept-alive connection is nothing unusual.
 impl<S> Drop for LimitedStream<S> {
     fn drop(&mut self) {
-        let exchange = self.exchange.lock();
-        let timeout = match exchange.has_had_request {
-            false => self.limits.first_header_timeout,
-            true => self.limits.keep_alive_timeout,
-        };
-        let is_late = |since: Instant| since.elapsed() >= timeout;
-        if !self.is_closed && exchange.waiting_since.is_some_and(is_late) {
-            count_closed("header_timeout");
+        let is_late = !self.exchange.lock().has_had_request
+            && self.accepted.elapsed() >= self.limits.first_header_timeout;
+        if let Some(reason) = self.closed.or(is_late.then_some("header_timeout")) {
+            count_closed(reason);
         }
     }
 }
 
-impl<S: AsyncRead + AsyncWrite> AsyncRead for LimitedStream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for LimitedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stream.as_mut().poll_read(context, buffer)
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
-impl<S: AsyncWrite> AsyncWrite for LimitedStream<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for LimitedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -256,7 +199,10 @@ impl<S: AsyncWrite> AsyncWrite for LimitedStream<S> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = self.poll_write_with(context, AsyncWrite::poll_flush);
         if let Poll::Ready(Ok(())) = flushed {
-            self.exchange.lock().flushed();
+            let mut exchange = self.exchange.lock();
+            if !exchange.is_serving {
+                exchange.response_deadline = None; // all of the response was written
+            }
         }
         flushed
     }
@@ -271,14 +217,15 @@ impl<S: AsyncWrite> AsyncWrite for LimitedStream<S> {
 pub(crate) struct TimedService<S> {
     service: S,
     exchange: Arc<Mutex<Exchange>>,
+    response_timeout: Duration,
 }
 
 impl<R, S, B> Service<R> for TimedService<S>
 where
     S: Service<R, Response = Response<B>, Error = Infallible>,
-    B: Body,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    type Response = Response<TimedBody<B>>;
+    type Response = Response<axum::body::Body>;
     type Error = Infallible;
     type Future = MapOk<S::Future, Box<dyn FnOnce(Response<B>) -> Self::Response + Send>>;
 
@@ -287,50 +234,42 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        self.exchange.lock().begin_request();
-        let exchange = self.exchange.clone();
-        let timed = move |body: B| {
-            // An event stream has no length, and no deadline: it lasts as long as its client reads.
-            if let Some(bytes) = body.size_hint().exact() {
-                exchange.lock().begin_response(bytes);
+        let mut exchange = self.exchange.lock();
+        exchange.has_had_request = true;
+        exchange.is_serving = true;
+        drop(exchange);
+        let (serving, timeout) = (Serving(self.exchange.clone()), self.response_timeout);
+        let timed = Box::new(move |response: Response<B>| {
+            if let Some(time) = reading_time(response.headers()) {
+                let deadline = &mut serving.0.lock().response_deadline;
+                // A response pipelined behind an unread one extends its deadline only by its own time.
+                *deadline = Some(deadline.unwrap_or_else(|| Instant::now() + timeout) + time);
             }
-            TimedBody { body, exchange }
-        };
-        self.service
-            .call(request)
-            .map_ok(Box::new(|response| response.map(timed)))
+            response.map(|body| {
+                axum::body::Body::new(body.map_frame(move |frame| {
+                    let _ = &serving; // dropped with the body
+                    frame
+                }))
+            })
+        });
+        self.service.call(request).map_ok(timed)
     }
 }
 
-/// A response's body. hyper drops it after the last frame.
-pub(crate) struct TimedBody<B> {
-    body: B,
-    exchange: Arc<Mutex<Exchange>>,
+/// Returns the maximum time for a response of that `Content-Length`. An event stream has none: it
+/// lasts as long as its client reads.
+fn reading_time(headers: &HeaderMap) -> Option<Duration> {
+    let bytes = headers.get(header::CONTENT_LENGTH)?.to_str().ok()?;
+    let seconds = bytes.parse::<f64>().ok()? / f64::from(RESPONSE_BYTES_PER_SECOND_MIN);
+    Some(Duration::from_secs_f64(seconds))
 }
 
-impl<B> Drop for TimedBody<B> {
+/// Ends the serving of a request on drop. hyper drops a body after its last frame.
+struct Serving(Arc<Mutex<Exchange>>);
+
+impl Drop for Serving {
     fn drop(&mut self) {
-        self.exchange.lock().end_response();
-    }
-}
-
-impl<B: Body + Unpin> Body for TimedBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.0.lock().is_serving = false;
     }
 }
 

@@ -15,10 +15,11 @@ use axum_server::tls_rustls::RustlsAcceptor;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::domain::effort::Bounds;
-use crate::http::{self, AppState, RequestKeys};
+use crate::http::{self, AppState, RequestKeys, SharedState, Stopping};
 use crate::ledger::clock::SystemClock;
 use crate::ledger::{Ledger, LedgerOptions};
 use crate::server::listen::http1_server;
@@ -32,20 +33,10 @@ pub use metrics_listener::Metrics;
 /// closed. Orchestrators kill after 10 s or later.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Serves on `listener` over `store` until `shutdown` resolves. Then it finishes the requests under
-/// way, takes a last snapshot, and returns. The port accepts connections at once; `/readyz` and
-/// deliveries wait for recovery.
+/// Serves on `listener` over `store` until `shutdown` resolves, and `metrics` on their own port. Then
+/// it finishes the requests under way, takes a last snapshot, and returns. The port accepts
+/// connections at once; `/readyz` and deliveries wait for recovery.
 pub async fn serve(
-    config: Config,
-    listener: TcpListener,
-    store: Arc<dyn Store>,
-    shutdown: impl Future<Output = ()> + Send,
-) -> anyhow::Result<()> {
-    serve_with_metrics(config, listener, store, None, shutdown).await
-}
-
-/// Serves like [`serve`], and serves `metrics` on their own port.
-pub async fn serve_with_metrics(
     config: Config,
     listener: TcpListener,
     store: Arc<dyn Store>,
@@ -73,15 +64,15 @@ pub async fn serve_with_metrics(
         Arc::new(SystemClock),
         rand::random(),
     );
-    let (stop, stopping) = watch::channel(false);
-    let app = AppState::new(ledger, config.clone(), keys, stopping.clone());
+    let (stop, stopping) = watch::channel(None);
+    let app = SharedState::new(ledger, config.clone(), keys, stopping.clone());
     if let Some(metrics) = metrics {
         metrics.serve(app.clone())?;
     }
     tracing::info!("listening on {scheme}://{address}, keeping records in {location}");
     let handle = Handle::new();
     let server = serve_http(app, listener, tls, handle.clone(), stopping.clone())?;
-    let mut worker = tokio::spawn(worker.run(stopped(stopping)));
+    let mut worker = tokio::spawn(worker.run(http::stopped(stopping).map(drop)));
     tokio::pin!(server);
     tokio::select! {
         () = shutdown => {}
@@ -92,7 +83,7 @@ pub async fn serve_with_metrics(
         }
     }
     tracing::info!("stopping");
-    stop.send_replace(true);
+    stop.send_replace(Some(Instant::now()));
     handle.graceful_shutdown(Some(SHUTDOWN_TIMEOUT));
     let worker = tokio::time::timeout(SHUTDOWN_TIMEOUT, worker);
     let (server, worker) = tokio::join!(server, worker);
@@ -104,18 +95,13 @@ pub async fn serve_with_metrics(
     Ok(())
 }
 
-/// Resolves once the service stops.
-async fn stopped(mut stopping: watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|&stop| stop).await; // an error: the sender is gone
-}
-
 /// Serves HTTP, over TLS if there is a certificate.
 fn serve_http(
     app: AppState,
     listener: TcpListener,
     tls: Option<Tls>,
     handle: Handle<SocketAddr>,
-    stopping: watch::Receiver<bool>,
+    stopping: Stopping,
 ) -> anyhow::Result<BoxFuture<'static, std::io::Result<()>>> {
     let limits = app.config.limits;
     let server = http1_server(listener, limits.connections_max, limits)?.handle(handle);
@@ -127,7 +113,7 @@ fn serve_http(
     tokio::spawn(async move {
         tokio::select! {
             () = tls.follow() => {}
-            () = stopped(stopping) => {}
+            _ = http::stopped(stopping) => {}
         }
     });
     let server = server.map(|limited| acceptor.acceptor(limited));

@@ -3,17 +3,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use axum_server::tls_rustls::RustlsConfig;
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier;
+use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::{TLS12, TLS13};
-use rustls::{CertificateError, Error, RootCertStore, ServerConfig};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::watched_file::{REFRESH_INTERVAL, WatchedFile};
 
@@ -35,10 +33,14 @@ impl Tls {
         Ok(Self { chain, key, config })
     }
 
-    /// Returns when the first of the certificates expires, in seconds since 1970; `None` if none ever does.
+    /// Returns when the first of the certificates expires, in seconds since 1970; `None` if none is readable.
     pub(crate) fn expires_at_s(&self) -> Option<u64> {
-        let certificates = CertificateDer::pem_slice_iter(self.chain.content());
-        certificates.flatten().filter_map(expiry_s).min()
+        let certificates = CertificateDer::pem_slice_iter(self.chain.content()).flatten();
+        let expiries = certificates.filter_map(|certificate| {
+            let (_, certificate) = X509Certificate::from_der(&certificate).ok()?;
+            u64::try_from(certificate.validity().not_after.timestamp()).ok()
+        });
+        expiries.min()
     }
 
     /// Returns the configuration of new connections. It changes with the files while [`follow`](Self::follow) runs.
@@ -63,14 +65,12 @@ impl Tls {
 
     /// Files that are no valid pair leave the configuration as it was: one of the two is written first.
     fn reload(&mut self) {
-        let changed = [self.chain.refresh(), self.key.refresh()];
-        let reloaded = changed
-            .into_iter()
-            .try_fold(false, |any, changed| anyhow::Ok(any | changed?))
-            .and_then(|has_changed| match has_changed {
-                true => server_config(&self.chain, &self.key).map(Some),
-                false => Ok(None),
-            });
+        // Both are refreshed, also after an error of the first.
+        let (chain, key) = (self.chain.refresh(), self.key.refresh());
+        let reloaded = chain.and_then(|chain| match chain | key? {
+            true => server_config(&self.chain, &self.key).map(Some),
+            false => Ok(None),
+        });
         match reloaded {
             Ok(None) => {}
             Ok(Some(config)) => {
@@ -79,27 +79,6 @@ impl Tls {
             }
             Err(error) => tracing::error!("{error:#}; the certificate stays as it was"),
         }
-    }
-}
-
-/// Returns the expiry: verifies at 9999-12-31 and reads it from the error.
-fn expiry_s(certificate: CertificateDer<'_>) -> Option<u64> {
-    // The date that means no expiry (RFC 5280).
-    let end = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_799));
-    let certificate = certificate.into_owned();
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone()).ok()?;
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider).build();
-    let name = ServerName::try_from("localhost").ok()?;
-    let result = verifier
-        .ok()?
-        .verify_server_cert(&certificate, &[], &name, &[], end);
-    match result {
-        Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
-            Some(not_after.as_secs())
-        }
-        _ => None,
     }
 }
 

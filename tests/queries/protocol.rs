@@ -43,7 +43,7 @@ async fn invalid_requests_are_explained() {
         ),
         (
             "second=1&second=2",
-            ["second", "more than once", "\"1\" and \"2\"", "0 to 600"],
+            ["second", "\"1,2\"", "given once", "0 to 600"],
         ),
     ] {
         assert_problem(
@@ -78,12 +78,12 @@ async fn invalid_requests_are_explained() {
         "/docs/nowhere",
         "/docs/a/b",
         "/assets/nowhere",
+        "/assets/%FF",
         "/classes/",
         "/classes/1/nowhere",
     ] {
         assert_problem(&service, path, missing, &[path]).await;
     }
-    assert_problem(&service, "/assets/%FF", missing, &["not UTF-8"]).await;
     assert_problem(
         &service,
         "/classes/1/live?x=5",
@@ -168,7 +168,10 @@ async fn other_origins_may_read_but_not_deliver() {
             header_of(&response, header::ACCESS_CONTROL_ALLOW_ORIGIN),
             "*"
         );
-        assert!(header_of(&response, header::ACCESS_CONTROL_EXPOSE_HEADERS).contains("etag"));
+        assert_eq!(
+            header_of(&response, header::ACCESS_CONTROL_EXPOSE_HEADERS),
+            "*"
+        );
         assert!(
             !header_of(&response, header::VARY).contains("origin"),
             "the response must not depend on the origin"

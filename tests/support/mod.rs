@@ -157,7 +157,7 @@ impl Service {
                 std::future::pending::<()>().await; // dropped without stop: the task is aborted
             }
         };
-        let served = tokio::spawn(server::serve(config, listener, store, shutdown));
+        let served = tokio::spawn(server::serve(config, listener, store, None, shutdown));
         let client = Client::builder()
             .no_gzip()
             .no_proxy()

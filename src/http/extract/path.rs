@@ -14,7 +14,7 @@ use crate::http::state::AppState;
 #[into_params(parameter_in = Path)]
 pub(crate) struct ClassPath {
     /// The exercise class.
-    #[param(rename = "classId", value_type = u16, minimum = 1, example = 1)]
+    #[param(rename = "classId")]
     pub(crate) class: ClassId,
 }
 
@@ -23,7 +23,7 @@ pub(crate) struct ClassPath {
 #[into_params(parameter_in = Path)]
 pub(crate) struct RacerPath {
     /// The racer.
-    #[param(rename = "racerId", value_type = u64, maximum = 9007199254740991_u64, example = 17)]
+    #[param(rename = "racerId")]
     pub(crate) racer: RacerId,
 }
 
@@ -32,8 +32,7 @@ pub(crate) struct RacerPath {
 #[into_params(parameter_in = Path)]
 pub(crate) struct RacePath {
     /// The race.
-    #[param(rename = "raceId", value_type = u64, maximum = 9007199254740991_u64,
-        example = 1619185620265_u64)]
+    #[param(rename = "raceId")]
     pub(crate) race: RaceId,
 }
 
@@ -61,14 +60,8 @@ impl FromRequestParts<AppState> for RacerPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
-        let text = segment(parts, "racerId").await;
-        match integer(&text, 0..=INTEGER_MAX).map(RacerId) {
-            Some(racer) => Ok(Self { racer }),
-            None => Err(ApiError::not_found(format!(
-                "there is no racer {}",
-                shown_id(&text)
-            ))),
-        }
+        let racer = RacerId(id(parts, "racerId", "racer").await?);
+        Ok(Self { racer })
     }
 }
 
@@ -76,15 +69,15 @@ impl FromRequestParts<AppState> for RacePath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
-        let text = segment(parts, "raceId").await;
-        match integer(&text, 0..=INTEGER_MAX).map(RaceId) {
-            Some(race) => Ok(Self { race }),
-            None => Err(ApiError::not_found(format!(
-                "there is no race {}",
-                shown_id(&text)
-            ))),
-        }
+        let race = RaceId(id(parts, "raceId", "race").await?);
+        Ok(Self { race })
     }
+}
+
+async fn id(parts: &mut Parts, name: &str, kind: &str) -> Result<u64, ApiError> {
+    let text = segment(parts, name).await;
+    let missing = || ApiError::not_found(format!("there is no {kind} {}", shown_id(&text)));
+    integer(&text, 0..=INTEGER_MAX).ok_or_else(missing)
 }
 
 /// Returns an id from a path for an error: a number as it is, any other text in quotes and cut.

@@ -9,14 +9,14 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt;
-use std::marker::PhantomData;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use serde::de::value::{MapDeserializer, SeqDeserializer};
-use serde::de::{self, DeserializeOwned, Deserializer, IntoDeserializer, SeqAccess, Visitor};
-use serde::{Deserialize, forward_to_deserialize_any};
+use serde::Deserialize;
+use serde::de::value::MapDeserializer;
+use serde::de::{self, DeserializeOwned, Deserializer};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
@@ -26,9 +26,15 @@ use crate::http::state::AppState;
 /// Extracts the query parameters.
 pub(crate) struct QueryParams<T>(pub(crate) T);
 
-/// The value of one query parameter.
+/// The value of one query parameter, if the query has it.
 #[derive(Clone, Copy)]
-pub(crate) struct Param<T>(pub(crate) T);
+pub(crate) struct Param<T>(pub(crate) Option<T>);
+
+impl<T> Default for Param<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
 
 /// A type that query parameters can have.
 pub(crate) trait ParamValue: Sized {
@@ -76,26 +82,24 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for QueryParams<T> {
     }
 }
 
-/// A decoded name and value.
-type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
-
 fn parse<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
-    let mut pairs: Vec<Pair<'_>> = form_urlencoded::parse(query.as_bytes()).collect();
-    // Stable: the values of a repeated parameter keep their order.
-    pairs.sort_by(|(name, _), (other, _)| name.cmp(other));
-    let parameters = pairs.chunk_by(|(name, _), (other, _)| name == other);
-    let entries = parameters.map(|values| (&*values[0].0, ParamDeserializer(values)));
-    T::deserialize(MapDeserializer::new(entries)).map_err(|error| {
-        ApiError::bad_request(match error {
-            QueryError::Invalid(detail) => detail,
-            QueryError::Unknown { name, known } => {
-                let value = pairs.iter().find(|(other, _)| *other == name);
-                let value = value.map_or("", |(_, value)| value);
-                let known = match known {
-                    [] => "this path takes no parameters".to_owned(),
-                    known => format!("unknown parameter; this path takes {}", known.join(", ")),
-                };
-                format!("{} is {}; {known}", shown(&name), shown(value))
+    let mut values = BTreeMap::<_, Vec<Cow<'_, str>>>::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        values.entry(name).or_default().push(value);
+    }
+    let parameters = MapDeserializer::new(values.clone().into_iter());
+    serde_path_to_error::deserialize(parameters).map_err(|error| {
+        let name = error.path().to_string();
+        let value = values.get(&*name).map(|values| values.join(","));
+        let value = shown(&value.unwrap_or_default());
+        ApiError::bad_request(match error.into_inner() {
+            QueryError::Invalid(detail) => format!("{name} is {value}; {detail}"),
+            QueryError::Unknown([]) => {
+                format!("{} is {value}; this path takes no parameters", shown(&name))
+            }
+            QueryError::Unknown(known) => {
+                let (name, known) = (shown(&name), known.join(", "));
+                format!("{name} is {value}; unknown parameter; this path takes {known}")
             }
         })
     })
@@ -103,7 +107,17 @@ fn parse<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
 
 impl<'de, T: ParamValue> Deserialize<'de> for Param<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ParamVisitor(PhantomData))
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let is_repeated = texts.len() > 1 && !T::IS_LIST;
+        match T::parse(&texts.join(",")) {
+            Some(value) if !is_repeated => Ok(Self(Some(value))),
+            _ => {
+                let once = if is_repeated { ", given once" } else { "" };
+                let expected = T::expected();
+                let detail = format_args!("it must be {expected}{once}");
+                Err(de::Error::custom(detail))
+            }
+        }
     }
 }
 
@@ -115,83 +129,12 @@ impl<T: ParamValue> PartialSchema for Param<T> {
 
 impl<T: ParamValue> ToSchema for Param<T> {}
 
-/// Reads one value, or the values of a repeated parameter.
-struct ParamVisitor<T>(PhantomData<T>);
-
-impl<'de, T: ParamValue> Visitor<'de> for ParamVisitor<T> {
-    type Value = Param<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&T::expected())
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Param<T>, E> {
-        T::parse(text).map(Param).ok_or_else(|| {
-            let expected = T::expected();
-            E::custom(format_args!("is {}; it must be {expected}", shown(text)))
-        })
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Param<T>, A::Error> {
-        let mut texts = Vec::<String>::new();
-        while let Some(text) = values.next_element()? {
-            texts.push(text);
-        }
-        match &texts[..] {
-            [first, second, ..] if !T::IS_LIST => Err(de::Error::custom(format_args!(
-                "is given more than once, as {} and {}; it must be {}",
-                shown(first),
-                shown(second),
-                T::expected(),
-            ))),
-            _ => self.visit_str(&texts.join(",")),
-        }
-    }
-}
-
-/// Deserializes a parameter from the pairs of its name.
-struct ParamDeserializer<'a>(&'a [Pair<'a>]);
-
-impl<'de> Deserializer<'de> for ParamDeserializer<'_> {
-    type Error = QueryError;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
-        if let [(_, value)] = self.0 {
-            return visitor.visit_str(value);
-        }
-        let values = self.0.iter().map(|(_, value)| &**value);
-        visitor.visit_seq(SeqDeserializer::new(values))
-    }
-
-    /// Every field of a parameter struct must be an `Option`.
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
-        let name = &self.0[0].0;
-        let value = visitor.visit_some(ParamDeserializer(self.0));
-        value.map_err(|error| QueryError::Invalid(format!("{name} {error}")))
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-impl<'de> IntoDeserializer<'de, QueryError> for ParamDeserializer<'_> {
-    type Deserializer = Self;
-
-    fn into_deserializer(self) -> Self {
-        self
-    }
-}
-
 #[derive(Debug)]
 enum QueryError {
-    /// A parameter is invalid; the text says why.
+    /// The text says what the parameter must be.
     Invalid(String),
-    Unknown {
-        name: String,
-        known: &'static [&'static str],
-    },
+    /// The path has only these parameters.
+    Unknown(&'static [&'static str]),
 }
 
 impl de::Error for QueryError {
@@ -199,20 +142,14 @@ impl de::Error for QueryError {
         Self::Invalid(message.to_string())
     }
 
-    fn unknown_field(name: &str, known: &'static [&'static str]) -> Self {
-        Self::Unknown {
-            name: name.to_owned(),
-            known,
-        }
+    fn unknown_field(_: &str, known: &'static [&'static str]) -> Self {
+        Self::Unknown(known)
     }
 }
 
 impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Invalid(detail) => f.write_str(detail),
-            Self::Unknown { name, .. } => write!(f, "there is no parameter {}", shown(name)),
-        }
+        write!(f, "{self:?}")
     }
 }
 

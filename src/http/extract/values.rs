@@ -16,7 +16,7 @@ use crate::state::leaderboard::{PageLimit, QUERY_RACERS_MAX};
 pub(crate) type LimitParam = Param<PageLimit>;
 pub(crate) type OffsetParam = Param<Offset>;
 pub(crate) type OutputParam = Param<Output>;
-pub(crate) type PrettyParam = Param<Pretty>;
+pub(crate) type PrettyParam = Param<bool>;
 pub(crate) type RacerParam = Param<RacerId>;
 pub(crate) type RacersParam = Param<RacerList<QUERY_RACERS_MAX>>;
 pub(crate) type SecondParam = Param<Second>;
@@ -26,9 +26,6 @@ pub(crate) type SecondOrLastParam = Param<SecondOrLast>;
 pub(crate) trait IntegerParam: Sized {
     /// The value without the parameter, if it is always the same.
     const DEFAULT: Option<u64> = None;
-
-    /// The kind of integer, for errors.
-    const KIND: &'static str = "an integer";
 
     /// Returns the integers that it may be.
     fn range() -> RangeInclusive<u64>;
@@ -50,10 +47,6 @@ pub(crate) enum SecondOrLast {
 
 /// The ids of 1 to `MAX` racers.
 pub(crate) struct RacerList<const MAX: usize>(pub(crate) Vec<RacerId>);
-
-/// Whether JSON is formatted for people.
-#[derive(Clone, Copy)]
-pub(crate) struct Pretty(pub(crate) bool);
 
 /// Parses decimal digits without a sign or leading zeros.
 pub(crate) fn integer(text: &str, range: RangeInclusive<u64>) -> Option<u64> {
@@ -105,7 +98,7 @@ pub(crate) use choices;
 impl<T: IntegerParam> ParamValue for T {
     fn expected() -> String {
         let range = T::range();
-        format!("{} from {} to {}", T::KIND, range.start(), range.end())
+        format!("an integer from {} to {}", range.start(), range.end())
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -124,8 +117,6 @@ impl<T: IntegerParam> ParamValue for T {
 }
 
 impl IntegerParam for RacerId {
-    const KIND: &'static str = "a racer's id, an integer";
-
     fn range() -> RangeInclusive<u64> {
         0..=INTEGER_MAX
     }
@@ -230,6 +221,6 @@ impl ParamValue for Output {
     }
 }
 
-choices!(Pretty, "true or false, or have no value", {
-    "" => Pretty(true), "true" => Pretty(true), "false" => Pretty(false), "1" => Pretty(true), "0" => Pretty(false),
+choices!(bool, "true or false, or have no value", {
+    "" => true, "true" => true, "false" => false, "1" => true, "0" => false,
 });

@@ -1,26 +1,26 @@
 //! The OpenAPI document, `/openapi.json`, and an explorer, `/docs`, which loads nothing from other hosts.
 //! Their addresses are relative: a proxy may serve them below a path.
 
-pub(crate) mod problems;
+mod schemas;
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn};
-use axum::response::{IntoResponse, Response};
-use utoipa::OpenApi;
-use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::schema::{Schema, SchemaType, Type};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{RefOr, SecurityRequirement};
-use utoipa_swagger_ui::{Config, SwaggerUi};
+use utoipa::openapi::{
+    ContentBuilder, Ref, RefOr, Required, Response as Described, SecurityRequirement,
+};
+use utoipa::{OpenApi, ToSchema};
+use utoipa_swagger_ui::Config;
 
-use crate::http::auth::{ADMIN_KEY_MISSING, QUERY_KEY_MISSING};
 use crate::http::error::{ApiError, shown};
 use crate::http::extract::query::{QueryParams, set_second_max};
-use crate::http::respond::conditional::insert;
 use crate::http::respond::format::{self, JsonParams};
 use crate::http::router::{Endpoint, RequiredKey, endpoints};
+use crate::http::routes::live::NewBests;
 use crate::http::state::AppState;
 
 /// Content-Security-Policy of the explorer: its own files and this service. Its page has inline styles.
@@ -41,18 +41,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
     ),
     // Relative to the document's own address: a proxy may serve it below a path.
     servers((url = ".", description = "The service that serves this document.")),
-    paths(explorer),
-    tags(
-        (name = "Deliveries", description = "Firehose deliveries, other AWS events, and rides of the page."),
-        (name = "Leaderboards", description = "Boards of a class."),
-        (name = "Races", description = "Recent races of this instance: here now, and results."),
-        (name = "Racers", description = "Personal bests of one racer, and the search by name."),
-        (name = "Classes", description = "The exercise classes."),
-        (name = "Histories", description = "Datasets of a class, and parts of them."),
-        (name = "Erasing", description = "Erasures. They need an admin key."),
-        (name = "Health", description = "Health checks for a load balancer or a supervisor."),
-        (name = "Documentation", description = "This document."),
-    ),
+    components(schemas(ApiError, NewBests)),
 )]
 struct Document;
 
@@ -79,7 +68,10 @@ pub(crate) fn document(second_max: u32) -> utoipa::openapi::OpenApi {
         let (schemas, paths, _) = handler;
         components.schemas.extend(schemas);
         for (path, mut item) in paths.paths {
-            operations(&mut item).for_each(|operation| require_key(operation, key));
+            for operation in operations(&mut item) {
+                require_key(operation, key);
+                describe_errors(operation, &path, key);
+            }
             match document.paths.paths.get_mut(&path) {
                 Some(other) => other.merge_operations(item),
                 None => _ = document.paths.paths.insert(path, item),
@@ -87,8 +79,7 @@ pub(crate) fn document(second_max: u32) -> utoipa::openapi::OpenApi {
         }
     }
     for operation in document.paths.paths.values_mut().flat_map(operations) {
-        operation.security.get_or_insert_default(); // the explorer needs no key
-        remove_null(operation);
+        allow_missing_headers(operation);
     }
     document
 }
@@ -103,33 +94,89 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 /// Declares the key of an operation. Access and query keys are optional: without one in its
 /// configuration, the service requires none.
 fn require_key(operation: &mut Operation, key: RequiredKey) {
-    let optional = |scheme: &str| {
-        let key = SecurityRequirement::new(scheme, [""; 0]);
-        vec![SecurityRequirement::default(), key]
-    };
-    let (security, unauthorized) = match key {
-        RequiredKey::Open => (vec![], None),
-        RequiredKey::Access => (optional("accessKey"), None), // its handlers describe their 401
-        RequiredKey::Query => (optional("queryKey"), Some(QUERY_KEY_MISSING)),
-        RequiredKey::Admin => {
-            let admin = SecurityRequirement::new("adminKey", [""; 0]);
-            (vec![admin], Some(ADMIN_KEY_MISSING))
-        }
-    };
-    operation.security = Some(security);
-    let responses = &mut operation.responses.responses;
-    responses.extend(unauthorized.map(problems::unauthorized));
+    let key_of = |scheme: &str| SecurityRequirement::new(scheme, [""; 0]);
+    operation.security = Some(match key {
+        RequiredKey::Open => vec![],
+        RequiredKey::Access => vec![SecurityRequirement::default(), key_of("accessKey")],
+        RequiredKey::Query => vec![SecurityRequirement::default(), key_of("queryKey")],
+        RequiredKey::Admin => vec![key_of("adminKey")],
+    });
 }
 
-/// Removes null from the types of parameters: `Option` means optional here.
-fn remove_null(operation: &mut Operation) {
+/// Adds the errors that many operations share, and the content of all errors that describe none.
+fn describe_errors(operation: &mut Operation, path: &str, key: RequiredKey) {
+    let is_query = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(it) if it.parameter_in == ParameterIn::Query);
+    let takes_query = operation.parameters.iter().flatten().any(is_query);
+    let responses = &mut operation.responses.responses;
+    for (status, description, applies) in [
+        (
+            400,
+            "A parameter is invalid, missing or unknown; the detail names it.",
+            takes_query,
+        ),
+        (
+            401,
+            "The key is missing or wrong.",
+            key != RequiredKey::Open,
+        ),
+        (
+            404,
+            "The service has no admin key, or there is no such class.",
+            key == RequiredKey::Admin,
+        ),
+        (
+            404,
+            "There is no such class, or it has no such racer or race.",
+            path.contains('{'),
+        ),
+        (
+            503,
+            "The store failed, or the service is starting, stopping or overloaded.",
+            key != RequiredKey::Open || operation.request_body.is_some(),
+        ),
+    ] {
+        if applies {
+            let error = || Described::new(description).into();
+            responses.entry(status.to_string()).or_insert_with(error);
+        }
+    }
+    for (status, response) in responses {
+        if let RefOr::T(response) = response
+            && let Some(status) = error_status(status)
+            && response.content.is_empty()
+        {
+            let content = ContentBuilder::new();
+            let (content_type, content) = if path == "/firehose" {
+                let schema = Ref::from_schema_name("DeliveryResponse");
+                ("application/json", content.schema(Some(schema)))
+            } else {
+                let example = ApiError::new(status, &*response.description);
+                let schema = Ref::from_schema_name(ApiError::name());
+                let content = content.schema(Some(schema));
+                (
+                    "application/problem+json",
+                    content.example(serde_json::to_value(example).ok()),
+                )
+            };
+            response
+                .content
+                .insert(content_type.to_owned(), content.build().into());
+        }
+    }
+}
+
+fn error_status(text: &str) -> Option<StatusCode> {
+    let status: StatusCode = text.parse().ok()?;
+    (status.is_client_error() || status.is_server_error()).then_some(status)
+}
+
+/// Makes every header of requests optional.
+fn allow_missing_headers(operation: &mut Operation) {
     for parameter in operation.parameters.iter_mut().flatten() {
         if let RefOr::T(parameter) = parameter
-            && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
-            && let SchemaType::Array(types) = &schema.schema_type
-            && let [one, Type::Null] | [Type::Null, one] = &types[..]
+            && parameter.parameter_in == ParameterIn::Header
         {
-            schema.schema_type = SchemaType::Type(one.clone());
+            parameter.required = Required::False;
         }
     }
 }
@@ -141,17 +188,15 @@ fn remove_null(operation: &mut Operation) {
     get, path = "/openapi.json", tag = "Documentation",
     params(JsonParams),
     responses(
-        (status = 200, description = "The document.", body = Object, content_type = "application/json",
-            example = json!({ "openapi": "3.1.0", "info": { "title": "Alleycat" }, "paths": {} })),
-        (status = 400, description = "A parameter is invalid or unknown; the detail names it.", body = ApiError,
-            content_type = "application/problem+json"),
+        (status = 200, description = "The document.", body = Object,
+            example = json!({ "openapi": "3.1.0" })),
     )
 )]
 pub(crate) async fn openapi(
     State(app): State<AppState>,
     QueryParams(query): QueryParams<JsonParams>,
 ) -> Response {
-    format::json(&*app.document, query.pretty)
+    format::json(&app.document, query.pretty)
 }
 
 /// The explorer
@@ -159,29 +204,22 @@ pub(crate) async fn openapi(
     get, path = "/docs", tag = "Documentation",
     responses((status = 303, description = "The explorer is at `/docs/`.", headers(("Location" = String))))
 )]
-pub(crate) fn explorer() -> Router<AppState> {
-    let explorer: Router<AppState> = SwaggerUi::new("/docs")
-        .config(Config::from("../openapi.json"))
-        .into();
-    explorer.layer(from_fn(async |request: Request, next: Next| {
-        let path = request.uri().path().to_owned();
-        let mut response = next.run(request).await;
-        if response.status() == StatusCode::NOT_FOUND {
-            return ApiError::not_found(format!(
-                "the explorer has no file {}; it is at /docs/",
-                shown(&path)
-            ))
-            .into_response();
-        }
-        if response.status().is_redirection() {
-            let folder = HeaderValue::from_static("docs/");
-            response.headers_mut().insert(header::LOCATION, folder);
-        }
-        insert(
-            response.headers_mut(),
-            header::CONTENT_SECURITY_POLICY,
-            POLICY,
-        );
-        response
-    }))
+pub(crate) async fn explorer() -> Redirect {
+    Redirect::to("docs/")
+}
+
+/// Responds with a file of the explorer.
+pub(crate) async fn explorer_file(uri: Uri) -> Result<Response, ApiError> {
+    let path = uri.path().trim_start_matches("/docs/");
+    let config = Arc::new(Config::from("../openapi.json"));
+    let file = utoipa_swagger_ui::serve(path, config).ok().flatten();
+    let file = file.ok_or_else(|| {
+        let path = shown(uri.path());
+        ApiError::not_found(format!("the explorer has no file {path}; it is at /docs/"))
+    })?;
+    let headers = [
+        (header::CONTENT_TYPE, &*file.content_type),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+    ];
+    Ok((headers, file.bytes.into_owned()).into_response())
 }

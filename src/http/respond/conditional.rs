@@ -1,16 +1,14 @@
-//! Conditional and partial responses (RFC 9110, 13 and 14), and a body that is sent piece by piece.
+//! Conditional and partial responses (RFC 9110, 13 and 14), and bodies that are sent piece by piece.
 
 use std::convert::Infallible;
 use std::ops::Range;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures_util::stream;
 use headers::{ETag, HeaderMapExt, IfMatch, IfNoneMatch, IfRange};
-use http_body::{Frame, SizeHint};
 use http_range_header::{RangeUnsatisfiableError, parse_range_header};
 
 use crate::http::error::ApiError;
@@ -76,17 +74,14 @@ impl Representation {
             let range = format!("bytes {}-{}/{}", bytes.start, bytes.end - 1, self.len);
             headers.insert(header::CONTENT_RANGE, ascii(range));
         }
-        let pieces = if method == Method::HEAD {
-            Box::new(std::iter::empty())
-        } else {
-            match (self.pieces)() {
-                Ok(pieces) => pieces,
+        headers.insert(header::CONTENT_LENGTH, (bytes.end - bytes.start).into());
+        if method != Method::HEAD {
+            let frames = match (self.pieces)() {
+                Ok(pieces) => frames(pieces, bytes).map(Ok::<_, Infallible>),
                 Err(error) => return error.into_response(),
-            }
-        };
-        let len = bytes.end - bytes.start;
-        let body = PieceBody::new(Box::new(slice_pieces(pieces, bytes)), len);
-        *response.body_mut() = Body::new(body);
+            };
+            *response.body_mut() = Body::from_stream(stream::iter(frames));
+        }
         response
     }
 
@@ -146,73 +141,25 @@ fn parse_range(range: &str, len: u64) -> RequestedRange {
     Ok(ranges.first().map(|it| *it.start()..it.end() + 1))
 }
 
-/// Returns those bytes of the pieces.
-fn slice_pieces(
-    pieces: impl Iterator<Item = Bytes>,
-    range: Range<u64>,
-) -> impl Iterator<Item = Bytes> {
+/// Returns those bytes of the pieces, as frames.
+fn frames(pieces: impl Iterator<Item = Bytes>, range: Range<u64>) -> impl Iterator<Item = Bytes> {
     let mut at = 0;
-    pieces.filter_map(move |piece| {
+    let slices = pieces.map(move |piece| {
         let within = |position: u64| position.clamp(at, at + piece.len() as u64) - at;
         let (from, to) = (within(range.start) as usize, within(range.end) as usize);
         at += piece.len() as u64;
-        (from < to).then(|| piece.slice(from..to))
+        piece.slice(from..to)
+    });
+    slices.flat_map(|mut slice| {
+        std::iter::from_fn(move || {
+            let bytes = slice.len().min(FRAME_BYTES_MAX);
+            (bytes > 0).then(|| slice.split_to(bytes))
+        })
     })
-}
-
-/// A body of a known length, made piece by piece as it is sent.
-struct PieceBody {
-    pieces: Pieces,
-    /// The rest of the piece that is being sent.
-    piece: Bytes,
-    /// Bytes left to send.
-    left: u64,
-}
-
-impl PieceBody {
-    fn new(pieces: Pieces, left: u64) -> Self {
-        Self {
-            pieces,
-            piece: Bytes::new(),
-            left,
-        }
-    }
-}
-
-impl http_body::Body for PieceBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        while self.piece.is_empty() {
-            match self.pieces.next() {
-                Some(piece) => self.piece = piece,
-                None => return Poll::Ready(None),
-            }
-        }
-        let bytes = self.piece.len().min(FRAME_BYTES_MAX);
-        let frame = self.piece.split_to(bytes);
-        self.left = self.left.saturating_sub(bytes as u64);
-        Poll::Ready(Some(Ok(Frame::data(frame))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use http_body::Body;
-    use http_body_util::BodyExt;
-
     use super::*;
 
     #[test]
@@ -262,16 +209,11 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn long_pieces_are_sent_in_frames() {
+    #[test]
+    fn long_pieces_are_sent_in_frames() {
         let pieces = [0, FRAME_BYTES_MAX + 1, 0, 5].map(|length| Bytes::from(vec![7; length]));
-        let mut body = PieceBody::new(Box::new(pieces.into_iter()), FRAME_BYTES_MAX as u64 + 6);
-        let mut lengths = Vec::new();
-        while let Some(frame) = body.frame().await {
-            lengths.push(frame.unwrap().into_data().unwrap().len());
-        }
-        assert_eq!(lengths, [FRAME_BYTES_MAX, 1, 5]);
-        assert!(body.is_end_stream());
+        let lengths = frames(pieces.into_iter(), 0..u64::MAX).map(|frame| frame.len());
+        assert_eq!(lengths.collect::<Vec<_>>(), [FRAME_BYTES_MAX, 1, 5]);
     }
 
     #[test]
@@ -283,7 +225,7 @@ mod tests {
         };
         for start in 0..=8_usize {
             for end in start..=8 {
-                let joined = slice_pieces(pieces(), start as u64..end as u64)
+                let joined = frames(pieces(), start as u64..end as u64)
                     .collect::<Vec<_>>()
                     .concat();
                 assert_eq!(joined, b"abcdefgh"[start..end]);

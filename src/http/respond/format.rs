@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 
 use crate::http::extract::accept;
 use crate::http::extract::query::Param;
-use crate::http::extract::values::{Pretty, PrettyParam, choices};
+use crate::http::extract::values::{PrettyParam, choices};
 use crate::http::respond::conditional::insert;
 
 /// Initial capacity for JSON, in bytes: a page of 50 rows fits, so most responses never reallocate.
@@ -29,26 +29,26 @@ pub(crate) enum ListFormat {
 pub(crate) type FormatParam = Param<ListFormat>;
 
 /// The query parameters of a list that has no others.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListParams {
     /// `json` or `csv`; without it, the format that `Accept` prefers.
     #[param(inline)]
-    format: Option<FormatParam>,
+    format: FormatParam,
     /// Format the JSON for people.
     #[param(inline)]
-    pretty: Option<PrettyParam>,
+    pretty: PrettyParam,
 }
 
 /// The query parameters of JSON that is not a list.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct JsonParams {
     /// Format the JSON for people.
     #[param(inline)]
-    pub(crate) pretty: Option<PrettyParam>,
+    pub(crate) pretty: PrettyParam,
 }
 
 /// The format of a response.
@@ -97,16 +97,12 @@ impl<T: Row> Rows for Vec<T> {
 
 impl ResponseFormat {
     /// Returns what `format` says, or else what `Accept` prefers.
-    pub(crate) fn negotiate(
-        format: Option<FormatParam>,
-        pretty: Option<PrettyParam>,
-        headers: &HeaderMap,
-    ) -> Self {
-        match format {
-            Some(Param(ListFormat::Csv)) => Self::Csv,
+    pub(crate) fn negotiate(format: FormatParam, pretty: PrettyParam, headers: &HeaderMap) -> Self {
+        match format.0 {
+            Some(ListFormat::Csv) => Self::Csv,
             None if accept::wants_csv(headers) => Self::Csv,
             _ => Self::Json {
-                pretty: is_pretty(pretty),
+                pretty: pretty.0.unwrap_or_default(),
             },
         }
     }
@@ -128,15 +124,11 @@ impl ResponseFormat {
 }
 
 /// Responds with JSON.
-pub(crate) fn json(value: &impl Serialize, pretty: Option<PrettyParam>) -> Response {
+pub(crate) fn json(value: &impl Serialize, pretty: PrettyParam) -> Response {
     respond(
         "application/json",
-        json_text(value, is_pretty(pretty)).into(),
+        json_text(value, pretty.0.unwrap_or_default()).into(),
     )
-}
-
-fn is_pretty(pretty: Option<PrettyParam>) -> bool {
-    pretty.is_some_and(|Param(Pretty(pretty))| pretty)
 }
 
 fn json_text(value: &impl Serialize, pretty: bool) -> Vec<u8> {

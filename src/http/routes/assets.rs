@@ -5,12 +5,8 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use axum::Router;
-use axum::extract::Path;
-use axum::extract::rejection::PathRejection;
-use axum::http::{HeaderMap, HeaderName, Method, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::http::{HeaderMap, HeaderName, Method, Uri, header};
+use axum::response::Response;
 use bytes::Bytes;
 use headers::ETag;
 use rust_embed::RustEmbed;
@@ -20,7 +16,6 @@ use crate::gzip::gzip_smallest;
 use crate::http::error::{ApiError, shown};
 use crate::http::extract::accept;
 use crate::http::respond::conditional::{Representation, insert};
-use crate::http::state::AppState;
 
 /// The file that names all others.
 const INDEX: &str = "index.html";
@@ -59,64 +54,35 @@ struct Encoded {
     etag: ETag,
 }
 
-/// Every file by its path, and the front page with and without rides.
-struct Page {
-    files: HashMap<String, Asset>,
-    closed: Option<Asset>,
-    open: Option<Asset>,
-}
+/// The front page with rides, among the files.
+const INDEX_WITH_RIDES: &str = "index.html?rides";
 
-static PAGE: LazyLock<Page> = LazyLock::new(|| {
-    let index = Dist::get(INDEX).map(|file| String::from_utf8_lossy(&file.data).into_owned());
-    let index = |of: &dyn Fn(&str) -> String| {
-        index
-            .as_deref()
-            .map(|text| Asset::of(INDEX, of(text).into()))
-    };
-    Page {
-        files: Dist::iter()
-            .filter(|path| path != INDEX)
-            .filter_map(|path| {
-                Dist::get(&path)
-                    .map(|file| (path.to_string(), Asset::of(&path, file.data.into_owned())))
-            })
-            .collect(),
-        closed: index(&str::to_owned),
-        open: index(&|text| text.replace(RIDES_CLOSED, RIDES_OPEN)),
+/// Every file by its path, and [`INDEX_WITH_RIDES`].
+static FILES: LazyLock<HashMap<String, Asset>> = LazyLock::new(|| {
+    let files = Dist::iter().filter_map(|path| Some((path.to_string(), Dist::get(&path)?.data)));
+    let mut files: HashMap<_, _> = files.collect();
+    if let Some(index) = files.get(INDEX) {
+        let index = String::from_utf8_lossy(index).replace(RIDES_CLOSED, RIDES_OPEN);
+        files.insert(INDEX_WITH_RIDES.to_owned(), index.into_bytes().into());
     }
+    let assets = files.into_iter().map(|(path, bytes)| {
+        let asset = Asset::of(&path, bytes.into_owned());
+        (path, asset)
+    });
+    assets.collect()
 });
-
-/// Returns the routes of the files that the front page names.
-pub(crate) fn routes() -> Router<AppState> {
-    Router::new().route("/assets/{file}", get(asset)).route(
-        "/favicon.svg",
-        get(async |headers: HeaderMap| file("favicon.svg", &headers)),
-    )
-}
 
 /// Responds with the front page, if it is in this build. `rides` says whether `/rides` exists.
 pub(crate) fn index(headers: &HeaderMap, rides: bool) -> Option<Response> {
-    let index = if rides { &PAGE.open } else { &PAGE.closed };
-    index.as_ref().map(|index| index.respond(headers))
+    let index = if rides { INDEX_WITH_RIDES } else { INDEX };
+    FILES.get(index).map(|index| index.respond(headers))
 }
 
-async fn asset(name: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Response {
-    match name {
-        Ok(Path(name)) => file(&format!("assets/{name}"), &headers),
-        Err(_) => {
-            ApiError::not_found("the page has no file whose name is not UTF-8").into_response()
-        }
-    }
-}
-
-fn file(path: &str, headers: &HeaderMap) -> Response {
-    match PAGE.files.get(path) {
-        Some(asset) => asset.respond(headers),
-        None => {
-            let path = format!("/{path}");
-            ApiError::not_found(format!("the page has no file {}", shown(&path))).into_response()
-        }
-    }
+/// Responds with a file that the front page names.
+pub(crate) async fn file(uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
+    let file = FILES.get(uri.path().trim_start_matches('/'));
+    file.map(|file| file.respond(&headers))
+        .ok_or_else(|| ApiError::not_found(format!("the page has no file {}", shown(uri.path()))))
 }
 
 impl Asset {
@@ -182,7 +148,7 @@ impl Encoded {
 fn content_type(path: &str) -> &'static str {
     match path.rsplit_once('.').map_or("", |(_, extension)| extension) {
         "css" => "text/css; charset=utf-8",
-        "html" => "text/html; charset=utf-8",
+        "html" | "html?rides" => "text/html; charset=utf-8",
         "js" => "text/javascript; charset=utf-8",
         "json" | "map" => "application/json",
         "png" => "image/png",
@@ -282,8 +248,8 @@ mod tests {
 
     #[test]
     fn the_front_page_has_the_rides_attribute() {
-        if let Some(closed) = &PAGE.closed {
-            let open = PAGE.open.as_ref().expect("both are there or none");
+        if let Some(closed) = FILES.get(INDEX) {
+            let open = &FILES[INDEX_WITH_RIDES];
             assert!(String::from_utf8_lossy(&closed.plain.bytes).contains(RIDES_CLOSED));
             assert!(String::from_utf8_lossy(&open.plain.bytes).contains(RIDES_OPEN));
         }

@@ -9,7 +9,6 @@ use utoipa::ToSchema;
 use crate::domain::effort::ClassId;
 use crate::http::error::ApiError;
 use crate::http::extract::query::QueryParams;
-use crate::http::openapi::problems::ListErrors;
 use crate::http::respond::format::{ListParams, Row};
 use crate::http::state::AppState;
 use crate::ledger::Ledger;
@@ -24,7 +23,6 @@ use crate::ledger::Ledger;
                 example = "classId,name,racers,seconds,efforts,updatedAt,historyBytes,stateHash\r\n\
                            1,Class 1,40000,300,12000000,1619185789755,66300000,9f1c2b7d00a4e6f3\r\n"),
         )),
-        ListErrors,
     )
 )]
 pub(crate) async fn classes(
@@ -46,7 +44,6 @@ pub(crate) async fn classes(
 #[serde(rename_all = "camelCase")]
 struct ClassResponse {
     /// The class.
-    #[schema(value_type = u16, example = 1)]
     class_id: ClassId,
     /// The class's name.
     #[schema(example = "Class 1")]

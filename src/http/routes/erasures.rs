@@ -15,48 +15,47 @@ use crate::http::error::ApiError;
 use crate::http::extract::path::{ClassPath, RacerPath};
 use crate::http::extract::query::{Param, ParamValue, QueryParams};
 use crate::http::extract::values::{OutputParam, PrettyParam, SecondParam, check_order};
-use crate::http::openapi::problems::{EraseErrors, ListErrors};
 use crate::http::respond::conditional::insert;
 use crate::http::respond::format::{self, ListParams, Row};
 use crate::http::state::AppState;
 use crate::ledger::{CommitError, EraseError, Erased};
 
 /// The query parameters of erasing a racer from a class.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EraseInClassParams {
     /// Only at this second.
     #[param(inline)]
-    second: Option<SecondParam>,
+    second: SecondParam,
     /// Only from this second on.
     #[param(inline)]
-    from: Option<SecondParam>,
+    from: SecondParam,
     /// Only up to this second, itself included.
     #[param(inline)]
-    to: Option<SecondParam>,
+    to: SecondParam,
     /// Only outputs over this, to erase a glitch and keep the racer's true best.
     #[param(inline, example = 300)]
-    above: Option<OutputParam>,
+    above: OutputParam,
     /// The reason, stored with the erasure.
     #[param(inline, example = "a glitch of the bike")]
-    reason: Option<ReasonParam>,
+    reason: ReasonParam,
     /// Format the JSON for people.
     #[param(inline)]
-    pretty: Option<PrettyParam>,
+    pretty: PrettyParam,
 }
 
 /// The query parameters of erasing a racer.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EraseParams {
     /// The reason, stored with the erasure.
     #[param(inline, example = "asked to be forgotten")]
-    reason: Option<ReasonParam>,
+    reason: ReasonParam,
     /// Format the JSON for people.
     #[param(inline)]
-    pretty: Option<PrettyParam>,
+    pretty: PrettyParam,
 }
 
 type ReasonParam = Param<ErasureReason>;
@@ -83,26 +82,19 @@ impl ParamValue for ErasureReason {
 
 impl EraseInClassParams {
     fn scope(&self, class: ClassId, racer: RacerId) -> Result<ErasureScope, ApiError> {
-        if let Some(Param(second)) = self.second {
-            let range = [("from", self.from), ("to", self.to)];
-            let bound = range
-                .into_iter()
-                .find_map(|(name, bound)| Some((name, bound?)));
-            if let Some((name, Param(bound))) = bound {
+        let (Param(second), Param(from), Param(to)) = (self.second, self.from, self.to);
+        for (name, bound) in [("from", from), ("to", to)] {
+            if let (Some(second), Some(bound)) = (second, bound) {
                 return Err(ApiError::bad_request(format!(
                     "second is {second} and {name} is {bound}; give second alone, or from and to"
                 )));
             }
         }
         let mut scope = ErasureScope::all(racer, Some(class));
-        if let Some(Param(from)) = self.second.or(self.from) {
-            scope.from = from;
-        }
-        if let Some(Param(to)) = self.second.or(self.to) {
-            scope.to = to;
-        }
+        scope.from = second.or(from).unwrap_or(scope.from);
+        scope.to = second.or(to).unwrap_or(scope.to);
         check_order(scope.from, scope.to)?;
-        scope.above = self.above.map(|Param(output)| output);
+        scope.above = self.above.0;
         Ok(scope)
     }
 }
@@ -110,7 +102,8 @@ impl EraseInClassParams {
 /// Erase a racer from a class
 ///
 /// Erases the racer's efforts in the class, or those of the parameters, up to 30 s from now. No later delivery, replay
-/// or restart brings them back, on any instance; later efforts count. 200 once the erasure is durable.
+/// or restart brings them back, on any instance; later efforts count. 200 once the erasure is durable; after 503 it may
+/// be, and a retry settles it.
 #[utoipa::path(
     delete, path = "/classes/{classId}/racers/{racerId}", tag = "Erasing",
     params(
@@ -120,7 +113,7 @@ impl EraseInClassParams {
     ),
     responses(
         (status = 200, description = "The erasure.", body = ErasedResponse),
-        EraseErrors,
+        (status = 507, description = "There are too many erasures already."),
     ),
 )]
 pub(crate) async fn erase_in_class(
@@ -137,7 +130,8 @@ pub(crate) async fn erase_in_class(
 /// Erase a racer
 ///
 /// Erases the racer's efforts in all classes up to 30 s from now, and the name. No later delivery, replay or restart
-/// brings them back, on any instance; later efforts count. 200 once the erasure is durable.
+/// brings them back, on any instance; later efforts count. 200 once the erasure is durable; after 503 it may be, and a
+/// retry settles it.
 #[utoipa::path(
     delete, path = "/racers/{racerId}", tag = "Erasing",
     params(
@@ -146,7 +140,7 @@ pub(crate) async fn erase_in_class(
     ),
     responses(
         (status = 200, description = "The erasure.", body = ErasedResponse),
-        EraseErrors,
+        (status = 507, description = "There are too many erasures already."),
     ),
 )]
 pub(crate) async fn erase_everywhere(
@@ -171,9 +165,6 @@ pub(crate) async fn erase_everywhere(
                 example = "racerId,classId,from,to,above,until,reason,version\r\n\
                            17,1,60,61,300,1619185819755,a glitch of the bike,1\r\n"),
         )),
-        ListErrors,
-        (status = 404, description = "The service has no admin key.", body = ApiError,
-            content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn erasures(
@@ -182,8 +173,7 @@ pub(crate) async fn erasures(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let erasures = app.ledger.erasures();
-    let format = query.format(&headers);
-    let count = erasures.count();
+    let (count, format) = (erasures.count(), query.format(&headers));
     let work = move || {
         let mut rows: Vec<_> = erasures.iter().cloned().map(ErasureResponse::new).collect();
         rows.sort_by_key(|erasure| (erasure.version, erasure.racer_id, erasure.class_id));
@@ -197,9 +187,9 @@ pub(crate) async fn erasures(
 async fn erase(
     app: &AppState,
     scope: ErasureScope,
-    reason: Option<ReasonParam>,
+    reason: ReasonParam,
 ) -> Result<ErasedResponse, ApiError> {
-    let reason = reason.map(|Param(ErasureReason(reason))| reason);
+    let reason = reason.0.map(|ErasureReason(reason)| reason);
     let reason = reason.filter(|reason| !reason.is_empty());
     let deadline = app.config.limits.delivery_deadline;
     let erased = tokio::time::timeout(deadline, app.ledger.erase(scope, reason)).await;
@@ -243,19 +233,18 @@ struct ErasedResponse {
 #[serde(rename_all = "camelCase")]
 struct ErasureResponse {
     /// The racer.
-    #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
     /// The class; null for all classes, and the racer's name.
-    #[schema(value_type = Option<u16>, required, example = 1)]
+    #[schema(required)]
     class_id: Option<ClassId>,
     /// The first second; null for the first of all.
-    #[schema(value_type = Option<u32>, required, example = 60)]
+    #[schema(required)]
     from: Option<Second>,
     /// The last second; null for the last of all.
-    #[schema(value_type = Option<u32>, required, example = 61)]
+    #[schema(required)]
     to: Option<Second>,
     /// Only outputs over this; null for all.
-    #[schema(value_type = Option<f64>, required, minimum = 0, example = 300)]
+    #[schema(required)]
     above: Option<Output>,
     /// Efforts up to this time are erased, in milliseconds since 1970: 30 s after the request.
     #[schema(example = 1619185819755_u64)]

@@ -9,7 +9,7 @@ use crate::http::state::AppState;
 /// Liveness
 #[utoipa::path(
     get, path = "/healthz", tag = "Health",
-    responses((status = 200, description = "The process is alive.", body = String, content_type = "text/plain", example = "ok"))
+    responses((status = 200, description = "The process is alive.", body = String, example = "ok"))
 )]
 pub(crate) async fn healthz() -> Response {
     plain(StatusCode::OK, "ok".to_owned())
@@ -22,8 +22,8 @@ pub(crate) async fn healthz() -> Response {
 #[utoipa::path(
     get, path = "/readyz", tag = "Health",
     responses(
-        (status = 200, description = "The service is ready for traffic.", body = String, content_type = "text/plain", example = "ok"),
-        (status = 503, description = "The service is not ready; the body gives the reason.", body = String, content_type = "text/plain",
+        (status = 200, description = "The service is ready for traffic.", body = String, example = "ok"),
+        (status = 503, description = "The service is not ready; the body gives the reason.", body = String,
             example = "the service is starting or stopping"),
     )
 )]

@@ -16,7 +16,6 @@ use crate::http::extract::values::{
     LimitParam, Offset, OffsetParam, OutputParam, PrettyParam, RacerList, RacerParam, RacersParam,
     SecondOrLast, SecondOrLastParam, choices,
 };
-use crate::http::openapi::problems::ItemErrors;
 use crate::http::respond::format::{FormatParam, ResponseFormat, Rows};
 use crate::http::state::{AppState, Name};
 use crate::state::leaderboard::{
@@ -25,48 +24,48 @@ use crate::state::leaderboard::{
 use crate::state::table::{Board, Table};
 
 /// The query parameters of a leaderboard.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct LeaderboardParams {
     /// The second of the race, from 0; or `last`, the last second that anyone in the class reached.
     /// Without it: the all-time board, by each racer's best output over all seconds.
     #[param(inline, example = 60)]
-    second: Option<SecondOrLastParam>,
+    second: SecondOrLastParam,
     /// The rank of racers with equal outputs: `competition` 1, 2, 2, 4; `dense` 1, 2, 2, 3;
     /// `ordinal` 1, 2, 3, 4.
     #[param(inline)]
-    ties: Option<TiesParam>,
+    ties: TiesParam,
     /// Maximum number of rows.
     #[param(inline)]
-    limit: Option<LimitParam>,
+    limit: LimitParam,
     /// Number of rows to skip. Not with `cursor` or `around`.
     #[param(inline)]
-    offset: Option<OffsetParam>,
+    offset: OffsetParam,
     /// The page named by `next` or `previous` of another page. It stays right while the board
     /// changes.
     #[param(inline)]
-    cursor: Option<CursorParam>,
+    cursor: CursorParam,
     /// The page with this racer in its middle; at either edge the page is still full.
     #[param(inline)]
-    around: Option<RacerParam>,
+    around: RacerParam,
     /// Only these racers, ranked among all racers: up to 1000 ids, separated by commas or in
     /// repeated parameters.
     #[param(inline, style = Form, explode = false, example = json!([1, 2, 3]))]
-    racers: Option<RacersParam>,
+    racers: RacersParam,
     /// The racer of the what-if. The racer is ranked with `output` if that beats the racer's best.
     #[param(inline, rename = "racerId")]
     #[serde(rename = "racerId")]
-    racer: Option<RacerParam>,
+    racer: RacerParam,
     /// The output of the what-if. Nothing is stored.
     #[param(inline)]
-    output: Option<OutputParam>,
+    output: OutputParam,
     /// `json` or `csv`; without it, the format that `Accept` prefers.
     #[param(inline)]
-    format: Option<FormatParam>,
+    format: FormatParam,
     /// Format the JSON for people.
     #[param(inline)]
-    pretty: Option<PrettyParam>,
+    pretty: PrettyParam,
 }
 
 type CursorParam = Param<Cursor>;
@@ -108,7 +107,6 @@ impl ParamValue for Cursor {
             })),
             (String = "text/csv", example = "rank,racerId,name,output\r\n1,17,Hubert,187.25\r\n"),
         )),
-        ItemErrors,
     )
 )]
 pub(crate) async fn leaderboard(
@@ -119,7 +117,7 @@ pub(crate) async fn leaderboard(
 ) -> Result<Response, ApiError> {
     let format = ResponseFormat::negotiate(query.format, query.pretty, &headers);
     let (second, board) = board(app.ledger.table(), class, query.second);
-    let is_all_time = query.second.is_none();
+    let is_all_time = query.second.0.is_none();
     let query = query.board_query()?;
     let is_what_if = query.what_if.is_some();
     // Reading a page from a cached order takes microseconds. Computing the order is work, so it goes
@@ -150,15 +148,11 @@ pub(crate) async fn leaderboard(
 }
 
 /// Returns the board of the query, and its second if it has one.
-fn board(
-    table: &Table,
-    class: ClassId,
-    second: Option<SecondOrLastParam>,
-) -> (Option<Second>, Board) {
-    let second = match second {
+fn board(table: &Table, class: ClassId, second: SecondOrLastParam) -> (Option<Second>, Board) {
+    let second = match second.0 {
         None => return (None, table.overall_board(class)),
-        Some(Param(SecondOrLast::Second(second))) => Some(second),
-        Some(Param(SecondOrLast::Last)) => table.last_second(class),
+        Some(SecondOrLast::Second(second)) => Some(second),
+        Some(SecondOrLast::Last) => table.last_second(class),
     };
     // A class without efforts has no last second; any second would do: all are empty.
     (second, table.board(class, second.unwrap_or(Second(0))))
@@ -169,24 +163,24 @@ impl LeaderboardParams {
         Ok(LeaderboardQuery {
             page: self.page()?,
             what_if: self.what_if()?,
-            ties: self.ties.map_or(Ties::default(), |Param(ties)| ties),
-            limit: self.limit.map_or(PageLimit::DEFAULT, |Param(limit)| limit),
-            racers: self.racers.map(|Param(RacerList(racers))| racers),
+            ties: self.ties.0.unwrap_or_default(),
+            limit: self.limit.0.unwrap_or(PageLimit::DEFAULT),
+            racers: self.racers.0.map(|RacerList(racers)| racers),
         })
     }
 
     fn page(&self) -> Result<PageSelector, ApiError> {
-        let (offset, cursor, around) = (self.offset, self.cursor, self.around);
+        let (offset, cursor, around) = (self.offset.0, self.cursor.0, self.around.0);
         match (offset, cursor, around) {
             (None, None, None) => Ok(PageSelector::default()),
-            (Some(Param(Offset(rows))), None, None) => Ok(PageSelector::Offset(rows)),
-            (None, Some(Param(cursor)), None) => Ok(PageSelector::Cursor(cursor)),
-            (None, None, Some(Param(racer))) => Ok(PageSelector::Around(racer)),
+            (Some(Offset(rows)), None, None) => Ok(PageSelector::Offset(rows)),
+            (None, Some(cursor), None) => Ok(PageSelector::Cursor(cursor)),
+            (None, None, Some(racer)) => Ok(PageSelector::Around(racer)),
             _ => {
                 let given = [
-                    offset.map(|Param(Offset(rows))| format!("offset is {rows}")),
-                    cursor.map(|Param(cursor)| format!("cursor is {cursor}")),
-                    around.map(|Param(racer)| format!("around is {racer}")),
+                    offset.map(|Offset(rows)| format!("offset is {rows}")),
+                    cursor.map(|cursor| format!("cursor is {cursor}")),
+                    around.map(|racer| format!("around is {racer}")),
                 ];
                 let given: Vec<_> = given.into_iter().flatten().collect();
                 Err(ApiError::bad_request(format!(
@@ -198,13 +192,11 @@ impl LeaderboardParams {
     }
 
     fn what_if(&self) -> Result<Option<WhatIf>, ApiError> {
-        let (given, missing, expected) = match (self.racer, self.output) {
+        let (given, missing, expected) = match (self.racer.0, self.output.0) {
             (None, None) => return Ok(None),
-            (Some(Param(racer)), Some(Param(output))) => return Ok(Some(WhatIf { racer, output })),
-            (Some(Param(racer)), None) => {
-                (format!("racerId is {racer}"), "output", Output::expected())
-            }
-            (None, Some(Param(output))) => (
+            (Some(racer), Some(output)) => return Ok(Some(WhatIf { racer, output })),
+            (Some(racer), None) => (format!("racerId is {racer}"), "output", Output::expected()),
+            (None, Some(output)) => (
                 format!("output is {output}"),
                 "racerId",
                 RacerId::expected(),
@@ -221,10 +213,9 @@ impl LeaderboardParams {
 #[serde(rename_all = "camelCase")]
 struct LeaderboardResponse<'a> {
     /// The class.
-    #[schema(value_type = u16, example = 1)]
     class_id: ClassId,
     /// The second; null on the all-time board, and for `last` in a class without efforts.
-    #[schema(value_type = Option<u32>, required, example = 60)]
+    #[schema(required)]
     second: Option<Second>,
     /// Number of racers on the whole board.
     #[schema(example = 40000)]
@@ -259,13 +250,11 @@ struct StandingResponse {
     #[schema(minimum = 1, example = 1)]
     rank: usize,
     /// The racer.
-    #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
     /// The racer's name; null if unknown.
     #[schema(value_type = Option<String>, required, example = "Hubert")]
     name: Name,
     /// The racer's output on this board.
-    #[schema(value_type = f64, minimum = 0, example = 187.25)]
     output: Output,
     /// Only on the all-time board: the second of the output; null for the new record of a what-if.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -24,9 +24,8 @@ use crate::domain::effort::{ClassId, Output, RaceId, RacerId, Second};
 use crate::http::error::ApiError;
 use crate::http::extract::path::ClassPath;
 use crate::http::extract::query::{NoParams, QueryParams};
-use crate::http::openapi::problems::ItemErrors;
 use crate::http::routes::races::RaceLeaderboard;
-use crate::http::state::{AppState, Name};
+use crate::http::state::{AppState, Name, SharedState, stopped};
 use crate::ledger::Ledger;
 use crate::state::races::CLASS_RACES_MAX;
 use crate::state::recent_bests::{RecentBests, RecentBestsSubscription};
@@ -54,9 +53,10 @@ const STREAM_START: &[u8] = b"retry: 1000\n\n";
     get, path = "/classes/{classId}/live", tag = "Races",
     params(ClassPath),
     responses(
-        (status = 200, description = "Events, such as `event: bests`; the `data` of each is JSON of the schema under its \
-            name.", body = LiveEvents, content_type = "text/event-stream"),
-        ItemErrors,
+        (status = 200, description = "Events; the `data` of each is JSON: a `RaceLeaderboard` or `NewBests`.",
+            body = String, content_type = "text/event-stream",
+            example = "retry: 1000\n\nevent: bests\ndata: {\"classId\":1,\"count\":40,\"bests\":[…]}\n\n"),
+        (status = 400, description = "This path takes no parameters."),
     )
 )]
 pub(crate) async fn live(
@@ -74,9 +74,9 @@ pub(crate) async fn live(
         (header::CACHE_CONTROL, "no-store"),
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    let mut stopping = app.stopping.clone();
-    let stopped = async move { _ = stopping.wait_for(|&stopping| stopping).await };
-    let events = start.chain(events).take_until(stopped);
+    let events = start
+        .chain(events)
+        .take_until(Box::pin(stopped(app.stopping.clone())));
     Ok((headers, Body::from_stream(events)).into_response())
 }
 
@@ -116,22 +116,11 @@ struct RaceEvent {
     event: Bytes,
 }
 
-/// The events by their names.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "tells what is pushed")]
-struct LiveEvents {
-    /// A race's leaderboard changed.
-    standings: RaceLeaderboard,
-    /// Personal bests became durable.
-    bests: NewBests,
-}
-
 /// New personal bests.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct NewBests {
+pub(crate) struct NewBests {
     /// The class.
-    #[schema(value_type = u16, example = 1)]
     class_id: ClassId,
     /// Number of personal bests since the previous event.
     #[schema(example = 40)]
@@ -145,16 +134,13 @@ struct NewBests {
 #[serde(rename_all = "camelCase")]
 struct NewBest {
     /// The racer.
-    #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
     /// The racer's name; null where it is not known.
     #[schema(value_type = Option<String>, required, example = "Hubert")]
     name: Name,
     /// The second.
-    #[schema(value_type = u32, example = 60)]
     second: Second,
     /// The output.
-    #[schema(value_type = f64, minimum = 0, example = 187.25)]
     output: Output,
 }
 
@@ -182,7 +168,7 @@ impl Live {
         self.subscribers_max - self.permits.available_permits()
     }
 
-    fn subscribe(&self, app: &AppState, class: ClassId) -> Result<LiveSubscription, ApiError> {
+    fn subscribe(&self, app: &SharedState, class: ClassId) -> Result<LiveSubscription, ApiError> {
         let permit = self.permits.clone().try_acquire_owned().map_err(|_| {
             let max = self.subscribers_max;
             ApiError::unavailable(format!("there are {max} subscribers already"))

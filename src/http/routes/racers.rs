@@ -13,7 +13,6 @@ use crate::http::error::ApiError;
 use crate::http::extract::path::{ClassPath, RacerPath};
 use crate::http::extract::query::{Param, ParamValue, QueryParams};
 use crate::http::extract::values::{PrettyParam, RacerList};
-use crate::http::openapi::problems::{ItemErrors, ListErrors};
 use crate::http::respond::format::{FormatParam, ListParams, ResponseFormat, Row, Rows};
 use crate::http::state::{AppState, Name};
 use crate::ledger::Ledger;
@@ -28,35 +27,35 @@ const COMPARED_MAX: usize = 20;
 const FOUND_MAX: usize = 50;
 
 /// The query parameters of a racer's personal bests in a class.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct RacerBestsParams {
     /// Other racers to compare with: up to 20 ids, separated by commas or in repeated parameters.
     #[param(inline, style = Form, explode = false, example = json!([2, 3]))]
-    compare: Option<ComparedParam>,
+    compare: ComparedParam,
     /// `json` or `csv`; without it, the format that `Accept` prefers.
     #[param(inline)]
-    format: Option<FormatParam>,
+    format: FormatParam,
     /// Format the JSON for people.
     #[param(inline)]
-    pretty: Option<PrettyParam>,
+    pretty: PrettyParam,
 }
 
 /// The query parameters of the search for racers.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct SearchParams {
     /// The beginning of the name; upper and lower case are the same.
     #[param(inline, required = true, example = "hub")]
-    name: Option<NamePrefixParam>,
+    name: NamePrefixParam,
     /// `json` or `csv`; without it, the format that `Accept` prefers.
     #[param(inline)]
-    format: Option<FormatParam>,
+    format: FormatParam,
     /// Format the JSON for people.
     #[param(inline)]
-    pretty: Option<PrettyParam>,
+    pretty: PrettyParam,
 }
 
 type ComparedParam = Param<RacerList<COMPARED_MAX>>;
@@ -102,7 +101,6 @@ impl ParamValue for NamePrefix {
             (String = "text/csv",
                 example = "racerId,second,output,rank,total,percentile\r\n17,60,187.25,1,40000,99.9975\r\n"),
         )),
-        ItemErrors,
     )
 )]
 pub(crate) async fn racer_in_class(
@@ -113,7 +111,7 @@ pub(crate) async fn racer_in_class(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let format = ResponseFormat::negotiate(query.format, query.pretty, &headers);
-    let compare = query.compare.map(|Param(RacerList(racers))| racers);
+    let compare = query.compare.0.map(|RacerList(racers)| racers);
     let all_time = app.ledger.table().overall_board(class);
     if all_time.slot(racer).is_none() {
         return Err(ApiError::not_found(format!(
@@ -125,14 +123,13 @@ pub(crate) async fn racer_in_class(
     let outputs = all_time.len() * ledger.table().seconds(class).len() * curve_count;
     let work = move || {
         let curve = |racer| RacerCurve::new(&ledger, class, racer);
-        RacerBestsResponse {
+        format.respond(&RacerBestsResponse {
             class_id: class,
             racer: curve(racer),
             compared: compare.map(|racers| racers.into_iter().map(curve).collect()),
-        }
+        })
     };
-    let bests = app.heavy_workers.work(outputs, work).await?;
-    Ok(format.respond(&bests))
+    app.heavy_workers.work(outputs, work).await
 }
 
 /// A racer in all classes
@@ -149,7 +146,6 @@ pub(crate) async fn racer_in_class(
                 example = "racerId,classId,seconds,second,output,rank,total,percentile\r\n\
                            17,1,300,60,187.25,1,40000,99.9975\r\n"),
         )),
-        ItemErrors,
     )
 )]
 pub(crate) async fn racer(
@@ -196,7 +192,6 @@ pub(crate) async fn racer(
             (Vec<FoundRacer> = "application/json"),
             (String = "text/csv", example = "racerId,name\r\n17,Hubert\r\n"),
         )),
-        ListErrors,
     )
 )]
 pub(crate) async fn search(
@@ -204,7 +199,7 @@ pub(crate) async fn search(
     QueryParams(query): QueryParams<SearchParams>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let Some(Param(NamePrefix(name))) = query.name else {
+    let Some(NamePrefix(name)) = query.name.0 else {
         let detail = format!("name is missing; it must be {}", NamePrefix::expected());
         return Err(ApiError::bad_request(detail));
     };
@@ -224,7 +219,6 @@ pub(crate) async fn search(
 #[serde(rename_all = "camelCase")]
 struct RacerBestsResponse {
     /// The class.
-    #[schema(value_type = u16, example = 1)]
     class_id: ClassId,
     /// The racer.
     #[serde(flatten)]
@@ -241,7 +235,6 @@ struct RacerBestsResponse {
 #[serde(rename_all = "camelCase")]
 struct RacerCurve {
     /// The racer.
-    #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
     /// The racer's name; null if unknown.
     #[schema(value_type = Option<String>, required, example = "Hubert")]
@@ -255,10 +248,8 @@ struct RacerCurve {
 #[schema(as = Point)]
 struct RankedBest {
     /// The second.
-    #[schema(value_type = u32, example = 60)]
     second: Second,
     /// The racer's best output there.
-    #[schema(value_type = f64, minimum = 0, example = 187.25)]
     output: Output,
     /// The rank: 1 + the number of racers with greater outputs.
     #[schema(minimum = 1, example = 1)]
@@ -278,7 +269,6 @@ struct RankedBest {
 #[serde(rename_all = "camelCase")]
 struct RacerResponse {
     /// The racer.
-    #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
     /// The racer's name; null if unknown.
     #[schema(value_type = Option<String>, required, example = "Hubert")]
@@ -293,7 +283,6 @@ struct RacerResponse {
 #[serde(rename_all = "camelCase")]
 struct RacerClassBest {
     /// The class.
-    #[schema(value_type = u16, example = 1)]
     class_id: ClassId,
     /// Number of seconds with an effort of the racer.
     #[schema(example = 300)]
@@ -309,7 +298,6 @@ struct RacerClassBest {
 #[serde(rename_all = "camelCase")]
 struct FoundRacer {
     /// The racer.
-    #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
     /// The racer's name.
     #[schema(value_type = String, example = "Hubert")]

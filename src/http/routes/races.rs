@@ -9,9 +9,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::domain::effort::{ClassId, Output, RaceId, RacerId, Second};
 use crate::http::error::ApiError;
 use crate::http::extract::path::{ClassPath, RacePath};
-use crate::http::extract::query::{Param, QueryParams};
-use crate::http::extract::values::{LimitParam, Offset, OffsetParam, PrettyParam};
-use crate::http::openapi::problems::ItemErrors;
+use crate::http::extract::query::QueryParams;
+use crate::http::extract::values::{LimitParam, OffsetParam, PrettyParam};
 use crate::http::respond::format::{FormatParam, ListParams, ResponseFormat, Row, Rows};
 use crate::http::state::{AppState, Name};
 use crate::ledger::Ledger;
@@ -31,7 +30,6 @@ use crate::state::races::RaceSummary;
             (String = "text/csv",
                 example = "raceId,startedAt,racers,lastSecond,finished\r\n1619185620265,1619185620265,40,300,true\r\n"),
         )),
-        ItemErrors,
     )
 )]
 pub(crate) async fn races(
@@ -46,22 +44,22 @@ pub(crate) async fn races(
 }
 
 /// The query parameters of a race's leaderboard.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct RaceLeaderboardParams {
     /// Maximum number of rows.
     #[param(inline)]
-    limit: Option<LimitParam>,
+    limit: LimitParam,
     /// Number of rows to skip.
     #[param(inline)]
-    offset: Option<OffsetParam>,
+    offset: OffsetParam,
     /// `json` or `csv`; without it, the format that `Accept` prefers.
     #[param(inline)]
-    format: Option<FormatParam>,
+    format: FormatParam,
     /// Format the JSON for people.
     #[param(inline)]
-    pretty: Option<PrettyParam>,
+    pretty: PrettyParam,
 }
 
 /// The leaderboard of a race
@@ -80,7 +78,6 @@ pub(crate) struct RaceLeaderboardParams {
             (RaceLeaderboard = "application/json"),
             (String = "text/csv", example = "rank,racerId,name,output,second\r\n1,17,Hubert,187.25,60\r\n"),
         )),
-        ItemErrors,
     )
 )]
 pub(crate) async fn race_leaderboard(
@@ -91,8 +88,8 @@ pub(crate) async fn race_leaderboard(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let format = ResponseFormat::negotiate(query.format, query.pretty, &headers);
-    let limit = query.limit.map_or(PageLimit::DEFAULT, |Param(limit)| limit);
-    let offset = query.offset.map_or(0, |Param(Offset(rows))| rows);
+    let limit = query.limit.0.unwrap_or(PageLimit::DEFAULT);
+    let offset = query.offset.0.unwrap_or_default().0;
     let races = app.ledger.races().summaries(class);
     let racers = races.iter().find(|it| it.race == race);
     let racers = racers.map_or(0, |it| it.racers);
@@ -113,7 +110,6 @@ pub(crate) async fn race_leaderboard(
 #[serde(rename_all = "camelCase")]
 struct RaceResponse {
     /// The race.
-    #[schema(value_type = u64, maximum = 9007199254740991_u64, example = 1619185620265_u64)]
     race_id: RaceId,
     /// Time of the start, in milliseconds since 1970, as computed from the first effort received.
     #[schema(example = 1619185620265_u64)]
@@ -122,7 +118,6 @@ struct RaceResponse {
     #[schema(example = 40)]
     racers: usize,
     /// The last second that anyone reached.
-    #[schema(value_type = u32, example = 60)]
     last_second: Second,
     /// Whether that second is the race's last: it came with the event `final`, from any racer. Records of other racers
     /// may still arrive.
@@ -134,7 +129,6 @@ struct RaceResponse {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RaceLeaderboard {
     /// The class.
-    #[schema(value_type = u16, example = 1)]
     class_id: ClassId,
     /// The race.
     #[serde(flatten)]
@@ -151,16 +145,13 @@ struct RaceStanding {
     #[schema(minimum = 1, example = 1)]
     rank: usize,
     /// The racer.
-    #[schema(value_type = u64, example = 17)]
     racer_id: RacerId,
     /// The racer's name; null if unknown.
     #[schema(value_type = Option<String>, required, example = "Hubert")]
     name: Name,
     /// The output at the racer's latest second.
-    #[schema(value_type = f64, minimum = 0, example = 187.25)]
     output: Output,
     /// That second.
-    #[schema(value_type = u32, example = 60)]
     second: Second,
 }
 

@@ -1,7 +1,6 @@
 //! `POST /rides`: rides from the page, only under `serve --demo`.
 
-use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use serde::Serialize;
@@ -10,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::http::delivery::{self, RequestBody};
 use crate::http::error::ApiError;
+use crate::http::extract::query::Param;
 use crate::http::respond::format;
 use crate::http::state::AppState;
 use crate::ingest::error::{DeliveryError, DeliveryErrorCode};
@@ -38,45 +38,6 @@ struct RideResponse {
     rejected: usize,
 }
 
-/// A record of a ride.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct RideRecord {
-    #[schema(minimum = 1)]
-    class_id: u16,
-    second: u32,
-    #[schema(maximum = 9007199254740991_u64)]
-    racer_id: u64,
-    #[schema(minimum = 0, maximum = 300)]
-    cadence: f64,
-    #[schema(minimum = 0, maximum = 100)]
-    resistance: f64,
-    #[schema(maximum = 9007199254740991_u64)]
-    race_id: Option<u64>,
-    /// In milliseconds since 1970.
-    #[schema(maximum = 9007199254740991_u64)]
-    device_timestamp: Option<u64>,
-    name: Option<&'static str>,
-    /// `final` for the last second of the race, else `update`.
-    event: Option<&'static str>,
-}
-
-impl RideRecord {
-    fn example() -> Self {
-        Self {
-            class_id: 1,
-            second: 60,
-            racer_id: 17,
-            cadence: 80.0,
-            resistance: 78.0,
-            race_id: Some(1_619_185_620_265),
-            device_timestamp: Some(1_619_185_789_755),
-            name: Some("Hubert"),
-            event: Some("update"),
-        }
-    }
-}
-
 /// Send a ride from the page
 ///
 /// Only where the service was started with `--demo`. Processed like a delivery: 200 says that every
@@ -84,29 +45,27 @@ impl RideRecord {
 /// durable, and a retry settles it. Pages of other origins cannot send rides.
 #[utoipa::path(
     post, path = "/rides", tag = "Deliveries",
-    request_body(content = Vec<RideRecord>, example = json!([RideRecord::example()])),
+    request_body(content = Vec<Object>,
+        description = "Telemetry objects. `event` is `final` for the last second of the race, else `update`.",
+        example = json!([{
+            "classId": 1, "second": 60, "racerId": 17, "cadence": 80, "resistance": 78, "raceId": 1619185620265_u64,
+            "deviceTimestamp": 1619185789755_u64, "name": "Hubert", "event": "update",
+        }])),
     responses(
         (status = 200, description = "Every effort is durable.", body = RideResponse),
-        (status = 400, description = "The body is not an array of up to 1000 records, or too slow.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 404, description = "The service does not run with `--demo`.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 413, description = "The body is over 256 KiB.", body = ApiError, content_type = "application/problem+json"),
-        (status = 415, description = "The body is not `application/json`.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 503, description = "The store failed, or the service is starting, stopping or overloaded.",
-            body = ApiError, content_type = "application/problem+json"),
+        (status = 400, description = "The body is not an array of up to 1000 records, or too slow."),
+        (status = 404, description = "The service does not run with `--demo`."),
+        (status = 413, description = "The body is over 256 KiB."),
+        (status = 415, description = "The body is not `application/json`."),
     )
 )]
 pub(crate) async fn rides(
     State(app): State<AppState>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let timeout = app.config.limits.ride_body_timeout;
-    let body = delivery::request_body(&app, &headers, body, BODY_BYTES_MAX, timeout);
-    let checked = check(&app, &headers);
-    drop(headers); // they may be large, and the body slow
+    let checked = check(&app, request.headers());
+    let body = delivery::request_body(&app, request, BODY_BYTES_MAX, timeout);
     let ingest = async |body: &mut RequestBody| {
         checked?;
         ingest(&app, body).await.map_err(ride_error)
@@ -125,7 +84,7 @@ pub(crate) async fn rides(
         improvements,
         rejected,
     };
-    Ok(format::json(&response, None))
+    Ok(format::json(&response, Param(None)))
 }
 
 fn check(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {

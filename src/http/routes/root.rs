@@ -14,8 +14,8 @@ use crate::http::state::AppState;
 #[utoipa::path(
     get, path = "/", tag = "Documentation",
     responses((status = 200, description = "The page, or the guide.", content(
-        (String = "text/plain", example = "Alleycat: the personal best output of every racer, …\n\nLeaderboards\n…"),
-        (String = "text/html", example = "<!doctype html>\n<html lang=\"en\">\n…"),
+        (String = "text/plain", example = "Alleycat: …"),
+        (String = "text/html", example = "<!doctype html>…"),
     )))
 )]
 pub(crate) async fn root(State(app): State<AppState>, headers: HeaderMap) -> Response {
@@ -45,16 +45,12 @@ fn origin(headers: &HeaderMap) -> String {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
         (1..=255).contains(&host.len()) && host.bytes().all(plain)
     };
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .filter(is_host);
-    let secure = headers
-        .get("x-forwarded-proto")
-        .is_some_and(|scheme| scheme == "https");
-    format!(
-        "{}://{}",
-        if secure { "https" } else { "http" },
-        host.unwrap_or("localhost:8080")
-    )
+    let host = headers.get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok()).filter(is_host);
+    let host = host.unwrap_or("localhost:8080");
+    let scheme = match headers.get("x-forwarded-proto") {
+        Some(scheme) if scheme == "https" => "https",
+        _ => "http",
+    };
+    format!("{scheme}://{host}")
 }

@@ -142,7 +142,8 @@ export interface paths {
         /**
          * Erase a racer from a class
          * @description Erases the racer's efforts in the class, or those of the parameters, up to 30 s from now. No later delivery, replay
-         *     or restart brings them back, on any instance; later efforts count. 200 once the erasure is durable.
+         *     or restart brings them back, on any instance; later efforts count. 200 once the erasure is durable; after 503 it may
+         *     be, and a retry settles it.
          */
         delete: operations["erase_in_class"];
         options?: never;
@@ -344,7 +345,8 @@ export interface paths {
         /**
          * Erase a racer
          * @description Erases the racer's efforts in all classes up to 30 s from now, and the name. No later delivery, replay or restart
-         *     brings them back, on any instance; later efforts count. 200 once the erasure is durable.
+         *     brings them back, on any instance; later efforts count. 200 once the erasure is durable; after 503 it may be, and a
+         *     retry settles it.
          */
         delete: operations["erase_everywhere"];
         options?: never;
@@ -420,12 +422,8 @@ export interface components {
         };
         /** @description A racer's best output in a class, and its rank on the class's all-time board. */
         Best: components["schemas"]["Point"] & {
-            /**
-             * Format: int32
-             * @description The class.
-             * @example 1
-             */
-            classId: number;
+            /** @description The class. */
+            classId: components["schemas"]["ClassId"];
             /**
              * @description Number of seconds with an effort of the racer.
              * @example 300
@@ -434,12 +432,8 @@ export interface components {
         };
         /** @description An exercise class, in numbers. */
         Class: {
-            /**
-             * Format: int32
-             * @description The class.
-             * @example 1
-             */
-            classId: number;
+            /** @description The class. */
+            classId: components["schemas"]["ClassId"];
             /**
              * Format: int64
              * @description Number of efforts.
@@ -479,6 +473,8 @@ export interface components {
              */
             updatedAt: number | null;
         };
+        /** @example 1 */
+        ClassId: number;
         /** @description A racer second by second. */
         Curve: {
             /**
@@ -486,38 +482,24 @@ export interface components {
              * @example Hubert
              */
             name: string | null;
-            /**
-             * Format: int64
-             * @description The racer.
-             * @example 17
-             */
-            racerId: number;
+            /** @description The racer. */
+            racerId: components["schemas"]["RacerId"];
             /** @description The seconds with an effort of the racer, ascending. */
             seconds: components["schemas"]["Point"][];
-        };
-        /** @description A delivery of Firehose. */
-        Delivery: {
-            /** @description The records. */
-            records: components["schemas"]["DeliveryRecord"][];
-            /** @description The delivery's id. */
-            requestId: string;
-            /** @description Time of sending, in milliseconds since 1970. It is not read: any value is accepted, and none. */
-            timestamp?: unknown;
-        };
-        /** @description A record of a delivery. */
-        DeliveryRecord: {
-            /** @description Telemetry objects, one after another, in base64; may be compressed with gzip before. */
-            data: string;
         };
         /** @description The response to a delivery. */
         DeliveryResponse: {
             /** @description The reason why the delivery is not acknowledged. */
             errorMessage?: string;
-            /** @description The delivery's id. */
+            /**
+             * @description The delivery's id.
+             * @example ed4acda5-034f-9f42-bba1-f29aea6d7d8f
+             */
             requestId: string;
             /**
              * Format: int64
              * @description Time of the response, in milliseconds since 1970.
+             * @example 1578090903599
              */
             timestamp: number;
         };
@@ -532,41 +514,17 @@ export interface components {
         };
         /** @description An erasure. */
         Erasure: {
-            /**
-             * Format: double
-             * @description Only outputs over this; null for all.
-             * @example 300
-             */
-            above: number | null;
-            /**
-             * Format: int32
-             * @description The class; null for all classes, and the racer's name.
-             * @example 1
-             */
-            classId: number | null;
-            /**
-             * Format: int32
-             * @description The first second; null for the first of all.
-             * @example 60
-             */
-            from: number | null;
-            /**
-             * Format: int64
-             * @description The racer.
-             * @example 17
-             */
-            racerId: number;
+            above: components["schemas"]["Output"] | null;
+            classId: components["schemas"]["ClassId"] | null;
+            from: components["schemas"]["Second"] | null;
+            /** @description The racer. */
+            racerId: components["schemas"]["RacerId"];
             /**
              * @description The reason.
              * @example a glitch of the bike
              */
             reason: string | null;
-            /**
-             * Format: int32
-             * @description The last second; null for the last of all.
-             * @example 61
-             */
-            to: number | null;
+            to: components["schemas"]["Second"] | null;
             /**
              * Format: int64
              * @description Efforts up to this time are erased, in milliseconds since 1970: 30 s after the request.
@@ -580,10 +538,6 @@ export interface components {
              */
             version: number;
         };
-        /** @description An event of AWS Lambda. */
-        Event: components["schemas"]["Transformation"] | components["schemas"]["Notification"];
-        /** @description The response to an event. */
-        EventResponse: components["schemas"]["Transformed"] | components["schemas"]["Merged"];
         /** @description A racer that was found. */
         Found: {
             /**
@@ -591,31 +545,18 @@ export interface components {
              * @example Hubert
              */
             name: string;
-            /**
-             * Format: int64
-             * @description The racer.
-             * @example 17
-             */
-            racerId: number;
+            /** @description The racer. */
+            racerId: components["schemas"]["RacerId"];
         };
         /** @description A page of a leaderboard. */
         Leaderboard: {
-            /**
-             * Format: int32
-             * @description The class.
-             * @example 1
-             */
-            classId: number;
+            /** @description The class. */
+            classId: components["schemas"]["ClassId"];
             /** @description The `cursor` of the page after this one; null at the end. */
             next: string | null;
             /** @description The `cursor` of the page before this one; null at the start. */
             previous: string | null;
-            /**
-             * Format: int32
-             * @description The second; null on the all-time board, and for `last` in a class without efforts.
-             * @example 60
-             */
-            second: number | null;
+            second: components["schemas"]["Second"] | null;
             /** @description The rows. */
             standings: components["schemas"]["Standing"][];
             /**
@@ -624,29 +565,6 @@ export interface components {
              */
             total: number;
         };
-        /** @description The events by their names. */
-        LiveEvents: {
-            /** @description Personal bests became durable. */
-            bests: components["schemas"]["NewBests"];
-            /** @description A race's leaderboard changed. */
-            standings: components["schemas"]["RaceLeaderboard"];
-        };
-        /** @description The result of a notification. */
-        Merged: {
-            /**
-             * @description Number of entries without a new object or without records: deletions, tests, this project's
-             *     own objects.
-             */
-            ignored: number;
-            /** @description Number of efforts that were new personal bests. */
-            improvements: number;
-            /** @description Number of objects that were read. */
-            objects: number;
-            /** @description Number of quarantined records. */
-            quarantined: number;
-            /** @description Number of records in them. */
-            records: number;
-        };
         /** @description A new personal best. */
         NewBest: {
             /**
@@ -654,35 +572,19 @@ export interface components {
              * @example Hubert
              */
             name: string | null;
-            /**
-             * Format: double
-             * @description The output.
-             * @example 187.25
-             */
-            output: number;
-            /**
-             * Format: int64
-             * @description The racer.
-             * @example 17
-             */
-            racerId: number;
-            /**
-             * Format: int32
-             * @description The second.
-             * @example 60
-             */
-            second: number;
+            /** @description The output. */
+            output: components["schemas"]["Output"];
+            /** @description The racer. */
+            racerId: components["schemas"]["RacerId"];
+            /** @description The second. */
+            second: components["schemas"]["Second"];
         };
         /** @description New personal bests. */
         NewBests: {
             /** @description The latest of them. */
             bests: components["schemas"]["NewBest"][];
-            /**
-             * Format: int32
-             * @description The class.
-             * @example 1
-             */
-            classId: number;
+            /** @description The class. */
+            classId: components["schemas"]["ClassId"];
             /**
              * Format: int64
              * @description Number of personal bests since the previous event.
@@ -690,24 +592,12 @@ export interface components {
              */
             count: number;
         };
-        /**
-         * @description An S3 notification, by itself or in an SNS or SQS envelope. EventBridge's has `detail` in place
-         *     of `Records`.
-         */
-        Notification: {
-            /** @description The events. */
-            Records: {
-                [key: string]: unknown;
-            }[];
-        };
+        /** @example 187.25 */
+        Output: number;
         /** @description A racer's personal best at a second. */
         Point: {
-            /**
-             * Format: double
-             * @description The racer's best output there.
-             * @example 187.25
-             */
-            output: number;
+            /** @description The racer's best output there. */
+            output: components["schemas"]["Output"];
             /**
              * Format: double
              * @description (100 × racers with lower outputs) / total.
@@ -719,12 +609,8 @@ export interface components {
              * @example 1
              */
             rank: number;
-            /**
-             * Format: int32
-             * @description The second.
-             * @example 60
-             */
-            second: number;
+            /** @description The second. */
+            second: components["schemas"]["Second"];
             /**
              * @description Number of racers with an effort there.
              * @example 40000
@@ -738,18 +624,10 @@ export interface components {
              *     may still arrive.
              */
             finished: boolean;
-            /**
-             * Format: int32
-             * @description The last second that anyone reached.
-             * @example 60
-             */
-            lastSecond: number;
-            /**
-             * Format: int64
-             * @description The race.
-             * @example 1619185620265
-             */
-            raceId: number;
+            /** @description The last second that anyone reached. */
+            lastSecond: components["schemas"]["Second"];
+            /** @description The race. */
+            raceId: components["schemas"]["RaceId"];
             /**
              * @description Number of racers seen.
              * @example 40
@@ -762,14 +640,12 @@ export interface components {
              */
             startedAt: number;
         };
+        /** @example 1619185620265 */
+        RaceId: number;
         /** @description A race and its standings. */
         RaceLeaderboard: components["schemas"]["Race"] & {
-            /**
-             * Format: int32
-             * @description The class.
-             * @example 1
-             */
-            classId: number;
+            /** @description The class. */
+            classId: components["schemas"]["ClassId"];
             /** @description The rows. */
             standings: components["schemas"]["RaceStanding"][];
         };
@@ -780,29 +656,17 @@ export interface components {
              * @example Hubert
              */
             name: string | null;
-            /**
-             * Format: double
-             * @description The output at the racer's latest second.
-             * @example 187.25
-             */
-            output: number;
-            /**
-             * Format: int64
-             * @description The racer.
-             * @example 17
-             */
-            racerId: number;
+            /** @description The output at the racer's latest second. */
+            output: components["schemas"]["Output"];
+            /** @description The racer. */
+            racerId: components["schemas"]["RacerId"];
             /**
              * @description The rank among all in the race, from 1; racers with equal outputs share one.
              * @example 1
              */
             rank: number;
-            /**
-             * Format: int32
-             * @description That second.
-             * @example 60
-             */
-            second: number;
+            /** @description That second. */
+            second: components["schemas"]["Second"];
         };
         /** @description A racer in all classes. */
         Racer: {
@@ -813,21 +677,15 @@ export interface components {
              * @example Hubert
              */
             name: string | null;
-            /**
-             * Format: int64
-             * @description The racer.
-             * @example 17
-             */
-            racerId: number;
+            /** @description The racer. */
+            racerId: components["schemas"]["RacerId"];
         };
+        /** @example 17 */
+        RacerId: number;
         /** @description A racer in a class, and the racers to compare with. */
         RacerInClass: components["schemas"]["Curve"] & {
-            /**
-             * Format: int32
-             * @description The class.
-             * @example 1
-             */
-            classId: number;
+            /** @description The class. */
+            classId: components["schemas"]["ClassId"];
             /** @description The racers of `compare`, in its order; without seconds where they have no effort. */
             compared?: components["schemas"]["Curve"][];
         };
@@ -849,29 +707,8 @@ export interface components {
              */
             rejected: number;
         };
-        /** @description A record of a ride. */
-        RideRecord: {
-            /** Format: double */
-            cadence: number;
-            /** Format: int32 */
-            classId: number;
-            /**
-             * Format: int64
-             * @description In milliseconds since 1970.
-             */
-            deviceTimestamp?: number | null;
-            /** @description `final` for the last second of the race, else `update`. */
-            event?: string | null;
-            name?: string | null;
-            /** Format: int64 */
-            raceId?: number | null;
-            /** Format: int64 */
-            racerId: number;
-            /** Format: double */
-            resistance: number;
-            /** Format: int32 */
-            second: number;
-        };
+        /** @example 60 */
+        Second: number;
         /** @description A row of a leaderboard. */
         Standing: {
             /**
@@ -881,18 +718,10 @@ export interface components {
             name: string | null;
             /** @description Only on the row of the what-if: whether its output beats the racer's best. */
             newRecord?: boolean;
-            /**
-             * Format: double
-             * @description The racer's output on this board.
-             * @example 187.25
-             */
-            output: number;
-            /**
-             * Format: int64
-             * @description The racer.
-             * @example 17
-             */
-            racerId: number;
+            /** @description The racer's output on this board. */
+            output: components["schemas"]["Output"];
+            /** @description The racer. */
+            racerId: components["schemas"]["RacerId"];
             /**
              * @description The rank among all, from 1.
              * @example 1
@@ -904,34 +733,6 @@ export interface components {
              * @example 60
              */
             second?: number | null;
-        };
-        /** @description A Firehose data transformation. */
-        Transformation: {
-            /** @description The invocation's id. */
-            invocationId: string;
-            /** @description The records. */
-            records: components["schemas"]["TransformationRecord"][];
-        };
-        /** @description A record to transform. */
-        TransformationRecord: {
-            /** @description Telemetry objects in base64. */
-            data: string;
-            /** @description Its id, which the response repeats. */
-            recordId: string;
-        };
-        /** @description The records of a transformation, in their order. */
-        Transformed: {
-            /** @description The transformed records. */
-            records: components["schemas"]["TransformedRecord"][];
-        };
-        /** @description A transformed record. */
-        TransformedRecord: {
-            /** @description JSON with `output` and a newline, in base64. Unless it is `Ok`, the data as received. */
-            data: string;
-            /** @description Its id. */
-            recordId: string;
-            /** @description `Ok`, `Dropped` (it is empty) or `ProcessingFailed`. */
-            result: string;
         };
     };
     responses: never;
@@ -957,18 +758,9 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example Alleycat: the personal best output of every racer, …
-                     *
-                     *     Leaderboards
-                     *     …
-                     */
+                    /** @example Alleycat: … */
                     "text/plain": string;
-                    /**
-                     * @example <!doctype html>
-                     *     <html lang="en">
-                     *     …
-                     */
+                    /** @example <!doctype html>… */
                     "text/html": string;
                 };
             };
@@ -986,11 +778,8 @@ export interface operations {
                 "If-None-Match"?: string;
             };
             path: {
-                /**
-                 * @description The exercise class.
-                 * @example 1
-                 */
-                classId: number;
+                /** @description The exercise class. */
+                classId: components["schemas"]["ClassId"];
             };
             cookie?: never;
         };
@@ -999,10 +788,6 @@ export interface operations {
             /** @description The file. */
             200: {
                 headers: {
-                    /** @description `bytes`. */
-                    "Accept-Ranges"?: string;
-                    /** @description 1 s. */
-                    "Cache-Control"?: string;
                     /** @description Strong; equal on every instance for equal content. */
                     ETag?: string;
                     [name: string]: unknown;
@@ -1015,7 +800,6 @@ export interface operations {
             206: {
                 headers: {
                     "Content-Range"?: string;
-                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1025,7 +809,6 @@ export interface operations {
             /** @description The client has this version. */
             304: {
                 headers: {
-                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -1038,7 +821,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -1046,7 +829,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or it has no such racer or race. */
+            /** @description There is no such class, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1054,7 +837,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "There is no such class, or it has no such racer or race.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -1070,7 +853,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "If-Match names other versions than this one",
+                     *       "detail": "`If-Match` names other versions.",
                      *       "status": 412,
                      *       "title": "Precondition Failed"
                      *     }
@@ -1081,14 +864,20 @@ export interface operations {
             /** @description These bytes do not exist. */
             416: {
                 headers: {
-                    "Content-Range"?: string;
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "These bytes do not exist.",
+                     *       "status": 416,
+                     *       "title": "Range Not Satisfiable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1096,7 +885,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1142,7 +931,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1158,7 +947,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -1166,7 +955,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1174,7 +963,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1209,11 +998,8 @@ export interface operations {
                 "If-None-Match"?: string;
             };
             path: {
-                /**
-                 * @description The exercise class.
-                 * @example 1
-                 */
-                classId: number;
+                /** @description The exercise class. */
+                classId: components["schemas"]["ClassId"];
             };
             cookie?: never;
         };
@@ -1222,14 +1008,8 @@ export interface operations {
             /** @description The dataset; `{}` for a class without efforts. */
             200: {
                 headers: {
-                    /** @description 1 s. */
-                    "Cache-Control"?: string;
-                    /** @description `gzip`, or none. */
-                    "Content-Encoding"?: string;
                     /** @description Strong; equal on every instance for equal content. */
                     ETag?: string;
-                    /** @description `accept-encoding`. */
-                    Vary?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1251,7 +1031,6 @@ export interface operations {
             /** @description The client has this version. */
             304: {
                 headers: {
-                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -1264,7 +1043,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1280,7 +1059,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -1288,7 +1067,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or it has no such racer or race. */
+            /** @description There is no such class, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1296,7 +1075,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "There is no such class, or it has no such racer or race.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -1312,7 +1091,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "If-Match names other versions than this one",
+                     *       "detail": "`If-Match` names other versions.",
                      *       "status": 412,
                      *       "title": "Precondition Failed"
                      *     }
@@ -1320,7 +1099,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1328,7 +1107,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1384,11 +1163,8 @@ export interface operations {
             };
             header?: never;
             path: {
-                /**
-                 * @description The exercise class.
-                 * @example 1
-                 */
-                classId: number;
+                /** @description The exercise class. */
+                classId: components["schemas"]["ClassId"];
             };
             cookie?: never;
         };
@@ -1433,7 +1209,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1449,7 +1225,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -1457,7 +1233,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or it has no such racer or race. */
+            /** @description There is no such class, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1465,7 +1241,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "There is no such class, or it has no such racer or race.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -1473,7 +1249,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1481,7 +1257,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1496,26 +1272,29 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /**
-                 * @description The exercise class.
-                 * @example 1
-                 */
-                classId: number;
+                /** @description The exercise class. */
+                classId: components["schemas"]["ClassId"];
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Events, such as `event: bests`; the `data` of each is JSON of the schema under its name. */
+            /** @description Events; the `data` of each is JSON: a `RaceLeaderboard` or `NewBests`. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["LiveEvents"];
+                    /**
+                     * @example retry: 1000
+                     *
+                     *     event: bests
+                     *     data: {"classId":1,"count":40,"bests":[…]}
+                     */
+                    "text/event-stream": string;
                 };
             };
-            /** @description A parameter is invalid, missing or unknown; the detail names it. */
+            /** @description This path takes no parameters. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -1523,7 +1302,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "This path takes no parameters.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1539,7 +1318,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -1547,7 +1326,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or it has no such racer or race. */
+            /** @description There is no such class, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1555,7 +1334,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "There is no such class, or it has no such racer or race.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -1563,7 +1342,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1571,7 +1350,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1599,16 +1378,10 @@ export interface operations {
             };
             header?: never;
             path: {
-                /**
-                 * @description The exercise class.
-                 * @example 1
-                 */
-                classId: number;
-                /**
-                 * @description The racer.
-                 * @example 17
-                 */
-                racerId: number;
+                /** @description The exercise class. */
+                classId: components["schemas"]["ClassId"];
+                /** @description The racer. */
+                racerId: components["schemas"]["RacerId"];
             };
             cookie?: never;
         };
@@ -1636,7 +1409,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1652,7 +1425,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -1660,7 +1433,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or it has no such racer or race. */
+            /** @description There is no such class, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1668,7 +1441,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "There is no such class, or it has no such racer or race.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -1676,7 +1449,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1684,7 +1457,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1718,16 +1491,10 @@ export interface operations {
             };
             header?: never;
             path: {
-                /**
-                 * @description The exercise class.
-                 * @example 1
-                 */
-                classId: number;
-                /**
-                 * @description The racer.
-                 * @example 17
-                 */
-                racerId: number;
+                /** @description The exercise class. */
+                classId: components["schemas"]["ClassId"];
+                /** @description The racer. */
+                racerId: components["schemas"]["RacerId"];
             };
             cookie?: never;
         };
@@ -1750,7 +1517,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1766,7 +1533,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and an admin key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -1774,7 +1541,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or the service has no admin key. */
+            /** @description The service has no admin key, or there is no such class. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1782,7 +1549,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "The service has no admin key, or there is no such class.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -1790,7 +1557,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The erasure may not be durable; retry it. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1798,7 +1565,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "not durable within 60 s",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1814,7 +1581,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "too many erasures",
+                     *       "detail": "There are too many erasures already.",
                      *       "status": 507,
                      *       "title": "Insufficient Storage"
                      *     }
@@ -1834,11 +1601,8 @@ export interface operations {
             };
             header?: never;
             path: {
-                /**
-                 * @description The exercise class.
-                 * @example 1
-                 */
-                classId: number;
+                /** @description The exercise class. */
+                classId: components["schemas"]["ClassId"];
             };
             cookie?: never;
         };
@@ -1866,7 +1630,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1882,7 +1646,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -1890,7 +1654,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or it has no such racer or race. */
+            /** @description There is no such class, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1898,7 +1662,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "There is no such class, or it has no such racer or race.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -1906,7 +1670,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1914,7 +1678,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1938,16 +1702,10 @@ export interface operations {
             };
             header?: never;
             path: {
-                /**
-                 * @description The exercise class.
-                 * @example 1
-                 */
-                classId: number;
-                /**
-                 * @description The race.
-                 * @example 1619185620265
-                 */
-                raceId: number;
+                /** @description The exercise class. */
+                classId: components["schemas"]["ClassId"];
+                /** @description The race. */
+                raceId: components["schemas"]["RaceId"];
             };
             cookie?: never;
         };
@@ -1975,7 +1733,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1991,7 +1749,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -1999,7 +1757,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or it has no such racer or race. */
+            /** @description There is no such class, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2007,7 +1765,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "There is no such class, or it has no such racer or race.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -2015,7 +1773,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2023,7 +1781,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -2088,7 +1846,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -2104,7 +1862,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and an admin key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -2112,16 +1870,23 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service has no admin key. */
+            /** @description The service has no admin key, or there is no such class. */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The service has no admin key, or there is no such class.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2129,7 +1894,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -2149,19 +1914,20 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
+        /** @description A data transformation, or an S3 notification. */
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Event"];
+                "application/json": Record<string, never>;
             };
         };
         responses: {
-            /** @description The event is processed, and its records are durable. */
+            /** @description The event is processed, and its records are durable. A `result` is `Ok`, `Dropped` or `ProcessingFailed`. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["EventResponse"];
+                    "application/json": unknown;
                 };
             };
             /** @description The event is unknown, invalid or too large. */
@@ -2170,15 +1936,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The event is unknown, invalid or too large.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The access key is missing or wrong. */
+            /** @description The key is missing or wrong. */
             401: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The key is missing or wrong.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2188,6 +1968,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "A bucket is not one of `--notification-bucket` (the records of other buckets are durable), or a browser page sends without an access key.",
+                     *       "status": 403,
+                     *       "title": "Forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2197,6 +1984,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "An object cannot be read. The records of the others are durable.",
+                     *       "status": 500,
+                     *       "title": "Internal Server Error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2206,6 +2000,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2217,23 +2018,19 @@ export interface operations {
             header?: {
                 /** @description The delivery's id. Without it, the body's `requestId` is the id. */
                 "X-Amz-Firehose-Request-Id"?: string;
-                /**
-                 * @description `1.0`.
-                 * @example 1.0
-                 */
+                /** @description `1.0`. */
                 "X-Amz-Firehose-Protocol-Version"?: string;
                 /** @description An access key, if the service has any. */
                 "X-Amz-Firehose-Access-Key"?: string;
                 /** @description The delivery stream. It must be one of `--source-arn`, if the service has any. */
                 "X-Amz-Firehose-Source-Arn"?: string;
-                /** @description `{"commonAttributes":{…}}`, as set on the stream. Ignored. */
-                "X-Amz-Firehose-Common-Attributes"?: string;
                 /** @description `gzip`, or none. */
                 "Content-Encoding"?: string;
             };
             path?: never;
             cookie?: never;
         };
+        /** @description `requestId`, and `records` with telemetry objects in base64, one after another, which may be gzipped before. `timestamp` is not read. */
         requestBody: {
             content: {
                 /**
@@ -2247,7 +2044,7 @@ export interface operations {
                  *       "timestamp": 1578090901599
                  *     }
                  */
-                "application/json": components["schemas"]["Delivery"];
+                "application/json": Record<string, never>;
             };
         };
         responses: {
@@ -2261,12 +2058,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
-                     *       "timestamp": 1578090903599
-                     *     }
-                     */
                     "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
@@ -2276,29 +2067,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "errorMessage": "invalid gzip data: invalid gzip header",
-                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
-                     *       "timestamp": 1578090903599
-                     *     }
-                     */
                     "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
-            /** @description The access key is missing or wrong. */
+            /** @description The key is missing or wrong. */
             401: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "errorMessage": "X-Amz-Firehose-Access-Key is missing or wrong",
-                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
-                     *       "timestamp": 1578090903599
-                     *     }
-                     */
                     "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
@@ -2308,13 +2085,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "errorMessage": "X-Amz-Firehose-Source-Arn is not one of --source-arn",
-                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
-                     *       "timestamp": 1578090903599
-                     *     }
-                     */
                     "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
@@ -2324,13 +2094,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "errorMessage": "Content-Encoding may be gzip or identity, and not \"br\"",
-                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
-                     *       "timestamp": 1578090903599
-                     *     }
-                     */
                     "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
@@ -2340,13 +2103,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "errorMessage": "internal server error",
-                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
-                     *       "timestamp": 1578090903599
-                     *     }
-                     */
                     "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
@@ -2356,13 +2112,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "errorMessage": "commit queue is full",
-                     *       "requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f",
-                     *       "timestamp": 1578090903599
-                     *     }
-                     */
                     "application/json": components["schemas"]["DeliveryResponse"];
                 };
             };
@@ -2409,22 +2158,25 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "info": {
-                     *         "title": "Alleycat"
-                     *       },
-                     *       "openapi": "3.1.0",
-                     *       "paths": {}
+                     *       "openapi": "3.1.0"
                      *     }
                      */
                     "application/json": Record<string, never>;
                 };
             };
-            /** @description A parameter is invalid or unknown; the detail names it. */
+            /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2471,7 +2223,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -2487,7 +2239,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -2495,7 +2247,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2503,7 +2255,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -2523,11 +2275,8 @@ export interface operations {
             };
             header?: never;
             path: {
-                /**
-                 * @description The racer.
-                 * @example 17
-                 */
-                racerId: number;
+                /** @description The racer. */
+                racerId: components["schemas"]["RacerId"];
             };
             cookie?: never;
         };
@@ -2555,7 +2304,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -2571,7 +2320,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and a query key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -2579,7 +2328,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or it has no such racer or race. */
+            /** @description There is no such class, or it has no such racer or race. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2587,7 +2336,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "There is no such class, or it has no such racer or race.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -2595,7 +2344,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2603,7 +2352,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "the service is starting or stopping",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -2626,11 +2375,8 @@ export interface operations {
             };
             header?: never;
             path: {
-                /**
-                 * @description The racer.
-                 * @example 17
-                 */
-                racerId: number;
+                /** @description The racer. */
+                racerId: components["schemas"]["RacerId"];
             };
             cookie?: never;
         };
@@ -2653,7 +2399,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "limit is \"x\"; it must be an integer from 1 to 1000",
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -2669,7 +2415,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "Authorization must be Bearer and an admin key",
+                     *       "detail": "The key is missing or wrong.",
                      *       "status": 401,
                      *       "title": "Unauthorized"
                      *     }
@@ -2677,7 +2423,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The class does not exist, or the service has no admin key. */
+            /** @description The service has no admin key, or there is no such class. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -2685,7 +2431,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "there is no class 9; /classes lists them",
+                     *       "detail": "The service has no admin key, or there is no such class.",
                      *       "status": 404,
                      *       "title": "Not Found"
                      *     }
@@ -2693,7 +2439,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The erasure may not be durable; retry it. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2701,7 +2447,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "not durable within 60 s",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -2717,7 +2463,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "too many erasures",
+                     *       "detail": "There are too many erasures already.",
                      *       "status": 507,
                      *       "title": "Insufficient Storage"
                      *     }
@@ -2765,6 +2511,7 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
+        /** @description Telemetry objects. `event` is `final` for the last second of the race, else `update`. */
         requestBody: {
             content: {
                 /**
@@ -2782,7 +2529,7 @@ export interface operations {
                  *       }
                  *     ]
                  */
-                "application/json": components["schemas"]["RideRecord"][];
+                "application/json": Record<string, never>[];
             };
         };
         responses: {
@@ -2801,6 +2548,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not an array of up to 1000 records, or too slow.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2810,6 +2564,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The service does not run with `--demo`.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2819,6 +2580,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is over 256 KiB.",
+                     *       "status": 413,
+                     *       "title": "Payload Too Large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2828,6 +2596,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is not `application/json`.",
+                     *       "status": 415,
+                     *       "title": "Unsupported Media Type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
@@ -2837,6 +2612,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };

@@ -24,7 +24,6 @@ use crate::http::extract::query::{Param, QueryParams};
 use crate::http::extract::values::{
     IntegerParam, RacerList, RacersParam, SecondParam, check_order,
 };
-use crate::http::openapi::problems::{ConditionalErrors, FileErrors, ItemErrors};
 use crate::http::respond::conditional::{Pieces, PiecesFn, Representation};
 use crate::http::routes::history::part::{HistoryPart, PART_BYTES_MAX, PartCost};
 use crate::http::state::{AppState, IN_PLACE_OUTPUTS_MAX};
@@ -55,22 +54,22 @@ pub(crate) fn part_budget() -> MemoryBudget {
 }
 
 /// The query parameters of a history.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct HistoryParams {
     /// Only this many racers per second, the best; ties go to the smaller racer id.
     #[param(inline)]
-    top: Option<TopParam>,
+    top: TopParam,
     /// Only these racers: up to 1000 ids, separated by commas or in repeated parameters.
     #[param(inline, style = Form, explode = false, example = json!([1, 2]))]
-    racers: Option<RacersParam>,
+    racers: RacersParam,
     /// Only seconds from this one on.
     #[param(inline)]
-    from: Option<SecondParam>,
+    from: SecondParam,
     /// Only seconds up to this one.
     #[param(inline)]
-    to: Option<SecondParam>,
+    to: SecondParam,
 }
 
 type TopParam = Param<Top>;
@@ -98,21 +97,18 @@ impl IntegerParam for Top {
     params(
         ClassPath,
         HistoryParams,
-        ("Accept-Encoding" = Option<String>, Header, description = "With `gzip`, the response is compressed."),
-        ("If-None-Match" = Option<String>, Header, description = "ETags of versions that the client has."),
+        ("Accept-Encoding" = String, Header, description = "With `gzip`, the response is compressed."),
+        ("If-None-Match" = String, Header, description = "ETags of versions that the client has."),
     ),
     responses(
         (status = 200, description = "The dataset; `{}` for a class without efforts.",
             body = BTreeMap<String, BTreeMap<String, f64>>,
             headers(
                 ("ETag" = String, description = "Strong; equal on every instance for equal content."),
-                ("Content-Encoding" = String, description = "`gzip`, or none."),
-                ("Cache-Control" = String, description = "1 s."),
-                ("Vary" = String, description = "`accept-encoding`."),
             ),
             example = json!({ "1": { "1": 150, "17": 187.25 } })),
-        (status = 304, description = "The client has this version.", headers(("ETag" = String))),
-        ItemErrors, ConditionalErrors,
+        (status = 304, description = "The client has this version."),
+        (status = 412, description = "`If-Match` names other versions."),
     )
 )]
 pub(crate) async fn history(
@@ -137,23 +133,18 @@ pub(crate) async fn history(
     get, path = "/class-{classId}.gz", tag = "Histories",
     params(
         ClassPath,
-        ("Range" = Option<String>, Header, description = "One range of the file, such as `bytes=0-1023`."),
-        ("If-Range" = Option<String>, Header, description = "The ETag of the version that the range belongs to."),
-        ("If-None-Match" = Option<String>, Header, description = "ETags of versions that the client has."),
+        ("Range" = String, Header, description = "One range of the file, such as `bytes=0-1023`."),
+        ("If-Range" = String, Header, description = "The ETag of the version that the range belongs to."),
+        ("If-None-Match" = String, Header, description = "ETags of versions that the client has."),
     ),
     responses(
         (status = 200, description = "The file.", body = Vec<u8>, content_type = "application/gzip", headers(
             ("ETag" = String, description = "Strong; equal on every instance for equal content."),
-            ("Accept-Ranges" = String, description = "`bytes`."),
-            ("Cache-Control" = String, description = "1 s."),
         )),
-        (status = 206, description = "The range.", body = Vec<u8>, content_type = "application/gzip", headers(
-            ("ETag" = String), ("Content-Range" = String),
-        )),
-        (status = 304, description = "The client has this version.", headers(("ETag" = String))),
-        (status = 416, description = "These bytes do not exist.", body = ApiError,
-            content_type = "application/problem+json", headers(("Content-Range" = String))),
-        FileErrors,
+        (status = 206, description = "The range.", body = Vec<u8>, content_type = "application/gzip", headers(("Content-Range" = String))),
+        (status = 304, description = "The client has this version."),
+        (status = 412, description = "`If-Match` names other versions."),
+        (status = 416, description = "These bytes do not exist."),
     )
 )]
 pub(crate) async fn file(
@@ -260,22 +251,17 @@ async fn part_of(
 impl HistoryParams {
     /// Returns the selected part; `None` for the whole history, which is cached.
     fn part(self) -> Result<Option<HistoryPart>, ApiError> {
-        let Self {
-            top,
-            racers,
-            from,
-            to,
-        } = self;
+        let (top, racers, from, to) = (self.top.0, self.racers.0, self.from.0, self.to.0);
         if top.is_none() && racers.is_none() && from.is_none() && to.is_none() {
             return Ok(None);
         }
-        let from = from.map_or(Second(0), |Param(from)| from);
-        let to = to.map_or(Second(u32::MAX), |Param(to)| to);
+        let from = from.unwrap_or(Second(0));
+        let to = to.unwrap_or(Second(u32::MAX));
         check_order(from, to)?;
         Ok(Some(HistoryPart {
             seconds: from..=to,
-            racers: racers.map(|Param(RacerList(racers))| racers),
-            top: top.map(|Param(Top(racers))| racers),
+            racers: racers.map(|RacerList(racers)| racers),
+            top: top.map(|Top(racers)| racers),
         }))
     }
 }

@@ -63,88 +63,59 @@ impl HistoryPart {
         PartCost { read, written }
     }
 
-    /// Builds the part second by second, so that one that is too long ends early.
+    /// Builds the part, plain or gzipped.
     pub(super) fn build(
         self,
         table: &Table,
         class: ClassId,
         gzip: bool,
     ) -> Result<Bytes, ApiError> {
-        let mut out = PartWriter::new(gzip);
+        if !gzip {
+            return Ok(self.write(table, class, Vec::new(), Vec::len)?.into());
+        }
+        let encoder = GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL));
+        let encoder = self.write(table, class, encoder, |encoder| encoder.get_ref().len())?;
+        Ok(encoder.finish().expect(TO_MEMORY).into())
+    }
+
+    /// Writes the part second by second, so that one that is too long ends early.
+    fn write<W: Write>(
+        self,
+        table: &Table,
+        class: ClassId,
+        mut out: W,
+        bytes_written: impl Fn(&W) -> usize,
+    ) -> Result<W, ApiError> {
         let selection = Selection {
             seconds: self.seconds,
             racers: self.racers,
             top: self.top,
         };
         let mut text = Vec::new();
-        let mut is_empty = true;
-        out.push(b"{");
+        let mut separator = "";
+        out.write_all(b"{").expect(TO_MEMORY);
         let seconds = table.seconds(class).into_iter().map(|(second, _)| second);
         for second in seconds.filter(|second| selection.seconds.contains(second)) {
             text.clear();
             if !write_second(&mut text, table, class, second, &selection) {
                 continue;
             }
-            if !is_empty {
-                out.push(b",");
-            }
-            is_empty = false;
-            out.push(&text);
-            if out.len() > PART_BYTES_MAX {
+            out.write_all(separator.as_bytes()).expect(TO_MEMORY);
+            separator = ",";
+            out.write_all(&text).expect(TO_MEMORY);
+            if bytes_written(&out) > PART_BYTES_MAX {
                 return Err(ApiError::bad_request(format!(
                     "this part is over {PART_BYTES_MAX} bytes; request fewer seconds or racers, or the \
                      whole history, which is cached"
                 )));
             }
         }
-        out.push(b"}");
-        Ok(out.finish())
+        out.write_all(b"}").expect(TO_MEMORY);
+        Ok(out)
     }
 }
 
-/// Writes the bytes of a part.
-enum PartWriter {
-    Plain(Vec<u8>),
-    Gzip(Box<GzEncoder<Vec<u8>>>),
-}
-
-impl PartWriter {
-    fn new(gzip: bool) -> Self {
-        match gzip {
-            true => Self::Gzip(Box::new(GzEncoder::new(
-                Vec::new(),
-                Compression::new(GZIP_LEVEL),
-            ))),
-            false => Self::Plain(Vec::new()),
-        }
-    }
-
-    fn push(&mut self, text: &[u8]) {
-        match self {
-            Self::Plain(bytes) => bytes.extend_from_slice(text),
-            Self::Gzip(encoder) => encoder
-                .write_all(text)
-                .expect("a vector accepts every byte"),
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Plain(bytes) => bytes.len(),
-            Self::Gzip(encoder) => encoder.get_ref().len(),
-        }
-    }
-
-    fn finish(self) -> Bytes {
-        match self {
-            Self::Plain(bytes) => bytes.into(),
-            Self::Gzip(encoder) => encoder
-                .finish()
-                .expect("a vector accepts every byte")
-                .into(),
-        }
-    }
-}
+const TO_MEMORY: &str = "a vector accepts every byte";
 
 #[cfg(test)]
 mod tests {

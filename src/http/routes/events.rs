@@ -5,23 +5,21 @@
 //! durable. An object that cannot be read fails the event after the others are durable; a retry
 //! finds nothing to improve in those.
 
-mod schema;
-
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
 use crate::domain::effort::Bounds;
-use crate::http::auth::bearer;
 use crate::http::delivery::{self, RequestBody};
 use crate::http::error::ApiError;
+use crate::http::extract::query::Param;
 use crate::http::respond::format;
-use crate::http::routes::firehose::ACCESS_KEY;
 use crate::http::state::{AppState, joined};
 use crate::ingest::error::{DeliveryError, DeliveryErrorCode};
 use crate::ingest::import_object::ImportResult;
@@ -30,7 +28,6 @@ use crate::ingest::s3_notification::S3Notification;
 use crate::ingest::transformation::TransformationResponse;
 use crate::memory_budget::{MemoryPermit, guarded};
 use crate::observability;
-use schema::{EventBody, EventResponse, NotificationResponse};
 
 /// Maximum number of events that are processed at a time: each may hold an object.
 const CONCURRENT_EVENTS_MAX: usize = 4;
@@ -51,52 +48,47 @@ pub(crate) fn concurrency_limit() -> Arc<Semaphore> {
 #[utoipa::path(
     post, path = "/events", tag = "Deliveries",
     params(
-        ("X-Amz-Firehose-Access-Key" = Option<String>, Header,
+        ("X-Amz-Firehose-Access-Key" = String, Header,
             description = "An access key, if the service has any. `Authorization: Bearer` works as well."),
     ),
-    request_body(content = EventBody, examples(
-        ("Transformation" = (value = json!(EventBody::example_transformation()))),
-        ("Notification" = (value = json!(EventBody::example_notification()))),
-    )),
+    request_body(content = Object,
+        description = "A data transformation, or an S3 notification.",
+        examples(
+            ("Transformation" = (value = json!({
+                "invocationId": "d8ce3cc6-61c3-407a-97da-d9bc2ce58e72",
+                "records": [{ "recordId": "4961", "data": "eyJjbGFzc0lkIjoxfQ==" }],
+            }))),
+            ("Notification" = (value = json!({ "Records": [{
+                "s3": { "bucket": { "name": "rides" }, "object": { "key": "2021/04/23/13/rides-1" } },
+            }] }))),
+        )),
     responses(
-        (status = 200, description = "The event is processed, and its records are durable.", body = EventResponse,
-            examples(
-                ("Transformation" = (value = json!(EventResponse::example_transformation()))),
-                ("Notification" = (value = json!(EventResponse::example_notification()))),
+        (status = 200, description = "The event is processed, and its records are durable. A `result` is `Ok`, `Dropped` or `ProcessingFailed`.",
+            body = inline(serde_json::Value), content_type = "application/json", examples(
+                ("Transformation" = (value = json!({ "records": [
+                    { "recordId": "4961", "result": "ProcessingFailed", "data": "eyJjbGFzc0lkIjoxfQ==" },
+                ] }))),
+                ("Notification" = (value = json!({
+                    "objects": 1, "records": 40, "improvements": 12, "quarantined": 0, "ignored": 0,
+                }))),
             )),
-        (status = 400, description = "The event is unknown, invalid or too large.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 401, description = "The access key is missing or wrong.", body = ApiError,
-            content_type = "application/problem+json"),
+        (status = 400, description = "The event is unknown, invalid or too large."),
         (status = 403, description = "A bucket is not one of `--notification-bucket` (the records of other buckets are \
-            durable), or a browser page sends without an access key.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 500, description = "An object cannot be read. The records of the others are durable.", body = ApiError,
-            content_type = "application/problem+json"),
-        (status = 503, description = "The store failed, or the service is starting, stopping or overloaded.",
-            body = ApiError, content_type = "application/problem+json"),
+            durable), or a browser page sends without an access key."),
+        (status = 500, description = "An object cannot be read. The records of the others are durable."),
     )
 )]
-pub(crate) async fn events(
-    State(app): State<AppState>,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    process(&app, headers, body).await.unwrap_or_else(|error| {
+pub(crate) async fn events(State(app): State<AppState>, request: Request) -> Response {
+    process(&app, request).await.unwrap_or_else(|error| {
         tracing::warn!(?error, "event failed");
         error.into_response()
     })
 }
 
-async fn process(app: &AppState, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+async fn process(app: &AppState, request: Request) -> Result<Response, ApiError> {
     let timeout = app.config.limits.delivery_deadline;
-    let body = delivery::request_body(app, &headers, body, EVENT_BYTES_MAX, timeout);
-    let authorized = authorize(app, &headers);
-    drop(headers); // they may be large, and the body slow
-    let parse = async |body: &mut RequestBody| {
-        authorized?;
-        read_and_parse(app, body).await
-    };
+    let body = delivery::request_body(app, request, EVENT_BYTES_MAX, timeout);
+    let parse = async |body: &mut RequestBody| read_and_parse(app, body).await;
     match delivery::ingest_or_drain(app, body, parse).await? {
         (ParsedEvent::Transformed(transformed), (_, memory_permit)) => {
             Ok(transformation_response(transformed, memory_permit)?)
@@ -117,7 +109,13 @@ async fn read_and_parse(
     body: &mut RequestBody,
 ) -> Result<(ParsedEvent, EventPermits), ApiError> {
     let read = body.read(&app.admission.deliveries).await;
-    let (bytes, memory_permit) = read.map_err(body_error)?;
+    let (bytes, memory_permit) = read.map_err(|error| match error.code {
+        // Not 413: Firehose, sending to the wrong path, would drop its delivery.
+        DeliveryErrorCode::TooLarge => {
+            ApiError::bad_request(format!("the event is over {EVENT_BYTES_MAX} bytes"))
+        }
+        _ => error.into(),
+    })?;
     // Bodies are read before, so that slow ones do not keep others from being processed.
     let permit = timeout_at(body.deadline(), app.events.clone().acquire_owned()).await;
     let permit = permit.map_err(|_| ApiError::unavailable("too many concurrent events"))?;
@@ -134,33 +132,20 @@ async fn read_and_parse(
     Ok((event, permits))
 }
 
-/// Checks that the client has an access key. Where none is configured, it must be no browser page:
-/// a page that is open on this machine could have buckets read.
-fn authorize(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
-    let keys = &app.keys.access;
-    if !keys.are_needed() && headers.contains_key(header::ORIGIN) {
-        let detail = "a browser page needs an access key to send events";
-        return Err(ApiError::new(StatusCode::FORBIDDEN, detail));
-    }
-    let key = headers.get(ACCESS_KEY).map(HeaderValue::as_bytes);
-    let key = key.or_else(|| bearer(headers)).unwrap_or_default();
-    if keys.are_needed() && !keys.accept(key) {
-        let detail = "the access key is missing or wrong: X-Amz-Firehose-Access-Key, or \
-                      Authorization: Bearer";
-        return Err(ApiError::unauthorized(detail));
-    }
-    Ok(())
-}
-
-/// Returns the error of a body. One that is too large gets 400 and not 413: Firehose, sending to the
-/// wrong path, would drop its delivery.
-fn body_error(error: DeliveryError) -> ApiError {
-    match error.code {
-        DeliveryErrorCode::TooLarge => {
-            ApiError::bad_request(format!("the event is over {EVENT_BYTES_MAX} bytes"))
-        }
-        _ => error.into(),
-    }
+/// The result of a notification.
+#[derive(Serialize)]
+struct NotificationResponse {
+    /// Number of objects that were read.
+    objects: usize,
+    /// Number of records in them.
+    records: usize,
+    /// Number of efforts that were new personal bests.
+    improvements: usize,
+    /// Number of quarantined records.
+    quarantined: usize,
+    /// Number of entries without a new object or without records: deletions, tests, this project's
+    /// own objects.
+    ignored: usize,
 }
 
 /// A parsed event, with the records of a transformation transformed.
@@ -243,7 +228,7 @@ fn notification_response(imported: ImportResult) -> Result<Response, ApiError> {
             quarantined,
             ignored,
         };
-        return Ok(format::json(&response, None));
+        return Ok(format::json(&response, Param(None)));
     }
     failed.truncate(FAILED_SHOWN_MAX);
     let detail = format!(

@@ -1,3 +1,0 @@
-//! Middleware.
-
-pub(crate) mod request_metrics;
