@@ -1,11 +1,11 @@
-//! The HTTP interface: the routes, and their extractors, responders and limits.
+//! The HTTP interface: the routes, and their extractors, responders and middleware.
 
 mod auth;
 mod delivery;
 mod error;
 mod extract;
-mod limits;
 mod openapi;
+mod page_budget;
 mod request_metrics;
 mod respond;
 mod router;

@@ -19,8 +19,8 @@ use crate::config::CorsOrigins;
 use crate::http::auth::require_key;
 use crate::http::delivery;
 use crate::http::error::{ApiError, shown};
-use crate::http::limits::page_budget::{self, limit_pages};
 use crate::http::openapi;
+use crate::http::page_budget::{self, limit_pages};
 use crate::http::request_metrics::{RequestMetrics, count_request};
 use crate::http::routes::{
     assets, classes, erasures, events, firehose, health, history, leaderboard, live, racers, races,

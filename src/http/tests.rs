@@ -9,6 +9,7 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn;
 use axum::routing::get;
+use bytes::Bytes;
 use clap::Parser;
 use http_body_util::BodyExt;
 use serde_json::json;
@@ -112,6 +113,23 @@ async fn writes_allow_only_post() {
         let response = router.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
         assert_eq!(response.headers()[header::ALLOW], "POST", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_of_refused_requests_are_drained() {
+    let router = router(app().await);
+    for (method, path, status) in [("POST", "/nowhere", 404), ("PUT", "/classes", 405)] {
+        let (begun, read) = tokio::sync::oneshot::channel();
+        let frame = async move { begun.send(()).map(|()| Bytes::from("a body")) };
+        let body = Body::from_stream(futures_util::stream::once(async {
+            frame.await.map_err(|()| std::io::Error::other("not read"))
+        }));
+        let request = Request::builder().method(method).uri(path);
+        let request = request.body(body).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        read.await.expect("the body is read");
     }
 }
 

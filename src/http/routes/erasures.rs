@@ -38,7 +38,7 @@ pub(crate) struct EraseInClassParams {
     #[param(inline, example = 300)]
     above: OutputParam,
     /// The reason, stored with the erasure.
-    #[param(inline, example = "a glitch of the bike")]
+    #[param(inline)]
     reason: ReasonParam,
     /// Format the JSON for people.
     #[param(inline)]
@@ -51,7 +51,7 @@ pub(crate) struct EraseInClassParams {
 #[into_params(parameter_in = Query)]
 pub(crate) struct EraseParams {
     /// The reason, stored with the erasure.
-    #[param(inline, example = "asked to be forgotten")]
+    #[param(inline)]
     reason: ReasonParam,
     /// Format the JSON for people.
     #[param(inline)]
@@ -173,9 +173,13 @@ pub(crate) async fn erasures(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let erasures = app.ledger.erasures();
-    let mut rows: Vec<_> = erasures.iter().cloned().map(ErasureResponse::new).collect();
-    rows.sort_by_key(|erasure| (erasure.version, erasure.racer_id, erasure.class_id));
-    let mut response = query.format(&headers).respond(&rows);
+    let (count, format) = (erasures.iter().count(), query.format(&headers));
+    let work = move || {
+        let mut rows: Vec<_> = erasures.iter().cloned().map(ErasureResponse::new).collect();
+        rows.sort_by_key(|erasure| (erasure.version, erasure.racer_id, erasure.class_id));
+        format.respond(&rows)
+    };
+    let mut response = app.heavy_workers.work(count, work).await?;
     insert(response.headers_mut(), header::CACHE_CONTROL, "no-store");
     Ok(response)
 }

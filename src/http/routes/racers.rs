@@ -123,14 +123,13 @@ pub(crate) async fn racer_in_class(
     let outputs = all_time.len() * ledger.table().seconds(class).len() * curve_count;
     let work = move || {
         let curve = |racer| RacerCurve::new(&ledger, class, racer);
-        RacerBestsResponse {
+        format.respond(&RacerBestsResponse {
             class_id: class,
             racer: curve(racer),
             compared: compare.map(|racers| racers.into_iter().map(curve).collect()),
-        }
+        })
     };
-    let bests = app.heavy_workers.work(outputs, work).await?;
-    Ok(format.respond(&bests))
+    app.heavy_workers.work(outputs, work).await
 }
 
 /// A racer in all classes

@@ -142,7 +142,8 @@ export interface paths {
         /**
          * Erase a racer from a class
          * @description Erases the racer's efforts in the class, or those of the parameters, up to 30 s from now. No later delivery, replay
-         *     or restart brings them back, on any instance; later efforts count. 200 once the erasure is durable.
+         *     or restart brings them back, on any instance; later efforts count. 200 once the erasure is durable; after 503 it may
+         *     be, and a retry settles it.
          */
         delete: operations["erase_in_class"];
         options?: never;
@@ -344,7 +345,8 @@ export interface paths {
         /**
          * Erase a racer
          * @description Erases the racer's efforts in all classes up to 30 s from now, and the name. No later delivery, replay or restart
-         *     brings them back, on any instance; later efforts count. 200 once the erasure is durable.
+         *     brings them back, on any instance; later efforts count. 200 once the erasure is durable; after 503 it may be, and a
+         *     retry settles it.
          */
         delete: operations["erase_everywhere"];
         options?: never;
@@ -420,12 +422,8 @@ export interface components {
         };
         /** @description A racer's best output in a class, and its rank on the class's all-time board. */
         Best: components["schemas"]["Point"] & {
-            /**
-             * Format: int32
-             * @description The class.
-             * @example 1
-             */
-            classId: number;
+            /** @description The class. */
+            classId: components["schemas"]["ClassId"];
             /**
              * @description Number of seconds with an effort of the racer.
              * @example 300
@@ -434,12 +432,8 @@ export interface components {
         };
         /** @description An exercise class, in numbers. */
         Class: {
-            /**
-             * Format: int32
-             * @description The class.
-             * @example 1
-             */
-            classId: number;
+            /** @description The class. */
+            classId: components["schemas"]["ClassId"];
             /**
              * Format: int64
              * @description Number of efforts.
@@ -479,6 +473,8 @@ export interface components {
              */
             updatedAt: number | null;
         };
+        /** @example 1 */
+        ClassId: number;
         /** @description A racer second by second. */
         Curve: {
             /**
@@ -486,12 +482,8 @@ export interface components {
              * @example Hubert
              */
             name: string | null;
-            /**
-             * Format: int64
-             * @description The racer.
-             * @example 17
-             */
-            racerId: number;
+            /** @description The racer. */
+            racerId: components["schemas"]["RacerId"];
             /** @description The seconds with an effort of the racer, ascending. */
             seconds: components["schemas"]["Point"][];
         };
@@ -522,41 +514,17 @@ export interface components {
         };
         /** @description An erasure. */
         Erasure: {
-            /**
-             * Format: double
-             * @description Only outputs over this; null for all.
-             * @example 300
-             */
-            above: number | null;
-            /**
-             * Format: int32
-             * @description The class; null for all classes, and the racer's name.
-             * @example 1
-             */
-            classId: number | null;
-            /**
-             * Format: int32
-             * @description The first second; null for the first of all.
-             * @example 60
-             */
-            from: number | null;
-            /**
-             * Format: int64
-             * @description The racer.
-             * @example 17
-             */
-            racerId: number;
+            above: components["schemas"]["Output"] | null;
+            classId: components["schemas"]["ClassId"] | null;
+            from: components["schemas"]["Second"] | null;
+            /** @description The racer. */
+            racerId: components["schemas"]["RacerId"];
             /**
              * @description The reason.
              * @example a glitch of the bike
              */
             reason: string | null;
-            /**
-             * Format: int32
-             * @description The last second; null for the last of all.
-             * @example 61
-             */
-            to: number | null;
+            to: components["schemas"]["Second"] | null;
             /**
              * Format: int64
              * @description Efforts up to this time are erased, in milliseconds since 1970: 30 s after the request.
@@ -577,31 +545,18 @@ export interface components {
              * @example Hubert
              */
             name: string;
-            /**
-             * Format: int64
-             * @description The racer.
-             * @example 17
-             */
-            racerId: number;
+            /** @description The racer. */
+            racerId: components["schemas"]["RacerId"];
         };
         /** @description A page of a leaderboard. */
         Leaderboard: {
-            /**
-             * Format: int32
-             * @description The class.
-             * @example 1
-             */
-            classId: number;
+            /** @description The class. */
+            classId: components["schemas"]["ClassId"];
             /** @description The `cursor` of the page after this one; null at the end. */
             next: string | null;
             /** @description The `cursor` of the page before this one; null at the start. */
             previous: string | null;
-            /**
-             * Format: int32
-             * @description The second; null on the all-time board, and for `last` in a class without efforts.
-             * @example 60
-             */
-            second: number | null;
+            second: components["schemas"]["Second"] | null;
             /** @description The rows. */
             standings: components["schemas"]["Standing"][];
             /**
@@ -617,35 +572,19 @@ export interface components {
              * @example Hubert
              */
             name: string | null;
-            /**
-             * Format: double
-             * @description The output.
-             * @example 187.25
-             */
-            output: number;
-            /**
-             * Format: int64
-             * @description The racer.
-             * @example 17
-             */
-            racerId: number;
-            /**
-             * Format: int32
-             * @description The second.
-             * @example 60
-             */
-            second: number;
+            /** @description The output. */
+            output: components["schemas"]["Output"];
+            /** @description The racer. */
+            racerId: components["schemas"]["RacerId"];
+            /** @description The second. */
+            second: components["schemas"]["Second"];
         };
         /** @description New personal bests. */
         NewBests: {
             /** @description The latest of them. */
             bests: components["schemas"]["NewBest"][];
-            /**
-             * Format: int32
-             * @description The class.
-             * @example 1
-             */
-            classId: number;
+            /** @description The class. */
+            classId: components["schemas"]["ClassId"];
             /**
              * Format: int64
              * @description Number of personal bests since the previous event.
@@ -653,14 +592,12 @@ export interface components {
              */
             count: number;
         };
+        /** @example 187.25 */
+        Output: number;
         /** @description A racer's personal best at a second. */
         Point: {
-            /**
-             * Format: double
-             * @description The racer's best output there.
-             * @example 187.25
-             */
-            output: number;
+            /** @description The racer's best output there. */
+            output: components["schemas"]["Output"];
             /**
              * Format: double
              * @description (100 × racers with lower outputs) / total.
@@ -672,12 +609,8 @@ export interface components {
              * @example 1
              */
             rank: number;
-            /**
-             * Format: int32
-             * @description The second.
-             * @example 60
-             */
-            second: number;
+            /** @description The second. */
+            second: components["schemas"]["Second"];
             /**
              * @description Number of racers with an effort there.
              * @example 40000
@@ -691,18 +624,10 @@ export interface components {
              *     may still arrive.
              */
             finished: boolean;
-            /**
-             * Format: int32
-             * @description The last second that anyone reached.
-             * @example 60
-             */
-            lastSecond: number;
-            /**
-             * Format: int64
-             * @description The race.
-             * @example 1619185620265
-             */
-            raceId: number;
+            /** @description The last second that anyone reached. */
+            lastSecond: components["schemas"]["Second"];
+            /** @description The race. */
+            raceId: components["schemas"]["RaceId"];
             /**
              * @description Number of racers seen.
              * @example 40
@@ -715,14 +640,12 @@ export interface components {
              */
             startedAt: number;
         };
+        /** @example 1619185620265 */
+        RaceId: number;
         /** @description A race and its standings. */
         RaceLeaderboard: components["schemas"]["Race"] & {
-            /**
-             * Format: int32
-             * @description The class.
-             * @example 1
-             */
-            classId: number;
+            /** @description The class. */
+            classId: components["schemas"]["ClassId"];
             /** @description The rows. */
             standings: components["schemas"]["RaceStanding"][];
         };
@@ -733,29 +656,17 @@ export interface components {
              * @example Hubert
              */
             name: string | null;
-            /**
-             * Format: double
-             * @description The output at the racer's latest second.
-             * @example 187.25
-             */
-            output: number;
-            /**
-             * Format: int64
-             * @description The racer.
-             * @example 17
-             */
-            racerId: number;
+            /** @description The output at the racer's latest second. */
+            output: components["schemas"]["Output"];
+            /** @description The racer. */
+            racerId: components["schemas"]["RacerId"];
             /**
              * @description The rank among all in the race, from 1; racers with equal outputs share one.
              * @example 1
              */
             rank: number;
-            /**
-             * Format: int32
-             * @description That second.
-             * @example 60
-             */
-            second: number;
+            /** @description That second. */
+            second: components["schemas"]["Second"];
         };
         /** @description A racer in all classes. */
         Racer: {
@@ -766,21 +677,15 @@ export interface components {
              * @example Hubert
              */
             name: string | null;
-            /**
-             * Format: int64
-             * @description The racer.
-             * @example 17
-             */
-            racerId: number;
+            /** @description The racer. */
+            racerId: components["schemas"]["RacerId"];
         };
+        /** @example 17 */
+        RacerId: number;
         /** @description A racer in a class, and the racers to compare with. */
         RacerInClass: components["schemas"]["Curve"] & {
-            /**
-             * Format: int32
-             * @description The class.
-             * @example 1
-             */
-            classId: number;
+            /** @description The class. */
+            classId: components["schemas"]["ClassId"];
             /** @description The racers of `compare`, in its order; without seconds where they have no effort. */
             compared?: components["schemas"]["Curve"][];
         };
@@ -802,6 +707,8 @@ export interface components {
              */
             rejected: number;
         };
+        /** @example 60 */
+        Second: number;
         /** @description A row of a leaderboard. */
         Standing: {
             /**
@@ -811,18 +718,10 @@ export interface components {
             name: string | null;
             /** @description Only on the row of the what-if: whether its output beats the racer's best. */
             newRecord?: boolean;
-            /**
-             * Format: double
-             * @description The racer's output on this board.
-             * @example 187.25
-             */
-            output: number;
-            /**
-             * Format: int64
-             * @description The racer.
-             * @example 17
-             */
-            racerId: number;
+            /** @description The racer's output on this board. */
+            output: components["schemas"]["Output"];
+            /** @description The racer. */
+            racerId: components["schemas"]["RacerId"];
             /**
              * @description The rank among all, from 1.
              * @example 1
@@ -859,18 +758,9 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example Alleycat: the personal best output of every racer, …
-                     *
-                     *     Leaderboards
-                     *     …
-                     */
+                    /** @example Alleycat: … */
                     "text/plain": string;
-                    /**
-                     * @example <!doctype html>
-                     *     <html lang="en">
-                     *     …
-                     */
+                    /** @example <!doctype html>… */
                     "text/html": string;
                 };
             };
@@ -888,11 +778,8 @@ export interface operations {
                 "If-None-Match"?: string;
             };
             path: {
-                /**
-                 * @description The exercise class.
-                 * @example 1
-                 */
-                classId: number;
+                /** @description The exercise class. */
+                classId: components["schemas"]["ClassId"];
             };
             cookie?: never;
         };
@@ -901,10 +788,6 @@ export interface operations {
             /** @description The file. */
             200: {
                 headers: {
-                    /** @description `bytes`. */
-                    "Accept-Ranges"?: string;
-                    /** @description 1 s. */
-                    "Cache-Control"?: string;
                     /** @description Strong; equal on every instance for equal content. */
                     ETag?: string;
                     [name: string]: unknown;
@@ -917,7 +800,6 @@ export interface operations {
             206: {
                 headers: {
                     "Content-Range"?: string;
-                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -927,7 +809,6 @@ export interface operations {
             /** @description The client has this version. */
             304: {
                 headers: {
-                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -983,7 +864,6 @@ export interface operations {
             /** @description These bytes do not exist. */
             416: {
                 headers: {
-                    "Content-Range"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -997,7 +877,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1005,7 +885,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "The service is starting, stopping or overloaded.",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1075,7 +955,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1083,7 +963,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "The service is starting, stopping or overloaded.",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1118,11 +998,8 @@ export interface operations {
                 "If-None-Match"?: string;
             };
             path: {
-                /**
-                 * @description The exercise class.
-                 * @example 1
-                 */
-                classId: number;
+                /** @description The exercise class. */
+                classId: components["schemas"]["ClassId"];
             };
             cookie?: never;
         };
@@ -1131,14 +1008,8 @@ export interface operations {
             /** @description The dataset; `{}` for a class without efforts. */
             200: {
                 headers: {
-                    /** @description 1 s. */
-                    "Cache-Control"?: string;
-                    /** @description `gzip`, or none. */
-                    "Content-Encoding"?: string;
                     /** @description Strong; equal on every instance for equal content. */
                     ETag?: string;
-                    /** @description `accept-encoding`. */
-                    Vary?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1160,7 +1031,6 @@ export interface operations {
             /** @description The client has this version. */
             304: {
                 headers: {
-                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -1229,7 +1099,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1237,7 +1107,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "The service is starting, stopping or overloaded.",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1293,11 +1163,8 @@ export interface operations {
             };
             header?: never;
             path: {
-                /**
-                 * @description The exercise class.
-                 * @example 1
-                 */
-                classId: number;
+                /** @description The exercise class. */
+                classId: components["schemas"]["ClassId"];
             };
             cookie?: never;
         };
@@ -1382,7 +1249,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1390,7 +1257,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "The service is starting, stopping or overloaded.",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1405,11 +1272,8 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /**
-                 * @description The exercise class.
-                 * @example 1
-                 */
-                classId: number;
+                /** @description The exercise class. */
+                classId: components["schemas"]["ClassId"];
             };
             cookie?: never;
         };
@@ -1478,7 +1342,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1486,7 +1350,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "The service is starting, stopping or overloaded.",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1514,16 +1378,10 @@ export interface operations {
             };
             header?: never;
             path: {
-                /**
-                 * @description The exercise class.
-                 * @example 1
-                 */
-                classId: number;
-                /**
-                 * @description The racer.
-                 * @example 17
-                 */
-                racerId: number;
+                /** @description The exercise class. */
+                classId: components["schemas"]["ClassId"];
+                /** @description The racer. */
+                racerId: components["schemas"]["RacerId"];
             };
             cookie?: never;
         };
@@ -1591,7 +1449,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1599,7 +1457,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "The service is starting, stopping or overloaded.",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1623,26 +1481,17 @@ export interface operations {
                  * @example 300
                  */
                 above?: number;
-                /**
-                 * @description The reason, stored with the erasure.
-                 * @example a glitch of the bike
-                 */
+                /** @description The reason, stored with the erasure. */
                 reason?: string;
                 /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
             path: {
-                /**
-                 * @description The exercise class.
-                 * @example 1
-                 */
-                classId: number;
-                /**
-                 * @description The racer.
-                 * @example 17
-                 */
-                racerId: number;
+                /** @description The exercise class. */
+                classId: components["schemas"]["ClassId"];
+                /** @description The racer. */
+                racerId: components["schemas"]["RacerId"];
             };
             cookie?: never;
         };
@@ -1705,7 +1554,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The erasure may not be durable; retry it. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1713,7 +1562,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "The erasure may not be durable; retry it.",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1749,11 +1598,8 @@ export interface operations {
             };
             header?: never;
             path: {
-                /**
-                 * @description The exercise class.
-                 * @example 1
-                 */
-                classId: number;
+                /** @description The exercise class. */
+                classId: components["schemas"]["ClassId"];
             };
             cookie?: never;
         };
@@ -1821,7 +1667,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1829,7 +1675,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "The service is starting, stopping or overloaded.",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -1853,16 +1699,10 @@ export interface operations {
             };
             header?: never;
             path: {
-                /**
-                 * @description The exercise class.
-                 * @example 1
-                 */
-                classId: number;
-                /**
-                 * @description The race.
-                 * @example 1619185620265
-                 */
-                raceId: number;
+                /** @description The exercise class. */
+                classId: components["schemas"]["ClassId"];
+                /** @description The race. */
+                raceId: components["schemas"]["RaceId"];
             };
             cookie?: never;
         };
@@ -1930,7 +1770,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1938,7 +1778,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "The service is starting, stopping or overloaded.",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -2043,7 +1883,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2051,7 +1891,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "The service is starting, stopping or overloaded.",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -2071,14 +1911,14 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        /** @description A transformation has `invocationId` and `records` with `recordId` and `data`, base64. A notification has `Records`, or EventBridge's `detail`. */
+        /** @description A data transformation, or an S3 notification. */
         requestBody: {
             content: {
                 "application/json": Record<string, never>;
             };
         };
         responses: {
-            /** @description The event is processed, and its records are durable. `result` of a transformed record is `Ok`, `Dropped` (it is empty) or `ProcessingFailed`; `data` is as received, unless it is `Ok`. */
+            /** @description The event is processed, and its records are durable. A `result` is `Ok`, `Dropped` or `ProcessingFailed`. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2119,7 +1959,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description A bucket is not one of `--notification-bucket` (the records of other buckets are durable), or a browser page sends without an access key. */
+            /** @description A bucket is not one of `--notification-bucket`, or a browser page sends without an access key. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2127,7 +1967,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "A bucket is not one of `--notification-bucket` (the records of other buckets are durable), or a browser page sends without an access key.",
+                     *       "detail": "A bucket is not one of `--notification-bucket`, or a browser page sends without an access key.",
                      *       "status": 403,
                      *       "title": "Forbidden"
                      *     }
@@ -2175,17 +2015,12 @@ export interface operations {
             header?: {
                 /** @description The delivery's id. Without it, the body's `requestId` is the id. */
                 "X-Amz-Firehose-Request-Id"?: string;
-                /**
-                 * @description `1.0`.
-                 * @example 1.0
-                 */
+                /** @description `1.0`. */
                 "X-Amz-Firehose-Protocol-Version"?: string;
                 /** @description An access key, if the service has any. */
                 "X-Amz-Firehose-Access-Key"?: string;
                 /** @description The delivery stream. It must be one of `--source-arn`, if the service has any. */
                 "X-Amz-Firehose-Source-Arn"?: string;
-                /** @description `{"commonAttributes":{…}}`, as set on the stream. Ignored. */
-                "X-Amz-Firehose-Common-Attributes"?: string;
                 /** @description `gzip`, or none. */
                 "Content-Encoding"?: string;
             };
@@ -2320,11 +2155,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "info": {
-                     *         "title": "Alleycat"
-                     *       },
-                     *       "openapi": "3.1.0",
-                     *       "paths": {}
+                     *       "openapi": "3.1.0"
                      *     }
                      */
                     "application/json": Record<string, never>;
@@ -2413,7 +2244,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2421,7 +2252,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "The service is starting, stopping or overloaded.",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -2441,11 +2272,8 @@ export interface operations {
             };
             header?: never;
             path: {
-                /**
-                 * @description The racer.
-                 * @example 17
-                 */
-                racerId: number;
+                /** @description The racer. */
+                racerId: components["schemas"]["RacerId"];
             };
             cookie?: never;
         };
@@ -2513,7 +2341,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The service is starting, stopping or overloaded. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2521,7 +2349,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "The service is starting, stopping or overloaded.",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }
@@ -2534,21 +2362,15 @@ export interface operations {
     erase_everywhere: {
         parameters: {
             query?: {
-                /**
-                 * @description The reason, stored with the erasure.
-                 * @example asked to be forgotten
-                 */
+                /** @description The reason, stored with the erasure. */
                 reason?: string;
                 /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
             header?: never;
             path: {
-                /**
-                 * @description The racer.
-                 * @example 17
-                 */
-                racerId: number;
+                /** @description The racer. */
+                racerId: components["schemas"]["RacerId"];
             };
             cookie?: never;
         };
@@ -2611,7 +2433,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description The erasure may not be durable; retry it. */
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2619,7 +2441,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "The erasure may not be durable; retry it.",
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
                      *       "status": 503,
                      *       "title": "Service Unavailable"
                      *     }

@@ -144,7 +144,7 @@ pub(crate) async fn history(
         (status = 206, description = "The range.", body = Vec<u8>, content_type = "application/gzip", headers(("Content-Range" = String))),
         (status = 304, description = "The client has this version."),
         (status = 412, description = "`If-Match` names other versions."),
-        (status = 416, description = "These bytes do not exist.", headers(("Content-Range" = String))),
+        (status = 416, description = "These bytes do not exist."),
     )
 )]
 pub(crate) async fn file(

@@ -1,3 +1,0 @@
-//! Bounds on memory and time.
-
-pub(crate) mod page_budget;
