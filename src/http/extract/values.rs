@@ -27,6 +27,9 @@ pub(crate) trait IntegerParam: Sized {
     /// The value without the parameter, if it is always the same.
     const DEFAULT: Option<u64> = None;
 
+    /// The kind of integer, for errors.
+    const KIND: &'static str = "an integer";
+
     /// Returns the integers that it may be.
     fn range() -> RangeInclusive<u64>;
 
@@ -98,7 +101,7 @@ pub(crate) use choices;
 impl<T: IntegerParam> ParamValue for T {
     fn expected() -> String {
         let range = T::range();
-        format!("an integer from {} to {}", range.start(), range.end())
+        format!("{} from {} to {}", T::KIND, range.start(), range.end())
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -117,6 +120,8 @@ impl<T: IntegerParam> ParamValue for T {
 }
 
 impl IntegerParam for RacerId {
+    const KIND: &'static str = "a racer's id, an integer";
+
     fn range() -> RangeInclusive<u64> {
         0..=INTEGER_MAX
     }

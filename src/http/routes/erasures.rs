@@ -38,7 +38,7 @@ pub(crate) struct EraseInClassParams {
     #[param(inline, example = 300)]
     above: OutputParam,
     /// The reason, stored with the erasure.
-    #[param(inline, example = "a glitch of the bike")]
+    #[param(inline)]
     reason: ReasonParam,
     /// Format the JSON for people.
     #[param(inline)]
@@ -51,7 +51,7 @@ pub(crate) struct EraseInClassParams {
 #[into_params(parameter_in = Query)]
 pub(crate) struct EraseParams {
     /// The reason, stored with the erasure.
-    #[param(inline, example = "asked to be forgotten")]
+    #[param(inline)]
     reason: ReasonParam,
     /// Format the JSON for people.
     #[param(inline)]

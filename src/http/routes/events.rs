@@ -73,8 +73,7 @@ pub(crate) fn concurrency_limit() -> Arc<Semaphore> {
                 }))),
             )),
         (status = 400, description = "The event is unknown, invalid or too large."),
-        (status = 403, description = "A bucket is not one of `--notification-bucket` (the records of other buckets are \
-            durable), or a browser page sends without an access key."),
+        (status = 403, description = "A bucket is not one of `--notification-bucket`, or a browser page sends without an access key."),
         (status = 500, description = "An object cannot be read. The records of the others are durable."),
     )
 )]

@@ -1481,10 +1481,7 @@ export interface operations {
                  * @example 300
                  */
                 above?: number;
-                /**
-                 * @description The reason, stored with the erasure.
-                 * @example a glitch of the bike
-                 */
+                /** @description The reason, stored with the erasure. */
                 reason?: string;
                 /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
@@ -1962,7 +1959,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
-            /** @description A bucket is not one of `--notification-bucket` (the records of other buckets are durable), or a browser page sends without an access key. */
+            /** @description A bucket is not one of `--notification-bucket`, or a browser page sends without an access key. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1970,7 +1967,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "A bucket is not one of `--notification-bucket` (the records of other buckets are durable), or a browser page sends without an access key.",
+                     *       "detail": "A bucket is not one of `--notification-bucket`, or a browser page sends without an access key.",
                      *       "status": 403,
                      *       "title": "Forbidden"
                      *     }
@@ -2365,10 +2362,7 @@ export interface operations {
     erase_everywhere: {
         parameters: {
             query?: {
-                /**
-                 * @description The reason, stored with the erasure.
-                 * @example asked to be forgotten
-                 */
+                /** @description The reason, stored with the erasure. */
                 reason?: string;
                 /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
