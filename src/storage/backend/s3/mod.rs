@@ -27,9 +27,9 @@ pub(crate) use crate::storage::backend::s3::client::configured_endpoint;
 
 use crate::storage::backend::s3::client::{connect_client, timeouts};
 use crate::storage::backend::s3::error::{advice, problem, status};
+use crate::storage::backend::stray_names::StrayNames;
 use crate::storage::{
     ETag, ListEntry, ListScope, ObjectKey, Precondition, PutError, Store, StoreError, StoredObject,
-    unknown_segment,
 };
 
 /// The permissions that the store needs, for errors.
@@ -41,6 +41,7 @@ pub struct S3Store {
     bucket: String,
     /// Empty, or ends with a `/`.
     prefix: String,
+    stray_names: StrayNames,
 }
 
 impl fmt::Debug for S3Store {
@@ -74,6 +75,7 @@ impl S3Store {
             client,
             bucket: bucket.to_owned(),
             prefix,
+            stray_names: StrayNames::default(),
         };
         let listing = store
             .client
@@ -190,9 +192,9 @@ impl Store for S3Store {
                         key,
                         etag: ETag(object.e_tag.unwrap_or_default()),
                     }),
-                    // Consoles create an empty object with the name of the prefix. It is skipped.
+                    // Consoles create an empty object with the name of the prefix.
                     None if scope == ListScope::Journal && name != scope.path() => {
-                        return Err(unknown_segment(name));
+                        self.stray_names.note(name);
                     }
                     None => {}
                 }
