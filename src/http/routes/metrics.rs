@@ -91,6 +91,7 @@ fn set_gauges(app: &AppState) {
         oldest_unanswered_age,
         replication_lag,
         segments,
+        unreadable,
         erasures,
         classes,
         memory,
@@ -100,6 +101,7 @@ fn set_gauges(app: &AppState) {
     gauge!(observability::COMMIT_QUEUE_OLDEST_AGE_SECONDS).set(oldest_unanswered_age.as_secs_f64());
     gauge!(observability::REPLICATION_LAG_SECONDS).set(replication_lag.as_secs_f64());
     gauge!(observability::JOURNAL_SEGMENTS).set(segments as f64);
+    gauge!(observability::UNREADABLE_OBJECTS).set(unreadable as f64);
     gauge!(observability::ERASURES).set(erasures as f64);
     for ClassGauges {
         class,
