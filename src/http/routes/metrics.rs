@@ -54,6 +54,9 @@ pub(crate) fn init_counters() {
         observability::PERSONAL_BESTS_TOTAL,
         observability::REPLICATION_ERRORS_TOTAL,
         observability::CORRUPT_OBJECT_READS_TOTAL,
+        observability::STORE_FALLBACKS_TOTAL,
+        observability::SEGMENTS_PASSED_OVER_TOTAL,
+        observability::STRAY_NAMES_TOTAL,
     ] {
         counter!(name).absolute(0);
     }

@@ -53,18 +53,20 @@ impl World {
             time: ledgers[number].now_ms(),
         };
         let outcome = (ride.output, ride.time);
-        let mut truth = self.truth.lock().unwrap();
-        truth.sent.entry(key(&ride)).or_default().insert(outcome);
-        drop(truth);
+        {
+            let mut truth = self.truth.lock().unwrap();
+            truth.sent.entry(key(&ride)).or_default().insert(outcome);
+        }
         let batch = WriteBatch {
             efforts: vec![ride],
             ..WriteBatch::default()
         };
         let committing = tokio::time::timeout(ACKNOWLEDGED_MAX, ledgers[number].commit(batch));
         committing.await.expect("in time").expect("acknowledged");
-        let mut truth = self.truth.lock().unwrap();
-        truth.acknowledged.insert((key(&ride), outcome));
-        drop(truth);
+        {
+            let mut truth = self.truth.lock().unwrap();
+            truth.acknowledged.insert((key(&ride), outcome));
+        }
         within(SEEN_MAX, "every instance shows the ride", || {
             let mut ledgers = ledgers.iter();
             ledgers.all(|ledger| {
