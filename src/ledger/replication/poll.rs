@@ -37,15 +37,15 @@ impl Inner {
 
     async fn poll_once(&self, writer: &WriterSender) -> Result<(), StoreError> {
         let since_listing = self.clock.uptime().saturating_sub(self.last_listing());
-        if since_listing > SEGMENTS_MISSED_AFTER {
-            self.erasure_state.request_snapshot_reload();
-        }
         let (number, indexed) = self.journal.lock().begin_listing();
         let etags = self.snapshot_etags();
         // In this order: the snapshot that covers a segment which is first listed now was put after
         // the listing of the root before.
         let root = self.store.list(ListScope::Root).await?;
         let journal = self.store.list(ListScope::Journal).await?;
+        if since_listing > SEGMENTS_MISSED_AFTER {
+            self.erasure_state.request_snapshot_reload();
+        }
         self.note_listed_snapshots(&root, &etags);
         let erasures = root
             .iter()
