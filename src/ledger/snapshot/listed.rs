@@ -39,9 +39,10 @@ impl ListedSnapshot {
         self.etag.as_ref()
     }
 
-    /// Notes the ETag of a body that this instance has put.
-    pub(super) fn note_put(&mut self, etag: &ETag, number: ListingNumber) {
-        self.compare(Some(etag), number);
+    /// Notes the ETag of a body that this instance has put. What it covers is known, so it is no
+    /// change that could explain a deletion.
+    pub(super) fn note_put(&mut self, etag: &ETag) {
+        self.compare(Some(etag), self.changed_in);
     }
 
     fn compare(&mut self, etag: Option<&ETag>, number: ListingNumber) -> ListedChange {
@@ -137,5 +138,32 @@ impl Inner {
     /// Notes that another instance has written the snapshot.
     pub(super) fn release_snapshot(&self, snapshots: &mut SnapshotStates, target: SnapshotTarget) {
         snapshots.release(target, self.jitter(self.options.snapshot_interval));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_puts_are_no_change_and_earlier_tags_a_fallback() {
+        let tag = |text: &str| ETag(text.to_owned());
+        let mut listed = ListedSnapshot::default();
+        listed.note_put(&tag("a"));
+        assert!(matches!(
+            listed.compare(Some(&tag("\"a\"")), 1),
+            ListedChange::Unchanged
+        ));
+        listed.note_put(&tag("b"));
+        assert_eq!(listed.changed_in, 0);
+        let change = listed.compare(Some(&tag("c")), 2);
+        assert!(matches!(change, ListedChange::Replaced));
+        assert_eq!(listed.changed_in, 2);
+        let change = listed.compare(Some(&tag("a")), 3);
+        assert!(matches!(change, ListedChange::FellBack));
+        // Written again, it is no fallback.
+        let change = listed.compare(Some(&tag("c")), 4);
+        assert!(matches!(change, ListedChange::Replaced));
+        assert!(matches!(listed.compare(None, 5), ListedChange::Missing));
     }
 }

@@ -128,8 +128,7 @@ impl Inner {
         }
         state.write_again_since = None;
         state.unconfirmed_put = None;
-        let number = self.journal.lock().listing();
-        state.listed.note_put(&body.etag, number);
+        state.listed.note_put(&body.etag);
         state.body = Some(body);
     }
 
