@@ -298,17 +298,3 @@ async fn doubled_put_of_an_erasure_is_accepted() {
     assert_eq!(bucket.erasures().find(&erased.scope), Some(&erased));
     assert_eq!(instance.store.puts(), [ObjectKey::Erasures]);
 }
-
-#[tokio::test(start_paused = true)]
-async fn conflicting_puts_of_an_erasure_pause() {
-    let bucket = Arc::<Bucket>::default();
-    let instance = Instance::start(&bucket).await.unwrap();
-    instance.way.set_faults(Faults {
-        conflict: 1.0,
-        ..Faults::default()
-    });
-    let scope = ErasureScope::all(RacerId(1), None);
-    instance.ledger.erase(scope, None).await.unwrap_err();
-    let tried = instance.store.puts().len();
-    assert!((5..80).contains(&tried), "{tried} puts in 30 s");
-}
