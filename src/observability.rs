@@ -74,7 +74,15 @@ metrics! {
     describe_gauge(REPLICATION_LAG_SECONDS, "alleycat_replication_lag_seconds", Seconds,
         "Time since the last complete listing of the store began; 0 before the first.");
     describe_counter(REPLICATION_ERRORS_TOTAL, "alleycat_replication_errors_total", Count,
-        "Polls of the store that failed.");
+        "Polls of the store, and reads of what they listed, that failed.");
+    describe_counter(STORE_FALLBACKS_TOTAL, "alleycat_store_fallbacks_total", Count,
+        "Times that the store lost what it had, and memory was written again.");
+    describe_counter(SEGMENTS_PASSED_OVER_TOTAL, "alleycat_segments_passed_over_total", Count,
+        "Segments that were listed and could not be used: they do not exist, or a start found them damaged.");
+    describe_counter(STRAY_NAMES_TOTAL, "alleycat_stray_names_total", Count,
+        "Objects under journal/ whose names are no segment's.");
+    describe_gauge(UNREADABLE_OBJECTS, "alleycat_unreadable_objects", Count,
+        "Stored objects that cannot be read now. While it is over 0, snapshots wait and the journal grows.");
     describe_counter(CORRUPT_OBJECT_READS_TOTAL, "alleycat_corrupt_object_reads_total", Count,
         "Reads of stored objects with invalid content.");
     describe_gauge(EFFORTS, "alleycat_efforts", Count,

@@ -116,6 +116,10 @@ async fn dashboard_and_alert_metrics_exist() {
     let from_the_start = service.scrape().await;
     for series in [
         "alleycat_corrupt_object_reads_total 0",
+        "alleycat_store_fallbacks_total 0",
+        "alleycat_segments_passed_over_total 0",
+        "alleycat_stray_names_total 0",
+        "alleycat_unreadable_objects 0",
         "alleycat_replication_errors_total 0",
         "alleycat_sse_subscribers 0",
         "alleycat_commit_queue_oldest_age_seconds 0",

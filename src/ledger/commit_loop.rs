@@ -9,15 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt, stream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::domain::effort::{Effort, RacerId};
-use crate::domain::erasure::Erasures;
 use crate::domain::rejection::RejectionReason;
-use crate::ledger::merge::{MergeVersions, keep_best, without_erased};
+use crate::ledger::merge::{MergeVersions, keep_best};
 use crate::ledger::write_batch::{
     CommitReply, CommitRequest, RemainingEfforts, UnansweredGuard, reject_erased,
 };
+use crate::ledger::writer_message::WriterMessage;
 use crate::ledger::{CommitError, CommitResult, Inner, Quarantined, WriteBatch, YIELD_EFFORTS};
 use crate::observability;
 use crate::state::table::{Comparison, Newcomers};
@@ -32,50 +32,23 @@ const COMMIT_ENTRIES_MAX: usize = 2_000_000;
 /// records are encoded in one piece, so this bounds the memory for that.
 const COMMIT_QUARANTINED_BYTES_MAX: usize = 64 << 20;
 
-/// Sends messages to the commit loop.
-pub(super) type WriterSender = mpsc::Sender<WriterMessage>;
-
-/// A message that the commit loop handles between batches.
-#[derive(Debug)]
-pub(super) enum WriterMessage {
-    /// Merges efforts and names that another instance made durable, or that an erasure
-    /// invalidated here.
-    ApplyRemote {
-        /// At most [`MERGE_EFFORTS_MAX`](super::merge::MERGE_EFFORTS_MAX) efforts, and names.
-        contents: SegmentContents,
-        /// Gets the versions after the merge, for the journal index.
-        reply: oneshot::Sender<MergeVersions>,
-    },
-    /// Removes erased efforts and names.
-    ApplyErasures {
-        erasures: Erasures,
-        /// Gets the number of removed efforts.
-        reply: oneshot::Sender<u64>,
-    },
-    /// Writes efforts to the journal, whether or not they improve anything.
-    Rejournal {
-        efforts: Vec<Effort>,
-        reply: CommitReply,
-    },
-}
-
 /// The content of the next commit.
 #[derive(Default)]
-struct PendingCommit {
-    contents: SegmentContents,
+pub(super) struct PendingCommit {
+    pub(super) contents: SegmentContents,
     quarantined: Vec<Quarantined>,
     quarantined_bytes: usize,
     newcomers: Newcomers,
-    replies: Vec<PendingReply>,
+    pub(super) replies: Vec<PendingReply>,
 }
 
 /// A caller that waits for a commit, and the guards that it holds until then.
-struct PendingReply {
-    result: CommitResult,
-    reply: CommitReply,
+pub(super) struct PendingReply {
+    pub(super) result: CommitResult,
+    pub(super) reply: CommitReply,
     /// `None` for efforts that are journaled again after an erasure: nobody delivered them.
-    _unanswered: Option<UnansweredGuard>,
-    _guard: Option<Box<dyn Send>>,
+    pub(super) _unanswered: Option<UnansweredGuard>,
+    pub(super) _guard: Option<Box<dyn Send>>,
 }
 
 impl PendingCommit {
@@ -106,12 +79,19 @@ impl Inner {
                     self.serving.store(false, Ordering::Release);
                     commits.close();
                 }
-                Some(message) = messages.recv() => self.handle_message(message, &mut pending),
                 () = self.clock.sleep(wait), if !pending.replies.is_empty() => {}
                 request = commits.recv() => match request {
-                    Some(request) => self.add_to_commit(&mut pending, request).await,
+                    Some(request) => {
+                        self.add_to_commit(&mut pending, request).await;
+                        // Deliveries come first, and each lets one message pass. So neither
+                        // waits for the end of the other.
+                        if let Ok(message) = messages.try_recv() {
+                            self.handle_message(message, &mut pending);
+                        }
+                    }
                     None => break,
                 },
+                Some(message) = messages.recv() => self.handle_message(message, &mut pending),
             }
             if pending.replies.is_empty() || (self.clock.uptime() < due && !pending.is_full()) {
                 continue;
@@ -122,9 +102,29 @@ impl Inner {
                 self.add_to_commit(&mut pending, request).await;
             }
             due = self.clock.uptime() + self.options.commit_interval;
-            self.commit_pending(std::mem::take(&mut pending)).await;
+            let commit = self.commit_pending(std::mem::take(&mut pending));
+            self.run_beside_messages(commit, &mut messages, &mut pending)
+                .await;
         }
         self.commit_pending(pending).await;
+    }
+
+    /// Runs a commit, and handles messages while it waits for the store. Merging is monotone, so
+    /// what others made durable may enter the table before this commit does.
+    async fn run_beside_messages(
+        &self,
+        commit: impl Future<Output = ()>,
+        messages: &mut mpsc::Receiver<WriterMessage>,
+        pending: &mut PendingCommit,
+    ) {
+        tokio::pin!(commit);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut commit => return,
+                Some(message) = messages.recv() => self.handle_message(message, pending),
+            }
+        }
     }
 
     /// Compares a batch with the table and adds its improvements to the commit. Responds at once if
@@ -276,7 +276,7 @@ impl Inner {
         for chunk in chunks {
             self.merge(&chunk.into_contents(), &mut versions);
         }
-        self.index_segment(put.id, versions, self.erasures().version());
+        self.index_segment(put.id, versions, self.erasures().version(), None);
         Ok(())
     }
 
@@ -288,34 +288,5 @@ impl Inner {
         self.put_hedged(ObjectKey::Quarantine, vec![object])
             .await
             .map(drop)
-    }
-
-    fn handle_message(&self, message: WriterMessage, pending: &mut PendingCommit) {
-        match message {
-            WriterMessage::ApplyRemote { contents, reply } => {
-                let mut versions = MergeVersions::default();
-                self.merge(&contents, &mut versions);
-                let _ = reply.send(versions); // the caller may be gone
-            }
-            WriterMessage::ApplyErasures { erasures, reply } => {
-                let removed = self.apply_erasures(&erasures);
-                // Otherwise keep_best could keep an erased effort and drop a valid lower one.
-                pending.contents = without_erased(&pending.contents, &self.erasures());
-                let _ = reply.send(removed); // the caller may be gone
-            }
-            WriterMessage::Rejournal { efforts, reply } => {
-                let erasures = self.erasures();
-                pending
-                    .contents
-                    .efforts
-                    .extend(efforts.iter().filter(|effort| !erasures.cover(effort, 0)));
-                pending.replies.push(PendingReply {
-                    result: CommitResult::default(),
-                    reply,
-                    _unanswered: None,
-                    _guard: None,
-                });
-            }
-        }
     }
 }

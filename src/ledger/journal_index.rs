@@ -1,9 +1,10 @@
 //! The journal index: the segments that this instance knows, and which of them snapshots cover.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use crate::domain::effort::ClassId;
+use crate::ledger::merge::MergedPart;
+use crate::ledger::snapshot::SnapshotTarget;
 use crate::state::table::StateVersion;
 use crate::storage::{ListEntry, ObjectKey, SegmentId};
 
@@ -11,42 +12,31 @@ use crate::storage::{ListEntry, ObjectKey, SegmentId};
 /// still finds the segment, and one that polls every few seconds has seen it.
 pub(super) const DELETION_GRACE: Duration = Duration::from_secs(60);
 
+/// Counts the polls that list the store, from 1. During recovery it is 0.
+pub(super) type ListingNumber = u64;
+
 /// The journal as this instance knows it.
 #[derive(Debug, Default)]
 pub(super) struct JournalIndex {
     segments: BTreeMap<SegmentId, IndexedSegment>,
     /// This instance's own segments whose puts are pending. Replication leaves them out.
     in_flight: HashSet<SegmentId>,
+    /// The poll that is under way, or was last.
+    listing: ListingNumber,
 }
 
 /// A segment that was merged into this instance's table.
 #[derive(Debug)]
-pub(super) struct IndexedSegment {
-    /// The classes in the segment, each with the version at which it had been merged.
-    classes: Vec<(ClassId, StateVersion)>,
-    /// The names' version at which the segment's names had been merged, if it has any.
-    names: Option<StateVersion>,
+struct IndexedSegment {
+    parts: HashMap<SnapshotTarget, MergedPart>,
     /// Uptime of the merge.
     merged_at: Duration,
+    /// The first listing that could show the segment. A snapshot that covers a changed part was
+    /// put later than the listing before.
+    listing: ListingNumber,
     covered_since: Option<Duration>,
     /// Whether the segment must be merged again. Until then it is not deleted.
     must_merge_again: bool,
-}
-
-impl IndexedSegment {
-    pub(super) fn new(
-        classes: Vec<(ClassId, StateVersion)>,
-        names: Option<StateVersion>,
-        merged_at: Duration,
-    ) -> Self {
-        Self {
-            classes,
-            names,
-            merged_at,
-            covered_since: None,
-            must_merge_again: false,
-        }
-    }
 }
 
 impl JournalIndex {
@@ -58,7 +48,41 @@ impl JournalIndex {
         self.in_flight.remove(&id);
     }
 
-    pub(super) fn insert(&mut self, id: SegmentId, segment: IndexedSegment) {
+    /// Begins a listing. Returns its number, and the segments that it must show unless they were
+    /// deleted.
+    pub(super) fn begin_listing(&mut self) -> (ListingNumber, Vec<SegmentId>) {
+        self.listing += 1;
+        (self.listing, self.segments.keys().copied().collect())
+    }
+
+    pub(super) fn listing(&self) -> ListingNumber {
+        self.listing
+    }
+
+    /// Adds a merged segment. `listing` is the first that showed it; `None` for the one under way.
+    pub(super) fn insert(
+        &mut self,
+        id: SegmentId,
+        parts: HashMap<SnapshotTarget, MergedPart>,
+        merged_at: Duration,
+        listing: Option<ListingNumber>,
+    ) {
+        let known = self.segments.get_mut(&id);
+        if let Some(known) = known {
+            known.must_merge_again = false;
+            // Without a change, the coverage held all the time.
+            if parts.values().any(|part| part.changed) {
+                (known.parts, known.merged_at, known.covered_since) = (parts, merged_at, None);
+            }
+            return;
+        }
+        let segment = IndexedSegment {
+            parts,
+            merged_at,
+            listing: listing.unwrap_or(self.listing),
+            covered_since: None,
+            must_merge_again: false,
+        };
         self.segments.insert(id, segment);
     }
 
@@ -66,21 +90,32 @@ impl JournalIndex {
         self.segments.remove(&id);
     }
 
+    /// Removes a segment that somebody else deleted. Returns those of its parts that nobody had
+    /// reason to call covered: no snapshot of them changed since the segment was listed.
+    /// `changed_in` returns the last listing that showed another snapshot than the one before.
+    pub(super) fn remove_vanished(
+        &mut self,
+        id: SegmentId,
+        changed_in: impl Fn(SnapshotTarget) -> ListingNumber,
+        is_covered: impl Fn(SnapshotTarget, StateVersion) -> bool,
+    ) -> Vec<SnapshotTarget> {
+        let Some(segment) = self.segments.remove(&id) else {
+            return Vec::new();
+        };
+        // The first poll compares with what recovery read. A part that was new to it is in no
+        // snapshot that recovery read.
+        let listing = segment.listing.max(1);
+        let lost = segment.parts.into_iter().filter(|&(target, part)| {
+            part.changed && changed_in(target) < listing && !is_covered(target, part.version)
+        });
+        lost.map(|(target, _)| target).collect()
+    }
+
     /// Marks all segments: each must be merged again.
     pub(super) fn invalidate(&mut self) {
         for segment in self.segments.values_mut() {
             segment.must_merge_again = true;
         }
-    }
-
-    /// Notes that a segment was merged again without a change, so its entry still holds. Returns
-    /// `false` if the segment has no entry.
-    pub(super) fn confirm_merged(&mut self, id: SegmentId) -> bool {
-        let Some(segment) = self.segments.get_mut(&id) else {
-            return false;
-        };
-        segment.must_merge_again = false;
-        true
     }
 
     /// Returns whether replication must merge the listed segment.
@@ -91,42 +126,27 @@ impl JournalIndex {
             && !self.in_flight.contains(&id)
     }
 
-    pub(super) fn ids(&self) -> impl Iterator<Item = SegmentId> {
-        self.segments.keys().copied()
-    }
-
-    /// Returns the uptime since which the class is dirty: the merge of its oldest segment beyond
+    /// Returns the uptime since which the target is dirty: the merge of its oldest segment beyond
     /// the version `covered`.
-    pub(super) fn class_dirty_since(
+    pub(super) fn dirty_since(
         &self,
-        class: ClassId,
+        target: SnapshotTarget,
         covered: StateVersion,
     ) -> Option<Duration> {
         let uncovered = self.segments.values().filter(|segment| {
-            segment
-                .classes
-                .iter()
-                .any(|&(touched, version)| touched == class && version > covered)
+            let part = segment.parts.get(&target);
+            part.is_some_and(|part| part.version > covered)
         });
         uncovered.map(|segment| segment.merged_at).min()
     }
 
-    /// Returns the uptime since which the names are dirty.
-    pub(super) fn names_dirty_since(&self, covered: StateVersion) -> Option<Duration> {
-        let uncovered = self
-            .segments
-            .values()
-            .filter(|segment| segment.names.is_some_and(|version| version > covered));
-        uncovered.map(|segment| segment.merged_at).min()
-    }
-
-    /// Returns the segments that have been covered for all of [`DELETION_GRACE`], for every class
-    /// in them and for their names.
+    /// Returns the segments that have been covered for all of [`DELETION_GRACE`], and are covered
+    /// by snapshots that `is_listed`.
     pub(super) fn deletable(
         &mut self,
         now: Duration,
-        covered: impl Fn(ClassId) -> StateVersion,
-        names_covered: StateVersion,
+        is_covered: impl Fn(SnapshotTarget, StateVersion) -> bool,
+        is_listed: impl Fn(SnapshotTarget) -> bool,
     ) -> Vec<SegmentId> {
         let mut deletable = Vec::new();
         // A segment that must be merged again stays. Its grace goes on: if the merge changes
@@ -136,17 +156,15 @@ impl JournalIndex {
             .iter_mut()
             .filter(|(_, segment)| !segment.must_merge_again);
         for (&id, segment) in segments {
-            let is_covered = segment
-                .classes
-                .iter()
-                .all(|&(class, version)| version <= covered(class))
-                && segment.names.is_none_or(|version| version <= names_covered);
-            if !is_covered {
+            let mut parts = segment.parts.iter();
+            if !parts.all(|(&target, part)| is_covered(target, part.version)) {
                 segment.covered_since = None;
                 continue;
             }
             let covered_since = *segment.covered_since.get_or_insert(now);
-            if now.saturating_sub(covered_since) >= DELETION_GRACE {
+            if now.saturating_sub(covered_since) >= DELETION_GRACE
+                && segment.parts.keys().all(|&target| is_listed(target))
+            {
                 deletable.push(id);
             }
         }

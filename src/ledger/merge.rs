@@ -2,14 +2,12 @@
 
 use std::collections::HashMap;
 
-use tokio::sync::oneshot;
-
-use crate::domain::effort::{ClassId, Effort};
+use crate::domain::effort::Effort;
 use crate::domain::erasure::{ErasureVersion, Erasures};
 use crate::domain::racer_names::RacerName;
 use crate::ledger::Inner;
-use crate::ledger::commit_loop::{WriterMessage, WriterSender};
-use crate::ledger::journal_index::IndexedSegment;
+use crate::ledger::journal_index::ListingNumber;
+use crate::ledger::snapshot::SnapshotTarget;
 use crate::state::table::StateVersion;
 use crate::storage::SegmentId;
 use crate::storage::codec::journal_segment::SegmentContents;
@@ -17,13 +15,36 @@ use crate::storage::codec::journal_segment::SegmentContents;
 /// Maximum number of efforts merged under one lock: about 1 ms.
 pub(super) const MERGE_EFFORTS_MAX: usize = 16 * 1024;
 
-/// The versions at which efforts and names had been merged.
+/// What a merge did, by the snapshot that will hold it.
 #[derive(Debug, Default)]
 pub(super) struct MergeVersions {
-    pub(super) classes: HashMap<ClassId, StateVersion>,
-    pub(super) names: Option<StateVersion>,
+    pub(super) parts: HashMap<SnapshotTarget, MergedPart>,
+}
+
+/// The part of merged contents that one snapshot will hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MergedPart {
+    /// The version at which the part had been merged.
+    pub(super) version: StateVersion,
     /// Whether the merge changed anything.
     pub(super) changed: bool,
+}
+
+impl MergeVersions {
+    fn note(&mut self, target: SnapshotTarget, version: StateVersion, changed: bool) {
+        let part = self.parts.entry(target).or_insert(MergedPart {
+            version,
+            changed: false,
+        });
+        part.version = version;
+        part.changed |= changed;
+    }
+
+    pub(super) fn extend(&mut self, later: Self) {
+        for (target, MergedPart { version, changed }) in later.parts {
+            self.note(target, version, changed);
+        }
+    }
 }
 
 impl Inner {
@@ -51,79 +72,42 @@ impl Inner {
                 .classes()
                 .map(|class| self.table.version(class))
                 .collect();
-            let merged = self.table.merge(efforts, now_ms);
-            let changed = merged
-                .iter()
-                .any(|&(class, version)| before[class.index()] != version);
-            versions.changed |= changed;
-            versions.classes.extend(merged);
-            if changed {
+            let mut any_changed = false;
+            for (class, version) in self.table.merge(efforts, now_ms) {
+                let changed = before[class.index()] != version;
+                versions.note(SnapshotTarget::Class(class), version, changed);
+                any_changed |= changed;
+            }
+            if any_changed {
                 let observers = self.merge_observers.read();
                 observers.iter().for_each(|observer| observer(efforts));
             }
         }
         if !contents.names.is_empty() {
+            let mut changed = false;
             for (racer, name) in &contents.names {
-                versions.changed |= self.names.merge(*racer, name);
+                changed |= self.names.merge(*racer, name);
             }
-            versions.names = Some(self.names.version());
+            versions.note(SnapshotTarget::RacerNames, self.names.version(), changed);
         }
-    }
-
-    /// Merges durable contents through the writer, in bounded slices. Without a writer (during
-    /// recovery, and after the commit loop has ended), merges directly.
-    pub(super) async fn apply_contents(
-        &self,
-        contents: impl IntoIterator<Item = SegmentContents>,
-        writer: Option<&WriterSender>,
-    ) -> MergeVersions {
-        let mut versions = MergeVersions::default();
-        for contents in contents {
-            let Some(writer) = writer else {
-                self.merge(&contents, &mut versions);
-                continue;
-            };
-            let (reply, merged) = oneshot::channel();
-            let message = WriterMessage::ApplyRemote { contents, reply };
-            if writer.send(message).await.is_ok()
-                && let Ok(slice) = merged.await
-            {
-                versions.classes.extend(slice.classes);
-                versions.names = slice.names.or(versions.names);
-                versions.changed |= slice.changed;
-            } else {
-                // The commit loop has ended. Never return: the caller would index the segment as
-                // merged.
-                std::future::pending::<()>().await;
-            }
-        }
-        versions
     }
 
     /// Adds a merged segment to the journal index, if `erasure_version`, at which it was merged, is
-    /// still current. Otherwise it is not indexed, so the next poll merges it again.
+    /// still current. Otherwise it is not indexed, and must be merged again. `listing` is the first
+    /// that could show it. Returns whether it is indexed.
     pub(super) fn index_segment(
         &self,
         id: SegmentId,
         versions: MergeVersions,
         erasure_version: ErasureVersion,
-    ) {
-        let MergeVersions {
-            classes,
-            names,
-            changed,
-        } = versions;
-        let segment =
-            IndexedSegment::new(classes.into_iter().collect(), names, self.clock.uptime());
+        listing: Option<ListingNumber>,
+    ) -> bool {
         let mut journal = self.journal.lock();
         if self.erasures().version() != erasure_version {
-            return;
+            return false;
         }
-        // An unchanged segment that is indexed already keeps its versions.
-        let is_confirmed = !changed && journal.confirm_merged(id);
-        if !is_confirmed {
-            journal.insert(id, segment);
-        }
+        journal.insert(id, versions.parts, self.clock.uptime(), listing);
+        true
     }
 }
 

@@ -15,6 +15,7 @@
 pub mod clock;
 mod commit_loop;
 mod erasure;
+mod fallback;
 mod hedged_put;
 mod history_cache;
 mod journal_index;
@@ -26,6 +27,7 @@ mod snapshot;
 mod stats;
 mod unreadable;
 mod write_batch;
+mod writer_message;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,12 +43,14 @@ use crate::domain::effort::{Bounds, ClassId, Effort};
 use crate::domain::erasure::Erasures;
 use crate::domain::racer_names::RacerNames;
 use crate::ledger::clock::Clock;
-use crate::ledger::commit_loop::{WriterMessage, WriterSender};
 use crate::ledger::erasure::ErasureState;
 use crate::ledger::history_cache::HistoryCache;
 use crate::ledger::journal_index::JournalIndex;
+use crate::ledger::replication::{Polled, UnreadSegments};
 use crate::ledger::snapshot::SnapshotStates;
+use crate::ledger::unreadable::KnownUnreadable;
 use crate::ledger::write_batch::CommitRequest;
+use crate::ledger::writer_message::{WriterMessage, WriterSender};
 use crate::state::races::Races;
 use crate::state::table::Table;
 use crate::storage::history_file::History;
@@ -118,6 +122,8 @@ struct Inner {
     erasures: watch::Sender<Arc<Erasures>>,
     erasure_state: ErasureState,
     journal: Mutex<JournalIndex>,
+    unread: Mutex<UnreadSegments>,
+    polled: Polled,
     snapshots: Mutex<SnapshotStates>,
     /// Uptime at which the last complete listing began, in nanoseconds.
     last_listing: AtomicU64,
@@ -125,9 +131,8 @@ struct Inner {
     unanswered: Mutex<BTreeSet<(Duration, u64)>>,
     next_arrival: AtomicU64,
     serving: AtomicBool,
-    /// Objects that replication cannot read, each with its problem. While there is one, the
-    /// instance is not ready.
-    unreadable: Mutex<BTreeMap<ObjectKey, String>>,
+    /// Objects that replication cannot read.
+    unreadable: Mutex<BTreeMap<ObjectKey, KnownUnreadable>>,
     process_id: u128,
     next_counter: AtomicU64,
     rng: Mutex<StdRng>,
@@ -167,6 +172,8 @@ impl Ledger {
             erasures: watch::Sender::default(),
             erasure_state: ErasureState::default(),
             journal: Mutex::default(),
+            unread: Mutex::default(),
+            polled: Polled::default(),
             snapshots: Mutex::new(SnapshotStates::new(classes)),
             last_listing: AtomicU64::new(0),
             unanswered: Mutex::default(),
@@ -208,10 +215,7 @@ impl Ledger {
     /// Returns the reason why the service should get no traffic, if there is one.
     pub fn ready(&self) -> Result<(), String> {
         self.accepts().map_err(|error| error.to_string())?;
-        match self.inner.unreadable.lock().first_key_value() {
-            Some((key, problem)) => Err(format!("{key} cannot be read: {problem}")),
-            None => Ok(()),
-        }
+        self.inner.unreadable_problem().map_or(Ok(()), Err)
     }
 
     /// Returns the bounds of input.
@@ -299,9 +303,14 @@ impl LedgerWorker {
                 _ = stopped => {}
                 () = inner.replicate(&writer) => {}
                 () = inner.run_snapshots(&writer) => {}
+                () = inner.run_deletions() => {}
             }
         };
-        tokio::join!(commit_loop, background);
+        tokio::select! {
+            biased;
+            error = inner.store.broken() => return Err(RecoveryError::Broken(error)),
+            ((), ()) = async { tokio::join!(commit_loop, background) } => {}
+        }
         inner.write_final_snapshots().await;
         Ok(())
     }

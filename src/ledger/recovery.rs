@@ -1,9 +1,11 @@
 //! Recovery: reads everything in the store and merges it.
 //!
 //! The order matters: list the journal, then get the snapshots, then get the segments. If a segment
-//! is gone by then, it was deleted because a snapshot covers it. That snapshot may be newer than the
-//! one that was read. So recovery restarts.
+//! is gone by then, it was deleted because a snapshot covers it, which may be newer than the one that
+//! was read. So the snapshots that changed are read again. Nothing else is read twice, and what other
+//! instances write meanwhile is left to replication. So a start makes progress beside any ingest.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -15,13 +17,21 @@ use crate::ledger::journal_index::segment_ids;
 use crate::ledger::replication::{FETCHES_MAX, FetchedSegment};
 use crate::ledger::snapshot::{SnapshotTarget, class_beyond_options};
 use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
-use crate::storage::{ListEntry, ListScope, ObjectKey, StoreError};
+use crate::observability;
+use crate::storage::{ListEntry, ListScope, ObjectKey, SegmentId, StoreError};
 
-/// Maximum number of retries while the store fails. After that the start fails.
-const RETRIES_MAX: u32 = 5;
+/// Time for which one request is tried while the store fails. Then the start fails. An outage is
+/// waited out: a process that ends would only be started again.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
+
+/// Maximum number of reads of an object that looks damaged: the damage may be the network's.
+const DAMAGED_READS_MAX: u32 = 3;
 
 /// Back-off before the first retry. It doubles with each one.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+
+/// Maximum back-off.
+const BACKOFF_MAX: Duration = Duration::from_secs(8);
 
 /// Segments between two log lines of progress.
 const PROGRESS_SEGMENTS: usize = 100;
@@ -32,6 +42,9 @@ pub enum RecoveryError {
     /// The store failed.
     #[error("the store cannot be read: {0}")]
     Store(#[from] StoreError),
+    /// The store cannot be used until it is opened again. Not only at the start.
+    #[error("the store is not trusted any more: {0}; a restart recovers everything")]
+    Broken(StoreError),
     /// An object cannot be read.
     #[error(
         "{key} cannot be used: {problem}. If it is damaged, move it to quarantine/{key} and start again; data that \
@@ -70,6 +83,14 @@ pub enum RecoveryError {
         /// The version of `erasures.gz`.
         known: ErasureVersion,
     },
+    /// A newer program wrote the object.
+    #[error("{key} cannot be used: {problem}")]
+    Newer {
+        /// The object.
+        key: ObjectKey,
+        /// The versions.
+        problem: String,
+    },
     /// An object has a class or a second that the options exclude. It is not damaged.
     #[error("{key} cannot be used: {problem}")]
     BeyondOptions {
@@ -93,6 +114,7 @@ impl From<UnreadableObject> for RecoveryError {
                 known,
             },
             UnreadableCause::BeyondOptions(problem) => Self::BeyondOptions { key, problem },
+            UnreadableCause::Newer(problem) => Self::Newer { key, problem },
         }
     }
 }
@@ -107,30 +129,22 @@ impl From<ApplyError> for RecoveryError {
 }
 
 impl Inner {
-    /// Merges everything in the store. An object that cannot be read stops the start.
+    /// Merges everything in the store. An object that cannot be read stops the start, unless it is
+    /// a damaged segment: that is named, and replication goes on trying.
     pub(super) async fn recover(&self) -> Result<(), RecoveryError> {
         let began = self.clock.uptime();
-        let mut retries = 0;
-        loop {
-            let round_began = self.clock.uptime();
-            match self.recover_once().await {
-                Ok(true) => {
-                    self.note_listing(round_began);
-                    break;
-                }
-                Ok(false) => tracing::info!("store changed during recovery; restarting"),
-                Err(RecoveryError::Store(error)) if retries < RETRIES_MAX => {
-                    tracing::warn!(%error, "store failed during recovery; retrying");
-                    self.clock.sleep(FIRST_BACKOFF * 2u32.pow(retries)).await;
-                    retries += 1;
-                }
-                Err(error) => return Err(error),
-            }
+        self.retry(|| self.refresh_erasures(None)).await?;
+        let listing_began = self.clock.uptime();
+        let journal = self.retry_list(ListScope::Journal).await?;
+        let mut listed: BTreeSet<SegmentId> = segment_ids(&journal).collect();
+        self.erasure_state.request_snapshot_reload();
+        while self.erasure_state.take_snapshot_reload() {
+            self.recover_snapshots().await?;
+            self.recover_segments(&mut listed).await?;
         }
+        self.note_listing(listing_began);
         // Recovered efforts are no change: the time of the last one is unknown.
         self.table.clear_updated_at();
-        // Clears the reload requests: all snapshots have just been read.
-        self.erasure_state.take_snapshot_reload();
         let efforts: u64 = self
             .table
             .classes()
@@ -146,39 +160,29 @@ impl Inner {
         Ok(())
     }
 
-    /// Reads and merges the store once. Returns whether the round is valid: no listed segment was
-    /// deleted and the erasure version did not change.
-    async fn recover_once(&self) -> Result<bool, RecoveryError> {
-        self.refresh_erasures(None).await?;
-        let erasure_version = self.erasures().version();
-        let journal = self.store.list(ListScope::Journal).await?;
-        let root = self.store.list(ListScope::Root).await?;
-        self.recover_snapshots(root).await?;
-        if !self.recover_segments(&journal).await? {
-            return Ok(false);
-        }
-        // Erasures that were applied in this round invalidated what it had read before.
-        Ok(self.erasures().version() == erasure_version)
-    }
-
-    async fn recover_snapshots(&self, root: Vec<ListEntry>) -> Result<(), RecoveryError> {
+    /// Loads the stored snapshots that are not merged yet, or have changed since.
+    async fn recover_snapshots(&self) -> Result<(), RecoveryError> {
         let mut targets = Vec::new();
-        for listed in root {
-            targets.push(match listed.key {
+        for ListEntry { key, etag } in self.retry_list(ListScope::Root).await? {
+            let target = match key {
                 ObjectKey::History(class) if !self.table.has(class) => {
-                    return Err(RecoveryError::BeyondOptions {
-                        key: listed.key,
-                        problem: class_beyond_options(class, self.options.bounds.classes),
-                    });
+                    let problem = class_beyond_options(class, self.options.bounds.classes);
+                    return Err(RecoveryError::BeyondOptions { key, problem });
                 }
                 ObjectKey::History(class) => SnapshotTarget::Class(class),
                 ObjectKey::Racers => SnapshotTarget::RacerNames,
                 _ => continue,
-            });
+            };
+            if self.snapshots.lock().must_load(target, &etag) {
+                targets.push(target);
+            }
         }
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let mut loads = stream::iter(targets)
-            .map(|target| async move { self.load_snapshot(target, None).await.map(|()| target) })
+            .map(|target| async move {
+                self.retry(move || self.load_snapshot(target, None)).await?;
+                Ok::<_, RecoveryError>(target)
+            })
             .buffer_unordered(workers);
         while let Some(loaded) = loads.next().await {
             let key = loaded?.key();
@@ -187,28 +191,88 @@ impl Inner {
         Ok(())
     }
 
-    /// Returns `false` if a listed segment has been deleted.
-    async fn recover_segments(&self, journal: &[ListEntry]) -> Result<bool, RecoveryError> {
-        let count = journal.len();
-        let mut fetched = stream::iter(segment_ids(journal))
-            .map(|id| async move { (id, self.fetch_segment(id).await) })
-            .buffered(FETCHES_MAX);
+    /// Reads and merges the listed segments that are not merged yet. Removes from `listed` what is
+    /// passed over: what is gone, and what is damaged.
+    async fn recover_segments(
+        &self,
+        listed: &mut BTreeSet<SegmentId>,
+    ) -> Result<(), RecoveryError> {
+        let unread: Vec<SegmentId> = {
+            let journal = self.journal.lock();
+            let unread = listed.iter().copied();
+            unread.filter(|&id| journal.must_merge(id)).collect()
+        };
+        let count = unread.len();
+        let mut recovered = stream::iter(unread)
+            .map(|id| async move { (id, self.retry(move || self.recover_segment(id)).await) })
+            .buffer_unordered(FETCHES_MAX);
         let mut read = 0;
-        while let Some((id, outcome)) = fetched.next().await {
-            let FetchedSegment::Found {
-                slices,
-                erasure_version,
-            } = outcome?
-            else {
-                return Ok(false);
-            };
-            self.apply_segment(id, slices, erasure_version, None)
-                .await?;
+        while let Some((id, outcome)) = recovered.next().await {
+            match outcome {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::info!(key = %ObjectKey::Segment(id), "segment is gone; reading the snapshots that changed");
+                    listed.remove(&id);
+                    self.erasure_state.request_snapshot_reload();
+                }
+                Err(RecoveryError::Unreadable { key, problem }) => {
+                    listed.remove(&id);
+                    metrics::counter!(observability::SEGMENTS_PASSED_OVER_TOTAL).increment(1);
+                    let cause = UnreadableCause::Damaged(problem);
+                    self.note_unreadable(UnreadableObject { key, cause });
+                }
+                Err(error) => return Err(error),
+            }
             read += 1;
             if read % PROGRESS_SEGMENTS == 0 {
                 tracing::info!("read {read} of {count} segments");
             }
         }
-        Ok(true)
+        Ok(())
+    }
+
+    /// Reads and merges a segment. Returns whether it is there.
+    async fn recover_segment(&self, id: SegmentId) -> Result<bool, ApplyError> {
+        match self.fetch_segment(id).await? {
+            FetchedSegment::Found(contents) => {
+                self.apply_segment(id, contents, None).await?;
+                Ok(true)
+            }
+            FetchedSegment::Deleted => Ok(false),
+        }
+    }
+
+    async fn retry_list(&self, scope: ListScope) -> Result<Vec<ListEntry>, RecoveryError> {
+        self.retry(|| async move { Ok(self.store.list(scope).await?) })
+            .await
+    }
+
+    /// Tries until it succeeds, or until [`GIVE_UP_AFTER`] if the store fails. An object that looks
+    /// damaged is read [`DAMAGED_READS_MAX`] times.
+    async fn retry<T, F: Future<Output = Result<T, ApplyError>>>(
+        &self,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, RecoveryError> {
+        let began = self.clock.uptime();
+        let mut backoff = FIRST_BACKOFF;
+        for tries in 1.. {
+            match attempt().await {
+                Ok(done) => return Ok(done),
+                Err(ApplyError::Store(error))
+                    if self.clock.uptime().saturating_sub(began) < GIVE_UP_AFTER =>
+                {
+                    tracing::warn!(%error, "store failed during recovery; retrying");
+                }
+                Err(ApplyError::Unreadable(object))
+                    if object.is_damaged() && tries < DAMAGED_READS_MAX =>
+                {
+                    tracing::warn!(%object, "stored object looks damaged; reading it again");
+                }
+                Err(error) => return Err(error.into()),
+            }
+            self.clock.sleep(backoff).await;
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+        unreachable!("it is tried without end")
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct LedgerGauges {
     pub(crate) replication_lag: Duration,
     /// Segments in the journal.
     pub(crate) segments: usize,
+    /// Stored objects that cannot be read.
+    pub(crate) unreadable: usize,
     /// Erasures in force.
     pub(crate) erasures: usize,
     /// The numbers of every class.
@@ -74,6 +76,7 @@ impl Ledger {
                 .map_or(Duration::ZERO, |arrival| now.saturating_sub(arrival)),
             replication_lag,
             segments,
+            unreadable: inner.unreadable.lock().len(),
             erasures: inner.erasures().count(),
             classes: inner
                 .table

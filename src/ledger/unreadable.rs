@@ -1,4 +1,6 @@
-//! Objects that cannot be read: the errors, and the list that keeps an instance unready.
+//! Objects that cannot be read: the errors, and the list of them.
+
+use std::time::Duration;
 
 use crate::domain::erasure::ErasureVersion;
 use crate::ledger::Inner;
@@ -6,20 +8,39 @@ use crate::ledger::snapshot::SnapshotTarget;
 use crate::observability;
 use crate::storage::{ObjectKey, StoreError};
 
+/// First pause before an object that cannot be read is read and named again. It doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Maximum pause.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
 /// A stored object that cannot be read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{key}: {cause}")]
 pub(super) struct UnreadableObject {
     pub(super) key: ObjectKey,
     pub(super) cause: UnreadableCause,
 }
 
+impl UnreadableObject {
+    /// Returns whether another read could find the object undamaged.
+    pub(super) fn is_damaged(&self) -> bool {
+        matches!(
+            self.cause,
+            UnreadableCause::Damaged(_) | UnreadableCause::ErasuresUnreadable(_)
+        )
+    }
+}
+
 /// Why an object cannot be read, by what the operator must do.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum UnreadableCause {
     /// The object may be damaged.
     #[error("{0}")]
     Damaged(String),
+    /// A newer program wrote the object. It is not damaged.
+    #[error("{0}")]
+    Newer(String),
     /// `erasures.gz` may be damaged.
     #[error("{0}")]
     ErasuresUnreadable(String),
@@ -54,20 +75,42 @@ impl From<ApplyError> for StoreError {
     }
 }
 
+/// An object that replication cannot read.
+#[derive(Debug)]
+pub(super) struct KnownUnreadable {
+    pub(super) cause: UnreadableCause,
+    /// Pause after the last read that was named.
+    pause: Duration,
+    /// Uptime at which it is due to be read and named again.
+    due: Duration,
+}
+
 impl Inner {
-    pub(super) fn note_unreadable(&self, object: &UnreadableObject) {
-        let UnreadableObject { key, cause } = object;
-        let problem = cause.to_string();
-        tracing::error!(%key, %problem, "stored object cannot be read");
+    /// Notes an object that cannot be read, and names it, ever less often.
+    pub(super) fn note_unreadable(&self, UnreadableObject { key, cause }: UnreadableObject) {
         metrics::counter!(observability::CORRUPT_OBJECT_READS_TOTAL).increment(1);
-        self.unreadable.lock().insert(key.clone(), problem);
+        let now = self.clock.uptime();
+        let mut unreadable = self.unreadable.lock();
+        let known = unreadable
+            .entry(key.clone())
+            .or_insert_with(|| KnownUnreadable {
+                cause: cause.clone(),
+                pause: Duration::ZERO,
+                due: now,
+            });
+        if now >= known.due {
+            tracing::error!(%key, problem = %cause, "stored object cannot be read");
+            known.pause = (known.pause * 2).clamp(FIRST_PAUSE, PAUSE_MAX);
+            known.due = now + known.pause;
+        }
+        known.cause = cause;
     }
 
-    /// Notes an unreadable snapshot: it covers nothing, and the next poll reads it again.
+    /// Notes an unreadable snapshot: it covers nothing, and a later poll reads it again.
     pub(super) fn note_unreadable_snapshot(
         &self,
         target: SnapshotTarget,
-        object: &UnreadableObject,
+        object: UnreadableObject,
     ) {
         self.note_unreadable(object);
         self.snapshots.lock().note_unreadable(target);
@@ -76,5 +119,32 @@ impl Inner {
 
     pub(super) fn note_readable(&self, key: &ObjectKey) {
         self.unreadable.lock().remove(key);
+    }
+
+    /// Returns whether the object may be read now.
+    pub(super) fn is_read_due(&self, key: &ObjectKey) -> bool {
+        let unreadable = self.unreadable.lock();
+        unreadable
+            .get(key)
+            .is_none_or(|known| self.clock.uptime() >= known.due)
+    }
+
+    /// Makes an unreadable object that has changed due now.
+    pub(super) fn note_replaced(&self, key: &ObjectKey) {
+        if let Some(known) = self.unreadable.lock().get_mut(key) {
+            known.due = Duration::ZERO;
+        }
+    }
+
+    /// Returns the reason why unreadable objects keep the instance from traffic, if they do. A
+    /// damaged object does not: this instance may have the last good copy of what it held, and a
+    /// supervisor that ends unready instances would destroy it.
+    pub(super) fn unreadable_problem(&self) -> Option<String> {
+        let unreadable = self.unreadable.lock();
+        let mut others = unreadable
+            .iter()
+            .filter(|(_, known)| !matches!(known.cause, UnreadableCause::Damaged(_)));
+        let (key, known) = others.next()?;
+        Some(format!("{key} cannot be read: {}", known.cause))
     }
 }

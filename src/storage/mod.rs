@@ -10,6 +10,7 @@ mod keys;
 mod probe;
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -77,6 +78,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Deletes an object. A missing object is no error.
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError>;
+
+    /// Resolves when the store cannot be used until it is opened again. Most stores never get there.
+    async fn broken(&self) -> StoreError {
+        std::future::pending().await
+    }
 }
 
 /// An object's body with its tag.
@@ -88,9 +94,30 @@ pub struct StoredObject {
     pub etag: ETag,
 }
 
-/// The store's own tag of a body. It is opaque and kept as the store writes it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// The store's own tag of a body. It is opaque and kept as the store writes it. Tags are equal if
+/// their values are: some servers write quotes around it in one response and none in another.
+#[derive(Clone, Debug)]
 pub struct ETag(pub String);
+
+impl ETag {
+    fn value(&self) -> &str {
+        self.0.trim_matches('"')
+    }
+}
+
+impl PartialEq for ETag {
+    fn eq(&self, other: &Self) -> bool {
+        self.value() == other.value()
+    }
+}
+
+impl Eq for ETag {}
+
+impl Hash for ETag {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.value().hash(state);
+    }
+}
 
 /// The condition of a put.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,16 +181,6 @@ impl StoreError {
             problem: problem.to_string(),
         }
     }
-}
-
-/// Returns the error for an object in the journal whose name is no segment's. It may be a segment
-/// whose name was damaged, so listings do not skip it.
-fn unknown_segment(name: &str) -> StoreError {
-    let file = name.trim_start_matches("journal/");
-    let problem = format!(
-        "`{name}` is not the name of a segment; move it to `quarantine/{file}` if it is not needed"
-    );
-    StoreError::new("list", ListScope::Journal.path(), problem)
 }
 
 /// Errors of a put, by what the caller must do.

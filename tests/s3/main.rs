@@ -14,6 +14,7 @@ mod instances;
 mod load;
 mod model;
 mod outages;
+mod progress;
 mod start;
 
 /// Classes with rides, out of six.

@@ -2,7 +2,7 @@
 //! time.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -48,9 +48,10 @@ impl Bucket {
                 ListScope::Root => !path.contains('/'),
                 ListScope::Journal => path.starts_with("journal/"),
             };
+            // As some servers do: quoted here, and nowhere else.
             in_scope.then(|| ListEntry {
                 key,
-                etag: object.etag.clone(),
+                etag: ETag(format!("\"{}\"", object.etag.0)),
             })
         });
         listed.collect()
@@ -229,6 +230,26 @@ pub struct Faults {
     pub conflict: f64,
     /// Does not respond for a long time.
     pub hang: f64,
+    /// Returns half of a body.
+    pub cut: f64,
+    /// Puts twice, and returns the outcome of the second put.
+    pub doubled: f64,
+}
+
+/// The maximum time for which a call hangs.
+pub const HANG_MAX: Duration = Duration::from_secs(60);
+
+/// What one store does wrong about some objects.
+#[derive(Clone, Debug, Default)]
+pub struct Defects {
+    /// Reads of this object never end.
+    pub stalled: Option<ObjectKey>,
+    /// Listings show this object, which does not exist.
+    pub ghost: Option<ObjectKey>,
+    /// Duration of reads of snapshots.
+    pub slow_snapshots: Duration,
+    /// Deletions are denied.
+    pub denies_deletes: bool,
 }
 
 /// One instance's connection to the bucket.
@@ -237,6 +258,10 @@ pub struct FaultyStore {
     bucket: Arc<Bucket>,
     clock: Arc<SimulatedClock>,
     faults: Mutex<Faults>,
+    defects: Mutex<Defects>,
+    deletes: AtomicUsize,
+    /// Set once the store cannot be used any more.
+    broken: watch::Sender<bool>,
     chance: Mutex<StdRng>,
     /// Remaining steps until the crash.
     crash: Mutex<Option<u32>>,
@@ -249,6 +274,9 @@ impl FaultyStore {
             bucket,
             clock,
             faults: Mutex::new(faults),
+            defects: Mutex::default(),
+            deletes: AtomicUsize::new(0),
+            broken: watch::channel(false).0,
             chance: Mutex::new(StdRng::seed_from_u64(seed)),
             crash: Mutex::new(None),
             crashed: watch::channel(false).0,
@@ -257,6 +285,24 @@ impl FaultyStore {
 
     pub fn set_faults(&self, faults: Faults) {
         *self.faults.lock().unwrap() = faults;
+    }
+
+    pub fn set_defects(&self, defects: Defects) {
+        *self.defects.lock().unwrap() = defects;
+    }
+
+    /// Makes the store unusable.
+    pub fn break_down(&self) {
+        self.broken.send_replace(true);
+    }
+
+    /// Counts the deletions that were tried.
+    pub fn deletes(&self) -> usize {
+        self.deletes.load(Ordering::Relaxed)
+    }
+
+    fn defects(&self) -> Defects {
+        self.defects.lock().unwrap().clone()
     }
 
     /// Crashes at the `steps`-th step from now on.
@@ -291,7 +337,11 @@ impl FaultyStore {
         self.step().await;
         let faults = *self.faults.lock().unwrap();
         let milliseconds = match self.happens(faults.hang) {
-            true => self.chance.lock().unwrap().random_range(1_000..60_000),
+            true => self
+                .chance
+                .lock()
+                .unwrap()
+                .random_range(1_000..HANG_MAX.as_millis() as u64),
             false => self.chance.lock().unwrap().random_range(1..200),
         };
         self.clock.sleep(Duration::from_millis(milliseconds)).await;
@@ -314,15 +364,27 @@ impl Store for FaultyStore {
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Option<StoredObject>, StoreError> {
+        let defects = self.defects();
+        if defects.stalled.as_ref() == Some(key) {
+            std::future::pending::<()>().await;
+        }
+        if matches!(key, ObjectKey::History(_)) {
+            self.clock.sleep(defects.slow_snapshots).await;
+        }
         self.network_delay().await;
         let object = self.bucket.get(&key.path());
         self.network_delay().await;
         let faults = *self.faults.lock().unwrap();
         if self.happens(faults.failed) {
-            Err(self.failure("get", key))
-        } else {
-            Ok(object)
+            return Err(self.failure("get", key));
         }
+        let is_cut = self.happens(faults.cut);
+        Ok(object.map(|mut object| {
+            if is_cut {
+                object.body.truncate(object.body.len() / 2);
+            }
+            object
+        }))
     }
 
     async fn put(
@@ -350,7 +412,10 @@ impl Store for FaultyStore {
             });
             return Err(failure.into());
         }
-        let outcome = self.bucket.put(key, &parts, &condition);
+        let mut outcome = self.bucket.put(key, &parts, &condition);
+        if self.happens(faults.doubled) {
+            outcome = self.bucket.put(key, &parts, &condition);
+        }
         self.network_delay().await;
         if self.happens(faults.lost_response) {
             return Err(self.failure("put", key).into());
@@ -360,7 +425,11 @@ impl Store for FaultyStore {
 
     async fn list(&self, scope: ListScope) -> Result<Vec<ListEntry>, StoreError> {
         self.network_delay().await;
-        let listed = self.bucket.list(scope);
+        let mut listed = self.bucket.list(scope);
+        if let (ListScope::Journal, Some(key)) = (scope, self.defects().ghost) {
+            let etag = ETag("ghost".to_owned());
+            listed.push(ListEntry { key, etag });
+        }
         self.network_delay().await; // the listing may be outdated when it arrives
         let faults = *self.faults.lock().unwrap();
         if self.happens(faults.failed) {
@@ -371,9 +440,10 @@ impl Store for FaultyStore {
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.deletes.fetch_add(1, Ordering::Relaxed);
         self.network_delay().await;
         let faults = *self.faults.lock().unwrap();
-        if self.happens(faults.failed) {
+        if self.happens(faults.failed) || self.defects().denies_deletes {
             return Err(self.failure("delete", key));
         }
         self.bucket.delete(key);
@@ -383,6 +453,12 @@ impl Store for FaultyStore {
         } else {
             Ok(())
         }
+    }
+
+    async fn broken(&self) -> StoreError {
+        let mut broken = self.broken.subscribe();
+        let _ = broken.wait_for(|broken| *broken).await; // the sender lives as long as `self`
+        self.failure("sync", &"memory")
     }
 }
 

@@ -170,4 +170,8 @@ impl Store for BrokenStore {
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
         self.inner.delete(key).await
     }
+
+    async fn broken(&self) -> StoreError {
+        self.inner.broken().await
+    }
 }

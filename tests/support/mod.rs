@@ -12,6 +12,7 @@
 pub mod authority;
 pub mod broken_store;
 pub mod builders;
+pub mod faulty_proxy;
 pub mod instance;
 pub mod pausing_proxy;
 pub mod s3_server;

@@ -17,8 +17,8 @@ pub(crate) async fn healthz() -> Response {
 
 /// Readiness
 ///
-/// Not ready before recovery is done, while shutting down, while the replication lag is too long, and while an object
-/// of the store cannot be read.
+/// Not ready before recovery is done, while shutting down, while the replication lag is too long, and while the store
+/// holds an object of a newer program or one that requires unknown erasures.
 #[utoipa::path(
     get, path = "/readyz", tag = "Health",
     responses(

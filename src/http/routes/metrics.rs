@@ -52,6 +52,9 @@ pub(crate) fn init_counters() {
         observability::PERSONAL_BESTS_TOTAL,
         observability::REPLICATION_ERRORS_TOTAL,
         observability::CORRUPT_OBJECT_READS_TOTAL,
+        observability::STORE_FALLBACKS_TOTAL,
+        observability::SEGMENTS_PASSED_OVER_TOTAL,
+        observability::STRAY_NAMES_TOTAL,
     ] {
         counter!(name).absolute(0);
     }
@@ -89,6 +92,7 @@ fn set_gauges(app: &AppState) {
         oldest_unanswered_age,
         replication_lag,
         segments,
+        unreadable,
         erasures,
         classes,
         memory,
@@ -98,6 +102,7 @@ fn set_gauges(app: &AppState) {
     gauge!(observability::COMMIT_QUEUE_OLDEST_AGE_SECONDS).set(oldest_unanswered_age.as_secs_f64());
     gauge!(observability::REPLICATION_LAG_SECONDS).set(replication_lag.as_secs_f64());
     gauge!(observability::JOURNAL_SEGMENTS).set(segments as f64);
+    gauge!(observability::UNREADABLE_OBJECTS).set(unreadable as f64);
     gauge!(observability::ERASURES).set(erasures as f64);
     for ClassGauges {
         class,

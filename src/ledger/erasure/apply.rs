@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 
 use crate::domain::effort::{ClassId, Effort};
 use crate::domain::erasure::{Erasure, ErasureScope, ErasureVersion, Erasures};
-use crate::ledger::commit_loop::{WriterMessage, WriterSender};
 use crate::ledger::erasure::CLOCK_SKEW_MAX;
 use crate::ledger::snapshot::SnapshotTarget;
 use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
+use crate::ledger::writer_message::{WriterMessage, WriterSender};
 use crate::ledger::{Inner, REPLICATION_LAG_MAX};
 use crate::storage::{ETag, ObjectKey, StoreError};
 

@@ -6,20 +6,16 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::domain::erasure::{Erasure, ErasureScope, Erasures};
-use crate::ledger::commit_loop::{WriterMessage, WriterSender};
 use crate::ledger::erasure::{PUT_TIMEOUT, UNTIL_AHEAD};
-use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
+use crate::ledger::writer_message::{WriterMessage, WriterSender};
 use crate::ledger::{CommitError, Inner, Ledger};
 use crate::storage::codec::erasures;
-use crate::storage::{ETag, ObjectKey, Precondition, PutError, StoreError, StoredObject};
-
-/// A poll waits at most this long while a missing `erasures.gz` is written again.
-const RESTORE_TIMEOUT: Duration = Duration::from_secs(3);
+use crate::storage::{ObjectKey, Precondition, PutError, StoreError};
 
 /// After this time the erasure is not tried again: `erase` returns an error.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 
-/// Back-off after a failure of the store.
+/// Back-off after a failure of the store, and maximum of the random pause after a conflict.
 const BACKOFF: Duration = Duration::from_millis(500);
 
 /// The result of an erasure.
@@ -47,9 +43,10 @@ pub enum EraseError {
 enum EraseAttempt {
     Done(Erasure),
     /// Another body is stored, or this put took too long: the caller reads the stored body and
-    /// tries again.
-    Conflict,
-    Failed(StoreError),
+    /// tries again, unless that body has this erasure, and came in time.
+    Conflict(Erasure),
+    /// As for a conflict: the put may have succeeded.
+    Failed(Erasure, StoreError),
 }
 
 impl Ledger {
@@ -83,33 +80,33 @@ impl Inner {
         while self.clock.uptime().saturating_sub(began) < GIVE_UP_AFTER {
             // Locked once per try, so that a poll waits for one try at most.
             let exchange_lock = self.erasure_state.exchange_lock.lock().await;
+            let try_began = self.clock.uptime();
             let attempt = self
                 .put_erasure(scope, reason, writer, &mut efforts)
                 .await?;
-            let mut has_failed = false;
-            match attempt {
-                EraseAttempt::Done(erasure) => {
-                    tracing::info!(racer = %scope.racer_id, version = erasure.version, efforts, "erased");
-                    return Ok(Erased { erasure, efforts });
-                }
-                EraseAttempt::Conflict => {}
-                EraseAttempt::Failed(error) => {
+            let (tried, mut pause) = match attempt {
+                EraseAttempt::Done(erasure) => return Ok(done(erasure, efforts)),
+                EraseAttempt::Conflict(tried) => (tried, self.jitter(BACKOFF)),
+                EraseAttempt::Failed(tried, error) => {
                     tracing::warn!(racer = %scope.racer_id, %error, "erasure not stored yet");
                     last_error = error;
-                    has_failed = true;
+                    (tried, BACKOFF)
                 }
-            }
+            };
             match self.reload_erasures(Some(writer)).await {
                 Ok(removed) => efforts += removed,
                 Err(error) => {
                     last_error = error.into();
-                    has_failed = true;
+                    pause = BACKOFF;
                 }
             }
             drop(exchange_lock);
-            if has_failed {
-                self.clock.sleep(BACKOFF).await;
+            let stands = self.erasures().find(scope) == Some(&tried);
+            if stands && self.clock.uptime().saturating_sub(try_began) <= PUT_TIMEOUT {
+                self.note_erased(scope);
+                return Ok(done(tried, efforts));
             }
+            self.clock.sleep(pause).await;
         }
         Err(CommitError::Store(last_error.to_string()).into())
     }
@@ -131,6 +128,7 @@ impl Inner {
             .ok_or(EraseError::TooMany)?;
         let etag = self.erasure_state.etag.lock().clone();
         let condition = etag.map_or(Precondition::IfNoneMatch, Precondition::IfMatch);
+        let tried = next.find(scope).expect("it was just added").clone();
         let (next, body) = self
             .offload(move || {
                 let body = erasures::encode(&next);
@@ -148,24 +146,18 @@ impl Inner {
         let etag = match put {
             Ok(etag) => etag,
             // Another instance was faster, or an earlier put of this instance has succeeded after all.
-            Err(PutError::WriteConflict) => return Ok(EraseAttempt::Conflict),
+            Err(PutError::WriteConflict) => return Ok(EraseAttempt::Conflict(tried)),
             // The put may still succeed. Then reload_erasures sees a new ETag.
-            Err(PutError::Failed(error)) => return Ok(EraseAttempt::Failed(error)),
+            Err(PutError::Failed(error)) => return Ok(EraseAttempt::Failed(tried, error)),
         };
         let took = self.clock.uptime().saturating_sub(put_began);
         *efforts += self.apply_erasures_in_order(next, writer).await?;
         *self.erasure_state.etag.lock() = Some(etag);
         if took > PUT_TIMEOUT {
-            return Ok(EraseAttempt::Conflict);
+            return Ok(EraseAttempt::Conflict(tried));
         }
-        self.erasure_state
-            .late
-            .lock()
-            .retain(|late| late.scope != *scope);
-        self.claim_snapshots(scope);
-        let known = self.erasures();
-        let erasure = known.find(scope).expect("it was just applied");
-        Ok(EraseAttempt::Done(erasure.clone()))
+        self.note_erased(scope);
+        Ok(EraseAttempt::Done(tried))
     }
 
     /// Repeats each erasure that this instance learned after its `until`, with a new `until`.
@@ -183,62 +175,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Reads `erasures.gz` and applies it. Returns the number of removed efforts. The caller holds
-    /// the exchange lock.
-    pub(super) async fn reload_erasures(
-        &self,
-        writer: Option<&WriterSender>,
-    ) -> Result<u64, ApplyError> {
-        let Some(object) = self.store.get(&ObjectKey::Erasures).await? else {
-            self.restore_missing_erasures(writer).await;
-            return Ok(0);
-        };
-        if self.erasure_state.etag.lock().as_ref() == Some(&object.etag) {
-            self.note_readable(&ObjectKey::Erasures);
-            return Ok(0);
-        }
-        let StoredObject { body, etag } = object;
-        let erasures = self.offload(move || erasures::decode(&body)).await;
-        let erasures = erasures.map_err(|problem| UnreadableObject {
-            key: ObjectKey::Erasures,
-            cause: UnreadableCause::ErasuresUnreadable(problem),
-        })?;
-        let removed = match writer {
-            Some(writer) => self
-                .apply_erasures_in_order(erasures, writer)
-                .await
-                .map_err(|error| StoreError::new("apply", ObjectKey::Erasures, error))?,
-            None => self.apply_erasures(&erasures),
-        };
-        *self.erasure_state.etag.lock() = Some(etag);
-        self.note_readable(&ObjectKey::Erasures);
-        Ok(removed)
-    }
-
-    /// If `erasures.gz` is missing, writes the known erasures. Not during recovery (`writer` is
-    /// `None`): there, nothing is known yet.
-    async fn restore_missing_erasures(&self, writer: Option<&WriterSender>) {
-        *self.erasure_state.etag.lock() = None;
-        self.note_readable(&ObjectKey::Erasures);
-        if writer.is_none() || self.erasures().version() == 0 {
-            return;
-        }
-        tracing::warn!("erasures.gz is missing; writing it again from memory");
-        let known = self.erasures();
-        let body = self.offload(move || erasures::encode(&known)).await;
-        let put = self
-            .store
-            .put(&ObjectKey::Erasures, vec![body], Precondition::IfNoneMatch);
-        let etag: Option<ETag> = tokio::select! {
-            biased;
-            put = put => put.ok(),
-            () = self.clock.sleep(RESTORE_TIMEOUT) => None,
-        };
-        *self.erasure_state.etag.lock() = etag;
-    }
-
     /// Applies erasures through the writer. Returns the number of removed efforts.
-    async fn apply_erasures_in_order(
+    pub(super) async fn apply_erasures_in_order(
         &self,
         erasures: Erasures,
         writer: &WriterSender,
@@ -251,12 +189,21 @@ impl Inner {
         removed.await.map_err(|_| CommitError::NotReady)
     }
 
-    /// Makes this instance the owner of the snapshots that the erasure changes, so that they are
-    /// written soon, even if another instance wrote them last.
-    fn claim_snapshots(&self, scope: &ErasureScope) {
+    /// Notes that an erasure is in force. This instance becomes the owner of the snapshots that it
+    /// changes, so that they are written soon, even if another instance wrote them last.
+    fn note_erased(&self, scope: &ErasureScope) {
+        self.erasure_state
+            .late
+            .lock()
+            .retain(|late| late.scope != *scope);
         let mut snapshots = self.snapshots.lock();
         for target in self.concerned_snapshots(scope) {
             snapshots.claim(target);
         }
     }
+}
+
+fn done(erasure: Erasure, efforts: u64) -> Erased {
+    tracing::info!(racer = %erasure.scope.racer_id, version = erasure.version, efforts, "erased");
+    Erased { erasure, efforts }
 }

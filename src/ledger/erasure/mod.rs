@@ -10,6 +10,7 @@
 
 mod apply;
 mod commit;
+mod reload;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

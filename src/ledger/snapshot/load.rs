@@ -6,12 +6,13 @@ use crate::domain::effort::{Bounds, ClassId, Second};
 use crate::domain::erasure::{self, ErasureVersion};
 use crate::gzip;
 use crate::ledger::Inner;
-use crate::ledger::commit_loop::WriterSender;
 use crate::ledger::merge::MERGE_EFFORTS_MAX;
 use crate::ledger::snapshot::state::{SnapshotTarget, StoredBody};
 use crate::ledger::snapshot::write::hash_parts;
 use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
+use crate::ledger::writer_message::WriterSender;
 use crate::state::table::ClassTable;
+use crate::storage::ETag;
 use crate::storage::codec::journal_segment::SegmentContents;
 use crate::storage::codec::names;
 use crate::storage::history_file::{HistoryError, StoredHistory};
@@ -53,6 +54,7 @@ impl Inner {
             cause,
         })?;
         let erasure_version = self.erasures().version();
+        let etag = object.etag;
         match contents {
             SnapshotContents::Class(id, class) => {
                 self.history_caches[id.index()].note_stored(object.body.len() as u64);
@@ -68,14 +70,14 @@ impl Inner {
         if self.erasures().version() == erasure_version {
             let state = snapshots.get_mut(target);
             state.body = Some(StoredBody {
-                etag: object.etag,
+                etag: etag.clone(),
                 hash,
                 erasure_version: required_version,
             });
             state.must_reload = false;
-            state.missing_since = None;
         }
         drop(snapshots);
+        self.note_read(target, &etag, hash);
         self.note_readable(&key);
         Ok(())
     }
@@ -86,8 +88,19 @@ impl Inner {
         let state = snapshots.get_mut(target);
         state.must_reload = false;
         state.covered = 0;
-        if state.body.is_some() {
-            snapshots.note_missing(target, self.clock.uptime());
+        state.body = None;
+        self.note_listed(&mut snapshots, target, None);
+    }
+
+    /// Notes the body that is stored now. It tells whether a put without an answer has succeeded:
+    /// equal states give equal bytes. If not, the writer of this body owns the snapshot.
+    fn note_read(&self, target: SnapshotTarget, etag: &ETag, hash: u128) {
+        let mut snapshots = self.snapshots.lock();
+        self.note_listed(&mut snapshots, target, Some(etag));
+        match snapshots.get_mut(target).unconfirmed_put.take() {
+            Some(own) if own == hash => snapshots.claim(target),
+            Some(_) => self.release_snapshot(&mut snapshots, target),
+            None => {}
         }
     }
 

@@ -7,6 +7,8 @@
 //! Invariant: an instance sends an ETag only if it merged that body, or put it itself. It never
 //! sends an ETag from a listing.
 
+mod deletion;
+mod listed;
 mod load;
 mod scheduler;
 mod state;

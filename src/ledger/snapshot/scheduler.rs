@@ -1,13 +1,12 @@
-//! The snapshot scheduler: when a snapshot is due, which instance owns it, and when covered
-//! segments are deleted.
+//! The snapshot scheduler: when a snapshot is due, and which instance owns it.
 
 use std::time::Duration;
 
 use crate::domain::erasure::ErasureVersion;
 use crate::ledger::Inner;
-use crate::ledger::commit_loop::WriterSender;
 use crate::ledger::journal_index::DELETION_GRACE;
 use crate::ledger::snapshot::state::{SnapshotState, SnapshotTarget};
+use crate::ledger::writer_message::WriterSender;
 use crate::storage::ObjectKey;
 
 /// The next snapshot begins at least this many build times after the last one began. So builds take
@@ -24,9 +23,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// snapshot intervals, and a random delay of up to one more.
 const TAKEOVER_INTERVALS: u32 = 3;
 
-/// Maximum number of concurrent deletions of segments.
-const DELETIONS_MAX: usize = 8;
-
 impl Inner {
     pub(in crate::ledger) fn snapshot_targets(&self) -> Vec<SnapshotTarget> {
         self.table
@@ -36,20 +32,22 @@ impl Inner {
             .collect()
     }
 
-    /// Writes snapshots when they are due, and deletes covered segments, forever.
+    /// Returns the pause between two checks of what is due. A check is cheap compared with a
+    /// snapshot. Frequent checks keep the stored snapshots near one interval behind.
+    pub(super) fn check_interval(&self) -> Duration {
+        (self.options.snapshot_interval / 4)
+            .clamp(Duration::from_millis(10), Duration::from_secs(1))
+    }
+
+    /// Writes snapshots when they are due, forever.
     pub(in crate::ledger) async fn run_snapshots(&self, writer: &WriterSender) {
-        // A check is cheap compared with a snapshot. Frequent checks keep the stored snapshots near
-        // one interval behind.
-        let check_interval = (self.options.snapshot_interval / 4)
-            .clamp(Duration::from_millis(10), Duration::from_secs(1));
         loop {
-            self.clock.sleep(check_interval).await;
+            self.clock.sleep(self.check_interval()).await;
             for target in self.snapshot_targets() {
                 if self.is_due(target) {
                     self.write_snapshot(target, Some(writer)).await;
                 }
             }
-            self.delete_covered_segments().await;
         }
     }
 
@@ -63,8 +61,8 @@ impl Inner {
         }
     }
 
-    /// Returns the uptime since which the target is dirty: a segment is not covered, an erasure is
-    /// not applied, or the object is missing.
+    /// Returns the uptime since which the target is dirty: a segment is not covered by the snapshot
+    /// that is listed, an erasure is not applied, or the store has lost what it had.
     pub(in crate::ledger) fn dirty_since(&self, target: SnapshotTarget) -> Option<Duration> {
         if self.is_blocked(target) {
             return None;
@@ -75,15 +73,15 @@ impl Inner {
             let lacks_erasures = self.lacks_erasures(target, state);
             let since = lacks_erasures.then_some(snapshots.last_erasure);
             (
-                state.covered,
-                since.into_iter().chain(state.missing_since).min(),
+                if state.is_cover_listed() {
+                    state.covered
+                } else {
+                    0
+                },
+                since.into_iter().chain(state.write_again_since).min(),
             )
         };
-        let journal = self.journal.lock();
-        let uncovered_since = match target {
-            SnapshotTarget::Class(class) => journal.class_dirty_since(class, covered),
-            SnapshotTarget::RacerNames => journal.names_dirty_since(covered),
-        };
+        let uncovered_since = self.journal.lock().dirty_since(target, covered);
         uncovered_since
             .into_iter()
             .chain(snapshot_dirty_since)
@@ -134,31 +132,5 @@ impl Inner {
         let takeover_after = DELETION_GRACE + interval * TAKEOVER_INTERVALS + state.takeover_delay;
         let may_write = state.is_owner || now.saturating_sub(dirty_since) >= takeover_after;
         has_paused && may_write
-    }
-
-    async fn delete_covered_segments(&self) {
-        let now = self.clock.uptime();
-        let (covered, names_covered) = {
-            let snapshots = self.snapshots.lock();
-            (
-                snapshots.covered_versions(),
-                snapshots.get(SnapshotTarget::RacerNames).covered,
-            )
-        };
-        let deletable =
-            self.journal
-                .lock()
-                .deletable(now, |class| covered[class.index()], names_covered);
-        for ids in deletable.chunks(DELETIONS_MAX) {
-            let deletions = ids.iter().map(|&id| async move {
-                match self.store.delete(&ObjectKey::Segment(id)).await {
-                    Ok(()) => self.journal.lock().remove(id),
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot delete a segment; the next check tries again");
-                    }
-                }
-            });
-            futures_util::future::join_all(deletions).await;
-        }
     }
 }

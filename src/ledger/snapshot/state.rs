@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use crate::domain::effort::ClassId;
 use crate::domain::erasure::ErasureVersion;
+use crate::ledger::snapshot::listed::ListedSnapshot;
 use crate::state::table::StateVersion;
 use crate::storage::{ETag, ObjectKey};
 
 /// One object that snapshots write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::ledger) enum SnapshotTarget {
     Class(ClassId),
     RacerNames,
@@ -47,10 +48,16 @@ pub(super) struct SnapshotState {
     pub(super) body: Option<StoredBody>,
     /// Whether the stored body must be merged again before its ETag may be sent.
     pub(super) must_reload: bool,
-    /// Uptime since which the object is known to be missing.
-    pub(super) missing_since: Option<Duration>,
-    /// A durable snapshot holds everything merged up to this version.
+    /// What listings show of the object.
+    pub(super) listed: ListedSnapshot,
+    /// Uptime since which the store is known to lack what memory holds.
+    pub(super) write_again_since: Option<Duration>,
+    /// Hash of a put whose outcome is not known.
+    pub(super) unconfirmed_put: Option<u128>,
+    /// A snapshot that was durable held everything merged up to this version.
     pub(super) covered: StateVersion,
+    /// The ETag of that snapshot. Only while listings show it, the coverage counts.
+    pub(super) covered_by: Option<ETag>,
     /// Whether this instance wrote the snapshot last, as far as it knows. A starting instance
     /// claims it. If another instance is at work, this one sees the change and releases it.
     pub(super) is_owner: bool,
@@ -67,8 +74,11 @@ impl SnapshotStates {
         let state = SnapshotState {
             body: None,
             must_reload: false,
-            missing_since: None,
+            listed: ListedSnapshot::default(),
+            write_again_since: None,
+            unconfirmed_put: None,
             covered: 0,
+            covered_by: None,
             is_owner: true,
             takeover_delay: Duration::ZERO,
             write_began: None,
@@ -95,11 +105,6 @@ impl SnapshotStates {
         }
     }
 
-    /// Returns the covered version of every class, in order.
-    pub(super) fn covered_versions(&self) -> Vec<StateVersion> {
-        self.classes.iter().map(|state| state.covered).collect()
-    }
-
     /// Returns the ETag of the body that was merged or put last.
     pub(in crate::ledger) fn etag(&self, target: SnapshotTarget) -> Option<ETag> {
         let body = self.get(target).body.as_ref();
@@ -124,12 +129,27 @@ impl SnapshotStates {
         self.get_mut(target).must_reload = true;
     }
 
-    /// Notes that the object is missing: its contents are durable nowhere else.
-    pub(in crate::ledger) fn note_missing(&mut self, target: SnapshotTarget, now: Duration) {
+    /// Makes this instance write what memory holds, because the store has lost some of it. The
+    /// stored body is read first.
+    pub(in crate::ledger) fn write_again(&mut self, target: SnapshotTarget, now: Duration) {
         let state = self.get_mut(target);
-        state.body = None;
-        state.covered = 0;
-        state.missing_since = Some(now);
+        state.must_reload = true;
+        state.is_owner = true;
+        state.write_again_since.get_or_insert(now);
+    }
+
+    /// Returns whether the listed snapshot holds everything merged up to the version.
+    pub(in crate::ledger) fn holds(&self, target: SnapshotTarget, version: StateVersion) -> bool {
+        self.covers(target, version) && self.is_cover_listed(target)
+    }
+
+    /// Returns whether a snapshot that was durable held everything merged up to the version.
+    pub(super) fn covers(&self, target: SnapshotTarget, version: StateVersion) -> bool {
+        version <= self.get(target).covered
+    }
+
+    pub(super) fn is_cover_listed(&self, target: SnapshotTarget) -> bool {
+        self.get(target).is_cover_listed()
     }
 
     /// Notes that the object cannot be read: it covers nothing.
@@ -151,5 +171,21 @@ impl SnapshotStates {
             state.is_owner = false;
             state.takeover_delay = takeover_delay;
         }
+    }
+}
+
+impl SnapshotState {
+    pub(super) fn etag(&self) -> Option<&ETag> {
+        self.body.as_ref().map(|body| &body.etag)
+    }
+
+    /// Returns whether listings show the body that was merged or put last.
+    pub(super) fn is_listed(&self) -> bool {
+        self.listed.etag() == self.etag()
+    }
+
+    /// Returns whether listings show the body that covers.
+    pub(super) fn is_cover_listed(&self) -> bool {
+        self.covered_by.is_some() && self.listed.etag() == self.covered_by.as_ref()
     }
 }

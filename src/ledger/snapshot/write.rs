@@ -5,9 +5,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::domain::erasure::ErasureVersion;
 use crate::ledger::Inner;
-use crate::ledger::commit_loop::WriterSender;
 use crate::ledger::snapshot::state::{SnapshotTarget, StoredBody};
 use crate::ledger::unreadable::ApplyError;
+use crate::ledger::writer_message::WriterSender;
 use crate::observability;
 use crate::state::table::StateVersion;
 use crate::storage::codec::names;
@@ -41,7 +41,7 @@ impl Inner {
             Err(ApplyError::Store(error)) => {
                 tracing::warn!(%error, "snapshot failed; retrying");
             }
-            Err(ApplyError::Unreadable(object)) => self.note_unreadable_snapshot(target, &object),
+            Err(ApplyError::Unreadable(object)) => self.note_unreadable_snapshot(target, object),
         }
     }
 
@@ -52,7 +52,13 @@ impl Inner {
     ) -> Result<(), ApplyError> {
         let key = target.key();
         for _ in 0..PUT_TRIES_MAX {
-            if self.snapshots.lock().get(target).must_reload {
+            // Otherwise the put would only find that its condition does not hold.
+            let must_load = {
+                let snapshots = self.snapshots.lock();
+                let state = snapshots.get(target);
+                state.must_reload || !state.is_listed()
+            };
+            if must_load {
                 self.load_snapshot(target, writer).await?;
             }
             // Read before the build, so that the build holds everything merged with that ETag.
@@ -79,6 +85,8 @@ impl Inner {
                 Some(body) => Precondition::IfMatch(body.etag),
                 None => Precondition::IfNoneMatch,
             };
+            // Before the put: a listing may show its effect before its response is here.
+            let earlier = self.replace_unconfirmed_put(target, Some(hash));
             match self.store.put(&key, parts, condition).await {
                 Ok(etag) => {
                     let body = StoredBody {
@@ -92,12 +100,20 @@ impl Inner {
                 }
                 // Another instance was faster, or an earlier put of this instance has succeeded after
                 // all. Either way: read, merge, try again.
-                Err(PutError::WriteConflict) => self.load_snapshot(target, writer).await?,
+                Err(PutError::WriteConflict) => {
+                    self.replace_unconfirmed_put(target, earlier);
+                    self.load_snapshot(target, writer).await?;
+                }
                 Err(PutError::Failed(error)) => return Err(error.into()),
             }
         }
         let problem = format!("{PUT_TRIES_MAX} write conflicts in a row");
         Err(StoreError::new("put", key, problem).into())
+    }
+
+    fn replace_unconfirmed_put(&self, target: SnapshotTarget, hash: Option<u128>) -> Option<u128> {
+        let mut snapshots = self.snapshots.lock();
+        std::mem::replace(&mut snapshots.get_mut(target).unconfirmed_put, hash)
     }
 
     /// Notes that a body with everything merged up to `version` is stored.
@@ -107,9 +123,12 @@ impl Inner {
         // An erasure that was applied since the build began invalidated the coverage.
         if body.erasure_version == self.concerning_erasure_version(target) {
             state.covered = version;
+            state.covered_by = Some(body.etag.clone());
             state.must_reload = false;
         }
-        state.missing_since = None;
+        state.write_again_since = None;
+        state.unconfirmed_put = None;
+        state.listed.note_put(&body.etag);
         state.body = Some(body);
     }
 

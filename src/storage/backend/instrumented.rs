@@ -72,6 +72,10 @@ impl Store for InstrumentedStore {
         count("delete", kind(key), outcome(&result));
         result
     }
+
+    async fn broken(&self) -> StoreError {
+        self.0.broken().await
+    }
 }
 
 fn kind(key: &ObjectKey) -> &'static str {

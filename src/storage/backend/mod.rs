@@ -3,3 +3,4 @@
 pub(crate) mod instrumented;
 pub(crate) mod local_fs;
 pub(crate) mod s3;
+mod stray_names;

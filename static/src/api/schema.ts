@@ -363,8 +363,8 @@ export interface paths {
         };
         /**
          * Readiness
-         * @description Not ready before recovery is done, while shutting down, while the replication lag is too long, and while an object
-         *     of the store cannot be read.
+         * @description Not ready before recovery is done, while shutting down, while the replication lag is too long, and while the store
+         *     holds an object of a newer program or one that requires unknown erasures.
          */
         get: operations["readyz"];
         put?: never;

@@ -284,3 +284,17 @@ async fn erased_racer_frees_a_slot() {
     );
     assert_eq!(instance.output(1, 101), Some(20.0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn doubled_put_of_an_erasure_is_accepted() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.way.set_faults(Faults {
+        doubled: 1.0,
+        ..Faults::default()
+    });
+    let erased = erase(&instance, None).await.erasure;
+    assert_eq!(erased.version, 1);
+    assert_eq!(bucket.erasures().find(&erased.scope), Some(&erased));
+    assert_eq!(instance.store.puts(), [ObjectKey::Erasures]);
+}

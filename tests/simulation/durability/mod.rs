@@ -2,6 +2,7 @@
 
 mod commit;
 mod erasure;
+mod fallback;
 mod recovery;
 mod replication;
 mod snapshot;
@@ -26,7 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::broken_store::{BrokenStore, Mode};
-use crate::bucket::{Bucket, Faults, FaultyStore, SimulatedClock};
+use crate::bucket::{Bucket, Defects, Faults, FaultyStore, SimulatedClock};
 use crate::builders::{self, gunzip, gzip};
 
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
@@ -45,13 +46,18 @@ struct Instance {
 impl Instance {
     /// Starts an instance on the bucket, and waits until it is ready or its recovery fails.
     async fn start(bucket: &Arc<Bucket>) -> Result<Self, RecoveryError> {
+        Self::start_with(bucket, Faults::default(), Defects::default()).await
+    }
+
+    /// Starts an instance on a store with faults and defects.
+    async fn start_with(
+        bucket: &Arc<Bucket>,
+        faults: Faults,
+        defects: Defects,
+    ) -> Result<Self, RecoveryError> {
         let clock = Arc::new(SimulatedClock::new(Instant::now(), 0));
-        let way = Arc::new(FaultyStore::new(
-            bucket.clone(),
-            clock.clone(),
-            Faults::default(),
-            1,
-        ));
+        let way = Arc::new(FaultyStore::new(bucket.clone(), clock.clone(), faults, 1));
+        way.set_defects(defects);
         let store = BrokenStore::new(way.clone());
         let options = LedgerOptions {
             bounds: Bounds {

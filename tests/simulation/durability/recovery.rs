@@ -6,7 +6,7 @@ use super::*;
 async fn unreadable_object_stops_recovery_with_advice() {
     let whole = Bytes::from(gzip("{\"alleycat\":\"journal\",\"version\":1}\n"));
     let cut_short = whole.slice(..whole.len() - 5);
-    for key in [foreign_segment(), history(1), ObjectKey::Racers] {
+    for key in [history(1), ObjectKey::Racers] {
         let way_out = format!("move it to quarantine/{key}");
         for body in [
             Bytes::from_static(b"no gzip"),
@@ -103,4 +103,154 @@ async fn segment_folded_during_recovery_is_not_missed() {
         recovered_while_folding > 10,
         "only {recovered_while_folding} recoveries met a folded segment"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn damaged_segment_does_not_stop_a_start() {
+    let bucket = Arc::<Bucket>::default();
+    plant(&bucket, &foreign_segment(), "no gzip");
+    plant(&bucket, &history(1), history_of(&[effort(1, 4, 33.25)], 0));
+    let instance = Instance::start(&bucket).await.unwrap();
+    assert_eq!(instance.output(1, 4), Some(33.25));
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    sleep(SNAPSHOT_INTERVAL * 5).await;
+    assert_eq!(instance.snapshots(), [], "the segment may hold any class");
+    bucket.remove(&foreign_segment());
+    time_until(|| !instance.snapshots().is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn start_makes_progress_beside_ingest_on_slow_snapshots() {
+    let bucket = Arc::<Bucket>::default();
+    let first = Instance::start(&bucket).await.unwrap();
+    let ledger = first.ledger.clone();
+    tokio::spawn(async move {
+        for racer in 1.. {
+            for class in 1..=3 {
+                let batch = WriteBatch {
+                    efforts: vec![effort(class, racer % 100, racer as f64)],
+                    ..WriteBatch::default()
+                };
+                ledger.commit(batch).await.unwrap();
+            }
+        }
+    });
+    sleep(Duration::from_secs(150)).await; // segments are deleted all the time
+    let began = Instant::now();
+    let slow_snapshots = Duration::from_secs(40);
+    let defects = Defects {
+        slow_snapshots,
+        ..Defects::default()
+    };
+    let second = Instance::start_with(&bucket, Faults::default(), defects);
+    let second = tokio::time::timeout(Duration::from_secs(1000), second).await;
+    let second = second.expect("it is ready in the end").unwrap();
+    // Three snapshots, on one or more workers, and once more those that changed.
+    let took = began.elapsed();
+    assert!(
+        took < slow_snapshots * 3 * 2 + Duration::from_secs(10),
+        "{took:?}"
+    );
+    for class in 1..=3 {
+        let racer = (1..100).find(|&racer| first.output(class, racer).is_some());
+        let racer = racer.expect("a racer");
+        time_until(|| second.output(class, racer) == first.output(class, racer)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn listed_segment_that_does_not_exist_is_passed_over() {
+    let bucket = Arc::<Bucket>::default();
+    plant(&bucket, &history(1), history_of(&[effort(1, 4, 33.25)], 0));
+    let defects = Defects {
+        ghost: Some(foreign_segment()),
+        ..Defects::default()
+    };
+    let began = Instant::now();
+    let instance = Instance::start_with(&bucket, Faults::default(), defects);
+    let instance = instance.await.unwrap();
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(instance.output(1, 4), Some(33.25));
+    sleep(Duration::from_secs(300)).await;
+    instance.ledger.ready().unwrap();
+    let gets = instance.store.gets().into_iter();
+    let looked_for = gets.filter(|key| *key == foreign_segment()).count();
+    assert!((2..20).contains(&looked_for), "{looked_for} reads");
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    let holds = || gunzip(&bucket.get("class-1.gz").unwrap().body) == r#"{"1":{"1":20,"4":33.25}}"#;
+    time_until(holds).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn failing_and_cut_reads_are_retried_one_by_one() {
+    let bucket = Arc::<Bucket>::default();
+    for racer in 1..=300 {
+        let key = ObjectKey::Segment(SegmentId {
+            time_ms: racer,
+            process: 2,
+            counter: 3,
+        });
+        plant(&bucket, &key, segment_of(1, 1, racer, 20.0));
+    }
+    let faults = Faults {
+        failed: 0.1,
+        cut: 0.1,
+        ..Faults::default()
+    };
+    let instance = Instance::start_with(&bucket, faults, Defects::default());
+    let instance = instance.await.unwrap();
+    instance.way.set_faults(Faults::default());
+    time_until(|| (1..=300).all(|racer| instance.output(1, racer) == Some(20.0))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn outage_at_the_start_is_waited_out() {
+    let bucket = Arc::<Bucket>::default();
+    let faults = Faults {
+        failed: 1.0,
+        ..Faults::default()
+    };
+    for (outage, is_over) in [(300, true), (1000, false)] {
+        let clock = Arc::new(SimulatedClock::new(Instant::now(), 0));
+        let store = FaultyStore::new(bucket.clone(), clock.clone(), faults, 1);
+        let store = Arc::new(store);
+        let options = LedgerOptions {
+            bounds: Bounds {
+                classes: 3,
+                second_max: 9,
+            },
+            racers_max: 100,
+            commit_interval: COMMIT_INTERVAL,
+            snapshot_interval: SNAPSHOT_INTERVAL,
+            sync_interval: SYNC_INTERVAL,
+        };
+        let (ledger, worker) = Ledger::new(options, store.clone(), clock, rand::random());
+        let task = tokio::spawn(worker.run(std::future::pending()));
+        sleep(Duration::from_secs(outage)).await;
+        store.set_faults(Faults::default());
+        if is_over {
+            time_until(|| ledger.ready().is_ok()).await;
+        } else {
+            task.await.unwrap().unwrap_err();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn broken_store_ends_the_ledger() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    instance.way.break_down();
+    let error = instance.task.await.unwrap().unwrap_err();
+    assert_contains(
+        &error.to_string(),
+        &["not trusted", "a restart recovers everything"],
+    );
+    let again = Instance::start(&bucket).await.unwrap();
+    assert_eq!(again.output(1, 1), Some(20.0));
 }

@@ -68,11 +68,7 @@ async fn unreadable_snapshot_blocks_its_class() {
         .commit(&[effort(1, 2, 20.0), effort(2, 1, 20.0)])
         .await
         .unwrap();
-    time_until(|| instance.ledger.ready().is_err()).await;
-    assert_contains(
-        &instance.ledger.ready().unwrap_err(),
-        &["class-1.gz cannot be read"],
-    );
+    time_until(|| instance.store.gets().contains(&history(1))).await;
     time_until(|| bucket.get("class-2.gz").is_some()).await;
     let puts_before = instance.snapshots();
     instance.commit(&[effort(1, 3, 20.0)]).await.unwrap();
@@ -80,8 +76,11 @@ async fn unreadable_snapshot_blocks_its_class() {
     assert_eq!(instance.snapshots(), puts_before);
     assert_eq!(bucket.get("class-1.gz").unwrap().body, "no gzip");
 
+    instance.ledger.ready().unwrap();
+    let reads = instance.store.gets().len();
+    assert!(reads < 20, "it is read ever less often: {reads} reads");
+
     bucket.remove(&history(1));
-    assert!(time_until(|| instance.ledger.ready().is_ok()).await < SYNC_INTERVAL * 2);
     time_until(|| bucket.get("class-1.gz").is_some()).await;
     let stored = gunzip(&bucket.get("class-1.gz").unwrap().body);
     assert_eq!(stored, r#"{"1":{"1":20,"2":20,"3":20}}"#);
@@ -92,7 +91,8 @@ async fn unreadable_segment_blocks_snapshots() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     plant(&bucket, &foreign_segment(), "no gzip");
-    time_until(|| instance.ledger.ready().is_err()).await;
+    time_until(|| instance.store.gets().contains(&foreign_segment())).await;
+    sleep(SYNC_INTERVAL).await;
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
     sleep(SNAPSHOT_INTERVAL * 5).await;
     assert_eq!(instance.snapshots(), [], "the segment may hold any class");
@@ -175,4 +175,46 @@ async fn deleted_snapshot_is_rewritten() {
         gunzip(&bucket.get("class-1.gz").unwrap().body),
         r#"{"1":{"1":20}}"#
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn own_put_without_an_answer_keeps_the_snapshot() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    instance.way.set_faults(Faults {
+        lost_response: 1.0,
+        ..Faults::default()
+    });
+    time_until(|| bucket.get("class-1.gz").is_some()).await;
+    sleep(Duration::from_millis(500)).await;
+    instance.way.set_faults(Faults::default());
+    sleep(SYNC_INTERVAL * 2).await;
+    instance.commit(&[effort(1, 2, 20.0)]).await.unwrap();
+    let holds = || gunzip(&bucket.get("class-1.gz").unwrap().body) == r#"{"1":{"1":20,"2":20}}"#;
+    let took = time_until(holds).await;
+    assert!(
+        took <= SNAPSHOT_INTERVAL + Duration::from_secs(3),
+        "{took:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn denied_deletions_back_off_and_delay_no_snapshot() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.way.set_defects(Defects {
+        denies_deletes: true,
+        ..Defects::default()
+    });
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    time_until(|| instance.way.deletes() > 0).await;
+    sleep(Duration::from_secs(600)).await;
+    let tried = instance.way.deletes();
+    assert!((3..20).contains(&tried), "{tried} deletions");
+    instance.commit(&[effort(1, 1, 21.0)]).await.unwrap();
+    let holds = || gunzip(&bucket.get("class-1.gz").unwrap().body) == r#"{"1":{"1":21}}"#;
+    assert!(time_until(holds).await <= SNAPSHOT_INTERVAL + Duration::from_secs(3));
+    instance.way.set_defects(Defects::default());
+    time_until(|| segments(&bucket).is_empty()).await;
 }

@@ -1,5 +1,6 @@
 //! A simulated world of instances, riders and faults, and its invariants.
 
+mod liveness;
 mod plan;
 mod truth;
 
@@ -29,6 +30,7 @@ use truth::{Key, Truth, erasures_touch, key, keys, output};
 const CLASSES: u16 = 2;
 const SECOND_MAX: u32 = 3;
 const RACERS: u64 = 4;
+const SYNC_INTERVAL: Duration = Duration::from_secs(2);
 
 /// One instance, across its restarts.
 struct Instance {
@@ -115,7 +117,7 @@ impl World {
             racers_max: 100,
             commit_interval: Duration::from_millis(250),
             snapshot_interval: Duration::from_secs(5),
-            sync_interval: Duration::from_secs(2),
+            sync_interval: SYNC_INTERVAL,
         };
         let instance = &mut self.instances[number];
         let store = FaultyStore::new(
@@ -415,23 +417,16 @@ impl World {
                 .store
                 .set_faults(Faults::default());
         }
+        // A planned crash may come at any step, also within an expectation.
+        if self.plan.crash_after.is_none() {
+            self.expect_progress().await;
+        }
         // Long enough for hanging puts, failing listings and grace periods one after another.
         let deadline = Instant::now() + Duration::from_secs(10_000);
         loop {
             sleep(Duration::from_secs(5)).await;
             self.crash_as_planned();
-            for number in 0..self.instances.len() {
-                // A supervisor restarts a process whose start failed with the store.
-                if self.instances[number]
-                    .running
-                    .as_ref()
-                    .unwrap()
-                    .task
-                    .is_finished()
-                {
-                    self.start(number, Faults::default());
-                }
-            }
+            self.restart_ended();
             self.read();
             let ready = self
                 .instances
@@ -458,6 +453,17 @@ impl World {
         let truth = self.truth.lock().unwrap();
         for instance in &self.instances {
             truth.check(&instance.running.as_ref().unwrap().ledger);
+        }
+    }
+
+    /// Starts processes again that have ended, as a supervisor does: their start failed with the
+    /// store.
+    fn restart_ended(&mut self) {
+        for number in 0..self.instances.len() {
+            let running = self.instances[number].running.as_ref().unwrap();
+            if running.task.is_finished() {
+                self.start(number, Faults::default());
+            }
         }
     }
 

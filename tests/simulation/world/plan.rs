@@ -52,6 +52,8 @@ impl Plan {
             late: share(0.2),
             conflict: share(0.3),
             hang: share(0.05),
+            cut: share(0.1),
+            doubled: share(0.3),
         };
         Self {
             instances: chance.random_range(1..=3),

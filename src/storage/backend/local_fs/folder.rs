@@ -10,13 +10,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context;
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::watch;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::storage::backend::local_fs::files::{
     UNFINISHED, create_folders, entries, is_unfinished, open_if_exists, sync_all_below, sync_folder,
 };
+use crate::storage::backend::stray_names::StrayNames;
 use crate::storage::{
-    ETag, ListEntry, ListScope, ObjectKey, Precondition, StoreError, StoredObject, unknown_segment,
+    ETag, ListEntry, ListScope, ObjectKey, Precondition, StoreError, StoredObject,
 };
 
 const LOCK: &str = "lock";
@@ -34,6 +36,7 @@ pub(super) struct Folder {
     /// Number of the next temporary file.
     next: AtomicU64,
     state: Mutex<FolderState>,
+    stray_names: StrayNames,
     /// Makes a file or a folder durable. Tests inject a failing one.
     pub(super) sync: SyncFn,
 }
@@ -43,7 +46,7 @@ pub(super) type SyncFn = fn(&File) -> io::Result<()>;
 #[derive(Debug, Default)]
 struct FolderState {
     /// Why the folder is not trusted any more.
-    failure: Option<String>,
+    failure: watch::Sender<Option<String>>,
     /// The tags of the objects that listings show, valid while the stamp of the file is the same.
     /// They save hashing a body twice.
     tags: HashMap<ObjectKey, (FileStamp, ETag)>,
@@ -89,6 +92,7 @@ impl Folder {
             _lock: lock,
             next: AtomicU64::new(0),
             state: Mutex::default(),
+            stray_names: StrayNames::default(),
             sync: File::sync_all,
         })
     }
@@ -105,12 +109,18 @@ impl Folder {
     /// of a folder has failed.
     fn state(&self) -> io::Result<MutexGuard<'_, FolderState>> {
         let state = self.state.lock();
-        match &state.failure {
+        let failure = state.failure.borrow().clone();
+        match failure {
             None => Ok(state),
             Some(failure) => Err(io::Error::other(format!(
                 "{failure}; the store rejects every operation until it is reopened"
             ))),
         }
+    }
+
+    /// Returns a receiver of the reason why the folder is not trusted any more.
+    pub(super) fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.state.lock().failure.subscribe()
     }
 
     pub(super) fn get(&self, key: &ObjectKey) -> io::Result<Option<StoredObject>> {
@@ -202,10 +212,10 @@ impl Folder {
         for entry in entries(&self.root.join(scope.path())).map_err(failed)? {
             let name = format!("{}{}", scope.path(), entry.file_name().to_string_lossy());
             let Some(key) = ObjectKey::parse(&name) else {
-                if scope == ListScope::Root {
-                    continue;
+                if scope == ListScope::Journal {
+                    self.stray_names.note(&name);
                 }
-                return Err(unknown_segment(&name));
+                continue;
             };
             let etag = state
                 .tag_of(&key, &entry.path())
@@ -263,7 +273,7 @@ impl FolderState {
             .and_then(|folder| sync(&folder))
             .map_err(|error| {
                 let failure = format!("syncing the folder {} failed ({error})", folder.display());
-                self.failure = Some(failure.clone());
+                self.failure.send_replace(Some(failure.clone()));
                 io::Error::other(failure)
             })
     }

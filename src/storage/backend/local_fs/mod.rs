@@ -128,4 +128,11 @@ impl Store for FolderStore {
         })
         .await
     }
+
+    async fn broken(&self) -> StoreError {
+        let mut failure = self.folder.failure();
+        let failed = failure.wait_for(Option::is_some).await;
+        let problem = failed.expect("the folder exists").clone();
+        StoreError::new("sync", self.location(), problem.unwrap_or_default())
+    }
 }

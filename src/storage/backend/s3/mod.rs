@@ -27,9 +27,9 @@ pub(crate) use crate::storage::backend::s3::client::configured_endpoint;
 
 use crate::storage::backend::s3::client::{connect_client, sends_checksums, timeouts};
 use crate::storage::backend::s3::error::{advice, problem, status};
+use crate::storage::backend::stray_names::StrayNames;
 use crate::storage::{
     ETag, ListEntry, ListScope, ObjectKey, Precondition, PutError, Store, StoreError, StoredObject,
-    unknown_segment,
 };
 
 /// The permissions that the store needs, for errors.
@@ -43,6 +43,7 @@ pub struct S3Store {
     prefix: String,
     /// Whether puts carry a checksum, which some servers refuse.
     sends_checksums: bool,
+    stray_names: StrayNames,
 }
 
 impl fmt::Debug for S3Store {
@@ -77,6 +78,7 @@ impl S3Store {
             bucket: bucket.to_owned(),
             prefix,
             sends_checksums: sends_checksums(aws),
+            stray_names: StrayNames::default(),
         };
         let listing = store
             .client
@@ -196,9 +198,9 @@ impl Store for S3Store {
                         key,
                         etag: ETag(object.e_tag.unwrap_or_default()),
                     }),
-                    // Consoles create an empty object with the name of the prefix. It is skipped.
+                    // Consoles create an empty object with the name of the prefix.
                     None if scope == ListScope::Journal && name != scope.path() => {
-                        return Err(unknown_segment(name));
+                        self.stray_names.note(name);
                     }
                     None => {}
                 }

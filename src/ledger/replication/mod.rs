@@ -1,0 +1,89 @@
+//! Replication: this instance finds and merges what other instances wrote.
+//!
+//! Three loops, none of which waits for another:
+//!
+//! - `poll` lists the store every sync interval and applies erasures. The replication lag is its.
+//! - `segments` reads the listed segments that are not merged yet.
+//! - The catch-up loop reads snapshots again, where segments may have been missed.
+
+mod poll;
+mod segments;
+mod unread;
+
+use crate::ledger::Inner;
+use crate::ledger::unreadable::ApplyError;
+use crate::ledger::writer_message::WriterSender;
+use crate::observability;
+use crate::storage::{ListScope, StoreError};
+
+pub(super) use segments::{FETCHES_MAX, FetchedSegment};
+pub(super) use unread::UnreadSegments;
+
+impl Inner {
+    /// Replicates, forever.
+    pub(super) async fn replicate(&self, writer: &WriterSender) {
+        tokio::join!(
+            self.run_polls(writer),
+            self.run_segment_reads(writer),
+            self.run_catch_up(writer),
+        );
+    }
+
+    /// After each poll, reads snapshots again if that was requested, and writes exposed efforts to
+    /// the journal.
+    async fn run_catch_up(&self, writer: &WriterSender) {
+        loop {
+            self.polled.catch_up.notified().await;
+            if let Err(error) = self.catch_up(writer).await {
+                note_failed(&error);
+            }
+        }
+    }
+
+    async fn catch_up(&self, writer: &WriterSender) -> Result<(), StoreError> {
+        if self.erasure_state.take_snapshot_reload() {
+            let reloaded = self.reload_changed_snapshots(writer).await;
+            reloaded.inspect_err(|_| self.erasure_state.request_snapshot_reload())?;
+        }
+        self.rejournal_exposed_efforts(writer).await
+    }
+
+    /// Loads the snapshots that changed since this instance merged or wrote them. Also retries
+    /// unreadable snapshots that are due; one that stays unreadable does not stop the others.
+    async fn reload_changed_snapshots(&self, writer: &WriterSender) -> Result<(), StoreError> {
+        let root = self.store.list(ListScope::Root).await?;
+        for target in self.snapshot_targets() {
+            let listed = root.iter().find(|listed| listed.key == target.key());
+            let must_load =
+                listed.is_some_and(|listed| self.snapshots.lock().must_load(target, &listed.etag));
+            let is_unreadable = self.unreadable.lock().contains_key(&target.key());
+            if !must_load && !is_unreadable {
+                continue;
+            }
+            if !self.is_read_due(&target.key()) {
+                self.erasure_state.request_snapshot_reload();
+                continue;
+            }
+            match self.load_snapshot(target, Some(writer)).await {
+                Ok(()) => {}
+                Err(ApplyError::Store(error)) => return Err(error),
+                Err(ApplyError::Unreadable(object)) => {
+                    self.note_unreadable_snapshot(target, object);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn note_failed(error: &StoreError) {
+    metrics::counter!(observability::REPLICATION_ERRORS_TOTAL).increment(1);
+    tracing::warn!(%error, "replication failed; retrying");
+}
+
+/// Wakes the loops that follow a poll.
+#[derive(Debug, Default)]
+pub(super) struct Polled {
+    segments: tokio::sync::Notify,
+    catch_up: tokio::sync::Notify,
+}

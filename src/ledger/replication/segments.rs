@@ -1,0 +1,186 @@
+//! Reading segments: those that a poll listed and that are not merged yet.
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use crate::domain::effort::{Bounds, Effort};
+use crate::ledger::Inner;
+use crate::ledger::journal_index::ListingNumber;
+use crate::ledger::replication::note_failed;
+use crate::ledger::snapshot::{class_beyond_options, second_beyond_options};
+use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
+use crate::ledger::writer_message::WriterSender;
+use crate::observability;
+use crate::storage::codec::journal_segment::{self, SegmentContents, SegmentError};
+use crate::storage::{ObjectKey, SegmentId};
+
+/// Maximum number of concurrent segment reads.
+pub(in crate::ledger) const FETCHES_MAX: usize = 8;
+
+/// The result of reading a listed segment.
+pub(in crate::ledger) enum FetchedSegment {
+    Found(SegmentContents),
+    /// The segment has been deleted: a snapshot holds its contents.
+    Deleted,
+}
+
+impl Inner {
+    /// Reads due segments, forever. One that is slow delays no other.
+    pub(super) async fn run_segment_reads(&self, writer: &WriterSender) {
+        let mut reads = FuturesUnordered::new();
+        loop {
+            while reads.len() < FETCHES_MAX
+                && let Some((id, listing)) = { self.unread.lock().begin_read() }
+            {
+                reads.push(self.read_segment(id, listing, writer));
+            }
+            tokio::select! {
+                biased;
+                Some(()) = reads.next() => {}
+                () = self.polled.segments.notified() => {}
+            }
+        }
+    }
+
+    async fn read_segment(&self, id: SegmentId, listing: ListingNumber, writer: &WriterSender) {
+        let key = ObjectKey::Segment(id);
+        let outcome = match self.fetch_segment(id).await {
+            Ok(FetchedSegment::Found(contents)) => {
+                self.apply_segment(id, contents, Some((listing, writer)))
+                    .await
+            }
+            Ok(FetchedSegment::Deleted) => return self.pass_over(id),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(is_indexed) => {
+                self.note_readable(&key);
+                let mut unread = self.unread.lock();
+                if is_indexed {
+                    unread.note_merged(id);
+                } else {
+                    unread.retry(id);
+                }
+            }
+            Err(ApplyError::Store(error)) => {
+                note_failed(&error);
+                self.unread.lock().retry(id);
+            }
+            Err(ApplyError::Unreadable(object)) => {
+                // Only while it is listed: it may be gone by now, and the alarm with it.
+                if self.unread.lock().back_off(id, false) > 0 {
+                    self.note_unreadable(object);
+                }
+            }
+        }
+    }
+
+    /// Passes over a segment that a listing showed and that is not there: the snapshots that have
+    /// changed hold it. If it stays listed, it is named, and looked for ever less often.
+    fn pass_over(&self, id: SegmentId) {
+        self.erasure_state.request_snapshot_reload();
+        self.note_readable(&ObjectKey::Segment(id));
+        let failures = self.unread.lock().back_off(id, true);
+        if failures > 1 {
+            metrics::counter!(observability::SEGMENTS_PASSED_OVER_TOTAL).increment(1);
+            tracing::warn!(key = %ObjectKey::Segment(id), "a listed segment does not exist; it is passed over");
+        }
+    }
+
+    /// Merges a segment and indexes it. First ensures that the erasures that it requires are
+    /// applied; fails if they are not known. Returns whether it is indexed. `following` has the
+    /// first listing that showed it; `None` during recovery.
+    pub(in crate::ledger) async fn apply_segment(
+        &self,
+        id: SegmentId,
+        contents: SegmentContents,
+        following: Option<(ListingNumber, &WriterSender)>,
+    ) -> Result<bool, ApplyError> {
+        let (listing, writer) = following.unzip();
+        let key = ObjectKey::Segment(id);
+        self.require_erasure_version(&key, contents.erasure_version, writer)
+            .await?;
+        let erasure_version = self.erasures().version();
+        let versions = self.apply_contents([contents], writer).await;
+        Ok(self.index_segment(id, versions, erasure_version, listing))
+    }
+
+    /// Reads a segment.
+    pub(in crate::ledger) async fn fetch_segment(
+        &self,
+        id: SegmentId,
+    ) -> Result<FetchedSegment, ApplyError> {
+        let key = ObjectKey::Segment(id);
+        let Some(object) = self.store.get(&key).await? else {
+            return Ok(FetchedSegment::Deleted);
+        };
+        let bounds = self.options.bounds;
+        let contents = self
+            .offload(move || decode_segment(&object.body, &bounds))
+            .await;
+        let contents = contents.map_err(|cause| UnreadableObject { key, cause })?;
+        Ok(FetchedSegment::Found(contents))
+    }
+}
+
+fn decode_segment(object: &[u8], bounds: &Bounds) -> Result<SegmentContents, UnreadableCause> {
+    let contents = journal_segment::read(object).map_err(|error| match error {
+        SegmentError::Newer(_) => UnreadableCause::Newer(error.to_string()),
+        error => UnreadableCause::Damaged(error.to_string()),
+    })?;
+    let efforts = &contents.efforts;
+    // The greatest class and second, so that the advice holds for the whole segment.
+    let greatest_class = efforts.iter().map(|effort| effort.class).max();
+    if let Some(class) = greatest_class.filter(|class| class.get() > bounds.classes) {
+        let problem = class_beyond_options(class, bounds.classes);
+        return Err(UnreadableCause::BeyondOptions(problem));
+    }
+    let latest = efforts.iter().max_by_key(|effort| effort.second);
+    if let Some(&Effort { class, second, .. }) =
+        latest.filter(|effort| effort.second.0 > bounds.second_max)
+    {
+        let problem = second_beyond_options(class, second, bounds.second_max);
+        return Err(UnreadableCause::BeyondOptions(problem));
+    }
+    Ok(contents)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn effort(class: u16, second: u32) -> Effort {
+        Effort::of(class, second, 1, 1.0)
+    }
+
+    #[test]
+    fn segment_beyond_the_options_names_the_values_to_start_with() {
+        let bounds = Bounds {
+            classes: 2,
+            second_max: 9,
+        };
+        for (efforts, advice) in [
+            (
+                [effort(3, 1), effort(7, 20), effort(1, 1)],
+                "class 7, but --classes is 2: start with --classes 7 or more",
+            ),
+            (
+                [effort(1, 10), effort(2, 20), effort(1, 1)],
+                "second 20 of class 2, but --max-second is 9: start with --max-second 20 or more",
+            ),
+        ] {
+            let contents = SegmentContents {
+                efforts: efforts.into(),
+                ..SegmentContents::default()
+            };
+            let chunks = journal_segment::split(contents).into_iter().flatten();
+            let segment: Vec<u8> = chunks.flat_map(|chunk| chunk.encode()).collect();
+            match decode_segment(&segment, &bounds) {
+                Err(UnreadableCause::BeyondOptions(problem)) => {
+                    assert!(problem.contains(advice), "{problem}");
+                }
+                other => panic!("not beyond the options: {other:?}"),
+            }
+        }
+    }
+}

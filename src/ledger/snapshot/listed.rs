@@ -1,0 +1,169 @@
+//! What listings show of the snapshots: who wrote them, and whether the store fell back.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+use crate::ledger::Inner;
+use crate::ledger::fallback::note_fallback;
+use crate::ledger::journal_index::ListingNumber;
+use crate::ledger::snapshot::state::{SnapshotStates, SnapshotTarget};
+use crate::storage::{ETag, ListEntry};
+
+/// Number of a snapshot's ETags that are remembered: eight hours at the default interval.
+const ETAGS_MAX: usize = 1000;
+
+/// The ETags of a snapshot, as listings and this instance's puts show them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ListedSnapshot {
+    /// The current one. `None` if there is no such object.
+    etag: Option<ETag>,
+    /// It and those before, newest last. A snapshot only grows, so none comes twice, unless the
+    /// store fell back.
+    history: VecDeque<ETag>,
+    /// The last listing that showed another ETag than the one before.
+    changed_in: ListingNumber,
+}
+
+/// What a listing shows of a snapshot, compared with the listing before.
+enum ListedChange {
+    Unchanged,
+    /// It has an ETag that it never had before.
+    Replaced,
+    /// It has an ETag that it had earlier.
+    FellBack,
+    Missing,
+}
+
+impl ListedSnapshot {
+    pub(super) fn etag(&self) -> Option<&ETag> {
+        self.etag.as_ref()
+    }
+
+    /// Notes the ETag of a body that this instance has put. What it covers is known, so it is no
+    /// change that could explain a deletion.
+    pub(super) fn note_put(&mut self, etag: &ETag) {
+        self.compare(Some(etag), self.changed_in);
+    }
+
+    fn compare(&mut self, etag: Option<&ETag>, number: ListingNumber) -> ListedChange {
+        if self.etag.as_ref() == etag {
+            return ListedChange::Unchanged;
+        }
+        self.etag = etag.cloned();
+        self.changed_in = number;
+        let Some(etag) = etag else {
+            return ListedChange::Missing;
+        };
+        if let Some(index) = self.history.iter().position(|earlier| earlier == etag) {
+            // What follows is written again, with the same ETag.
+            self.history.truncate(index + 1);
+            return ListedChange::FellBack;
+        }
+        if self.history.len() == ETAGS_MAX {
+            self.history.pop_front();
+        }
+        self.history.push_back(etag.clone());
+        ListedChange::Replaced
+    }
+}
+
+impl SnapshotStates {
+    /// Returns the last listing that showed another snapshot than the one before.
+    pub(in crate::ledger) fn changed_in(&self, target: SnapshotTarget) -> ListingNumber {
+        self.get(target).listed.changed_in
+    }
+}
+
+impl Inner {
+    pub(in crate::ledger) fn snapshot_etags(&self) -> Vec<(SnapshotTarget, Option<ETag>)> {
+        let snapshots = self.snapshots.lock();
+        self.snapshot_targets()
+            .into_iter()
+            .map(|target| (target, snapshots.etag(target)))
+            .collect()
+    }
+
+    /// Notes a listing of the root. `etags` are those from before it began: a snapshot that this
+    /// instance has read or put since is left to the next listing.
+    pub(in crate::ledger) fn note_listed_snapshots(
+        &self,
+        root: &[ListEntry],
+        etags: &[(SnapshotTarget, Option<ETag>)],
+    ) {
+        for (target, etag) in etags {
+            let listed = root.iter().find(|listed| listed.key == target.key());
+            let mut snapshots = self.snapshots.lock();
+            if snapshots.etag(*target) == *etag {
+                self.note_listed(&mut snapshots, *target, listed.map(|listed| &listed.etag));
+            }
+        }
+    }
+
+    /// Notes a snapshot that is listed, or was read.
+    ///
+    /// The last writer of a snapshot owns it, so another ETag means another owner, unless a put of
+    /// this instance has had no answer: it may be that. If a snapshot is missing or has an earlier
+    /// ETag, the store lost what was written since. The journal may lack it as well, so it is
+    /// written again.
+    pub(super) fn note_listed(
+        &self,
+        snapshots: &mut SnapshotStates,
+        target: SnapshotTarget,
+        etag: Option<&ETag>,
+    ) {
+        let key = target.key();
+        let number = self.journal.lock().listing();
+        let state = snapshots.get_mut(target);
+        match state.listed.compare(etag, number) {
+            ListedChange::Unchanged => return,
+            ListedChange::Replaced => {
+                // Whoever starts claims every snapshot, whatever it reads.
+                if state.unconfirmed_put.is_none() && self.serving.load(Ordering::Acquire) {
+                    self.release_snapshot(snapshots, target);
+                }
+            }
+            ListedChange::FellBack => {
+                note_fallback(&key, "it is an earlier version again");
+                snapshots.write_again(target, self.clock.uptime());
+            }
+            ListedChange::Missing => {
+                note_fallback(&key, "it is missing");
+                snapshots.write_again(target, self.clock.uptime());
+                self.note_readable(&key);
+            }
+        }
+        self.note_replaced(&key);
+    }
+
+    /// Notes that another instance has written the snapshot.
+    pub(super) fn release_snapshot(&self, snapshots: &mut SnapshotStates, target: SnapshotTarget) {
+        snapshots.release(target, self.jitter(self.options.snapshot_interval));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_puts_are_no_change_and_earlier_tags_a_fallback() {
+        let tag = |text: &str| ETag(text.to_owned());
+        let mut listed = ListedSnapshot::default();
+        listed.note_put(&tag("a"));
+        assert!(matches!(
+            listed.compare(Some(&tag("\"a\"")), 1),
+            ListedChange::Unchanged
+        ));
+        listed.note_put(&tag("b"));
+        assert_eq!(listed.changed_in, 0);
+        let change = listed.compare(Some(&tag("c")), 2);
+        assert!(matches!(change, ListedChange::Replaced));
+        assert_eq!(listed.changed_in, 2);
+        let change = listed.compare(Some(&tag("a")), 3);
+        assert!(matches!(change, ListedChange::FellBack));
+        // Written again, it is no fallback.
+        let change = listed.compare(Some(&tag("c")), 4);
+        assert!(matches!(change, ListedChange::Replaced));
+        assert!(matches!(listed.compare(None, 5), ListedChange::Missing));
+    }
+}

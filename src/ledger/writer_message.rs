@@ -1,0 +1,101 @@
+//! Messages to the commit loop: what replication, erasures and snapshots change in the table.
+//!
+//! The loop handles them between deliveries, and while the put of a commit is pending. So what
+//! others made durable never waits for this instance's store.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::domain::effort::Effort;
+use crate::domain::erasure::Erasures;
+use crate::ledger::commit_loop::{PendingCommit, PendingReply};
+use crate::ledger::merge::{MergeVersions, without_erased};
+use crate::ledger::write_batch::CommitReply;
+use crate::ledger::{CommitResult, Inner};
+use crate::storage::codec::journal_segment::SegmentContents;
+
+/// Sends messages to the commit loop.
+pub(super) type WriterSender = mpsc::Sender<WriterMessage>;
+
+/// A message to the commit loop.
+#[derive(Debug)]
+pub(super) enum WriterMessage {
+    /// Merges efforts and names that another instance made durable, or that an erasure
+    /// invalidated here.
+    ApplyRemote {
+        /// A whole segment, or a slice of a snapshot.
+        contents: SegmentContents,
+        /// Gets the versions after the merge, for the journal index.
+        reply: oneshot::Sender<MergeVersions>,
+    },
+    /// Removes erased efforts and names.
+    ApplyErasures {
+        erasures: Erasures,
+        /// Gets the number of removed efforts.
+        reply: oneshot::Sender<u64>,
+    },
+    /// Writes efforts to the journal, whether or not they improve anything.
+    Rejournal {
+        efforts: Vec<Effort>,
+        reply: CommitReply,
+    },
+}
+
+impl Inner {
+    /// Handles a message. `pending` is the next commit, which has not begun.
+    pub(super) fn handle_message(&self, message: WriterMessage, pending: &mut PendingCommit) {
+        match message {
+            WriterMessage::ApplyRemote { contents, reply } => {
+                let mut versions = MergeVersions::default();
+                self.merge(&contents, &mut versions);
+                let _ = reply.send(versions); // the caller may be gone
+            }
+            WriterMessage::ApplyErasures { erasures, reply } => {
+                let removed = self.apply_erasures(&erasures);
+                // Otherwise keep_best could keep an erased effort and drop a valid lower one.
+                pending.contents = without_erased(&pending.contents, &self.erasures());
+                let _ = reply.send(removed); // the caller may be gone
+            }
+            WriterMessage::Rejournal { efforts, reply } => {
+                let erasures = self.erasures();
+                pending
+                    .contents
+                    .efforts
+                    .extend(efforts.iter().filter(|effort| !erasures.cover(effort, 0)));
+                pending.replies.push(PendingReply {
+                    result: CommitResult::default(),
+                    reply,
+                    _unanswered: None,
+                    _guard: None,
+                });
+            }
+        }
+    }
+
+    /// Merges durable contents through the writer, a message each. Without a writer (during
+    /// recovery, and after the commit loop has ended), merges directly.
+    pub(super) async fn apply_contents(
+        &self,
+        contents: impl IntoIterator<Item = SegmentContents>,
+        writer: Option<&WriterSender>,
+    ) -> MergeVersions {
+        let mut versions = MergeVersions::default();
+        for contents in contents {
+            let Some(writer) = writer else {
+                self.merge(&contents, &mut versions);
+                continue;
+            };
+            let (reply, merged) = oneshot::channel();
+            let message = WriterMessage::ApplyRemote { contents, reply };
+            if writer.send(message).await.is_ok()
+                && let Ok(merged) = merged.await
+            {
+                versions.extend(merged);
+            } else {
+                // The commit loop has ended. Never return: the caller would index the segment as
+                // merged.
+                std::future::pending::<()>().await;
+            }
+        }
+        versions
+    }
+}

@@ -1,0 +1,109 @@
+//! Progress once the store is well: every instance is ready again, and sees the others' rides and
+//! erasures in time.
+
+use std::time::Duration;
+
+use alleycat::domain::effort::{ClassId, Effort, Output, RacerId, Second};
+use alleycat::domain::erasure::ErasureScope;
+use alleycat::ledger::{Erased, Ledger, WriteBatch};
+use tokio::time::{Instant, sleep};
+
+use super::truth::{erasures_touch, key, output};
+use super::{SYNC_INTERVAL, World};
+use crate::bucket::HANG_MAX;
+
+/// Maximum time until an instance is ready, from a start or from the end of the faults.
+const READY_MAX: Duration = Duration::from_secs(30);
+
+/// Maximum time until others show what one has acknowledged: the contract's.
+const SEEN_MAX: Duration = Duration::from_secs(2 * SYNC_INTERVAL.as_secs());
+
+/// Maximum time until a ride or an erasure is acknowledged.
+const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(5);
+
+impl World {
+    /// Expects progress from the time on at which the last call that hangs has ended.
+    pub(super) async fn expect_progress(&mut self) {
+        sleep(HANG_MAX).await;
+        self.restart_ended();
+        within(READY_MAX, "every instance is ready", || {
+            let mut ledgers = self.ledgers().into_iter();
+            ledgers.all(|ledger| ledger.ready().is_ok())
+        })
+        .await;
+        for number in 0..self.instances.len() {
+            self.expect_ride_is_seen(number).await;
+        }
+        self.expect_erasure_is_seen().await;
+    }
+
+    fn ledgers(&self) -> Vec<Ledger> {
+        let running = self.instances.iter().map(|it| it.running.as_ref().unwrap());
+        running.map(|running| running.ledger.clone()).collect()
+    }
+
+    async fn expect_ride_is_seen(&mut self, number: usize) {
+        let ledgers = self.ledgers();
+        let ride = Effort {
+            class: ClassId::new(1).unwrap(),
+            second: Second(0),
+            racer: RacerId(0),
+            output: Output::new(100.0 + number as f64).unwrap(), // over every other one
+            race: None,
+            time: ledgers[number].now_ms(),
+        };
+        let outcome = (ride.output, ride.time);
+        {
+            let mut truth = self.truth.lock().unwrap();
+            truth.sent.entry(key(&ride)).or_default().insert(outcome);
+        }
+        let batch = WriteBatch {
+            efforts: vec![ride],
+            ..WriteBatch::default()
+        };
+        let committing = tokio::time::timeout(ACKNOWLEDGED_MAX, ledgers[number].commit(batch));
+        committing.await.expect("in time").expect("acknowledged");
+        {
+            let mut truth = self.truth.lock().unwrap();
+            truth.acknowledged.insert((key(&ride), outcome));
+        }
+        within(SEEN_MAX, "every instance shows the ride", || {
+            let mut ledgers = ledgers.iter();
+            ledgers.all(|ledger| {
+                output(ledger, key(&ride)) >= Some(ride.output)
+                    || erasures_touch(&ledger.erasures(), key(&ride))
+            })
+        })
+        .await;
+    }
+
+    async fn expect_erasure_is_seen(&mut self) {
+        let ledgers = self.ledgers();
+        let scope = ErasureScope {
+            from: Second(1),
+            to: Second(1),
+            ..ErasureScope::all(RacerId(1), ClassId::new(1))
+        };
+        let erasing = tokio::time::timeout(ACKNOWLEDGED_MAX, ledgers[0].erase(scope.clone(), None));
+        let Erased { erasure, .. } = erasing.await.expect("in time").expect("erased");
+        self.truth.lock().unwrap().erased.push(erasure.clone());
+        within(SEEN_MAX, "every instance knows the erasure", || {
+            let mut ledgers = ledgers.iter();
+            ledgers.all(|ledger| {
+                let erasures = ledger.erasures();
+                let known = erasures.find(&scope);
+                known.is_some_and(|known| known.until_ms >= erasure.until_ms)
+            })
+        })
+        .await;
+    }
+}
+
+/// Waits until the condition holds, at most `limit` of virtual time.
+async fn within(limit: Duration, what: &str, condition: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() <= limit, "not within {limit:?}: {what}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
