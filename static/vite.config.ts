@@ -5,13 +5,21 @@ import { defineConfig } from 'vitest/config'
 const SERVICE = process.env.ALLEYCAT_URL ?? 'http://127.0.0.1:8080'
 
 const service = Object.fromEntries(
-  ['/classes', '/racers', '/rides', '/readyz', '/docs', '/openapi.json'].map((path) => [path, SERVICE]),
+  ['/classes', '/racers', '/rides', '/readyz', '/docs', '/openapi.json'].map((path) => [
+    path,
+    SERVICE,
+  ]),
 )
 
 export default defineConfig({
   plugins: [vue()],
   // Nothing is inlined: the Content-Security-Policy allows files of this origin only.
-  build: { target: 'es2022', cssTarget: ['chrome123', 'firefox128', 'safari17.5'], assetsInlineLimit: 0, modulePreload: { polyfill: false } },
+  build: {
+    target: 'es2022',
+    cssTarget: ['chrome123', 'firefox128', 'safari17.5'],
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+  },
   define: { __VUE_OPTIONS_API__: 'false' },
   server: { proxy: { ...service, '^/class-\\d+\\.gz$': SERVICE } },
   test: { include: ['src/**/*.test.ts'], environment: 'node' },

@@ -42,7 +42,10 @@ afterAll(async () => {
 })
 
 async function rideAs(page: Page, rider: object, classId = 1): Promise<void> {
-  await page.evaluate((rider) => localStorage.setItem('alleycat.rider', rider), JSON.stringify(rider))
+  await page.evaluate(
+    (rider) => localStorage.setItem('alleycat.rider', rider),
+    JSON.stringify(rider),
+  )
   await page.evaluate((classId) => (location.hash = `#/ride/${classId}`), classId)
   await page.reload()
 }
@@ -52,7 +55,11 @@ async function start(page: Page, speed = '20×'): Promise<void> {
   await page.getByRole('button', { name: 'Start the race' }).click()
 }
 
-async function set(page: Page, slider: 'Cadence' | 'Resistance', key: 'Home' | 'End'): Promise<void> {
+async function set(
+  page: Page,
+  slider: 'Cadence' | 'Resistance',
+  key: 'Home' | 'End',
+): Promise<void> {
   await page.getByRole('slider', { name: slider }).focus()
   await page.keyboard.press(key)
 }
@@ -60,7 +67,9 @@ async function set(page: Page, slider: 'Cadence' | 'Resistance', key: 'Home' | '
 /** Waits until that many seconds are over. */
 async function reach(page: Page, seconds: number): Promise<void> {
   await page.waitForFunction((seconds) => {
-    const [minutes, rest] = (document.querySelector('.clock')?.textContent ?? '0:0').split(':').map(Number)
+    const [minutes, rest] = (document.querySelector('.clock')?.textContent ?? '0:0')
+      .split(':')
+      .map(Number)
     return (minutes ?? 0) * 60 + (rest ?? 0) >= seconds
   }, seconds)
 }
@@ -72,10 +81,15 @@ async function pause(page: Page): Promise<number> {
   return Number(/\d+$/.exec(caption ?? '')?.[0])
 }
 
-async function settled(page: Page, section: string, rows: Awaited<ReturnType<typeof rowsOf>>): Promise<void> {
-  await until(`${section} shows what the service says`, async () => JSON.stringify(await rowsOf(page, section)) === JSON.stringify(rows)).catch(
-    async () => expect(await rowsOf(page, section)).toEqual(rows),
-  )
+/** Waits until a board shows these rows; fails with the difference otherwise. */
+async function settled(
+  page: Page,
+  section: string,
+  rows: Awaited<ReturnType<typeof rowsOf>>,
+): Promise<void> {
+  const isShown = async () => JSON.stringify(await rowsOf(page, section)) === JSON.stringify(rows)
+  await until(`${section} shows what the service says`, isShown).catch(() => {})
+  expect(await rowsOf(page, section)).toEqual(rows)
 }
 
 /** What axe-core finds on the page as it is. */
@@ -84,7 +98,10 @@ async function violations(page: Page): Promise<string[]> {
   await page.evaluate(axe) // not as a script of the page: its policy takes none
   return page.evaluate(async () => {
     const { violations } = await (window as unknown as { axe: typeof import('axe-core') }).axe.run()
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.any[0]?.message ?? ''}`).join('; ')}`)
+    return violations.map(
+      ({ id, nodes }) =>
+        `${id}: ${nodes.map((node) => `${node.html} ${node.any[0]?.message ?? ''}`).join('; ')}`,
+    )
   })
 }
 
@@ -121,7 +138,9 @@ describe('riding', () => {
         // As if the class were too large to load.
         await page.route('**/classes', async (route) => {
           const classes = (await (await route.fetch()).json()) as { historyBytes: number }[]
-          await route.fulfill({ json: classes.map((summary) => ({ ...summary, historyBytes: 1e9 })) })
+          await route.fulfill({
+            json: classes.map((summary) => ({ ...summary, historyBytes: 1e9 })),
+          })
         })
       }
       const asked: string[] = []
@@ -153,7 +172,9 @@ describe('riding', () => {
       expect(await page.locator('[data-test=rank]').textContent()).toBe(String(rank))
       const rows = await rowsOf(page, 'all-time')
       expect(rows.at(-1)).toEqual({ rank, racerId: 5, name: 'Kofi', output: '22.75' })
-      expect(rows.slice(0, -1).map((row) => row.racerId)).toEqual(others.slice(-8).map((row) => row.racerId))
+      expect(rows.slice(0, -1).map((row) => row.racerId)).toEqual(
+        others.slice(-8).map((row) => row.racerId),
+      )
       expect(asked.includes('/class-1.gz')).toBe(kind === 'history')
       expect(faults).toEqual([])
       await page.context().close()
@@ -167,13 +188,18 @@ describe('riding', () => {
         const here = await page.evaluate(() => {
           const element = document.activeElement
           if (!element?.matches('a, button, input')) return ''
-          return element instanceof HTMLInputElement ? (element.labels?.[0]?.textContent ?? element.name) : element.textContent
+          return element instanceof HTMLInputElement
+            ? (element.labels?.[0]?.textContent ?? element.name)
+            : element.textContent
         })
         if (here.includes(name)) return true
         await page.keyboard.press('Tab')
         return false
       })
-    await page.getByText(/class record, /).first().waitFor()
+    await page
+      .getByText(/class record, /)
+      .first()
+      .waitFor()
     await focus('Class 1')
     await page.keyboard.press('ArrowDown')
     await focus('To the start')
@@ -188,7 +214,9 @@ describe('riding', () => {
     const before = Number(await page.getByRole('slider', { name: 'Cadence' }).inputValue())
     await page.keyboard.press('ArrowUp')
     await page.keyboard.press('Shift+ArrowRight')
-    expect(Number(await page.getByRole('slider', { name: 'Cadence' }).inputValue())).toBe(before + 2)
+    expect(Number(await page.getByRole('slider', { name: 'Cadence' }).inputValue())).toBe(
+      before + 2,
+    )
     expect(Number(await page.getByRole('slider', { name: 'Resistance' }).inputValue())).toBe(50)
     await focus('Pause')
     await page.keyboard.press('Enter')
@@ -201,16 +229,30 @@ describe('riding', () => {
 describe('exploring', () => {
   it('scrubs through the seconds, with the boards of the service', async () => {
     const { page, faults } = await visit(browser, service, '/#/explore/1')
-    for (const [key, second] of [['End', 300], ['ArrowLeft', 299], ['Home', 1]] as const) {
+    for (const [key, second] of [
+      ['End', 300],
+      ['ArrowLeft', 299],
+      ['Home', 1],
+    ] as const) {
       await page.getByRole('slider', { name: 'Second of the race' }).press(key)
       const board = await service.json<Board>(`/classes/1/leaderboard?second=${second}&limit=12`)
       await settled(page, 'board', written(board.standings))
       expect(await page.locator('[data-test=total]').textContent()).toBe(`${board.total} racers`)
     }
     await page.getByRole('button', { name: 'Lower' }).click()
-    await settled(page, 'board', written((await service.json<Board>('/classes/1/leaderboard?second=1&limit=12&offset=12')).standings))
+    await settled(
+      page,
+      'board',
+      written(
+        (await service.json<Board>('/classes/1/leaderboard?second=1&limit=12&offset=12')).standings,
+      ),
+    )
     await page.getByText('Whole race').click()
-    await settled(page, 'board', written((await service.json<Board>('/classes/1/leaderboard?limit=12')).standings))
+    await settled(
+      page,
+      'board',
+      written((await service.json<Board>('/classes/1/leaderboard?limit=12')).standings),
+    )
     expect(faults).toEqual([])
     await page.context().close()
   })
@@ -229,13 +271,21 @@ describe('exploring', () => {
     }
     const { seconds } = await service.json<Curve>('/classes/1/racers/1')
     const point = seconds.find(({ second }) => second === 60)
-    const row = page.locator('section[aria-labelledby="compare"] tbody tr', { has: page.getByRole('rowheader', { name: 'Hubert', exact: true }) })
+    const row = page.locator('section[aria-labelledby="compare"] tbody tr', {
+      has: page.getByRole('rowheader', { name: 'Hubert', exact: true }),
+    })
     await row.getByText(point?.output.toFixed(2) ?? 'none').waitFor()
     expect(await row.locator('td').first().textContent()).toBe(String(point?.rank))
     // And on the board, the page around a racer.
     await page.getByRole('combobox', { name: 'Find a racer' }).fill('5')
     await page.getByRole('option', { name: /5$/ }).first().click()
-    await settled(page, 'board', written((await service.json<Board>('/classes/1/leaderboard?second=60&around=5&limit=12')).standings))
+    await settled(
+      page,
+      'board',
+      written(
+        (await service.json<Board>('/classes/1/leaderboard?second=60&around=5&limit=12')).standings,
+      ),
+    )
     expect(faults).toEqual([])
     await page.context().close()
   })
@@ -249,11 +299,17 @@ describe('bests as they fall', () => {
       const { page, faults } = await visit(browser, own, '/#/explore/1')
       const section = page.locator('section[aria-labelledby="fallen"]')
       await section.getByText('stands here').waitFor()
-      await settled(page, 'board', written((await own.json<Board>('/classes/1/leaderboard?second=60&limit=12')).standings))
+      await settled(
+        page,
+        'board',
+        written((await own.json<Board>('/classes/1/leaderboard?second=60&limit=12')).standings),
+      )
       // Whoever listens hears of what falls from then on, so they fall until one is heard of.
       let output = 300
       await until('a record is shown', async () => {
-        await own.deliver([{ classId: 1, second: 20, racerId: 5, name: 'Kofi', output: (output += 0.25) }])
+        await own.deliver([
+          { classId: 1, second: 20, racerId: 5, name: 'Kofi', output: (output += 0.25) },
+        ])
         return (await section.getByText('New class record at second 20: Kofi, 30').count()) > 0
       })
       const said = section.getByRole('status')
@@ -262,10 +318,14 @@ describe('bests as they fall', () => {
       // Records are said first, and then, in its turn, what is none.
       let other = 200
       await until('another best is said', async () => {
-        await own.deliver([{ classId: 1, second: 20, racerId: 900, name: 'Ada', output: (other += 0.25) }])
+        await own.deliver([
+          { classId: 1, second: 20, racerId: 900, name: 'Ada', output: (other += 0.25) },
+        ])
         return /^New best at second 20: Ada, 2\d\d\.\d\d$/.test((await said.textContent()) ?? '')
       })
-      expect(await section.getByRole('listitem').first().textContent()).toMatch(/New best at second 20: Ada, 2/)
+      expect(await section.getByRole('listitem').first().textContent()).toMatch(
+        /New best at second 20: Ada, 2/,
+      )
       expect(await section.getByText(/^\d+ new bests since you came$/).count()).toBe(1)
       expect(faults).toEqual([])
       await page.context().close()
@@ -296,14 +356,22 @@ describe('a service that is read with a key', () => {
       // What is pushed needs it, too.
       let output = 300
       await until('a record is shown', async () => {
-        await own.deliver([{ classId: 1, second: 20, racerId: 5, name: 'Kofi', output: (output += 0.25) }])
+        await own.deliver([
+          { classId: 1, second: 20, racerId: 5, name: 'Kofi', output: (output += 0.25) },
+        ])
         return (await page.getByText('New class record at second 20: Kofi').count()) > 0
       })
 
       await page.reload()
       await page.getByRole('slider', { name: 'Second of the race' }).fill('20')
       await row.first().waitFor()
-      expect(await page.evaluate(() => [sessionStorage.length, JSON.stringify(localStorage).includes('sesame'), document.cookie])).toEqual([1, false, ''])
+      expect(
+        await page.evaluate(() => [
+          sessionStorage.length,
+          JSON.stringify(localStorage).includes('sesame'),
+          document.cookie,
+        ]),
+      ).toEqual([1, false, ''])
       await page.getByRole('button', { name: 'Forget the key' }).click()
       await asks.waitFor()
       expect(faults.filter((fault) => !fault.includes('401'))).toEqual([])
@@ -320,7 +388,13 @@ describe('races', () => {
     const [race] = await service.json<Race[]>('/classes/1/races')
     expect(race?.finished).toBe(true)
     await page.getByRole('button', { name: /60 racers, finished/ }).click()
-    await settled(page, 'races', written((await service.json<Board>(`/classes/1/races/${race?.raceId}/leaderboard`)).standings))
+    await settled(
+      page,
+      'races',
+      written(
+        (await service.json<Board>(`/classes/1/races/${race?.raceId}/leaderboard`)).standings,
+      ),
+    )
     expect(faults).toEqual([])
     await page.context().close()
   })
@@ -379,7 +453,10 @@ describe('whatever happens', () => {
     const options = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true }
     const { page, faults } = await visit(browser, service, '/', options)
     const fits = () => page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)
-    await page.getByText(/class record, /).first().waitFor()
+    await page
+      .getByText(/class record, /)
+      .first()
+      .waitFor()
     expect(await fits()).toBe(true)
     await page.getByRole('link', { name: 'To the start' }).tap()
     await page.getByText('Ride for me').tap()
@@ -387,7 +464,12 @@ describe('whatever happens', () => {
     await reach(page, 10)
     expect(await fits()).toBe(true)
     // What is ridden and where one stands are seen at once.
-    const { bottom, height } = await page.locator('.controls').evaluate((e) => ({ bottom: e.getBoundingClientRect().bottom + scrollY, height: innerHeight }))
+    const { bottom, height } = await page
+      .locator('.controls')
+      .evaluate((e) => ({
+        bottom: e.getBoundingClientRect().bottom + scrollY,
+        height: innerHeight,
+      }))
     expect(bottom).toBeLessThan(height)
     await page.evaluate(() => (location.hash = '#/explore/1'))
     await page.locator('.board tbody tr').first().waitFor()
@@ -398,9 +480,16 @@ describe('whatever happens', () => {
 
   it('has no violation that axe-core finds, in either light', async () => {
     for (const colorScheme of ['light', 'dark'] as const) {
-      const { page, faults } = await visit(browser, service, '/', { colorScheme, reducedMotion: 'reduce' })
-      const check = async (what: string) => expect(await violations(page), `${what}, ${colorScheme}`).toEqual([])
-      await page.getByText(/class record, /).first().waitFor()
+      const { page, faults } = await visit(browser, service, '/', {
+        colorScheme,
+        reducedMotion: 'reduce',
+      })
+      const check = async (what: string) =>
+        expect(await violations(page), `${what}, ${colorScheme}`).toEqual([])
+      await page
+        .getByText(/class record, /)
+        .first()
+        .waitFor()
       await check('start line')
       await page.evaluate(() => (location.hash = '#/explore/1'))
       await page.locator('.board tbody tr').first().waitFor()
@@ -420,7 +509,9 @@ describe('whatever happens', () => {
   it('loads less than 200 kB of script and style at first', async () => {
     const folder = join(import.meta.dirname, '../dist/assets')
     const files = (await readdir(folder)).filter((name) => /\.(js|css)$/.test(name))
-    const sizes = await Promise.all(files.map(async (name) => gzipSync(await readFile(join(folder, name))).length))
+    const sizes = await Promise.all(
+      files.map(async (name) => gzipSync(await readFile(join(folder, name))).length),
+    )
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(200_000)
   })
 })
@@ -453,7 +544,10 @@ describe('with a demo', () => {
       const race = races.find((race) => !race.finished) ?? races[0]
       const board = await demo.json<Board>(`/classes/1/races/${race?.raceId}/leaderboard`)
       const rows = await rowsOf(page, 'here-now')
-      return rows.length > 0 && JSON.stringify(rows) === JSON.stringify(written(board.standings).slice(0, rows.length))
+      return (
+        rows.length > 0 &&
+        JSON.stringify(rows) === JSON.stringify(written(board.standings).slice(0, rows.length))
+      )
     })
     expect(faults).toEqual([])
     await page.context().close()

@@ -31,7 +31,11 @@ export function ago(ms: number): string {
 
 /** The time of day at which a race began. */
 export function timeOfDay(ms: number): string {
-  return new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' }).format(ms)
+  return new Intl.DateTimeFormat(undefined, {
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+  }).format(ms)
 }
 
 /** `1st`, `22nd`, `113th` */

@@ -51,12 +51,22 @@ const PATIENCE_MS = 10_000
 const HISTORY_PATIENCE_MS = 120_000
 
 /** Asks, with the key where there is one. Whoever brings a signal has patience of their own. */
-export async function ask(input: RequestInfo | URL, init?: RequestInit, patienceMs = PATIENCE_MS): Promise<Response> {
-  const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined))
+export async function ask(
+  input: RequestInfo | URL,
+  init?: RequestInit,
+  patienceMs = PATIENCE_MS,
+): Promise<Response> {
+  const headers = new Headers(
+    init?.headers ?? (input instanceof Request ? input.headers : undefined),
+  )
   if (queryKey.value !== null) headers.set('authorization', `Bearer ${queryKey.value}`)
   let response: Response
   try {
-    response = await fetch(input, { ...init, headers, signal: init?.signal ?? AbortSignal.timeout(patienceMs) })
+    response = await fetch(input, {
+      ...init,
+      headers,
+      signal: init?.signal ?? AbortSignal.timeout(patienceMs),
+    })
   } catch {
     throw new ApiError('away', 'The service does not answer.')
   }
@@ -84,10 +94,14 @@ export async function classes(): Promise<ClassSummary[]> {
   return data(await client.GET('/classes'))
 }
 
-type LeaderboardQuery = NonNullable<paths['/classes/{classId}/leaderboard']['get']['parameters']['query']>
+type LeaderboardQuery = NonNullable<
+  paths['/classes/{classId}/leaderboard']['get']['parameters']['query']
+>
 
 export async function leaderboard(classId: number, query: LeaderboardQuery): Promise<Leaderboard> {
-  return data(await client.GET('/classes/{classId}/leaderboard', { params: { path: { classId }, query } }))
+  return data(
+    await client.GET('/classes/{classId}/leaderboard', { params: { path: { classId }, query } }),
+  )
 }
 
 /** That racer second by second; without any where the racer never rode in the class. */
@@ -95,7 +109,11 @@ export async function curve(classId: number, racerId: number): Promise<Curve> {
   // Asked first, so that one who never rode is no error.
   const { standings } = await leaderboard(classId, { racers: [racerId] })
   if (standings.length === 0) return { racerId, name: null, seconds: [] }
-  return data(await client.GET('/classes/{classId}/racers/{racerId}', { params: { path: { classId, racerId } } }))
+  return data(
+    await client.GET('/classes/{classId}/racers/{racerId}', {
+      params: { path: { classId, racerId } },
+    }),
+  )
 }
 
 export async function search(name: string): Promise<Found[]> {
@@ -108,7 +126,10 @@ export async function records(classId: number): Promise<Dataset> {
 }
 
 /** The whole history of a class. `onProgress` is told the bytes that have arrived, compressed. */
-export async function history(classId: number, onProgress: (bytes: number) => void): Promise<Dataset> {
+export async function history(
+  classId: number,
+  onProgress: (bytes: number) => void,
+): Promise<Dataset> {
   const response = await ask(`/class-${classId}.gz`, {}, HISTORY_PATIENCE_MS)
   if (!response.body) return {}
   let bytes = 0
@@ -120,7 +141,9 @@ export async function history(classId: number, onProgress: (bytes: number) => vo
       },
     }),
   )
-  return (await new Response(counted.pipeThrough(new DecompressionStream('gzip'))).json()) as Dataset
+  return (await new Response(
+    counted.pipeThrough(new DecompressionStream('gzip')),
+  ).json()) as Dataset
 }
 
 export async function races(classId: number): Promise<Race[]> {
@@ -129,11 +152,17 @@ export async function races(classId: number): Promise<Race[]> {
 
 export async function raceBoard(classId: number, raceId: number): Promise<RaceBoard> {
   const path = { classId, raceId }
-  return data(await client.GET('/classes/{classId}/races/{raceId}/leaderboard', { params: { path } }))
+  return data(
+    await client.GET('/classes/{classId}/races/{raceId}/leaderboard', { params: { path } }),
+  )
 }
 
 export async function sendRide(records: RideRecord[]): Promise<void> {
-  await ask('/rides', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(records) })
+  await ask('/rides', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(records),
+  })
 }
 
 /** Null where the service is ready, else why it is not. */

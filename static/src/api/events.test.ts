@@ -2,7 +2,8 @@ import { expect, it } from 'vitest'
 
 import { EventReader, type PushedEvent } from './events'
 
-const TEXT = 'retry: 1000\n\nevent: standings\ndata: {"raceId":7}\n\n:\n\nevent: bests\ndata: {"count":\ndata: 1}\n\ndata:x: y\n\nevent: bests\ndata: cut'
+const TEXT =
+  'retry: 1000\n\nevent: standings\ndata: {"raceId":7}\n\n:\n\nevent: bests\ndata: {"count":\ndata: 1}\n\ndata:x: y\n\nevent: bests\ndata: cut'
 const EVENTS: PushedEvent[] = [
   { name: 'standings', data: '{"raceId":7}' },
   { name: 'bests', data: '{"count":\n1}' },

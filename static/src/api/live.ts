@@ -45,7 +45,9 @@ async function connection(classId: number, listener: Listener, left: AbortSignal
   }
   try {
     heard()
-    const response = await ask(`/classes/${classId}/live`, { signal: AbortSignal.any([left, cut.signal]) })
+    const response = await ask(`/classes/${classId}/live`, {
+      signal: AbortSignal.any([left, cut.signal]),
+    })
     if (!response.body) return
     const events = new EventReader()
     for (const reader = response.body.pipeThrough(new TextDecoderStream()).getReader(); ; heard()) {

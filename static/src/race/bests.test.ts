@@ -6,7 +6,11 @@ const best = (racerId: number, second: number, output: number) => ({ racerId, se
 const recordAt = (second: number) => ({ 1: 200, 2: 210 })[second] ?? null
 
 it('shows class records before other bests, and one record a second', () => {
-  const shown = worthShowing([best(1, 1, 150), best(2, 1, 201), best(3, 2, 210), best(4, 3, 0), best(5, 1, 205)], recordAt, 4)
+  const shown = worthShowing(
+    [best(1, 1, 150), best(2, 1, 201), best(3, 2, 210), best(4, 3, 0), best(5, 1, 205)],
+    recordAt,
+    4,
+  )
   expect(shown.map(({ racerId, isRecord }) => [racerId, isRecord])).toEqual([
     [4, true],
     [5, true],

@@ -13,15 +13,27 @@ export interface Fallen extends Best {
 }
 
 /** The `most` that are worth most: class records first, then in the order that they come in. */
-export function worthShowing(bests: readonly Best[], recordAt: (second: number) => number | null, most: number): Fallen[] {
-  const fallen = bests.map((best) => ({ ...best, isRecord: best.output > (recordAt(best.second) ?? -1) }))
+export function worthShowing(
+  bests: readonly Best[],
+  recordAt: (second: number) => number | null,
+  most: number,
+): Fallen[] {
+  const fallen = bests.map((best) => ({
+    ...best,
+    isRecord: best.output > (recordAt(best.second) ?? -1),
+  }))
   // Several may beat what was the record; one does hold it.
   for (const best of fallen) {
-    best.isRecord &&= fallen.every((other) => other.second !== best.second || other.output <= best.output)
+    best.isRecord &&= fallen.every(
+      (other) => other.second !== best.second || other.output <= best.output,
+    )
   }
   return fallen.sort((a, b) => Number(b.isRecord) - Number(a.isRecord)).slice(0, most)
 }
 
-export function sentence({ second, output, isRecord, ...best }: Fallen, nameOf: (racerId: number) => string): string {
+export function sentence(
+  { second, output, isRecord, ...best }: Fallen,
+  nameOf: (racerId: number) => string,
+): string {
   return `New ${isRecord ? 'class record' : 'best'} at second ${second}: ${nameOf(best.racerId)}, ${outputText(output)}`
 }

@@ -32,7 +32,10 @@ export function liveBoard(efforts: readonly Effort[], rider: Rider, size: number
   const own = efforts.find((effort) => effort.racerId === rider.racerId)
   const others = own ? efforts.filter((effort) => effort !== own) : efforts
   const place = lowerBound(others, rider)
-  const all = { length: others.length + 1, at: (i: number) => (i < place ? others[i] : i === place ? rider : others[i - 1]) }
+  const all = {
+    length: others.length + 1,
+    at: (i: number) => (i < place ? others[i] : i === place ? rider : others[i - 1]),
+  }
   const start = windowStart(place, all.length, size)
   const end = Math.min(all.length, start + size)
   const rows: Standing[] = []
@@ -69,7 +72,13 @@ export interface Page {
  * rider's own best goes, what stood below it moves up, and the stand-in becomes the rider. A page of `size` + 1 rows around
  * the stand-in gives `size` around the rider, since the own best may be one of them.
  */
-export function withoutOwnBest(page: Page, rider: Rider, standIn: number, best: number, size: number): LiveBoard {
+export function withoutOwnBest(
+  page: Page,
+  rider: Rider,
+  standIn: number,
+  best: number,
+  size: number,
+): LiveBoard {
   const rows = page.standings
     .filter((row) => row.racerId !== rider.racerId)
     .map((row) => ({
@@ -80,7 +89,12 @@ export function withoutOwnBest(page: Page, rider: Rider, standIn: number, best: 
     .sort(byOutput)
   const place = rows.findIndex((row) => row.racerId === rider.racerId)
   const start = windowStart(place, rows.length, size)
-  return { rank: rows[place]?.rank ?? 0, total: page.total - 1, record: false, rows: rows.slice(start, start + size) }
+  return {
+    rank: rows[place]?.rank ?? 0,
+    total: page.total - 1,
+    record: false,
+    rows: rows.slice(start, start + size),
+  }
 }
 
 /** Puts ranks on efforts in board order. */

@@ -11,7 +11,10 @@ export class RaceClock {
   #since: number | null = null
   #speed: number
 
-  constructor(readonly seconds: number, speed: number) {
+  constructor(
+    readonly seconds: number,
+    speed: number,
+  ) {
     this.#speed = speed
   }
 

@@ -63,6 +63,8 @@ export class History {
 
   /** The seconds that anyone rode, ascending. */
   seconds(): number[] {
-    return Object.keys(this.#dataset).map(Number).sort((a, b) => a - b)
+    return Object.keys(this.#dataset)
+      .map(Number)
+      .sort((a, b) => a - b)
   }
 }

@@ -39,7 +39,16 @@ export class Ride {
   /** Takes what was ridden at the next second. */
   add(second: number, cadence: number, resistance: number, best: number | null): Sample {
     const value = output(cadence, resistance)
-    const sample = { second, cadence, resistance, output: value, best, record: isRecord(value, best), rank: null, total: null }
+    const sample = {
+      second,
+      cadence,
+      resistance,
+      output: value,
+      best,
+      record: isRecord(value, best),
+      rank: null,
+      total: null,
+    }
     this.samples.push(sample)
     return sample
   }
@@ -68,5 +77,14 @@ export function result(samples: readonly Sample[]): Result | null {
     finalRank = { rank, total }
     if (!bestRank || rank < bestRank.rank) bestRank = { rank, total, second }
   }
-  return { seconds: samples.length, averageOutput: sum / samples.length, topOutput, bestRank, finalRank, records, leads, streak }
+  return {
+    seconds: samples.length,
+    averageOutput: sum / samples.length,
+    topOutput,
+    bestRank,
+    finalRank,
+    records,
+    leads,
+    streak,
+  }
 }

@@ -28,7 +28,10 @@ export function useBests(classId: Ref<number>, recordAt: (second: number) => num
   function take(pushed: NewBests): void {
     learn(pushed.bests)
     count.value += pushed.count
-    const shown = worthShowing(pushed.bests, recordAt, SHOWN_MAX).map((best) => ({ ...best, id: id++ }))
+    const shown = worthShowing(pushed.bests, recordAt, SHOWN_MAX).map((best) => ({
+      ...best,
+      id: id++,
+    }))
     latest.value = [...shown, ...latest.value].slice(0, SHOWN_MAX)
     const first = shown[0]
     if (first && (!next || first.isRecord || !next.isRecord)) next = first

@@ -49,7 +49,8 @@ export function useHereNow(classId: Ref<number>, own: () => number | null) {
       if (of !== generation) return
       state.value = error instanceof ApiError && error.kind === 'missing' ? 'unavailable' : 'away'
     }
-    if (of === generation && state.value !== 'unavailable') timer = setTimeout(() => void look(id, of), POLL_MS)
+    if (of === generation && state.value !== 'unavailable')
+      timer = setTimeout(() => void look(id, of), POLL_MS)
   }
 
   function stop(): void {

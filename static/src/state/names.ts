@@ -14,7 +14,9 @@ export function nameOf(racerId: number): string {
   return names.get(racerId) ?? `Racer ${racerId}`
 }
 
-export function learn(racers: Iterable<{ racerId: number; name?: string | null | undefined }>): void {
+export function learn(
+  racers: Iterable<{ racerId: number; name?: string | null | undefined }>,
+): void {
   for (const { racerId, name } of racers) if (name) names.set(racerId, name)
 }
 

@@ -83,7 +83,13 @@ export function useRace(classId: () => number, rider: Identity) {
     if (!from) return
     const best = from.best(at)
     if (auto.value) {
-      const ridden = autopilot(at, RACE_SECONDS, best, from.record(at)?.output ?? null, Math.random())
+      const ridden = autopilot(
+        at,
+        RACE_SECONDS,
+        best,
+        from.record(at)?.output ?? null,
+        Math.random(),
+      )
       ;[cadence.value, resistance.value] = [ridden.cadence, ridden.resistance]
     }
     const sample = ride.add(at, cadence.value, resistance.value, best)
@@ -94,7 +100,10 @@ export function useRace(classId: () => number, rider: Identity) {
   /** Finds the place at a second. One question to the service at a time, so that a slow one is not asked ever more. */
   async function place(from: Source, sample: Sample): Promise<void> {
     const of = generation
-    const answer = from.kind === 'service' && asking && sample.second < RACE_SECONDS ? null : from.board(sample.second, sample.output, BOARD_ROWS)
+    const answer =
+      from.kind === 'service' && asking && sample.second < RACE_SECONDS
+        ? null
+        : from.board(sample.second, sample.output, BOARD_ROWS)
     if (!answer) return
     let found: LiveBoard
     if (answer instanceof Promise) {
@@ -113,7 +122,8 @@ export function useRace(classId: () => number, rider: Identity) {
     }
     if (of !== generation) return
     ride.place(sample.second, found.rank, found.total)
-    if (sample.second >= boardSecond.value) [board.value, boardSecond.value] = [found, sample.second]
+    if (sample.second >= boardSecond.value)
+      [board.value, boardSecond.value] = [found, sample.second]
     samples.value = [...ride.samples]
   }
 
@@ -142,8 +152,25 @@ export function useRace(classId: () => number, rider: Identity) {
   onScopeDispose(stop)
 
   return {
-    phase, loaded, failure, cadence, resistance, auto, speed, second, source, board, boardSecond, samples, sample, now, sending,
-    start, pause, resume, stop,
+    phase,
+    loaded,
+    failure,
+    cadence,
+    resistance,
+    auto,
+    speed,
+    second,
+    source,
+    board,
+    boardSecond,
+    samples,
+    sample,
+    now,
+    sending,
+    start,
+    pause,
+    resume,
+    stop,
   }
 }
 

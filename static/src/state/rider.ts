@@ -28,7 +28,8 @@ export function newGuest(name: string): Identity {
 function stored(): Identity {
   try {
     const identity = JSON.parse(localStorage.getItem(KEY) ?? 'null') as Identity | null
-    if (identity && Number.isSafeInteger(identity.racerId) && typeof identity.name === 'string') return identity
+    if (identity && Number.isSafeInteger(identity.racerId) && typeof identity.name === 'string')
+      return identity
   } catch {
     // What cannot be read is drawn anew.
   }

@@ -1,5 +1,13 @@
 /** Where a race's all-time boards come from: the history, loaded once, or the service, asked second by second. */
-import { ApiError, curve, history, leaderboard, records, type ClassSummary, type Leaderboard } from '../api/client'
+import {
+  ApiError,
+  curve,
+  history,
+  leaderboard,
+  records,
+  type ClassSummary,
+  type Leaderboard,
+} from '../api/client'
 import { isRecord, liveBoard, withoutOwnBest, type LiveBoard, type Rider } from '../race/board'
 import { History, type Effort } from '../race/dataset'
 import { learn, want } from './names'
@@ -22,11 +30,17 @@ export interface Source {
 }
 
 /** Loads what a race in that class needs. `onProgress` is told the share that has arrived, 0 to 1. */
-export async function load(summary: ClassSummary, racerId: number, onProgress: (share: number) => void): Promise<Source> {
+export async function load(
+  summary: ClassSummary,
+  racerId: number,
+  onProgress: (share: number) => void,
+): Promise<Source> {
   if (summary.historyBytes <= HISTORY_BYTES_MAX) {
     const bytes = Math.max(summary.historyBytes, 1)
     try {
-      const dataset = await history(summary.classId, (arrived) => onProgress(Math.min(1, arrived / bytes)))
+      const dataset = await history(summary.classId, (arrived) =>
+        onProgress(Math.min(1, arrived / bytes)),
+      )
       return fromHistory(summary.classId, new History(dataset), racerId)
     } catch (error) {
       if (!(error instanceof ApiError && error.kind === 'missing')) throw error
@@ -44,14 +58,20 @@ function fromHistory(classId: number, history: History, racerId: number): Source
     record: (second) => records.get(second) ?? null,
     board(second, output, size) {
       const board = liveBoard(history.at(second), { racerId, output }, size)
-      want(classId, board.rows.map((row) => row.racerId))
+      want(
+        classId,
+        board.rows.map((row) => row.racerId),
+      )
       return board
     },
   }
 }
 
 async function fromService(classId: number, racerId: number): Promise<Source> {
-  const [own, leaders] = await Promise.all([curve(classId, racerId), records(classId).catch(() => ({}))])
+  const [own, leaders] = await Promise.all([
+    curve(classId, racerId),
+    records(classId).catch(() => ({})),
+  ])
   const best = new Map(own.seconds.map(({ second, output }) => [second, output]))
   const firsts = new History(leaders).records()
   const ask = (second: number, racer: number, output: number, limit: number) =>
@@ -78,5 +98,10 @@ async function fromService(classId: number, racerId: number): Promise<Source> {
 
 function asLive(page: Leaderboard, rider: Rider): LiveBoard {
   const own = page.standings.find((row) => row.racerId === rider.racerId)
-  return { rank: own?.rank ?? 0, total: page.total, record: own?.newRecord ?? false, rows: page.standings }
+  return {
+    rank: own?.rank ?? 0,
+    total: page.total,
+    record: own?.newRecord ?? false,
+    rows: page.standings,
+  }
 }
