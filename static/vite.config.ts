@@ -1,4 +1,9 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { brotliCompressSync } from 'node:zlib'
+
 import vue from '@vitejs/plugin-vue'
+import type { Plugin } from 'vite'
 import { defineConfig } from 'vitest/config'
 
 /** Where the service listens while the page is developed with `npm run dev`. */
@@ -11,8 +16,22 @@ const service = Object.fromEntries(
   ]),
 )
 
+/** Writes `NAME.br` beside every script and style. The service sends it to browsers that accept brotli. */
+function brotli(): Plugin {
+  return {
+    name: 'brotli',
+    apply: 'build',
+    async writeBundle({ dir = 'dist' }, bundle) {
+      for (const name of Object.keys(bundle).filter((name) => /\.(js|css)$/.test(name))) {
+        const path = join(dir, name)
+        await writeFile(`${path}.br`, brotliCompressSync(await readFile(path)))
+      }
+    },
+  }
+}
+
 export default defineConfig({
-  plugins: [vue()],
+  plugins: [vue(), brotli()],
   // Nothing is inlined: the Content-Security-Policy allows files of this origin only.
   build: {
     target: 'es2022',
