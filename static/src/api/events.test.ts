@@ -10,9 +10,9 @@ const EVENTS: PushedEvent[] = [
   { name: 'message', data: 'x: y' },
 ]
 
-it('tells events apart however the text is cut', () => {
+it('splits text into events at any cut', () => {
   for (let cut = 0; cut <= TEXT.length; cut++) {
     const reader = new EventReader()
-    expect([...reader.take(TEXT.slice(0, cut)), ...reader.take(TEXT.slice(cut))]).toEqual(EVENTS)
+    expect([...reader.read(TEXT.slice(0, cut)), ...reader.read(TEXT.slice(cut))]).toEqual(EVENTS)
   }
 })
