@@ -188,12 +188,13 @@ describe('the result', () => {
       [3, 1],
       [4, 1],
       [5, 7],
-    ].forEach(([second, rank]) => ridden.place(second ?? 0, rank ?? 0, 10))
+    ].forEach(([second, rank]) => ridden.rank(second ?? 0, rank ?? 0, 10))
     expect(result(ridden.samples)).toEqual({
       seconds: 5,
       averageOutput: expect.closeTo(164.45, 9),
       topOutput: 164.45,
-      records: 3,
+      records: 2,
+      firsts: 1,
       leads: 2,
       streak: 2,
       bestRank: { rank: 1, total: 10, second: 3 },
@@ -203,12 +204,12 @@ describe('the result', () => {
 
   it('does without ranks that came too late', () => {
     const ridden = ride()
-    ridden.place(2, 5, 10)
+    ridden.rank(2, 5, 10)
     expect(result(ridden.samples)).toMatchObject({
       bestRank: { rank: 5, second: 2 },
       finalRank: { rank: 5 },
       leads: 0,
-      records: 3,
+      records: 2,
     })
     expect(result([])).toBeNull()
   })
