@@ -13,6 +13,11 @@ export default defineConfigWithVueTs(
   {
     ...pluginVitest.configs.recommended,
     files: ['src/**/*.test.ts', 'e2e/*.e2e.ts'],
+    rules: {
+      ...pluginVitest.configs.recommended.rules,
+      // The second argument is the message of the failure.
+      'vitest/valid-expect': ['error', { maxArgs: 2 }],
+    },
   },
   {
     rules: {
