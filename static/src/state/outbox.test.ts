@@ -1,9 +1,11 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 
-import type { RideRecord } from '../api/client'
+import { sendRide, type RideRecord } from '../api/client'
 import { ApiError } from '../api/request'
-import { Outbox } from './outbox'
+import { Outbox, outbox as outboxOfPage, startOutbox } from './outbox'
+
+vi.mock('../api/client', () => ({ sendRide: vi.fn() }))
 
 const RACE = 1619185620265
 
@@ -143,5 +145,18 @@ describe('the outbox', () => {
     const outbox = new Outbox(localStorage, service().send)
     outbox.restore()
     expect([...outbox.deliveries.keys()]).toEqual(Array.from({ length: 20 }, (_, i) => i + 11))
+  })
+
+  it('sends at once when the network is back', async () => {
+    vi.mocked(sendRide).mockRejectedValue(new ApiError('away', 'The service does not respond.'))
+    startOutbox()
+    outboxOfPage.add(record(1))
+    // Between the tries after 15 s and after 31 s.
+    await vi.advanceTimersByTimeAsync(20_000)
+    expect(outboxOfPage.deliveries.get(RACE)?.state).toBe('retrying')
+    vi.mocked(sendRide).mockResolvedValue({ records: 1, improvements: 0, rejected: 0 })
+    dispatchEvent(new Event('online'))
+    await vi.advanceTimersByTimeAsync(0)
+    expect(outboxOfPage.deliveries.get(RACE)?.state).toBe('sent')
   })
 })
