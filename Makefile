@@ -1,6 +1,6 @@
 # make run          build the service and start it with 100 simulated racers per class: http://127.0.0.1:8080
 # make test         install the tools that the tests need beside Rust and Node, and run all tests
-# make lint         check formatting, clippy, doc comments, licenses, sources and the OpenAPI document: before every commit
+# make lint         check formatting, clippy, doc comments, the page, licenses, sources and the OpenAPI document: before every commit
 # make lint-deploy  check deploy/ with the real tools and with AWS emulators
 # make bench        measure the service against its targets, in ten minutes; writes benches/RESULTS.md
 #                   ROWS=warm,gzip: only these rows; QUICK=1: test the harness

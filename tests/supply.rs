@@ -21,7 +21,13 @@ const LICENCES: [&str; 6] = [
     "ISC",
     "MIT",
 ];
-const BUILDING_LICENCES: [&str; 4] = ["(MIT OR CC0-1.0)", "MPL-2.0", "OFL-1.1", "Python-2.0"];
+const BUILDING_LICENCES: [&str; 5] = [
+    "(MIT OR CC0-1.0)",
+    "BlueOak-1.0.0",
+    "MPL-2.0",
+    "OFL-1.1",
+    "Python-2.0",
+];
 
 fn text(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()

@@ -10,7 +10,9 @@ import { chromium, type Browser, type BrowserContextOptions, type Page } from 'p
 import { expect } from 'vitest'
 
 /** The service's binary: the debug build, unless told otherwise. */
-const BIN = resolve(process.env.ALLEYCAT_BIN ?? join(import.meta.dirname, '../../target/debug/alleycat'))
+const BIN = resolve(
+  process.env.ALLEYCAT_BIN ?? join(import.meta.dirname, '../../target/debug/alleycat'),
+)
 
 /** Any Chromium will do; Debian's is here. */
 const CHROMIUM = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium'
@@ -42,7 +44,10 @@ export class Service {
   async run(): Promise<void> {
     const listen = ['--listen', this.#address, '--metrics-listen', '127.0.0.1:0'] // services run side by side
     const args = ['serve', ...listen, '--store', `file:${this.folder}`, ...this.options]
-    const child = spawn(BIN, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, NO_COLOR: '1', RUST_LOG: 'info' } })
+    const child = spawn(BIN, args, {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { ...process.env, NO_COLOR: '1', RUST_LOG: 'info' },
+    })
     this.#process = child
     this.#address = await new Promise<string>((found, failed) => {
       const said: string[] = []
@@ -53,7 +58,9 @@ export class Service {
         if (address) found(address)
       })
       child.once('error', failed)
-      child.once('exit', (code) => failed(new Error(`the service ended with ${code}:\n${said.join('\n')}`)))
+      child.once('exit', (code) =>
+        failed(new Error(`the service ended with ${code}:\n${said.join('\n')}`)),
+      )
     })
     await until('the service is ready', async () => (await fetch(`${this.origin}/readyz`)).ok)
   }
@@ -73,14 +80,20 @@ export class Service {
 
   /** Lets simulated racers ride a race, the same at every run. */
   async feed(...options: string[]): Promise<void> {
-    const child = spawn(BIN, ['simulate', '--to', `${this.origin}/firehose`, '--speed', 'max', '--seed', '7', ...options], { stdio: 'ignore' })
+    const child = spawn(
+      BIN,
+      ['simulate', '--to', `${this.origin}/firehose`, '--speed', 'max', '--seed', '7', ...options],
+      { stdio: 'ignore' },
+    )
     const [code] = (await once(child, 'exit')) as [number]
     expect(code, 'the simulation ends well').toBe(0)
   }
 
   /** Delivers records, as Firehose does. */
   async deliver(records: object[]): Promise<void> {
-    const data = records.map((record) => ({ data: Buffer.from(JSON.stringify(record)).toString('base64') }))
+    const data = records.map((record) => ({
+      data: Buffer.from(JSON.stringify(record)).toString('base64'),
+    }))
     const body = JSON.stringify({ requestId: 'e2e', timestamp: Date.now(), records: data })
     const answer = await fetch(`${this.origin}/firehose`, { method: 'POST', body })
     expect(answer.status, await answer.text()).toBe(200)
@@ -103,7 +116,15 @@ export async function until(what: string, isSo: () => Promise<boolean>): Promise
 }
 
 export function launch(): Promise<Browser> {
-  const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+  const args = [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+  ]
   return chromium.launch({ executablePath: CHROMIUM, args })
 }
 
@@ -114,37 +135,51 @@ export interface Visit {
   faults: string[]
 }
 
-export async function visit(browser: Browser, service: { origin: string }, path: string, options: BrowserContextOptions = {}): Promise<Visit> {
+export async function visit(
+  browser: Browser,
+  service: { origin: string },
+  path: string,
+  options: BrowserContextOptions = {},
+): Promise<Visit> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
   const page = await context.newPage()
   page.setDefaultTimeout(DEADLINE_MS)
   const faults: string[] = []
   page.on('console', (message) => {
-    if (message.type() === 'error' || message.type() === 'warning') faults.push(`${message.text()} ${message.location().url}`)
+    if (message.type() === 'error' || message.type() === 'warning')
+      faults.push(`${message.text()} ${message.location().url}`)
   })
   page.on('pageerror', (error) => faults.push(String(error)))
   page.on('request', (request) => {
-    if (new URL(request.url()).origin !== service.origin) faults.push(`off the origin: ${request.url()}`)
+    if (new URL(request.url()).origin !== service.origin)
+      faults.push(`off the origin: ${request.url()}`)
   })
   await page.goto(service.origin + path)
   return { page, faults }
 }
 
 /** The rows of a board as they can be read on the page. */
-export async function rowsOf(page: Page, section: string): Promise<{ rank: number; racerId: number; name: string; output: string }[]> {
+export async function rowsOf(
+  page: Page,
+  section: string,
+): Promise<{ rank: number; racerId: number; name: string; output: string }[]> {
   return page.locator(`section[aria-labelledby="${section}"] .board tbody tr`).evaluateAll((rows) =>
     // Those that leave are there for a moment, and not to be seen.
-    rows.filter((row) => row.checkVisibility()).map((row) => ({
-      rank: Number(row.querySelector('.rank')?.textContent.replaceAll(',', '')),
-      racerId: Number((row as HTMLElement).dataset.racer),
-      name: row.querySelector('.name')?.textContent ?? '',
-      output: row.querySelector('.output')?.textContent ?? '',
-    })),
+    rows
+      .filter((row) => row.checkVisibility())
+      .map((row) => ({
+        rank: Number(row.querySelector('.rank')?.textContent.replaceAll(',', '')),
+        racerId: Number((row as HTMLElement).dataset.racer),
+        name: row.querySelector('.name')?.textContent ?? '',
+        output: row.querySelector('.output')?.textContent ?? '',
+      })),
   )
 }
 
 /** The rows of the service's answer as the page writes them. */
-export function written(standings: { rank: number; racerId: number; name?: string | null; output: number }[]): Awaited<ReturnType<typeof rowsOf>> {
+export function written(
+  standings: { rank: number; racerId: number; name?: string | null; output: number }[],
+): Awaited<ReturnType<typeof rowsOf>> {
   return standings.map(({ rank, racerId, name, output }) => ({
     rank,
     racerId,

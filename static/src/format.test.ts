@@ -6,7 +6,20 @@ describe('numbers and times', () => {
   it('are as people read them', () => {
     expect(outputText(1187.2)).toBe('1,187.20')
     expect([3.2, -0.5, 0.001, -0.001].map(signed)).toEqual(['+3.20', '−0.50', '±0.00', '±0.00'])
-    expect([1, 2, 3, 11, 22, 113, 1001].map(ordinal)).toEqual(['1st', '2nd', '3rd', '11th', '22nd', '113th', '1,001st'])
-    expect([0, 42_000, 61_000, 7_200_000].map(ago)).toEqual(['just now', '42 s ago', '1 min ago', '2 h ago'])
+    expect([1, 2, 3, 11, 22, 113, 1001].map(ordinal)).toEqual([
+      '1st',
+      '2nd',
+      '3rd',
+      '11th',
+      '22nd',
+      '113th',
+      '1,001st',
+    ])
+    expect([0, 42_000, 61_000, 7_200_000].map(ago)).toEqual([
+      'just now',
+      '42 s ago',
+      '1 min ago',
+      '2 h ago',
+    ])
   })
 })

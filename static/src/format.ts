@@ -1,25 +1,25 @@
-/** Numbers and times as people read them. */
+/** Numbers, times and names as people read them. */
 
 const two = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 2 })
 const whole = new Intl.NumberFormat('en')
 
-/** An output: `187.25`. */
+/** Returns an output: `187.25`. It has no unit. */
 export function outputText(output: number): string {
   return two.format(output)
 }
 
-/** A count: `40,000`. */
+/** Returns a count: `40,000`. */
 export function count(value: number): string {
   return whole.format(value)
 }
 
-/** A difference, always with its sign: `+3.20`, `−0.50`. */
+/** Returns a difference with its sign: `+3.20`, `−0.50`. */
 export function signed(difference: number): string {
   const text = two.format(Math.abs(difference))
   return Number(text.replaceAll(',', '')) === 0 ? '±0.00' : difference > 0 ? `+${text}` : `−${text}`
 }
 
-/** How long ago, in the coarsest unit that says something. */
+/** Returns an age in its coarsest unit: `5 min ago`. */
 export function ago(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000))
   if (seconds < 5) return 'just now'
@@ -29,12 +29,22 @@ export function ago(ms: number): string {
   return `${Math.floor(seconds / 86_400)} d ago`
 }
 
-/** The time of day at which a race began. */
-export function timeOfDay(ms: number): string {
-  return new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' }).format(ms)
+/** Returns date and time of day, as the device writes them: `29 Nov, 14:05`. */
+export function dateAndTime(ms: number): string {
+  return new Intl.DateTimeFormat(undefined, {
+    day: 'numeric',
+    month: 'short',
+    hour: '2-digit',
+    minute: '2-digit',
+  }).format(ms)
 }
 
-/** `1st`, `22nd`, `113th` */
+/** Returns a name for text without markup, isolated so that its direction does not affect its neighbours. */
+export function isolated(name: string): string {
+  return `\u2068${name}\u2069`
+}
+
+/** Returns a rank in words: `1st`, `22nd`, `113th`. */
 export function ordinal(rank: number): string {
   const suffixes: Record<string, string> = { one: 'st', two: 'nd', few: 'rd' }
   return `${whole.format(rank)}${suffixes[new Intl.PluralRules('en', { type: 'ordinal' }).select(rank)] ?? 'th'}`

@@ -21,12 +21,26 @@ pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
 
 /// Returns whether gzip may be sent, and has at least the weight of plain bytes.
 pub(crate) fn wants_gzip(headers: &HeaderMap) -> bool {
-    let weight = |names: &[&str]| {
-        let mut weights = names.iter();
-        weights.find_map(|name| weight(headers, header::ACCEPT_ENCODING, name))
-    };
-    let gzip = weight(&["gzip", "x-gzip", "*"]).unwrap_or(0);
-    gzip > 0 && gzip >= weight(&["identity", "*"]).unwrap_or(0)
+    let gzip = coding_weight(headers, &["gzip", "x-gzip", "*"]);
+    gzip > 0 && gzip >= coding_weight(headers, &["identity", "*"])
+}
+
+/// Returns whether brotli may be sent, and has at least the weight of gzip and of plain bytes.
+pub(crate) fn wants_brotli(headers: &HeaderMap) -> bool {
+    let brotli = coding_weight(headers, &["br", "*"]);
+    let others = [&["gzip", "x-gzip", "*"][..], &["identity", "*"]];
+    brotli > 0
+        && others
+            .iter()
+            .all(|names| brotli >= coding_weight(headers, names))
+}
+
+/// Returns the weight of a content coding, given as its names, the most specific first.
+fn coding_weight(headers: &HeaderMap, names: &[&str]) -> Weight {
+    let mut weights = names.iter();
+    weights
+        .find_map(|name| weight(headers, header::ACCEPT_ENCODING, name))
+        .unwrap_or(0)
 }
 
 /// Compares two media types, each given as the ranges that match it, the most specific first. The
@@ -97,6 +111,17 @@ mod tests {
             assert!(!wants(value), "{value}");
         }
         assert!(!wants_gzip(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn brotli_needs_at_least_the_weight_of_others() {
+        let wants = |value| wants_brotli(&headers(header::ACCEPT_ENCODING, value));
+        for value in ["br", "gzip, deflate, br", "*", "gzip;q=0.5, BR;q=0.5"] {
+            assert!(wants(value), "{value}");
+        }
+        for value in ["", "gzip", "br;q=0", "br;q=0.5, gzip", "br;q=0.5, identity"] {
+            assert!(!wants(value), "{value}");
+        }
     }
 
     #[test]

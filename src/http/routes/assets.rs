@@ -24,6 +24,9 @@ const INDEX: &str = "index.html";
 const RIDES_CLOSED: &str = "data-rides=\"closed\"";
 const RIDES_OPEN: &str = "data-rides=\"open\"";
 
+/// The page's build writes a file compressed with brotli beside it, under its name and this.
+const BROTLI_EXTENSION: &str = ".br";
+
 /// The page loads from its own origin alone, and has no inline script or style.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; \
     img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -46,6 +49,8 @@ struct Asset {
     plain: Encoded,
     /// If it is shorter.
     gzip: Option<Encoded>,
+    /// If the page's build wrote it.
+    brotli: Option<Encoded>,
 }
 
 /// Bytes and their ETag.
@@ -65,8 +70,11 @@ static FILES: LazyLock<HashMap<String, Asset>> = LazyLock::new(|| {
         let index = String::from_utf8_lossy(index).replace(RIDES_CLOSED, RIDES_OPEN);
         files.insert(INDEX_WITH_RIDES.to_owned(), index.into_bytes().into());
     }
+    files.retain(|path, _| !path.ends_with(BROTLI_EXTENSION));
     let assets = files.into_iter().map(|(path, bytes)| {
-        let asset = Asset::of(&path, bytes.into_owned());
+        let mut asset = Asset::of(&path, bytes.into_owned());
+        asset.brotli = Dist::get(&format!("{path}{BROTLI_EXTENSION}"))
+            .map(|file| Encoded::of(file.data.into_owned()));
         (path, asset)
     });
     assets.collect()
@@ -100,12 +108,20 @@ impl Asset {
             cache_control,
             plain: Encoded::of(bytes),
             gzip,
+            brotli: None,
         }
     }
 
     fn respond(&self, headers: &HeaderMap) -> Response {
-        let gzip = self.gzip.as_ref().filter(|_| accept::wants_gzip(headers));
-        let encoded = gzip.unwrap_or(&self.plain);
+        let brotli = self
+            .brotli
+            .as_ref()
+            .filter(|_| accept::wants_brotli(headers));
+        let gzip = self
+            .gzip
+            .as_ref()
+            .filter(|_| brotli.is_none() && accept::wants_gzip(headers));
+        let encoded = brotli.or(gzip).unwrap_or(&self.plain);
         let bytes = encoded.bytes.clone();
         let representation = Representation {
             etag: encoded.etag.clone(),
@@ -119,6 +135,9 @@ impl Asset {
         };
         // As for GET: the router removes the body of HEAD.
         let mut response = representation.respond(&Method::GET, headers);
+        if brotli.is_some() && response.status() == StatusCode::OK {
+            insert(response.headers_mut(), header::CONTENT_ENCODING, "br");
+        }
         for (name, value) in [
             (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -160,17 +179,13 @@ fn content_type(path: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::StatusCode;
-
     use super::*;
 
     fn asset() -> Asset {
-        Asset::of(
-            "assets/page-1a2b.js",
-            "let text = 'long enough for gzip to be shorter';"
-                .repeat(20)
-                .into(),
-        )
+        let text = "let text = 'long enough for gzip to be shorter';".repeat(20);
+        let mut asset = Asset::of("assets/page-1a2b.js", text.into());
+        asset.brotli = Some(Encoded::of(b"as the page's build wrote it".to_vec()));
+        asset
     }
 
     fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
@@ -191,8 +206,11 @@ mod tests {
             gzip.headers()[header::CONTENT_TYPE],
             "text/javascript; charset=utf-8"
         );
+        let brotli = asset.respond(&headers(&[(header::ACCEPT_ENCODING, "gzip, br")]));
+        assert_eq!(brotli.headers()[header::CONTENT_ENCODING], "br");
         assert_ne!(plain.headers()[header::ETAG], gzip.headers()[header::ETAG]);
-        for response in [plain, gzip] {
+        assert_ne!(brotli.headers()[header::ETAG], gzip.headers()[header::ETAG]);
+        for response in [plain, gzip, brotli] {
             assert_eq!(response.headers()[header::CACHE_CONTROL], IMMUTABLE);
             assert_eq!(
                 response.headers()[header::X_CONTENT_TYPE_OPTIONS],

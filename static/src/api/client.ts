@@ -1,18 +1,18 @@
 /**
- * The service, as the page sees it. Every call answers what was asked for, or throws an {@link ApiError} that says whether
- * the service is away, not ready, wants a key, or has no such thing.
+ * Requests to the service. Every function returns the data, or throws an {@link ApiError} whose kind says what to do: retry,
+ * ask for a key, or show that there is no such thing.
  */
 import createClient from 'openapi-fetch'
 
 import type { Dataset } from '../race/dataset'
-import { queryKey } from './key'
+import { ApiError, request } from './request'
 import type { components, paths } from './schema'
 
-export type ClassSummary = components['schemas']['Class']
 export type Leaderboard = components['schemas']['Leaderboard']
 export type Standing = components['schemas']['Standing']
 export type Curve = Omit<components['schemas']['RacerInClass'], 'classId' | 'compared'>
 export type Found = components['schemas']['Found']
+export type Racer = components['schemas']['Racer']
 
 /** A race that the service saw. */
 export type Race = components['schemas']['Race']
@@ -20,7 +20,9 @@ export type Race = components['schemas']['Race']
 export type RaceBoard = components['schemas']['RaceLeaderboard']
 /** New personal bests, as they are pushed. */
 export type NewBests = components['schemas']['NewBests']
-export type NewBest = components['schemas']['NewBest']
+
+/** The result of sending a ride. */
+export type RideResponse = components['schemas']['Ridden']
 
 /** Telemetry of a ride, as devices send it. */
 export interface RideRecord {
@@ -29,43 +31,12 @@ export interface RideRecord {
   deviceTimestamp: number
   second: number
   raceId: number
-  name: string
+  /** Only a guest names itself. The service has the names of all others. */
+  name?: string
   racerId: number
   classId: number
   cadence: number
   resistance: number
-}
-
-/** Why a call failed. `away`: nobody answered; `unready`: it is starting, stopping or overloaded; `locked`: it wants a key. */
-export class ApiError extends Error {
-  constructor(
-    readonly kind: 'away' | 'unready' | 'locked' | 'missing' | 'refused',
-    message: string,
-  ) {
-    super(message)
-  }
-}
-
-/** How long an answer may take, in milliseconds. The history of a large class has longer. */
-const PATIENCE_MS = 10_000
-const HISTORY_PATIENCE_MS = 120_000
-
-/** Asks, with the key where there is one. Whoever brings a signal has patience of their own. */
-export async function ask(input: RequestInfo | URL, init?: RequestInit, patienceMs = PATIENCE_MS): Promise<Response> {
-  const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined))
-  if (queryKey.value !== null) headers.set('authorization', `Bearer ${queryKey.value}`)
-  let response: Response
-  try {
-    response = await fetch(input, { ...init, headers, signal: init?.signal ?? AbortSignal.timeout(patienceMs) })
-  } catch {
-    throw new ApiError('away', 'The service does not answer.')
-  }
-  if (response.ok) return response
-  const problem = (await response.json().catch(() => null)) as { detail?: string } | null
-  const detail = problem?.detail ?? `The service answered ${response.status}.`
-  if (response.status === 401) throw new ApiError('locked', detail)
-  if (response.status === 404) throw new ApiError('missing', detail)
-  throw new ApiError(response.status >= 500 ? 'unready' : 'refused', detail)
 }
 
 const client = createClient<paths, 'application/json'>({
@@ -73,44 +44,63 @@ const client = createClient<paths, 'application/json'>({
   baseUrl: new URL('.', document.baseURI).href.replace(/\/$/, ''),
   // Lists are one parameter, separated by commas.
   querySerializer: { array: { style: 'form', explode: false } },
-  fetch: (request) => ask(request),
+  fetch: (asked) => request(asked),
 })
 
-function data<T>(answer: { data?: T }): T {
-  if (answer.data === undefined) throw new ApiError('refused', 'The service answered with nothing.')
-  return answer.data
+function data<T>(response: { data?: T }): T {
+  if (response.data === undefined) throw new ApiError('refused', 'The response is empty.')
+  return response.data
 }
 
-export async function classes(): Promise<ClassSummary[]> {
-  return data(await client.GET('/classes'))
-}
-
-type LeaderboardQuery = NonNullable<paths['/classes/{classId}/leaderboard']['get']['parameters']['query']>
+type LeaderboardQuery = NonNullable<
+  paths['/classes/{classId}/leaderboard']['get']['parameters']['query']
+>
 
 export async function leaderboard(classId: number, query: LeaderboardQuery): Promise<Leaderboard> {
-  return data(await client.GET('/classes/{classId}/leaderboard', { params: { path: { classId }, query } }))
+  return data(
+    await client.GET('/classes/{classId}/leaderboard', { params: { path: { classId }, query } }),
+  )
 }
 
-/** That racer second by second; without any where the racer never rode in the class. */
+/** Returns the racer's best at each second; none where the racer never rode in the class. */
 export async function curve(classId: number, racerId: number): Promise<Curve> {
-  // Asked first, so that one who never rode is no error.
+  // Asked first, because a 404 would stand as an error on the console.
   const { standings } = await leaderboard(classId, { racers: [racerId] })
   if (standings.length === 0) return { racerId, name: null, seconds: [] }
-  return data(await client.GET('/classes/{classId}/racers/{racerId}', { params: { path: { classId, racerId } } }))
+  const path = { classId, racerId }
+  return data(await client.GET('/classes/{classId}/racers/{racerId}', { params: { path } }))
 }
 
-export async function search(name: string): Promise<Found[]> {
-  return data(await client.GET('/racers', { params: { query: { name } } }))
+/** Returns the racers with a word of their name that begins so. */
+export async function search(name: string, signal?: AbortSignal): Promise<Found[]> {
+  return data(await client.GET('/racers', { params: { query: { name } }, signal: signal ?? null }))
 }
 
-/** The class record at every second. */
+/** Returns a racer of any class; null if nobody rode under that number. */
+export async function racer(racerId: number, signal?: AbortSignal): Promise<Racer | null> {
+  try {
+    const params = { path: { racerId } }
+    return data(await client.GET('/racers/{racerId}', { params, signal: signal ?? null }))
+  } catch (error) {
+    if (error instanceof ApiError && error.kind === 'missing') return null
+    throw error
+  }
+}
+
+/** Returns the class record at every second. */
 export async function records(classId: number): Promise<Dataset> {
-  return (await (await ask(`classes/${classId}/history?top=1`)).json()) as Dataset
+  return (await (await request(`classes/${classId}/history?top=1`)).json()) as Dataset
 }
 
-/** The whole history of a class. `onProgress` is told the bytes that have arrived, compressed. */
-export async function history(classId: number, onProgress: (bytes: number) => void): Promise<Dataset> {
-  const response = await ask(`class-${classId}.gz`, {}, HISTORY_PATIENCE_MS)
+/** Maximum time of loading the history of a large class, in milliseconds. */
+const HISTORY_TIMEOUT_MS = 120_000
+
+/** Returns the whole history of a class. Calls `onProgress` with the number of compressed bytes that arrived. */
+export async function history(
+  classId: number,
+  onProgress: (bytes: number) => void,
+): Promise<Dataset> {
+  const response = await request(`class-${classId}.gz`, {}, HISTORY_TIMEOUT_MS)
   if (!response.body) return {}
   let bytes = 0
   const counted = response.body.pipeThrough(
@@ -121,28 +111,33 @@ export async function history(classId: number, onProgress: (bytes: number) => vo
       },
     }),
   )
-  return (await new Response(counted.pipeThrough(new DecompressionStream('gzip'))).json()) as Dataset
+  const plain = counted.pipeThrough(new DecompressionStream('gzip'))
+  return (await new Response(plain).json()) as Dataset
 }
 
+/** Returns the recent races of a class, newest first. */
 export async function races(classId: number): Promise<Race[]> {
   return data(await client.GET('/classes/{classId}/races', { params: { path: { classId } } }))
 }
 
-export async function raceBoard(classId: number, raceId: number): Promise<RaceBoard> {
-  const path = { classId, raceId }
-  return data(await client.GET('/classes/{classId}/races/{raceId}/leaderboard', { params: { path } }))
+/** Returns a race and its first standings, as many as `limit`: at most 1000. */
+export async function raceBoard(
+  classId: number,
+  raceId: number,
+  limit: number,
+): Promise<RaceBoard> {
+  const params = { path: { classId, raceId }, query: { limit } }
+  return data(await client.GET('/classes/{classId}/races/{raceId}/leaderboard', { params }))
 }
 
-export async function sendRide(records: RideRecord[]): Promise<void> {
-  await ask('rides', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(records) })
-}
+/** Maximum body of a request that may outlive the page, in bytes: browsers allow 64 KiB. */
+const KEEPALIVE_BYTES_MAX = 60_000
 
-/** Null where the service is ready, else why it is not. */
-export async function unreadiness(): Promise<string | null> {
-  try {
-    await ask('readyz')
-    return null
-  } catch (error) {
-    return error instanceof ApiError && error.kind === 'away' ? 'away' : 'starting'
-  }
+export async function sendRide(records: readonly RideRecord[]): Promise<RideResponse> {
+  const body = JSON.stringify(records)
+  const headers = { 'content-type': 'application/json' }
+  // In UTF-8 a character of a name has up to three bytes.
+  const keepalive = body.length * 3 < KEEPALIVE_BYTES_MAX
+  const response = await request('rides', { method: 'POST', headers, body, keepalive })
+  return (await response.json()) as RideResponse
 }

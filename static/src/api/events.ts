@@ -5,12 +5,12 @@ export interface PushedEvent {
   data: string
 }
 
-/** Tells events apart in text that comes in pieces, cut anywhere: as the service writes them, with line feeds. */
+/** Splits text into events. The text comes in pieces, cut anywhere, with line feeds as the service writes them. */
 export class EventReader {
   #rest = ''
 
-  /** The events that end in this piece. */
-  take(piece: string): PushedEvent[] {
+  /** Returns the events that end in this piece. */
+  read(piece: string): PushedEvent[] {
     const blocks = (this.#rest + piece).split('\n\n')
     this.#rest = blocks.pop() ?? ''
     return blocks.flatMap((block) => {

@@ -1,77 +1,90 @@
 /**
- * What a class pushes, `/classes/{classId}/live`. Read by fetch and not by EventSource, which cannot send the key for reading.
+ * The events of a class, `/classes/{classId}/live`. Read by fetch, because EventSource cannot send the key for reading.
  */
-import { ask, type NewBests, type RaceBoard } from './client'
+import type { NewBests, RaceBoard } from './client'
 import { EventReader } from './events'
+import { request } from './request'
 
-export interface Listener {
+export interface Subscriber {
+  /** Called when a connection is open. The service then pushes every recent race. */
+  opened?(): void
+  /** Called when a connection was lost. */
+  closed?(): void
   standings?(board: RaceBoard): void
   bests?(bests: NewBests): void
 }
 
-/** From a connection that was cut to the next, in milliseconds: what the service asks for. */
+/** Least time between two events of a kind, in milliseconds: the service sends up to four a second. */
+export const PUSH_INTERVAL_MS = 250
+
+/** Delay before the next connection, in milliseconds: the service asks for it. */
 const RETRY_MS = 1000
 
-/** The service is never silent for that long, in milliseconds: it says every 15 s that it is there. */
+/** Maximum silence of a connection, in milliseconds: the service sends a comment every 15 s. */
 const SILENCE_MS = 45_000
 
 /**
- * Listens until the function that it returns is called. A page that nobody looks at does not: browsers have few connections
- * to an origin, and all tabs share them.
+ * Subscribes to the events of a class. Returns a function that ends the subscription. A hidden page has no connection:
+ * browsers allow few to an origin, and all tabs share them.
  */
-export function listen(classId: number, listener: Listener): () => void {
-  const left = new AbortController()
+export function subscribe(classId: number, subscriber: Subscriber): () => void {
+  const ended = new AbortController()
   void (async () => {
-    while (!left.signal.aborted) {
-      await connection(classId, listener, left.signal).catch(() => {}) // cut, refused or away: the next one tells
-      await new Promise((next) => setTimeout(next, RETRY_MS))
-      await looked()
+    await visible()
+    while (!ended.signal.aborted) {
+      await connect(classId, subscriber, ended.signal).catch(() => {}) // retried
+      if (!ended.signal.aborted) subscriber.closed?.()
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+      await visible()
     }
   })()
-  return () => left.abort()
+  return () => ended.abort()
 }
 
-/** One connection, until it ends. */
-async function connection(classId: number, listener: Listener, left: AbortSignal): Promise<void> {
+/** Reads one connection until it ends. */
+async function connect(classId: number, subscriber: Subscriber, ended: AbortSignal): Promise<void> {
   const cut = new AbortController()
-  const hidden = () => {
+  const cutIfHidden = () => {
     if (document.hidden) cut.abort()
   }
-  document.addEventListener('visibilitychange', hidden)
+  document.addEventListener('visibilitychange', cutIfHidden)
   let silence: ReturnType<typeof setTimeout> | undefined
-  const heard = () => {
+  const restartSilence = () => {
     clearTimeout(silence)
     silence = setTimeout(() => cut.abort(), SILENCE_MS)
   }
   try {
-    heard()
-    const response = await ask(`classes/${classId}/live`, { signal: AbortSignal.any([left, cut.signal]) })
+    restartSilence()
+    const signal = AbortSignal.any([ended, cut.signal])
+    const response = await request(`classes/${classId}/live`, { signal })
     if (!response.body) return
+    if (!ended.aborted) subscriber.opened?.()
     const events = new EventReader()
-    for (const reader = response.body.pipeThrough(new TextDecoderStream()).getReader(); ; heard()) {
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
+    for (; ; restartSilence()) {
       const { done, value } = await reader.read()
       if (done) return
-      for (const { name, data } of events.take(value)) {
-        if (left.aborted) return
-        if (name === 'standings') listener.standings?.(JSON.parse(data) as RaceBoard)
-        if (name === 'bests') listener.bests?.(JSON.parse(data) as NewBests)
+      for (const { name, data } of events.read(value)) {
+        if (ended.aborted) return
+        if (name === 'standings') subscriber.standings?.(JSON.parse(data) as RaceBoard)
+        if (name === 'bests') subscriber.bests?.(JSON.parse(data) as NewBests)
       }
     }
   } finally {
     clearTimeout(silence)
-    document.removeEventListener('visibilitychange', hidden)
+    document.removeEventListener('visibilitychange', cutIfHidden)
   }
 }
 
-/** Resolves while the page is looked at. */
-function looked(): Promise<void> {
-  return new Promise((next) => {
-    const look = () => {
+/** Resolves when the page is visible. */
+function visible(): Promise<void> {
+  return new Promise((resolve) => {
+    const check = () => {
       if (document.hidden) return
-      document.removeEventListener('visibilitychange', look)
-      next()
+      document.removeEventListener('visibilitychange', check)
+      resolve()
     }
-    document.addEventListener('visibilitychange', look)
-    look()
+    document.addEventListener('visibilitychange', check)
+    check()
   })
 }

@@ -6,17 +6,17 @@ export interface Standing extends Effort {
   rank: number
 }
 
-/** The rider who is riding now. */
+/** The rider of this page. */
 export interface Rider {
   racerId: number
-  /** The output at this very second. */
+  /** The output at this second. */
   output: number
 }
 
 /** A board with the rider in it, at the live output. */
 export interface LiveBoard {
   rank: number
-  /** How many racers stand on the board, the rider included. */
+  /** Number of racers on the board, with the rider. */
   total: number
   /** Whether the live output beats the rider's best at this second, or is the first there. */
   record: boolean
@@ -25,14 +25,17 @@ export interface LiveBoard {
 }
 
 /**
- * The board of a second with the rider in it at the live output, in place of the rider's own best; `size` rows with the
- * rider in the middle, full at either edge. Takes the efforts of that second in board order.
+ * Returns the board of a second with the rider at the live output, in place of the rider's own best. It has `size` rows with
+ * the rider in the middle, and is full at either edge. `efforts` are those of that second, in board order.
  */
 export function liveBoard(efforts: readonly Effort[], rider: Rider, size: number): LiveBoard {
   const own = efforts.find((effort) => effort.racerId === rider.racerId)
   const others = own ? efforts.filter((effort) => effort !== own) : efforts
   const place = lowerBound(others, rider)
-  const all = { length: others.length + 1, at: (i: number) => (i < place ? others[i] : i === place ? rider : others[i - 1]) }
+  const all = {
+    length: others.length + 1,
+    at: (i: number) => (i < place ? others[i] : i === place ? rider : others[i - 1]),
+  }
   const start = windowStart(place, all.length, size)
   const end = Math.min(all.length, start + size)
   const rows: Standing[] = []
@@ -53,23 +56,29 @@ export function liveBoard(efforts: readonly Effort[], rider: Rider, size: number
   }
 }
 
-/** Whether an output beats the best; the first one does. */
+/** Returns whether an output beats the best. The first one does. */
 export function isRecord(output: number, best: number | null): boolean {
   return best === null || output > best
 }
 
-/** A page of the service's board, as far as it matters here. */
+/** The part of the service's board that matters here. */
 export interface Page {
   total: number
   standings: readonly (Standing & { name?: string | null | undefined })[]
 }
 
 /**
- * The rider who stays below an own best, from a page of the service's board in which a stand-in has the live output: the
- * rider's own best goes, what stood below it moves up, and the stand-in becomes the rider. A page of `size` + 1 rows around
- * the stand-in gives `size` around the rider, since the own best may be one of them.
+ * Returns the board of a rider below the own best. `page` is the service's board, in which a stand-in has the live output.
+ * The rider's own best is removed, the rows below it move up, and the stand-in becomes the rider. A page of `size` + 1 rows
+ * around the stand-in is enough, because the own best may be one of them.
  */
-export function withoutOwnBest(page: Page, rider: Rider, standIn: number, best: number, size: number): LiveBoard {
+export function withoutOwnBest(
+  page: Page,
+  rider: Rider,
+  standIn: number,
+  best: number,
+  size: number,
+): LiveBoard {
   const rows = page.standings
     .filter((row) => row.racerId !== rider.racerId)
     .map((row) => ({
@@ -80,10 +89,15 @@ export function withoutOwnBest(page: Page, rider: Rider, standIn: number, best: 
     .sort(byOutput)
   const place = rows.findIndex((row) => row.racerId === rider.racerId)
   const start = windowStart(place, rows.length, size)
-  return { rank: rows[place]?.rank ?? 0, total: page.total - 1, record: false, rows: rows.slice(start, start + size) }
+  return {
+    rank: rows[place]?.rank ?? 0,
+    total: page.total - 1,
+    record: false,
+    rows: rows.slice(start, start + size),
+  }
 }
 
-/** Puts ranks on efforts in board order. */
+/** Adds ranks to efforts in board order. */
 export function ranked<T extends Effort>(efforts: readonly T[]): (T & Standing)[] {
   let rank = 0
   return efforts.map((effort, i) => {
@@ -92,28 +106,28 @@ export function ranked<T extends Effort>(efforts: readonly T[]): (T & Standing)[
   })
 }
 
-/** Where a page of `size` rows begins that has row `place` in its middle, if it is to be full. */
+/** Returns the first row of a full page of `size` rows with row `place` in its middle. */
 export function windowStart(place: number, total: number, size: number): number {
   return Math.max(0, Math.min(place - Math.floor(size / 2), total - size))
 }
 
-/** How many efforts stand before `effort` in board order. */
+/** Returns the number of efforts before `effort` in board order. */
 function lowerBound(efforts: readonly Effort[], effort: Effort): number {
   return countWhile(efforts, (other) => byOutput(other, effort) < 0)
 }
 
-/** How many efforts are strictly greater. */
+/** Returns the number of efforts that are strictly greater. */
 function firstOf(efforts: readonly Effort[], output: number): number {
   return countWhile(efforts, (other) => other.output > output)
 }
 
-/** How many efforts at the front are so; what is so must come before what is not. */
-function countWhile(efforts: readonly Effort[], isSo: (effort: Effort) => boolean): number {
+/** Returns the number of efforts that match. Those that match must come first. */
+function countWhile(efforts: readonly Effort[], matches: (effort: Effort) => boolean): number {
   let [low, high] = [0, efforts.length]
   while (low < high) {
     const middle = (low + high) >> 1
     const effort = efforts[middle]
-    if (effort && isSo(effort)) low = middle + 1
+    if (effort && matches(effort)) low = middle + 1
     else high = middle
   }
   return low

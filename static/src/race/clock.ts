@@ -1,17 +1,20 @@
-/** How many times as fast as real time a race may run. */
+/** Speeds of a race, in multiples of real time. */
 export const SPEEDS = [1, 5, 20] as const
 export type Speed = (typeof SPEEDS)[number]
 
 /**
- * The clock of a race: real time, times a speed that may change, less the pauses. It reads no time itself: whoever asks
- * brings one, in milliseconds.
+ * The clock of a race: real time without the pauses, times a speed that may change. It reads no time itself: every call
+ * brings the time, in milliseconds.
  */
 export class RaceClock {
   #elapsedMs = 0
   #since: number | null = null
   #speed: number
 
-  constructor(readonly seconds: number, speed: number) {
+  constructor(
+    readonly seconds: number,
+    speed: number,
+  ) {
     this.#speed = speed
   }
 
@@ -35,13 +38,13 @@ export class RaceClock {
     return this.#since !== null
   }
 
-  /** Race time gone by, in milliseconds, up to the end. */
+  /** Returns the race time that has passed, in milliseconds, up to the end. */
   elapsedMs(now: number): number {
     const since = this.#since === null ? 0 : Math.max(0, now - this.#since) * this.#speed
     return Math.min(this.#elapsedMs + since, this.seconds * 1000)
   }
 
-  /** How many seconds of the race are over: 0 until the first is, `seconds` at the end. */
+  /** Returns the number of seconds that are over: 0 at first, `seconds` at the end. */
   second(now: number): number {
     return Math.floor(this.elapsedMs(now) / 1000)
   }
@@ -51,7 +54,7 @@ export class RaceClock {
   }
 }
 
-/** `4:05` */
+/** Returns a race time: `4:05`. */
 export function minutes(seconds: number): string {
   return `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, '0')}`
 }

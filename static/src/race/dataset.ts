@@ -1,4 +1,4 @@
-/** The history of a class: `{"<second>":{"<racerId>":output}}`, as it is loaded once before a race. */
+/** The history of a class, as the service returns it: `{"<second>":{"<racerId>":output}}`. */
 export type Dataset = Record<string, Record<string, number>>
 
 /** A racer's best at a second. */
@@ -7,12 +7,12 @@ export interface Effort {
   output: number
 }
 
-/** The order of every board: by output descending, then by racer id ascending. */
+/** Compares in the order of every board: by output descending, then by racer id ascending. */
 export function byOutput(a: Effort, b: Effort): number {
   return b.output - a.output || a.racerId - b.racerId
 }
 
-/** A class's history, asked second by second. A second is put in order when it is first asked for. */
+/** A class's history by second. A second is sorted when it is first read. */
 export class History {
   readonly #dataset: Dataset
   readonly #columns = new Map<number, readonly Effort[]>()
@@ -21,7 +21,7 @@ export class History {
     this.#dataset = dataset
   }
 
-  /** Everyone who ever rode that second, best first. */
+  /** Returns the efforts of a second, best first. */
   at(second: number): readonly Effort[] {
     let column = this.#columns.get(second)
     if (!column) {
@@ -32,12 +32,12 @@ export class History {
     return column
   }
 
-  /** That racer's best at that second. */
+  /** Returns a racer's best at a second. */
   best(second: number, racerId: number): number | null {
     return this.#dataset[second]?.[racerId] ?? null
   }
 
-  /** The racer's best at each second where there is one. */
+  /** Returns a racer's best at each second where there is one. */
   curve(racerId: number): Map<number, number> {
     const curve = new Map<number, number>()
     for (const second of this.seconds()) {
@@ -47,7 +47,7 @@ export class History {
     return curve
   }
 
-  /** The class record at each second where there is one. */
+  /** Returns the class record at each second where there is one. */
   records(): Map<number, Effort> {
     const records = new Map<number, Effort>()
     for (const second of this.seconds()) {
@@ -61,8 +61,10 @@ export class History {
     return records
   }
 
-  /** The seconds that anyone rode, ascending. */
+  /** Returns the seconds that anyone rode, ascending. */
   seconds(): number[] {
-    return Object.keys(this.#dataset).map(Number).sort((a, b) => a - b)
+    return Object.keys(this.#dataset)
+      .map(Number)
+      .sort((a, b) => a - b)
   }
 }

@@ -4,11 +4,19 @@ import type { Race } from '../api/client'
 import { raceToShow } from './here-now'
 
 const NOW = 2_000_000_000
-const race = (raceId: number, racers: number, finished = false, ageS = 60): Race => ({ raceId, racers, finished, lastSecond: 60, startedAt: NOW - ageS * 1000 })
+const race = (raceId: number, racers: number, finished = false, ageS = 60): Race => ({
+  raceId,
+  racers,
+  finished,
+  lastSecond: 60,
+  startedAt: NOW - ageS * 1000,
+})
 
 describe('the race to show here now', () => {
   it('is the one that goes on with the most racers, then the newest', () => {
-    expect(raceToShow([race(1, 1), race(2, 40), race(3, 40), race(4, 90, true)], null, NOW)?.raceId).toBe(2)
+    expect(
+      raceToShow([race(1, 1), race(2, 40), race(3, 40), race(4, 90, true)], null, NOW)?.raceId,
+    ).toBe(2)
   })
   it('is the last one where none goes on', () => {
     expect(raceToShow([race(1, 1, true), race(2, 40, true)], null, NOW)?.raceId).toBe(1)

@@ -1,12 +1,19 @@
 import type { Race } from '../api/client'
 
-/** A race without its end is given up after this long, in milliseconds: three times what one lasts. */
+/** Age at which a race without its end counts as given up, in milliseconds: three times a race's length. */
 const ABANDONED_MS = 15 * 60 * 1000
 
-/** The race to show: of those that go on the one with the most racers, then the newest; else the last one's results. */
-export function raceToShow(races: readonly Race[], own: number | null, nowMs: number): Race | null {
+/**
+ * Returns the race to show, from races with the newest first: of those under way the one with the most racers, then the
+ * newest; otherwise the last one. `own` is the rider's race, which is shown only if others ride it, too.
+ */
+export function raceToShow<R extends Race>(
+  races: readonly R[],
+  own: number | null,
+  nowMs: number,
+): R | null {
   const others = races.filter((race) => race.raceId !== own || race.racers > 1)
-  const going = others.filter((race) => !race.finished && nowMs - race.startedAt < ABANDONED_MS)
-  const most = Math.max(...going.map((race) => race.racers))
-  return going.find((race) => race.racers === most) ?? others[0] ?? null
+  const underWay = others.filter((race) => !race.finished && nowMs - race.startedAt < ABANDONED_MS)
+  const most = Math.max(...underWay.map((race) => race.racers))
+  return underWay.find((race) => race.racers === most) ?? others[0] ?? null
 }

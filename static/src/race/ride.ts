@@ -1,3 +1,4 @@
+import { count } from '../format'
 import { isRecord } from './board'
 import { output } from './output'
 
@@ -16,7 +17,7 @@ export interface Sample {
   total: number | null
 }
 
-/** What a ride came to. */
+/** The result of a ride. */
 export interface Result {
   seconds: number
   averageOutput: number
@@ -24,11 +25,13 @@ export interface Result {
   /** The best rank at any second, and the first second at which it was held; null where none is known. */
   bestRank: { rank: number; total: number; second: number } | null
   finalRank: { rank: number; total: number } | null
-  /** Seconds with a new personal best. */
+  /** Number of seconds that beat an earlier best of the rider. */
   records: number
-  /** Of these, seconds that nobody ever rode better. */
+  /** Number of seconds at which the rider had no best before. */
+  firsts: number
+  /** Number of seconds that nobody ever rode better. */
   leads: number
-  /** The most records in a row. */
+  /** The longest run of records and firsts. */
   streak: number
 }
 
@@ -36,37 +39,71 @@ export interface Result {
 export class Ride {
   readonly samples: Sample[] = []
 
-  /** Takes what was ridden at the next second. */
+  /** Adds the next second. */
   add(second: number, cadence: number, resistance: number, best: number | null): Sample {
     const value = output(cadence, resistance)
-    const sample = { second, cadence, resistance, output: value, best, record: isRecord(value, best), rank: null, total: null }
+    const sample = {
+      second,
+      cadence,
+      resistance,
+      output: value,
+      best,
+      record: isRecord(value, best),
+      rank: null,
+      total: null,
+    }
     this.samples.push(sample)
     return sample
   }
 
-  /** Takes the place at a second, which may be known later. */
-  place(second: number, rank: number, total: number): void {
+  /** Sets the rank at a second, which may become known later. */
+  rank(second: number, rank: number, total: number): void {
     const sample = this.samples.findLast((sample) => sample.second === second)
     if (sample) [sample.rank, sample.total] = [rank, total]
   }
 }
 
-/** What these seconds came to; null where there is none. */
+/** Returns the result of these seconds; null without any. */
 export function result(samples: readonly Sample[]): Result | null {
   if (samples.length === 0) return null
-  let [sum, topOutput, records, leads, run, streak] = [0, 0, 0, 0, 0, 0]
+  let [sum, topOutput, records, firsts, leads, run, streak] = [0, 0, 0, 0, 0, 0, 0]
   let bestRank: Result['bestRank'] = null
   let finalRank: Result['finalRank'] = null
-  for (const { second, output, record, rank, total } of samples) {
+  for (const { second, output, best, record, rank, total } of samples) {
     sum += output
     topOutput = Math.max(topOutput, output)
     run = record ? run + 1 : 0
     streak = Math.max(streak, run)
-    if (record) records += 1
+    if (best === null) firsts += 1
+    else if (record) records += 1
     if (rank === null || total === null) continue
     if (record && rank === 1) leads += 1
     finalRank = { rank, total }
     if (!bestRank || rank < bestRank.rank) bestRank = { rank, total, second }
   }
-  return { seconds: samples.length, averageOutput: sum / samples.length, topOutput, bestRank, finalRank, records, leads, streak }
+  return {
+    seconds: samples.length,
+    averageOutput: sum / samples.length,
+    topOutput,
+    bestRank,
+    finalRank,
+    records,
+    firsts,
+    leads,
+    streak,
+  }
+}
+
+/** Returns the headline of a result. `counts`: whether the ride is on the boards. */
+export function praise({ seconds, leads, records, firsts }: Result, counts: boolean): string {
+  const hold = counts ? 'You hold' : 'You would hold'
+  if (leads === seconds) return `${hold} every second of this class.`
+  if (leads > 0) return `${hold} the class record at ${count(leads)} ${plural(leads, 'second')}.`
+  if (firsts === seconds) return 'Your first ride here. From now on there are bests to beat.'
+  if (records > 0) return `${count(records)} personal ${plural(records, 'record')}.`
+  return 'No record this time. They are within reach.'
+}
+
+function plural(value: number, noun: string): string {
+  return value === 1 ? noun : `${noun}s`
 }

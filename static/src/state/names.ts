@@ -1,41 +1,62 @@
-/** Racers' names, as far as the page heard of them. The history has ids only. */
+/** Racers' names, as far as they are known. Histories have ids only. */
 import { shallowReactive } from 'vue'
 
 import { leaderboard } from '../api/client'
 
-/** The service tells of that many racers at a time. */
+/** Maximum number of racers of one request: the service's limit. */
 const ASKED_MAX = 200
 
+/** Maximum number of racers that wait for a request. Later ones are asked for when they are shown again. */
+const WANTED_MAX = 2000
+
+/** Delay after a failed request, in milliseconds. It doubles with every further failure. */
+const RETRY_MIN_MS = 2_000
+const RETRY_MAX_MS = 60_000
+
+/** Null: the racer has no name. */
 const names = shallowReactive(new Map<number, string | null>())
-const wanted = new Set<number>()
+/** Racers without a known name, each with a class in which it rides. */
+const wanted = new Map<number, number>()
 let asking = false
+let retryMs = RETRY_MIN_MS
 
 export function nameOf(racerId: number): string {
-  return names.get(racerId) ?? `Racer ${racerId}`
+  return names.get(racerId) || `Racer ${racerId}`
 }
 
-export function learn(racers: Iterable<{ racerId: number; name?: string | null | undefined }>): void {
+export function learn(
+  racers: Iterable<{ racerId: number; name?: string | null | undefined }>,
+): void {
   for (const { racerId, name } of racers) if (name) names.set(racerId, name)
 }
 
-/** Finds out the names of those who ride in that class, if they are not known. */
-export function want(classId: number, racers: Iterable<number>): void {
-  for (const racer of racers) if (!names.has(racer)) wanted.add(racer)
-  if (!asking && wanted.size > 0) void find(classId)
+/** Requests the names of racers of a class, if they are not known. */
+export function requestNames(classId: number, racers: Iterable<number>): void {
+  for (const racer of racers) {
+    if (!names.has(racer) && wanted.size < WANTED_MAX) wanted.set(racer, classId)
+  }
+  if (!asking && wanted.size > 0) void fetchNames()
 }
 
-async function find(classId: number): Promise<void> {
+/** Fetches names until none is wanted, one request at a time. Backs off while requests fail. */
+async function fetchNames(): Promise<void> {
   asking = true
-  const racers = [...wanted].slice(0, ASKED_MAX)
-  for (const racer of racers) wanted.delete(racer)
-  try {
-    const { standings } = await leaderboard(classId, { racers, limit: ASKED_MAX })
-    for (const racer of racers) names.set(racer, null)
-    learn(standings)
-  } catch {
-    // They stay without a name until they are wanted again.
-  } finally {
-    asking = false
+  while (wanted.size > 0) {
+    const [classId] = wanted.values()
+    const racers = [...wanted].filter(([, of]) => of === classId).slice(0, ASKED_MAX)
+    const ids = racers.map(([racerId]) => racerId)
+    try {
+      const { standings } = await leaderboard(classId ?? 1, { racers: ids, limit: ASKED_MAX })
+      for (const racerId of ids) {
+        names.set(racerId, names.get(racerId) ?? null)
+        wanted.delete(racerId)
+      }
+      learn(standings)
+      retryMs = RETRY_MIN_MS
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, retryMs))
+      retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)
+    }
   }
-  if (wanted.size > 0) void find(classId)
+  asking = false
 }

@@ -1,18 +1,18 @@
-/** Who rides on this device. */
-import { reactive, watch } from 'vue'
+/** The rider of this device. All tabs have the same one. */
+import { useLocalStorage } from '@vueuse/core'
+import { computed, watch } from 'vue'
 
-import { learn } from './names'
+import { learn, nameOf } from './names'
 
 export interface Identity {
   racerId: number
+  /** A guest's own name; of any other racer the service's, or empty. */
   name: string
-  /** A new racer of this device, rather than one that the service knows. */
+  /** Whether this is a new racer of this device, not one that the service knows. */
   guest: boolean
 }
 
-const KEY = 'alleycat.rider'
-
-/** Guests' ids are drawn from here on: beyond what an operator numbers by hand, and far below 2^53. */
+/** Guests' ids are drawn from this range: above the ids that operators assign by hand, and far below 2^53. */
 const GUEST_MIN = 1_000_000_000_000
 const GUEST_SPAN = 1_000_000_000_000
 
@@ -21,35 +21,32 @@ function guestId(): number {
   return GUEST_MIN + Math.floor(((high * 2 ** 20 + (low >>> 12)) / 2 ** 52) * GUEST_SPAN)
 }
 
-export function newGuest(name: string): Identity {
-  return { racerId: guestId(), name, guest: true }
+export function newGuest(): Identity {
+  return { racerId: guestId(), name: 'Guest', guest: true }
 }
 
-function stored(): Identity {
+/** Reads a stored identity; an invalid one becomes a new guest. */
+export function parseIdentity(text: string): Identity {
   try {
-    const identity = JSON.parse(localStorage.getItem(KEY) ?? 'null') as Identity | null
-    if (identity && Number.isSafeInteger(identity.racerId) && typeof identity.name === 'string') return identity
-  } catch {
-    // What cannot be read is drawn anew.
-  }
-  return newGuest('Guest')
-}
-
-export const rider = reactive(stored())
-
-export function rideAs(identity: Identity): void {
-  Object.assign(rider, identity)
-}
-
-watch(
-  rider,
-  () => {
-    learn([rider])
-    try {
-      localStorage.setItem(KEY, JSON.stringify(rider))
-    } catch {
-      // Without storage the rider lasts as long as the page.
+    const { racerId, name, guest } = JSON.parse(text) as Partial<Identity>
+    if (racerId !== undefined && Number.isSafeInteger(racerId) && typeof name === 'string') {
+      return { racerId, name, guest: guest === true }
     }
-  },
-  { immediate: true },
-)
+  } catch {
+    // Not JSON: drawn anew.
+  }
+  return newGuest()
+}
+
+export const rider = useLocalStorage<Identity>('alleycat.rider', newGuest, {
+  serializer: { read: parseIdentity, write: JSON.stringify },
+})
+
+/** Returns the name under which an identity is shown. */
+export function displayName({ racerId, name, guest }: Identity): string {
+  return guest ? name || 'Guest' : nameOf(racerId)
+}
+
+export const riderName = computed(() => displayName(rider.value))
+
+watch(rider, (identity) => learn([identity]), { immediate: true, deep: true })

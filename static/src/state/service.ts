@@ -1,16 +1,17 @@
-/** Whether the service is there, and what its classes hold: asked every few seconds while the page is looked at. */
+/** The state of the service and a summary of its classes, polled while the page is visible. */
 import { computed, reactive, readonly } from 'vue'
 
-import { ApiError, classes, unreadiness, type ClassSummary } from '../api/client'
+import { ApiError } from '../api/request'
+import { classes, unreadiness, type ClassSummary } from '../api/status'
 
-/** How often to ask, in milliseconds. */
+/** Interval between polls, in milliseconds. */
 const INTERVAL_MS = 3000
 
 interface Service {
-  /** `connecting`: nothing heard yet; `lagging`: it answers, but says that it is not ready; `locked`: it wants another key. */
+  /** `connecting`: no response so far; `lagging`: it responds, but is not ready; `locked`: it requires another key. */
   state: 'connecting' | 'ready' | 'lagging' | 'starting' | 'locked' | 'away'
   classes: ClassSummary[]
-  /** The page's clock, in milliseconds since 1970, at the last look. */
+  /** The device's clock at the last poll, in milliseconds since 1970. */
   now: number
 }
 
@@ -20,10 +21,10 @@ export const service = readonly(state)
 
 export const reachable = computed(() => state.state === 'ready' || state.state === 'lagging')
 
-/** Whether the operator lets the page send rides: the service says so in the page itself. */
+/** Whether the operator lets the page send rides. The service writes this into the page. */
 export const ridesOpen = document.documentElement.dataset.rides === 'open'
 
-async function look(): Promise<void> {
+async function poll(): Promise<void> {
   try {
     state.classes = await classes()
     state.state = (await unreadiness()) === null ? 'ready' : 'lagging'
@@ -34,23 +35,31 @@ async function look(): Promise<void> {
   state.now = Date.now()
 }
 
-let looking: ReturnType<typeof setTimeout> | undefined
-let under = Promise.resolve()
+let timer: ReturnType<typeof setTimeout> | undefined
+let polls = Promise.resolve()
 
-/** Looks now, and again and again. */
-export function watchService(): Promise<void> {
-  clearTimeout(looking)
-  under = under.then(look).finally(() => {
-    looking = setTimeout(() => void watchService(), INTERVAL_MS)
+/** Polls now, and then at intervals. Resolves after the first poll. */
+export function refreshService(): Promise<void> {
+  clearTimeout(timer)
+  polls = polls.then(poll).finally(() => {
+    clearTimeout(timer)
+    // A hidden page polls again when it is shown.
+    if (!document.hidden) timer = setTimeout(() => void refreshService(), INTERVAL_MS)
   })
-  return under
+  return polls
 }
 
 document.addEventListener('visibilitychange', () => {
-  if (document.hidden) clearTimeout(looking)
-  else void watchService()
+  if (document.hidden) clearTimeout(timer)
+  else void refreshService()
 })
+addEventListener('online', () => void refreshService())
 
 export function classOf(classId: number): ClassSummary | null {
   return service.classes.find((summary) => summary.classId === classId) ?? null
+}
+
+/** Whether the service is known to have no such class. */
+export function isUnknownClass(classId: number): boolean {
+  return service.classes.length > 0 && classOf(classId) === null
 }

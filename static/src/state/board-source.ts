@@ -1,17 +1,19 @@
-/** Where a race's all-time boards come from: the history, loaded once, or the service, asked second by second. */
-import { ApiError, curve, history, leaderboard, records, type ClassSummary, type Leaderboard } from '../api/client'
+/** The all-time boards of a race, from the history, loaded once, or from the service, second by second. */
+import { curve, history, leaderboard, records, type Leaderboard } from '../api/client'
+import { ApiError } from '../api/request'
+import { type ClassSummary } from '../api/status'
 import { isRecord, liveBoard, withoutOwnBest, type LiveBoard, type Rider } from '../race/board'
 import { History, type Effort } from '../race/dataset'
-import { learn, want } from './names'
+import { learn, requestNames } from './names'
 
-/** The largest history that is loaded, in compressed bytes: about 700,000 efforts, half a second's work on a phone. */
-export const HISTORY_BYTES_MAX = 4 << 20
+/** Maximum size of a history that is loaded, in compressed bytes: some 700,000 efforts, half a second of work on a phone. */
+const HISTORY_BYTES_MAX = 4 << 20
 
-/** An id that nobody has, the greatest there is: it stands behind everyone with the same output. */
+/** The greatest id; nobody has it. It stands behind everyone with the same output. */
 const STAND_IN = Number.MAX_SAFE_INTEGER
 
-export interface Source {
-  /** `history`: every board is at hand; `service`: each is asked for. */
+export interface BoardSource {
+  /** `history`: every board is in memory; `service`: each needs a request. */
   kind: 'history' | 'service'
   /** The rider's best at that second, before this ride. */
   best(second: number): number | null
@@ -21,12 +23,18 @@ export interface Source {
   board(second: number, output: number, size: number): LiveBoard | Promise<LiveBoard>
 }
 
-/** Loads what a race in that class needs. `onProgress` is told the share that has arrived, 0 to 1. */
-export async function load(summary: ClassSummary, racerId: number, onProgress: (share: number) => void): Promise<Source> {
+/** Loads the boards of a class. Calls `onProgress` with the share that has arrived, 0 to 1. */
+export async function loadSource(
+  summary: ClassSummary,
+  racerId: number,
+  onProgress: (share: number) => void,
+): Promise<BoardSource> {
   if (summary.historyBytes <= HISTORY_BYTES_MAX) {
     const bytes = Math.max(summary.historyBytes, 1)
     try {
-      const dataset = await history(summary.classId, (arrived) => onProgress(Math.min(1, arrived / bytes)))
+      const dataset = await history(summary.classId, (arrived) =>
+        onProgress(Math.min(1, arrived / bytes)),
+      )
       return fromHistory(summary.classId, new History(dataset), racerId)
     } catch (error) {
       if (!(error instanceof ApiError && error.kind === 'missing')) throw error
@@ -35,7 +43,7 @@ export async function load(summary: ClassSummary, racerId: number, onProgress: (
   return fromService(summary.classId, racerId)
 }
 
-function fromHistory(classId: number, history: History, racerId: number): Source {
+function fromHistory(classId: number, history: History, racerId: number): BoardSource {
   const best = history.curve(racerId)
   const records = history.records()
   return {
@@ -44,17 +52,23 @@ function fromHistory(classId: number, history: History, racerId: number): Source
     record: (second) => records.get(second) ?? null,
     board(second, output, size) {
       const board = liveBoard(history.at(second), { racerId, output }, size)
-      want(classId, board.rows.map((row) => row.racerId))
+      requestNames(
+        classId,
+        board.rows.map((row) => row.racerId),
+      )
       return board
     },
   }
 }
 
-async function fromService(classId: number, racerId: number): Promise<Source> {
-  const [own, leaders] = await Promise.all([curve(classId, racerId), records(classId).catch(() => ({}))])
+async function fromService(classId: number, racerId: number): Promise<BoardSource> {
+  const [own, leaders] = await Promise.all([
+    curve(classId, racerId),
+    records(classId).catch(() => ({})),
+  ])
   const best = new Map(own.seconds.map(({ second, output }) => [second, output]))
   const firsts = new History(leaders).records()
-  const ask = (second: number, racer: number, output: number, limit: number) =>
+  const requestBoard = (second: number, racer: number, output: number, limit: number) =>
     leaderboard(classId, { second, racerId: racer, output, around: racer, limit })
   return {
     kind: 'service',
@@ -64,12 +78,12 @@ async function fromService(classId: number, racerId: number): Promise<Source> {
       const own = best.get(second) ?? null
       const rider: Rider = { racerId, output }
       if (own === null || isRecord(output, own)) {
-        const page = await ask(second, racerId, output, size)
+        const page = await requestBoard(second, racerId, output, size)
         learn(page.standings)
         return asLive(page, rider)
       }
       // Below the own best the service keeps the best on the board; a stand-in shows where the live output would be.
-      const page = await ask(second, STAND_IN, output, size + 1)
+      const page = await requestBoard(second, STAND_IN, output, size + 1)
       learn(page.standings)
       return withoutOwnBest(page, rider, STAND_IN, own, size)
     },
@@ -78,5 +92,10 @@ async function fromService(classId: number, racerId: number): Promise<Source> {
 
 function asLive(page: Leaderboard, rider: Rider): LiveBoard {
   const own = page.standings.find((row) => row.racerId === rider.racerId)
-  return { rank: own?.rank ?? 0, total: page.total, record: own?.newRecord ?? false, rows: page.standings }
+  return {
+    rank: own?.rank ?? 0,
+    total: page.total,
+    record: own?.newRecord ?? false,
+    rows: page.standings,
+  }
 }

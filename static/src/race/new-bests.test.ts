@@ -1,12 +1,16 @@
 import { expect, it } from 'vitest'
 
-import { sentence, worthShowing } from './bests'
+import { sentence, worthShowing } from './new-bests'
 
 const best = (racerId: number, second: number, output: number) => ({ racerId, second, output })
 const recordAt = (second: number) => ({ 1: 200, 2: 210 })[second] ?? null
 
 it('shows class records before other bests, and one record a second', () => {
-  const shown = worthShowing([best(1, 1, 150), best(2, 1, 201), best(3, 2, 210), best(4, 3, 0), best(5, 1, 205)], recordAt, 4)
+  const shown = worthShowing(
+    [best(1, 1, 150), best(2, 1, 201), best(3, 2, 210), best(4, 3, 0), best(5, 1, 205)],
+    recordAt,
+    4,
+  )
   expect(shown.map(({ racerId, isRecord }) => [racerId, isRecord])).toEqual([
     [4, true],
     [5, true],
@@ -18,7 +22,9 @@ it('shows class records before other bests, and one record a second', () => {
 it('says what fell', () => {
   const nameOf = (racerId: number) => `Racer ${racerId}`
   const [fallen] = worthShowing([best(1, 120, 187.25)], () => 300, 1)
-  expect(fallen && sentence(fallen, nameOf)).toBe('New best at second 120: Racer 1, 187.25')
+  expect(fallen && sentence(fallen, nameOf)).toBe('New best at 2:00: \u2068Racer 1\u2069, 187.25')
   const [record] = worthShowing([best(1, 120, 300.5)], () => 300, 1)
-  expect(record && sentence(record, nameOf)).toBe('New class record at second 120: Racer 1, 300.50')
+  expect(record && sentence(record, nameOf)).toBe(
+    'New class record at 2:00: \u2068Racer 1\u2069, 300.50',
+  )
 })

@@ -1,0 +1,108 @@
+/** What tests do on the page. */
+import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+
+import type { Page } from 'playwright-core'
+import { expect } from 'vitest'
+
+import { rowsOf, until } from './support'
+
+export interface Standing {
+  rank: number
+  racerId: number
+  name: string | null
+  output: number
+}
+export interface Board {
+  total: number
+  standings: Standing[]
+}
+
+export interface Race {
+  raceId: number
+  finished: boolean
+}
+
+/** Rides as racer 5 of the simulation, who has a best at every second. */
+export const RACER = { racerId: 5, name: 'Kofi', guest: false }
+
+/** Opens a class as a rider of the device. */
+export async function rideAs(page: Page, rider: object, classId = 1): Promise<void> {
+  const stored = JSON.stringify(rider)
+  await page.evaluate((stored) => localStorage.setItem('alleycat.rider', stored), stored)
+  await page.evaluate((classId) => (location.hash = `#/ride/${classId}`), classId)
+  await page.reload()
+}
+
+export async function start(page: Page, speed = '20×'): Promise<void> {
+  await page.getByText(speed, { exact: true }).click()
+  await page.getByRole('button', { name: 'Start the race' }).click()
+}
+
+export async function set(
+  page: Page,
+  slider: 'Cadence' | 'Resistance',
+  key: 'Home' | 'End',
+): Promise<void> {
+  await page.getByRole('slider', { name: slider }).focus()
+  await page.keyboard.press(key)
+}
+
+/** Waits until that many seconds are over. */
+export async function reach(page: Page, seconds: number): Promise<void> {
+  await page.waitForFunction((seconds) => {
+    const [minutes, rest] = (document.querySelector('.clock')?.textContent ?? '0:0')
+      .split(':')
+      .map(Number)
+    return (minutes ?? 0) * 60 + (rest ?? 0) >= seconds
+  }, seconds)
+}
+
+/** Pauses, and returns the second of the board. */
+export async function pause(page: Page): Promise<number> {
+  await page.getByRole('button', { name: 'Pause' }).click()
+  const caption = await page.locator('section[aria-labelledby="all-time"] caption').textContent()
+  const [, minutes, seconds] = /(\d+):(\d+)$/.exec(caption ?? '') ?? []
+  return Number(minutes) * 60 + Number(seconds)
+}
+
+/** Waits until a board shows these rows; fails with the difference otherwise. */
+export async function settled(
+  page: Page,
+  section: string,
+  rows: Awaited<ReturnType<typeof rowsOf>>,
+): Promise<void> {
+  const isShown = async () => JSON.stringify(await rowsOf(page, section)) === JSON.stringify(rows)
+  await until(`${section} shows what the service says`, isShown).catch(() => {})
+  expect(await rowsOf(page, section)).toEqual(rows)
+}
+
+/** Returns what axe-core finds on the page as it is. */
+export async function violations(page: Page): Promise<string[]> {
+  const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+  await page.evaluate(axe) // not as a script of the page: its policy takes none
+  return page.evaluate(async () => {
+    const { violations } = await (window as unknown as { axe: typeof import('axe-core') }).axe.run()
+    return violations.map(
+      ({ id, nodes }) =>
+        `${id}: ${nodes.map((node) => `${node.html} ${node.any[0]?.message ?? ''}`).join('; ')}`,
+    )
+  })
+}
+
+/** Returns whether nothing has to be scrolled sideways. */
+export function fits(page: Page): Promise<boolean> {
+  return page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)
+}
+
+/** Returns the accessible name of the element that has the focus. */
+export function focused(page: Page): Promise<string> {
+  return page.evaluate(() => document.activeElement?.textContent?.trim() ?? '')
+}
+
+/** Records the paths of all requests from now on. */
+export function requestsOf(page: Page): string[] {
+  const paths: string[] = []
+  page.on('request', (request) => paths.push(new URL(request.url()).pathname))
+  return paths
+}

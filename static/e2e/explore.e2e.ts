@@ -1,0 +1,290 @@
+import type { Browser } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+
+import { fits, requestsOf, settled, type Board, type Race } from './actions'
+import { launch, Service, until, visit, written } from './support'
+
+let browser: Browser
+let service: Service
+
+beforeAll(async () => {
+  browser = await launch()
+  service = await Service.start()
+  await service.feed('--classes', '1,2', '--racers', '60')
+})
+afterAll(async () => {
+  await browser?.close()
+  await service?.stop()
+})
+
+describe('exploring', () => {
+  it('scrubs through the seconds, with the boards of the service', async () => {
+    const { page, faults } = await visit(browser, service, '/#/explore/1')
+    for (const [key, second] of [
+      ['End', 300],
+      ['ArrowLeft', 299],
+      ['Home', 1],
+    ] as const) {
+      await page.getByRole('slider', { name: 'Second of the race' }).press(key)
+      const board = await service.json<Board>(`/classes/1/leaderboard?second=${second}&limit=12`)
+      await settled(page, 'board', written(board.standings))
+      expect(await page.locator('[data-test=total]').textContent()).toBe(`${board.total} racers`)
+    }
+    await page.getByRole('button', { name: 'Lower' }).click()
+    await settled(
+      page,
+      'board',
+      written(
+        (await service.json<Board>('/classes/1/leaderboard?second=1&limit=12&offset=12')).standings,
+      ),
+    )
+    await page.getByText('Whole race').click()
+    await settled(
+      page,
+      'board',
+      written((await service.json<Board>('/classes/1/leaderboard?limit=12')).standings),
+    )
+    expect(faults).toEqual([])
+    await page.context().close()
+  })
+
+  it('finds a racer by name and compares curves with the class record', async () => {
+    const { page, faults } = await visit(browser, service, '/#/explore/1')
+    const add = page.getByRole('combobox', { name: 'Add a racer' })
+    await add.fill('hube')
+    const option = page.getByRole('option', { name: /^Hubert 1$/ })
+    await option.waitFor()
+    await add.press('Enter')
+    await page.getByRole('button', { name: 'Remove Hubert', exact: true }).waitFor()
+    expect(await page.locator('.legend').textContent()).toMatch(/Class record.*Hubert/s)
+    interface Curve {
+      seconds: { second: number; output: number; rank: number }[]
+    }
+    const { seconds } = await service.json<Curve>('/classes/1/racers/1')
+    const point = seconds.find(({ second }) => second === 60)
+    const row = page.locator('section[aria-labelledby="compare"] tbody tr', {
+      has: page.getByRole('rowheader', { name: 'Hubert', exact: true }),
+    })
+    await row.getByText(point?.output.toFixed(2) ?? 'none').waitFor()
+    expect(await row.locator('td').first().textContent()).toBe(String(point?.rank))
+    // And on the board, the page around a racer.
+    await page.getByRole('combobox', { name: 'Find a racer' }).fill('5')
+    await page.getByRole('option', { name: /5$/ }).first().click()
+    await settled(
+      page,
+      'board',
+      written(
+        (await service.json<Board>('/classes/1/leaderboard?second=60&around=5&limit=12')).standings,
+      ),
+    )
+    expect(faults).toEqual([])
+    await page.context().close()
+  })
+})
+
+describe('addresses', () => {
+  it('of a class, a second, racers and a race survive a reload, and Back undoes a step', async () => {
+    const { page, faults } = await visit(browser, service, '/#/explore/1/120')
+    const slider = page.getByRole('slider', { name: 'Second of the race' })
+    await slider.waitFor()
+    expect(await slider.inputValue()).toBe('120')
+    await page.getByRole('combobox', { name: 'Add a racer' }).fill('hube')
+    await page.getByRole('option', { name: /^Hubert 1$/ }).click()
+    await page.getByRole('button', { name: 'Remove Hubert', exact: true }).waitFor()
+    await slider.press('ArrowRight')
+    const [race] = await service.json<Race[]>('/classes/1/races')
+    await page.getByRole('button', { name: /60 racers, finished/ }).click()
+    const board = page.locator('section[aria-labelledby="races"] .board')
+    await board.waitFor()
+    const address = new URLSearchParams(page.url().split('?')[1])
+    expect(address.get('second')).toBe('121')
+    expect(address.get('race')).toBe(String(race?.raceId))
+    expect(address.get('racers')?.split(',')).toContain('1')
+
+    await page.reload()
+    await board.waitFor()
+    expect(await slider.inputValue()).toBe('121')
+    await page.getByRole('button', { name: 'Remove Hubert', exact: true }).waitFor()
+    await page.goBack()
+    await board.waitFor({ state: 'detached' })
+    await page.getByRole('button', { name: 'Remove Hubert', exact: true }).waitFor()
+    await page.getByRole('link', { name: 'Class 2' }).click()
+    await page.getByRole('heading', { name: 'Class 2' }).waitFor()
+    expect(await slider.inputValue()).toBe('121')
+    expect(faults).toEqual([])
+    await page.context().close()
+  })
+
+  it('are copied to be shared', async () => {
+    const permissions = ['clipboard-read', 'clipboard-write']
+    const { page } = await visit(browser, service, '/#/explore/1?second=90', { permissions })
+    await page.getByRole('button', { name: 'Copy link' }).click()
+    await page.getByText('Copied').waitFor()
+    const copied = await page.evaluate(() => navigator.clipboard.readText())
+    expect(copied).toBe(`${service.origin}/#/explore/1?second=90`)
+    await page.context().close()
+  })
+
+  it.each([
+    ['/#/ride/999', 'There is no class 999'],
+    ['/#/explore/999', 'There is no class 999'],
+    ['/#/nowhere', 'No such page'],
+  ])('%s is not found', async (path, heading) => {
+    const { page, faults } = await visit(browser, service, path)
+    await page.getByRole('heading', { name: heading }).waitFor()
+    await page.getByRole('link', { name: 'To the start line' }).click()
+    await page.getByRole('heading', { name: 'Race against everyone who ever rode.' }).waitFor()
+    expect(faults.filter((fault) => !fault.includes('404'))).toEqual([])
+    await page.context().close()
+  })
+})
+
+describe('finding a racer', () => {
+  it('highlights the row, and says who is not on the board', async () => {
+    const { page, faults } = await visit(browser, service, '/#/explore/2?second=90')
+    const search = page.getByRole('combobox', { name: 'Find a racer' })
+    await search.fill('17')
+    await page.getByRole('option', { name: /17$/ }).click()
+    const row = page.locator('section[aria-labelledby="board"] tr.highlighted')
+    await row.waitFor()
+    expect(await row.getAttribute('data-racer')).toBe('17')
+    expect(await row.textContent()).toContain('found')
+    // Ada rides class 1 only. The message stays until the next search.
+    await service.deliver([{ classId: 1, second: 90, racerId: 777, name: 'Ada Q', output: 1 }])
+    await search.fill('ada q')
+    await page.getByRole('option', { name: /777$/ }).click()
+    const message = page.locator('[data-test=board-message]')
+    await message.getByText(/Ada Q.* has no best at 1:30/).waitFor()
+    await page.getByRole('slider', { name: 'Second of the race' }).press('End')
+    await settled(
+      page,
+      'board',
+      written((await service.json<Board>('/classes/2/leaderboard?second=300&limit=12')).standings),
+    )
+    expect(await message.textContent()).toMatch(/Ada Q/)
+    expect(faults).toEqual([])
+    await page.context().close()
+  })
+
+  it('sends one request for a word, and Enter after Escape chooses nobody', async () => {
+    const { page } = await visit(browser, service, '/#/explore/1')
+    const search = page.getByRole('combobox', { name: 'Add a racer' })
+    await search.waitFor()
+    const requests = requestsOf(page)
+    await search.pressSequentially('hubert', { delay: 20 })
+    const option = page.getByRole('option', { name: /^Hubert 1$/ })
+    await option.waitFor()
+    expect(requests.filter((path) => path === '/racers')).toHaveLength(1)
+    await search.press('Escape')
+    await option.waitFor({ state: 'detached' })
+    await search.press('Enter')
+    await search.press('Tab')
+    expect(await page.getByRole('button', { name: 'Remove Hubert', exact: true }).count()).toBe(0)
+    await page.context().close()
+  })
+})
+
+describe('the second', () => {
+  it('stands still while the whole race is shown', async () => {
+    const { page } = await visit(browser, service, '/#/explore/1')
+    const slider = page.getByRole('slider', { name: 'Second of the race' })
+    await page.getByRole('button', { name: 'Play' }).click()
+    await until('the second moves', async () => Number(await slider.inputValue()) > 61)
+    await page.getByText('Whole race').click()
+    await page.getByRole('button', { name: 'Play' }).waitFor()
+    expect(await slider.isDisabled()).toBe(true)
+    await page.context().close()
+  })
+})
+
+describe('long names', () => {
+  it('break, and do not widen the page', async () => {
+    const name = 'W'.repeat(100)
+    const own = await Service.start()
+    try {
+      await own.deliver([{ classId: 1, second: 60, racerId: 9, name, output: 200, raceId: 1000 }])
+      for (const width of [320, 1366]) {
+        const viewport = { width, height: 800 }
+        const { page } = await visit(browser, own, '/#/explore/1?racers=9&race=1000', { viewport })
+        await page.getByRole('button', { name: /^Remove W/ }).waitFor()
+        await page.locator('section[aria-labelledby="races"] .board').waitFor()
+        await page.locator('.curves canvas').waitFor()
+        expect(await fits(page), `explore at ${width}`).toBe(true)
+        await page.getByRole('combobox', { name: 'Find a racer' }).fill('www')
+        await page.getByRole('option', { name: /^W/ }).waitFor()
+        expect(await fits(page), `search at ${width}`).toBe(true)
+        await page.getByRole('link', { name: 'Start line', exact: true }).click()
+        await page.getByText('class record, W').waitFor()
+        expect(await fits(page), `start line at ${width}`).toBe(true)
+        await page.context().close()
+      }
+    } finally {
+      await own.stop()
+    }
+  })
+})
+
+describe('bests as they fall', () => {
+  it('shows and says them, and tells class records from other bests', async () => {
+    const own = await Service.start()
+    try {
+      await own.feed('--classes', '1', '--racers', '20', '--seconds', '30')
+      const { page, faults } = await visit(browser, own, '/#/explore/1')
+      const section = page.locator('section[aria-labelledby="new-bests"]')
+      await section.getByText('stands here').waitFor()
+      await settled(
+        page,
+        'board',
+        written((await own.json<Board>('/classes/1/leaderboard?second=60&limit=12')).standings),
+      )
+      // Whoever listens hears of what falls from then on, so they fall until one is heard of.
+      let output = 300
+      await until('a record is shown', async () => {
+        await own.deliver([
+          { classId: 1, second: 20, racerId: 5, name: 'Kofi', output: (output += 0.25) },
+        ])
+        return (await section.getByText('New class record at 0:20: Kofi, 30').count()) > 0
+      })
+      const said = section.getByRole('status')
+      expect(await said.getAttribute('aria-live')).toBe('polite')
+      expect(await said.textContent()).toContain('New class record at 0:20: \u2068Kofi\u2069, 30')
+      // Records are said first, and then, in its turn, what is none.
+      let other = 200
+      await until('another best is said', async () => {
+        await own.deliver([
+          { classId: 1, second: 20, racerId: 900, name: 'Ada', output: (other += 0.25) },
+        ])
+        return /^New best at 0:20: \u2068Ada\u2069, 2\d\d\.\d\d$/.test(
+          (await said.textContent()) ?? '',
+        )
+      })
+      expect(await section.getByRole('listitem').first().textContent()).toMatch(
+        /New best at 0:20: Ada, 2/,
+      )
+      expect(await section.getByText(/^\s*\d+ new bests since you came\s*$/).count()).toBe(1)
+      expect(faults).toEqual([])
+      await page.context().close()
+    } finally {
+      await own.stop()
+    }
+  })
+})
+
+describe('races', () => {
+  it('shows the results of one that is over, as the service has them', async () => {
+    const { page, faults } = await visit(browser, service, '/#/explore/1')
+    const [race] = await service.json<Race[]>('/classes/1/races')
+    expect(race?.finished).toBe(true)
+    await page.getByRole('button', { name: /60 racers, finished/ }).click()
+    await settled(
+      page,
+      'races',
+      written(
+        (await service.json<Board>(`/classes/1/races/${race?.raceId}/leaderboard?limit=1000`))
+          .standings,
+      ),
+    )
+    expect(faults).toEqual([])
+    await page.context().close()
+  })
+})

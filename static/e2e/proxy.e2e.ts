@@ -1,0 +1,70 @@
+import { once } from 'node:events'
+import { createServer, request, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+
+import type { Browser } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+
+import { launch, Service, visit } from './support'
+
+let browser: Browser
+let service: Service
+
+beforeAll(async () => {
+  browser = await launch()
+  service = await Service.start()
+  await service.feed('--classes', '1', '--racers', '20')
+})
+afterAll(async () => {
+  await browser?.close()
+  await service?.stop()
+})
+
+describe('below a path of a proxy', () => {
+  let proxy: Server
+  let origin: string
+
+  beforeAll(async () => {
+    proxy = createServer((asked, answer) => {
+      const path = /^\/race(\/.*)$/.exec(asked.url ?? '')?.[1]
+      if (path === undefined) return answer.writeHead(404).end()
+      const { method, headers } = asked
+      const passed = request(service.origin + path, { method, headers }, (reply) => {
+        answer.writeHead(reply.statusCode ?? 502, reply.headers)
+        reply.pipe(answer)
+      })
+      passed.on('error', () => answer.destroy())
+      answer.on('close', () => passed.destroy())
+      asked.pipe(passed)
+    })
+    await once(proxy.listen(0, '127.0.0.1'), 'listening')
+    origin = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
+  })
+  afterAll(() => {
+    proxy.closeAllConnections()
+    proxy.close()
+  })
+
+  it('the page and the explorer find all of their files and data', async () => {
+    const { page, faults } = await visit(browser, { origin }, '/race/#/explore/1')
+    const board = page.locator('.board tbody tr').first()
+    await board.waitFor()
+    await page.getByRole('link', { name: 'The API' }).click()
+    await page.locator('.opblock').first().waitFor()
+    expect(page.url()).toBe(`${origin}/race/docs/`)
+    await page.goto(`${origin}/race/docs`)
+    await page.locator('.opblock').first().waitFor()
+    expect(page.url()).toBe(`${origin}/race/docs/`)
+    const [operation] = await page
+      .locator('.opblock', { hasText: '/classes/{classId}/leaderboard' })
+      .all()
+    await operation?.click()
+    await operation?.getByRole('button', { name: 'Try it out' }).click()
+    await operation?.locator('tr[data-param-name="classId"] input').fill('1')
+    const answered = page.waitForResponse((response) => response.url().includes('/leaderboard'))
+    await operation?.getByRole('button', { name: 'Execute' }).click()
+    expect(new URL((await answered).url()).pathname).toBe('/race/classes/1/leaderboard')
+    expect(faults).toEqual([])
+    await page.context().close()
+  })
+})

@@ -1,0 +1,267 @@
+import type { Browser } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+
+import { focused, pause, RACER, reach, rideAs, set, settled, start, type Board } from './actions'
+import { launch, Service, until, visit, written, rowsOf } from './support'
+
+const TOP_OUTPUT = '305.25' // cadence 150 at resistance 100
+
+let browser: Browser
+let service: Service
+
+beforeAll(async () => {
+  browser = await launch()
+  service = await Service.start()
+  await service.feed('--classes', '1,2', '--racers', '60')
+})
+afterAll(async () => {
+  await browser?.close()
+  await service?.stop()
+})
+
+describe('riding', () => {
+  it('shows rank, trophy and result, and keeps the ride where the service takes none', async () => {
+    const { page, faults } = await visit(browser, service, '/')
+    await page.getByLabel('Your name on the boards').fill('Visitor')
+    await page.getByRole('radio', { name: /Class 2/ }).check()
+    await page.getByRole('link', { name: 'To the start' }).click()
+    await page.getByRole('heading', { name: /Class 2 as Visitor/ }).waitFor()
+    await set(page, 'Cadence', 'End')
+    await set(page, 'Resistance', 'End')
+    await start(page)
+    await reach(page, 40)
+    const own = page.locator('section[aria-labelledby="all-time"] tr.you')
+    expect(await own.textContent()).toContain(TOP_OUTPUT)
+    expect(await own.getByText('personal record').count()).toBe(1)
+    expect(await page.locator('[data-test=rank]').textContent()).toBe('1')
+    expect(await page.locator('[data-test=output]').textContent()).toBe(TOP_OUTPUT)
+    await page
+      .getByRole('heading', { name: 'You would hold every second of this class.' })
+      .waitFor()
+    // Nobody has records to break on a first ride.
+    expect(await page.locator('[data-test=firsts]').textContent()).toBe('300')
+    expect(await page.locator('[data-test=records]').count()).toBe(0)
+    expect(await page.locator('[data-test=best-rank]').textContent()).toBe('1st')
+    expect(await page.locator('[data-test=sent]').textContent()).toContain('stays in this browser')
+    await page.locator('.curves canvas').waitFor()
+    await page.getByRole('button', { name: 'Ride again' }).waitFor()
+    expect(faults).toEqual([])
+    await page.context().close()
+  })
+
+  for (const kind of ['history', 'service'] as const) {
+    it(`has the all-time board that the service has, with the ${kind === 'history' ? 'history loaded' : 'service asked each second'}`, async () => {
+      const { page, faults } = await visit(browser, service, '/')
+      if (kind === 'service') {
+        // As if the class were too large to load.
+        await page.route('**/classes', async (route) => {
+          const classes = (await (await route.fetch()).json()) as { historyBytes: number }[]
+          await route.fulfill({
+            json: classes.map((summary) => ({ ...summary, historyBytes: 1e9 })),
+          })
+        })
+      }
+      const asked: string[] = []
+      page.on('request', (request) => asked.push(new URL(request.url()).pathname))
+      await rideAs(page, RACER)
+      await page.getByText('Class 1 as').waitFor()
+
+      // Above the own best: the service's what-if.
+      await set(page, 'Cadence', 'End')
+      await start(page, '5×')
+      await reach(page, 3)
+      let second = await pause(page)
+      let output = ((150 + 35) * (40 + 65)) / 100
+      const path = (query: string) => `/classes/1/leaderboard?second=${second}&${query}`
+      const whatIf = await service.json<Board>(path(`racerId=5&output=${output}&around=5&limit=9`))
+      await settled(page, 'all-time', written(whatIf.standings))
+      expect(await page.locator('.of').textContent()).toBe(`of ${whatIf.total}`)
+
+      // Below it: the others' ranks are as they are without the racer.
+      await set(page, 'Cadence', 'Home')
+      await set(page, 'Resistance', 'Home')
+      await page.getByRole('button', { name: 'Go on' }).click()
+      await reach(page, second + 3)
+      second = await pause(page)
+      output = (35 * 65) / 100
+      const everyone = await service.json<Board>(path('limit=1000'))
+      const others = everyone.standings.filter((row) => row.racerId !== 5)
+      const rank = others.filter((row) => row.output > output).length + 1
+      expect(await page.locator('[data-test=rank]').textContent()).toBe(String(rank))
+      const rows = await rowsOf(page, 'all-time')
+      expect(rows.at(-1)).toEqual({ rank, racerId: 5, name: 'Kofi', output: '22.75' })
+      expect(rows.slice(0, -1).map((row) => row.racerId)).toEqual(
+        others.slice(-8).map((row) => row.racerId),
+      )
+      expect(asked.includes('/class-1.gz')).toBe(kind === 'history')
+      expect(faults).toEqual([])
+      await page.context().close()
+    })
+  }
+
+  it('works by keyboard alone', async () => {
+    const { page, faults } = await visit(browser, service, '/')
+    const focus = async (name: string) =>
+      until(`${name} has the focus`, async () => {
+        const here = await page.evaluate(() => {
+          const element = document.activeElement
+          if (!element?.matches('a, button, input')) return ''
+          return element instanceof HTMLInputElement
+            ? (element.labels?.[0]?.textContent ?? element.name)
+            : element.textContent
+        })
+        if (here.includes(name)) return true
+        await page.keyboard.press('Tab')
+        return false
+      })
+    await page
+      .getByText(/class record, /)
+      .first()
+      .waitFor()
+    await focus('Class 1')
+    await page.keyboard.press('ArrowDown')
+    await focus('To the start')
+    await page.keyboard.press('Enter')
+    await page.getByRole('heading', { name: /Class 2/ }).waitFor()
+    await focus('1×')
+    await page.keyboard.press('ArrowRight')
+    await focus('Start the race')
+    await page.keyboard.press('Enter')
+    await reach(page, 1)
+    await page.evaluate(() => (document.activeElement as HTMLElement | null)?.blur())
+    const before = Number(await page.getByRole('slider', { name: 'Cadence' }).inputValue())
+    await page.keyboard.press('ArrowUp')
+    await page.keyboard.press('Shift+ArrowRight')
+    expect(Number(await page.getByRole('slider', { name: 'Cadence' }).inputValue())).toBe(
+      before + 2,
+    )
+    expect(Number(await page.getByRole('slider', { name: 'Resistance' }).inputValue())).toBe(50)
+    await focus('Pause')
+    await page.keyboard.press('Enter')
+    await page.getByRole('button', { name: 'Go on' }).waitFor()
+    expect(faults).toEqual([])
+    await page.context().close()
+  })
+
+  it('keeps every row in sight at the greatest speed', async () => {
+    const { page } = await visit(browser, service, '/')
+    await rideAs(page, RACER)
+    await start(page)
+    await reach(page, 40)
+    const seen = await page.evaluate(async () => {
+      const opacities: number[] = []
+      while (opacities.length < 200) {
+        const rows = document.querySelectorAll('section[aria-labelledby="all-time"] tbody tr')
+        for (const row of rows) opacities.push(Number(getComputedStyle(row).opacity))
+        await new Promise(requestAnimationFrame)
+      }
+      return opacities
+    })
+    expect(Math.min(...seen)).toBe(1)
+    await page.context().close()
+  })
+
+  it('keeps the focus on its primary button', async () => {
+    const { page } = await visit(browser, service, '/#/ride/1')
+    const primary = page.locator('[data-test=primary]')
+    await page.getByRole('button', { name: 'Start the race' }).focus()
+    for (const label of ['Pause', 'Go on', 'Pause']) {
+      await page.keyboard.press('Space')
+      await primary.getByText(label).waitFor()
+      expect(await focused(page)).toBe(label)
+    }
+    const giveUp = page.getByRole('button', { name: 'Give up' })
+    await giveUp.focus()
+    await page.keyboard.press('Enter')
+    await primary.getByText('Start the race').waitFor()
+    expect(await focused(page)).toBe('Start the race')
+    await page.context().close()
+  })
+
+  it('asks before a ride is lost, by a link, by Back and by a reload', async () => {
+    const { page } = await visit(browser, service, '/')
+    await page.getByRole('link', { name: 'To the start' }).click()
+    await start(page, '1×')
+    await reach(page, 1)
+    const asked: string[] = []
+    let leaves = false
+    page.on('dialog', async (dialog) => {
+      asked.push(dialog.type())
+      await (leaves ? dialog.accept() : dialog.dismiss())
+    })
+    const answered = (count: number) =>
+      until(`asked ${count} times`, async () => asked.length === count)
+    await page.getByRole('link', { name: 'Explore this class' }).click()
+    await answered(1)
+    await page.evaluate(() => history.back())
+    await answered(2)
+    await page.reload({ timeout: 1000 }).catch(() => {}) // dismissed
+    await answered(3)
+    expect(asked).toEqual(['confirm', 'confirm', 'beforeunload'])
+    // The ride goes on.
+    await page.getByRole('button', { name: 'Pause' }).waitFor()
+    expect(page.url()).toMatch(/#\/ride\/1$/)
+    leaves = true
+    await page.getByRole('link', { name: 'Explore this class' }).click()
+    await page.getByRole('heading', { name: 'Curves side by side' }).waitFor()
+    await page.context().close()
+  })
+
+  it('shows the result again after a reload, and among the own rides', async () => {
+    const { page, faults } = await visit(browser, service, '/')
+    await rideAs(page, RACER)
+    await start(page)
+    const result = page.locator('section[aria-labelledby="result"]')
+    await result.waitFor()
+    const before = await result.innerText()
+    await page.reload()
+    await result.waitFor()
+    expect(await result.innerText()).toBe(before)
+    await page.getByRole('link', { name: 'Start line', exact: true }).click()
+    const own = page.locator('section[aria-labelledby="own-rides"]')
+    expect(await own.innerText()).toMatch(/as Kofi, average .*, practice/)
+    await own.getByRole('link').click()
+    await result.waitFor()
+    expect(faults).toEqual([])
+    await page.context().close()
+  })
+
+  it('has one rider in all tabs, and a ride keeps its own', async () => {
+    const { page } = await visit(browser, service, '/#/ride/1')
+    await start(page, '1×')
+    await reach(page, 1)
+    const other = await page.context().newPage()
+    await other.goto(`${service.origin}/`)
+    await other.getByLabel('Your name on the boards').fill('Zoë')
+    await page.bringToFront()
+    await page.getByRole('heading', { name: /as Guest/ }).waitFor()
+    await page.getByRole('button', { name: 'Give up' }).click()
+    await page.getByRole('heading', { name: /as Zoë/ }).waitFor()
+    await other.reload()
+    expect(await other.getByLabel('Your name on the boards').inputValue()).toBe('Zoë')
+    await page.context().close()
+  })
+
+  it('rides as nobody whom the service does not know', async () => {
+    const { page, faults } = await visit(browser, service, '/')
+    const search = page.getByRole('combobox', { name: 'Or ride as' })
+    await search.fill('17')
+    const option = page.getByRole('option', { name: /17$/ })
+    await option.waitFor()
+    const name = ((await option.textContent()) ?? '').replace(/17$/, '').trim()
+    expect(name).not.toMatch(/^Racer|^$/)
+    await search.press('Enter')
+    await page.getByText('Racer 17, whose bests are the ones to beat').waitFor()
+    expect(await page.locator('.number-plate').textContent()).toContain(name)
+    await search.fill('999999')
+    await page.getByText('Nobody has ridden as number 999999.').waitFor()
+    await search.press('Enter')
+    await page.getByText('Racer 17, whose bests are the ones to beat').waitFor()
+    // As a page before this one may have stored it.
+    await rideAs(page, { racerId: 999_999, name: 'Racer 999999', guest: false })
+    await page.getByRole('link', { name: 'Start line', exact: true }).click()
+    await page.getByText('Racer 999999. Nobody has ridden under this number yet').waitFor()
+    expect(faults.filter((fault) => !fault.includes('404'))).toEqual([])
+    await page.context().close()
+  })
+})

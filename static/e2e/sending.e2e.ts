@@ -1,0 +1,179 @@
+import type { Browser, Page } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+
+import { reach, requestsOf, set, start, type Board, type Race } from './actions'
+import { launch, rowsOf, Service, until, visit, written } from './support'
+
+let browser: Browser
+let demo: Service
+
+beforeAll(async () => {
+  browser = await launch()
+  demo = await Service.start('--demo', '12')
+})
+afterAll(async () => {
+  await browser?.close()
+  await demo?.stop()
+})
+
+interface Sent {
+  event: string
+  second: number
+  racerId: number
+  name?: string
+}
+
+/** Records what the page sends. */
+function sentBy(page: Page): Sent[] {
+  const sent: Sent[] = []
+  page.on('request', (request) => {
+    if (!request.url().endsWith('/rides')) return
+    sent.push(...(request.postDataJSON() as Sent[]))
+  })
+  return sent
+}
+
+/** Begins a ride at the greatest output. */
+async function rideFrom(page: Page, name: string, speed: string): Promise<void> {
+  await page.getByLabel('Your name on the boards').fill(name)
+  await page.getByRole('link', { name: 'To the start' }).click()
+  await set(page, 'Cadence', 'End')
+  await set(page, 'Resistance', 'End')
+  await start(page, speed)
+}
+
+describe('a ride', () => {
+  it('is sent, and one that is given up ends with its last second', async () => {
+    const { page, faults } = await visit(browser, demo, '/')
+    const sent = sentBy(page)
+    await rideFrom(page, 'Sender', '1×')
+    await reach(page, 3)
+    await page.getByText('Your ride is sent to the service and counts.').waitFor()
+    await page.getByRole('button', { name: 'Give up' }).click()
+    await until('the end is sent', async () => sent.at(-1)?.event === 'final')
+    const last = sent.at(-1)
+    expect(last).toMatchObject({ name: 'Sender' })
+    expect(new Set(sent.map(({ second }) => second)).size).toBe(last?.second)
+    await until('it stands on the board', async () => {
+      const board = await demo.json<Board>(`/classes/1/leaderboard?second=${last?.second}`)
+      return board.standings[0]?.name === 'Sender' && board.standings[0].output === 305.25
+    })
+    await until('its race is over', async () => {
+      const races = await demo.json<(Race & { racers: number })[]>('/classes/1/races')
+      return races.some((race) => race.racers === 1 && race.finished)
+    })
+    expect(faults).toEqual([])
+    await page.context().close()
+  })
+
+  it('is whole on the boards after its last second, with a link to share', async () => {
+    const { page, faults } = await visit(browser, demo, '/')
+    await page.clock.install()
+    await page.reload()
+    await rideFrom(page, 'Finisher', '1×')
+    await reach(page, 1)
+    await page.clock.runFor(300_000)
+    await page.locator('[data-test=sent][data-sent=sent]').waitFor()
+    const { standings } = await demo.json<Board>('/classes/1/leaderboard?second=300')
+    expect(standings[0]).toMatchObject({ rank: 1, name: 'Finisher', output: 305.25 })
+    await page.getByRole('button', { name: 'Copy link' }).waitFor()
+    await page.reload()
+    await page.locator('[data-test=sent][data-sent=sent]').waitFor()
+    expect(faults).toEqual([])
+    await page.context().close()
+  })
+
+  it('faster than real time, or ridden by the page, is not sent, and says so', async () => {
+    const { page, faults } = await visit(browser, demo, '/')
+    const sent = sentBy(page)
+    await rideFrom(page, 'Cheater', '20×')
+    await page.getByText('Practice', { exact: true }).waitFor()
+    await page.getByText(/stays in this browser and does not count/).waitFor()
+    await page.locator('[data-test=sent][data-sent=practice]').waitFor()
+    expect(sent).toEqual([])
+    // A ride that becomes one ends there.
+    await page.getByText('1×', { exact: true }).click()
+    await page.getByRole('button', { name: 'Ride again' }).click()
+    await reach(page, 2)
+    await page.getByText('Ride for me').click()
+    await until('the end is sent', async () => sent.at(-1)?.event === 'final')
+    const { length } = sent
+    await reach(page, 5)
+    expect(sent).toHaveLength(length)
+    await page.getByText('Practice', { exact: true }).waitFor()
+    expect(faults).toEqual([])
+    await page.context().close()
+  })
+
+  it('that the service refuses is sent once, and the page says why', async () => {
+    const { page } = await visit(browser, demo, '/')
+    const problem = { status: 400, json: { detail: 'the clock of this device is wrong' } }
+    await page.route('**/rides', (route) => route.fulfill(problem))
+    const requests = requestsOf(page)
+    await rideFrom(page, 'Refused', '1×')
+    await page.getByText('does not take this ride: the clock of this device is wrong').waitFor()
+    await reach(page, 4)
+    expect(requests.filter((path) => path === '/rides')).toHaveLength(1)
+    await page.context().close()
+  })
+
+  it('waits on the device while the network is away, also over a reload', async () => {
+    const { page } = await visit(browser, demo, '/')
+    await rideFrom(page, 'Offline', '1×')
+    await reach(page, 1)
+    await page.route('**/rides', (route) => route.abort())
+    await page.getByText(/\d+ seconds wait to be sent/).waitFor()
+    const sent = sentBy(page)
+    page.on('dialog', (dialog) => dialog.accept())
+    await page.reload()
+    await page.getByRole('button', { name: 'Start the race' }).waitFor()
+    await until('it is tried again', async () => sent.length > 0)
+    await page.unroute('**/rides')
+    sent.length = 0
+    await page.evaluate(() => dispatchEvent(new Event('online')))
+    await until('the end arrives', async () => sent.some(({ event }) => event === 'final'))
+    await until('nothing waits', () =>
+      page.evaluate(() => !Object.keys(localStorage).some((key) => key.includes('outbox'))),
+    )
+    const last = sent.at(-1)?.second
+    const board = await demo.json<Board>(`/classes/1/leaderboard?second=${last}`)
+    expect(board.standings.map(({ name }) => name)).toContain('Offline')
+    await page.context().close()
+  })
+})
+
+describe('here now', () => {
+  it('is as the service has it, without a poll', async () => {
+    const { page, faults } = await visit(browser, demo, '/#/ride/1')
+    await until('here now is as the service says', async () => {
+      const races = await demo.json<Race[]>('/classes/1/races')
+      const race = races.find((race) => !race.finished) ?? races[0]
+      const board = await demo.json<Board>(`/classes/1/races/${race?.raceId}/leaderboard`)
+      const rows = JSON.stringify(await rowsOf(page, 'here-now'))
+      const expected = written(board.standings).slice(0, JSON.parse(rows).length)
+      return expected.length > 0 && rows === JSON.stringify(expected)
+    })
+    const requests = requestsOf(page)
+    const clock = page.locator('section[aria-labelledby="here-now"] .number').first()
+    for (let step = 0; step < 5; step++) {
+      const before = await clock.textContent()
+      await until('the race goes on', async () => (await clock.textContent()) !== before)
+    }
+    expect(requests.filter((path) => path.includes('/races'))).toEqual([])
+    expect(faults).toEqual([])
+    await page.context().close()
+  })
+
+  it('goes on in a race that is opened on Explore', async () => {
+    const { page, faults } = await visit(browser, demo, '/#/explore/1')
+    const races = page.locator('section[aria-labelledby="races"]')
+    await races.getByRole('button', { name: /12 racers, at/ }).click()
+    const rows = async () => JSON.stringify(await rowsOf(page, 'races'))
+    await races.locator('.board').waitFor()
+    const before = await rows()
+    await until('the standings change', async () => (await rows()) !== before)
+    await races.locator('[data-test=winner]').first().waitFor()
+    expect(faults).toEqual([])
+    await page.context().close()
+  })
+})

@@ -1,0 +1,236 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+
+import type { Browser } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+
+import { fits, RACER, reach, rideAs, set, start, violations } from './actions'
+import { launch, rowsOf, Service, until, visit } from './support'
+
+let browser: Browser
+let service: Service
+
+beforeAll(async () => {
+  browser = await launch()
+  service = await Service.start()
+  await service.feed('--classes', '1,2', '--racers', '60')
+})
+afterAll(async () => {
+  await browser?.close()
+  await service?.stop()
+})
+
+describe('a service that is read with a key', () => {
+  it('is opened with it, for as long as the tab is', async () => {
+    const own = await Service.start('--query-key', 'open sesame')
+    try {
+      await own.feed('--classes', '1', '--racers', '20', '--seconds', '30')
+      const { page, faults } = await visit(browser, own, '/#/explore/1')
+      const asks = page.getByRole('heading', { name: 'A key, please' })
+      await asks.waitFor()
+      expect(await violations(page)).toEqual([])
+      await page.getByLabel('Key for reading').fill('open barley')
+      await page.getByRole('button', { name: 'Open' }).click()
+      await page.getByRole('alert').getByText('does not take this key').waitFor()
+      await page.getByLabel('Key for reading').fill('open sesame')
+      await page.keyboard.press('Enter')
+      const row = page.locator('section[aria-labelledby="board"] .board tbody tr')
+      await page.getByRole('slider', { name: 'Second of the race' }).fill('20')
+      await row.first().waitFor()
+      expect(await asks.count()).toBe(0)
+      // What is pushed needs it, too.
+      let output = 300
+      await until('a record is shown', async () => {
+        await own.deliver([
+          { classId: 1, second: 20, racerId: 5, name: 'Kofi', output: (output += 0.25) },
+        ])
+        return (await page.getByText(/New class record at 0:20: .*Kofi/).count()) > 0
+      })
+
+      await page.reload()
+      await page.getByRole('slider', { name: 'Second of the race' }).fill('20')
+      await row.first().waitFor()
+      expect(
+        await page.evaluate(() => [
+          sessionStorage.length,
+          JSON.stringify(localStorage).includes('sesame'),
+          document.cookie,
+        ]),
+      ).toEqual([1, false, ''])
+      await page.getByRole('button', { name: 'Forget the key' }).click()
+      await asks.waitFor()
+      expect(faults.filter((fault) => !fault.includes('401'))).toEqual([])
+      await page.context().close()
+    } finally {
+      await own.stop()
+    }
+  })
+})
+
+describe('the page', () => {
+  it('says when a class is empty', async () => {
+    const { page, faults } = await visit(browser, service, '/#/ride/3')
+    await page.getByText('Nobody rode here yet: every second you ride is a record.').waitFor()
+    await start(page)
+    await reach(page, 5)
+    expect(await page.locator('[data-test=rank]').textContent()).toBe('1')
+    expect(faults).toEqual([])
+    await page.context().close()
+  })
+
+  it('says when the service is away, keeps what is there, and goes on when it is back', async () => {
+    const own = await Service.start()
+    try {
+      await own.feed('--classes', '1', '--racers', '8', '--seconds', '60')
+      const { page } = await visit(browser, own, '/#/explore/1')
+      await page.locator('.board tbody tr').first().waitFor()
+      await own.kill()
+      await page.getByText('The service is away.').waitFor()
+      expect((await rowsOf(page, 'board')).length).toBe(8)
+      await page.getByRole('link', { name: 'Start line', exact: true }).click()
+      expect(await page.getByRole('button', { name: 'To the start' }).isDisabled()).toBe(true)
+      await own.run()
+      await page.getByText('The service is back.').waitFor()
+      await page.getByRole('link', { name: 'To the start' }).click()
+      await start(page)
+      await reach(page, 3)
+      await page.context().close()
+    } finally {
+      await own.stop()
+    }
+  })
+
+  it('says when a part of the page cannot be loaded, and loads it again', async () => {
+    const { page } = await visit(browser, service, '/')
+    await page.route('**/ExploreView-*.js', (route) => route.abort())
+    await page.reload()
+    await page.getByRole('link', { name: 'Explore the class' }).click()
+    const again = page.getByRole('button', { name: 'Load it again' })
+    await again.waitFor()
+    await page.unroute('**/ExploreView-*.js')
+    await again.click()
+    await page.getByRole('heading', { name: 'Curves side by side' }).waitFor()
+    expect(await again.count()).toBe(0)
+    await page.context().close()
+  })
+
+  it('goes on riding while the service is away', async () => {
+    const own = await Service.start()
+    try {
+      await own.feed('--classes', '1', '--racers', '8', '--seconds', '300')
+      const { page } = await visit(browser, own, '/#/ride/1')
+      await start(page)
+      await reach(page, 2)
+      await own.kill()
+      await page.getByRole('button', { name: 'Ride again' }).waitFor()
+      expect(await page.locator('[data-test=firsts]').textContent()).toBe('300')
+      await page.context().close()
+    } finally {
+      await own.stop()
+    }
+  })
+
+  it('fits every size, without a violation that axe-core finds, in both schemes', async () => {
+    const { height } = { height: 800 }
+    for (const colorScheme of ['light', 'dark'] as const) {
+      for (const width of [320, 390, 683, 1366]) {
+        const options = {
+          colorScheme,
+          reducedMotion: 'reduce',
+          viewport: { width, height },
+        } as const
+        const { page, faults } = await visit(browser, service, '/', options)
+        const check = async (what: string) => {
+          expect(await violations(page), `${what}, ${colorScheme}, ${width}`).toEqual([])
+          expect(await fits(page), `${what}, ${width}`).toBe(true)
+        }
+        await page
+          .getByText(/class record, /)
+          .first()
+          .waitFor()
+        await page.getByRole('combobox', { name: 'Or ride as' }).waitFor()
+        await check('start line')
+        await page.getByRole('combobox', { name: 'Or ride as' }).fill('a')
+        await page.getByRole('option', { name: /\d$/ }).first().waitFor()
+        await check('search')
+        await page.evaluate(() => (location.hash = '#/explore/1'))
+        await page.locator('.board tbody tr').first().waitFor()
+        await page.locator('.curves canvas').waitFor()
+        await check('explore')
+        await page.evaluate(() => (location.hash = '#/ride/1'))
+        await page.getByText('Ride for me').click()
+        await start(page)
+        await reach(page, 20)
+        await check('ride')
+        await page.getByRole('button', { name: 'Ride again' }).waitFor()
+        await page.locator('.curves canvas').waitFor()
+        await check('result')
+        expect(faults).toEqual([])
+        await page.context().close()
+      }
+    }
+  }, 300_000)
+
+  it('keeps long readings inside the head unit', async () => {
+    const { page } = await visit(browser, service, '/')
+    await rideAs(page, RACER)
+    await set(page, 'Cadence', 'End')
+    await set(page, 'Resistance', 'End')
+    await start(page, '1×')
+    await reach(page, 2)
+    await page.getByRole('button', { name: 'Pause' }).click()
+    await page.getByText(/Record \+\d\d+\.\d\d/).waitFor()
+    for (const width of [320, 360, 390, 683, 701, 1000, 1081, 1280, 1366]) {
+      await page.setViewportSize({ width, height: 800 })
+      const beyond = await page.locator('.head-unit').evaluate((unit) => {
+        const { right } = unit.getBoundingClientRect()
+        const edge = right - parseFloat(getComputedStyle(unit).paddingRight) + 0.5
+        const inside = [...unit.querySelectorAll('dd, dd *, button, label, output, .clock')]
+        const leaving = inside.filter((element) => element.getBoundingClientRect().right > edge)
+        return leaving.map((element) => element.outerHTML)
+      })
+      expect(beyond, `at ${width}`).toEqual([])
+    }
+    await page.context().close()
+  })
+
+  it('shows ride and rank at once on a phone', async () => {
+    const options = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true }
+    const { page } = await visit(browser, service, '/', options)
+    await page.getByRole('link', { name: 'To the start' }).tap()
+    await page.getByText('Ride for me').tap()
+    await start(page)
+    await reach(page, 10)
+    const bottom = await page
+      .locator('.controls')
+      .evaluate((controls) => controls.getBoundingClientRect().bottom + scrollY)
+    expect(bottom).toBeLessThan(740)
+    await page.context().close()
+  })
+
+  it('points to the API where there is no JavaScript', async () => {
+    const { page } = await visit(browser, service, '/', { javaScriptEnabled: false })
+    await page.getByRole('heading', { name: 'Alleycat' }).waitFor()
+    const links = await page
+      .getByRole('link')
+      .evaluateAll((all) => all.map((link) => link.getAttribute('href')))
+    for (const path of links) {
+      const { status } = await fetch(service.origin + path)
+      expect(status, path ?? '').toBe(200)
+    }
+    expect(links).toContain('/docs')
+    await page.context().close()
+  })
+
+  it('loads less than 50 kB of script before a view', async () => {
+    const folder = join(import.meta.dirname, '../dist')
+    const html = await readFile(join(folder, 'index.html'), 'utf8')
+    const scripts = [...html.matchAll(/"\/(assets\/[^"]+\.js)"/g)].map(([, path]) => path ?? '')
+    expect(scripts.length).toBeGreaterThan(0)
+    let size = 0
+    for (const path of scripts)
+      size += gzipSync(await readFile(join(folder, path)), { level: 9 }).length
+    expect(size).toBeLessThan(50_000)
+  })
+})

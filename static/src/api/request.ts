@@ -1,0 +1,61 @@
+/** Requests to the service: key, timeout and errors. */
+import { queryKey } from './key'
+
+/**
+ * A failed request. `away`: no response; `unready`: the service is starting, stopping or overloaded; `locked`: it requires a
+ * key; `missing`: not found; `refused`: the request itself is at fault.
+ */
+export class ApiError extends Error {
+  constructor(
+    readonly kind: 'away' | 'unready' | 'locked' | 'missing' | 'refused',
+    message: string,
+  ) {
+    super(message)
+  }
+
+  /** Whether the same request may succeed later. */
+  get canRetry(): boolean {
+    return this.kind === 'away' || this.kind === 'unready'
+  }
+}
+
+/** Returns the text of an error for the page; `otherwise` for one that is not ours. */
+export function messageOf(error: unknown, otherwise: string): string {
+  return error instanceof ApiError ? error.message : otherwise
+}
+
+/** Maximum time of a request, in milliseconds. */
+const TIMEOUT_MS = 10_000
+
+/** Statuses below 500 that ask for a retry: request timeout, too many requests. */
+const RETRY_STATUSES = [408, 429]
+
+/** Sends a request, with the key if there is one. A signal of the caller replaces the timeout. */
+export async function request(
+  input: RequestInfo | URL,
+  init?: RequestInit,
+  timeoutMs = TIMEOUT_MS,
+): Promise<Response> {
+  const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : {}))
+  if (queryKey.value !== null) headers.set('authorization', `Bearer ${queryKey.value}`)
+  const aborted = input instanceof Request ? [input.signal] : []
+  const signal = init?.signal ?? AbortSignal.any([AbortSignal.timeout(timeoutMs), ...aborted])
+  let response: Response
+  try {
+    response = await fetch(input, { ...init, headers, signal })
+  } catch {
+    throw new ApiError('away', 'The service does not respond.')
+  }
+  if (response.ok) return response
+  const problem = (await response.json().catch(() => null)) as { detail?: string } | null
+  throw new ApiError(
+    kindOf(response.status),
+    problem?.detail ?? `The service responded with status ${response.status}.`,
+  )
+}
+
+function kindOf(status: number): ApiError['kind'] {
+  if (status === 401) return 'locked'
+  if (status === 404) return 'missing'
+  return status >= 500 || RETRY_STATUSES.includes(status) ? 'unready' : 'refused'
+}

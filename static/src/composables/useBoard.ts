@@ -1,0 +1,72 @@
+/** A page of the class's board, at the second of the address. */
+import { computed, ref, shallowRef, watch } from 'vue'
+
+import { leaderboard, type Leaderboard } from '../api/client'
+import { messageOf } from '../api/request'
+import { minutes } from '../race/clock'
+import { learn, nameOf } from '../state/names'
+import { isolated } from '../format'
+import { classOf } from '../state/service'
+import type { ExploreAddressOnPage } from './useExploreAddress'
+
+const PAGE_ROWS = 12
+
+export function useBoard(classId: number, { address, adjust }: ExploreAddressOnPage) {
+  const cursor = ref<string | null>(null)
+  const board = shallowRef<Leaderboard | null>(null)
+  const failure = ref('')
+  /** Says that a racer who was searched for is not on the board. It stays until the next search. */
+  const notFound = ref('')
+  let loading = false
+  let isStale = false
+
+  /** Loads the page. While one is loading, only the latest wish is remembered. */
+  async function load(): Promise<void> {
+    isStale = true
+    if (loading) return
+    loading = true
+    while (isStale) {
+      isStale = false
+      await loadOnce()
+    }
+    loading = false
+  }
+
+  async function loadOnce(): Promise<void> {
+    const { second, whole, around } = address.value
+    const at = whole ? {} : { second }
+    const page = cursor.value ? { cursor: cursor.value } : around !== null ? { around } : {}
+    try {
+      if (around !== null && !(await isOnBoard(around, at))) {
+        const where = whole ? 'in this class' : `at ${minutes(second)}`
+        notFound.value = `${isolated(nameOf(around))} has no best ${where}.`
+        adjust({ around: null })
+        return
+      }
+      const found = await leaderboard(classId, { ...at, ...page, limit: PAGE_ROWS })
+      learn(found.standings)
+      board.value = found
+      failure.value = ''
+    } catch (error) {
+      failure.value = messageOf(error, 'The board cannot be loaded.')
+    }
+  }
+
+  /** Asked before the page around a racer, because a 404 would stand as an error on the console. */
+  async function isOnBoard(racerId: number, at: { second?: number }): Promise<boolean> {
+    const { standings } = await leaderboard(classId, { ...at, racers: [racerId], limit: 1 })
+    return standings.length > 0
+  }
+
+  // A cursor belongs to one board.
+  const which = computed(() => {
+    const { second, whole, around } = address.value
+    return [second, whole, around].join()
+  })
+  watch(which, () => (cursor.value = null))
+  watch([which, cursor, () => classOf(classId)?.stateHash], load, { immediate: true })
+
+  return { board, cursor, failure, notFound }
+}
+
+export type BoardOnPage = ReturnType<typeof useBoard>

@@ -1,0 +1,99 @@
+/** The curves of racers, side by side with the class record. */
+import { computed, reactive, ref, shallowRef, watch } from 'vue'
+
+import { curve, leaderboard, records, type Curve } from '../api/client'
+import { messageOf } from '../api/request'
+import type { CurveLine } from '../components/curve-line'
+import { History } from '../race/dataset'
+import { COMPARED_MAX } from '../race/explore-address'
+import { learn, nameOf } from '../state/names'
+import { rider } from '../state/rider'
+import type { ExploreAddressOnPage } from './useExploreAddress'
+
+const COLORS = ['--you', '--line-a', '--line-b', '--line-c', '--line-d', '--line-e']
+const DASHES = [[], [9, 4], [3, 3], [12, 3, 3, 3], [6, 6], [1, 4]]
+
+export function useComparison(classId: number, { address, go }: ExploreAddressOnPage) {
+  const curves = reactive(new Map<number, Curve>())
+  const record = shallowRef<ReadonlyMap<number, number>>(new Map())
+  /** The racers that are compared while nobody chose any. */
+  const suggested = ref<number[]>([])
+  const failure = ref('')
+  const racers = computed(() => address.value.racers ?? suggested.value)
+
+  /** Returns the racers with one more. The first ones leave when there are too many. */
+  function racersWith(racerId: number): number[] {
+    if (racers.value.includes(racerId)) return racers.value
+    return [...racers.value, racerId].slice(-COMPARED_MAX)
+  }
+
+  function add(racerId: number): void {
+    go({ racers: racersWith(racerId) })
+  }
+
+  function remove(racerId: number): void {
+    go({ racers: racers.value.filter((other) => other !== racerId) })
+  }
+
+  async function loadRecord(): Promise<void> {
+    const firsts = new History(await records(classId)).records()
+    record.value = new Map([...firsts].map(([second, { output }]) => [second, output]))
+  }
+
+  /** Suggests the rider and the best two of the class. */
+  async function suggest(): Promise<void> {
+    const { standings } = await leaderboard(classId, { limit: 2 })
+    learn(standings)
+    const own = rider.value.guest ? [] : [rider.value.racerId]
+    suggested.value = [...new Set([...own, ...standings.map(({ racerId }) => racerId)])]
+  }
+
+  async function loadCurves(racers: readonly number[]): Promise<void> {
+    failure.value = ''
+    for (const racerId of racers) {
+      if (curves.has(racerId)) continue
+      try {
+        const found = await curve(classId, racerId)
+        learn([found])
+        curves.set(racerId, found)
+      } catch (error) {
+        failure.value = messageOf(error, 'The curve cannot be loaded.')
+      }
+    }
+  }
+
+  /** Raises the class record, where a new best beats it. */
+  function raiseRecord(second: number, output: number): void {
+    if (output <= (record.value.get(second) ?? -1)) return
+    record.value = new Map(record.value).set(second, output)
+  }
+
+  // Without the record or suggestions there are the curves; the notice at the top says what is wrong.
+  loadRecord().catch(() => {})
+  suggest().catch(() => {})
+  watch(racers, loadCurves, { immediate: true })
+
+  const lines = computed<CurveLine[]>(() => {
+    const own = racers.value.map((racerId, i) => ({
+      label: nameOf(racerId),
+      values: new Map(curves.get(racerId)?.seconds.map((point) => [point.second, point.output])),
+      color: COLORS[i] ?? '--ink',
+      dash: DASHES[i] ?? [],
+      width: 2.2,
+    }))
+    if (record.value.size === 0) return own
+    const dash = [2, 3]
+    const first = { label: 'Class record', values: record.value, color: '--soft', width: 1.5, dash }
+    return [first, ...own]
+  })
+  const points = computed(() =>
+    racers.value.map((racerId) => ({
+      racerId,
+      point: curves.get(racerId)?.seconds.find((at) => at.second === address.value.second) ?? null,
+    })),
+  )
+
+  return { racers, lines, points, record, failure, add, remove, racersWith, raiseRecord }
+}
+
+export type ComparisonOnPage = ReturnType<typeof useComparison>

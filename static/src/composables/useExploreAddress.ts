@@ -1,0 +1,48 @@
+/** The address of the explored class, in both directions. */
+import { onScopeDispose, ref, watch } from 'vue'
+import { useRoute, useRouter } from 'vue-router'
+
+import { parseAddress, toQuery, type ExploreAddress } from '../race/explore-address'
+
+/** Delay before a scrubbed second is written, in milliseconds: browsers allow few changes of the address in a time. */
+const WRITE_DELAY_MS = 300
+
+export function useExploreAddress() {
+  const route = useRoute()
+  const router = useRouter()
+  const address = ref<ExploreAddress>(parseAddress(route.query))
+  let timer: ReturnType<typeof setTimeout> | undefined
+
+  /** Writes what was changed in place. */
+  async function write(): Promise<void> {
+    if (timer === undefined) return
+    clearTimeout(timer)
+    timer = undefined
+    await router.replace({ query: toQuery(address.value) })
+  }
+
+  /** Changes a part of the address as a step that Back undoes. */
+  async function go(change: Partial<ExploreAddress>): Promise<void> {
+    await write()
+    address.value = { ...address.value, ...change }
+    await router.push({ query: toQuery(address.value) })
+  }
+
+  /** Changes a part of the address in place. */
+  function adjust(change: Partial<ExploreAddress>): void {
+    clearTimeout(timer)
+    address.value = { ...address.value, ...change }
+    timer = setTimeout(() => void write(), WRITE_DELAY_MS)
+  }
+
+  watch(
+    () => route.query,
+    (query) => {
+      if (route.name === 'explore') address.value = parseAddress(query)
+    },
+  )
+  onScopeDispose(() => clearTimeout(timer))
+  return { address, go, adjust }
+}
+
+export type ExploreAddressOnPage = ReturnType<typeof useExploreAddress>

@@ -1,0 +1,74 @@
+/** The race that is under way in a class. */
+import { computed, onScopeDispose, ref, shallowReactive, type Ref } from 'vue'
+
+import { raceBoard, races, type RaceBoard } from '../api/client'
+import { subscribe } from '../api/live'
+import { raceToShow } from '../race/here-now'
+import { learn } from '../state/names'
+import { service } from '../state/service'
+
+/** Interval between polls while the service pushes nothing, in milliseconds. */
+const POLL_MS = 3000
+
+/** Maximum number of rows of a race: as many as the service pushes. */
+const ROWS_MAX = 50
+
+/** `own` is the rider's race, which is shown only if others ride it, too. */
+export function useHereNow(classId: number, own: Ref<number | null>) {
+  const boards = shallowReactive(new Map<number, RaceBoard>())
+  /** `away`: the service does not respond, and what is shown may be old. */
+  const state = ref<'loading' | 'loaded' | 'away'>('loading')
+  const newestFirst = computed(() => [...boards.values()].sort((a, b) => b.startedAt - a.startedAt))
+  const race = computed(() => raceToShow(newestFirst.value, own.value, service.now))
+  const standings = computed(() => race.value?.standings ?? [])
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let isEnded = false
+
+  function show(board: RaceBoard): void {
+    learn(board.standings)
+    boards.set(board.raceId, board)
+    state.value = 'loaded'
+  }
+
+  async function poll(): Promise<void> {
+    try {
+      const shown = raceToShow(await races(classId), own.value, Date.now())
+      if (shown) show(await raceBoard(classId, shown.raceId, ROWS_MAX))
+      state.value = 'loaded'
+    } catch {
+      state.value = 'away'
+    }
+  }
+
+  /** Polls at intervals, as long as the service pushes nothing. A hidden page does not. */
+  function startPolling(): void {
+    clearTimeout(timer)
+    if (isEnded) return
+    timer = setTimeout(async () => {
+      const current = timer
+      if (!document.hidden) await poll()
+      if (current === timer) startPolling()
+    }, POLL_MS)
+  }
+
+  function stopPolling(): void {
+    clearTimeout(timer)
+    timer = undefined
+  }
+
+  const unsubscribe = subscribe(classId, {
+    opened: () => {
+      stopPolling()
+      state.value = 'loaded'
+    },
+    closed: startPolling,
+    standings: show,
+  })
+  startPolling()
+  onScopeDispose(() => {
+    isEnded = true
+    unsubscribe()
+    stopPolling()
+  })
+  return { state, race, standings }
+}

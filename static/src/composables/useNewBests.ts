@@ -1,0 +1,49 @@
+/** The new personal bests of a class, as they are ridden. */
+import { onScopeDispose, ref, shallowRef } from 'vue'
+
+import type { NewBests } from '../api/client'
+import { sentence, worthShowing, type ShownBest } from '../race/new-bests'
+import { learn, nameOf } from '../state/names'
+
+/** Number of bests that are shown. */
+const SHOWN_MAX = 6
+
+/** Interval between announcements, in milliseconds: a screen reader needs as long to read one. */
+const ANNOUNCE_MS = 5000
+
+/** `recordAt` returns the class record at a second, if it is known. */
+export function useNewBests(recordAt: (second: number) => number | null) {
+  /** The latest, each with a number of its own. */
+  const latest = shallowRef<(ShownBest & { id: number })[]>([])
+  /** Number of bests since the page was opened. */
+  const count = ref(0)
+  /** One of them in words, now and then. */
+  const announcement = ref('')
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let next: ShownBest | null = null
+  let id = 0
+
+  function show(pushed: NewBests): void {
+    learn(pushed.bests)
+    count.value += pushed.count
+    const bests = worthShowing(pushed.bests, recordAt, SHOWN_MAX)
+    const shown = bests.map((best) => ({ ...best, id: id++ }))
+    latest.value = [...shown, ...latest.value].slice(0, SHOWN_MAX)
+    const first = shown[0]
+    if (first && (!next || first.isRecord || !next.isRecord)) next = first
+    if (timer === undefined) announce()
+  }
+
+  function announce(): void {
+    timer = undefined
+    if (!next) return
+    announcement.value = sentence(next, nameOf)
+    next = null
+    timer = setTimeout(announce, ANNOUNCE_MS)
+  }
+
+  onScopeDispose(() => clearTimeout(timer))
+  return { latest, count, announcement, subscriber: { bests: show } }
+}
+
+export type NewBestsOnPage = ReturnType<typeof useNewBests>

@@ -1,0 +1,197 @@
+/** A race on this page: its clock, the ride, and the board at every second. */
+import { computed, onScopeDispose, ref, shallowRef, watch } from 'vue'
+
+import { messageOf } from '../api/request'
+import { autopilot } from '../race/autopilot'
+import type { LiveBoard } from '../race/board'
+import { loadSource, type BoardSource } from '../state/board-source'
+import { RaceClock, type Speed } from '../race/clock'
+import { output, RACE_SECONDS } from '../race/output'
+import { toOwnRide, type OwnRide } from '../race/own-ride'
+import { Ride, type Sample } from '../race/ride'
+import { outbox } from '../state/outbox'
+import { rider, riderName, type Identity } from '../state/rider'
+import { RideSender } from '../state/sending'
+import { classOf, ridesOpen } from '../state/service'
+import { useLiveBoard } from './useLiveBoard'
+
+/** Interval at which the clock is read, in milliseconds: shorter than a second at the greatest speed. */
+const TICK_MS = 40
+
+/** `onFinish` receives the ride when its last second is over. */
+export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void) {
+  const phase = ref<'ready' | 'loading' | 'riding' | 'paused' | 'done'>('ready')
+  const loaded = ref(0)
+  const failure = ref<string | null>(null)
+  const cadence = ref(80)
+  const resistance = ref(40)
+  const auto = ref(false)
+  const speed = ref<Speed>(1)
+  const second = ref(0)
+  const source = shallowRef<BoardSource | null>(null)
+  const live = useLiveBoard(addRank)
+  const samples = shallowRef<readonly Sample[]>([])
+  /** The race of the last ride; null before the first. */
+  const raceId = ref<number | null>(null)
+  /** The rider of this ride: another tab may choose another rider meanwhile. */
+  const identity = shallowRef<Identity>({ ...rider.value })
+  /** Whether a part of the ride was faster than real time, or ridden by the page. It is not sent, and stays so. */
+  const practice = ref(false)
+
+  const sample = computed<Sample | null>(() => samples.value.at(-1) ?? null)
+  const now = computed(() => output(cadence.value, resistance.value))
+  const racing = computed(() => phase.value === 'riding' || phase.value === 'paused')
+  const isPractice = computed(() => auto.value || speed.value !== 1)
+
+  let ride = new Ride()
+  let name = ''
+  let clock = new RaceClock(RACE_SECONDS, speed.value)
+  let sender: RideSender | null = null
+  let ticking: ReturnType<typeof setInterval> | undefined
+  /** Number of the ride. A history that was loaded for an earlier one is ignored. */
+  let generation = 0
+
+  function clear(): void {
+    generation += 1
+    clearInterval(ticking)
+    live.clearBoard()
+    second.value = 0
+    ;[ride, samples.value] = [new Ride(), []]
+  }
+
+  async function start(): Promise<void> {
+    const summary = classOf(classId())
+    if (!summary || phase.value === 'loading') return
+    clear()
+    const started = generation
+    ;[phase.value, loaded.value, failure.value] = ['loading', 0, null]
+    ;[identity.value, name] = [{ ...rider.value }, riderName.value]
+    try {
+      const onProgress = (share: number) => (loaded.value = share)
+      const ready = await loadSource(summary, identity.value.racerId, onProgress)
+      if (started !== generation) return
+      source.value = ready
+    } catch (error) {
+      if (started !== generation) return
+      failure.value = messageOf(error, 'The history cannot be loaded.')
+      phase.value = 'ready'
+      return
+    }
+    raceId.value = Date.now()
+    practice.value = isPractice.value
+    sender = ridesOpen
+      ? new RideSender(raceId.value, summary.classId, identity.value, outbox)
+      : null
+    clock = new RaceClock(RACE_SECONDS, speed.value)
+    clock.start(performance.now())
+    phase.value = 'riding'
+    ticking = setInterval(tick, TICK_MS)
+  }
+
+  function tick(): void {
+    const reached = clock.second(performance.now())
+    if (reached === second.value) return
+    for (let at = second.value + 1; at <= reached; at++) step(at)
+    second.value = reached
+    samples.value = [...ride.samples]
+    if (reached >= RACE_SECONDS) finish()
+  }
+
+  function step(at: number): void {
+    const from = source.value
+    if (!from) return
+    const best = from.best(at)
+    if (auto.value) {
+      const record = from.record(at)?.output ?? null
+      const ridden = autopilot(at, RACE_SECONDS, best, record, Math.random())
+      ;[cadence.value, resistance.value] = [ridden.cadence, ridden.resistance]
+    }
+    const sample = ride.add(at, cadence.value, resistance.value, best)
+    if (!practice.value) sender?.add(sample, at === RACE_SECONDS)
+    void live.rank(from, sample)
+  }
+
+  /** Takes the rank at a second. */
+  function addRank(at: number, { rank, total }: LiveBoard): void {
+    ride.rank(at, rank, total)
+    samples.value = [...ride.samples]
+    // The last rank may come after the finish.
+    if (phase.value === 'done') onFinish(asOwnRide())
+  }
+
+  function finish(): void {
+    clearInterval(ticking)
+    phase.value = 'done'
+    onFinish(asOwnRide())
+  }
+
+  function asOwnRide(): OwnRide {
+    const { samples } = ride
+    const head = {
+      raceId: raceId.value ?? 0,
+      classId: classId(),
+      racerId: identity.value.racerId,
+      riderName: name,
+      practice: practice.value,
+      sent: sender !== null && !practice.value,
+      refused: null,
+      classRecords: samples.map(({ second }) => source.value?.record(second)?.output ?? null),
+    }
+    return toOwnRide(head, samples)
+  }
+
+  function pause(): void {
+    if (phase.value !== 'riding') return
+    clock.pause(performance.now())
+    phase.value = 'paused'
+  }
+
+  function resume(): void {
+    if (phase.value !== 'paused') return
+    clock.start(performance.now())
+    phase.value = 'riding'
+  }
+
+  /** Ends the ride before its last second. What was ridden so far is sent. */
+  function giveUp(): void {
+    if (racing.value) sender?.end()
+    clear()
+    phase.value = 'ready'
+  }
+
+  watch(speed, (value) => clock.setSpeed(value, performance.now()))
+  watch(isPractice, (value) => {
+    if (!value || !racing.value || practice.value) return
+    practice.value = true
+    sender?.end()
+  })
+  onScopeDispose(giveUp)
+
+  return {
+    phase,
+    racing,
+    loaded,
+    failure: computed(() => failure.value ?? live.boardFailure.value),
+    cadence,
+    resistance,
+    auto,
+    speed,
+    second,
+    source,
+    board: live.board,
+    boardSecond: live.boardSecond,
+    samples,
+    sample,
+    now,
+    raceId,
+    identity,
+    practice,
+    isPractice,
+    start,
+    pause,
+    resume,
+    giveUp,
+  }
+}
+
+export type RaceOnPage = ReturnType<typeof useRace>

@@ -1,0 +1,119 @@
+/** The recent races of a class, with winner and own place, and the one that is opened. */
+import { useThrottleFn } from '@vueuse/core'
+import { computed, ref, shallowReactive, shallowRef, watch } from 'vue'
+
+import { raceBoard, races, type Race, type RaceBoard } from '../api/client'
+import { ApiError, messageOf } from '../api/request'
+import type { Subscriber } from '../api/live'
+import { learn } from '../state/names'
+import { rider } from '../state/rider'
+import { classOf } from '../state/service'
+import type { ExploreAddressOnPage } from './useExploreAddress'
+
+/** Number of races that are listed at first, and that every step adds: each needs a request. */
+const RACES_STEP = 8
+
+/** Maximum number of rows of a listed race. The own place is shown if it is among them. */
+const LISTED_ROWS_MAX = 100
+
+/** Maximum number of rows of the opened race: the service's limit. */
+const OPENED_ROWS_MAX = 1000
+
+/** Least time between loads of an opened race that is too large to be pushed, in milliseconds. */
+const RELOAD_MS = 2000
+
+export function useRaces(classId: number, { address }: ExploreAddressOnPage) {
+  const all = shallowRef<Race[] | null>(null)
+  const boards = shallowReactive(new Map<number, RaceBoard>())
+  const shownMax = ref(RACES_STEP)
+  const failure = ref('')
+  const loading = new Set<number>()
+  let isLive = false
+
+  const listed = computed(() =>
+    (all.value ?? []).slice(0, shownMax.value).map((race) => {
+      const board = boards.get(race.raceId)
+      const own = board?.standings.find(({ racerId }) => racerId === rider.value.racerId)
+      return { race, first: board?.standings[0] ?? null, own: own ?? null }
+    }),
+  )
+  const hasMore = computed(() => (all.value?.length ?? 0) > shownMax.value)
+  const opened = computed(() =>
+    address.value.race === null ? null : (boards.get(address.value.race) ?? null),
+  )
+
+  function showMore(): void {
+    shownMax.value += RACES_STEP
+  }
+
+  /** Takes a board that was pushed. It has the first rows only. */
+  function show(board: RaceBoard): void {
+    learn(board.standings)
+    const isWhole = board.standings.length >= board.racers
+    if (board.raceId === address.value.race && !isWhole) void reloadOpened()
+    else boards.set(board.raceId, board)
+    if (all.value === null) return
+    const others = all.value.filter(({ raceId }) => raceId !== board.raceId)
+    all.value = [...others, board].sort((a, b) => b.startedAt - a.startedAt)
+  }
+
+  const reloadOpened = useThrottleFn(() => open(address.value.race), RELOAD_MS, true)
+
+  async function refresh(): Promise<void> {
+    try {
+      all.value = await races(classId)
+    } catch {
+      // The notice at the top says what is wrong.
+    }
+  }
+
+  /** Loads the boards of listed races, one after another. */
+  async function loadBoards(ids: readonly number[]): Promise<void> {
+    for (const raceId of ids) {
+      if (boards.has(raceId) || loading.has(raceId)) continue
+      loading.add(raceId)
+      await load(raceId, LISTED_ROWS_MAX).catch(() => {}) // listed without its winner
+      loading.delete(raceId)
+    }
+  }
+
+  async function load(raceId: number, limit: number): Promise<void> {
+    const board = await raceBoard(classId, raceId, limit)
+    learn(board.standings)
+    boards.set(raceId, board)
+  }
+
+  async function open(raceId: number | null): Promise<void> {
+    failure.value = ''
+    if (raceId === null) return
+    try {
+      await load(raceId, OPENED_ROWS_MAX)
+    } catch (error) {
+      const isMissing = error instanceof ApiError && error.kind === 'missing'
+      failure.value = isMissing
+        ? 'The service does not keep that race any more.'
+        : messageOf(error, 'The race cannot be loaded.')
+    }
+  }
+
+  void refresh()
+  watch(() => listed.value.map(({ race }) => race.raceId), loadBoards)
+  watch(() => address.value.race, open, { immediate: true })
+  watch(
+    () => classOf(classId)?.stateHash,
+    async () => {
+      if (isLive) return
+      await refresh()
+      await open(address.value.race)
+    },
+  )
+
+  const subscriber: Subscriber = {
+    opened: () => (isLive = true),
+    closed: () => (isLive = false),
+    standings: show,
+  }
+  return { all, listed, hasMore, opened, failure, showMore, subscriber }
+}
+
+export type RacesOnPage = ReturnType<typeof useRaces>

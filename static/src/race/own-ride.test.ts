@@ -1,0 +1,45 @@
+import { expect, it } from 'vitest'
+
+import { samplesOf, toOwnRide } from './own-ride'
+import { praise, result, Ride } from './ride'
+
+const HEAD = {
+  raceId: 1,
+  classId: 1,
+  racerId: 1,
+  riderName: 'Ada',
+  practice: false,
+  sent: true,
+  refused: null,
+  classRecords: [200, null],
+}
+
+it('a ride is the same after it was kept', () => {
+  const ride = new Ride()
+  ride.add(1, 80, 78, 100)
+  ride.add(2, 90, 50, null)
+  ride.rank(1, 3, 10)
+  const kept = JSON.parse(JSON.stringify(toOwnRide(HEAD, ride.samples)))
+  expect(samplesOf(kept)).toEqual(ride.samples)
+})
+
+it.each([
+  [[null, null], 'Your first ride here. From now on there are bests to beat.'],
+  [[1, null], '1 personal record.'],
+  [[1, 1], '2 personal records.'],
+  [[999, 999], 'No record this time. They are within reach.'],
+])('bests of %j give the headline "%s"', (bests, headline) => {
+  const ride = new Ride()
+  bests.forEach((best, i) => ride.add(i + 1, 80, 78, best))
+  const summary = result(ride.samples)
+  expect(summary && praise(summary, true)).toBe(headline)
+})
+
+it('a ride that is not on the boards holds nothing', () => {
+  const ride = new Ride()
+  ride.add(1, 80, 78, null)
+  ride.rank(1, 1, 5)
+  const summary = result(ride.samples)
+  expect(summary && praise(summary, true)).toBe('You hold every second of this class.')
+  expect(summary && praise(summary, false)).toBe('You would hold every second of this class.')
+})

@@ -1,0 +1,56 @@
+/** A ride as the device keeps it: a column per measure, so that ten rides fit into some 100 kB. */
+import { isRecord } from './board'
+import type { Sample } from './ride'
+
+export interface OwnRide {
+  /** The race under which it was sent, and the time of its start in milliseconds since 1970. */
+  raceId: number
+  classId: number
+  racerId: number
+  riderName: string
+  /** Whether it was ridden faster than real time or by the page. Such a ride is not sent. */
+  practice: boolean
+  /** Whether it was handed to the outbox. */
+  sent: boolean
+  /** Why the service did not take it; null if it did. */
+  refused: string | null
+  /** By second; the first is second 1. */
+  cadences: number[]
+  resistances: number[]
+  outputs: number[]
+  bests: (number | null)[]
+  ranks: (number | null)[]
+  totals: (number | null)[]
+  /** The class record before the ride. */
+  classRecords: (number | null)[]
+}
+
+type Head = Omit<OwnRide, 'cadences' | 'resistances' | 'outputs' | 'bests' | 'ranks' | 'totals'>
+
+export function toOwnRide(head: Head, samples: readonly Sample[]): OwnRide {
+  return {
+    ...head,
+    cadences: samples.map(({ cadence }) => cadence),
+    resistances: samples.map(({ resistance }) => resistance),
+    outputs: samples.map(({ output }) => output),
+    bests: samples.map(({ best }) => best),
+    ranks: samples.map(({ rank }) => rank),
+    totals: samples.map(({ total }) => total),
+  }
+}
+
+export function samplesOf(ride: OwnRide): Sample[] {
+  return ride.outputs.map((output, i) => {
+    const best = ride.bests[i] ?? null
+    return {
+      second: i + 1,
+      cadence: ride.cadences[i] ?? 0,
+      resistance: ride.resistances[i] ?? 0,
+      output,
+      best,
+      record: isRecord(output, best),
+      rank: ride.ranks[i] ?? null,
+      total: ride.totals[i] ?? null,
+    }
+  })
+}

@@ -1,0 +1,28 @@
+// @vitest-environment happy-dom
+import { beforeEach, expect, it } from 'vitest'
+
+import { router } from './router'
+import { lastClass } from './state/last-class'
+
+beforeEach(() => router.push('/'))
+
+it.each([
+  ['/', 'start', '/'],
+  ['/ride/4', 'ride', '/ride/4'],
+  ['/ride/4?ride=7', 'ride', '/ride/4?ride=7'],
+  ['/explore/4?second=90&racers=1,2', 'explore', '/explore/4?second=90&racers=1,2'],
+  ['/explore/4/90', 'explore', '/explore/4?second=90'],
+  ['/ride/x', 'not-found', '/ride/x'],
+  ['/anything/else', 'not-found', '/anything/else'],
+])('%s shows %s', async (address, name, path) => {
+  await router.push(address)
+  expect(router.currentRoute.value).toMatchObject({ name, fullPath: path })
+})
+
+it('a view without a class shows the last one', async () => {
+  await router.push('/explore/5')
+  expect(lastClass.value).toBe(5)
+  await router.push('/ride')
+  expect(router.currentRoute.value.fullPath).toBe('/ride/5')
+  expect(document.title).toBe('Ride · Alleycat')
+})

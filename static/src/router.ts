@@ -1,0 +1,93 @@
+/** Addresses of the views. They stand behind `#`, so that the service needs to know one path only. */
+import { ref } from 'vue'
+import { createRouter, createWebHashHistory, type RouteRecordRaw } from 'vue-router'
+
+import { lastClass } from './state/last-class'
+
+const startView = () => import('./views/StartView.vue')
+const rideView = () => import('./views/RideView.vue')
+const exploreView = () => import('./views/ExploreView.vue')
+const notFoundView = () => import('./views/NotFoundView.vue')
+
+declare module 'vue-router' {
+  interface RouteMeta {
+    title: string
+  }
+}
+
+const routes: RouteRecordRaw[] = [
+  {
+    path: '/',
+    name: 'start',
+    component: startView,
+    meta: { title: 'Start line' },
+  },
+  {
+    path: '/ride/:classId(\\d+)',
+    name: 'ride',
+    component: rideView,
+    props: ({ params, query }) => ({ classId: Number(params.classId), rideId: Number(query.ride) }),
+    meta: { title: 'Ride' },
+  },
+  {
+    path: '/explore/:classId(\\d+)',
+    name: 'explore',
+    component: exploreView,
+    props: ({ params }) => ({ classId: Number(params.classId) }),
+    meta: { title: 'Explore' },
+  },
+  // The short form of an address at a second.
+  {
+    path: '/explore/:classId(\\d+)/:second(\\d+)',
+    redirect: ({ params: { classId, second } }) => ({
+      name: 'explore',
+      params: { classId },
+      query: { second },
+    }),
+  },
+  // Without a class: the last one.
+  {
+    path: '/:view(ride|explore)',
+    redirect: ({ params }) => ({
+      name: params.view === 'ride' ? 'ride' : 'explore',
+      params: { classId: lastClass.value },
+    }),
+  },
+  {
+    path: '/:path(.*)*',
+    name: 'not-found',
+    component: notFoundView,
+    meta: { title: 'Not found' },
+  },
+]
+
+export const router = createRouter({ history: createWebHashHistory(), routes })
+
+router.afterEach(({ meta, params }) => {
+  document.title = `${meta.title} · Alleycat`
+  if (params.classId) lastClass.value = Number(params.classId)
+})
+
+/** The address of a view whose script could not be loaded; null if none failed. */
+export const failedAddress = ref<string | null>(null)
+
+router.onError((_, to) => {
+  failedAddress.value = router.resolve(to.fullPath).href
+})
+router.afterEach((_to, _from, failure) => {
+  if (!failure) failedAddress.value = null
+})
+
+/** Loads the scripts of all views, so that they are there when the service is away. */
+export async function preloadViews(): Promise<void> {
+  const parts = [
+    startView,
+    rideView,
+    exploreView,
+    notFoundView,
+    () => import('./components/RacerSearch.vue'),
+    () => import('./components/Curves.vue'),
+  ]
+  // A part that fails is loaded again when it is needed.
+  for (const part of parts) await part().catch(() => {})
+}

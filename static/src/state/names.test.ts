@@ -1,0 +1,61 @@
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+
+import { leaderboard } from '../api/client'
+import { ApiError } from '../api/request'
+
+vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
+
+type Names = typeof import('./names')
+let names: Names
+
+/** The service knows Ada as racer 1, and racer 2 without a name. */
+const answer = async (_: number, { racers = [] }: { racers?: number[] } = {}) =>
+  ({
+    standings: racers.map((racerId) => ({ racerId, name: racerId === 1 ? 'Ada' : null })),
+  }) as never
+
+beforeEach(async () => {
+  vi.useFakeTimers()
+  vi.resetModules()
+  vi.mocked(leaderboard).mockReset()
+  names = await import('./names')
+})
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+it('names are requested once, in one request at a time', async () => {
+  vi.mocked(leaderboard).mockImplementation(answer)
+  for (let i = 0; i < 5; i++) names.requestNames(1, [1, 2])
+  await vi.runAllTimersAsync()
+  names.requestNames(1, [1, 2])
+  await vi.runAllTimersAsync()
+  expect([1, 2].map(names.nameOf)).toEqual(['Ada', 'Racer 2'])
+  expect(leaderboard).toHaveBeenCalledOnce()
+})
+
+it('requests back off while the service is away, and then succeed', async () => {
+  vi.mocked(leaderboard).mockRejectedValue(new ApiError('away', ''))
+  // As at 20 times speed: a board every 50 ms, for a minute.
+  for (let i = 0; i < 1200; i++) {
+    names.requestNames(1, [1, 2, i])
+    await vi.advanceTimersByTimeAsync(50)
+  }
+  // After 0, 2, 6, 14 and 30 s.
+  expect(leaderboard).toHaveBeenCalledTimes(5)
+  vi.mocked(leaderboard).mockImplementation(answer)
+  await vi.advanceTimersByTimeAsync(60_000)
+  expect(names.nameOf(1)).toBe('Ada')
+})
+
+it('racers are looked up in the class in which they ride', async () => {
+  vi.mocked(leaderboard).mockImplementation(answer)
+  names.requestNames(1, [1])
+  names.requestNames(2, [2])
+  await vi.runAllTimersAsync()
+  const asked = vi.mocked(leaderboard).mock.calls.map(([classId, query]) => [classId, query.racers])
+  expect(asked).toEqual([
+    [1, [1]],
+    [2, [2]],
+  ])
+})

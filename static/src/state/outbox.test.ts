@@ -1,0 +1,162 @@
+// @vitest-environment happy-dom
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+
+import { sendRide, type RideRecord } from '../api/client'
+import { ApiError } from '../api/request'
+import { Outbox, outbox as outboxOfPage, startOutbox } from './outbox'
+
+vi.mock('../api/client', () => ({ sendRide: vi.fn() }))
+
+const RACE = 1619185620265
+
+function record(second: number, raceId = RACE): RideRecord {
+  const event = 'update'
+  const uuid = `${raceId} ${second}`
+  const ride = { raceId, racerId: 1, classId: 1, cadence: 80, resistance: 78 }
+  return { uuid, event, deviceTimestamp: 0, second, ...ride }
+}
+
+/** A service that keeps what it is sent, and fails as long as `failure` is set. */
+function service() {
+  const requests: number[][] = []
+  const state = { failure: null as Error | null, rejected: 0 }
+  const send = async (records: readonly RideRecord[]) => {
+    requests.push(records.map(({ second }) => second))
+    if (state.failure) throw state.failure
+    return { records: records.length, improvements: 0, rejected: state.rejected }
+  }
+  return { requests, state, send }
+}
+
+beforeEach(() => {
+  vi.useFakeTimers()
+  localStorage.clear()
+})
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+describe('the outbox', () => {
+  it('sends what was added within a second, in one request', async () => {
+    const { requests, send } = service()
+    const outbox = new Outbox(localStorage, send)
+    outbox.add(record(1))
+    await vi.advanceTimersByTimeAsync(1)
+    outbox.add(record(2))
+    outbox.add(record(3))
+    expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'sending', waiting: 2 })
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(requests).toEqual([[1], [2, 3]])
+    expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'sent', waiting: 0 })
+    expect(localStorage.length).toBe(0)
+  })
+
+  it('sends a final record at once', async () => {
+    const { requests, send } = service()
+    const outbox = new Outbox(localStorage, send)
+    outbox.add(record(1))
+    await vi.advanceTimersByTimeAsync(1)
+    outbox.add(record(2))
+    outbox.add({ ...record(3), event: 'final' })
+    await vi.advanceTimersByTimeAsync(0)
+    expect(requests).toEqual([[1], [2, 3]])
+  })
+
+  it('repeats what may succeed later, less and less often, with all that came meanwhile', async () => {
+    const { requests, state, send } = service()
+    state.failure = new ApiError('away', 'The service does not respond.')
+    const outbox = new Outbox(localStorage, send)
+    for (let second = 1; second <= 120; second++) {
+      outbox.add(record(second))
+      await vi.advanceTimersByTimeAsync(1000)
+    }
+    // After 0, 1, 3, 7, 15, 31, 63 and 123 s.
+    expect(requests).toHaveLength(7)
+    expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'retrying', waiting: 120 })
+    state.failure = null
+    outbox.retryNow()
+    await vi.advanceTimersByTimeAsync(0)
+    expect(requests.at(-1)).toHaveLength(120)
+    expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'sent', waiting: 0 })
+  })
+
+  it('does not repeat what is refused, and says why', async () => {
+    const { requests, state, send } = service()
+    state.failure = new ApiError('refused', 'classId must be at most 6')
+    const outbox = new Outbox(localStorage, send)
+    for (let second = 1; second <= 10; second++) {
+      outbox.add(record(second))
+      await vi.advanceTimersByTimeAsync(1000)
+    }
+    expect(requests).toEqual([[1]])
+    const refused = { state: 'refused', waiting: 0, reason: 'classId must be at most 6' }
+    expect(outbox.deliveries.get(RACE)).toMatchObject(refused)
+    expect(localStorage.length).toBe(0)
+  })
+
+  it('begins a request before a page that is closed is gone', () => {
+    const { requests, send } = service()
+    const outbox = new Outbox(localStorage, send)
+    outbox.add({ ...record(1), event: 'final' })
+    expect(requests).toEqual([[1]])
+  })
+
+  it('counts rejected records', async () => {
+    const { state, send } = service()
+    state.rejected = 1
+    const outbox = new Outbox(localStorage, send)
+    outbox.add(record(1))
+    await vi.advanceTimersByTimeAsync(1)
+    expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'sent', rejected: 1 })
+  })
+
+  it('keeps what waits on the device, and a later page sends it', async () => {
+    const away = service()
+    away.state.failure = new ApiError('unready', 'starting')
+    const before = new Outbox(localStorage, away.send)
+    before.add(record(1))
+    before.add(record(2))
+    await vi.advanceTimersByTimeAsync(1)
+    const { requests, send } = service()
+    const after = new Outbox(localStorage, send)
+    after.restore()
+    expect(after.deliveries.get(RACE)?.waiting).toBe(2)
+    await vi.advanceTimersByTimeAsync(1)
+    expect(requests).toEqual([[1, 2]])
+    expect(localStorage.length).toBe(0)
+  })
+
+  it('does not lose a ride when the next one begins', async () => {
+    const { requests, state, send } = service()
+    state.failure = new ApiError('away', 'The service does not respond.')
+    const outbox = new Outbox(localStorage, send)
+    outbox.add(record(300))
+    await vi.advanceTimersByTimeAsync(1)
+    outbox.add(record(1, RACE + 1))
+    state.failure = null
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(requests).toEqual([[300], [1], [300]])
+  })
+
+  it('keeps a limited number of rides', () => {
+    for (let ride = 1; ride <= 30; ride++) {
+      localStorage.setItem(`alleycat.outbox.${ride}`, JSON.stringify([record(1, ride)]))
+    }
+    const outbox = new Outbox(localStorage, service().send)
+    outbox.restore()
+    expect([...outbox.deliveries.keys()]).toEqual(Array.from({ length: 20 }, (_, i) => i + 11))
+  })
+
+  it('sends at once when the network is back', async () => {
+    vi.mocked(sendRide).mockRejectedValue(new ApiError('away', 'The service does not respond.'))
+    startOutbox()
+    outboxOfPage.add(record(1))
+    // Between the tries after 15 s and after 31 s.
+    await vi.advanceTimersByTimeAsync(20_000)
+    expect(outboxOfPage.deliveries.get(RACE)?.state).toBe('retrying')
+    vi.mocked(sendRide).mockResolvedValue({ records: 1, improvements: 0, rejected: 0 })
+    dispatchEvent(new Event('online'))
+    await vi.advanceTimersByTimeAsync(0)
+    expect(outboxOfPage.deliveries.get(RACE)?.state).toBe('sent')
+  })
+})

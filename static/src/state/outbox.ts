@@ -1,0 +1,178 @@
+/**
+ * Rides on their way to the service. Records are kept on the device until the service has stored them, so that neither a
+ * lost connection nor a reload loses a second. Sending a record twice does no harm.
+ */
+import { shallowReactive } from 'vue'
+
+import { sendRide, type RideRecord, type RideResponse } from '../api/client'
+import { ApiError, messageOf } from '../api/request'
+
+/** Records of a ride are stored under this prefix and the ride's id, so that tabs do not overwrite each other's. */
+const KEY_PREFIX = 'alleycat.outbox.'
+
+/** Least time between requests, in milliseconds: a request a second and rider is what a service bears easily. */
+const INTERVAL_MS = 1000
+
+/** Delay after a failed request, in milliseconds. It doubles with every further failure. */
+const RETRY_MIN_MS = 1000
+const RETRY_MAX_MS = 60_000
+
+/** Maximum number of records of a request. The service takes 1000, and 256 KiB. */
+const BATCH_MAX = 300
+
+/** Maximum number of rides that wait. Of more, the oldest are given up: a device holds 5 MB. */
+const RIDES_MAX = 20
+
+export interface Delivery {
+  /**
+   * `sending`: records wait or are on their way; `retrying`: a request failed and is repeated; `sent`: all are stored;
+   * `refused`: the service takes none of them, for `reason`.
+   */
+  state: 'sending' | 'retrying' | 'sent' | 'refused'
+  /** Number of records that wait to be sent. */
+  waiting: number
+  /** Number of records that the service rejected. */
+  rejected: number
+  reason: string | null
+}
+
+const NEW: Delivery = { state: 'sending', waiting: 0, rejected: 0, reason: null }
+
+type Send = (records: readonly RideRecord[]) => Promise<RideResponse>
+
+export class Outbox {
+  /** By race. */
+  readonly deliveries = shallowReactive(new Map<number, Delivery>())
+  readonly #queues = new Map<number, RideRecord[]>()
+  #sending = false
+  #sentAtMs = -Infinity
+  #retryMs = RETRY_MIN_MS
+  #timer: ReturnType<typeof setTimeout> | undefined
+
+  /** Without a `storage` the queues last as long as the page. */
+  constructor(
+    readonly storage: Storage | null,
+    readonly send: Send,
+  ) {}
+
+  /** Takes the rides that an earlier page left on the device, and sends them. */
+  restore(): void {
+    for (let i = 0; i < (this.storage?.length ?? 0); i++) {
+      const key = this.storage?.key(i) ?? ''
+      const raceId = Number(key.startsWith(KEY_PREFIX) && key.slice(KEY_PREFIX.length))
+      if (raceId > 0 && !this.#queues.has(raceId)) this.#queues.set(raceId, this.#read(key))
+    }
+    const oldest = [...this.#queues.keys()].sort((a, b) => a - b).slice(0, -RIDES_MAX)
+    for (const raceId of oldest) this.#store(raceId, [])
+    for (const raceId of this.#queues.keys()) this.#report(raceId, {})
+    this.retryNow()
+  }
+
+  /** Queues a record. It is sent within a second; a final one at once. */
+  add(record: RideRecord): void {
+    const { raceId } = record
+    const before = this.deliveries.get(raceId)?.state
+    if (before === 'refused') return
+    this.#store(raceId, [...(this.#queues.get(raceId) ?? []), record])
+    this.#report(raceId, { state: before === 'retrying' ? 'retrying' : 'sending' })
+    const wait = record.event === 'final' ? 0 : this.#sentAtMs + INTERVAL_MS - Date.now()
+    // After a failure, the delay before the next try goes on.
+    const mayHurry = record.event === 'final' && before !== 'retrying'
+    if (!this.#sending && (this.#timer === undefined || mayHurry)) this.#schedule(wait)
+  }
+
+  /** Sends at once, without waiting for the end of a delay. */
+  retryNow(): void {
+    this.#retryMs = RETRY_MIN_MS
+    if (!this.#sending && this.#queues.size > 0) this.#schedule(0)
+  }
+
+  /** Without a delay the request begins at once: a page that is closed has no later. */
+  #schedule(delayMs: number): void {
+    clearTimeout(this.#timer)
+    if (delayMs > 0) this.#timer = setTimeout(() => void this.#flush(), delayMs)
+    else void this.#flush()
+  }
+
+  async #flush(): Promise<void> {
+    this.#timer = undefined
+    this.#sending = true
+    let failed = false
+    while (!failed && this.#queues.size > 0) {
+      // The newest ride is the one that is being ridden.
+      failed = !(await this.#sendBatch(Math.max(...this.#queues.keys())))
+    }
+    this.#sending = false
+    if (!failed) return
+    this.#schedule(this.#retryMs)
+    this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MAX_MS)
+  }
+
+  /** Sends the first records of a ride. Returns false if the request is to be repeated. */
+  async #sendBatch(raceId: number): Promise<boolean> {
+    const batch = this.#queues.get(raceId)?.slice(0, BATCH_MAX) ?? []
+    this.#sentAtMs = Date.now()
+    try {
+      const rejected = batch.length > 0 ? (await this.send(batch)).rejected : 0
+      this.#retryMs = RETRY_MIN_MS
+      this.#store(raceId, this.#queues.get(raceId)?.slice(batch.length) ?? [])
+      this.#report(raceId, {
+        state: this.#queues.has(raceId) ? 'sending' : 'sent',
+        rejected: (this.deliveries.get(raceId)?.rejected ?? 0) + rejected,
+        reason: null,
+      })
+      return true
+    } catch (error) {
+      const reason = messageOf(error, 'The ride could not be sent.')
+      const canRetry = !(error instanceof ApiError) || error.canRetry
+      if (!canRetry) this.#store(raceId, [])
+      this.#report(raceId, { state: canRetry ? 'retrying' : 'refused', reason })
+      return !canRetry
+    }
+  }
+
+  /** Replaces the queue of a ride, also on the device. */
+  #store(raceId: number, records: RideRecord[]): void {
+    if (records.length > 0) this.#queues.set(raceId, records)
+    else this.#queues.delete(raceId)
+    try {
+      const key = KEY_PREFIX + raceId
+      if (records.length > 0) this.storage?.setItem(key, JSON.stringify(records))
+      else this.storage?.removeItem(key)
+    } catch {
+      // Storage is full: the queue lasts as long as the page.
+    }
+  }
+
+  #read(key: string): RideRecord[] {
+    try {
+      const records = JSON.parse(this.storage?.getItem(key) ?? '[]') as RideRecord[]
+      return Array.isArray(records) ? records : []
+    } catch {
+      return []
+    }
+  }
+
+  #report(raceId: number, change: Partial<Delivery>): void {
+    const waiting = this.#queues.get(raceId)?.length ?? 0
+    this.deliveries.set(raceId, { ...(this.deliveries.get(raceId) ?? NEW), ...change, waiting })
+  }
+}
+
+/** Returns the device's storage; null where the browser denies it. */
+function deviceStorage(): Storage | null {
+  try {
+    return localStorage
+  } catch {
+    return null
+  }
+}
+
+/** The outbox of this page. */
+export const outbox = new Outbox(deviceStorage(), sendRide)
+
+/** Starts to send what earlier pages left. */
+export function startOutbox(): void {
+  outbox.restore()
+  addEventListener('online', () => outbox.retryNow())
+}

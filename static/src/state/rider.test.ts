@@ -1,0 +1,23 @@
+// @vitest-environment happy-dom
+import { expect, it } from 'vitest'
+
+import { displayName, parseIdentity } from './rider'
+import { learn } from './names'
+
+it('a stored identity is read, and an invalid one becomes a new guest', () => {
+  const kofi = { racerId: 5, name: 'Kofi', guest: false }
+  expect(parseIdentity(JSON.stringify(kofi))).toEqual(kofi)
+  for (const text of ['', 'null', '{}', '{"racerId":1.5,"name":"x"}', '{"racerId":1}']) {
+    const { racerId, name, guest } = parseIdentity(text)
+    expect([name, guest], text).toEqual(['Guest', true])
+    expect(racerId).toBeGreaterThanOrEqual(1e12)
+    expect(racerId).toBeLessThan(2e12)
+  }
+})
+
+it('a guest has its own name, and any other racer the one that the service has', () => {
+  learn([{ racerId: 17, name: 'Arjun' }])
+  expect(displayName({ racerId: 17, name: '', guest: false })).toBe('Arjun')
+  expect(displayName({ racerId: 18, name: '', guest: false })).toBe('Racer 18')
+  expect(displayName({ racerId: 19, name: '', guest: true })).toBe('Guest')
+})
