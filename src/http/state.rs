@@ -46,7 +46,7 @@ pub(crate) struct SharedState {
     /// are computed for every request; boards, whose order is computed once, must not wait for them.
     pub(crate) heavy_workers: WorkerPool,
     /// Memory budget of parts of histories.
-    pub(crate) part_budget: MemoryBudget,
+    pub(crate) history_budget: MemoryBudget,
     pub(crate) live: live::Live,
     pub(crate) document: OpenApi,
     pub(crate) stopping: Stopping,
@@ -86,7 +86,7 @@ impl SharedState {
             events: events::concurrency_limit(),
             workers,
             heavy_workers,
-            part_budget: history::part_budget(),
+            history_budget: history::history_budget(),
             live,
             document,
             stopping,

@@ -168,7 +168,7 @@ impl Inner {
         };
         let newer_names = names.into_iter().filter(|(racer, name)| {
             !full_class_racers.contains(racer)
-                && !erasures.cover_name(*racer, name.at_ms)
+                && !erasures.any_covers_name(*racer, name.at_ms)
                 && self.names.observe(*racer, name)
         });
         let names_before = pending.contents.names.len();

@@ -60,7 +60,7 @@ impl Inner {
                 remaining
                     .efforts
                     .iter()
-                    .filter(|it| erasures.expose(it, contents.erasure_version)),
+                    .filter(|it| erasures.any_exposes(it, contents.erasure_version)),
             );
             &remaining
         } else {
@@ -121,12 +121,12 @@ pub(super) fn without_erased(contents: &SegmentContents, erasures: &Erasures) ->
     SegmentContents {
         efforts: efforts
             .iter()
-            .filter(|effort| !erasures.cover(effort, *erasure_version))
+            .filter(|effort| !erasures.any_covers(effort, *erasure_version))
             .copied()
             .collect(),
         names: names
             .iter()
-            .filter(|(racer, name)| !erasures.cover_name(*racer, name.at_ms))
+            .filter(|(racer, name)| !erasures.any_covers_name(*racer, name.at_ms))
             .cloned()
             .collect(),
         erasure_version: erasures.version(),

@@ -149,7 +149,7 @@ impl Inner {
     async fn apply_to_races(&self, mut updates: Vec<RaceUpdate>, committed: &CommitResult) {
         let rejected: HashSet<usize> = committed.rejected.iter().map(|&(index, _)| index).collect();
         let before = self.erasures();
-        updates.retain(|it| !rejected.contains(&it.index) && !before.cover(&it.effort, 0));
+        updates.retain(|it| !rejected.contains(&it.index) && !before.any_covers(&it.effort, 0));
         for (slice, updates) in updates.chunks(YIELD_EFFORTS).enumerate() {
             if slice > 0 {
                 tokio::task::yield_now().await;
@@ -159,7 +159,10 @@ impl Inner {
         let erasures = self.erasures();
         if erasures.version() != before.version() {
             // The erasure was applied to the races before these efforts were.
-            for update in updates.iter().filter(|it| erasures.cover(&it.effort, 0)) {
+            for update in updates
+                .iter()
+                .filter(|it| erasures.any_covers(&it.effort, 0))
+            {
                 let Effort {
                     racer,
                     class,
@@ -186,7 +189,7 @@ pub(super) struct RemainingEfforts {
 
 /// Removes erased efforts, so that they use none of their class's capacity.
 pub(super) fn reject_erased(efforts: Vec<Effort>, erasures: &Erasures) -> RemainingEfforts {
-    if erasures.version() == 0 || !efforts.iter().any(|effort| erasures.cover(effort, 0)) {
+    if erasures.version() == 0 || !efforts.iter().any(|effort| erasures.any_covers(effort, 0)) {
         return RemainingEfforts {
             efforts,
             indices: Vec::new(),
@@ -196,7 +199,7 @@ pub(super) fn reject_erased(efforts: Vec<Effort>, erasures: &Erasures) -> Remain
     let (erased, remaining): (Vec<_>, Vec<_>) = efforts
         .into_iter()
         .enumerate()
-        .partition(|(_, effort)| erasures.cover(effort, 0));
+        .partition(|(_, effort)| erasures.any_covers(effort, 0));
     metrics::counter!(observability::EFFORTS_ERASED_TOTAL).increment(erased.len() as u64);
     let (indices, efforts) = remaining.into_iter().unzip();
     RemainingEfforts {

@@ -57,10 +57,11 @@ impl Inner {
             }
             WriterMessage::Rejournal { efforts, reply } => {
                 let erasures = self.erasures();
-                pending
-                    .contents
-                    .efforts
-                    .extend(efforts.iter().filter(|effort| !erasures.cover(effort, 0)));
+                pending.contents.efforts.extend(
+                    efforts
+                        .iter()
+                        .filter(|effort| !erasures.any_covers(effort, 0)),
+                );
                 pending.replies.push(PendingReply {
                     result: CommitResult::default(),
                     reply,

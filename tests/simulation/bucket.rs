@@ -113,7 +113,7 @@ impl Bucket {
             let line: serde_json::Value = serde_json::from_str(line).expect("a segment's line");
             let racer = RacerId(line["racerId"].as_u64().expect("every line has a racer"));
             if let Some(name) = line["name"].as_str() {
-                if erasures.cover_name(racer, line["at"].as_u64().expect("a time")) {
+                if erasures.any_covers_name(racer, line["at"].as_u64().expect("a time")) {
                     continue;
                 }
                 let racers = self.get("racers.gz").ok_or("racers.gz is missing")?;
@@ -140,7 +140,7 @@ impl Bucket {
                 race: None,
                 time,
             };
-            if erasures.cover(&effort, 0) || erasures.expose(&effort, 0) {
+            if erasures.any_covers(&effort, 0) || erasures.any_exposes(&effort, 0) {
                 continue;
             }
             let snapshot = self

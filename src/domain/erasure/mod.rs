@@ -101,7 +101,7 @@ impl Erasures {
 
     /// Returns whether an erasure covers the effort. Only erasures with a version over `applied`
     /// count: the source of the effort knew the others.
-    pub fn cover(&self, effort: &Effort, applied: ErasureVersion) -> bool {
+    pub fn any_covers(&self, effort: &Effort, applied: ErasureVersion) -> bool {
         let Some(erasures) = self.by_racer.get(&effort.racer) else {
             return false;
         };
@@ -112,7 +112,7 @@ impl Erasures {
 
     /// Returns whether an erasure exposes the effort. Only erasures with a version over `applied`
     /// count: the source of the effort knew the others.
-    pub fn expose(&self, effort: &Effort, applied: ErasureVersion) -> bool {
+    pub fn any_exposes(&self, effort: &Effort, applied: ErasureVersion) -> bool {
         let Some(erasures) = self.by_racer.get(&effort.racer) else {
             return false;
         };
@@ -122,7 +122,7 @@ impl Erasures {
     }
 
     /// Returns whether a name of that time is erased.
-    pub fn cover_name(&self, racer: RacerId, at_ms: u64) -> bool {
+    pub fn any_covers_name(&self, racer: RacerId, at_ms: u64) -> bool {
         let Some(erasures) = self.by_racer.get(&racer) else {
             return false;
         };

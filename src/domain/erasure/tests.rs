@@ -80,8 +80,8 @@ proptest! {
     #[test]
     fn merge_undoes_no_erasure(a in some_erasures(), b in some_erasures(), time in 0u64..100) {
         let effort = effort(1, 2, 5.0, time);
-        let either = a.cover(&effort, 0) || b.cover(&effort, 0);
-        prop_assert_eq!(merged(&a, &b).cover(&effort, 0), either);
+        let either = a.any_covers(&effort, 0) || b.any_covers(&effort, 0);
+        prop_assert_eq!(merged(&a, &b).any_covers(&effort, 0), either);
     }
 }
 
@@ -108,7 +108,7 @@ fn glitch_and_racer() -> Erasures {
 #[test]
 fn efforts_in_scope_and_not_later_are_erased() {
     let erasures = glitch();
-    let is_erased = |effort| erasures.cover(&effort, 0);
+    let is_erased = |effort| erasures.any_covers(&effort, 0);
     assert!(is_erased(effort(1, 3, 300.5, 50)));
     assert!(is_erased(effort(1, 4, 301.0, 0)));
     assert!(!is_erased(effort(1, 3, 300.5, 51)), "later");
@@ -125,16 +125,16 @@ fn efforts_in_scope_and_not_later_are_erased() {
 
 #[test]
 fn applied_erasures_are_not_applied_again() {
-    assert!(!glitch().cover(&effort(1, 3, 300.5, 50), 1));
+    assert!(!glitch().any_covers(&effort(1, 3, 300.5, 50), 1));
 }
 
 #[test]
 fn names_are_erased_only_for_all_classes() {
-    assert!(!glitch().cover_name(RacerId(1), 0), "of one class");
+    assert!(!glitch().any_covers_name(RacerId(1), 0), "of one class");
     let erasures = glitch_and_racer();
-    assert!(erasures.cover_name(RacerId(1), 60));
-    assert!(!erasures.cover_name(RacerId(1), 61), "later");
-    assert!(!erasures.cover_name(RacerId(2), 0), "another racer");
+    assert!(erasures.any_covers_name(RacerId(1), 60));
+    assert!(!erasures.any_covers_name(RacerId(1), 61), "later");
+    assert!(!erasures.any_covers_name(RacerId(2), 0), "another racer");
 }
 
 #[test]

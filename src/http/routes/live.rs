@@ -258,7 +258,7 @@ impl LiveState {
             let latest = recent.latest.iter().rev();
             let latest = latest.take(usize::try_from(count).unwrap_or(usize::MAX));
             let erasures = ledger.erasures();
-            let bests = latest.filter(|it| !erasures.cover(it, 0));
+            let bests = latest.filter(|it| !erasures.any_covers(it, 0));
             let bests = bests.map(|it| NewBest {
                 racer_id: it.racer,
                 name: ledger.names().get(it.racer),

@@ -254,7 +254,7 @@ impl World {
                     for (index, reason) in &rejected {
                         assert_eq!(*reason, RejectionReason::Erased);
                         assert!(
-                            erasures.cover(&efforts[*index], 0),
+                            erasures.any_covers(&efforts[*index], 0),
                             "rejected but not erased: {:?}",
                             efforts[*index]
                         );

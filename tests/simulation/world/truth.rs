@@ -32,7 +32,7 @@ impl Truth {
     pub fn may_stand(&self, erasures: &Erasures, key: Key, output: Output) -> bool {
         self.sent.get(&key).is_some_and(|sent| {
             sent.iter()
-                .any(|&ride| ride.0 == output && !erasures.cover(&effort_of(key, ride), 0))
+                .any(|&ride| ride.0 == output && !erasures.any_covers(&effort_of(key, ride), 0))
         })
     }
 
@@ -47,7 +47,7 @@ impl Truth {
                     .iter()
                     .any(|it| it.until_ms >= ride.1 && it.covers(&other_effort))
         };
-        !erasures.cover(&effort_of(key, ride), 0) && !self.sent[&key].iter().any(stood_above)
+        !erasures.any_covers(&effort_of(key, ride), 0) && !self.sent[&key].iter().any(stood_above)
     }
 
     /// Checks that nothing acknowledged or seen is missing, nothing unsent is present, and erased
@@ -92,7 +92,7 @@ impl Truth {
             if let Some(name) = ledger.names().get(racer) {
                 let mut given = self.names.get(&racer).into_iter().flatten();
                 let allowed =
-                    given.any(|it| it.text == name && !erasures.cover_name(racer, it.at_ms));
+                    given.any(|it| it.text == name && !erasures.any_covers_name(racer, it.at_ms));
                 assert!(allowed, "{name} was never sent, or is erased");
             }
         }

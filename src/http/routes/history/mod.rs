@@ -49,7 +49,7 @@ const STALE_BYTES_MAX: u64 = 1 << 30;
 const CACHE_CONTROL: &str = "public, max-age=1, must-revalidate";
 
 /// Returns the memory budget of parts of histories.
-pub(crate) fn part_budget() -> MemoryBudget {
+pub(crate) fn history_budget() -> MemoryBudget {
     MemoryBudget::new(HISTORY_BYTES_MAX)
 }
 
@@ -202,7 +202,7 @@ fn pieces(app: &AppState, history: &History, gzip: bool) -> Result<Pieces, ApiEr
     }
     // The piece in flight, and the next.
     let bytes = 2 * usize::try_from(history.text_piece_len()).unwrap_or(usize::MAX / 2);
-    let permit = app.part_budget.try_acquire(bytes);
+    let permit = app.history_budget.try_acquire(bytes);
     let permit = Arc::new(permit.ok_or_else(memory_limit)?);
     let pieces = history.text();
     Ok(Box::new(pieces.map(move |piece| {
@@ -223,7 +223,7 @@ async fn part_of(
     let ledger = app.ledger.clone();
     let PartCost { read, written } = part.cost(ledger.table(), class);
     let is_top = part.is_top();
-    let budget = app.part_budget.clone();
+    let budget = app.history_budget.clone();
     let build = move || {
         // Acquired by the worker: a query that waits for one holds nothing.
         let estimate = written.saturating_mul(OUTPUT_BYTES).min(PART_BYTES_MAX);
