@@ -19,7 +19,7 @@ use crate::ledger::CommitError;
 
 const ACCESS_KEY: &str = "x-amz-firehose-access-key";
 
-/// The keys that requests must carry.
+/// The configured keys, by what they open.
 #[derive(Clone)]
 pub(crate) struct RequestKeys {
     /// Keys for deliveries and events.
@@ -56,7 +56,9 @@ impl RequestKeys {
     }
 }
 
-/// Middleware: requires the key of a path, and a recovered store for queries and erasures.
+/// Middleware: checks the key of a path. Queries and erasures without it get their error here. For an
+/// access key it only attaches a [`KeyRefusal`], with which `delivery::ingest_or_drain` responds: each
+/// path has its own form of errors.
 pub(crate) async fn require_key(
     State((app, key)): State<(AppState, RequiredKey)>,
     mut request: Request,
@@ -70,8 +72,8 @@ pub(crate) async fn require_key(
             }
             None
         }
-        RequiredKey::Query => query_error(&app.keys, request.headers()).or(not_recovered(&app)),
-        RequiredKey::Admin => admin_error(&app.keys, &request).or(not_recovered(&app)),
+        RequiredKey::Query => query_error(&app.keys, request.headers()).or(not_ready(&app)),
+        RequiredKey::Admin => admin_error(&app.keys, &request).or(not_ready(&app)),
     };
     if let Some(error) = error {
         return error.into_response();
@@ -83,23 +85,24 @@ pub(crate) async fn require_key(
     response
 }
 
-/// Checks that the client has an access key. Where none is configured, it must be no browser page: a
-/// page that is open on this machine could deliver, or have buckets read. AWS sends no `Origin`.
+/// Checks the access key. If none is configured, refuses requests with `Origin`, which AWS never
+/// sends: otherwise any web page that is open on this machine could deliver, or import objects.
 fn access_refusal(access: &Keys, headers: &HeaderMap) -> Option<KeyRefusal> {
     let key = headers.get(ACCESS_KEY).map(HeaderValue::as_bytes);
     let key = key.or_else(|| bearer(headers)).unwrap_or_default();
     if !access.are_needed() {
-        let message = "a browser page needs an access key";
-        let is_page = headers.contains_key(header::ORIGIN);
-        return is_page.then_some(KeyRefusal(DeliveryErrorCode::ForeignOrigin, message));
+        let message =
+            "a request with an Origin header needs an access key, and the service has none";
+        let is_from_browser = headers.contains_key(header::ORIGIN);
+        return is_from_browser.then_some(KeyRefusal(DeliveryErrorCode::ForeignOrigin, message));
     }
     let message =
         "the access key is missing or wrong: X-Amz-Firehose-Access-Key, or Authorization: Bearer";
     (!access.accept(key)).then_some(KeyRefusal(DeliveryErrorCode::InvalidAccessKey, message))
 }
 
-/// Checks the query key, if any is configured. An admin key opens as much, since it goes in the same
-/// header.
+/// Checks the query key, if any is configured. An admin key is accepted too: both are sent in
+/// `Authorization`.
 fn query_error(
     RequestKeys { query, admin, .. }: &RequestKeys,
     headers: &HeaderMap,
@@ -121,8 +124,8 @@ fn admin_error(RequestKeys { admin, .. }: &RequestKeys, request: &Request) -> Op
         .then(|| ApiError::unauthorized("Authorization must be Bearer and an admin key"))
 }
 
-/// Returns 503 before recovery: a part of the state would be a wrong answer.
-fn not_recovered(app: &AppState) -> Option<ApiError> {
+/// Returns 503 before recovery, when the state is incomplete, and while the service stops.
+fn not_ready(app: &AppState) -> Option<ApiError> {
     let error = app.ledger.accepts().err()?;
     matches!(error, CommitError::NotReady).then(|| ApiError::unavailable(error.to_string()))
 }

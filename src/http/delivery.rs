@@ -13,19 +13,19 @@ use crate::http::state::AppState;
 use crate::ingest::body::{self, BodyLimits};
 use crate::ingest::error::{DeliveryError, DeliveryErrorCode};
 
-/// Maximum time of a delivery that is under way when the service stops: enough for a commit, and for
-/// the response to be sent before connections are closed.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum time of a delivery that is being handled when the service stops. Enough for a commit, and
+/// shorter than the server's timeout, so that the response is sent before connections are closed.
+const DELIVERY_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time from the last moment for a body to the deadline. So a body that is too slow gets its own
-/// error: timers have a resolution of 1 ms.
-const BODY_LEAD: Duration = Duration::from_millis(5);
+/// Added to the deadline, so that a slow body fails with `body_timeout` and not with
+/// `deadline_exceeded`. Timers have a resolution of 1 ms.
+const DEADLINE_MARGIN: Duration = Duration::from_millis(5);
 
 /// The body of a request.
 pub(crate) type RequestBody = body::RequestBody<Body>;
 
-/// The reason why a request without an access key is refused, as an extension of the request. It is
-/// refused where its body is read, in the form of its path, and after its body is drained.
+/// The reason why a request without an access key is refused, as an extension of the request.
+/// [`ingest_or_drain`] drains the body, and the handler responds in the form of its path.
 #[derive(Clone, Copy)]
 pub(crate) struct KeyRefusal(pub(crate) DeliveryErrorCode, pub(crate) &'static str);
 
@@ -35,8 +35,8 @@ pub(crate) struct UnreadBody {
     refusal: Option<KeyRefusal>,
 }
 
-/// Returns the body of a request, whose time begins now. The headers are dropped: they may be large,
-/// and the body slow.
+/// Takes the body out of a request, and starts its timeout. Drops the headers: they may be large, and
+/// the body slow.
 pub(crate) fn request_body(
     app: &AppState,
     request: Request,
@@ -58,8 +58,9 @@ pub(crate) fn request_body(
     }
 }
 
-/// Returns the result of `ingest`, or an error at the deadline or when the service stops. After an
-/// error, drains what is left of the body.
+/// Returns the result of `ingest`, or an error if the key was refused, after a panic, at the
+/// deadline, or [`DELIVERY_SHUTDOWN_TIMEOUT`] after the service began to stop. After an error, drains
+/// the rest of the body.
 pub(crate) async fn ingest_or_drain<T, E: From<DeliveryError>>(
     app: &AppState,
     UnreadBody { mut body, refusal }: UnreadBody,
@@ -73,8 +74,8 @@ pub(crate) async fn ingest_or_drain<T, E: From<DeliveryError>>(
         }
     };
     let ingest = AssertUnwindSafe(ingest).catch_unwind();
-    let ingest = tokio::time::timeout(timeout + BODY_LEAD, ingest);
-    let result = until_stopped(app, async {
+    let ingest = tokio::time::timeout(timeout + DEADLINE_MARGIN, ingest);
+    let result = until_shutdown_timeout(app, async {
         let error = |code, message| Err(DeliveryError::new(code, message).into());
         match ingest.await {
             Ok(Ok(result)) => result,
@@ -95,15 +96,16 @@ pub(crate) async fn ingest_or_drain<T, E: From<DeliveryError>>(
     result
 }
 
-/// Returns the result of `work`, or an error when the service stops.
-pub(crate) async fn until_stopped<T, E: From<DeliveryError>>(
+/// Returns the result of `work`, or an error [`DELIVERY_SHUTDOWN_TIMEOUT`] after the service began to
+/// stop.
+pub(crate) async fn until_shutdown_timeout<T, E: From<DeliveryError>>(
     app: &AppState,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     tokio::select! {
         biased;
         result = work => result,
-        () = app.has_been_stopping(SHUTDOWN_TIMEOUT) => {
+        () = app.has_been_stopping(DELIVERY_SHUTDOWN_TIMEOUT) => {
             let code = DeliveryErrorCode::ShuttingDown;
             Err(DeliveryError::new(code, "the service is stopping").into())
         }
@@ -126,12 +128,12 @@ pub(crate) async fn drain(app: &AppState, request: Request) {
 async fn drain_body(app: &AppState, body: &mut RequestBody) {
     tokio::select! {
         () = body.drain() => {}
-        () = app.has_been_stopping(SHUTDOWN_TIMEOUT) => {}
+        () = app.has_been_stopping(DELIVERY_SHUTDOWN_TIMEOUT) => {}
     }
 }
 
-/// Returns the status of a delivery error. 4xx: nothing was applied. 5xx: something may have been,
-/// and a retry settles it. Never 413, which makes Firehose drop the delivery.
+/// Returns the status of a delivery error. 4xx: nothing was applied. 5xx: a part may have been
+/// applied, and the same request may be sent again. Never 413, which makes Firehose drop the delivery.
 pub(crate) fn status(code: DeliveryErrorCode) -> StatusCode {
     match code {
         DeliveryErrorCode::InvalidAccessKey => StatusCode::UNAUTHORIZED,

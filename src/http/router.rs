@@ -28,7 +28,7 @@ use crate::http::routes::{
 };
 use crate::http::state::AppState;
 
-/// One row of the table.
+/// A path, with what a request to it needs.
 pub(crate) struct Endpoint {
     /// The path, as in the OpenAPI document.
     pub(super) path: &'static str,
@@ -45,13 +45,13 @@ pub(crate) enum RequiredKey {
     Open,
     /// An access key, if any is configured.
     Access,
-    /// A query key, if any is configured. Before recovery, 503.
+    /// A query key, if any is configured. 503 before recovery and while the service stops.
     Query,
-    /// An admin key; without one in the configuration, 404. Before recovery, 503.
+    /// An admin key; without one in the configuration, 404. Otherwise as for queries.
     Admin,
 }
 
-/// Returns every path with its key and its handler. Only `/metrics` has a listener of its own.
+/// Returns every path with its key and its handler. `/metrics` is not here: it has its own listener.
 #[rustfmt::skip]
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     use RequiredKey::{Access, Admin, Open, Query};
@@ -113,24 +113,24 @@ pub(crate) fn router(app: AppState) -> Router {
     };
     let count = from_fn_with_state(RequestMetrics::default(), count_request);
     let catch_panics = from_fn(catch_panics);
-    let reads = routes(|it| !it.is_write())
+    let with_cors = routes(|it| !it.takes_efforts())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        // After the fallbacks, which need them too: a page of another origin must read errors. All
-        // at once, because a service is cloned with each of its layers for every request.
+        // CORS also wraps the fallbacks, so that pages of other origins can read errors. One call
+        // for all layers, because each call adds a clone to every request.
         .layer((
             count.clone(),
             cors(&app.config.cors_origins),
             catch_panics.clone(),
         ));
-    // Without CORS: pages of other origins must not send deliveries, events or rides.
-    let writes = routes(Endpoint::is_write).layer((count, catch_panics));
-    reads.merge(writes).with_state(app)
+    // Without CORS: browsers do not let pages of other origins send JSON here.
+    let without_cors = routes(Endpoint::takes_efforts).layer((count, catch_panics));
+    with_cors.merge(without_cors).with_state(app)
 }
 
 impl Endpoint {
-    /// Returns the paths for the router: for class files one a class, because the router knows no
-    /// parameter within a segment.
+    /// Returns the paths to register. `/class-{classId}.gz` becomes one path per class: the router has
+    /// no parameter within a path segment.
     fn paths(&self, app: &AppState) -> Vec<String> {
         match self.path {
             "/class-{classId}.gz" => {
@@ -141,14 +141,15 @@ impl Endpoint {
         }
     }
 
-    /// Returns whether responses are pages, which share a memory budget. Histories have another.
+    /// Returns whether responses are built whole, and count against the memory budget of pages.
+    /// Histories have limits of their own.
     fn is_page(&self) -> bool {
         let is_history = ["/classes/{classId}/history", "/class-{classId}.gz"].contains(&self.path);
-        !self.is_write() && !is_history
+        !self.takes_efforts() && !is_history
     }
 
-    /// Returns whether requests send efforts. Pages of other origins must not.
-    fn is_write(&self) -> bool {
+    /// Returns whether the path takes efforts or events.
+    fn takes_efforts(&self) -> bool {
         ["/events", "/rides"].contains(&self.path) || self.path.starts_with("/firehose")
     }
 }

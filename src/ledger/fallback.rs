@@ -9,7 +9,7 @@ use crate::observability;
 use crate::storage::ObjectKey;
 
 /// Reports a loss. The caller writes what memory holds again.
-pub(super) fn note_fallback(key: &ObjectKey, problem: impl Display) {
+pub(super) fn report_fallback(key: &ObjectKey, problem: impl Display) {
     metrics::counter!(observability::STORE_FALLBACKS_TOTAL).increment(1);
     tracing::warn!(%key, %problem, "the store fell back; writing what memory holds again");
 }

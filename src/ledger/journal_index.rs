@@ -93,7 +93,7 @@ impl JournalIndex {
     /// Removes a segment that somebody else deleted. Returns those of its parts that nobody had
     /// reason to call covered: no snapshot of them changed since the segment was listed.
     /// `changed_in` returns the last listing that showed another snapshot than the one before.
-    pub(super) fn remove_vanished(
+    pub(super) fn remove_missing(
         &mut self,
         id: SegmentId,
         changed_in: impl Fn(SnapshotTarget) -> ListingNumber,

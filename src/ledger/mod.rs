@@ -126,7 +126,7 @@ struct Inner {
     polled: Polled,
     snapshots: Mutex<SnapshotStates>,
     /// Uptime at which the last complete listing began, in nanoseconds.
-    last_listing: AtomicU64,
+    last_poll: AtomicU64,
     /// Arrival of every delivery without a response, with a number that makes it unique.
     unanswered: Mutex<BTreeSet<(Duration, u64)>>,
     next_arrival: AtomicU64,
@@ -175,7 +175,7 @@ impl Ledger {
             unread: Mutex::default(),
             polled: Polled::default(),
             snapshots: Mutex::new(SnapshotStates::new(classes)),
-            last_listing: AtomicU64::new(0),
+            last_poll: AtomicU64::new(0),
             unanswered: Mutex::default(),
             next_arrival: AtomicU64::new(0),
             serving: AtomicBool::new(false),
@@ -206,7 +206,7 @@ impl Ledger {
             return Err(CommitError::NotReady);
         }
         let now = self.inner.clock.uptime();
-        if now.saturating_sub(self.inner.last_listing()) > REPLICATION_LAG_MAX {
+        if now.saturating_sub(self.inner.last_poll()) > REPLICATION_LAG_MAX {
             return Err(CommitError::ReplicationLag);
         }
         Ok(())
@@ -329,13 +329,13 @@ impl Inner {
         }
     }
 
-    fn note_listing(&self, began: Duration) {
+    fn note_poll(&self, began: Duration) {
         let nanos = u64::try_from(began.as_nanos()).unwrap_or(u64::MAX);
-        self.last_listing.store(nanos, Ordering::Release);
+        self.last_poll.store(nanos, Ordering::Release);
     }
 
-    fn last_listing(&self) -> Duration {
-        Duration::from_nanos(self.last_listing.load(Ordering::Acquire))
+    fn last_poll(&self) -> Duration {
+        Duration::from_nanos(self.last_poll.load(Ordering::Acquire))
     }
 
     /// Returns a random share of the duration.

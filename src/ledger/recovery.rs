@@ -14,7 +14,7 @@ use futures_util::stream;
 use crate::domain::erasure::ErasureVersion;
 use crate::ledger::Inner;
 use crate::ledger::journal_index::segment_ids;
-use crate::ledger::replication::{FETCHES_MAX, FetchedSegment};
+use crate::ledger::replication::{FetchedSegment, SEGMENT_READS_MAX};
 use crate::ledger::snapshot::{SnapshotTarget, class_beyond_options};
 use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
 use crate::observability;
@@ -25,7 +25,7 @@ use crate::storage::{ListEntry, ListScope, ObjectKey, SegmentId, StoreError};
 const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 
 /// Maximum number of reads of an object that looks damaged: the damage may be the network's.
-const DAMAGED_READS_MAX: u32 = 3;
+const DAMAGED_OBJECT_READS_MAX: u32 = 3;
 
 /// Back-off before the first retry. It doubles with each one.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
@@ -42,7 +42,7 @@ pub enum RecoveryError {
     /// The store failed.
     #[error("the store cannot be read: {0}")]
     Store(#[from] StoreError),
-    /// The store cannot be used until it is opened again. Not only at the start.
+    /// The store must be opened again. This can also happen after the start.
     #[error("the store is not trusted any more: {0}; a restart recovers everything")]
     Broken(StoreError),
     /// An object cannot be read.
@@ -130,7 +130,7 @@ impl From<ApplyError> for RecoveryError {
 
 impl Inner {
     /// Merges everything in the store. An object that cannot be read stops the start, unless it is
-    /// a damaged segment: that is named, and replication goes on trying.
+    /// a damaged segment: that is logged, and replication retries it.
     pub(super) async fn recover(&self) -> Result<(), RecoveryError> {
         let began = self.clock.uptime();
         self.retry(|| self.refresh_erasures(None)).await?;
@@ -142,8 +142,8 @@ impl Inner {
             self.recover_snapshots().await?;
             self.recover_segments(&mut listed).await?;
         }
-        self.note_listing(listing_began);
-        // Recovered efforts are no change: the time of the last one is unknown.
+        self.note_poll(listing_began);
+        // Recovery sets no time of the last change: it is unknown.
         self.table.clear_updated_at();
         let efforts: u64 = self
             .table
@@ -191,8 +191,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Reads and merges the listed segments that are not merged yet. Removes from `listed` what is
-    /// passed over: what is gone, and what is damaged.
+    /// Reads and merges the listed segments that are not merged yet. Removes skipped segments from
+    /// `listed`: missing and damaged ones.
     async fn recover_segments(
         &self,
         listed: &mut BTreeSet<SegmentId>,
@@ -205,13 +205,13 @@ impl Inner {
         let count = unread.len();
         let mut recovered = stream::iter(unread)
             .map(|id| async move { (id, self.retry(move || self.recover_segment(id)).await) })
-            .buffer_unordered(FETCHES_MAX);
+            .buffer_unordered(SEGMENT_READS_MAX);
         let mut read = 0;
         while let Some((id, outcome)) = recovered.next().await {
             match outcome {
                 Ok(true) => {}
                 Ok(false) => {
-                    tracing::info!(key = %ObjectKey::Segment(id), "segment is gone; reading the snapshots that changed");
+                    tracing::info!(key = %ObjectKey::Segment(id), "segment is not there any more; reading the snapshots that changed");
                     listed.remove(&id);
                     self.erasure_state.request_snapshot_reload();
                 }
@@ -231,14 +231,14 @@ impl Inner {
         Ok(())
     }
 
-    /// Reads and merges a segment. Returns whether it is there.
+    /// Reads and merges a segment. Returns whether it exists.
     async fn recover_segment(&self, id: SegmentId) -> Result<bool, ApplyError> {
-        match self.fetch_segment(id).await? {
+        match self.read_segment(id).await? {
             FetchedSegment::Found(contents) => {
                 self.apply_segment(id, contents, None).await?;
                 Ok(true)
             }
-            FetchedSegment::Deleted => Ok(false),
+            FetchedSegment::NotFound => Ok(false),
         }
     }
 
@@ -248,7 +248,7 @@ impl Inner {
     }
 
     /// Tries until it succeeds, or until [`GIVE_UP_AFTER`] if the store fails. An object that looks
-    /// damaged is read [`DAMAGED_READS_MAX`] times.
+    /// damaged is read [`DAMAGED_OBJECT_READS_MAX`] times.
     async fn retry<T, F: Future<Output = Result<T, ApplyError>>>(
         &self,
         attempt: impl Fn() -> F,
@@ -264,7 +264,7 @@ impl Inner {
                     tracing::warn!(%error, "store failed during recovery; retrying");
                 }
                 Err(ApplyError::Unreadable(object))
-                    if object.is_damaged() && tries < DAMAGED_READS_MAX =>
+                    if object.is_damaged() && tries < DAMAGED_OBJECT_READS_MAX =>
                 {
                     tracing::warn!(%object, "stored object looks damaged; reading it again");
                 }
@@ -273,6 +273,6 @@ impl Inner {
             self.clock.sleep(backoff).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
-        unreachable!("it is tried without end")
+        unreachable!("the loop only ends by a return")
     }
 }

@@ -59,15 +59,16 @@ impl Ledger {
     pub(crate) fn gauges(&self) -> LedgerGauges {
         let inner = &*self.inner;
         let now = inner.clock.uptime();
-        let last_listing = inner.last_listing();
-        let replication_lag = if last_listing.is_zero() {
+        let last_poll = inner.last_poll();
+        let replication_lag = if last_poll.is_zero() {
             Duration::ZERO
         } else {
-            now.saturating_sub(last_listing)
+            now.saturating_sub(last_poll)
         };
         let oldest = inner.unanswered.lock().first().map(|&(arrival, _)| arrival);
-        // Not within the expression below, which locks the journal index itself.
+        // Not within the expression below: it would hold these locks to its end, and needs them.
         let segments = inner.journal.lock().len();
+        let unreadable = inner.unreadable.lock().len();
         let histories = inner.history_caches.iter().filter_map(HistoryCache::bytes);
         LedgerGauges {
             ready: self.ready().is_ok(),
@@ -76,7 +77,7 @@ impl Ledger {
                 .map_or(Duration::ZERO, |arrival| now.saturating_sub(arrival)),
             replication_lag,
             segments,
-            unreadable: inner.unreadable.lock().len(),
+            unreadable,
             erasures: inner.erasures().count(),
             classes: inner
                 .table

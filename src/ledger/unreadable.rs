@@ -8,7 +8,7 @@ use crate::ledger::snapshot::SnapshotTarget;
 use crate::observability;
 use crate::storage::{ObjectKey, StoreError};
 
-/// First pause before an object that cannot be read is read and named again. It doubles each time.
+/// First pause before an object that cannot be read is read and logged again. It doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Maximum pause.
@@ -79,14 +79,14 @@ impl From<ApplyError> for StoreError {
 #[derive(Debug)]
 pub(super) struct KnownUnreadable {
     pub(super) cause: UnreadableCause,
-    /// Pause after the last read that was named.
+    /// Pause after the last read that was logged.
     pause: Duration,
-    /// Uptime at which it is due to be read and named again.
+    /// Uptime at which it is due to be read and logged again.
     due: Duration,
 }
 
 impl Inner {
-    /// Notes an object that cannot be read, and names it, ever less often.
+    /// Records an object that cannot be read, and logs it, less and less often.
     pub(super) fn note_unreadable(&self, UnreadableObject { key, cause }: UnreadableObject) {
         metrics::counter!(observability::CORRUPT_OBJECT_READS_TOTAL).increment(1);
         let now = self.clock.uptime();
@@ -106,7 +106,7 @@ impl Inner {
         known.cause = cause;
     }
 
-    /// Notes an unreadable snapshot: it covers nothing, and a later poll reads it again.
+    /// Records an unreadable snapshot: it covers nothing, and the catch-up loop reads it again.
     pub(super) fn note_unreadable_snapshot(
         &self,
         target: SnapshotTarget,

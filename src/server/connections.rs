@@ -1,8 +1,8 @@
 //! Connections: how many there are at a time, and how slow their clients may be.
 //!
 //! Over HTTP/1.1 a connection either waits for a request head or serves one request. The server's
-//! header timeouts bound the wait. A deadline bounds each response, and the write timeout each
-//! write. A closed connection is counted by reason.
+//! header timeouts bound the wait. A deadline bounds each response with a `Content-Length`, and the
+//! write timeout each write. Connections closed for a limit or a timeout are counted by reason.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -67,13 +67,13 @@ impl<S> Accept<TcpStream, S> for LimitedAcceptor {
         if let Err(error) = stream.set_nodelay(true) {
             return ready(Err(error));
         }
-        let exchange = Arc::<Mutex<Exchange>>::default();
+        let state = Arc::<Mutex<ConnectionState>>::default();
         let service = TimedService {
             service,
-            exchange: exchange.clone(),
+            state: state.clone(),
             response_timeout: self.limits.response_timeout,
         };
-        let stream = LimitedStream::new(stream, self.limits, exchange, Some(permit));
+        let stream = LimitedStream::new(stream, self.limits, state, Some(permit));
         ready(Ok((stream, service)))
     }
 }
@@ -84,25 +84,26 @@ fn count_closed(reason: &'static str) {
 
 /// The state of one connection, shared by its stream and its service.
 #[derive(Default)]
-struct Exchange {
+struct ConnectionState {
     has_had_request: bool,
-    /// Whether a request is served, or the body of its response not at its end.
+    /// Whether a request is being handled, or the body of its response is not at its end.
     is_serving: bool,
-    /// Time by which the client must have read all responses so far. `None` if nothing is unread.
+    /// Time by which the client must have read all responses so far. `None` if nothing is unread, or the
+    /// response has no deadline.
     response_deadline: Option<Instant>,
 }
 
 /// A stream that fails when its client reads too slowly.
 pub(crate) struct LimitedStream<S> {
     stream: S,
-    exchange: Arc<Mutex<Exchange>>,
+    state: Arc<Mutex<ConnectionState>>,
     limits: ServiceLimits,
     accepted: Instant,
-    /// Time by which the client must have read something. `None` if it is not waited for.
+    /// Time by which the pending write must progress. `None` while no write is pending.
     write_deadline: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
-    /// The reason why the client was too slow.
-    closed: Option<&'static str>,
+    /// Set when the client was too slow.
+    timeout_reason: Option<&'static str>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -110,17 +111,17 @@ impl<S: AsyncWrite + Unpin> LimitedStream<S> {
     fn new(
         stream: S,
         limits: ServiceLimits,
-        exchange: Arc<Mutex<Exchange>>,
+        state: Arc<Mutex<ConnectionState>>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
         Self {
             stream,
-            exchange,
+            state,
             limits,
             accepted: Instant::now(),
             write_deadline: None,
             timer: None,
-            closed: None,
+            timeout_reason: None,
             _permit: permit,
         }
     }
@@ -137,7 +138,7 @@ impl<S: AsyncWrite + Unpin> LimitedStream<S> {
         }
         let write_deadline = || Instant::now() + self.limits.write_timeout;
         let write_deadline = *self.write_deadline.get_or_insert_with(write_deadline);
-        let (deadline, reason) = match self.exchange.lock().response_deadline {
+        let (deadline, reason) = match self.state.lock().response_deadline {
             Some(deadline) if deadline < write_deadline => (deadline, "response_deadline"),
             _ => (write_deadline, "write_timeout"),
         };
@@ -146,18 +147,18 @@ impl<S: AsyncWrite + Unpin> LimitedStream<S> {
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         timer.as_mut().reset(deadline);
         ready!(timer.as_mut().poll(context));
-        self.closed = Some(reason);
+        self.timeout_reason = Some(reason);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, reason)))
     }
 }
 
-/// Counts a client that was too slow. hyper reports no header timeout, so that of the first head is
-/// inferred here. The end of a kept-alive connection is nothing unusual.
+/// Counts a client that was too slow. hyper does not report header timeouts, so that of the first head
+/// is inferred here. A later one is the normal end of a kept-alive connection.
 impl<S> Drop for LimitedStream<S> {
     fn drop(&mut self) {
-        let is_late = !self.exchange.lock().has_had_request
+        let is_late = !self.state.lock().has_had_request
             && self.accepted.elapsed() >= self.limits.first_header_timeout;
-        if let Some(reason) = self.closed.or(is_late.then_some("header_timeout")) {
+        if let Some(reason) = self.timeout_reason.or(is_late.then_some("header_timeout")) {
             count_closed(reason);
         }
     }
@@ -199,9 +200,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for LimitedStream<S> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = self.poll_write_with(context, AsyncWrite::poll_flush);
         if let Poll::Ready(Ok(())) = flushed {
-            let mut exchange = self.exchange.lock();
-            if !exchange.is_serving {
-                exchange.response_deadline = None; // all of the response was written
+            let mut state = self.state.lock();
+            if !state.is_serving {
+                state.response_deadline = None; // all of the response was written
             }
         }
         flushed
@@ -216,7 +217,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for LimitedStream<S> {
 #[derive(Clone)]
 pub(crate) struct TimedService<S> {
     service: S,
-    exchange: Arc<Mutex<Exchange>>,
+    state: Arc<Mutex<ConnectionState>>,
     response_timeout: Duration,
 }
 
@@ -234,15 +235,15 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let mut exchange = self.exchange.lock();
-        exchange.has_had_request = true;
-        exchange.is_serving = true;
-        drop(exchange);
-        let (serving, timeout) = (Serving(self.exchange.clone()), self.response_timeout);
+        let mut state = self.state.lock();
+        state.has_had_request = true;
+        state.is_serving = true;
+        drop(state);
+        let (serving, timeout) = (Serving(self.state.clone()), self.response_timeout);
         let timed = Box::new(move |response: Response<B>| {
             if let Some(time) = reading_time(response.headers()) {
                 let deadline = &mut serving.0.lock().response_deadline;
-                // A response pipelined behind an unread one extends its deadline only by its own time.
+                // With pipelining, a response adds only its own time to the deadline of the unread ones.
                 *deadline = Some(deadline.unwrap_or_else(|| Instant::now() + timeout) + time);
             }
             response.map(|body| {
@@ -256,8 +257,8 @@ where
     }
 }
 
-/// Returns the maximum time for a response of that `Content-Length`. An event stream has none: it
-/// lasts as long as its client reads.
+/// Returns the time that the length of a response adds to its deadline. `None` without
+/// `Content-Length`: an event stream lasts as long as its client reads, with the write timeout alone.
 fn reading_time(headers: &HeaderMap) -> Option<Duration> {
     let bytes = headers.get(header::CONTENT_LENGTH)?.to_str().ok()?;
     let seconds = bytes.parse::<f64>().ok()? / f64::from(RESPONSE_BYTES_PER_SECOND_MIN);
@@ -265,7 +266,7 @@ fn reading_time(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Ends the serving of a request on drop. hyper drops a body after its last frame.
-struct Serving(Arc<Mutex<Exchange>>);
+struct Serving(Arc<Mutex<ConnectionState>>);
 
 impl Drop for Serving {
     fn drop(&mut self) {

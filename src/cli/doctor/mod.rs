@@ -101,7 +101,7 @@ pub async fn run(options: &DoctorOptions, mut report: impl FnMut(Finding)) {
             "access keys",
             &config.access_keys,
             &config.access_key_file,
-            "none: everybody may deliver",
+            "none: every program on this machine may deliver",
         ),
         (
             "admin keys",

@@ -34,7 +34,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
         title = "Alleycat",
         description = "Personal best outputs of racers, for every second of every exercise class: ingested as an \
                        Amazon Data Firehose HTTP endpoint destination, served as histories and leaderboards. Errors \
-                       are problem details (RFC 9457) that say what would be right; but an invalid HTTP request, or \
+                       are problem details (RFC 9457) that say how to mend the request, and under `/firehose` \
+                       Firehose's own form; but an invalid HTTP request, or \
                        one whose target or headers are too long, gets 400, 414 or 431 without a body.",
         contact(),
         license(name = "MIT", identifier = "MIT"),
@@ -45,12 +46,12 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 )]
 struct Document;
 
-/// The last second of a service without `--max-second`; the committed document is of that service.
-const SECOND_MAX: u32 = 600;
+/// The default of `--max-second`. The committed document is generated with it.
+const DEFAULT_SECOND_MAX: u32 = 600;
 
 /// Returns the OpenAPI document as text, for people and for version control.
 pub(crate) fn document_text() -> String {
-    let document = document(SECOND_MAX).to_pretty_json();
+    let document = document(DEFAULT_SECOND_MAX).to_pretty_json();
     document.expect("the document has string keys") + "\n"
 }
 
@@ -69,7 +70,7 @@ pub(crate) fn document(second_max: u32) -> utoipa::openapi::OpenApi {
         components.schemas.extend(schemas);
         for (path, mut item) in paths.paths {
             for operation in operations(&mut item) {
-                require_key(operation, key);
+                declare_key(operation, key);
                 describe_errors(operation, &path, key);
             }
             match document.paths.paths.get_mut(&path) {
@@ -93,7 +94,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 
 /// Declares the key of an operation. Access and query keys are optional: without one in its
 /// configuration, the service requires none.
-fn require_key(operation: &mut Operation, key: RequiredKey) {
+fn declare_key(operation: &mut Operation, key: RequiredKey) {
     let key_of = |scheme: &str| SecurityRequirement::new(scheme, [""; 0]);
     operation.security = Some(match key {
         RequiredKey::Open => vec![],
@@ -103,7 +104,7 @@ fn require_key(operation: &mut Operation, key: RequiredKey) {
     });
 }
 
-/// Adds the errors that many operations share, and the content of all errors that describe none.
+/// Adds the errors that many operations share, and a body to every error without one.
 fn describe_errors(operation: &mut Operation, path: &str, key: RequiredKey) {
     let is_query = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(it) if it.parameter_in == ParameterIn::Query);
     let takes_query = operation.parameters.iter().flatten().any(is_query);
@@ -170,7 +171,7 @@ fn error_status(text: &str) -> Option<StatusCode> {
     (status.is_client_error() || status.is_server_error()).then_some(status)
 }
 
-/// Makes every header of requests optional.
+/// Makes every header of requests optional: the service needs none, and utoipa says otherwise.
 fn allow_missing_headers(operation: &mut Operation) {
     for parameter in operation.parameters.iter_mut().flatten() {
         if let RefOr::T(parameter) = parameter

@@ -95,7 +95,7 @@ async fn process(app: &AppState, request: Request) -> Result<Response, ApiError>
         // Without a deadline: Lambda freezes the process after the response, so an object that
         // takes longer would never be imported to its end.
         (ParsedEvent::Notification(notification), permits) => {
-            delivery::until_stopped(app, import(app, notification, permits)).await
+            delivery::until_shutdown_timeout(app, import(app, notification, permits)).await
         }
     }
 }

@@ -78,7 +78,7 @@ struct DeliveryResponse {
     responses(
         (status = 200, description = "Every effort is durable.", body = DeliveryResponse,
             headers(
-                ("Alleycat-Improvements" = u64, description = "Number of new personal bests."),
+                ("Alleycat-Improvements" = u64, description = "Number of efforts that beat the table."),
                 ("Alleycat-Rejected" = String,
                     description = "Number of quarantined records by reason: `json=1,missing=2`, or empty."),
             )),

@@ -11,12 +11,8 @@ use crate::ingest::envelope::RECORD_BYTES_MAX;
 /// The first bytes of a gzip member: the magic, and the only method that exists.
 pub(super) const MEMBER_START: &[u8] = b"\x1f\x8b\x08";
 
-/// Maximum size of a damaged member that is passed on unchanged, in bytes, gunzipped or not. A
-/// larger one is no record.
-const RECORD_MAX: usize = RECORD_BYTES_MAX;
-
 /// Maximum number of damaged members in a stream. Each may be gunzipped in vain, up to
-/// [`RECORD_MAX`] bytes; after this many, members are no longer looked for.
+/// [`RECORD_BYTES_MAX`] bytes; after this many, members are no longer looked for.
 const DAMAGED_MAX: usize = 100;
 
 /// Number of bytes that are read at a time.
@@ -24,8 +20,9 @@ const READ_BYTES: u64 = 64 << 10;
 
 /// A reader of the bytes of `R` with all members gunzipped.
 ///
-/// A damaged member is passed on as it is, so that it can be kept as a record. Only if the stream
-/// itself is one member, reading returns what can be gunzipped, and then the error.
+/// A damaged member is passed on unchanged, so that it can be quarantined as a record. Two kinds of
+/// damaged members end the stream instead: the first content of an object, and one that is larger
+/// than a record. Reading then returns what could be gunzipped, and then the error.
 pub(super) struct GunzipLayer<R: Read> {
     /// `None` only while a value is moved.
     state: Option<LayerState<R>>,
@@ -34,8 +31,8 @@ pub(super) struct GunzipLayer<R: Read> {
     start: usize,
     /// An error to return after `plain`.
     error: Option<io::Error>,
-    /// Whether the next member is the first content of the stream, and the stream's compression.
-    is_whole: bool,
+    /// Whether nothing was read yet of a stored object: a member here is the compression of all of it.
+    is_at_object_start: bool,
     damaged: usize,
 }
 
@@ -50,7 +47,7 @@ impl<R: Read> GunzipLayer<R> {
     /// Returns a layer that reads a stored object, which may be compressed as a whole.
     pub(super) fn of_object(input: R) -> Self {
         Self {
-            is_whole: true,
+            is_at_object_start: true,
             ..Self::of_records(input)
         }
     }
@@ -62,7 +59,7 @@ impl<R: Read> GunzipLayer<R> {
             plain: Vec::new(),
             start: 0,
             error: None,
-            is_whole: false,
+            is_at_object_start: false,
             damaged: 0,
         }
     }
@@ -80,7 +77,7 @@ impl<R: Read> GunzipLayer<R> {
                     let text = source.text_length(self.damaged < DAMAGED_MAX);
                     self.plain.extend_from_slice(&source.rest()[..text]);
                     source.consume(text);
-                    self.is_whole &= text == 0;
+                    self.is_at_object_start &= text == 0;
                     if text == 0 && !source.rest().is_empty() {
                         self.read_member(source);
                         continue;
@@ -109,18 +106,19 @@ impl<R: Read> GunzipLayer<R> {
         Ok(())
     }
 
-    /// Reads the member at the beginning of `source`, at least to the size of a record.
+    /// Gunzips the member at the beginning of `source`, up to the size of a record. `fill` goes on with
+    /// a longer one.
     fn read_member(&mut self, mut source: Source<R>) {
-        let is_whole = std::mem::take(&mut self.is_whole);
+        let is_at_object_start = std::mem::take(&mut self.is_at_object_start);
         source.mark();
         let mut decoder = GzDecoder::new(source);
-        let mut limited = (&mut decoder).take(RECORD_MAX as u64);
+        let mut limited = (&mut decoder).take(RECORD_BYTES_MAX as u64);
         let result = limited.read_to_end(&mut self.plain);
         let mark = decoder.get_mut().mark.take();
         self.state = Some(match result {
-            Ok(read) if read < RECORD_MAX => LayerState::Outside(decoder.into_inner()),
+            Ok(read) if read < RECORD_BYTES_MAX => LayerState::Outside(decoder.into_inner()),
             Ok(_) => LayerState::Inside(Box::new(decoder)),
-            Err(error) if is_whole => self.end_after(error, decoder.into_inner()),
+            Err(error) if is_at_object_start => self.end_after(error, decoder.into_inner()),
             Err(_) => {
                 let mut source = decoder.into_inner();
                 source.position = mark.unwrap_or(source.position) + MEMBER_START.len();
@@ -136,7 +134,7 @@ impl<R: Read> GunzipLayer<R> {
     fn end_after(&mut self, error: io::Error, mut source: Source<R>) -> LayerState<R> {
         self.error = Some(source.error.take().unwrap_or(error));
         source.position = source.bytes.len();
-        source.is_read = true;
+        source.is_at_end = true;
         LayerState::Outside(source)
     }
 }
@@ -183,8 +181,8 @@ struct Source<R> {
     bytes: Vec<u8>,
     position: usize,
     mark: Option<usize>,
-    is_read: bool,
-    /// The error that ended the input. It is the layer's to return, after the bytes before it.
+    is_at_end: bool,
+    /// The error that ended the input. Returned after the bytes before it.
     error: Option<io::Error>,
 }
 
@@ -195,7 +193,7 @@ impl<R: Read> Source<R> {
             bytes: Vec::new(),
             position: 0,
             mark: None,
-            is_read: false,
+            is_at_end: false,
             error: None,
         }
     }
@@ -208,19 +206,19 @@ impl<R: Read> Source<R> {
         self.mark = Some(self.position);
     }
 
-    /// Reads at least some bytes, and returns the number of those before the next member. `finds`
+    /// Reads at least some bytes, and returns the number of those before the next member. `looks_for_members`
     /// says whether members are looked for.
-    fn text_length(&mut self, finds: bool) -> usize {
+    fn text_length(&mut self, looks_for_members: bool) -> usize {
         while self.rest().len() < MEMBER_START.len() && self.read_more() {}
         let rest = self.rest();
-        if !finds {
+        if !looks_for_members {
             return rest.len();
         }
         let is_start = |index: &usize| {
             let rest = &rest[*index..];
             rest[0] == MEMBER_START[0] // few bytes are
                 && (rest.starts_with(MEMBER_START)
-                    || (MEMBER_START.starts_with(rest) && !self.is_read))
+                    || (MEMBER_START.starts_with(rest) && !self.is_at_end))
         };
         (0..rest.len()).find(is_start).unwrap_or(rest.len())
     }
@@ -228,7 +226,7 @@ impl<R: Read> Source<R> {
     /// Reads more bytes, unless the input has ended, or too much is kept for the mark.
     fn read_more(&mut self) -> bool {
         let kept = self.mark.unwrap_or(self.position);
-        if self.is_read || self.bytes.len() - kept > RECORD_MAX {
+        if self.is_at_end || self.bytes.len() - kept > RECORD_BYTES_MAX {
             return false;
         }
         self.bytes.drain(..kept);
@@ -236,9 +234,9 @@ impl<R: Read> Source<R> {
         self.mark = self.mark.map(|_| 0);
         let mut input = self.input.by_ref().take(READ_BYTES);
         match input.read_to_end(&mut self.bytes) {
-            Ok(read) => self.is_read = (read as u64) < READ_BYTES,
+            Ok(read) => self.is_at_end = (read as u64) < READ_BYTES,
             Err(error) => {
-                self.is_read = true;
+                self.is_at_end = true;
                 self.error = Some(error);
             }
         }

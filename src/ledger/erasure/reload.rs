@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::domain::erasure::{Erasure, Erasures};
 use crate::ledger::Inner;
-use crate::ledger::fallback::note_fallback;
+use crate::ledger::fallback::report_fallback;
 use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
 use crate::ledger::writer_message::WriterSender;
 use crate::storage::codec::erasures;
@@ -25,7 +25,7 @@ impl Inner {
             self.note_readable(&ObjectKey::Erasures);
             // During recovery (`writer` is `None`), nothing is known yet.
             if writer.is_some() && self.erasures().version() > 0 {
-                note_fallback(&ObjectKey::Erasures, "it is missing");
+                report_fallback(&ObjectKey::Erasures, "it is missing");
                 self.write_erasures_again(&self.erasures(), Precondition::IfNoneMatch)
                     .await;
             }
@@ -48,7 +48,7 @@ impl Inner {
         };
         let restored = with_lost(&stored, &self.erasures());
         if let Some(restored) = &restored {
-            note_fallback(&ObjectKey::Erasures, "it lacks erasures");
+            report_fallback(&ObjectKey::Erasures, "it lacks erasures");
             let condition = Precondition::IfMatch(etag.clone());
             if !self.write_erasures_again(restored, condition).await {
                 let problem = "erasures that it lost are not stored again yet";

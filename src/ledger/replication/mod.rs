@@ -1,10 +1,11 @@
 //! Replication: this instance finds and merges what other instances wrote.
 //!
-//! Three loops, none of which waits for another:
+//! Three loops. A poll wakes the other two, and waits for neither:
 //!
-//! - `poll` lists the store every sync interval and applies erasures. The replication lag is its.
+//! - `poll` lists the store every sync interval and applies erasures. The replication lag is the time
+//!   since its last success.
 //! - `segments` reads the listed segments that are not merged yet.
-//! - The catch-up loop reads snapshots again, where segments may have been missed.
+//! - The catch-up loop reads snapshots again where segments may have been missed.
 
 mod poll;
 mod segments;
@@ -16,11 +17,11 @@ use crate::ledger::writer_message::WriterSender;
 use crate::observability;
 use crate::storage::{ListScope, StoreError};
 
-pub(super) use segments::{FETCHES_MAX, FetchedSegment};
+pub(super) use segments::{FetchedSegment, SEGMENT_READS_MAX};
 pub(super) use unread::UnreadSegments;
 
 impl Inner {
-    /// Replicates, forever.
+    /// Runs the three loops. Never returns.
     pub(super) async fn replicate(&self, writer: &WriterSender) {
         tokio::join!(
             self.run_polls(writer),
@@ -35,7 +36,7 @@ impl Inner {
         loop {
             self.polled.catch_up.notified().await;
             if let Err(error) = self.catch_up(writer).await {
-                note_failed(&error);
+                report_failure(&error);
             }
         }
     }
@@ -76,7 +77,7 @@ impl Inner {
     }
 }
 
-fn note_failed(error: &StoreError) {
+fn report_failure(error: &StoreError) {
     metrics::counter!(observability::REPLICATION_ERRORS_TOTAL).increment(1);
     tracing::warn!(%error, "replication failed; retrying");
 }

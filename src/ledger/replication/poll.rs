@@ -4,27 +4,28 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::ledger::Inner;
-use crate::ledger::fallback::note_fallback;
+use crate::ledger::fallback::report_fallback;
 use crate::ledger::journal_index::{ListingNumber, segment_ids};
-use crate::ledger::replication::note_failed;
+use crate::ledger::replication::report_failure;
 use crate::ledger::unreadable::ApplyError;
 use crate::ledger::writer_message::WriterSender;
 use crate::storage::{ListScope, ObjectKey, SegmentId, StoreError};
 
-/// If the last listing is older, segments may have been written and deleted unseen, so the snapshots
+/// If the last successful poll is older, segments may have been written and deleted unseen, so the snapshots
 /// are read again. This is half of [`DELETION_GRACE`](crate::ledger::journal_index::DELETION_GRACE).
 const SEGMENTS_MISSED_AFTER: Duration = Duration::from_secs(30);
 
 impl Inner {
-    /// Polls every sync interval, forever. The interval counts from the start of a poll. A poll
-    /// waits for nothing but two listings and new erasures, so others' writes are seen within two
-    /// intervals.
+    /// Polls every sync interval. Never returns. The interval counts from the start of a poll. A poll
+    /// waits for two listings, and for `erasures.gz` if erasures changed, are late or were lost. It
+    /// never waits for a commit of efforts, a segment or a snapshot. So others' writes are usually
+    /// seen within two intervals.
     pub(super) async fn run_polls(&self, writer: &WriterSender) {
         loop {
             let began = self.clock.uptime();
             match self.poll_once(writer).await {
-                Ok(()) => self.note_listing(began),
-                Err(error) => note_failed(&error),
+                Ok(()) => self.note_poll(began),
+                Err(error) => report_failure(&error),
             }
             self.polled.segments.notify_one();
             self.polled.catch_up.notify_one();
@@ -36,14 +37,15 @@ impl Inner {
     }
 
     async fn poll_once(&self, writer: &WriterSender) -> Result<(), StoreError> {
-        let since_listing = self.clock.uptime().saturating_sub(self.last_listing());
+        let since_poll = self.clock.uptime().saturating_sub(self.last_poll());
         let (number, indexed) = self.journal.lock().begin_listing();
         let etags = self.snapshot_etags();
-        // In this order: the snapshot that covers a segment which is first listed now was put after
-        // the listing of the root before.
+        // Root before journal. A segment that is listed for the first time was put after the last
+        // listing of the journal. A snapshot that covers it was put after the last listing of the
+        // root, so `remove_missing` sees that snapshot change.
         let root = self.store.list(ListScope::Root).await?;
         let journal = self.store.list(ListScope::Journal).await?;
-        if since_listing > SEGMENTS_MISSED_AFTER {
+        if since_poll > SEGMENTS_MISSED_AFTER {
             self.erasure_state.request_snapshot_reload();
         }
         self.note_listed_snapshots(&root, &etags);
@@ -62,7 +64,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Notes what the journal holds: what is gone since, and what is to be read. `indexed` are the
+    /// Removes missing segments from the index, and queues new ones for reading. `indexed` are the
     /// segments that were indexed before the listing began.
     fn note_listed_segments(
         &self,
@@ -71,33 +73,33 @@ impl Inner {
         number: ListingNumber,
     ) {
         for id in indexed.iter().filter(|id| !listed.contains(id)) {
-            self.forget_vanished(*id);
+            self.forget_missing(*id);
         }
         let journal = self.journal.lock();
-        let vanished = self
+        let missing = self
             .unread
             .lock()
             .note_listed(listed.iter().copied(), number, |id| journal.must_merge(id));
         drop(journal);
-        for id in vanished {
-            // Deleted before it was read, so a snapshot holds its contents.
+        for id in missing {
+            // Missing before it was merged. Normally a snapshot covers it, so changed ones are read.
             self.note_readable(&ObjectKey::Segment(id));
             self.erasure_state.request_snapshot_reload();
         }
     }
 
-    /// Forgets a segment that is listed no more. If no snapshot can hold all of it, the store fell
-    /// back, and memory is written again.
-    fn forget_vanished(&self, id: SegmentId) {
+    /// Removes a segment that is no longer listed. If no snapshot covers a part of it, the store lost
+    /// data, and the affected snapshots are written again.
+    fn forget_missing(&self, id: SegmentId) {
         let mut snapshots = self.snapshots.lock();
-        let lost = self.journal.lock().remove_vanished(
+        let lost = self.journal.lock().remove_missing(
             id,
             |target| snapshots.changed_in(target),
             |target, version| snapshots.holds(target, version),
         );
         if let Some(first) = lost.first() {
             let (key, snapshot) = (ObjectKey::Segment(id), first.key());
-            note_fallback(
+            report_fallback(
                 &key,
                 format_args!("it is gone, and {snapshot} has not changed"),
             );

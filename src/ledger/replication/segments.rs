@@ -6,7 +6,7 @@ use futures_util::stream::FuturesUnordered;
 use crate::domain::effort::{Bounds, Effort};
 use crate::ledger::Inner;
 use crate::ledger::journal_index::ListingNumber;
-use crate::ledger::replication::note_failed;
+use crate::ledger::replication::report_failure;
 use crate::ledger::snapshot::{class_beyond_options, second_beyond_options};
 use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
 use crate::ledger::writer_message::WriterSender;
@@ -15,24 +15,24 @@ use crate::storage::codec::journal_segment::{self, SegmentContents, SegmentError
 use crate::storage::{ObjectKey, SegmentId};
 
 /// Maximum number of concurrent segment reads.
-pub(in crate::ledger) const FETCHES_MAX: usize = 8;
+pub(in crate::ledger) const SEGMENT_READS_MAX: usize = 8;
 
 /// The result of reading a listed segment.
 pub(in crate::ledger) enum FetchedSegment {
     Found(SegmentContents),
-    /// The segment has been deleted: a snapshot holds its contents.
-    Deleted,
+    /// The segment is not there. Normally it was deleted, because snapshots cover it.
+    NotFound,
 }
 
 impl Inner {
-    /// Reads due segments, forever. One that is slow delays no other.
+    /// Reads due segments. Never returns. A slow one delays no other.
     pub(super) async fn run_segment_reads(&self, writer: &WriterSender) {
         let mut reads = FuturesUnordered::new();
         loop {
-            while reads.len() < FETCHES_MAX
+            while reads.len() < SEGMENT_READS_MAX
                 && let Some((id, listing)) = { self.unread.lock().begin_read() }
             {
-                reads.push(self.read_segment(id, listing, writer));
+                reads.push(self.replicate_segment(id, listing, writer));
             }
             tokio::select! {
                 biased;
@@ -42,14 +42,19 @@ impl Inner {
         }
     }
 
-    async fn read_segment(&self, id: SegmentId, listing: ListingNumber, writer: &WriterSender) {
+    async fn replicate_segment(
+        &self,
+        id: SegmentId,
+        listing: ListingNumber,
+        writer: &WriterSender,
+    ) {
         let key = ObjectKey::Segment(id);
-        let outcome = match self.fetch_segment(id).await {
+        let outcome = match self.read_segment(id).await {
             Ok(FetchedSegment::Found(contents)) => {
                 self.apply_segment(id, contents, Some((listing, writer)))
                     .await
             }
-            Ok(FetchedSegment::Deleted) => return self.pass_over(id),
+            Ok(FetchedSegment::NotFound) => return self.pass_over(id),
             Err(error) => Err(error),
         };
         match outcome {
@@ -63,7 +68,7 @@ impl Inner {
                 }
             }
             Err(ApplyError::Store(error)) => {
-                note_failed(&error);
+                report_failure(&error);
                 self.unread.lock().retry(id);
             }
             Err(ApplyError::Unreadable(object)) => {
@@ -75,8 +80,8 @@ impl Inner {
         }
     }
 
-    /// Passes over a segment that a listing showed and that is not there: the snapshots that have
-    /// changed hold it. If it stays listed, it is named, and looked for ever less often.
+    /// Skips a listed segment that is not found, and has changed snapshots read again: they normally
+    /// cover it. If it stays listed, logs it, and looks for it less and less often.
     fn pass_over(&self, id: SegmentId) {
         self.erasure_state.request_snapshot_reload();
         self.note_readable(&ObjectKey::Segment(id));
@@ -88,15 +93,16 @@ impl Inner {
     }
 
     /// Merges a segment and indexes it. First ensures that the erasures that it requires are
-    /// applied; fails if they are not known. Returns whether it is indexed. `following` has the
-    /// first listing that showed it; `None` during recovery.
+    /// applied; fails if they are not known. `replicated` has the first listing that showed the
+    /// segment and the sender to the commit loop; `None` during recovery. Returns false if erasures
+    /// changed meanwhile: then the segment must be merged again.
     pub(in crate::ledger) async fn apply_segment(
         &self,
         id: SegmentId,
         contents: SegmentContents,
-        following: Option<(ListingNumber, &WriterSender)>,
+        replicated: Option<(ListingNumber, &WriterSender)>,
     ) -> Result<bool, ApplyError> {
-        let (listing, writer) = following.unzip();
+        let (listing, writer) = replicated.unzip();
         let key = ObjectKey::Segment(id);
         self.require_erasure_version(&key, contents.erasure_version, writer)
             .await?;
@@ -105,14 +111,14 @@ impl Inner {
         Ok(self.index_segment(id, versions, erasure_version, listing))
     }
 
-    /// Reads a segment.
-    pub(in crate::ledger) async fn fetch_segment(
+    /// Reads and decodes a segment, and checks its classes and seconds against the options.
+    pub(in crate::ledger) async fn read_segment(
         &self,
         id: SegmentId,
     ) -> Result<FetchedSegment, ApplyError> {
         let key = ObjectKey::Segment(id);
         let Some(object) = self.store.get(&key).await? else {
-            return Ok(FetchedSegment::Deleted);
+            return Ok(FetchedSegment::NotFound);
         };
         let bounds = self.options.bounds;
         let contents = self

@@ -36,7 +36,7 @@ impl Inner {
     /// cover them. Stops at the first error.
     async fn delete_covered_segments(&self) -> Result<(), StoreError> {
         let now = self.clock.uptime();
-        if now.saturating_sub(self.last_listing()) > REPLICATION_LAG_MAX {
+        if now.saturating_sub(self.last_poll()) > REPLICATION_LAG_MAX {
             return Ok(()); // what the store holds now is not known
         }
         let deletable = {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use crate::ledger::Inner;
-use crate::ledger::fallback::note_fallback;
+use crate::ledger::fallback::report_fallback;
 use crate::ledger::journal_index::ListingNumber;
 use crate::ledger::snapshot::state::{SnapshotStates, SnapshotTarget};
 use crate::storage::{ETag, ListEntry};
@@ -123,11 +123,11 @@ impl Inner {
                 }
             }
             ListedChange::FellBack => {
-                note_fallback(&key, "it is an earlier version again");
+                report_fallback(&key, "it is an earlier version again");
                 snapshots.write_again(target, self.clock.uptime());
             }
             ListedChange::Missing => {
-                note_fallback(&key, "it is missing");
+                report_fallback(&key, "it is missing");
                 snapshots.write_again(target, self.clock.uptime());
                 self.note_readable(&key);
             }

@@ -10,33 +10,33 @@ const SECOND: Duration = Duration::from_secs(1);
 const PIPE_BYTES: usize = 10;
 
 type Connection = (LimitedStream<DuplexStream>, DuplexStream, Shared);
-type Shared = Arc<Mutex<Exchange>>;
+type Shared = Arc<Mutex<ConnectionState>>;
 
 fn connection() -> Connection {
     let limits = ServiceLimits::default();
     let (server, client) = tokio::io::duplex(PIPE_BYTES);
-    let exchange = Shared::default();
-    let stream = LimitedStream::new(server, limits, exchange.clone(), None);
-    (stream, client, exchange)
+    let state = Shared::default();
+    let stream = LimitedStream::new(server, limits, state.clone(), None);
+    (stream, client, state)
 }
 
-fn timed<S>(service: S, exchange: &Shared) -> TimedService<S> {
+fn timed<S>(service: S, state: &Shared) -> TimedService<S> {
     TimedService {
         service,
-        exchange: exchange.clone(),
+        state: state.clone(),
         response_timeout: ServiceLimits::default().response_timeout,
     }
 }
 
 /// Calls a service that responds with that many bytes.
-async fn respond(exchange: &Shared, bytes: usize) -> axum::body::Body {
+async fn respond(state: &Shared, bytes: usize) -> axum::body::Body {
     let service = service_fn(move |()| async move {
         let response = Response::builder().header(header::CONTENT_LENGTH, bytes);
         Ok(response
             .body(Full::new(Bytes::from(vec![0; bytes])))
             .unwrap())
     });
-    timed(service, exchange).call(()).await.unwrap().into_body()
+    timed(service, state).call(()).await.unwrap().into_body()
 }
 
 /// Returns the number of seconds after which writing failed, and the error.
@@ -68,9 +68,9 @@ async fn unread_response_hits_write_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn trickling_reader_hits_response_deadline() {
-    let (stream, client, exchange) = connection();
+    let (stream, client, state) = connection();
     read_every(client, 30 * SECOND);
-    let _body = respond(&exchange, 1 << 20).await;
+    let _body = respond(&state, 1 << 20).await;
     let (seconds, error, _) = seconds_until_failure(stream).await;
     assert_eq!(seconds, 60 + 32, "a second for every 32 KiB");
     assert_eq!(error, "response_deadline");
@@ -78,10 +78,10 @@ async fn trickling_reader_hits_response_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn pipelined_responses_share_one_timeout() {
-    let (stream, client, exchange) = connection();
+    let (stream, client, state) = connection();
     read_every(client, 30 * SECOND);
     for _ in 0..10 {
-        drop(respond(&exchange, 32 << 10).await);
+        drop(respond(&state, 32 << 10).await);
         tokio::time::sleep(SECOND).await;
     }
     let (seconds, ..) = seconds_until_failure(stream).await;
@@ -90,33 +90,33 @@ async fn pipelined_responses_share_one_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn flushed_response_has_no_deadline() {
-    let (mut stream, client, exchange) = connection();
+    let (mut stream, client, state) = connection();
     read_every(client, SECOND);
-    let body = respond(&exchange, 10).await;
+    let body = respond(&state, 10).await;
     stream.flush().await.unwrap();
     assert!(
-        exchange.lock().response_deadline.is_some(),
+        state.lock().response_deadline.is_some(),
         "its body is not at its end"
     );
     drop(body);
     stream.flush().await.unwrap();
-    assert_eq!(exchange.lock().response_deadline, None);
+    assert_eq!(state.lock().response_deadline, None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn event_stream_has_no_deadline() {
-    let (_stream, _client, exchange) = connection();
+    let (_stream, _client, state) = connection();
     let service = service_fn(async |()| Ok(Response::new(axum::body::Body::empty())));
-    let _response = timed(service, &exchange).call(()).await.unwrap();
-    assert_eq!(exchange.lock().response_deadline, None);
+    let _response = timed(service, &state).call(()).await.unwrap();
+    assert_eq!(state.lock().response_deadline, None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn request_is_served_until_its_body_ends() {
-    let (_stream, _client, exchange) = connection();
-    assert!(!exchange.lock().is_serving);
-    let body = respond(&exchange, 1).await;
-    assert!(exchange.lock().is_serving);
+    let (_stream, _client, state) = connection();
+    assert!(!state.lock().is_serving);
+    let body = respond(&state, 1).await;
+    assert!(state.lock().is_serving);
     drop(body);
-    assert!(!exchange.lock().is_serving);
+    assert!(!state.lock().is_serving);
 }

@@ -2048,7 +2048,7 @@ export interface operations {
             /** @description Every effort is durable. */
             200: {
                 headers: {
-                    /** @description Number of new personal bests. */
+                    /** @description Number of efforts that beat the table. */
                     "Alleycat-Improvements"?: number;
                     /** @description Number of quarantined records by reason: `json=1,missing=2`, or empty. */
                     "Alleycat-Rejected"?: string;
