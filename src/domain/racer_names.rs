@@ -9,6 +9,8 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
+use icu_normalizer::DecomposingNormalizerBorrowed;
+use icu_normalizer::properties::CanonicalCombiningClassMapBorrowed;
 use parking_lot::RwLock;
 use smol_str::SmolStr;
 
@@ -43,7 +45,7 @@ impl RacerName {
 #[derive(Debug, Default)]
 pub struct RacerNames {
     names: DashMap<RacerId, KnownName, foldhash::fast::RandomState>,
-    /// Every name, case-folded, for the search by prefix. It is changed only while the entry of the
+    /// Every name, folded, for the search by prefix. It is changed only while the entry of the
     /// racer in `names` is locked.
     index: RwLock<BTreeSet<(Box<str>, RacerId)>>,
     version: AtomicU64,
@@ -69,11 +71,15 @@ pub fn truncate(name: &str) -> &str {
     }
 }
 
-/// Folds the case of a name, character by character, so that a prefix of it folds to a prefix.
+/// Folds a name for the search, such that a prefix of a name folds to a prefix: without accents
+/// (Unicode's canonical decomposition without combining characters), and in lower case.
 ///
 /// It converts to upper case first: there `ß` is `SS`, and both small sigmas are the same.
-fn fold_case(name: &str) -> Box<str> {
-    name.chars()
+fn fold(name: &str) -> Box<str> {
+    let combining_class = CanonicalCombiningClassMapBorrowed::new();
+    DecomposingNormalizerBorrowed::new_nfd()
+        .normalize_iter(name.chars())
+        .filter(|&char| combining_class.get_u8(char) == 0)
         .flat_map(char::to_uppercase)
         .flat_map(char::to_lowercase)
         .collect::<String>()
@@ -156,10 +162,13 @@ impl RacerNames {
         self.names.get(&racer).map(|known| known.name.text.clone())
     }
 
-    /// Returns the first `racers_max` racers whose name begins with `prefix`, in any case. They are
-    /// ordered by name, then by id.
+    /// Returns the first `racers_max` racers whose name begins with `prefix`, in any case and with any
+    /// accents. They are ordered by name, then by id.
     pub fn find_by_prefix(&self, prefix: &str, racers_max: usize) -> Vec<(RacerId, SmolStr)> {
-        let prefix = fold_case(prefix);
+        let prefix = fold(prefix);
+        if prefix.is_empty() {
+            return Vec::new(); // it has nothing but accents
+        }
         let index = self.index.read();
         let from = (
             Bound::Included((prefix.clone(), RacerId(0))),
@@ -178,7 +187,7 @@ impl RacerNames {
     }
 
     fn reindex(&self, racer: RacerId, old: Option<&RacerName>, new: Option<&RacerName>) {
-        let in_index = |name: &RacerName| (fold_case(&name.text), racer);
+        let in_index = |name: &RacerName| (fold(&name.text), racer);
         let text_bytes =
             |(text, _): &(Box<str>, RacerId), name: &RacerName| text.len() + name.heap_bytes();
         let mut index = self.index.write();

@@ -59,6 +59,28 @@ fn newer_name_differs_and_is_later_than_the_known_one_was_seen() {
 }
 
 #[test]
+fn search_ignores_case_and_accents() {
+    let names = RacerNames::default();
+    for (racer, name) in [
+        (1, "Tom\u{e1}s"),
+        (2, "TOMA\u{301}S"),
+        (3, "Tomasz"),
+        (4, "\u{130}lker"),
+        (5, "Stra\u{df}er"),
+        (6, "\u{930}\u{93e}\u{92e}"), // its vowel sign is no accent
+    ] {
+        merge(&names, racer, 1, name);
+    }
+    for prefix in ["tomas", "Tom\u{e1}s", "toma\u{301}s"] {
+        assert_eq!(find(&names, prefix, 10), [1, 2, 3], "{prefix}");
+    }
+    assert_eq!(find(&names, "ilk", 10), [4]);
+    assert_eq!(find(&names, "STRASSE", 10), [5]);
+    assert_eq!(find(&names, "\u{930}\u{92e}", 10), [0; 0]);
+    assert_eq!(find(&names, "\u{301}", 10), [0; 0], "an accent alone");
+}
+
+#[test]
 fn prefix_finds_racers_by_their_latest_name_only() {
     let names = RacerNames::default();
     merge(&names, 1, 1, "Hubert");

@@ -47,7 +47,8 @@ pub(crate) struct RacerBestsParams {
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct SearchParams {
-    /// The beginning of the name; upper and lower case are the same.
+    /// The beginning of the name. Upper and lower case are the same, and accents do not count: `tomas`
+    /// finds Tomás. `ß` is `ss`.
     #[param(inline, required = true, example = "hub")]
     name: NamePrefixParam,
     /// `json` or `csv`; without it, the format that `Accept` prefers.
