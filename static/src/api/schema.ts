@@ -2183,7 +2183,8 @@ export interface operations {
         parameters: {
             query: {
                 /**
-                 * @description The beginning of the name; upper and lower case are the same.
+                 * @description The beginning of the name. Upper and lower case are the same, and accents do not count: `tomas`
+                 *     finds Tomás. `ß` is `ss`.
                  * @example hub
                  */
                 name: string;
