@@ -165,10 +165,11 @@ impl RacerNames {
     /// Returns the first `racers_max` racers whose name begins with `prefix`, in any case and with any
     /// accents. They are ordered by name, then by id.
     pub fn find_by_prefix(&self, prefix: &str, racers_max: usize) -> Vec<(RacerId, SmolStr)> {
-        let prefix = fold(prefix);
-        if prefix.is_empty() {
-            return Vec::new(); // it has nothing but accents
+        let folded = fold(prefix);
+        if folded.is_empty() && !prefix.is_empty() {
+            return Vec::new(); // accents alone
         }
+        let prefix = folded;
         let index = self.index.read();
         let from = (
             Bound::Included((prefix.clone(), RacerId(0))),
