@@ -38,6 +38,9 @@ pub(crate) async fn limit_pages(
     let Some(permit) = budget.try_acquire(usize::try_from(bytes).unwrap_or(usize::MAX)) else {
         return ApiError::unavailable("response memory limit reached").into_response();
     };
+    // Requests that arrive together on one connection are served without a pause. Between their large
+    // pages, other connections get their turn.
+    tokio::task::yield_now().await;
     let (parts, body) = response.into_parts();
     match to_bytes(body, usize::MAX).await {
         Ok(page) => Response::from_parts(parts, Body::from(guarded(page, permit))),
@@ -47,12 +50,26 @@ pub(crate) async fn limit_pages(
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use axum::Router;
     use axum::middleware::from_fn_with_state;
     use axum::routing::get;
+    use futures_util::FutureExt;
     use tower::ServiceExt;
 
     use super::*;
+
+    #[tokio::test]
+    async fn large_page_yields_the_thread_once() {
+        let page = || async { "a".repeat(usize::try_from(SMALL_PAGE_BYTES_MAX).unwrap() + 1) };
+        let limit_pages = from_fn_with_state(new(), limit_pages);
+        let router = Router::new().route("/", get(page)).layer(limit_pages);
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        let mut response = pin!(router.oneshot(request));
+        assert!(response.as_mut().now_or_never().is_none());
+        assert_eq!(response.await.unwrap().status(), 200);
+    }
 
     #[tokio::test]
     async fn large_page_without_budget_gets_503() {
