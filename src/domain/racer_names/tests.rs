@@ -94,7 +94,7 @@ fn prefix_finds_racers_by_their_latest_name_only() {
     merge(&names, 1, 2, "Zorro");
     merge(&names, 2, 0, "Older");
     assert_eq!(find(&names, "hub", 9), [2, 3]);
-    assert_eq!(find(&names, "zo", 9), [1, 4]);
+    assert_eq!(find(&names, "zo", 9), [4, 1]);
     assert!(names.erase(RacerId(2), 1));
     assert!(!names.erase(RacerId(1), 1));
     assert_eq!(find(&names, "hub", 9), [3]);
