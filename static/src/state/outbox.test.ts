@@ -126,6 +126,29 @@ describe('the outbox', () => {
     expect(localStorage.length).toBe(0)
   })
 
+  it.each([
+    ['sent', null],
+    ['refused', new ApiError('refused', 'no')],
+  ])('leaves on the device what another tab added while it was %s here', async (_, failure) => {
+    const away = service()
+    away.state.failure = new ApiError('away', 'The service does not respond.')
+    const riding = new Outbox(localStorage, away.send)
+    riding.add(record(1))
+    const { state, send } = service()
+    state.failure = failure
+    const other = new Outbox(localStorage, async (records) => {
+      riding.add(record(2))
+      return send(records)
+    })
+    other.restore()
+    await vi.advanceTimersByTimeAsync(1)
+    const later = service()
+    new Outbox(localStorage, later.send).restore()
+    await vi.advanceTimersByTimeAsync(1)
+    expect(later.requests).toEqual([[2]])
+    expect(localStorage.length).toBe(0)
+  })
+
   it('does not lose a ride when the next one begins', async () => {
     const { requests, state, send } = service()
     state.failure = new ApiError('away', 'The service does not respond.')

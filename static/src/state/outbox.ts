@@ -63,7 +63,7 @@ export class Outbox {
       if (raceId > 0 && !this.#queues.has(raceId)) this.#queues.set(raceId, this.#read(key))
     }
     const oldest = [...this.#queues.keys()].sort((a, b) => a - b).slice(0, -RIDES_MAX)
-    for (const raceId of oldest) this.#store(raceId, [])
+    for (const raceId of oldest) this.#remove(raceId, this.#queues.get(raceId) ?? [])
     for (const raceId of this.#queues.keys()) this.#report(raceId, {})
     this.retryNow()
   }
@@ -73,7 +73,7 @@ export class Outbox {
     const { raceId } = record
     const before = this.deliveries.get(raceId)?.state
     if (before === 'refused') return
-    this.#store(raceId, [...(this.#queues.get(raceId) ?? []), record])
+    this.#append(record)
     this.#report(raceId, { state: before === 'retrying' ? 'retrying' : 'sending' })
     const wait = record.event === 'final' ? 0 : this.#sentAtMs + INTERVAL_MS - Date.now()
     // After a failure, the delay before the next try goes on.
@@ -115,7 +115,7 @@ export class Outbox {
     try {
       const rejected = batch.length > 0 ? (await this.send(batch)).rejected : 0
       this.#retryMs = RETRY_MIN_MS
-      this.#store(raceId, this.#queues.get(raceId)?.slice(batch.length) ?? [])
+      this.#remove(raceId, batch)
       this.#report(raceId, {
         state: this.#queues.has(raceId) ? 'sending' : 'sent',
         rejected: (this.deliveries.get(raceId)?.rejected ?? 0) + rejected,
@@ -125,18 +125,35 @@ export class Outbox {
     } catch (error) {
       const reason = messageOf(error, 'The ride could not be sent.')
       const canRetry = !(error instanceof ApiError) || error.canRetry
-      if (!canRetry) this.#store(raceId, [])
+      if (!canRetry) this.#remove(raceId, this.#queues.get(raceId) ?? [])
       this.#report(raceId, { state: canRetry ? 'retrying' : 'refused', reason })
       return !canRetry
     }
   }
 
-  /** Replaces the queue of a ride, also on the device. */
-  #store(raceId: number, records: RideRecord[]): void {
-    if (records.length > 0) this.#queues.set(raceId, records)
+  /** Appends a record to the queue of its ride, also on the device. */
+  #append(record: RideRecord): void {
+    const key = KEY_PREFIX + record.raceId
+    const queue = [...(this.#queues.get(record.raceId) ?? []), record]
+    this.#queues.set(record.raceId, queue)
+    // Another tab may have sent and removed a part meanwhile. Sending it twice does no harm.
+    const own = new Set(queue.map(({ uuid }) => uuid))
+    this.#write(key, [...this.#read(key).filter(({ uuid }) => !own.has(uuid)), ...queue])
+  }
+
+  /** Removes these records of a ride, also on the device. Those that another tab has added since stay there. */
+  #remove(raceId: number, records: readonly RideRecord[]): void {
+    const key = KEY_PREFIX + raceId
+    const removed = new Set(records.map(({ uuid }) => uuid))
+    const without = (queue: RideRecord[]) => queue.filter(({ uuid }) => !removed.has(uuid))
+    const rest = without(this.#queues.get(raceId) ?? [])
+    if (rest.length > 0) this.#queues.set(raceId, rest)
     else this.#queues.delete(raceId)
+    this.#write(key, without(this.#read(key)))
+  }
+
+  #write(key: string, records: readonly RideRecord[]): void {
     try {
-      const key = KEY_PREFIX + raceId
       if (records.length > 0) this.storage?.setItem(key, JSON.stringify(records))
       else this.storage?.removeItem(key)
     } catch {
