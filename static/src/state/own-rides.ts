@@ -22,24 +22,33 @@ export const ownRides = useLocalStorage<OwnRide[]>('alleycat.rides', [], {
   shallow: true,
 })
 
-/** Keeps a ride, in place of an earlier version of it. */
+/** Keeps a ride, in place of an earlier version of it. A refusal stays, and one that came before the ride is taken over. */
 export function keepRide(ride: OwnRide): void {
-  const others = ownRides.value.filter(({ raceId }) => raceId !== ride.raceId)
-  ownRides.value = [ride, ...others].slice(0, RIDES_MAX)
+  const { raceId } = ride
+  const refused = ride.refused ?? ownRide(raceId)?.refused ?? refusalOf(raceId)
+  const others = ownRides.value.filter((other) => other.raceId !== raceId)
+  const rides = [...others, { ...ride, refused }].sort((a, b) => b.raceId - a.raceId)
+  ownRides.value = rides.slice(0, RIDES_MAX)
 }
 
 export function ownRide(raceId: number): OwnRide | null {
   return ownRides.value.find((ride) => ride.raceId === raceId) ?? null
 }
 
+/** Returns why the service refused a ride; null if it did not, or not while this page was open. */
+function refusalOf(raceId: number): string | null {
+  const delivery = outbox.deliveries.get(raceId)
+  return delivery?.state === 'refused' ? (delivery.reason ?? '') : null
+}
+
 // A refusal is kept with the ride: the outbox forgets it with the page.
 watch(
-  () => [...outbox.deliveries],
-  (deliveries) => {
-    for (const [raceId, { state, reason }] of deliveries) {
+  () => [...outbox.deliveries.keys()].filter((raceId) => refusalOf(raceId) !== null),
+  (refused) => {
+    for (const raceId of refused) {
       const ride = ownRide(raceId)
-      if (state === 'refused' && ride?.refused === null)
-        keepRide({ ...ride, refused: reason ?? '' })
+      if (ride?.refused === null) keepRide(ride)
     }
   },
+  { immediate: true },
 )
