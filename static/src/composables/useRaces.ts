@@ -109,7 +109,11 @@ export function useRaces(classId: number, { address }: ExploreAddressOnPage) {
   )
 
   const subscriber: Subscriber = {
-    opened: () => (isLive = true),
+    opened: () => {
+      isLive = true
+      // What was missed before, and the races themselves if the service was starting.
+      void refresh()
+    },
     closed: () => (isLive = false),
     standings: show,
   }
