@@ -42,6 +42,8 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
   const now = computed(() => output(cadence.value, resistance.value))
   const racing = computed(() => phase.value === 'riding' || phase.value === 'paused')
   const isPractice = computed(() => auto.value || speed.value !== 1)
+  /** Whether a ride is under way that counts. Its speed and its rider cannot be changed: no touch makes it practice. */
+  const counts = computed(() => ridesOpen && racing.value && !practice.value)
 
   let ride = new Ride()
   let name = ''
@@ -160,10 +162,9 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
   }
 
   watch(speed, (value) => clock.setSpeed(value, performance.now()))
+  // Only a ride that is not sent can become practice.
   watch(isPractice, (value) => {
-    if (!value || !racing.value || practice.value) return
-    practice.value = true
-    sender?.end()
+    if (value && racing.value) practice.value = true
   })
   onScopeDispose(giveUp)
 
@@ -187,6 +188,7 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
     identity,
     practice,
     isPractice,
+    counts,
     start,
     pause,
     resume,

@@ -32,7 +32,9 @@ const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
   vi.mocked(races).mockReset().mockResolvedValue([])
-  vi.mocked(raceBoard).mockReset().mockImplementation(async (_, raceId) => board(raceId))
+  vi.mocked(raceBoard)
+    .mockReset()
+    .mockImplementation(async (_, raceId) => board(raceId))
 })
 
 it('lists the races when a service that was starting is there', async () => {
