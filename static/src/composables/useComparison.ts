@@ -9,6 +9,7 @@ import { COMPARED_MAX } from '../race/explore-address'
 import { learn, nameOf } from '../state/names'
 import { rider } from '../state/rider'
 import type { ExploreAddressOnPage } from './useExploreAddress'
+import { useRetried, whenBack } from './useRetried'
 
 const COLORS = ['--you', '--line-a', '--line-b', '--line-c', '--line-d', '--line-e']
 const DASHES = [[], [9, 4], [3, 3], [12, 3, 3, 3], [6, 6], [1, 4]]
@@ -68,10 +69,11 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     record.value = new Map(record.value).set(second, output)
   }
 
-  // Without the record or suggestions there are the curves; the notice at the top says what is wrong.
-  loadRecord().catch(() => {})
-  suggest().catch(() => {})
+  // Without the record or suggestions there are the curves.
+  useRetried(loadRecord)
+  useRetried(suggest)
   watch(racers, loadCurves, { immediate: true })
+  whenBack(() => void loadCurves(racers.value))
 
   const lines = computed<CurveLine[]>(() => {
     const own = racers.value.map((racerId, i) => ({
