@@ -136,6 +136,7 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
       riderName: name,
       practice: practice.value,
       sent: sender !== null && !practice.value,
+      delivered: false,
       refused: null,
       classRecords: samples.map(({ second }) => source.value?.record(second)?.output ?? null),
     }

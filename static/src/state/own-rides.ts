@@ -8,10 +8,23 @@ import { outbox } from './outbox'
 /** Maximum number of rides that the device keeps: some 10 kB each. */
 const RIDES_MAX = 10
 
-function parseRides(text: string): OwnRide[] {
+const COLUMNS = [
+  'cadences',
+  'resistances',
+  'outputs',
+  'bests',
+  'ranks',
+  'totals',
+  'classRecords',
+] as const satisfies (keyof OwnRide)[]
+
+export function parseRides(text: string): OwnRide[] {
   try {
-    const rides = JSON.parse(text) as OwnRide[]
-    return Array.isArray(rides) ? rides.filter((ride) => Array.isArray(ride.outputs)) : []
+    const rides = JSON.parse(text) as (OwnRide | null)[]
+    // An earlier page may have stored other columns.
+    const isWhole = (ride: OwnRide | null) =>
+      ride !== null && COLUMNS.every((column) => Array.isArray(ride[column]))
+    return Array.isArray(rides) ? (rides.filter((ride) => isWhole(ride)) as OwnRide[]) : []
   } catch {
     return []
   }
@@ -22,12 +35,10 @@ export const ownRides = useLocalStorage<OwnRide[]>('alleycat.rides', [], {
   shallow: true,
 })
 
-/** Keeps a ride, in place of an earlier version of it. A refusal stays, and one that came before the ride is taken over. */
+/** Keeps a ride, in place of an earlier version of it. */
 export function keepRide(ride: OwnRide): void {
-  const { raceId } = ride
-  const refused = ride.refused ?? ownRide(raceId)?.refused ?? refusalOf(raceId)
-  const others = ownRides.value.filter((other) => other.raceId !== raceId)
-  const rides = [...others, { ...ride, refused }].sort((a, b) => b.raceId - a.raceId)
+  const others = ownRides.value.filter(({ raceId }) => raceId !== ride.raceId)
+  const rides = [...others, withDelivery(ride)].sort((a, b) => b.raceId - a.raceId)
   ownRides.value = rides.slice(0, RIDES_MAX)
 }
 
@@ -35,19 +46,27 @@ export function ownRide(raceId: number): OwnRide | null {
   return ownRides.value.find((ride) => ride.raceId === raceId) ?? null
 }
 
-/** Returns why the service refused a ride; null if it did not, or not while this page was open. */
-function refusalOf(raceId: number): string | null {
-  const delivery = outbox.deliveries.get(raceId)
-  return delivery?.state === 'refused' ? (delivery.reason ?? '') : null
+/** Returns the ride with what became of its delivery. What was known before stays. */
+function withDelivery(ride: OwnRide): OwnRide {
+  const before = ownRide(ride.raceId)
+  const delivery = outbox.deliveries.get(ride.raceId)
+  const reason = delivery?.state === 'refused' ? (delivery.reason ?? '') : null
+  return {
+    ...ride,
+    delivered: delivery?.state === 'sent' || before?.delivered === true,
+    refused: before?.refused ?? reason,
+  }
 }
 
-// A refusal is kept with the ride: the outbox forgets it with the page.
+// Kept with the ride: the outbox forgets its deliveries with the page.
 watch(
-  () => [...outbox.deliveries.keys()].filter((raceId) => refusalOf(raceId) !== null),
-  (refused) => {
-    for (const raceId of refused) {
+  () => [...outbox.deliveries],
+  (deliveries) => {
+    for (const [raceId, { state }] of deliveries) {
       const ride = ownRide(raceId)
-      if (ride?.refused === null) keepRide(ride)
+      const isNews =
+        (state === 'sent' && !ride?.delivered) || (state === 'refused' && ride?.refused === null)
+      if (ride && isNews) keepRide(ride)
     }
   },
   { immediate: true },
