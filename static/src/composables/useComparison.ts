@@ -32,8 +32,8 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     go({ racers: racersWith(racerId) })
   }
 
-  function remove(racerId: number): void {
-    go({ racers: racers.value.filter((other) => other !== racerId) })
+  function remove(racerId: number): Promise<void> {
+    return go({ racers: racers.value.filter((other) => other !== racerId) })
   }
 
   async function loadRecord(): Promise<void> {
