@@ -9,14 +9,14 @@ import { useRaces } from './useRaces'
 
 vi.mock('../api/client', () => ({ races: vi.fn(), raceBoard: vi.fn() }))
 
-function race(raceId: number): Race {
-  return { raceId, startedAt: raceId, racers: 1, lastSecond: 5, finished: false } as Race
+function race(raceId: number, lastSecond = 5): Race {
+  return { raceId, startedAt: raceId, racers: 1, lastSecond, finished: false } as Race
 }
 
 /** A race with this many standings. */
-function board(raceId: number, rows = 1): RaceBoard {
+function board(raceId: number, rows = 1, lastSecond = 5): RaceBoard {
   const standings = Array.from({ length: rows }, (_, i) => ({ racerId: i + 1, rank: i + 1 }))
-  return { ...race(raceId), racers: rows, standings } as RaceBoard
+  return { ...race(raceId, lastSecond), racers: rows, standings } as RaceBoard
 }
 
 function open(raceId: number | null = null) {
@@ -46,4 +46,50 @@ it('lists the races when a service that was starting is there', async () => {
   page.subscriber.opened?.()
   await settled()
   expect(page.all.value?.map(({ raceId }) => raceId)).toEqual([1])
+})
+
+it('says nothing of a race that is not open any more', async () => {
+  let reject: (error: Error) => void = () => {}
+  vi.mocked(raceBoard).mockReturnValueOnce(new Promise((_, fail) => (reject = fail)))
+  const { address, page } = open(1)
+  address.value.race = 2
+  await settled()
+  reject(new ApiError('missing', 'none'))
+  await settled()
+  expect(page.failure.value).toBe('')
+  expect(page.opened.value?.raceId).toBe(2)
+})
+
+it('keeps the rows of the opened race when the list is loaded', async () => {
+  const respond = new Map<number, (board: RaceBoard) => void>()
+  vi.mocked(races).mockResolvedValue([race(1)])
+  vi.mocked(raceBoard).mockImplementation(
+    (_, _raceId, limit) => new Promise((resolve) => respond.set(limit, resolve)),
+  )
+  const { page } = open(1)
+  await settled()
+  respond.get(1000)?.(board(1, 150))
+  await settled()
+  respond.get(100)?.(board(1, 100))
+  await settled()
+  expect(page.opened.value?.standings).toHaveLength(150)
+})
+
+it('keeps what was pushed while an older state was loaded', async () => {
+  vi.mocked(races).mockResolvedValue([race(1)])
+  const { page } = open()
+  await settled()
+  let respond: (races: Race[]) => void = () => {}
+  vi.mocked(races).mockReturnValue(new Promise((resolve) => (respond = resolve)))
+  page.subscriber.opened?.()
+  page.subscriber.standings?.(board(1, 1, 9))
+  page.subscriber.standings?.(board(2, 1, 1))
+  respond([race(1, 8), race(0)])
+  await settled()
+  const listed = page.listed.value.map(({ race }) => [race.raceId, race.lastSecond])
+  expect(listed).toEqual([
+    [2, 1],
+    [1, 9],
+    [0, 5],
+  ])
 })
