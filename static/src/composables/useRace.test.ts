@@ -41,6 +41,7 @@ beforeEach(() => {
 })
 afterEach(() => {
   app.unmount()
+  vi.restoreAllMocks()
   vi.useRealTimers()
 })
 
@@ -55,4 +56,13 @@ it('a ride that counts cannot become practice, and the choice is free again afte
   race.giveUp()
   await nextTick()
   expect(free()).toHaveLength(4)
+})
+
+it.each(['pause', 'giveUp'] as const)('no second is lost at %s in a hidden tab', async (end) => {
+  const race = await start()
+  // Time passes, but no timer is called.
+  vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 3100)
+  race[end]()
+  const seconds = vi.mocked(outbox.add).mock.calls.map(([{ second }]) => second)
+  expect([...new Set(seconds)]).toEqual([1, 2, 3])
 })

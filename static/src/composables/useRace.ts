@@ -99,6 +99,11 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
     if (reached >= RACE_SECONDS) finish()
   }
 
+  /** Rides the seconds that are over: browsers call timers of a hidden page rarely. */
+  function catchUp(): void {
+    if (phase.value === 'riding') tick()
+  }
+
   function step(at: number): void {
     const from = source.value
     if (!from) return
@@ -144,6 +149,7 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
   }
 
   function pause(): void {
+    catchUp()
     if (phase.value !== 'riding') return
     clock.pause(performance.now())
     phase.value = 'paused'
@@ -157,6 +163,7 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
 
   /** Ends the ride before its last second. What was ridden so far is sent. */
   function giveUp(): void {
+    catchUp()
     if (racing.value) sender?.end()
     clear()
     phase.value = 'ready'
