@@ -41,8 +41,8 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   }
 
   async function loadRecord(): Promise<void> {
-    const firsts = new History(await records(classId)).records()
-    record.value = new Map([...firsts].map(([second, { output }]) => [second, output]))
+    const loaded = new History(await records(classId)).records()
+    record.value = new Map([...loaded].map(([second, { output }]) => [second, output]))
     for (const [second, output] of raised) raise(second, output)
   }
 

@@ -42,6 +42,8 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
   const now = computed(() => output(cadence.value, resistance.value))
   const racing = computed(() => phase.value === 'riding' || phase.value === 'paused')
   const isPractice = computed(() => auto.value || speed.value !== 1)
+  /** Whether the ride that is under way, or would begin now, is not sent. */
+  const isUnsent = computed(() => (racing.value ? practice.value : isPractice.value))
   /** Whether a ride is under way that counts. Its speed and its rider cannot be changed: no touch makes it practice. */
   const counts = computed(() => ridesOpen && racing.value && !practice.value)
 
@@ -194,8 +196,7 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
     now,
     raceId,
     identity,
-    practice,
-    isPractice,
+    isUnsent,
     counts,
     start,
     pause,
