@@ -184,6 +184,41 @@ describe('finding a racer', () => {
   })
 })
 
+describe('the focus', () => {
+  it('stays where a button goes away, and comes along to another class', async () => {
+    const { page, faults } = await visit(browser, service, '/#/explore/1')
+    const has = (what: string) =>
+      until(`${what} has the focus`, () =>
+        page.evaluate((what) => {
+          const element = document.activeElement
+          const words = element?.getAttribute('aria-label') ?? element?.textContent?.trim()
+          return element?.id === what || words?.startsWith(what) === true
+        }, what),
+      )
+    const remove = page.getByRole('button', { name: /^Remove / })
+    await remove.nth(1).waitFor()
+    for (let left = await remove.count(); left > 0; left--) {
+      await remove.first().press('Enter')
+      await until('the racer is gone', async () => (await remove.count()) === left - 1)
+      await has(left > 1 ? 'Remove' : 'Curves side by side')
+    }
+    await page.getByRole('button', { name: 'Lower' }).press('Enter')
+    const top = page.getByRole('button', { name: 'To the top' })
+    await until(
+      'a page is turned',
+      async () => (await top.getAttribute('aria-disabled')) === 'false',
+    )
+    await top.press('Enter')
+    await until('at the top', async () => (await top.getAttribute('aria-disabled')) === 'true')
+    await has('To the top')
+    await page.getByRole('link', { name: 'Class 2' }).press('Enter')
+    await page.getByRole('heading', { name: 'Class 2' }).waitFor()
+    await has('main')
+    expect(faults).toEqual([])
+    await page.context().close()
+  })
+})
+
 describe('the second', () => {
   it('stands still while the whole race is shown', async () => {
     const { page } = await visit(browser, service, '/#/explore/1')

@@ -17,8 +17,9 @@ export interface Subscriber {
 /** Least time between two events of a kind, in milliseconds: the service sends up to four a second. */
 export const PUSH_INTERVAL_MS = 250
 
-/** Delay before the next connection, in milliseconds: the service asks for it. */
-const RETRY_MS = 1000
+/** Delay before the next connection, in milliseconds: the service asks for it. It doubles while none opens. */
+const RETRY_MIN_MS = 1000
+const RETRY_MAX_MS = 30_000
 
 /** Maximum silence of a connection, in milliseconds: the service sends a comment every 15 s. */
 const SILENCE_MS = 45_000
@@ -30,11 +31,17 @@ const SILENCE_MS = 45_000
 export function subscribe(classId: number, subscriber: Subscriber): () => void {
   const ended = new AbortController()
   void (async () => {
+    let retryMs = RETRY_MIN_MS
+    const opened = () => {
+      retryMs = RETRY_MIN_MS
+      subscriber.opened?.()
+    }
     await visible()
     while (!ended.signal.aborted) {
-      await connect(classId, subscriber, ended.signal).catch(() => {}) // retried
+      await connect(classId, { ...subscriber, opened }, ended.signal).catch(() => {}) // retried
       if (!ended.signal.aborted) subscriber.closed?.()
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+      if (await onlineWithin(retryMs)) retryMs = RETRY_MIN_MS
+      else retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)
       await visible()
     }
   })()
@@ -74,6 +81,20 @@ async function connect(classId: number, subscriber: Subscriber, ended: AbortSign
     clearTimeout(silence)
     document.removeEventListener('visibilitychange', cutIfHidden)
   }
+}
+
+/** Resolves when the network is back, with true, or else after a delay, with false. */
+function onlineWithin(delayMs: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const end = (isOnline: boolean) => {
+      clearTimeout(timer)
+      removeEventListener('online', back)
+      resolve(isOnline)
+    }
+    const back = () => end(true)
+    const timer = setTimeout(() => end(false), delayMs)
+    addEventListener('online', back)
+  })
 }
 
 /** Resolves when the page is visible. */

@@ -1,7 +1,7 @@
 /** Arrow keys change cadence and resistance while the race is on. */
 import { useEventListener } from '@vueuse/core'
 
-import { CADENCE, RESISTANCE } from '../race/output'
+import { CADENCE, clamp, RESISTANCE } from '../race/output'
 import type { RaceOnPage } from './useRace'
 
 /** Change by one key stroke, without and with Shift. */
@@ -24,8 +24,4 @@ export function useArrowKeys({ racing, cadence, resistance, auto }: RaceOnPage):
     auto.value = false
     event.preventDefault()
   })
-}
-
-function clamp(value: number, { min, max }: { min: number; max: number }): number {
-  return Math.min(max, Math.max(min, value))
 }

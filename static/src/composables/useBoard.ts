@@ -8,6 +8,7 @@ import { learn, nameOf } from '../state/names'
 import { isolated } from '../format'
 import { classOf } from '../state/service'
 import type { ExploreAddressOnPage } from './useExploreAddress'
+import { whenBack } from './useRetried'
 
 const PAGE_ROWS = 12
 
@@ -38,6 +39,8 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
     const page = cursor.value ? { cursor: cursor.value } : around !== null ? { around } : {}
     try {
       if (around !== null && !(await isOnBoard(around, at))) {
+        // A later search stands in the address.
+        if (isStale) return
         const where = whole ? 'in this class' : `at ${minutes(second)}`
         notFound.value = `${isolated(nameOf(around))} has no best ${where}.`
         adjust({ around: null })
@@ -45,9 +48,11 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
       }
       const found = await leaderboard(classId, { ...at, ...page, limit: PAGE_ROWS })
       learn(found.standings)
+      // Shown even if it is stale: while the seconds play, a slow network is always behind.
       board.value = found
       failure.value = ''
     } catch (error) {
+      if (isStale) return
       failure.value = messageOf(error, 'The board cannot be loaded.')
     }
   }
@@ -65,6 +70,9 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
   })
   watch(which, () => (cursor.value = null))
   watch([which, cursor, () => classOf(classId)?.stateHash], load, { immediate: true })
+  whenBack(() => {
+    if (failure.value) void load()
+  })
 
   return { board, cursor, failure, notFound }
 }

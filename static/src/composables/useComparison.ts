@@ -6,16 +6,21 @@ import { messageOf } from '../api/request'
 import type { CurveLine } from '../components/curve-line'
 import { History } from '../race/dataset'
 import { COMPARED_MAX } from '../race/explore-address'
+import type { Best } from '../race/new-bests'
 import { learn, nameOf } from '../state/names'
 import { rider } from '../state/rider'
 import type { ExploreAddressOnPage } from './useExploreAddress'
+import { useRetried, whenBack } from './useRetried'
 
 const COLORS = ['--you', '--line-a', '--line-b', '--line-c', '--line-d', '--line-e']
 const DASHES = [[], [9, 4], [3, 3], [12, 3, 3, 3], [6, 6], [1, 4]]
 
 export function useComparison(classId: number, { address, go }: ExploreAddressOnPage) {
   const curves = reactive(new Map<number, Curve>())
-  const record = shallowRef<ReadonlyMap<number, number>>(new Map())
+  /** The class record by second; null until it is loaded. */
+  const record = shallowRef<ReadonlyMap<number, number> | null>(null)
+  /** New bests by second. They may be newer than the record that is being loaded. */
+  const raised = new Map<number, number>()
   /** The racers that are compared while nobody chose any. */
   const suggested = ref<number[]>([])
   const failure = ref('')
@@ -31,13 +36,14 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     go({ racers: racersWith(racerId) })
   }
 
-  function remove(racerId: number): void {
-    go({ racers: racers.value.filter((other) => other !== racerId) })
+  function remove(racerId: number): Promise<void> {
+    return go({ racers: racers.value.filter((other) => other !== racerId) })
   }
 
   async function loadRecord(): Promise<void> {
-    const firsts = new History(await records(classId)).records()
-    record.value = new Map([...firsts].map(([second, { output }]) => [second, output]))
+    const loaded = new History(await records(classId)).records()
+    record.value = new Map([...loaded].map(([second, { output }]) => [second, output]))
+    for (const [second, output] of raised) raise(second, output)
   }
 
   /** Suggests the rider and the best two of the class. */
@@ -62,16 +68,30 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     }
   }
 
-  /** Raises the class record, where a new best beats it. */
-  function raiseRecord(second: number, output: number): void {
-    if (output <= (record.value.get(second) ?? -1)) return
-    record.value = new Map(record.value).set(second, output)
+  /** Returns the class record at a second. Until it is loaded nothing is known to beat it. */
+  function recordAt(second: number): number | null {
+    return record.value ? (record.value.get(second) ?? null) : Infinity
   }
 
-  // Without the record or suggestions there are the curves; the notice at the top says what is wrong.
-  loadRecord().catch(() => {})
-  suggest().catch(() => {})
+  /** Takes new bests, some of which may raise the class record. */
+  function takeBests(bests: readonly Best[]): void {
+    for (const { second, output } of bests) {
+      if (record.value) raise(second, output)
+      else raised.set(second, Math.max(output, raised.get(second) ?? 0))
+    }
+  }
+
+  function raise(second: number, output: number): void {
+    if (output > (record.value?.get(second) ?? -1)) {
+      record.value = new Map(record.value).set(second, output)
+    }
+  }
+
+  // Without the record or suggestions there are the curves.
+  useRetried(loadRecord)
+  useRetried(suggest)
   watch(racers, loadCurves, { immediate: true })
+  whenBack(() => void loadCurves(racers.value))
 
   const lines = computed<CurveLine[]>(() => {
     const own = racers.value.map((racerId, i) => ({
@@ -81,7 +101,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
       dash: DASHES[i] ?? [],
       width: 2.2,
     }))
-    if (record.value.size === 0) return own
+    if (!record.value || record.value.size === 0) return own
     const dash = [2, 3]
     const first = { label: 'Class record', values: record.value, color: '--soft', width: 1.5, dash }
     return [first, ...own]
@@ -93,7 +113,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     })),
   )
 
-  return { racers, lines, points, record, failure, add, remove, racersWith, raiseRecord }
+  return { racers, lines, points, recordAt, failure, add, remove, racersWith, takeBests }
 }
 
 export type ComparisonOnPage = ReturnType<typeof useComparison>

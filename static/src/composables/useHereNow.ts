@@ -61,7 +61,10 @@ export function useHereNow(classId: number, own: Ref<number | null>) {
       stopPolling()
       state.value = 'loaded'
     },
-    closed: startPolling,
+    // Called after every attempt to connect: polling that has begun goes on.
+    closed: () => {
+      if (timer === undefined) startPolling()
+    },
     standings: show,
   })
   startPolling()

@@ -11,7 +11,7 @@ const SHOWN_MAX = 6
 /** Interval between announcements, in milliseconds: a screen reader needs as long to read one. */
 const ANNOUNCE_MS = 5000
 
-/** `recordAt` returns the class record at a second, if it is known. */
+/** `recordAt` returns the class record at a second; null where there is none. */
 export function useNewBests(recordAt: (second: number) => number | null) {
   /** The latest, each with a number of its own. */
   const latest = shallowRef<(ShownBest & { id: number })[]>([])

@@ -42,6 +42,10 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
   const now = computed(() => output(cadence.value, resistance.value))
   const racing = computed(() => phase.value === 'riding' || phase.value === 'paused')
   const isPractice = computed(() => auto.value || speed.value !== 1)
+  /** Whether the ride that is under way, or would begin now, is not sent. */
+  const isUnsent = computed(() => (racing.value ? practice.value : isPractice.value))
+  /** Whether a ride is under way that counts. Its speed and its rider cannot be changed: no touch makes it practice. */
+  const counts = computed(() => ridesOpen && racing.value && !practice.value)
 
   let ride = new Ride()
   let name = ''
@@ -97,6 +101,11 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
     if (reached >= RACE_SECONDS) finish()
   }
 
+  /** Rides the seconds that are over: browsers call timers of a hidden page rarely. */
+  function catchUp(): void {
+    if (phase.value === 'riding') tick()
+  }
+
   function step(at: number): void {
     const from = source.value
     if (!from) return
@@ -134,6 +143,7 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
       riderName: name,
       practice: practice.value,
       sent: sender !== null && !practice.value,
+      delivered: false,
       refused: null,
       classRecords: samples.map(({ second }) => source.value?.record(second)?.output ?? null),
     }
@@ -141,6 +151,7 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
   }
 
   function pause(): void {
+    catchUp()
     if (phase.value !== 'riding') return
     clock.pause(performance.now())
     phase.value = 'paused'
@@ -154,16 +165,16 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
 
   /** Ends the ride before its last second. What was ridden so far is sent. */
   function giveUp(): void {
+    catchUp()
     if (racing.value) sender?.end()
     clear()
     phase.value = 'ready'
   }
 
   watch(speed, (value) => clock.setSpeed(value, performance.now()))
+  // Only a ride that is not sent can become practice.
   watch(isPractice, (value) => {
-    if (!value || !racing.value || practice.value) return
-    practice.value = true
-    sender?.end()
+    if (value && racing.value) practice.value = true
   })
   onScopeDispose(giveUp)
 
@@ -185,8 +196,8 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
     now,
     raceId,
     identity,
-    practice,
-    isPractice,
+    isUnsent,
+    counts,
     start,
     pause,
     resume,

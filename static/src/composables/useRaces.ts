@@ -51,17 +51,31 @@ export function useRaces(classId: number, { address }: ExploreAddressOnPage) {
     learn(board.standings)
     const isWhole = board.standings.length >= board.racers
     if (board.raceId === address.value.race && !isWhole) void reloadOpened()
-    else boards.set(board.raceId, board)
+    else take(board)
     if (all.value === null) return
     const others = all.value.filter(({ raceId }) => raceId !== board.raceId)
-    all.value = [...others, board].sort((a, b) => b.startedAt - a.startedAt)
+    all.value = newestFirst([...others, board])
   }
 
   const reloadOpened = useThrottleFn(() => open(address.value.race), RELOAD_MS, true)
 
+  /** Takes a board, unless the one that is there is newer or has more rows. */
+  function take(board: RaceBoard): void {
+    const before = boards.get(board.raceId)
+    const isOlder = before && before.lastSecond > board.lastSecond
+    const isShorter =
+      before?.lastSecond === board.lastSecond && before.standings.length > board.standings.length
+    if (!isOlder && !isShorter) boards.set(board.raceId, board)
+  }
+
   async function refresh(): Promise<void> {
     try {
-      all.value = await races(classId)
+      const before = new Set(all.value)
+      const found = await races(classId)
+      // Pushed meanwhile, and so newer than the response.
+      const pushed = (all.value ?? []).filter((race) => !before.has(race))
+      const others = found.filter((race) => pushed.every(({ raceId }) => raceId !== race.raceId))
+      all.value = newestFirst([...others, ...pushed])
     } catch {
       // The notice at the top says what is wrong.
     }
@@ -80,7 +94,7 @@ export function useRaces(classId: number, { address }: ExploreAddressOnPage) {
   async function load(raceId: number, limit: number): Promise<void> {
     const board = await raceBoard(classId, raceId, limit)
     learn(board.standings)
-    boards.set(raceId, board)
+    take(board)
   }
 
   async function open(raceId: number | null): Promise<void> {
@@ -89,6 +103,8 @@ export function useRaces(classId: number, { address }: ExploreAddressOnPage) {
     try {
       await load(raceId, OPENED_ROWS_MAX)
     } catch (error) {
+      // Another race may be open by now.
+      if (raceId !== address.value.race) return
       const isMissing = error instanceof ApiError && error.kind === 'missing'
       failure.value = isMissing
         ? 'The service does not keep that race any more.'
@@ -109,11 +125,20 @@ export function useRaces(classId: number, { address }: ExploreAddressOnPage) {
   )
 
   const subscriber: Subscriber = {
-    opened: () => (isLive = true),
+    opened: () => {
+      isLive = true
+      // What was missed before, and everything if the service was starting.
+      void refresh()
+      if (failure.value) void open(address.value.race)
+    },
     closed: () => (isLive = false),
     standings: show,
   }
   return { all, listed, hasMore, opened, failure, showMore, subscriber }
+}
+
+function newestFirst(races: Race[]): Race[] {
+  return races.sort((a, b) => b.startedAt - a.startedAt)
 }
 
 export type RacesOnPage = ReturnType<typeof useRaces>

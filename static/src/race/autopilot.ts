@@ -1,4 +1,4 @@
-import { CADENCE, RESISTANCE } from './output'
+import { CADENCE, clamp, RESISTANCE } from './output'
 
 /** A rider's settings at a second. */
 export interface Settings {
@@ -28,17 +28,11 @@ export function autopilot(
 
 /** Returns the cadence and resistance, in whole steps, that come nearest to an output at about that cadence. */
 export function near(output: number, cadence: number): Settings {
-  const at = Math.round(clamp(cadence, CADENCE.min, CADENCE.max))
-  const resistance = Math.round(
-    clamp((output * 100) / (at + 35) - 65, RESISTANCE.min, RESISTANCE.max),
-  )
+  const at = Math.round(clamp(cadence, CADENCE))
+  const resistance = Math.round(clamp((output * 100) / (at + 35) - 65, RESISTANCE))
   // The cadence makes up for the steps and bounds of the resistance.
   return {
-    cadence: Math.round(clamp((output * 100) / (resistance + 65) - 35, CADENCE.min, CADENCE.max)),
+    cadence: Math.round(clamp((output * 100) / (resistance + 65) - 35, CADENCE)),
     resistance,
   }
-}
-
-function clamp(value: number, min: number, max: number): number {
-  return Math.min(max, Math.max(min, value))
 }

@@ -7,5 +7,10 @@ export function output(cadence: number, resistance: number): number {
 export const CADENCE = { min: 0, max: 150, step: 1 } as const
 export const RESISTANCE = { min: 0, max: 100, step: 1 } as const
 
+/** Returns the value, or the bound of the range that it exceeds. */
+export function clamp(value: number, { min, max }: { min: number; max: number }): number {
+  return Math.min(max, Math.max(min, value))
+}
+
 /** Length of a race, in seconds. Its first second is 1. */
 export const RACE_SECONDS = 300

@@ -10,6 +10,7 @@ const HEAD = {
   riderName: 'Ada',
   practice: false,
   sent: true,
+  delivered: false,
   refused: null,
   classRecords: [200, null],
 }

@@ -12,7 +12,9 @@ export interface OwnRide {
   practice: boolean
   /** Whether it was handed to the outbox. */
   sent: boolean
-  /** Why the service did not take it; null if it did. */
+  /** Whether the service is known to have stored it. */
+  delivered: boolean
+  /** Why the service did not take it; null if it did, or is not known to have refused it. */
   refused: string | null
   /** By second; the first is second 1. */
   cadences: number[]

@@ -67,13 +67,13 @@ async function fromService(classId: number, racerId: number): Promise<BoardSourc
     records(classId).catch(() => ({})),
   ])
   const best = new Map(own.seconds.map(({ second, output }) => [second, output]))
-  const firsts = new History(leaders).records()
+  const classRecords = new History(leaders).records()
   const requestBoard = (second: number, racer: number, output: number, limit: number) =>
     leaderboard(classId, { second, racerId: racer, output, around: racer, limit })
   return {
     kind: 'service',
     best: (second) => best.get(second) ?? null,
-    record: (second) => firsts.get(second) ?? null,
+    record: (second) => classRecords.get(second) ?? null,
     async board(second, output, size) {
       const own = best.get(second) ?? null
       const rider: Rider = { racerId, output }

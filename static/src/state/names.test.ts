@@ -59,3 +59,17 @@ it('racers are looked up in the class in which they ride', async () => {
     [2, [2]],
   ])
 })
+
+it('a request that is refused does not hold up the others', async () => {
+  // Of the same module as the one that is tested.
+  const { ApiError } = await import('../api/request')
+  vi.mocked(leaderboard).mockImplementation(async (classId, query) => {
+    if (classId === 9) throw new ApiError('missing', 'no such class')
+    return answer(classId, query)
+  })
+  names.requestNames(9, [3])
+  names.requestNames(1, [1])
+  await vi.advanceTimersByTimeAsync(10_000)
+  expect(names.nameOf(1)).toBe('Ada')
+  expect(leaderboard).toHaveBeenCalledTimes(2)
+})

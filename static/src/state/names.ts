@@ -2,6 +2,7 @@
 import { shallowReactive } from 'vue'
 
 import { leaderboard } from '../api/client'
+import { ApiError } from '../api/request'
 
 /** Maximum number of racers of one request: the service's limit. */
 const ASKED_MAX = 200
@@ -53,7 +54,9 @@ async function fetchNames(): Promise<void> {
       }
       learn(standings)
       retryMs = RETRY_MIN_MS
-    } catch {
+    } catch (error) {
+      // They are asked for when they are shown again, and do not hold up the others.
+      if (error instanceof ApiError && !error.canRetry) ids.forEach((id) => wanted.delete(id))
       await new Promise((resolve) => setTimeout(resolve, retryMs))
       retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)
     }

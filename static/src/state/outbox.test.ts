@@ -29,7 +29,7 @@ function service() {
 }
 
 beforeEach(() => {
-  vi.useFakeTimers()
+  vi.useFakeTimers({ now: RACE })
   localStorage.clear()
 })
 afterEach(() => {
@@ -101,6 +101,53 @@ describe('the outbox', () => {
     expect(requests).toEqual([[1]])
   })
 
+  it('sends the end of a ride beside a request that is under way', async () => {
+    const { requests, send } = service()
+    const outbox = new Outbox(localStorage, async (records) => {
+      const response = send(records)
+      await new Promise((resolve) => setTimeout(resolve, 5000))
+      return response
+    })
+    outbox.add(record(1))
+    outbox.add({ ...record(2), event: 'final' })
+    outbox.flushNow()
+    expect(requests).toEqual([[1], [2]])
+    await vi.advanceTimersByTimeAsync(5000)
+    expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'sent', waiting: 0 })
+    expect(localStorage.length).toBe(0)
+  })
+
+  it('waits no longer when the clock of the device is set back', async () => {
+    const { requests, send } = service()
+    const outbox = new Outbox(localStorage, send)
+    outbox.add(record(1))
+    await vi.advanceTimersByTimeAsync(1)
+    vi.setSystemTime(RACE - 3_600_000)
+    outbox.add(record(2))
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(requests).toEqual([[1], [2]])
+  })
+
+  it.each(['unready', 'locked', 'missing'] as const)(
+    'keeps a ride that is %s for a week, and sends the others meanwhile',
+    async (kind) => {
+      const { requests, send } = service()
+      const outbox = new Outbox(localStorage, (records) =>
+        records[0]?.raceId === RACE ? Promise.reject(new ApiError(kind, 'no')) : send(records),
+      )
+      outbox.add(record(1))
+      outbox.add(record(5, RACE - 1))
+      await vi.advanceTimersByTimeAsync(1000)
+      expect(requests).toEqual([[5]])
+      expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'retrying', waiting: 1 })
+      vi.setSystemTime(RACE + 8 * 24 * 3_600_000)
+      await vi.advanceTimersByTimeAsync(60_000)
+      const reason = 'It could not be sent within a week. no'
+      expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'refused', waiting: 0, reason })
+      expect(localStorage.length).toBe(0)
+    },
+  )
+
   it('counts rejected records', async () => {
     const { state, send } = service()
     state.rejected = 1
@@ -123,6 +170,29 @@ describe('the outbox', () => {
     expect(after.deliveries.get(RACE)?.waiting).toBe(2)
     await vi.advanceTimersByTimeAsync(1)
     expect(requests).toEqual([[1, 2]])
+    expect(localStorage.length).toBe(0)
+  })
+
+  it.each([
+    ['sent', null],
+    ['refused', new ApiError('refused', 'no')],
+  ])('leaves on the device what another tab added while it was %s here', async (_, failure) => {
+    const away = service()
+    away.state.failure = new ApiError('away', 'The service does not respond.')
+    const riding = new Outbox(localStorage, away.send)
+    riding.add(record(1))
+    const { state, send } = service()
+    state.failure = failure
+    const other = new Outbox(localStorage, async (records) => {
+      riding.add(record(2))
+      return send(records)
+    })
+    other.restore()
+    await vi.advanceTimersByTimeAsync(1)
+    const later = service()
+    new Outbox(localStorage, later.send).restore()
+    await vi.advanceTimersByTimeAsync(1)
+    expect(later.requests).toEqual([[2]])
     expect(localStorage.length).toBe(0)
   })
 

@@ -23,10 +23,13 @@ const BATCH_MAX = 300
 /** Maximum number of rides that wait. Of more, the oldest are given up: a device holds 5 MB. */
 const RIDES_MAX = 20
 
+/** Maximum age of a ride at which the service may still fail to take it, in milliseconds: a week. */
+const AGE_MAX_MS = 7 * 24 * 3600 * 1000
+
 export interface Delivery {
   /**
    * `sending`: records wait or are on their way; `retrying`: a request failed and is repeated; `sent`: all are stored;
-   * `refused`: the service takes none of them, for `reason`.
+   * `refused`: the service takes none of them, or did not for a week, for `reason`.
    */
   state: 'sending' | 'retrying' | 'sent' | 'refused'
   /** Number of records that wait to be sent. */
@@ -45,6 +48,8 @@ export class Outbox {
   readonly deliveries = shallowReactive(new Map<number, Delivery>())
   readonly #queues = new Map<number, RideRecord[]>()
   #sending = false
+  /** The records of the request that is under way. */
+  #inFlight: readonly RideRecord[] = []
   #sentAtMs = -Infinity
   #retryMs = RETRY_MIN_MS
   #timer: ReturnType<typeof setTimeout> | undefined
@@ -63,7 +68,7 @@ export class Outbox {
       if (raceId > 0 && !this.#queues.has(raceId)) this.#queues.set(raceId, this.#read(key))
     }
     const oldest = [...this.#queues.keys()].sort((a, b) => a - b).slice(0, -RIDES_MAX)
-    for (const raceId of oldest) this.#store(raceId, [])
+    for (const raceId of oldest) this.#remove(raceId, this.#queues.get(raceId) ?? [])
     for (const raceId of this.#queues.keys()) this.#report(raceId, {})
     this.retryNow()
   }
@@ -73,9 +78,9 @@ export class Outbox {
     const { raceId } = record
     const before = this.deliveries.get(raceId)?.state
     if (before === 'refused') return
-    this.#store(raceId, [...(this.#queues.get(raceId) ?? []), record])
+    this.#append(record)
     this.#report(raceId, { state: before === 'retrying' ? 'retrying' : 'sending' })
-    const wait = record.event === 'final' ? 0 : this.#sentAtMs + INTERVAL_MS - Date.now()
+    const wait = record.event === 'final' ? 0 : this.#sentAtMs + INTERVAL_MS - performance.now()
     // After a failure, the delay before the next try goes on.
     const mayHurry = record.event === 'final' && before !== 'retrying'
     if (!this.#sending && (this.#timer === undefined || mayHurry)) this.#schedule(wait)
@@ -85,6 +90,13 @@ export class Outbox {
   retryNow(): void {
     this.#retryMs = RETRY_MIN_MS
     if (!this.#sending && this.#queues.size > 0) this.#schedule(0)
+  }
+
+  /** Sends what is not on its way yet, beside a request that is: a page that is closed cannot wait for its end. */
+  flushNow(): void {
+    const raceId = Math.max(...this.#queues.keys())
+    const waiting = this.#queues.get(raceId)?.filter((record) => !this.#inFlight.includes(record))
+    if (waiting?.length) void this.#sendBatch(raceId, waiting.slice(-BATCH_MAX))
   }
 
   /** Without a delay the request begins at once: a page that is closed has no later. */
@@ -97,46 +109,83 @@ export class Outbox {
   async #flush(): Promise<void> {
     this.#timer = undefined
     this.#sending = true
-    let failed = false
-    while (!failed && this.#queues.size > 0) {
+    /** Rides whose request failed. They do not hold up the others. */
+    const failed = new Set<number>()
+    let isAway = false
+    while (!isAway) {
+      const waiting = [...this.#queues.keys()].filter((raceId) => !failed.has(raceId))
+      if (waiting.length === 0) break
       // The newest ride is the one that is being ridden.
-      failed = !(await this.#sendBatch(Math.max(...this.#queues.keys())))
+      const raceId = Math.max(...waiting)
+      this.#inFlight = this.#queues.get(raceId)?.slice(0, BATCH_MAX) ?? []
+      const result = await this.#sendBatch(raceId, this.#inFlight)
+      if (result !== 'done') failed.add(raceId)
+      isAway = result === 'away'
     }
+    this.#inFlight = []
     this.#sending = false
-    if (!failed) return
+    if (failed.size === 0) return
     this.#schedule(this.#retryMs)
     this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MAX_MS)
   }
 
-  /** Sends the first records of a ride. Returns false if the request is to be repeated. */
-  async #sendBatch(raceId: number): Promise<boolean> {
-    const batch = this.#queues.get(raceId)?.slice(0, BATCH_MAX) ?? []
-    this.#sentAtMs = Date.now()
+  /** Sends records of a ride. Returns whether the request is to be repeated, and whether others would fail, too. */
+  async #sendBatch(
+    raceId: number,
+    batch: readonly RideRecord[],
+  ): Promise<'done' | 'failed' | 'away'> {
+    this.#sentAtMs = performance.now()
     try {
       const rejected = batch.length > 0 ? (await this.send(batch)).rejected : 0
       this.#retryMs = RETRY_MIN_MS
-      this.#store(raceId, this.#queues.get(raceId)?.slice(batch.length) ?? [])
+      this.#remove(raceId, batch)
       this.#report(raceId, {
         state: this.#queues.has(raceId) ? 'sending' : 'sent',
         rejected: (this.deliveries.get(raceId)?.rejected ?? 0) + rejected,
         reason: null,
       })
-      return true
+      return 'done'
     } catch (error) {
+      const kind = error instanceof ApiError ? error.kind : 'away'
       const reason = messageOf(error, 'The ride could not be sent.')
-      const canRetry = !(error instanceof ApiError) || error.canRetry
-      if (!canRetry) this.#store(raceId, [])
-      this.#report(raceId, { state: canRetry ? 'retrying' : 'refused', reason })
-      return !canRetry
+      // The id is the time of the start. A key or a path that is wrong may be mended by then.
+      const isTooOld = kind !== 'away' && Date.now() - raceId > AGE_MAX_MS
+      if (kind === 'refused' || isTooOld) {
+        this.#remove(raceId, this.#queues.get(raceId) ?? [])
+        this.#report(raceId, {
+          state: 'refused',
+          reason: isTooOld ? `It could not be sent within a week. ${reason}` : reason,
+        })
+        return 'done'
+      }
+      this.#report(raceId, { state: 'retrying', reason })
+      return kind === 'away' ? 'away' : 'failed'
     }
   }
 
-  /** Replaces the queue of a ride, also on the device. */
-  #store(raceId: number, records: RideRecord[]): void {
-    if (records.length > 0) this.#queues.set(raceId, records)
+  /** Appends a record to the queue of its ride, also on the device. */
+  #append(record: RideRecord): void {
+    const key = KEY_PREFIX + record.raceId
+    const queue = [...(this.#queues.get(record.raceId) ?? []), record]
+    this.#queues.set(record.raceId, queue)
+    // Another tab may have sent and removed a part meanwhile. Sending it twice does no harm.
+    const own = new Set(queue.map(({ uuid }) => uuid))
+    this.#write(key, [...this.#read(key).filter(({ uuid }) => !own.has(uuid)), ...queue])
+  }
+
+  /** Removes these records of a ride, also on the device. Those that another tab has added since stay there. */
+  #remove(raceId: number, records: readonly RideRecord[]): void {
+    const key = KEY_PREFIX + raceId
+    const removed = new Set(records.map(({ uuid }) => uuid))
+    const without = (queue: RideRecord[]) => queue.filter(({ uuid }) => !removed.has(uuid))
+    const rest = without(this.#queues.get(raceId) ?? [])
+    if (rest.length > 0) this.#queues.set(raceId, rest)
     else this.#queues.delete(raceId)
+    this.#write(key, without(this.#read(key)))
+  }
+
+  #write(key: string, records: readonly RideRecord[]): void {
     try {
-      const key = KEY_PREFIX + raceId
       if (records.length > 0) this.storage?.setItem(key, JSON.stringify(records))
       else this.storage?.removeItem(key)
     } catch {

@@ -8,10 +8,23 @@ import { outbox } from './outbox'
 /** Maximum number of rides that the device keeps: some 10 kB each. */
 const RIDES_MAX = 10
 
-function parseRides(text: string): OwnRide[] {
+const COLUMNS = [
+  'cadences',
+  'resistances',
+  'outputs',
+  'bests',
+  'ranks',
+  'totals',
+  'classRecords',
+] as const satisfies (keyof OwnRide)[]
+
+export function parseRides(text: string): OwnRide[] {
   try {
-    const rides = JSON.parse(text) as OwnRide[]
-    return Array.isArray(rides) ? rides.filter((ride) => Array.isArray(ride.outputs)) : []
+    const rides = JSON.parse(text) as (OwnRide | null)[]
+    // An earlier page may have stored other columns.
+    const isWhole = (ride: OwnRide | null) =>
+      ride !== null && COLUMNS.every((column) => Array.isArray(ride[column]))
+    return Array.isArray(rides) ? (rides.filter((ride) => isWhole(ride)) as OwnRide[]) : []
   } catch {
     return []
   }
@@ -25,21 +38,36 @@ export const ownRides = useLocalStorage<OwnRide[]>('alleycat.rides', [], {
 /** Keeps a ride, in place of an earlier version of it. */
 export function keepRide(ride: OwnRide): void {
   const others = ownRides.value.filter(({ raceId }) => raceId !== ride.raceId)
-  ownRides.value = [ride, ...others].slice(0, RIDES_MAX)
+  const rides = [...others, withDelivery(ride)].sort((a, b) => b.raceId - a.raceId)
+  ownRides.value = rides.slice(0, RIDES_MAX)
 }
 
 export function ownRide(raceId: number): OwnRide | null {
   return ownRides.value.find((ride) => ride.raceId === raceId) ?? null
 }
 
-// A refusal is kept with the ride: the outbox forgets it with the page.
+/** Returns the ride with what became of its delivery. What was known before stays. */
+function withDelivery(ride: OwnRide): OwnRide {
+  const before = ownRide(ride.raceId)
+  const delivery = outbox.deliveries.get(ride.raceId)
+  const reason = delivery?.state === 'refused' ? (delivery.reason ?? '') : null
+  return {
+    ...ride,
+    delivered: delivery?.state === 'sent' || before?.delivered === true,
+    refused: before?.refused ?? reason,
+  }
+}
+
+// Kept with the ride: the outbox forgets its deliveries with the page.
 watch(
   () => [...outbox.deliveries],
   (deliveries) => {
-    for (const [raceId, { state, reason }] of deliveries) {
+    for (const [raceId, { state }] of deliveries) {
       const ride = ownRide(raceId)
-      if (state === 'refused' && ride?.refused === null)
-        keepRide({ ...ride, refused: reason ?? '' })
+      const isNews =
+        (state === 'sent' && !ride?.delivered) || (state === 'refused' && ride?.refused === null)
+      if (ride && isNews) keepRide(ride)
     }
   },
+  { immediate: true },
 )

@@ -1,0 +1,27 @@
+// @vitest-environment happy-dom
+import { afterEach, expect, it, vi } from 'vitest'
+import { createApp, type App } from 'vue'
+
+import type { OwnRide } from '../../race/own-ride'
+import RideDelivery from './RideDelivery.vue'
+
+vi.mock('../../api/client', () => ({ sendRide: vi.fn() }))
+
+let app: App
+afterEach(() => app.unmount())
+
+/** Returns what is said about a ride of which the outbox knows nothing. */
+function stateOf(ride: Partial<OwnRide>): string | undefined {
+  const page = document.createElement('div')
+  app = createApp(RideDelivery, { ride: { raceId: 1, sent: true, refused: null, ...ride } })
+  app.mount(page)
+  return page.querySelector<HTMLElement>('[data-test=sent]')?.dataset.sent
+}
+
+it('does not say that a ride is stored before it is known', () => {
+  expect(stateOf({ delivered: false })).toBe('unknown')
+})
+
+it('says that a delivered ride is stored', () => {
+  expect(stateOf({ delivered: true })).toBe('sent')
+})

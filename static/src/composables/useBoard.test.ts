@@ -1,0 +1,65 @@
+// @vitest-environment happy-dom
+import { beforeEach, expect, it, vi } from 'vitest'
+import { effectScope, reactive, ref } from 'vue'
+
+import { leaderboard, type Leaderboard } from '../api/client'
+import { ApiError } from '../api/request'
+import type { ExploreAddress } from '../race/explore-address'
+import { useBoard } from './useBoard'
+
+vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
+const service = vi.hoisted(() => ({ reachable: null as unknown as { value: boolean } }))
+vi.mock('../state/service', async () => {
+  const { ref } = await import('vue')
+  return { reachable: (service.reachable = ref(true)), classOf: () => null }
+})
+
+const EMPTY = { total: 0, standings: [] } as unknown as Leaderboard
+const FOUND = { total: 1, standings: [{ racerId: 2, name: 'Bo' }] } as unknown as Leaderboard
+
+function open(around: number | null) {
+  const address = ref<ExploreAddress>({ second: 1, whole: false, around, racers: null, race: null })
+  const adjust = (change: Partial<ExploreAddress>) => {
+    address.value = { ...address.value, ...change }
+  }
+  const page = effectScope().run(() => useBoard(1, { address, adjust, go: vi.fn() }))!
+  return { address, page: reactive(page) }
+}
+
+/** Waits for all that is on its way. */
+const settled = () => new Promise((resolve) => setTimeout(resolve))
+
+beforeEach(() => {
+  service.reachable.value = true
+  vi.mocked(leaderboard).mockReset()
+})
+
+it('a response to an earlier search does not undo a later one', async () => {
+  let respond: (board: Leaderboard) => void = () => {}
+  vi.mocked(leaderboard)
+    .mockReturnValueOnce(new Promise((resolve) => (respond = resolve)))
+    .mockResolvedValue(FOUND)
+  const { address, page } = open(1)
+  address.value.around = 2
+  await settled()
+  respond(EMPTY)
+  await settled()
+  expect(address.value.around).toBe(2)
+  expect(page.notFound).toBe('')
+  expect(page.board?.total).toBe(1)
+})
+
+it('is loaded when the service is back', async () => {
+  vi.mocked(leaderboard)
+    .mockRejectedValueOnce(new ApiError('away', 'away'))
+    .mockResolvedValue(FOUND)
+  const { page } = open(null)
+  await settled()
+  expect(page.failure).toBe('away')
+  service.reachable.value = false
+  await settled()
+  service.reachable.value = true
+  await settled()
+  expect(page.failure).toBe('')
+  expect(page.board?.total).toBe(1)
+})

@@ -1,0 +1,76 @@
+// @vitest-environment happy-dom
+import { beforeEach, expect, it, vi } from 'vitest'
+import { effectScope, ref } from 'vue'
+
+import { curve, leaderboard, records, type Curve, type Leaderboard } from '../api/client'
+import { ApiError } from '../api/request'
+import type { ExploreAddress } from '../race/explore-address'
+import { useComparison } from './useComparison'
+
+vi.mock('../api/client', () => ({ curve: vi.fn(), leaderboard: vi.fn(), records: vi.fn() }))
+const service = vi.hoisted(() => ({ reachable: null as unknown as { value: boolean } }))
+vi.mock('../state/service', async () => {
+  const { ref } = await import('vue')
+  return { reachable: (service.reachable = ref(true)) }
+})
+
+const AWAY = new ApiError('away', 'away')
+const HISTORY = { 1: { 7: 200 } } as never
+const FIRST = { standings: [{ racerId: 7, name: 'Bo' }] } as unknown as Leaderboard
+
+function open() {
+  const start = { second: 1, whole: false, around: null, racers: null, race: null }
+  const address = ref<ExploreAddress>(start)
+  const place = { address, adjust: vi.fn(), go: vi.fn() }
+  return effectScope().run(() => useComparison(1, place))!
+}
+
+/** Waits for all that is on its way. */
+const settled = () => new Promise((resolve) => setTimeout(resolve))
+
+beforeEach(() => {
+  service.reachable.value = true
+  vi.mocked(records).mockReset().mockResolvedValue(HISTORY)
+  vi.mocked(leaderboard).mockReset().mockResolvedValue(FIRST)
+  vi.mocked(curve)
+    .mockReset()
+    .mockImplementation(async (_, racerId) => ({ racerId, seconds: [] }) as unknown as Curve)
+})
+
+it('is loaded when the service is back', async () => {
+  vi.mocked(records).mockRejectedValueOnce(AWAY)
+  vi.mocked(leaderboard).mockRejectedValueOnce(AWAY)
+  const comparison = open()
+  await settled()
+  expect(comparison.lines.value).toEqual([])
+  service.reachable.value = false
+  await settled()
+  vi.mocked(curve).mockRejectedValueOnce(AWAY)
+  service.reachable.value = true
+  await settled()
+  expect(comparison.lines.value.map(({ label }) => label)).toEqual(['Class record', 'Bo'])
+  expect(comparison.failure.value).toBe('away')
+  service.reachable.value = false
+  await settled()
+  service.reachable.value = true
+  await settled()
+  expect(comparison.failure.value).toBe('')
+  // What was loaded is not loaded again.
+  expect(vi.mocked(records)).toHaveBeenCalledTimes(2)
+})
+
+it('until the class record is loaded nothing beats it, and new bests raise what is loaded', async () => {
+  let respond: (dataset: never) => void = () => {}
+  vi.mocked(records).mockReturnValue(new Promise((resolve) => (respond = resolve)))
+  const comparison = open()
+  comparison.takeBests([
+    { racerId: 8, second: 1, output: 210 },
+    { racerId: 8, second: 2, output: 150 },
+  ])
+  expect(comparison.recordAt(1)).toBe(Infinity)
+  respond({ 1: { 7: 200 }, 2: { 7: 180 } } as never)
+  await settled()
+  expect([1, 2, 3].map(comparison.recordAt)).toEqual([210, 180, null])
+  comparison.takeBests([{ racerId: 8, second: 2, output: 190 }])
+  expect(comparison.recordAt(2)).toBe(190)
+})

@@ -1,0 +1,68 @@
+// @vitest-environment happy-dom
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { createApp, h, nextTick, type App } from 'vue'
+
+import RideControls from '../components/ride/RideControls.vue'
+import { outbox } from '../state/outbox'
+import { useRace, type RaceOnPage } from './useRace'
+
+vi.mock('../api/client', () => ({ sendRide: vi.fn() }))
+vi.mock('../state/service', () => ({ ridesOpen: true, classOf: () => ({ classId: 1 }) }))
+vi.mock('../state/board-source', () => ({
+  loadSource: async () => ({
+    kind: 'history',
+    best: () => null,
+    record: () => null,
+    board: () => ({ rank: 1, total: 1, record: true, rows: [] }),
+  }),
+}))
+
+let app: App
+let page: HTMLElement
+
+/** Shows the controls of a race that has begun. */
+async function start(): Promise<RaceOnPage> {
+  let race: RaceOnPage | undefined
+  app = createApp({
+    setup() {
+      const of = (race = useRace(() => 1, vi.fn()))
+      return () => h(RideControls, { race: of, canStart: true })
+    },
+  })
+  page = document.createElement('div')
+  app.mount(page)
+  await race?.start()
+  return race!
+}
+
+beforeEach(() => {
+  vi.useFakeTimers()
+  vi.spyOn(outbox, 'add').mockImplementation(() => {})
+})
+afterEach(() => {
+  app.unmount()
+  vi.restoreAllMocks()
+  vi.useRealTimers()
+})
+
+it('a ride that counts cannot become practice, and the choice is free again after it', async () => {
+  const race = await start()
+  const free = () =>
+    [...page.querySelectorAll('[type=radio], [role=switch]')].filter(
+      (choice) => !choice.matches(':disabled, :disabled *'),
+    )
+  await nextTick()
+  expect(free()).toHaveLength(0)
+  race.giveUp()
+  await nextTick()
+  expect(free()).toHaveLength(4)
+})
+
+it.each(['pause', 'giveUp'] as const)('no second is lost at %s in a hidden tab', async (end) => {
+  const race = await start()
+  // Time passes, but no timer is called.
+  vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 3100)
+  race[end]()
+  const seconds = vi.mocked(outbox.add).mock.calls.map(([{ second }]) => second)
+  expect([...new Set(seconds)]).toEqual([1, 2, 3])
+})

@@ -1,0 +1,65 @@
+// @vitest-environment happy-dom
+import { beforeEach, expect, it, vi } from 'vitest'
+import { nextTick } from 'vue'
+
+import type { OwnRide } from '../race/own-ride'
+import { outbox } from './outbox'
+import { keepRide, ownRide, ownRides, parseRides } from './own-rides'
+
+vi.mock('../api/client', () => ({ sendRide: vi.fn() }))
+
+const REFUSED = { state: 'refused', waiting: 0, rejected: 0, reason: 'wrong clock' } as const
+
+function ride(raceId: number): OwnRide {
+  const head = { raceId, classId: 1, racerId: 7, riderName: 'Ada', practice: false, sent: true }
+  const columns = { cadences: [80], resistances: [40], outputs: [120], bests: [null] }
+  const unsent = { delivered: false, refused: null }
+  return { ...head, ...unsent, ...columns, ranks: [1], totals: [1], classRecords: [null] }
+}
+
+beforeEach(() => {
+  outbox.deliveries.clear()
+  ownRides.value = []
+})
+
+it('a ride that was refused before its end is kept as refused', async () => {
+  outbox.deliveries.set(1, REFUSED)
+  await nextTick()
+  keepRide(ride(1))
+  expect(ownRide(1)?.refused).toBe('wrong clock')
+})
+
+it('a later version of a ride does not undo its refusal', async () => {
+  keepRide(ride(1))
+  outbox.deliveries.set(1, REFUSED)
+  await nextTick()
+  expect(ownRide(1)?.refused).toBe('wrong clock')
+  outbox.deliveries.clear()
+  keepRide(ride(1))
+  expect(ownRide(1)?.refused).toBe('wrong clock')
+})
+
+it('rides are kept newest first, also when an older one is refused', async () => {
+  keepRide(ride(1))
+  keepRide(ride(2))
+  outbox.deliveries.set(1, REFUSED)
+  await nextTick()
+  expect(ownRides.value.map(({ raceId }) => raceId)).toEqual([2, 1])
+})
+
+it('a ride is delivered once the outbox has sent it, and stays so', async () => {
+  keepRide(ride(1))
+  expect(ownRide(1)?.delivered).toBe(false)
+  outbox.deliveries.set(1, { state: 'sent', waiting: 0, rejected: 0, reason: null })
+  await nextTick()
+  expect(ownRide(1)?.delivered).toBe(true)
+  outbox.deliveries.clear()
+  keepRide(ride(1))
+  expect(ownRide(1)?.delivered).toBe(true)
+})
+
+it('a stored ride without all columns is dropped', () => {
+  const partial = { ...ride(2), bests: undefined }
+  expect(parseRides(JSON.stringify([ride(1), partial, null]))).toEqual([ride(1)])
+  expect(parseRides('no JSON')).toEqual([])
+})
