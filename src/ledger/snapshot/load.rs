@@ -31,17 +31,19 @@ enum SnapshotContents {
 }
 
 impl Inner {
-    /// Reads a stored snapshot and merges it, through the writer if the commit loop runs.
+    /// Reads a stored snapshot and merges it, through the writer if the commit loop runs. Returns
+    /// whether it exists.
     pub(in crate::ledger) async fn load_snapshot(
         &self,
         target: SnapshotTarget,
         writer: Option<&WriterSender>,
-    ) -> Result<(), ApplyError> {
+    ) -> Result<bool, ApplyError> {
         let key = target.key();
+        let known = self.snapshots.lock().etag(target);
         let Some(object) = self.store.get(&key).await? else {
             self.note_not_stored(target);
             self.note_readable(&key);
-            return Ok(());
+            return Ok(false);
         };
         let required_version = applied_erasure_version(&object.body);
         self.require_erasure_version(&key, required_version, writer)
@@ -77,9 +79,9 @@ impl Inner {
             state.must_reload = false;
         }
         drop(snapshots);
-        self.note_read(target, &etag, hash);
+        self.note_read(target, &etag, hash, known.as_ref());
         self.note_readable(&key);
-        Ok(())
+        Ok(true)
     }
 
     /// Notes that the store has no such object: nothing covers its segments.
@@ -92,15 +94,20 @@ impl Inner {
         self.note_listed(&mut snapshots, target, None);
     }
 
-    /// Notes the body that is stored now. It tells whether a put without an answer has succeeded:
-    /// equal states give equal bytes. If not, the writer of this body owns the snapshot.
-    fn note_read(&self, target: SnapshotTarget, etag: &ETag, hash: u128) {
+    /// Notes the body that is stored now. If it is not the `known` one, it tells whether a put
+    /// without an answer has succeeded: equal states give equal bytes. If none has, the writer of
+    /// this body owns the snapshot.
+    fn note_read(&self, target: SnapshotTarget, etag: &ETag, hash: u128, known: Option<&ETag>) {
         let mut snapshots = self.snapshots.lock();
         self.note_listed(&mut snapshots, target, Some(etag));
-        match snapshots.get_mut(target).unconfirmed_put.take() {
-            Some(own) if own == hash => snapshots.claim(target),
-            Some(_) => self.release_snapshot(&mut snapshots, target),
-            None => {}
+        if known == Some(etag) {
+            return; // nobody has put one since
+        }
+        let own = std::mem::take(&mut snapshots.get_mut(target).unconfirmed_puts);
+        if own.contains(&hash) {
+            snapshots.claim(target);
+        } else if !own.is_empty() {
+            self.release_snapshot(&mut snapshots, target);
         }
     }
 

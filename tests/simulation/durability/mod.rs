@@ -3,6 +3,7 @@
 mod commit;
 mod erasure;
 mod fallback;
+mod ownership;
 mod recovery;
 mod replication;
 mod snapshot;
