@@ -171,6 +171,21 @@ impl JournalIndex {
         deletable
     }
 
+    /// Returns whether a segment that was deletable still is.
+    pub(super) fn is_still_deletable(
+        &self,
+        id: SegmentId,
+        is_covered: impl Fn(SnapshotTarget, StateVersion) -> bool,
+        is_listed: impl Fn(SnapshotTarget) -> bool,
+    ) -> bool {
+        self.segments.get(&id).is_some_and(|segment| {
+            let mut parts = segment.parts.iter();
+            !segment.must_merge_again
+                && parts
+                    .all(|(&target, part)| is_covered(target, part.version) && is_listed(target))
+        })
+    }
+
     pub(super) fn len(&self) -> usize {
         self.segments.len()
     }
