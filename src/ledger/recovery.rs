@@ -141,6 +141,8 @@ impl Inner {
         while self.erasure_state.take_snapshot_reload() {
             self.recover_snapshots().await?;
             self.recover_segments(&mut listed).await?;
+            // A snapshot that the next round finds changed may cover a segment of this one.
+            self.journal.lock().begin_listing();
         }
         self.note_poll(listing_began);
         // Recovery sets no time of the last change: it is unknown.

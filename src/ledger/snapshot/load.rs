@@ -7,7 +7,7 @@ use crate::domain::erasure::{self, ErasureVersion};
 use crate::gzip;
 use crate::ledger::Inner;
 use crate::ledger::merge::MERGE_EFFORTS_MAX;
-use crate::ledger::snapshot::state::{SnapshotTarget, StoredBody};
+use crate::ledger::snapshot::state::{KnownETags, SnapshotTarget, StoredBody};
 use crate::ledger::snapshot::write::hash_parts;
 use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
 use crate::ledger::writer_message::WriterSender;
@@ -39,9 +39,9 @@ impl Inner {
         writer: Option<&WriterSender>,
     ) -> Result<bool, ApplyError> {
         let key = target.key();
-        let known = self.snapshots.lock().etag(target);
+        let before = self.snapshots.lock().known(target);
         let Some(object) = self.store.get(&key).await? else {
-            self.note_not_stored(target);
+            self.note_not_stored(target, &before);
             self.note_readable(&key);
             return Ok(false);
         };
@@ -67,9 +67,10 @@ impl Inner {
             }
         }
         // Erasures that were applied meanwhile may have removed merged efforts again. Then the body
-        // does not count as merged.
+        // does not count as merged. A put of this instance that ended meanwhile is newer.
         let mut snapshots = self.snapshots.lock();
-        if self.erasures().version() == erasure_version {
+        let is_newest = snapshots.etag(target) == before.merged;
+        if is_newest && self.erasures().version() == erasure_version {
             let state = snapshots.get_mut(target);
             state.body = Some(StoredBody {
                 etag: etag.clone(),
@@ -79,28 +80,33 @@ impl Inner {
             state.must_reload = false;
         }
         drop(snapshots);
-        self.note_read(target, &etag, hash, known.as_ref());
+        self.note_read(target, &etag, hash, &before);
         self.note_readable(&key);
         Ok(true)
     }
 
     /// Notes that the store has no such object: nothing covers its segments.
-    fn note_not_stored(&self, target: SnapshotTarget) {
+    fn note_not_stored(&self, target: SnapshotTarget, before: &KnownETags) {
         let mut snapshots = self.snapshots.lock();
         let state = snapshots.get_mut(target);
         state.must_reload = false;
         state.covered = 0;
         state.body = None;
-        self.note_listed(&mut snapshots, target, None);
+        if state.listed.etag() == before.listed.as_ref() {
+            self.note_listed(&mut snapshots, target, None);
+        }
     }
 
-    /// Notes the body that is stored now. If it is not the `known` one, it tells whether a put
-    /// without an answer has succeeded: equal states give equal bytes. If none has, the writer of
-    /// this body owns the snapshot.
-    fn note_read(&self, target: SnapshotTarget, etag: &ETag, hash: u128, known: Option<&ETag>) {
+    /// Notes the body that was read. What was known `before` the read is compared with it: a
+    /// listing or a put that ended since is newer. If the body is not the merged one, it tells
+    /// whether a put without an answer has succeeded: equal states give equal bytes. If none has,
+    /// the writer of this body owns the snapshot.
+    fn note_read(&self, target: SnapshotTarget, etag: &ETag, hash: u128, before: &KnownETags) {
         let mut snapshots = self.snapshots.lock();
-        self.note_listed(&mut snapshots, target, Some(etag));
-        if known == Some(etag) {
+        if snapshots.get(target).listed.etag() == before.listed.as_ref() {
+            self.note_listed(&mut snapshots, target, Some(etag));
+        }
+        if before.merged.as_ref() == Some(etag) {
             return; // nobody has put one since
         }
         let own = std::mem::take(&mut snapshots.get_mut(target).unconfirmed_puts);

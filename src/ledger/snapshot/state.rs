@@ -47,6 +47,15 @@ pub(super) struct StoredBody {
     pub(super) erasure_version: ErasureVersion,
 }
 
+/// What this instance knows of a stored object before it reads it.
+#[derive(Debug)]
+pub(super) struct KnownETags {
+    /// The body that was merged or put last.
+    pub(super) merged: Option<ETag>,
+    /// The body that was listed, read or put last.
+    pub(super) listed: Option<ETag>,
+}
+
 /// The state of one stored snapshot.
 #[derive(Clone, Debug)]
 pub(super) struct SnapshotState {
@@ -117,6 +126,13 @@ impl SnapshotStates {
     pub(in crate::ledger) fn etag(&self, target: SnapshotTarget) -> Option<ETag> {
         let body = self.get(target).body.as_ref();
         body.map(|body| body.etag.clone())
+    }
+
+    pub(super) fn known(&self, target: SnapshotTarget) -> KnownETags {
+        KnownETags {
+            merged: self.etag(target),
+            listed: self.get(target).listed.etag().cloned(),
+        }
     }
 
     /// Notes that erasures were applied.
