@@ -10,6 +10,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use alleycat::storage::{ObjectKey, SegmentId};
 use serde_json::{Value, json};
 use support::instance::Instance;
 use support::s3_server::S3Server;
@@ -221,6 +222,30 @@ async fn dashboard_and_alert_metrics_exist() {
             "{name} is not described"
         );
     }
+}
+
+#[tokio::test]
+async fn withheld_snapshots_lag() {
+    let test_store = TestStore::folder();
+    let service = MonitoredInstance::start(&test_store, &["--sync-interval", "50ms"]).await;
+    let segment = ObjectKey::Segment(SegmentId {
+        time_ms: 1,
+        process: 2,
+        counter: 3,
+    });
+    test_store.put(&segment.path(), b"no gzip").await;
+    until("snapshots are withheld", async || {
+        service.value("alleycat_unreadable_objects").await == Some(1.0)
+    })
+    .await;
+    assert_eq!(service.deliver(&[RIDE]).await, 200);
+    until("the class lags", async || {
+        service
+            .value("alleycat_snapshot_lag_seconds{class=\"1\"}")
+            .await
+            > Some(0.0)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use crate::storage::{ListEntry, ObjectKey, SegmentId};
 /// still finds the segment, and one that polls every few seconds has seen it.
 pub(super) const DELETION_GRACE: Duration = Duration::from_secs(60);
 
-/// Counts the polls that list the store, from 1. During recovery it is 0.
+/// Counts the rounds of recovery, from 0, then the polls that list the store.
 pub(super) type ListingNumber = u64;
 
 /// The journal as this instance knows it.
@@ -102,8 +102,7 @@ impl JournalIndex {
         let Some(segment) = self.segments.remove(&id) else {
             return Vec::new();
         };
-        // The first poll compares with what recovery read. A part that was new to it is in no
-        // snapshot that recovery read.
+        // A part that was new to the first round of recovery is in no snapshot that it read.
         let listing = segment.listing.max(1);
         let lost = segment.parts.into_iter().filter(|&(target, part)| {
             part.changed && changed_in(target) < listing && !is_covered(target, part.version)
@@ -169,6 +168,21 @@ impl JournalIndex {
             }
         }
         deletable
+    }
+
+    /// Returns whether a segment that was deletable still is.
+    pub(super) fn is_still_deletable(
+        &self,
+        id: SegmentId,
+        is_covered: impl Fn(SnapshotTarget, StateVersion) -> bool,
+        is_listed: impl Fn(SnapshotTarget) -> bool,
+    ) -> bool {
+        self.segments.get(&id).is_some_and(|segment| {
+            let mut parts = segment.parts.iter();
+            !segment.must_merge_again
+                && parts
+                    .all(|(&target, part)| is_covered(target, part.version) && is_listed(target))
+        })
     }
 
     pub(super) fn len(&self) -> usize {

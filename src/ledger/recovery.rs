@@ -141,6 +141,8 @@ impl Inner {
         while self.erasure_state.take_snapshot_reload() {
             self.recover_snapshots().await?;
             self.recover_segments(&mut listed).await?;
+            // A snapshot that the next round finds changed may cover a segment of this one.
+            self.journal.lock().begin_listing();
         }
         self.note_poll(listing_began);
         // Recovery sets no time of the last change: it is unknown.
@@ -180,15 +182,34 @@ impl Inner {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let mut loads = stream::iter(targets)
             .map(|target| async move {
-                self.retry(move || self.load_snapshot(target, None)).await?;
-                Ok::<_, RecoveryError>(target)
+                let exists = self.retry(move || self.recover_snapshot(target)).await?;
+                Ok::<_, RecoveryError>((target, exists))
             })
             .buffer_unordered(workers);
         while let Some(loaded) = loads.next().await {
-            let key = loaded?.key();
-            tracing::info!(%key, "snapshot loaded");
+            let (target, exists) = loaded?;
+            let key = target.key();
+            if exists {
+                tracing::info!(%key, "snapshot loaded");
+            } else {
+                tracing::warn!(%key, "snapshot was deleted during the start");
+            }
         }
         Ok(())
+    }
+
+    /// Loads a listed snapshot. Returns whether it exists. It is an error of the store if it stays
+    /// listed without existing: the class would be empty.
+    async fn recover_snapshot(&self, target: SnapshotTarget) -> Result<bool, ApplyError> {
+        if self.load_snapshot(target, None).await? {
+            return Ok(true);
+        }
+        let key = target.key();
+        let root = self.store.list(ListScope::Root).await?;
+        if root.iter().any(|listed| listed.key == key) {
+            return Err(StoreError::new("get", key, "it is listed, but not found").into());
+        }
+        Ok(false)
     }
 
     /// Reads and merges the listed segments that are not merged yet. Removes skipped segments from
@@ -220,6 +241,7 @@ impl Inner {
                     metrics::counter!(observability::SEGMENTS_PASSED_OVER_TOTAL).increment(1);
                     let cause = UnreadableCause::Damaged(problem);
                     self.note_unreadable(UnreadableObject { key, cause });
+                    self.unread.lock().note_damaged(id);
                 }
                 Err(error) => return Err(error),
             }
@@ -255,7 +277,8 @@ impl Inner {
     ) -> Result<T, RecoveryError> {
         let began = self.clock.uptime();
         let mut backoff = FIRST_BACKOFF;
-        for tries in 1.. {
+        let mut damaged_reads = 0;
+        loop {
             match attempt().await {
                 Ok(done) => return Ok(done),
                 Err(ApplyError::Store(error))
@@ -264,8 +287,9 @@ impl Inner {
                     tracing::warn!(%error, "store failed during recovery; retrying");
                 }
                 Err(ApplyError::Unreadable(object))
-                    if object.is_damaged() && tries < DAMAGED_OBJECT_READS_MAX =>
+                    if object.is_damaged() && damaged_reads + 1 < DAMAGED_OBJECT_READS_MAX =>
                 {
+                    damaged_reads += 1;
                     tracing::warn!(%object, "stored object looks damaged; reading it again");
                 }
                 Err(error) => return Err(error.into()),
@@ -273,6 +297,5 @@ impl Inner {
             self.clock.sleep(backoff).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
-        unreachable!("the loop only ends by a return")
     }
 }

@@ -242,15 +242,20 @@ pub const HANG_MAX: Duration = Duration::from_secs(60);
 /// What one store does wrong about some objects.
 #[derive(Clone, Debug, Default)]
 pub struct Defects {
-    /// Reads of this object never end.
-    pub stalled: Option<ObjectKey>,
-    /// Listings show this object, which does not exist.
+    /// Reads of these objects fail after [`STALL`].
+    pub stalled: Vec<ObjectKey>,
+    /// Listings show this object, and reads do not find it.
     pub ghost: Option<ObjectKey>,
     /// Duration of reads of snapshots.
     pub slow_snapshots: Duration,
     /// Deletions are denied.
     pub denies_deletes: bool,
+    /// Deletions of this object are denied.
+    pub undeletable: Option<ObjectKey>,
 }
+
+/// The time for which a read stalls before it fails.
+pub const STALL: Duration = Duration::from_secs(30);
 
 /// One instance's connection to the bucket.
 #[derive(Debug)]
@@ -365,8 +370,13 @@ impl Store for FaultyStore {
 
     async fn get(&self, key: &ObjectKey) -> Result<Option<StoredObject>, StoreError> {
         let defects = self.defects();
-        if defects.stalled.as_ref() == Some(key) {
-            std::future::pending::<()>().await;
+        if defects.stalled.contains(key) {
+            self.clock.sleep(STALL).await;
+            return Err(self.failure("get", key));
+        }
+        if defects.ghost.as_ref() == Some(key) {
+            self.network_delay().await;
+            return Ok(None);
         }
         if matches!(key, ObjectKey::History(_)) {
             self.clock.sleep(defects.slow_snapshots).await;
@@ -426,7 +436,10 @@ impl Store for FaultyStore {
     async fn list(&self, scope: ListScope) -> Result<Vec<ListEntry>, StoreError> {
         self.network_delay().await;
         let mut listed = self.bucket.list(scope);
-        if let (ListScope::Journal, Some(key)) = (scope, self.defects().ghost) {
+        if let Some(key) = self.defects().ghost
+            && (scope == ListScope::Journal) == matches!(key, ObjectKey::Segment(_))
+            && listed.iter().all(|listed| listed.key != key)
+        {
             let etag = ETag("ghost".to_owned());
             listed.push(ListEntry { key, etag });
         }
@@ -443,7 +456,9 @@ impl Store for FaultyStore {
         self.deletes.fetch_add(1, Ordering::Relaxed);
         self.network_delay().await;
         let faults = *self.faults.lock().unwrap();
-        if self.happens(faults.failed) || self.defects().denies_deletes {
+        let defects = self.defects();
+        let is_denied = defects.denies_deletes || defects.undeletable.as_ref() == Some(key);
+        if self.happens(faults.failed) || is_denied {
             return Err(self.failure("delete", key));
         }
         self.bucket.delete(key);

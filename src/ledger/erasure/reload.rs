@@ -82,11 +82,17 @@ impl Inner {
     }
 }
 
-/// Returns the stored erasures with those that are known and that they lack, if there are any. Each
-/// of these gets a new version: objects that carry the stored version may not have applied them.
+/// Returns the stored erasures with those that are known and that they lack, if the store fell back.
+///
+/// Objects may carry a version without having applied its erasures, so these get new versions: the
+/// lost ones, since other instances wrote objects with the stored version; and those that another
+/// instance added since under versions that this one has used.
 fn with_lost(stored: &Erasures, known: &Erasures) -> Option<Erasures> {
     let lost = stored.clone().merge(known);
-    if lost.is_empty() {
+    let added = known.clone().merge(stored).into_iter();
+    let reused = added.filter(|erasure| erasure.version <= known.version());
+    let renewed: Vec<Erasure> = lost.into_iter().chain(reused).collect();
+    if renewed.is_empty() {
         return None;
     }
     let mut restored = stored.clone();
@@ -96,11 +102,53 @@ fn with_lost(stored: &Erasures, known: &Erasures) -> Option<Erasures> {
         until_ms,
         reason,
         ..
-    } in lost
+    } in renewed
     {
         // `None` beyond the limits: then it keeps its version.
         let next = restored.with(scope, until_ms, reason);
         restored = next.unwrap_or(restored);
     }
     Some(restored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::effort::RacerId;
+    use crate::domain::erasure::ErasureScope;
+
+    fn with(erasures: &Erasures, racer: u64, until_ms: u64) -> Erasures {
+        let scope = ErasureScope::all(RacerId(racer), None);
+        erasures.with(scope, until_ms, None).unwrap()
+    }
+
+    fn version_of(erasures: &Erasures, racer: u64) -> u64 {
+        let scope = ErasureScope::all(RacerId(racer), None);
+        erasures.find(&scope).unwrap().version
+    }
+
+    #[test]
+    fn lost_erasures_and_those_under_used_versions_get_new_ones() {
+        let base = with(&Erasures::default(), 1, 10);
+        let known = with(&with(&base, 2, 20), 3, 20);
+        assert!(with_lost(&known, &known).is_none());
+        assert!(with_lost(&with(&known, 4, 30), &known).is_none());
+
+        // The store fell back to `base`, and another instance added an erasure.
+        let stored = with(&base, 4, 30);
+        assert_eq!(version_of(&stored, 4), 2);
+        let restored = with_lost(&stored, &known).unwrap();
+        assert_eq!(version_of(&restored, 1), 1);
+        for racer in 2..=4 {
+            let version = version_of(&restored, racer);
+            assert!(version > known.version(), "racer {racer}: {version}");
+        }
+        assert!(with_lost(&restored, &known).is_none());
+        assert!(with_lost(&restored, &stored).is_none());
+
+        // It added the lost one, with a later time.
+        let stored = with(&base, 2, 30);
+        let restored = with_lost(&stored, &with(&base, 2, 20)).unwrap();
+        assert!(version_of(&restored, 2) > 2);
+    }
 }

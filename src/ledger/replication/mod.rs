@@ -66,7 +66,7 @@ impl Inner {
                 continue;
             }
             match self.load_snapshot(target, Some(writer)).await {
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(ApplyError::Store(error)) => return Err(error),
                 Err(ApplyError::Unreadable(object)) => {
                     self.note_unreadable_snapshot(target, object);

@@ -64,12 +64,12 @@ impl Inner {
                 if is_indexed {
                     unread.note_merged(id);
                 } else {
-                    unread.retry(id);
+                    unread.retry(id, false);
                 }
             }
             Err(ApplyError::Store(error)) => {
                 report_failure(&error);
-                self.unread.lock().retry(id);
+                self.unread.lock().retry(id, true);
             }
             Err(ApplyError::Unreadable(object)) => {
                 // Only while it is listed: it may be gone by now, and the alarm with it.

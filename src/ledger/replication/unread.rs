@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::ledger::journal_index::ListingNumber;
+use crate::ledger::replication::SEGMENT_READS_MAX;
 use crate::storage::SegmentId;
 
 /// The segments to read.
@@ -18,6 +19,8 @@ struct UnreadSegment {
     failures: u32,
     /// Whether the last read found nothing.
     is_gone: bool,
+    /// Whether a read has failed in any way.
+    has_failed: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +34,10 @@ enum ReadState {
 /// Maximum number of listings between two reads of a segment that stays unreadable: about a minute
 /// at the default sync interval.
 const LISTINGS_BETWEEN_READS_MAX: u32 = 32;
+
+/// Maximum number of concurrent reads of segments whose reads failed before. They may take as long
+/// as the store's timeout, so they leave other reads half of the places.
+const REPEATED_READS_MAX: usize = SEGMENT_READS_MAX / 2;
 
 impl UnreadSegments {
     /// Notes a listing. Returns the segments that are listed no more, and of which this shows that
@@ -50,6 +57,7 @@ impl UnreadSegments {
                     state: ReadState::Due,
                     failures: 0,
                     is_gone: false,
+                    has_failed: false,
                 })
             }) else {
                 continue;
@@ -65,9 +73,29 @@ impl UnreadSegments {
         before.into_keys().collect()
     }
 
-    /// Returns a segment that is due, and the first listing that showed it.
+    /// Notes a segment that was damaged at the start. Only the polls tell whether it is still there.
+    pub(in crate::ledger) fn note_damaged(&mut self, id: SegmentId) {
+        let segment = UnreadSegment {
+            listing: 0,
+            state: ReadState::Waits(1),
+            failures: 1,
+            is_gone: false,
+            has_failed: true,
+        };
+        self.0.insert(id, segment);
+    }
+
+    /// Returns a segment that is due, and the first listing that showed it. One whose reads failed
+    /// comes after the others.
     pub(super) fn begin_read(&mut self) -> Option<(SegmentId, ListingNumber)> {
-        let due = self.0.iter_mut().find(|(_, it)| it.state == ReadState::Due);
+        let repeated = self.0.values();
+        let repeated = repeated.filter(|it| it.has_failed && it.state == ReadState::UnderWay);
+        let may_repeat = repeated.count() < REPEATED_READS_MAX;
+        let due = self
+            .0
+            .iter_mut()
+            .filter(|(_, it)| it.state == ReadState::Due && (may_repeat || !it.has_failed));
+        let due = due.min_by_key(|(_, it)| it.has_failed);
         due.map(|(&id, segment)| {
             segment.state = ReadState::UnderWay;
             (id, segment.listing)
@@ -78,9 +106,10 @@ impl UnreadSegments {
         self.0.remove(&id);
     }
 
-    /// Makes the next listing read the segment again.
-    pub(super) fn retry(&mut self, id: SegmentId) {
+    /// Makes the next listing read the segment again. `has_failed` says that the store failed.
+    pub(super) fn retry(&mut self, id: SegmentId, has_failed: bool) {
         if let Some(segment) = self.0.get_mut(&id) {
+            segment.has_failed |= has_failed;
             segment.state = ReadState::Waits(1);
         }
     }
@@ -94,6 +123,7 @@ impl UnreadSegments {
         let listings = 2u32.saturating_pow(segment.failures);
         segment.failures += 1;
         segment.is_gone = is_gone;
+        segment.has_failed = true;
         segment.state = ReadState::Waits(listings.min(LISTINGS_BETWEEN_READS_MAX));
         segment.failures
     }

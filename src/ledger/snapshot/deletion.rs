@@ -33,26 +33,49 @@ impl Inner {
     }
 
     /// Deletes the segments whose grace is over, while the last listing shows the snapshots that
-    /// cover them. Stops at the first error.
+    /// cover them. Stops once a whole chunk fails. Returns the first error.
     async fn delete_covered_segments(&self) -> Result<(), StoreError> {
-        let now = self.clock.uptime();
-        if now.saturating_sub(self.last_poll()) > REPLICATION_LAG_MAX {
-            return Ok(()); // what the store holds now is not known
-        }
         let deletable = {
             let snapshots = self.snapshots.lock();
             self.journal.lock().deletable(
-                now,
+                self.clock.uptime(),
                 |target, version| snapshots.covers(target, version),
                 |target| snapshots.is_cover_listed(target),
             )
         };
+        let mut first_error = None;
         for ids in deletable.chunks(DELETIONS_MAX) {
+            // Again before each chunk: a pass may take minutes, and the store may fall back.
+            let ids = self.still_deletable(ids);
             let deletions = ids.iter().map(|&id| self.delete_segment(id));
             let outcomes = futures_util::future::join_all(deletions).await;
-            outcomes.into_iter().collect::<Result<(), StoreError>>()?;
+            let mut errors = outcomes.into_iter().filter_map(Result::err);
+            let Some(error) = errors.next() else {
+                continue;
+            };
+            let all_failed = errors.count() + 1 == ids.len();
+            first_error.get_or_insert(error);
+            if all_failed {
+                break;
+            }
         }
-        Ok(())
+        first_error.map_or(Ok(()), Err)
+    }
+
+    fn still_deletable(&self, ids: &[SegmentId]) -> Vec<SegmentId> {
+        if self.clock.uptime().saturating_sub(self.last_poll()) > REPLICATION_LAG_MAX {
+            return Vec::new(); // what the store holds now is not known
+        }
+        let snapshots = self.snapshots.lock();
+        let journal = self.journal.lock();
+        let ids = ids.iter().copied().filter(|&id| {
+            journal.is_still_deletable(
+                id,
+                |target, version| snapshots.covers(target, version),
+                |target| snapshots.is_cover_listed(target),
+            )
+        });
+        ids.collect()
     }
 
     async fn delete_segment(&self, id: SegmentId) -> Result<(), StoreError> {

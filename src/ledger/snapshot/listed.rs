@@ -118,7 +118,7 @@ impl Inner {
             ListedChange::Unchanged => return,
             ListedChange::Replaced => {
                 // Whoever starts claims every snapshot, whatever it reads.
-                if state.unconfirmed_put.is_none() && self.serving.load(Ordering::Acquire) {
+                if state.unconfirmed_puts.is_empty() && self.serving.load(Ordering::Acquire) {
                     self.release_snapshot(snapshots, target);
                 }
             }

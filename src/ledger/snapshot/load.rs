@@ -7,7 +7,7 @@ use crate::domain::erasure::{self, ErasureVersion};
 use crate::gzip;
 use crate::ledger::Inner;
 use crate::ledger::merge::MERGE_EFFORTS_MAX;
-use crate::ledger::snapshot::state::{SnapshotTarget, StoredBody};
+use crate::ledger::snapshot::state::{KnownETags, SnapshotTarget, StoredBody};
 use crate::ledger::snapshot::write::hash_parts;
 use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
 use crate::ledger::writer_message::WriterSender;
@@ -31,17 +31,19 @@ enum SnapshotContents {
 }
 
 impl Inner {
-    /// Reads a stored snapshot and merges it, through the writer if the commit loop runs.
+    /// Reads a stored snapshot and merges it, through the writer if the commit loop runs. Returns
+    /// whether it exists.
     pub(in crate::ledger) async fn load_snapshot(
         &self,
         target: SnapshotTarget,
         writer: Option<&WriterSender>,
-    ) -> Result<(), ApplyError> {
+    ) -> Result<bool, ApplyError> {
         let key = target.key();
+        let before = self.snapshots.lock().known(target);
         let Some(object) = self.store.get(&key).await? else {
-            self.note_not_stored(target);
+            self.note_not_stored(target, &before);
             self.note_readable(&key);
-            return Ok(());
+            return Ok(false);
         };
         let required_version = applied_erasure_version(&object.body);
         self.require_erasure_version(&key, required_version, writer)
@@ -65,9 +67,10 @@ impl Inner {
             }
         }
         // Erasures that were applied meanwhile may have removed merged efforts again. Then the body
-        // does not count as merged.
+        // does not count as merged. A put of this instance that ended meanwhile is newer.
         let mut snapshots = self.snapshots.lock();
-        if self.erasures().version() == erasure_version {
+        let is_newest = snapshots.etag(target) == before.merged;
+        if is_newest && self.erasures().version() == erasure_version {
             let state = snapshots.get_mut(target);
             state.body = Some(StoredBody {
                 etag: etag.clone(),
@@ -77,30 +80,40 @@ impl Inner {
             state.must_reload = false;
         }
         drop(snapshots);
-        self.note_read(target, &etag, hash);
+        self.note_read(target, &etag, hash, &before);
         self.note_readable(&key);
-        Ok(())
+        Ok(true)
     }
 
     /// Notes that the store has no such object: nothing covers its segments.
-    fn note_not_stored(&self, target: SnapshotTarget) {
+    fn note_not_stored(&self, target: SnapshotTarget, before: &KnownETags) {
         let mut snapshots = self.snapshots.lock();
         let state = snapshots.get_mut(target);
         state.must_reload = false;
         state.covered = 0;
         state.body = None;
-        self.note_listed(&mut snapshots, target, None);
+        if state.listed.etag() == before.listed.as_ref() {
+            self.note_listed(&mut snapshots, target, None);
+        }
     }
 
-    /// Notes the body that is stored now. It tells whether a put without an answer has succeeded:
-    /// equal states give equal bytes. If not, the writer of this body owns the snapshot.
-    fn note_read(&self, target: SnapshotTarget, etag: &ETag, hash: u128) {
+    /// Notes the body that was read. What was known `before` the read is compared with it: a
+    /// listing or a put that ended since is newer. If the body is not the merged one, it tells
+    /// whether a put without an answer has succeeded: equal states give equal bytes. If none has,
+    /// the writer of this body owns the snapshot.
+    fn note_read(&self, target: SnapshotTarget, etag: &ETag, hash: u128, before: &KnownETags) {
         let mut snapshots = self.snapshots.lock();
-        self.note_listed(&mut snapshots, target, Some(etag));
-        match snapshots.get_mut(target).unconfirmed_put.take() {
-            Some(own) if own == hash => snapshots.claim(target),
-            Some(_) => self.release_snapshot(&mut snapshots, target),
-            None => {}
+        if snapshots.get(target).listed.etag() == before.listed.as_ref() {
+            self.note_listed(&mut snapshots, target, Some(etag));
+        }
+        if before.merged.as_ref() == Some(etag) {
+            return; // nobody has put one since
+        }
+        let own = std::mem::take(&mut snapshots.get_mut(target).unconfirmed_puts);
+        if own.contains(&hash) {
+            snapshots.claim(target);
+        } else if !own.is_empty() {
+            self.release_snapshot(&mut snapshots, target);
         }
     }
 

@@ -11,8 +11,8 @@ use crate::storage::ObjectKey;
 
 /// The next snapshot begins at least this many build times after the last one began. So builds take
 /// at most a twentieth of the time, unless that pause would be above [`PAUSE_MAX`]. A slow store
-/// must not delay snapshots, so only the build counts. A snapshot that must apply an erasure does
-/// not wait for this.
+/// must not delay snapshots, so only the build counts. A snapshot that must apply an erasure, or
+/// restore what the store lost, does not wait for this.
 const BUILD_TIME_FACTOR: u32 = 20;
 
 /// Maximum interval between snapshots that a slow build causes. A suspended process can make a build
@@ -55,18 +55,16 @@ impl Inner {
     pub(in crate::ledger) async fn write_final_snapshots(&self) {
         for target in self.snapshot_targets() {
             let is_owner = self.snapshots.lock().get(target).is_owner;
-            if is_owner && self.dirty_since(target).is_some() {
+            if is_owner && !self.is_blocked(target) && self.dirty_since(target).is_some() {
                 self.write_snapshot(target, None).await;
             }
         }
     }
 
     /// Returns the uptime since which the target is dirty: a segment is not covered by the snapshot
-    /// that is listed, an erasure is not applied, or the store has lost what it had.
+    /// that is listed, an erasure is not applied, or the store has lost what it had. It is dirty also
+    /// while its snapshots are withheld.
     pub(in crate::ledger) fn dirty_since(&self, target: SnapshotTarget) -> Option<Duration> {
-        if self.is_blocked(target) {
-            return None;
-        }
         let (covered, snapshot_dirty_since) = {
             let snapshots = self.snapshots.lock();
             let state = snapshots.get(target);
@@ -94,8 +92,8 @@ impl Inner {
         applied < self.concerning_erasure_version(target)
     }
 
-    /// Returns whether unreadable data could belong to this target. An unreadable segment could
-    /// belong to any.
+    /// Returns whether snapshots are withheld: unreadable data could belong to this target. An
+    /// unreadable segment could belong to any.
     fn is_blocked(&self, target: SnapshotTarget) -> bool {
         let key = target.key();
         self.unreadable
@@ -113,17 +111,16 @@ impl Inner {
     }
 
     fn is_due(&self, target: SnapshotTarget) -> bool {
+        if self.is_blocked(target) {
+            return false;
+        }
         let Some(dirty_since) = self.dirty_since(target) else {
             return false;
         };
         let state = self.snapshots.lock().get(target).clone();
         let now = self.clock.uptime();
         let interval = self.options.snapshot_interval;
-        let pause = if self.lacks_erasures(target, &state) {
-            interval
-        } else {
-            interval.max((state.build_took * BUILD_TIME_FACTOR).min(PAUSE_MAX))
-        };
+        let pause = state.pause(interval, self.lacks_erasures(target, &state));
         let has_paused = state
             .write_began
             .is_none_or(|began| now.saturating_sub(began) >= pause);
@@ -132,5 +129,37 @@ impl Inner {
         let takeover_after = DELETION_GRACE + interval * TAKEOVER_INTERVALS + state.takeover_delay;
         let may_write = state.is_owner || now.saturating_sub(dirty_since) >= takeover_after;
         has_paused && may_write
+    }
+}
+
+impl SnapshotState {
+    /// Returns the minimum time between the starts of two writes.
+    fn pause(&self, interval: Duration, lacks_erasures: bool) -> Duration {
+        if lacks_erasures || self.write_again_since.is_some() {
+            interval
+        } else {
+            interval.max((self.build_took * BUILD_TIME_FACTOR).min(PAUSE_MAX))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::snapshot::SnapshotStates;
+
+    #[test]
+    fn slow_builds_pause_snapshots_that_nobody_waits_for() {
+        let (target, interval) = (SnapshotTarget::RacerNames, Duration::from_secs(10));
+        let mut states = SnapshotStates::new(1);
+        let pause = |states: &SnapshotStates, lacks_erasures| {
+            states.get(target).pause(interval, lacks_erasures)
+        };
+        assert_eq!(pause(&states, false), interval);
+        states.get_mut(target).build_took = Duration::from_secs(1);
+        assert_eq!(pause(&states, false), Duration::from_secs(20));
+        assert_eq!(pause(&states, true), interval);
+        states.write_again(target, Duration::ZERO);
+        assert_eq!(pause(&states, false), interval, "only memory has it");
     }
 }

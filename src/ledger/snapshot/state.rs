@@ -1,5 +1,6 @@
 //! The stored snapshots as this instance knows them: ETag, coverage, owner.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::domain::effort::ClassId;
@@ -7,6 +8,10 @@ use crate::domain::erasure::ErasureVersion;
 use crate::ledger::snapshot::listed::ListedSnapshot;
 use crate::state::table::StateVersion;
 use crate::storage::{ETag, ObjectKey};
+
+/// Maximum number of puts with unknown outcomes that are remembered. After a longer outage another
+/// instance's snapshot is as likely as an own one.
+const UNCONFIRMED_PUTS_MAX: usize = 16;
 
 /// One object that snapshots write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +47,15 @@ pub(super) struct StoredBody {
     pub(super) erasure_version: ErasureVersion,
 }
 
+/// What this instance knows of a stored object before it reads it.
+#[derive(Debug)]
+pub(super) struct KnownETags {
+    /// The body that was merged or put last.
+    pub(super) merged: Option<ETag>,
+    /// The body that was listed, read or put last.
+    pub(super) listed: Option<ETag>,
+}
+
 /// The state of one stored snapshot.
 #[derive(Clone, Debug)]
 pub(super) struct SnapshotState {
@@ -52,8 +66,8 @@ pub(super) struct SnapshotState {
     pub(super) listed: ListedSnapshot,
     /// Uptime since which the store is known to lack what memory holds.
     pub(super) write_again_since: Option<Duration>,
-    /// Hash of a put whose outcome is not known.
-    pub(super) unconfirmed_put: Option<u128>,
+    /// Hashes of the puts whose outcome is not known, newest last.
+    pub(super) unconfirmed_puts: VecDeque<u128>,
     /// A snapshot that was durable held everything merged up to this version.
     pub(super) covered: StateVersion,
     /// The ETag of that snapshot. Only while listings show it, the coverage counts.
@@ -61,6 +75,8 @@ pub(super) struct SnapshotState {
     /// Whether this instance wrote the snapshot last, as far as it knows. A starting instance
     /// claims it. If another instance is at work, this one sees the change and releases it.
     pub(super) is_owner: bool,
+    /// Whether this instance's last put was confirmed, and no conflict and no release came since.
+    pub(super) is_confirmed_owner: bool,
     /// Random extra delay before a take-over, so that not all instances do it at once.
     pub(super) takeover_delay: Duration,
     /// Uptime at which the last write began.
@@ -76,10 +92,11 @@ impl SnapshotStates {
             must_reload: false,
             listed: ListedSnapshot::default(),
             write_again_since: None,
-            unconfirmed_put: None,
+            unconfirmed_puts: VecDeque::new(),
             covered: 0,
             covered_by: None,
             is_owner: true,
+            is_confirmed_owner: false,
             takeover_delay: Duration::ZERO,
             write_began: None,
             build_took: Duration::ZERO,
@@ -109,6 +126,13 @@ impl SnapshotStates {
     pub(in crate::ledger) fn etag(&self, target: SnapshotTarget) -> Option<ETag> {
         let body = self.get(target).body.as_ref();
         body.map(|body| body.etag.clone())
+    }
+
+    pub(super) fn known(&self, target: SnapshotTarget) -> KnownETags {
+        KnownETags {
+            merged: self.etag(target),
+            listed: self.get(target).listed.etag().cloned(),
+        }
     }
 
     /// Notes that erasures were applied.
@@ -167,6 +191,7 @@ impl SnapshotStates {
     /// Notes that another instance has written the snapshot, and owns it.
     pub(in crate::ledger) fn release(&mut self, target: SnapshotTarget, takeover_delay: Duration) {
         let state = self.get_mut(target);
+        state.is_confirmed_owner = false;
         if state.is_owner {
             state.is_owner = false;
             state.takeover_delay = takeover_delay;
@@ -175,6 +200,23 @@ impl SnapshotStates {
 }
 
 impl SnapshotState {
+    /// Notes a put that begins. Until one is confirmed, a stored body may be that of any.
+    pub(super) fn note_put_began(&mut self, hash: u128) {
+        if self.unconfirmed_puts.len() == UNCONFIRMED_PUTS_MAX {
+            self.unconfirmed_puts.pop_front();
+        }
+        self.unconfirmed_puts.push_back(hash);
+    }
+
+    /// Notes that the condition of the put that began last does not hold. If this instance owned
+    /// the snapshot, the network may have doubled the put, so the stored body may be its first copy.
+    /// Otherwise, or after two conflicts in a row, an equal body is rather another instance's.
+    pub(super) fn note_conflict(&mut self) {
+        if !std::mem::take(&mut self.is_confirmed_owner) {
+            self.unconfirmed_puts.pop_back();
+        }
+    }
+
     pub(super) fn etag(&self) -> Option<&ETag> {
         self.body.as_ref().map(|body| &body.etag)
     }

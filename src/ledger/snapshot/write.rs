@@ -13,12 +13,13 @@ use crate::state::table::StateVersion;
 use crate::storage::codec::names;
 use crate::storage::{Precondition, PutError, StoreError};
 
-/// Maximum number of conflicting puts before a snapshot waits until it is due again.
+/// Maximum number of conflicts before a snapshot waits until it is due again.
 const PUT_TRIES_MAX: usize = 5;
 
 /// A snapshot that was built and not yet stored.
 struct SnapshotBuild {
     parts: Vec<Bytes>,
+    hash: u128,
     /// The build holds everything merged up to this version.
     version: StateVersion,
     /// The erasures that are applied in it.
@@ -52,27 +53,20 @@ impl Inner {
     ) -> Result<(), ApplyError> {
         let key = target.key();
         for _ in 0..PUT_TRIES_MAX {
-            // Otherwise the put would only find that its condition does not hold.
-            let must_load = {
-                let snapshots = self.snapshots.lock();
-                let state = snapshots.get(target);
-                state.must_reload || !state.is_listed()
-            };
-            if must_load {
-                self.load_snapshot(target, writer).await?;
-            }
+            self.load_unless_current(target, writer).await?;
             // Read before the build, so that the build holds everything merged with that ETag.
             let known = self.snapshots.lock().get(target).body.clone();
-            let began = self.clock.uptime();
             let SnapshotBuild {
                 parts,
+                hash,
                 version,
                 erasure_version,
             } = self.build_snapshot(target).await;
-            let hashed = parts.clone();
-            let hash = self.offload(move || hash_parts(&hashed)).await;
-            let build_took = self.clock.uptime().saturating_sub(began);
-            self.snapshots.lock().get_mut(target).build_took = build_took;
+            // An erasure came during the build, or the store fell back. The stored body may hold
+            // what the build lacks: a lower output under an erased one.
+            if self.snapshots.lock().get(target).must_reload {
+                continue;
+            }
             let condition = match known {
                 // The stored body equals the build, as far as is known: no put is needed.
                 Some(body)
@@ -86,7 +80,7 @@ impl Inner {
                 None => Precondition::IfNoneMatch,
             };
             // Before the put: a listing may show its effect before its response is here.
-            let earlier = self.replace_unconfirmed_put(target, Some(hash));
+            self.snapshots.lock().get_mut(target).note_put_began(hash);
             match self.store.put(&key, parts, condition).await {
                 Ok(etag) => {
                     let body = StoredBody {
@@ -95,25 +89,41 @@ impl Inner {
                         erasure_version,
                     };
                     self.note_stored(target, body, version);
-                    self.snapshots.lock().claim(target);
+                    let mut snapshots = self.snapshots.lock();
+                    snapshots.claim(target);
+                    snapshots.get_mut(target).is_confirmed_owner = true;
                     return Ok(());
                 }
-                // Another instance was faster, or an earlier put of this instance has succeeded after
-                // all. Either way: read, merge, try again.
+                // Another instance was faster, or a put of this instance has succeeded after all:
+                // an earlier one, or the first copy of this one, if the network doubled it. Either
+                // way: read, merge, try again.
                 Err(PutError::WriteConflict) => {
-                    self.replace_unconfirmed_put(target, earlier);
+                    self.snapshots.lock().get_mut(target).note_conflict();
                     self.load_snapshot(target, writer).await?;
                 }
                 Err(PutError::Failed(error)) => return Err(error.into()),
             }
         }
-        let problem = format!("{PUT_TRIES_MAX} write conflicts in a row");
+        let problem = format!("{PUT_TRIES_MAX} conflicts in a row, with puts or erasures");
         Err(StoreError::new("put", key, problem).into())
     }
 
-    fn replace_unconfirmed_put(&self, target: SnapshotTarget, hash: Option<u128>) -> Option<u128> {
-        let mut snapshots = self.snapshots.lock();
-        std::mem::replace(&mut snapshots.get_mut(target).unconfirmed_put, hash)
+    /// Loads the stored body if it was invalidated, or listings show another one than the merged.
+    /// Otherwise the put would only find that its condition does not hold.
+    async fn load_unless_current(
+        &self,
+        target: SnapshotTarget,
+        writer: Option<&WriterSender>,
+    ) -> Result<(), ApplyError> {
+        let is_current = {
+            let snapshots = self.snapshots.lock();
+            let state = snapshots.get(target);
+            !state.must_reload && state.is_listed()
+        };
+        if !is_current {
+            self.load_snapshot(target, writer).await?;
+        }
+        Ok(())
     }
 
     /// Notes that a body with everything merged up to `version` is stored.
@@ -127,20 +137,18 @@ impl Inner {
             state.must_reload = false;
         }
         state.write_again_since = None;
-        state.unconfirmed_put = None;
+        state.unconfirmed_puts.clear();
         state.listed.note_put(&body.etag);
         state.body = Some(body);
     }
 
     async fn build_snapshot(&self, target: SnapshotTarget) -> SnapshotBuild {
-        match target {
+        let began = self.clock.uptime();
+        let (parts, version, erasure_version) = match target {
             SnapshotTarget::Class(class) => {
                 let history = self.current_history(class).await;
-                SnapshotBuild {
-                    parts: history.chunks().collect(),
-                    version: history.built_at(),
-                    erasure_version: history.erasure_version(),
-                }
+                let parts = history.chunks().collect();
+                (parts, history.built_at(), history.erasure_version())
             }
             SnapshotTarget::RacerNames => loop {
                 // As for a history: an erasure is applied before its version is published.
@@ -151,13 +159,19 @@ impl Inner {
                     .offload(move || names::encode(&names, erasure_version))
                     .await;
                 if self.concerning_erasure_version(target) == erasure_version {
-                    return SnapshotBuild {
-                        parts: vec![body],
-                        version,
-                        erasure_version,
-                    };
+                    break (vec![body], version, erasure_version);
                 }
             },
+        };
+        let hashed: Vec<Bytes> = parts.clone();
+        let hash = self.offload(move || hash_parts(&hashed)).await;
+        let took = self.clock.uptime().saturating_sub(began);
+        self.snapshots.lock().get_mut(target).build_took = took;
+        SnapshotBuild {
+            parts,
+            hash,
+            version,
+            erasure_version,
         }
     }
 }

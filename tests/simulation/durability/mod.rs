@@ -3,6 +3,7 @@
 mod commit;
 mod erasure;
 mod fallback;
+mod ownership;
 mod recovery;
 mod replication;
 mod snapshot;
@@ -27,7 +28,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::broken_store::{BrokenStore, Mode};
-use crate::bucket::{Bucket, Defects, Faults, FaultyStore, SimulatedClock};
+use crate::bucket::{Bucket, Defects, Faults, FaultyStore, STALL, SimulatedClock};
 use crate::builders::{self, gunzip, gzip};
 
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
@@ -55,6 +56,18 @@ impl Instance {
         faults: Faults,
         defects: Defects,
     ) -> Result<Self, RecoveryError> {
+        let instance = Self::begin(bucket, faults, defects);
+        while instance.ledger.ready().is_err() {
+            if instance.task.is_finished() {
+                return Err(instance.task.await.unwrap().expect_err("it is not ready"));
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(instance)
+    }
+
+    /// Begins to start an instance.
+    fn begin(bucket: &Arc<Bucket>, faults: Faults, defects: Defects) -> Self {
         let clock = Arc::new(SimulatedClock::new(Instant::now(), 0));
         let way = Arc::new(FaultyStore::new(bucket.clone(), clock.clone(), faults, 1));
         way.set_defects(defects);
@@ -74,19 +87,13 @@ impl Instance {
         let task = tokio::spawn(worker.run(async {
             let _ = stopped.await;
         }));
-        while ledger.ready().is_err() {
-            if task.is_finished() {
-                return Err(task.await.unwrap().expect_err("it is not ready"));
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-        Ok(Self {
+        Self {
             ledger,
             store,
             way,
             task,
             _stop: stop,
-        })
+        }
     }
 
     async fn commit(&self, efforts: &[Effort]) -> Result<CommitResult, CommitError> {

@@ -120,6 +120,16 @@ async fn damaged_segment_does_not_stop_a_start() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn damaged_segment_that_goes_before_the_first_poll_blocks_nothing() {
+    let bucket = Arc::<Bucket>::default();
+    plant(&bucket, &foreign_segment(), "no gzip");
+    let instance = Instance::start(&bucket).await.unwrap();
+    bucket.remove(&foreign_segment());
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    time_until(|| !instance.snapshots().is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn start_makes_progress_beside_ingest_on_slow_snapshots() {
     let bucket = Arc::<Bucket>::default();
     let first = Instance::start(&bucket).await.unwrap();
@@ -215,29 +225,60 @@ async fn outage_at_the_start_is_waited_out() {
         ..Faults::default()
     };
     for (outage, is_over) in [(300, true), (1000, false)] {
-        let clock = Arc::new(SimulatedClock::new(Instant::now(), 0));
-        let store = FaultyStore::new(bucket.clone(), clock.clone(), faults, 1);
-        let store = Arc::new(store);
-        let options = LedgerOptions {
-            bounds: Bounds {
-                classes: 3,
-                second_max: 9,
-            },
-            racers_max: 100,
-            commit_interval: COMMIT_INTERVAL,
-            snapshot_interval: SNAPSHOT_INTERVAL,
-            sync_interval: SYNC_INTERVAL,
-        };
-        let (ledger, worker) = Ledger::new(options, store.clone(), clock, rand::random());
-        let task = tokio::spawn(worker.run(std::future::pending()));
+        let instance = Instance::begin(&bucket, faults, Defects::default());
         sleep(Duration::from_secs(outage)).await;
-        store.set_faults(Faults::default());
+        instance.way.set_faults(Faults::default());
         if is_over {
-            time_until(|| ledger.ready().is_ok()).await;
+            time_until(|| instance.ledger.ready().is_ok()).await;
         } else {
-            task.await.unwrap().unwrap_err();
+            instance.task.await.unwrap().unwrap_err();
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn damaged_read_after_an_outage_is_repeated() {
+    let bucket = Arc::<Bucket>::default();
+    plant(&bucket, &history(1), history_of(&[effort(1, 4, 33.25)], 0));
+    let defects = Defects {
+        slow_snapshots: Duration::from_secs(5),
+        ..Defects::default()
+    };
+    let instance = Instance::begin(&bucket, Faults::default(), defects);
+    let reads = || {
+        instance
+            .store
+            .gets()
+            .iter()
+            .filter(|&key| *key == history(1))
+            .count()
+    };
+    for (read, failed, cut) in [(1, 1.0, 0.0), (4, 0.0, 1.0), (5, 0.0, 0.0)] {
+        time_until(|| reads() == read).await;
+        instance.way.set_faults(Faults {
+            failed,
+            cut,
+            ..Faults::default()
+        });
+    }
+    time_until(|| instance.ledger.ready().is_ok()).await;
+    assert_eq!(instance.output(1, 4), Some(33.25));
+}
+
+#[tokio::test(start_paused = true)]
+async fn start_waits_for_a_listed_snapshot_that_is_not_found() {
+    let bucket = Arc::<Bucket>::default();
+    plant(&bucket, &history(1), history_of(&[effort(1, 4, 33.25)], 0));
+    let defects = Defects {
+        ghost: Some(history(1)),
+        ..Defects::default()
+    };
+    let instance = Instance::begin(&bucket, Faults::default(), defects);
+    sleep(Duration::from_secs(60)).await;
+    instance.ledger.ready().unwrap_err();
+    instance.way.set_defects(Defects::default());
+    time_until(|| instance.ledger.ready().is_ok()).await;
+    assert_eq!(instance.output(1, 4), Some(33.25));
 }
 
 #[tokio::test(start_paused = true)]

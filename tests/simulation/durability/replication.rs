@@ -87,25 +87,45 @@ async fn erasure_waits_for_no_commit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stalled_segment_delays_no_other_and_no_poll() {
+async fn stalled_segments_delay_no_other_and_no_poll() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
+    let segment = |counter| {
+        ObjectKey::Segment(SegmentId {
+            time_ms: 1,
+            process: 2,
+            counter,
+        })
+    };
+    let stalled: Vec<ObjectKey> = (0..20).map(segment).collect();
+    for key in &stalled {
+        plant(&bucket, key, segment_of(3, 1, 4, 33.25));
+    }
     instance.way.set_defects(Defects {
-        stalled: Some(foreign_segment()),
+        stalled: stalled.clone(),
         ..Defects::default()
     });
-    plant(&bucket, &foreign_segment(), segment_of(3, 1, 4, 33.25));
-    time_until(|| instance.store.gets().contains(&foreign_segment())).await;
-    let other = ObjectKey::Segment(SegmentId {
-        time_ms: 2,
-        process: 2,
-        counter: 4,
-    });
-    plant(&bucket, &other, segment_of(3, 1, 5, 44.5));
-    let seen = time_until(|| instance.output(3, 5) == Some(44.5)).await;
-    assert!(seen < SYNC_INTERVAL * 2, "{seen:?}");
-    sleep(Duration::from_secs(60)).await;
+    // All of them were tried once.
+    time_until(|| {
+        let gets = instance.store.gets();
+        stalled.iter().all(|key| gets.contains(key))
+    })
+    .await;
+    sleep(STALL).await;
+    for racer in 5..15 {
+        plant(
+            &bucket,
+            &segment(100 + racer),
+            segment_of(3, 1, racer, 44.5),
+        );
+        let seen = time_until(|| instance.output(3, racer) == Some(44.5)).await;
+        assert!(seen < SYNC_INTERVAL * 2, "{seen:?}");
+        sleep(Duration::from_secs(7)).await;
+    }
     instance.ledger.accepts().unwrap();
+    instance.way.set_defects(Defects::default());
+    let seen = time_until(|| instance.output(3, 4) == Some(33.25)).await;
+    assert!(seen < STALL + SYNC_INTERVAL * 2, "{seen:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -218,3 +218,25 @@ async fn denied_deletions_back_off_and_delay_no_snapshot() {
     instance.way.set_defects(Defects::default());
     time_until(|| segments(&bucket).is_empty()).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn undeletable_segment_keeps_no_other() {
+    let bucket = Arc::<Bucket>::default();
+    plant(&bucket, &foreign_segment(), segment_of(1, 1, 1, 20.0)); // its key sorts before the others
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.way.set_defects(Defects {
+        undeletable: Some(foreign_segment()),
+        ..Defects::default()
+    });
+    for counter in 0..100 {
+        let key = ObjectKey::Segment(SegmentId {
+            time_ms: 2,
+            process: 2,
+            counter,
+        });
+        plant(&bucket, &key, segment_of(1, 1, counter, 20.0));
+    }
+    time_until(|| instance.way.deletes() > 0).await;
+    let took = time_until(|| segments(&bucket) == [foreign_segment().path()]).await;
+    assert!(took < SNAPSHOT_INTERVAL * 3, "{took:?}");
+}
