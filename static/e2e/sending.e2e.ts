@@ -73,6 +73,8 @@ describe('a ride', () => {
     await rideFrom(page, 'Finisher', '1×')
     await reach(page, 1)
     await page.clock.runFor(300_000)
+    // The leap may have ended a request's time, and begun a long wait.
+    await page.evaluate(() => dispatchEvent(new Event('online')))
     await page.locator('[data-test=sent][data-sent=sent]').waitFor()
     const { standings } = await demo.json<Board>('/classes/1/leaderboard?second=300')
     expect(standings[0]).toMatchObject({ rank: 1, name: 'Finisher', output: 305.25 })
