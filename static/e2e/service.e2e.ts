@@ -218,7 +218,7 @@ describe('the page', () => {
       const { status } = await fetch(new URL(path ?? '', service.origin))
       expect(status, path ?? '').toBe(200)
     }
-    expect(links).toContain('docs')
+    expect(links).toContain('docs/')
     await page.context().close()
   })
 
