@@ -1,13 +1,13 @@
-/** What tests do on the page. */
+/** Actions on the page, for tests. */
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 
 import type { Page } from 'playwright-core'
 import { expect } from 'vitest'
 
-import { rowsOf, until } from './support'
+import { rowsOf, until, written, type Service } from './support'
 
-export interface Standing {
+interface Standing {
   rank: number
   racerId: number
   name: string | null
@@ -75,6 +75,17 @@ export async function settled(
   const isShown = async () => JSON.stringify(await rowsOf(page, section)) === JSON.stringify(rows)
   await until(`${section} shows what the service says`, isShown).catch(() => {})
   expect(await rowsOf(page, section)).toEqual(rows)
+}
+
+/** Waits until a board shows the standings that the service returns at a path. */
+export async function settledAs(
+  page: Page,
+  section: string,
+  service: Service,
+  path: string,
+): Promise<void> {
+  const { standings } = await service.json<Board>(path)
+  await settled(page, section, written(standings))
 }
 
 /** Returns what axe-core finds on the page as it is. */

@@ -1,25 +1,13 @@
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 
-import { fits, requestsOf, settled, type Board, type Race } from './actions'
-import { launch, Service, until, visit, written } from './support'
+import { fits, requestsOf, settled, settledAs, type Board, type Race } from './actions'
+import { Service, serviceOfFile, until, visit, written } from './support'
 
-let browser: Browser
-let service: Service
-
-beforeAll(async () => {
-  browser = await launch()
-  service = await Service.start()
-  await service.feed('--classes', '1,2', '--racers', '60')
-})
-afterAll(async () => {
-  await browser?.close()
-  await service?.stop()
-})
+const service = serviceOfFile({ feed: ['--classes', '1,2', '--racers', '60'] })
 
 describe('exploring', () => {
   it('scrubs through the seconds, with the boards of the service', async () => {
-    const { page, faults } = await visit(browser, service, '/#/explore/1')
+    const { page, faults } = await visit(service, '/#/explore/1')
     for (const [key, second] of [
       ['End', 300],
       ['ArrowLeft', 299],
@@ -31,25 +19,15 @@ describe('exploring', () => {
       expect(await page.locator('[data-test=total]').textContent()).toBe(`${board.total} racers`)
     }
     await page.getByRole('button', { name: 'Lower' }).click()
-    await settled(
-      page,
-      'board',
-      written(
-        (await service.json<Board>('/classes/1/leaderboard?second=1&limit=12&offset=12')).standings,
-      ),
-    )
+    await settledAs(page, 'board', service, '/classes/1/leaderboard?second=1&limit=12&offset=12')
     await page.getByText('Whole race').click()
-    await settled(
-      page,
-      'board',
-      written((await service.json<Board>('/classes/1/leaderboard?limit=12')).standings),
-    )
+    await settledAs(page, 'board', service, '/classes/1/leaderboard?limit=12')
     expect(faults).toEqual([])
     await page.context().close()
   })
 
   it('finds a racer by name and compares curves with the class record', async () => {
-    const { page, faults } = await visit(browser, service, '/#/explore/1')
+    const { page, faults } = await visit(service, '/#/explore/1')
     const add = page.getByRole('combobox', { name: 'Add a racer' })
     await add.fill('hube')
     const option = page.getByRole('option', { name: /^Hubert 1$/ })
@@ -70,13 +48,7 @@ describe('exploring', () => {
     // And on the board, the page around a racer.
     await page.getByRole('combobox', { name: 'Find a racer' }).fill('5')
     await page.getByRole('option', { name: /5$/ }).first().click()
-    await settled(
-      page,
-      'board',
-      written(
-        (await service.json<Board>('/classes/1/leaderboard?second=60&around=5&limit=12')).standings,
-      ),
-    )
+    await settledAs(page, 'board', service, '/classes/1/leaderboard?second=60&around=5&limit=12')
     expect(faults).toEqual([])
     await page.context().close()
   })
@@ -84,7 +56,7 @@ describe('exploring', () => {
 
 describe('addresses', () => {
   it('of a class, a second, racers and a race survive a reload, and Back undoes a step', async () => {
-    const { page, faults } = await visit(browser, service, '/#/explore/1/120')
+    const { page, faults } = await visit(service, '/#/explore/1/120')
     const slider = page.getByRole('slider', { name: 'Second of the race' })
     await slider.waitFor()
     expect(await slider.inputValue()).toBe('120')
@@ -117,7 +89,7 @@ describe('addresses', () => {
 
   it('are copied to be shared', async () => {
     const permissions = ['clipboard-read', 'clipboard-write']
-    const { page } = await visit(browser, service, '/#/explore/1?second=90', { permissions })
+    const { page } = await visit(service, '/#/explore/1?second=90', { permissions })
     await page.getByRole('button', { name: 'Copy link' }).click()
     await page.getByText('Copied').waitFor()
     const copied = await page.evaluate(() => navigator.clipboard.readText())
@@ -130,7 +102,7 @@ describe('addresses', () => {
     ['/#/explore/999', 'There is no class 999'],
     ['/#/nowhere', 'No such page'],
   ])('%s is not found', async (path, heading) => {
-    const { page, faults } = await visit(browser, service, path)
+    const { page, faults } = await visit(service, path)
     await page.getByRole('heading', { name: heading }).waitFor()
     await page.getByRole('link', { name: 'To the start line' }).click()
     await page.getByRole('heading', { name: 'Race against everyone who ever rode.' }).waitFor()
@@ -141,7 +113,7 @@ describe('addresses', () => {
 
 describe('finding a racer', () => {
   it('highlights the row, and says who is not on the board', async () => {
-    const { page, faults } = await visit(browser, service, '/#/explore/2?second=90')
+    const { page, faults } = await visit(service, '/#/explore/2?second=90')
     const search = page.getByRole('combobox', { name: 'Find a racer' })
     await search.fill('17')
     await page.getByRole('option', { name: /17$/ }).click()
@@ -156,18 +128,14 @@ describe('finding a racer', () => {
     const message = page.locator('[data-test=board-message]')
     await message.getByText(/Ada Q.* has no best at 1:30/).waitFor()
     await page.getByRole('slider', { name: 'Second of the race' }).press('End')
-    await settled(
-      page,
-      'board',
-      written((await service.json<Board>('/classes/2/leaderboard?second=300&limit=12')).standings),
-    )
+    await settledAs(page, 'board', service, '/classes/2/leaderboard?second=300&limit=12')
     expect(await message.textContent()).toMatch(/Ada Q/)
     expect(faults).toEqual([])
     await page.context().close()
   })
 
   it('sends one request for a word, and Enter after Escape chooses nobody', async () => {
-    const { page } = await visit(browser, service, '/#/explore/1')
+    const { page } = await visit(service, '/#/explore/1')
     const search = page.getByRole('combobox', { name: 'Add a racer' })
     await search.waitFor()
     const requests = requestsOf(page)
@@ -186,7 +154,7 @@ describe('finding a racer', () => {
 
 describe('the focus', () => {
   it('stays where a button goes away, and comes along to another class', async () => {
-    const { page, faults } = await visit(browser, service, '/#/explore/1')
+    const { page, faults } = await visit(service, '/#/explore/1')
     const has = (what: string) =>
       until(`${what} has the focus`, () =>
         page.evaluate((what) => {
@@ -221,7 +189,7 @@ describe('the focus', () => {
 
 describe('the second', () => {
   it('stands still while the whole race is shown', async () => {
-    const { page } = await visit(browser, service, '/#/explore/1')
+    const { page } = await visit(service, '/#/explore/1')
     const slider = page.getByRole('slider', { name: 'Second of the race' })
     await page.getByRole('button', { name: 'Play' }).click()
     await until('the second moves', async () => Number(await slider.inputValue()) > 61)
@@ -240,7 +208,7 @@ describe('long names', () => {
       await own.deliver([{ classId: 1, second: 60, racerId: 9, name, output: 200, raceId: 1000 }])
       for (const width of [320, 1366]) {
         const viewport = { width, height: 800 }
-        const { page } = await visit(browser, own, '/#/explore/1?racers=9&race=1000', { viewport })
+        const { page } = await visit(own, '/#/explore/1?racers=9&race=1000', { viewport })
         await page.getByRole('button', { name: /^Remove W/ }).waitFor()
         await page.locator('section[aria-labelledby="races"] .board').waitFor()
         await page.locator('.curves canvas').waitFor()
@@ -264,15 +232,11 @@ describe('bests as they fall', () => {
     const own = await Service.start()
     try {
       await own.feed('--classes', '1', '--racers', '20', '--seconds', '30')
-      const { page, faults } = await visit(browser, own, '/#/explore/1')
+      const { page, faults } = await visit(own, '/#/explore/1')
       const section = page.locator('section[aria-labelledby="new-bests"]')
       await section.getByText('stands here').waitFor()
-      await settled(
-        page,
-        'board',
-        written((await own.json<Board>('/classes/1/leaderboard?second=60&limit=12')).standings),
-      )
-      // Whoever listens hears of what falls from then on, so they fall until one is heard of.
+      await settledAs(page, 'board', own, '/classes/1/leaderboard?second=60&limit=12')
+      // The page gets bests from its subscription on, so new ones are delivered until one is shown.
       let output = 300
       await until('a record is shown', async () => {
         await own.deliver([
@@ -283,7 +247,7 @@ describe('bests as they fall', () => {
       const said = section.getByRole('status')
       expect(await said.getAttribute('aria-live')).toBe('polite')
       expect(await said.textContent()).toContain('New class record at 0:20: \u2068Kofi\u2069, 30')
-      // Records are said first, and then, in its turn, what is none.
+      // Class records are announced first, other bests in a later announcement.
       let other = 200
       await until('another best is said', async () => {
         await own.deliver([
@@ -307,18 +271,12 @@ describe('bests as they fall', () => {
 
 describe('races', () => {
   it('shows the results of one that is over, as the service has them', async () => {
-    const { page, faults } = await visit(browser, service, '/#/explore/1')
+    const { page, faults } = await visit(service, '/#/explore/1')
     const [race] = await service.json<Race[]>('/classes/1/races')
     expect(race?.finished).toBe(true)
     await page.getByRole('button', { name: /60 racers, finished/ }).click()
-    await settled(
-      page,
-      'races',
-      written(
-        (await service.json<Board>(`/classes/1/races/${race?.raceId}/leaderboard?limit=1000`))
-          .standings,
-      ),
-    )
+    const path = `/classes/1/races/${race?.raceId}/leaderboard?limit=1000`
+    await settledAs(page, 'races', service, path)
     expect(faults).toEqual([])
     await page.context().close()
   })

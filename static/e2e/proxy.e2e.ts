@@ -2,23 +2,11 @@ import { once } from 'node:events'
 import { createServer, request, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
-import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
-import { launch, Service, visit } from './support'
+import { serviceOfFile, visit } from './support'
 
-let browser: Browser
-let service: Service
-
-beforeAll(async () => {
-  browser = await launch()
-  service = await Service.start()
-  await service.feed('--classes', '1', '--racers', '20')
-})
-afterAll(async () => {
-  await browser?.close()
-  await service?.stop()
-})
+const service = serviceOfFile({ feed: ['--classes', '1', '--racers', '20'] })
 
 describe('below a path of a proxy', () => {
   let proxy: Server
@@ -46,7 +34,7 @@ describe('below a path of a proxy', () => {
   })
 
   it('the page and the explorer find all of their files and data', async () => {
-    const { page, faults } = await visit(browser, { origin }, '/race/#/explore/1')
+    const { page, faults } = await visit({ origin }, '/race/#/explore/1')
     const board = page.locator('.board tbody tr').first()
     await board.waitFor()
     await page.getByRole('link', { name: 'The API' }).click()

@@ -1,27 +1,26 @@
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 
-import { focused, pause, RACER, reach, rideAs, set, settled, start, type Board } from './actions'
-import { launch, Service, until, visit, written, rowsOf } from './support'
+import {
+  focused,
+  pause,
+  RACER,
+  reach,
+  requestsOf,
+  rideAs,
+  set,
+  settled,
+  start,
+  type Board,
+} from './actions'
+import { rowsOf, serviceOfFile, until, visit, written } from './support'
 
 const TOP_OUTPUT = '305.25' // cadence 150 at resistance 100
 
-let browser: Browser
-let service: Service
-
-beforeAll(async () => {
-  browser = await launch()
-  service = await Service.start()
-  await service.feed('--classes', '1,2', '--racers', '60')
-})
-afterAll(async () => {
-  await browser?.close()
-  await service?.stop()
-})
+const service = serviceOfFile({ feed: ['--classes', '1,2', '--racers', '60'] })
 
 describe('riding', () => {
   it('shows rank, trophy and result, and keeps the ride where the service takes none', async () => {
-    const { page, faults } = await visit(browser, service, '/')
+    const { page, faults } = await visit(service, '/')
     await page.getByLabel('Your name on the boards').fill('Visitor')
     await page.getByRole('radio', { name: /Class 2/ }).check()
     await page.getByRole('link', { name: 'To the start' }).click()
@@ -51,7 +50,7 @@ describe('riding', () => {
 
   for (const kind of ['history', 'service'] as const) {
     it(`has the all-time board that the service has, with the ${kind === 'history' ? 'history loaded' : 'service asked each second'}`, async () => {
-      const { page, faults } = await visit(browser, service, '/')
+      const { page, faults } = await visit(service, '/')
       if (kind === 'service') {
         // As if the class were too large to load.
         await page.route('**/classes', async (route) => {
@@ -61,8 +60,7 @@ describe('riding', () => {
           })
         })
       }
-      const asked: string[] = []
-      page.on('request', (request) => asked.push(new URL(request.url()).pathname))
+      const requests = requestsOf(page)
       await rideAs(page, RACER)
       await page.getByText('Class 1 as').waitFor()
 
@@ -93,14 +91,14 @@ describe('riding', () => {
       expect(rows.slice(0, -1).map((row) => row.racerId)).toEqual(
         others.slice(-8).map((row) => row.racerId),
       )
-      expect(asked.includes('/class-1.gz')).toBe(kind === 'history')
+      expect(requests.includes('/class-1.gz')).toBe(kind === 'history')
       expect(faults).toEqual([])
       await page.context().close()
     })
   }
 
   it('works by keyboard alone', async () => {
-    const { page, faults } = await visit(browser, service, '/')
+    const { page, faults } = await visit(service, '/')
     const focus = async (name: string) =>
       until(`${name} has the focus`, async () => {
         const here = await page.evaluate(() => {
@@ -144,7 +142,7 @@ describe('riding', () => {
   })
 
   it('keeps every row in sight at the greatest speed', async () => {
-    const { page } = await visit(browser, service, '/')
+    const { page } = await visit(service, '/')
     await rideAs(page, RACER)
     await start(page)
     await reach(page, 40)
@@ -162,7 +160,7 @@ describe('riding', () => {
   })
 
   it('keeps the focus on its primary button', async () => {
-    const { page } = await visit(browser, service, '/#/ride/1')
+    const { page } = await visit(service, '/#/ride/1')
     const primary = page.locator('[data-test=primary]')
     await page.getByRole('button', { name: 'Start the race' }).focus()
     for (const label of ['Pause', 'Go on', 'Pause']) {
@@ -179,7 +177,7 @@ describe('riding', () => {
   })
 
   it('asks before a ride is lost, by a link, by Back and by a reload', async () => {
-    const { page } = await visit(browser, service, '/')
+    const { page } = await visit(service, '/')
     await page.getByRole('link', { name: 'To the start' }).click()
     await start(page, '1×')
     await reach(page, 1)
@@ -208,7 +206,7 @@ describe('riding', () => {
   })
 
   it('shows the result again after a reload, and among the own rides', async () => {
-    const { page, faults } = await visit(browser, service, '/')
+    const { page, faults } = await visit(service, '/')
     await rideAs(page, RACER)
     await start(page)
     const result = page.locator('section[aria-labelledby="result"]')
@@ -227,7 +225,7 @@ describe('riding', () => {
   })
 
   it('has one rider in all tabs, and a ride keeps its own', async () => {
-    const { page } = await visit(browser, service, '/#/ride/1')
+    const { page } = await visit(service, '/#/ride/1')
     await start(page, '1×')
     await reach(page, 1)
     const other = await page.context().newPage()
@@ -243,7 +241,7 @@ describe('riding', () => {
   })
 
   it('rides as nobody whom the service does not know', async () => {
-    const { page, faults } = await visit(browser, service, '/')
+    const { page, faults } = await visit(service, '/')
     const search = page.getByRole('combobox', { name: 'Or ride as' })
     await search.fill('17')
     const option = page.getByRole('option', { name: /17$/ })

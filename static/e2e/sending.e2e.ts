@@ -1,20 +1,10 @@
-import type { Browser, Page } from 'playwright-core'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { Page } from 'playwright-core'
+import { describe, expect, it } from 'vitest'
 
 import { reach, requestsOf, set, start, type Board, type Race } from './actions'
-import { launch, rowsOf, Service, until, visit, written } from './support'
+import { rowsOf, serviceOfFile, until, visit, written } from './support'
 
-let browser: Browser
-let demo: Service
-
-beforeAll(async () => {
-  browser = await launch()
-  demo = await Service.start('--demo', '12')
-})
-afterAll(async () => {
-  await browser?.close()
-  await demo?.stop()
-})
+const demo = serviceOfFile({ options: ['--demo', '12'] })
 
 interface Sent {
   event: string
@@ -44,7 +34,7 @@ async function rideFrom(page: Page, name: string, speed: string): Promise<void> 
 
 describe('a ride', () => {
   it('is sent, and one that is given up ends with its last second', async () => {
-    const { page, faults } = await visit(browser, demo, '/')
+    const { page, faults } = await visit(demo, '/')
     const sent = sentBy(page)
     await rideFrom(page, 'Sender', '1×')
     await reach(page, 3)
@@ -67,7 +57,7 @@ describe('a ride', () => {
   })
 
   it('is whole on the boards after its last second, with a link to share', async () => {
-    const { page, faults } = await visit(browser, demo, '/')
+    const { page, faults } = await visit(demo, '/')
     await page.clock.install()
     await page.reload()
     await rideFrom(page, 'Finisher', '1×')
@@ -86,7 +76,7 @@ describe('a ride', () => {
   })
 
   it('faster than real time, or ridden by the page, is not sent, and says so', async () => {
-    const { page, faults } = await visit(browser, demo, '/')
+    const { page, faults } = await visit(demo, '/')
     const sent = sentBy(page)
     await rideFrom(page, 'Cheater', '20×')
     await page.getByText('Practice', { exact: true }).waitFor()
@@ -107,7 +97,7 @@ describe('a ride', () => {
   })
 
   it('that the service refuses is sent once, and the page says why', async () => {
-    const { page } = await visit(browser, demo, '/')
+    const { page } = await visit(demo, '/')
     const problem = { status: 400, json: { detail: 'the clock of this device is wrong' } }
     await page.route('**/rides', (route) => route.fulfill(problem))
     const requests = requestsOf(page)
@@ -119,7 +109,7 @@ describe('a ride', () => {
   })
 
   it('waits on the device while the network is away, also over a reload', async () => {
-    const { page } = await visit(browser, demo, '/')
+    const { page } = await visit(demo, '/')
     await rideFrom(page, 'Offline', '1×')
     await reach(page, 1)
     await page.route('**/rides', (route) => route.abort())
@@ -145,14 +135,14 @@ describe('a ride', () => {
 
 describe('here now', () => {
   it('is as the service has it, without a poll', async () => {
-    const { page, faults } = await visit(browser, demo, '/#/ride/1')
+    const { page, faults } = await visit(demo, '/#/ride/1')
     await until('here now is as the service says', async () => {
       const races = await demo.json<Race[]>('/classes/1/races')
       const race = races.find((race) => !race.finished) ?? races[0]
       const board = await demo.json<Board>(`/classes/1/races/${race?.raceId}/leaderboard`)
-      const rows = JSON.stringify(await rowsOf(page, 'here-now'))
-      const expected = written(board.standings).slice(0, JSON.parse(rows).length)
-      return expected.length > 0 && rows === JSON.stringify(expected)
+      const rows = await rowsOf(page, 'here-now')
+      const expected = written(board.standings).slice(0, rows.length)
+      return rows.length > 0 && JSON.stringify(rows) === JSON.stringify(expected)
     })
     const requests = requestsOf(page)
     const clock = page.locator('section[aria-labelledby="here-now"] .number').first()
@@ -166,7 +156,7 @@ describe('here now', () => {
   })
 
   it('goes on in a race that is opened on Explore', async () => {
-    const { page, faults } = await visit(browser, demo, '/#/explore/1')
+    const { page, faults } = await visit(demo, '/#/explore/1')
     const races = page.locator('section[aria-labelledby="races"]')
     await races.getByRole('button', { name: /12 racers, at/ }).click()
     const rows = async () => JSON.stringify(await rowsOf(page, 'races'))

@@ -2,31 +2,19 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 
 import { fits, RACER, reach, rideAs, set, start, violations } from './actions'
-import { launch, rowsOf, Service, until, visit } from './support'
+import { rowsOf, Service, serviceOfFile, until, visit } from './support'
 
-let browser: Browser
-let service: Service
-
-beforeAll(async () => {
-  browser = await launch()
-  service = await Service.start()
-  await service.feed('--classes', '1,2', '--racers', '60')
-})
-afterAll(async () => {
-  await browser?.close()
-  await service?.stop()
-})
+const service = serviceOfFile({ feed: ['--classes', '1,2', '--racers', '60'] })
 
 describe('a service that is read with a key', () => {
   it('is opened with it, for as long as the tab is', async () => {
     const own = await Service.start('--query-key', 'open sesame')
     try {
       await own.feed('--classes', '1', '--racers', '20', '--seconds', '30')
-      const { page, faults } = await visit(browser, own, '/#/explore/1')
+      const { page, faults } = await visit(own, '/#/explore/1')
       const asks = page.getByRole('heading', { name: 'A key, please' })
       await asks.waitFor()
       expect(await violations(page)).toEqual([])
@@ -39,7 +27,7 @@ describe('a service that is read with a key', () => {
       await page.getByRole('slider', { name: 'Second of the race' }).fill('20')
       await row.first().waitFor()
       expect(await asks.count()).toBe(0)
-      // What is pushed needs it, too.
+      // The event stream requires the key, too.
       let output = 300
       await until('a record is shown', async () => {
         await own.deliver([
@@ -70,7 +58,7 @@ describe('a service that is read with a key', () => {
 
 describe('the page', () => {
   it('says when a class is empty', async () => {
-    const { page, faults } = await visit(browser, service, '/#/ride/3')
+    const { page, faults } = await visit(service, '/#/ride/3')
     await page.getByText('Nobody rode here yet: every second you ride is a record.').waitFor()
     await start(page)
     await reach(page, 5)
@@ -83,7 +71,7 @@ describe('the page', () => {
     const own = await Service.start()
     try {
       await own.feed('--classes', '1', '--racers', '8', '--seconds', '60')
-      const { page } = await visit(browser, own, '/#/explore/1')
+      const { page } = await visit(own, '/#/explore/1')
       await page.locator('.board tbody tr').first().waitFor()
       await own.kill()
       await page.getByText('The service is away.').waitFor()
@@ -102,7 +90,7 @@ describe('the page', () => {
   })
 
   it('says when a part of the page cannot be loaded, and loads it again', async () => {
-    const { page } = await visit(browser, service, '/')
+    const { page } = await visit(service, '/')
     await page.route('**/ExploreView-*.js', (route) => route.abort())
     await page.reload()
     await page.getByRole('link', { name: 'Explore the class' }).click()
@@ -119,7 +107,7 @@ describe('the page', () => {
     const own = await Service.start()
     try {
       await own.feed('--classes', '1', '--racers', '8', '--seconds', '300')
-      const { page } = await visit(browser, own, '/#/ride/1')
+      const { page } = await visit(own, '/#/ride/1')
       await start(page)
       await reach(page, 2)
       await own.kill()
@@ -139,7 +127,7 @@ describe('the page', () => {
           reducedMotion: 'reduce',
           viewport: { width, height: 800 },
         } as const
-        const { page, faults } = await visit(browser, service, '/', options)
+        const { page, faults } = await visit(service, '/', options)
         const check = async (what: string) => {
           expect(await violations(page), `${what}, ${colorScheme}, ${width}`).toEqual([])
           expect(await fits(page), `${what}, ${width}`).toBe(true)
@@ -172,7 +160,7 @@ describe('the page', () => {
   }, 300_000)
 
   it('keeps long readings inside the head unit', async () => {
-    const { page } = await visit(browser, service, '/')
+    const { page } = await visit(service, '/')
     await rideAs(page, RACER)
     await set(page, 'Cadence', 'End')
     await set(page, 'Resistance', 'End')
@@ -196,7 +184,7 @@ describe('the page', () => {
 
   it('shows ride and rank at once on a phone', async () => {
     const options = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true }
-    const { page } = await visit(browser, service, '/', options)
+    const { page } = await visit(service, '/', options)
     await page.getByRole('link', { name: 'To the start' }).tap()
     await page.getByText('Ride for me').tap()
     await start(page)
@@ -209,7 +197,7 @@ describe('the page', () => {
   })
 
   it('points to the API where there is no JavaScript', async () => {
-    const { page } = await visit(browser, service, '/', { javaScriptEnabled: false })
+    const { page } = await visit(service, '/', { javaScriptEnabled: false })
     await page.getByRole('heading', { name: 'Alleycat' }).waitFor()
     const links = await page
       .getByRole('link')

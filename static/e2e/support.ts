@@ -1,13 +1,14 @@
 /** The real service and a real browser, for tests. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtempSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core'
-import { expect } from 'vitest'
+import { afterAll, beforeAll, expect } from 'vitest'
 
 /** The service's binary: the debug build, unless told otherwise. */
 const BIN = resolve(
@@ -17,21 +18,19 @@ const BIN = resolve(
 /** Any Chromium will do; Debian's is here. */
 const CHROMIUM = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium'
 
-/** What a test waits for must have come after this long, in milliseconds. */
-export const DEADLINE_MS = 30_000
+/** Maximum time that a test waits for a condition, in milliseconds. */
+const DEADLINE_MS = 30_000
 
 /** A running service over a folder of its own. */
 export class Service {
+  readonly folder = mkdtempSync(join(tmpdir(), 'alleycat-e2e-'))
   #process: ChildProcess | null = null
   #address = '127.0.0.1:0'
 
-  private constructor(
-    readonly options: string[],
-    readonly folder: string,
-  ) {}
+  constructor(readonly options: string[]) {}
 
   static async start(...options: string[]): Promise<Service> {
-    const service = new Service(options, await mkdtemp(join(tmpdir(), 'alleycat-e2e-')))
+    const service = new Service(options)
     await service.run()
     return service
   }
@@ -115,7 +114,7 @@ export async function until(what: string, isSo: () => Promise<boolean>): Promise
   }
 }
 
-export function launch(): Promise<Browser> {
+function launch(): Promise<Browser> {
   const args = [
     '--no-sandbox',
     '--disable-gpu',
@@ -128,6 +127,30 @@ export function launch(): Promise<Browser> {
   return chromium.launch({ executablePath: CHROMIUM, args })
 }
 
+/** The browser of all tests of a file. */
+let browser: Browser | undefined
+
+/** Returns a service that runs, beside a browser, during all tests of a file. It begins with the races of `feed`. */
+export function serviceOfFile({
+  options = [],
+  feed,
+}: {
+  options?: string[]
+  feed?: string[]
+}): Service {
+  const service = new Service(options)
+  beforeAll(async () => {
+    browser = await launch()
+    await service.run()
+    if (feed) await service.feed(...feed)
+  })
+  afterAll(async () => {
+    await browser?.close()
+    await service.stop()
+  })
+  return service
+}
+
 /** A page of its own, with everything that should never happen on it. */
 export interface Visit {
   page: Page
@@ -136,11 +159,11 @@ export interface Visit {
 }
 
 export async function visit(
-  browser: Browser,
   service: { origin: string },
   path: string,
   options: BrowserContextOptions = {},
 ): Promise<Visit> {
+  if (!browser) throw new Error('a file with tests of the page calls serviceOfFile')
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
   const page = await context.newPage()
   page.setDefaultTimeout(DEADLINE_MS)

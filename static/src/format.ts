@@ -2,6 +2,14 @@
 
 const two = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 2 })
 const whole = new Intl.NumberFormat('en')
+const moment = new Intl.DateTimeFormat(undefined, {
+  day: 'numeric',
+  month: 'short',
+  hour: '2-digit',
+  minute: '2-digit',
+})
+const ordinals = new Intl.PluralRules('en', { type: 'ordinal' })
+const SUFFIXES: Record<string, string> = { one: 'st', two: 'nd', few: 'rd' }
 
 /** Returns an output: `187.25`. It has no unit. */
 export function outputText(output: number): string {
@@ -31,12 +39,7 @@ export function ago(ms: number): string {
 
 /** Returns date and time of day, as the device writes them: `29 Nov, 14:05`. */
 export function dateAndTime(ms: number): string {
-  return new Intl.DateTimeFormat(undefined, {
-    day: 'numeric',
-    month: 'short',
-    hour: '2-digit',
-    minute: '2-digit',
-  }).format(ms)
+  return moment.format(ms)
 }
 
 /** Returns a name for text without markup, isolated so that its direction does not affect its neighbours. */
@@ -46,6 +49,5 @@ export function isolated(name: string): string {
 
 /** Returns a rank in words: `1st`, `22nd`, `113th`. */
 export function ordinal(rank: number): string {
-  const suffixes: Record<string, string> = { one: 'st', two: 'nd', few: 'rd' }
-  return `${whole.format(rank)}${suffixes[new Intl.PluralRules('en', { type: 'ordinal' }).select(rank)] ?? 'th'}`
+  return `${whole.format(rank)}${SUFFIXES[ordinals.select(rank)] ?? 'th'}`
 }

@@ -38,7 +38,8 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
     const at = whole ? {} : { second }
     const page = cursor.value ? { cursor: cursor.value } : around !== null ? { around } : {}
     try {
-      if (around !== null && !(await isOnBoard(around, at))) {
+      // A page behind a cursor was reached from the racer's own.
+      if (!cursor.value && around !== null && !(await isOnBoard(around, at))) {
         // A later search stands in the address.
         if (isStale) return
         const where = whole ? 'in this class' : `at ${minutes(second)}`

@@ -55,7 +55,7 @@ it('is loaded when the service is back', async () => {
   service.reachable.value = true
   await settled()
   expect(comparison.failure.value).toBe('')
-  // What was loaded is not loaded again.
+  // Loaded parts are not loaded again.
   expect(vi.mocked(records)).toHaveBeenCalledTimes(2)
 })
 

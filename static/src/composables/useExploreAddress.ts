@@ -37,11 +37,18 @@ export function useExploreAddress() {
   watch(
     () => route.query,
     (query) => {
-      if (route.name === 'explore') address.value = parseAddress(query)
+      if (route.name !== 'explore') return
+      const read = parseAddress(query)
+      // After an own write nothing differs. New racers of the same ids would have their curves drawn again.
+      if (!isSame(read, address.value)) address.value = read
     },
   )
   onScopeDispose(() => clearTimeout(timer))
   return { address, go, adjust }
+}
+
+function isSame(a: ExploreAddress, b: ExploreAddress): boolean {
+  return JSON.stringify(toQuery(a)) === JSON.stringify(toQuery(b))
 }
 
 export type ExploreAddressOnPage = ReturnType<typeof useExploreAddress>

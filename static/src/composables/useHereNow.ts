@@ -22,7 +22,6 @@ export function useHereNow(classId: number, own: Ref<number | null>) {
   const race = computed(() => raceToShow(newestFirst.value, own.value, service.now))
   const standings = computed(() => race.value?.standings ?? [])
   let timer: ReturnType<typeof setTimeout> | undefined
-  let isEnded = false
 
   function show(board: RaceBoard): void {
     learn(board.standings)
@@ -42,8 +41,6 @@ export function useHereNow(classId: number, own: Ref<number | null>) {
 
   /** Polls at intervals, as long as the service pushes nothing. A hidden page does not. */
   function startPolling(): void {
-    clearTimeout(timer)
-    if (isEnded) return
     timer = setTimeout(async () => {
       const current = timer
       if (!document.hidden) await poll()
@@ -69,7 +66,6 @@ export function useHereNow(classId: number, own: Ref<number | null>) {
   })
   startPolling()
   onScopeDispose(() => {
-    isEnded = true
     unsubscribe()
     stopPolling()
   })

@@ -82,8 +82,8 @@ export function useRaces(classId: number, { address }: ExploreAddressOnPage) {
   }
 
   /** Loads the boards of listed races, one after another. */
-  async function loadBoards(ids: readonly number[]): Promise<void> {
-    for (const raceId of ids) {
+  async function loadBoards(): Promise<void> {
+    for (const { raceId } of listed.value.map(({ race }) => race)) {
       if (boards.has(raceId) || loading.has(raceId)) continue
       loading.add(raceId)
       await load(raceId, LISTED_ROWS_MAX).catch(() => {}) // listed without its winner
@@ -113,7 +113,8 @@ export function useRaces(classId: number, { address }: ExploreAddressOnPage) {
   }
 
   void refresh()
-  watch(() => listed.value.map(({ race }) => race.raceId), loadBoards)
+  // A string: an array would count as changed at every push and every board.
+  watch(() => listed.value.map(({ race }) => race.raceId).join(), loadBoards)
   watch(() => address.value.race, open, { immediate: true })
   watch(
     () => classOf(classId)?.stateHash,
@@ -127,7 +128,7 @@ export function useRaces(classId: number, { address }: ExploreAddressOnPage) {
   const subscriber: Subscriber = {
     opened: () => {
       isLive = true
-      // What was missed before, and everything if the service was starting.
+      // Loads changes that were missed, and the whole list if the service was starting.
       void refresh()
       if (failure.value) void open(address.value.race)
     },

@@ -1,5 +1,5 @@
 /** The query of an explored class's address, so that the view can be shared and survives a reload. */
-import { RACE_SECONDS } from './output'
+import { clamp, RACE_SECONDS } from './output'
 
 export interface ExploreAddress {
   second: number
@@ -25,27 +25,28 @@ function text(value: Query[string]): string | null {
   return (Array.isArray(value) ? value[0] : value) ?? null
 }
 
-function id(value: string | null): number | null {
+/** Reads an id; null if the text is none. */
+export function parseId(value: string | null): number | null {
   return value && /^\d+$/.test(value) && Number.isSafeInteger(Number(value)) ? Number(value) : null
 }
 
 /** Reads the query of an address. What is invalid counts as missing. */
 export function parseAddress(query: Query): ExploreAddress {
-  const second = id(text(query.second)) ?? FIRST_SECOND
+  const second = parseId(text(query.second)) ?? FIRST_SECOND
   const racers = text(query.racers)
     ?.split(',')
-    .map(id)
+    .map(parseId)
     .filter((racer) => racer !== null)
   return {
-    second: Math.min(Math.max(second, 1), RACE_SECONDS),
+    second: clamp(second, { min: 1, max: RACE_SECONDS }),
     whole: text(query.board) === 'race',
-    around: id(text(query.around)),
+    around: parseId(text(query.around)),
     racers: racers ? [...new Set(racers)].slice(0, COMPARED_MAX) : null,
-    race: id(text(query.race)),
+    race: parseId(text(query.race)),
   }
 }
 
-/** Writes the query of an address, without what is as it is at first. */
+/** Writes the query of an address. Parts with their first value are left out. */
 export function toQuery({ second, whole, around, racers, race }: ExploreAddress) {
   return {
     ...(second !== FIRST_SECOND && { second: String(second) }),

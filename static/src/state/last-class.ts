@@ -1,4 +1,4 @@
 /** The class that was last ridden or explored on this device. */
-import { useLocalStorage } from '@vueuse/core'
+import { useStorage } from '@vueuse/core'
 
-export const lastClass = useLocalStorage('alleycat.class', 1)
+export const lastClass = useStorage('alleycat.class', 1)

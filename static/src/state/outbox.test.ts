@@ -28,6 +28,12 @@ function service() {
   return { requests, state, send }
 }
 
+/** An outbox of the device, and the service to which it sends. */
+function open() {
+  const to = service()
+  return { ...to, outbox: new Outbox(localStorage, to.send) }
+}
+
 beforeEach(() => {
   vi.useFakeTimers({ now: RACE })
   localStorage.clear()
@@ -38,8 +44,7 @@ afterEach(() => {
 
 describe('the outbox', () => {
   it('sends what was added within a second, in one request', async () => {
-    const { requests, send } = service()
-    const outbox = new Outbox(localStorage, send)
+    const { requests, outbox } = open()
     outbox.add(record(1))
     await vi.advanceTimersByTimeAsync(1)
     outbox.add(record(2))
@@ -52,8 +57,7 @@ describe('the outbox', () => {
   })
 
   it('sends a final record at once', async () => {
-    const { requests, send } = service()
-    const outbox = new Outbox(localStorage, send)
+    const { requests, outbox } = open()
     outbox.add(record(1))
     await vi.advanceTimersByTimeAsync(1)
     outbox.add(record(2))
@@ -63,9 +67,8 @@ describe('the outbox', () => {
   })
 
   it('repeats what may succeed later, less and less often, with all that came meanwhile', async () => {
-    const { requests, state, send } = service()
+    const { requests, state, outbox } = open()
     state.failure = new ApiError('away', 'The service does not respond.')
-    const outbox = new Outbox(localStorage, send)
     for (let second = 1; second <= 120; second++) {
       outbox.add(record(second))
       await vi.advanceTimersByTimeAsync(1000)
@@ -81,9 +84,8 @@ describe('the outbox', () => {
   })
 
   it('does not repeat what is refused, and says why', async () => {
-    const { requests, state, send } = service()
+    const { requests, state, outbox } = open()
     state.failure = new ApiError('refused', 'classId must be at most 6')
-    const outbox = new Outbox(localStorage, send)
     for (let second = 1; second <= 10; second++) {
       outbox.add(record(second))
       await vi.advanceTimersByTimeAsync(1000)
@@ -95,8 +97,7 @@ describe('the outbox', () => {
   })
 
   it('begins a request before a page that is closed is gone', () => {
-    const { requests, send } = service()
-    const outbox = new Outbox(localStorage, send)
+    const { requests, outbox } = open()
     outbox.add({ ...record(1), event: 'final' })
     expect(requests).toEqual([[1]])
   })
@@ -118,8 +119,7 @@ describe('the outbox', () => {
   })
 
   it('waits no longer when the clock of the device is set back', async () => {
-    const { requests, send } = service()
-    const outbox = new Outbox(localStorage, send)
+    const { requests, outbox } = open()
     outbox.add(record(1))
     await vi.advanceTimersByTimeAsync(1)
     vi.setSystemTime(RACE - 3_600_000)
@@ -149,9 +149,8 @@ describe('the outbox', () => {
   )
 
   it('counts rejected records', async () => {
-    const { state, send } = service()
+    const { state, outbox } = open()
     state.rejected = 1
-    const outbox = new Outbox(localStorage, send)
     outbox.add(record(1))
     await vi.advanceTimersByTimeAsync(1)
     expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'sent', rejected: 1 })
@@ -197,9 +196,8 @@ describe('the outbox', () => {
   })
 
   it('does not lose a ride when the next one begins', async () => {
-    const { requests, state, send } = service()
+    const { requests, state, outbox } = open()
     state.failure = new ApiError('away', 'The service does not respond.')
-    const outbox = new Outbox(localStorage, send)
     outbox.add(record(300))
     await vi.advanceTimersByTimeAsync(1)
     outbox.add(record(1, RACE + 1))

@@ -1,5 +1,5 @@
 /** The recent rides of this device, newest first. */
-import { useLocalStorage } from '@vueuse/core'
+import { useStorage } from '@vueuse/core'
 import { watch } from 'vue'
 
 import type { OwnRide } from '../race/own-ride'
@@ -30,7 +30,7 @@ export function parseRides(text: string): OwnRide[] {
   }
 }
 
-export const ownRides = useLocalStorage<OwnRide[]>('alleycat.rides', [], {
+export const ownRides = useStorage<OwnRide[]>('alleycat.rides', [], undefined, {
   serializer: { read: parseRides, write: JSON.stringify },
   shallow: true,
 })

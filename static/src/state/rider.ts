@@ -1,5 +1,5 @@
 /** The rider of this device. All tabs have the same one. */
-import { useLocalStorage } from '@vueuse/core'
+import { useStorage } from '@vueuse/core'
 import { computed, watch } from 'vue'
 
 import { learn, nameOf } from './names'
@@ -38,7 +38,7 @@ export function parseIdentity(text: string): Identity {
   return newGuest()
 }
 
-export const rider = useLocalStorage<Identity>('alleycat.rider', newGuest, {
+export const rider = useStorage<Identity>('alleycat.rider', newGuest, undefined, {
   serializer: { read: parseIdentity, write: JSON.stringify },
 })
 

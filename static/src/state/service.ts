@@ -59,7 +59,17 @@ export function classOf(classId: number): ClassSummary | null {
   return service.classes.find((summary) => summary.classId === classId) ?? null
 }
 
+/** Returns the name of a class; its number while the name is not known. */
+export function classTitle(classId: number): string {
+  return classOf(classId)?.name ?? `Class ${classId}`
+}
+
 /** Whether the service is known to have no such class. */
 export function isUnknownClass(classId: number): boolean {
   return service.classes.length > 0 && classOf(classId) === null
+}
+
+/** Returns the class, or the service's first one if the service is known to have no such class. */
+export function knownClass(classId: number): number {
+  return isUnknownClass(classId) ? (service.classes[0]?.classId ?? classId) : classId
 }
