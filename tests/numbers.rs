@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use alleycat::domain::effort::{ClassId, Effort, Output, RacerId, Second, serialize_number};
 use alleycat::state::table::Table;
-use alleycat::storage::history_file::{Selection, write_dataset};
+use alleycat::storage::history_file::{Selection, write_second};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -149,16 +149,11 @@ fn history_outputs_print_as_json_stringify() {
     let table = Table::new(1);
     table.merge(&efforts.collect::<Vec<_>>(), 0);
     let mut text = Vec::new();
-    write_dataset(
-        &mut text,
-        &table,
-        class,
-        &Selection {
-            seconds: Second(0)..=Second(0),
-            racers: None,
-            top: None,
-        },
-    );
+    let selection = Selection {
+        racers: None,
+        top: None,
+    };
+    write_second(&mut text, &table, class, Second(0), &selection);
 
     let lines = stringified(&doubles);
     let rows: Vec<_> = lines
@@ -166,7 +161,7 @@ fn history_outputs_print_as_json_stringify() {
         .enumerate()
         .map(|(racer, line)| format!("\"{racer}\":{line}"))
         .collect();
-    let expected = format!("{{\"0\":{{{}}}}}", rows.join(","));
+    let expected = format!("\"0\":{{{}}}", rows.join(","));
     assert!(
         text == expected.as_bytes(),
         "the numbers of the history differ from JSON.stringify's"

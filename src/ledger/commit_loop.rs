@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::domain::effort::{Effort, RacerId};
 use crate::domain::rejection::RejectionReason;
-use crate::ledger::merge::{MergeVersions, keep_best};
+use crate::ledger::merge::{MergedParts, keep_best};
 use crate::ledger::write_batch::{
     CommitReply, CommitRequest, RemainingEfforts, UnansweredGuard, reject_erased,
 };
@@ -272,11 +272,11 @@ impl Inner {
             .await;
         let (parts, chunks): (Vec<Bytes>, Vec<Chunk>) = encoded.into_iter().unzip();
         let put = self.put_hedged(ObjectKey::Segment, parts).await?;
-        let mut versions = MergeVersions::default();
+        let mut parts = MergedParts::default();
         for chunk in chunks {
-            self.merge(&chunk.into_contents(), &mut versions);
+            self.merge(&chunk.into_contents(), &mut parts);
         }
-        self.index_segment(put.id, versions, self.erasures().version(), None);
+        self.index_segment(put.id, parts, self.erasures().version(), None);
         Ok(())
     }
 

@@ -21,7 +21,7 @@ pub(super) struct JournalIndex {
     segments: BTreeMap<SegmentId, IndexedSegment>,
     /// This instance's own segments whose puts are pending. Replication leaves them out.
     in_flight: HashSet<SegmentId>,
-    /// The poll that is under way, or was last.
+    /// The number of the last listing that began.
     listing: ListingNumber,
 }
 
@@ -59,7 +59,8 @@ impl JournalIndex {
         self.listing
     }
 
-    /// Adds a merged segment. `listing` is the first that showed it; `None` for the one under way.
+    /// Adds a merged segment. `listing` is the first that showed it; `None` for the last one
+    /// that began.
     pub(super) fn insert(
         &mut self,
         id: SegmentId,
@@ -90,8 +91,8 @@ impl JournalIndex {
         self.segments.remove(&id);
     }
 
-    /// Removes a segment that somebody else deleted. Returns those of its parts that nobody had
-    /// reason to call covered: no snapshot of them changed since the segment was listed.
+    /// Removes a segment that is no longer listed. Returns the parts that no snapshot can cover: none
+    /// of them changed since the segment was listed.
     /// `changed_in` returns the last listing that showed another snapshot than the one before.
     pub(super) fn remove_missing(
         &mut self,
@@ -170,18 +171,16 @@ impl JournalIndex {
         deletable
     }
 
-    /// Returns whether a segment that was deletable still is.
+    /// Returns whether a segment that was deletable still is. `is_held` says whether the listed
+    /// snapshot holds everything merged up to a version.
     pub(super) fn is_still_deletable(
         &self,
         id: SegmentId,
-        is_covered: impl Fn(SnapshotTarget, StateVersion) -> bool,
-        is_listed: impl Fn(SnapshotTarget) -> bool,
+        is_held: impl Fn(SnapshotTarget, StateVersion) -> bool,
     ) -> bool {
         self.segments.get(&id).is_some_and(|segment| {
             let mut parts = segment.parts.iter();
-            !segment.must_merge_again
-                && parts
-                    .all(|(&target, part)| is_covered(target, part.version) && is_listed(target))
+            !segment.must_merge_again && parts.all(|(&target, part)| is_held(target, part.version))
         })
     }
 

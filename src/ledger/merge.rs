@@ -15,11 +15,9 @@ use crate::storage::codec::journal_segment::SegmentContents;
 /// Maximum number of efforts merged under one lock: about 1 ms.
 pub(super) const MERGE_EFFORTS_MAX: usize = 16 * 1024;
 
-/// What a merge did, by the snapshot that will hold it.
+/// The parts of merged contents, each by the snapshot that will hold it.
 #[derive(Debug, Default)]
-pub(super) struct MergeVersions {
-    pub(super) parts: HashMap<SnapshotTarget, MergedPart>,
-}
+pub(super) struct MergedParts(HashMap<SnapshotTarget, MergedPart>);
 
 /// The part of merged contents that one snapshot will hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +28,9 @@ pub(super) struct MergedPart {
     pub(super) changed: bool,
 }
 
-impl MergeVersions {
+impl MergedParts {
     fn note(&mut self, target: SnapshotTarget, version: StateVersion, changed: bool) {
-        let part = self.parts.entry(target).or_insert(MergedPart {
+        let part = self.0.entry(target).or_insert(MergedPart {
             version,
             changed: false,
         });
@@ -41,7 +39,7 @@ impl MergeVersions {
     }
 
     pub(super) fn extend(&mut self, later: Self) {
-        for (target, MergedPart { version, changed }) in later.parts {
+        for (target, MergedPart { version, changed }) in later.0 {
             self.note(target, version, changed);
         }
     }
@@ -50,7 +48,7 @@ impl MergeVersions {
 impl Inner {
     /// Merges durable contents. Leaves out efforts covered by erasures newer than
     /// `contents.erasure_version`, and erased names.
-    pub(super) fn merge(&self, contents: &SegmentContents, versions: &mut MergeVersions) {
+    pub(super) fn merge(&self, contents: &SegmentContents, parts: &mut MergedParts) {
         let now_ms = self.clock.wall_ms();
         let erasures = self.erasures();
         let remaining;
@@ -75,7 +73,7 @@ impl Inner {
             let mut any_changed = false;
             for (class, version) in self.table.merge(efforts, now_ms) {
                 let changed = before[class.index()] != version;
-                versions.note(SnapshotTarget::Class(class), version, changed);
+                parts.note(SnapshotTarget::Class(class), version, changed);
                 any_changed |= changed;
             }
             if any_changed {
@@ -88,7 +86,7 @@ impl Inner {
             for (racer, name) in &contents.names {
                 changed |= self.names.merge(*racer, name);
             }
-            versions.note(SnapshotTarget::RacerNames, self.names.version(), changed);
+            parts.note(SnapshotTarget::RacerNames, self.names.version(), changed);
         }
     }
 
@@ -98,7 +96,7 @@ impl Inner {
     pub(super) fn index_segment(
         &self,
         id: SegmentId,
-        versions: MergeVersions,
+        parts: MergedParts,
         erasure_version: ErasureVersion,
         listing: Option<ListingNumber>,
     ) -> bool {
@@ -106,7 +104,7 @@ impl Inner {
         if self.erasures().version() != erasure_version {
             return false;
         }
-        journal.insert(id, versions.parts, self.clock.uptime(), listing);
+        journal.insert(id, parts.0, self.clock.uptime(), listing);
         true
     }
 }

@@ -46,7 +46,7 @@ use crate::ledger::clock::Clock;
 use crate::ledger::erasure::ErasureState;
 use crate::ledger::history_cache::HistoryCache;
 use crate::ledger::journal_index::JournalIndex;
-use crate::ledger::replication::{Polled, UnreadSegments};
+use crate::ledger::replication::{PollSignals, UnreadSegments};
 use crate::ledger::snapshot::SnapshotStates;
 use crate::ledger::unreadable::KnownUnreadable;
 use crate::ledger::write_batch::CommitRequest;
@@ -123,7 +123,7 @@ struct Inner {
     erasure_state: ErasureState,
     journal: Mutex<JournalIndex>,
     unread: Mutex<UnreadSegments>,
-    polled: Polled,
+    polled: PollSignals,
     snapshots: Mutex<SnapshotStates>,
     /// Uptime at which the last complete listing began, in nanoseconds.
     last_poll: AtomicU64,
@@ -173,7 +173,7 @@ impl Ledger {
             erasure_state: ErasureState::default(),
             journal: Mutex::default(),
             unread: Mutex::default(),
-            polled: Polled::default(),
+            polled: PollSignals::default(),
             snapshots: Mutex::new(SnapshotStates::new(classes)),
             last_poll: AtomicU64::new(0),
             unanswered: Mutex::default(),

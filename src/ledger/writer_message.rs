@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::domain::effort::Effort;
 use crate::domain::erasure::Erasures;
 use crate::ledger::commit_loop::{PendingCommit, PendingReply};
-use crate::ledger::merge::{MergeVersions, without_erased};
+use crate::ledger::merge::{MergedParts, without_erased};
 use crate::ledger::write_batch::CommitReply;
 use crate::ledger::{CommitResult, Inner};
 use crate::storage::codec::journal_segment::SegmentContents;
@@ -24,8 +24,8 @@ pub(super) enum WriterMessage {
     ApplyRemote {
         /// A whole segment, or a slice of a snapshot.
         contents: SegmentContents,
-        /// Gets the versions after the merge, for the journal index.
-        reply: oneshot::Sender<MergeVersions>,
+        /// Gets the merged parts, for the journal index.
+        reply: oneshot::Sender<MergedParts>,
     },
     /// Removes erased efforts and names.
     ApplyErasures {
@@ -45,9 +45,9 @@ impl Inner {
     pub(super) fn handle_message(&self, message: WriterMessage, pending: &mut PendingCommit) {
         match message {
             WriterMessage::ApplyRemote { contents, reply } => {
-                let mut versions = MergeVersions::default();
-                self.merge(&contents, &mut versions);
-                let _ = reply.send(versions); // the caller may be gone
+                let mut parts = MergedParts::default();
+                self.merge(&contents, &mut parts);
+                let _ = reply.send(parts); // the caller may be gone
             }
             WriterMessage::ApplyErasures { erasures, reply } => {
                 let removed = self.apply_erasures(&erasures);
@@ -78,11 +78,11 @@ impl Inner {
         &self,
         contents: impl IntoIterator<Item = SegmentContents>,
         writer: Option<&WriterSender>,
-    ) -> MergeVersions {
-        let mut versions = MergeVersions::default();
+    ) -> MergedParts {
+        let mut parts = MergedParts::default();
         for contents in contents {
             let Some(writer) = writer else {
-                self.merge(&contents, &mut versions);
+                self.merge(&contents, &mut parts);
                 continue;
             };
             let (reply, merged) = oneshot::channel();
@@ -90,13 +90,13 @@ impl Inner {
             if writer.send(message).await.is_ok()
                 && let Ok(merged) = merged.await
             {
-                versions.extend(merged);
+                parts.extend(merged);
             } else {
                 // The commit loop has ended. Never return: the caller would index the segment as
                 // merged.
                 std::future::pending::<()>().await;
             }
         }
-        versions
+        parts
     }
 }

@@ -131,11 +131,10 @@ async fn demo_rides_until_stopped() {
     let url = receiver.listen().await;
     let arrived_request = receiver.arrived_request.clone();
     let key = Some("k".parse().expect("a key"));
-    simulate::demo(url, key, 5, 2, 40, async move {
-        arrived_request.notified().await;
-    })
-    .await
-    .expect("a demo");
+    tokio::select! {
+        ended = simulate::demo(url, key, 5, 2, 40) => ended.expect("a demo"),
+        () = arrived_request.notified() => {}
+    }
     let first = &receiver.tries()[0];
     assert_eq!(first.header("x-amz-firehose-access-key"), Some("k"));
     let objects = objects(&receiver.tries());

@@ -1,4 +1,4 @@
-//! A proxy in front of an S3 server that delays, cuts, doubles and lies, as its rules say.
+//! A proxy in front of an S3 server that delays, cuts and lies, as its rules say.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,8 +25,6 @@ pub enum Fault {
     Delay(Duration),
     /// It reaches the server, and is never answered.
     LoseAnswer,
-    /// It reaches the server twice, and is answered as the second time.
-    Double,
     /// It is answered with this status and an empty body, and never reaches the server.
     Lie(StatusCode),
     /// Half of its response's body comes, then the connection is closed.
@@ -96,11 +94,6 @@ impl FaultyProxy {
         });
     }
 
-    /// Ends all faults for later requests.
-    pub fn heal(&self) {
-        self.state.rules.lock().unwrap().clear();
-    }
-
     /// Counts the requests so far with this method and part of a path.
     pub fn count(&self, method: &Method, path: &str) -> usize {
         let requests = self.state.requests.lock().unwrap();
@@ -143,7 +136,6 @@ async fn pass(State(state): State<Arc<ProxyState>>, request: Request) -> Respons
     let fault = state.fault_of(&parts.method, &path);
     match &fault {
         Some(Fault::Delay(delay)) => tokio::time::sleep(*delay).await,
-        Some(Fault::Double) => drop(state.send(&parts, body.clone()).await),
         Some(Fault::Lie(status)) => {
             let lie = Response::builder().status(*status).header("etag", "\"0\"");
             return lie.body(Body::empty()).unwrap();

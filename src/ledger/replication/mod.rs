@@ -84,7 +84,7 @@ fn report_failure(error: &StoreError) {
 
 /// Wakes the loops that follow a poll.
 #[derive(Debug, Default)]
-pub(super) struct Polled {
+pub(super) struct PollSignals {
     segments: tokio::sync::Notify,
     catch_up: tokio::sync::Notify,
 }

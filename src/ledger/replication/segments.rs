@@ -107,8 +107,8 @@ impl Inner {
         self.require_erasure_version(&key, contents.erasure_version, writer)
             .await?;
         let erasure_version = self.erasures().version();
-        let versions = self.apply_contents([contents], writer).await;
-        Ok(self.index_segment(id, versions, erasure_version, listing))
+        let parts = self.apply_contents([contents], writer).await;
+        Ok(self.index_segment(id, parts, erasure_version, listing))
     }
 
     /// Reads and decodes a segment, and checks its classes and seconds against the options.

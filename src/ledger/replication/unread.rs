@@ -18,7 +18,7 @@ struct UnreadSegment {
     /// Number of reads that found nothing, or something that cannot be read.
     failures: u32,
     /// Whether the last read found nothing.
-    is_gone: bool,
+    was_not_found: bool,
     /// Whether a read has failed in any way.
     has_failed: bool,
 }
@@ -26,9 +26,9 @@ struct UnreadSegment {
 #[derive(Debug, PartialEq, Eq)]
 enum ReadState {
     Due,
-    UnderWay,
+    Reading,
     /// The next read comes after this many more listings.
-    Waits(u32),
+    Waiting(u32),
 }
 
 /// Maximum number of listings between two reads of a segment that stays unreadable: about a minute
@@ -40,8 +40,8 @@ const LISTINGS_BETWEEN_READS_MAX: u32 = 32;
 const REPEATED_READS_MAX: usize = SEGMENT_READS_MAX / 2;
 
 impl UnreadSegments {
-    /// Notes a listing. Returns the segments that are listed no more, and of which this shows that
-    /// they are gone.
+    /// Notes a listing. Returns the segments that are no longer listed, except those whose last read
+    /// found nothing already.
     pub(super) fn note_listed(
         &mut self,
         listed: impl Iterator<Item = SegmentId>,
@@ -56,20 +56,20 @@ impl UnreadSegments {
                     listing: number,
                     state: ReadState::Due,
                     failures: 0,
-                    is_gone: false,
+                    was_not_found: false,
                     has_failed: false,
                 })
             }) else {
                 continue;
             };
             segment.state = match segment.state {
-                ReadState::Waits(0 | 1) => ReadState::Due,
-                ReadState::Waits(listings) => ReadState::Waits(listings - 1),
+                ReadState::Waiting(0 | 1) => ReadState::Due,
+                ReadState::Waiting(listings) => ReadState::Waiting(listings - 1),
                 state => state,
             };
             self.0.insert(id, segment);
         }
-        before.retain(|_, segment| !segment.is_gone);
+        before.retain(|_, segment| !segment.was_not_found);
         before.into_keys().collect()
     }
 
@@ -77,9 +77,9 @@ impl UnreadSegments {
     pub(in crate::ledger) fn note_damaged(&mut self, id: SegmentId) {
         let segment = UnreadSegment {
             listing: 0,
-            state: ReadState::Waits(1),
+            state: ReadState::Waiting(1),
             failures: 1,
-            is_gone: false,
+            was_not_found: false,
             has_failed: true,
         };
         self.0.insert(id, segment);
@@ -89,7 +89,7 @@ impl UnreadSegments {
     /// comes after the others.
     pub(super) fn begin_read(&mut self) -> Option<(SegmentId, ListingNumber)> {
         let repeated = self.0.values();
-        let repeated = repeated.filter(|it| it.has_failed && it.state == ReadState::UnderWay);
+        let repeated = repeated.filter(|it| it.has_failed && it.state == ReadState::Reading);
         let may_repeat = repeated.count() < REPEATED_READS_MAX;
         let due = self
             .0
@@ -97,7 +97,7 @@ impl UnreadSegments {
             .filter(|(_, it)| it.state == ReadState::Due && (may_repeat || !it.has_failed));
         let due = due.min_by_key(|(_, it)| it.has_failed);
         due.map(|(&id, segment)| {
-            segment.state = ReadState::UnderWay;
+            segment.state = ReadState::Reading;
             (id, segment.listing)
         })
     }
@@ -110,21 +110,21 @@ impl UnreadSegments {
     pub(super) fn retry(&mut self, id: SegmentId, has_failed: bool) {
         if let Some(segment) = self.0.get_mut(&id) {
             segment.has_failed |= has_failed;
-            segment.state = ReadState::Waits(1);
+            segment.state = ReadState::Waiting(1);
         }
     }
 
-    /// Makes a later listing read the segment again, ever later. Returns how often that happened; 0
-    /// if the segment is listed no more.
-    pub(super) fn back_off(&mut self, id: SegmentId, is_gone: bool) -> u32 {
+    /// Delays the next read of the segment, each time twice as long. Returns the number of failed
+    /// reads; 0 if the segment is no longer listed.
+    pub(super) fn back_off(&mut self, id: SegmentId, was_not_found: bool) -> u32 {
         let Some(segment) = self.0.get_mut(&id) else {
             return 0;
         };
         let listings = 2u32.saturating_pow(segment.failures);
         segment.failures += 1;
-        segment.is_gone = is_gone;
+        segment.was_not_found = was_not_found;
         segment.has_failed = true;
-        segment.state = ReadState::Waits(listings.min(LISTINGS_BETWEEN_READS_MAX));
+        segment.state = ReadState::Waiting(listings.min(LISTINGS_BETWEEN_READS_MAX));
         segment.failures
     }
 }

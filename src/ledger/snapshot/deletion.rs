@@ -15,7 +15,7 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
 impl Inner {
-    /// Deletes covered segments, forever.
+    /// Deletes covered segments. Never returns.
     pub(in crate::ledger) async fn run_deletions(&self) {
         let mut backoff = FIRST_BACKOFF;
         loop {
@@ -69,11 +69,7 @@ impl Inner {
         let snapshots = self.snapshots.lock();
         let journal = self.journal.lock();
         let ids = ids.iter().copied().filter(|&id| {
-            journal.is_still_deletable(
-                id,
-                |target, version| snapshots.covers(target, version),
-                |target| snapshots.is_cover_listed(target),
-            )
+            journal.is_still_deletable(id, |target, version| snapshots.holds(target, version))
         });
         ids.collect()
     }

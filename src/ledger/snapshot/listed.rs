@@ -1,4 +1,5 @@
-//! What listings show of the snapshots: who wrote them, and whether the store fell back.
+//! The ETags of snapshots in listings. They show which instance wrote a snapshot, and whether the
+//! store fell back.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -24,7 +25,7 @@ pub(super) struct ListedSnapshot {
     changed_in: ListingNumber,
 }
 
-/// What a listing shows of a snapshot, compared with the listing before.
+/// The change of a snapshot between two listings.
 enum ListedChange {
     Unchanged,
     /// It has an ETag that it never had before.
@@ -55,7 +56,7 @@ impl ListedSnapshot {
             return ListedChange::Missing;
         };
         if let Some(index) = self.history.iter().position(|earlier| earlier == etag) {
-            // What follows is written again, with the same ETag.
+            // Later bodies are written again, and equal bodies have equal ETags.
             self.history.truncate(index + 1);
             return ListedChange::FellBack;
         }
@@ -117,7 +118,7 @@ impl Inner {
         match state.listed.compare(etag, number) {
             ListedChange::Unchanged => return,
             ListedChange::Replaced => {
-                // Whoever starts claims every snapshot, whatever it reads.
+                // A starting instance owns every snapshot, whatever it reads.
                 if state.unconfirmed_puts.is_empty() && self.serving.load(Ordering::Acquire) {
                     self.release_snapshot(snapshots, target);
                 }

@@ -39,7 +39,7 @@ impl Inner {
             .clamp(Duration::from_millis(10), Duration::from_secs(1))
     }
 
-    /// Writes snapshots when they are due, forever.
+    /// Writes snapshots when they are due. Never returns.
     pub(in crate::ledger) async fn run_snapshots(&self, writer: &WriterSender) {
         loop {
             self.clock.sleep(self.check_interval()).await;

@@ -47,7 +47,7 @@ pub(super) struct StoredBody {
     pub(super) erasure_version: ErasureVersion,
 }
 
-/// What this instance knows of a stored object before it reads it.
+/// The ETags of a stored snapshot that this instance knew before it read the object.
 #[derive(Debug)]
 pub(super) struct KnownETags {
     /// The body that was merged or put last.
@@ -62,7 +62,7 @@ pub(super) struct SnapshotState {
     pub(super) body: Option<StoredBody>,
     /// Whether the stored body must be merged again before its ETag may be sent.
     pub(super) must_reload: bool,
-    /// What listings show of the object.
+    /// The ETags of the object in listings.
     pub(super) listed: ListedSnapshot,
     /// Uptime since which the store is known to lack what memory holds.
     pub(super) write_again_since: Option<Duration>,

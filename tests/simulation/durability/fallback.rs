@@ -10,11 +10,6 @@ fn restore(bucket: &Bucket, key: &ObjectKey, body: Bytes) {
     assert_ne!(restored.unwrap(), etag, "it is another body");
 }
 
-fn stored(bucket: &Bucket) -> Option<String> {
-    let object = bucket.get("class-1.gz")?;
-    Some(gunzip(&object.body))
-}
-
 /// Commits two rides, each with a snapshot of its own. Returns the first snapshot.
 async fn two_snapshots(instance: &Instance, bucket: &Bucket) -> Bytes {
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
@@ -121,7 +116,7 @@ async fn ordinary_deletions_make_no_other_instance_write() {
     time_until(|| segments(&bucket).is_empty()).await;
     sleep(SNAPSHOT_INTERVAL * 3).await;
     let puts = [writer.snapshots().len(), other.snapshots().len()];
-    // Whoever wrote it first writes it on. The other writes at most its claim at the start.
+    // The first writer goes on writing it. The other one writes at most its claim at the start.
     assert!(puts[0].min(puts[1]) <= 1, "{puts:?}");
 }
 
@@ -155,11 +150,11 @@ async fn erasures_that_fell_back_are_written_again_with_new_versions() {
     let instance = Instance::start(&bucket).await.unwrap();
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
     let first = erase(&instance, Some(50.0)).await.erasure;
-    let stored = bucket.get("erasures.gz").unwrap().body;
+    let earlier = bucket.get("erasures.gz").unwrap().body;
     sleep(SYNC_INTERVAL * 2).await;
     let second = erase(&instance, None).await.erasure;
     sleep(SYNC_INTERVAL * 2).await;
-    restore(&bucket, &ObjectKey::Erasures, stored);
+    restore(&bucket, &ObjectKey::Erasures, earlier);
     let again = || {
         let erasures = bucket.erasures();
         let found = erasures.find(&second.scope).cloned();

@@ -158,6 +158,12 @@ fn history(class: u16) -> ObjectKey {
     ObjectKey::History(ClassId::new(class).unwrap())
 }
 
+/// Returns the text of the stored history of class 1.
+fn stored(bucket: &Bucket) -> Option<String> {
+    let object = bucket.get("class-1.gz")?;
+    Some(gunzip(&object.body))
+}
+
 fn segments(bucket: &Bucket) -> Vec<String> {
     bucket
         .paths()
@@ -197,10 +203,15 @@ fn plant(bucket: &Bucket, key: &ObjectKey, body: impl Into<Bytes>) {
 }
 
 fn foreign_segment() -> ObjectKey {
+    segment_key(1, 3)
+}
+
+/// Returns the key of a segment of another instance.
+fn segment_key(time_ms: u64, counter: u64) -> ObjectKey {
     ObjectKey::Segment(SegmentId {
-        time_ms: 1,
+        time_ms,
         process: 2,
-        counter: 3,
+        counter,
     })
 }
 

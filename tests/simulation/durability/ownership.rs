@@ -1,13 +1,8 @@
-//! Who writes a class's snapshot after puts without an answer.
+//! The owner of a class's snapshot after puts with unknown outcomes.
 
 use super::*;
 
-fn stored(bucket: &Bucket) -> Option<String> {
-    let object = bucket.get("class-1.gz")?;
-    Some(gunzip(&object.body))
-}
-
-/// An owner writes within an interval. Anybody else waits for more than three.
+/// An owner writes within one interval. Another instance waits for more than three.
 const OWNER_WRITES_WITHIN: Duration =
     Duration::from_secs(SNAPSHOT_INTERVAL.as_secs() + COMMIT_INTERVAL.as_secs());
 

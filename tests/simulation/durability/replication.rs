@@ -33,7 +33,7 @@ async fn replication_lag_of_15_seconds_refuses_deliveries() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn damaged_segment_leaves_the_instance_ready_and_is_read_ever_less_often() {
+async fn damaged_segment_leaves_the_instance_ready_and_is_read_less_and_less_often() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     plant(&bucket, &foreign_segment(), "no gzip");
@@ -90,13 +90,7 @@ async fn erasure_waits_for_no_commit() {
 async fn stalled_segments_delay_no_other_and_no_poll() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
-    let segment = |counter| {
-        ObjectKey::Segment(SegmentId {
-            time_ms: 1,
-            process: 2,
-            counter,
-        })
-    };
+    let segment = |counter| segment_key(1, counter);
     let stalled: Vec<ObjectKey> = (0..20).map(segment).collect();
     for key in &stalled {
         plant(&bucket, key, segment_of(3, 1, 4, 33.25));
