@@ -96,8 +96,7 @@ fn start_demo(
     tokio::spawn(async move {
         let races = async {
             is_ready.await;
-            let forever = std::future::pending();
-            simulate::demo(url, key, racers, classes, second_max, forever).await
+            simulate::demo(url, key, racers, classes, second_max).await
         };
         let result = tokio::select! {
             result = races => result,

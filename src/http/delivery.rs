@@ -114,15 +114,9 @@ pub(crate) async fn until_shutdown_timeout<T, E: From<DeliveryError>>(
 
 /// Drains the body of a request that no handler reads, so that its client reads the response.
 pub(crate) async fn drain(app: &AppState, request: Request) {
-    let (bytes_max, timeout) = (
-        app.config.max_body_bytes(),
-        app.config.limits.delivery_deadline,
-    );
-    drain_body(
-        app,
-        &mut request_body(app, request, bytes_max, timeout).body,
-    )
-    .await;
+    let timeout = app.config.limits.delivery_deadline;
+    let mut unread = request_body(app, request, 0, timeout); // drained, never read
+    drain_body(app, &mut unread.body).await;
 }
 
 async fn drain_body(app: &AppState, body: &mut RequestBody) {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde_json::value::RawValue;
 
 /// The byte order mark in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -12,6 +13,12 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// A text of a JSON document. It is borrowed from the document unless it has escapes.
 #[derive(Debug, serde::Deserialize)]
 pub(crate) struct BorrowedText<'d>(#[serde(borrow)] pub(crate) Cow<'d, str>);
+
+/// Returns a value that is a text.
+pub(crate) fn text(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
+    let BorrowedText(text) = serde_json::from_str(value?.get()).ok()?;
+    Some(text)
+}
 
 /// Returns the number of bytes before the first one that ends or escapes a JSON text: a quote, a
 /// backslash or a control character.

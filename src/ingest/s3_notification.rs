@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::ingest::json_scan::{self, BorrowedText, JsonObject};
+use crate::ingest::json_scan::{self, BorrowedText, JsonObject, text};
 use crate::ingest::lambda_event::{self, EventError};
 
 /// Maximum number of messages in an event, and of objects that it names. It is the largest batch
@@ -222,12 +222,6 @@ fn parse_field<'e, T: Deserialize<'e>>(
         let description = json_scan::describe_error(&error);
         EventError(format!("invalid {field}: {description}"))
     })
-}
-
-/// Returns a value that is a text.
-fn text(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
-    let BorrowedText(text) = serde_json::from_str(value?.get()).ok()?;
-    Some(text)
 }
 
 /// The fields of all envelopes: those of S3, SQS and a Lambda event of SNS (`Records`), EventBridge

@@ -117,22 +117,11 @@ impl Drop for RecentBestsSubscription {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::effort::{Output, RacerId, Second};
+    use crate::domain::effort::RacerId;
 
     #[test]
     fn window_keeps_the_latest_and_counts_all() {
-        let output = Output::new(90.0).unwrap();
-        let effort = |racer| {
-            let (class, racer) = (ClassId::new(1).unwrap(), RacerId(racer));
-            Effort {
-                class,
-                second: Second(1),
-                racer,
-                output,
-                race: None,
-                time: 0,
-            }
-        };
+        let effort = |racer| Effort::of(1, 1, racer, 90.0);
         let mut bests = BestsWindow::default();
         bests.note(&[effort(1), effort(2)]);
         bests.note(&(3..=51).map(effort).collect::<Vec<_>>());

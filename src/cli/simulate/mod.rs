@@ -103,7 +103,7 @@ pub async fn run(
 /// Runs races of `racers` racers in classes 1 to `classes`, in real time, one after another. No
 /// race has a second after `second_max`.
 ///
-/// A race that is already over is delivered first, at once. Ends when `shutdown` resolves, without
+/// A race that is already over is delivered first, at once. Ends only when it is dropped, without
 /// waiting for deliveries in flight.
 ///
 /// # Errors
@@ -114,7 +114,6 @@ pub async fn demo(
     racers: u32,
     classes: u16,
     second_max: u32,
-    shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let client = FirehoseClient::new(ClientOptions {
         access_key,
@@ -131,30 +130,22 @@ pub async fn demo(
     let mut rng: StdRng = rand::make_rng();
     let buffer = DeliveryBuffer::new(BUFFER_MAX.as_u64() as usize, DEMO_INTERVAL);
     let mut pipeline = DeliveryPipeline::new(client, buffer, 0.0, StdRng::from_rng(&mut rng));
-    let races = async {
-        // The first visitor has somebody to beat at every second.
-        let past_setup = RaceSetup {
-            racers: setup.racers.min(DEMO_PAST_RACERS_MAX),
-            ..setup.clone()
-        };
-        let past_start_ms = now_ms().saturating_sub(u64::from(setup.seconds) * 1000);
-        let race_rng = StdRng::from_rng(&mut rng);
-        let race = SimulatedRace::new(&past_setup, &racers, past_start_ms, race_rng);
-        pipeline.ride(race, RaceTiming::from_now(Speed::Max)).await;
-        loop {
-            // Each race reads the clock: a machine that slept does not make up for missed races.
-            let race_rng = StdRng::from_rng(&mut rng);
-            let race = SimulatedRace::new(&setup, &racers, now_ms(), race_rng);
-            let timing = RaceTiming::from_now(Speed::Factor(1.0));
-            pipeline.ride(race, timing).await;
-        }
+    // The first visitor has somebody to beat at every second.
+    let past_setup = RaceSetup {
+        racers: setup.racers.min(DEMO_PAST_RACERS_MAX),
+        ..setup.clone()
     };
-    // The races have no end: only `shutdown` resolves.
-    tokio::select! {
-        () = races => {}
-        () = shutdown => {}
+    let past_start_ms = now_ms().saturating_sub(u64::from(setup.seconds) * 1000);
+    let race_rng = StdRng::from_rng(&mut rng);
+    let race = SimulatedRace::new(&past_setup, &racers, past_start_ms, race_rng);
+    pipeline.ride(race, RaceTiming::from_now(Speed::Max)).await;
+    loop {
+        // Each race reads the clock: a machine that slept does not make up for missed races.
+        let race_rng = StdRng::from_rng(&mut rng);
+        let race = SimulatedRace::new(&setup, &racers, now_ms(), race_rng);
+        let timing = RaceTiming::from_now(Speed::Factor(1.0));
+        pipeline.ride(race, timing).await;
     }
-    Ok(())
 }
 
 fn race_setup(options: &SimulateOptions) -> RaceSetup {

@@ -19,20 +19,21 @@ pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
     prefers(headers, ["text/html", "text/*", "*/*"], plain)
 }
 
+/// The names of gzip and of plain bytes in `Accept-Encoding`, the most specific first.
+const GZIP: &[&str] = &["gzip", "x-gzip", "*"];
+const IDENTITY: &[&str] = &["identity", "*"];
+
 /// Returns whether gzip may be sent, and has at least the weight of plain bytes.
 pub(crate) fn wants_gzip(headers: &HeaderMap) -> bool {
-    let gzip = coding_weight(headers, &["gzip", "x-gzip", "*"]);
-    gzip > 0 && gzip >= coding_weight(headers, &["identity", "*"])
+    let gzip = coding_weight(headers, GZIP);
+    gzip > 0 && gzip >= coding_weight(headers, IDENTITY)
 }
 
 /// Returns whether brotli may be sent, and has at least the weight of gzip and of plain bytes.
 pub(crate) fn wants_brotli(headers: &HeaderMap) -> bool {
     let brotli = coding_weight(headers, &["br", "*"]);
-    let others = [&["gzip", "x-gzip", "*"][..], &["identity", "*"]];
-    brotli > 0
-        && others
-            .iter()
-            .all(|names| brotli >= coding_weight(headers, names))
+    let is_at_least = |names| brotli >= coding_weight(headers, names);
+    brotli > 0 && is_at_least(GZIP) && is_at_least(IDENTITY)
 }
 
 /// Returns the weight of a content coding, given as its names, the most specific first.

@@ -15,7 +15,7 @@ use std::fmt;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use serde::Deserialize;
-use serde::de::value::MapDeserializer;
+use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{self, DeserializeOwned, Deserializer};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
@@ -87,8 +87,11 @@ fn parse<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         values.entry(name).or_default().push(value);
     }
-    let parameters = MapDeserializer::new(values.clone().into_iter());
-    serde_path_to_error::deserialize(parameters).map_err(|error| {
+    let parameters = values.iter().map(|(name, values)| {
+        let values = values.iter().map(|value| &**value);
+        (&**name, SeqDeserializer::<_, QueryError>::new(values))
+    });
+    serde_path_to_error::deserialize(MapDeserializer::new(parameters)).map_err(|error| {
         let name = error.path().to_string();
         let value = values.get(&*name).map(|values| values.join(","));
         let value = shown(&value.unwrap_or_default());

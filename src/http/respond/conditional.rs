@@ -22,8 +22,8 @@ pub(crate) struct Representation {
     pub(crate) etag: ETag,
     pub(crate) content_type: &'static str,
     pub(crate) cache_control: &'static str,
-    /// Whether the bytes are the media type's, gzipped.
-    pub(crate) gzip: bool,
+    /// `Content-Encoding`, if the bytes are the media type's in an encoding.
+    pub(crate) encoding: Option<&'static str>,
     /// The request headers that select the representation.
     pub(crate) vary: Option<&'static str>,
     /// Whether `Range` is supported.
@@ -67,8 +67,8 @@ impl Representation {
         let headers = response.headers_mut();
         self.insert_headers(headers);
         insert(headers, header::CONTENT_TYPE, self.content_type);
-        if self.gzip {
-            insert(headers, header::CONTENT_ENCODING, "gzip");
+        if let Some(encoding) = self.encoding {
+            insert(headers, header::CONTENT_ENCODING, encoding);
         }
         if status == StatusCode::PARTIAL_CONTENT {
             let range = format!("bytes {}-{}/{}", bytes.start, bytes.end - 1, self.len);
@@ -169,7 +169,7 @@ mod tests {
                 etag: "\"1\"".parse().unwrap(),
                 content_type: "application/gzip",
                 cache_control: "no-cache",
-                gzip: false,
+                encoding: None,
                 vary: None,
                 ranges: true,
                 len: 10,

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, Method, Uri, header};
 use axum::response::Response;
 use bytes::Bytes;
 use headers::ETag;
@@ -60,7 +60,7 @@ struct Encoded {
 }
 
 /// The front page with rides, among the files.
-const INDEX_WITH_RIDES: &str = "index.html?rides";
+const INDEX_WITH_RIDES: &str = "index-with-rides.html";
 
 /// Every file by its path, and [`INDEX_WITH_RIDES`].
 static FILES: LazyLock<HashMap<String, Asset>> = LazyLock::new(|| {
@@ -117,17 +117,15 @@ impl Asset {
             .brotli
             .as_ref()
             .filter(|_| accept::wants_brotli(headers));
-        let gzip = self
-            .gzip
-            .as_ref()
-            .filter(|_| brotli.is_none() && accept::wants_gzip(headers));
+        let gzip = self.gzip.as_ref().filter(|_| accept::wants_gzip(headers));
+        let encoding = brotli.map(|_| "br").or(gzip.map(|_| "gzip"));
         let encoded = brotli.or(gzip).unwrap_or(&self.plain);
         let bytes = encoded.bytes.clone();
         let representation = Representation {
             etag: encoded.etag.clone(),
             content_type: self.content_type,
             cache_control: self.cache_control,
-            gzip: gzip.is_some(),
+            encoding,
             vary: Some("accept, accept-encoding"),
             ranges: false,
             len: bytes.len() as u64,
@@ -135,9 +133,6 @@ impl Asset {
         };
         // As for GET: the router removes the body of HEAD.
         let mut response = representation.respond(&Method::GET, headers);
-        if brotli.is_some() && response.status() == StatusCode::OK {
-            insert(response.headers_mut(), header::CONTENT_ENCODING, "br");
-        }
         for (name, value) in [
             (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -167,7 +162,7 @@ impl Encoded {
 fn content_type(path: &str) -> &'static str {
     match path.rsplit_once('.').map_or("", |(_, extension)| extension) {
         "css" => "text/css; charset=utf-8",
-        "html" | "html?rides" => "text/html; charset=utf-8",
+        "html" => "text/html; charset=utf-8",
         "js" => "text/javascript; charset=utf-8",
         "json" | "map" => "application/json",
         "png" => "image/png",
@@ -179,6 +174,8 @@ fn content_type(path: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
+
     use super::*;
 
     fn asset() -> Asset {

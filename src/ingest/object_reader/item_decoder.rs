@@ -1,5 +1,6 @@
 //! Decodes the JSON objects of a stored object: records, error output, journal lines.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::io::Read;
 
@@ -7,7 +8,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::ingest::envelope::RECORD_BYTES_MAX;
-use crate::ingest::object_reader::gunzip_layer::GunzipLayer;
+use crate::ingest::json_scan::text;
+use crate::ingest::object_reader::gunzip_layer::{GunzipLayer, MEMBER_START};
 use crate::ingest::object_reader::{JOURNAL_VERSION, ObjectItem, ObjectReaderError, piece};
 
 /// Maximum number of racers whose latest effort in a journal is kept, to deliver a name with it. A
@@ -52,7 +54,8 @@ impl ItemDecoder {
         }
         // A record may have any other fields beside its own.
         let raw = text(fields.raw_data.filter(|_| fields.class_id.is_none()));
-        if let Some(data) = raw.and_then(|raw| base64_simd::STANDARD.decode_to_vec(raw).ok()) {
+        let decode = |raw: Cow<'_, str>| base64_simd::STANDARD.decode_to_vec(raw.as_bytes()).ok();
+        if let Some(data) = raw.and_then(decode) {
             let code = text(fields.error_code);
             let is_own = code.is_some_and(|code| code.starts_with(OWN_ERROR_PREFIX));
             let records = piece::split(&gunzip_if_gzip(data)).into_iter();
@@ -130,16 +133,15 @@ struct FormatFields<'p> {
     at: Option<&'p RawValue>,
 }
 
-fn text(value: Option<&RawValue>) -> Option<String> {
-    serde_json::from_str(value?.get()).ok()
-}
-
 fn number(value: Option<&RawValue>) -> Option<u64> {
     serde_json::from_str(value?.get()).ok()
 }
 
 /// Gunzips the data of a record. Data that is too large when gunzipped is returned unchanged.
 fn gunzip_if_gzip(data: Vec<u8>) -> Vec<u8> {
+    if !data.contains(&MEMBER_START[0]) {
+        return data; // no member begins in it
+    }
     let mut plain = Vec::new();
     let layer = GunzipLayer::of_records(&*data);
     let read = layer

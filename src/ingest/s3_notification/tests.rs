@@ -110,7 +110,7 @@ fn events_of_others_in_a_batch_are_ignored() {
     assert_eq!(found.unreadable, [""; 0]);
     assert_eq!(found.ignored, others.len());
     assert_eq!(notification(&others[0]).ignored, 1, "also by itself");
-    // What may name an object and cannot be read is an error, not passed over.
+    // A message that cannot be read may name an object. So it is an error, and is not passed over.
     let created = json!({"detail-type": "Object Created", "detail": {"bucket": {"name": "b"}}});
     for body in [created.to_string(), "{\"Records\":[".to_owned()] {
         let batch = json!({"Records": [s3("k"), {"messageId": "2", "body": body}]});

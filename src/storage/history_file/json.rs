@@ -1,15 +1,11 @@
 //! The dataset as text: seconds and racers ascending, numbers as JSON.stringify prints them.
 
-use std::ops::RangeInclusive;
-
 use crate::domain::effort::{ClassId, Output, RacerId, Second};
 use crate::state::table::{Board, Table};
 
-/// The part of a dataset that a query asks for.
+/// The racers of a second that a query asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// The selected seconds.
-    pub seconds: RangeInclusive<Second>,
     /// The selected racers; `None` selects all.
     pub racers: Option<Vec<RacerId>>,
     /// Maximum number of racers per second: the best of the selected ones, by output descending,
@@ -17,31 +13,9 @@ pub struct Selection {
     pub top: Option<usize>,
 }
 
-/// Appends the selected part of a class's dataset in the dataset's shape: seconds, then racers by
-/// id, ascending. A second without a selected racer is left out.
-pub fn write_dataset(text: &mut Vec<u8>, table: &Table, class: ClassId, selection: &Selection) {
-    text.push(b'{');
-    let start = text.len();
-    for (second, _) in table
-        .seconds(class)
-        .into_iter()
-        .filter(|(second, _)| selection.seconds.contains(second))
-    {
-        let before = text.len();
-        if before > start {
-            text.push(b',');
-        }
-        if !write_second(text, table, class, second, selection) {
-            text.truncate(before);
-        }
-    }
-    text.push(b'}');
-}
-
-/// Appends the selected racers of one second, whether or not the second is selected. Returns
-/// whether there are any. A part of many seconds is written by this, second by second: a dataset
-/// of each would go through all seconds each time.
-pub(crate) fn write_second(
+/// Appends the selected racers of one second, by id ascending, in the dataset's shape. Returns
+/// whether there are any.
+pub fn write_second(
     text: &mut Vec<u8>,
     table: &Table,
     class: ClassId,
@@ -104,63 +78,4 @@ pub(super) fn push_second(
     }
     text.push(b'}');
     has_racers
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::domain::effort::Effort;
-
-    const CLASS: ClassId = ClassId::new(1).expect("1 is not 0");
-
-    fn written(table: &Table, selection: &Selection) -> String {
-        let mut text = Vec::new();
-        write_dataset(&mut text, table, CLASS, selection);
-        String::from_utf8(text).expect("the text is ASCII")
-    }
-
-    proptest! {
-        #[test]
-        fn selection_equals_the_naive_model(
-            efforts in prop::collection::btree_map((0u32..6, 0u64..12), 0u32..4, 0..60),
-            racers in prop::option::of(prop::collection::vec(0u64..14, 0..8)),
-            top in prop::option::of(0usize..6),
-            (from, to) in (0u32..7, 0u32..7),
-        ) {
-            let table = Table::new(1);
-            let mut model: BTreeMap<u32, Vec<(u64, u32)>> = BTreeMap::new();
-            for (&(second, racer), &output) in efforts.iter().rev() {
-                let effort = Effort {
-                    class: CLASS,
-                    second: Second(second),
-                    racer: RacerId(racer),
-                    output: Output::new(output.into()).expect("in bounds"),
-                    race: None,
-                    time: 0,
-                };
-                table.merge(&[effort], 0);
-                let is_selected = racers.as_ref().is_none_or(|racers| racers.contains(&racer));
-                if is_selected && (from..=to).contains(&second) {
-                    model.entry(second).or_default().push((racer, output));
-                }
-            }
-            let mut parts = Vec::new();
-            for (second, mut rows) in model {
-                rows.sort_by_key(|&(racer, output)| (std::cmp::Reverse(output), racer));
-                rows.truncate(top.unwrap_or(usize::MAX));
-                rows.sort();
-                let rows: Vec<_> = rows.iter().map(|(racer, output)| format!("\"{racer}\":{output}")).collect();
-                if !rows.is_empty() {
-                    parts.push(format!("\"{second}\":{{{}}}", rows.join(",")));
-                }
-            }
-            let racers = racers.map(|racers| racers.into_iter().map(RacerId).collect());
-            let selection = Selection { seconds: Second(from)..=Second(to), racers, top };
-            prop_assert_eq!(written(&table, &selection), format!("{{{}}}", parts.join(",")));
-        }
-    }
 }

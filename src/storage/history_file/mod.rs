@@ -31,8 +31,7 @@ use crate::domain::erasure::ErasureVersion;
 use crate::state::table::{StateVersion, Table};
 use crate::storage::history_file::build::{HistoryFile, HistoryPart};
 
-pub(crate) use crate::storage::history_file::json::write_second;
-pub use crate::storage::history_file::json::{Selection, write_dataset};
+pub use crate::storage::history_file::json::{Selection, write_second};
 pub use crate::storage::history_file::read::{HistoryError, StoredHistory};
 
 /// The compressed dataset of a class. It is immutable, and clones share it.

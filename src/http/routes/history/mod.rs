@@ -155,7 +155,7 @@ pub(crate) async fn file(
 ) -> Response {
     let file = Representation {
         content_type: "application/gzip",
-        gzip: false,
+        encoding: None,
         vary: None,
         ranges: true,
         ..whole(&app, class, true).await
@@ -182,7 +182,7 @@ fn json(etag: ETag, gzip: bool, len: u64, pieces: PiecesFn) -> Representation {
         etag,
         content_type: "application/json",
         cache_control: CACHE_CONTROL,
-        gzip,
+        encoding: gzip.then_some("gzip"),
         vary: Some("accept-encoding"),
         ranges: false,
         len,

@@ -87,7 +87,6 @@ impl HistoryPart {
         bytes_written: impl Fn(&W) -> usize,
     ) -> Result<W, ApiError> {
         let selection = Selection {
-            seconds: self.seconds,
             racers: self.racers,
             top: self.top,
         };
@@ -95,7 +94,7 @@ impl HistoryPart {
         let mut separator = "";
         out.write_all(b"{").expect(TO_MEMORY);
         let seconds = table.seconds(class).into_iter().map(|(second, _)| second);
-        for second in seconds.filter(|second| selection.seconds.contains(second)) {
+        for second in seconds.filter(|second| self.seconds.contains(second)) {
             text.clear();
             if !write_second(&mut text, table, class, second, &selection) {
                 continue;
@@ -119,8 +118,48 @@ const TO_MEMORY: &str = "a vector accepts every byte";
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::domain::effort::Effort;
+
+    const CLASS: ClassId = ClassId::new(1).expect("1 is not 0");
+
+    proptest! {
+        #[test]
+        fn part_equals_the_naive_model(
+            efforts in prop::collection::btree_map((0u32..6, 0u64..12), 0u32..4, 0..60),
+            racers in prop::option::of(prop::collection::vec(0u64..14, 0..8)),
+            top in prop::option::of(0usize..6),
+            (from, to) in (0u32..7, 0u32..7),
+        ) {
+            let table = Table::new(1);
+            let mut model: BTreeMap<u32, Vec<(u64, u32)>> = BTreeMap::new();
+            for (&(second, racer), &output) in efforts.iter().rev() {
+                table.merge(&[Effort::of(1, second, racer, output.into())], 0);
+                let is_selected = racers.as_ref().is_none_or(|racers| racers.contains(&racer));
+                if is_selected && (from..=to).contains(&second) {
+                    model.entry(second).or_default().push((racer, output));
+                }
+            }
+            let mut parts = Vec::new();
+            for (second, mut rows) in model {
+                rows.sort_by_key(|&(racer, output)| (std::cmp::Reverse(output), racer));
+                rows.truncate(top.unwrap_or(usize::MAX));
+                rows.sort();
+                let rows: Vec<_> = rows.iter().map(|(racer, output)| format!("\"{racer}\":{output}")).collect();
+                if !rows.is_empty() {
+                    parts.push(format!("\"{second}\":{{{}}}", rows.join(",")));
+                }
+            }
+            let racers = racers.map(|racers| racers.into_iter().map(RacerId).collect());
+            let part = HistoryPart { seconds: Second(from)..=Second(to), racers, top };
+            let text = part.build(&table, CLASS, false).expect("a part");
+            prop_assert_eq!(text, format!("{{{}}}", parts.join(",")));
+        }
+    }
 
     #[test]
     fn part_of_many_seconds_is_built_in_linear_time() {
@@ -137,8 +176,7 @@ mod tests {
             racers: Some(vec![RacerId(7)]),
             top: None,
         };
-        let class = ClassId::new(1).expect("1 is not 0");
-        let bytes = part.build(&table, class, false).expect("a part");
+        let bytes = part.build(&table, CLASS, false).expect("a part");
         let is_comma = |byte: &&u8| **byte == b',';
         assert_eq!(bytes.iter().filter(is_comma).count(), SECONDS as usize - 1);
         assert!(bytes.ends_with(b"\"1048575\":{\"7\":100}}"));

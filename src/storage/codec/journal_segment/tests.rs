@@ -66,14 +66,7 @@ proptest! {
 
 #[test]
 fn efforts_over_the_limit_go_into_the_next_segment() {
-    let effort = Effort {
-        class: ClassId::new(1).expect("from 1"),
-        second: Second(1),
-        racer: RacerId(1),
-        output: Output::new(1.0).expect("not negative"),
-        race: None,
-        time: 0,
-    };
+    let effort = Effort::of(1, 1, 1, 1.0);
     let count = CHUNK_EFFORTS_MAX * SEGMENT_CHUNKS_MAX + 1;
     let segments = split(SegmentContents {
         efforts: vec![effort; count],
