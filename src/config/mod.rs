@@ -199,6 +199,17 @@ pub struct Config {
     )]
     pub sync_interval: Duration,
 
+    /// Time for which a racer's row of a race is kept, from the row's own time. From 1s to 876000h
+    /// (100 years). Example: 48h.
+    #[arg(
+        long,
+        env = "ALLEYCAT_RACES_KEPT",
+        value_name = "TIME",
+        default_value = "24h",
+        value_parser = duration::<1_000, 3_153_600_000_000>
+    )]
+    pub races_kept: Duration,
+
     /// Maximum size of a delivery's body, before and after decompression. From 1KiB to 1GiB.
     #[arg(
         long,

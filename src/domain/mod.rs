@@ -3,5 +3,6 @@
 pub mod effort;
 pub mod erasure;
 pub(crate) mod json_number;
+pub mod race_row;
 pub mod racer_names;
 pub mod rejection;

@@ -264,8 +264,9 @@ impl DecodedBatch {
             std::mem::take(&mut decoded.efforts),
             &decoded.finals,
             std::mem::take(&mut decoded.names),
+            receipt_ms,
         );
-        let race_bytes = size_of_val(&*write.race_updates);
+        let race_bytes = size_of_val(&*write.race_positions) + size_of_val(&*write.race_finals);
         let rejected = std::mem::take(&mut decoded.rejected).into_iter();
         let rejected = rejected.map(|RejectedRecord { record, rejection }| (record, rejection));
         Self {

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::sync::mpsc;
 
-use crate::domain::effort::{Effort, RacerId};
+use crate::domain::effort::{ClassId, Effort, RacerId};
 use crate::domain::rejection::RejectionReason;
 use crate::ledger::merge::{MergedParts, keep_best};
 use crate::ledger::write_batch::{
@@ -27,6 +27,10 @@ use crate::storage::{ObjectKey, StoreError};
 
 /// A commit takes no more deliveries once it has this many efforts and names, some 100 MB.
 const COMMIT_ENTRIES_MAX: usize = 2_000_000;
+
+/// Maximum number of pending race positions that one commit writes: about 0.3 s of encoding. A
+/// thousand riders bring a thousand a second.
+const COMMIT_POSITIONS_MAX: usize = 1 << 18;
 
 /// Maximum bytes of quarantined records in a commit; the last delivery may exceed it. Quarantined
 /// records are encoded in one piece, so this bounds the memory for that.
@@ -53,7 +57,9 @@ pub(super) struct PendingReply {
 
 impl PendingCommit {
     fn is_full(&self) -> bool {
-        self.contents.efforts.len() + self.contents.names.len() >= COMMIT_ENTRIES_MAX
+        let contents = &self.contents;
+        contents.efforts.len() + contents.race_rows.len() + contents.names.len()
+            >= COMMIT_ENTRIES_MAX
             || self.quarantined_bytes >= COMMIT_QUARANTINED_BYTES_MAX
     }
 }
@@ -70,8 +76,11 @@ impl Inner {
         let mut closing = false;
         let mut pending = PendingCommit::default();
         let mut due = Duration::ZERO;
+        let mut positions_due = self.clock.uptime() + self.options.sync_interval;
         loop {
-            let wait = due.saturating_sub(self.clock.uptime());
+            let now = self.clock.uptime();
+            let wait = due.saturating_sub(now);
+            let positions_wait = positions_due.saturating_sub(now);
             tokio::select! {
                 biased;
                 () = &mut shutdown, if !closing => {
@@ -80,6 +89,7 @@ impl Inner {
                     commits.close();
                 }
                 () = self.clock.sleep(wait), if !pending.replies.is_empty() => {}
+                () = self.clock.sleep(positions_wait) => {}
                 request = commits.recv() => match request {
                     Some(request) => {
                         self.add_to_commit(&mut pending, request).await;
@@ -93,7 +103,15 @@ impl Inner {
                 },
                 Some(message) = messages.recv() => self.handle_message(message, &mut pending),
             }
-            if pending.replies.is_empty() || (self.clock.uptime() < due && !pending.is_full()) {
+            let now = self.clock.uptime();
+            let is_due = !pending.replies.is_empty() && (now >= due || pending.is_full());
+            let are_positions_due = now >= positions_due;
+            if are_positions_due {
+                positions_due = now + self.options.sync_interval;
+                self.raise_race_floors();
+            }
+            let must_write_positions = are_positions_due && self.races.has_pending();
+            if !is_due && !must_write_positions {
                 continue;
             }
             while !pending.is_full()
@@ -101,7 +119,9 @@ impl Inner {
             {
                 self.add_to_commit(&mut pending, request).await;
             }
-            due = self.clock.uptime() + self.options.commit_interval;
+            let now = self.clock.uptime();
+            due = now + self.options.commit_interval;
+            positions_due = now + self.options.sync_interval; // every commit writes them
             let commit = self.commit_pending(std::mem::take(&mut pending));
             self.run_beside_messages(commit, &mut messages, &mut pending)
                 .await;
@@ -143,7 +163,8 @@ impl Inner {
             names,
             quarantined,
             guard,
-            race_updates: _,
+            race_positions: _, // the caller shows them
+            race_finals,
         } = batch;
         let erasures = self.erasures();
         let RemainingEfforts {
@@ -152,11 +173,19 @@ impl Inner {
             mut rejected,
         } = reject_erased(efforts, &erasures);
         let comparison = self.compare(&efforts, &mut pending.newcomers).await;
-        let full_class_racers: BTreeSet<RacerId> = comparison
+        let full_classes: BTreeSet<(RacerId, ClassId)> = comparison
             .class_full
             .iter()
-            .map(|&index| efforts[index].racer)
+            .map(|&index| (efforts[index].racer, efforts[index].class))
             .collect();
+        let finals = race_finals.into_iter().filter(|it| {
+            !full_classes.contains(&(it.row.racer, it.row.class))
+                && !it.is_erased(&erasures)
+                && self.races.must_journal(&it.row)
+        });
+        let finals_before = pending.contents.race_rows.len();
+        pending.contents.race_rows.extend(finals.map(|it| it.row));
+        let no_finals = pending.contents.race_rows.len() == finals_before;
         rejected.extend(comparison.class_full.iter().map(|&index| {
             let index_in_batch = indices.get(index).copied().unwrap_or(index);
             (index_in_batch, RejectionReason::ClassFull)
@@ -166,15 +195,17 @@ impl Inner {
             improvements: comparison.improving.len(),
             rejected,
         };
+        let has_full_class = |racer| full_classes.iter().any(|&(other, _)| other == racer);
         let newer_names = names.into_iter().filter(|(racer, name)| {
-            !full_class_racers.contains(racer)
+            !has_full_class(*racer)
                 && !erasures.any_covers_name(*racer, name.at_ms)
                 && self.names.observe(*racer, name)
         });
         let names_before = pending.contents.names.len();
         pending.contents.names.extend(newer_names);
         let no_names = pending.contents.names.len() == names_before;
-        if comparison.improving.is_empty() && no_names && quarantined.is_empty() {
+        let nothing_new = comparison.improving.is_empty() && no_names && no_finals;
+        if nothing_new && quarantined.is_empty() {
             let _ = reply.send(Ok(result)); // the caller may be gone
             return;
         }
@@ -217,15 +248,18 @@ impl Inner {
             replies,
             ..
         } = pending;
-        if replies.is_empty() {
+        let positions = self.races.pending_rows(COMMIT_POSITIONS_MAX);
+        if replies.is_empty() && positions.is_empty() {
             return;
         }
         let began = self.clock.uptime();
+        contents.race_rows.extend(positions);
         keep_best(&mut contents);
+        contents.race_floors = self.race_floors(&contents.race_rows);
         // The contents already exclude everything erased up to this version: ApplyErasures filters
         // the waiting efforts too.
         contents.erasure_version = self.erasures().version();
-        let segments = if contents.efforts.is_empty() && contents.names.is_empty() {
+        let segments = if contents.is_empty() {
             Vec::new()
         } else {
             journal_segment::split(contents)

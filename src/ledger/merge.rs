@@ -1,9 +1,11 @@
-//! Merging: durable efforts and names enter the table, and their segment enters the journal index.
+//! Merging: durable efforts, race rows and names enter memory, and their segment enters the journal
+//! index.
 
 use std::collections::HashMap;
 
 use crate::domain::effort::Effort;
 use crate::domain::erasure::{ErasureVersion, Erasures};
+use crate::domain::race_row;
 use crate::domain::racer_names::RacerName;
 use crate::ledger::Inner;
 use crate::ledger::journal_index::ListingNumber;
@@ -60,10 +62,15 @@ impl Inner {
                     .iter()
                     .filter(|it| erasures.any_exposes(it, contents.erasure_version)),
             );
+            let exposed_rows = remaining.race_rows.iter().filter(|it| {
+                erasures.any_exposes_rows(it.class, it.racer, contents.erasure_version)
+            });
+            self.erasure_state.note_exposed_rows(exposed_rows.copied());
             &remaining
         } else {
             contents
         };
+        self.merge_race_rows(contents, parts);
         for efforts in contents.efforts.chunks(MERGE_EFFORTS_MAX) {
             let before: Vec<StateVersion> = self
                 .table
@@ -90,6 +97,22 @@ impl Inner {
         }
     }
 
+    fn merge_race_rows(&self, contents: &SegmentContents, parts: &mut MergedParts) {
+        for &(class, floor_ms) in &contents.race_floors {
+            self.races.raise_floor(class, floor_ms);
+        }
+        for rows in contents.race_rows.chunks(MERGE_EFFORTS_MAX) {
+            for (class, merge) in self.races.merge(rows) {
+                let races = SnapshotTarget::Races(class);
+                parts.note(races, merge.version, merge.races_changed);
+                if merge.has_finals {
+                    let finishes = SnapshotTarget::Finishes(class);
+                    parts.note(finishes, merge.version, merge.finishes_changed);
+                }
+            }
+        }
+    }
+
     /// Adds a merged segment to the journal index, if `erasure_version`, at which it was merged, is
     /// still current. Otherwise it is not indexed, and must be merged again. `listing` is the first
     /// that could show it. Returns whether it is indexed.
@@ -113,6 +136,8 @@ impl Inner {
 pub(super) fn without_erased(contents: &SegmentContents, erasures: &Erasures) -> SegmentContents {
     let SegmentContents {
         efforts,
+        race_rows,
+        race_floors,
         names,
         erasure_version,
     } = contents;
@@ -122,6 +147,12 @@ pub(super) fn without_erased(contents: &SegmentContents, erasures: &Erasures) ->
             .filter(|effort| !erasures.any_covers(effort, *erasure_version))
             .copied()
             .collect(),
+        race_rows: race_rows
+            .iter()
+            .filter(|row| !erasures.any_covers(&row.effort(), *erasure_version))
+            .copied()
+            .collect(),
+        race_floors: race_floors.clone(),
         names: names
             .iter()
             .filter(|(racer, name)| !erasures.any_covers_name(*racer, name.at_ms))
@@ -131,7 +162,8 @@ pub(super) fn without_erased(contents: &SegmentContents, erasures: &Erasures) ->
     }
 }
 
-/// Keeps each racer's best effort per class and second, and each racer's latest name.
+/// Keeps each racer's best effort per class and second, each racer's latest name, and the race rows
+/// that count.
 pub(super) fn keep_best(contents: &mut SegmentContents) {
     let key = |effort: &Effort| (effort.class, effort.second, effort.racer);
     contents.efforts.sort_unstable_by(|a, b| {
@@ -141,6 +173,7 @@ pub(super) fn keep_best(contents: &mut SegmentContents) {
             .then_with(|| b.time.cmp(&a.time))
     });
     contents.efforts.dedup_by_key(|effort| key(effort));
+    race_row::keep_undominated(&mut contents.race_rows);
     contents
         .names
         .sort_unstable_by(|(a, a_name): &(_, RacerName), (b, b_name)| {

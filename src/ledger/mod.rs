@@ -21,6 +21,7 @@ mod history_cache;
 mod journal_index;
 mod merge;
 mod offload;
+mod race_floors;
 mod recovery;
 mod replication;
 mod snapshot;
@@ -47,7 +48,7 @@ use crate::ledger::erasure::ErasureState;
 use crate::ledger::history_cache::HistoryCache;
 use crate::ledger::journal_index::JournalIndex;
 use crate::ledger::replication::{PollSignals, UnreadSegments};
-use crate::ledger::snapshot::SnapshotStates;
+use crate::ledger::snapshot::{RaceParts, SnapshotStates};
 use crate::ledger::unreadable::KnownUnreadable;
 use crate::ledger::write_batch::CommitRequest;
 use crate::ledger::writer_message::{WriterMessage, WriterSender};
@@ -59,7 +60,7 @@ use crate::storage::{ObjectKey, SegmentId, Store};
 pub use crate::ledger::erasure::{EraseError, Erased};
 pub use crate::ledger::recovery::RecoveryError;
 pub(crate) use crate::ledger::stats::{ClassGauges, LedgerGauges};
-pub use crate::ledger::write_batch::{CommitError, CommitResult, WriteBatch};
+pub use crate::ledger::write_batch::{BatchRow, CommitError, CommitResult, WriteBatch};
 pub use crate::storage::codec::quarantine::Quarantined;
 
 /// Maximum number of batches in the commit queue. Each also counts against the memory budget, so
@@ -87,6 +88,8 @@ pub struct LedgerOptions {
     pub snapshot_interval: Duration,
     /// Time between polls for the writes of other instances.
     pub sync_interval: Duration,
+    /// Time for which the rows of races are kept.
+    pub races_kept: Duration,
 }
 
 /// A handle on the ledger. A clone shares everything.
@@ -116,6 +119,7 @@ struct Inner {
     table: Arc<Table>,
     names: RacerNames,
     races: Races,
+    race_parts: Vec<Mutex<RaceParts>>,
     merge_observers: RwLock<Vec<MergeObserver>>,
     history_caches: Vec<HistoryCache>,
     /// The known erasures. Only the writer changes them, after it applied them to the table.
@@ -165,6 +169,7 @@ impl Ledger {
             table: Arc::new(Table::new(classes)),
             names: RacerNames::default(),
             races: Races::new(classes),
+            race_parts: ClassId::all(classes).map(|_| Mutex::default()).collect(),
             merge_observers: RwLock::default(),
             history_caches: ClassId::all(classes)
                 .map(|_| HistoryCache::default())
@@ -238,8 +243,9 @@ impl Ledger {
         &self.inner.names
     }
 
-    /// Returns the recent races, from this instance's deliveries only.
-    pub(crate) fn races(&self) -> &Races {
+    /// Returns the recent races and the best finishes. Positions in a race may be pending: they are
+    /// durable soon.
+    pub fn races(&self) -> &Races {
         &self.inner.races
     }
 

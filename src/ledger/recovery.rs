@@ -16,16 +16,15 @@ use crate::ledger::Inner;
 use crate::ledger::journal_index::segment_ids;
 use crate::ledger::replication::{FetchedSegment, SEGMENT_READS_MAX};
 use crate::ledger::snapshot::{SnapshotTarget, class_beyond_options};
-use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
+use crate::ledger::unreadable::{
+    ApplyError, DAMAGED_OBJECT_READS_MAX, UnreadableCause, UnreadableObject,
+};
 use crate::observability;
 use crate::storage::{ListEntry, ListScope, ObjectKey, SegmentId, StoreError};
 
 /// Time for which one request is tried while the store fails. Then the start fails. An outage is
 /// waited out: a process that ends would only be started again.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
-
-/// Maximum number of reads of an object that looks damaged: the damage may be the network's.
-const DAMAGED_OBJECT_READS_MAX: u32 = 3;
 
 /// Back-off before the first retry. It doubles with each one.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
@@ -133,6 +132,7 @@ impl Inner {
     /// a damaged segment: that is logged, and replication retries it.
     pub(super) async fn recover(&self) -> Result<(), RecoveryError> {
         let began = self.clock.uptime();
+        self.raise_race_floors();
         self.retry(|| self.refresh_erasures(None)).await?;
         let listing_began = self.clock.uptime();
         let journal = self.retry_list(ListScope::Journal).await?;
@@ -166,15 +166,13 @@ impl Inner {
     async fn recover_snapshots(&self) -> Result<(), RecoveryError> {
         let mut targets = Vec::new();
         for ListEntry { key, etag } in self.retry_list(ListScope::Root).await? {
-            let target = match key {
-                ObjectKey::History(class) if !self.table.has(class) => {
-                    let problem = class_beyond_options(class, self.options.bounds.classes);
-                    return Err(RecoveryError::BeyondOptions { key, problem });
-                }
-                ObjectKey::History(class) => SnapshotTarget::Class(class),
-                ObjectKey::Racers => SnapshotTarget::RacerNames,
-                _ => continue,
+            let Some(target) = SnapshotTarget::of_key(&key) else {
+                continue;
             };
+            if let Some(class) = target.class().filter(|&class| !self.table.has(class)) {
+                let problem = class_beyond_options(class, self.options.bounds.classes);
+                return Err(RecoveryError::BeyondOptions { key, problem });
+            }
             if self.snapshots.lock().must_load(target, &etag) {
                 targets.push(target);
             }

@@ -8,6 +8,9 @@ use crate::ledger::snapshot::SnapshotTarget;
 use crate::observability;
 use crate::storage::{ObjectKey, StoreError};
 
+/// Maximum number of reads of an object that looks damaged: the damage may be the network's.
+pub(super) const DAMAGED_OBJECT_READS_MAX: u32 = 3;
+
 /// First pause before an object that cannot be read is read and logged again. It doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 

@@ -10,11 +10,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::effort::{Effort, RacerId};
 use crate::domain::erasure::Erasures;
+use crate::domain::race_row::RaceRow;
 use crate::domain::racer_names::RacerName;
 use crate::domain::rejection::RejectionReason;
 use crate::ledger::{Inner, Ledger, Quarantined, REPLICATION_LAG_MAX, YIELD_EFFORTS};
 use crate::observability;
-use crate::state::races::{self, RaceUpdate};
 
 /// The writes of one delivery.
 #[derive(Default)]
@@ -28,8 +28,20 @@ pub struct WriteBatch {
     /// The batch's share of a memory budget. The ledger holds it as long as it holds anything of
     /// the batch, also after the caller is gone. Otherwise the budget would not bound memory.
     pub guard: Option<Box<dyn Send>>,
-    /// The efforts' race positions.
-    pub race_updates: Vec<RaceUpdate>,
+    /// The rows of races that the efforts bring, other than finals. They are shown at once, and
+    /// become durable soon.
+    pub race_positions: Vec<BatchRow>,
+    /// The racers' last rows of their races. They are durable before the batch is acknowledged.
+    pub race_finals: Vec<BatchRow>,
+}
+
+/// A race row of a batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchRow {
+    /// The row.
+    pub row: RaceRow,
+    /// The index of its effort in the batch.
+    pub index: usize,
 }
 
 impl fmt::Debug for WriteBatch {
@@ -103,29 +115,42 @@ impl Drop for UnansweredGuard {
 }
 
 impl Ledger {
-    /// Returns the batch of decoded efforts, of which `finals` are each the last of a racer's race.
-    /// Keeps only newer names, and derives the race updates: milliseconds of work for a large
-    /// delivery, on the calling thread.
+    /// Returns the batch of decoded efforts. `finals` has the indices, ascending, of those that are a
+    /// racer's last of a race. Keeps only newer names, and makes the race rows: milliseconds of work
+    /// for a large delivery, on the calling thread.
     pub fn write_batch(
         &self,
         efforts: Vec<Effort>,
         finals: &[usize],
         mut names: Vec<(RacerId, RacerName)>,
+        receipt_ms: u64,
     ) -> WriteBatch {
         self.names().retain_newer(&mut names);
-        WriteBatch {
-            race_updates: races::race_updates(&efforts, finals),
-            efforts,
+        let mut batch = WriteBatch {
+            race_positions: Vec::with_capacity(efforts.len()), // most efforts have a race
+            race_finals: Vec::with_capacity(finals.len()),
             names,
             ..WriteBatch::default()
+        };
+        let mut finals = finals.iter().copied().peekable();
+        for (index, effort) in efforts.iter().enumerate() {
+            let is_final = finals.next_if_eq(&index).is_some();
+            let rows = if is_final {
+                &mut batch.race_finals
+            } else {
+                &mut batch.race_positions
+            };
+            let row = RaceRow::new(effort, is_final, receipt_ms);
+            rows.extend(row.map(|row| BatchRow { row, index }));
         }
+        WriteBatch { efforts, ..batch }
     }
 
     /// Returns once the batch is durable and visible. After an error, some of it may be durable, or
     /// become so.
     pub async fn commit(&self, mut batch: WriteBatch) -> Result<CommitResult, CommitError> {
         self.accepts()?;
-        let race_updates = std::mem::take(&mut batch.race_updates);
+        let positions = std::mem::take(&mut batch.race_positions);
         let (reply, result) = oneshot::channel();
         let unanswered = UnansweredGuard::new(&self.inner);
         self.commits
@@ -139,41 +164,40 @@ impl Ledger {
                 mpsc::error::TrySendError::Closed(_) => CommitError::NotReady,
             })?;
         let committed = result.await.unwrap_or(Err(CommitError::NotReady))?;
-        self.inner.apply_to_races(race_updates, &committed).await;
+        self.inner.show_positions(positions, &committed).await;
         Ok(committed)
     }
 }
 
+impl BatchRow {
+    /// Returns whether erasures cover the row. Its effort may have no time: such an effort is erased
+    /// as long as the erasure stands, so its row is as well.
+    pub(super) fn is_erased(&self, erasures: &Erasures) -> bool {
+        let effort = Effort {
+            time: self.row.effort_time(),
+            ..self.row.effort()
+        };
+        erasures.any_covers(&effort, 0)
+    }
+}
+
 impl Inner {
-    /// Applies durable efforts to the races. Rejected and erased efforts are left out.
-    async fn apply_to_races(&self, mut updates: Vec<RaceUpdate>, committed: &CommitResult) {
-        let rejected: HashSet<usize> = committed.rejected.iter().map(|&(index, _)| index).collect();
-        let before = self.erasures();
-        updates.retain(|it| !rejected.contains(&it.index) && !before.any_covers(&it.effort, 0));
-        for (slice, updates) in updates.chunks(YIELD_EFFORTS).enumerate() {
+    /// Merges the positions of an acknowledged batch, as pending. Leaves out rejected and erased
+    /// ones.
+    async fn show_positions(&self, mut positions: Vec<BatchRow>, committed: &CommitResult) {
+        if !committed.rejected.is_empty() {
+            let rejected = committed.rejected.iter().map(|&(index, _)| index);
+            let rejected: HashSet<usize> = rejected.collect();
+            positions.retain(|it| !rejected.contains(&it.index));
+        }
+        for (slice, positions) in positions.chunks(YIELD_EFFORTS).enumerate() {
             if slice > 0 {
                 tokio::task::yield_now().await;
             }
-            self.races.apply(updates, self.clock.wall_ms());
-        }
-        let erasures = self.erasures();
-        if erasures.version() != before.version() {
-            // The erasure was applied to the races before these efforts were.
-            for update in updates
-                .iter()
-                .filter(|it| erasures.any_covers(&it.effort, 0))
-            {
-                let Effort {
-                    racer,
-                    class,
-                    second,
-                    output,
-                    ..
-                } = update.effort;
-                self.races.erase(racer, Some(class), |at, best| {
-                    (at, best) == (second, output)
-                });
-            }
+            let _pending_gate = self.erasure_state.pending_gate.read();
+            let erasures = self.erasures();
+            let positions = positions.iter().filter(|it| !it.is_erased(&erasures));
+            self.races.merge_pending(positions.map(|it| &it.row));
         }
     }
 }

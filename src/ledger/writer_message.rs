@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::effort::Effort;
 use crate::domain::erasure::Erasures;
+use crate::domain::race_row::RaceRow;
 use crate::ledger::commit_loop::{PendingCommit, PendingReply};
 use crate::ledger::merge::{MergedParts, without_erased};
 use crate::ledger::write_batch::CommitReply;
@@ -33,9 +34,10 @@ pub(super) enum WriterMessage {
         /// Gets the number of removed efforts.
         reply: oneshot::Sender<u64>,
     },
-    /// Writes efforts to the journal, whether or not they improve anything.
+    /// Writes efforts and race rows to the journal, whether or not they improve anything.
     Rejournal {
         efforts: Vec<Effort>,
+        race_rows: Vec<RaceRow>,
         reply: CommitReply,
     },
 }
@@ -55,8 +57,15 @@ impl Inner {
                 pending.contents = without_erased(&pending.contents, &self.erasures());
                 let _ = reply.send(removed); // the caller may be gone
             }
-            WriterMessage::Rejournal { efforts, reply } => {
+            WriterMessage::Rejournal {
+                efforts,
+                race_rows,
+                reply,
+            } => {
                 let erasures = self.erasures();
+                let race_rows = race_rows.into_iter();
+                let race_rows = race_rows.filter(|row| !erasures.any_covers(&row.effort(), 0));
+                pending.contents.race_rows.extend(race_rows);
                 pending.contents.efforts.extend(
                     efforts
                         .iter()

@@ -131,6 +131,7 @@ impl From<&Config> for LedgerOptions {
             commit_interval: config.commit_interval,
             snapshot_interval: config.snapshot_interval,
             sync_interval: config.sync_interval,
+            races_kept: config.races_kept,
         }
     }
 }

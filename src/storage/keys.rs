@@ -9,6 +9,10 @@ use crate::domain::effort::ClassId;
 pub enum ObjectKey {
     /// `class-<N>.gz`: the history of a class, which is also its snapshot.
     History(ClassId),
+    /// `races-<N>.gz`: the recent races of a class.
+    Races(ClassId),
+    /// `finishes-<N>.gz`: each racer's best finish in a class.
+    Finishes(ClassId),
     /// `racers.gz`: the racers' names.
     Racers,
     /// `erasures.gz`: the erasures.
@@ -31,6 +35,8 @@ impl ObjectKey {
     pub fn path(&self) -> String {
         match self {
             Self::History(class) => format!("class-{class}.gz"),
+            Self::Races(class) => format!("races-{class}.gz"),
+            Self::Finishes(class) => format!("finishes-{class}.gz"),
             Self::Racers => "racers.gz".to_owned(),
             Self::Erasures => "erasures.gz".to_owned(),
             Self::Segment(id) => format!("journal/{id}{SEGMENT_SUFFIX}"),
@@ -44,11 +50,16 @@ impl ObjectKey {
 
     /// Parses a name; `None` when [`Self::path`] never returns it.
     pub fn parse(path: &str) -> Option<Self> {
-        let key = if let Some(class) = path
-            .strip_prefix("class-")
-            .and_then(|rest| rest.strip_suffix(".gz"))
-        {
-            Self::History(ClassId::new(class.parse().ok()?)?)
+        let of_class = |prefix: &str| {
+            let rest = path.strip_prefix(prefix)?;
+            ClassId::new(rest.strip_suffix(".gz")?.parse().ok()?)
+        };
+        let key = if let Some(class) = of_class("class-") {
+            Self::History(class)
+        } else if let Some(class) = of_class("races-") {
+            Self::Races(class)
+        } else if let Some(class) = of_class("finishes-") {
+            Self::Finishes(class)
         } else if let Some(id) = path
             .strip_prefix("journal/")
             .and_then(|rest| rest.strip_suffix(SEGMENT_SUFFIX))
@@ -156,7 +167,8 @@ mod tests {
             let id = SegmentId { time_ms, process, counter };
             let class = ClassId::new(class).expect("not zero");
             for key in [
-                ObjectKey::History(class), ObjectKey::Racers, ObjectKey::Erasures,
+                ObjectKey::History(class), ObjectKey::Races(class), ObjectKey::Finishes(class),
+                ObjectKey::Racers, ObjectKey::Erasures,
                 ObjectKey::Segment(id), ObjectKey::Quarantine(id), ObjectKey::Probe(id),
             ] {
                 let path = key.path();
@@ -173,6 +185,7 @@ mod tests {
             "class-0.gz",
             "class-01.gz",
             "class-1.gz.tmp",
+            "races-0.gz",
             "journal/",
             "journal/x.ndjson.gz",
             "notes.txt",

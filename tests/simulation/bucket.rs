@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alleycat::domain::effort::{ClassId, Effort, Output, RacerId, Second};
+use alleycat::domain::effort::{ClassId, Effort, Output, RaceId, RacerId, Second};
 use alleycat::domain::erasure::Erasures;
+use alleycat::domain::race_row::RaceRow;
 use alleycat::ledger::clock::Clock;
 use alleycat::state::table::ClassTable;
 use alleycat::storage::history_file::StoredHistory;
@@ -111,6 +112,9 @@ impl Bucket {
         let erasures = self.erasures();
         for line in gunzip(segment).lines().skip(1) {
             let line: serde_json::Value = serde_json::from_str(line).expect("a segment's line");
+            if line["racesFloor"].is_u64() {
+                continue;
+            }
             let racer = RacerId(line["racerId"].as_u64().expect("every line has a racer"));
             if let Some(name) = line["name"].as_str() {
                 if erasures.any_covers_name(racer, line["at"].as_u64().expect("a time")) {
@@ -124,6 +128,10 @@ impl Bucket {
                 if stored < (line["at"].as_u64(), Some(name)) {
                     return Err(format!("the name of {racer} is not covered"));
                 }
+                continue;
+            }
+            if line["at"].is_u64() {
+                self.is_row_covered(&row_of(&line), &erasures)?;
                 continue;
             }
             let class = line["classId"].as_u64().expect("a class");
@@ -154,6 +162,54 @@ impl Bucket {
             }
         }
         Ok(())
+    }
+
+    /// Returns an error if a row of a deleted segment is in no stored object, as it is or beaten.
+    fn is_row_covered(&self, row: &RaceRow, erasures: &Erasures) -> Result<(), String> {
+        if erasures.any_covers(&row.effort(), 0)
+            || erasures.any_exposes_rows(row.class, row.racer, 0)
+        {
+            return Ok(());
+        }
+        let stored = |kind: &str| {
+            let key = format!("{kind}-{}.gz", row.class);
+            let object = self.get(&key).ok_or(format!("{key} is missing"))?;
+            let text = gunzip(&object.body);
+            let mut lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+            let header: serde_json::Value = lines.next().expect("a header");
+            let rows: Vec<RaceRow> = lines.map(|line| row_of(&line)).collect();
+            let rows = rows.into_iter().filter(|it| it.racer == row.racer);
+            Ok::<_, String>((header["floor"].as_u64(), rows.collect::<Vec<_>>()))
+        };
+        let (floor_ms, rows) = stored("races")?;
+        let mut rows = rows.iter();
+        if row.at_ms >= floor_ms.unwrap_or(0)
+            && !rows.any(|it| it.race == row.race && it.dominates(row))
+        {
+            return Err(format!("{row:?} is not covered"));
+        }
+        if row.is_final {
+            let (_, finishes) = stored("finishes")?;
+            if !finishes.iter().any(|it| it.finish_order(row).is_ge()) {
+                return Err(format!("the finish {row:?} is not covered"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the race row in a line.
+fn row_of(line: &serde_json::Value) -> RaceRow {
+    let number = |name: &str| line[name].as_u64().expect("a number");
+    RaceRow {
+        class: ClassId::new(number("classId") as u16).expect("from 1"),
+        race: RaceId(number("raceId")),
+        racer: RacerId(number("racerId")),
+        second: Second(number("second") as u32),
+        output: Output::new(line["output"].as_f64().expect("an output")).expect("valid"),
+        at_ms: number("at"),
+        has_effort_time: line["deviceTimestamp"].is_u64(),
+        is_final: line["event"] == "final",
     }
 }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::cli::doctor::Verdict;
-use crate::domain::effort::Second;
+use crate::domain::effort::{ClassId, Second};
+use crate::storage::codec::race_rows::{self, RowsKind};
 use crate::storage::codec::{erasures, journal_segment, names};
 use crate::storage::history_file::StoredHistory;
 use crate::storage::{ListScope, ObjectKey, Store};
@@ -129,6 +130,8 @@ fn read(key: &ObjectKey, body: &[u8], second_max: Second) -> Result<(), String> 
             .and_then(|history| history.read(second_max))
             .map(drop)
             .map_err(|error| error.to_string()),
+        ObjectKey::Races(class) => read_rows(RowsKind::Races, *class, body),
+        ObjectKey::Finishes(class) => read_rows(RowsKind::Finishes, *class, body),
         ObjectKey::Racers => names::decode(body, NAMES_BYTES_MAX)
             .map(drop)
             .map_err(|error| error.to_string()),
@@ -138,6 +141,12 @@ fn read(key: &ObjectKey, body: &[u8], second_max: Second) -> Result<(), String> 
             .map_err(|error| error.to_string()),
         ObjectKey::Quarantine(_) | ObjectKey::Probe(_) => Ok(()), // a start reads none
     }
+}
+
+fn read_rows(kind: RowsKind, class: ClassId, body: &[u8]) -> Result<(), String> {
+    race_rows::decode(kind, class, body)
+        .map(drop)
+        .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -121,6 +121,22 @@ impl Erasures {
             .any(|it| it.version > applied && it.exposes(effort))
     }
 
+    /// Returns whether an erasure of some of a racer's race rows in a class may expose others of
+    /// them. Only erasures with a version over `applied` count.
+    pub fn any_exposes_rows(
+        &self,
+        class: ClassId,
+        racer: RacerId,
+        applied: ErasureVersion,
+    ) -> bool {
+        let Some(erasures) = self.by_racer.get(&racer) else {
+            return false;
+        };
+        erasures.iter().any(|it| {
+            it.version > applied && it.scope.concerns(class) && it.scope.is_part_of_class()
+        })
+    }
+
     /// Returns whether a name of that time is erased.
     pub fn any_covers_name(&self, racer: RacerId, at_ms: u64) -> bool {
         let Some(erasures) = self.by_racer.get(&racer) else {

@@ -75,6 +75,11 @@ impl ErasureScope {
         self.class_id.is_none_or(|only| only == class)
     }
 
+    /// Returns whether it covers only some seconds or outputs of a class.
+    pub fn is_part_of_class(&self) -> bool {
+        self.above.is_some() || (self.from, self.to) != (FIRST_SECOND, LAST_SECOND)
+    }
+
     /// Returns whether it also covers the racer's name.
     pub fn concerns_names(&self) -> bool {
         self.class_id.is_none()

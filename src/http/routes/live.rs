@@ -5,6 +5,7 @@
 //! that a newer one has replaced.
 
 use parking_lot::Mutex;
+use std::cmp::Reverse;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,6 @@ use crate::http::extract::query::{NoParams, QueryParams};
 use crate::http::routes::races::RaceLeaderboard;
 use crate::http::state::{AppState, Name, SharedState, stopped};
 use crate::ledger::Ledger;
-use crate::state::races::CLASS_RACES_MAX;
 use crate::state::recent_bests::{RecentBests, RecentBestsSubscription};
 
 /// Interval between updates: short enough to look immediate.
@@ -40,15 +40,19 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Maximum number of rows of a standings event. The race's leaderboard path has all rows.
 const STANDINGS_MAX: usize = 50;
 
+/// Number of races that a feed tells of, those that changed last: an hour of them, one after the
+/// other.
+const LIVE_RACES_MAX: usize = 12;
+
 /// First text of a stream: tells clients to reconnect after 1 s.
 const STREAM_START: &[u8] = b"retry: 1000\n\n";
 
 /// Live changes of a class
 ///
 /// Server-Sent Events, up to 4 times a second. `standings`: a race's leaderboard, as
-/// `/classes/{classId}/races/{raceId}/leaderboard` returns it, up to 50 rows; a stream begins with one for every recent
-/// race. `bests`: the number of personal bests that became durable since the previous event, on any instance, and up to
-/// 50 of them. A slow reader misses overtaken events and gets the newest.
+/// `/classes/{classId}/races/{raceId}/leaderboard` returns it, up to 50 rows; a stream begins with one for each of
+/// the 12 races that changed last. `bests`: the number of personal bests that became durable since the previous event,
+/// on any instance, and up to 50 of them. A slow reader misses overtaken events and gets the newest.
 #[utoipa::path(
     get, path = "/classes/{classId}/live", tag = "Races",
     params(ClassPath),
@@ -277,8 +281,11 @@ impl LiveState {
 
     /// Returns the races now; the text of an unchanged race is used again.
     fn race_events(&self, ledger: &Ledger, class: ClassId) -> Vec<RaceEvent> {
-        let mut events: Vec<RaceEvent> = Vec::with_capacity(CLASS_RACES_MAX);
-        for now in ledger.races().summaries(class) {
+        let mut races = ledger.races().summaries(class);
+        races.sort_unstable_by_key(|race| Reverse(race.version));
+        races.truncate(LIVE_RACES_MAX);
+        let mut events: Vec<RaceEvent> = Vec::with_capacity(races.len());
+        for now in races {
             let is_current = |it: &&RaceEvent| it.id == now.race && it.version == now.version;
             let event = self.races.iter().find(is_current).cloned().or_else(|| {
                 let board = RaceLeaderboard::new(ledger, class, now.race, 0, STANDINGS_MAX)?;

@@ -76,11 +76,13 @@ impl Inner {
         let new = known.merge(erasures);
         let now_ms = self.clock.wall_ms();
         let mut removed = 0;
-        for Erasure {
-            scope, until_ms, ..
-        } in &new
-        {
+        let pending_gate = self.erasure_state.pending_gate.write();
+        for erasure in &new {
+            let Erasure {
+                scope, until_ms, ..
+            } = erasure;
             for class in self.table.classes().filter(|&class| scope.concerns(class)) {
+                self.erase_race_rows(class, erasure);
                 removed +=
                     self.table
                         .erase(class, scope.racer_id, scope.seconds(), scope.above, now_ms);
@@ -95,17 +97,23 @@ impl Inner {
         }
         // Published only now: an object that carries this version holds nothing that it covers.
         self.erasures.send_replace(Arc::new(known));
-        for Erasure { scope, .. } in &new {
-            let is_erased = |second, output| {
-                scope.seconds().contains(&second) && scope.above.is_none_or(|above| output > above)
-            };
-            self.races.erase(scope.racer_id, scope.class_id, is_erased);
-        }
+        drop(pending_gate);
         if self.serving.load(Ordering::Acquire) {
             self.note_late(&new);
         }
         self.invalidate(&new, now_ms);
         removed
+    }
+
+    fn erase_race_rows(&self, class: ClassId, erasure: &Erasure) {
+        let racer = erasure.scope.racer_id;
+        self.races
+            .erase(class, racer, |row| erasure.covers(&row.effort()));
+        // What is left may have been under what is erased, at another instance.
+        if erasure.scope.is_part_of_class() {
+            let left = self.races.rows_of(class, racer);
+            self.erasure_state.note_exposed_rows(left.into_iter());
+        }
     }
 
     /// Returns the racer's efforts that an erasure of higher outputs leaves in the table. A peer
@@ -127,8 +135,9 @@ impl Inner {
             .collect()
     }
 
-    /// Invalidates merged snapshots and segments if removed efforts may have to return: a lower
-    /// output, if only higher ones are erased, or a later ride, if `until` had already passed.
+    /// Invalidates merged snapshots and segments if others must return: a lower output, if only higher
+    /// ones are erased; an earlier position in a race, if only some seconds are; or a later ride, if
+    /// `until` had already passed.
     fn invalidate(&self, new: &[Erasure], now_ms: u64) {
         if new.is_empty() {
             return;
@@ -139,7 +148,7 @@ impl Inner {
             |erasure: &Erasure| erasure.until_ms <= now_ms + CLOCK_SKEW_MAX.as_millis() as u64;
         let mut invalidating = new
             .iter()
-            .filter(|erasure| has_passed(erasure) || erasure.scope.above.is_some())
+            .filter(|erasure| has_passed(erasure) || erasure.scope.is_part_of_class())
             .peekable();
         if invalidating.peek().is_none() {
             return;
@@ -170,19 +179,21 @@ impl Inner {
         self.erasure_state.late.lock().extend(late.cloned());
     }
 
-    /// Writes exposed efforts (lower bests under an erased glitch) to the journal again. A peer
-    /// that did not know the erasure may have deleted their segment: the glitch covered it.
+    /// Writes exposed efforts and race rows (lower bests under an erased glitch) to the journal again.
+    /// A peer that did not know the erasure may have deleted their segment: the glitch covered it.
     pub(in crate::ledger) async fn rejournal_exposed_efforts(
         &self,
         writer: &WriterSender,
     ) -> Result<(), StoreError> {
         let efforts = std::mem::take(&mut *self.erasure_state.exposed.lock());
-        if efforts.is_empty() {
+        let race_rows = std::mem::take(&mut *self.erasure_state.exposed_rows.lock());
+        if efforts.is_empty() && race_rows.is_empty() {
             return Ok(());
         }
         let (reply, committed) = oneshot::channel();
         let message = WriterMessage::Rejournal {
             efforts: efforts.clone(),
+            race_rows: race_rows.clone(),
             reply,
         };
         if writer.send(message).await.is_ok()
@@ -191,6 +202,7 @@ impl Inner {
             return Ok(());
         }
         self.erasure_state.note_exposed(efforts.iter());
+        self.erasure_state.note_exposed_rows(race_rows.into_iter());
         Err(StoreError::new(
             "put",
             "journal/",
@@ -200,9 +212,9 @@ impl Inner {
 
     /// Returns the snapshots that may hold what is in scope.
     pub(super) fn concerned_snapshots(&self, scope: &ErasureScope) -> Vec<SnapshotTarget> {
-        let concerned = |target: &SnapshotTarget| match *target {
-            SnapshotTarget::Class(class) => scope.concerns(class),
-            SnapshotTarget::RacerNames => scope.concerns_names(),
+        let concerned = |target: &SnapshotTarget| match target.class() {
+            Some(class) => scope.concerns(class),
+            None => scope.concerns_names(),
         };
         self.snapshot_targets()
             .into_iter()

@@ -15,10 +15,11 @@ mod reload;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::domain::effort::Effort;
 use crate::domain::erasure::Erasure;
+use crate::domain::race_row::RaceRow;
 use crate::ledger::REPLICATION_LAG_MAX;
 use crate::storage::ETag;
 
@@ -52,6 +53,11 @@ pub(super) struct ErasureState {
     must_reload_snapshots: AtomicBool,
     /// Efforts under erased ones, to be written to the journal again.
     exposed: Mutex<Vec<Effort>>,
+    /// Race rows under erased ones, likewise.
+    exposed_rows: Mutex<Vec<RaceRow>>,
+    /// Held exclusively while erasures are applied and published, and shared while pending positions
+    /// are merged. So no erased position stays.
+    pub(super) pending_gate: RwLock<()>,
 }
 
 impl ErasureState {
@@ -70,5 +76,9 @@ impl ErasureState {
         if efforts.peek().is_some() {
             self.exposed.lock().extend(efforts);
         }
+    }
+
+    pub(super) fn note_exposed_rows(&self, rows: impl Iterator<Item = RaceRow>) {
+        self.exposed_rows.lock().extend(rows);
     }
 }

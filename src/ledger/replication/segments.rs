@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use crate::domain::effort::{Bounds, Effort};
+use crate::domain::effort::Bounds;
 use crate::ledger::Inner;
 use crate::ledger::journal_index::ListingNumber;
 use crate::ledger::replication::report_failure;
@@ -134,17 +134,17 @@ fn decode_segment(object: &[u8], bounds: &Bounds) -> Result<SegmentContents, Unr
         SegmentError::Newer(_) => UnreadableCause::Newer(error.to_string()),
         error => UnreadableCause::Damaged(error.to_string()),
     })?;
-    let efforts = &contents.efforts;
+    let of_efforts = contents.efforts.iter().map(|it| (it.class, it.second));
+    let of_rows = contents.race_rows.iter().map(|it| (it.class, it.second));
+    let places = || of_efforts.clone().chain(of_rows.clone());
     // The greatest class and second, so that the advice holds for the whole segment.
-    let greatest_class = efforts.iter().map(|effort| effort.class).max();
+    let greatest_class = places().map(|(class, _)| class).max();
     if let Some(class) = greatest_class.filter(|class| class.get() > bounds.classes) {
         let problem = class_beyond_options(class, bounds.classes);
         return Err(UnreadableCause::BeyondOptions(problem));
     }
-    let latest = efforts.iter().max_by_key(|effort| effort.second);
-    if let Some(&Effort { class, second, .. }) =
-        latest.filter(|effort| effort.second.0 > bounds.second_max)
-    {
+    let latest = places().max_by_key(|&(_, second)| second);
+    if let Some((class, second)) = latest.filter(|(_, second)| second.0 > bounds.second_max) {
         let problem = second_beyond_options(class, second, bounds.second_max);
         return Err(UnreadableCause::BeyondOptions(problem));
     }
@@ -154,6 +154,7 @@ fn decode_segment(object: &[u8], bounds: &Bounds) -> Result<SegmentContents, Unr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::effort::Effort;
 
     fn effort(class: u16, second: u32) -> Effort {
         Effort::of(class, second, 1, 1.0)

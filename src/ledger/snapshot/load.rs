@@ -9,12 +9,16 @@ use crate::ledger::Inner;
 use crate::ledger::merge::MERGE_EFFORTS_MAX;
 use crate::ledger::snapshot::state::{KnownETags, SnapshotTarget, StoredBody};
 use crate::ledger::snapshot::write::hash_parts;
-use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
+use crate::ledger::unreadable::{
+    ApplyError, DAMAGED_OBJECT_READS_MAX, UnreadableCause, UnreadableObject,
+};
 use crate::ledger::writer_message::WriterSender;
+use crate::observability;
 use crate::state::table::ClassTable;
 use crate::storage::ETag;
 use crate::storage::codec::journal_segment::SegmentContents;
 use crate::storage::codec::names;
+use crate::storage::codec::race_rows::{self, RowsError, RowsKind};
 use crate::storage::history_file::{HistoryError, StoredHistory};
 
 /// Bytes of a name in `racers.gz`: a hundred characters of four bytes, an id, a time.
@@ -27,7 +31,8 @@ const NAMES_BYTES_MAX_MIN: usize = 1 << 30;
 /// The decoded contents of a snapshot.
 enum SnapshotContents {
     Class(ClassId, ClassTable),
-    RacerNames(SegmentContents),
+    /// Names, or the rows of races.
+    Entries(SegmentContents),
 }
 
 impl Inner {
@@ -48,13 +53,15 @@ impl Inner {
         let required_version = applied_erasure_version(&object.body);
         self.require_erasure_version(&key, required_version, writer)
             .await?;
-        let (hash, contents) = self
-            .decode_snapshot(target, object.body.clone(), required_version)
-            .await;
-        let contents = contents.map_err(|cause| UnreadableObject {
+        let (hash, contents) = self.decode_snapshot(target, object.body.clone()).await;
+        let contents = self.without_damaged_races(target, contents);
+        let mut contents = contents.map_err(|cause| UnreadableObject {
             key: key.clone(),
             cause,
         })?;
+        if let SnapshotContents::Entries(entries) = &mut contents {
+            entries.erasure_version = required_version;
+        }
         let erasure_version = self.erasures().version();
         let etag = object.etag;
         match contents {
@@ -62,9 +69,7 @@ impl Inner {
                 self.history_caches[id.index()].note_stored(object.body.len() as u64);
                 self.apply_class(id, class, required_version, writer).await;
             }
-            SnapshotContents::RacerNames(names) => {
-                drop(self.apply_contents([names], writer).await);
-            }
+            SnapshotContents::Entries(entries) => self.apply_entries(entries, writer).await,
         }
         // Erasures that were applied meanwhile may have removed merged efforts again. Then the body
         // does not count as merged. A put of this instance that ended meanwhile is newer.
@@ -83,6 +88,30 @@ impl Inner {
         self.note_read(target, &etag, hash, &before);
         self.note_readable(&key);
         Ok(true)
+    }
+
+    /// Returns no rows for races that stay damaged, and has them written again from memory: they only
+    /// hold what passes, so they stop no start. Other damage stays an error.
+    fn without_damaged_races(
+        &self,
+        target: SnapshotTarget,
+        contents: Result<SnapshotContents, UnreadableCause>,
+    ) -> Result<SnapshotContents, UnreadableCause> {
+        let mut snapshots = self.snapshots.lock();
+        let reads = &mut snapshots.get_mut(target).damaged_reads;
+        let Err(UnreadableCause::Damaged(problem)) = &contents else {
+            *reads = 0;
+            return contents;
+        };
+        *reads += 1;
+        if !matches!(target, SnapshotTarget::Races(_)) || *reads < DAMAGED_OBJECT_READS_MAX {
+            return contents;
+        }
+        *reads = 0;
+        metrics::counter!(observability::CORRUPT_OBJECT_READS_TOTAL).increment(1);
+        tracing::error!(key = %target.key(), problem, "stored races are damaged; they are written again from what this instance has");
+        snapshots.write_again(target, self.clock.uptime());
+        Ok(SnapshotContents::Entries(SegmentContents::default()))
     }
 
     /// Notes that the store has no such object: nothing covers its segments.
@@ -122,7 +151,6 @@ impl Inner {
         &self,
         target: SnapshotTarget,
         body: Bytes,
-        erasure_version: ErasureVersion,
     ) -> (u128, Result<SnapshotContents, UnreadableCause>) {
         let Bounds {
             classes,
@@ -134,12 +162,17 @@ impl Inner {
             let contents = match target {
                 SnapshotTarget::Class(id) => decode_history(id, &body, second_max)
                     .map(|class| SnapshotContents::Class(id, class)),
+                SnapshotTarget::Races(class) => {
+                    decode_rows(RowsKind::Races, class, &body, second_max)
+                }
+                SnapshotTarget::Finishes(class) => {
+                    decode_rows(RowsKind::Finishes, class, &body, second_max)
+                }
                 SnapshotTarget::RacerNames => names::decode(&body, names_bytes_max)
                     .map(|names| {
-                        SnapshotContents::RacerNames(SegmentContents {
-                            efforts: Vec::new(),
+                        SnapshotContents::Entries(SegmentContents {
                             names,
-                            erasure_version,
+                            ..SegmentContents::default()
                         })
                     })
                     .map_err(|error| UnreadableCause::Damaged(error.to_string())),
@@ -170,12 +203,51 @@ impl Inner {
             let efforts: Vec<_> = efforts.by_ref().take(MERGE_EFFORTS_MAX).collect();
             (!efforts.is_empty()).then_some(SegmentContents {
                 efforts,
-                names: Vec::new(),
                 erasure_version,
+                ..SegmentContents::default()
             })
         });
         self.apply_contents(slices, writer).await;
     }
+
+    /// Merges names or race rows, the rows in slices.
+    async fn apply_entries(&self, mut entries: SegmentContents, writer: Option<&WriterSender>) {
+        let rows = std::mem::take(&mut entries.race_rows);
+        let erasure_version = entries.erasure_version;
+        // The floor comes first, so that rows under it are not merged only to be removed.
+        self.apply_contents([entries], writer).await;
+        for rows in rows.chunks(MERGE_EFFORTS_MAX) {
+            let slice = SegmentContents {
+                race_rows: rows.to_vec(),
+                erasure_version,
+                ..SegmentContents::default()
+            };
+            self.apply_contents([slice], writer).await;
+        }
+    }
+}
+
+fn decode_rows(
+    kind: RowsKind,
+    class: ClassId,
+    body: &[u8],
+    second_max: u32,
+) -> Result<SnapshotContents, UnreadableCause> {
+    let decoded = race_rows::decode(kind, class, body);
+    let (race_rows, floor_ms) = decoded.map_err(|error| match error {
+        RowsError::Newer(_) => UnreadableCause::Newer(error.to_string()),
+        error => UnreadableCause::Damaged(error.to_string()),
+    })?;
+    let last_second = race_rows.iter().map(|row| row.second).max();
+    if let Some(second) = last_second.filter(|second| second.0 > second_max) {
+        let problem = second_beyond_options(class, second, second_max);
+        return Err(UnreadableCause::BeyondOptions(problem));
+    }
+    Ok(SnapshotContents::Entries(SegmentContents {
+        race_rows,
+        race_floors: vec![(class, floor_ms)],
+        ..SegmentContents::default()
+    }))
 }
 
 fn decode_history(

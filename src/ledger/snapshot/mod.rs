@@ -1,5 +1,5 @@
-//! Snapshots: the journal is folded into `class-N.gz` and `racers.gz`, and covered segments are
-//! deleted.
+//! Snapshots: the journal is folded into `class-N.gz`, `races-N.gz`, `finishes-N.gz` and
+//! `racers.gz`, and covered segments are deleted.
 //!
 //! Every put of a snapshot is conditional on the body that this instance has merged. So every
 //! snapshot holds all that its predecessor held, and no instance undoes another's.
@@ -10,9 +10,11 @@
 mod deletion;
 mod listed;
 mod load;
+mod race_rows;
 mod scheduler;
 mod state;
 mod write;
 
 pub(super) use load::{class_beyond_options, second_beyond_options};
+pub(super) use race_rows::RaceParts;
 pub(super) use state::{SnapshotStates, SnapshotTarget};

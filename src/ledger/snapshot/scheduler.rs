@@ -25,11 +25,15 @@ const TAKEOVER_INTERVALS: u32 = 3;
 
 impl Inner {
     pub(in crate::ledger) fn snapshot_targets(&self) -> Vec<SnapshotTarget> {
-        self.table
-            .classes()
-            .map(SnapshotTarget::Class)
-            .chain([SnapshotTarget::RacerNames])
-            .collect()
+        let of_class = |class| {
+            [
+                SnapshotTarget::Class(class),
+                SnapshotTarget::Races(class),
+                SnapshotTarget::Finishes(class),
+            ]
+        };
+        let classes = self.table.classes().flat_map(of_class);
+        classes.chain([SnapshotTarget::RacerNames]).collect()
     }
 
     /// Returns the pause between two checks of what is due. A check is cheap compared with a
@@ -104,9 +108,9 @@ impl Inner {
 
     /// Returns the highest version of the known erasures that concern the target.
     pub(super) fn concerning_erasure_version(&self, target: SnapshotTarget) -> ErasureVersion {
-        match target {
-            SnapshotTarget::Class(class) => self.erasures().version_concerning(class),
-            SnapshotTarget::RacerNames => self.erasures().version_concerning_names(),
+        match target.class() {
+            Some(class) => self.erasures().version_concerning(class),
+            None => self.erasures().version_concerning_names(),
         }
     }
 

@@ -17,13 +17,36 @@ const UNCONFIRMED_PUTS_MAX: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::ledger) enum SnapshotTarget {
     Class(ClassId),
+    Races(ClassId),
+    Finishes(ClassId),
     RacerNames,
 }
 
 impl SnapshotTarget {
+    /// Returns the target that an object is; `None` for objects that are no snapshots.
+    pub(in crate::ledger) fn of_key(key: &ObjectKey) -> Option<Self> {
+        match *key {
+            ObjectKey::History(class) => Some(Self::Class(class)),
+            ObjectKey::Races(class) => Some(Self::Races(class)),
+            ObjectKey::Finishes(class) => Some(Self::Finishes(class)),
+            ObjectKey::Racers => Some(Self::RacerNames),
+            _ => None,
+        }
+    }
+
+    /// Returns the class; `None` for the names of all classes.
+    pub(in crate::ledger) fn class(self) -> Option<ClassId> {
+        match self {
+            Self::Class(class) | Self::Races(class) | Self::Finishes(class) => Some(class),
+            Self::RacerNames => None,
+        }
+    }
+
     pub(in crate::ledger) fn key(self) -> ObjectKey {
         match self {
             Self::Class(class) => ObjectKey::History(class),
+            Self::Races(class) => ObjectKey::Races(class),
+            Self::Finishes(class) => ObjectKey::Finishes(class),
             Self::RacerNames => ObjectKey::Racers,
         }
     }
@@ -33,6 +56,8 @@ impl SnapshotTarget {
 #[derive(Debug)]
 pub(in crate::ledger) struct SnapshotStates {
     classes: Vec<SnapshotState>,
+    races: Vec<SnapshotState>,
+    finishes: Vec<SnapshotState>,
     names: SnapshotState,
     /// Uptime at which erasures were last applied.
     pub(super) last_erasure: Duration,
@@ -72,6 +97,8 @@ pub(super) struct SnapshotState {
     pub(super) covered: StateVersion,
     /// The ETag of that snapshot. Only while listings show it, the coverage counts.
     pub(super) covered_by: Option<ETag>,
+    /// Number of reads in a row that found the object damaged.
+    pub(super) damaged_reads: u32,
     /// Whether this instance wrote the snapshot last, as far as it knows. A starting instance
     /// claims it. If another instance is at work, this one sees the change and releases it.
     pub(super) is_owner: bool,
@@ -95,6 +122,7 @@ impl SnapshotStates {
             unconfirmed_puts: VecDeque::new(),
             covered: 0,
             covered_by: None,
+            damaged_reads: 0,
             is_owner: true,
             is_confirmed_owner: false,
             takeover_delay: Duration::ZERO,
@@ -103,6 +131,8 @@ impl SnapshotStates {
         };
         Self {
             classes: vec![state.clone(); classes.into()],
+            races: vec![state.clone(); classes.into()],
+            finishes: vec![state.clone(); classes.into()],
             names: state,
             last_erasure: Duration::ZERO,
         }
@@ -111,6 +141,8 @@ impl SnapshotStates {
     pub(super) fn get(&self, target: SnapshotTarget) -> &SnapshotState {
         match target {
             SnapshotTarget::Class(class) => &self.classes[class.index()],
+            SnapshotTarget::Races(class) => &self.races[class.index()],
+            SnapshotTarget::Finishes(class) => &self.finishes[class.index()],
             SnapshotTarget::RacerNames => &self.names,
         }
     }
@@ -118,6 +150,8 @@ impl SnapshotStates {
     pub(super) fn get_mut(&mut self, target: SnapshotTarget) -> &mut SnapshotState {
         match target {
             SnapshotTarget::Class(class) => &mut self.classes[class.index()],
+            SnapshotTarget::Races(class) => &mut self.races[class.index()],
+            SnapshotTarget::Finishes(class) => &mut self.finishes[class.index()],
             SnapshotTarget::RacerNames => &mut self.names,
         }
     }

@@ -150,6 +150,8 @@ impl Inner {
                 let parts = history.chunks().collect();
                 (parts, history.built_at(), history.erasure_version())
             }
+            SnapshotTarget::Races(class) => self.build_races(class).await,
+            SnapshotTarget::Finishes(class) => self.build_finishes(class).await,
             SnapshotTarget::RacerNames => loop {
                 // As for a history: an erasure is applied before its version is published.
                 let erasure_version = self.concerning_erasure_version(target);

@@ -81,6 +81,8 @@ impl Store for InstrumentedStore {
 fn kind(key: &ObjectKey) -> &'static str {
     match key {
         ObjectKey::History(_) => "history",
+        ObjectKey::Races(_) => "races",
+        ObjectKey::Finishes(_) => "finishes",
         ObjectKey::Racers => "racers",
         ObjectKey::Erasures => "erasures",
         ObjectKey::Segment(_) => "journal",

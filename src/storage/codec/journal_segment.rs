@@ -1,8 +1,8 @@
-//! Journal segments: efforts and names that are durable and not yet in a snapshot.
+//! Journal segments: efforts, race rows and names that are durable and not yet in a snapshot.
 //!
 //! A segment is one object, written once and never changed: NDJSON, gzip. Its first line contains
-//! the format version and the number of lines that follow: efforts, in the form of input records
-//! with their output, then names.
+//! the format version and the number of lines that follow: efforts and race rows, in the form of
+//! input records with their output, then names and the floors of races.
 
 #[cfg(test)]
 mod tests;
@@ -10,17 +10,22 @@ mod tests;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::effort::{ClassId, Effort, Output, RaceId, RacerId, Second};
+use crate::domain::effort::{ClassId, Effort, RacerId};
 use crate::domain::erasure::ErasureVersion;
+use crate::domain::race_row::RaceRow;
 use crate::domain::racer_names::RacerName;
 use crate::gzip::{GunzipError, gunzip, gzip};
+use crate::storage::codec::record_line::{Record, RecordLine, is_zero};
 
 /// Version of the segment format. Segments of a newer version are rejected.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
-/// Maximum number of efforts per chunk: enough to compress well, and few enough to encode in some
-/// 10 ms.
-const CHUNK_EFFORTS_MAX: usize = 16 * 1024;
+/// Version of segments without race rows, which older programs read.
+const FORMAT_VERSION_WITHOUT_RACES: u32 = 1;
+
+/// Maximum number of efforts and race rows per chunk: enough to compress well, and few enough to
+/// encode in some 10 ms.
+const CHUNK_RECORDS_MAX: usize = 16 * 1024;
 
 /// Maximum number of chunks per segment. It keeps an object near 10 MB, and reading it within some
 /// 60 MB of memory.
@@ -35,6 +40,10 @@ const SEGMENT_BYTES_MAX: usize = 1 << 30;
 pub(crate) struct SegmentContents {
     /// The efforts.
     pub(crate) efforts: Vec<Effort>,
+    /// The rows of races. A final row is a finish as well.
+    pub(crate) race_rows: Vec<RaceRow>,
+    /// The floors of classes, in ms since 1970: race rows that are earlier have expired.
+    pub(crate) race_floors: Vec<(ClassId, u64)>,
     /// The names.
     pub(crate) names: Vec<(RacerId, RacerName)>,
     /// The erasures up to this version are applied: nothing that they cover is left.
@@ -76,89 +85,115 @@ struct SegmentHeader<'a> {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct EffortLine {
-    class_id: ClassId,
-    second: Second,
-    racer_id: RacerId,
-    output: Output,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    race_id: Option<RaceId>,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    device_timestamp: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct NameLine {
     racer_id: RacerId,
     name: String,
     at: u64,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum SegmentLine {
-    Effort(EffortLine),
-    Name(NameLine),
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RaceFloorLine {
+    class_id: ClassId,
+    races_floor: u64,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OtherLine {
+    Name(NameLine),
+    RaceFloor(RaceFloorLine),
 }
 
 /// A part of a segment that one worker encodes.
 pub(crate) struct Chunk {
-    /// Number of lines of the segment, in its first chunk only.
-    segment_lines: Option<usize>,
+    /// In the first chunk of a segment only.
+    header: Option<ChunkHeader>,
     contents: SegmentContents,
+}
+
+struct ChunkHeader {
+    version: u32,
+    /// Number of lines of the segment.
+    lines: usize,
+}
+
+impl SegmentContents {
+    /// Returns the number of lines without the header.
+    fn lines(&self) -> usize {
+        let records = self.efforts.len() + self.race_rows.len();
+        records + self.names.len() + self.race_floors.len()
+    }
+
+    fn format_version(&self) -> u32 {
+        if self.race_rows.is_empty() && self.race_floors.is_empty() {
+            FORMAT_VERSION_WITHOUT_RACES
+        } else {
+            FORMAT_VERSION
+        }
+    }
+
+    /// Returns whether there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines() == 0
+    }
 }
 
 /// Splits contents into segments, each a list of chunks.
 pub(crate) fn split(contents: SegmentContents) -> Vec<Vec<Chunk>> {
+    let mut chunks = split_into_chunks(contents);
+    let mut segments = Vec::new();
+    while !chunks.is_empty() {
+        let rest = chunks.split_off(chunks.len().min(SEGMENT_CHUNKS_MAX));
+        let header = ChunkHeader {
+            version: chunks
+                .iter()
+                .map(SegmentContents::format_version)
+                .max()
+                .unwrap_or(FORMAT_VERSION_WITHOUT_RACES),
+            lines: chunks.iter().map(SegmentContents::lines).sum(),
+        };
+        let mut header = Some(header);
+        let segment = chunks.into_iter().map(|contents| Chunk {
+            header: header.take(),
+            contents,
+        });
+        segments.push(segment.collect());
+        chunks = rest;
+    }
+    segments
+}
+
+/// Splits contents into those of chunks, at least one. Names and floors are in the last.
+fn split_into_chunks(contents: SegmentContents) -> Vec<SegmentContents> {
+    if contents.efforts.len() + contents.race_rows.len() <= CHUNK_RECORDS_MAX {
+        return vec![contents];
+    }
     let SegmentContents {
         efforts,
+        race_rows,
+        race_floors,
         names,
         erasure_version,
     } = contents;
-    let chunk = |efforts| Chunk {
-        segment_lines: None,
-        contents: SegmentContents {
-            efforts,
-            names: Vec::new(),
-            erasure_version,
-        },
+    let empty = || SegmentContents {
+        erasure_version,
+        ..SegmentContents::default()
     };
-    let mut segments: Vec<Vec<Chunk>> = if efforts.len() <= CHUNK_EFFORTS_MAX {
-        vec![vec![chunk(efforts)]]
-    } else {
-        let segments = efforts.chunks(CHUNK_EFFORTS_MAX * SEGMENT_CHUNKS_MAX);
-        segments
-            .map(|efforts| {
-                efforts
-                    .chunks(CHUNK_EFFORTS_MAX)
-                    .map(|it| chunk(it.to_vec()))
-                    .collect()
-            })
-            .collect()
-    };
-    segments
-        .last_mut()
-        .and_then(|last| last.last_mut())
-        .expect("there is a chunk")
-        .contents
-        .names = names;
-    for segment in &mut segments {
-        let lines = segment
-            .iter()
-            .map(|chunk| chunk.contents.efforts.len() + chunk.contents.names.len())
-            .sum();
-        segment[0].segment_lines = Some(lines);
-    }
-    segments
+    let of_efforts = efforts.chunks(CHUNK_RECORDS_MAX).map(|it| SegmentContents {
+        efforts: it.to_vec(),
+        ..empty()
+    });
+    let of_rows = race_rows.chunks(CHUNK_RECORDS_MAX);
+    let of_rows = of_rows.map(|it| SegmentContents {
+        race_rows: it.to_vec(),
+        ..empty()
+    });
+    let mut chunks: Vec<SegmentContents> = of_efforts.chain(of_rows).collect();
+    let last = chunks.last_mut().expect("there is more than one");
+    last.names = names;
+    last.race_floors = race_floors;
+    chunks
 }
 
 impl Chunk {
@@ -169,28 +204,34 @@ impl Chunk {
 
     /// Encodes the chunk as one gzip member.
     pub(crate) fn encode(&self) -> Bytes {
-        let mut lines = Vec::with_capacity(128 * self.contents.efforts.len() + 64);
-        if self.segment_lines.is_some() {
+        let SegmentContents {
+            efforts,
+            race_rows,
+            race_floors,
+            names,
+            erasure_version,
+        } = &self.contents;
+        let mut lines = Vec::with_capacity(128 * (efforts.len() + race_rows.len()) + 64);
+        if let Some(ChunkHeader {
+            version,
+            lines: count,
+        }) = self.header
+        {
             let header = SegmentHeader {
                 alleycat: "journal",
-                version: FORMAT_VERSION,
-                lines: self.segment_lines,
-                erasures: self.contents.erasure_version,
+                version,
+                lines: Some(count),
+                erasures: *erasure_version,
             };
             write_line(&mut lines, &header);
         }
-        for effort in &self.contents.efforts {
-            let line = EffortLine {
-                class_id: effort.class,
-                second: effort.second,
-                racer_id: effort.racer,
-                output: effort.output,
-                race_id: effort.race,
-                device_timestamp: effort.time,
-            };
-            write_line(&mut lines, &line);
+        for effort in efforts {
+            write_line(&mut lines, &RecordLine::of_effort(effort));
         }
-        for (racer_id, name) in &self.contents.names {
+        for row in race_rows {
+            write_line(&mut lines, &RecordLine::of_race_row(row));
+        }
+        for (racer_id, name) in names {
             write_line(
                 &mut lines,
                 &NameLine {
@@ -199,6 +240,13 @@ impl Chunk {
                     at: name.at_ms,
                 },
             );
+        }
+        for &(class_id, races_floor) in race_floors {
+            let line = RaceFloorLine {
+                class_id,
+                races_floor,
+            };
+            write_line(&mut lines, &line);
         }
         gzip(&lines).into()
     }
@@ -227,38 +275,42 @@ pub(crate) fn read(object: &[u8]) -> Result<SegmentContents, SegmentError> {
         ..SegmentContents::default()
     };
     for (index, line) in lines.enumerate() {
-        // Most lines are efforts, so a line is parsed as a name only when that fails.
-        let line = match serde_json::from_slice::<EffortLine>(line) {
-            Ok(effort) => SegmentLine::Effort(effort),
-            Err(_) => serde_json::from_slice(line).map_err(|problem| SegmentError::Line {
-                line: index + 2,
-                problem,
-            })?,
-        };
-        match line {
-            SegmentLine::Effort(line) => contents.efforts.push(Effort {
-                class: line.class_id,
-                second: line.second,
-                racer: line.racer_id,
-                output: line.output,
-                race: line.race_id,
-                time: line.device_timestamp,
-            }),
-            SegmentLine::Name(line) => {
-                contents.names.push((
-                    line.racer_id,
-                    RacerName {
-                        at_ms: line.at,
-                        text: line.name.into(),
-                    },
-                ));
-            }
+        // Most lines are records, so a line is parsed as another only when that fails.
+        let record = serde_json::from_slice::<RecordLine>(line).and_then(RecordLine::record);
+        match record {
+            Ok(Record::Effort(effort)) => contents.efforts.push(effort),
+            Ok(Record::RaceRow(row)) => contents.race_rows.push(row),
+            Err(_) => contents
+                .read_other_line(line)
+                .map_err(|problem| SegmentError::Line {
+                    line: index + 2,
+                    problem,
+                })?,
         }
     }
-    let lines = contents.efforts.len() + contents.names.len();
+    let lines = contents.lines();
     match declared {
         Some(declared) if declared != lines => Err(SegmentError::Incomplete { lines, declared }),
         _ => Ok(contents),
+    }
+}
+
+impl SegmentContents {
+    /// Reads a line that is no record.
+    fn read_other_line(&mut self, line: &[u8]) -> Result<(), serde_json::Error> {
+        match serde_json::from_slice(line)? {
+            OtherLine::Name(NameLine { racer_id, name, at }) => {
+                let name = RacerName {
+                    at_ms: at,
+                    text: name.into(),
+                };
+                self.names.push((racer_id, name));
+            }
+            OtherLine::RaceFloor(line) => {
+                self.race_floors.push((line.class_id, line.races_floor));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -289,6 +341,8 @@ pub(crate) fn claim_that_a_segment_reads_back(object: &[u8]) -> bool {
         let segment = read(segment).expect("ours");
         assert_eq!(segment.erasure_version, contents.erasure_version);
         again.efforts.extend(segment.efforts);
+        again.race_rows.extend(segment.race_rows);
+        again.race_floors.extend(segment.race_floors);
         again.names.extend(segment.names);
     }
     assert_eq!(again, contents);

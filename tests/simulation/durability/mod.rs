@@ -34,6 +34,7 @@ use crate::builders::{self, gunzip, gzip};
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(20);
 const SYNC_INTERVAL: Duration = Duration::from_secs(2);
+const RACES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 struct Instance {
     ledger: Ledger,
@@ -81,6 +82,7 @@ impl Instance {
             commit_interval: COMMIT_INTERVAL,
             snapshot_interval: SNAPSHOT_INTERVAL,
             sync_interval: SYNC_INTERVAL,
+            races_kept: RACES_KEPT,
         };
         let (ledger, worker) = Ledger::new(options, store.clone(), clock, rand::random());
         let (stop, stopped) = oneshot::channel();

@@ -26,7 +26,7 @@ async fn unreadable_object_stops_recovery_with_advice() {
 
 #[tokio::test(start_paused = true)]
 async fn newer_format_stops_recovery() {
-    let newer = gzip("{\"alleycat\":\"journal\",\"version\":2}\n");
+    let newer = gzip("{\"alleycat\":\"journal\",\"version\":3}\n");
     assert_contains(
         &recovery_error(&foreign_segment(), newer).await,
         &[

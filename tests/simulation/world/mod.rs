@@ -2,6 +2,7 @@
 
 mod liveness;
 mod plan;
+mod races;
 mod truth;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use alleycat::domain::erasure::ErasureScope;
 use alleycat::domain::racer_names::RacerName;
 use alleycat::domain::rejection::RejectionReason;
 use alleycat::ledger::clock::Clock;
-use alleycat::ledger::{CommitResult, Erased, Ledger, LedgerOptions, RecoveryError, WriteBatch};
+use alleycat::ledger::{BatchRow, CommitResult, Erased, Ledger, LedgerOptions, RecoveryError};
 use alleycat::storage::history_file::StoredHistory;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -25,12 +26,14 @@ use tokio::time::{Instant, sleep};
 use crate::bucket::{Bucket, Faults, FaultyStore, SimulatedClock};
 use crate::builders::gunzip;
 pub use plan::Plan;
+use races::{RaceState, race_state};
 use truth::{Key, Truth, erasures_touch, key, keys, output};
 
 const CLASSES: u16 = 2;
 const SECOND_MAX: u32 = 3;
 const RACERS: u64 = 4;
 const SYNC_INTERVAL: Duration = Duration::from_secs(2);
+const RACES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// One instance, across its restarts.
 struct Instance {
@@ -118,6 +121,7 @@ impl World {
             commit_interval: Duration::from_millis(250),
             snapshot_interval: Duration::from_secs(5),
             sync_interval: SYNC_INTERVAL,
+            races_kept: self.plan.races_kept,
         };
         let instance = &mut self.instances[number];
         let store = FaultyStore::new(
@@ -194,6 +198,7 @@ impl World {
         let device_ms = self.instances[0].clock.wall_ms() + self.chance.random_range(0..6_000);
         let count = self.chance.random_range(1..8);
         let efforts: Vec<Effort> = (0..count).map(|_| self.effort(device_ms)).collect();
+        let finals: Vec<usize> = (0..count).filter(|_| self.chance.random()).collect();
         let name = self.chance.random_bool(0.3).then(|| {
             let racer = RacerId(self.chance.random_range(0..RACERS));
             (
@@ -242,11 +247,14 @@ impl World {
                         truth.names.entry(*racer).or_default().insert(name.clone());
                     }
                 }
-                let batch = WriteBatch {
-                    efforts: efforts.clone(),
-                    names: name.into_iter().collect(),
-                    ..WriteBatch::default()
-                };
+                let name = name.into_iter().collect();
+                let batch = ledger.write_batch(efforts.clone(), &finals, name, receipt_ms);
+                let rows = batch.race_positions.iter().chain(&batch.race_finals);
+                let rows: Vec<BatchRow> = rows.copied().collect();
+                {
+                    let mut truth = truth.lock().unwrap();
+                    rows.iter().for_each(|it| truth.races.note_sent(it.row));
+                }
                 let outcome =
                     tokio::time::timeout(Duration::from_secs(60), ledger.commit(batch)).await;
                 if let Ok(Ok(CommitResult { rejected, .. })) = outcome {
@@ -258,6 +266,12 @@ impl World {
                             "rejected but not erased: {:?}",
                             efforts[*index]
                         );
+                    }
+                    for BatchRow { row, index } in rows {
+                        if row.is_final && !rejected.iter().any(|&(it, _)| it == index) {
+                            let mut truth = truth.lock().unwrap();
+                            truth.races.note_acknowledged(ledger, row);
+                        }
                     }
                     for effort in &efforts {
                         let visible = output(ledger, key(effort));
@@ -325,7 +339,10 @@ impl World {
             second: Second(self.chance.random_range(0..=SECOND_MAX)),
             racer: RacerId(self.chance.random_range(0..RACERS)),
             output: Output::new(f64::from(self.chance.random_range(0..50u32))).unwrap(),
-            race: self.chance.random::<bool>().then_some(RaceId(1)),
+            race: match self.chance.random_range(0..3u64) {
+                0 => None,
+                race => Some(RaceId(race)),
+            },
             time: if self.chance.random_bool(0.9) {
                 device_ms
             } else {
@@ -377,6 +394,7 @@ impl World {
                 continue;
             }
             let running = instance.running.as_mut().unwrap();
+            truth.races.check_rows(&running.ledger);
             let erasures = running.ledger.erasures();
             for key in keys() {
                 let now = output(&running.ledger, key);
@@ -441,6 +459,7 @@ impl World {
                 && journal_is_empty
                 && self.erasures_agree()
                 && self.states().windows(2).all(|pair| pair[0] == pair[1])
+                && self.race_states().windows(2).all(|pair| pair[0] == pair[1])
             {
                 break;
             }
@@ -501,6 +520,11 @@ impl World {
         self.instances.iter().all(knows) && ClassId::all(CLASSES).all(version_of)
     }
 
+    fn race_states(&self) -> Vec<RaceState> {
+        let running = self.instances.iter().map(|it| it.running.as_ref().unwrap());
+        running.map(|it| race_state(&it.ledger)).collect()
+    }
+
     fn states(&self) -> Vec<Vec<Option<Output>>> {
         let states = self.instances.iter().map(|instance| {
             let ledger = &instance.running.as_ref().unwrap().ledger;
@@ -512,6 +536,7 @@ impl World {
     /// Shuts all instances down. The bucket, and a new instance recovered from it, must hold the
     /// same state.
     async fn end(&mut self) {
+        let races = self.race_states().swap_remove(0);
         for instance in &mut self.instances {
             let mut running = instance.running.take().unwrap();
             let _ = std::mem::replace(&mut running.stop, oneshot::channel().0).send(());
@@ -534,6 +559,13 @@ impl World {
             sleep(Duration::from_millis(100)).await;
         }
         self.truth.lock().unwrap().check(&running.ledger);
+        if self.plan.races_kept == RACES_KEPT {
+            assert_eq!(
+                race_state(&running.ledger),
+                races,
+                "races of the new instance"
+            );
+        }
         for class in ClassId::all(CLASSES) {
             let stored = self
                 .bucket

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::RACES_KEPT;
 use crate::bucket::Faults;
 
 /// The schedule of a world.
@@ -20,6 +21,8 @@ pub struct Plan {
     pub events: usize,
     /// Duration over which all of these happen.
     pub span: Duration,
+    /// Time for which race rows are kept.
+    pub races_kept: Duration,
     /// Crashes the first instance at this step of its store.
     pub crash_after: Option<u32>,
 }
@@ -33,6 +36,7 @@ impl Plan {
             erasures: 1,
             events: 0,
             span: Duration::from_secs(100),
+            races_kept: RACES_KEPT,
             crash_after: None,
         }
     }
@@ -66,6 +70,11 @@ impl Plan {
             },
             events: chance.random_range(0..10),
             span: Duration::from_secs(chance.random_range(20..400)),
+            races_kept: if chance.random_bool(0.7) {
+                RACES_KEPT
+            } else {
+                Duration::from_secs(chance.random_range(20..400))
+            },
             crash_after: None,
         }
     }

@@ -7,6 +7,7 @@ use alleycat::domain::erasure::{Erasure, ErasureScope, Erasures};
 use alleycat::domain::racer_names::RacerName;
 use alleycat::ledger::Ledger;
 
+use super::races::RaceTruth;
 use super::{CLASSES, RACERS, SECOND_MAX};
 
 /// A class, a second of the race, and a racer.
@@ -25,6 +26,7 @@ pub struct Truth {
     pub names: BTreeMap<RacerId, BTreeSet<RacerName>>,
     /// Acknowledged erasures.
     pub erased: Vec<Erasure>,
+    pub races: RaceTruth,
 }
 
 impl Truth {
@@ -54,6 +56,7 @@ impl Truth {
     /// outputs are gone.
     pub fn check(&self, ledger: &Ledger) {
         let erasures = ledger.erasures();
+        self.races.check(ledger);
         for erased in &self.erased {
             let known = erasures
                 .find(&erased.scope)

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::effort::{Output, RaceId, Second};
 
 fn effort() -> impl Strategy<Value = Effort> {
     let output = prop_oneof![
@@ -54,10 +55,20 @@ proptest! {
     #[test]
     fn segment_round_trips(
         efforts in prop::collection::vec(effort(), 0..50),
+        rows in prop::collection::vec((effort(), any::<bool>()), 0..9),
+        floors in prop::collection::vec(0u64..1 << 45, 0..3),
         names in prop::collection::vec(name(), 0..5),
         erasure_version in 0u64..3,
     ) {
-        let contents = SegmentContents { efforts, names, erasure_version };
+        let rows = rows.iter().filter_map(|(effort, is_final)| RaceRow::new(effort, *is_final, 7));
+        let class = ClassId::new(1).expect("from 1");
+        let contents = SegmentContents {
+            efforts,
+            race_rows: rows.collect(),
+            race_floors: floors.into_iter().map(|floor_ms| (class, floor_ms)).collect(),
+            names,
+            erasure_version,
+        };
         let segments = split(contents.clone());
         prop_assert_eq!(segments.len(), 1);
         prop_assert_eq!(read(&encode(&segments[0])).expect("ours"), contents);
@@ -67,7 +78,7 @@ proptest! {
 #[test]
 fn efforts_over_the_limit_go_into_the_next_segment() {
     let effort = Effort::of(1, 1, 1, 1.0);
-    let count = CHUNK_EFFORTS_MAX * SEGMENT_CHUNKS_MAX + 1;
+    let count = CHUNK_RECORDS_MAX * SEGMENT_CHUNKS_MAX + 1;
     let segments = split(SegmentContents {
         efforts: vec![effort; count],
         ..SegmentContents::default()
@@ -81,7 +92,7 @@ fn efforts_over_the_limit_go_into_the_next_segment() {
     let cut = encode(&segments[0][..2]);
     let error = read(&cut).expect_err("it is incomplete");
     assert!(
-        matches!(error, SegmentError::Incomplete { lines, declared } if lines == 2 * CHUNK_EFFORTS_MAX && declared == count - 1)
+        matches!(error, SegmentError::Incomplete { lines, declared } if lines == 2 * CHUNK_RECORDS_MAX && declared == count - 1)
     );
 }
 
@@ -89,8 +100,8 @@ fn efforts_over_the_limit_go_into_the_next_segment() {
 fn damaged_or_newer_segment_is_rejected_with_its_cause() {
     assert!(matches!(read(b"plain"), Err(SegmentError::Gzip(_))));
     assert!(matches!(read(&gzip(b"{}\n")), Err(SegmentError::NoHeader)));
-    let newer = gzip(b"{\"alleycat\":\"journal\",\"version\":2}\n");
-    assert!(matches!(read(&newer), Err(SegmentError::Newer(2))));
+    let newer = gzip(b"{\"alleycat\":\"journal\",\"version\":3}\n");
+    assert!(matches!(read(&newer), Err(SegmentError::Newer(3))));
     let invalid = gzip(b"{\"alleycat\":\"journal\",\"version\":1}\n{\"classId\":1}\n");
     assert!(matches!(
         read(&invalid),
@@ -101,4 +112,42 @@ fn damaged_or_newer_segment_is_rejected_with_its_cause() {
         read(&truncated[..truncated.len() - 4]),
         Err(SegmentError::Gzip(_))
     ));
+}
+
+#[test]
+fn only_segments_with_race_rows_have_the_newer_format() {
+    let effort = Effort {
+        race: Some(RaceId(7)),
+        ..Effort::of(1, 1, 1, 1.0)
+    };
+    let header = |contents| {
+        let text = gunzip(&encode(&split(contents)[0]), 1000).expect("gzip");
+        let line = text.split(|&byte| byte == b'\n').next().expect("a line");
+        String::from_utf8(line.to_vec()).expect("text")
+    };
+    let mut contents = SegmentContents {
+        efforts: vec![effort],
+        ..SegmentContents::default()
+    };
+    assert!(header(contents.clone()).contains("\"version\":1"));
+    contents.race_rows.extend(RaceRow::new(&effort, false, 5));
+    assert!(header(contents).contains("\"version\":2"));
+}
+
+#[test]
+fn rows_beyond_a_chunk_go_into_chunks_of_their_own() {
+    let effort = Effort {
+        race: Some(RaceId(7)),
+        ..Effort::of(1, 1, 1, 1.0)
+    };
+    let row = RaceRow::new(&effort, false, 5).expect("it names a race");
+    let contents = SegmentContents {
+        efforts: vec![effort; 3],
+        race_rows: vec![row; CHUNK_RECORDS_MAX + 1],
+        ..SegmentContents::default()
+    };
+    let segments = split(contents.clone());
+    assert_eq!(segments.len(), 1);
+    assert_eq!(segments[0].len(), 3);
+    assert_eq!(read(&encode(&segments[0])).expect("ours"), contents);
 }

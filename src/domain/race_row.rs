@@ -1,0 +1,187 @@
+//! The rows of races: a racer's position in a race, and the racer's finish.
+//!
+//! Rows compete in two ways, and every merge keeps the winners, in any order of merges:
+//!
+//! - The rows of one racer in one race, by [`RaceRow::dominates`]. Rows expire by their time, so a
+//!   row with a later time is not dropped for one that expires earlier. So several rows of a racer
+//!   may stay. With honest clocks it is one: the time grows with the second.
+//! - The finishes of one racer in a class, by [`RaceRow::finish_order`].
+
+use std::cmp::{Ordering, Reverse};
+
+use crate::domain::effort::{ClassId, Effort, EffortTimeMs, Output, RaceId, RacerId, Second};
+
+/// A racer's output at a second of a race.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RaceRow {
+    /// The class.
+    pub class: ClassId,
+    /// The race.
+    pub race: RaceId,
+    /// The racer.
+    pub racer: RacerId,
+    /// The second of the race.
+    pub second: Second,
+    /// The output at that second.
+    pub output: Output,
+    /// The time of the row in ms since 1970: the effort's, or its receipt if that is unknown. The
+    /// instance that accepts the row sets it. No other instance computes it again.
+    pub at_ms: u64,
+    /// Whether `at_ms` is the effort's own time.
+    pub has_effort_time: bool,
+    /// Whether the second is the racer's last of the race.
+    pub is_final: bool,
+}
+
+impl RaceRow {
+    /// Returns the row of an effort; `None` if the effort names no race.
+    pub fn new(effort: &Effort, is_final: bool, receipt_ms: u64) -> Option<Self> {
+        let has_effort_time = effort.time != 0;
+        Some(Self {
+            class: effort.class,
+            race: effort.race?,
+            racer: effort.racer,
+            second: effort.second,
+            output: effort.output,
+            at_ms: if has_effort_time {
+                effort.time
+            } else {
+                receipt_ms
+            },
+            has_effort_time,
+            is_final,
+        })
+    }
+
+    /// Returns the row as an effort at the row's time. Erasures cover it as they cover efforts.
+    pub fn effort(&self) -> Effort {
+        Effort {
+            class: self.class,
+            second: self.second,
+            racer: self.racer,
+            output: self.output,
+            race: Some(self.race),
+            time: self.at_ms,
+        }
+    }
+
+    /// Returns the time at which it was ridden, or 0 if that is unknown.
+    pub fn effort_time(&self) -> EffortTimeMs {
+        if self.has_effort_time { self.at_ms } else { 0 }
+    }
+
+    /// Compares the positions of two rows of one racer in one race. The greater second is the
+    /// latest; at equal seconds a final is over an update, then the greater output counts.
+    pub fn position_order(&self, other: &Self) -> Ordering {
+        let position = |row: &Self| (row.second, row.is_final, row.output, row.has_effort_time);
+        position(self).cmp(&position(other))
+    }
+
+    /// Returns whether the other row of the same racer and race adds nothing to this one: it is not
+    /// further, and expires no later.
+    pub fn dominates(&self, other: &Self) -> bool {
+        self.position_order(other).is_ge() && self.at_ms >= other.at_ms
+    }
+
+    /// Compares two finishes of one racer in one class. The greater is the better: by output, then
+    /// by earlier time, unknown times last, then by smaller race. The rest makes the order total.
+    pub fn finish_order(&self, other: &Self) -> Ordering {
+        let key = |row: &Self| {
+            let ridden = Reverse((!row.has_effort_time, row.effort_time(), row.race));
+            (row.output, ridden, Reverse((row.second, row.at_ms)))
+        };
+        key(self).cmp(&key(other))
+    }
+}
+
+/// Keeps the rows that no other row dominates, and all finals, which may be finishes. Sorts them by
+/// class, race and racer, and each racer's by position, the latest first.
+pub fn keep_undominated(rows: &mut Vec<RaceRow>) {
+    let key = |row: &RaceRow| (row.class, row.race, row.racer);
+    rows.sort_unstable_by(|a, b| {
+        key(a)
+            .cmp(&key(b))
+            .then_with(|| b.position_order(a))
+            .then_with(|| b.at_ms.cmp(&a.at_ms))
+    });
+    rows.dedup();
+    let mut before: Option<RaceRow> = None; // the row with the latest time of the same racer
+    rows.retain(|row| {
+        let is_dominated = before.is_some_and(|it| key(&it) == key(row) && it.dominates(row));
+        if !is_dominated {
+            before = Some(*row);
+        }
+        !is_dominated || row.is_final
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(second: u32, output: f64, at_ms: u64) -> RaceRow {
+        let effort = Effort {
+            race: Some(RaceId(7)),
+            time: at_ms,
+            ..Effort::of(1, second, 1, output)
+        };
+        RaceRow::new(&effort, false, 0).expect("it names a race")
+    }
+
+    #[test]
+    fn effort_without_a_time_gets_the_receipt() {
+        let effort = Effort {
+            race: Some(RaceId(7)),
+            ..Effort::of(1, 1, 1, 1.0)
+        };
+        let row = RaceRow::new(&effort, false, 5).expect("it names a race");
+        assert_eq!((row.at_ms, row.effort_time()), (5, 0));
+        let effort = Effort {
+            race: None,
+            ..effort
+        };
+        assert_eq!(RaceRow::new(&effort, false, 5), None);
+    }
+
+    #[test]
+    fn row_with_a_later_time_stays_beside_a_further_one() {
+        let (far, late, neither) = (row(10, 1.0, 100), row(9, 1.0, 200), row(8, 9.0, 150));
+        let mut rows = vec![neither, late, far, late];
+        keep_undominated(&mut rows);
+        assert_eq!(rows, [far, late]);
+    }
+
+    #[test]
+    fn final_is_over_an_update_of_the_same_second_and_is_never_dropped() {
+        let update = row(10, 5.0, 100);
+        let last = RaceRow {
+            is_final: true,
+            ..row(10, 4.0, 100)
+        };
+        assert!(last.dominates(&update));
+        let further = row(11, 4.0, 100);
+        let mut rows = vec![update, last, further];
+        keep_undominated(&mut rows);
+        assert_eq!(rows, [further, last]);
+    }
+
+    #[test]
+    fn better_finish_is_higher_then_earlier_then_of_the_smaller_race() {
+        let better = [
+            row(9, 6.0, 900),
+            row(9, 5.0, 100),
+            row(9, 5.0, 200),
+            RaceRow {
+                race: RaceId(8),
+                ..row(9, 5.0, 200)
+            },
+            RaceRow {
+                has_effort_time: false,
+                ..row(9, 5.0, 50)
+            },
+        ];
+        for pair in better.windows(2) {
+            assert!(pair[0].finish_order(&pair[1]).is_gt(), "{pair:?}");
+        }
+    }
+}

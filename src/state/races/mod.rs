@@ -1,0 +1,254 @@
+//! The races of each class: the positions "here now" by each racer's latest second, later the
+//! results, and each racer's best finish.
+//!
+//! A race is a lattice, as the table is. [`RaceRow`] says how rows compete, so merges in any order
+//! end in the same state. What is not monotone is kept out of it:
+//!
+//! - A row expires by its own time, when the class's floor rises over it. The floor only rises, and
+//!   rows under it are never merged. So what has expired does not come back.
+//! - A racer's latest second may be shown before it is durable: such a row is pending. Finals and
+//!   finishes are never pending, and are compared with durable rows only.
+
+mod class_races;
+mod race;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::domain::effort::{ClassId, Output, RaceId, RacerId, Second};
+use crate::domain::race_row::RaceRow;
+use crate::state::races::class_races::ClassRaces;
+use crate::state::races::race::Race;
+
+/// Maximum number of rows in all races of a class, some 70 MB. Beyond it the floor rises. A thousand
+/// riders who race all day are 288,000.
+pub(crate) const CLASS_RACE_ROWS_MAX: usize = 1_000_000;
+
+/// Counts the changes of a class's races and finishes.
+pub type RacesVersion = u64;
+
+/// The numbers of a race.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RaceSummary {
+    /// The race.
+    pub race: RaceId,
+    /// Start in milliseconds since 1970: the least time of a row minus its second. For display only.
+    pub started_ms: u64,
+    /// Number of racers.
+    pub racers: usize,
+    /// The last second that any racer reached.
+    pub last_second: Second,
+    /// Whether that second was reported as the race's last.
+    pub is_finished: bool,
+    /// The class's version at the race's last change. Races of a class have different versions.
+    pub version: RacesVersion,
+}
+
+/// A racer's position in a race.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RacePosition {
+    /// The competition rank: 1 + the number of racers with greater outputs.
+    pub rank: usize,
+    /// The racer.
+    pub racer: RacerId,
+    /// The output at the racer's latest second.
+    pub output: Output,
+    /// The racer's latest second.
+    pub second: Second,
+}
+
+/// The result of merging durable rows into a class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowsMerge {
+    /// The class's version after the merge.
+    pub version: RacesVersion,
+    /// Whether a race changed.
+    pub races_changed: bool,
+    /// Whether a finish changed.
+    pub finishes_changed: bool,
+    /// Whether there was a final among the rows.
+    pub has_finals: bool,
+}
+
+/// The races of a class, to be stored.
+#[derive(Debug)]
+pub struct RacesCopy {
+    /// The copy holds everything merged up to this version.
+    pub version: RacesVersion,
+    /// Rows that are earlier have expired.
+    pub floor_ms: u64,
+    /// The races by id, each with the version of its last change, and its rows unless the caller
+    /// has them.
+    pub races: Vec<(RaceId, RacesVersion, Option<Vec<RaceRow>>)>,
+}
+
+/// The races and finishes of every class.
+#[derive(Debug)]
+pub struct Races {
+    classes: Box<[Mutex<ClassRaces>]>,
+}
+
+impl Races {
+    /// Creates an empty set of races for the classes 1 to `classes`.
+    pub fn new(classes: u16) -> Self {
+        let classes = ClassId::all(classes).map(|class| Mutex::new(ClassRaces::new(class)));
+        Self {
+            classes: classes.collect(),
+        }
+    }
+
+    /// Merges durable rows. Returns the outcome of each class among them.
+    pub fn merge(&self, rows: &[RaceRow]) -> Vec<(ClassId, RowsMerge)> {
+        let mut merges: Vec<(ClassId, RowsMerge)> = Vec::new();
+        for rows in rows.chunk_by(|a, b| a.class == b.class) {
+            let id = rows[0].class;
+            let mut class = self.class(id);
+            let known = merges.iter().position(|&(other, _)| other == id);
+            let index = known.unwrap_or_else(|| {
+                merges.push((id, RowsMerge::default()));
+                merges.len() - 1
+            });
+            let merge = &mut merges[index].1;
+            for row in rows {
+                class.merge_durable(row, merge);
+                merge.has_finals |= row.is_final;
+            }
+            merge.version = class.version;
+        }
+        merges
+    }
+
+    /// Merges positions that are not durable yet.
+    pub fn merge_pending<'a>(&self, rows: impl Iterator<Item = &'a RaceRow>) {
+        // A delivery mixes classes, so all are locked once, in order, instead of one per row.
+        let mut classes: Vec<_> = self.ids().map(|class| self.class(class)).collect();
+        for row in rows {
+            classes[row.class.index()].merge_position(row, true);
+        }
+    }
+
+    /// Returns whether a final row would change what is durable.
+    pub fn must_journal(&self, row: &RaceRow) -> bool {
+        self.class(row.class).must_journal(row)
+    }
+
+    /// Returns up to `rows_max` pending rows. They stay pending until they are merged as durable.
+    pub fn pending_rows(&self, rows_max: usize) -> Vec<RaceRow> {
+        let mut rows = Vec::new();
+        for class in self.ids() {
+            rows.extend(self.class(class).pending_rows(rows_max - rows.len()));
+        }
+        rows
+    }
+
+    /// Returns whether there are pending rows.
+    pub fn has_pending(&self) -> bool {
+        self.ids().any(|class| self.class(class).has_pending())
+    }
+
+    /// Returns the class's floor: rows that are earlier have expired.
+    pub fn floor_ms(&self, class: ClassId) -> u64 {
+        self.class(class).floor_ms
+    }
+
+    /// Raises the class's floor, and removes the rows under it.
+    pub fn raise_floor(&self, class: ClassId, floor_ms: u64) {
+        self.class(class).raise_floor(floor_ms);
+    }
+
+    /// Removes a racer's rows and finish for which the condition holds from a class.
+    pub fn erase(&self, class: ClassId, racer: RacerId, is_erased: impl Fn(&RaceRow) -> bool) {
+        self.class(class).erase(racer, is_erased);
+    }
+
+    /// Returns all rows of a racer in a class, and the racer's best finish.
+    pub fn rows_of(&self, class: ClassId, racer: RacerId) -> Vec<RaceRow> {
+        self.class(class).rows_of(racer)
+    }
+
+    /// Returns the version of a class's races and finishes. It grows with every change.
+    pub fn version(&self, class: ClassId) -> RacesVersion {
+        self.class(class).version
+    }
+
+    /// Returns the version of a class's finishes at their last change.
+    pub fn finishes_version(&self, class: ClassId) -> RacesVersion {
+        self.class(class).finishes_version
+    }
+
+    /// Returns the class's races, newest first.
+    pub fn summaries(&self, class: ClassId) -> Vec<RaceSummary> {
+        let races = &self.class(class).races;
+        let mut summaries: Vec<_> = races.values().map(Race::summary).collect();
+        summaries.sort_unstable_by_key(|race| std::cmp::Reverse((race.started_ms, race.race.0)));
+        summaries
+    }
+
+    /// Returns a race's numbers and its positions, by output descending, then by racer. `None` when
+    /// the race is unknown.
+    pub fn standings(
+        &self,
+        class: ClassId,
+        race: RaceId,
+    ) -> Option<(RaceSummary, Vec<RacePosition>)> {
+        let (summary, mut positions) = {
+            let class = self.class(class);
+            let race = class.races.get(&race)?;
+            (race.summary(), race.positions())
+        };
+        positions.sort_unstable_by(|a, b| b.output.cmp(&a.output).then(a.racer.cmp(&b.racer)));
+        let mut before = None;
+        for (index, row) in positions.iter_mut().enumerate() {
+            row.rank = match before {
+                Some((output, rank)) if output == row.output => rank,
+                _ => index + 1,
+            };
+            before = Some((row.output, row.rank));
+        }
+        Some((summary, positions))
+    }
+
+    /// Returns each racer's best finish, by racer, and the version that it holds everything up to.
+    pub fn finishes(&self, class: ClassId) -> (RacesVersion, Vec<RaceRow>) {
+        let (version, mut rows) = {
+            let class = self.class(class);
+            let rows: Vec<RaceRow> = class.finishes.values().copied().collect();
+            (class.version, rows)
+        };
+        rows.sort_unstable_by_key(|row| row.racer);
+        (version, rows)
+    }
+
+    /// Copies the class's races. Leaves out the rows of those whose version is in `known`.
+    pub fn copy(&self, class: ClassId, known: &HashMap<RaceId, RacesVersion>) -> RacesCopy {
+        let class = self.class(class);
+        let races = class.races.iter().map(|(&id, race)| {
+            let is_known = known.get(&id) == Some(&race.changed);
+            let rows = (!is_known).then(|| race.sorted_rows());
+            (id, race.changed, rows)
+        });
+        let mut races: Vec<_> = races.collect();
+        races.sort_unstable_by_key(|&(id, _, _)| id);
+        RacesCopy {
+            version: class.version,
+            floor_ms: class.floor_ms,
+            races,
+        }
+    }
+
+    /// Returns the number of rows of all races of a class.
+    pub fn rows(&self, class: ClassId) -> usize {
+        self.class(class).rows
+    }
+
+    fn ids(&self) -> impl Iterator<Item = ClassId> {
+        ClassId::all(self.classes.len().try_into().unwrap_or(u16::MAX))
+    }
+
+    fn class(&self, class: ClassId) -> MutexGuard<'_, ClassRaces> {
+        self.classes[class.index()].lock()
+    }
+}
