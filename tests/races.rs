@@ -16,7 +16,10 @@ use support::instance::Instance;
 use support::test_store::TestStore;
 use support::{Service, firehose_body, record, until};
 
-const DEMO: &[&str] = &["--demo", "1", "--classes", "2"];
+/// Keeps rows of any time: the tests' records have small timestamps.
+const KEPT: &str = "--races-kept=876000h";
+
+const DEMO: &[&str] = &["--demo", "1", "--classes", "2", KEPT];
 
 /// Returns a record of race 7.
 fn race_record(second: u64, racer: u64, output: f64) -> Value {
@@ -86,7 +89,7 @@ impl LiveFeed {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn race_shows_each_racers_latest_second() {
-    let service = Service::start(&["--classes", "2"]).await;
+    let service = Service::start(&["--classes", "2", KEPT]).await;
     assert_eq!(service.json("/classes/1/races").await, json!([]));
     let named = json!({
         "classId": 1, "second": 9, "racerId": 3, "output": 80.5, "name": "Hub, Bert", "raceId": 7,
@@ -171,8 +174,16 @@ async fn race_shows_each_racers_latest_second() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rejected_and_erased_racers_are_in_no_race() {
-    let service =
-        Service::start(&["--classes", "1", "--max-racers", "2", "--admin-key", "k"]).await;
+    let service = Service::start(&[
+        "--classes",
+        "1",
+        "--max-racers",
+        "2",
+        "--admin-key",
+        "k",
+        KEPT,
+    ])
+    .await;
     service
         .deliver(&[
             race_record(1, 1, 90.0),
@@ -199,7 +210,7 @@ async fn rejected_and_erased_racers_are_in_no_race() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn live_feed_sends_current_standings_then_durable_bests() {
-    let service = Service::start(&["--classes", "2"]).await;
+    let service = Service::start(&["--classes", "2", KEPT]).await;
     let mut first = LiveFeed::of(&service, 1).await;
     service
         .deliver(&[race_record(1, 1, 90.0), race_record(1, 2, 95.0)])
@@ -236,6 +247,66 @@ async fn live_feed_sends_current_standings_then_durable_bests() {
     // An open feed does not delay the shutdown.
     service.stop().await;
     while third.next().await.is_some() {}
+}
+
+/// Returns the time now, in ms since 1970.
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap().as_millis().try_into().unwrap()
+}
+
+fn at(time_ms: u64, mut record: Value) -> Value {
+    record["deviceTimestamp"] = time_ms.into();
+    record
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn final_survives_a_kill_and_a_position_a_stop() {
+    let test_store = TestStore::folder();
+    let options = ["--classes", "1"];
+    let service = Instance::start(&test_store, &options).await;
+    let now = now_ms();
+    let finish = at(now, as_final(race_record(300, 1, 90.0)));
+    let status = service.deliver(&[finish, race_record(1, 9, 1.0)]).await;
+    assert_eq!(status, StatusCode::OK);
+    service.kill();
+    let service = Instance::start(&test_store, &options).await;
+    let board = service.json("/classes/1/races/7/leaderboard").await;
+    assert_eq!(board["finished"], true);
+    assert_eq!(board["racers"], 1, "the row of 1970 has expired");
+    assert_eq!(board["standings"][0]["second"], 300);
+    let untimed = json!({ "classId": 1, "second": 5, "racerId": 2, "output": 80, "raceId": 8 });
+    assert_eq!(service.deliver(&[untimed]).await, StatusCode::OK);
+    service.terminate();
+    service.wait_for_exit().await;
+    let service = Instance::start(&test_store, &options).await;
+    let races = service.json("/classes/1/races").await;
+    let ids: Vec<_> = races
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|race| &race["raceId"])
+        .collect();
+    assert_eq!(ids, [8, 7], "the newest first");
+    service.terminate();
+    service.wait_for_exit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_expire_by_their_own_time() {
+    let service = Service::start(&["--classes", "1", "--races-kept", "1h"]).await;
+    let hour = 3_600_000;
+    let (late, early) = (now_ms() - hour / 2, now_ms() - 2 * hour);
+    service
+        .deliver(&[
+            at(late, race_record(5, 1, 90.0)),
+            at(early, race_record(9, 2, 90.0)),
+        ])
+        .await;
+    let board = service.json("/classes/1/races/7/leaderboard").await;
+    assert_eq!(board["racers"], 1);
+    assert_eq!(board["lastSecond"], 5);
+    service.stop().await;
 }
 
 async fn send(

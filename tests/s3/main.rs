@@ -15,6 +15,7 @@ mod load;
 mod model;
 mod outages;
 mod progress;
+mod races;
 mod start;
 
 /// Classes with rides, out of six.

@@ -31,8 +31,8 @@ async fn newer_format_stops_recovery() {
         &recovery_error(&foreign_segment(), newer).await,
         &[
             &foreign_segment().path(),
-            "version 2",
-            "up to 1",
+            "version 3",
+            "up to 2",
             "newer program",
         ],
     );
