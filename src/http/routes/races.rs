@@ -19,8 +19,7 @@ use crate::state::races::RaceSummary;
 
 /// Recent races
 ///
-/// The last 12 of this instance, the newest first. They are in memory only: after a restart there are none until the
-/// next delivery.
+/// The races of the last `--races-kept` (24 hours by default), the newest first, whichever instance took in their riders.
 #[utoipa::path(
     get, path = "/classes/{classId}/races", tag = "Races",
     params(ClassPath, ListParams),
@@ -111,7 +110,7 @@ pub(crate) async fn race_leaderboard(
 struct RaceResponse {
     /// The race.
     race_id: RaceId,
-    /// Time of the start, in milliseconds since 1970, as computed from the first effort received.
+    /// Time of the start, in milliseconds since 1970: the least time of a row minus its second.
     #[schema(example = 1619185620265_u64)]
     started_at: u64,
     /// Number of racers seen.
