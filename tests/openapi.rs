@@ -331,8 +331,11 @@ async fn csv_rows_equal_json_rows() {
                 "racerId=17&output=30",
                 "limit=1",
                 "offset=9",
+                "racers=2,17",
+                "output=10",
             ]
         }
+        "/classes/1/races/17/leaderboard" => vec!["racers=17&ties=dense", "output=10"],
         "/classes/1/racers/17" => vec!["compare=2,99"],
         _ => vec![],
     };

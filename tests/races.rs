@@ -107,6 +107,7 @@ async fn race_shows_each_racers_latest_second() {
         service.json("/classes/1/races/7/leaderboard").await,
         json!({
             "classId": 1, "raceId": 7, "startedAt": 90_000, "racers": 3, "lastSecond": 10, "finished": false,
+            "total": 3, "next": null, "previous": null,
             "standings": [
                 { "rank": 1, "racerId": 1, "name": null, "output": 90, "second": 10 },
                 { "rank": 1, "racerId": 2, "name": null, "output": 90, "second": 9 },
@@ -154,7 +155,20 @@ async fn race_shows_each_racers_latest_second() {
             "/classes/1/races/7/leaderboard?limit=0",
             StatusCode::BAD_REQUEST,
         ),
-        ("/classes/1/races?limit=1", StatusCode::BAD_REQUEST),
+        ("/classes/1/races?limit=0", StatusCode::BAD_REQUEST),
+        ("/classes/1/races?offset=1", StatusCode::BAD_REQUEST),
+        (
+            "/classes/1/races/7/leaderboard?second=10",
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            "/classes/1/races/7/leaderboard?racerId=1&output=9",
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            "/classes/1/races/7/leaderboard?around=99",
+            StatusCode::NOT_FOUND,
+        ),
         ("/classes/1/live?second=1", StatusCode::BAD_REQUEST),
         ("/classes/3/live", StatusCode::NOT_FOUND),
     ] {
@@ -167,6 +181,51 @@ async fn race_shows_each_racers_latest_second() {
         );
     }
     service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn list_of_races_is_paged_by_its_links() {
+    let service = Service::start(&["--classes", "1"]).await;
+    let starts = (1..=5).map(|race: u64| {
+        let mut start = race_record(0, 1, 90.0);
+        start["raceId"] = race.into();
+        start["deviceTimestamp"] = (race / 2 + 1).into(); // 2 and 3 start together, and 4 and 5
+        start
+    });
+    service.deliver(&starts.collect::<Vec<_>>()).await;
+    for format in ["json", "csv"] {
+        let base = format!("/classes/1/races?limit=2&format={format}");
+        let mut response = service.get(&base).await;
+        let mut seen = Vec::new();
+        loop {
+            let link = response.headers().get(header::LINK);
+            let link = link.map_or("", |link| link.to_str().unwrap()).to_owned();
+            assert_eq!(link.contains("rel=\"prev\""), !seen.is_empty(), "{link}");
+            let text = response.text().await.unwrap();
+            seen.extend(match format {
+                "csv" => race_ids_of_csv(&text),
+                _ => race_ids(&text.parse().unwrap()),
+            });
+            let Some((next, _)) = link.split_once(">; rel=\"next\"") else {
+                break;
+            };
+            let next = next.strip_prefix('<').unwrap();
+            response = service.get(&format!("/classes/1/races{next}")).await;
+        }
+        assert_eq!(seen, [5, 4, 3, 2, 1], "{format}");
+    }
+    service.stop().await;
+}
+
+fn race_ids(races: &Value) -> Vec<u64> {
+    let races = races.as_array().unwrap().iter();
+    races.map(|race| race["raceId"].as_u64().unwrap()).collect()
+}
+
+fn race_ids_of_csv(text: &str) -> Vec<u64> {
+    let rows = text.lines().skip(1);
+    rows.map(|row| row.split(',').next().unwrap().parse().unwrap())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

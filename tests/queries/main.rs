@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod caching;
 mod classes;
 mod history;
 mod leaderboard;

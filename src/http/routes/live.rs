@@ -27,6 +27,7 @@ use crate::http::extract::query::{NoParams, QueryParams};
 use crate::http::routes::races::RaceLeaderboard;
 use crate::http::state::{AppState, Name, SharedState, stopped};
 use crate::ledger::Ledger;
+use crate::state::leaderboard::PageLimit;
 use crate::state::races::CLASS_RACES_MAX;
 use crate::state::recent_bests::{RecentBests, RecentBestsSubscription};
 
@@ -38,7 +39,7 @@ const UPDATE_INTERVAL: Duration = Duration::from_millis(250);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Maximum number of rows of a standings event. The race's leaderboard path has all rows.
-const STANDINGS_MAX: usize = 50;
+const STANDINGS_MAX: PageLimit = PageLimit::DEFAULT;
 
 /// First text of a stream: tells clients to reconnect after 1 s.
 const STREAM_START: &[u8] = b"retry: 1000\n\n";
@@ -281,7 +282,7 @@ impl LiveState {
         for now in ledger.races().summaries(class) {
             let is_current = |it: &&RaceEvent| it.id == now.race && it.version == now.version;
             let event = self.races.iter().find(is_current).cloned().or_else(|| {
-                let board = RaceLeaderboard::new(ledger, class, now.race, 0, STANDINGS_MAX)?;
+                let board = RaceLeaderboard::first(ledger, class, now.race, STANDINGS_MAX)?;
                 Some(RaceEvent {
                     id: now.race,
                     version: now.version,

@@ -549,14 +549,19 @@ export interface components {
             racerId: components["schemas"]["RacerId"];
         };
         /** @description A page of a leaderboard. */
-        Leaderboard: {
+        Leaderboard: components["schemas"]["LeaderboardPage"] & {
             /** @description The class. */
             classId: components["schemas"]["ClassId"];
+            second: components["schemas"]["Second"] | null;
+        };
+        /** @description The fields that the pages of all boards have. */
+        LeaderboardPage: {
+            /** @description Only with `output` and without `racerId`: where that output would stand. */
+            at?: components["schemas"]["Place"];
             /** @description The `cursor` of the page after this one; null at the end. */
             next: string | null;
             /** @description The `cursor` of the page before this one; null at the start. */
             previous: string | null;
-            second: components["schemas"]["Second"] | null;
             /** @description The rows. */
             standings: components["schemas"]["Standing"][];
             /**
@@ -594,6 +599,20 @@ export interface components {
         };
         /** @example 187.25 */
         Output: number;
+        /** @description Where an output would stand. Nobody is added to the board. */
+        Place: {
+            /**
+             * Format: double
+             * @description (100 × racers with lower outputs) / total; null on an empty board.
+             * @example 99.9975
+             */
+            percentile: number | null;
+            /**
+             * @description 1 + the number of racers with greater outputs; with `ties=dense`, of distinct greater outputs.
+             * @example 1
+             */
+            rank: number;
+        };
         /** @description A racer's personal best at a second. */
         Point: {
             /** @description The racer's best output there. */
@@ -642,31 +661,10 @@ export interface components {
         };
         /** @example 1619185620265 */
         RaceId: number;
-        /** @description A race and its standings. */
-        RaceLeaderboard: components["schemas"]["Race"] & {
+        /** @description A race and a page of its standings. */
+        RaceLeaderboard: components["schemas"]["Race"] & components["schemas"]["LeaderboardPage"] & {
             /** @description The class. */
             classId: components["schemas"]["ClassId"];
-            /** @description The rows. */
-            standings: components["schemas"]["RaceStanding"][];
-        };
-        /** @description A racer's standing in a race. */
-        RaceStanding: {
-            /**
-             * @description The racer's name; null if unknown.
-             * @example Hubert
-             */
-            name: string | null;
-            /** @description The output at the racer's latest second. */
-            output: components["schemas"]["Output"];
-            /** @description The racer. */
-            racerId: components["schemas"]["RacerId"];
-            /**
-             * @description The rank among all in the race, from 1; racers with equal outputs share one.
-             * @example 1
-             */
-            rank: number;
-            /** @description That second. */
-            second: components["schemas"]["Second"];
         };
         /** @description A racer in all classes. */
         Racer: {
@@ -712,6 +710,17 @@ export interface components {
         /** @description A row of a leaderboard. */
         Standing: {
             /**
+             * Format: int64
+             * @description Only on the board of finishes: when the racer finished, in milliseconds since 1970; null if unknown.
+             * @example 1619185920265
+             */
+            at?: number | null;
+            /**
+             * @description Only with `racers`: the rank among those, from 1.
+             * @example 1
+             */
+            groupRank?: number;
+            /**
              * @description The racer's name; null if unknown.
              * @example Hubert
              */
@@ -720,6 +729,12 @@ export interface components {
             newRecord?: boolean;
             /** @description The racer's output on this board. */
             output: components["schemas"]["Output"];
+            /**
+             * Format: int64
+             * @description Only on the board of finishes: the race; null for the new record of a what-if.
+             * @example 1619185620265
+             */
+            raceId?: number | null;
             /** @description The racer. */
             racerId: components["schemas"]["RacerId"];
             /**
@@ -729,7 +744,8 @@ export interface components {
             rank: number;
             /**
              * Format: int32
-             * @description Only on the all-time board: the second of the output; null for the new record of a what-if.
+             * @description Only on the all-time board and on boards of races: the second of the output; null for the new record of a
+             *     what-if.
              * @example 60
              */
             second?: number | null;
@@ -1133,7 +1149,7 @@ export interface operations {
                 ties?: "competition" | "dense" | "ordinal";
                 /** @description Maximum number of rows. */
                 limit?: number;
-                /** @description Number of rows to skip. Not with `cursor` or `around`. */
+                /** @description Number of rows to skip. Of this, `cursor`, `around`, and `output` without `racerId`, a query has one. */
                 offset?: number;
                 /**
                  * @description The page named by `next` or `previous` of another page. It stays right while the board
@@ -1143,8 +1159,8 @@ export interface operations {
                 /** @description The page with this racer in its middle; at either edge the page is still full. */
                 around?: number;
                 /**
-                 * @description Only these racers, ranked among all racers: up to 1000 ids, separated by commas or in
-                 *     repeated parameters.
+                 * @description Only these racers, ranked among all racers and, as `groupRank`, among themselves: up to 1000 ids, separated by
+                 *     commas or in repeated parameters.
                  * @example [
                  *       1,
                  *       2,
@@ -1154,7 +1170,10 @@ export interface operations {
                 racers?: number[];
                 /** @description The racer of the what-if. The racer is ranked with `output` if that beats the racer's best. */
                 racerId?: number;
-                /** @description The output of the what-if. Nothing is stored. */
+                /**
+                 * @description The output of the what-if. Without `racerId`: the page around the place where this output would stand, with the
+                 *     place in `at`. Nothing is stored.
+                 */
                 output?: number;
                 /** @description `json` or `csv`; without it, the format that `Accept` prefers. */
                 format?: "json" | "csv";
@@ -1591,6 +1610,10 @@ export interface operations {
     races: {
         parameters: {
             query?: {
+                /** @description Maximum number of races. */
+                limit?: number;
+                /** @description The page that a `Link` header of another page names. */
+                cursor?: string;
                 /** @description `json` or `csv`; without it, the format that `Accept` prefers. */
                 format?: "json" | "csv";
                 /** @description Format the JSON for people. */
@@ -1608,6 +1631,8 @@ export interface operations {
             /** @description The races. */
             200: {
                 headers: {
+                    /** @description The pages after (`next`) and before (`prev`) this one, if any. */
+                    Link?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1688,10 +1713,34 @@ export interface operations {
     race_leaderboard: {
         parameters: {
             query?: {
+                /**
+                 * @description The rank of racers with equal outputs: `competition` 1, 2, 2, 4; `dense` 1, 2, 2, 3;
+                 *     `ordinal` 1, 2, 3, 4.
+                 */
+                ties?: "competition" | "dense" | "ordinal";
                 /** @description Maximum number of rows. */
                 limit?: number;
-                /** @description Number of rows to skip. */
+                /** @description Number of rows to skip. Of this, `cursor`, `around` and `output`, a query has one. */
                 offset?: number;
+                /**
+                 * @description The page named by `next` or `previous` of another page. It stays right while the board
+                 *     changes.
+                 */
+                cursor?: string;
+                /** @description The page with this racer in its middle; at either edge the page is still full. */
+                around?: number;
+                /**
+                 * @description Only these racers, ranked among all racers and, as `groupRank`, among themselves: up to 1000 ids, separated by
+                 *     commas or in repeated parameters.
+                 * @example [
+                 *       1,
+                 *       2,
+                 *       3
+                 *     ]
+                 */
+                racers?: number[];
+                /** @description The page around the place where this output would stand, with the place in `at`. */
+                output?: number;
                 /** @description `json` or `csv`; without it, the format that `Accept` prefers. */
                 format?: "json" | "csv";
                 /** @description Format the JSON for people. */
