@@ -9,11 +9,12 @@ use crate::{header_of, send, service_with_ties};
 
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
-const BOARDS: [&str; 4] = [
+const BOARDS: [&str; 5] = [
     "/classes/1/leaderboard?second=5",
     "/classes/1/leaderboard?limit=2&format=csv",
     "/classes/1/races/7/leaderboard",
     "/classes/1/races/7/leaderboard?format=csv",
+    "/classes/1/pace?percentile=50&rank=1&racers=4",
 ];
 
 async fn ride_race(service: &Service, output: f64) {

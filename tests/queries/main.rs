@@ -13,6 +13,7 @@ mod classes;
 mod history;
 mod leaderboard;
 mod model;
+mod pace;
 mod pages;
 mod protocol;
 mod racers;

@@ -125,6 +125,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/classes/{classId}/pace": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Curves to ride against
+         * @description Each is an output for every second of the class, null where there is none. A percentile is the least output whose
+         *     share of racers strictly below is at least that, or else the greatest output. A rank is the output at that position.
+         *     A racer's curve has the racer's bests. The curves are those of `percentile`, then of `rank`, then of `racers`.
+         */
+        get: operations["pace"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/classes/{classId}/racers/{racerId}": {
         parameters: {
             query?: never;
@@ -599,6 +621,44 @@ export interface components {
         };
         /** @example 187.25 */
         Output: number;
+        /** @description Curves to ride against. */
+        Pace: {
+            /** @description The class. */
+            classId: components["schemas"]["ClassId"];
+            /** @description The curves: of `percentile`, then of `rank`, then of `racers`, each in the query's order. */
+            curves: components["schemas"]["PaceCurve"][];
+            /** @description The seconds with an effort, ascending. */
+            seconds: components["schemas"]["Second"][];
+        };
+        /** @description A curve to ride against. */
+        PaceCurve: {
+            /**
+             * @description Only on the curve of a racer: the racer's name; null if unknown.
+             * @example Hubert
+             */
+            name?: string | null;
+            /**
+             * @description An output for each of the seconds; null where there is none.
+             * @example [
+             *       187.25,
+             *       null
+             *     ]
+             */
+            outputs: (number | null)[];
+            /**
+             * Format: double
+             * @description Only on the curve of a percentile: the percentile.
+             * @example 90
+             */
+            percentile?: number;
+            /** @description Only on the curve of a racer: the racer. */
+            racerId?: components["schemas"]["RacerId"];
+            /**
+             * @description Only on the curve of a rank: the rank.
+             * @example 10
+             */
+            rank?: number;
+        };
         /** @description Where an output would stand. Nobody is added to the board. */
         Place: {
             /**
@@ -1322,6 +1382,121 @@ export interface operations {
                     /**
                      * @example {
                      *       "detail": "This path takes no parameters.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The key is missing or wrong.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description There is no such class, or it has no such racer or race. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is no such class, or it has no such racer or race.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    pace: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Percentiles, from 0 to 100, separated by commas or in repeated parameters. Of percentiles, ranks and racers
+                 *     together, a query has 1 to 20.
+                 * @example [
+                 *       99,
+                 *       90,
+                 *       50
+                 *     ]
+                 */
+                percentile?: number[];
+                /**
+                 * @description Positions, from 1, separated by commas or in repeated parameters.
+                 * @example [
+                 *       1,
+                 *       10
+                 *     ]
+                 */
+                rank?: number[];
+                /**
+                 * @description Racers, separated by commas or in repeated parameters.
+                 * @example [
+                 *       17
+                 *     ]
+                 */
+                racers?: number[];
+                /** @description Format the JSON for people. */
+                pretty?: "" | "true" | "false" | "1" | "0";
+            };
+            header?: never;
+            path: {
+                /** @description The exercise class. */
+                classId: components["schemas"]["ClassId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The curves. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Pace"];
+                };
+            };
+            /** @description A parameter is invalid, missing or unknown; the detail names it. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
