@@ -274,8 +274,8 @@ pub fn cursor(text: &[u8]) -> bool {
         return false;
     };
     assert_eq!(cursor.to_string(), text);
-    if let Cursor::After(output, racer) = cursor {
-        let other = Cursor::Before(output, racer);
+    if let Cursor::After(row) = cursor {
+        let other = Cursor::Before(row);
         assert_ne!(other.to_string(), text);
         assert_eq!(other.to_string().parse(), Ok(other));
     }

@@ -272,3 +272,182 @@ async fn paging_during_rides_shows_unchanged_racers_once() {
     );
     service.stop().await;
 }
+
+/// Delivers a race with ties, in which racer 4 fell back, and the same outputs at second 60 of class 2.
+async fn service_with_race() -> Service {
+    let service = Service::start(&["--classes", "2"]).await;
+    let of_race = |second, racer, output| {
+        let mut record = record(1, second, racer, output);
+        record["raceId"] = 7.into();
+        record
+    };
+    let outputs = [(1, 30.0), (2, 20.0), (3, 20.0), (4, 10.0), (5, 5.0)];
+    let mut records = vec![of_race(1, 4, 90.0)];
+    records.extend(outputs.map(|(racer, output)| of_race(60, racer, output)));
+    records.extend(outputs.map(|(racer, output)| record(2, 60, racer, output)));
+    service.deliver(&records).await;
+    service
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn race_board_takes_the_options_of_a_class_board() {
+    let service = service_with_race().await;
+    let mut cursors = Vec::new();
+    let options = [
+        "",
+        "&limit=2",
+        "&limit=2&offset=1",
+        "&offset=9",
+        "&limit=3&around=4",
+        "&limit=1&around=5",
+        "&ties=dense",
+        "&ties=ordinal",
+        "&racers=5,3,2,99",
+        "&racers=5&racers=3&ties=dense&limit=1",
+        "&racers=1,2,4&around=3&limit=2",
+        "&output=20&limit=3",
+        "&output=15&ties=dense&limit=1",
+        "&output=0",
+    ];
+    let mut options: Vec<String> = options.map(str::to_owned).to_vec();
+    while let Some(option) = options.pop() {
+        let of_race = format!("/classes/1/races/7/leaderboard?pretty=false{option}");
+        let of_class = format!("/classes/2/leaderboard?second=60{option}");
+        let (race, class) = (service.json(&of_race).await, service.json(&of_class).await);
+        let mut standings = race["standings"].clone();
+        for row in standings.as_array_mut().unwrap() {
+            assert_eq!(row["second"], 60, "{option}");
+            row.as_object_mut().unwrap().remove("second");
+        }
+        assert_eq!(standings, class["standings"], "{option}");
+        for field in ["total", "at", "next", "previous"] {
+            assert_eq!(race[field], class[field], "{option}: {field}");
+        }
+        for cursor in [&race["next"], &race["previous"]] {
+            if let Some(cursor) = cursor.as_str()
+                && !option.contains("cursor")
+            {
+                cursors.push(cursor.to_owned());
+                options.push(format!("&limit=2&cursor={cursor}"));
+            }
+        }
+    }
+    assert!(cursors.len() > 8, "{cursors:?}");
+    let csv = "/classes/1/races/7/leaderboard?format=csv&racers=3,4&ties=dense";
+    assert_eq!(
+        service.get(csv).await.text().await.unwrap(),
+        "rank,racerId,name,output,second,groupRank\r\n2,3,,20,60,1\r\n3,4,,10,60,2\r\n"
+    );
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_without_racer_gives_its_place() {
+    let service = service_with_race().await;
+    let page = async |query: &str| {
+        let page = service
+            .json(&format!("/classes/2/leaderboard?limit=3&{query}"))
+            .await;
+        let racers = rows_of(&page).iter().map(|row| row.1).collect::<Vec<_>>();
+        (page["at"].clone(), racers, page["total"].clone())
+    };
+    let place = |rank: u64, percentile: f64| json!({ "rank": rank, "percentile": percentile });
+    for (query, rank, percentile, racers) in [
+        ("output=40", 1, 100.0, [1, 2, 3]),
+        ("output=20", 2, 40.0, [1, 2, 3]),
+        ("output=15&second=60", 4, 40.0, [3, 4, 5]),
+        ("output=15&ties=dense", 3, 40.0, [3, 4, 5]),
+        ("output=15&ties=ordinal", 4, 40.0, [3, 4, 5]),
+        ("output=0", 6, 0.0, [3, 4, 5]),
+    ] {
+        let (at, seen, total) = page(query).await;
+        assert_eq!(at["rank"], place(rank, percentile)["rank"], "{query}");
+        assert_eq!(at["percentile"].as_f64(), Some(percentile), "{query}");
+        assert_eq!(seen, racers, "{query}");
+        assert_eq!(total, 5, "{query}");
+    }
+    let (at, seen, _) = page("second=61&output=7").await;
+    assert_eq!(at, json!({ "rank": 1, "percentile": null }));
+    assert_eq!(seen, [0; 0]);
+    assert!(page("offset=1").await.0.is_null());
+    // The place is around the same rows after the cursor of its page.
+    let first = service
+        .json("/classes/2/leaderboard?limit=2&output=15")
+        .await;
+    let next = first["next"].as_str().unwrap();
+    let next = service
+        .json(&format!("/classes/2/leaderboard?limit=2&cursor={next}"))
+        .await;
+    assert_eq!(rows_of(&next)[0].1, 5);
+    for (path, words) in [
+        (
+            "/classes/2/leaderboard?output=9&around=4",
+            "around is 4 and output is 9",
+        ),
+        (
+            "/classes/2/leaderboard?output=9&offset=0",
+            "offset is 0 and output is 9",
+        ),
+        (
+            "/classes/2/leaderboard?output=9&racers=4",
+            "racers is given",
+        ),
+        (
+            "/classes/1/races/7/leaderboard?output=9&around=4",
+            "around is 4 and output is 9",
+        ),
+        (
+            "/classes/1/races/7/leaderboard?output=9&racers=4",
+            "racers is given",
+        ),
+        ("/classes/2/leaderboard?racerId=9", "give output as well"),
+    ] {
+        let response = service.get(path).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{path}");
+        let text = response.text().await.unwrap();
+        assert!(text.contains(words), "{path}: {text}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn named_racers_have_ranks_among_themselves() {
+    let service = service_with_race().await;
+    let ranks = async |query: &str| -> Vec<(u64, u64, u64)> {
+        let page = service
+            .json(&format!("/classes/2/leaderboard?{query}"))
+            .await;
+        let rows = page["standings"].as_array().unwrap().iter();
+        let number = |row: &Value, name: &str| row[name].as_u64().unwrap();
+        rows.map(|row| {
+            (
+                number(row, "racerId"),
+                number(row, "rank"),
+                number(row, "groupRank"),
+            )
+        })
+        .collect()
+    };
+    assert_eq!(
+        ranks("racers=5,2,3").await,
+        [(2, 2, 1), (3, 2, 1), (5, 5, 3)]
+    );
+    assert_eq!(
+        ranks("racers=5,2,3&ties=dense").await,
+        [(2, 2, 1), (3, 2, 1), (5, 4, 2)]
+    );
+    assert_eq!(
+        ranks("racers=5&racers=2&racers=3&ties=ordinal&offset=1").await,
+        [(3, 3, 2), (5, 5, 3)]
+    );
+    // A what-if racer counts where it stands.
+    assert_eq!(
+        ranks("racers=5,2&racerId=5&output=25").await,
+        [(5, 2, 1), (2, 3, 2)]
+    );
+    assert_eq!(
+        ranks("racers=2,4&racerId=5&output=25").await,
+        [(2, 3, 1), (4, 5, 2)]
+    );
+    service.stop().await;
+}

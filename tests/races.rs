@@ -110,6 +110,7 @@ async fn race_shows_each_racers_latest_second() {
         service.json("/classes/1/races/7/leaderboard").await,
         json!({
             "classId": 1, "raceId": 7, "startedAt": 90_000, "racers": 3, "lastSecond": 10, "finished": false,
+            "total": 3, "next": null, "previous": null,
             "standings": [
                 { "rank": 1, "racerId": 1, "name": null, "output": 90, "second": 10 },
                 { "rank": 1, "racerId": 2, "name": null, "output": 90, "second": 9 },
@@ -157,7 +158,20 @@ async fn race_shows_each_racers_latest_second() {
             "/classes/1/races/7/leaderboard?limit=0",
             StatusCode::BAD_REQUEST,
         ),
-        ("/classes/1/races?limit=1", StatusCode::BAD_REQUEST),
+        ("/classes/1/races?limit=0", StatusCode::BAD_REQUEST),
+        ("/classes/1/races?offset=1", StatusCode::BAD_REQUEST),
+        (
+            "/classes/1/races/7/leaderboard?second=10",
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            "/classes/1/races/7/leaderboard?racerId=1&output=9",
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            "/classes/1/races/7/leaderboard?around=99",
+            StatusCode::NOT_FOUND,
+        ),
         ("/classes/1/live?second=1", StatusCode::BAD_REQUEST),
         ("/classes/3/live", StatusCode::NOT_FOUND),
     ] {
@@ -170,6 +184,51 @@ async fn race_shows_each_racers_latest_second() {
         );
     }
     service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn list_of_races_is_paged_by_its_links() {
+    let service = Service::start(&["--classes", "1", KEPT]).await;
+    let starts = (1..=5).map(|race: u64| {
+        let mut start = race_record(0, 1, 90.0);
+        start["raceId"] = race.into();
+        start["deviceTimestamp"] = (race / 2 + 1).into(); // 2 and 3 start together, and 4 and 5
+        start
+    });
+    service.deliver(&starts.collect::<Vec<_>>()).await;
+    for format in ["json", "csv"] {
+        let base = format!("/classes/1/races?limit=2&format={format}");
+        let mut response = service.get(&base).await;
+        let mut seen = Vec::new();
+        loop {
+            let link = response.headers().get(header::LINK);
+            let link = link.map_or("", |link| link.to_str().unwrap()).to_owned();
+            assert_eq!(link.contains("rel=\"prev\""), !seen.is_empty(), "{link}");
+            let text = response.text().await.unwrap();
+            seen.extend(match format {
+                "csv" => race_ids_of_csv(&text),
+                _ => race_ids(&text.parse().unwrap()),
+            });
+            let Some((next, _)) = link.split_once(">; rel=\"next\"") else {
+                break;
+            };
+            let next = next.strip_prefix('<').unwrap();
+            response = service.get(&format!("/classes/1/races{next}")).await;
+        }
+        assert_eq!(seen, [5, 4, 3, 2, 1], "{format}");
+    }
+    service.stop().await;
+}
+
+fn race_ids(races: &Value) -> Vec<u64> {
+    let races = races.as_array().unwrap().iter();
+    races.map(|race| race["raceId"].as_u64().unwrap()).collect()
+}
+
+fn race_ids_of_csv(text: &str) -> Vec<u64> {
+    let rows = text.lines().skip(1);
+    rows.map(|row| row.split(',').next().unwrap().parse().unwrap())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -290,6 +349,72 @@ async fn final_survives_a_kill_and_a_position_a_stop() {
     assert_eq!(ids, [8, 7], "the newest first");
     service.terminate();
     service.wait_for_exit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finishes_are_the_best_finals_of_all_time() {
+    let service = Service::start(&["--classes", "1", "--admin-key", "k"]).await;
+    let finish = |race: u64, racer, output, time_ms| {
+        let mut record = at(time_ms, as_final(race_record(300, racer, output)));
+        record["raceId"] = race.into();
+        record
+    };
+    let mut untimed = finish(9, 3, 90.0, 0);
+    untimed.as_object_mut().unwrap().remove("deviceTimestamp");
+    service
+        .deliver(&[
+            finish(7, 1, 80.0, 1_000),
+            finish(8, 1, 90.0, 3_000), // better, and long expired as a race
+            finish(7, 2, 90.0, 2_000),
+            untimed,
+            at(2_000, race_record(299, 4, 99.0)), // no final
+        ])
+        .await;
+    let board = "/classes/1/leaderboard?by=finish";
+    let row = |racer: u64, race: u64, time_ms: Value| json!({ "rank": 1, "racerId": racer, "name": null, "output": 90, "raceId": race, "at": time_ms });
+    assert_eq!(
+        service.json(board).await,
+        json!({
+            "classId": 1, "second": null, "total": 3, "next": null, "previous": null,
+            "standings": [row(2, 7, 2_000.into()), row(1, 8, 3_000.into()), row(3, 9, Value::Null)],
+        })
+    );
+    let first = service.json(&format!("{board}&limit=1&ties=ordinal")).await;
+    let next = first["next"].as_str().unwrap();
+    let second = service
+        .json(&format!("{board}&limit=1&ties=ordinal&cursor={next}"))
+        .await;
+    assert_eq!(second["standings"][0]["racerId"], 1);
+    assert_eq!(second["standings"][0]["rank"], 2);
+    let what_if = service
+        .json(&format!("{board}&racerId=4&output=90&around=4&limit=1"))
+        .await;
+    assert_eq!(what_if["standings"][0]["newRecord"], true);
+    assert_eq!(what_if["standings"][0]["at"], Value::Null);
+    assert_eq!(what_if["total"], 4);
+    let csv = service.get(&format!("{board}&format=csv&limit=1")).await;
+    assert!(csv.headers().contains_key(header::LINK));
+    let csv = csv.text().await.unwrap();
+    assert_eq!(
+        csv,
+        "rank,racerId,name,output,raceId,at\r\n1,2,,90,7,2000\r\n"
+    );
+    for (query, status) in [
+        ("by=finish&second=1", StatusCode::BAD_REQUEST),
+        ("by=output", StatusCode::BAD_REQUEST),
+        ("by=finish&around=4", StatusCode::NOT_FOUND),
+    ] {
+        let response = service
+            .get(&format!("/classes/1/leaderboard?{query}"))
+            .await;
+        assert_eq!(response.status(), status, "{query}");
+    }
+    let erase = service
+        .request(Method::DELETE, "/racers/2")
+        .bearer_auth("k");
+    assert_eq!(erase.send().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(service.json(board).await["standings"][0]["racerId"], 1);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

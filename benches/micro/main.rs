@@ -10,6 +10,7 @@ mod history;
 mod ingest;
 mod journal;
 mod leaderboard;
+mod pace;
 
 fn main() {
     divan::main();

@@ -165,6 +165,17 @@ pub fn serialize_number<S: Serializer>(number: &f64, serializer: S) -> Result<S:
     }
 }
 
+/// Writes a double as [`serialize_number`] does, or null.
+pub fn serialize_optional_number<S: Serializer>(
+    number: &Option<f64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match number {
+        Some(number) => serialize_number(number, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 /// The time at which an effort was ridden, in ms since 1970. It is never after the receipt, and 0
 /// if unknown.
 pub type EffortTimeMs = u64;

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use crate::config::Config;
 use crate::http::delivery::KeyRefusal;
 use crate::http::error::{ApiError, shown};
+use crate::http::respond::board::forbid_shared_caching;
 use crate::http::router::RequiredKey;
 use crate::http::state::AppState;
 use crate::ingest::error::DeliveryErrorCode;
@@ -128,18 +129,6 @@ fn admin_error(RequestKeys { admin, .. }: &RequestKeys, request: &Request) -> Op
 fn not_ready(app: &AppState) -> Option<ApiError> {
     let error = app.ledger.accepts().err()?;
     matches!(error, CommitError::NotReady).then(|| ApiError::unavailable(error.to_string()))
-}
-
-/// Makes `Cache-Control` private: a shared cache would serve clients without a key.
-fn forbid_shared_caching(headers: &mut HeaderMap) {
-    if let Some(value) = headers.get_mut(header::CACHE_CONTROL) {
-        let private = value
-            .to_str()
-            .map(|value| value.replace("public", "private"));
-        if let Ok(Ok(private)) = private.map(HeaderValue::try_from) {
-            *value = private;
-        }
-    }
 }
 
 /// Returns the key of `Authorization: Bearer KEY`.

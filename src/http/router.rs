@@ -23,8 +23,8 @@ use crate::http::openapi;
 use crate::http::page_budget::{self, limit_pages};
 use crate::http::request_metrics::{RequestMetrics, count_request};
 use crate::http::routes::{
-    assets, classes, erasures, events, firehose, health, history, leaderboard, live, racers, races,
-    rides, root,
+    assets, classes, erasures, events, firehose, health, history, leaderboard, live, pace, racers,
+    races, rides, root,
 };
 use crate::http::state::AppState;
 
@@ -73,6 +73,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         row("/events",                                        Access, routes!(events::events).map(|it| it.fallback(wrong_method))),
         row("/classes",                                       Query,  routes!(classes::classes)),
         row("/classes/{classId}/leaderboard",                 Query,  routes!(leaderboard::leaderboard)),
+        row("/classes/{classId}/pace",                        Query,  routes!(pace::pace)),
         row("/classes/{classId}/history",                     Query,  routes!(history::history)),
         row("/class-{classId}.gz",                            Query,  routes!(history::file)),
         row("/classes/{classId}/races",                       Query,  routes!(races::races)),

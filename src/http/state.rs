@@ -20,6 +20,7 @@ use crate::ingest::import_object::ObjectImporter;
 use crate::ingest::pipeline::IngestPipeline;
 use crate::ledger::Ledger;
 use crate::memory_budget::MemoryBudget;
+use crate::state::pace::PaceCache;
 
 /// Queries over fewer outputs run in place: sorting this many takes about 1 ms.
 pub(crate) const IN_PLACE_OUTPUTS_MAX: usize = 10_000;
@@ -48,6 +49,7 @@ pub(crate) struct SharedState {
     /// Memory budget of parts of histories.
     pub(crate) history_budget: MemoryBudget,
     pub(crate) live: live::Live,
+    pub(crate) pace: PaceCache,
     pub(crate) document: OpenApi,
     pub(crate) stopping: Stopping,
 }
@@ -75,6 +77,7 @@ impl SharedState {
         let buckets = BucketAllowlist::new(&config.notification_buckets);
         let importer = ObjectImporter::new(pipeline.clone(), admission.clone(), buckets);
         let live = live::Live::new(&ledger, config.limits.subscribers_max);
+        let pace = PaceCache::new(ledger.bounds().classes);
         let document = openapi::document(ledger.bounds().second_max);
         Arc::new(Self {
             ledger,
@@ -88,6 +91,7 @@ impl SharedState {
             heavy_workers,
             history_budget: history::history_budget(),
             live,
+            pace,
             document,
             stopping,
         })

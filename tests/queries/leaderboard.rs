@@ -119,7 +119,7 @@ async fn every_leaderboard_option_works() {
         .await;
     assert_eq!(
         what_if["standings"],
-        json!([{ "rank": 1, "racerId": 1, "name": hub, "output": 30, "newRecord": false }])
+        json!([{ "rank": 1, "racerId": 1, "name": hub, "output": 30, "newRecord": false, "groupRank": 1 }])
     );
     assert_eq!(what_if["total"], 4);
 
@@ -187,7 +187,7 @@ async fn csv_and_json_print_numbers_as_javascript() {
         .text()
         .await
         .unwrap();
-    assert!(pretty.contains("\n      \"output\": 30\n"), "{pretty}");
+    assert!(pretty.contains("\n      \"output\": 30,\n"), "{pretty}");
     assert!(pretty.ends_with("}\n"), "{pretty}");
 
     let csv = "rank,racerId,name,output\r\n1,1,\"Hub, \"\"the\"\" Bert\",30\r\n2,2,,20\r\n2,3,,20\r\n4,4,,1e-7\r\n";
@@ -208,7 +208,7 @@ async fn csv_and_json_print_numbers_as_javascript() {
         .await
         .text()
         .await;
-    let expected = "rank,racerId,name,output,second,newRecord\r\n1,4,,99.5,7,\r\n2,9,,50,,true\r\n";
+    let expected = "rank,racerId,name,output,second,newRecord,groupRank\r\n1,4,,99.5,7,,1\r\n2,9,,50,,true,2\r\n";
     assert_eq!(what_if.unwrap(), expected);
     service.stop().await;
 }

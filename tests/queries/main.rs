@@ -8,10 +8,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod caching;
 mod classes;
 mod history;
 mod leaderboard;
 mod model;
+mod pace;
 mod pages;
 mod protocol;
 mod racers;

@@ -25,7 +25,15 @@ async fn invalid_requests_are_explained() {
             "racerId=1",
             ["racerId is 1", "give output as well", "number", "0 or more"],
         ),
-        ("output=1", ["output is 1", "give racerId as well", "", ""]),
+        (
+            "output=1&racers=2",
+            [
+                "output is 1 without racerId",
+                "racers is given",
+                "exclude each other",
+                "",
+            ],
+        ),
         ("racerId=1&output=-1", ["output", "\"-1\"", "0 or more", ""]),
         (
             "racerId=1&output=NaN",

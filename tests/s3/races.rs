@@ -106,7 +106,7 @@ async fn damaged_races_stop_no_start_and_are_written_again() {
     let board = instance.json("/classes/1/leaderboard").await;
     assert_eq!(board["total"], RIDERS / 2);
     until("the races are written again", async || {
-        test_store.get("races-1.gz").await.unwrap() != &b"damaged"[..]
+        test_store.get("races-1.gz").await.unwrap() != b"damaged"[..]
     })
     .await;
     assert!(instance.log().contains("races-1.gz"), "{}", instance.log());

@@ -18,7 +18,7 @@ pub(crate) type OffsetParam = Param<Offset>;
 pub(crate) type OutputParam = Param<Output>;
 pub(crate) type PrettyParam = Param<bool>;
 pub(crate) type RacerParam = Param<RacerId>;
-pub(crate) type RacersParam = Param<RacerList<QUERY_RACERS_MAX>>;
+pub(crate) type RacersParam = Param<List<RacerId, QUERY_RACERS_MAX>>;
 pub(crate) type SecondParam = Param<Second>;
 pub(crate) type SecondOrLastParam = Param<SecondOrLast>;
 
@@ -48,8 +48,18 @@ pub(crate) enum SecondOrLast {
     Last,
 }
 
-/// The ids of 1 to `MAX` racers.
-pub(crate) struct RacerList<const MAX: usize>(pub(crate) Vec<RacerId>);
+/// A list of 1 to `MAX` values.
+pub(crate) struct List<T, const MAX: usize>(pub(crate) Vec<T>);
+
+/// A type whose values a [`List`] may have.
+pub(crate) trait ListItem: ParamValue {
+    /// The name of several values, for errors.
+    const PLURAL: &'static str;
+}
+
+impl ListItem for RacerId {
+    const PLURAL: &'static str = "racers' ids";
+}
 
 /// Parses decimal digits without a sign or leading zeros.
 pub(crate) fn integer(text: &str, range: RangeInclusive<u64>) -> Option<u64> {
@@ -165,23 +175,23 @@ impl IntegerParam for Offset {
     }
 }
 
-impl<const MAX: usize> ParamValue for RacerList<MAX> {
+impl<T: ListItem, const MAX: usize> ParamValue for List<T, MAX> {
     const IS_LIST: bool = true;
 
     fn expected() -> String {
-        format!("1 to {MAX} racers' ids with commas between them")
+        format!("1 to {MAX} {} with commas between them", T::PLURAL)
     }
 
     fn parse(text: &str) -> Option<Self> {
-        // Counted before any id is stored: a query may be 64 KiB long.
+        // Counted before any value is stored: a query may be 64 KiB long.
         let is_short = text.split(',').take(MAX + 1).count() <= MAX;
-        let ids = is_short.then(|| text.split(',').map(RacerId::parse).collect());
-        ids.flatten().map(Self)
+        let values = is_short.then(|| text.split(',').map(T::parse).collect());
+        values.flatten().map(Self)
     }
 
     fn schema() -> Schema {
         ArrayBuilder::new()
-            .items(RefOr::T(RacerId::schema()))
+            .items(RefOr::T(T::schema()))
             .min_items(Some(1))
             .max_items(Some(MAX))
             .into()

@@ -18,6 +18,9 @@ use crate::http::respond::conditional::insert;
 /// Initial capacity for JSON, in bytes: a page of 50 rows fits, so most responses never reallocate.
 const JSON_CAPACITY_BYTES: usize = 4 << 10;
 
+/// The media type of JSON.
+pub(crate) const JSON: &str = "application/json";
+
 /// The format of a list.
 #[derive(Clone, Copy)]
 pub(crate) enum ListFormat {
@@ -98,9 +101,14 @@ impl<T: Row> Rows for Vec<T> {
 impl ResponseFormat {
     /// Returns what `format` says, or else what `Accept` prefers.
     pub(crate) fn negotiate(format: FormatParam, pretty: PrettyParam, headers: &HeaderMap) -> Self {
+        Self::new(format, pretty, accept::wants_csv(headers))
+    }
+
+    /// Returns what `format` says, or else what the client prefers.
+    pub(crate) fn new(format: FormatParam, pretty: PrettyParam, wants_csv: bool) -> Self {
         match format.0 {
             Some(ListFormat::Csv) => Self::Csv,
-            None if accept::wants_csv(headers) => Self::Csv,
+            None if wants_csv => Self::Csv,
             _ => Self::Json {
                 pretty: pretty.0.unwrap_or_default(),
             },
@@ -109,29 +117,35 @@ impl ResponseFormat {
 
     /// Responds with rows.
     pub(crate) fn respond(self, rows: &impl Rows) -> Response {
-        let text = match self {
-            Self::Json { pretty } => json_text(rows, pretty).into(),
-            Self::Csv => csv_text(rows).into(),
-        };
-        let content_type = match self {
-            Self::Json { .. } => "application/json",
-            Self::Csv => "text/csv; charset=utf-8; header=present",
-        };
-        let mut response = respond(content_type, text);
+        let mut response = respond(self.content_type(), self.text(rows));
         insert(response.headers_mut(), header::VARY, "accept");
         response
+    }
+
+    /// Returns the text of rows.
+    pub(crate) fn text(self, rows: &impl Rows) -> Bytes {
+        match self {
+            Self::Json { pretty } => json_text(rows, pretty).into(),
+            Self::Csv => csv_text(rows).into(),
+        }
+    }
+
+    /// Returns the media type.
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Self::Json { .. } => JSON,
+            Self::Csv => "text/csv; charset=utf-8; header=present",
+        }
     }
 }
 
 /// Responds with JSON.
 pub(crate) fn json(value: &impl Serialize, pretty: PrettyParam) -> Response {
-    respond(
-        "application/json",
-        json_text(value, pretty.0.unwrap_or_default()).into(),
-    )
+    respond(JSON, json_text(value, pretty.0.unwrap_or_default()).into())
 }
 
-fn json_text(value: &impl Serialize, pretty: bool) -> Vec<u8> {
+/// Returns JSON.
+pub(crate) fn json_text(value: &impl Serialize, pretty: bool) -> Vec<u8> {
     let mut text = Vec::with_capacity(JSON_CAPACITY_BYTES);
     let written = if pretty {
         serde_json::to_writer_pretty(&mut text, value).map(|()| text.push(b'\n'))

@@ -1,4 +1,5 @@
-//! Responders: JSON, CSV, conditional and partial responses.
+//! Responders: JSON, CSV, boards, conditional and partial responses.
 
+pub(crate) mod board;
 pub(crate) mod conditional;
 pub(crate) mod format;

@@ -28,6 +28,7 @@ use crate::http::extract::query::{NoParams, QueryParams};
 use crate::http::routes::races::RaceLeaderboard;
 use crate::http::state::{AppState, Name, SharedState, stopped};
 use crate::ledger::Ledger;
+use crate::state::leaderboard::PageLimit;
 use crate::state::recent_bests::{RecentBests, RecentBestsSubscription};
 
 /// Interval between updates: short enough to look immediate.
@@ -38,7 +39,7 @@ const UPDATE_INTERVAL: Duration = Duration::from_millis(250);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Maximum number of rows of a standings event. The race's leaderboard path has all rows.
-const STANDINGS_MAX: usize = 50;
+const STANDINGS_MAX: PageLimit = PageLimit::DEFAULT;
 
 /// Number of races that a feed tells of, those that changed last: an hour of them, one after the
 /// other.
@@ -288,7 +289,7 @@ impl LiveState {
         for now in races {
             let is_current = |it: &&RaceEvent| it.id == now.race && it.version == now.version;
             let event = self.races.iter().find(is_current).cloned().or_else(|| {
-                let board = RaceLeaderboard::new(ledger, class, now.race, 0, STANDINGS_MAX)?;
+                let board = RaceLeaderboard::first(ledger, class, now.race, STANDINGS_MAX)?;
                 Some(RaceEvent {
                     id: now.race,
                     version: now.version,

@@ -10,6 +10,7 @@ pub(crate) mod history;
 pub(crate) mod leaderboard;
 pub(crate) mod live;
 pub(crate) mod metrics;
+pub(crate) mod pace;
 pub(crate) mod racers;
 pub(crate) mod races;
 pub(crate) mod rides;

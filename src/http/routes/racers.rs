@@ -12,7 +12,7 @@ use crate::domain::racer_names::NAME_CHARS_MAX;
 use crate::http::error::ApiError;
 use crate::http::extract::path::{ClassPath, RacerPath};
 use crate::http::extract::query::{Param, ParamValue, QueryParams};
-use crate::http::extract::values::{PrettyParam, RacerList};
+use crate::http::extract::values::{List, PrettyParam};
 use crate::http::respond::format::{FormatParam, ListParams, ResponseFormat, Row, Rows};
 use crate::http::state::{AppState, Name};
 use crate::ledger::Ledger;
@@ -59,7 +59,7 @@ pub(crate) struct SearchParams {
     pretty: PrettyParam,
 }
 
-type ComparedParam = Param<RacerList<COMPARED_MAX>>;
+type ComparedParam = Param<List<RacerId, COMPARED_MAX>>;
 type NamePrefixParam = Param<NamePrefix>;
 
 /// The beginning of a name.
@@ -112,7 +112,7 @@ pub(crate) async fn racer_in_class(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let format = ResponseFormat::negotiate(query.format, query.pretty, &headers);
-    let compare = query.compare.0.map(|RacerList(racers)| racers);
+    let compare = query.compare.0.map(|List(racers)| racers);
     let all_time = app.ledger.table().overall_board(class);
     if all_time.slot(racer).is_none() {
         return Err(ApiError::not_found(format!(

@@ -1,7 +1,7 @@
 //! `/classes/{classId}/races`: here now, and the results of recent races.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::header;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -10,55 +10,107 @@ use crate::domain::effort::{ClassId, Output, RaceId, RacerId, Second};
 use crate::http::error::ApiError;
 use crate::http::extract::path::{ClassPath, RacePath};
 use crate::http::extract::query::QueryParams;
-use crate::http::extract::values::{LimitParam, OffsetParam, PrettyParam};
-use crate::http::respond::format::{FormatParam, ListParams, ResponseFormat, Row, Rows};
-use crate::http::state::{AppState, Name};
+use crate::http::extract::values::{LimitParam, PrettyParam};
+use crate::http::respond::board::{BoardRequest, BoardResponse};
+use crate::http::respond::format::{FormatParam, Row, Rows};
+use crate::http::routes::leaderboard::page::{BoardColumns, PageOptions, PageResponse};
+use crate::http::routes::leaderboard::params::{
+    CursorParam, LeaderboardParams, RaceLeaderboardParams,
+};
+use crate::http::state::AppState;
 use crate::ledger::Ledger;
-use crate::state::leaderboard::PageLimit;
+use crate::state::leaderboard::{
+    Cursor, CursorRow, Leaderboard, LeaderboardQuery, PageLimit, RaceBoard, RacerNotFound,
+    query as page,
+};
 use crate::state::races::RaceSummary;
 
-/// Recent races
-///
-/// The races of the last `--races-kept` (24 hours by default), the newest first, whichever instance took in their riders.
-#[utoipa::path(
-    get, path = "/classes/{classId}/races", tag = "Races",
-    params(ClassPath, ListParams),
-    responses(
-        (status = 200, description = "The races.", content(
-            (Vec<RaceResponse> = "application/json"),
-            (String = "text/csv",
-                example = "raceId,startedAt,racers,lastSecond,finished\r\n1619185620265,1619185620265,40,300,true\r\n"),
-        )),
-    )
-)]
-pub(crate) async fn races(
-    ClassPath { class }: ClassPath,
-    State(app): State<AppState>,
-    QueryParams(query): QueryParams<ListParams>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let races = app.ledger.races().summaries(class);
-    let races: Vec<_> = races.into_iter().map(RaceResponse::new).collect();
-    Ok(query.format(&headers).respond(&races))
-}
-
-/// The query parameters of a race's leaderboard.
+/// The query parameters of the list of races.
 #[derive(Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct RaceLeaderboardParams {
-    /// Maximum number of rows.
+pub(crate) struct RacesParams {
+    /// Maximum number of races.
     #[param(inline)]
     limit: LimitParam,
-    /// Number of rows to skip.
+    /// The page that a `Link` header of another page names.
     #[param(inline)]
-    offset: OffsetParam,
+    cursor: CursorParam,
     /// `json` or `csv`; without it, the format that `Accept` prefers.
     #[param(inline)]
     format: FormatParam,
     /// Format the JSON for people.
     #[param(inline)]
     pretty: PrettyParam,
+}
+
+/// Recent races
+///
+/// The races of the last `--races-kept` (24 hours by default), the newest first, whichever instance took in their riders.
+#[utoipa::path(
+    get, path = "/classes/{classId}/races", tag = "Races",
+    params(ClassPath, RacesParams),
+    responses(
+        (status = 200, description = "The races.", content(
+            (Vec<RaceResponse> = "application/json"),
+            (String = "text/csv",
+                example = "raceId,startedAt,racers,lastSecond,finished\r\n1619185620265,1619185620265,40,300,true\r\n"),
+        ), headers(("Link" = String, description = "The pages after (`next`) and before (`prev`) this one, if any."))),
+    )
+)]
+pub(crate) async fn races(
+    ClassPath { class }: ClassPath,
+    State(app): State<AppState>,
+    QueryParams(query): QueryParams<RacesParams>,
+    request: BoardRequest,
+) -> Response {
+    let races = app.ledger.races().summaries(class);
+    let limit = query.limit.0.unwrap_or(PageLimit::DEFAULT);
+    let (races, next, previous) = page_of_races(&races, limit, query.cursor.0);
+    let races: Vec<_> = races.iter().map(RaceResponse::new).collect();
+    let mut response = request.format(query.format, query.pretty).respond(&races);
+    if let Some(link) = request.link([next.as_deref(), previous.as_deref()]) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    response
+}
+
+/// Returns a page of the races, which are the newest first, and the cursors of the pages beside it. In a cursor the
+/// output is the start of the race, and the racer its id.
+fn page_of_races(
+    races: &[RaceSummary],
+    limit: PageLimit,
+    cursor: Option<Cursor>,
+) -> (&[RaceSummary], Option<String>, Option<String>) {
+    let row = |race: &RaceSummary| CursorRow {
+        output: Output::new(race.started_ms as f64).expect("an integer is finite"),
+        racer: RacerId(race.race.0),
+        time_ms: None,
+    };
+    let before = |holds: &dyn Fn(CursorRow) -> bool| races.partition_point(|race| holds(row(race)));
+    let key = |row: CursorRow| (row.output, row.racer);
+    let limit = limit.get();
+    let from = |start: usize| start..races.len().min(start + limit);
+    let to = |end: usize| end.saturating_sub(limit)..end;
+    let page = match cursor {
+        None | Some(Cursor::First) => from(0),
+        Some(Cursor::After(last)) => from(before(&|row| key(row) >= key(last))),
+        Some(Cursor::Before(first)) => to(before(&|row| key(row) > key(first))),
+        Some(Cursor::Last) => to(races.len()),
+    };
+    let (has_next, has_previous) = (page.end < races.len(), page.start > 0);
+    let page = &races[page];
+    let next = page
+        .last()
+        .map_or(Cursor::First, |race| Cursor::After(row(race)));
+    let previous = page
+        .first()
+        .map_or(Cursor::Last, |race| Cursor::Before(row(race)));
+    (
+        page,
+        has_next.then(|| next.to_string()),
+        has_previous.then(|| previous.to_string()),
+    )
 }
 
 /// The leaderboard of a race
@@ -74,7 +126,7 @@ pub(crate) struct RaceLeaderboardParams {
     ),
     responses(
         (status = 200, description = "The standings.", content(
-            (RaceLeaderboard = "application/json"),
+            (RaceLeaderboard<'_> = "application/json"),
             (String = "text/csv", example = "rank,racerId,name,output,second\r\n1,17,Hubert,187.25,60\r\n"),
         )),
     )
@@ -84,23 +136,43 @@ pub(crate) async fn race_leaderboard(
     RacePath { race }: RacePath,
     State(app): State<AppState>,
     QueryParams(query): QueryParams<RaceLeaderboardParams>,
-    headers: HeaderMap,
+    request: BoardRequest,
 ) -> Result<Response, ApiError> {
-    let format = ResponseFormat::negotiate(query.format, query.pretty, &headers);
-    let limit = query.limit.0.unwrap_or(PageLimit::DEFAULT);
-    let offset = query.offset.0.unwrap_or_default().0;
+    let format = request.format(query.format, query.pretty);
+    let query = LeaderboardParams::from(query).board_query()?;
+    let options = PageOptions::from(&query);
     let races = app.ledger.races().summaries(class);
     let racers = races.iter().find(|it| it.race == race);
     let racers = racers.map_or(0, |it| it.racers);
     let ledger = app.ledger.clone();
-    let work = move || RaceLeaderboard::new(&ledger, class, race, offset, limit.get());
-    let board = app.workers.work(racers, work).await?.ok_or_else(|| {
+    let work = move || race_page(&ledger, class, race, &query);
+    let page = app.workers.work(racers, work).await?.ok_or_else(|| {
         ApiError::not_found(format!(
             "race {} is not among the recent races of class {class}; /classes/{class}/races lists them",
             race.0
         ))
     })?;
-    Ok(format.respond(&board))
+    let (summary, page) = page.map_err(|error| {
+        ApiError::not_found(format!("{error}: race {} of class {class}", race.0))
+    })?;
+    let board = RaceLeaderboard::new(&app.ledger, class, &summary, page, &options);
+    Ok(request.respond(format, &board))
+}
+
+/// A page of a race, with the race's numbers.
+type RacePage = Result<(RaceSummary, Leaderboard), RacerNotFound>;
+
+/// Answers a query of a race; `None` for an unknown race.
+fn race_page(
+    ledger: &Ledger,
+    class: ClassId,
+    race: RaceId,
+    query: &LeaderboardQuery,
+) -> Option<RacePage> {
+    let (summary, positions) = ledger.races().standings(class, race)?;
+    let rows = positions.into_iter();
+    let board = RaceBoard::new(rows.map(|row| (row.racer, row.output, row.second)));
+    Some(page(&board, query).map(|page| (summary, page)))
 }
 
 /// A race.
@@ -123,39 +195,23 @@ struct RaceResponse {
     finished: bool,
 }
 
-/// A race and its standings.
+/// A race and a page of its standings.
 #[derive(Serialize, ToSchema)]
+#[schema(as = RaceLeaderboard)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct RaceLeaderboard {
+pub(crate) struct RaceLeaderboard<'a> {
     /// The class.
     class_id: ClassId,
     /// The race.
     #[serde(flatten)]
     race: RaceResponse,
-    /// The rows.
-    standings: Vec<RaceStanding>,
-}
-
-/// A racer's standing in a race.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct RaceStanding {
-    /// The rank among all in the race, from 1; racers with equal outputs share one.
-    #[schema(minimum = 1, example = 1)]
-    rank: usize,
-    /// The racer.
-    racer_id: RacerId,
-    /// The racer's name; null if unknown.
-    #[schema(value_type = Option<String>, required, example = "Hubert")]
-    name: Name,
-    /// The output at the racer's latest second.
-    output: Output,
-    /// That second.
-    second: Second,
+    /// The page.
+    #[serde(flatten)]
+    page: PageResponse<'a>,
 }
 
 impl RaceResponse {
-    fn new(summary: RaceSummary) -> Self {
+    fn new(summary: &RaceSummary) -> Self {
         Self {
             race_id: summary.race,
             started_at: summary.started_ms,
@@ -166,29 +222,45 @@ impl RaceResponse {
     }
 }
 
-impl RaceLeaderboard {
-    /// Returns up to `limit` rows from `offset` on; `None` for an unknown race.
-    pub(crate) fn new(
-        ledger: &Ledger,
+impl<'a> RaceLeaderboard<'a> {
+    /// Returns the first rows; `None` for an unknown race.
+    pub(crate) fn first(
+        ledger: &'a Ledger,
         class: ClassId,
         race: RaceId,
-        offset: usize,
-        limit: usize,
+        limit: PageLimit,
     ) -> Option<Self> {
-        let (summary, positions) = ledger.races().standings(class, race)?;
-        let rows = positions.into_iter().skip(offset).take(limit);
-        let rows = rows.map(|it| RaceStanding {
-            rank: it.rank,
-            racer_id: it.racer,
-            name: ledger.names().get(it.racer),
-            output: it.output,
-            second: it.second,
-        });
-        Some(Self {
+        let query = LeaderboardQuery {
+            limit,
+            ..LeaderboardQuery::default()
+        };
+        let (summary, page) = race_page(ledger, class, race, &query)?.ok()?;
+        let options = PageOptions::default();
+        Some(Self::new(ledger, class, &summary, page, &options))
+    }
+
+    fn new(
+        ledger: &'a Ledger,
+        class: ClassId,
+        summary: &RaceSummary,
+        page: Leaderboard,
+        options: &PageOptions,
+    ) -> Self {
+        let columns = BoardColumns {
+            second: true,
+            ..BoardColumns::default()
+        };
+        Self {
             class_id: class,
             race: RaceResponse::new(summary),
-            standings: rows.collect(),
-        })
+            page: PageResponse::new(page, options, columns, ledger.names()),
+        }
+    }
+}
+
+impl BoardResponse for RaceLeaderboard<'_> {
+    fn cursors(&self) -> [Option<&str>; 2] {
+        self.page.cursors()
     }
 }
 
@@ -196,12 +268,57 @@ impl Row for RaceResponse {
     const COLUMNS: &[&str] = &["raceId", "startedAt", "racers", "lastSecond", "finished"];
 }
 
-impl Rows for RaceLeaderboard {
+impl Rows for RaceLeaderboard<'_> {
     fn columns(&self) -> Vec<&'static str> {
-        vec!["rank", "racerId", "name", "output", "second"]
+        self.page.columns()
     }
 
     fn rows(&self) -> impl Iterator<Item = impl Serialize> {
-        self.standings.iter()
+        self.page.rows()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_visit_every_race_both_ways() {
+        // Newest first; three started at the same time.
+        let races =
+            [(9, 5), (7, 3), (7, 2), (7, 1), (4, 8)].map(|(started_ms, race)| RaceSummary {
+                race: RaceId(race),
+                started_ms,
+                racers: 1,
+                last_second: Second(0),
+                is_finished: false,
+                version: 0,
+            });
+        for rows in 1..=6 {
+            let limit = PageLimit::new(rows).unwrap();
+            let page = |cursor: Option<String>| {
+                let cursor = cursor.map(|cursor| cursor.parse().unwrap());
+                page_of_races(&races, limit, cursor)
+            };
+            let (mut walked, mut next, _) = page(None);
+            let mut pages = vec![walked];
+            while next.is_some() {
+                (walked, next, _) = page(next);
+                pages.push(walked);
+            }
+            assert_eq!(pages.concat(), races);
+            let (mut walked, _, mut previous) = page(Some(Cursor::Last.to_string()));
+            let mut pages = vec![walked];
+            while previous.is_some() {
+                (walked, _, previous) = page(previous);
+                pages.insert(0, walked);
+            }
+            assert_eq!(pages.concat(), races);
+            assert!(
+                pages[1..]
+                    .iter()
+                    .all(|page| page.len() == rows.min(races.len()))
+            );
+        }
     }
 }

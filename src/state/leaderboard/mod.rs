@@ -1,21 +1,25 @@
 //! Leaderboards: the ranks, pages and what-ifs of a board. What-if: the rank that a racer would
 //! have with a given output.
 //!
-//! Racers are ordered by output descending, then by id ascending. All options use the same
-//! `RankedView`, the order with the what-if racer moved to its new position, so they can be
-//! combined. When the order is cached, a page never reads or copies all racers:
+//! Racers are ordered by output descending, then by id ascending; equal finishes by time before
+//! that. All options use the same `RankedView`, the order with the what-if racer moved to its new
+//! position, so they can be combined on every [`RankedBoard`]. When the order is cached, a page never reads or copies all racers:
 //! it costs at most a binary search per row.
 
+mod board;
 mod cursor;
 mod ranked_view;
+mod sorted_board;
 #[cfg(test)]
 mod tests;
 
 use crate::domain::effort::{Output, RacerId, Second};
-use crate::state::leaderboard::ranked_view::{BoardRow, PageSource, RankedView};
+use crate::state::leaderboard::ranked_view::{PageSource, RankedView};
 use crate::state::table::Board;
 
-pub use crate::state::leaderboard::cursor::{Cursor, InvalidCursor};
+pub use crate::state::leaderboard::board::{BoardRow, Finish, FinishTie, RankedBoard, RowDetail};
+pub use crate::state::leaderboard::cursor::{Cursor, CursorRow, InvalidCursor};
+pub use crate::state::leaderboard::sorted_board::{FinishBoard, RaceBoard, SortedBoard};
 
 /// Maximum number of racers that a query may name: as many as the longest page has rows.
 pub(crate) const QUERY_RACERS_MAX: usize = PageLimit::MAX;
@@ -86,6 +90,9 @@ pub enum PageSelector {
     /// A full page with the racer as near to its middle as possible. If `racers` leaves the racer
     /// out, the page is around its position.
     Around(RacerId),
+    /// A full page with the place of this output as near to its middle as possible. It also gives
+    /// the [`Place`].
+    At(Output),
 }
 
 impl Default for PageSelector {
@@ -104,10 +111,12 @@ pub struct WhatIf {
 }
 
 /// One page of a board.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Leaderboard {
     /// Number of racers on the whole board, including the what-if racer.
     pub total: usize,
+    /// Where the output of [`PageSelector::At`] would stand.
+    pub place: Option<Place>,
     /// The rows.
     pub standings: Vec<Standing>,
     /// The page after this one, if a row follows.
@@ -115,6 +124,16 @@ pub struct Leaderboard {
     /// The page before this one, if a row precedes. It ends where this page begins, so it can be
     /// shorter than the limit.
     pub previous: Option<Cursor>,
+}
+
+/// Where an output would stand. Nobody is added to the board.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    /// 1 + the number of racers with greater outputs, or of distinct greater outputs for dense
+    /// ranks.
+    pub rank: usize,
+    /// Share of racers strictly below, in percent; `None` on an empty board.
+    pub percentile: Option<f64>,
 }
 
 /// One row of a leaderboard.
@@ -126,11 +145,16 @@ pub struct Standing {
     pub racer: RacerId,
     /// The output that ranks the racer.
     pub output: Output,
-    /// The second at which the output was ridden; `None` for a what-if racer's new record.
+    /// The second at which the output was ridden; `None` for a what-if racer's new record, and for
+    /// finishes.
     pub second: Option<Second>,
+    /// The finish; `None` for a what-if racer's new record, and on other boards.
+    pub finish: Option<Finish>,
     /// On the what-if racer's row: whether the output of the query beats the racer's best. `None`
     /// on other rows.
     pub new_record: Option<bool>,
+    /// The rank among the query's `racers`, from 1. `None` without them.
+    pub group_rank: Option<usize>,
 }
 
 /// The query asks for a page around a racer who is not on the board.
@@ -142,7 +166,10 @@ pub struct RacerNotFound(pub RacerId);
 ///
 /// # Errors
 /// The query asks for a page around a racer who is not on the board.
-pub fn query(board: &Board, query: &LeaderboardQuery) -> Result<Leaderboard, RacerNotFound> {
+pub fn query<B: RankedBoard>(
+    board: &B,
+    query: &LeaderboardQuery,
+) -> Result<Leaderboard, RacerNotFound> {
     let view = RankedView::new(board, query.what_if);
     let selected = query.racers.as_ref().map(|racers| view.positions(racers));
     let source = PageSource {
@@ -150,13 +177,14 @@ pub fn query(board: &Board, query: &LeaderboardQuery) -> Result<Leaderboard, Rac
         selected,
     };
     let rows = source.page(query.page, query.limit)?;
+    let group_ranks = source.group_ranks(query.ties, &rows);
 
     let mut standings: Vec<Standing> = Vec::with_capacity(rows.len());
     for position in rows.clone().map(|index| source.position(index)) {
         let BoardRow {
             racer,
             output,
-            second,
+            detail,
         } = view.row(position);
         let new_record = query
             .what_if
@@ -166,28 +194,44 @@ pub fn query(board: &Board, query: &LeaderboardQuery) -> Result<Leaderboard, Rac
             Some(before) if before.output == output && query.ties != Ties::Ordinal => before.rank,
             _ => view.rank(query.ties, position, output),
         };
+        let group_rank = group_ranks.as_ref().map(|ranks| ranks[standings.len()]);
         standings.push(Standing {
             rank,
             racer,
             output,
-            second,
+            second: detail.as_ref().and_then(RowDetail::second),
+            finish: detail.as_ref().and_then(RowDetail::finish),
             new_record,
+            group_rank,
         });
     }
+    let place = match query.page {
+        PageSelector::At(output) => Some(view.place(query.ties, output)),
+        _ => None,
+    };
     // An empty page lies before the first row or after the last one. Its cursor is then the first
     // or the last page.
-    let next = standings
-        .last()
-        .map_or(Cursor::First, |last| Cursor::After(last.output, last.racer));
-    let previous = standings.first().map_or(Cursor::Last, |first| {
-        Cursor::Before(first.output, first.racer)
-    });
+    let last = standings.last().map(Standing::cursor_row);
+    let first = standings.first().map(Standing::cursor_row);
+    let next = last.map_or(Cursor::First, Cursor::After);
+    let previous = first.map_or(Cursor::Last, Cursor::Before);
     Ok(Leaderboard {
         total: view.len(),
+        place,
         standings,
         next: (rows.end < source.len()).then_some(next),
         previous: (rows.start > 0).then_some(previous),
     })
+}
+
+impl Standing {
+    fn cursor_row(&self) -> CursorRow {
+        CursorRow {
+            output: self.output,
+            racer: self.racer,
+            time_ms: self.finish.and_then(|finish| finish.at_ms),
+        }
+    }
 }
 
 /// A racer's rank among all on a board.

@@ -6,14 +6,15 @@ use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::domain::effort::{Output, RacerId, Second};
-use crate::state::leaderboard::{Cursor, PageLimit, PageSelector, RacerNotFound, Ties, WhatIf};
-use crate::state::table::Board;
+use crate::domain::effort::{Output, RacerId};
+use crate::state::leaderboard::board::{BoardRow, RankKey, RankedBoard, RowDetail};
+use crate::state::leaderboard::cursor::{Cursor, CursorRow};
+use crate::state::leaderboard::{PageLimit, PageSelector, Place, RacerNotFound, Ties, WhatIf};
 
 /// The racers in order, the what-if racer at its new position. Positions count from 0.
-pub(super) struct RankedView<'a> {
-    board: &'a Board,
-    order: Arc<Vec<u32>>,
+pub(super) struct RankedView<'a, B: RankedBoard> {
+    board: &'a B,
+    order: B::Order,
     dense_ranks: OnceCell<Arc<Vec<u32>>>,
     /// `None` without a what-if, or when its output does not beat the racer's best.
     pub(super) what_if: Option<WhatIfMove>,
@@ -32,24 +33,13 @@ pub(super) struct WhatIfMove {
     added_output: Option<Output>,
 }
 
-#[derive(Clone, Copy)]
-pub(super) struct BoardRow {
-    pub(super) racer: RacerId,
-    pub(super) output: Output,
-    pub(super) second: Option<Second>,
+/// The key of the row at a cursor.
+fn key_at<D: RowDetail>(row: CursorRow) -> RankKey<D> {
+    (Reverse(row.output), D::tie(row.time_ms), row.racer)
 }
 
-/// The sort key of rows, ascending.
-pub(super) type RankKey = (Reverse<Output>, RacerId);
-
-impl BoardRow {
-    fn key(&self) -> RankKey {
-        (Reverse(self.output), self.racer)
-    }
-}
-
-impl<'a> RankedView<'a> {
-    pub(super) fn new(board: &'a Board, what_if: Option<WhatIf>) -> Self {
+impl<'a, B: RankedBoard> RankedView<'a, B> {
+    pub(super) fn new(board: &'a B, what_if: Option<WhatIf>) -> Self {
         let mut view = Self {
             board,
             order: board.order(),
@@ -62,76 +52,56 @@ impl<'a> RankedView<'a> {
 
     fn move_of(&self, what_if: WhatIf) -> Option<WhatIfMove> {
         let WhatIf { racer, output } = what_if;
-        let old = self
-            .board
-            .slot(racer)
-            .and_then(|slot| self.board.output(slot));
-        if old.is_some_and(|old| old >= output) {
+        let old = self.board.find(racer);
+        if old.is_some_and(|old| old.output >= output) {
             return None;
         }
+        let new = BoardRow::<B::Detail> {
+            racer,
+            output,
+            detail: None,
+        };
         let count = |output| self.partition_point(|row| row.output >= output) - self.above(output);
         Some(WhatIfMove {
             what_if,
-            to: self.rows_before((Reverse(output), racer)),
-            from: old.map(|old| self.rows_before((Reverse(old), racer))),
-            removed_output: old.filter(|&old| count(old) == 1),
+            to: self.rows_before(new.key()),
+            from: old.map(|old| self.rows_before(old.key())),
+            removed_output: old.map(|old| old.output).filter(|&old| count(old) == 1),
             added_output: Some(output).filter(|&output| count(output) == 0),
         })
     }
 
     pub(super) fn len(&self) -> usize {
         let is_added = self.what_if.as_ref().is_some_and(|it| it.from.is_none());
-        self.order.len() + usize::from(is_added)
+        self.board.len() + usize::from(is_added)
     }
 
-    pub(super) fn row(&self, position: usize) -> BoardRow {
+    pub(super) fn row(&self, position: usize) -> BoardRow<B::Detail> {
         let Some(what_if) = &self.what_if else {
-            return self.stored_row(position);
+            return self.board.row(&self.order, position);
         };
         if position == what_if.to {
             let WhatIf { racer, output } = what_if.what_if;
             return BoardRow {
                 racer,
                 output,
-                second: None,
+                detail: None,
             };
         }
         let without_new = position - usize::from(position > what_if.to);
         let is_after_old = what_if.from.is_some_and(|from| from <= without_new);
-        self.stored_row(without_new + usize::from(is_after_old))
-    }
-
-    /// Returns the row at a position of the board's own order.
-    fn stored_row(&self, position: usize) -> BoardRow {
-        let slot = self.order[position];
-        let output = self
-            .board
-            .output(slot)
-            .expect("an order contains only slots with an output");
-        BoardRow {
-            racer: self.board.racer(slot),
-            output,
-            second: Some(self.board.second(slot)),
-        }
+        let stored = without_new + usize::from(is_after_old);
+        self.board.row(&self.order, stored)
     }
 
     /// Returns the number of leading rows for which the condition holds. It must not hold for any
     /// row after one for which it fails.
-    fn partition_point(&self, holds: impl Fn(&BoardRow) -> bool) -> usize {
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = low.midpoint(high);
-            if holds(&self.row(middle)) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
+    fn partition_point(&self, holds: impl Fn(&BoardRow<B::Detail>) -> bool) -> usize {
+        partition_point(self.len(), |position| holds(&self.row(position)))
     }
 
     /// Returns the number of rows before a key, whether or not it has a row.
-    fn rows_before(&self, key: RankKey) -> usize {
+    fn rows_before(&self, key: RankKey<B::Detail>) -> usize {
         self.partition_point(|row| row.key() < key)
     }
 
@@ -143,9 +113,9 @@ impl<'a> RankedView<'a> {
     /// Returns the number of distinct greater outputs.
     fn distinct_above(&self, output: Output) -> usize {
         let ranks = self.dense_ranks.get_or_init(|| self.board.dense_ranks());
-        let above = self
-            .order
-            .partition_point(|&slot| self.board.output(slot) > Some(output));
+        let above = partition_point(self.board.len(), |position| {
+            self.board.row(&self.order, position).output > output
+        });
         let stored = above.checked_sub(1).map_or(0, |last| ranks[last] as usize);
         let is_above = |other: Option<Output>| usize::from(other > Some(output));
         let Some(what_if) = &self.what_if else {
@@ -166,13 +136,24 @@ impl<'a> RankedView<'a> {
         }
     }
 
+    /// Returns where an output would stand. Nobody is added.
+    pub(super) fn place(&self, ties: Ties, output: Output) -> Place {
+        let total = self.len();
+        let above = match ties {
+            Ties::Competition | Ties::Ordinal => self.above(output),
+            Ties::Dense => self.distinct_above(output),
+        };
+        let below = total - self.partition_point(|row| row.output >= output);
+        Place {
+            rank: above + 1,
+            percentile: (total > 0).then(|| 100.0 * below as f64 / total as f64),
+        }
+    }
+
     fn position(&self, racer: RacerId) -> Option<usize> {
         match &self.what_if {
             Some(what_if) if what_if.what_if.racer == racer => Some(what_if.to),
-            _ => {
-                let output = self.board.output(self.board.slot(racer)?)?;
-                Some(self.rows_before((Reverse(output), racer)))
-            }
+            _ => Some(self.rows_before(self.board.find(racer)?.key())),
         }
     }
 
@@ -188,14 +169,28 @@ impl<'a> RankedView<'a> {
     }
 }
 
+/// Returns the number of leading positions for which the condition holds.
+fn partition_point(len: usize, holds: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, len);
+    while low < high {
+        let middle = low.midpoint(high);
+        if holds(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
 /// The rows that pages are cut from: all, or those of selected racers.
-pub(super) struct PageSource<'a> {
-    pub(super) view: &'a RankedView<'a>,
+pub(super) struct PageSource<'a, B: RankedBoard> {
+    pub(super) view: &'a RankedView<'a, B>,
     /// The positions of the selected rows, ascending.
     pub(super) selected: Option<Vec<usize>>,
 }
 
-impl PageSource<'_> {
+impl<B: RankedBoard> PageSource<'_, B> {
     pub(super) fn len(&self) -> usize {
         self.selected.as_ref().map_or(self.view.len(), Vec::len)
     }
@@ -221,22 +216,44 @@ impl PageSource<'_> {
         let (len, limit) = (self.len(), limit.get());
         let from = |start: usize| start..len.min(start + limit);
         let to = |end: usize| end.saturating_sub(limit)..end;
+        let middle = |position| {
+            let start = self.index(position).saturating_sub(limit / 2);
+            from(start.min(len.saturating_sub(limit)))
+        };
         Ok(match page {
             PageSelector::Offset(offset) => from(offset.min(len)),
             PageSelector::Around(racer) => {
                 let position = self.view.position(racer).ok_or(RacerNotFound(racer))?;
-                let start = self.index(position).saturating_sub(limit / 2);
-                from(start.min(len.saturating_sub(limit)))
+                middle(position)
             }
+            PageSelector::At(output) => middle(self.view.above(output)),
             PageSelector::Cursor(Cursor::First) => from(0),
-            PageSelector::Cursor(Cursor::After(output, racer)) => {
-                let key = (Reverse(output), racer);
+            PageSelector::Cursor(Cursor::After(row)) => {
+                let key = key_at::<B::Detail>(row);
                 from(self.index(self.view.partition_point(|row| row.key() <= key)))
             }
-            PageSelector::Cursor(Cursor::Before(output, racer)) => {
-                to(self.index(self.view.rows_before((Reverse(output), racer))))
+            PageSelector::Cursor(Cursor::Before(row)) => {
+                to(self.index(self.view.rows_before(key_at::<B::Detail>(row))))
             }
             PageSelector::Cursor(Cursor::Last) => to(len),
         })
+    }
+
+    /// Returns the ranks of these rows among the selected ones, or `None` when all are selected.
+    pub(super) fn group_ranks(&self, ties: Ties, rows: &Range<usize>) -> Option<Vec<usize>> {
+        let selected = self.selected.as_ref()?;
+        let mut ranks: Vec<usize> = Vec::with_capacity(rows.end);
+        let mut last = None;
+        for (index, &position) in selected[..rows.end].iter().enumerate() {
+            let output = self.view.row(position).output;
+            let before = ranks.last().copied().unwrap_or(0);
+            ranks.push(match ties {
+                Ties::Competition | Ties::Dense if last == Some(output) => before,
+                Ties::Competition | Ties::Ordinal => index + 1,
+                Ties::Dense => before + 1,
+            });
+            last = Some(output);
+        }
+        Some(ranks.split_off(rows.start))
     }
 }

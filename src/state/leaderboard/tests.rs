@@ -57,6 +57,14 @@ fn follow(cursor: Option<Cursor>) -> PageSelector {
     PageSelector::Cursor(cursor.expect("a page on that side"))
 }
 
+fn cursor_row(watts: f64, racer: u64) -> CursorRow {
+    CursorRow {
+        output: output(watts),
+        racer: RacerId(racer),
+        time_ms: None,
+    }
+}
+
 fn ranks(leaderboard: &Leaderboard) -> Vec<(usize, u64)> {
     leaderboard
         .standings
@@ -192,7 +200,7 @@ fn equal_outputs_are_ordered_by_id_in_any_insertion_order() {
             racers(&page_of(
                 &board,
                 2,
-                PageSelector::Cursor(Cursor::After(output(7.0), RacerId(1)))
+                PageSelector::Cursor(Cursor::After(cursor_row(7.0, 1)))
             )),
             [2, 3]
         );
@@ -244,7 +252,9 @@ fn standing(
         racer: RacerId(racer),
         output: output(watts),
         second: second.map(Second),
+        finish: None,
         new_record,
+        group_rank: None,
     }
 }
 
@@ -253,6 +263,7 @@ fn single_racer_is_on_every_page() {
     let board = board(&[(5, 1.0)]);
     let expected = Leaderboard {
         total: 1,
+        place: None,
         standings: vec![standing(1, 5, 1.0, Some(60), None)],
         next: None,
         previous: None,
@@ -286,6 +297,7 @@ fn empty_board_has_no_neighbor_pages() {
     ] {
         let empty = Leaderboard {
             total: 0,
+            place: None,
             standings: vec![],
             next: None,
             previous: None,
@@ -400,7 +412,7 @@ fn empty_page_leads_back_to_its_end_of_the_board() {
     let above = page_of(
         &board,
         3,
-        PageSelector::Cursor(Cursor::Before(output(90.0), RacerId(1))),
+        PageSelector::Cursor(Cursor::Before(cursor_row(90.0, 1))),
     );
     assert!(above.standings.is_empty());
     assert_eq!(above.previous, None);
@@ -408,7 +420,7 @@ fn empty_page_leads_back_to_its_end_of_the_board() {
     let below = page_of(
         &board,
         3,
-        PageSelector::Cursor(Cursor::After(output(0.0), RacerId(1))),
+        PageSelector::Cursor(Cursor::After(cursor_row(0.0, 1))),
     );
     assert!(below.standings.is_empty());
     assert_eq!(below.next, None);
@@ -422,16 +434,10 @@ fn empty_page_leads_back_to_its_end_of_the_board() {
 fn cursor_of_another_board_is_a_position_on_this_one() {
     let board = board(&TIED);
     let page = |cursor| racers(&page_of(&board, 9, PageSelector::Cursor(cursor)));
-    assert_eq!(page(Cursor::After(output(25.0), RacerId(99))), [2, 3, 4]);
-    assert_eq!(page(Cursor::Before(output(25.0), RacerId(99))), [1]);
-    assert_eq!(
-        page(Cursor::After(output(f64::MAX), RacerId(0))),
-        [1, 2, 3, 4]
-    );
-    assert_eq!(
-        page(Cursor::After(output(0.0), RacerId(INTEGER_MAX))),
-        [0; 0]
-    );
+    assert_eq!(page(Cursor::After(cursor_row(25.0, 99))), [2, 3, 4]);
+    assert_eq!(page(Cursor::Before(cursor_row(25.0, 99))), [1]);
+    assert_eq!(page(Cursor::After(cursor_row(f64::MAX, 0))), [1, 2, 3, 4]);
+    assert_eq!(page(Cursor::After(cursor_row(0.0, INTEGER_MAX))), [0; 0]);
 }
 
 #[test]

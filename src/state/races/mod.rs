@@ -10,6 +10,7 @@
 //!   finishes are never pending, and are compared with durable rows only.
 
 mod class_races;
+mod finish_boards;
 mod race;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::domain::effort::{ClassId, Output, RaceId, RacerId, Second};
 use crate::domain::race_row::RaceRow;
 use crate::state::races::class_races::ClassRaces;
+use crate::state::races::finish_boards::KeptFinishBoard;
 use crate::state::races::race::Race;
 
 /// Maximum number of rows in all races of a class, some 70 MB. Beyond it the floor rises. A thousand
@@ -89,14 +91,18 @@ pub struct RacesCopy {
 #[derive(Debug)]
 pub struct Races {
     classes: Box<[Mutex<ClassRaces>]>,
+    finish_boards: Box<[KeptFinishBoard]>,
 }
 
 impl Races {
     /// Creates an empty set of races for the classes 1 to `classes`.
     pub fn new(classes: u16) -> Self {
-        let classes = ClassId::all(classes).map(|class| Mutex::new(ClassRaces::new(class)));
+        let ids = || ClassId::all(classes);
         Self {
-            classes: classes.collect(),
+            classes: ids()
+                .map(|class| Mutex::new(ClassRaces::new(class)))
+                .collect(),
+            finish_boards: ids().map(|_| Mutex::default()).collect(),
         }
     }
 
@@ -209,6 +215,11 @@ impl Races {
             before = Some((row.output, row.rank));
         }
         Some((summary, positions))
+    }
+
+    /// Returns the number of racers with a finish.
+    pub fn finish_count(&self, class: ClassId) -> usize {
+        self.class(class).finishes.len()
     }
 
     /// Returns each racer's best finish, by racer, and the version that it holds everything up to.

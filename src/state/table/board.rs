@@ -69,6 +69,11 @@ impl Board {
             .filter_map(|&slot| Some((self.racer(slot), self.output(slot)?)))
     }
 
+    /// Returns the outputs, in no order.
+    pub(crate) fn outputs(&self) -> impl Iterator<Item = Output> {
+        self.outputs.iter().copied().filter_map(Output::new)
+    }
+
     /// Returns the slots with an output, by output descending, then by racer id ascending. The
     /// order is cached until the column changes. After a change the last order is repaired, which
     /// is faster than a sort.

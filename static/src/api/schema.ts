@@ -91,7 +91,8 @@ export interface paths {
         };
         /**
          * A page of a leaderboard
-         * @description Ordered by output descending, then by racer id ascending. Empty for a class without efforts.
+         * @description Ordered by output descending, then by racer id ascending. Empty for a class without efforts. With `by=finish`: each
+         *     racer's best output at the end of a race, with `raceId` and `at`.
          */
         get: operations["leaderboard"];
         put?: never;
@@ -112,11 +113,33 @@ export interface paths {
         /**
          * Live changes of a class
          * @description Server-Sent Events, up to 4 times a second. `standings`: a race's leaderboard, as
-         *     `/classes/{classId}/races/{raceId}/leaderboard` returns it, up to 50 rows; a stream begins with one for every recent
-         *     race. `bests`: the number of personal bests that became durable since the previous event, on any instance, and up to
-         *     50 of them. A slow reader misses overtaken events and gets the newest.
+         *     `/classes/{classId}/races/{raceId}/leaderboard` returns it, up to 50 rows; a stream begins with one for each of
+         *     the 12 races that changed last. `bests`: the number of personal bests that became durable since the previous event,
+         *     on any instance, and up to 50 of them. A slow reader misses overtaken events and gets the newest.
          */
         get: operations["live"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/classes/{classId}/pace": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Curves to ride against
+         * @description Each is an output for every second of the class, null where there is none. A percentile is the least output whose
+         *     share of racers strictly below is at least that, or else the greatest output. A rank is the output at that position.
+         *     A racer's curve has the racer's bests. The curves are those of `percentile`, then of `rank`, then of `racers`.
+         */
+        get: operations["pace"];
         put?: never;
         post?: never;
         delete?: never;
@@ -160,8 +183,7 @@ export interface paths {
         };
         /**
          * Recent races
-         * @description The last 12 of this instance, the newest first. They are in memory only: after a restart there are none until the
-         *     next delivery.
+         * @description The races of the last `--races-kept` (24 hours by default), the newest first, whichever instance took in their riders.
          */
         get: operations["races"];
         put?: never;
@@ -549,14 +571,19 @@ export interface components {
             racerId: components["schemas"]["RacerId"];
         };
         /** @description A page of a leaderboard. */
-        Leaderboard: {
+        Leaderboard: components["schemas"]["LeaderboardPage"] & {
             /** @description The class. */
             classId: components["schemas"]["ClassId"];
+            second: components["schemas"]["Second"] | null;
+        };
+        /** @description The fields that the pages of all boards have. */
+        LeaderboardPage: {
+            /** @description Only with `output` and without `racerId`: where that output would stand. */
+            at?: components["schemas"]["Place"];
             /** @description The `cursor` of the page after this one; null at the end. */
             next: string | null;
             /** @description The `cursor` of the page before this one; null at the start. */
             previous: string | null;
-            second: components["schemas"]["Second"] | null;
             /** @description The rows. */
             standings: components["schemas"]["Standing"][];
             /**
@@ -594,6 +621,58 @@ export interface components {
         };
         /** @example 187.25 */
         Output: number;
+        /** @description Curves to ride against. */
+        Pace: {
+            /** @description The class. */
+            classId: components["schemas"]["ClassId"];
+            /** @description The curves: of `percentile`, then of `rank`, then of `racers`, each in the query's order. */
+            curves: components["schemas"]["PaceCurve"][];
+            /** @description The seconds with an effort, ascending. */
+            seconds: components["schemas"]["Second"][];
+        };
+        /** @description A curve to ride against. */
+        PaceCurve: {
+            /**
+             * @description Only on the curve of a racer: the racer's name; null if unknown.
+             * @example Hubert
+             */
+            name?: string | null;
+            /**
+             * @description An output for each of the seconds; null where there is none.
+             * @example [
+             *       187.25,
+             *       null
+             *     ]
+             */
+            outputs: (number | null)[];
+            /**
+             * Format: double
+             * @description Only on the curve of a percentile: the percentile.
+             * @example 90
+             */
+            percentile?: number;
+            /** @description Only on the curve of a racer: the racer. */
+            racerId?: components["schemas"]["RacerId"];
+            /**
+             * @description Only on the curve of a rank: the rank.
+             * @example 10
+             */
+            rank?: number;
+        };
+        /** @description Where an output would stand. Nobody is added to the board. */
+        Place: {
+            /**
+             * Format: double
+             * @description (100 × racers with lower outputs) / total; null on an empty board.
+             * @example 99.9975
+             */
+            percentile: number | null;
+            /**
+             * @description 1 + the number of racers with greater outputs; with `ties=dense`, of distinct greater outputs.
+             * @example 1
+             */
+            rank: number;
+        };
         /** @description A racer's personal best at a second. */
         Point: {
             /** @description The racer's best output there. */
@@ -635,38 +714,17 @@ export interface components {
             racers: number;
             /**
              * Format: int64
-             * @description Time of the start, in milliseconds since 1970, as computed from the first effort received.
+             * @description Time of the start, in milliseconds since 1970: the least time of a row minus its second.
              * @example 1619185620265
              */
             startedAt: number;
         };
         /** @example 1619185620265 */
         RaceId: number;
-        /** @description A race and its standings. */
-        RaceLeaderboard: components["schemas"]["Race"] & {
+        /** @description A race and a page of its standings. */
+        RaceLeaderboard: components["schemas"]["Race"] & components["schemas"]["LeaderboardPage"] & {
             /** @description The class. */
             classId: components["schemas"]["ClassId"];
-            /** @description The rows. */
-            standings: components["schemas"]["RaceStanding"][];
-        };
-        /** @description A racer's standing in a race. */
-        RaceStanding: {
-            /**
-             * @description The racer's name; null if unknown.
-             * @example Hubert
-             */
-            name: string | null;
-            /** @description The output at the racer's latest second. */
-            output: components["schemas"]["Output"];
-            /** @description The racer. */
-            racerId: components["schemas"]["RacerId"];
-            /**
-             * @description The rank among all in the race, from 1; racers with equal outputs share one.
-             * @example 1
-             */
-            rank: number;
-            /** @description That second. */
-            second: components["schemas"]["Second"];
         };
         /** @description A racer in all classes. */
         Racer: {
@@ -712,6 +770,17 @@ export interface components {
         /** @description A row of a leaderboard. */
         Standing: {
             /**
+             * Format: int64
+             * @description Only on the board of finishes: when the racer finished, in milliseconds since 1970; null if unknown.
+             * @example 1619185920265
+             */
+            at?: number | null;
+            /**
+             * @description Only with `racers`: the rank among those, from 1.
+             * @example 1
+             */
+            groupRank?: number;
+            /**
              * @description The racer's name; null if unknown.
              * @example Hubert
              */
@@ -720,6 +789,12 @@ export interface components {
             newRecord?: boolean;
             /** @description The racer's output on this board. */
             output: components["schemas"]["Output"];
+            /**
+             * Format: int64
+             * @description Only on the board of finishes: the race; null for the new record of a what-if.
+             * @example 1619185620265
+             */
+            raceId?: number | null;
             /** @description The racer. */
             racerId: components["schemas"]["RacerId"];
             /**
@@ -729,7 +804,8 @@ export interface components {
             rank: number;
             /**
              * Format: int32
-             * @description Only on the all-time board: the second of the output; null for the new record of a what-if.
+             * @description Only on the all-time board and on boards of races: the second of the output; null for the new record of a
+             *     what-if.
              * @example 60
              */
             second?: number | null;
@@ -1127,13 +1203,18 @@ export interface operations {
                  */
                 second?: number | "last";
                 /**
+                 * @description `finish`: the board of each racer's best output at the end of a race, of all time. Among equal outputs the earlier
+                 *     stands first, unknown times last. Not with `second`.
+                 */
+                by?: "finish";
+                /**
                  * @description The rank of racers with equal outputs: `competition` 1, 2, 2, 4; `dense` 1, 2, 2, 3;
                  *     `ordinal` 1, 2, 3, 4.
                  */
                 ties?: "competition" | "dense" | "ordinal";
                 /** @description Maximum number of rows. */
                 limit?: number;
-                /** @description Number of rows to skip. Not with `cursor` or `around`. */
+                /** @description Number of rows to skip. Of this, `cursor`, `around`, and `output` without `racerId`, a query has one. */
                 offset?: number;
                 /**
                  * @description The page named by `next` or `previous` of another page. It stays right while the board
@@ -1143,8 +1224,8 @@ export interface operations {
                 /** @description The page with this racer in its middle; at either edge the page is still full. */
                 around?: number;
                 /**
-                 * @description Only these racers, ranked among all racers: up to 1000 ids, separated by commas or in
-                 *     repeated parameters.
+                 * @description Only these racers, ranked among all racers and, as `groupRank`, among themselves: up to 1000 ids, separated by
+                 *     commas or in repeated parameters.
                  * @example [
                  *       1,
                  *       2,
@@ -1154,7 +1235,10 @@ export interface operations {
                 racers?: number[];
                 /** @description The racer of the what-if. The racer is ranked with `output` if that beats the racer's best. */
                 racerId?: number;
-                /** @description The output of the what-if. Nothing is stored. */
+                /**
+                 * @description The output of the what-if. Without `racerId`: the page around the place where this output would stand, with the
+                 *     place in `at`. Nothing is stored.
+                 */
                 output?: number;
                 /** @description `json` or `csv`; without it, the format that `Accept` prefers. */
                 format?: "json" | "csv";
@@ -1303,6 +1387,121 @@ export interface operations {
                     /**
                      * @example {
                      *       "detail": "This path takes no parameters.",
+                     *       "status": 400,
+                     *       "title": "Bad Request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The key is missing or wrong.",
+                     *       "status": 401,
+                     *       "title": "Unauthorized"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description There is no such class, or it has no such racer or race. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is no such class, or it has no such racer or race.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description The store failed, or the service is starting, stopping or overloaded. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The store failed, or the service is starting, stopping or overloaded.",
+                     *       "status": 503,
+                     *       "title": "Service Unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+        };
+    };
+    pace: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Percentiles, from 0 to 100, separated by commas or in repeated parameters. Of percentiles, ranks and racers
+                 *     together, a query has 1 to 20.
+                 * @example [
+                 *       99,
+                 *       90,
+                 *       50
+                 *     ]
+                 */
+                percentile?: number[];
+                /**
+                 * @description Positions, from 1, separated by commas or in repeated parameters.
+                 * @example [
+                 *       1,
+                 *       10
+                 *     ]
+                 */
+                rank?: number[];
+                /**
+                 * @description Racers, separated by commas or in repeated parameters.
+                 * @example [
+                 *       17
+                 *     ]
+                 */
+                racers?: number[];
+                /** @description Format the JSON for people. */
+                pretty?: "" | "true" | "false" | "1" | "0";
+            };
+            header?: never;
+            path: {
+                /** @description The exercise class. */
+                classId: components["schemas"]["ClassId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The curves. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Pace"];
+                };
+            };
+            /** @description A parameter is invalid, missing or unknown; the detail names it. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "A parameter is invalid, missing or unknown; the detail names it.",
                      *       "status": 400,
                      *       "title": "Bad Request"
                      *     }
@@ -1591,6 +1790,10 @@ export interface operations {
     races: {
         parameters: {
             query?: {
+                /** @description Maximum number of races. */
+                limit?: number;
+                /** @description The page that a `Link` header of another page names. */
+                cursor?: string;
                 /** @description `json` or `csv`; without it, the format that `Accept` prefers. */
                 format?: "json" | "csv";
                 /** @description Format the JSON for people. */
@@ -1608,6 +1811,8 @@ export interface operations {
             /** @description The races. */
             200: {
                 headers: {
+                    /** @description The pages after (`next`) and before (`prev`) this one, if any. */
+                    Link?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1688,10 +1893,34 @@ export interface operations {
     race_leaderboard: {
         parameters: {
             query?: {
+                /**
+                 * @description The rank of racers with equal outputs: `competition` 1, 2, 2, 4; `dense` 1, 2, 2, 3;
+                 *     `ordinal` 1, 2, 3, 4.
+                 */
+                ties?: "competition" | "dense" | "ordinal";
                 /** @description Maximum number of rows. */
                 limit?: number;
-                /** @description Number of rows to skip. */
+                /** @description Number of rows to skip. Of this, `cursor`, `around` and `output`, a query has one. */
                 offset?: number;
+                /**
+                 * @description The page named by `next` or `previous` of another page. It stays right while the board
+                 *     changes.
+                 */
+                cursor?: string;
+                /** @description The page with this racer in its middle; at either edge the page is still full. */
+                around?: number;
+                /**
+                 * @description Only these racers, ranked among all racers and, as `groupRank`, among themselves: up to 1000 ids, separated by
+                 *     commas or in repeated parameters.
+                 * @example [
+                 *       1,
+                 *       2,
+                 *       3
+                 *     ]
+                 */
+                racers?: number[];
+                /** @description The page around the place where this output would stand, with the place in `at`. */
+                output?: number;
                 /** @description `json` or `csv`; without it, the format that `Accept` prefers. */
                 format?: "json" | "csv";
                 /** @description Format the JSON for people. */

@@ -21,9 +21,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::accept;
 use crate::http::extract::path::ClassPath;
 use crate::http::extract::query::{Param, QueryParams};
-use crate::http::extract::values::{
-    IntegerParam, RacerList, RacersParam, SecondParam, check_order,
-};
+use crate::http::extract::values::{IntegerParam, List, RacersParam, SecondParam, check_order};
 use crate::http::respond::conditional::{Pieces, PiecesFn, Representation};
 use crate::http::routes::history::part::{HistoryPart, PART_BYTES_MAX, PartCost};
 use crate::http::state::{AppState, IN_PLACE_OUTPUTS_MAX};
@@ -260,7 +258,7 @@ impl HistoryParams {
         check_order(from, to)?;
         Ok(Some(HistoryPart {
             seconds: from..=to,
-            racers: racers.map(|RacerList(racers)| racers),
+            racers: racers.map(|List(racers)| racers),
             top: top.map(|Top(racers)| racers),
         }))
     }

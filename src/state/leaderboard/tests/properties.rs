@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::state::leaderboard::ranked_view::RankKey;
+use crate::domain::effort::RaceId;
 
 const RACERS: u64 = 12;
 const SECONDS: u32 = 3;
@@ -27,13 +27,104 @@ fn arbitrary_effort() -> impl Strategy<Value = Effort> {
     })
 }
 
+fn arbitrary_time() -> impl Strategy<Value = Option<u64>> {
+    prop::option::of(0..3_u64)
+}
+
+/// A board with rows of one kind, and the same rows as a list.
+#[derive(Debug)]
+enum Rows {
+    Class(Vec<Effort>, Option<Second>),
+    Race(Vec<Effort>),
+    Finishes(Vec<Standing>),
+}
+
+impl Rows {
+    /// Whether equal outputs are ordered by time.
+    fn have_times(&self) -> bool {
+        matches!(self, Self::Finishes(_))
+    }
+
+    fn query(&self, request: &LeaderboardQuery) -> Result<Leaderboard, RacerNotFound> {
+        match self {
+            Self::Class(efforts, second) => {
+                let table = Table::new(1);
+                table.merge(efforts, 0);
+                let board = second.map_or_else(
+                    || table.overall_board(CLASS),
+                    |second| table.board(CLASS, second),
+                );
+                query(&board, request)
+            }
+            Self::Race(_) => {
+                let rows = self.list().into_iter();
+                let rows =
+                    rows.map(|row| (row.racer, row.output, row.second.expect("of an effort")));
+                query(&RaceBoard::new(rows), request)
+            }
+            Self::Finishes(rows) => {
+                let rows = rows
+                    .iter()
+                    .map(|row| (row.racer, row.output, row.finish.expect("of a finish")));
+                query(&FinishBoard::new(rows), request)
+            }
+        }
+    }
+
+    /// Returns the rows without ranks, in any order.
+    fn list(&self) -> Vec<Standing> {
+        let of_efforts = |efforts: &[Effort], second| {
+            let bests = bests(efforts, second).into_iter();
+            let row = |(racer, (output, second)): (RacerId, _)| Standing {
+                second: Some(second),
+                ..standing_of(racer, output)
+            };
+            bests.map(row).collect()
+        };
+        match self {
+            Self::Class(efforts, second) => of_efforts(efforts, *second),
+            Self::Race(efforts) => of_efforts(efforts, None),
+            Self::Finishes(rows) => rows.clone(),
+        }
+    }
+}
+
+fn arbitrary_rows() -> impl Strategy<Value = Rows> {
+    let efforts = || prop::collection::vec(arbitrary_effort(), 0..40);
+    let second = prop::option::of((0..SECONDS).prop_map(Second));
+    let finish = (arbitrary_output(), arbitrary_time());
+    let finishes = prop::collection::btree_map(0..RACERS, finish, 0..RACERS as usize);
+    let finishes = finishes.prop_map(|finishes| {
+        let row = |(racer, (output, at_ms))| Standing {
+            finish: Some(Finish {
+                race: RaceId(racer + 100),
+                at_ms,
+            }),
+            ..standing_of(RacerId(racer), output)
+        };
+        Rows::Finishes(finishes.into_iter().map(row).collect())
+    });
+    prop_oneof![
+        (efforts(), second).prop_map(|(efforts, second)| Rows::Class(efforts, second)),
+        efforts().prop_map(Rows::Race),
+        finishes,
+    ]
+}
+
 fn arbitrary_cursor() -> impl Strategy<Value = Cursor> {
+    let row = || {
+        (arbitrary_output(), arbitrary_racer(), arbitrary_time()).prop_map(
+            |(output, racer, time_ms)| CursorRow {
+                output,
+                racer,
+                time_ms,
+            },
+        )
+    };
     prop_oneof![
         Just(Cursor::First),
-        (arbitrary_output(), arbitrary_racer())
-            .prop_map(|(output, racer)| Cursor::After(output, racer)),
-        (arbitrary_output(), arbitrary_racer())
-            .prop_map(|(output, racer)| Cursor::Before(output, racer)),
+        row().prop_map(Cursor::After),
+        row().prop_map(Cursor::Before),
         Just(Cursor::Last),
     ]
 }
@@ -44,6 +135,7 @@ fn arbitrary_query() -> impl Strategy<Value = LeaderboardQuery> {
         (0..16_usize).prop_map(PageSelector::Offset),
         arbitrary_cursor().prop_map(PageSelector::Cursor),
         arbitrary_racer().prop_map(PageSelector::Around),
+        (0..10_u32).prop_map(|quarters| PageSelector::At(output(f64::from(quarters) / 4.0))),
     ];
     let racers = prop::option::of(prop::collection::vec(arbitrary_racer(), 0..12));
     let what_if = prop::option::of((arbitrary_racer(), arbitrary_output()));
@@ -76,22 +168,53 @@ fn bests(efforts: &[Effort], second: Option<Second>) -> BTreeMap<RacerId, (Outpu
     bests
 }
 
-/// Returns all rows, and those that a query selects, computed naively.
-fn naive_rows(
-    bests: &BTreeMap<RacerId, (Output, Second)>,
-    query: &LeaderboardQuery,
-) -> (Vec<Standing>, Vec<Standing>) {
-    let row = |(&racer, &(output, second)): (&RacerId, &(Output, Second))| {
-        standing_of(racer, output, Some(second))
+/// A row's place in the order: output, time (unknown last), racer.
+type Key = (Reverse<Output>, (bool, u64), RacerId);
+
+fn key_of(rows: &Rows, output: Output, time_ms: Option<u64>, racer: RacerId) -> Key {
+    let time = if rows.have_times() {
+        (time_ms.is_none(), time_ms.unwrap_or(0))
+    } else {
+        (false, 0)
     };
-    let mut rows: Vec<Standing> = bests.iter().map(row).collect();
+    (Reverse(output), time, racer)
+}
+
+fn key(rows: &Rows, row: &Standing) -> Key {
+    let time_ms = row.finish.and_then(|finish| finish.at_ms);
+    key_of(rows, row.output, time_ms, row.racer)
+}
+
+/// Returns the ranks of rows in order, computed naively.
+fn naive_ranks(rows: &[Standing], ties: Ties) -> Vec<usize> {
+    let rank = |(position, row): (usize, &Standing)| {
+        1 + match ties {
+            Ties::Ordinal => position,
+            _ => naive_above(rows, ties, row.output),
+        }
+    };
+    rows.iter().enumerate().map(rank).collect()
+}
+
+fn naive_above(rows: &[Standing], ties: Ties, output: Output) -> usize {
+    let outputs = rows.iter().map(|row| row.output);
+    let above = outputs.filter(|&other| other > output);
+    match ties {
+        Ties::Dense => above.collect::<BTreeSet<_>>().len(),
+        _ => above.count(),
+    }
+}
+
+/// Returns all rows, and those that a query selects, computed naively.
+fn naive_rows(board: &Rows, query: &LeaderboardQuery) -> (Vec<Standing>, Vec<Standing>) {
+    let mut rows = board.list();
     if let Some(WhatIf { racer, output }) = query.what_if {
-        let old = bests.get(&racer).map(|best| best.0);
-        if old.is_none_or(|old| output > old) {
+        let old = rows.iter().find(|row| row.racer == racer);
+        if old.is_none_or(|old| output > old.output) {
             rows.retain(|row| row.racer != racer);
             rows.push(Standing {
                 new_record: Some(true),
-                ..standing_of(racer, output, None)
+                ..standing_of(racer, output)
             });
         } else {
             rows.iter_mut()
@@ -99,65 +222,66 @@ fn naive_rows(
                 .for_each(|row| row.new_record = Some(false));
         }
     }
-    rows.sort_by_key(|row| (Reverse(row.output), row.racer));
-    let outputs: Vec<Output> = rows.iter().map(|row| row.output).collect();
-    for (position, row) in rows.iter_mut().enumerate() {
-        let above = outputs.iter().filter(|&&output| output > row.output);
-        row.rank = 1 + match query.ties {
-            Ties::Competition => above.count(),
-            Ties::Dense => above.collect::<BTreeSet<_>>().len(),
-            Ties::Ordinal => position,
-        };
-    }
+    rows.sort_by_key(|row| key(board, row));
+    let ranks = naive_ranks(&rows, query.ties);
+    rows.iter_mut()
+        .zip(ranks)
+        .for_each(|(row, rank)| row.rank = rank);
+    let Some(racers) = &query.racers else {
+        return (rows.clone(), rows);
+    };
     let mut selected = rows.clone();
-    selected.retain(|row| {
-        query
-            .racers
-            .as_ref()
-            .is_none_or(|racers| racers.contains(&row.racer))
-    });
+    selected.retain(|row| racers.contains(&row.racer));
+    let ranks = naive_ranks(&selected, query.ties);
+    selected
+        .iter_mut()
+        .zip(ranks)
+        .for_each(|(row, rank)| row.group_rank = Some(rank));
     (rows, selected)
 }
 
-fn standing_of(racer: RacerId, output: Output, second: Option<Second>) -> Standing {
+fn standing_of(racer: RacerId, output: Output) -> Standing {
     Standing {
         rank: 0,
         racer,
         output,
-        second,
+        second: None,
+        finish: None,
         new_record: None,
+        group_rank: None,
     }
 }
 
-fn key(row: &Standing) -> RankKey {
-    (Reverse(row.output), row.racer)
-}
+/// A page, and whether there are neighbor pages before and after it.
+type NaivePage = (usize, Option<Place>, Vec<Standing>, bool, bool);
 
-/// Answers a query naively. Of the neighbor pages it only returns whether they exist.
-fn naive(
-    bests: &BTreeMap<RacerId, (Output, Second)>,
-    query: &LeaderboardQuery,
-) -> Result<(usize, Vec<Standing>, bool, bool), RacerNotFound> {
-    let (all, rows) = naive_rows(bests, query);
+/// Answers a query naively.
+fn naive(board: &Rows, query: &LeaderboardQuery) -> Result<NaivePage, RacerNotFound> {
+    let (all, rows) = naive_rows(board, query);
     let rows_max = query.limit.0;
     let positions = 0..rows.len();
+    let key = |row: &Standing| key(board, row);
+    let key_at = |row: CursorRow| key_of(board, row.output, row.time_ms, row.racer);
+    // Of all fullest pages, the one with half of the limit before the middle.
+    let middle_page = |middle: usize| -> Vec<usize> {
+        let full = rows_max.min(rows.len());
+        let start =
+            (0..=rows.len() - full).min_by_key(|start| middle.abs_diff(start + rows_max / 2));
+        let start = start.expect("one page at least");
+        (start..start + full).collect()
+    };
     let page: Vec<usize> = match query.page {
         PageSelector::Offset(offset) => positions.skip(offset).take(rows_max).collect(),
         PageSelector::Cursor(Cursor::First) => positions.take(rows_max).collect(),
-        PageSelector::Cursor(Cursor::After(output, racer)) => positions
-            .filter(|&position| key(&rows[position]) > (Reverse(output), racer))
+        PageSelector::Cursor(Cursor::After(row)) => positions
+            .filter(|&position| key(&rows[position]) > key_at(row))
             .take(rows_max)
             .collect(),
-        PageSelector::Cursor(Cursor::Before(output, racer)) => {
+        PageSelector::Cursor(Cursor::Before(row)) => {
             let before = positions
-                .rev()
-                .filter(|&position| key(&rows[position]) < (Reverse(output), racer));
-            before
-                .take(rows_max)
-                .collect::<Vec<_>>()
-                .into_iter()
-                .rev()
-                .collect()
+                .filter(|&position| key(&rows[position]) < key_at(row))
+                .collect::<Vec<_>>();
+            before[before.len().saturating_sub(rows_max)..].to_vec()
         }
         PageSelector::Cursor(Cursor::Last) => positions
             .skip(rows.len().saturating_sub(rows_max))
@@ -167,16 +291,15 @@ fn naive(
                 .iter()
                 .find(|row| row.racer == racer)
                 .ok_or(RacerNotFound(racer))?;
-            let middle = rows.iter().filter(|&row| key(row) < key(pivot)).count();
-            // Of all fullest pages, the one with half of the limit before the middle.
-            let full = rows_max.min(rows.len());
-            let start =
-                (0..=rows.len() - full).min_by_key(|start| middle.abs_diff(start + rows_max / 2));
-            positions
-                .skip(start.expect("one page at least"))
-                .take(full)
-                .collect()
+            middle_page(rows.iter().filter(|&row| key(row) < key(pivot)).count())
         }
+        PageSelector::At(output) => {
+            middle_page(rows.iter().filter(|row| row.output > output).count())
+        }
+    };
+    let place = match query.page {
+        PageSelector::At(output) => Some(naive_place(&all, query.ties, output)),
+        _ => None,
     };
     let (previous, next) = match (page.first(), page.last()) {
         (Some(&first), Some(&last)) => (first > 0, last + 1 < rows.len()),
@@ -185,44 +308,41 @@ fn naive(
         }
         _ => (!rows.is_empty(), false),
     };
-    Ok((
-        all.len(),
-        page.iter().map(|&position| rows[position]).collect(),
-        previous,
-        next,
-    ))
+    let page = page.iter().map(|&position| rows[position]).collect();
+    Ok((all.len(), place, page, previous, next))
+}
+
+fn naive_place(rows: &[Standing], ties: Ties, output: Output) -> Place {
+    let below = rows.iter().filter(|row| row.output < output).count();
+    Place {
+        rank: 1 + naive_above(rows, ties, output),
+        percentile: (!rows.is_empty()).then(|| 100.0 * below as f64 / rows.len() as f64),
+    }
 }
 
 proptest! {
     #[test]
-    fn every_page_equals_the_naive_model(
-        efforts in prop::collection::vec(arbitrary_effort(), 0..40),
-        second in prop::option::of((0..SECONDS).prop_map(Second)),
-        request in arbitrary_query(),
-    ) {
-        let table = Table::new(1);
-        table.merge(&efforts, 0);
-        let board = second.map_or_else(|| table.overall_board(CLASS), |second| table.board(CLASS, second));
-        let answer = query(&board, &request).map(|answer| {
-            (answer.total, answer.standings, answer.previous.is_some(), answer.next.is_some())
+    fn every_page_equals_the_naive_model(board in arbitrary_rows(), request in arbitrary_query()) {
+        let answer = board.query(&request).map(|answer| {
+            let (previous, next) = (answer.previous.is_some(), answer.next.is_some());
+            (answer.total, answer.place, answer.standings, previous, next)
         });
-        prop_assert_eq!(answer, naive(&bests(&efforts, second), &request));
+        prop_assert_eq!(answer, naive(&board, &request));
     }
 
     #[test]
     fn cursors_visit_every_row_once_both_ways(
-        efforts in prop::collection::vec(arbitrary_effort(), 0..40),
+        board in arbitrary_rows(),
         request in arbitrary_query(),
     ) {
-        let table = Table::new(1);
-        table.merge(&efforts, 0);
-        let board = table.overall_board(CLASS);
-        let rows = naive_rows(&bests(&efforts, None), &request).1;
-        let Ok(from) = query(&board, &request) else { return Ok(()) };
+        let rows = naive_rows(&board, &request).1;
+        let Ok(from) = board.query(&request) else { return Ok(()) };
 
         // From any page, the pages before it, the page and the pages after it are all rows.
-        let page = |cursor| {
-            query(&board, &LeaderboardQuery { page: PageSelector::Cursor(cursor), ..request.clone() }).expect("no racer to be around")
+        let page = |cursor: Cursor| {
+            let cursor = cursor.to_string().parse().expect("a text of a cursor");
+            let request = LeaderboardQuery { page: PageSelector::Cursor(cursor), ..request.clone() };
+            board.query(&request).expect("no racer to be around")
         };
         let mut walked = from.standings.clone();
         let mut next = from.next;

@@ -1,0 +1,171 @@
+//! What a leaderboard needs of a board: its rows in rank order.
+
+use std::cmp::Reverse;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::domain::effort::{Output, RaceId, RacerId, Second};
+use crate::state::table::Board;
+
+/// A board whose rows have a rank order: by output descending, then by the tie of [`RowDetail`],
+/// then by racer id ascending. Positions count from 0.
+pub trait RankedBoard {
+    /// What a row has beside racer and output.
+    type Detail: RowDetail;
+
+    /// The rank order at one moment.
+    type Order;
+
+    /// Returns the rank order.
+    fn order(&self) -> Self::Order;
+
+    /// Returns the number of rows.
+    fn len(&self) -> usize;
+
+    /// Returns whether there are no rows.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the row at a position.
+    fn row(&self, order: &Self::Order, position: usize) -> BoardRow<Self::Detail>;
+
+    /// Returns the racer's row.
+    fn find(&self, racer: RacerId) -> Option<BoardRow<Self::Detail>>;
+
+    /// Returns the dense rank of every position, from 1: the number of distinct outputs up to it.
+    fn dense_ranks(&self) -> Arc<Vec<u32>>;
+}
+
+/// What a row has beside racer and output.
+pub trait RowDetail: Copy + Debug {
+    /// Orders rows of equal outputs, before the racer's id does.
+    type Tie: Copy + Ord;
+
+    /// Returns the tie of a row with this time.
+    fn tie(time_ms: Option<u64>) -> Self::Tie;
+
+    /// Returns the time of the row, if times order rows and it is known.
+    fn time_ms(&self) -> Option<u64>;
+
+    /// Returns the second of the output, if rows have one.
+    fn second(&self) -> Option<Second>;
+
+    /// Returns the finish, if rows are finishes.
+    fn finish(&self) -> Option<Finish>;
+}
+
+/// A row of a board.
+#[derive(Clone, Copy, Debug)]
+pub struct BoardRow<D> {
+    /// The racer.
+    pub racer: RacerId,
+    /// The output that ranks the racer.
+    pub output: Output,
+    /// `None` for the output of a what-if.
+    pub detail: Option<D>,
+}
+
+/// The sort key of rows, ascending.
+pub(super) type RankKey<D> = (Reverse<Output>, <D as RowDetail>::Tie, RacerId);
+
+impl<D: RowDetail> BoardRow<D> {
+    pub(super) fn key(&self) -> RankKey<D> {
+        let time_ms = self.detail.as_ref().and_then(D::time_ms);
+        (Reverse(self.output), D::tie(time_ms), self.racer)
+    }
+}
+
+/// The end of a race: the race, and when the racer ended it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finish {
+    /// The race.
+    pub race: RaceId,
+    /// Time in milliseconds since 1970; `None` if unknown.
+    pub at_ms: Option<u64>,
+}
+
+/// The order of finishes with equal outputs: by time, unknown times last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FinishTie {
+    is_unknown: bool,
+    at_ms: u64,
+}
+
+impl RowDetail for Second {
+    type Tie = ();
+
+    fn tie(_: Option<u64>) {}
+
+    fn time_ms(&self) -> Option<u64> {
+        None
+    }
+
+    fn second(&self) -> Option<Second> {
+        Some(*self)
+    }
+
+    fn finish(&self) -> Option<Finish> {
+        None
+    }
+}
+
+impl RowDetail for Finish {
+    type Tie = FinishTie;
+
+    fn tie(time_ms: Option<u64>) -> FinishTie {
+        FinishTie {
+            is_unknown: time_ms.is_none(),
+            at_ms: time_ms.unwrap_or_default(),
+        }
+    }
+
+    fn time_ms(&self) -> Option<u64> {
+        self.at_ms
+    }
+
+    fn second(&self) -> Option<Second> {
+        None
+    }
+
+    fn finish(&self) -> Option<Finish> {
+        Some(*self)
+    }
+}
+
+impl RankedBoard for Board {
+    type Detail = Second;
+    type Order = Arc<Vec<u32>>;
+
+    fn order(&self) -> Arc<Vec<u32>> {
+        self.order()
+    }
+
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn row(&self, order: &Arc<Vec<u32>>, position: usize) -> BoardRow<Second> {
+        let slot = order[position];
+        BoardRow {
+            racer: self.racer(slot),
+            output: self
+                .output(slot)
+                .expect("an order contains only slots with an output"),
+            detail: Some(self.second(slot)),
+        }
+    }
+
+    fn find(&self, racer: RacerId) -> Option<BoardRow<Second>> {
+        let slot = self.slot(racer)?;
+        Some(BoardRow {
+            racer,
+            output: self.output(slot)?,
+            detail: Some(self.second(slot)),
+        })
+    }
+
+    fn dense_ranks(&self) -> Arc<Vec<u32>> {
+        self.dense_ranks()
+    }
+}

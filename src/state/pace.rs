@@ -1,0 +1,333 @@
+//! Pace curves: the output at a percentile or at a rank of every second of a class, to ride
+//! against.
+//!
+//! Curves are cached by the versions of the columns: for an unchanged class a curve is a lookup,
+//! and after an improvement one column is read again.
+
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::domain::effort::{ClassId, Output, RacerId, Second};
+use crate::state::table::{Board, StateVersion, Table};
+
+/// Maximum number of cached curves of a class: some 1 MB at 600 seconds. More evict the least
+/// recently used ones. Three times as many as one query may ask for.
+const CACHED_CURVES_MAX: usize = 64;
+
+/// A share of racers strictly below, in percent: 0 to 100.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Percentile(f64);
+
+impl Percentile {
+    /// Creates a percentile; `None` outside of 0 to 100.
+    pub fn new(percent: f64) -> Option<Self> {
+        (0.0..=100.0)
+            .contains(&percent)
+            .then_some(Self(percent + 0.0)) // -0 becomes 0
+    }
+
+    /// Returns the percentile as a double.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+/// What a curve follows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PaceTarget {
+    /// The least output of a second whose percentile is at least this one, or else the greatest
+    /// output.
+    Percentile(Percentile),
+    /// The output at this position of a second, from 1.
+    Rank(NonZeroUsize),
+}
+
+/// A curve: an output for each of the seconds, `None` where there is none.
+pub type PaceOutputs = Arc<[Option<Output>]>;
+
+/// Curves of a class.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// The seconds with an effort, ascending.
+    pub seconds: Arc<[Second]>,
+    /// The curves, in the order of their targets.
+    pub curves: Vec<PaceOutputs>,
+}
+
+/// The curves of every class.
+#[derive(Debug)]
+pub struct PaceCache {
+    classes: Box<[Mutex<ClassPace>]>,
+}
+
+#[derive(Debug, Default)]
+struct ClassPace {
+    /// The class's version for which `seconds`, and curves of that version, are current.
+    version: Option<StateVersion>,
+    seconds: Arc<[Second]>,
+    curves: Vec<CachedCurve>,
+    /// Counts queries.
+    queries: u64,
+}
+
+#[derive(Debug)]
+struct CachedCurve {
+    target: PaceTarget,
+    /// The class's version when it was last compared with the columns.
+    version: StateVersion,
+    /// The columns that it was read from.
+    columns: Arc<[(Second, StateVersion)]>,
+    /// By position in `columns`.
+    outputs: PaceOutputs,
+    /// The query that used it last.
+    used: u64,
+}
+
+impl PaceCache {
+    /// Creates an empty cache for the classes 1 to `classes`.
+    pub fn new(classes: u16) -> Self {
+        Self {
+            classes: ClassId::all(classes).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// Returns the curves if they are cached for the class as it is now.
+    pub fn cached(&self, table: &Table, class: ClassId, targets: &[PaceTarget]) -> Option<Pace> {
+        // A cache that is being filled right now would block the caller.
+        let mut cache = self.classes[class.index()].try_lock()?;
+        cache.current(table.version(class), targets)
+    }
+
+    /// Returns the curves. Reads the columns that changed since they were cached.
+    pub fn curves(&self, table: &Table, class: ClassId, targets: &[PaceTarget]) -> Pace {
+        let mut cache = self.classes[class.index()].lock();
+        // Read before the columns: a change in between makes the curves newer than it says, and the
+        // next query compares them again.
+        let version = table.version(class);
+        if let Some(pace) = cache.current(version, targets) {
+            return pace;
+        }
+        cache.refresh(table, class, version, targets);
+        let pace = cache.current(version, targets);
+        cache.evict();
+        pace.expect("refreshed curves are current")
+    }
+}
+
+impl ClassPace {
+    fn current(&mut self, version: StateVersion, targets: &[PaceTarget]) -> Option<Pace> {
+        if self.version != Some(version) {
+            return None;
+        }
+        self.queries += 1;
+        let curve = |target: &PaceTarget| {
+            let is_current = |it: &&mut CachedCurve| it.target == *target && it.version == version;
+            let curve = self.curves.iter_mut().find(is_current)?;
+            curve.used = self.queries;
+            Some(curve.outputs.clone())
+        };
+        let curves = targets.iter().map(curve).collect::<Option<_>>()?;
+        Some(Pace {
+            seconds: self.seconds.clone(),
+            curves,
+        })
+    }
+
+    /// Makes the curves of these targets current, and adds those that are missing.
+    fn refresh(
+        &mut self,
+        table: &Table,
+        class: ClassId,
+        version: StateVersion,
+        targets: &[PaceTarget],
+    ) {
+        let seconds = table.seconds(class);
+        let mut old: Vec<Option<CachedCurve>> = Vec::with_capacity(targets.len());
+        let mut new: Vec<Vec<Option<Output>>> = Vec::with_capacity(targets.len());
+        for target in targets {
+            let index = self.curves.iter().position(|it| it.target == *target);
+            old.push(index.map(|index| self.curves.swap_remove(index)));
+            new.push(Vec::with_capacity(seconds.len()));
+        }
+        let mut columns = Vec::with_capacity(seconds.len());
+        for (second, column_version) in seconds {
+            let known = old
+                .iter()
+                .map(|curve| curve.as_ref()?.output(second, column_version));
+            let known: Vec<_> = known.collect();
+            let read = if known.iter().any(Option::is_none) {
+                let board = table.board(class, second);
+                columns.push((second, board.version()));
+                column_outputs(&board, targets)
+            } else {
+                columns.push((second, column_version));
+                Vec::new()
+            };
+            for (index, outputs) in new.iter_mut().enumerate() {
+                // All are of one version of the column.
+                outputs.push(match read.get(index) {
+                    Some(&output) => output,
+                    None => known[index].flatten(),
+                });
+            }
+        }
+        let columns: Arc<[_]> = columns.into();
+        self.version = Some(version);
+        self.seconds = columns.iter().map(|&(second, _)| second).collect();
+        for (&target, outputs) in targets.iter().zip(new) {
+            self.curves.push(CachedCurve {
+                target,
+                version,
+                columns: columns.clone(),
+                outputs: outputs.into(),
+                used: self.queries,
+            });
+        }
+    }
+
+    fn evict(&mut self) {
+        if self.curves.len() > CACHED_CURVES_MAX {
+            self.curves
+                .sort_unstable_by_key(|curve| u64::MAX - curve.used);
+            self.curves.truncate(CACHED_CURVES_MAX);
+        }
+    }
+}
+
+impl CachedCurve {
+    /// Returns the curve's output at a second if its column has this version; `Some(None)` where
+    /// the curve has none.
+    fn output(&self, second: Second, version: StateVersion) -> Option<Option<Output>> {
+        let index = self.columns.binary_search(&(second, version)).ok()?;
+        Some(self.outputs[index])
+    }
+}
+
+/// Returns a racer's outputs at these seconds.
+pub fn racer_outputs(
+    table: &Table,
+    class: ClassId,
+    racer: RacerId,
+    seconds: &[Second],
+) -> Vec<Option<Output>> {
+    let mut bests = table.racer_bests(class, racer).into_iter().peekable();
+    let at = |&second: &Second| {
+        while bests.next_if(|best| best.0 < second).is_some() {}
+        bests.next_if(|best| best.0 == second).map(|best| best.1)
+    };
+    seconds.iter().map(at).collect()
+}
+
+/// Returns the output of every target on a board.
+fn column_outputs(board: &Board, targets: &[PaceTarget]) -> Vec<Option<Output>> {
+    let total = board.len();
+    let positions = targets.iter().map(|target| position(*target, total));
+    let positions: Vec<Option<usize>> = positions.collect();
+    let outputs = AscendingOutputs::new(board, positions.iter().flatten().copied().collect());
+    let output = |(target, position): (&PaceTarget, &Option<usize>)| {
+        let output = outputs.at((*position)?);
+        match target {
+            PaceTarget::Rank(_) => Some(output),
+            PaceTarget::Percentile(_) => {
+                // Within a tie, the share below is that of the tie's first row.
+                let (above, below) = board.above_and_below(output);
+                let is_within_tie = Some(below) < *position && above > 0;
+                Some(if is_within_tie {
+                    outputs.next_above(output)
+                } else {
+                    output
+                })
+            }
+        }
+    };
+    targets.iter().zip(&positions).map(output).collect()
+}
+
+/// Returns the position of a target among `total` ascending outputs without ties.
+fn position(target: PaceTarget, total: usize) -> Option<usize> {
+    match target {
+        PaceTarget::Rank(rank) => total.checked_sub(rank.get()),
+        PaceTarget::Percentile(Percentile(percent)) => {
+            let (mut low, mut high) = (0, total);
+            while low < high {
+                let middle = low.midpoint(high);
+                if 100.0 * (middle as f64) / (total as f64) < percent {
+                    low = middle + 1;
+                } else {
+                    high = middle;
+                }
+            }
+            Some(low.min(total.checked_sub(1)?))
+        }
+    }
+}
+
+/// Some of a board's outputs by their ascending position.
+enum AscendingOutputs<'a> {
+    /// The board's order, if it is cached.
+    Ordered(&'a Board, Arc<Vec<u32>>),
+    /// The bits of all outputs, those at the selected positions in their place: selecting is faster
+    /// than sorting. The bits of outputs are ordered as the outputs are.
+    Selected(Vec<u64>),
+}
+
+impl<'a> AscendingOutputs<'a> {
+    fn new(board: &'a Board, mut positions: Vec<usize>) -> Self {
+        if board.has_order(false) {
+            return Self::Ordered(board, board.order());
+        }
+        positions.sort_unstable();
+        positions.dedup();
+        let mut bits: Vec<u64> = board
+            .outputs()
+            .map(|output| output.get().to_bits())
+            .collect();
+        select(&mut bits, 0, &positions);
+        Self::Selected(bits)
+    }
+
+    fn at(&self, position: usize) -> Output {
+        match self {
+            Self::Ordered(board, order) => board
+                .output(order[order.len() - 1 - position])
+                .expect("an order contains only slots with an output"),
+            Self::Selected(bits) => output_of(bits[position]),
+        }
+    }
+
+    /// Returns the least output over this one, which is not the greatest.
+    fn next_above(&self, output: Output) -> Output {
+        match self {
+            Self::Ordered(board, order) => {
+                let (above, _) = board.above_and_below(output);
+                self.at(order.len() - above)
+            }
+            Self::Selected(bits) => {
+                let output = output.get().to_bits();
+                let above = bits.iter().copied().filter(|&other| other > output).min();
+                output_of(above.expect("a greater output"))
+            }
+        }
+    }
+}
+
+fn output_of(bits: u64) -> Output {
+    Output::new(f64::from_bits(bits)).expect("the bits of an output")
+}
+
+/// Puts the elements at these positions, ascending, where a sort would put them. Positions count
+/// from `offset`.
+fn select(elements: &mut [u64], offset: usize, positions: &[usize]) {
+    let middle = positions.len() / 2;
+    let Some(&position) = positions.get(middle) else {
+        return;
+    };
+    let (before, _, after) = elements.select_nth_unstable(position - offset);
+    select(before, offset, &positions[..middle]);
+    select(after, position + 1, &positions[middle + 1..]);
+}
