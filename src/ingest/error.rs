@@ -29,6 +29,8 @@ pub(crate) enum DeliveryErrorCode {
     ForeignOrigin,
     /// The protocol version is not 1.0.
     UnsupportedProtocolVersion,
+    /// The transfer coding is not chunked alone.
+    UnsupportedTransferCoding,
     /// The commit queue is full.
     QueueFull,
     /// The request id is missing, or header and body differ.
@@ -47,7 +49,7 @@ pub(crate) enum DeliveryErrorCode {
 
 impl DeliveryErrorCode {
     /// Every code.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::InvalidAccessKey,
         Self::ReplicationLag,
         Self::BodyIncomplete,
@@ -60,6 +62,7 @@ impl DeliveryErrorCode {
         Self::NotReady,
         Self::ForeignOrigin,
         Self::UnsupportedProtocolVersion,
+        Self::UnsupportedTransferCoding,
         Self::QueueFull,
         Self::InvalidRequestId,
         Self::SourceArnNotAllowed,
@@ -84,6 +87,7 @@ impl DeliveryErrorCode {
             Self::NotReady => "not_ready",
             Self::ForeignOrigin => "foreign_origin",
             Self::UnsupportedProtocolVersion => "unsupported_protocol_version",
+            Self::UnsupportedTransferCoding => "unsupported_transfer_coding",
             Self::QueueFull => "queue_full",
             Self::InvalidRequestId => "invalid_request_id",
             Self::SourceArnNotAllowed => "source_arn_not_allowed",

@@ -14,7 +14,8 @@ use tokio::sync::watch;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::storage::backend::local_fs::files::{
-    UNFINISHED, create_folders, entries, is_unfinished, open_if_exists, sync_all_below, sync_folder,
+    UNFINISHED, check_regular, create_folders, entries, is_unfinished, open_if_exists,
+    sync_all_below, sync_folder,
 };
 use crate::storage::backend::stray_names::StrayNames;
 use crate::storage::{
@@ -63,10 +64,11 @@ struct FileStamp {
 impl Folder {
     pub(super) fn open(name: String, root: PathBuf) -> anyhow::Result<Self> {
         create_folders(&root, &mut sync_folder)?;
-        let lock = File::options()
-            .create(true)
-            .append(true)
-            .open(root.join(LOCK))?;
+        let lock_path = root.join(LOCK);
+        if fs::exists(&lock_path)? {
+            check_regular(&lock_path)?;
+        }
+        let lock = File::options().create(true).append(true).open(lock_path)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
