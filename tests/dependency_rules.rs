@@ -86,7 +86,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config",
             "domain",
             "keys",
-            "ledger/clock",
+            "ledger",
             "server",
             "storage",
         ],

@@ -12,6 +12,7 @@
 //!
 //! [`Ledger`] is a cheap handle: clones share all state.
 
+mod check_object;
 pub mod clock;
 mod commit_loop;
 mod erasure;
@@ -56,6 +57,7 @@ use crate::state::table::Table;
 use crate::storage::history_file::History;
 use crate::storage::{ObjectKey, SegmentId, Store};
 
+pub(crate) use crate::ledger::check_object::{check_erasure_version, check_object};
 pub use crate::ledger::erasure::{EraseError, Erased};
 pub use crate::ledger::recovery::RecoveryError;
 pub(crate) use crate::ledger::stats::{ClassGauges, LedgerGauges};

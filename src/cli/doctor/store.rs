@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::cli::doctor::objects::{self, ObjectSource};
 use crate::cli::doctor::{DoctorOptions, Verdict, folder};
-use crate::domain::effort::Second;
+use crate::ledger::LedgerOptions;
 use crate::ledger::clock::{Clock, SystemClock};
 use crate::storage::{self, ListScope, SegmentId, Store};
 
@@ -35,7 +35,7 @@ pub(crate) async fn check(
         },
     };
     if options.read_objects {
-        objects::check(&source, Second(options.config.max_second), report).await;
+        objects::check(&source, &LedgerOptions::from(&options.config), report).await;
     }
 }
 

@@ -1,16 +1,14 @@
 //! Loading a stored snapshot: read it, then merge it.
 
-use bytes::Bytes;
-
-use crate::domain::effort::{Bounds, ClassId, Second};
+use crate::domain::effort::{ClassId, Second};
 use crate::domain::erasure::{self, ErasureVersion};
 use crate::gzip;
-use crate::ledger::Inner;
 use crate::ledger::merge::MERGE_EFFORTS_MAX;
 use crate::ledger::snapshot::state::{KnownETags, SnapshotTarget, StoredBody};
 use crate::ledger::snapshot::write::hash_parts;
 use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
 use crate::ledger::writer_message::WriterSender;
+use crate::ledger::{Inner, LedgerOptions};
 use crate::state::table::ClassTable;
 use crate::storage::ETag;
 use crate::storage::codec::journal_segment::SegmentContents;
@@ -25,7 +23,7 @@ const NAME_BYTES_MAX: usize = 512;
 const NAMES_BYTES_MAX_MIN: usize = 1 << 30;
 
 /// The decoded contents of a snapshot.
-enum SnapshotContents {
+pub(in crate::ledger) enum SnapshotContents {
     Class(ClassId, ClassTable),
     RacerNames(SegmentContents),
 }
@@ -48,9 +46,12 @@ impl Inner {
         let required_version = applied_erasure_version(&object.body);
         self.require_erasure_version(&key, required_version, writer)
             .await?;
-        let (hash, contents) = self
-            .decode_snapshot(target, object.body.clone(), required_version)
-            .await;
+        let (body, options) = (object.body.clone(), self.options.clone());
+        let decode = move || {
+            let contents = decode_snapshot(target, &body, &options);
+            (hash_parts(&[body]), contents)
+        };
+        let (hash, contents) = self.offload(decode).await;
         let contents = contents.map_err(|cause| UnreadableObject {
             key: key.clone(),
             cause,
@@ -117,38 +118,6 @@ impl Inner {
         }
     }
 
-    /// Returns the hash and the contents of a stored snapshot, or why it cannot be read.
-    async fn decode_snapshot(
-        &self,
-        target: SnapshotTarget,
-        body: Bytes,
-        erasure_version: ErasureVersion,
-    ) -> (u128, Result<SnapshotContents, UnreadableCause>) {
-        let Bounds {
-            classes,
-            second_max,
-        } = self.options.bounds;
-        let names_bytes = usize::from(classes) * self.options.racers_max * NAME_BYTES_MAX;
-        let names_bytes_max = NAMES_BYTES_MAX_MIN.max(names_bytes);
-        self.offload(move || {
-            let contents = match target {
-                SnapshotTarget::Class(id) => decode_history(id, &body, second_max)
-                    .map(|class| SnapshotContents::Class(id, class)),
-                SnapshotTarget::RacerNames => names::decode(&body, names_bytes_max)
-                    .map(|names| {
-                        SnapshotContents::RacerNames(SegmentContents {
-                            efforts: Vec::new(),
-                            names,
-                            erasure_version,
-                        })
-                    })
-                    .map_err(|error| UnreadableCause::Damaged(error.to_string())),
-            };
-            (hash_parts(&[body]), contents)
-        })
-        .await
-    }
-
     /// Merges a stored history. During recovery it becomes the table's class as it is, if nothing
     /// was merged there before.
     async fn apply_class(
@@ -175,6 +144,32 @@ impl Inner {
             })
         });
         self.apply_contents(slices, writer).await;
+    }
+}
+
+/// Returns the contents of a stored snapshot, or why it cannot be used.
+pub(in crate::ledger) fn decode_snapshot(
+    target: SnapshotTarget,
+    body: &[u8],
+    options: &LedgerOptions,
+) -> Result<SnapshotContents, UnreadableCause> {
+    let bounds = options.bounds;
+    match target {
+        SnapshotTarget::Class(id) if id.get() > bounds.classes => Err(
+            UnreadableCause::BeyondOptions(class_beyond_options(id, bounds.classes)),
+        ),
+        SnapshotTarget::Class(id) => decode_history(id, body, bounds.second_max)
+            .map(|class| SnapshotContents::Class(id, class)),
+        SnapshotTarget::RacerNames => {
+            let names_bytes = usize::from(bounds.classes) * options.racers_max * NAME_BYTES_MAX;
+            let names = names::decode(body, NAMES_BYTES_MAX_MIN.max(names_bytes))
+                .map_err(|error| UnreadableCause::Damaged(error.to_string()))?;
+            Ok(SnapshotContents::RacerNames(SegmentContents {
+                efforts: Vec::new(),
+                names,
+                erasure_version: applied_erasure_version(body),
+            }))
+        }
     }
 }
 
@@ -214,7 +209,7 @@ pub(in crate::ledger) fn second_beyond_options(
 
 /// Returns the erasures that the snapshot's writer had applied, by its gzip header. 0 if the body
 /// is no gzip: decoding reports that.
-fn applied_erasure_version(snapshot: &[u8]) -> ErasureVersion {
+pub(in crate::ledger) fn applied_erasure_version(snapshot: &[u8]) -> ErasureVersion {
     gzip::extra_field(snapshot)
         .and_then(|field| erasure::version_in(&field))
         .unwrap_or(0)
