@@ -109,8 +109,11 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "cli/progress",
             "config",
+            "domain",
             "firehose_client",
             "ingest",
+            "keys",
+            "state",
             "storage",
         ],
     ),
