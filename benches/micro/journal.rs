@@ -72,6 +72,7 @@ fn commit(bencher: Bencher<'_, '_>) {
         commit_interval: Duration::ZERO,
         snapshot_interval: never,
         sync_interval: Duration::from_secs(2),
+        read_only: false,
     };
     let (ledger, worker) = Ledger::new(
         options,

@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::config::Config;
-use crate::http::delivery::HeadRefusal;
+use crate::http::delivery::{HeadRefusal, READ_ONLY};
 use crate::http::error::{ApiError, shown};
 use crate::http::router::RequiredKey;
 use crate::http::state::AppState;
@@ -73,6 +73,7 @@ pub(crate) async fn require_key(
             None
         }
         RequiredKey::Query => query_error(&app.keys, request.headers()).or(not_ready(&app)),
+        RequiredKey::Admin if app.ledger.is_read_only() => Some(ApiError::not_found(READ_ONLY)),
         RequiredKey::Admin => admin_error(&app.keys, &request).or(not_ready(&app)),
     };
     if let Some(error) = error {

@@ -21,6 +21,9 @@ const DELIVERY_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// `deadline_exceeded`. Timers have a resolution of 1 ms.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(5);
 
+/// The reason of a refusal if the service only reads.
+pub(crate) const READ_ONLY: &str = "this instance only reads (--read-only)";
+
 /// The body of a request.
 pub(crate) type RequestBody = body::RequestBody<Body>;
 
@@ -54,8 +57,16 @@ pub(crate) fn request_body(
         expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     UnreadBody {
         body: RequestBody::new(body, awaits_continue, limits),
-        refusal: (parts.extensions.get().copied()).or(coding_refusal(&parts.headers)),
+        refusal: read_only_refusal(app)
+            .or(parts.extensions.get().copied())
+            .or(coding_refusal(&parts.headers)),
     }
+}
+
+/// Refuses every request that could write, if the service only reads.
+fn read_only_refusal(app: &AppState) -> Option<HeadRefusal> {
+    let refusal = HeadRefusal(DeliveryErrorCode::ReadOnly, READ_ONLY);
+    app.ledger.is_read_only().then_some(refusal)
 }
 
 /// Refuses every transfer coding but chunked. The HTTP library decodes no other, and would pass on the
@@ -151,6 +162,7 @@ pub(crate) fn status(code: DeliveryErrorCode) -> StatusCode {
         DeliveryErrorCode::ForeignOrigin | DeliveryErrorCode::SourceArnNotAllowed => {
             StatusCode::FORBIDDEN
         }
+        DeliveryErrorCode::ReadOnly => StatusCode::NOT_FOUND,
         DeliveryErrorCode::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         DeliveryErrorCode::BodyIncomplete
         | DeliveryErrorCode::BodyTimeout

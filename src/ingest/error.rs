@@ -33,6 +33,8 @@ pub(crate) enum DeliveryErrorCode {
     UnsupportedTransferCoding,
     /// The commit queue is full.
     QueueFull,
+    /// The service only reads.
+    ReadOnly,
     /// The request id is missing, or header and body differ.
     InvalidRequestId,
     /// The delivery stream is not one of `--source-arn`.
@@ -49,7 +51,7 @@ pub(crate) enum DeliveryErrorCode {
 
 impl DeliveryErrorCode {
     /// Every code.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::InvalidAccessKey,
         Self::ReplicationLag,
         Self::BodyIncomplete,
@@ -64,6 +66,7 @@ impl DeliveryErrorCode {
         Self::UnsupportedProtocolVersion,
         Self::UnsupportedTransferCoding,
         Self::QueueFull,
+        Self::ReadOnly,
         Self::InvalidRequestId,
         Self::SourceArnNotAllowed,
         Self::ShuttingDown,
@@ -89,6 +92,7 @@ impl DeliveryErrorCode {
             Self::UnsupportedProtocolVersion => "unsupported_protocol_version",
             Self::UnsupportedTransferCoding => "unsupported_transfer_coding",
             Self::QueueFull => "queue_full",
+            Self::ReadOnly => "read_only",
             Self::InvalidRequestId => "invalid_request_id",
             Self::SourceArnNotAllowed => "source_arn_not_allowed",
             Self::ShuttingDown => "shutting_down",

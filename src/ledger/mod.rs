@@ -89,6 +89,8 @@ pub struct LedgerOptions {
     pub snapshot_interval: Duration,
     /// Time between polls for the writes of other instances.
     pub sync_interval: Duration,
+    /// Whether this instance only reads: no snapshots, deletions, journaling or erasures.
+    pub read_only: bool,
 }
 
 /// A handle on the ledger. A clone shares everything.
@@ -202,6 +204,11 @@ impl Ledger {
         )
     }
 
+    /// Returns whether this instance only reads.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.inner.options.read_only
+    }
+
     /// Returns an error while the ledger accepts no deliveries.
     pub fn accepts(&self) -> Result<(), CommitError> {
         if !self.inner.serving.load(Ordering::Acquire) {
@@ -294,6 +301,7 @@ impl LedgerWorker {
             recovered = inner.recover() => recovered?,
         }
         inner.serving.store(true, Ordering::Release);
+        let is_writer = !inner.options.read_only;
         let (stop, stopped) = oneshot::channel::<()>();
         let commit_loop = async {
             inner.run_commit_loop(commits, messages, shutdown).await;
@@ -304,8 +312,8 @@ impl LedgerWorker {
                 biased;
                 _ = stopped => {}
                 () = inner.replicate(&writer) => {}
-                () = inner.run_snapshots(&writer) => {}
-                () = inner.run_deletions() => {}
+                () = inner.run_snapshots(&writer), if is_writer => {}
+                () = inner.run_deletions(), if is_writer => {}
             }
         };
         tokio::select! {
@@ -313,7 +321,9 @@ impl LedgerWorker {
             error = inner.store.broken() => return Err(RecoveryError::Broken(error)),
             ((), ()) = async { tokio::join!(commit_loop, background) } => {}
         }
-        inner.write_final_snapshots().await;
+        if is_writer {
+            inner.write_final_snapshots().await;
+        }
         Ok(())
     }
 }

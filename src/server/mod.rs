@@ -70,7 +70,12 @@ pub async fn serve(
     if let Some(metrics) = metrics {
         metrics.serve(app.clone())?;
     }
-    tracing::info!("listening on {scheme}://{address}, keeping records in {location}");
+    let purpose = if app.ledger.is_read_only() {
+        "reading records of"
+    } else {
+        "keeping records in"
+    };
+    tracing::info!("listening on {scheme}://{address}, {purpose} {location}");
     let handle = Handle::new();
     let admission = app.admission.clone();
     let server = serve_http(app, listener, tls, handle.clone(), stopping.clone())?;
@@ -139,6 +144,7 @@ impl From<&Config> for LedgerOptions {
             commit_interval: config.commit_interval,
             snapshot_interval: config.snapshot_interval,
             sync_interval: config.sync_interval,
+            read_only: config.read_only,
         }
     }
 }

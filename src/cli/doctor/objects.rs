@@ -153,6 +153,7 @@ mod tests {
             commit_interval: Duration::ZERO,
             snapshot_interval: Duration::ZERO,
             sync_interval: Duration::ZERO,
+            read_only: false,
         }
     }
 

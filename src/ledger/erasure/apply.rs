@@ -101,7 +101,7 @@ impl Inner {
             };
             self.races.erase(scope.racer_id, scope.class_id, is_erased);
         }
-        if self.serving.load(Ordering::Acquire) {
+        if self.serving.load(Ordering::Acquire) && !self.options.read_only {
             self.note_late(&new);
         }
         self.invalidate(&new, now_ms);
@@ -177,7 +177,7 @@ impl Inner {
         writer: &WriterSender,
     ) -> Result<(), StoreError> {
         let efforts = std::mem::take(&mut *self.erasure_state.exposed.lock());
-        if efforts.is_empty() {
+        if efforts.is_empty() || self.options.read_only {
             return Ok(());
         }
         let (reply, committed) = oneshot::channel();

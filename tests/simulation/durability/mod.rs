@@ -81,6 +81,7 @@ impl Instance {
             commit_interval: COMMIT_INTERVAL,
             snapshot_interval: SNAPSHOT_INTERVAL,
             sync_interval: SYNC_INTERVAL,
+            read_only: false,
         };
         let (ledger, worker) = Ledger::new(options, store.clone(), clock, rand::random());
         let (stop, stopped) = oneshot::channel();

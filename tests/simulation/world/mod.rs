@@ -118,6 +118,7 @@ impl World {
             commit_interval: Duration::from_millis(250),
             snapshot_interval: Duration::from_secs(5),
             sync_interval: SYNC_INTERVAL,
+            read_only: false,
         };
         let instance = &mut self.instances[number];
         let store = FaultyStore::new(

@@ -26,14 +26,14 @@ const LOCK: &str = "lock";
 pub(super) const TEMPORARY: &str = "tmp";
 pub(super) const JOURNAL: &str = "journal";
 
-/// A locked folder of objects.
+/// A folder of objects.
 #[derive(Debug)]
 pub(super) struct Folder {
     /// The path as the operator gave it, for messages.
     name: String,
     pub(super) root: PathBuf,
-    /// Kept open for its lock.
-    _lock: File,
+    /// Kept open for its lock. `None` if the folder is only read.
+    lock: Option<File>,
     /// Number of the next temporary file.
     next: AtomicU64,
     state: Mutex<FolderState>,
@@ -88,15 +88,33 @@ impl Folder {
             }
         }
         sync_all_below(&root, &root)?;
-        Ok(Self {
+        Ok(Self::new(name, root, Some(lock)))
+    }
+
+    /// Opens a folder without its lock.
+    pub(super) fn open_read_only(name: String, root: PathBuf) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            root.join(JOURNAL).is_dir(),
+            "it is not a store yet: start the service that writes to it first"
+        );
+        Ok(Self::new(name, root, None))
+    }
+
+    fn new(name: String, root: PathBuf, lock: Option<File>) -> Self {
+        Self {
             name,
             root,
-            _lock: lock,
+            lock,
             next: AtomicU64::new(0),
             state: Mutex::default(),
             stray_names: StrayNames::default(),
             sync: File::sync_all,
-        })
+        }
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        let problem = || io::Error::other("the folder was opened to read only");
+        self.lock.as_ref().map(drop).ok_or_else(problem)
     }
 
     pub(super) fn name(&self) -> &str {
@@ -152,6 +170,7 @@ impl Folder {
         parts: &[Bytes],
         condition: &Precondition,
     ) -> io::Result<Option<ETag>> {
+        self.check_writable()?;
         drop(self.state()?);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let temporary = self
@@ -231,6 +250,7 @@ impl Folder {
     }
 
     pub(super) fn delete(&self, key: &ObjectKey) -> io::Result<()> {
+        self.check_writable()?;
         let path = self.path(key);
         let folder = path.parent().expect("an object is in a folder");
         let mut state = self.state()?;
