@@ -13,6 +13,7 @@ import gzip
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def running(command, ready_url, **env):
             process.wait(15)
 
 
-def create_stack(aws, name, lambda_image):
+def create_stack(aws, name, **more):
     ec2 = aws("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnets = [
@@ -75,13 +76,13 @@ def create_stack(aws, name, lambda_image):
         "LoadBalancerSubnetIds": ",".join(subnets),
         "ServiceSubnetIds": ",".join(subnets),
         "AlarmEmail": "operator@example.invalid",
-        "LambdaImageUri": lambda_image,
+        **more,
     }
     cloudformation = aws("cloudformation")
     cloudformation.create_stack(
         StackName=name,
         # The emulator has no engine to start tasks, and it reads the number as text.
-        TemplateBody=(HERE / "cloudformation.yaml").read_text().replace("DesiredCount: !Ref Tasks", "DesiredCount: 0"),
+        TemplateBody=re.sub("DesiredCount: !Ref \\w+", "DesiredCount: 0", (HERE / "cloudformation.yaml").read_text()),
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
         Capabilities=["CAPABILITY_IAM"],
     )
@@ -115,6 +116,18 @@ def check_template():
     assert "VersioningConfiguration" not in history, "the history bucket is versioned"
     assert list(history["PublicAccessBlockConfiguration"].values()) == [True] * 4
     assert "aws:SecureTransport" in json.dumps(resources["HistoryBucketPolicy"])
+    backup = resources["BackupBucket"]
+    assert backup["DeletionPolicy"] == backup["UpdateReplacePolicy"] == "Retain"
+    kept = backup["Properties"]
+    assert list(kept["PublicAccessBlockConfiguration"].values()) == [True] * 4
+    assert "SSEAlgorithm" in json.dumps(kept["BucketEncryption"])
+    assert "BackupDays" in [rule.get("ExpirationInDays") for rule in kept["LifecycleConfiguration"]["Rules"]]
+    assert "aws:SecureTransport" in json.dumps(resources["BackupBucketPolicy"])
+    paths = resources["WriterPaths"]["Properties"]["Conditions"][0]["PathPatternConfig"]["Values"]
+    assert paths == ["/firehose", "/firehose/*", "/events", "/erasures"], paths  # the router's keys Access and Admin
+    reader = resources["ReadTaskDefinition"]["Properties"]["ContainerDefinitions"][0]
+    assert {"Name": "ALLEYCAT_READ_ONLY", "Value": "true"} in reader["Environment"] and "Secrets" not in reader
+    print("backup bucket: retained, encrypted, not public, TLS only; its records expire; readers: read-only, no keys")
     attributes = resources["LoadBalancer"]["Properties"]["LoadBalancerAttributes"]
     idle = next(int(it["Value"]) for it in attributes if it["Key"] == "idle_timeout.timeout_seconds")
     assert idle < KEEP_ALIVE_SECONDS, f"the load balancer keeps idle connections for {idle} s"
@@ -122,7 +135,7 @@ def check_template():
     print(f"load balancer: idle timeout {idle} s, below the keep-alive of {KEEP_ALIVE_SECONDS} s")
 
 
-def check_stack(aws, made):
+def check_stack(aws, made, has_all):
     s3 = aws("s3")
     assert all(s3.get_public_access_block(Bucket=made["HistoryBucket"])["PublicAccessBlockConfiguration"].values())
     assert s3.get_bucket_cors(Bucket=made["HistoryBucket"])["CORSRules"][0]["ExposeHeaders"] == ["ETag"]
@@ -132,16 +145,25 @@ def check_stack(aws, made):
     stream = firehose.describe_delivery_stream(DeliveryStreamName=made["DeliveryStream"])["DeliveryStreamDescription"]
     to = stream["Destinations"][0]["HttpEndpointDestinationDescription"]
     assert to["EndpointConfiguration"]["Url"] == "https://races.example.invalid/firehose", to
-    assert to["S3BackupMode"] == "FailedDataOnly", to
+    assert to["S3BackupMode"] == ("AllData" if has_all else "FailedDataOnly"), to
+    # The emulator does not repeat S3Configuration, so the template is checked.
+    assert ("BackupBucket" in made) == ("ReadService" in made) == has_all, sorted(made)
 
     secret = json.loads(aws("secretsmanager").get_secret_value(SecretId=made["AccessKey"])["SecretString"])
     assert set(secret) == {"api_key"} and len(secret["api_key"]) == 48, sorted(secret)
 
     iam = aws("iam")
-    policy = iam.get_role_policy(RoleName=made["TaskRole"], PolicyName="store")["PolicyDocument"]
-    allowed = [statement["Action"] for statement in policy["Statement"]]
-    actions = sorted(action for some in allowed for action in ([some] if isinstance(some, str) else some))
-    assert actions == ["s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject"], actions
+
+    def actions(role, name):
+        policy = iam.get_role_policy(RoleName=made[role], PolicyName=name)["PolicyDocument"]
+        allowed = [statement["Action"] for statement in policy["Statement"]]
+        return sorted(action for some in allowed for action in ([some] if isinstance(some, str) else some))
+
+    allowed = actions("TaskRole", "store")
+    assert allowed == ["s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject"], allowed
+    if has_all:
+        allowed = actions("ReadTaskRole", "read")
+        assert allowed == ["s3:GetObject", "s3:ListBucket"], allowed
     assert len(aws("cloudwatch").describe_alarms()["MetricAlarms"]) >= 7
     print(f"stack: {len(made)} resources created; delivery stream, key, task role and alarms are as documented")
 
@@ -195,8 +217,9 @@ def main():
     bin = pathlib.Path(sys.executable).parent
     only_here = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "NO_PROXY": "127.0.0.1"}
     with running([str(bin / "ministack")], f"{endpoint}/_ministack/health", **only_here):
-        check_stack(aws, create_stack(aws, "alleycat", ""))
-        check_stack(aws, create_stack(aws, "seed", "example.invalid/alleycat-lambda:0.1.0"))
+        check_stack(aws, create_stack(aws, "alleycat"), has_all=False)
+        with_all = {"LambdaImageUri": "example.invalid/alleycat-lambda:0.1.0", "Backup": "All", "ReadTasks": "2"}
+        check_stack(aws, create_stack(aws, "seed", **with_all), has_all=True)
     if program := os.environ.get("ALLEYCAT"):
         with running([str(bin / "moto_server"), "-H", "127.0.0.1", "-p", str(port)], f"{endpoint}/moto-api/"):
             deliver(aws, program)

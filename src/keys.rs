@@ -28,7 +28,7 @@ impl Secret {
     }
 
     /// Returns the key itself.
-    fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }

@@ -167,12 +167,30 @@ mod tests {
         assert!(error.to_string().contains("larger than"), "{error:#}");
     }
 
+    fn make_pipe(path: &Path) {
+        let made = std::process::Command::new("mkfifo").arg(path).status();
+        assert!(made.expect("mkfifo runs").success());
+    }
+
+    #[test]
+    fn pipe_in_place_of_the_file_keeps_the_content_and_errs_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        fs::write(&path, "old").expect("written");
+        let mut watched = WatchedFile::open(&path).expect("readable");
+        fs::remove_file(&path).expect("there");
+        make_pipe(&path);
+        let error = watched.refresh().expect_err("a pipe");
+        assert!(format!("{error:#}").contains("not a regular file"));
+        assert!(!watched.refresh().expect("no further change"));
+        assert_eq!(watched.content(), b"old");
+    }
+
     #[test]
     fn pipe_and_device_are_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let pipe = folder.path().join("pipe");
-        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
-        assert!(made.expect("mkfifo runs").success());
+        make_pipe(&pipe);
         for path in [&pipe, Path::new("/dev/zero"), folder.path()] {
             let error = WatchedFile::open(path).expect_err("not a regular file");
             let text = format!("{error:#}");

@@ -15,7 +15,7 @@ use support::authority::{Authority, ServerCertificate};
 use support::instance::Instance;
 use support::s3_server::{BUCKET, S3Server};
 use support::test_store::TestStore;
-use support::{alleycat, record, until};
+use support::{alleycat, gzip, record, until};
 use tempfile::TempDir;
 
 /// Listens on free ports.
@@ -224,6 +224,41 @@ async fn doctor_leaves_the_folder_of_a_running_service() {
     assert!(count.contains("1 are not"), "{count}");
 }
 
+/// As a start does: it also stops at what the options exclude, and at missing erasures.
+#[tokio::test]
+async fn doctor_reads_objects_with_the_limits_of_a_start() {
+    let test_store = TestStore::folder();
+    let body = |text: &str| gzip(text);
+    test_store
+        .put("class-7.gz", &body(r#"{"1":{"1":5}}"#))
+        .await;
+    test_store
+        .put("class-1.gz", &body(r#"{"700":{"1":5}}"#))
+        .await;
+    let segment = "{\"alleycat\":\"journal\",\"version\":1,\"lines\":0,\"erasures\":3}\n";
+    let id = format!("{:013}-{:032x}-{:08}", 1, 2, 3);
+    let segment_name = format!("journal/{id}.ndjson.gz");
+    test_store.put(&segment_name, &body(segment)).await;
+    let output = doctor(&test_store.url(), &[], &["--read-objects"]);
+    let failures = failures(&output);
+    assert_eq!(failures.len(), 4, "{failures:?}");
+    for (name, problem) in [
+        ("class-7.gz", "start with --classes 7 or more"),
+        ("class-1.gz", "start with --max-second 700 or more"),
+        (&*segment_name, "requires erasure version 3"),
+        ("", "0 are readable, 3 are not"),
+    ] {
+        let is_named = |line: &String| line.contains(name) && line.contains(problem);
+        assert!(failures.iter().any(is_named), "{name}: {failures:?}");
+    }
+    let options = ["--read-objects", "--classes", "7", "--max-second", "700"];
+    let erasures = r#"{"format":1,"version":3,"erasures":[]}"#;
+    test_store.put("erasures.gz", &body(erasures)).await;
+    let output = doctor(&test_store.url(), &[], &options);
+    assert!(output.status.success(), "{}", report(&output));
+    assert!(report(&output).contains("4 are readable, 0 are not"));
+}
+
 #[tokio::test]
 async fn doctor_asks_the_endpoint_of_a_profile_for_its_clock() {
     let server = S3Server::start().await;
@@ -241,6 +276,40 @@ async fn doctor_asks_the_endpoint_of_a_profile_for_its_clock() {
     let output = doctor(&format!("s3://{BUCKET}"), &environment, &[]);
     let expected = format!("agrees with {}", server.endpoint());
     assert!(report(&output).contains(&expected), "{}", report(&output));
+}
+
+/// As Compose gives them by `${AWS_REGION:-}`.
+#[tokio::test]
+async fn empty_region_and_endpoint_count_as_not_set() {
+    let server = S3Server::start().await;
+    let store = format!("s3://{BUCKET}/some/where");
+    let with = |changed: &[(&'static str, &str)]| {
+        let environment = server.environment().into_iter();
+        let environment: Vec<_> = environment
+            .filter(|(name, _)| changed.iter().all(|(other, _)| name != other))
+            .chain(
+                changed
+                    .iter()
+                    .map(|&(name, value)| (name, value.to_owned())),
+            )
+            .collect();
+        doctor(&store, &environment, &[])
+    };
+    let output = with(&[("AWS_REGION", ""), ("AWS_DEFAULT_REGION", "eu-west-1")]);
+    let elsewhere = report(&output);
+    assert!(
+        elsewhere.contains("set AWS_REGION to us-east-1"),
+        "{elsewhere}"
+    );
+    let output = with(&[("AWS_REGION", "")]);
+    assert!(output.status.success(), "{}", report(&output));
+    let output = with(&[
+        ("AWS_REGION", ""),
+        ("AWS_ENDPOINT_URL", ""),
+        ("AWS_ENDPOINT_URL_S3", ""),
+    ]);
+    let report = report(&output);
+    assert!(report.contains("no AWS region is configured"), "{report}");
 }
 
 #[tokio::test]

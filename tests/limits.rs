@@ -119,6 +119,28 @@ async fn only_accepted_body_gets_100_continue() {
 }
 
 #[tokio::test]
+async fn response_before_the_body_closes_the_connection_and_says_so() {
+    let service = Service::start(&["--access-key", "k3y"]).await;
+    for path in ["/firehose", "/events"] {
+        let mut refused = connect(&service).await;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
+        );
+        refused.write_all(head.as_bytes()).await.unwrap();
+        let response = read_to_close(refused).await;
+        assert!(response.starts_with("HTTP/1.1 401 "), "{path}: {response}");
+        assert!(response.contains("connection: close\r\n"), "{response}");
+        let mut drained = connect(&service).await;
+        let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n123456789");
+        drained.write_all(head.as_bytes()).await.unwrap();
+        let next = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        drained.write_all(next).await.unwrap();
+        let responses = read_to_close(drained).await;
+        assert!(responses.contains("HTTP/1.1 200 "), "{path}: {responses}");
+    }
+}
+
+#[tokio::test]
 async fn refused_key_is_told_at_once_or_after_a_slow_body() {
     let options = ["--access-key", "k3y"];
     let service = Service::start_changed(&options, |it| it.delivery_deadline = SHORT).await;

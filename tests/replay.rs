@@ -17,7 +17,7 @@ use axum::http::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use support::s3_server::S3Server;
-use support::{Service, alleycat, gzip, record, telemetry};
+use support::{Service, alleycat, gzip, record, telemetry, until};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::sync::Notify;
@@ -436,6 +436,90 @@ async fn bucket_replays_whole_by_prefix_or_object() {
         "{}",
         summary(&output)
     );
+    service.stop().await;
+}
+
+/// Returns the summary from the improvements on.
+fn counts(output: &Output) -> String {
+    let summary = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (_, counts) = summary.split_once("\nimprovements").expect("a summary");
+    counts.to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dry_run_counts_what_the_real_run_then_does() {
+    let options = ["--classes", "2", "--max-second", "300", "--query-key", "q"];
+    let service = Service::start(&[&options[..], &["--commit-interval", "0ms"]].concat()).await;
+    let ridden = |class: u64, second: u64, racer: u64, output: f64| {
+        json!({"classId": class, "second": second, "racerId": racer, "output": output}).to_string()
+    };
+    let read = async |path: &str| {
+        let request = service.request(Method::GET, path).bearer_auth("q");
+        let body = request.send().await.unwrap().bytes().await.unwrap();
+        serde_json::from_slice::<Value>(&body).unwrap()
+    };
+    service.deliver(&[record(1, 1, 1, 100.0)]).await;
+    until("the history has it", async || {
+        read("/classes/1/history").await["1"]["1"] == 100
+    })
+    .await;
+    let folder = TempDir::new().unwrap();
+    let better = ridden(1, 1, 1, 101.0);
+    let lines = [
+        ridden(1, 1, 1, 100.0), // equal
+        better.clone(),
+        ridden(1, 1, 1, 102.0), // the same racer and second
+        ridden(2, 300, 1, 5.0),
+        ridden(2, 301, 1, 5.0), // out of bounds here
+        ridden(3, 1, 1, 5.0),   // as well
+        r#"{"classId":1}"#.to_owned(),
+        "nonsense".to_owned(),
+    ];
+    write(folder.path(), "1", lines.join("\n"));
+    // More records than a delivery has, so that a second one compares with the first.
+    let many: String = (0..10_000)
+        .map(|n| ridden(1, n % 300, 2 + n / 300, 50.0))
+        .collect();
+    write(folder.path(), "2.gz", gzip(many));
+    let gzipped = [gzip(better), gzip(ridden(2, 7, 7, 7.0)), gzip("no object")];
+    write(folder.path(), "3", gzipped.concat());
+    let source = [folder.path().to_str().unwrap(), "--concurrency", "1"];
+    let run = async |more: &[&str]| {
+        let arguments = [&source[..], more].concat();
+        replay(&[], &service.url("/firehose"), &arguments).await
+    };
+    let before = read("/classes").await;
+    let refused = run(&["--dry-run"]).await;
+    assert!(
+        summary(&refused).contains("needs another --query-key"),
+        "{}",
+        summary(&refused)
+    );
+    let dry = run(&["--dry-run", "--query-key", "q"]).await;
+    assert!(
+        summary(&dry).contains("nothing was sent"),
+        "{}",
+        summary(&dry)
+    );
+    assert_eq!(read("/classes").await, before);
+    let real = run(&[]).await;
+    assert_eq!(counts(&dry), counts(&real), "{}", summary(&dry));
+    assert_eq!(dry.status.code(), real.status.code());
+    assert_eq!(summary_number(&dry, "rejected"), 5, "{}", summary(&dry));
+    assert_eq!(
+        summary_number(&dry, "improvements"),
+        10_004,
+        "{}",
+        summary(&dry)
+    );
+    // Once the histories have it, nothing is left to improve.
+    until("the histories have it", async || {
+        read("/classes/2/history").await["7"]["7"] == 7
+            && read("/classes/1/history").await["99"]["35"] == 50
+    })
+    .await;
+    let again = run(&["--dry-run", "--query-key", "q"]).await;
+    assert_eq!(summary_number(&again, "improvements"), 0);
     service.stop().await;
 }
 

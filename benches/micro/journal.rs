@@ -73,6 +73,7 @@ fn commit(bencher: Bencher<'_, '_>) {
         snapshot_interval: never,
         sync_interval: Duration::from_secs(2),
         races_kept: Duration::from_secs(24 * 60 * 60),
+        read_only: false,
     };
     let (ledger, worker) = Ledger::new(
         options,

@@ -60,8 +60,11 @@ fn demo_class_names(classes: u16) -> &'static [&'static str] {
     &DEMO_CLASS_NAMES[..DEMO_CLASS_NAMES.len().min(usize::from(classes))]
 }
 
-/// Opens the store, and checks that it can be written and respects preconditions.
+/// Opens the store. Unless it is only read, checks that it can be written and respects preconditions.
 async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    if config.read_only {
+        return storage::open_read_only(&config.store).await;
+    }
     let store = storage::open(&config.store).await?;
     storage::probe(&*store, SegmentId::random(SystemClock.wall_ms())).await?;
     Ok(store)

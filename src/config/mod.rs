@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 pub use crate::config::class_names::ClassNames;
 pub use crate::config::cors_origins::CorsOrigins;
@@ -262,6 +263,12 @@ pub struct Config {
     )]
     pub demo: Option<u32>,
 
+    /// Serve what other processes write to the store, and write nothing: deliveries, rides, events
+    /// and erasures get 404. Needs no access key, and of a bucket only the rights to list and get.
+    /// A folder may be in use by another process.
+    #[arg(long, env = "ALLEYCAT_READ_ONLY", value_parser = BoolishValueParser::new())]
+    pub read_only: bool,
+
     /// Format of log lines.
     #[arg(long, env = "ALLEYCAT_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
@@ -287,12 +294,15 @@ impl Config {
     /// They contradict each other: one line that says what to do.
     pub fn validate(&self) -> anyhow::Result<()> {
         let has_no_key = self.access_keys.is_empty() && self.access_key_file.is_none();
-        if has_no_key && !self.listen.ip().is_loopback() {
+        if has_no_key && !self.read_only && !self.listen.ip().is_loopback() {
             anyhow::bail!(
                 "{} is reachable from other machines, and there is no access key: set \
                  ALLEYCAT_ACCESS_KEY or --access-key-file, or listen on 127.0.0.1",
                 self.listen
             );
+        }
+        if self.read_only && self.demo.is_some() {
+            anyhow::bail!("the demo's racers deliver: no --demo with --read-only");
         }
         let (names, classes) = (self.class_names.len(), self.classes);
         if names > usize::from(classes) {

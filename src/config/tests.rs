@@ -211,3 +211,15 @@ fn duration_out_of_bounds_is_refused_with_its_bounds() {
     let error = duration::<10, 3_600_000>("soon").expect_err("no duration");
     assert!(error.contains("250ms"), "{error}");
 }
+
+#[test]
+fn read_only_needs_no_access_key_and_excludes_the_demo() {
+    let with = |more: &[&str]| {
+        let options = [&["--listen", ":8080"], more].concat();
+        parse(&options).expect("options").validate()
+    };
+    with(&[]).expect_err("an access key is missing");
+    with(&["--read-only"]).expect("nothing is delivered");
+    let error = with(&["--read-only", "--demo", "5"]).expect_err("a contradiction");
+    assert!(error.to_string().contains("--read-only"), "{error}");
+}

@@ -355,7 +355,7 @@ impl FirehoseClient {
 
 /// Returns whether a URL is of this machine, for which no proxy is used. The unspecified address is
 /// reached there, too.
-fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost"
         || host

@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::config::Config;
-use crate::http::delivery::KeyRefusal;
+use crate::http::delivery::{HeadRefusal, READ_ONLY};
 use crate::http::error::{ApiError, shown};
 use crate::http::respond::board::forbid_shared_caching;
 use crate::http::router::RequiredKey;
@@ -58,7 +58,7 @@ impl RequestKeys {
 }
 
 /// Middleware: checks the key of a path. Queries and erasures without it get their error here. For an
-/// access key it only attaches a [`KeyRefusal`], with which `delivery::ingest_or_drain` responds: each
+/// access key it only attaches a [`HeadRefusal`], with which `delivery::ingest_or_drain` responds: each
 /// path has its own form of errors.
 pub(crate) async fn require_key(
     State((app, key)): State<(AppState, RequiredKey)>,
@@ -74,6 +74,7 @@ pub(crate) async fn require_key(
             None
         }
         RequiredKey::Query => query_error(&app.keys, request.headers()).or(not_ready(&app)),
+        RequiredKey::Admin if app.ledger.is_read_only() => Some(ApiError::not_found(READ_ONLY)),
         RequiredKey::Admin => admin_error(&app.keys, &request).or(not_ready(&app)),
     };
     if let Some(error) = error {
@@ -88,18 +89,18 @@ pub(crate) async fn require_key(
 
 /// Checks the access key. If none is configured, refuses requests with `Origin`, which AWS never
 /// sends: otherwise any web page that is open on this machine could deliver, or import objects.
-fn access_refusal(access: &Keys, headers: &HeaderMap) -> Option<KeyRefusal> {
+fn access_refusal(access: &Keys, headers: &HeaderMap) -> Option<HeadRefusal> {
     let key = headers.get(ACCESS_KEY).map(HeaderValue::as_bytes);
     let key = key.or_else(|| bearer(headers)).unwrap_or_default();
     if !access.are_needed() {
         let message =
             "a request with an Origin header needs an access key, and the service has none";
         let is_from_browser = headers.contains_key(header::ORIGIN);
-        return is_from_browser.then_some(KeyRefusal(DeliveryErrorCode::ForeignOrigin, message));
+        return is_from_browser.then_some(HeadRefusal(DeliveryErrorCode::ForeignOrigin, message));
     }
     let message =
         "the access key is missing or wrong: X-Amz-Firehose-Access-Key, or Authorization: Bearer";
-    (!access.accept(key)).then_some(KeyRefusal(DeliveryErrorCode::InvalidAccessKey, message))
+    (!access.accept(key)).then_some(HeadRefusal(DeliveryErrorCode::InvalidAccessKey, message))
 }
 
 /// Checks the query key, if any is configured. An admin key is accepted too: both are sent in

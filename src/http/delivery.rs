@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use futures_util::FutureExt;
 
 use crate::http::error::ApiError;
@@ -21,18 +21,21 @@ const DELIVERY_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// `deadline_exceeded`. Timers have a resolution of 1 ms.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(5);
 
+/// The reason of a refusal if the service only reads.
+pub(crate) const READ_ONLY: &str = "this instance only reads (--read-only)";
+
 /// The body of a request.
 pub(crate) type RequestBody = body::RequestBody<Body>;
 
-/// The reason why a request without an access key is refused, as an extension of the request.
-/// [`ingest_or_drain`] drains the body, and the handler responds in the form of its path.
+/// The reason why a request is refused by its head. For a missing access key, it is an extension of
+/// the request. [`ingest_or_drain`] drains the body, and the handler responds in the form of its path.
 #[derive(Clone, Copy)]
-pub(crate) struct KeyRefusal(pub(crate) DeliveryErrorCode, pub(crate) &'static str);
+pub(crate) struct HeadRefusal(pub(crate) DeliveryErrorCode, pub(crate) &'static str);
 
 /// A body that has not been read, and the refusal of its request.
 pub(crate) struct UnreadBody {
     body: RequestBody,
-    refusal: Option<KeyRefusal>,
+    refusal: Option<HeadRefusal>,
 }
 
 /// Takes the body out of a request, and starts its timeout. Drops the headers: they may be large, and
@@ -54,11 +57,36 @@ pub(crate) fn request_body(
         expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     UnreadBody {
         body: RequestBody::new(body, awaits_continue, limits),
-        refusal: parts.extensions.get().copied(),
+        refusal: read_only_refusal(app)
+            .or(parts.extensions.get().copied())
+            .or(coding_refusal(&parts.headers)),
     }
 }
 
-/// Returns the result of `ingest`, or an error if the key was refused, after a panic, at the
+/// Refuses every request that could write, if the service only reads.
+fn read_only_refusal(app: &AppState) -> Option<HeadRefusal> {
+    let refusal = HeadRefusal(DeliveryErrorCode::ReadOnly, READ_ONLY);
+    app.ledger.is_read_only().then_some(refusal)
+}
+
+/// Refuses every transfer coding but chunked. The HTTP library decodes no other, and would pass on the
+/// coded bytes as the body.
+fn coding_refusal(headers: &HeaderMap) -> Option<HeadRefusal> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = |value: &[u8]| value.trim_ascii().eq_ignore_ascii_case(b"chunked");
+    let is_refused = match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) => !is_chunked(coding.as_bytes()),
+        (Some(_), Some(_)) => true,
+    };
+    let message = "Transfer-Encoding may be chunked alone; compress with Content-Encoding";
+    is_refused.then_some(HeadRefusal(
+        DeliveryErrorCode::UnsupportedTransferCoding,
+        message,
+    ))
+}
+
+/// Returns the result of `ingest`, or an error if the head was refused, after a panic, at the
 /// deadline, or [`DELIVERY_SHUTDOWN_TIMEOUT`] after the service began to stop. After an error, drains
 /// the rest of the body.
 pub(crate) async fn ingest_or_drain<T, E: From<DeliveryError>>(
@@ -69,7 +97,7 @@ pub(crate) async fn ingest_or_drain<T, E: From<DeliveryError>>(
     let timeout = app.config.limits.delivery_deadline;
     let ingest = async {
         match refusal {
-            Some(KeyRefusal(code, message)) => Err(DeliveryError::new(code, message).into()),
+            Some(HeadRefusal(code, message)) => Err(DeliveryError::new(code, message).into()),
             None => ingest(&mut body).await,
         }
     };
@@ -134,6 +162,7 @@ pub(crate) fn status(code: DeliveryErrorCode) -> StatusCode {
         DeliveryErrorCode::ForeignOrigin | DeliveryErrorCode::SourceArnNotAllowed => {
             StatusCode::FORBIDDEN
         }
+        DeliveryErrorCode::ReadOnly => StatusCode::NOT_FOUND,
         DeliveryErrorCode::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         DeliveryErrorCode::BodyIncomplete
         | DeliveryErrorCode::BodyTimeout
@@ -141,7 +170,8 @@ pub(crate) fn status(code: DeliveryErrorCode) -> StatusCode {
         | DeliveryErrorCode::InvalidGzip
         | DeliveryErrorCode::InvalidRequestId
         | DeliveryErrorCode::TooLarge
-        | DeliveryErrorCode::UnsupportedProtocolVersion => StatusCode::BAD_REQUEST,
+        | DeliveryErrorCode::UnsupportedProtocolVersion
+        | DeliveryErrorCode::UnsupportedTransferCoding => StatusCode::BAD_REQUEST,
         DeliveryErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         DeliveryErrorCode::DeadlineExceeded
         | DeliveryErrorCode::MemoryLimit

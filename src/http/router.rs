@@ -47,7 +47,8 @@ pub(crate) enum RequiredKey {
     Access,
     /// A query key, if any is configured. 503 before recovery and while the service stops.
     Query,
-    /// An admin key; without one in the configuration, 404. Otherwise as for queries.
+    /// An admin key; 404 without one in the configuration, and if the service only reads. Otherwise
+    /// as for queries.
     Admin,
 }
 

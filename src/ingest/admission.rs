@@ -1,6 +1,6 @@
 //! Admission control: the memory that requests of ingestion may hold together.
 
-use std::sync::Arc;
+use tokio::sync::watch;
 
 use crate::memory_budget::MemoryBudget;
 
@@ -20,8 +20,13 @@ pub(crate) struct IngestAdmission {
     pub(crate) deliveries: MemoryBudget,
     /// Budget of rides.
     pub(crate) rides: MemoryBudget,
-    in_flight: Arc<()>,
+    /// Every delivery in flight has a receiver.
+    in_flight: watch::Sender<()>,
 }
+
+/// Counts a delivery as in flight until dropped.
+#[derive(Debug)]
+pub(crate) struct InFlightGuard(#[expect(dead_code, reason = "held")] watch::Receiver<()>);
 
 impl IngestAdmission {
     /// Returns budgets of which the deliveries' has `bytes_max` bytes, or as much as one body of
@@ -31,18 +36,23 @@ impl IngestAdmission {
         Self {
             deliveries: MemoryBudget::new(bytes_max),
             rides: MemoryBudget::new(RIDES_BYTES_MAX),
-            in_flight: Arc::default(),
+            in_flight: watch::Sender::default(),
         }
     }
 
     /// Counts a delivery as being read or decoded until the guard is dropped.
-    pub(crate) fn count_in_flight(&self) -> Arc<()> {
-        self.in_flight.clone()
+    pub(crate) fn count_in_flight(&self) -> InFlightGuard {
+        InFlightGuard(self.in_flight.subscribe())
+    }
+
+    /// Returns once no delivery is being read or decoded.
+    pub(crate) async fn deliveries_ended(&self) {
+        self.in_flight.closed().await;
     }
 
     /// Returns the number of deliveries that are being read or decoded.
     pub(crate) fn deliveries_in_flight(&self) -> usize {
-        Arc::strong_count(&self.in_flight) - 1
+        self.in_flight.receiver_count()
     }
 }
 

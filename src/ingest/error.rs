@@ -29,8 +29,12 @@ pub(crate) enum DeliveryErrorCode {
     ForeignOrigin,
     /// The protocol version is not 1.0.
     UnsupportedProtocolVersion,
+    /// The transfer coding is not chunked alone.
+    UnsupportedTransferCoding,
     /// The commit queue is full.
     QueueFull,
+    /// The service only reads.
+    ReadOnly,
     /// The request id is missing, or header and body differ.
     InvalidRequestId,
     /// The delivery stream is not one of `--source-arn`.
@@ -47,7 +51,7 @@ pub(crate) enum DeliveryErrorCode {
 
 impl DeliveryErrorCode {
     /// Every code.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::InvalidAccessKey,
         Self::ReplicationLag,
         Self::BodyIncomplete,
@@ -60,7 +64,9 @@ impl DeliveryErrorCode {
         Self::NotReady,
         Self::ForeignOrigin,
         Self::UnsupportedProtocolVersion,
+        Self::UnsupportedTransferCoding,
         Self::QueueFull,
+        Self::ReadOnly,
         Self::InvalidRequestId,
         Self::SourceArnNotAllowed,
         Self::ShuttingDown,
@@ -84,7 +90,9 @@ impl DeliveryErrorCode {
             Self::NotReady => "not_ready",
             Self::ForeignOrigin => "foreign_origin",
             Self::UnsupportedProtocolVersion => "unsupported_protocol_version",
+            Self::UnsupportedTransferCoding => "unsupported_transfer_coding",
             Self::QueueFull => "queue_full",
+            Self::ReadOnly => "read_only",
             Self::InvalidRequestId => "invalid_request_id",
             Self::SourceArnNotAllowed => "source_arn_not_allowed",
             Self::ShuttingDown => "shutting_down",

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::domain::effort::Bounds;
 use crate::domain::rejection::{Rejection, RejectionReason};
 use crate::gzip::{self, GunzipError};
+use crate::ingest::admission::InFlightGuard;
 use crate::ingest::decode_pool::DecodePool;
 use crate::ingest::decoded_records::{DecodedRecords, EffortOrigins, RejectedRecord};
 use crate::ingest::envelope::Envelope;
@@ -103,7 +104,7 @@ impl IngestPipeline {
         &self,
         delivery: DeliveryRequest,
         mut permit: MemoryPermit,
-        in_flight: Arc<()>,
+        in_flight: InFlightGuard,
     ) -> Result<IngestResult, DeliveryError> {
         let decoded = self.run(move |ledger| {
             // The work may outlive the request. It stays counted, and keeps its memory, until the

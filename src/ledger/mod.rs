@@ -12,6 +12,7 @@
 //!
 //! [`Ledger`] is a cheap handle: clones share all state.
 
+mod check_object;
 pub mod clock;
 mod commit_loop;
 mod erasure;
@@ -57,6 +58,7 @@ use crate::state::table::Table;
 use crate::storage::history_file::History;
 use crate::storage::{ObjectKey, SegmentId, Store};
 
+pub(crate) use crate::ledger::check_object::{check_erasure_version, check_object};
 pub use crate::ledger::erasure::{EraseError, Erased};
 pub use crate::ledger::recovery::RecoveryError;
 pub(crate) use crate::ledger::stats::{ClassGauges, LedgerGauges};
@@ -90,6 +92,8 @@ pub struct LedgerOptions {
     pub sync_interval: Duration,
     /// Time for which the rows of races are kept.
     pub races_kept: Duration,
+    /// Whether this instance only reads: no snapshots, deletions, journaling or erasures.
+    pub read_only: bool,
 }
 
 /// A handle on the ledger. A clone shares everything.
@@ -205,6 +209,11 @@ impl Ledger {
         )
     }
 
+    /// Returns whether this instance only reads.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.inner.options.read_only
+    }
+
     /// Returns an error while the ledger accepts no deliveries.
     pub fn accepts(&self) -> Result<(), CommitError> {
         if !self.inner.serving.load(Ordering::Acquire) {
@@ -298,6 +307,7 @@ impl LedgerWorker {
             recovered = inner.recover() => recovered?,
         }
         inner.serving.store(true, Ordering::Release);
+        let is_writer = !inner.options.read_only;
         let (stop, stopped) = oneshot::channel::<()>();
         let commit_loop = async {
             inner.run_commit_loop(commits, messages, shutdown).await;
@@ -308,8 +318,8 @@ impl LedgerWorker {
                 biased;
                 _ = stopped => {}
                 () = inner.replicate(&writer) => {}
-                () = inner.run_snapshots(&writer) => {}
-                () = inner.run_deletions() => {}
+                () = inner.run_snapshots(&writer), if is_writer => {}
+                () = inner.run_deletions(), if is_writer => {}
             }
         };
         tokio::select! {
@@ -317,7 +327,9 @@ impl LedgerWorker {
             error = inner.store.broken() => return Err(RecoveryError::Broken(error)),
             ((), ()) = async { tokio::join!(commit_loop, background) } => {}
         }
-        inner.write_final_snapshots().await;
+        if is_writer {
+            inner.write_final_snapshots().await;
+        }
         Ok(())
     }
 }

@@ -97,6 +97,7 @@ impl Inner {
     fn class_gauges(&self, class: ClassId, now: Duration) -> ClassGauges {
         let summary = self.table.summary(class);
         let dirty_since = self.dirty_since(SnapshotTarget::Class(class));
+        let dirty_since = dirty_since.filter(|_| !self.options.read_only); // others write it
         ClassGauges {
             class,
             efforts: summary.efforts,

@@ -2,7 +2,8 @@
 //!
 //! Over HTTP/1.1 a connection either waits for a request head or serves one request. The server's
 //! header timeouts bound the wait. A deadline bounds each response with a `Content-Length`, and the
-//! write timeout each write. Connections closed for a limit or a timeout are counted by reason.
+//! write timeout each write. Connections closed for a limit or a timeout are counted by reason. A
+//! response to a request whose body was not read says that the connection closes.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -13,12 +14,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::BoxError;
-use axum::http::{HeaderMap, Response, header};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, header};
 use axum_server::accept::Accept;
 use bytes::Bytes;
 use futures_util::TryFutureExt;
 use futures_util::future::MapOk;
-use http_body::Body;
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -88,6 +89,8 @@ struct ConnectionState {
     has_had_request: bool,
     /// Whether a request is being handled, or the body of its response is not at its end.
     is_serving: bool,
+    /// Whether the body of the request is not at its end.
+    is_body_unread: bool,
     /// Time by which the client must have read all responses so far. `None` if nothing is unread, or the
     /// response has no deadline.
     response_deadline: Option<Instant>,
@@ -221,9 +224,10 @@ pub(crate) struct TimedService<S> {
     response_timeout: Duration,
 }
 
-impl<R, S, B> Service<R> for TimedService<S>
+impl<R, S, B> Service<Request<R>> for TimedService<S>
 where
-    S: Service<R, Response = Response<B>, Error = Infallible>,
+    R: Body,
+    S: Service<Request<NotedBody<R>>, Response = Response<B>, Error = Infallible>,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     type Response = Response<axum::body::Body>;
@@ -234,18 +238,31 @@ where
         self.service.poll_ready(context)
     }
 
-    fn call(&mut self, request: R) -> Self::Future {
+    fn call(&mut self, request: Request<R>) -> Self::Future {
         let mut state = self.state.lock();
         state.has_had_request = true;
         state.is_serving = true;
+        state.is_body_unread = !request.body().is_end_stream();
         drop(state);
+        let request_state = self.state.clone();
+        let request = request.map(|body| NotedBody {
+            body,
+            state: request_state,
+        });
         let (serving, timeout) = (Serving(self.state.clone()), self.response_timeout);
-        let timed = Box::new(move |response: Response<B>| {
+        let timed = Box::new(move |mut response: Response<B>| {
+            let mut state = serving.0.lock();
+            if state.is_body_unread {
+                // The rest of the body would be read as the next request, so the server closes.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
             if let Some(time) = reading_time(response.headers()) {
-                let deadline = &mut serving.0.lock().response_deadline;
+                let deadline = &mut state.response_deadline;
                 // With pipelining, a response adds only its own time to the deadline of the unread ones.
                 *deadline = Some(deadline.unwrap_or_else(|| Instant::now() + timeout) + time);
             }
+            drop(state);
             response.map(|body| {
                 axum::body::Body::new(body.map_frame(move |frame| {
                     let _ = &serving; // dropped with the body
@@ -254,6 +271,36 @@ where
             })
         });
         self.service.call(request).map_ok(timed)
+    }
+}
+
+/// The body of a request. Notes its end.
+pub(crate) struct NotedBody<B> {
+    body: B,
+    state: Arc<Mutex<ConnectionState>>,
+}
+
+impl<B: Body + Unpin> Body for NotedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.state.lock().is_body_unread = false;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

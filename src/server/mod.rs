@@ -34,8 +34,9 @@ pub use metrics_listener::Metrics;
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Serves on `listener` over `store` until `shutdown` resolves, and `metrics` on their own port. Then
-/// it finishes the requests under way, takes a last snapshot, and returns. The port accepts
-/// connections at once; `/readyz` and deliveries wait for recovery.
+/// it finishes the deliveries under way, takes a last snapshot, closes the port, and returns. The port
+/// accepts connections at once; `/readyz` and deliveries wait for recovery. While it stops, `/readyz`
+/// is 503, so that a load balancer sends requests elsewhere.
 pub async fn serve(
     config: Config,
     listener: TcpListener,
@@ -69,8 +70,14 @@ pub async fn serve(
     if let Some(metrics) = metrics {
         metrics.serve(app.clone())?;
     }
-    tracing::info!("listening on {scheme}://{address}, keeping records in {location}");
+    let purpose = if app.ledger.is_read_only() {
+        "reading records of"
+    } else {
+        "keeping records in"
+    };
+    tracing::info!("listening on {scheme}://{address}, {purpose} {location}");
     let handle = Handle::new();
+    let admission = app.admission.clone();
     let server = serve_http(app, listener, tls, handle.clone(), stopping.clone())?;
     let mut worker = tokio::spawn(worker.run(http::stopped(stopping).map(drop)));
     tokio::pin!(server);
@@ -83,10 +90,16 @@ pub async fn serve(
         }
     }
     tracing::info!("stopping");
-    stop.send_replace(Some(Instant::now()));
-    handle.graceful_shutdown(Some(SHUTDOWN_TIMEOUT));
-    let worker = tokio::time::timeout(SHUTDOWN_TIMEOUT, worker);
-    let (server, worker) = tokio::join!(server, worker);
+    let stopped_at = Instant::now();
+    let deadline = stopped_at + SHUTDOWN_TIMEOUT;
+    stop.send_replace(Some(stopped_at));
+    let settle = async {
+        let settled = async { tokio::join!(worker, admission.deliveries_ended()).0 };
+        let worker = tokio::time::timeout_at(deadline, settled).await;
+        handle.graceful_shutdown(Some(deadline.duration_since(Instant::now())));
+        worker
+    };
+    let (server, worker) = tokio::join!(server, settle);
     server.context("the server failed")?;
     match worker {
         Ok(ended) => ended.context("the ledger failed")??,
@@ -132,6 +145,7 @@ impl From<&Config> for LedgerOptions {
             snapshot_interval: config.snapshot_interval,
             sync_interval: config.sync_interval,
             races_kept: config.races_kept,
+            read_only: config.read_only,
         }
     }
 }

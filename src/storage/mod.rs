@@ -11,7 +11,7 @@ mod probe;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -31,13 +31,28 @@ pub use crate::storage::probe::{probe, probe_steps};
 /// The location is invalid, or the store cannot be used. The message is one sentence for an
 /// operator and names the fix.
 pub async fn open(location: &str) -> anyhow::Result<Arc<dyn Store>> {
+    open_with(location, FolderStore::open).await
+}
+
+/// Opens a store to read it. A folder may be in use by another process, and nothing in it is changed.
+///
+/// # Errors
+/// As [`open`]. Also if the folder is no store yet.
+pub async fn open_read_only(location: &str) -> anyhow::Result<Arc<dyn Store>> {
+    open_with(location, FolderStore::open_read_only).await
+}
+
+async fn open_with(
+    location: &str,
+    open_folder: fn(&Path) -> anyhow::Result<FolderStore>,
+) -> anyhow::Result<Arc<dyn Store>> {
     if let Some(path) = location.strip_prefix("file:") {
         anyhow::ensure!(
             !path.is_empty(),
             "the store `{location}` names no folder; write it as `file:data`"
         );
         let path = PathBuf::from(path);
-        let opening = tokio::task::spawn_blocking(move || FolderStore::open(&path));
+        let opening = tokio::task::spawn_blocking(move || open_folder(&path));
         let store = opening.await.context("opening the folder was aborted")??;
         return Ok(Arc::new(store));
     }

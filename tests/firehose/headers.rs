@@ -21,6 +21,7 @@ on_every_store![
     any_configured_key_is_accepted,
     long_and_malformed_attributes_are_accepted,
     other_methods_and_paths_answer_in_firehose_form,
+    transfer_coding_other_than_chunked_is_refused,
 ];
 
 const KEY: &str = "X-Amz-Firehose-Access-Key";
@@ -260,5 +261,34 @@ async fn other_methods_and_paths_answer_in_firehose_form(test_store: TestStore) 
         }
     }
     assert_eq!(efforts(&service).await, 0);
+    service.stop().await;
+}
+
+async fn transfer_coding_other_than_chunked_is_refused(test_store: TestStore) {
+    let service = Service::start_on(&test_store, &[]).await;
+    for (coding, status) in [
+        ("gzip, chunked", StatusCode::BAD_REQUEST),
+        (
+            "identity\r\ntransfer-encoding: chunked",
+            StatusCode::BAD_REQUEST,
+        ),
+        ("Chunked", StatusCode::OK),
+    ] {
+        let response = raw(service.url(""), ID, move |stream| {
+            let body = body_of(&[HUBERT]);
+            write!(
+                stream,
+                "POST /firehose HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                 x-amz-firehose-request-id: {ID}\r\ntransfer-encoding: {coding}\r\n\r\n\
+                 {:x}\r\n{body}\r\n0\r\n\r\n",
+                body.len()
+            )
+            .unwrap();
+        })
+        .await;
+        assert_eq!(response.status, status, "{coding}");
+        let taken = efforts(&service).await;
+        assert_eq!(taken, u64::from(status == StatusCode::OK), "{coding}");
+    }
     service.stop().await;
 }

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, RequestBuilder, StatusCode, header};
 
 use super::form::*;
-use crate::support::DEADLINE;
 use crate::support::instance::Instance;
 use crate::support::test_store::{TestStore, on_every_store};
+use crate::support::{DEADLINE, until};
 
 on_every_store![
     gzip_bombs_keep_memory_bounded,
     acknowledged_records_survive_a_kill,
     sigterm_settles_pending_deliveries,
+    readiness_ends_before_the_port_closes,
 ];
 
 /// Returns the outputs at second 1 of class 1, highest first.
@@ -182,4 +183,28 @@ async fn sigterm_settles_pending_deliveries(test_store: TestStore) {
             "{output} was acknowledged, but only {durable:?} are durable"
         );
     }
+}
+
+/// A load balancer sees 503, and not a closed port, while a delivery is in flight.
+async fn readiness_ends_before_the_port_closes(test_store: TestStore) {
+    let instance = Instance::start(&test_store, &[]).await;
+    let signal = Arc::new(Barrier::new(2));
+    let delivery = tokio::spawn(send_around_the_signal(instance.url(""), 1, signal.clone()));
+    tokio::task::block_in_place(|| signal.wait()); // the head is read
+    instance.terminate();
+    let get = async |path: &str| {
+        let client = Client::builder().no_proxy().timeout(DEADLINE).build();
+        let response = client.unwrap().get(instance.url(path)).send().await;
+        response.expect("the port is open").status()
+    };
+    until("it is not ready", async || {
+        get("/readyz").await != StatusCode::OK
+    })
+    .await;
+    assert_eq!(get("/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(get("/healthz").await, StatusCode::OK);
+    tokio::task::block_in_place(|| signal.wait()); // the body is sent
+    let response = delivery.await.unwrap();
+    assert_error(&response, StatusCode::SERVICE_UNAVAILABLE, &["stopping"]);
+    instance.wait_for_exit().await;
 }

@@ -107,6 +107,41 @@ async fn instances_agree_after_kills(count: usize) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn read_only_instance_agrees_with_two_writers() {
+    let test_store = TestStore::bucket().await;
+    let writers = [
+        Instance::start(&test_store, &QUICK).await,
+        Instance::start(&test_store, &QUICK).await,
+    ];
+    let options = [&QUICK[..], &["--read-only"]].concat();
+    let mut reader = Instance::start(&test_store, &options).await;
+    let mut load = Load::new();
+    for (seed, writer) in writers.iter().enumerate() {
+        load.drive(sender(writer, DEADLINE), seed as u64);
+    }
+    load.wait_for_acknowledged(30).await;
+    reader.kill();
+    load.wait_for_acknowledged(30).await;
+    reader.restart().await;
+    load.wait_for_acknowledged(30).await;
+    let model = load.end().await;
+    until("all agree", async || {
+        let expected = hashes_of(&state_of(&test_store).await);
+        hashes(&reader).await == expected
+            && hashes(&writers[0]).await == expected
+            && hashes(&writers[1]).await == expected
+    })
+    .await;
+    model.check(&state_of(&test_store).await);
+    let refused = reader.deliver(&records(&[((1, 1, 1), 1.0)])).await;
+    assert_eq!(refused, StatusCode::NOT_FOUND);
+    reader.terminate();
+    reader.wait_for_exit().await;
+    let probes = test_store.list("probe/").await;
+    assert_eq!(probes, Vec::<String>::new());
+}
+
 /// Delivers to each instance in turn, at an unused second, and waits until the others show it.
 async fn improvement_reaches_every_instance(
     instances: &[Instance],

@@ -45,8 +45,11 @@ fn missing(path: &Path) -> Verdict {
 }
 
 fn is_locked(path: &Path) -> bool {
-    let lock = File::open(path.join("lock"));
-    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    let path = path.join("lock");
+    let lock = path.is_file().then(|| File::open(path)); // a pipe would be opened for ever
+    lock.is_some_and(|lock| {
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    })
 }
 
 /// Returns the verdict on a folder of another user: files that root makes there are not the

@@ -101,7 +101,11 @@ pub async fn run(options: &DoctorOptions, mut report: impl FnMut(Finding)) {
             "access keys",
             &config.access_keys,
             &config.access_key_file,
-            "none: every program on this machine may deliver",
+            if config.read_only {
+                "none: nothing is delivered"
+            } else {
+                "none: every program on this machine may deliver"
+            },
         ),
         (
             "admin keys",

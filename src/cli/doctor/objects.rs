@@ -8,17 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::cli::doctor::Verdict;
-use crate::domain::effort::{ClassId, Second};
-use crate::storage::codec::race_rows::{self, RowsKind};
-use crate::storage::codec::{erasures, journal_segment, names};
-use crate::storage::history_file::StoredHistory;
+use crate::domain::erasure::ErasureVersion;
+use crate::ledger::{LedgerOptions, check_erasure_version, check_object};
 use crate::storage::{ListScope, ObjectKey, Store};
 
 /// Maximum number of unreadable objects that are named.
 const NAMED_MAX: usize = 20;
-
-/// Maximum size of the names when gunzipped, in bytes, as at a start.
-const NAMES_BYTES_MAX: usize = 1 << 30;
 
 /// The place of the objects.
 pub(super) enum ObjectSource {
@@ -27,10 +22,10 @@ pub(super) enum ObjectSource {
     Folder(PathBuf),
 }
 
-/// Reads all objects that a start reads. Seconds after `second_max` are errors, as at a start.
+/// Reads all objects that a start reads, and decodes each as a start with these options does.
 pub(super) async fn check(
     source: &ObjectSource,
-    second_max: Second,
+    options: &LedgerOptions,
     report: &mut impl FnMut(&'static str, Verdict),
 ) {
     const SUBJECT: &str = "stored objects";
@@ -41,39 +36,56 @@ pub(super) async fn check(
             Err(error) => return report(SUBJECT, Verdict::Fail(error)),
         }
     }
-    let (mut readable, mut unreadable) = (0, 0);
+    // The erasures last: an object may require some that were added meanwhile.
+    keys.sort_by_key(|key| *key == ObjectKey::Erasures);
+    let (mut required, mut known) = (Vec::new(), 0);
+    let (mut readable, mut unreadable) = (0, Vec::new());
     for key in keys {
-        let problem = match source.get(&key).await {
-            Ok(None) => continue, // deleted meanwhile
-            Ok(Some(body)) => {
-                let read_key = key.clone();
-                let reading =
-                    tokio::task::spawn_blocking(move || read(&read_key, &body, second_max));
-                reading
-                    .await
-                    .expect("reading does not panic, and is not cancelled")
+        match decode(source, &key, options).await {
+            Ok(None) => {}
+            Ok(Some(version)) if key == ObjectKey::Erasures => {
+                known = version;
+                readable += 1;
             }
-            Err(error) => Err(error),
-        };
-        match problem {
-            Ok(()) => readable += 1,
-            Err(problem) => {
-                unreadable += 1;
-                if unreadable <= NAMED_MAX {
-                    report(SUBJECT, Verdict::Fail(format!("{key}: {problem}")));
-                }
-            }
+            Ok(Some(version)) => required.push((key, version)),
+            Err(problem) => unreadable.push((key, problem)),
         }
     }
-    let text = format!("{readable} are readable, {unreadable} are not");
+    for (key, version) in required {
+        match check_erasure_version(version, known) {
+            Ok(()) => readable += 1,
+            Err(problem) => unreadable.push((key, problem)),
+        }
+    }
+    for (key, problem) in unreadable.iter().take(NAMED_MAX) {
+        report(SUBJECT, Verdict::Fail(format!("{key}: {problem}")));
+    }
+    let text = format!("{readable} are readable, {} are not", unreadable.len());
     report(
         SUBJECT,
-        if unreadable == 0 {
+        if unreadable.is_empty() {
             Verdict::Pass(text)
         } else {
             Verdict::Fail(text)
         },
     );
+}
+
+/// Returns the erasure version of an object; `None` if it was deleted meanwhile.
+async fn decode(
+    source: &ObjectSource,
+    key: &ObjectKey,
+    options: &LedgerOptions,
+) -> Result<Option<ErasureVersion>, String> {
+    let Some(body) = source.get(key).await? else {
+        return Ok(None);
+    };
+    let (key, options) = (key.clone(), options.clone());
+    let decoding = tokio::task::spawn_blocking(move || check_object(&key, &body, &options));
+    let decoded = decoding
+        .await
+        .expect("decoding does not panic, and is not cancelled");
+    decoded.map(Some)
 }
 
 impl ObjectSource {
@@ -124,34 +136,27 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-fn read(key: &ObjectKey, body: &[u8], second_max: Second) -> Result<(), String> {
-    match key {
-        ObjectKey::History(_) => StoredHistory::open(body)
-            .and_then(|history| history.read(second_max))
-            .map(drop)
-            .map_err(|error| error.to_string()),
-        ObjectKey::Races(class) => read_rows(RowsKind::Races, *class, body),
-        ObjectKey::Finishes(class) => read_rows(RowsKind::Finishes, *class, body),
-        ObjectKey::Racers => names::decode(body, NAMES_BYTES_MAX)
-            .map(drop)
-            .map_err(|error| error.to_string()),
-        ObjectKey::Erasures => erasures::decode(body).map(drop),
-        ObjectKey::Segment(_) => journal_segment::read(body)
-            .map(drop)
-            .map_err(|error| error.to_string()),
-        ObjectKey::Quarantine(_) | ObjectKey::Probe(_) => Ok(()), // a start reads none
-    }
-}
-
-fn read_rows(kind: RowsKind, class: ClassId, body: &[u8]) -> Result<(), String> {
-    race_rows::decode(kind, class, body)
-        .map(drop)
-        .map_err(|error| error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::domain::effort::Bounds;
+
+    fn options() -> LedgerOptions {
+        LedgerOptions {
+            bounds: Bounds {
+                classes: 6,
+                second_max: 600,
+            },
+            racers_max: 10,
+            commit_interval: Duration::ZERO,
+            snapshot_interval: Duration::ZERO,
+            sync_interval: Duration::ZERO,
+            races_kept: Duration::ZERO,
+            read_only: false,
+        }
+    }
 
     #[tokio::test]
     async fn pipe_in_a_folder_is_an_error() {
@@ -162,7 +167,7 @@ mod tests {
         let source = ObjectSource::Folder(folder.path().to_owned());
         let mut findings = Vec::new();
         let mut report = |_, verdict| findings.push(verdict);
-        check(&source, Second(600), &mut report).await;
+        check(&source, &options(), &mut report).await;
         let [Verdict::Fail(text), Verdict::Fail(_)] = &findings[..] else {
             panic!("{findings:?}")
         };

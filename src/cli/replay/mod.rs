@@ -3,8 +3,9 @@
 //! Objects have any of the formats that `ingest::object_reader` detects. Records go
 //! through the endpoint as Firehose would send them: several objects at a time, each delivery
 //! retried until it is accepted. They keep their times, so erased efforts stay erased. Sources are
-//! never changed, and replaying again does no harm.
+//! never changed, and replaying again does no harm. A dry run only counts what a real run would do.
 
+mod dry_run;
 mod options;
 mod report;
 mod source;
@@ -24,8 +25,11 @@ pub use crate::cli::replay::options::ReplayOptions;
 pub use crate::cli::replay::report::ReplayReport;
 
 use crate::cli::progress::{LOG_INTERVAL, Progress, ProgressUnit};
+use crate::cli::replay::dry_run::DryRun;
 use crate::cli::replay::source::{ObjectContent, ReplayObject};
-use crate::firehose_client::{Backoff, ClientOptions, DeliveryBuffer, FirehoseClient};
+use crate::firehose_client::{
+    Acknowledgement, Backoff, ClientOptions, DeliveryBuffer, DeliveryGivenUp, FirehoseClient,
+};
 use crate::ingest::object_reader::{ObjectItem, ObjectReader, ObjectReaderError};
 
 /// Maximum size of a delivery's record data, in bytes: the service decodes 4 MiB in a fraction of a
@@ -49,10 +53,13 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<ReplayReport> {
     let concurrency = NonZeroUsize::new(options.concurrency as usize).unwrap_or(NonZeroUsize::MIN);
-    let client = client(options, concurrency)?;
     let began = Instant::now();
     tokio::pin!(shutdown);
-    let mut report = ReplayReport::default();
+    let destination = tokio::select! {
+        destination = Destination::open(options, concurrency) => destination?,
+        () = &mut shutdown => anyhow::bail!("interrupted before anything was read"),
+    };
+    let mut report = ReplayReport::new(options.dry_run);
     let mut objects = VecDeque::new();
     for source in &options.sources {
         let listed = tokio::select! {
@@ -61,7 +68,7 @@ pub async fn run(
         };
         objects.extend(listed.with_context(|| format!("cannot replay {source}"))?);
     }
-    let replay = Replay::new(client, objects, report);
+    let replay = Replay::new(destination, objects, report);
     let mut workers: JoinSet<()> = (0..concurrency.get())
         .map(|_| replay.clone().work())
         .collect();
@@ -84,6 +91,33 @@ pub async fn run(
     Ok(report)
 }
 
+/// The place that records go to. Clones share it.
+#[derive(Clone)]
+enum Destination {
+    Service(FirehoseClient),
+    DryRun(DryRun),
+}
+
+impl Destination {
+    async fn open(options: &ReplayOptions, concurrency: NonZeroUsize) -> anyhow::Result<Self> {
+        if !options.dry_run {
+            return Ok(Self::Service(client(options, concurrency)?));
+        }
+        let dry_run = DryRun::download(&options.to, options.query_key.as_ref()).await;
+        Ok(Self::DryRun(dry_run.context("cannot run dry")?))
+    }
+
+    async fn deliver(&self, records: Vec<Bytes>) -> Result<Acknowledgement, DeliveryGivenUp> {
+        match self {
+            Self::Service(client) => client.deliver(records).await,
+            Self::DryRun(dry_run) => Ok(Acknowledgement {
+                counts: Some(dry_run.deliver(records).await),
+                ..Acknowledgement::default()
+            }),
+        }
+    }
+}
+
 fn client(options: &ReplayOptions, concurrency: NonZeroUsize) -> anyhow::Result<FirehoseClient> {
     FirehoseClient::new(ClientOptions {
         access_key: options.access_key.clone(),
@@ -102,17 +136,21 @@ fn client(options: &ReplayOptions, concurrency: NonZeroUsize) -> anyhow::Result<
 /// The state that all workers share. Clones share everything.
 #[derive(Clone)]
 struct Replay {
-    client: FirehoseClient,
+    destination: Destination,
     objects: Arc<Mutex<VecDeque<ReplayObject>>>,
     report: Arc<Mutex<ReplayReport>>,
     progress: Progress,
 }
 
 impl Replay {
-    fn new(client: FirehoseClient, objects: VecDeque<ReplayObject>, report: ReplayReport) -> Self {
+    fn new(
+        destination: Destination,
+        objects: VecDeque<ReplayObject>,
+        report: ReplayReport,
+    ) -> Self {
         let bytes = objects.iter().map(|object| object.bytes).sum();
         Self {
-            client,
+            destination,
             objects: Arc::new(Mutex::new(objects)),
             report: Arc::new(Mutex::new(report)),
             progress: Progress::new(bytes, ProgressUnit::Bytes),
@@ -180,7 +218,7 @@ impl Replay {
         self.report.lock().records += records.len() as u64;
         let mut parts = vec![records];
         while let Some(mut part) = parts.pop() {
-            let outcome = self.client.deliver(part.clone()).await;
+            let outcome = self.destination.deliver(part.clone()).await;
             let mut report = self.report.lock();
             let count = part.len() as u64;
             match outcome {

@@ -8,6 +8,7 @@ use reqwest::Url;
 use crate::cli::replay::source::ReplaySource;
 use crate::config::duration;
 use crate::firehose_client::AccessKey;
+use crate::keys::Secret;
 
 /// Maximum number of objects at a time; an object of a bucket is in memory as a whole while it is
 /// read.
@@ -39,6 +40,23 @@ pub struct ReplayOptions {
         hide_env_values = true
     )]
     pub access_key: Option<AccessKey>,
+
+    /// Send nothing: download the service's histories, decode and compare here, and tell what would
+    /// improve and what would be rejected. The histories are in memory. A real run may count fewer
+    /// improvements and more rejections: efforts that were erased, racers over --max-racers, bodies
+    /// over --max-body-size. Of several records of one racer and second, the counts depend on the
+    /// order of deliveries: with --concurrency 1, both runs have the same.
+    #[arg(long, env = "ALLEYCAT_REPLAY_DRY_RUN", value_parser = BoolishValueParser::new())]
+    pub dry_run: bool,
+
+    /// Query key of the service, for --dry-run, if it has one.
+    #[arg(
+        long,
+        env = "ALLEYCAT_REPLAY_QUERY_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub query_key: Option<Secret>,
 
     /// Compress the deliveries with gzip.
     #[arg(long, env = "ALLEYCAT_REPLAY_GZIP", value_parser = BoolishValueParser::new())]
@@ -73,6 +91,8 @@ Examples:
         --to https://alleycat.example.com/firehose
   A folder of delivery objects, of any of the formats below:
     alleycat replay deliveries/
+  What a replay would change:
+    alleycat replay deliveries/ --dry-run
   Quarantined records, after the bounds were widened:
     alleycat replay s3://my-bucket/history/processing-failed/2026/11/
 

@@ -38,12 +38,21 @@ pub struct ReplayReport {
     pub interrupted: bool,
     /// Duration of the replay.
     pub took: Duration,
+    /// Whether the records were only compared with the service's histories.
+    pub dry_run: bool,
     given_up: Option<DeliveryGivenUp>,
     last_refusal: String,
     unreadable_shown: Vec<String>,
 }
 
 impl ReplayReport {
+    pub(crate) fn new(dry_run: bool) -> Self {
+        Self {
+            dry_run,
+            ..Self::default()
+        }
+    }
+
     /// Returns whether everything was read and accepted. The exit status depends on it.
     pub fn is_clean(&self) -> bool {
         let is_left = self.unreadable + self.unread > 0 || self.acknowledged < self.records;
@@ -129,6 +138,12 @@ impl fmt::Display for ReplayReport {
             acknowledged,
             ..
         } = self;
+        if self.dry_run {
+            writeln!(
+                f,
+                "dry run       nothing was sent; these are the counts of a real run"
+            )?;
+        }
         write!(
             f,
             "objects       {objects} read, {skipped} snapshots skipped, {unreadable} unreadable"
@@ -138,9 +153,14 @@ impl fmt::Display for ReplayReport {
         }
         let seconds = self.took.as_secs_f64();
         let rate = *acknowledged as f64 / seconds.max(1e-9);
+        let accepted = if self.dry_run {
+            "compared"
+        } else {
+            "acknowledged"
+        };
         write!(
             f,
-            "\nrecords       {records} read, {acknowledged} acknowledged; {seconds:.1} s, {rate:.0} records/s"
+            "\nrecords       {records} read, {acknowledged} {accepted}; {seconds:.1} s, {rate:.0} records/s"
         )?;
         match self.improvements {
             Some(improvements) => write!(f, "\nimprovements  {improvements}")?,

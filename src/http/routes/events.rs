@@ -74,6 +74,7 @@ pub(crate) fn concurrency_limit() -> Arc<Semaphore> {
             )),
         (status = 400, description = "The event is unknown, invalid or too large."),
         (status = 403, description = "A bucket is not one of `--notification-bucket`, or a browser page sends without an access key."),
+        (status = 404, description = "The service runs with `--read-only`."),
         (status = 500, description = "An object cannot be read. The records of the others are durable."),
     )
 )]

@@ -84,6 +84,7 @@ struct DeliveryResponse {
             )),
         (status = 400, description = "The delivery is invalid or too large."),
         (status = 403, description = "The delivery stream is not allowed, or a browser page sends without an access key."),
+        (status = 404, description = "The service runs with `--read-only`."),
         (status = 415, description = "The content encoding is not gzip."),
         (status = 500, description = "The service failed."),
     )

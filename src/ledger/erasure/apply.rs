@@ -98,7 +98,7 @@ impl Inner {
         // Published only now: an object that carries this version holds nothing that it covers.
         self.erasures.send_replace(Arc::new(known));
         drop(pending_gate);
-        if self.serving.load(Ordering::Acquire) {
+        if self.serving.load(Ordering::Acquire) && !self.options.read_only {
             self.note_late(&new);
         }
         self.invalidate(&new, now_ms);
@@ -187,7 +187,7 @@ impl Inner {
     ) -> Result<(), StoreError> {
         let efforts = std::mem::take(&mut *self.erasure_state.exposed.lock());
         let race_rows = std::mem::take(&mut *self.erasure_state.exposed_rows.lock());
-        if efforts.is_empty() && race_rows.is_empty() {
+        if (efforts.is_empty() && race_rows.is_empty()) || self.options.read_only {
             return Ok(());
         }
         let (reply, committed) = oneshot::channel();

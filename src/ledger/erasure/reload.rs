@@ -24,7 +24,7 @@ impl Inner {
             *self.erasure_state.etag.lock() = None;
             self.note_readable(&ObjectKey::Erasures);
             // During recovery (`writer` is `None`), nothing is known yet.
-            if writer.is_some() && self.erasures().version() > 0 {
+            if writer.is_some() && self.erasures().version() > 0 && !self.options.read_only {
                 report_fallback(&ObjectKey::Erasures, "it is missing");
                 self.write_erasures_again(&self.erasures(), Precondition::IfNoneMatch)
                     .await;
@@ -46,7 +46,12 @@ impl Inner {
             *self.erasure_state.etag.lock() = Some(etag);
             return Ok(removed);
         };
-        let restored = with_lost(&stored, &self.erasures());
+        // An instance that only reads keeps what it knows; one that writes stores it again.
+        let restored = if self.options.read_only {
+            None
+        } else {
+            with_lost(&stored, &self.erasures())
+        };
         if let Some(restored) = &restored {
             report_fallback(&ObjectKey::Erasures, "it lacks erasures");
             let condition = Precondition::IfMatch(etag.clone());

@@ -17,7 +17,7 @@ use crate::ledger::writer_message::WriterSender;
 use crate::observability;
 use crate::storage::{ListScope, StoreError};
 
-pub(super) use segments::{FetchedSegment, SEGMENT_READS_MAX};
+pub(super) use segments::{FetchedSegment, SEGMENT_READS_MAX, decode_segment};
 pub(super) use unread::UnreadSegments;
 
 impl Inner {

@@ -129,7 +129,11 @@ impl Inner {
     }
 }
 
-fn decode_segment(object: &[u8], bounds: &Bounds) -> Result<SegmentContents, UnreadableCause> {
+/// Returns the contents of a segment, or why it cannot be used.
+pub(in crate::ledger) fn decode_segment(
+    object: &[u8],
+    bounds: &Bounds,
+) -> Result<SegmentContents, UnreadableCause> {
     let contents = journal_segment::read(object).map_err(|error| match error {
         SegmentError::Newer(_) => UnreadableCause::Newer(error.to_string()),
         error => UnreadableCause::Damaged(error.to_string()),

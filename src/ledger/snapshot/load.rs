@@ -1,11 +1,8 @@
 //! Loading a stored snapshot: read it, then merge it.
 
-use bytes::Bytes;
-
 use crate::domain::effort::{Bounds, ClassId, Second};
 use crate::domain::erasure::{self, ErasureVersion};
 use crate::gzip;
-use crate::ledger::Inner;
 use crate::ledger::merge::MERGE_EFFORTS_MAX;
 use crate::ledger::snapshot::state::{KnownETags, SnapshotTarget, StoredBody};
 use crate::ledger::snapshot::write::hash_parts;
@@ -13,6 +10,7 @@ use crate::ledger::unreadable::{
     ApplyError, DAMAGED_OBJECT_READS_MAX, UnreadableCause, UnreadableObject,
 };
 use crate::ledger::writer_message::WriterSender;
+use crate::ledger::{Inner, LedgerOptions};
 use crate::observability;
 use crate::state::table::ClassTable;
 use crate::storage::ETag;
@@ -29,7 +27,7 @@ const NAME_BYTES_MAX: usize = 512;
 const NAMES_BYTES_MAX_MIN: usize = 1 << 30;
 
 /// The decoded contents of a snapshot.
-enum SnapshotContents {
+pub(in crate::ledger) enum SnapshotContents {
     Class(ClassId, ClassTable),
     /// Names, or the rows of races.
     Entries(SegmentContents),
@@ -53,15 +51,17 @@ impl Inner {
         let required_version = applied_erasure_version(&object.body);
         self.require_erasure_version(&key, required_version, writer)
             .await?;
-        let (hash, contents) = self.decode_snapshot(target, object.body.clone()).await;
+        let (body, options) = (object.body.clone(), self.options.clone());
+        let decode = move || {
+            let contents = decode_snapshot(target, &body, &options);
+            (hash_parts(&[body]), contents)
+        };
+        let (hash, contents) = self.offload(decode).await;
         let contents = self.without_damaged_races(target, contents);
-        let mut contents = contents.map_err(|cause| UnreadableObject {
+        let contents = contents.map_err(|cause| UnreadableObject {
             key: key.clone(),
             cause,
         })?;
-        if let SnapshotContents::Entries(entries) = &mut contents {
-            entries.erasure_version = required_version;
-        }
         let erasure_version = self.erasures().version();
         let etag = object.etag;
         match contents {
@@ -146,42 +146,6 @@ impl Inner {
         }
     }
 
-    /// Returns the hash and the contents of a stored snapshot, or why it cannot be read.
-    async fn decode_snapshot(
-        &self,
-        target: SnapshotTarget,
-        body: Bytes,
-    ) -> (u128, Result<SnapshotContents, UnreadableCause>) {
-        let Bounds {
-            classes,
-            second_max,
-        } = self.options.bounds;
-        let names_bytes = usize::from(classes) * self.options.racers_max * NAME_BYTES_MAX;
-        let names_bytes_max = NAMES_BYTES_MAX_MIN.max(names_bytes);
-        self.offload(move || {
-            let contents = match target {
-                SnapshotTarget::Class(id) => decode_history(id, &body, second_max)
-                    .map(|class| SnapshotContents::Class(id, class)),
-                SnapshotTarget::Races(class) => {
-                    decode_rows(RowsKind::Races, class, &body, second_max)
-                }
-                SnapshotTarget::Finishes(class) => {
-                    decode_rows(RowsKind::Finishes, class, &body, second_max)
-                }
-                SnapshotTarget::RacerNames => names::decode(&body, names_bytes_max)
-                    .map(|names| {
-                        SnapshotContents::Entries(SegmentContents {
-                            names,
-                            ..SegmentContents::default()
-                        })
-                    })
-                    .map_err(|error| UnreadableCause::Damaged(error.to_string())),
-            };
-            (hash_parts(&[body]), contents)
-        })
-        .await
-    }
-
     /// Merges a stored history. During recovery it becomes the table's class as it is, if nothing
     /// was merged there before.
     async fn apply_class(
@@ -232,7 +196,7 @@ fn decode_rows(
     class: ClassId,
     body: &[u8],
     second_max: u32,
-) -> Result<SnapshotContents, UnreadableCause> {
+) -> Result<SegmentContents, UnreadableCause> {
     let decoded = race_rows::decode(kind, class, body);
     let (race_rows, floor_ms) = decoded.map_err(|error| match error {
         RowsError::Newer(_) => UnreadableCause::Newer(error.to_string()),
@@ -243,10 +207,49 @@ fn decode_rows(
         let problem = second_beyond_options(class, second, second_max);
         return Err(UnreadableCause::BeyondOptions(problem));
     }
-    Ok(SnapshotContents::Entries(SegmentContents {
+    Ok(SegmentContents {
         race_rows,
         race_floors: vec![(class, floor_ms)],
         ..SegmentContents::default()
+    })
+}
+
+/// Returns the contents of a stored snapshot, or why it cannot be used.
+pub(in crate::ledger) fn decode_snapshot(
+    target: SnapshotTarget,
+    body: &[u8],
+    options: &LedgerOptions,
+) -> Result<SnapshotContents, UnreadableCause> {
+    let Bounds {
+        classes,
+        second_max,
+    } = options.bounds;
+    if let Some(class) = target.class().filter(|class| class.get() > classes) {
+        let problem = class_beyond_options(class, classes);
+        return Err(UnreadableCause::BeyondOptions(problem));
+    }
+    let entries = match target {
+        SnapshotTarget::Class(id) => {
+            let class = decode_history(id, body, second_max)?;
+            return Ok(SnapshotContents::Class(id, class));
+        }
+        SnapshotTarget::Races(class) => decode_rows(RowsKind::Races, class, body, second_max)?,
+        SnapshotTarget::Finishes(class) => {
+            decode_rows(RowsKind::Finishes, class, body, second_max)?
+        }
+        SnapshotTarget::RacerNames => {
+            let names_bytes = usize::from(classes) * options.racers_max * NAME_BYTES_MAX;
+            let names = names::decode(body, NAMES_BYTES_MAX_MIN.max(names_bytes))
+                .map_err(|error| UnreadableCause::Damaged(error.to_string()))?;
+            SegmentContents {
+                names,
+                ..SegmentContents::default()
+            }
+        }
+    };
+    Ok(SnapshotContents::Entries(SegmentContents {
+        erasure_version: applied_erasure_version(body),
+        ..entries
     }))
 }
 
@@ -286,7 +289,7 @@ pub(in crate::ledger) fn second_beyond_options(
 
 /// Returns the erasures that the snapshot's writer had applied, by its gzip header. 0 if the body
 /// is no gzip: decoding reports that.
-fn applied_erasure_version(snapshot: &[u8]) -> ErasureVersion {
+pub(in crate::ledger) fn applied_erasure_version(snapshot: &[u8]) -> ErasureVersion {
     gzip::extra_field(snapshot)
         .and_then(|field| erasure::version_in(&field))
         .unwrap_or(0)

@@ -15,6 +15,8 @@ mod scheduler;
 mod state;
 mod write;
 
-pub(super) use load::{class_beyond_options, second_beyond_options};
+pub(super) use load::{
+    applied_erasure_version, class_beyond_options, decode_snapshot, second_beyond_options,
+};
 pub(super) use race_rows::RaceParts;
 pub(super) use state::{SnapshotStates, SnapshotTarget};

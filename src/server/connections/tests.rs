@@ -28,15 +28,23 @@ fn timed<S>(service: S, state: &Shared) -> TimedService<S> {
     }
 }
 
+fn empty_request() -> Request<axum::body::Body> {
+    Request::new(axum::body::Body::empty())
+}
+
 /// Calls a service that responds with that many bytes.
 async fn respond(state: &Shared, bytes: usize) -> axum::body::Body {
-    let service = service_fn(move |()| async move {
+    let service = service_fn(move |_: Request<_>| async move {
         let response = Response::builder().header(header::CONTENT_LENGTH, bytes);
         Ok(response
             .body(Full::new(Bytes::from(vec![0; bytes])))
             .unwrap())
     });
-    timed(service, state).call(()).await.unwrap().into_body()
+    timed(service, state)
+        .call(empty_request())
+        .await
+        .unwrap()
+        .into_body()
 }
 
 /// Returns the number of seconds after which writing failed, and the error.
@@ -106,8 +114,8 @@ async fn flushed_response_has_no_deadline() {
 #[tokio::test(start_paused = true)]
 async fn event_stream_has_no_deadline() {
     let (_stream, _client, state) = connection();
-    let service = service_fn(async |()| Ok(Response::new(axum::body::Body::empty())));
-    let _response = timed(service, &state).call(()).await.unwrap();
+    let service = service_fn(async |_: Request<_>| Ok(Response::new(axum::body::Body::empty())));
+    let _response = timed(service, &state).call(empty_request()).await.unwrap();
     assert_eq!(state.lock().response_deadline, None);
 }
 

@@ -2204,6 +2204,22 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ApiError"];
                 };
             };
+            /** @description The service runs with `--read-only`. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The service runs with `--read-only`.",
+                     *       "status": 404,
+                     *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
             /** @description An object cannot be read. The records of the others are durable. */
             500: {
                 headers: {
@@ -2307,6 +2323,15 @@ export interface operations {
             };
             /** @description The delivery stream is not allowed, or a browser page sends without an access key. */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryResponse"];
+                };
+            };
+            /** @description The service runs with `--read-only`. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

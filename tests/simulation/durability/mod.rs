@@ -83,6 +83,7 @@ impl Instance {
             snapshot_interval: SNAPSHOT_INTERVAL,
             sync_interval: SYNC_INTERVAL,
             races_kept: RACES_KEPT,
+            read_only: false,
         };
         let (ledger, worker) = Ledger::new(options, store.clone(), clock, rand::random());
         let (stop, stopped) = oneshot::channel();

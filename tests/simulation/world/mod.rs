@@ -122,6 +122,7 @@ impl World {
             snapshot_interval: Duration::from_secs(5),
             sync_interval: SYNC_INTERVAL,
             races_kept: self.plan.races_kept,
+            read_only: false,
         };
         let instance = &mut self.instances[number];
         let store = FaultyStore::new(

@@ -9,9 +9,24 @@ use crate::storage::ObjectKey;
 /// Suffix of a temporary file's name, after its number.
 pub(super) const UNFINISHED: &str = ".unfinished";
 
-/// Opens a file; `None` when it does not exist.
+/// Opens a regular file. A pipe or a device is never opened: that could wait for ever.
+pub(super) fn open_regular(path: &Path) -> io::Result<File> {
+    check_regular(path)?;
+    File::open(path)
+}
+
+/// Fails if there is anything but a regular file.
+pub(super) fn check_regular(path: &Path) -> io::Result<()> {
+    if fs::metadata(path)?.is_file() {
+        return Ok(());
+    }
+    let problem = format!("{} is not a regular file; move it away", path.display());
+    Err(io::Error::other(problem))
+}
+
+/// Opens a regular file; `None` when it does not exist.
 pub(super) fn open_if_exists(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
+    match open_regular(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -75,7 +90,7 @@ pub(super) fn sync_all_below(root: &Path, folder: &Path) -> io::Result<()> {
                 None | Some(ObjectKey::Quarantine(_) | ObjectKey::Probe(_))
             )
         {
-            File::open(&path)?.sync_all()?;
+            open_regular(&path)?.sync_all()?;
         }
     }
     sync_folder(folder)

@@ -14,7 +14,8 @@ use tokio::sync::watch;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::storage::backend::local_fs::files::{
-    UNFINISHED, create_folders, entries, is_unfinished, open_if_exists, sync_all_below, sync_folder,
+    UNFINISHED, check_regular, create_folders, entries, is_unfinished, open_if_exists,
+    sync_all_below, sync_folder,
 };
 use crate::storage::backend::stray_names::StrayNames;
 use crate::storage::{
@@ -25,14 +26,14 @@ const LOCK: &str = "lock";
 pub(super) const TEMPORARY: &str = "tmp";
 pub(super) const JOURNAL: &str = "journal";
 
-/// A locked folder of objects.
+/// A folder of objects.
 #[derive(Debug)]
 pub(super) struct Folder {
     /// The path as the operator gave it, for messages.
     name: String,
     pub(super) root: PathBuf,
-    /// Kept open for its lock.
-    _lock: File,
+    /// Kept open for its lock. `None` if the folder is only read.
+    lock: Option<File>,
     /// Number of the next temporary file.
     next: AtomicU64,
     state: Mutex<FolderState>,
@@ -63,10 +64,11 @@ struct FileStamp {
 impl Folder {
     pub(super) fn open(name: String, root: PathBuf) -> anyhow::Result<Self> {
         create_folders(&root, &mut sync_folder)?;
-        let lock = File::options()
-            .create(true)
-            .append(true)
-            .open(root.join(LOCK))?;
+        let lock_path = root.join(LOCK);
+        if fs::exists(&lock_path)? {
+            check_regular(&lock_path)?;
+        }
+        let lock = File::options().create(true).append(true).open(lock_path)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -86,15 +88,33 @@ impl Folder {
             }
         }
         sync_all_below(&root, &root)?;
-        Ok(Self {
+        Ok(Self::new(name, root, Some(lock)))
+    }
+
+    /// Opens a folder without its lock.
+    pub(super) fn open_read_only(name: String, root: PathBuf) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            root.join(JOURNAL).is_dir(),
+            "it is not a store yet: start the service that writes to it first"
+        );
+        Ok(Self::new(name, root, None))
+    }
+
+    fn new(name: String, root: PathBuf, lock: Option<File>) -> Self {
+        Self {
             name,
             root,
-            _lock: lock,
+            lock,
             next: AtomicU64::new(0),
             state: Mutex::default(),
             stray_names: StrayNames::default(),
             sync: File::sync_all,
-        })
+        }
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        let problem = || io::Error::other("the folder was opened to read only");
+        self.lock.as_ref().map(drop).ok_or_else(problem)
     }
 
     pub(super) fn name(&self) -> &str {
@@ -150,6 +170,7 @@ impl Folder {
         parts: &[Bytes],
         condition: &Precondition,
     ) -> io::Result<Option<ETag>> {
+        self.check_writable()?;
         drop(self.state()?);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let temporary = self
@@ -229,6 +250,7 @@ impl Folder {
     }
 
     pub(super) fn delete(&self, key: &ObjectKey) -> io::Result<()> {
+        self.check_writable()?;
         let path = self.path(key);
         let folder = path.parent().expect("an object is in a folder");
         let mut state = self.state()?;

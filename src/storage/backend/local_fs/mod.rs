@@ -13,7 +13,7 @@ mod folder;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -30,7 +30,8 @@ use crate::storage::{
 /// every blocking thread of the runtime.
 const OPERATIONS_MAX: usize = 16;
 
-/// A folder that this process owns until the store is dropped and its last operation has ended.
+/// A folder that this process owns, or only reads, until the store is dropped and its last operation
+/// has ended.
 #[derive(Debug)]
 pub struct FolderStore {
     folder: Arc<Folder>,
@@ -44,9 +45,25 @@ impl FolderStore {
     /// Another process owns the folder, or the disk fails. The message is one sentence for an
     /// operator.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
+        Self::open_with(path, Folder::open)
+    }
+
+    /// Opens a folder that another process may own. Nothing in it is changed, and puts and deletes
+    /// fail.
+    ///
+    /// # Errors
+    /// The folder is not a store.
+    pub fn open_read_only(path: &Path) -> anyhow::Result<Self> {
+        Self::open_with(path, Folder::open_read_only)
+    }
+
+    fn open_with(
+        path: &Path,
+        open: fn(String, PathBuf) -> anyhow::Result<Folder>,
+    ) -> anyhow::Result<Self> {
         let root = std::path::absolute(path)
             .with_context(|| format!("the path {} is invalid", path.display()))?;
-        let folder = Folder::open(path.display().to_string(), root)
+        let folder = open(path.display().to_string(), root)
             .with_context(|| format!("the folder {} cannot be used as a store", path.display()))?;
         Ok(Self {
             folder: Arc::new(folder),

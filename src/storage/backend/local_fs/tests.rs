@@ -192,6 +192,40 @@ async fn unknown_names_are_passed_over() {
 }
 
 #[tokio::test]
+async fn pipe_among_the_objects_is_an_error() {
+    let make_pipe = |path: &Path| {
+        let made = std::process::Command::new("mkfifo").arg(path).status();
+        assert!(made.unwrap().success());
+    };
+    let (_folder, store) = open();
+    let (root, path) = (
+        store.folder.root.clone(),
+        store.folder.path(&ObjectKey::Racers),
+    );
+    make_pipe(&path);
+    for error in [
+        store.get(&ObjectKey::Racers).await.unwrap_err(),
+        store.list(ListScope::Root).await.unwrap_err(),
+    ] {
+        assert!(error.problem.contains("not a regular file"), "{error}");
+    }
+    drop(store);
+    let error = FolderStore::open(&root).unwrap_err();
+    assert!(
+        format!("{error:#}").contains("racers.gz is not a regular file"),
+        "{error:#}"
+    );
+    fs::remove_file(path).unwrap();
+    fs::remove_file(root.join("lock")).unwrap();
+    make_pipe(&root.join("lock"));
+    let error = FolderStore::open(&root).unwrap_err();
+    assert!(
+        format!("{error:#}").contains("lock is not a regular file"),
+        "{error:#}"
+    );
+}
+
+#[tokio::test]
 async fn file_changed_by_hand_gets_a_new_tag() {
     let (_folder, store) = open();
     let etag = store

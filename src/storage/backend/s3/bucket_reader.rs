@@ -2,14 +2,13 @@
 
 use std::fmt;
 
-use aws_config::BehaviorVersion;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use bytes::Bytes;
 
 use crate::storage::StoreError;
 use crate::storage::backend::s3::body;
-use crate::storage::backend::s3::client::connect_client;
+use crate::storage::backend::s3::client::{connect_client, load_config};
 use crate::storage::backend::s3::error::{advice, problem};
 
 /// The permissions that reading needs, for errors.
@@ -44,8 +43,7 @@ impl BucketReader {
     /// Credentials or region are missing. The message is one sentence for an operator and names
     /// the fix.
     pub async fn connect(bucket: &str) -> anyhow::Result<Self> {
-        let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        let (client, server) = connect_client(&aws, bucket).await?;
+        let (client, server) = connect_client(&load_config().await, bucket).await?;
         Ok(Self { client, server })
     }
 

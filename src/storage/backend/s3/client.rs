@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use aws_config::imds::region::ImdsRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -34,6 +37,21 @@ const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(20);
 /// Region for servers that have no regions.
 const CUSTOM_ENDPOINT_REGION: Region = Region::from_static("us-east-1");
 
+/// Returns the configuration of the AWS environment and profile. Unlike the SDK, it takes an empty
+/// region for none, as Compose's `${NAME:-}` gives it.
+pub(super) async fn load_config() -> SdkConfig {
+    let of_variable = |name| {
+        let region = std::env::var(name).unwrap_or_default();
+        (!region.is_empty()).then(|| Region::new(region))
+    };
+    let region = RegionProviderChain::first_try(of_variable("AWS_REGION"))
+        .or_else(of_variable("AWS_DEFAULT_REGION"))
+        .or_else(ProfileFileRegionProvider::new())
+        .or_else(ImdsRegionProvider::builder().build());
+    let loader = aws_config::defaults(BehaviorVersion::latest());
+    loader.region(region).load().await
+}
+
 /// Returns a client with the region, endpoint and credentials of the environment, and the server's
 /// name for messages.
 pub(super) async fn connect_client(
@@ -54,16 +72,16 @@ pub(super) async fn connect_client(
     let server = endpoint
         .clone()
         .unwrap_or_else(|| format!("AWS S3 in {region}"));
-    let config = Builder::from(aws)
+    let mut config = Builder::from(aws)
         .region(region)
         .force_path_style(endpoint.is_some())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
         .timeout_config(timeouts(0, ATTEMPTS_MAX))
         // The checksum is sent in a header. The SDK would send it in a trailer, which some servers
         // reject.
-        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-        .build();
-    Ok((Client::from_conf(config), server))
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
+    config.set_endpoint_url(endpoint); // else an empty variable would count
+    Ok((Client::from_conf(config.build()), server))
 }
 
 /// Returns whether puts carry a checksum: unless `AWS_REQUEST_CHECKSUM_CALCULATION`, or the
@@ -74,7 +92,7 @@ pub(super) fn sends_checksums(aws: &SdkConfig) -> bool {
 
 /// Returns the endpoint that requests to S3 go to, or `None` for AWS's own.
 pub(crate) async fn configured_endpoint() -> Option<String> {
-    custom_endpoint(&aws_config::load_defaults(BehaviorVersion::latest()).await)
+    custom_endpoint(&load_config().await)
 }
 
 /// Returns the endpoint that the environment or the profile names for S3 or for all services, in
@@ -91,11 +109,12 @@ fn custom_endpoint(aws: &SdkConfig) -> Option<String> {
             .and_then(|config| config.load_config(key))
     };
     let for_all = aws.endpoint_url().map(ToOwned::to_owned);
-    if aws.get_origin("endpoint_url").is_client_config() {
+    let endpoint = if aws.get_origin("endpoint_url").is_client_config() {
         for_all
     } else {
         for_s3().or(for_all)
-    }
+    };
+    endpoint.filter(|url| !url.is_empty())
 }
 
 async fn find_credentials(aws: &SdkConfig, bucket: &str) -> anyhow::Result<()> {

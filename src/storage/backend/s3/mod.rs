@@ -15,7 +15,7 @@ mod tests;
 use std::fmt;
 
 use async_trait::async_trait;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Config;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -25,7 +25,7 @@ use bytes::Bytes;
 pub use crate::storage::backend::s3::bucket_reader::{BucketObject, BucketReader};
 pub(crate) use crate::storage::backend::s3::client::configured_endpoint;
 
-use crate::storage::backend::s3::client::{connect_client, sends_checksums, timeouts};
+use crate::storage::backend::s3::client::{connect_client, load_config, sends_checksums, timeouts};
 use crate::storage::backend::s3::error::{advice, problem, status};
 use crate::storage::backend::stray_names::StrayNames;
 use crate::storage::{
@@ -59,8 +59,7 @@ impl S3Store {
     /// Credentials, region, bucket or permission are missing, the region is wrong, or the endpoint
     /// is dead. The message is one sentence for an operator and names the fix.
     pub async fn connect(bucket: &str, prefix: &str) -> anyhow::Result<Self> {
-        let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        Self::connect_with(&aws, bucket, prefix).await
+        Self::connect_with(&load_config().await, bucket, prefix).await
     }
 
     /// Connects like [`connect`](Self::connect), with a given configuration.
