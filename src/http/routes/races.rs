@@ -49,7 +49,7 @@ pub(crate) struct RacesParams {
 /// The last 12 of this instance, the newest first. They are in memory only: after a restart there are none until the
 /// next delivery.
 #[utoipa::path(
-    get, path = "/classes/{classId}/races", tag = "Races",
+    get, path = "/classes/{classId}/races", tag = "Races", operation_id = "listRaces",
     params(ClassPath, RacesParams),
     responses(
         (status = 200, description = "The races.", content(
@@ -119,7 +119,7 @@ fn page_of_races(
 /// Here now, and later the results: every racer of the race at the racer's latest second, ordered by output descending,
 /// then by racer id ascending.
 #[utoipa::path(
-    get, path = "/classes/{classId}/races/{raceId}/leaderboard", tag = "Races",
+    get, path = "/classes/{classId}/races/{raceId}/leaderboard", tag = "Races", operation_id = "getRaceLeaderboard",
     params(
         ClassPath,
         RacePath,
