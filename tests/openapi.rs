@@ -140,6 +140,30 @@ fn has_example(schema: &Value, schemas: &Value) -> bool {
     }
 }
 
+/// The verbs with which operation ids begin. Generated clients have a function for each id.
+const VERBS: [&str; 7] = ["deliver", "erase", "find", "get", "list", "send", "stream"];
+
+#[test]
+fn operation_ids_are_camel_case_and_begin_with_a_verb() {
+    let document = document();
+    let items = document["paths"].as_object().unwrap().values();
+    let operations = items.flat_map(|item| item.as_object().unwrap().values());
+    let ids: Vec<&str> = operations
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    for (index, id) in ids.iter().enumerate() {
+        let object = VERBS.iter().find_map(|verb| id.strip_prefix(verb));
+        let object = object.unwrap_or_else(|| panic!("{id} does not begin with a verb"));
+        assert!(
+            object.starts_with(|it: char| it.is_ascii_uppercase()),
+            "{id}"
+        );
+        assert!(object.chars().all(|it| it.is_ascii_alphanumeric()), "{id}");
+        assert!(!ids[..index].contains(id), "{id} is not unique");
+    }
+    assert!(ids.len() > 20, "{ids:?}");
+}
+
 #[test]
 fn every_response_has_an_example() {
     let schemas = &document()["components"]["schemas"];

@@ -230,20 +230,10 @@ fn column_outputs(board: &Board, targets: &[PaceTarget]) -> Vec<Option<Output>> 
     let positions: Vec<Option<usize>> = positions.collect();
     let outputs = AscendingOutputs::new(board, positions.iter().flatten().copied().collect());
     let output = |(target, position): (&PaceTarget, &Option<usize>)| {
-        let output = outputs.at((*position)?);
-        match target {
-            PaceTarget::Rank(_) => Some(output),
-            PaceTarget::Percentile(_) => {
-                // Within a tie, the share below is that of the tie's first row.
-                let (above, below) = board.above_and_below(output);
-                let is_within_tie = Some(below) < *position && above > 0;
-                Some(if is_within_tie {
-                    outputs.next_above(output)
-                } else {
-                    output
-                })
-            }
-        }
+        Some(match target {
+            PaceTarget::Rank(_) => outputs.at((*position)?),
+            PaceTarget::Percentile(_) => outputs.first_of_tie((*position)?),
+        })
     };
     targets.iter().zip(&positions).map(output).collect()
 }
@@ -271,9 +261,13 @@ fn position(target: PaceTarget, total: usize) -> Option<usize> {
 enum AscendingOutputs<'a> {
     /// The board's order, if it is cached.
     Ordered(&'a Board, Arc<Vec<u32>>),
-    /// The bits of all outputs, those at the selected positions in their place: selecting is faster
-    /// than sorting. The bits of outputs are ordered as the outputs are.
-    Selected(Vec<u64>),
+    /// The bits of all outputs, those at the positions in their place: selecting is faster than
+    /// sorting.
+    Selected {
+        bits: Vec<u64>,
+        /// Ascending.
+        positions: Vec<usize>,
+    },
 }
 
 impl<'a> AscendingOutputs<'a> {
@@ -283,12 +277,9 @@ impl<'a> AscendingOutputs<'a> {
         }
         positions.sort_unstable();
         positions.dedup();
-        let mut bits: Vec<u64> = board
-            .outputs()
-            .map(|output| output.get().to_bits())
-            .collect();
+        let mut bits = board.output_bits();
         select(&mut bits, 0, &positions);
-        Self::Selected(bits)
+        Self::Selected { bits, positions }
     }
 
     fn at(&self, position: usize) -> Output {
@@ -296,21 +287,34 @@ impl<'a> AscendingOutputs<'a> {
             Self::Ordered(board, order) => board
                 .output(order[order.len() - 1 - position])
                 .expect("an order contains only slots with an output"),
-            Self::Selected(bits) => output_of(bits[position]),
+            Self::Selected { bits, .. } => output_of(bits[position]),
         }
     }
 
-    /// Returns the least output over this one, which is not the greatest.
-    fn next_above(&self, output: Output) -> Output {
+    /// Returns the least output whose tie begins at this position or after it, or else the greatest
+    /// output: in a tie, the share below is that of the tie's first row.
+    fn first_of_tie(&self, position: usize) -> Output {
+        let output = self.at(position);
         match self {
             Self::Ordered(board, order) => {
-                let (above, _) = board.above_and_below(output);
-                self.at(order.len() - above)
+                let (above, below) = board.above_and_below(output);
+                let is_first = below == position || above == 0;
+                if is_first {
+                    output
+                } else {
+                    self.at(order.len() - above)
+                }
             }
-            Self::Selected(bits) => {
+            Self::Selected { bits, positions } => {
+                // What is before the position before is not greater than what is there.
+                let before = positions.partition_point(|&other| other < position);
+                let before = before.checked_sub(1).map_or(0, |index| positions[index]);
                 let output = output.get().to_bits();
-                let above = bits.iter().copied().filter(|&other| other > output).min();
-                output_of(above.expect("a greater output"))
+                if !bits[before..position].contains(&output) {
+                    return output_of(output);
+                }
+                let above = bits[position..].iter().filter(|&&other| other > output);
+                output_of(*above.min().unwrap_or(&output))
             }
         }
     }

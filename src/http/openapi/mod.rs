@@ -184,7 +184,7 @@ fn allow_missing_headers(operation: &mut Operation) {
 ///
 /// OpenAPI 3.1.
 #[utoipa::path(
-    get, path = "/openapi.json", tag = "Documentation",
+    get, path = "/openapi.json", tag = "Documentation", operation_id = "getOpenApi",
     params(JsonParams),
     responses(
         (status = 200, description = "The document.", body = Object,
@@ -200,7 +200,7 @@ pub(crate) async fn openapi(
 
 /// The explorer
 #[utoipa::path(
-    get, path = "/docs", tag = "Documentation",
+    get, path = "/docs", tag = "Documentation", operation_id = "getExplorer",
     responses((status = 303, description = "The explorer is at `/docs/`.", headers(("Location" = String))))
 )]
 pub(crate) async fn explorer() -> Redirect {

@@ -15,7 +15,7 @@ use crate::ledger::Ledger;
 
 /// Every class
 #[utoipa::path(
-    get, path = "/classes", tag = "Classes", params(ListParams),
+    get, path = "/classes", tag = "Classes", operation_id = "listClasses", params(ListParams),
     responses(
         (status = 200, description = "The classes, ordered by id.", content(
             (Vec<ClassResponse> = "application/json"),

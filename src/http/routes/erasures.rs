@@ -105,7 +105,7 @@ impl EraseInClassParams {
 /// or restart brings them back, on any instance; later efforts count. 200 once the erasure is durable; after 503 it may
 /// be, and a retry settles it.
 #[utoipa::path(
-    delete, path = "/classes/{classId}/racers/{racerId}", tag = "Erasing",
+    delete, path = "/classes/{classId}/racers/{racerId}", tag = "Erasing", operation_id = "eraseRacerInClass",
     params(
         ClassPath,
         RacerPath,
@@ -133,7 +133,7 @@ pub(crate) async fn erase_in_class(
 /// brings them back, on any instance; later efforts count. 200 once the erasure is durable; after 503 it may be, and a
 /// retry settles it.
 #[utoipa::path(
-    delete, path = "/racers/{racerId}", tag = "Erasing",
+    delete, path = "/racers/{racerId}", tag = "Erasing", operation_id = "eraseRacer",
     params(
         RacerPath,
         EraseParams,
@@ -156,7 +156,7 @@ pub(crate) async fn erase_everywhere(
 ///
 /// In their order.
 #[utoipa::path(
-    get, path = "/erasures", tag = "Erasing",
+    get, path = "/erasures", tag = "Erasing", operation_id = "listErasures",
     params(ListParams),
     responses(
         (status = 200, description = "The erasures.", content(

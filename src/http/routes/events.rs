@@ -46,7 +46,7 @@ pub(crate) fn concurrency_limit() -> Arc<Semaphore> {
 /// S3 notification, also in an SNS, SQS or EventBridge envelope: its objects are read if their
 /// bucket is one of `--notification-bucket`, and their records made durable like a delivery's.
 #[utoipa::path(
-    post, path = "/events", tag = "Deliveries",
+    post, path = "/events", tag = "Deliveries", operation_id = "sendEvent",
     params(
         ("X-Amz-Firehose-Access-Key" = String, Header,
             description = "An access key, if the service has any. `Authorization: Bearer` works as well."),

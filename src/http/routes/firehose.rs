@@ -57,7 +57,7 @@ struct DeliveryResponse {
 /// the delivery is durable, and that every rejected record is quarantined durably. 4xx says that
 /// nothing was applied. After 5xx some of it may have been applied, and a retry settles it.
 #[utoipa::path(
-    post, path = "/firehose", tag = "Deliveries",
+    post, path = "/firehose", tag = "Deliveries", operation_id = "deliverRecords",
     params(
         ("X-Amz-Firehose-Request-Id" = String, Header,
             description = "The delivery's id. Without it, the body's `requestId` is the id."),

@@ -8,7 +8,7 @@ use crate::http::state::AppState;
 
 /// Liveness
 #[utoipa::path(
-    get, path = "/healthz", tag = "Health",
+    get, path = "/healthz", tag = "Health", operation_id = "getHealth",
     responses((status = 200, description = "The process is alive.", body = String, example = "ok"))
 )]
 pub(crate) async fn healthz() -> Response {
@@ -20,7 +20,7 @@ pub(crate) async fn healthz() -> Response {
 /// Not ready before recovery is done, while shutting down, while the replication lag is too long, and while the store
 /// holds an object of a newer program or one that requires unknown erasures.
 #[utoipa::path(
-    get, path = "/readyz", tag = "Health",
+    get, path = "/readyz", tag = "Health", operation_id = "getReadiness",
     responses(
         (status = 200, description = "The service is ready for traffic.", body = String, example = "ok"),
         (status = 503, description = "The service is not ready; the body gives the reason.", body = String,

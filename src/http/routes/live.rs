@@ -55,7 +55,7 @@ const STREAM_START: &[u8] = b"retry: 1000\n\n";
 /// the 12 races that changed last. `bests`: the number of personal bests that became durable since the previous event,
 /// on any instance, and up to 50 of them. A slow reader misses overtaken events and gets the newest.
 #[utoipa::path(
-    get, path = "/classes/{classId}/live", tag = "Races",
+    get, path = "/classes/{classId}/live", tag = "Races", operation_id = "streamLive",
     params(ClassPath),
     responses(
         (status = 200, description = "Events; the `data` of each is JSON: a `RaceLeaderboard` or `NewBests`.",

@@ -90,7 +90,7 @@ impl ListItem for NonZeroUsize {
 /// share of racers strictly below is at least that, or else the greatest output. A rank is the output at that position.
 /// A racer's curve has the racer's bests. The curves are those of `percentile`, then of `rank`, then of `racers`.
 #[utoipa::path(
-    get, path = "/classes/{classId}/pace", tag = "Leaderboards",
+    get, path = "/classes/{classId}/pace", tag = "Leaderboards", operation_id = "getPace",
     params(ClassPath, PaceParams),
     responses(
         (status = 200, description = "The curves.", body = PaceResponse),

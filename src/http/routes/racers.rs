@@ -90,7 +90,7 @@ impl ParamValue for NamePrefix {
 ///
 /// The racer's personal best at every second, with its rank and percentile.
 #[utoipa::path(
-    get, path = "/classes/{classId}/racers/{racerId}", tag = "Racers",
+    get, path = "/classes/{classId}/racers/{racerId}", tag = "Racers", operation_id = "getRacerInClass",
     params(
         ClassPath,
         RacerPath,
@@ -135,7 +135,7 @@ pub(crate) async fn racer_in_class(
 
 /// A racer in all classes
 #[utoipa::path(
-    get, path = "/racers/{racerId}", tag = "Racers",
+    get, path = "/racers/{racerId}", tag = "Racers", operation_id = "getRacer",
     params(
         RacerPath,
         ListParams,
@@ -186,7 +186,7 @@ pub(crate) async fn racer(
 ///
 /// At most 50, ordered by name, then by id.
 #[utoipa::path(
-    get, path = "/racers", tag = "Racers",
+    get, path = "/racers", tag = "Racers", operation_id = "findRacers",
     params(SearchParams),
     responses(
         (status = 200, description = "The racers.", content(

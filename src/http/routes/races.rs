@@ -48,7 +48,7 @@ pub(crate) struct RacesParams {
 ///
 /// The races of the last `--races-kept` (24 hours by default), the newest first, whichever instance took in their riders.
 #[utoipa::path(
-    get, path = "/classes/{classId}/races", tag = "Races",
+    get, path = "/classes/{classId}/races", tag = "Races", operation_id = "listRaces",
     params(ClassPath, RacesParams),
     responses(
         (status = 200, description = "The races.", content(
@@ -118,7 +118,7 @@ fn page_of_races(
 /// Here now, and later the results: every racer of the race at the racer's latest second, ordered by output descending,
 /// then by racer id ascending.
 #[utoipa::path(
-    get, path = "/classes/{classId}/races/{raceId}/leaderboard", tag = "Races",
+    get, path = "/classes/{classId}/races/{raceId}/leaderboard", tag = "Races", operation_id = "getRaceLeaderboard",
     params(
         ClassPath,
         RacePath,

@@ -44,7 +44,7 @@ struct RideResponse {
 /// effort is durable, and that every rejected record is quarantined. After 5xx some of it may be
 /// durable, and a retry settles it. Pages of other origins cannot send rides.
 #[utoipa::path(
-    post, path = "/rides", tag = "Deliveries",
+    post, path = "/rides", tag = "Deliveries", operation_id = "sendRides",
     request_body(content = Vec<Object>,
         description = "Telemetry objects. `event` is `final` for the last second of the race, else `update`.",
         example = json!([{

@@ -12,7 +12,7 @@ use crate::http::state::AppState;
 ///
 /// For clients that do not accept HTML, a plain-text guide to these paths.
 #[utoipa::path(
-    get, path = "/", tag = "Documentation",
+    get, path = "/", tag = "Documentation", operation_id = "getPage",
     responses((status = 200, description = "The page, or the guide.", content(
         (String = "text/plain", example = "Alleycat: …"),
         (String = "text/html", example = "<!doctype html>…"),

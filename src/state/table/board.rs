@@ -69,9 +69,15 @@ impl Board {
             .filter_map(|&slot| Some((self.racer(slot), self.output(slot)?)))
     }
 
-    /// Returns the outputs, in no order.
-    pub(crate) fn outputs(&self) -> impl Iterator<Item = Output> {
-        self.outputs.iter().copied().filter_map(Output::new)
+    /// Returns the bits of the outputs, in no order. Bits are ordered as their outputs are.
+    pub(crate) fn output_bits(&self) -> Vec<u64> {
+        if self.effort_count == self.outputs.len() {
+            return self.outputs.iter().map(|output| output.to_bits()).collect();
+        }
+        let mut bits = Vec::with_capacity(self.effort_count);
+        let outputs = self.outputs.iter().filter(|output| !output.is_nan());
+        bits.extend(outputs.map(|output| output.to_bits()));
+        bits
     }
 
     /// Returns the slots with an output, by output descending, then by racer id ascending. The

@@ -15,7 +15,7 @@ export interface paths {
          * The page
          * @description For clients that do not accept HTML, a plain-text guide to these paths.
          */
-        get: operations["root"];
+        get: operations["getPage"];
         put?: never;
         post?: never;
         delete?: never;
@@ -35,7 +35,7 @@ export interface paths {
          * The dataset of a class as a gzip file
          * @description The bytes of the history with gzip, without `Content-Encoding`, for clients that gunzip themselves.
          */
-        get: operations["file"];
+        get: operations["getHistoryFile"];
         put?: never;
         post?: never;
         delete?: never;
@@ -52,7 +52,7 @@ export interface paths {
             cookie?: never;
         };
         /** Every class */
-        get: operations["classes"];
+        get: operations["listClasses"];
         put?: never;
         post?: never;
         delete?: never;
@@ -73,7 +73,7 @@ export interface paths {
          * @description Every racer's best output at every second: seconds, then racer ids, ascending by number. 1 s behind while it is
          *     quick to build, 30 s at most; an erasure invalidates it at once. With parameters, a part of it in the same shape.
          */
-        get: operations["history"];
+        get: operations["getHistory"];
         put?: never;
         post?: never;
         delete?: never;
@@ -94,7 +94,7 @@ export interface paths {
          * @description Ordered by output descending, then by racer id ascending. Empty for a class without efforts. With `by=finish`: each
          *     racer's best output at the end of a race, with `raceId` and `at`.
          */
-        get: operations["leaderboard"];
+        get: operations["getLeaderboard"];
         put?: never;
         post?: never;
         delete?: never;
@@ -117,7 +117,7 @@ export interface paths {
          *     the 12 races that changed last. `bests`: the number of personal bests that became durable since the previous event,
          *     on any instance, and up to 50 of them. A slow reader misses overtaken events and gets the newest.
          */
-        get: operations["live"];
+        get: operations["streamLive"];
         put?: never;
         post?: never;
         delete?: never;
@@ -139,7 +139,7 @@ export interface paths {
          *     share of racers strictly below is at least that, or else the greatest output. A rank is the output at that position.
          *     A racer's curve has the racer's bests. The curves are those of `percentile`, then of `rank`, then of `racers`.
          */
-        get: operations["pace"];
+        get: operations["getPace"];
         put?: never;
         post?: never;
         delete?: never;
@@ -159,7 +159,7 @@ export interface paths {
          * A racer in a class, second by second
          * @description The racer's personal best at every second, with its rank and percentile.
          */
-        get: operations["racer_in_class"];
+        get: operations["getRacerInClass"];
         put?: never;
         post?: never;
         /**
@@ -168,7 +168,7 @@ export interface paths {
          *     or restart brings them back, on any instance; later efforts count. 200 once the erasure is durable; after 503 it may
          *     be, and a retry settles it.
          */
-        delete: operations["erase_in_class"];
+        delete: operations["eraseRacerInClass"];
         options?: never;
         head?: never;
         patch?: never;
@@ -185,7 +185,7 @@ export interface paths {
          * Recent races
          * @description The races of the last `--races-kept` (24 hours by default), the newest first, whichever instance took in their riders.
          */
-        get: operations["races"];
+        get: operations["listRaces"];
         put?: never;
         post?: never;
         delete?: never;
@@ -206,7 +206,7 @@ export interface paths {
          * @description Here now, and later the results: every racer of the race at the racer's latest second, ordered by output descending,
          *     then by racer id ascending.
          */
-        get: operations["race_leaderboard"];
+        get: operations["getRaceLeaderboard"];
         put?: never;
         post?: never;
         delete?: never;
@@ -223,7 +223,7 @@ export interface paths {
             cookie?: never;
         };
         /** The explorer */
-        get: operations["explorer"];
+        get: operations["getExplorer"];
         put?: never;
         post?: never;
         delete?: never;
@@ -243,7 +243,7 @@ export interface paths {
          * All erasures
          * @description In their order.
          */
-        get: operations["erasures"];
+        get: operations["listErasures"];
         put?: never;
         post?: never;
         delete?: never;
@@ -267,7 +267,7 @@ export interface paths {
          *     S3 notification, also in an SNS, SQS or EventBridge envelope: its objects are read if their
          *     bucket is one of `--notification-bucket`, and their records made durable like a delivery's.
          */
-        post: operations["events"];
+        post: operations["sendEvent"];
         delete?: never;
         options?: never;
         head?: never;
@@ -289,7 +289,7 @@ export interface paths {
          *     the delivery is durable, and that every rejected record is quarantined durably. 4xx says that
          *     nothing was applied. After 5xx some of it may have been applied, and a retry settles it.
          */
-        post: operations["deliver"];
+        post: operations["deliverRecords"];
         delete?: never;
         options?: never;
         head?: never;
@@ -304,7 +304,7 @@ export interface paths {
             cookie?: never;
         };
         /** Liveness */
-        get: operations["healthz"];
+        get: operations["getHealth"];
         put?: never;
         post?: never;
         delete?: never;
@@ -324,7 +324,7 @@ export interface paths {
          * This document
          * @description OpenAPI 3.1.
          */
-        get: operations["openapi"];
+        get: operations["getOpenApi"];
         put?: never;
         post?: never;
         delete?: never;
@@ -344,7 +344,7 @@ export interface paths {
          * Racers by name
          * @description At most 50, ordered by name, then by id.
          */
-        get: operations["search"];
+        get: operations["findRacers"];
         put?: never;
         post?: never;
         delete?: never;
@@ -361,7 +361,7 @@ export interface paths {
             cookie?: never;
         };
         /** A racer in all classes */
-        get: operations["racer"];
+        get: operations["getRacer"];
         put?: never;
         post?: never;
         /**
@@ -370,7 +370,7 @@ export interface paths {
          *     brings them back, on any instance; later efforts count. 200 once the erasure is durable; after 503 it may be, and a
          *     retry settles it.
          */
-        delete: operations["erase_everywhere"];
+        delete: operations["eraseRacer"];
         options?: never;
         head?: never;
         patch?: never;
@@ -388,7 +388,7 @@ export interface paths {
          * @description Not ready before recovery is done, while shutting down, while the replication lag is too long, and while the store
          *     holds an object of a newer program or one that requires unknown erasures.
          */
-        get: operations["readyz"];
+        get: operations["getReadiness"];
         put?: never;
         post?: never;
         delete?: never;
@@ -412,7 +412,7 @@ export interface paths {
          *     effort is durable, and that every rejected record is quarantined. After 5xx some of it may be
          *     durable, and a retry settles it. Pages of other origins cannot send rides.
          */
-        post: operations["rides"];
+        post: operations["sendRides"];
         delete?: never;
         options?: never;
         head?: never;
@@ -819,7 +819,7 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    root: {
+    getPage: {
         parameters: {
             query?: never;
             header?: never;
@@ -842,7 +842,7 @@ export interface operations {
             };
         };
     };
-    file: {
+    getHistoryFile: {
         parameters: {
             query?: never;
             header?: {
@@ -971,7 +971,7 @@ export interface operations {
             };
         };
     };
-    classes: {
+    listClasses: {
         parameters: {
             query?: {
                 /** @description `json` or `csv`; without it, the format that `Accept` prefers. */
@@ -1049,7 +1049,7 @@ export interface operations {
             };
         };
     };
-    history: {
+    getHistory: {
         parameters: {
             query?: {
                 /** @description Only this many racers per second, the best; ties go to the smaller racer id. */
@@ -1193,7 +1193,7 @@ export interface operations {
             };
         };
     };
-    leaderboard: {
+    getLeaderboard: {
         parameters: {
             query?: {
                 /**
@@ -1351,7 +1351,7 @@ export interface operations {
             };
         };
     };
-    live: {
+    streamLive: {
         parameters: {
             query?: never;
             header?: never;
@@ -1444,7 +1444,7 @@ export interface operations {
             };
         };
     };
-    pace: {
+    getPace: {
         parameters: {
             query?: {
                 /**
@@ -1559,7 +1559,7 @@ export interface operations {
             };
         };
     };
-    racer_in_class: {
+    getRacerInClass: {
         parameters: {
             query?: {
                 /**
@@ -1666,7 +1666,7 @@ export interface operations {
             };
         };
     };
-    erase_in_class: {
+    eraseRacerInClass: {
         parameters: {
             query?: {
                 /** @description Only at this second. */
@@ -1787,7 +1787,7 @@ export interface operations {
             };
         };
     };
-    races: {
+    listRaces: {
         parameters: {
             query?: {
                 /** @description Maximum number of races. */
@@ -1890,7 +1890,7 @@ export interface operations {
             };
         };
     };
-    race_leaderboard: {
+    getRaceLeaderboard: {
         parameters: {
             query?: {
                 /**
@@ -2017,7 +2017,7 @@ export interface operations {
             };
         };
     };
-    explorer: {
+    getExplorer: {
         parameters: {
             query?: never;
             header?: never;
@@ -2036,7 +2036,7 @@ export interface operations {
             };
         };
     };
-    erasures: {
+    listErasures: {
         parameters: {
             query?: {
                 /** @description `json` or `csv`; without it, the format that `Accept` prefers. */
@@ -2130,7 +2130,7 @@ export interface operations {
             };
         };
     };
-    events: {
+    sendEvent: {
         parameters: {
             query?: never;
             header?: {
@@ -2254,7 +2254,7 @@ export interface operations {
             };
         };
     };
-    deliver: {
+    deliverRecords: {
         parameters: {
             query?: never;
             header?: {
@@ -2368,7 +2368,7 @@ export interface operations {
             };
         };
     };
-    healthz: {
+    getHealth: {
         parameters: {
             query?: never;
             header?: never;
@@ -2389,7 +2389,7 @@ export interface operations {
             };
         };
     };
-    openapi: {
+    getOpenApi: {
         parameters: {
             query?: {
                 /** @description Format the JSON for people. */
@@ -2433,7 +2433,7 @@ export interface operations {
             };
         };
     };
-    search: {
+    findRacers: {
         parameters: {
             query: {
                 /**
@@ -2517,7 +2517,7 @@ export interface operations {
             };
         };
     };
-    racer: {
+    getRacer: {
         parameters: {
             query?: {
                 /** @description `json` or `csv`; without it, the format that `Accept` prefers. */
@@ -2614,7 +2614,7 @@ export interface operations {
             };
         };
     };
-    erase_everywhere: {
+    eraseRacer: {
         parameters: {
             query?: {
                 /** @description The reason, stored with the erasure. */
@@ -2722,7 +2722,7 @@ export interface operations {
             };
         };
     };
-    readyz: {
+    getReadiness: {
         parameters: {
             query?: never;
             header?: never;
@@ -2753,7 +2753,7 @@ export interface operations {
             };
         };
     };
-    rides: {
+    sendRides: {
         parameters: {
             query?: never;
             header?: never;

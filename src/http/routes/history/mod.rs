@@ -91,7 +91,7 @@ impl IntegerParam for Top {
 /// Every racer's best output at every second: seconds, then racer ids, ascending by number. 1 s behind while it is
 /// quick to build, 30 s at most; an erasure invalidates it at once. With parameters, a part of it in the same shape.
 #[utoipa::path(
-    get, path = "/classes/{classId}/history", tag = "Histories",
+    get, path = "/classes/{classId}/history", tag = "Histories", operation_id = "getHistory",
     params(
         ClassPath,
         HistoryParams,
@@ -128,7 +128,7 @@ pub(crate) async fn history(
 ///
 /// The bytes of the history with gzip, without `Content-Encoding`, for clients that gunzip themselves.
 #[utoipa::path(
-    get, path = "/class-{classId}.gz", tag = "Histories",
+    get, path = "/class-{classId}.gz", tag = "Histories", operation_id = "getHistoryFile",
     params(
         ClassPath,
         ("Range" = String, Header, description = "One range of the file, such as `bytes=0-1023`."),

@@ -28,7 +28,7 @@ use crate::state::table::{Board, Table};
 /// Ordered by output descending, then by racer id ascending. Empty for a class without efforts. With `by=finish`: each
 /// racer's best output at the end of a race, with `raceId` and `at`.
 #[utoipa::path(
-    get, path = "/classes/{classId}/leaderboard", tag = "Leaderboards",
+    get, path = "/classes/{classId}/leaderboard", tag = "Leaderboards", operation_id = "getLeaderboard",
     params(ClassPath, LeaderboardParams),
     responses(
         (status = 200, description = "The page.", content(
