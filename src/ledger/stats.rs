@@ -39,6 +39,8 @@ pub(crate) struct MemoryUsage {
     pub(crate) histories: usize,
     /// The racers' names.
     pub(crate) names: usize,
+    /// The rows of races and the finishes.
+    pub(crate) races: usize,
 }
 
 /// A class's numbers at a moment.
@@ -88,6 +90,7 @@ impl Ledger {
                 table: inner.table.bytes(),
                 histories: histories.sum::<u64>() as usize,
                 names: inner.names.bytes(),
+                races: inner.races.bytes(),
             },
         }
     }

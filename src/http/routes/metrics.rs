@@ -121,6 +121,7 @@ fn set_gauges(app: &AppState) {
         ("table", memory.table),
         ("histories", memory.histories),
         ("names", memory.names),
+        ("races", memory.races),
     ] {
         gauge!(observability::MEMORY_BYTES, "part" => part).set(bytes as f64);
     }

@@ -141,9 +141,7 @@ pub(crate) async fn race_leaderboard(
     let format = request.format(query.format, query.pretty);
     let query = LeaderboardParams::from(query).board_query()?;
     let options = PageOptions::from(&query);
-    let races = app.ledger.races().summaries(class);
-    let racers = races.iter().find(|it| it.race == race);
-    let racers = racers.map_or(0, |it| it.racers);
+    let racers = app.ledger.races().racers(class, race);
     let ledger = app.ledger.clone();
     let work = move || race_page(&ledger, class, race, &query);
     let page = app.workers.work(racers, work).await?.ok_or_else(|| {
@@ -169,7 +167,7 @@ fn race_page(
     race: RaceId,
     query: &LeaderboardQuery,
 ) -> Option<RacePage> {
-    let (summary, positions) = ledger.races().standings(class, race)?;
+    let (summary, positions) = ledger.races().positions(class, race)?;
     let rows = positions.into_iter();
     let board = RaceBoard::new(rows.map(|row| (row.racer, row.output, row.second)));
     Some(page(&board, query).map(|page| (summary, page)))

@@ -52,8 +52,6 @@ pub struct RaceSummary {
 /// A racer's position in a race.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RacePosition {
-    /// The competition rank: 1 + the number of racers with greater outputs.
-    pub rank: usize,
     /// The racer.
     pub racer: RacerId,
     /// The output at the racer's latest second.
@@ -187,34 +185,26 @@ impl Races {
 
     /// Returns the class's races, newest first.
     pub fn summaries(&self, class: ClassId) -> Vec<RaceSummary> {
-        let races = &self.class(class).races;
-        let mut summaries: Vec<_> = races.values().map(Race::summary).collect();
+        let races = &mut self.class(class).races;
+        let mut summaries: Vec<_> = races.values_mut().map(Race::summary).collect();
         summaries.sort_unstable_by_key(|race| std::cmp::Reverse((race.started_ms, race.race.0)));
         summaries
     }
 
-    /// Returns a race's numbers and its positions, by output descending, then by racer. `None` when
-    /// the race is unknown.
-    pub fn standings(
+    /// Returns the number of racers of a race; 0 if the race is unknown.
+    pub fn racers(&self, class: ClassId, race: RaceId) -> usize {
+        self.class(class).races.get(&race).map_or(0, Race::racers)
+    }
+
+    /// Returns a race's numbers and its positions, in no order. `None` when the race is unknown.
+    pub fn positions(
         &self,
         class: ClassId,
         race: RaceId,
     ) -> Option<(RaceSummary, Vec<RacePosition>)> {
-        let (summary, mut positions) = {
-            let class = self.class(class);
-            let race = class.races.get(&race)?;
-            (race.summary(), race.positions())
-        };
-        positions.sort_unstable_by(|a, b| b.output.cmp(&a.output).then(a.racer.cmp(&b.racer)));
-        let mut before = None;
-        for (index, row) in positions.iter_mut().enumerate() {
-            row.rank = match before {
-                Some((output, rank)) if output == row.output => rank,
-                _ => index + 1,
-            };
-            before = Some((row.output, row.rank));
-        }
-        Some((summary, positions))
+        let mut class = self.class(class);
+        let race = class.races.get_mut(&race)?;
+        Some((race.summary(), race.positions()))
     }
 
     /// Returns the number of racers with a finish.
@@ -253,6 +243,15 @@ impl Races {
     /// Returns the number of rows of all races of a class.
     pub fn rows(&self, class: ClassId) -> usize {
         self.class(class).rows
+    }
+
+    /// Returns the memory of all rows, in bytes, without the allocator's overhead.
+    pub fn bytes(&self) -> usize {
+        let of_class = |class| {
+            let class = self.class(class);
+            class.rows * race::ROW_BYTES + class.finishes.len() * size_of::<(RacerId, RaceRow)>()
+        };
+        self.ids().map(of_class).sum()
     }
 
     fn ids(&self) -> impl Iterator<Item = ClassId> {

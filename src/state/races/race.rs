@@ -18,6 +18,8 @@ pub(super) struct Race {
     pub(super) changed: RacesVersion,
     /// No row is earlier. It may be too early: only removing rows computes it anew.
     earliest_ms: u64,
+    /// The numbers as they were computed last. Current if the version is.
+    summary: Option<RaceSummary>,
 }
 
 /// The rows of one racer in one race that no other dominates: the furthest first, each next one
@@ -28,6 +30,9 @@ struct RacerRows {
     /// Rows that expire later. There are none while the racer's clock runs forward.
     later: Box<[KeptRow]>,
 }
+
+/// Memory of a racer with one row, as is usual, in bytes.
+pub(super) const ROW_BYTES: usize = size_of::<(RacerId, RacerRows)>();
 
 /// A row without what its place says: class, race and racer.
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +150,7 @@ impl Race {
             racers: HashMap::default(),
             changed: 0,
             earliest_ms: u64::MAX,
+            summary: None,
         }
     }
 
@@ -247,11 +253,14 @@ impl Race {
         pending.map(move |it| it.row(self.class, self.id, racer))
     }
 
-    /// Returns each racer's position, in no order, with ranks of 0.
+    pub(super) fn racers(&self) -> usize {
+        self.racers.len()
+    }
+
+    /// Returns each racer's position, in no order.
     pub(super) fn positions(&self) -> Vec<RacePosition> {
         let racers = self.racers.iter();
         let positions = racers.map(|(&racer, rows)| RacePosition {
-            rank: 0,
             racer,
             output: rows.furthest.output,
             second: rows.furthest.second,
@@ -259,7 +268,16 @@ impl Race {
         positions.collect()
     }
 
-    pub(super) fn summary(&self) -> RaceSummary {
+    /// Returns the numbers of the race. Goes through the rows only after a change.
+    pub(super) fn summary(&mut self) -> RaceSummary {
+        let is_current = |it: &RaceSummary| it.version == self.changed;
+        let known = self.summary.filter(is_current);
+        let summary = known.unwrap_or_else(|| self.new_summary());
+        self.summary = Some(summary);
+        summary
+    }
+
+    fn new_summary(&self) -> RaceSummary {
         let mut last_second = Second(0);
         let mut end = None;
         let mut started_ms = u64::MAX;

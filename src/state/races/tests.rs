@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::effort::Effort;
+use crate::state::leaderboard::{LeaderboardQuery, RaceBoard, query};
 
 const CLASS: ClassId = ClassId::new(1).unwrap();
 
@@ -31,9 +32,11 @@ fn as_final(row: RaceRow) -> RaceRow {
 }
 
 fn standings(races: &Races, race: u64) -> Vec<(usize, u64, u32)> {
-    let (_, rows) = races.standings(CLASS, RaceId(race)).unwrap();
-    rows.iter()
-        .map(|row| (row.rank, row.racer.0, row.second.0))
+    let (_, rows) = races.positions(CLASS, RaceId(race)).unwrap();
+    let board = RaceBoard::new(rows.iter().map(|row| (row.racer, row.output, row.second)));
+    let page = query(&board, &LeaderboardQuery::default()).unwrap();
+    let rows = page.standings.iter();
+    rows.map(|row| (row.rank, row.racer.0, row.second.unwrap().0))
         .collect()
 }
 
