@@ -97,7 +97,7 @@ Examples:
     alleycat replay s3://my-bucket/history/processing-failed/2026/11/
 
 The content decides the format: NDJSON or JSON objects one after another, Firehose's error output, \
-this project's journal and quarantine; plain or gzip. Snapshots (class-N.gz, racers.gz, erasures.gz) \
+this project's journal and quarantine; plain or gzip. Snapshots (class-N.gz, races-N.gz and so on) \
 hold no records and are skipped. Region, credentials and endpoint come from the usual AWS environment.
 
 Exit status: 0 when everything was read and accepted; 1 when anything was unreadable, not accepted, \

@@ -43,14 +43,21 @@ impl ItemDecoder {
             items.push_back(ObjectItem::Record(object));
             return Ok(());
         };
-        if text(fields.alleycat).as_deref() == Some("journal") {
-            let version = number(fields.version).ok_or(ObjectReaderError::UnknownJournal)?;
-            self.latest_efforts = Some(HashMap::new());
-            return if version > JOURNAL_VERSION {
-                Err(ObjectReaderError::NewerJournal(version))
-            } else {
-                Ok(())
-            };
+        match text(fields.alleycat).as_deref() {
+            Some("journal") => {
+                let version = number(fields.version).ok_or(ObjectReaderError::UnknownJournal)?;
+                self.latest_efforts = Some(HashMap::new());
+                return if version > JOURNAL_VERSION {
+                    Err(ObjectReaderError::NewerJournal(version))
+                } else {
+                    Ok(())
+                };
+            }
+            Some("races" | "finishes") => return Err(ObjectReaderError::Snapshot),
+            _ => {}
+        }
+        if self.latest_efforts.is_some() && fields.races_floor.is_some() {
+            return Ok(()); // it expires rows of races, and is no record
         }
         // A record may have any other fields beside its own.
         let raw = text(fields.raw_data.filter(|_| fields.class_id.is_none()));
@@ -131,6 +138,7 @@ struct FormatFields<'p> {
     device_timestamp: Option<&'p RawValue>,
     name: Option<&'p RawValue>,
     at: Option<&'p RawValue>,
+    races_floor: Option<&'p RawValue>,
 }
 
 fn number(value: Option<&RawValue>) -> Option<u64> {

@@ -39,7 +39,7 @@ const HELD_BYTES_MAX: usize = RECORD_BYTES_MAX;
 const BEGINNING_BYTES: usize = 64;
 
 /// The newest version of the journal's format that is read.
-const JOURNAL_VERSION: u64 = 1;
+const JOURNAL_VERSION: u64 = 2;
 
 /// The reason why an object has no further items.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +50,7 @@ pub(crate) enum ObjectReaderError {
     /// Nothing in it is JSON, and it is not text either if text is taken.
     #[error("it holds no records: no JSON, in plain text or in gzip")]
     NoRecords,
-    /// It is this project's history, names or erasures.
+    /// It is this project's history, races, finishes, names or erasures.
     #[error("it is a part of a store and holds no records; to use it, put it back into a store")]
     Snapshot,
     /// It is a journal without a version.

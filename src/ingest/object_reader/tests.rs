@@ -200,13 +200,36 @@ fn journal_names_are_read_with_an_effort() {
         ]
     );
     assert!(matches!(
-        error(b"{\"alleycat\":\"journal\",\"version\":2}\n"),
-        ObjectReaderError::NewerJournal(2)
+        error(b"{\"alleycat\":\"journal\",\"version\":3}\n"),
+        ObjectReaderError::NewerJournal(3)
     ));
     assert!(matches!(
         error(b"{\"alleycat\":\"journal\"}\n"),
         ObjectReaderError::UnknownJournal
     ));
+}
+
+#[test]
+fn race_rows_of_a_journal_are_records_and_floors_are_not() {
+    let row = "{\"classId\":1,\"second\":300,\"racerId\":3,\"output\":4,\"raceId\":7,\"at\":9,\"event\":\"final\"}";
+    let journal = format!(
+        "{{\"alleycat\":\"journal\",\"version\":2,\"lines\":2}}\n{row}\n{{\"classId\":1,\"racesFloor\":5}}\n"
+    );
+    assert_eq!(
+        items(&gzip(journal.as_bytes())),
+        [ObjectItem::Record(row.as_bytes().to_vec())]
+    );
+}
+
+#[test]
+fn stored_races_and_finishes_hold_no_records() {
+    for kind in ["races", "finishes"] {
+        let object = format!("{{\"alleycat\":\"{kind}\",\"version\":1,\"classId\":1,\"rows\":0}}\n");
+        assert!(matches!(
+            error(&gzip(object.as_bytes())),
+            ObjectReaderError::Snapshot
+        ));
+    }
 }
 
 #[test]
