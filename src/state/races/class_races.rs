@@ -63,14 +63,15 @@ impl ClassRaces {
         let merged = race.merge(row, is_pending);
         let (before, after) = merged.rows;
         self.rows = self.rows + after - before;
-        if merged.has_pending {
-            self.pending.insert((row.race, row.racer));
-        } else if !is_pending {
+        if !is_pending && !merged.has_pending {
             self.pending.remove(&(row.race, row.racer));
         }
         if merged.changed {
             self.version += 1;
             race.changed = self.version;
+            if merged.has_pending {
+                self.pending.insert((row.race, row.racer));
+            }
         }
         if self.rows > CLASS_RACE_ROWS_MAX {
             self.expire_excess();
