@@ -2,14 +2,18 @@
 //!
 //! Rows compete in two ways, and every merge keeps the winners, in any order of merges:
 //!
-//! - The rows of one racer in one race, by [`RaceRow::dominates`]. Rows expire by their time, so a
-//!   row with a later time is not dropped for one that expires earlier. So several rows of a racer
-//!   may stay. With honest clocks it is one: the time grows with the second.
+//! - The rows of one racer in one race, by [`RaceRow::dominates`]. Rows expire by the minute of their
+//!   time, so a row of a later minute is not dropped for one that expires earlier. So several rows of
+//!   a racer may stay. With honest clocks it is one: the time grows with the second.
 //! - The finishes of one racer in a class, by [`RaceRow::finish_order`].
 
 use std::cmp::{Ordering, Reverse};
 
 use crate::domain::effort::{ClassId, Effort, EffortTimeMs, Output, RaceId, RacerId, Second};
+
+/// Length of the steps in which rows expire, in ms: a minute. It bounds the rows of one racer in a
+/// race, whatever the clocks say: 1,440 a day.
+pub const EXPIRY_STEP_MS: u64 = 60_000;
 
 /// A racer's output at a second of a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +81,23 @@ impl RaceRow {
         position(self).cmp(&position(other))
     }
 
+    /// Returns the minute in which it expires.
+    pub fn minute(&self) -> u64 {
+        self.at_ms / EXPIRY_STEP_MS
+    }
+
     /// Returns whether the other row of the same racer and race adds nothing to this one: it is not
-    /// further, and expires no later.
+    /// further, and expires in no later minute. Equal positions are compared by time.
     pub fn dominates(&self, other: &Self) -> bool {
-        self.position_order(other).is_ge() && self.at_ms >= other.at_ms
+        let order = self.position_order(other);
+        let order = order.then(self.at_ms.cmp(&other.at_ms));
+        order.is_ge() && self.minute() >= other.minute()
+    }
+
+    /// Returns whether both rows, of the same racer and race, are the same record without a time,
+    /// received twice.
+    pub fn repeats(&self, other: &Self) -> bool {
+        !self.has_effort_time && self.position_order(other).is_eq()
     }
 
     /// Compares two finishes of one racer in one class. The greater is the better: by output, then
@@ -144,9 +161,12 @@ mod tests {
     }
 
     #[test]
-    fn row_with_a_later_time_stays_beside_a_further_one() {
-        let (far, late, neither) = (row(10, 1.0, 100), row(9, 1.0, 200), row(8, 9.0, 150));
-        let mut rows = vec![neither, late, far, late];
+    fn row_of_a_later_minute_stays_beside_a_further_one() {
+        let minute = |number| number * EXPIRY_STEP_MS;
+        let far = row(10, 1.0, minute(1) + 7);
+        let late = row(9, 1.0, minute(2));
+        let (neither, same_minute) = (row(8, 9.0, minute(2) - 1), row(9, 9.0, minute(1) + 9));
+        let mut rows = vec![neither, late, far, late, same_minute];
         keep_undominated(&mut rows);
         assert_eq!(rows, [far, late]);
     }

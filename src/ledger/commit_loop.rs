@@ -28,9 +28,12 @@ use crate::storage::{ObjectKey, StoreError};
 /// A commit takes no more deliveries once it has this many efforts and names, some 100 MB.
 const COMMIT_ENTRIES_MAX: usize = 2_000_000;
 
-/// Maximum number of pending race positions that one commit writes: about 0.3 s of encoding. A
+/// Maximum number of pending race positions that one commit writes: about 0.1 s of encoding. A
 /// thousand riders bring a thousand a second.
-const COMMIT_POSITIONS_MAX: usize = 1 << 18;
+const COMMIT_POSITIONS_MAX: usize = 1 << 16;
+
+/// Maximum pause before positions are written again after a failure. It doubles with each one.
+const POSITIONS_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Maximum bytes of quarantined records in a commit; the last delivery may exceed it. Quarantined
 /// records are encoded in one piece, so this bounds the memory for that.
@@ -76,7 +79,8 @@ impl Inner {
         let mut closing = false;
         let mut pending = PendingCommit::default();
         let mut due = Duration::ZERO;
-        let mut positions_due = self.clock.uptime() + self.options.sync_interval;
+        let mut positions_pause = self.options.sync_interval;
+        let mut positions_due = self.clock.uptime() + positions_pause;
         loop {
             let now = self.clock.uptime();
             let wait = due.saturating_sub(now);
@@ -107,7 +111,7 @@ impl Inner {
             let is_due = !pending.replies.is_empty() && (now >= due || pending.is_full());
             let are_positions_due = now >= positions_due;
             if are_positions_due {
-                positions_due = now + self.options.sync_interval;
+                positions_due = now + positions_pause;
                 self.raise_race_floors();
             }
             let must_write_positions = are_positions_due && self.races.has_pending();
@@ -119,12 +123,17 @@ impl Inner {
             {
                 self.add_to_commit(&mut pending, request).await;
             }
-            let now = self.clock.uptime();
-            due = now + self.options.commit_interval;
-            positions_due = now + self.options.sync_interval; // every commit writes them
+            due = self.clock.uptime() + self.options.commit_interval;
             let commit = self.commit_pending(std::mem::take(&mut pending));
-            self.run_beside_messages(commit, &mut messages, &mut pending)
+            let is_written = self
+                .run_beside_messages(commit, &mut messages, &mut pending)
                 .await;
+            positions_pause = if is_written {
+                self.options.sync_interval
+            } else {
+                (positions_pause * 2).min(POSITIONS_PAUSE_MAX)
+            };
+            positions_due = self.clock.uptime() + positions_pause; // every commit writes them
         }
         self.commit_pending(pending).await;
     }
@@ -133,15 +142,15 @@ impl Inner {
     /// what others made durable may enter the table before this commit does.
     async fn run_beside_messages(
         &self,
-        commit: impl Future<Output = ()>,
+        commit: impl Future<Output = bool>,
         messages: &mut mpsc::Receiver<WriterMessage>,
         pending: &mut PendingCommit,
-    ) {
+    ) -> bool {
         tokio::pin!(commit);
         loop {
             tokio::select! {
                 biased;
-                () = &mut commit => return,
+                is_written = &mut commit => return is_written,
                 Some(message) = messages.recv() => self.handle_message(message, pending),
             }
         }
@@ -241,21 +250,23 @@ impl Inner {
         comparison
     }
 
-    async fn commit_pending(&self, pending: PendingCommit) {
+    /// Writes a commit, with the race positions and floors that are not durable yet, and responds.
+    /// Returns whether it is durable.
+    pub(super) async fn commit_pending(&self, pending: PendingCommit) -> bool {
         let PendingCommit {
             mut contents,
             quarantined,
             replies,
             ..
         } = pending;
-        let positions = self.races.pending_rows(COMMIT_POSITIONS_MAX);
-        if replies.is_empty() && positions.is_empty() {
-            return;
+        if replies.is_empty() && !self.races.has_pending() {
+            return true;
         }
+        let positions = self.races.pending_rows(COMMIT_POSITIONS_MAX);
         let began = self.clock.uptime();
         contents.race_rows.extend(positions);
         keep_best(&mut contents);
-        contents.race_floors = self.race_floors(&contents.race_rows);
+        contents.race_floors = self.shared_race_floors(&contents.race_rows);
         // The contents already exclude everything erased up to this version: ApplyErasures filters
         // the waiting efforts too.
         contents.erasure_version = self.erasures().version();
@@ -284,8 +295,14 @@ impl Inner {
             .err();
         metrics::histogram!(observability::COMMIT_DURATION_SECONDS)
             .record(self.clock.uptime().saturating_sub(began).as_secs_f64());
-        if let Some(error) = &error {
-            tracing::warn!(%error, deliveries = replies.len(), "commit failed; senders retry its deliveries");
+        match &error {
+            None => {}
+            Some(error) if replies.is_empty() => {
+                tracing::warn!(%error, "race positions are not durable yet; trying again");
+            }
+            Some(error) => {
+                tracing::warn!(%error, deliveries = replies.len(), "commit failed; senders retry its deliveries");
+            }
         }
         for PendingReply { result, reply, .. } in replies {
             let outcome = match &error {
@@ -294,6 +311,7 @@ impl Inner {
             };
             let _ = reply.send(outcome); // the caller may be gone
         }
+        error.is_none()
     }
 
     /// Writes a segment and, once it is durable, merges it.

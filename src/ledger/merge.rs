@@ -99,7 +99,7 @@ impl Inner {
 
     fn merge_race_rows(&self, contents: &SegmentContents, parts: &mut MergedParts) {
         for &(class, floor_ms) in &contents.race_floors {
-            self.races.raise_floor(class, floor_ms);
+            self.merge_race_floor(class, floor_ms);
         }
         for rows in contents.race_rows.chunks(MERGE_EFFORTS_MAX) {
             for (class, merge) in self.races.merge(rows) {
@@ -107,7 +107,7 @@ impl Inner {
                 parts.note(races, merge.version, merge.races_changed);
                 if merge.has_finals {
                     let finishes = SnapshotTarget::Finishes(class);
-                    parts.note(finishes, merge.version, merge.finishes_changed);
+                    parts.note(finishes, merge.finishes_version, merge.finishes_changed);
                 }
             }
         }

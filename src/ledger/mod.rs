@@ -45,6 +45,7 @@ use crate::domain::effort::{Bounds, ClassId, Effort};
 use crate::domain::erasure::Erasures;
 use crate::domain::racer_names::RacerNames;
 use crate::ledger::clock::Clock;
+use crate::ledger::commit_loop::PendingCommit;
 use crate::ledger::erasure::ErasureState;
 use crate::ledger::history_cache::HistoryCache;
 use crate::ledger::journal_index::JournalIndex;
@@ -328,6 +329,8 @@ impl LedgerWorker {
             ((), ()) = async { tokio::join!(commit_loop, background) } => {}
         }
         if is_writer {
+            // Positions of the last deliveries: their callers show them after the last commit.
+            inner.commit_pending(PendingCommit::default()).await;
             inner.write_final_snapshots().await;
         }
         Ok(())

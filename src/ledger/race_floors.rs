@@ -1,34 +1,44 @@
-//! The expiry of race rows by time.
+//! The floors of classes: rows of races before that time have expired.
 
 use crate::domain::effort::ClassId;
-use crate::domain::race_row::RaceRow;
+use crate::domain::race_row::{EXPIRY_STEP_MS, RaceRow};
 use crate::ledger::Inner;
+use crate::ledger::erasure::CLOCK_SKEW_MAX;
 
-/// Floors rise in steps of this many ms at most. So the rows are gone through once a minute.
-const STEP_MS_MAX: u64 = 60_000;
-
-/// Minimum number of steps in the time for which rows are kept. So they expire at most a 60th later.
+/// Minimum number of steps of a floor per retention time, so that rows expire at most 1/60 late.
 const STEPS_MIN: u64 = 60;
 
 impl Inner {
-    /// Raises the floor of every class to the time before which rows expire now.
+    /// Raises the floor of every class to the time before which rows expire now. Each instance does
+    /// so by its own clock, and tells no other: a wrong clock would expire the races of all.
     pub(super) fn raise_race_floors(&self) {
         let kept_ms = u64::try_from(self.options.races_kept.as_millis()).unwrap_or(u64::MAX);
         let oldest_ms = self.clock.wall_ms().saturating_sub(kept_ms);
-        let step_ms = (kept_ms / STEPS_MIN).clamp(1, STEP_MS_MAX);
+        let step_ms = (kept_ms / STEPS_MIN).clamp(1, EXPIRY_STEP_MS);
         let floor_ms = oldest_ms / step_ms * step_ms;
         for class in self.table.classes() {
             self.races.raise_floor(class, floor_ms);
         }
     }
 
-    /// Returns the floors of the classes of these rows, which are sorted by class. Segments carry
-    /// them, so that what a floor removes here is removed everywhere.
-    pub(super) fn race_floors(&self, rows: &[RaceRow]) -> Vec<(ClassId, u64)> {
-        let classes = rows.chunk_by(|a, b| a.class == b.class);
-        let classes = classes.map(|rows| rows[0].class);
-        classes
-            .map(|class| (class, self.races.floor_ms(class)))
-            .collect()
+    /// Merges a stored floor. No row is later than its receipt, so a floor after now is another's
+    /// wrong clock. It is ignored.
+    pub(super) fn merge_race_floor(&self, class: ClassId, floor_ms: u64) {
+        if floor_ms <= self.clock.wall_ms() + CLOCK_SKEW_MAX.as_millis() as u64 {
+            self.races.merge_shared_floor(class, floor_ms);
+        }
+    }
+
+    /// Returns the floors that a segment with these rows, which are sorted by class, carries: those
+    /// that the bound on rows has raised. So what it removes here is removed everywhere.
+    pub(super) fn shared_race_floors(&self, rows: &[RaceRow]) -> Vec<(ClassId, u64)> {
+        let of_rows = rows.chunk_by(|a, b| a.class == b.class);
+        let mut classes: Vec<ClassId> = of_rows.map(|rows| rows[0].class).collect();
+        classes.extend(self.races.pending_floors());
+        classes.sort_unstable();
+        classes.dedup();
+        let floors = classes.into_iter();
+        let floors = floors.map(|class| (class, self.races.shared_floor_ms(class)));
+        floors.filter(|&(_, floor_ms)| floor_ms > 0).collect()
     }
 }

@@ -52,7 +52,8 @@ pub(crate) struct ClassGauges {
     pub(crate) efforts: u64,
     /// Racers with an effort.
     pub(crate) racers: usize,
-    /// Time for which efforts have been missing from the stored `class-N.gz`; zero if none is.
+    /// Time for which something has been missing from the class's stored snapshots; zero if nothing
+    /// is.
     pub(crate) snapshot_lag: Duration,
 }
 
@@ -99,7 +100,15 @@ impl Ledger {
 impl Inner {
     fn class_gauges(&self, class: ClassId, now: Duration) -> ClassGauges {
         let summary = self.table.summary(class);
-        let dirty_since = self.dirty_since(SnapshotTarget::Class(class));
+        let targets = [
+            SnapshotTarget::Class(class),
+            SnapshotTarget::Races(class),
+            SnapshotTarget::Finishes(class),
+        ];
+        let dirty_since = targets
+            .into_iter()
+            .filter_map(|it| self.dirty_since(it))
+            .min();
         let dirty_since = dirty_since.filter(|_| !self.options.read_only); // others write it
         ClassGauges {
             class,

@@ -146,7 +146,8 @@ impl Ledger {
         WriteBatch { efforts, ..batch }
     }
 
-    /// Returns once the batch is durable and visible. After an error, some of it may be durable, or
+    /// Returns once the batch's efforts, names and finals are durable and visible. Other race positions
+    /// are visible then, and durable soon. After an error, some of it may be durable, or
     /// become so.
     pub async fn commit(&self, mut batch: WriteBatch) -> Result<CommitResult, CommitError> {
         self.accepts()?;

@@ -246,7 +246,7 @@ impl LiveState {
         class: ClassId,
         recent: &RecentBestsSubscription,
     ) -> Option<Self> {
-        let version = ledger.races().version(class);
+        let version = ledger.races().shown_version(class);
         let recent = recent.since(self.count);
         if version == self.version && recent.is_none() {
             return None;

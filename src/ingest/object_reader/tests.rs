@@ -224,7 +224,8 @@ fn race_rows_of_a_journal_are_records_and_floors_are_not() {
 #[test]
 fn stored_races_and_finishes_hold_no_records() {
     for kind in ["races", "finishes"] {
-        let object = format!("{{\"alleycat\":\"{kind}\",\"version\":1,\"classId\":1,\"rows\":0}}\n");
+        let object =
+            format!("{{\"alleycat\":\"{kind}\",\"version\":1,\"classId\":1,\"rows\":0}}\n");
         assert!(matches!(
             error(&gzip(object.as_bytes())),
             ObjectReaderError::Snapshot

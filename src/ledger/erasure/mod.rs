@@ -35,7 +35,7 @@ const UNTIL_AHEAD: Duration = Duration::from_secs(
 const PUT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Maximum difference between the clocks of two instances.
-const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
+pub(super) const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
 
 /// The known state of `erasures.gz`, and the work that applied erasures leave.
 #[derive(Debug, Default)]

@@ -142,7 +142,8 @@ pub(in crate::ledger) fn decode_segment(
     let of_rows = contents.race_rows.iter().map(|it| (it.class, it.second));
     let places = || of_efforts.clone().chain(of_rows.clone());
     // The greatest class and second, so that the advice holds for the whole segment.
-    let greatest_class = places().map(|(class, _)| class).max();
+    let of_floors = contents.race_floors.iter().map(|&(class, _)| class);
+    let greatest_class = places().map(|(class, _)| class).chain(of_floors).max();
     if let Some(class) = greatest_class.filter(|class| class.get() > bounds.classes) {
         let problem = class_beyond_options(class, bounds.classes);
         return Err(UnreadableCause::BeyondOptions(problem));

@@ -120,6 +120,12 @@ impl Inner {
             ListedChange::Replaced => {
                 // A starting instance owns every snapshot, whatever it reads.
                 if state.unconfirmed_puts.is_empty() && self.serving.load(Ordering::Acquire) {
+                    if state.is_owner && matches!(target, SnapshotTarget::Races(_)) {
+                        // A start may have found the races damaged, and written few of them.
+                        state.must_hold = Some(state.covered);
+                        state.must_reload = true;
+                        self.erasure_state.request_snapshot_reload();
+                    }
                     self.release_snapshot(snapshots, target);
                 }
             }

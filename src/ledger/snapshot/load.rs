@@ -2,7 +2,7 @@
 
 use crate::domain::effort::{Bounds, ClassId, Second};
 use crate::domain::erasure::{self, ErasureVersion};
-use crate::gzip;
+use crate::gzip::{self, GunzipError};
 use crate::ledger::merge::MERGE_EFFORTS_MAX;
 use crate::ledger::snapshot::state::{KnownETags, SnapshotTarget, StoredBody};
 use crate::ledger::snapshot::write::hash_parts;
@@ -69,7 +69,12 @@ impl Inner {
                 self.history_caches[id.index()].note_stored(object.body.len() as u64);
                 self.apply_class(id, class, required_version, writer).await;
             }
-            SnapshotContents::Entries(entries) => self.apply_entries(entries, writer).await,
+            SnapshotContents::Entries(entries) => {
+                if let SnapshotTarget::Races(class) = target {
+                    self.write_missing_races_again(class, &entries);
+                }
+                self.apply_entries(entries, writer).await;
+            }
         }
         // Erasures that were applied meanwhile may have removed merged efforts again. Then the body
         // does not count as merged. A put of this instance that ended meanwhile is newer.
@@ -174,6 +179,18 @@ impl Inner {
         self.apply_contents(slices, writer).await;
     }
 
+    /// Has the races written again if the body of another instance lacks rows that were covered.
+    fn write_missing_races_again(&self, class: ClassId, body: &SegmentContents) {
+        let target = SnapshotTarget::Races(class);
+        let must_hold = self.snapshots.lock().get_mut(target).must_hold.take();
+        if must_hold.is_some_and(|covered| self.races.has_others(class, &body.race_rows, covered)) {
+            tracing::warn!(key = %target.key(), "another instance has written races without rows that were stored; writing them again");
+            self.snapshots
+                .lock()
+                .write_again(target, self.clock.uptime());
+        }
+    }
+
     /// Merges names or race rows, the rows in slices.
     async fn apply_entries(&self, mut entries: SegmentContents, writer: Option<&WriterSender>) {
         let rows = std::mem::take(&mut entries.race_rows);
@@ -195,11 +212,15 @@ fn decode_rows(
     kind: RowsKind,
     class: ClassId,
     body: &[u8],
-    second_max: u32,
+    options: &LedgerOptions,
 ) -> Result<SegmentContents, UnreadableCause> {
-    let decoded = race_rows::decode(kind, class, body);
+    let second_max = options.bounds.second_max;
+    let decoded = race_rows::decode(kind, class, body, options.racers_max);
     let (race_rows, floor_ms) = decoded.map_err(|error| match error {
         RowsError::Newer(_) => UnreadableCause::Newer(error.to_string()),
+        RowsError::Gzip(GunzipError::TooLarge(_)) => {
+            UnreadableCause::BeyondOptions(format!("{error}: start with a greater --max-racers"))
+        }
         error => UnreadableCause::Damaged(error.to_string()),
     })?;
     let last_second = race_rows.iter().map(|row| row.second).max();
@@ -233,10 +254,8 @@ pub(in crate::ledger) fn decode_snapshot(
             let class = decode_history(id, body, second_max)?;
             return Ok(SnapshotContents::Class(id, class));
         }
-        SnapshotTarget::Races(class) => decode_rows(RowsKind::Races, class, body, second_max)?,
-        SnapshotTarget::Finishes(class) => {
-            decode_rows(RowsKind::Finishes, class, body, second_max)?
-        }
+        SnapshotTarget::Races(class) => decode_rows(RowsKind::Races, class, body, options)?,
+        SnapshotTarget::Finishes(class) => decode_rows(RowsKind::Finishes, class, body, options)?,
         SnapshotTarget::RacerNames => {
             let names_bytes = usize::from(classes) * options.racers_max * NAME_BYTES_MAX;
             let names = names::decode(body, NAMES_BYTES_MAX_MIN.max(names_bytes))

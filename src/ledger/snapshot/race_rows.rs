@@ -42,7 +42,7 @@ impl Inner {
                 .map(|(&id, part)| (id, part.version))
                 .collect();
             let copy = self.races.copy(class, &known);
-            let (version, floor_ms) = (copy.version, copy.floor_ms);
+            let (version, floor_ms) = (copy.version, copy.shared_floor_ms);
             let parts = self.offload(move || {
                 let races = copy.races.into_iter();
                 races

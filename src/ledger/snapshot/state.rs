@@ -97,6 +97,9 @@ pub(super) struct SnapshotState {
     pub(super) covered: StateVersion,
     /// The ETag of that snapshot. Only while listings show it, the coverage counts.
     pub(super) covered_by: Option<ETag>,
+    /// Set when another instance has replaced the races of this one: rows that were covered up to
+    /// this version must be in the body that is read next. If they are not, they are written again.
+    pub(super) must_hold: Option<StateVersion>,
     /// Number of reads in a row that found the object damaged.
     pub(super) damaged_reads: u32,
     /// Whether this instance wrote the snapshot last, as far as it knows. A starting instance
@@ -122,6 +125,7 @@ impl SnapshotStates {
             unconfirmed_puts: VecDeque::new(),
             covered: 0,
             covered_by: None,
+            must_hold: None,
             damaged_reads: 0,
             is_owner: true,
             is_confirmed_owner: false,

@@ -1,17 +1,20 @@
-//! The races and finishes of one class.
+//! The races and finishes of one class: how rows enter, expire and leave.
 
 use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 
 use crate::domain::effort::{ClassId, RaceId, RacerId};
-use crate::domain::race_row::RaceRow;
+use crate::domain::race_row::{EXPIRY_STEP_MS, RaceRow};
 use crate::state::races::race::Race;
 use crate::state::races::{CLASS_RACE_ROWS_MAX, RacesVersion, RowsMerge};
 
-/// Share of the rows that expire at once when there are too many: one of 16. So the rows are rarely
-/// gone through for that.
+/// One row of this many expires when the class is full. Expiring many at once makes the scan rare.
 const EXPIRED_SHARE: usize = 16;
+
+/// Number of rows that a race counts for, beside its own: its maps and its part of the stored object
+/// need as much memory.
+const RACE_WEIGHT: usize = 8;
 
 /// The races and finishes of one class.
 #[derive(Debug)]
@@ -20,13 +23,21 @@ pub(super) struct ClassRaces {
     pub(super) races: HashMap<RaceId, Race, RandomState>,
     /// Each racer's best finish of all time. All are durable.
     pub(super) finishes: HashMap<RacerId, RaceRow, RandomState>,
-    /// Rows of races that are earlier have expired.
-    pub(super) floor_ms: u64,
-    /// Number of rows of all races.
+    /// Rows of races whose time is below this, in ms since 1970, have expired and are not merged.
+    floor_ms: u64,
+    /// The floor that every instance must know: the bound on rows has raised it. Time raises
+    /// `floor_ms` alone, since every instance has a clock.
+    shared_floor_ms: u64,
+    /// Whether the shared floor is not durable yet.
+    is_floor_pending: bool,
+    /// Number of rows of all races, pending ones included.
     pub(super) rows: usize,
-    /// Where pending rows are.
+    /// The racers with pending rows, by race.
     pending: HashSet<(RaceId, RacerId), RandomState>,
+    /// The version at the last change of something durable. From 1, so that 0 covers nothing.
     pub(super) version: RacesVersion,
+    /// The version at the last change that readers see.
+    pub(super) shown: RacesVersion,
     /// The version at the last change of a finish.
     pub(super) finishes_version: RacesVersion,
 }
@@ -38,54 +49,73 @@ impl ClassRaces {
             races: HashMap::default(),
             finishes: HashMap::default(),
             floor_ms: 0,
+            shared_floor_ms: 0,
+            is_floor_pending: false,
             rows: 0,
             pending: HashSet::default(),
-            version: 0,
-            finishes_version: 0,
+            version: 1,
+            shown: 1,
+            finishes_version: 1,
         }
+    }
+
+    pub(super) fn floor_ms(&self) -> u64 {
+        self.floor_ms
+    }
+
+    pub(super) fn shared_floor_ms(&self) -> u64 {
+        self.shared_floor_ms
+    }
+
+    pub(super) fn is_floor_pending(&self) -> bool {
+        self.is_floor_pending
     }
 
     /// Merges a durable row: its position, and its finish if it is final.
     pub(super) fn merge_durable(&mut self, row: &RaceRow, merged: &mut RowsMerge) {
-        merged.races_changed |= self.merge_position(row, false);
-        if row.is_final {
-            merged.finishes_changed |= self.merge_finish(row);
+        if row.at_ms >= self.floor_ms {
+            merged.races_changed |= self.merge_position(row);
+        }
+        if row.is_final && self.improves_finish(row) {
+            self.finishes.insert(row.racer, *row);
+            self.note_finish_change();
+            merged.finishes_changed = true;
         }
     }
 
-    /// Merges a position. Returns whether readers see a change.
-    pub(super) fn merge_position(&mut self, row: &RaceRow, is_pending: bool) -> bool {
-        if row.at_ms < self.floor_ms {
-            return false;
-        }
+    fn merge_position(&mut self, row: &RaceRow) -> bool {
         let race = self.races.entry(row.race);
         let race = race.or_insert_with(|| Race::new(self.class, row.race));
-        let merged = race.merge(row, is_pending);
-        let (before, after) = merged.rows;
-        self.rows = self.rows + after - before;
-        if !is_pending && !merged.has_pending {
+        let before = race.len_of(row.racer);
+        let merged = race.merge(row);
+        self.rows = self.rows + race.len_of(row.racer) - before;
+        if merged.is_settled {
             self.pending.remove(&(row.race, row.racer));
         }
         if merged.changed {
             self.version += 1;
-            race.changed = self.version;
-            if merged.has_pending {
-                self.pending.insert((row.race, row.racer));
-            }
-        }
-        if self.rows > CLASS_RACE_ROWS_MAX {
+            self.shown += 1;
+            (race.changed, race.shown) = (self.version, self.shown);
             self.expire_excess();
         }
         merged.changed
     }
 
-    fn merge_finish(&mut self, row: &RaceRow) -> bool {
-        if !self.improves_finish(row) {
-            return false;
+    /// Merges a position that is not durable yet.
+    pub(super) fn merge_pending(&mut self, row: &RaceRow) {
+        if row.at_ms < self.floor_ms {
+            return;
         }
-        self.finishes.insert(row.racer, *row);
-        self.note_finish_change();
-        true
+        let race = self.races.entry(row.race);
+        let race = race.or_insert_with(|| Race::new(self.class, row.race));
+        let before = race.len_of(row.racer);
+        if race.merge_pending(row) {
+            self.rows = self.rows + race.len_of(row.racer) - before;
+            self.shown += 1;
+            race.shown = self.shown;
+            self.pending.insert((row.race, row.racer));
+            self.expire_excess();
+        }
     }
 
     fn improves_finish(&self, row: &RaceRow) -> bool {
@@ -100,26 +130,26 @@ impl ClassRaces {
 
     /// Returns whether the final row changes what is durable.
     pub(super) fn must_journal(&self, row: &RaceRow) -> bool {
-        let is_new_position = row.at_ms >= self.floor_ms
-            && !self
-                .races
-                .get(&row.race)
-                .is_some_and(|it| it.holds_durably(row));
-        is_new_position || self.improves_finish(row)
+        let race = self.races.get(&row.race);
+        let finish = self.finishes.get(&row.racer);
+        let repeats_finish = finish.is_some_and(|it| it.race == row.race && row.repeats(it));
+        let is_new_position =
+            row.at_ms >= self.floor_ms && !race.is_some_and(|it| it.is_superfluous(row));
+        is_new_position || self.improves_finish(row) && !repeats_finish
     }
 
     /// Returns up to `rows_max` pending rows.
     pub(super) fn pending_rows(&self, rows_max: usize) -> Vec<RaceRow> {
-        let places = self.pending.iter();
-        let rows = places.flat_map(|&(race, racer)| {
-            let race = self.races.get(&race).into_iter();
-            race.flat_map(move |race| race.pending_rows_of(racer))
+        let rows = self.pending.iter().filter_map(|&(race, racer)| {
+            let race = self.races.get(&race)?;
+            race.pending_row_of(racer)
         });
         rows.take(rows_max).collect()
     }
 
+    /// Returns whether something waits to become durable.
     pub(super) fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
+        !self.pending.is_empty() || self.is_floor_pending
     }
 
     /// Raises the floor, and removes the rows under it.
@@ -128,55 +158,74 @@ impl ClassRaces {
             return;
         }
         self.floor_ms = floor_ms;
-        let (version, rows) = (&mut self.version, &mut self.rows);
-        for race in self.races.values_mut() {
-            let removed = race.expire(floor_ms);
-            if removed > 0 {
-                *rows -= removed;
-                *version += 1;
-                race.changed = *version;
-            }
-        }
-        self.remove_empty();
+        self.change_races(|race| race.expire(floor_ms));
     }
 
+    /// Raises the floor to a durable one of any instance.
+    pub(super) fn merge_shared_floor(&mut self, floor_ms: u64) {
+        if floor_ms >= self.shared_floor_ms {
+            self.shared_floor_ms = floor_ms;
+            self.is_floor_pending = false;
+        }
+        self.raise_floor(floor_ms);
+    }
+
+    /// Raises the floor if there are too many rows.
     fn expire_excess(&mut self) {
+        if self.rows + self.races.len() * RACE_WEIGHT <= CLASS_RACE_ROWS_MAX {
+            return;
+        }
         let races = self.races.values();
-        let mut times: Vec<u64> = races.flat_map(Race::rows).map(|row| row.at_ms).collect();
+        let mut times: Vec<u64> = races.flat_map(Race::times).collect();
         let index = times.len() / EXPIRED_SHARE;
-        let (_, &mut floor_ms, _) = times.select_nth_unstable(index);
-        // Over all of one time, so that some go in any case.
-        self.raise_floor(floor_ms + 1);
+        let (_, &mut time_ms, _) = times.select_nth_unstable(index);
+        // The whole minute of that time: at least one row goes.
+        let floor_ms = (time_ms / EXPIRY_STEP_MS + 1) * EXPIRY_STEP_MS;
+        self.shared_floor_ms = floor_ms;
+        self.is_floor_pending = true;
+        self.raise_floor(floor_ms);
     }
 
     /// Removes the rows and the finish of a racer for which the condition holds.
     pub(super) fn erase(&mut self, racer: RacerId, is_erased: impl Fn(&RaceRow) -> bool) {
-        let (version, rows) = (&mut self.version, &mut self.rows);
-        for race in self.races.values_mut().filter(|race| race.has(racer)) {
-            let removed = race.remove(Some(racer), &is_erased);
-            if removed > 0 {
-                *rows -= removed;
-                *version += 1;
-                race.changed = *version;
+        self.change_races(|race| {
+            if race.has(racer) {
+                race.remove(Some(racer), &is_erased)
+            } else {
+                0
             }
-        }
-        self.remove_empty();
+        });
         if self.finishes.get(&racer).is_some_and(is_erased) {
             self.finishes.remove(&racer);
             self.note_finish_change();
         }
     }
 
-    fn remove_empty(&mut self) {
+    /// Removes rows of races, then the empty races. `change` returns the number of removed rows.
+    fn change_races(&mut self, change: impl Fn(&mut Race) -> usize) {
+        let mut has_changed = false;
+        for race in self.races.values_mut() {
+            let removed = change(race);
+            if removed > 0 {
+                has_changed = true;
+                self.rows -= removed;
+                self.version += 1;
+                self.shown += 1;
+                (race.changed, race.shown) = (self.version, self.shown);
+            }
+        }
+        if !has_changed {
+            return;
+        }
         self.races.retain(|_, race| !race.is_empty());
         let races = &self.races;
         self.pending.retain(|(race, racer)| {
             let race = races.get(race);
-            race.is_some_and(|race| race.pending_rows_of(*racer).next().is_some())
+            race.is_some_and(|race| race.pending_row_of(*racer).is_some())
         });
     }
 
-    /// Returns all rows of a racer, and the racer's finish.
+    /// Returns all durable rows of a racer, and the racer's finish.
     pub(super) fn rows_of(&self, racer: RacerId) -> Vec<RaceRow> {
         let rows = self.races.values().flat_map(|race| race.rows_of(racer));
         rows.chain(self.finishes.get(&racer).copied()).collect()

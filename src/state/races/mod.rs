@@ -6,8 +6,9 @@
 //!
 //! - A row expires by its own time, when the class's floor rises over it. The floor only rises, and
 //!   rows under it are never merged. So what has expired does not come back.
-//! - A racer's latest second may be shown before it is durable: such a row is pending. Finals and
-//!   finishes are never pending, and are compared with durable rows only.
+//! - A racer's latest second may be shown before it is durable: such a row is pending. It is kept
+//!   apart from the durable rows, and changes no version that snapshots go by. Finals are never
+//!   pending.
 
 mod class_races;
 mod finish_boards;
@@ -25,8 +26,8 @@ use crate::state::races::class_races::ClassRaces;
 use crate::state::races::finish_boards::KeptFinishBoard;
 use crate::state::races::race::Race;
 
-/// Maximum number of rows in all races of a class, some 70 MB. Beyond it the floor rises. A thousand
-/// riders who race all day are 288,000.
+/// Maximum number of rows in all races of a class, some 70 MB; a race counts for 8 rows more. Beyond
+/// it the floor rises. A thousand riders who race all day are 288,000.
 pub(crate) const CLASS_RACE_ROWS_MAX: usize = 1_000_000;
 
 /// Counts the changes of a class's races and finishes.
@@ -45,7 +46,7 @@ pub struct RaceSummary {
     pub last_second: Second,
     /// Whether that second was reported as the race's last.
     pub is_finished: bool,
-    /// The class's version at the race's last change. Races of a class have different versions.
+    /// The class's shown version at the race's last change. No two races of a class share one.
     pub version: RacesVersion,
 }
 
@@ -65,6 +66,8 @@ pub struct RacePosition {
 pub struct RowsMerge {
     /// The class's version after the merge.
     pub version: RacesVersion,
+    /// The version of the last change of a finish.
+    pub finishes_version: RacesVersion,
     /// Whether a race changed.
     pub races_changed: bool,
     /// Whether a finish changed.
@@ -74,12 +77,12 @@ pub struct RowsMerge {
 }
 
 /// The races of a class, to be stored.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct RacesCopy {
     /// The copy holds everything merged up to this version.
     pub version: RacesVersion,
-    /// Rows that are earlier have expired.
-    pub floor_ms: u64,
+    /// The floor that every instance must know.
+    pub shared_floor_ms: u64,
     /// The races by id, each with the version of its last change, and its rows unless the caller
     /// has them.
     pub races: Vec<(RaceId, RacesVersion, Option<Vec<RaceRow>>)>,
@@ -121,6 +124,7 @@ impl Races {
                 merge.has_finals |= row.is_final;
             }
             merge.version = class.version;
+            merge.finishes_version = class.finishes_version;
         }
         merges
     }
@@ -130,7 +134,7 @@ impl Races {
         // A delivery mixes classes, so all are locked once, in order, instead of one per row.
         let mut classes: Vec<_> = self.ids().map(|class| self.class(class)).collect();
         for row in rows {
-            classes[row.class.index()].merge_position(row, true);
+            classes[row.class.index()].merge_pending(row);
         }
     }
 
@@ -153,9 +157,21 @@ impl Races {
         self.ids().any(|class| self.class(class).has_pending())
     }
 
-    /// Returns the class's floor: rows that are earlier have expired.
+    /// Returns the class's floor: rows whose time is below it have expired.
     pub fn floor_ms(&self, class: ClassId) -> u64 {
-        self.class(class).floor_ms
+        self.class(class).floor_ms()
+    }
+
+    /// Returns the floor that every instance must know: the bound on rows has raised it.
+    pub fn shared_floor_ms(&self, class: ClassId) -> u64 {
+        self.class(class).shared_floor_ms()
+    }
+
+    /// Returns the classes whose shared floor is not durable yet.
+    pub fn pending_floors(&self) -> Vec<ClassId> {
+        let ids = self.ids();
+        ids.filter(|&it| self.class(it).is_floor_pending())
+            .collect()
     }
 
     /// Raises the class's floor, and removes the rows under it.
@@ -163,19 +179,24 @@ impl Races {
         self.class(class).raise_floor(floor_ms);
     }
 
+    /// Raises the class's floor to a durable one of any instance.
+    pub fn merge_shared_floor(&self, class: ClassId, floor_ms: u64) {
+        self.class(class).merge_shared_floor(floor_ms);
+    }
+
     /// Removes a racer's rows and finish for which the condition holds from a class.
     pub fn erase(&self, class: ClassId, racer: RacerId, is_erased: impl Fn(&RaceRow) -> bool) {
         self.class(class).erase(racer, is_erased);
     }
 
-    /// Returns all rows of a racer in a class, and the racer's best finish.
+    /// Returns all durable rows of a racer in a class, and the racer's best finish.
     pub fn rows_of(&self, class: ClassId, racer: RacerId) -> Vec<RaceRow> {
         self.class(class).rows_of(racer)
     }
 
-    /// Returns the version of a class's races and finishes. It grows with every change.
-    pub fn version(&self, class: ClassId) -> RacesVersion {
-        self.class(class).version
+    /// Returns the version of what readers see of a class's races. It grows with every change.
+    pub fn shown_version(&self, class: ClassId) -> RacesVersion {
+        self.class(class).shown
     }
 
     /// Returns the version of a class's finishes at their last change.
@@ -185,8 +206,10 @@ impl Races {
 
     /// Returns the class's races, newest first.
     pub fn summaries(&self, class: ClassId) -> Vec<RaceSummary> {
-        let races = &mut self.class(class).races;
-        let mut summaries: Vec<_> = races.values_mut().map(Race::summary).collect();
+        let mut summaries: Vec<_> = {
+            let races = &mut self.class(class).races;
+            races.values_mut().map(Race::summary).collect()
+        };
         summaries.sort_unstable_by_key(|race| std::cmp::Reverse((race.started_ms, race.race.0)));
         summaries
     }
@@ -226,7 +249,8 @@ impl Races {
     /// Copies the class's races. Leaves out the rows of those whose version is in `known`.
     pub fn copy(&self, class: ClassId, known: &HashMap<RaceId, RacesVersion>) -> RacesCopy {
         let class = self.class(class);
-        let races = class.races.iter().map(|(&id, race)| {
+        let durable = class.races.iter().filter(|(_, race)| race.changed > 0);
+        let races = durable.map(|(&id, race)| {
             let is_known = known.get(&id) == Some(&race.changed);
             let rows = (!is_known).then(|| race.sorted_rows());
             (id, race.changed, rows)
@@ -235,9 +259,27 @@ impl Races {
         races.sort_unstable_by_key(|&(id, _, _)| id);
         RacesCopy {
             version: class.version,
-            floor_ms: class.floor_ms,
+            shared_floor_ms: class.shared_floor_ms(),
             races,
         }
+    }
+
+    /// Returns whether there are durable rows, merged up to a version, that none of the given rows of
+    /// the class dominates.
+    pub fn has_others(&self, class: ClassId, rows: &[RaceRow], version: RacesVersion) -> bool {
+        let mut given: HashMap<_, Vec<&RaceRow>> = HashMap::new();
+        for row in rows {
+            given.entry((row.race, row.racer)).or_default().push(row);
+        }
+        let copy = self.copy(class, &HashMap::new());
+        let races = copy.races.into_iter();
+        let mut held = races
+            .filter(|&(_, changed, _)| changed <= version)
+            .flat_map(|(_, _, rows)| rows.unwrap_or_default());
+        held.any(|row| {
+            let given = given.get(&(row.race, row.racer)).into_iter().flatten();
+            !given.into_iter().any(|it| it.dominates(&row))
+        })
     }
 
     /// Returns the number of rows of all races of a class.

@@ -1,6 +1,7 @@
 //! One race: the rows of its racers.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use foldhash::fast::RandomState;
 
@@ -13,17 +14,22 @@ use crate::state::races::{RacePosition, RaceSummary, RacesVersion};
 pub(super) struct Race {
     class: ClassId,
     id: RaceId,
+    /// The durable rows.
     racers: HashMap<RacerId, RacerRows, RandomState>,
-    /// The class's version at the last change.
+    /// Positions that are not durable yet. Each is further than its racer's durable rows.
+    pending: HashMap<RacerId, KeptRow, RandomState>,
+    /// The class's version at the last change of a durable row.
     pub(super) changed: RacesVersion,
+    /// The class's version at the last change that readers see.
+    pub(super) shown: RacesVersion,
     /// No row is earlier. It may be too early: only removing rows computes it anew.
     earliest_ms: u64,
     /// The numbers as they were computed last. Current if the version is.
     summary: Option<RaceSummary>,
 }
 
-/// The rows of one racer in one race that no other dominates: the furthest first, each next one
-/// later than the one before.
+/// The durable rows of one racer in one race that no other dominates: the furthest first, each next
+/// one of a later minute than the one before.
 #[derive(Debug)]
 struct RacerRows {
     furthest: KeptRow,
@@ -34,7 +40,7 @@ struct RacerRows {
 /// Memory of a racer with one row, as is usual, in bytes.
 pub(super) const ROW_BYTES: usize = size_of::<(RacerId, RacerRows)>();
 
-/// A row without what its place says: class, race and racer.
+/// A row without class, race and racer, which its place in the maps gives.
 #[derive(Clone, Copy, Debug)]
 struct KeptRow {
     second: Second,
@@ -42,30 +48,25 @@ struct KeptRow {
     at_ms: u64,
     has_effort_time: bool,
     is_final: bool,
-    /// Whether it is not durable yet.
-    is_pending: bool,
 }
 
-/// The result of merging a row into a race.
+/// The result of merging a durable row into a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RowMerge {
-    /// Whether readers see a change.
+    /// Whether the set of durable rows changed.
     pub(super) changed: bool,
-    /// Whether the racer has pending rows now.
-    pub(super) has_pending: bool,
-    /// Number of rows of the racer before and after.
-    pub(super) rows: (usize, usize),
+    /// Whether the racer has no pending row any more.
+    pub(super) is_settled: bool,
 }
 
 impl KeptRow {
-    fn new(row: &RaceRow, is_pending: bool) -> Self {
+    fn new(row: &RaceRow) -> Self {
         Self {
             second: row.second,
             output: row.output,
             at_ms: row.at_ms,
             has_effort_time: row.has_effort_time,
             is_final: row.is_final,
-            is_pending,
         }
     }
 
@@ -93,43 +94,32 @@ impl RacerRows {
         std::iter::once(&self.furthest).chain(&self.later)
     }
 
-    fn iter_mut(&mut self) -> impl Iterator<Item = &mut KeptRow> {
-        std::iter::once(&mut self.furthest).chain(&mut self.later)
-    }
-
     fn len(&self) -> usize {
         1 + self.later.len()
     }
 
-    fn has_pending(&self) -> bool {
-        self.iter().any(|it| it.is_pending)
-    }
-
-    /// Merges a row. Returns whether readers see a change.
-    fn merge(&mut self, new: &RaceRow, is_pending: bool) -> bool {
-        if let Some(equal) = self.iter_mut().find(|it| it.at_place_of(new) == *new) {
-            equal.is_pending &= is_pending;
-            return false;
-        }
+    /// Merges a row. Returns whether that changed the set of rows.
+    fn merge(&mut self, new: &RaceRow) -> bool {
         if self.iter().any(|it| it.at_place_of(new).dominates(new)) {
             return false;
         }
-        let added = KeptRow::new(new, is_pending);
+        let added = KeptRow::new(new);
         if self.later.is_empty() && new.dominates(&self.furthest.at_place_of(new)) {
             self.furthest = added; // the usual case
             return true;
         }
         let left = self.iter().copied();
         let left = left.filter(|it| !new.dominates(&it.at_place_of(new)));
-        // No row dominates another, so the further one is always the earlier one.
-        let (mut rows, later): (Vec<_>, Vec<_>) = left.partition(|it| it.at_ms < new.at_ms);
+        // No row dominates another, so the further one is always of the earlier minute.
+        let (mut rows, later): (Vec<_>, Vec<_>) =
+            left.partition(|it| it.at_place_of(new).minute() < new.minute());
         rows.push(added);
         rows.extend(later);
         *self = Self::of(rows).expect("there is the new row");
         true
     }
 
-    /// Returns the rows, which are in order; `None` if there is none.
+    /// Returns the rows, which are in order; `None` if empty.
     fn of(mut rows: Vec<KeptRow>) -> Option<Self> {
         let later = rows.split_off(rows.len().min(1)).into();
         let furthest = rows.pop()?;
@@ -148,42 +138,63 @@ impl Race {
             class,
             id,
             racers: HashMap::default(),
+            pending: HashMap::default(),
             changed: 0,
+            shown: 0,
             earliest_ms: u64::MAX,
             summary: None,
         }
     }
 
-    /// Merges a row of this race.
-    pub(super) fn merge(&mut self, row: &RaceRow, is_pending: bool) -> RowMerge {
+    /// Merges a durable row of this race. Drops the racer's pending row unless it is further.
+    pub(super) fn merge(&mut self, row: &RaceRow) -> RowMerge {
         self.earliest_ms = self.earliest_ms.min(row.at_ms);
-        let Some(racer) = self.racers.get_mut(&row.racer) else {
-            let rows = RacerRows {
-                furthest: KeptRow::new(row, is_pending),
-                later: Box::default(),
-            };
-            self.racers.insert(row.racer, rows);
-            return RowMerge {
-                changed: true,
-                has_pending: is_pending,
-                rows: (0, 1),
-            };
+        let changed = match self.racers.entry(row.racer) {
+            Entry::Occupied(mut rows) => rows.get_mut().merge(row),
+            Entry::Vacant(vacant) => {
+                vacant.insert(RacerRows {
+                    furthest: KeptRow::new(row),
+                    later: Box::default(),
+                });
+                true
+            }
         };
-        let before = racer.len();
-        let changed = racer.merge(row, is_pending);
+        if changed {
+            let pending = self.pending.get(&row.racer).copied();
+            let is_further = |it: KeptRow| it.at_place_of(row).position_order(row).is_gt();
+            if pending.is_some_and(|it| !is_further(it)) {
+                self.pending.remove(&row.racer);
+            }
+        }
         RowMerge {
             changed,
-            has_pending: racer.has_pending(),
-            rows: (before, racer.len()),
+            is_settled: !self.pending.contains_key(&row.racer),
         }
     }
 
-    /// Returns whether a durable row dominates the row.
-    pub(super) fn holds_durably(&self, row: &RaceRow) -> bool {
-        self.racers.get(&row.racer).is_some_and(|racer| {
-            let mut durable = racer.iter().filter(|it| !it.is_pending);
-            durable.any(|it| it.at_place_of(row).dominates(row))
-        })
+    /// Merges a position that is not durable yet. Returns whether it is further than the racer's
+    /// other rows.
+    pub(super) fn merge_pending(&mut self, row: &RaceRow) -> bool {
+        let furthest = self.furthest(row.racer);
+        if furthest.is_some_and(|it| it.at_place_of(row).position_order(row).is_ge()) {
+            return false;
+        }
+        self.earliest_ms = self.earliest_ms.min(row.at_ms);
+        self.pending.insert(row.racer, KeptRow::new(row));
+        true
+    }
+
+    /// Returns the racer's position: the furthest row, durable or not.
+    fn furthest(&self, racer: RacerId) -> Option<KeptRow> {
+        let durable = || self.racers.get(&racer).map(|rows| rows.furthest);
+        self.pending.get(&racer).copied().or_else(durable)
+    }
+
+    /// Returns whether the durable rows make the row superfluous: one dominates it, or is the same
+    /// record, received before.
+    pub(super) fn is_superfluous(&self, row: &RaceRow) -> bool {
+        self.rows_of(row.racer)
+            .any(|it| it.dominates(row) || it.repeats(row))
     }
 
     /// Removes rows of all racers, or of one. Returns their number.
@@ -192,28 +203,24 @@ impl Race {
         only: Option<RacerId>,
         is_removed: impl Fn(&RaceRow) -> bool,
     ) -> usize {
-        let before = self.rows().count();
         let (class, race) = (self.class, self.id);
-        let keep = |racer: RacerId, rows: &mut RacerRows| {
-            let is_kept = |it: &KeptRow| !is_removed(&it.row(class, race, racer));
-            if rows.iter().all(is_kept) {
+        let is_kept = |racer: RacerId, it: &KeptRow| {
+            only.is_some_and(|only| only != racer) || !is_removed(&it.row(class, race, racer))
+        };
+        let before = self.len();
+        self.pending.retain(|&racer, row| is_kept(racer, row));
+        self.racers.retain(|&racer, rows| {
+            if rows.iter().all(|it| is_kept(racer, it)) {
                 return true;
             }
-            let left = rows.retained(is_kept);
+            let left = rows.retained(|it| is_kept(racer, it));
             left.map(|left| *rows = left).is_some()
-        };
-        match only {
-            None => self.racers.retain(|&racer, rows| keep(racer, rows)),
-            Some(racer) => {
-                let is_left = self.racers.get_mut(&racer).is_none_or(|it| keep(racer, it));
-                if !is_left {
-                    self.racers.remove(&racer);
-                }
-            }
+        });
+        let removed = before - self.len();
+        if removed > 0 {
+            self.earliest_ms = self.times().min().unwrap_or(u64::MAX);
         }
-        let after = self.rows().count();
-        self.earliest_ms = self.rows().map(|row| row.at_ms).min().unwrap_or(u64::MAX);
-        before - after
+        removed
     }
 
     /// Removes the rows that are earlier. Returns their number.
@@ -225,14 +232,32 @@ impl Race {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.racers.is_empty()
+        self.racers.is_empty() && self.pending.is_empty()
     }
 
     pub(super) fn has(&self, racer: RacerId) -> bool {
-        self.racers.contains_key(&racer)
+        self.racers.contains_key(&racer) || self.pending.contains_key(&racer)
     }
 
-    /// Returns all rows, in no order.
+    /// Returns the number of rows.
+    pub(super) fn len(&self) -> usize {
+        let durable = self.racers.values().map(RacerRows::len);
+        durable.sum::<usize>() + self.pending.len()
+    }
+
+    /// Returns the number of rows of a racer.
+    pub(super) fn len_of(&self, racer: RacerId) -> usize {
+        let durable = self.racers.get(&racer).map_or(0, RacerRows::len);
+        durable + usize::from(self.pending.contains_key(&racer))
+    }
+
+    /// Returns the times of all rows, in no order.
+    pub(super) fn times(&self) -> impl Iterator<Item = u64> {
+        let durable = self.racers.values().flat_map(RacerRows::iter);
+        durable.chain(self.pending.values()).map(|row| row.at_ms)
+    }
+
+    /// Returns all durable rows, in no order.
     pub(super) fn rows(&self) -> impl Iterator<Item = RaceRow> {
         let racers = self.racers.iter();
         racers.flat_map(move |(&racer, rows)| {
@@ -241,36 +266,45 @@ impl Race {
         })
     }
 
+    /// Returns the durable rows of a racer.
     pub(super) fn rows_of(&self, racer: RacerId) -> impl Iterator<Item = RaceRow> {
         let rows = self.racers.get(&racer).into_iter();
         let rows = rows.flat_map(RacerRows::iter);
         rows.map(move |it| it.row(self.class, self.id, racer))
     }
 
-    pub(super) fn pending_rows_of(&self, racer: RacerId) -> impl Iterator<Item = RaceRow> {
-        let rows = self.racers.get(&racer).into_iter();
-        let pending = rows.flat_map(RacerRows::iter).filter(|it| it.is_pending);
-        pending.map(move |it| it.row(self.class, self.id, racer))
+    pub(super) fn pending_row_of(&self, racer: RacerId) -> Option<RaceRow> {
+        let row = self.pending.get(&racer)?;
+        Some(row.row(self.class, self.id, racer))
+    }
+
+    /// Returns each racer's position, in no order.
+    fn shown_rows(&self) -> impl Iterator<Item = (RacerId, KeptRow)> {
+        let durable = self
+            .racers
+            .iter()
+            .map(|(&racer, rows)| (racer, rows.furthest));
+        let durable = durable.filter(|(racer, _)| !self.pending.contains_key(racer));
+        durable.chain(self.pending.iter().map(|(&racer, &row)| (racer, row)))
     }
 
     pub(super) fn racers(&self) -> usize {
-        self.racers.len()
+        self.shown_rows().count()
     }
 
     /// Returns each racer's position, in no order.
     pub(super) fn positions(&self) -> Vec<RacePosition> {
-        let racers = self.racers.iter();
-        let positions = racers.map(|(&racer, rows)| RacePosition {
+        let positions = self.shown_rows().map(|(racer, row)| RacePosition {
             racer,
-            output: rows.furthest.output,
-            second: rows.furthest.second,
+            output: row.output,
+            second: row.second,
         });
         positions.collect()
     }
 
-    /// Returns the numbers of the race. Goes through the rows only after a change.
+    /// Returns the numbers of the race. Scans the rows only after a change.
     pub(super) fn summary(&mut self) -> RaceSummary {
-        let is_current = |it: &RaceSummary| it.version == self.changed;
+        let is_current = |it: &RaceSummary| it.version == self.shown;
         let known = self.summary.filter(is_current);
         let summary = known.unwrap_or_else(|| self.new_summary());
         self.summary = Some(summary);
@@ -281,7 +315,11 @@ impl Race {
         let mut last_second = Second(0);
         let mut end = None;
         let mut started_ms = u64::MAX;
-        for row in self.rows() {
+        let pending = self
+            .pending
+            .keys()
+            .filter_map(|&it| self.pending_row_of(it));
+        for row in self.rows().chain(pending) {
             last_second = last_second.max(row.second);
             if row.is_final {
                 end = end.max(Some(row.second));
@@ -292,16 +330,16 @@ impl Race {
         RaceSummary {
             race: self.id,
             started_ms,
-            racers: self.racers.len(),
+            racers: self.racers(),
             last_second,
             // A racer whose last second is before the others' latest has left early: the race goes
             // on.
             is_finished: end == Some(last_second),
-            version: self.changed,
+            version: self.shown,
         }
     }
 
-    /// Returns the rows in a fixed order: by racer, each racer's furthest first.
+    /// Returns the durable rows in a fixed order: by racer, each racer's furthest first.
     pub(super) fn sorted_rows(&self) -> Vec<RaceRow> {
         let mut racers: Vec<_> = self.racers.keys().copied().collect();
         racers.sort_unstable();

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::effort::Effort;
+use crate::domain::race_row::EXPIRY_STEP_MS;
 use crate::state::leaderboard::{LeaderboardQuery, RaceBoard, query};
 
 const CLASS: ClassId = ClassId::new(1).unwrap();
@@ -111,19 +112,39 @@ fn race_starts_at_the_least_time_minus_second() {
 }
 
 #[test]
-fn pending_row_stays_pending_until_the_same_row_is_durable() {
+fn pending_row_stays_pending_until_a_row_as_far_is_durable() {
     let races = Races::new(1);
     let (first, second) = (row(7, 1, 1, 90.0), row(7, 1, 2, 80.0));
     races.merge_pending([first].iter());
     assert_eq!(races.pending_rows(9), [first]);
-    races.merge_pending([second].iter());
+    races.merge_pending([second, first].iter());
     races.merge(&[first]); // its segment is durable now, but the racer is further
     assert_eq!(races.pending_rows(9), [second]);
+    assert_eq!(standings(&races, 7), [(1, 1, 2)]);
     races.merge(&[second]);
     assert!(!races.has_pending());
-    races.merge_pending([second].iter());
+    races.merge_pending([second, first].iter());
     assert!(!races.has_pending(), "it is durable already");
-    assert_eq!(standings(&races, 7), [(1, 1, 2)]);
+}
+
+/// A snapshot covers what was durable when it was built. A pending row in it would be covered before
+/// its segment is merged.
+#[test]
+fn pending_rows_are_in_no_copy_and_change_only_what_readers_see() {
+    let races = Races::new(1);
+    races.merge(&[row(7, 2, 1, 90.0)]);
+    let (durable, shown) = (
+        races.copy(CLASS, &HashMap::new()),
+        races.shown_version(CLASS),
+    );
+    races.merge_pending([row(7, 1, 1, 90.0), row(8, 1, 1, 90.0)].iter());
+    let copy = races.copy(CLASS, &HashMap::new());
+    assert_eq!((copy.version, copy.races), (durable.version, durable.races));
+    assert!(races.shown_version(CLASS) > shown);
+    assert_eq!(races.rows_of(CLASS, RacerId(1)), []);
+    let merged = races.merge(&[row(7, 1, 1, 90.0)]);
+    assert!(merged[0].1.races_changed, "it became durable");
+    assert!(merged[0].1.version > durable.version);
 }
 
 #[test]
@@ -133,14 +154,24 @@ fn final_is_compared_with_durable_rows_only() {
     let further = row(7, 1, 10, 95.0);
     races.merge_pending([further].iter());
     assert!(races.must_journal(&last), "the further row is not durable");
-    races.merge(&[last, further]);
+    races.merge(&[last]);
     assert!(!races.must_journal(&last));
+    assert_eq!(standings(&races, 7), [(1, 1, 10)]);
     let worse = as_final(row(7, 1, 9, 80.0));
     assert!(!races.must_journal(&worse));
-    assert!(
-        races.must_journal(&as_final(row(8, 1, 9, 80.0))),
-        "another race"
-    );
+    let elsewhere = as_final(row(8, 1, 9, 80.0));
+    assert!(races.must_journal(&elsewhere), "another race");
+}
+
+#[test]
+fn final_without_a_time_that_comes_twice_is_journaled_once() {
+    let races = Races::new(1);
+    let received = |at_ms| RaceRow {
+        has_effort_time: false,
+        ..at(at_ms, as_final(row(7, 1, 9, 90.0)))
+    };
+    races.merge(&[received(AT)]);
+    assert!(!races.must_journal(&received(AT + 7_200_000)));
 }
 
 #[test]
@@ -176,15 +207,31 @@ fn expired_rows_leave_and_do_not_come_back() {
 #[test]
 fn floor_rises_when_a_class_has_too_many_rows() {
     let races = Races::new(1);
-    let rows = (0..=CLASS_RACE_ROWS_MAX as u64).map(|racer| at(racer, row(7, racer, 1, 90.0)));
+    let minute = |racer| racer / 1000 * EXPIRY_STEP_MS;
+    let rows = 0..CLASS_RACE_ROWS_MAX as u64;
+    let rows = rows.map(|racer| at(minute(racer), row(7, racer, 1, 90.0)));
     let rows: Vec<RaceRow> = rows.collect();
-    races.merge_pending(rows.iter());
+    races.merge(&rows);
     let left = races.rows(CLASS);
     assert!(left <= CLASS_RACE_ROWS_MAX * 15 / 16, "{left}");
     assert!(left > CLASS_RACE_ROWS_MAX * 14 / 16, "{left}");
     let floor_ms = races.floor_ms(CLASS);
-    assert_eq!(left as u64, CLASS_RACE_ROWS_MAX as u64 + 1 - floor_ms);
-    assert_eq!(races.pending_rows(usize::MAX).len(), left);
+    assert_eq!(floor_ms % EXPIRY_STEP_MS, 0);
+    assert_eq!(races.shared_floor_ms(CLASS), floor_ms);
+    assert_eq!(races.pending_floors(), [CLASS]);
+    races.merge_shared_floor(CLASS, floor_ms); // its segment is durable
+    assert_eq!(races.pending_floors(), []);
+}
+
+#[test]
+fn floor_by_time_is_not_shared() {
+    let races = Races::new(1);
+    races.raise_floor(CLASS, AT);
+    assert_eq!(
+        (races.floor_ms(CLASS), races.shared_floor_ms(CLASS)),
+        (AT, 0)
+    );
+    assert_eq!(races.pending_floors(), []);
 }
 
 #[test]
@@ -200,11 +247,11 @@ fn erased_racer_leaves_races_and_finishes_of_that_class() {
         row(8, 1, 9, 90.0),
         elsewhere,
     ]);
-    let before = races.version(CLASS);
+    let before = races.shown_version(CLASS);
     races.erase(CLASS, RacerId(1), |row| row.second > Second(600));
-    assert_eq!(races.version(CLASS), before, "nothing was erased");
+    assert_eq!(races.shown_version(CLASS), before, "nothing was erased");
     races.erase(CLASS, RacerId(1), |_| true);
-    assert!(races.version(CLASS) > before);
+    assert!(races.shown_version(CLASS) > before);
     assert_eq!(standings(&races, 7), [(1, 2, 4)]);
     assert_eq!(race_ids(&races), [7]);
     assert_eq!(races.finishes(CLASS).1, []);
@@ -232,7 +279,7 @@ fn any_row() -> impl Strategy<Value = RaceRow> {
     let numbers = (1u64..3, 1u64..3, 0u32..4, 1u8..4, 1u64..6);
     (numbers, any::<bool>(), any::<bool>()).prop_map(
         |((race, racer, second, output, at_ms), is_final, has_effort_time)| RaceRow {
-            at_ms,
+            at_ms: at_ms * EXPIRY_STEP_MS / 2, // also two in a minute
             is_final,
             has_effort_time,
             ..row(race, racer, second, f64::from(output))
@@ -253,13 +300,13 @@ proptest! {
         for (index, row) in rows.iter().enumerate() {
             in_order.merge(&[*row]);
             for &(_, floor_ms) in floors.iter().filter(|(at, _)| *at == index) {
-                in_order.raise_floor(CLASS, floor_ms);
+                in_order.raise_floor(CLASS, floor_ms * EXPIRY_STEP_MS);
             }
         }
         let highest = floors.iter().map(|&(_, floor_ms)| floor_ms).max().unwrap_or(0);
-        in_order.raise_floor(CLASS, highest);
+        in_order.raise_floor(CLASS, highest * EXPIRY_STEP_MS);
         let otherwise = Races::new(1);
-        otherwise.raise_floor(CLASS, highest);
+        otherwise.raise_floor(CLASS, highest * EXPIRY_STEP_MS);
         let mut shuffled = rows.clone();
         shuffled.sort_by_key(|row| {
             let number = row.at_ms * 31 + u64::from(row.second.0) * 7 + row.racer.0;
@@ -277,6 +324,7 @@ proptest! {
     fn copies_hold_the_state(rows in prop::collection::vec(any_row(), 0..12), floor_ms in 0u64..6) {
         let races = Races::new(1);
         races.merge(&rows);
+        let floor_ms = floor_ms * EXPIRY_STEP_MS;
         races.raise_floor(CLASS, floor_ms);
         let (copied, finishes) = state(&races);
         let other = Races::new(1);

@@ -16,8 +16,11 @@ use crate::storage::codec::record_line::{Record, RecordLine};
 /// Version of the format. Objects of a newer version are rejected.
 const FORMAT_VERSION: u32 = 1;
 
-/// Maximum size of a decompressed object in bytes: a million rows are some 150 MB.
-const BYTES_MAX: usize = 1 << 30;
+/// Bytes of a row, at most some 200.
+const ROW_BYTES_MAX: usize = 256;
+
+/// Minimum bound of a decompressed object, in bytes. A million rows are some 150 MB.
+const BYTES_MAX_MIN: usize = 1 << 30;
 
 /// The two objects with race rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,9 +60,15 @@ struct RowsHeader {
     class_id: ClassId,
     /// Number of lines that follow.
     rows: usize,
-    /// Rows that are earlier have expired, in ms since 1970.
+    /// Rows whose time is below this, in ms since 1970, have expired.
     #[serde(default)]
     floor: u64,
+}
+
+/// The field that headers of all versions have.
+#[derive(Deserialize)]
+struct AnyHeader {
+    version: u32,
 }
 
 /// Encodes the first member. The gzip header carries the version of the erasures that are applied.
@@ -91,22 +100,26 @@ pub(crate) fn encode_rows(rows: &[RaceRow]) -> Bytes {
     gzip(&lines).into()
 }
 
-/// Reads an object. Returns the rows and the floor.
+/// Reads an object of a class with at most `racers_max` racers. Returns the rows and the floor.
 pub(crate) fn decode(
     kind: RowsKind,
     class: ClassId,
     body: &[u8],
+    racers_max: usize,
 ) -> Result<(Vec<RaceRow>, u64), RowsError> {
-    let plain = gunzip(body, BYTES_MAX)?;
+    let plain = gunzip(body, BYTES_MAX_MIN.max(racers_max * ROW_BYTES_MAX))?;
     let mut lines = plain.split_inclusive(|&byte| byte == b'\n');
-    let header: RowsHeader = lines
-        .next()
-        .and_then(|line| serde_json::from_slice(line).ok())
+    let first_line = lines.next().unwrap_or_default();
+    // Read alone first: the other fields may be different in a newer version.
+    if let Ok(AnyHeader { version }) = serde_json::from_slice(first_line)
+        && version > FORMAT_VERSION
+    {
+        return Err(RowsError::Newer(version));
+    }
+    let header = serde_json::from_slice(first_line)
+        .ok()
         .filter(|header: &RowsHeader| header.alleycat == kind && header.class_id == class)
         .ok_or(RowsError::NoHeader(kind))?;
-    if header.version > FORMAT_VERSION {
-        return Err(RowsError::Newer(header.version));
-    }
     let mut rows = Vec::new();
     for (index, line) in lines.enumerate() {
         let line_number = index + 2;
@@ -153,7 +166,7 @@ mod tests {
         let header = encode_header(RowsKind::Races, CLASS, 2, 4, 7);
         let body = [header, encode_rows(&rows[..1]), encode_rows(&rows[1..])].concat();
         assert_eq!(
-            decode(RowsKind::Races, CLASS, &body).unwrap(),
+            decode(RowsKind::Races, CLASS, &body, 9).unwrap(),
             (rows.into(), 4)
         );
         let text = String::from_utf8(gunzip(&body, 1000).unwrap()).unwrap();
@@ -167,14 +180,17 @@ mod tests {
     fn object_of_another_kind_or_class_or_that_is_cut_is_refused() {
         let header = encode_header(RowsKind::Races, CLASS, 1, 0, 0);
         let body = [&*header, &encode_rows(&[row(1, 9)])].concat();
-        assert!(decode(RowsKind::Races, CLASS, &body).is_ok());
+        assert!(decode(RowsKind::Races, CLASS, &body, 9).is_ok());
+        let newer = gzip(b"{\"version\":2}\n");
+        let error = decode(RowsKind::Races, CLASS, &newer, 9).unwrap_err();
+        assert!(matches!(error, RowsError::Newer(2)));
         for (kind, class, body) in [
             (RowsKind::Finishes, CLASS, &*body),
             (RowsKind::Races, ClassId::new(2).unwrap(), &*body),
             (RowsKind::Races, CLASS, &*header),
             (RowsKind::Races, CLASS, &body[..body.len() - 1]),
         ] {
-            assert!(decode(kind, class, body).is_err());
+            assert!(decode(kind, class, body, 9).is_err());
         }
     }
 }
