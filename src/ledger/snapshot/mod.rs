@@ -10,9 +10,11 @@
 mod deletion;
 mod listed;
 mod load;
+mod locks;
 mod scheduler;
 mod state;
 mod write;
 
 pub(super) use load::{class_beyond_options, second_beyond_options};
+pub(super) use locks::SnapshotLocks;
 pub(super) use state::{SnapshotStates, SnapshotTarget};

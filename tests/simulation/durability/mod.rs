@@ -4,11 +4,13 @@ mod commit;
 mod erasure;
 mod fallback;
 mod ownership;
+mod readiness;
 mod recovery;
 mod replication;
 mod snapshot;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alleycat::domain::effort::{Bounds, ClassId, Effort, Output, RaceId, RacerId, Second};
@@ -64,6 +66,15 @@ impl Instance {
             sleep(Duration::from_millis(10)).await;
         }
         Ok(instance)
+    }
+
+    /// Starts an instance, and waits until its recovery has ended. Its first poll has not.
+    async fn recover(bucket: &Arc<Bucket>) -> Self {
+        let instance = Self::begin(bucket, Faults::default(), Defects::default());
+        while instance.ledger.accepts().is_err() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        instance
     }
 
     /// Begins to start an instance.

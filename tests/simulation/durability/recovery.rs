@@ -123,7 +123,7 @@ async fn damaged_segment_does_not_stop_a_start() {
 async fn damaged_segment_that_goes_before_the_first_poll_blocks_nothing() {
     let bucket = Arc::<Bucket>::default();
     plant(&bucket, &foreign_segment(), "no gzip");
-    let instance = Instance::start(&bucket).await.unwrap();
+    let instance = Instance::recover(&bucket).await;
     bucket.remove(&foreign_segment());
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
     time_until(|| !instance.snapshots().is_empty()).await;
