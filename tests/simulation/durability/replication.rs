@@ -87,6 +87,39 @@ async fn erasure_waits_for_no_commit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn slow_commits_do_not_starve_replication() {
+    let bucket = Arc::<Bucket>::default();
+    let first = Instance::start(&bucket).await.unwrap();
+    let second = Instance::start(&bucket).await.unwrap();
+    for (instance, class) in [(&first, 1), (&second, 2)] {
+        instance.way.set_defects(Defects {
+            slow_segments: COMMIT_INTERVAL, // a commit is always due
+            ..Defects::default()
+        });
+        for client in 0..4 {
+            let ledger = instance.ledger.clone();
+            tokio::spawn(async move {
+                for output in 1.. {
+                    let batch = WriteBatch {
+                        efforts: vec![effort(class, client, f64::from(output))],
+                        ..WriteBatch::default()
+                    };
+                    ledger.commit(batch).await.unwrap();
+                }
+            });
+        }
+    }
+    for racer in 10..20 {
+        first.commit(&[effort(1, racer, 20.0)]).await.unwrap();
+        let seen = time_until(|| second.output(1, racer) == Some(20.0)).await;
+        assert!(seen < SYNC_INTERVAL * 2, "{seen:?}");
+    }
+    erase(&first, None).await;
+    let seen = time_until(|| second.ledger.erasures().count() == 1).await;
+    assert!(seen < SYNC_INTERVAL * 2, "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn erasure_waits_for_no_queue_of_deliveries() {
     const CLIENTS: usize = 8;
     const DELIVERIES: usize = 20;
