@@ -73,6 +73,10 @@ metrics! {
         "Duration of a snapshot, successful or failed.");
     describe_gauge(REPLICATION_LAG_SECONDS, "alleycat_replication_lag_seconds", Seconds,
         "Time since the last complete listing of the store began; 0 before the first.");
+    describe_gauge(UNREAD_SEGMENTS, "alleycat_unread_segments", Count,
+        "Listed segments that are not merged yet, without those that do not exist.");
+    describe_gauge(UNREAD_SEGMENTS_OLDEST_AGE_SECONDS, "alleycat_unread_segments_oldest_age_seconds", Seconds,
+        "Time since the oldest unread segment was listed first; 0 without one.");
     describe_counter(REPLICATION_ERRORS_TOTAL, "alleycat_replication_errors_total", Count,
         "Polls of the store, and reads of what they listed, that failed.");
     describe_counter(STORE_FALLBACKS_TOTAL, "alleycat_store_fallbacks_total", Count,

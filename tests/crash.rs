@@ -172,6 +172,37 @@ async fn second_process_on_a_folder_is_refused() {
     Instance::start(&test_store, &[]).await;
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn folder_whose_sync_failed_once_ends_the_process() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (library, trigger) = (scratch.path().join("sync.so"), scratch.path().join("fail"));
+    let compiled = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg("tests/support/failing_sync.c")
+        .status();
+    assert!(compiled.unwrap().success());
+    let path = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let environment = [
+        ("LD_PRELOAD", path(&library)),
+        ("ALLEYCAT_TEST_FAIL_SYNC", path(&trigger)),
+    ];
+    let test_store = TestStore::folder();
+    let mut instance = Instance::start_with_environment(&environment, &test_store, &[]).await;
+    assert_eq!(instance.deliver(&[record(1, 1, 1, 150.0)]).await, 200);
+    std::fs::write(&trigger, "").unwrap();
+    let _ = instance.try_deliver(&[record(1, 1, 2, 150.0)]).await; // no promise is kept
+    let log = instance.wait_for_error().await;
+    assert!(log.contains("a restart recovers everything"), "{log}");
+    instance.restart().await;
+    let board = instance
+        .json("/classes/1/leaderboard?second=1&racers=1")
+        .await;
+    assert_eq!(board["standings"][0]["racerId"], 1, "{board}");
+    assert_eq!(instance.deliver(&[record(1, 1, 2, 150.0)]).await, 200);
+}
+
 async fn unreadable_object_stops_start_with_advice(test_store: TestStore) {
     Instance::start(&test_store, &[]).await.kill();
     test_store.put("class-2.gz", b"no gzip").await;

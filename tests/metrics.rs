@@ -121,6 +121,8 @@ async fn dashboard_and_alert_metrics_exist() {
         "alleycat_segments_passed_over_total 0",
         "alleycat_stray_names_total 0",
         "alleycat_unreadable_objects 0",
+        "alleycat_unread_segments 0",
+        "alleycat_unread_segments_oldest_age_seconds 0",
         "alleycat_replication_errors_total 0",
         "alleycat_sse_subscribers 0",
         "alleycat_commit_queue_oldest_age_seconds 0",
@@ -225,7 +227,7 @@ async fn dashboard_and_alert_metrics_exist() {
 }
 
 #[tokio::test]
-async fn withheld_snapshots_lag() {
+async fn withheld_snapshots_and_unread_segments_lag() {
     let test_store = TestStore::folder();
     let service = MonitoredInstance::start(&test_store, &["--sync-interval", "50ms"]).await;
     let segment = ObjectKey::Segment(SegmentId {
@@ -236,6 +238,14 @@ async fn withheld_snapshots_lag() {
     test_store.put(&segment.path(), b"no gzip").await;
     until("snapshots are withheld", async || {
         service.value("alleycat_unreadable_objects").await == Some(1.0)
+    })
+    .await;
+    assert_eq!(service.value("alleycat_unread_segments").await, Some(1.0));
+    until("its age is shown", async || {
+        service
+            .value("alleycat_unread_segments_oldest_age_seconds")
+            .await
+            > Some(0.0)
     })
     .await;
     assert_eq!(service.deliver(&[RIDE]).await, 200);

@@ -95,14 +95,7 @@ impl Inner {
                 () = self.clock.sleep(wait), if !pending.replies.is_empty() => {}
                 () = self.clock.sleep(positions_wait) => {}
                 request = commits.recv() => match request {
-                    Some(request) => {
-                        self.add_to_commit(&mut pending, request).await;
-                        // Deliveries come first, and each lets one message pass. So neither
-                        // waits for the end of the other.
-                        if let Ok(message) = messages.try_recv() {
-                            self.handle_message(message, &mut pending);
-                        }
-                    }
+                    Some(request) => self.take_request(&mut pending, request, &mut messages).await,
                     None => break,
                 },
                 Some(message) = messages.recv() => self.handle_message(message, &mut pending),
@@ -121,7 +114,8 @@ impl Inner {
             while !pending.is_full()
                 && let Ok(request) = commits.try_recv()
             {
-                self.add_to_commit(&mut pending, request).await;
+                self.take_request(&mut pending, request, &mut messages)
+                    .await;
             }
             due = self.clock.uptime() + self.options.commit_interval;
             let commit = self.commit_pending(std::mem::take(&mut pending));
@@ -136,6 +130,20 @@ impl Inner {
             positions_due = self.clock.uptime() + positions_pause; // every commit writes them
         }
         self.commit_pending(pending).await;
+    }
+
+    /// Adds a batch to the commit, and lets one message pass: neither kind waits for the end of the
+    /// other.
+    async fn take_request(
+        &self,
+        pending: &mut PendingCommit,
+        request: CommitRequest,
+        messages: &mut mpsc::Receiver<WriterMessage>,
+    ) {
+        self.add_to_commit(pending, request).await;
+        if let Ok(message) = messages.try_recv() {
+            self.handle_message(message, pending);
+        }
     }
 
     /// Runs a commit, and handles messages while it waits for the store. Merging is monotone, so

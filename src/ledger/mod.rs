@@ -49,8 +49,8 @@ use crate::ledger::commit_loop::PendingCommit;
 use crate::ledger::erasure::ErasureState;
 use crate::ledger::history_cache::HistoryCache;
 use crate::ledger::journal_index::JournalIndex;
-use crate::ledger::replication::{PollSignals, UnreadSegments};
-use crate::ledger::snapshot::{RaceParts, SnapshotStates};
+use crate::ledger::replication::{MissedWrites, PollSignals, UnreadSegments};
+use crate::ledger::snapshot::{RaceParts, SnapshotLocks, SnapshotStates};
 use crate::ledger::unreadable::KnownUnreadable;
 use crate::ledger::write_batch::CommitRequest;
 use crate::ledger::writer_message::{WriterMessage, WriterSender};
@@ -132,8 +132,10 @@ struct Inner {
     erasure_state: ErasureState,
     journal: Mutex<JournalIndex>,
     unread: Mutex<UnreadSegments>,
+    missed: Mutex<MissedWrites>,
     polled: PollSignals,
     snapshots: Mutex<SnapshotStates>,
+    snapshot_locks: SnapshotLocks,
     /// Uptime at which the last complete listing began, in nanoseconds.
     last_poll: AtomicU64,
     /// Arrival of every delivery without a response, with a number that makes it unique.
@@ -183,8 +185,10 @@ impl Ledger {
             erasure_state: ErasureState::default(),
             journal: Mutex::default(),
             unread: Mutex::default(),
+            missed: Mutex::default(),
             polled: PollSignals::default(),
             snapshots: Mutex::new(SnapshotStates::new(classes)),
+            snapshot_locks: SnapshotLocks::new(classes),
             last_poll: AtomicU64::new(0),
             unanswered: Mutex::default(),
             next_arrival: AtomicU64::new(0),
@@ -230,6 +234,9 @@ impl Ledger {
     /// Returns the reason why the service should get no traffic, if there is one.
     pub fn ready(&self) -> Result<(), String> {
         self.accepts().map_err(|error| error.to_string())?;
+        if self.inner.is_catching_up() {
+            return Err("the service is reading what it may have missed".to_owned());
+        }
         self.inner.unreadable_problem().map_or(Ok(()), Err)
     }
 

@@ -239,7 +239,8 @@ impl Inner {
                     metrics::counter!(observability::SEGMENTS_PASSED_OVER_TOTAL).increment(1);
                     let cause = UnreadableCause::Damaged(problem);
                     self.note_unreadable(UnreadableObject { key, cause });
-                    self.unread.lock().note_damaged(id);
+                    let now = self.clock.uptime();
+                    self.unread.lock().note_damaged(id, now);
                 }
                 Err(error) => return Err(error),
             }

@@ -20,6 +20,10 @@ pub(crate) struct LedgerGauges {
     pub(crate) replication_lag: Duration,
     /// Segments in the journal.
     pub(crate) segments: usize,
+    /// Listed segments that are not merged yet.
+    pub(crate) unread_segments: usize,
+    /// Time since the oldest of them was listed first; zero without one.
+    pub(crate) oldest_unread_age: Duration,
     /// Stored objects that cannot be read.
     pub(crate) unreadable: usize,
     /// Erasures in force.
@@ -71,6 +75,7 @@ impl Ledger {
         let oldest = inner.unanswered.lock().first().map(|&(arrival, _)| arrival);
         // Not within the expression below: it would hold these locks to its end, and needs them.
         let segments = inner.journal.lock().len();
+        let (unread_segments, oldest_unread) = inner.unread.lock().count_and_oldest();
         let unreadable = inner.unreadable.lock().len();
         let histories = inner.history_caches.iter().filter_map(HistoryCache::bytes);
         LedgerGauges {
@@ -80,6 +85,9 @@ impl Ledger {
                 .map_or(Duration::ZERO, |arrival| now.saturating_sub(arrival)),
             replication_lag,
             segments,
+            unread_segments,
+            oldest_unread_age: oldest_unread
+                .map_or(Duration::ZERO, |listed_at| now.saturating_sub(listed_at)),
             unreadable,
             erasures: inner.erasures().count(),
             classes: inner

@@ -11,7 +11,8 @@ use crate::storage::{ObjectKey, StoreError};
 /// Maximum number of reads of an object that looks damaged: the damage may be the network's.
 pub(super) const DAMAGED_OBJECT_READS_MAX: u32 = 3;
 
-/// First pause before an object that cannot be read is read and logged again. It doubles each time.
+/// First pause before an object that cannot be read is read and logged again, or another problem that
+/// lasts is. It doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Maximum pause.
@@ -82,10 +83,28 @@ impl From<ApplyError> for StoreError {
 #[derive(Debug)]
 pub(super) struct KnownUnreadable {
     pub(super) cause: UnreadableCause,
-    /// Pause after the last read that was logged.
+    reports: Reports,
+}
+
+/// When a problem that lasts is reported again.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    /// Pause after the last report.
     pause: Duration,
-    /// Uptime at which it is due to be read and logged again.
+    /// Uptime at which the next one is due.
     due: Duration,
+}
+
+impl Reports {
+    /// Returns whether a report is due now. Then the next pause is twice as long.
+    pub(super) fn take_due(&mut self, now: Duration) -> bool {
+        let is_due = now >= self.due;
+        if is_due {
+            self.pause = (self.pause * 2).clamp(FIRST_PAUSE, PAUSE_MAX);
+            self.due = now + self.pause;
+        }
+        is_due
+    }
 }
 
 impl Inner {
@@ -98,13 +117,10 @@ impl Inner {
             .entry(key.clone())
             .or_insert_with(|| KnownUnreadable {
                 cause: cause.clone(),
-                pause: Duration::ZERO,
-                due: now,
+                reports: Reports::default(),
             });
-        if now >= known.due {
+        if known.reports.take_due(now) {
             tracing::error!(%key, problem = %cause, "stored object cannot be read");
-            known.pause = (known.pause * 2).clamp(FIRST_PAUSE, PAUSE_MAX);
-            known.due = now + known.pause;
         }
         known.cause = cause;
     }
@@ -129,13 +145,13 @@ impl Inner {
         let unreadable = self.unreadable.lock();
         unreadable
             .get(key)
-            .is_none_or(|known| self.clock.uptime() >= known.due)
+            .is_none_or(|known| self.clock.uptime() >= known.reports.due)
     }
 
     /// Makes an unreadable object that has changed due now.
     pub(super) fn note_replaced(&self, key: &ObjectKey) {
         if let Some(known) = self.unreadable.lock().get_mut(key) {
-            known.due = Duration::ZERO;
+            known.reports.due = Duration::ZERO;
         }
     }
 

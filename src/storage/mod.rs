@@ -209,3 +209,23 @@ pub enum PutError {
     #[error(transparent)]
     Failed(#[from] StoreError),
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn tags_with_and_without_quotes_are_equal() {
+        let tag = |text: &str| ETag(text.to_owned());
+        assert_eq!(tag("\"a\""), tag("a"));
+        assert_ne!(tag("\"a\""), tag("b"));
+        let tags = HashSet::from([tag("\"a\""), tag("a"), tag("b")]);
+        assert_eq!(tags.len(), 2);
+        assert_eq!(
+            Precondition::IfMatch(tag("\"a\"")),
+            Precondition::IfMatch(tag("a"))
+        );
+    }
+}

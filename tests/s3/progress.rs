@@ -1,7 +1,7 @@
 //! Progress beside a slow or lying S3 server, and beside one that falls back.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use futures_util::future::join_all;
@@ -13,7 +13,7 @@ use crate::support::faulty_proxy::{Fault, FaultyProxy};
 use crate::support::instance::Instance;
 use crate::support::s3_server::S3Server;
 use crate::support::test_store::TestStore;
-use crate::support::{DEADLINE, gunzip, until};
+use crate::support::{gunzip, until};
 
 /// Every request that matches.
 const ALL: usize = usize::MAX;
@@ -52,9 +52,9 @@ async fn ingest(instance: &Instance, first_racer: u64, stop: watch::Receiver<boo
     refused
 }
 
-/// Returns the times from a ride's acknowledgement by the first instance until the second shows it,
-/// while both take in rides, and the number of refused deliveries.
-async fn measure_lag(put: Duration, options: &[&str], probes: u64) -> (Vec<Duration>, usize) {
+/// Delivers rides to two instances, and waits until the second shows each of a few that the first
+/// acknowledged. Returns the number of refused deliveries.
+async fn refused_at(put: Duration, options: &[&str], probes: u64) -> usize {
     let (test_store, proxy) = proxied_store().await;
     let instances = [
         start(&test_store, &proxy, options).await,
@@ -63,41 +63,36 @@ async fn measure_lag(put: Duration, options: &[&str], probes: u64) -> (Vec<Durat
     proxy.add_fault(Method::PUT, "/journal/", Fault::Delay(put), ALL);
     let (stop, stopping) = watch::channel(false);
     let probing = async {
-        let mut lags = Vec::new();
+        let mut refused = 0;
         for probe in 0..probes {
             let racer = 1_000_000 + probe;
             let status = instances[0]
                 .deliver(&records(&[((1, 1, racer), 100.0)]))
                 .await;
             if status != StatusCode::OK {
-                tokio::time::sleep(Duration::from_millis(500)).await; // refused: another probe follows
+                refused += 1;
                 continue;
             }
-            let acknowledged = Instant::now();
             until("the other instance shows the ride", async || {
                 shows(&instances[1], racer).await
             })
             .await;
-            lags.push(acknowledged.elapsed());
         }
         stop.send_replace(true);
-        lags
+        refused
     };
     let clients = (0..8u64).map(|client| {
         let instance = &instances[usize::from(client % 2 == 1)];
         ingest(instance, client * 100_000, stopping.clone())
     });
-    let (mut lags, refused) = tokio::join!(probing, join_all(clients));
-    lags.sort_unstable();
-    (lags, refused.into_iter().sum())
+    let (refused_probes, refused) = tokio::join!(probing, join_all(clients));
+    refused_probes + refused.into_iter().sum::<usize>()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_commits_do_not_starve_replication() {
-    let (lags, refused) = measure_lag(Duration::from_millis(1500), &[], 3).await;
+    let refused = refused_at(Duration::from_millis(1500), &[], 3).await;
     assert_eq!(refused, 0, "replication lag refused deliveries");
-    assert_eq!(lags.len(), 3, "replication lag refused probes");
-    assert!(lags.last() < Some(&DEADLINE), "{lags:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,16 +125,22 @@ async fn snapshot_that_fell_back_is_written_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn segment_of_a_lying_put_reaches_the_snapshot() {
+    // Polls come long before the second snapshot is due. They find the segment missing.
+    let mut options = QUICK;
+    options[5] = "4s";
     let (test_store, proxy) = proxied_store().await;
-    let instance = start(&test_store, &proxy, &QUICK).await;
-    proxy.add_fault(Method::PUT, "/journal/", Fault::Lie(StatusCode::OK), 1);
-    let delivered = instance.deliver(&records(&[((1, 1, 1), 100.0)])).await;
-    assert_eq!(delivered, StatusCode::OK);
-    assert_eq!(test_store.segments().await, 0);
-    until("the snapshot holds it", async || {
-        test_store.get("class-1.gz").await.is_some()
-    })
-    .await;
+    let instance = start(&test_store, &proxy, &options).await;
+    for (racer, segments) in [(1, 1), (2, 1)] {
+        let delivered = instance.deliver(&records(&[((1, 1, racer), 100.0)])).await;
+        assert_eq!(delivered, StatusCode::OK);
+        assert_eq!(test_store.segments().await, segments);
+        until("the snapshot holds it", async || {
+            let stored = test_store.get("class-1.gz").await;
+            stored.is_some_and(|it| gunzip(it).contains(&format!(r#""{racer}":100"#)))
+        })
+        .await;
+        proxy.add_fault(Method::PUT, "/journal/", Fault::Lie(StatusCode::OK), 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

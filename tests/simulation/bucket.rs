@@ -27,7 +27,13 @@ use crate::builders::gunzip;
 /// The bucket that all instances share.
 #[derive(Debug, Default)]
 pub struct Bucket {
-    objects: Mutex<BTreeMap<String, StoredObject>>,
+    pub(super) objects: Mutex<BTreeMap<String, StoredObject>>,
+    /// The bodies that each object of the root has had, oldest first.
+    pub(super) bodies: Mutex<BTreeMap<String, Vec<Bytes>>>,
+    /// The right bodies of damaged segments.
+    pub(super) damaged: Mutex<BTreeMap<String, Bytes>>,
+    /// Whether it has lost anything. Then a segment may be deleted just before its reader sees that.
+    pub(super) fell_back: AtomicBool,
     /// The first violated invariant, and where. The simulation checks it.
     pub violation: Mutex<Option<String>>,
 }
@@ -70,19 +76,17 @@ impl Bucket {
         }
         let body = Bytes::from(parts.concat());
         if let (ObjectKey::History(class), Some(replaced)) = (key, objects.get(&key.path()))
-            && let Err(problem) = keeps(*class, &replaced.body, &body, &erasures_of(&objects))
+            && let Err(problem) = keeps(*class, &replaced.body, &body, &self.ever_erased(&objects))
         {
             *self.violation.lock().unwrap() = Some(format!("{key} was replaced and {problem}"));
         }
-        // As on S3, equal bodies have equal ETags.
-        let etag = ETag(format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&body)));
-        objects.insert(
-            key.path(),
-            StoredObject {
-                body,
-                etag: etag.clone(),
-            },
-        );
+        if !key.path().contains('/') {
+            let mut bodies = self.bodies.lock().unwrap();
+            bodies.entry(key.path()).or_default().push(body.clone());
+        }
+        let object = stored_object(body);
+        let etag = object.etag.clone();
+        objects.insert(key.path(), object);
         Some(etag)
     }
 
@@ -96,16 +100,36 @@ impl Bucket {
         let Some(object) = self.objects.lock().unwrap().remove(&key.path()) else {
             return;
         };
+        let undamaged = self.damaged.lock().unwrap().remove(&key.path());
         if let ObjectKey::Segment(_) = key
-            && let Err(problem) = self.is_covered(&object.body)
+            && !self.fell_back.load(Ordering::Relaxed)
+            && let Err(problem) = self.is_covered(&undamaged.unwrap_or(object.body))
         {
             *self.violation.lock().unwrap() = Some(format!("{key} was deleted and {problem}"));
         }
     }
 
+    /// Returns the racer's output in the class's snapshot.
+    pub fn stored_output(&self, class: u16, racer: RacerId, second: Second) -> Option<Output> {
+        let snapshot = self.get(&format!("class-{class}.gz"))?;
+        stored_output(&snapshot.body, class, racer, second)
+    }
+
     /// Returns the stored erasures.
     pub fn erasures(&self) -> Erasures {
         erasures_of(&self.objects.lock().unwrap())
+    }
+
+    /// Returns the stored erasures, and those that the bucket has lost: instances know them.
+    fn ever_erased(&self, objects: &BTreeMap<String, StoredObject>) -> Erasures {
+        let mut erasures = erasures_of(objects);
+        if self.fell_back.load(Ordering::Relaxed) {
+            let bodies = self.bodies.lock().unwrap();
+            for body in bodies.get("erasures.gz").into_iter().flatten() {
+                erasures.merge(&Erasures::from_json(gunzip(body).as_bytes()).expect("erasures"));
+            }
+        }
+        erasures
     }
 
     fn is_covered(&self, segment: &[u8]) -> Result<(), String> {
@@ -213,6 +237,12 @@ fn row_of(line: &serde_json::Value) -> RaceRow {
     }
 }
 
+/// Returns an object with this body. As on S3, equal bodies have equal ETags.
+pub(super) fn stored_object(body: Bytes) -> StoredObject {
+    let etag = ETag(format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&body)));
+    StoredObject { body, etag }
+}
+
 fn erasures_of(objects: &BTreeMap<String, StoredObject>) -> Erasures {
     objects
         .get("erasures.gz")
@@ -290,6 +320,8 @@ pub struct Faults {
     pub cut: f64,
     /// Puts twice, and returns the outcome of the second put.
     pub doubled: f64,
+    /// Returns an earlier listing.
+    pub stale: f64,
 }
 
 /// The maximum time for which a call hangs.
@@ -304,6 +336,8 @@ pub struct Defects {
     pub ghost: Option<ObjectKey>,
     /// Duration of reads of snapshots.
     pub slow_snapshots: Duration,
+    /// Duration of puts of segments.
+    pub slow_segments: Duration,
     /// Deletions are denied.
     pub denies_deletes: bool,
     /// Deletions of this object are denied.
@@ -321,6 +355,8 @@ pub struct FaultyStore {
     faults: Mutex<Faults>,
     defects: Mutex<Defects>,
     deletes: AtomicUsize,
+    /// The last listing of the root, and that of the journal, that was not stale.
+    listings: Mutex<[Vec<ListEntry>; 2]>,
     /// Set once the store cannot be used any more.
     broken: watch::Sender<bool>,
     chance: Mutex<StdRng>,
@@ -337,6 +373,7 @@ impl FaultyStore {
             faults: Mutex::new(faults),
             defects: Mutex::default(),
             deletes: AtomicUsize::new(0),
+            listings: Mutex::default(),
             broken: watch::channel(false).0,
             chance: Mutex::new(StdRng::seed_from_u64(seed)),
             crash: Mutex::new(None),
@@ -459,6 +496,9 @@ impl Store for FaultyStore {
         parts: Vec<Bytes>,
         condition: Precondition,
     ) -> Result<ETag, PutError> {
+        if matches!(key, ObjectKey::Segment(_)) {
+            self.clock.sleep(self.defects().slow_segments).await;
+        }
         self.network_delay().await;
         let faults = *self.faults.lock().unwrap();
         if self.happens(faults.failed) {
@@ -492,6 +532,11 @@ impl Store for FaultyStore {
     async fn list(&self, scope: ListScope) -> Result<Vec<ListEntry>, StoreError> {
         self.network_delay().await;
         let mut listed = self.bucket.list(scope);
+        if self.happens(self.faults.lock().unwrap().stale) {
+            listed = self.listings.lock().unwrap()[scope as usize].clone();
+        } else {
+            self.listings.lock().unwrap()[scope as usize].clone_from(&listed);
+        }
         if let Some(key) = self.defects().ghost
             && (scope == ListScope::Journal) == matches!(key, ObjectKey::Segment(_))
             && listed.iter().all(|listed| listed.key != key)

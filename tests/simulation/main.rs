@@ -20,6 +20,7 @@ mod bucket;
 #[path = "../support/builders.rs"]
 mod builders;
 mod durability;
+mod lapses;
 mod world;
 
 use std::panic::AssertUnwindSafe;

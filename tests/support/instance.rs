@@ -122,6 +122,17 @@ impl Instance {
         assert!(status.success(), "{status}: {}", self.log());
     }
 
+    /// Waits until the process has ended with an error, and returns its log.
+    pub async fn wait_for_error(&self) -> String {
+        let status = exit_status(&self.process).await;
+        until("the whole log is read", async || {
+            self.log.reader.is_finished()
+        })
+        .await;
+        assert!(!status.success(), "{status}: {}", self.log());
+        self.log()
+    }
+
     /// Returns the log so far: the whole log after [`wait_for_exit`](Self::wait_for_exit).
     pub fn log(&self) -> String {
         self.log.text()
@@ -172,15 +183,17 @@ impl Instance {
 
     /// Delivers the records once and returns the status.
     pub async fn deliver(&self, records: &[Value]) -> StatusCode {
+        self.try_deliver(records).await.unwrap()
+    }
+
+    /// As [`deliver`](Self::deliver), to a process that may end.
+    pub async fn try_deliver(&self, records: &[Value]) -> reqwest::Result<StatusCode> {
         let post = self
             .client
             .post(self.url("/firehose"))
             .header("content-type", "application/json");
-        post.body(firehose_body(records))
-            .send()
-            .await
-            .unwrap()
-            .status()
+        let response = post.body(firehose_body(records)).send().await?;
+        Ok(response.status())
     }
 
     /// Returns whether `/readyz` is 200.

@@ -92,6 +92,8 @@ fn set_gauges(app: &AppState) {
         oldest_unanswered_age,
         replication_lag,
         segments,
+        unread_segments,
+        oldest_unread_age,
         unreadable,
         erasures,
         classes,
@@ -102,6 +104,8 @@ fn set_gauges(app: &AppState) {
     gauge!(observability::COMMIT_QUEUE_OLDEST_AGE_SECONDS).set(oldest_unanswered_age.as_secs_f64());
     gauge!(observability::REPLICATION_LAG_SECONDS).set(replication_lag.as_secs_f64());
     gauge!(observability::JOURNAL_SEGMENTS).set(segments as f64);
+    gauge!(observability::UNREAD_SEGMENTS).set(unread_segments as f64);
+    gauge!(observability::UNREAD_SEGMENTS_OLDEST_AGE_SECONDS).set(oldest_unread_age.as_secs_f64());
     gauge!(observability::UNREADABLE_OBJECTS).set(unreadable as f64);
     gauge!(observability::ERASURES).set(erasures as f64);
     for ClassGauges {

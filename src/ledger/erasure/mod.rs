@@ -21,6 +21,7 @@ use crate::domain::effort::Effort;
 use crate::domain::erasure::Erasure;
 use crate::domain::race_row::RaceRow;
 use crate::ledger::REPLICATION_LAG_MAX;
+use crate::ledger::unreadable::Reports;
 use crate::storage::ETag;
 
 pub use commit::{EraseError, Erased};
@@ -50,6 +51,8 @@ pub(super) struct ErasureState {
     /// Erasures that were applied so late that this instance may have accepted later rides without
     /// knowing them.
     late: Mutex<Vec<Erasure>>,
+    /// While the store lacks erasures, and they cannot be written again.
+    loss_reports: Mutex<Reports>,
     must_reload_snapshots: AtomicBool,
     /// Efforts under erased ones, to be written to the journal again.
     exposed: Mutex<Vec<Effort>>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::domain::erasure::{Erasure, Erasures};
 use crate::ledger::Inner;
 use crate::ledger::fallback::report_fallback;
-use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
+use crate::ledger::unreadable::{ApplyError, Reports, UnreadableCause, UnreadableObject};
 use crate::ledger::writer_message::WriterSender;
 use crate::storage::codec::erasures;
 use crate::storage::{ETag, ObjectKey, Precondition, StoreError, StoredObject};
@@ -25,7 +25,7 @@ impl Inner {
             self.note_readable(&ObjectKey::Erasures);
             // During recovery (`writer` is `None`), nothing is known yet.
             if writer.is_some() && self.erasures().version() > 0 && !self.options.read_only {
-                report_fallback(&ObjectKey::Erasures, "it is missing");
+                self.report_lost_erasures("it is missing");
                 self.write_erasures_again(&self.erasures(), Precondition::IfNoneMatch)
                     .await;
             }
@@ -53,7 +53,7 @@ impl Inner {
             with_lost(&stored, &self.erasures())
         };
         if let Some(restored) = &restored {
-            report_fallback(&ObjectKey::Erasures, "it lacks erasures");
+            self.report_lost_erasures("it lacks erasures");
             let condition = Precondition::IfMatch(etag.clone());
             if !self.write_erasures_again(restored, condition).await {
                 let problem = "erasures that it lost are not stored again yet";
@@ -65,10 +65,19 @@ impl Inner {
             .await
             .map_err(|error| StoreError::new("apply", ObjectKey::Erasures, error))?;
         if restored.is_none() {
+            *self.erasure_state.loss_reports.lock() = Reports::default();
             *self.erasure_state.etag.lock() = Some(etag);
         }
         self.note_readable(&ObjectKey::Erasures);
         Ok(removed)
+    }
+
+    /// Reports a loss, less and less often while it lasts.
+    fn report_lost_erasures(&self, problem: &str) {
+        let mut reports = self.erasure_state.loss_reports.lock();
+        if reports.take_due(self.clock.uptime()) {
+            report_fallback(&ObjectKey::Erasures, problem);
+        }
     }
 
     /// Puts erasures, and notes the ETag. Returns whether they are stored.
@@ -82,6 +91,9 @@ impl Inner {
             () = self.clock.sleep(RESTORE_TIMEOUT) => None,
         };
         let is_stored = etag.is_some();
+        if is_stored {
+            *self.erasure_state.loss_reports.lock() = Reports::default();
+        }
         *self.erasure_state.etag.lock() = etag;
         is_stored
     }

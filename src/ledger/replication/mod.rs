@@ -7,6 +7,7 @@
 //! - `segments` reads the listed segments that are not merged yet.
 //! - The catch-up loop reads snapshots again where segments may have been missed.
 
+mod missed;
 mod poll;
 mod segments;
 mod unread;
@@ -17,6 +18,7 @@ use crate::ledger::writer_message::WriterSender;
 use crate::observability;
 use crate::storage::{ListScope, StoreError};
 
+pub(super) use missed::MissedWrites;
 pub(super) use segments::{FetchedSegment, SEGMENT_READS_MAX, decode_segment};
 pub(super) use unread::UnreadSegments;
 
@@ -42,16 +44,25 @@ impl Inner {
     }
 
     async fn catch_up(&self, writer: &WriterSender) -> Result<(), StoreError> {
+        let tried_segments = self.tried_segments();
+        let mut reloaded = Ok(true);
         if self.erasure_state.take_snapshot_reload() {
-            let reloaded = self.reload_changed_snapshots(writer).await;
-            reloaded.inspect_err(|_| self.erasure_state.request_snapshot_reload())?;
+            reloaded = self.reload_changed_snapshots(writer).await;
         }
+        if let Some(number) = tried_segments
+            && !matches!(reloaded, Ok(false))
+        {
+            self.note_caught_up(number);
+        }
+        reloaded.inspect_err(|_| self.erasure_state.request_snapshot_reload())?;
         self.rejournal_exposed_efforts(writer).await
     }
 
     /// Loads the snapshots that changed since this instance merged or wrote them. Also retries
-    /// unreadable snapshots that are due; one that stays unreadable does not stop the others.
-    async fn reload_changed_snapshots(&self, writer: &WriterSender) -> Result<(), StoreError> {
+    /// unreadable snapshots that are due; one that stays unreadable does not stop the others. Returns
+    /// whether all were tried: the next call tries those that are being written now.
+    async fn reload_changed_snapshots(&self, writer: &WriterSender) -> Result<bool, StoreError> {
+        let mut all_tried = true;
         let root = self.store.list(ListScope::Root).await?;
         for target in self.snapshot_targets() {
             let listed = root.iter().find(|listed| listed.key == target.key());
@@ -65,6 +76,11 @@ impl Inner {
                 self.erasure_state.request_snapshot_reload();
                 continue;
             }
+            let Some(_lock) = self.snapshot_locks.try_lock(target) else {
+                self.erasure_state.request_snapshot_reload();
+                all_tried = false;
+                continue;
+            };
             match self.load_snapshot(target, Some(writer)).await {
                 Ok(_) => {}
                 Err(ApplyError::Store(error)) => return Err(error),
@@ -73,7 +89,7 @@ impl Inner {
                 }
             }
         }
-        Ok(())
+        Ok(all_tried)
     }
 }
 

@@ -45,7 +45,8 @@ impl Inner {
         // root, so `remove_missing` sees that snapshot change.
         let root = self.store.list(ListScope::Root).await?;
         let journal = self.store.list(ListScope::Journal).await?;
-        if since_poll > SEGMENTS_MISSED_AFTER {
+        let has_missed = since_poll > SEGMENTS_MISSED_AFTER;
+        if has_missed {
             self.erasure_state.request_snapshot_reload();
         }
         self.note_listed_snapshots(&root, &etags);
@@ -61,6 +62,7 @@ impl Inner {
         }
         self.extend_late_erasures(writer).await?;
         self.note_listed_segments(&segment_ids(&journal).collect(), &indexed, number);
+        self.note_missed(number, has_missed);
         Ok(())
     }
 
@@ -76,10 +78,12 @@ impl Inner {
             self.forget_missing(*id);
         }
         let journal = self.journal.lock();
-        let missing = self
-            .unread
-            .lock()
-            .note_listed(listed.iter().copied(), number, |id| journal.must_merge(id));
+        let missing = self.unread.lock().note_listed(
+            listed.iter().copied(),
+            number,
+            self.clock.uptime(),
+            |id| journal.must_merge(id),
+        );
         drop(journal);
         for id in missing {
             // Missing before it was merged. Normally a snapshot covers it, so changed ones are read.

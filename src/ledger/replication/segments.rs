@@ -36,7 +36,11 @@ impl Inner {
             }
             tokio::select! {
                 biased;
-                Some(()) = reads.next() => {}
+                Some(()) = reads.next() => {
+                    if self.tried_segments().is_some() {
+                        self.polled.catch_up.notify_one();
+                    }
+                }
                 () = self.polled.segments.notified() => {}
             }
         }

@@ -1,6 +1,7 @@
 //! The listed segments that are not merged yet, and when each is read next.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::ledger::journal_index::ListingNumber;
 use crate::ledger::replication::SEGMENT_READS_MAX;
@@ -14,6 +15,8 @@ pub(in crate::ledger) struct UnreadSegments(BTreeMap<SegmentId, UnreadSegment>);
 struct UnreadSegment {
     /// The first listing that showed it.
     listing: ListingNumber,
+    /// Uptime of that listing.
+    listed_at: Duration,
     state: ReadState,
     /// Number of reads that found nothing, or something that cannot be read.
     failures: u32,
@@ -21,6 +24,8 @@ struct UnreadSegment {
     was_not_found: bool,
     /// Whether a read has failed in any way.
     has_failed: bool,
+    /// Whether a read has ended.
+    was_tried: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -46,6 +51,7 @@ impl UnreadSegments {
         &mut self,
         listed: impl Iterator<Item = SegmentId>,
         number: ListingNumber,
+        now: Duration,
         must_merge: impl Fn(SegmentId) -> bool,
     ) -> Vec<SegmentId> {
         let mut before = std::mem::take(&mut self.0);
@@ -54,10 +60,12 @@ impl UnreadSegments {
             let Some(mut segment) = known.or_else(|| {
                 must_merge(id).then_some(UnreadSegment {
                     listing: number,
+                    listed_at: now,
                     state: ReadState::Due,
                     failures: 0,
                     was_not_found: false,
                     has_failed: false,
+                    was_tried: false,
                 })
             }) else {
                 continue;
@@ -74,13 +82,15 @@ impl UnreadSegments {
     }
 
     /// Notes a segment that was damaged at the start. Only the polls tell whether it is still there.
-    pub(in crate::ledger) fn note_damaged(&mut self, id: SegmentId) {
+    pub(in crate::ledger) fn note_damaged(&mut self, id: SegmentId, now: Duration) {
         let segment = UnreadSegment {
             listing: 0,
+            listed_at: now,
             state: ReadState::Waiting(1),
             failures: 1,
             was_not_found: false,
             has_failed: true,
+            was_tried: true,
         };
         self.0.insert(id, segment);
     }
@@ -102,6 +112,20 @@ impl UnreadSegments {
         })
     }
 
+    /// Returns whether no read has ended of a segment that was first shown by this listing, or an
+    /// earlier one.
+    pub(super) fn has_untried(&self, number: ListingNumber) -> bool {
+        let mut segments = self.0.values();
+        segments.any(|it| !it.was_tried && it.listing <= number)
+    }
+
+    /// Returns the number of segments, and when the oldest was listed first. Leaves out those whose
+    /// last read found nothing: normally a snapshot covers them.
+    pub(in crate::ledger) fn count_and_oldest(&self) -> (usize, Option<Duration>) {
+        let found = || self.0.values().filter(|it| !it.was_not_found);
+        (found().count(), found().map(|it| it.listed_at).min())
+    }
+
     pub(super) fn note_merged(&mut self, id: SegmentId) {
         self.0.remove(&id);
     }
@@ -110,6 +134,7 @@ impl UnreadSegments {
     pub(super) fn retry(&mut self, id: SegmentId, has_failed: bool) {
         if let Some(segment) = self.0.get_mut(&id) {
             segment.has_failed |= has_failed;
+            segment.was_tried = true;
             segment.state = ReadState::Waiting(1);
         }
     }
@@ -124,6 +149,7 @@ impl UnreadSegments {
         segment.failures += 1;
         segment.was_not_found = was_not_found;
         segment.has_failed = true;
+        segment.was_tried = true;
         segment.state = ReadState::Waiting(listings.min(LISTINGS_BETWEEN_READS_MAX));
         segment.failures
     }

@@ -10,6 +10,7 @@
 mod deletion;
 mod listed;
 mod load;
+mod locks;
 mod race_rows;
 mod scheduler;
 mod state;
@@ -18,5 +19,6 @@ mod write;
 pub(super) use load::{
     applied_erasure_version, class_beyond_options, decode_snapshot, second_beyond_options,
 };
+pub(super) use locks::SnapshotLocks;
 pub(super) use race_rows::RaceParts;
 pub(super) use state::{SnapshotStates, SnapshotTarget};

@@ -25,15 +25,7 @@ const TAKEOVER_INTERVALS: u32 = 3;
 
 impl Inner {
     pub(in crate::ledger) fn snapshot_targets(&self) -> Vec<SnapshotTarget> {
-        let of_class = |class| {
-            [
-                SnapshotTarget::Class(class),
-                SnapshotTarget::Races(class),
-                SnapshotTarget::Finishes(class),
-            ]
-        };
-        let classes = self.table.classes().flat_map(of_class);
-        classes.chain([SnapshotTarget::RacerNames]).collect()
+        SnapshotTarget::all(self.options.bounds.classes)
     }
 
     /// Returns the pause between two checks of what is due. A check is cheap compared with a

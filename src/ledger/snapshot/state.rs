@@ -23,6 +23,19 @@ pub(in crate::ledger) enum SnapshotTarget {
 }
 
 impl SnapshotTarget {
+    /// Returns all targets of the classes 1 to `classes`.
+    pub(in crate::ledger) fn all(classes: u16) -> Vec<Self> {
+        let of_class = |class| {
+            [
+                Self::Class(class),
+                Self::Races(class),
+                Self::Finishes(class),
+            ]
+        };
+        let classes = ClassId::all(classes).flat_map(of_class);
+        classes.chain([Self::RacerNames]).collect()
+    }
+
     /// Returns the target that an object is; `None` for objects that are no snapshots.
     pub(in crate::ledger) fn of_key(key: &ObjectKey) -> Option<Self> {
         match *key {

@@ -27,11 +27,15 @@ struct SnapshotBuild {
 }
 
 impl Inner {
+    /// Writes a snapshot, unless it is being read: the next check finds it due again.
     pub(super) async fn write_snapshot(
         &self,
         target: SnapshotTarget,
         writer: Option<&WriterSender>,
     ) {
+        let Some(_lock) = self.snapshot_locks.try_lock(target) else {
+            return;
+        };
         let began = self.clock.uptime();
         self.snapshots.lock().get_mut(target).write_began = Some(began);
         let outcome = self.replace_snapshot(target, writer).await;

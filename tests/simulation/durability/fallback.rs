@@ -1,5 +1,7 @@
 //! A store that falls back: what memory holds is written again.
 
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
 use super::*;
 
 /// Puts an earlier body in place of an object, as a restore by hand does.
@@ -97,7 +99,7 @@ async fn segment_that_vanished_after_a_start_is_written_again() {
     let bucket = Arc::<Bucket>::default();
     plant(&bucket, &history(1), history_of(&[effort(1, 1, 20.0)], 0));
     plant(&bucket, &foreign_segment(), segment_of(1, 1, 2, 20.0));
-    let instance = Instance::start(&bucket).await.unwrap();
+    let instance = Instance::recover(&bucket).await;
     assert_eq!(instance.output(1, 2), Some(20.0));
     bucket.remove(&foreign_segment());
     time_until(|| stored(&bucket).as_deref() == Some(BOTH)).await;
@@ -173,4 +175,39 @@ async fn erasures_that_fell_back_are_written_again_with_new_versions() {
         })
     })
     .await;
+}
+
+/// Returns the number of fallbacks that were counted.
+fn fallbacks(recorded: &PrometheusHandle) -> u32 {
+    let text = recorded.render();
+    let name = "alleycat_store_fallbacks_total ";
+    let count = text.lines().find_map(|line| line.strip_prefix(name));
+    count.map_or(0, |count| count.parse().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn erasures_that_cannot_be_written_again_are_reported_less_and_less_often() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let recorded = recorder.handle();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    erase(&instance, None).await;
+    let earlier = bucket.get("erasures.gz").unwrap().body;
+    erase(&instance, Some(50.0)).await;
+    sleep(SYNC_INTERVAL * 2).await;
+    for is_missing in [true, false] {
+        instance.store.set_mode(Mode::Fails);
+        match is_missing {
+            true => bucket.remove(&ObjectKey::Erasures),
+            false => restore(&bucket, &ObjectKey::Erasures, earlier.clone()),
+        }
+        let before = fallbacks(&recorded);
+        sleep(Duration::from_secs(300)).await;
+        let reports = fallbacks(&recorded) - before;
+        assert!((5..15).contains(&reports), "{reports} reports");
+        instance.store.set_mode(Mode::Healthy);
+        sleep(SYNC_INTERVAL * 2).await;
+        assert_eq!(bucket.erasures().count(), 2);
+    }
 }

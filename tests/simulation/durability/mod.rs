@@ -4,11 +4,13 @@ mod commit;
 mod erasure;
 mod fallback;
 mod ownership;
+mod readiness;
 mod recovery;
 mod replication;
 mod snapshot;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alleycat::domain::effort::{Bounds, ClassId, Effort, Output, RaceId, RacerId, Second};
@@ -36,6 +38,9 @@ const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(20);
 const SYNC_INTERVAL: Duration = Duration::from_secs(2);
 const RACES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// What has not happened by then never will.
+const NEVER: Duration = Duration::from_secs(1000);
+
 struct Instance {
     ledger: Ledger,
     /// Healthy, until a test sets another mode.
@@ -58,13 +63,24 @@ impl Instance {
         defects: Defects,
     ) -> Result<Self, RecoveryError> {
         let instance = Self::begin(bucket, faults, defects);
-        while instance.ledger.ready().is_err() {
+        let began = Instant::now();
+        while let Err(problem) = instance.ledger.ready() {
+            assert!(began.elapsed() < NEVER, "it is never ready: {problem}");
             if instance.task.is_finished() {
                 return Err(instance.task.await.unwrap().expect_err("it is not ready"));
             }
             sleep(Duration::from_millis(10)).await;
         }
         Ok(instance)
+    }
+
+    /// Starts an instance, and waits until its recovery has ended. Its first poll has not.
+    async fn recover(bucket: &Arc<Bucket>) -> Self {
+        let instance = Self::begin(bucket, Faults::default(), Defects::default());
+        while instance.ledger.accepts().is_err() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        instance
     }
 
     /// Begins to start an instance.
@@ -129,6 +145,12 @@ impl Instance {
         curve.first().map(|(_, output)| output.get())
     }
 
+    /// Waits until the ledger ends with an error.
+    async fn error(self) -> RecoveryError {
+        let ended = tokio::time::timeout(NEVER, self.task).await;
+        ended.expect("it ends").unwrap().expect_err("an error")
+    }
+
     /// Returns the keys of its puts other than segments.
     fn snapshots(&self) -> Vec<ObjectKey> {
         self.store
@@ -189,10 +211,7 @@ fn only_segment(bucket: &Bucket) -> Vec<serde_json::Value> {
 async fn time_until(condition: impl Fn() -> bool) -> Duration {
     let began = Instant::now();
     while !condition() {
-        assert!(
-            began.elapsed() < Duration::from_secs(1000),
-            "the condition never holds"
-        );
+        assert!(began.elapsed() < NEVER, "the condition never holds");
         sleep(Duration::from_millis(100)).await;
     }
     began.elapsed()

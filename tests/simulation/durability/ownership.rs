@@ -1,4 +1,4 @@
-//! The owner of a class's snapshot after puts with unknown outcomes.
+//! The owner of a class's snapshot after puts with unknown outcomes, and reads beside writes.
 
 use super::*;
 
@@ -48,4 +48,22 @@ async fn failed_put_and_the_same_body_again_keep_the_snapshot() {
     time_until(|| instance.store.gets()[reads..].contains(&history(1))).await;
     let took = time_until(|| stored(&bucket).as_deref() == Some(r#"{"1":{"2":20}}"#)).await;
     assert!(took <= OWNER_WRITES_WITHIN, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn snapshot_is_not_read_twice_at_once() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
+    time_until(|| stored(&bucket).is_some()).await;
+    sleep(SNAPSHOT_INTERVAL).await;
+    instance.way.set_defects(Defects {
+        slow_snapshots: Duration::from_secs(60),
+        ..Defects::default()
+    });
+    // It makes the catch-up loop read the snapshot, and the next snapshot due.
+    erase(&instance, Some(10.0)).await;
+    time_until(|| stored(&bucket).as_deref() == Some("{}")).await;
+    let reads = instance.store.gets().into_iter();
+    assert_eq!(reads.filter(|key| *key == history(1)).count(), 1);
 }

@@ -87,6 +87,82 @@ async fn erasure_waits_for_no_commit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn slow_commits_do_not_starve_replication() {
+    let bucket = Arc::<Bucket>::default();
+    let first = Instance::start(&bucket).await.unwrap();
+    let second = Instance::start(&bucket).await.unwrap();
+    for (instance, class) in [(&first, 1), (&second, 2)] {
+        instance.way.set_defects(Defects {
+            slow_segments: COMMIT_INTERVAL, // a commit is always due
+            ..Defects::default()
+        });
+        for client in 0..4 {
+            let ledger = instance.ledger.clone();
+            tokio::spawn(async move {
+                for output in 1.. {
+                    let batch = WriteBatch {
+                        efforts: vec![effort(class, client, f64::from(output))],
+                        ..WriteBatch::default()
+                    };
+                    ledger.commit(batch).await.unwrap();
+                }
+            });
+        }
+    }
+    for racer in 10..20 {
+        first.commit(&[effort(1, racer, 20.0)]).await.unwrap();
+        let seen = time_until(|| second.output(1, racer) == Some(20.0)).await;
+        assert!(seen < SYNC_INTERVAL * 2, "{seen:?}");
+    }
+    erase(&first, None).await;
+    let seen = time_until(|| second.ledger.erasures().count() == 1).await;
+    assert!(seen < SYNC_INTERVAL * 2, "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn erasure_waits_for_no_queue_of_deliveries() {
+    const CLIENTS: usize = 8;
+    const DELIVERIES: usize = 20;
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    let known = effort(1, 2, 20.0);
+    instance.commit(&[known]).await.unwrap();
+    // Stored, and not yet applied.
+    instance.store.set_mode(Mode::WritesThenHangs);
+    let ledger = instance.ledger.clone();
+    let scope = ErasureScope::all(RacerId(1), None);
+    let erasing = tokio::spawn(async move { ledger.erase(scope, None).await });
+    sleep(COMMIT_INTERVAL).await;
+    // The first begins a commit. The others improve nothing, and the queue is never empty: each
+    // client has its response, and sends again, while another's delivery is compared.
+    let first = instance.committing(effort(1, 3, 20.0));
+    let done = Arc::new(AtomicUsize::new(0));
+    let clients = (0..CLIENTS).map(|_| {
+        let (ledger, done) = (instance.ledger.clone(), done.clone());
+        tokio::spawn(async move {
+            for _ in 0..DELIVERIES {
+                let batch = WriteBatch {
+                    efforts: vec![known; 5000],
+                    ..WriteBatch::default()
+                };
+                ledger.commit(batch).await.unwrap();
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    while done.load(Ordering::Relaxed) < CLIENTS {
+        tokio::task::yield_now().await;
+    }
+    instance.store.set_mode(Mode::Healthy);
+    erasing.await.unwrap().unwrap();
+    let done = done.load(Ordering::Relaxed);
+    assert!(done < CLIENTS * DELIVERIES / 2, "it waited for {done}");
+    join_all(clients).await;
+    first.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn stalled_segments_delay_no_other_and_no_poll() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();

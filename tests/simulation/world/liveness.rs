@@ -8,8 +8,8 @@ use alleycat::domain::erasure::ErasureScope;
 use alleycat::ledger::{Erased, Ledger, WriteBatch};
 use tokio::time::{Instant, sleep};
 
-use super::truth::{erasures_touch, key, output};
-use super::{SYNC_INTERVAL, World};
+use super::truth::{key, output};
+use super::{Plan, SNAPSHOT_INTERVAL, SYNC_INTERVAL, World};
 use crate::bucket::HANG_MAX;
 
 /// Maximum time until an instance is ready, from a start or from the end of the faults.
@@ -17,6 +17,13 @@ const READY_MAX: Duration = Duration::from_secs(30);
 
 /// Maximum time until others show what one has acknowledged: the contract's.
 const SEEN_MAX: Duration = Duration::from_secs(2 * SYNC_INTERVAL.as_secs());
+
+/// Maximum time until a snapshot holds a ride: its owner has seen it, and its next one was due.
+pub(super) const OWNER_WRITES_MAX: Duration = Duration::from_secs(15);
+
+/// Maximum time until one holds it that nobody owns: 60 s, three intervals, and a random one.
+const TAKEN_OVER_MAX: Duration =
+    Duration::from_secs(60 + 4 * SNAPSHOT_INTERVAL.as_secs() + OWNER_WRITES_MAX.as_secs());
 
 /// Maximum time until a ride or an erasure is acknowledged.
 const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(5);
@@ -32,9 +39,36 @@ impl World {
         })
         .await;
         for number in 0..self.instances.len() {
-            self.expect_ride_is_seen(number).await;
+            self.expect_ride_is_seen(number, 100.0 + number as f64)
+                .await;
         }
+        let has_owner = self.owns_all_snapshots();
+        let limit = [TAKEN_OVER_MAX, OWNER_WRITES_MAX][usize::from(has_owner)];
+        self.expect_snapshot_holds(100.0, limit).await;
+        self.expect_ride_is_seen(0, 200.0).await;
+        self.expect_snapshot_holds(200.0, OWNER_WRITES_MAX).await;
         self.expect_erasure_is_seen().await;
+    }
+
+    /// Returns whether the only instance must own every snapshot. It never saw another's, and faults
+    /// made none of its own look like one.
+    fn owns_all_snapshots(&self) -> bool {
+        let Plan {
+            instances,
+            events,
+            fallbacks,
+            faults,
+            ..
+        } = self.plan;
+        instances == 1 && events + fallbacks == 0 && faults.conflict + faults.doubled == 0.0
+    }
+
+    async fn expect_snapshot_holds(&self, output: f64, limit: Duration) {
+        within(limit, "the snapshot holds the ride", || {
+            let stored = self.bucket.stored_output(1, RacerId(0), Second(0));
+            stored.is_some_and(|stored| stored.get() >= output)
+        })
+        .await;
     }
 
     fn ledgers(&self) -> Vec<Ledger> {
@@ -42,13 +76,13 @@ impl World {
         running.map(|running| running.ledger.clone()).collect()
     }
 
-    async fn expect_ride_is_seen(&mut self, number: usize) {
+    async fn expect_ride_is_seen(&mut self, number: usize, output_over_others: f64) {
         let ledgers = self.ledgers();
         let ride = Effort {
             class: ClassId::new(1).unwrap(),
             second: Second(0),
             racer: RacerId(0),
-            output: Output::new(100.0 + number as f64).unwrap(), // over every other one
+            output: Output::new(output_over_others).unwrap(),
             race: None,
             time: ledgers[number].now_ms(),
         };
@@ -71,7 +105,7 @@ impl World {
             let mut ledgers = ledgers.iter();
             ledgers.all(|ledger| {
                 output(ledger, key(&ride)) >= Some(ride.output)
-                    || erasures_touch(&ledger.erasures(), key(&ride))
+                    || ledger.erasures().any_covers(&ride, 0)
             })
         })
         .await;

@@ -32,6 +32,7 @@ use truth::{Key, Truth, erasures_touch, key, keys, output};
 const CLASSES: u16 = 2;
 const SECOND_MAX: u32 = 3;
 const RACERS: u64 = 4;
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(5);
 const SYNC_INTERVAL: Duration = Duration::from_secs(2);
 const RACES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -119,7 +120,7 @@ impl World {
             },
             racers_max: 100,
             commit_interval: Duration::from_millis(250),
-            snapshot_interval: Duration::from_secs(5),
+            snapshot_interval: SNAPSHOT_INTERVAL,
             sync_interval: SYNC_INTERVAL,
             races_kept: self.plan.races_kept,
             read_only: false,
@@ -165,6 +166,11 @@ impl World {
             .collect();
         deliveries.sort_unstable();
         events.sort_unstable();
+        let mut ticks = |count: usize| -> Vec<u32> {
+            let chance = &mut self.chance;
+            (0..count).map(|_| chance.random_range(0..100)).collect()
+        };
+        let (fallbacks, damages) = (ticks(self.plan.fallbacks), ticks(self.plan.damages));
         for tick in 0..100 {
             sleep(step).await;
             while deliveries.first().is_some_and(|&at| at <= tick) {
@@ -178,6 +184,13 @@ impl World {
             while events.first().is_some_and(|&at| at <= tick) {
                 events.remove(0);
                 self.crash_or_suspend();
+            }
+            let now_ms = self.instances[0].clock.wall_ms();
+            for _ in fallbacks.iter().filter(|&&at| at == tick) {
+                self.bucket.fall_back(now_ms, &mut self.chance);
+            }
+            for _ in damages.iter().filter(|&&at| at == tick) {
+                self.bucket.damage(&mut self.chance);
             }
             self.crash_as_planned();
             self.read();
@@ -427,6 +440,7 @@ impl World {
     /// Stops the faults and waits until all agree and the journal is empty; then checks that nothing
     /// acknowledged or seen is missing.
     async fn converge(&mut self) {
+        self.bucket.repair();
         for instance in &self.instances {
             instance.clock.resume();
             instance

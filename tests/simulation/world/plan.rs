@@ -19,6 +19,10 @@ pub struct Plan {
     pub erasures: usize,
     /// Number of crashes and suspensions.
     pub events: usize,
+    /// Number of times that the store falls back.
+    pub fallbacks: usize,
+    /// Number of segments that are damaged until the store is well.
+    pub damages: usize,
     /// Duration over which all of these happen.
     pub span: Duration,
     /// Time for which race rows are kept.
@@ -35,6 +39,8 @@ impl Plan {
             deliveries: 6,
             erasures: 1,
             events: 0,
+            fallbacks: 0,
+            damages: 0,
             span: Duration::from_secs(100),
             races_kept: RACES_KEPT,
             crash_after: None,
@@ -58,8 +64,9 @@ impl Plan {
             hang: share(0.05),
             cut: share(0.1),
             doubled: share(0.3),
+            stale: 0.0,
         };
-        Self {
+        let plan = Self {
             instances: chance.random_range(1..=3),
             faults,
             deliveries: chance.random_range(5..40),
@@ -69,6 +76,8 @@ impl Plan {
                 0
             },
             events: chance.random_range(0..10),
+            fallbacks: 0,
+            damages: 0,
             span: Duration::from_secs(chance.random_range(20..400)),
             races_kept: if chance.random_bool(0.7) {
                 RACES_KEPT
@@ -76,6 +85,30 @@ impl Plan {
                 Duration::from_secs(chance.random_range(20..400))
             },
             crash_after: None,
+        };
+        match chance.random_range(0..4) {
+            0 => Self {
+                damages: chance.random_range(1..4),
+                ..plan
+            },
+            1 => plan.with_lapses(&mut chance),
+            _ => plan,
+        }
+    }
+
+    /// Returns the plan with what a store must not do. Nothing is lost as long as memory has it. So
+    /// no instance crashes, and none reads what it missed by an outdated listing.
+    fn with_lapses(self, chance: &mut StdRng) -> Self {
+        Self {
+            faults: Faults {
+                hang: 0.0,
+                cut: 0.0,
+                stale: chance.random_range(0.0..0.3),
+                ..self.faults
+            },
+            events: 0,
+            fallbacks: chance.random_range(0..5),
+            ..self
         }
     }
 }
