@@ -194,7 +194,7 @@ impl Inner {
             if slice > 0 {
                 tokio::task::yield_now().await;
             }
-            let _pending_gate = self.erasure_state.pending_gate.read();
+            let _pending_lock = self.erasure_state.pending_lock.read();
             let erasures = self.erasures();
             let positions = positions.iter().filter(|it| !it.is_erased(&erasures));
             self.races.merge_pending(positions.map(|it| &it.row));

@@ -125,7 +125,7 @@ fn serve_http(
     let acceptor = RustlsAcceptor::new(tls.config()).handshake_timeout(limits.first_header_timeout);
     tokio::spawn(async move {
         tokio::select! {
-            () = tls.follow() => {}
+            () = tls.watch() => {}
             _ = http::stopped(stopping) => {}
         }
     });

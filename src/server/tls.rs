@@ -43,13 +43,13 @@ impl Tls {
         expiries.min()
     }
 
-    /// Returns the configuration of new connections. It changes with the files while [`follow`](Self::follow) runs.
+    /// Returns the configuration of new connections. It changes with the files while [`watch`](Self::watch) runs.
     pub(crate) fn config(&self) -> RustlsConfig {
         self.config.clone()
     }
 
     /// Reloads the files whenever they change, for ever.
-    pub(crate) async fn follow(mut self) {
+    pub(crate) async fn watch(mut self) {
         loop {
             tokio::time::sleep(REFRESH_INTERVAL).await;
             let reloading = tokio::task::spawn_blocking(move || {

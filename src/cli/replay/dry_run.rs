@@ -109,10 +109,10 @@ impl LocalState {
         let _ordered = self.commit_lock.lock();
         let efforts = &decoded.efforts;
         let mut newcomers = Newcomers::default();
-        let improving = self.table.compare(efforts, usize::MAX, &mut newcomers);
+        let comparison = self.table.compare(efforts, usize::MAX, &mut newcomers);
         self.table.merge(efforts, 0);
         RecordCounts {
-            improvements: improving.improving.len() as u64,
+            improvements: comparison.improving.len() as u64,
             rejected,
         }
     }

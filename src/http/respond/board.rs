@@ -33,7 +33,7 @@ const CDN_CACHE_CONTROL_NAME: HeaderName = HeaderName::from_static("cdn-cache-co
 const PAGE_PARAMETERS: [&str; 3] = ["offset", "cursor", "around"];
 
 /// What a request says of the form of its response.
-pub(crate) struct BoardRequest {
+pub(crate) struct ResponsePreferences {
     wants_csv: bool,
     if_none_match: Option<IfNoneMatch>,
     uri: Uri,
@@ -45,7 +45,7 @@ pub(crate) trait BoardResponse: Rows {
     fn cursors(&self) -> [Option<&str>; 2];
 }
 
-impl<S: Sync> FromRequestParts<S> for BoardRequest {
+impl<S: Sync> FromRequestParts<S> for ResponsePreferences {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
@@ -57,7 +57,7 @@ impl<S: Sync> FromRequestParts<S> for BoardRequest {
     }
 }
 
-impl BoardRequest {
+impl ResponsePreferences {
     /// Returns the format of the response.
     pub(crate) fn format(&self, format: FormatParam, pretty: PrettyParam) -> ResponseFormat {
         ResponseFormat::new(format, pretty, self.wants_csv)

@@ -14,7 +14,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::path::ClassPath;
 use crate::http::extract::query::{Param, ParamValue, QueryParams};
 use crate::http::extract::values::{IntegerParam, List, ListItem, PrettyParam};
-use crate::http::respond::board::BoardRequest;
+use crate::http::respond::board::ResponsePreferences;
 use crate::http::respond::format::{JSON, json_text};
 use crate::http::state::{AppState, Name};
 use crate::ledger::Ledger;
@@ -100,7 +100,7 @@ pub(crate) async fn pace(
     ClassPath { class }: ClassPath,
     State(app): State<AppState>,
     QueryParams(query): QueryParams<PaceParams>,
-    request: BoardRequest,
+    preferences: ResponsePreferences,
 ) -> Result<Response, ApiError> {
     let pretty = query.pretty.0.unwrap_or_default();
     let (targets, racers) = query.curves()?;
@@ -117,7 +117,7 @@ pub(crate) async fn pace(
     };
     let response = PaceResponse::new(&app.ledger, class, pace, &targets, &racers);
     let text = json_text(&response, pretty);
-    Ok(request.respond_with(JSON, text.into(), None))
+    Ok(preferences.respond_with(JSON, text.into(), None))
 }
 
 impl PaceParams {

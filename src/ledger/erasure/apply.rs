@@ -76,7 +76,7 @@ impl Inner {
         let new = known.merge(erasures);
         let now_ms = self.clock.wall_ms();
         let mut removed = 0;
-        let pending_gate = self.erasure_state.pending_gate.write();
+        let pending_lock = self.erasure_state.pending_lock.write();
         for erasure in &new {
             let Erasure {
                 scope, until_ms, ..
@@ -97,7 +97,7 @@ impl Inner {
         }
         // Published only now: an object that carries this version holds nothing that it covers.
         self.erasures.send_replace(Arc::new(known));
-        drop(pending_gate);
+        drop(pending_lock);
         if self.serving.load(Ordering::Acquire) && !self.options.read_only {
             self.note_late(&new);
         }

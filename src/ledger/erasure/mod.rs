@@ -57,7 +57,7 @@ pub(super) struct ErasureState {
     exposed_rows: Mutex<Vec<RaceRow>>,
     /// Held exclusively while erasures are applied and published, and shared while pending positions
     /// are merged. So no erased position stays.
-    pub(super) pending_gate: RwLock<()>,
+    pub(super) pending_lock: RwLock<()>,
 }
 
 impl ErasureState {

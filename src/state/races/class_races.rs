@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 use crate::domain::effort::{ClassId, RaceId, RacerId};
 use crate::domain::race_row::RaceRow;
 use crate::state::races::race::Race;
-use crate::state::races::{CLASS_RACE_ROWS_MAX, RacesVersion, RowsMerge};
+use crate::state::races::{CLASS_RACE_ROWS_MAX, ClassMerge, RacesVersion};
 
 /// Share of the rows that expire at once when there are too many: one of 16. So the rows are rarely
 /// gone through for that.
@@ -46,7 +46,7 @@ impl ClassRaces {
     }
 
     /// Merges a durable row: its position, and its finish if it is final.
-    pub(super) fn merge_durable(&mut self, row: &RaceRow, merged: &mut RowsMerge) {
+    pub(super) fn merge_durable(&mut self, row: &RaceRow, merged: &mut ClassMerge) {
         merged.races_changed |= self.merge_position(row, false);
         if row.is_final {
             merged.finishes_changed |= self.merge_finish(row);

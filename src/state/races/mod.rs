@@ -22,7 +22,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::domain::effort::{ClassId, Output, RaceId, RacerId, Second};
 use crate::domain::race_row::RaceRow;
 use crate::state::races::class_races::ClassRaces;
-use crate::state::races::finish_boards::KeptFinishBoard;
+use crate::state::races::finish_boards::CachedFinishBoard;
 use crate::state::races::race::Race;
 
 /// Maximum number of rows in all races of a class, some 70 MB. Beyond it the floor rises. A thousand
@@ -62,7 +62,7 @@ pub struct RacePosition {
 
 /// The result of merging durable rows into a class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RowsMerge {
+pub struct ClassMerge {
     /// The class's version after the merge.
     pub version: RacesVersion,
     /// Whether a race changed.
@@ -89,7 +89,7 @@ pub struct RacesCopy {
 #[derive(Debug)]
 pub struct Races {
     classes: Box<[Mutex<ClassRaces>]>,
-    finish_boards: Box<[KeptFinishBoard]>,
+    finish_boards: Box<[CachedFinishBoard]>,
 }
 
 impl Races {
@@ -105,14 +105,14 @@ impl Races {
     }
 
     /// Merges durable rows. Returns the outcome of each class among them.
-    pub fn merge(&self, rows: &[RaceRow]) -> Vec<(ClassId, RowsMerge)> {
-        let mut merges: Vec<(ClassId, RowsMerge)> = Vec::new();
+    pub fn merge(&self, rows: &[RaceRow]) -> Vec<(ClassId, ClassMerge)> {
+        let mut merges: Vec<(ClassId, ClassMerge)> = Vec::new();
         for rows in rows.chunk_by(|a, b| a.class == b.class) {
             let id = rows[0].class;
             let mut class = self.class(id);
             let known = merges.iter().position(|&(other, _)| other == id);
             let index = known.unwrap_or_else(|| {
-                merges.push((id, RowsMerge::default()));
+                merges.push((id, ClassMerge::default()));
                 merges.len() - 1
             });
             let merge = &mut merges[index].1;

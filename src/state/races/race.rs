@@ -48,7 +48,7 @@ struct KeptRow {
 
 /// The result of merging a row into a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RowMerge {
+pub(super) struct RacerMerge {
     /// Whether readers see a change.
     pub(super) changed: bool,
     /// Whether the racer has pending rows now.
@@ -155,7 +155,7 @@ impl Race {
     }
 
     /// Merges a row of this race.
-    pub(super) fn merge(&mut self, row: &RaceRow, is_pending: bool) -> RowMerge {
+    pub(super) fn merge(&mut self, row: &RaceRow, is_pending: bool) -> RacerMerge {
         self.earliest_ms = self.earliest_ms.min(row.at_ms);
         let Some(racer) = self.racers.get_mut(&row.racer) else {
             let rows = RacerRows {
@@ -163,7 +163,7 @@ impl Race {
                 later: Box::default(),
             };
             self.racers.insert(row.racer, rows);
-            return RowMerge {
+            return RacerMerge {
                 changed: true,
                 has_pending: is_pending,
                 rows: (0, 1),
@@ -171,7 +171,7 @@ impl Race {
         };
         let before = racer.len();
         let changed = racer.merge(row, is_pending);
-        RowMerge {
+        RacerMerge {
             changed,
             has_pending: racer.has_pending(),
             rows: (before, racer.len()),

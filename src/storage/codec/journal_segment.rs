@@ -317,7 +317,7 @@ impl SegmentContents {
 /// Asserts that a valid segment round-trips: it is written such that it reads the same, and writing
 /// that again gives the same bytes. Returns whether the segment is valid.
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn claim_that_a_segment_reads_back(object: &[u8]) -> bool {
+pub(crate) fn assert_segment_round_trips(object: &[u8]) -> bool {
     let Ok(contents) = read(object) else {
         return false;
     };

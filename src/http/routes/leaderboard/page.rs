@@ -104,7 +104,7 @@ impl<'a> PageResponse<'a> {
     /// Creates the response of a page to its query.
     pub(crate) fn new(
         page: Leaderboard,
-        query: &PageOptions,
+        options: &PageOptions,
         columns: BoardColumns,
         names: &'a RacerNames,
     ) -> Self {
@@ -122,8 +122,8 @@ impl<'a> PageResponse<'a> {
                 rows,
                 names,
                 columns,
-                is_what_if: query.is_what_if,
-                is_group: query.is_group,
+                is_what_if: options.is_what_if,
+                is_group: options.is_group,
             },
             next: next.map(|cursor| cursor.to_string()),
             previous: previous.map(|cursor| cursor.to_string()),
