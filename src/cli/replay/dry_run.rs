@@ -1,7 +1,8 @@
 //! `replay --dry-run`: records are compared with the service's histories, and not delivered.
 //!
-//! Each delivery is decoded as the service decodes it, compared with the state before it, and merged
-//! into the local copy. So the counts are those of a real run with the same deliveries.
+//! Each delivery is decoded as the service decodes it, compared with the state before it, and
+//! merged into the local copy. With `--concurrency 1` a real run has the same counts, except for
+//! erased efforts, full classes, and bodies over `--max-body-size`: only the service knows these.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -83,7 +84,8 @@ impl DryRun {
         })))
     }
 
-    /// Returns the counts that the service would send for a delivery of these records.
+    /// Returns the counts that the service would send for a delivery of these records, as far as
+    /// the copy of its state decides them.
     pub(crate) async fn deliver(&self, records: Vec<Bytes>) -> RecordCounts {
         let state = self.0.clone();
         let comparing = tokio::task::spawn_blocking(move || state.commit(&records));
