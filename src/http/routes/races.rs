@@ -1,4 +1,4 @@
-//! `/classes/{classId}/races`: here now, and the results of recent races.
+//! `/classes/{classId}/races`: recent races and their leaderboards, also while they are ridden.
 
 use axum::extract::State;
 use axum::http::header;
@@ -46,7 +46,8 @@ pub(crate) struct RacesParams {
 
 /// Recent races
 ///
-/// The races of the last `--races-kept` (24 hours by default), the newest first, whichever instance took in their riders.
+/// The races of the last `--races-kept` (24 hours by default), the newest first, from all
+/// instances.
 #[utoipa::path(
     get, path = "/classes/{classId}/races", tag = "Races", operation_id = "listRaces",
     params(ClassPath, RacesParams),
@@ -77,8 +78,8 @@ pub(crate) async fn races(
     response
 }
 
-/// Returns a page of the races, which are the newest first, and the cursors of the pages beside it. In a cursor the
-/// output is the start of the race, and the racer its id.
+/// Returns a page of the races, which are the newest first, and the cursors of the pages beside it.
+/// The cursor reuses two fields: its output is the race's start, its racer the race's id.
 fn page_of_races(
     races: &[RaceSummary],
     limit: PageLimit,
@@ -118,8 +119,8 @@ fn page_of_races(
 
 /// The leaderboard of a race
 ///
-/// Here now, and later the results: every racer of the race at the racer's latest second, ordered by output descending,
-/// then by racer id ascending.
+/// The current standings while the race is ridden, and later the results: every racer of the race
+/// at the racer's latest second, ordered by output descending, then by racer id ascending.
 #[utoipa::path(
     get, path = "/classes/{classId}/races/{raceId}/leaderboard", tag = "Races", operation_id = "getRaceLeaderboard",
     params(
@@ -191,8 +192,8 @@ struct RaceResponse {
     racers: usize,
     /// The last second that anyone reached.
     last_second: Second,
-    /// Whether that second is the race's last: it came with the event `final`, from any racer. Records of other racers
-    /// may still arrive.
+    /// Whether that second is the race's last: it came with the event `final`, from any racer.
+    /// Records of other racers may still arrive.
     finished: bool,
 }
 

@@ -25,8 +25,8 @@ use crate::state::table::{Board, Table};
 
 /// A page of a leaderboard
 ///
-/// Ordered by output descending, then by racer id ascending. Empty for a class without efforts. With `by=finish`: each
-/// racer's best output at the end of a race, with `raceId` and `at`.
+/// Ordered by output descending, then by racer id ascending. Empty for a class without efforts.
+/// With `by=finish`: each racer's best output at the end of a race, with `raceId` and `at`.
 #[utoipa::path(
     get, path = "/classes/{classId}/leaderboard", tag = "Leaderboards", operation_id = "getLeaderboard",
     params(ClassPath, LeaderboardParams),
@@ -84,8 +84,8 @@ async fn effort_page(
     board: Board,
     query: LeaderboardQuery,
 ) -> Result<PageResult, ApiError> {
-    // Reading a page from a cached order takes microseconds. Computing the order is work, so it goes
-    // to a worker.
+    // Reading a page from a cached order takes microseconds. Computing the order is work, so it
+    // goes to a worker.
     let is_ordered = board.has_order(query.ties == Ties::Dense);
     let outputs = if is_ordered { 0 } else { board.len() };
     app.workers
