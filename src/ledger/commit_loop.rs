@@ -25,7 +25,8 @@ use crate::storage::codec::journal_segment::{self, Chunk, SegmentContents};
 use crate::storage::codec::quarantine;
 use crate::storage::{ObjectKey, StoreError};
 
-/// A commit takes no more deliveries once it has this many efforts and names, some 100 MB.
+/// A commit takes no more deliveries once it has this many efforts, race rows and names: some
+/// 100 MB.
 const COMMIT_ENTRIES_MAX: usize = 2_000_000;
 
 /// Maximum number of pending race positions that one commit writes: about 0.3 s of encoding. A
@@ -93,8 +94,8 @@ impl Inner {
                 request = commits.recv() => match request {
                     Some(request) => {
                         self.add_to_commit(&mut pending, request).await;
-                        // Deliveries come first, and each lets one message pass. So neither
-                        // waits for the end of the other.
+                        // Deliveries come first, but one message is handled after each of
+                        // them. So neither queue starves the other.
                         if let Ok(message) = messages.try_recv() {
                             self.handle_message(message, &mut pending);
                         }
@@ -163,7 +164,7 @@ impl Inner {
             names,
             quarantined,
             guard,
-            race_positions: _, // the caller shows them
+            race_positions: _, // `Ledger::commit` merges them
             race_finals,
         } = batch;
         let erasures = self.erasures();

@@ -1,13 +1,14 @@
-//! The expiry of race rows by time.
+//! The floors of races by time. The floor of a class is a time: race rows before it have expired.
 
 use crate::domain::effort::ClassId;
 use crate::domain::race_row::RaceRow;
 use crate::ledger::Inner;
 
-/// Floors rise in steps of this many ms at most. So the rows are gone through once a minute.
+/// Maximum step by which floors rise, in ms. Rows are scanned once a step, so once a minute.
 const STEP_MS_MAX: u64 = 60_000;
 
-/// Minimum number of steps in the time for which rows are kept. So they expire at most a 60th later.
+/// Minimum number of steps in the time for which rows are kept. So they expire late by at most a
+/// 60th of that time.
 const STEPS_MIN: u64 = 60;
 
 impl Inner {

@@ -53,7 +53,7 @@ async fn ingest(instance: &Instance, first_racer: u64, stop: watch::Receiver<boo
 }
 
 /// Returns the times from a ride's acknowledgement by the first instance until the second shows it,
-/// while both take in rides, and the number of refused deliveries.
+/// while both accept rides, and the number of refused deliveries.
 async fn measure_lag(put: Duration, options: &[&str], probes: u64) -> (Vec<Duration>, usize) {
     let (test_store, proxy) = proxied_store().await;
     let instances = [

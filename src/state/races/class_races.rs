@@ -1,4 +1,4 @@
-//! The races and finishes of one class.
+//! Merges, expires and erases the race rows of one class, and keeps its finishes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,8 +9,8 @@ use crate::domain::race_row::RaceRow;
 use crate::state::races::race::Race;
 use crate::state::races::{CLASS_RACE_ROWS_MAX, ClassMerge, RacesVersion};
 
-/// Share of the rows that expire at once when there are too many: one of 16. So the rows are rarely
-/// gone through for that.
+/// One row of this many expires when the class has too many. Expiring many at once makes the scan
+/// of all rows rare.
 const EXPIRED_SHARE: usize = 16;
 
 /// The races and finishes of one class.
@@ -24,7 +24,7 @@ pub(super) struct ClassRaces {
     pub(super) floor_ms: u64,
     /// Number of rows of all races.
     pub(super) rows: usize,
-    /// Where pending rows are.
+    /// The racers with pending rows, by race.
     pending: HashSet<(RaceId, RacerId), RandomState>,
     pub(super) version: RacesVersion,
     /// The version at the last change of a finish.
@@ -53,7 +53,7 @@ impl ClassRaces {
         }
     }
 
-    /// Merges a position. Returns whether readers see a change.
+    /// Merges a position. Returns whether the race's set of rows changed.
     pub(super) fn merge_position(&mut self, row: &RaceRow, is_pending: bool) -> bool {
         if row.at_ms < self.floor_ms {
             return false;
@@ -144,7 +144,7 @@ impl ClassRaces {
         let mut times: Vec<u64> = races.flat_map(Race::rows).map(|row| row.at_ms).collect();
         let index = times.len() / EXPIRED_SHARE;
         let (_, &mut floor_ms, _) = times.select_nth_unstable(index);
-        // Over all of one time, so that some go in any case.
+        // Plus 1: rows of exactly this time expire too, so at least one row does.
         self.raise_floor(floor_ms + 1);
     }
 

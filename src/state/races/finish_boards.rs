@@ -8,7 +8,7 @@ use crate::domain::effort::ClassId;
 use crate::state::leaderboard::{Finish, FinishBoard};
 use crate::state::races::{Races, RacesVersion};
 
-/// The board of a class that was built last, and the version of its finishes.
+/// The board of a class that was built last, and the version that its finishes have at least.
 pub(super) type CachedFinishBoard = Mutex<Option<(RacesVersion, Arc<FinishBoard>)>>;
 
 impl Races {
@@ -19,10 +19,12 @@ impl Races {
         (*version == self.finishes_version(class)).then(|| board.clone())
     }
 
-    /// Returns the board of a class's best finishes. Building it sorts them; others wait meanwhile.
+    /// Returns the board of a class's best finishes. Building it sorts them; concurrent callers
+    /// wait for that.
     pub(crate) fn finish_board(&self, class: ClassId) -> Arc<FinishBoard> {
         let mut kept = self.finish_boards[class.index()].lock();
-        // Read first: the finishes may be newer than it says, and are sorted again then.
+        // Read before the finishes. If they change in between, the board is newer than this
+        // version, and the next call sorts them again.
         let version = self.finishes_version(class);
         if let Some((kept_version, board)) = &*kept
             && *kept_version == version

@@ -1,5 +1,5 @@
-//! The races of each class: the positions "here now" by each racer's latest second, later the
-//! results, and each racer's best finish.
+//! The races of each class, and each racer's best finish. A race has each racer's latest second:
+//! while it is ridden, these are the current positions; afterwards, the results.
 //!
 //! A race is a lattice, as the table is. [`RaceRow`] says how rows compete, so merges in any order
 //! end in the same state. What is not monotone is kept out of it:
@@ -25,8 +25,8 @@ use crate::state::races::class_races::ClassRaces;
 use crate::state::races::finish_boards::CachedFinishBoard;
 use crate::state::races::race::Race;
 
-/// Maximum number of rows in all races of a class, some 70 MB. Beyond it the floor rises. A thousand
-/// riders who race all day are 288,000.
+/// Maximum number of rows in all races of a class, some 70 MB. Beyond it the floor rises. A
+/// thousand riders who race all day are 288,000.
 pub(crate) const CLASS_RACE_ROWS_MAX: usize = 1_000_000;
 
 /// Counts the changes of a class's races and finishes.
@@ -35,9 +35,10 @@ pub type RacesVersion = u64;
 /// The numbers of a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RaceSummary {
-    /// The race.
+    /// Race that the numbers are of.
     pub race: RaceId,
-    /// Start in milliseconds since 1970: the least time of a row minus its second. For display only.
+    /// Start in milliseconds since 1970: the least time of a row minus its second. For display
+    /// only.
     pub started_ms: u64,
     /// Number of racers.
     pub racers: usize,
@@ -45,14 +46,14 @@ pub struct RaceSummary {
     pub last_second: Second,
     /// Whether that second was reported as the race's last.
     pub is_finished: bool,
-    /// The class's version at the race's last change. Races of a class have different versions.
+    /// The class's version at the race's last change. No two races of a class share a version.
     pub version: RacesVersion,
 }
 
 /// A racer's position in a race.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RacePosition {
-    /// The racer.
+    /// Racer whose position it is.
     pub racer: RacerId,
     /// The output at the racer's latest second.
     pub output: Output,
@@ -76,12 +77,12 @@ pub struct ClassMerge {
 /// The races of a class, to be stored.
 #[derive(Debug)]
 pub struct RacesCopy {
-    /// The copy holds everything merged up to this version.
+    /// The version up to which the copy is complete.
     pub version: RacesVersion,
     /// Rows that are earlier have expired.
     pub floor_ms: u64,
-    /// The races by id, each with the version of its last change, and its rows unless the caller
-    /// has them.
+    /// The races by id: each race's id, the version of its last change, and its rows. The rows are
+    /// `None` if the caller already has those of that version.
     pub races: Vec<(RaceId, RacesVersion, Option<Vec<RaceRow>>)>,
 }
 
@@ -178,7 +179,7 @@ impl Races {
         self.class(class).version
     }
 
-    /// Returns the version of a class's finishes at their last change.
+    /// Returns the class's version at the last change of a finish.
     pub fn finishes_version(&self, class: ClassId) -> RacesVersion {
         self.class(class).finishes_version
     }
@@ -212,7 +213,7 @@ impl Races {
         self.class(class).finishes.len()
     }
 
-    /// Returns each racer's best finish, by racer, and the version that it holds everything up to.
+    /// Returns the version up to which the finishes are complete, and each racer's best, by racer.
     pub fn finishes(&self, class: ClassId) -> (RacesVersion, Vec<RaceRow>) {
         let (version, mut rows) = {
             let class = self.class(class);

@@ -16,9 +16,10 @@ pub(super) struct Race {
     racers: HashMap<RacerId, RacerRows, RandomState>,
     /// The class's version at the last change.
     pub(super) changed: RacesVersion,
-    /// No row is earlier. It may be too early: only removing rows computes it anew.
+    /// Lower bound of the rows' times. Removing rows computes it anew; between removals it may be
+    /// too early.
     earliest_ms: u64,
-    /// The numbers as they were computed last. Current if the version is.
+    /// The numbers as they were computed last. Valid while their version equals `changed`.
     summary: Option<RaceSummary>,
 }
 
@@ -34,7 +35,7 @@ struct RacerRows {
 /// Memory of a racer with one row, as is usual, in bytes.
 pub(super) const ROW_BYTES: usize = size_of::<(RacerId, RacerRows)>();
 
-/// A row without what its place says: class, race and racer.
+/// A row without class, race and racer, which its place in the maps gives.
 #[derive(Clone, Copy, Debug)]
 struct KeptRow {
     second: Second,
@@ -49,7 +50,7 @@ struct KeptRow {
 /// The result of merging a row into a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RacerMerge {
-    /// Whether readers see a change.
+    /// Whether the racer's set of rows changed.
     pub(super) changed: bool,
     /// Whether the racer has pending rows now.
     pub(super) has_pending: bool,
@@ -105,7 +106,7 @@ impl RacerRows {
         self.iter().any(|it| it.is_pending)
     }
 
-    /// Merges a row. Returns whether readers see a change.
+    /// Merges a row. Returns whether the set of rows changed.
     fn merge(&mut self, new: &RaceRow, is_pending: bool) -> bool {
         if let Some(equal) = self.iter_mut().find(|it| it.at_place_of(new) == *new) {
             equal.is_pending &= is_pending;
@@ -129,7 +130,7 @@ impl RacerRows {
         true
     }
 
-    /// Returns the rows, which are in order; `None` if there is none.
+    /// Returns the rows, which are in order; `None` if empty.
     fn of(mut rows: Vec<KeptRow>) -> Option<Self> {
         let later = rows.split_off(rows.len().min(1)).into();
         let furthest = rows.pop()?;
@@ -268,7 +269,7 @@ impl Race {
         positions.collect()
     }
 
-    /// Returns the numbers of the race. Goes through the rows only after a change.
+    /// Returns the numbers of the race. Scans the rows only after a change.
     pub(super) fn summary(&mut self) -> RaceSummary {
         let is_current = |it: &RaceSummary| it.version == self.changed;
         let known = self.summary.filter(is_current);
