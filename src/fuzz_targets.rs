@@ -199,7 +199,7 @@ fn record_data(
 
 /// Checks a journal segment: a valid one is written such that it reads back the same.
 pub fn segment(object: &[u8]) -> bool {
-    journal_segment::claim_that_a_segment_reads_back(&gzip_unless_gzip(object))
+    journal_segment::assert_segment_round_trips(&gzip_unless_gzip(object))
 }
 
 /// Checks a stored history. The fast path equals serde_json. A valid history gives a table whose

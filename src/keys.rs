@@ -106,7 +106,7 @@ fn watch(path: &Path) -> anyhow::Result<Arc<FileKeys>> {
     let mut file = WatchedFile::open(path)?;
     let keys = Arc::new(RwLock::new(parse_file(&file)?));
     let watched = Arc::downgrade(&keys);
-    let follow = move || {
+    let watch = move || {
         while let Some(keys) = watched.upgrade() {
             refresh(&mut file, &keys);
             drop(keys);
@@ -115,7 +115,7 @@ fn watch(path: &Path) -> anyhow::Result<Arc<FileKeys>> {
     };
     thread::Builder::new()
         .name("key-file".to_owned())
-        .spawn(follow)
+        .spawn(watch)
         .context("cannot watch the key file")?;
     Ok(keys)
 }

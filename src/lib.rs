@@ -22,8 +22,8 @@
 //! - The state is a join-semilattice: merging two states takes the maximum of each key. Delivery at
 //!   least once, replay, recovery and any number of instances on one store are therefore safe
 //!   without a leader or a lock.
-//! - One task orders all commits. Readers never see what a crash could take back, and a delivery
-//!   that improves nothing costs no write.
+//! - One task orders all commits. Readers never see what a crash could take back, except a racer's
+//!   latest position in a race. A delivery that improves nothing costs no write.
 //! - `domain`, `state`, the parsers of `ingest`, `storage::codec` and `storage::history_file` are
 //!   pure: no async, IO, clock, logging or randomness.
 //! - Every queue, body, page, cache and retry has a limit with a name, a unit and a reason.

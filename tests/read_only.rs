@@ -110,7 +110,7 @@ async fn reader_follows_a_writer_and_never_puts_or_deletes() {
         best(&reader, 1).await == Some(120.0) && best(&reader, 2).await == Some(90.0)
     })
     .await;
-    // A lower best under an erased one is exposed: whoever writes journals it again.
+    // A lower best under an erased one is exposed: an instance that writes journals it again.
     let erase = writer
         .request(Method::DELETE, "/classes/1/racers/1?above=110")
         .bearer_auth("admin");

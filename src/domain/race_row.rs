@@ -18,11 +18,11 @@ pub const EXPIRY_STEP_MS: u64 = 60_000;
 /// A racer's output at a second of a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RaceRow {
-    /// The class.
+    /// Class in which it was ridden.
     pub class: ClassId,
-    /// The race.
+    /// Race in which it was ridden.
     pub race: RaceId,
-    /// The racer.
+    /// Racer who rode it.
     pub racer: RacerId,
     /// The second of the race.
     pub second: Second,
@@ -69,13 +69,13 @@ impl RaceRow {
         }
     }
 
-    /// Returns the time at which it was ridden, or 0 if that is unknown.
+    /// Returns the effort's own time, or 0 if that is unknown.
     pub fn effort_time(&self) -> EffortTimeMs {
         if self.has_effort_time { self.at_ms } else { 0 }
     }
 
-    /// Compares the positions of two rows of one racer in one race. The greater second is the
-    /// latest; at equal seconds a final is over an update, then the greater output counts.
+    /// Compares the positions of two rows of one racer in one race. Greater means: a later second;
+    /// at equal seconds a final, then the greater output, then a known time.
     pub fn position_order(&self, other: &Self) -> Ordering {
         let position = |row: &Self| (row.second, row.is_final, row.output, row.has_effort_time);
         position(self).cmp(&position(other))
@@ -100,8 +100,9 @@ impl RaceRow {
         !self.has_effort_time && self.position_order(other).is_eq()
     }
 
-    /// Compares two finishes of one racer in one class. The greater is the better: by output, then
-    /// by earlier time, unknown times last, then by smaller race. The rest makes the order total.
+    /// Compares two finishes of one racer in one class. Greater means better: a higher output, then
+    /// an earlier time (unknown times last), then a smaller race id. Second and `at_ms` only make
+    /// the order total.
     pub fn finish_order(&self, other: &Self) -> Ordering {
         let key = |row: &Self| {
             let ridden = Reverse((!row.has_effort_time, row.effort_time(), row.race));

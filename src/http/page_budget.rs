@@ -38,8 +38,8 @@ pub(crate) async fn limit_pages(
     let Some(permit) = budget.try_acquire(usize::try_from(bytes).unwrap_or(usize::MAX)) else {
         return ApiError::unavailable("response memory limit reached").into_response();
     };
-    // Requests that arrive together on one connection are served without a pause. Between their large
-    // pages, other connections get their turn.
+    // Requests that arrive together on one connection are served without a pause. Between their
+    // large pages, other connections are served too.
     tokio::task::yield_now().await;
     let (parts, body) = response.into_parts();
     match to_bytes(body, usize::MAX).await {

@@ -1,4 +1,4 @@
-//! The check of stored objects for operators: each is decoded as a start decodes it.
+//! The check of stored objects for `alleycat doctor`: each is decoded as a start decodes it.
 
 use crate::domain::erasure::ErasureVersion;
 use crate::ledger::LedgerOptions;

@@ -25,7 +25,8 @@ use crate::storage::codec::journal_segment::{self, Chunk, SegmentContents};
 use crate::storage::codec::quarantine;
 use crate::storage::{ObjectKey, StoreError};
 
-/// A commit takes no more deliveries once it has this many efforts and names, some 100 MB.
+/// A commit takes no more deliveries once it has this many efforts, race rows and names: some
+/// 100 MB.
 const COMMIT_ENTRIES_MAX: usize = 2_000_000;
 
 /// Maximum number of pending race positions that one commit writes: about 0.1 s of encoding. A
@@ -180,7 +181,7 @@ impl Inner {
             names,
             quarantined,
             guard,
-            race_positions: _, // the caller shows them
+            race_positions: _, // `Ledger::commit` merges them
             race_finals,
         } = batch;
         let erasures = self.erasures();

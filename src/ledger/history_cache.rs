@@ -60,7 +60,7 @@ impl HistoryCache {
             .lock()
             .history
             .as_ref()
-            .map_or(0, History::outdated_bytes)
+            .map_or(0, History::stale_bytes)
     }
 
     /// Notes the length of the stored history, in bytes.

@@ -3,7 +3,8 @@
 //! One writer task collects waiting batches, keeps the efforts that beat the table, writes them as
 //! a journal segment, merges them, and only then responds. Three properties follow:
 //!
-//! - Readers never see an effort that a crash could remove.
+//! - Readers never see an effort that a crash could remove. The one exception: a racer's latest
+//!   position in a race, which the next second replaces.
 //! - A retry that races its first try is journaled again rather than acknowledged early.
 //! - A batch that improves nothing costs no write.
 //!

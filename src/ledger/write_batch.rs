@@ -28,8 +28,8 @@ pub struct WriteBatch {
     /// The batch's share of a memory budget. The ledger holds it as long as it holds anything of
     /// the batch, also after the caller is gone. Otherwise the budget would not bound memory.
     pub guard: Option<Box<dyn Send>>,
-    /// The rows of races that the efforts bring, other than finals. They are shown at once, and
-    /// become durable soon.
+    /// The efforts' race rows, other than finals. They are shown once the batch is acknowledged,
+    /// and become durable with the next segment.
     pub race_positions: Vec<BatchRow>,
     /// The racers' last rows of their races. They are durable before the batch is acknowledged.
     pub race_finals: Vec<BatchRow>,
@@ -38,9 +38,9 @@ pub struct WriteBatch {
 /// A race row of a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchRow {
-    /// The row.
+    /// The effort's row in its race.
     pub row: RaceRow,
-    /// The index of its effort in the batch.
+    /// Index of that effort in the batch.
     pub index: usize,
 }
 
@@ -115,9 +115,9 @@ impl Drop for UnansweredGuard {
 }
 
 impl Ledger {
-    /// Returns the batch of decoded efforts. `finals` has the indices, ascending, of those that are a
-    /// racer's last of a race. Keeps only newer names, and makes the race rows: milliseconds of work
-    /// for a large delivery, on the calling thread.
+    /// Returns the batch of decoded efforts. `finals`: ascending indices of the efforts that end a
+    /// racer's race. Keeps only newer names, and makes the race rows: milliseconds of work for a
+    /// large delivery, on the calling thread.
     pub fn write_batch(
         &self,
         efforts: Vec<Effort>,
@@ -171,8 +171,8 @@ impl Ledger {
 }
 
 impl BatchRow {
-    /// Returns whether erasures cover the row. Its effort may have no time: such an effort is erased
-    /// as long as the erasure stands, so its row is as well.
+    /// Returns whether erasures cover the row. An effort without a time counts as erased as long as
+    /// the erasure stands, and so does its row.
     pub(super) fn is_erased(&self, erasures: &Erasures) -> bool {
         let effort = Effort {
             time: self.row.effort_time(),
@@ -195,7 +195,7 @@ impl Inner {
             if slice > 0 {
                 tokio::task::yield_now().await;
             }
-            let _pending_gate = self.erasure_state.pending_gate.read();
+            let _pending_lock = self.erasure_state.pending_lock.read();
             let erasures = self.erasures();
             let positions = positions.iter().filter(|it| !it.is_erased(&erasures));
             self.races.merge_pending(positions.map(|it| &it.row));

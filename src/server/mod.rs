@@ -33,10 +33,10 @@ pub use metrics_listener::Metrics;
 /// closed. Orchestrators kill after 10 s or later.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Serves on `listener` over `store` until `shutdown` resolves, and `metrics` on their own port. Then
-/// it finishes the deliveries under way, takes a last snapshot, closes the port, and returns. The port
-/// accepts connections at once; `/readyz` and deliveries wait for recovery. While it stops, `/readyz`
-/// is 503, so that a load balancer sends requests elsewhere.
+/// Serves on `listener` over `store` until `shutdown` resolves, and `metrics` on their own port.
+/// Then it finishes the running deliveries, takes a last snapshot, closes the port, and returns.
+/// The port accepts connections at once; `/readyz` and deliveries wait for recovery. While it
+/// stops, `/readyz` is 503, so that a load balancer sends requests elsewhere.
 pub async fn serve(
     config: Config,
     listener: TcpListener,
@@ -125,7 +125,7 @@ fn serve_http(
     let acceptor = RustlsAcceptor::new(tls.config()).handshake_timeout(limits.first_header_timeout);
     tokio::spawn(async move {
         tokio::select! {
-            () = tls.follow() => {}
+            () = tls.watch() => {}
             _ = http::stopped(stopping) => {}
         }
     });

@@ -1,5 +1,5 @@
-//! TLS: a certificate chain and its key from files that are read again when they change, so that a certificate is
-//! renewed without a restart. Versions 1.2 and 1.3; HTTP/1.1 by ALPN.
+//! TLS: a certificate chain and its key from files that are read again when they change, so that a
+//! certificate is renewed without a restart. Versions 1.2 and 1.3; HTTP/1.1 by ALPN.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ impl Tls {
         Ok(Self { chain, key, config })
     }
 
-    /// Returns when the first of the certificates expires, in seconds since 1970; `None` if none is readable.
+    /// Returns when the first of the certificates expires, in seconds since 1970; `None` if none is
+    /// readable.
     pub(crate) fn expires_at_s(&self) -> Option<u64> {
         let certificates = CertificateDer::pem_slice_iter(self.chain.content()).flatten();
         let expiries = certificates.filter_map(|certificate| {
@@ -43,13 +44,14 @@ impl Tls {
         expiries.min()
     }
 
-    /// Returns the configuration of new connections. It changes with the files while [`follow`](Self::follow) runs.
+    /// Returns the configuration of new connections. It changes with the files while
+    /// [`watch`](Self::watch) runs.
     pub(crate) fn config(&self) -> RustlsConfig {
         self.config.clone()
     }
 
     /// Reloads the files whenever they change, for ever.
-    pub(crate) async fn follow(mut self) {
+    pub(crate) async fn watch(mut self) {
         loop {
             tokio::time::sleep(REFRESH_INTERVAL).await;
             let reloading = tokio::task::spawn_blocking(move || {
@@ -63,7 +65,8 @@ impl Tls {
         }
     }
 
-    /// Files that are no valid pair leave the configuration as it was: one of the two is written first.
+    /// Files that are no valid pair leave the configuration as it was: one of the two is written
+    /// first.
     fn reload(&mut self) {
         // Both are refreshed, also after an error of the first.
         let (chain, key) = (self.chain.refresh(), self.key.refresh());

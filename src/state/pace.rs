@@ -37,13 +37,13 @@ impl Percentile {
     }
 }
 
-/// What a curve follows.
+/// The target of a curve in every second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PaceTarget {
-    /// The least output of a second whose percentile is at least this one, or else the greatest
-    /// output.
+    /// The lowest output with at least this share of the second's racers strictly below it; if no
+    /// output has, the highest.
     Percentile(Percentile),
-    /// The output at this position of a second, from 1.
+    /// The output at this rank of the second, from 1. Equal outputs count one by one.
     Rank(NonZeroUsize),
 }
 
@@ -67,7 +67,7 @@ pub struct PaceCache {
 
 #[derive(Debug, Default)]
 struct ClassPace {
-    /// The class's version for which `seconds`, and curves of that version, are current.
+    /// The class's version at which `seconds` was read. Curves with the same version are current.
     version: Option<StateVersion>,
     seconds: Arc<[Second]>,
     curves: Vec<CachedCurve>,
@@ -80,7 +80,7 @@ struct CachedCurve {
     target: PaceTarget,
     /// The class's version when it was last compared with the columns.
     version: StateVersion,
-    /// The columns that it was read from.
+    /// The columns that it was read from, each with its version.
     columns: Arc<[(Second, StateVersion)]>,
     /// By position in `columns`.
     outputs: PaceOutputs,
@@ -106,8 +106,8 @@ impl PaceCache {
     /// Returns the curves. Reads the columns that changed since they were cached.
     pub fn curves(&self, table: &Table, class: ClassId, targets: &[PaceTarget]) -> Pace {
         let mut cache = self.classes[class.index()].lock();
-        // Read before the columns: a change in between makes the curves newer than it says, and the
-        // next query compares them again.
+        // Read before the columns. If one changes in between, the curves are newer than this
+        // version, and the next query compares them again.
         let version = table.version(class);
         if let Some(pace) = cache.current(version, targets) {
             return pace;
@@ -238,7 +238,7 @@ fn column_outputs(board: &Board, targets: &[PaceTarget]) -> Vec<Option<Output>> 
     targets.iter().zip(&positions).map(output).collect()
 }
 
-/// Returns the position of a target among `total` ascending outputs without ties.
+/// Returns the index of a target among `total` ascending outputs, as if there were no ties.
 fn position(target: PaceTarget, total: usize) -> Option<usize> {
     match target {
         PaceTarget::Rank(rank) => total.checked_sub(rank.get()),
@@ -261,8 +261,8 @@ fn position(target: PaceTarget, total: usize) -> Option<usize> {
 enum AscendingOutputs<'a> {
     /// The board's order, if it is cached.
     Ordered(&'a Board, Arc<Vec<u32>>),
-    /// The bits of all outputs, those at the positions in their place: selecting is faster than
-    /// sorting.
+    /// The bits of all outputs, partially sorted: those at `positions` are where a sort would put
+    /// them. Selecting is faster than sorting.
     Selected {
         bits: Vec<u64>,
         /// Ascending.
@@ -291,8 +291,8 @@ impl<'a> AscendingOutputs<'a> {
         }
     }
 
-    /// Returns the least output whose tie begins at this position or after it, or else the greatest
-    /// output: in a tie, the share below is that of the tie's first row.
+    /// Returns the least output whose tie begins at this position or after it; if there is none,
+    /// the greatest output. In a tie, all rows have the share below of the tie's first row.
     fn first_of_tie(&self, position: usize) -> Output {
         let output = self.at(position);
         match self {
@@ -306,7 +306,9 @@ impl<'a> AscendingOutputs<'a> {
                 }
             }
             Self::Selected { bits, positions } => {
-                // What is before the position before is not greater than what is there.
+                // Elements before the previous selected position are not greater than the one
+                // there. So if any of them ties with `output`, that one does too, and the search
+                // may begin with it.
                 let before = positions.partition_point(|&other| other < position);
                 let before = before.checked_sub(1).map_or(0, |index| positions[index]);
                 let output = output.get().to_bits();

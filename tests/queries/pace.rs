@@ -117,7 +117,7 @@ async fn invalid_curves_are_named() {
         ("percentile=NaN".to_owned(), vec!["percentile is \"NaN\""]),
         (
             "rank=1&rank=0".to_owned(),
-            vec!["rank is \"1,0\"", "positions from 1"],
+            vec!["rank is \"1,0\"", "ranks from 1"],
         ),
         (format!("rank={}", ranks(21)), vec!["1 to 20 positions"]),
         (

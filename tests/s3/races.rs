@@ -1,4 +1,4 @@
-//! Races whose riders are taken in by several instances.
+//! Races whose records are accepted by several instances.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

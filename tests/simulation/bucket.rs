@@ -327,7 +327,7 @@ pub struct Faults {
 /// The maximum time for which a call hangs.
 pub const HANG_MAX: Duration = Duration::from_secs(60);
 
-/// What one store does wrong about some objects.
+/// The defects of one store.
 #[derive(Clone, Debug, Default)]
 pub struct Defects {
     /// Reads of these objects fail after [`STALL`].

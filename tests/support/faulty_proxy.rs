@@ -18,7 +18,7 @@ use super::s3_server::S3Server;
 /// Maximum size of a request or a response, in bytes.
 const BODY_MAX: usize = 64 << 20;
 
-/// What happens to a request.
+/// How the proxy misbehaves for a request.
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// It reaches the server after this time.

@@ -1,7 +1,8 @@
 //! `replay --dry-run`: records are compared with the service's histories, and not delivered.
 //!
-//! Each delivery is decoded as the service decodes it, compared with the state before it, and merged
-//! into the local copy. So the counts are those of a real run with the same deliveries.
+//! Each delivery is decoded as the service decodes it, compared with the state before it, and
+//! merged into the local copy. With `--concurrency 1` a real run has the same counts, except for
+//! erased efforts, full classes, and bodies over `--max-body-size`: only the service knows these.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -83,7 +84,8 @@ impl DryRun {
         })))
     }
 
-    /// Returns the counts that the service would send for a delivery of these records.
+    /// Returns the counts that the service would send for a delivery of these records, as far as
+    /// the copy of its state decides them.
     pub(crate) async fn deliver(&self, records: Vec<Bytes>) -> RecordCounts {
         let state = self.0.clone();
         let comparing = tokio::task::spawn_blocking(move || state.commit(&records));
@@ -109,10 +111,10 @@ impl LocalState {
         let _ordered = self.commit_lock.lock();
         let efforts = &decoded.efforts;
         let mut newcomers = Newcomers::default();
-        let improving = self.table.compare(efforts, usize::MAX, &mut newcomers);
+        let comparison = self.table.compare(efforts, usize::MAX, &mut newcomers);
         self.table.merge(efforts, 0);
         RecordCounts {
-            improvements: improving.improving.len() as u64,
+            improvements: comparison.improving.len() as u64,
             rejected,
         }
     }

@@ -1,9 +1,10 @@
 //! `alleycat replay`: delivers the records of files, folders and buckets again.
 //!
-//! Objects have any of the formats that `ingest::object_reader` detects. Records go
-//! through the endpoint as Firehose would send them: several objects at a time, each delivery
-//! retried until it is accepted. They keep their times, so erased efforts stay erased. Sources are
-//! never changed, and replaying again does no harm. A dry run only counts what a real run would do.
+//! Objects have any of the formats that `ingest::object_reader` detects. Records go through the
+//! endpoint as Firehose would send them: several objects at a time, each delivery retried until it
+//! is accepted. They keep their times, so erased efforts stay erased. Sources are never changed,
+//! and replaying again does no harm. A dry run only counts what a real run would do, as far as it
+//! can know.
 
 mod dry_run;
 mod options;
@@ -36,11 +37,12 @@ use crate::ingest::object_reader::{ObjectItem, ObjectReader, ObjectReaderError};
 /// second.
 const DELIVERY_BYTES_MAX: usize = 4 << 20;
 
-/// Interval of the buffer, longer than any replay waits: a delivery is full, or the last one.
+/// Interval of the buffer, longer than any replay waits. So it is disabled: only a full delivery or
+/// the last one is sent.
 const NO_INTERVAL: Duration = Duration::from_hours(24);
 
-/// Maximum number of records that the endpoint refuses by themselves. More of them mean that the
-/// fault is not in the records.
+/// Maximum number of records that the endpoint refuses as single-record deliveries. More of them
+/// mean that the fault is not in the records.
 const REFUSED_MAX: u64 = 100;
 
 /// Delivers all records of the sources, until they end, a delivery is given up, or `shutdown`
@@ -257,7 +259,7 @@ impl Replay {
     }
 }
 
-/// The findings about an object beside its records.
+/// The result of reading an object, other than its records.
 pub(crate) struct ObjectSummary {
     /// Racer names of a journal, which cannot be delivered without an effort.
     names: u64,

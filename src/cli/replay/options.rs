@@ -1,4 +1,4 @@
-//! The options of `alleycat replay`.
+//! Options, defaults and help of `alleycat replay`.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The outcome of a replay.
+//! Counts the outcome of a replay, and prints its progress and summary.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,7 +26,7 @@ pub struct ReplayReport {
     pub records: u64,
     /// Records that the endpoint acknowledged.
     pub acknowledged: u64,
-    /// Records that the endpoint refused by themselves.
+    /// Records that the endpoint refused as single-record deliveries.
     pub refused: u64,
     /// Improvements among the acknowledged records, if the endpoint sends that count.
     pub improvements: Option<u64>,
@@ -141,7 +141,7 @@ impl fmt::Display for ReplayReport {
         if self.dry_run {
             writeln!(
                 f,
-                "dry run       nothing was sent; these are the counts of a real run"
+                "dry run       nothing was sent; a real run may have fewer improvements and more rejections"
             )?;
         }
         write!(

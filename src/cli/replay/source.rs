@@ -20,7 +20,7 @@ const OBJECTS_MAX: usize = 1_000_000;
 /// It is in memory while it is read. A file may have any size.
 const OBJECT_BYTES_MAX: u64 = 256 << 20;
 
-/// Maximum depth of folders: more than keys have levels.
+/// Maximum depth of folders. S3 keys are never that deep.
 const FOLDER_DEPTH_MAX: usize = 64;
 
 /// A file, a folder, or a bucket and prefix.
@@ -30,7 +30,7 @@ pub enum ReplaySource {
     Path(PathBuf),
     /// All objects whose key begins with the prefix.
     Bucket {
-        /// The bucket.
+        /// Name of the bucket.
         bucket: String,
         /// Empty for all.
         prefix: String,
@@ -201,7 +201,7 @@ impl ReplayObject {
     /// Opens the object for reading.
     ///
     /// # Errors
-    /// It is missing or unreadable: one line that says why.
+    /// The object is missing or unreadable. The message is one line.
     pub(crate) async fn open(&self) -> Result<ObjectContent, String> {
         match &self.location {
             ObjectLocation::File(path) => {

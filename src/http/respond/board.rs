@@ -1,4 +1,4 @@
-//! Responses of boards: validators, caching and links, the same for every board.
+//! Responses of boards and pace curves: validators, caching and links, the same for all.
 
 use std::convert::Infallible;
 
@@ -16,15 +16,15 @@ use crate::http::extract::values::PrettyParam;
 use crate::http::respond::conditional::insert;
 use crate::http::respond::format::{FormatParam, ResponseFormat, Rows};
 
-/// A browser always asks, so that a rider sees a delivery at once. A CDN may keep a board for a second: however many
-/// read it, the service is asked once a second.
+/// Browsers revalidate every time, so that a rider sees a delivery at once. A CDN may keep a board
+/// for a second: however many clients read it, the service gets one request a second.
 const CACHE_CONTROL: &str = "public, max-age=0, s-maxage=1";
 
 /// Under query keys: a shared cache would serve clients without a key.
 const PRIVATE_CACHE_CONTROL: &str = "private, max-age=0";
 
-/// `CDN-Cache-Control` (RFC 9213). A CDN that knows it may also send a board that is up to 5 s old while it asks for the
-/// newest.
+/// `CDN-Cache-Control` (RFC 9213). A CDN that knows it may also send a board up to 5 s after it
+/// expires, while it requests the newest.
 const CDN_CACHE_CONTROL: &str = "max-age=1, stale-while-revalidate=5";
 
 const CDN_CACHE_CONTROL_NAME: HeaderName = HeaderName::from_static("cdn-cache-control");
@@ -32,8 +32,8 @@ const CDN_CACHE_CONTROL_NAME: HeaderName = HeaderName::from_static("cdn-cache-co
 /// The parameters that select a page. A link has `cursor` in their place.
 const PAGE_PARAMETERS: [&str; 3] = ["offset", "cursor", "around"];
 
-/// What a request says of the form of its response.
-pub(crate) struct BoardRequest {
+/// The preferences of a request: format, known ETag, and the address that links are relative to.
+pub(crate) struct ResponsePreferences {
     wants_csv: bool,
     if_none_match: Option<IfNoneMatch>,
     uri: Uri,
@@ -45,7 +45,7 @@ pub(crate) trait BoardResponse: Rows {
     fn cursors(&self) -> [Option<&str>; 2];
 }
 
-impl<S: Sync> FromRequestParts<S> for BoardRequest {
+impl<S: Sync> FromRequestParts<S> for ResponsePreferences {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
@@ -57,13 +57,14 @@ impl<S: Sync> FromRequestParts<S> for BoardRequest {
     }
 }
 
-impl BoardRequest {
+impl ResponsePreferences {
     /// Returns the format of the response.
     pub(crate) fn format(&self, format: FormatParam, pretty: PrettyParam) -> ResponseFormat {
         ResponseFormat::new(format, pretty, self.wants_csv)
     }
 
-    /// Responds with a board, or with 304. CSV has links to the pages beside it: its rows have no room for cursors.
+    /// Responds with a board, or with 304. CSV rows cannot carry cursors, so the links of a CSV
+    /// response are in `Link`.
     pub(crate) fn respond(&self, format: ResponseFormat, board: &impl BoardResponse) -> Response {
         let link = match format {
             ResponseFormat::Csv => self.link(board.cursors()),
@@ -100,8 +101,8 @@ impl BoardRequest {
         response
     }
 
-    /// Returns links to the pages of these cursors, the next one and the previous one. They are relative: a proxy may
-    /// serve this path below another.
+    /// Returns links to the pages of these cursors, the next one and the previous one. They are
+    /// relative: a proxy may serve this path below another.
     pub(crate) fn link(&self, cursors: [Option<&str>; 2]) -> Option<HeaderValue> {
         let query = self.uri.query().unwrap_or_default();
         let links = ["next", "prev"]
@@ -137,7 +138,7 @@ fn etag(text: &[u8], link: Option<&HeaderValue>) -> ETag {
     etag.expect("hexadecimal digits in quotes are an ETag")
 }
 
-/// Makes a response private that shared caches may keep.
+/// Replaces cacheability by shared caches with `private`.
 pub(crate) fn forbid_shared_caching(headers: &mut HeaderMap) {
     if headers.remove(CDN_CACHE_CONTROL_NAME).is_some() {
         insert(headers, header::CACHE_CONTROL, PRIVATE_CACHE_CONTROL);

@@ -42,8 +42,8 @@ pub(crate) fn concurrency_limit() -> Arc<Semaphore> {
 
 /// Process an event of AWS Lambda
 ///
-/// A Firehose data transformation: the output is added to every record, and nothing is merged. Or an
-/// S3 notification, also in an SNS, SQS or EventBridge envelope: its objects are read if their
+/// A Firehose data transformation: the output is added to every record, and nothing is merged. Or
+/// an S3 notification, also in an SNS, SQS or EventBridge envelope: its objects are read if their
 /// bucket is one of `--notification-bucket`, and their records made durable like a delivery's.
 #[utoipa::path(
     post, path = "/events", tag = "Deliveries", operation_id = "sendEvent",
@@ -118,7 +118,7 @@ async fn read_and_parse(
     })?;
     // Bodies are read before, so that slow ones do not keep others from being processed.
     let permit = timeout_at(body.deadline(), app.events.clone().acquire_owned()).await;
-    let permit = permit.map_err(|_| ApiError::unavailable("too many concurrent events"))?;
+    let permit = permit.map_err(|_| ApiError::unavailable("event concurrency limit reached"))?;
     let permits = (
         permit.expect("the semaphore is never closed"),
         memory_permit,

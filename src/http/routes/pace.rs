@@ -1,4 +1,4 @@
-//! `/classes/{classId}/pace`: curves to ride against.
+//! `/classes/{classId}/pace`: outputs at every second of a class, to ride against.
 
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -14,7 +14,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::path::ClassPath;
 use crate::http::extract::query::{Param, ParamValue, QueryParams};
 use crate::http::extract::values::{IntegerParam, List, ListItem, PrettyParam};
-use crate::http::respond::board::BoardRequest;
+use crate::http::respond::board::ResponsePreferences;
 use crate::http::respond::format::{JSON, json_text};
 use crate::http::state::{AppState, Name};
 use crate::ledger::Ledger;
@@ -28,11 +28,11 @@ const CURVES_MAX: usize = 20;
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PaceParams {
-    /// Percentiles, from 0 to 100, separated by commas or in repeated parameters. Of percentiles, ranks and racers
-    /// together, a query has 1 to 20.
+    /// Percentiles, from 0 to 100, separated by commas or in repeated parameters. `percentile`,
+    /// `rank` and `racers` together: 1 to 20 values.
     #[param(inline, style = Form, explode = false, example = json!([99, 90, 50]))]
     percentile: PercentilesParam,
-    /// Positions, from 1, separated by commas or in repeated parameters.
+    /// Ranks, from 1, separated by commas or in repeated parameters.
     #[param(inline, style = Form, explode = false, example = json!([1, 10]))]
     rank: RanksParam,
     /// Racers, separated by commas or in repeated parameters.
@@ -81,14 +81,16 @@ impl IntegerParam for NonZeroUsize {
 }
 
 impl ListItem for NonZeroUsize {
-    const PLURAL: &'static str = "positions from 1";
+    const PLURAL: &'static str = "ranks from 1";
 }
 
 /// Curves to ride against
 ///
-/// Each is an output for every second of the class, null where there is none. A percentile is the least output whose
-/// share of racers strictly below is at least that, or else the greatest output. A rank is the output at that position.
-/// A racer's curve has the racer's bests. The curves are those of `percentile`, then of `rank`, then of `racers`.
+/// Each curve has an output for every second of the class, null where there is none. The curve of a
+/// percentile has, in each second, the lowest output with at least this share of racers strictly
+/// below it; if there is none, the highest. The curve of a rank has the output at that rank, where
+/// equal outputs count one by one. A racer's curve has the racer's bests. The curves are those of
+/// `percentile`, then of `rank`, then of `racers`.
 #[utoipa::path(
     get, path = "/classes/{classId}/pace", tag = "Leaderboards", operation_id = "getPace",
     params(ClassPath, PaceParams),
@@ -100,7 +102,7 @@ pub(crate) async fn pace(
     ClassPath { class }: ClassPath,
     State(app): State<AppState>,
     QueryParams(query): QueryParams<PaceParams>,
-    request: BoardRequest,
+    preferences: ResponsePreferences,
 ) -> Result<Response, ApiError> {
     let pretty = query.pretty.0.unwrap_or_default();
     let (targets, racers) = query.curves()?;
@@ -117,7 +119,7 @@ pub(crate) async fn pace(
     };
     let response = PaceResponse::new(&app.ledger, class, pace, &targets, &racers);
     let text = json_text(&response, pretty);
-    Ok(request.respond_with(JSON, text.into(), None))
+    Ok(preferences.respond_with(JSON, text.into(), None))
 }
 
 impl PaceParams {

@@ -1,4 +1,4 @@
-//! `/classes/{classId}/races`: here now, and the results of recent races.
+//! `/classes/{classId}/races`: recent races and their leaderboards, also while they are ridden.
 
 use axum::extract::State;
 use axum::http::header;
@@ -11,7 +11,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::path::{ClassPath, RacePath};
 use crate::http::extract::query::QueryParams;
 use crate::http::extract::values::{LimitParam, PrettyParam};
-use crate::http::respond::board::{BoardRequest, BoardResponse};
+use crate::http::respond::board::{BoardResponse, ResponsePreferences};
 use crate::http::respond::format::{FormatParam, Row, Rows};
 use crate::http::routes::leaderboard::page::{BoardColumns, PageOptions, PageResponse};
 use crate::http::routes::leaderboard::params::{
@@ -21,7 +21,7 @@ use crate::http::state::AppState;
 use crate::ledger::Ledger;
 use crate::state::leaderboard::{
     Cursor, CursorRow, Leaderboard, LeaderboardQuery, PageLimit, RaceBoard, RacerNotFound,
-    query as page,
+    query as query_page,
 };
 use crate::state::races::RaceSummary;
 
@@ -46,7 +46,8 @@ pub(crate) struct RacesParams {
 
 /// Recent races
 ///
-/// The races of the last `--races-kept` (24 hours by default), the newest first, whichever instance took in their riders.
+/// The races of the last `--races-kept` (24 hours by default), the newest first, from all
+/// instances.
 #[utoipa::path(
     get, path = "/classes/{classId}/races", tag = "Races", operation_id = "listRaces",
     params(ClassPath, RacesParams),
@@ -62,21 +63,23 @@ pub(crate) async fn races(
     ClassPath { class }: ClassPath,
     State(app): State<AppState>,
     QueryParams(query): QueryParams<RacesParams>,
-    request: BoardRequest,
+    preferences: ResponsePreferences,
 ) -> Response {
     let races = app.ledger.races().summaries(class);
     let limit = query.limit.0.unwrap_or(PageLimit::DEFAULT);
     let (races, next, previous) = page_of_races(&races, limit, query.cursor.0);
     let races: Vec<_> = races.iter().map(RaceResponse::new).collect();
-    let mut response = request.format(query.format, query.pretty).respond(&races);
-    if let Some(link) = request.link([next.as_deref(), previous.as_deref()]) {
+    let mut response = preferences
+        .format(query.format, query.pretty)
+        .respond(&races);
+    if let Some(link) = preferences.link([next.as_deref(), previous.as_deref()]) {
         response.headers_mut().insert(header::LINK, link);
     }
     response
 }
 
-/// Returns a page of the races, which are the newest first, and the cursors of the pages beside it. In a cursor the
-/// output is the start of the race, and the racer its id.
+/// Returns a page of the races, which are the newest first, and the cursors of the pages beside it.
+/// The cursor reuses two fields: its output is the race's start, its racer the race's id.
 fn page_of_races(
     races: &[RaceSummary],
     limit: PageLimit,
@@ -87,16 +90,17 @@ fn page_of_races(
         racer: RacerId(race.race.0),
         time_ms: None,
     };
-    let before = |holds: &dyn Fn(CursorRow) -> bool| races.partition_point(|race| holds(row(race)));
+    let rows_before =
+        |is_before: &dyn Fn(CursorRow) -> bool| races.partition_point(|race| is_before(row(race)));
     let key = |row: CursorRow| (row.output, row.racer);
     let limit = limit.get();
-    let from = |start: usize| start..races.len().min(start + limit);
-    let to = |end: usize| end.saturating_sub(limit)..end;
+    let page_from = |start: usize| start..races.len().min(start + limit);
+    let page_until = |end: usize| end.saturating_sub(limit)..end;
     let page = match cursor {
-        None | Some(Cursor::First) => from(0),
-        Some(Cursor::After(last)) => from(before(&|row| key(row) >= key(last))),
-        Some(Cursor::Before(first)) => to(before(&|row| key(row) > key(first))),
-        Some(Cursor::Last) => to(races.len()),
+        None | Some(Cursor::First) => page_from(0),
+        Some(Cursor::After(last)) => page_from(rows_before(&|row| key(row) >= key(last))),
+        Some(Cursor::Before(first)) => page_until(rows_before(&|row| key(row) > key(first))),
+        Some(Cursor::Last) => page_until(races.len()),
     };
     let (has_next, has_previous) = (page.end < races.len(), page.start > 0);
     let page = &races[page];
@@ -115,8 +119,8 @@ fn page_of_races(
 
 /// The leaderboard of a race
 ///
-/// Here now, and later the results: every racer of the race at the racer's latest second, ordered by output descending,
-/// then by racer id ascending.
+/// The current standings while the race is ridden, and later the results: every racer of the race
+/// at the racer's latest second, ordered by output descending, then by racer id ascending.
 #[utoipa::path(
     get, path = "/classes/{classId}/races/{raceId}/leaderboard", tag = "Races", operation_id = "getRaceLeaderboard",
     params(
@@ -136,9 +140,9 @@ pub(crate) async fn race_leaderboard(
     RacePath { race }: RacePath,
     State(app): State<AppState>,
     QueryParams(query): QueryParams<RaceLeaderboardParams>,
-    request: BoardRequest,
+    preferences: ResponsePreferences,
 ) -> Result<Response, ApiError> {
-    let format = request.format(query.format, query.pretty);
+    let format = preferences.format(query.format, query.pretty);
     let query = LeaderboardParams::from(query).board_query()?;
     let options = PageOptions::from(&query);
     let racers = app.ledger.races().racers(class, race);
@@ -154,7 +158,7 @@ pub(crate) async fn race_leaderboard(
         ApiError::not_found(format!("{error}: race {} of class {class}", race.0))
     })?;
     let board = RaceLeaderboard::new(&app.ledger, class, &summary, page, &options);
-    Ok(request.respond(format, &board))
+    Ok(preferences.respond(format, &board))
 }
 
 /// A page of a race, with the race's numbers.
@@ -170,7 +174,7 @@ fn race_page(
     let (summary, positions) = ledger.races().positions(class, race)?;
     let rows = positions.into_iter();
     let board = RaceBoard::new(rows.map(|row| (row.racer, row.output, row.second)));
-    Some(page(&board, query).map(|page| (summary, page)))
+    Some(query_page(&board, query).map(|page| (summary, page)))
 }
 
 /// A race.
@@ -188,8 +192,8 @@ struct RaceResponse {
     racers: usize,
     /// The last second that anyone reached.
     last_second: Second,
-    /// Whether that second is the race's last: it came with the event `final`, from any racer. Records of other racers
-    /// may still arrive.
+    /// Whether that second is the race's last: it came with the event `final`, from any racer.
+    /// Records of other racers may still arrive.
     finished: bool,
 }
 

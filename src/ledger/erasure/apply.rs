@@ -76,7 +76,7 @@ impl Inner {
         let new = known.merge(erasures);
         let now_ms = self.clock.wall_ms();
         let mut removed = 0;
-        let pending_gate = self.erasure_state.pending_gate.write();
+        let pending_lock = self.erasure_state.pending_lock.write();
         for erasure in &new {
             let Erasure {
                 scope, until_ms, ..
@@ -97,7 +97,7 @@ impl Inner {
         }
         // Published only now: an object that carries this version holds nothing that it covers.
         self.erasures.send_replace(Arc::new(known));
-        drop(pending_gate);
+        drop(pending_lock);
         if self.serving.load(Ordering::Acquire) && !self.options.read_only {
             self.note_late(&new);
         }
@@ -135,9 +135,9 @@ impl Inner {
             .collect()
     }
 
-    /// Invalidates merged snapshots and segments if others must return: a lower output, if only higher
-    /// ones are erased; an earlier position in a race, if only some seconds are; or a later ride, if
-    /// `until` had already passed.
+    /// Invalidates merged snapshots and segments if others must return: a lower output, if only
+    /// higher ones are erased; an earlier position in a race, if only some seconds are; or a later
+    /// ride, if `until` had already passed.
     fn invalidate(&self, new: &[Erasure], now_ms: u64) {
         if new.is_empty() {
             return;
@@ -179,8 +179,9 @@ impl Inner {
         self.erasure_state.late.lock().extend(late.cloned());
     }
 
-    /// Writes exposed efforts and race rows (lower bests under an erased glitch) to the journal again.
-    /// A peer that did not know the erasure may have deleted their segment: the glitch covered it.
+    /// Writes exposed efforts and race rows (lower bests under an erased glitch) to the journal
+    /// again. A peer that did not know the erasure may have deleted their segment: the glitch
+    /// covered it.
     pub(in crate::ledger) async fn rejournal_exposed_efforts(
         &self,
         writer: &WriterSender,

@@ -145,7 +145,8 @@ impl Inner {
         };
         let etag = match put {
             Ok(etag) => etag,
-            // Another instance was faster, or an earlier put of this instance has succeeded after all.
+            // Another instance was faster, or an earlier put of this instance has succeeded after
+            // all.
             Err(PutError::WriteConflict) => return Ok(EraseAttempt::Conflict(tried)),
             // The put may still succeed. Then reload_erasures sees a new ETag.
             Err(PutError::Failed(error)) => return Ok(EraseAttempt::Failed(tried, error)),
@@ -160,7 +161,7 @@ impl Inner {
         Ok(EraseAttempt::Done(tried))
     }
 
-    /// Repeats each erasure that this instance learned after its `until`, with a new `until`.
+    /// Repeats each erasure that this instance applied after its `until`, with a new `until`.
     pub(in crate::ledger) async fn extend_late_erasures(
         &self,
         writer: &WriterSender,
@@ -168,7 +169,7 @@ impl Inner {
         while let Some(Erasure { scope, reason, .. }) =
             { self.erasure_state.late.lock().last().cloned() }
         {
-            tracing::warn!(racer = %scope.racer_id, "erasure was learned after its `until`; repeating it with a new `until`");
+            tracing::warn!(racer = %scope.racer_id, "erasure was applied after its `until`; repeating it with a new `until`");
             let erased = self.erase(&scope, reason.as_ref(), writer).await;
             erased.map_err(|error| StoreError::new("put", ObjectKey::Erasures, error))?;
         }

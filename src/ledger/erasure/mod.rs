@@ -58,9 +58,9 @@ pub(super) struct ErasureState {
     exposed: Mutex<Vec<Effort>>,
     /// Race rows under erased ones, likewise.
     exposed_rows: Mutex<Vec<RaceRow>>,
-    /// Held exclusively while erasures are applied and published, and shared while pending positions
-    /// are merged. So no erased position stays.
-    pub(super) pending_gate: RwLock<()>,
+    /// Held exclusively while erasures are applied and published, and shared while pending
+    /// positions are merged. So no erased position stays.
+    pub(super) pending_lock: RwLock<()>,
 }
 
 impl ErasureState {

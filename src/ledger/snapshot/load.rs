@@ -95,8 +95,9 @@ impl Inner {
         Ok(true)
     }
 
-    /// Returns no rows for races that stay damaged, and has them written again from memory: they only
-    /// hold what passes, so they stop no start. Other damage stays an error.
+    /// Replaces races that are still damaged after all retries by none, and schedules a rewrite
+    /// from memory. Their rows expire anyway, so they must not stop the start. Other damage stays
+    /// an error.
     fn without_damaged_races(
         &self,
         target: SnapshotTarget,
@@ -131,17 +132,18 @@ impl Inner {
         }
     }
 
-    /// Notes the body that was read. What was known `before` the read is compared with it: a
-    /// listing or a put that ended since is newer. If the body is not the merged one, it tells
-    /// whether a put without an answer has succeeded: equal states give equal bytes. If none has,
-    /// the writer of this body owns the snapshot.
+    /// Records the ETag that was read, unless a listing or put since `before`, the state before the
+    /// read, is newer. A body that is not the merged one resolves this instance's unconfirmed puts:
+    /// equal states give equal bytes. If the body's hash is that of such a put, the put succeeded,
+    /// and this instance claims the snapshot. If not, the writer of the body owns it, and this
+    /// instance releases it.
     fn note_read(&self, target: SnapshotTarget, etag: &ETag, hash: u128, before: &KnownETags) {
         let mut snapshots = self.snapshots.lock();
         if snapshots.get(target).listed.etag() == before.listed.as_ref() {
             self.note_listed(&mut snapshots, target, Some(etag));
         }
         if before.merged.as_ref() == Some(etag) {
-            return; // nobody has put one since
+            return; // no other body was put since
         }
         let own = std::mem::take(&mut snapshots.get_mut(target).unconfirmed_puts);
         if own.contains(&hash) {
@@ -306,8 +308,8 @@ pub(in crate::ledger) fn second_beyond_options(
     )
 }
 
-/// Returns the erasures that the snapshot's writer had applied, by its gzip header. 0 if the body
-/// is no gzip: decoding reports that.
+/// Returns the erasure version up to which the snapshot's writer had applied erasures, by its gzip
+/// header. 0 if the body is no gzip: decoding reports that.
 pub(in crate::ledger) fn applied_erasure_version(snapshot: &[u8]) -> ErasureVersion {
     gzip::extra_field(snapshot)
         .and_then(|field| erasure::version_in(&field))

@@ -7,18 +7,18 @@
 //! Invariant: an instance sends an ETag only if it merged that body, or put it itself. It never
 //! sends an ETag from a listing.
 
+mod build_races;
 mod deletion;
 mod listed;
 mod load;
 mod locks;
-mod race_rows;
 mod scheduler;
 mod state;
 mod write;
 
+pub(super) use build_races::RaceParts;
 pub(super) use load::{
     applied_erasure_version, class_beyond_options, decode_snapshot, second_beyond_options,
 };
 pub(super) use locks::SnapshotLocks;
-pub(super) use race_rows::RaceParts;
 pub(super) use state::{SnapshotStates, SnapshotTarget};

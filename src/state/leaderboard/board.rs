@@ -1,4 +1,4 @@
-//! What a leaderboard needs of a board: its rows in rank order.
+//! The trait of boards that leaderboards rank, and its implementation for the table's boards.
 
 use std::cmp::Reverse;
 use std::fmt::Debug;
@@ -7,10 +7,10 @@ use std::sync::Arc;
 use crate::domain::effort::{Output, RaceId, RacerId, Second};
 use crate::state::table::Board;
 
-/// A board whose rows have a rank order: by output descending, then by the tie of [`RowDetail`],
-/// then by racer id ascending. Positions count from 0.
+/// A board whose rows have a rank order: by output descending, then by the tie-break key of
+/// [`RowDetail`], then by racer id ascending. Positions count from 0.
 pub trait RankedBoard {
-    /// What a row has beside racer and output.
+    /// The columns of a row other than racer and output.
     type Detail: RowDetail;
 
     /// The rank order at one moment.
@@ -37,12 +37,12 @@ pub trait RankedBoard {
     fn dense_ranks(&self) -> Arc<Vec<u32>>;
 }
 
-/// What a row has beside racer and output.
+/// The columns of a row other than racer and output.
 pub trait RowDetail: Copy + Debug {
-    /// Orders rows of equal outputs, before the racer's id does.
+    /// Tie-break key: orders rows of equal outputs, before the racer's id does.
     type Tie: Copy + Ord;
 
-    /// Returns the tie of a row with this time.
+    /// Returns the tie-break key of a row with this time.
     fn tie(time_ms: Option<u64>) -> Self::Tie;
 
     /// Returns the time of the row, if times order rows and it is known.
@@ -58,7 +58,7 @@ pub trait RowDetail: Copy + Debug {
 /// A row of a board.
 #[derive(Clone, Copy, Debug)]
 pub struct BoardRow<D> {
-    /// The racer.
+    /// Racer who has the output.
     pub racer: RacerId,
     /// The output that ranks the racer.
     pub output: Output,
@@ -79,7 +79,7 @@ impl<D: RowDetail> BoardRow<D> {
 /// The end of a race: the race, and when the racer ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finish {
-    /// The race.
+    /// Race that the racer ended.
     pub race: RaceId,
     /// Time in milliseconds since 1970; `None` if unknown.
     pub at_ms: Option<u64>,

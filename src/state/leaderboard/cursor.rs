@@ -25,7 +25,7 @@ pub enum Cursor {
     Last,
 }
 
-/// What places the row of a cursor in a board's order.
+/// The sort key of a cursor's row: its place in a board's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CursorRow {
     /// The output.

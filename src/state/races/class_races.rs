@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 use crate::domain::effort::{ClassId, RaceId, RacerId};
 use crate::domain::race_row::{EXPIRY_STEP_MS, RaceRow};
 use crate::state::races::race::Race;
-use crate::state::races::{CLASS_RACE_ROWS_MAX, RacesVersion, RowsMerge};
+use crate::state::races::{CLASS_RACE_ROWS_MAX, ClassMerge, RacesVersion};
 
 /// One row of this many expires when the class is full. Expiring many at once makes the scan rare.
 const EXPIRED_SHARE: usize = 16;
@@ -72,7 +72,7 @@ impl ClassRaces {
     }
 
     /// Merges a durable row: its position, and its finish if it is final.
-    pub(super) fn merge_durable(&mut self, row: &RaceRow, merged: &mut RowsMerge) {
+    pub(super) fn merge_durable(&mut self, row: &RaceRow, merged: &mut ClassMerge) {
         if row.at_ms >= self.floor_ms {
             merged.races_changed |= self.merge_position(row);
         }

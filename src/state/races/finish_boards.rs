@@ -8,21 +8,23 @@ use crate::domain::effort::ClassId;
 use crate::state::leaderboard::{Finish, FinishBoard};
 use crate::state::races::{Races, RacesVersion};
 
-/// The board of a class that was built last, and the version of its finishes.
-pub(super) type KeptFinishBoard = Mutex<Option<(RacesVersion, Arc<FinishBoard>)>>;
+/// The board of a class that was built last, and the version that its finishes have at least.
+pub(super) type CachedFinishBoard = Mutex<Option<(RacesVersion, Arc<FinishBoard>)>>;
 
 impl Races {
     /// Returns the board of a class's best finishes if it is built already. Returns at once.
-    pub(crate) fn ready_finish_board(&self, class: ClassId) -> Option<Arc<FinishBoard>> {
+    pub(crate) fn cached_finish_board(&self, class: ClassId) -> Option<Arc<FinishBoard>> {
         let kept = self.finish_boards[class.index()].try_lock()?;
         let (version, board) = kept.as_ref()?;
         (*version == self.finishes_version(class)).then(|| board.clone())
     }
 
-    /// Returns the board of a class's best finishes. Building it sorts them; others wait meanwhile.
+    /// Returns the board of a class's best finishes. Building it sorts them; concurrent callers
+    /// wait for that.
     pub(crate) fn finish_board(&self, class: ClassId) -> Arc<FinishBoard> {
         let mut kept = self.finish_boards[class.index()].lock();
-        // Read first: the finishes may be newer than it says, and are sorted again then.
+        // Read before the finishes. If they change in between, the board is newer than this
+        // version, and the next call sorts them again.
         let version = self.finishes_version(class);
         if let Some((kept_version, board)) = &*kept
             && *kept_version == version
@@ -62,14 +64,14 @@ mod tests {
             RaceRow::new(&effort, is_final, 5).unwrap()
         };
         races.merge(&[row(1, true)]);
-        assert!(races.ready_finish_board(class).is_none());
+        assert!(races.cached_finish_board(class).is_none());
         let first = races.finish_board(class);
         assert_eq!(first.len(), 1);
         races.merge(&[row(2, false)]);
-        let again = races.ready_finish_board(class).expect("no finish changed");
+        let again = races.cached_finish_board(class).expect("no finish changed");
         assert!(Arc::ptr_eq(&first, &again));
         races.merge(&[row(2, true)]);
-        assert!(races.ready_finish_board(class).is_none());
+        assert!(races.cached_finish_board(class).is_none());
         assert_eq!(races.finish_board(class).len(), 2);
     }
 }

@@ -1,5 +1,5 @@
-//! The races of each class: the positions "here now" by each racer's latest second, later the
-//! results, and each racer's best finish.
+//! The races of each class, and each racer's best finish. A race has each racer's latest second:
+//! while it is ridden, these are the current positions; afterwards, the results.
 //!
 //! A race is a lattice, as the table is. [`RaceRow`] says how rows compete, so merges in any order
 //! end in the same state. What is not monotone is kept out of it:
@@ -23,7 +23,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::domain::effort::{ClassId, Output, RaceId, RacerId, Second};
 use crate::domain::race_row::RaceRow;
 use crate::state::races::class_races::ClassRaces;
-use crate::state::races::finish_boards::KeptFinishBoard;
+use crate::state::races::finish_boards::CachedFinishBoard;
 use crate::state::races::race::Race;
 
 /// Maximum number of rows in all races of a class, some 70 MB; a race counts for 8 rows more. Beyond
@@ -36,9 +36,10 @@ pub type RacesVersion = u64;
 /// The numbers of a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RaceSummary {
-    /// The race.
+    /// Race that the numbers are of.
     pub race: RaceId,
-    /// Start in milliseconds since 1970: the least time of a row minus its second. For display only.
+    /// Start in milliseconds since 1970: the least time of a row minus its second. For display
+    /// only.
     pub started_ms: u64,
     /// Number of racers.
     pub racers: usize,
@@ -53,7 +54,7 @@ pub struct RaceSummary {
 /// A racer's position in a race.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RacePosition {
-    /// The racer.
+    /// Racer whose position it is.
     pub racer: RacerId,
     /// The output at the racer's latest second.
     pub output: Output,
@@ -63,7 +64,7 @@ pub struct RacePosition {
 
 /// The result of merging durable rows into a class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RowsMerge {
+pub struct ClassMerge {
     /// The class's version after the merge.
     pub version: RacesVersion,
     /// The version of the last change of a finish.
@@ -79,7 +80,7 @@ pub struct RowsMerge {
 /// The races of a class, to be stored.
 #[derive(Debug, PartialEq)]
 pub struct RacesCopy {
-    /// The copy holds everything merged up to this version.
+    /// The version up to which the copy is complete.
     pub version: RacesVersion,
     /// The floor that every instance must know.
     pub shared_floor_ms: u64,
@@ -92,7 +93,7 @@ pub struct RacesCopy {
 #[derive(Debug)]
 pub struct Races {
     classes: Box<[Mutex<ClassRaces>]>,
-    finish_boards: Box<[KeptFinishBoard]>,
+    finish_boards: Box<[CachedFinishBoard]>,
 }
 
 impl Races {
@@ -108,14 +109,14 @@ impl Races {
     }
 
     /// Merges durable rows. Returns the outcome of each class among them.
-    pub fn merge(&self, rows: &[RaceRow]) -> Vec<(ClassId, RowsMerge)> {
-        let mut merges: Vec<(ClassId, RowsMerge)> = Vec::new();
+    pub fn merge(&self, rows: &[RaceRow]) -> Vec<(ClassId, ClassMerge)> {
+        let mut merges: Vec<(ClassId, ClassMerge)> = Vec::new();
         for rows in rows.chunk_by(|a, b| a.class == b.class) {
             let id = rows[0].class;
             let mut class = self.class(id);
             let known = merges.iter().position(|&(other, _)| other == id);
             let index = known.unwrap_or_else(|| {
-                merges.push((id, RowsMerge::default()));
+                merges.push((id, ClassMerge::default()));
                 merges.len() - 1
             });
             let merge = &mut merges[index].1;
@@ -199,7 +200,7 @@ impl Races {
         self.class(class).shown
     }
 
-    /// Returns the version of a class's finishes at their last change.
+    /// Returns the class's version at the last change of a finish.
     pub fn finishes_version(&self, class: ClassId) -> RacesVersion {
         self.class(class).finishes_version
     }
@@ -235,7 +236,7 @@ impl Races {
         self.class(class).finishes.len()
     }
 
-    /// Returns each racer's best finish, by racer, and the version that it holds everything up to.
+    /// Returns the version up to which the finishes are complete, and each racer's best, by racer.
     pub fn finishes(&self, class: ClassId) -> (RacesVersion, Vec<RaceRow>) {
         let (version, mut rows) = {
             let class = self.class(class);

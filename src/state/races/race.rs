@@ -24,7 +24,7 @@ pub(super) struct Race {
     pub(super) shown: RacesVersion,
     /// No row is earlier. It may be too early: only removing rows computes it anew.
     earliest_ms: u64,
-    /// The numbers as they were computed last. Current if the version is.
+    /// The numbers as they were computed last. Valid while their version equals `changed`.
     summary: Option<RaceSummary>,
 }
 
@@ -52,7 +52,7 @@ struct KeptRow {
 
 /// The result of merging a durable row into a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RowMerge {
+pub(super) struct RacerMerge {
     /// Whether the set of durable rows changed.
     pub(super) changed: bool,
     /// Whether the racer has no pending row any more.
@@ -147,7 +147,7 @@ impl Race {
     }
 
     /// Merges a durable row of this race. Drops the racer's pending row unless it is further.
-    pub(super) fn merge(&mut self, row: &RaceRow) -> RowMerge {
+    pub(super) fn merge(&mut self, row: &RaceRow) -> RacerMerge {
         self.earliest_ms = self.earliest_ms.min(row.at_ms);
         let changed = match self.racers.entry(row.racer) {
             Entry::Occupied(mut rows) => rows.get_mut().merge(row),
@@ -166,7 +166,7 @@ impl Race {
                 self.pending.remove(&row.racer);
             }
         }
-        RowMerge {
+        RacerMerge {
             changed,
             is_settled: !self.pending.contains_key(&row.racer),
         }

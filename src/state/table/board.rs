@@ -1,4 +1,4 @@
-//! A board: an immutable snapshot of one column, for readers.
+//! A board: an immutable view of one column, for readers.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::domain::effort::{Output, RacerId, Second};
 use crate::state::table::column::{CachedOrder, Column};
 use crate::state::table::{StateVersion, rank_order};
 
-/// The racers of one second, or of all seconds together, when the snapshot was taken.
+/// The racers of one second, or of all seconds together, when the view was made.
 #[derive(Clone, Debug)]
 pub struct Board {
     ids: Arc<Vec<RacerId>>,

@@ -2,8 +2,8 @@
 //!
 //! A class is a shard with its own lock. A racer has a slot in it, and every second is a dense
 //! column of doubles by slot, NaN without an effort: 8 bytes per effort. Merging takes the maximum,
-//! so it is commutative, associative and idempotent. Readers take snapshots ([`Board`]): immutable,
-//! cheap to take, and read without any lock.
+//! so it is commutative, associative and idempotent. Readers get views ([`Board`]): immutable, cheap
+//! to make, and read without any lock.
 
 mod board;
 mod class;

@@ -38,13 +38,11 @@ const SEGMENT_BYTES_MAX: usize = 1 << 30;
 /// The contents of a segment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct SegmentContents {
-    /// The efforts.
     pub(crate) efforts: Vec<Effort>,
     /// The rows of races. A final row is a finish as well.
     pub(crate) race_rows: Vec<RaceRow>,
     /// The floors of classes, in ms since 1970: race rows that are earlier have expired.
     pub(crate) race_floors: Vec<(ClassId, u64)>,
-    /// The names.
     pub(crate) names: Vec<(RacerId, RacerName)>,
     /// The erasures up to this version are applied: nothing that they cover is left.
     pub(crate) erasure_version: ErasureVersion,
@@ -164,7 +162,7 @@ pub(crate) fn split(contents: SegmentContents) -> Vec<Vec<Chunk>> {
     segments
 }
 
-/// Splits contents into those of chunks, at least one. Names and floors are in the last.
+/// Splits contents into chunks, at least one. Names and floors are in the last.
 fn split_into_chunks(contents: SegmentContents) -> Vec<SegmentContents> {
     if contents.efforts.len() + contents.race_rows.len() <= CHUNK_RECORDS_MAX {
         return vec![contents];
@@ -275,7 +273,7 @@ pub(crate) fn read(object: &[u8]) -> Result<SegmentContents, SegmentError> {
         ..SegmentContents::default()
     };
     for (index, line) in lines.enumerate() {
-        // Most lines are records, so a line is parsed as another only when that fails.
+        // Efforts and race rows are the most frequent, so they are tried first.
         let record = serde_json::from_slice::<RecordLine>(line).and_then(RecordLine::record);
         match record {
             Ok(Record::Effort(effort)) => contents.efforts.push(effort),
@@ -296,7 +294,7 @@ pub(crate) fn read(object: &[u8]) -> Result<SegmentContents, SegmentError> {
 }
 
 impl SegmentContents {
-    /// Reads a line that is no record.
+    /// Reads a line that is neither an effort nor a race row.
     fn read_other_line(&mut self, line: &[u8]) -> Result<(), serde_json::Error> {
         match serde_json::from_slice(line)? {
             OtherLine::Name(NameLine { racer_id, name, at }) => {
@@ -314,10 +312,10 @@ impl SegmentContents {
     }
 }
 
-/// Asserts that a valid segment round-trips: it is written such that it reads the same, and writing
-/// that again gives the same bytes. Returns whether the segment is valid.
+/// Asserts that encoding and decoding a valid segment twice gives the same contents and bytes.
+/// Returns whether the segment is valid.
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn claim_that_a_segment_reads_back(object: &[u8]) -> bool {
+pub(crate) fn assert_segment_round_trips(object: &[u8]) -> bool {
     let Ok(contents) = read(object) else {
         return false;
     };
@@ -338,7 +336,7 @@ pub(crate) fn claim_that_a_segment_reads_back(object: &[u8]) -> bool {
         ..SegmentContents::default()
     };
     for segment in &written {
-        let segment = read(segment).expect("ours");
+        let segment = read(segment).expect("it was written here");
         assert_eq!(segment.erasure_version, contents.erasure_version);
         again.efforts.extend(segment.efforts);
         again.race_rows.extend(segment.race_rows);

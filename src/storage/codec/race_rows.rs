@@ -47,7 +47,7 @@ pub(crate) enum RowsError {
         problem: serde_json::Error,
     },
     #[error("line {0} is not a row of this class")]
-    NoRow(usize),
+    ForeignLine(usize),
     #[error("it has {lines} lines after its first, which declares {declared}")]
     Incomplete { lines: usize, declared: usize },
 }
@@ -126,7 +126,7 @@ pub(crate) fn decode(
         let record = serde_json::from_slice(line).and_then(RecordLine::record);
         match record {
             Ok(Record::RaceRow(row)) if row.class == class => rows.push(row),
-            Ok(_) => return Err(RowsError::NoRow(line_number)),
+            Ok(_) => return Err(RowsError::ForeignLine(line_number)),
             Err(problem) => {
                 return Err(RowsError::Line {
                     line: line_number,

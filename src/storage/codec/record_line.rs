@@ -1,4 +1,5 @@
-//! The line of an effort or a race row: an input record with its output.
+//! The NDJSON line of an effort or a race row, in segments, `races-<N>.gz` and `finishes-<N>.gz`.
+//! It has the form of an input record, with its output.
 
 use serde::de::Error;
 use serde::{Deserialize, Serialize};

@@ -109,7 +109,7 @@ impl History {
 
     /// Returns the bytes that are held by parts of the class's other histories and not shared with
     /// this one. If this is the newest history, slow readers hold them.
-    pub(crate) fn outdated_bytes(&self) -> u64 {
+    pub(crate) fn stale_bytes(&self) -> u64 {
         self.0
             .held_bytes
             .load(Ordering::Relaxed)

@@ -166,19 +166,19 @@ fn improvement_rebuilds_one_part_and_copies_no_other() {
 }
 
 #[test]
-fn outdated_parts_are_counted_until_their_last_piece_is_dropped() {
+fn stale_parts_are_counted_until_their_last_piece_is_dropped() {
     let table = table_of(&[effort(0, 1, 1.0), effort(1, 1, 1.0)]);
     let before = built(&table);
-    assert_eq!(before.outdated_bytes(), 0);
+    assert_eq!(before.stale_bytes(), 0);
     table.merge(&[effort(1, 1, 2.0)], 0);
     let after = History::build(&table, CLASS, &before, 0);
     let part = before.0.part(Second(1)).expect("ridden").bytes.len() as u64;
-    assert_eq!(after.outdated_bytes(), part);
+    assert_eq!(after.stale_bytes(), part);
     let piece = before.chunks().nth(2).expect("second 1").slice(1..2);
     drop(before);
-    assert_eq!(after.outdated_bytes(), part);
+    assert_eq!(after.stale_bytes(), part);
     drop(piece);
-    assert_eq!(after.outdated_bytes(), 0);
+    assert_eq!(after.stale_bytes(), 0);
 }
 
 #[test]

@@ -91,8 +91,8 @@ export interface paths {
         };
         /**
          * A page of a leaderboard
-         * @description Ordered by output descending, then by racer id ascending. Empty for a class without efforts. With `by=finish`: each
-         *     racer's best output at the end of a race, with `raceId` and `at`.
+         * @description Ordered by output descending, then by racer id ascending. Empty for a class without efforts.
+         *     With `by=finish`: each racer's best output at the end of a race, with `raceId` and `at`.
          */
         get: operations["getLeaderboard"];
         put?: never;
@@ -135,9 +135,11 @@ export interface paths {
         };
         /**
          * Curves to ride against
-         * @description Each is an output for every second of the class, null where there is none. A percentile is the least output whose
-         *     share of racers strictly below is at least that, or else the greatest output. A rank is the output at that position.
-         *     A racer's curve has the racer's bests. The curves are those of `percentile`, then of `rank`, then of `racers`.
+         * @description Each curve has an output for every second of the class, null where there is none. The curve of a
+         *     percentile has, in each second, the lowest output with at least this share of racers strictly
+         *     below it; if there is none, the highest. The curve of a rank has the output at that rank, where
+         *     equal outputs count one by one. A racer's curve has the racer's bests. The curves are those of
+         *     `percentile`, then of `rank`, then of `racers`.
          */
         get: operations["getPace"];
         put?: never;
@@ -183,7 +185,8 @@ export interface paths {
         };
         /**
          * Recent races
-         * @description The races of the last `--races-kept` (24 hours by default), the newest first, whichever instance took in their riders.
+         * @description The races of the last `--races-kept` (24 hours by default), the newest first, from all
+         *     instances.
          */
         get: operations["listRaces"];
         put?: never;
@@ -203,8 +206,8 @@ export interface paths {
         };
         /**
          * The leaderboard of a race
-         * @description Here now, and later the results: every racer of the race at the racer's latest second, ordered by output descending,
-         *     then by racer id ascending.
+         * @description The current standings while the race is ridden, and later the results: every racer of the race
+         *     at the racer's latest second, ordered by output descending, then by racer id ascending.
          */
         get: operations["getRaceLeaderboard"];
         put?: never;
@@ -263,8 +266,8 @@ export interface paths {
         put?: never;
         /**
          * Process an event of AWS Lambda
-         * @description A Firehose data transformation: the output is added to every record, and nothing is merged. Or an
-         *     S3 notification, also in an SNS, SQS or EventBridge envelope: its objects are read if their
+         * @description A Firehose data transformation: the output is added to every record, and nothing is merged. Or
+         *     an S3 notification, also in an SNS, SQS or EventBridge envelope: its objects are read if their
          *     bucket is one of `--notification-bucket`, and their records made durable like a delivery's.
          */
         post: operations["sendEvent"];
@@ -668,7 +671,8 @@ export interface components {
              */
             percentile: number | null;
             /**
-             * @description 1 + the number of racers with greater outputs; with `ties=dense`, of distinct greater outputs.
+             * @description 1 + the number of racers with greater outputs; with `ties=dense`, of distinct greater
+             *     outputs.
              * @example 1
              */
             rank: number;
@@ -699,8 +703,8 @@ export interface components {
         /** @description A race. */
         Race: {
             /**
-             * @description Whether that second is the race's last: it came with the event `final`, from any racer. Records of other racers
-             *     may still arrive.
+             * @description Whether that second is the race's last: it came with the event `final`, from any racer.
+             *     Records of other racers may still arrive.
              */
             finished: boolean;
             /** @description The last second that anyone reached. */
@@ -771,7 +775,8 @@ export interface components {
         Standing: {
             /**
              * Format: int64
-             * @description Only on the board of finishes: when the racer finished, in milliseconds since 1970; null if unknown.
+             * @description Only on the board of finishes: when the racer finished, in milliseconds since 1970; null if
+             *     unknown.
              * @example 1619185920265
              */
             at?: number | null;
@@ -804,8 +809,8 @@ export interface components {
             rank: number;
             /**
              * Format: int32
-             * @description Only on the all-time board and on boards of races: the second of the output; null for the new record of a
-             *     what-if.
+             * @description Only on the all-time board and on boards of races: the second of the output; null for the
+             *     new record of a what-if.
              * @example 60
              */
             second?: number | null;
@@ -1203,8 +1208,8 @@ export interface operations {
                  */
                 second?: number | "last";
                 /**
-                 * @description `finish`: the board of each racer's best output at the end of a race, of all time. Among equal outputs the earlier
-                 *     stands first, unknown times last. Not with `second`.
+                 * @description `finish`: the board of each racer's best final output of any race. Among equal outputs the
+                 *     earlier stands first, unknown times last. Not with `second`.
                  */
                 by?: "finish";
                 /**
@@ -1214,7 +1219,10 @@ export interface operations {
                 ties?: "competition" | "dense" | "ordinal";
                 /** @description Maximum number of rows. */
                 limit?: number;
-                /** @description Number of rows to skip. Of this, `cursor`, `around`, and `output` without `racerId`, a query has one. */
+                /**
+                 * @description Number of rows to skip. At most one of `offset`, `cursor`, `around`, and `output` without
+                 *     `racerId` is allowed.
+                 */
                 offset?: number;
                 /**
                  * @description The page named by `next` or `previous` of another page. It stays right while the board
@@ -1224,8 +1232,8 @@ export interface operations {
                 /** @description The page with this racer in its middle; at either edge the page is still full. */
                 around?: number;
                 /**
-                 * @description Only these racers, ranked among all racers and, as `groupRank`, among themselves: up to 1000 ids, separated by
-                 *     commas or in repeated parameters.
+                 * @description Only these racers, ranked among all racers and, as `groupRank`, among themselves: up to 1000
+                 *     ids, separated by commas or in repeated parameters.
                  * @example [
                  *       1,
                  *       2,
@@ -1236,8 +1244,8 @@ export interface operations {
                 /** @description The racer of the what-if. The racer is ranked with `output` if that beats the racer's best. */
                 racerId?: number;
                 /**
-                 * @description The output of the what-if. Without `racerId`: the page around the place where this output would stand, with the
-                 *     place in `at`. Nothing is stored.
+                 * @description The output of the what-if. Without `racerId`: the page around the place where this output
+                 *     would stand, with the place in `at`. Nothing is stored.
                  */
                 output?: number;
                 /** @description `json` or `csv`; without it, the format that `Accept` prefers. */
@@ -1448,8 +1456,8 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description Percentiles, from 0 to 100, separated by commas or in repeated parameters. Of percentiles, ranks and racers
-                 *     together, a query has 1 to 20.
+                 * @description Percentiles, from 0 to 100, separated by commas or in repeated parameters. `percentile`,
+                 *     `rank` and `racers` together: 1 to 20 values.
                  * @example [
                  *       99,
                  *       90,
@@ -1458,7 +1466,7 @@ export interface operations {
                  */
                 percentile?: number[];
                 /**
-                 * @description Positions, from 1, separated by commas or in repeated parameters.
+                 * @description Ranks, from 1, separated by commas or in repeated parameters.
                  * @example [
                  *       1,
                  *       10
@@ -1900,7 +1908,7 @@ export interface operations {
                 ties?: "competition" | "dense" | "ordinal";
                 /** @description Maximum number of rows. */
                 limit?: number;
-                /** @description Number of rows to skip. Of this, `cursor`, `around` and `output`, a query has one. */
+                /** @description Number of rows to skip. At most one of `offset`, `cursor`, `around` and `output` is allowed. */
                 offset?: number;
                 /**
                  * @description The page named by `next` or `previous` of another page. It stays right while the board
@@ -1910,8 +1918,8 @@ export interface operations {
                 /** @description The page with this racer in its middle; at either edge the page is still full. */
                 around?: number;
                 /**
-                 * @description Only these racers, ranked among all racers and, as `groupRank`, among themselves: up to 1000 ids, separated by
-                 *     commas or in repeated parameters.
+                 * @description Only these racers, ranked among all racers and, as `groupRank`, among themselves: up to 1000
+                 *     ids, separated by commas or in repeated parameters.
                  * @example [
                  *       1,
                  *       2,

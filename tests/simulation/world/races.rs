@@ -12,7 +12,7 @@ use super::CLASSES;
 /// All rows of an instance: those of races, then the finishes, of every class.
 pub type RaceState = Vec<(Vec<RaceRow>, Vec<RaceRow>)>;
 
-/// What clients sent, and what was acknowledged.
+/// The rows that clients sent, and those that were acknowledged.
 #[derive(Default)]
 pub struct RaceTruth {
     sent: BTreeMap<(ClassId, RacerId), Vec<RaceRow>>,
@@ -33,8 +33,8 @@ impl RaceTruth {
         self.acknowledged_finals.push(row);
     }
 
-    /// Expects that the instance holds every acknowledged final, or a better row, and nothing that was
-    /// not sent, is erased, or has expired.
+    /// Expects that the instance holds every acknowledged final, or a better row, and nothing that
+    /// was not sent, is erased, or has expired.
     pub fn check(&self, ledger: &Ledger) {
         for row in &self.acknowledged_finals {
             self.expect_final(ledger, row);

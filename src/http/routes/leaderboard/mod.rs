@@ -13,20 +13,20 @@ use crate::http::error::ApiError;
 use crate::http::extract::path::ClassPath;
 use crate::http::extract::query::QueryParams;
 use crate::http::extract::values::{SecondOrLast, SecondOrLastParam};
-use crate::http::respond::board::{BoardRequest, BoardResponse};
+use crate::http::respond::board::{BoardResponse, ResponsePreferences};
 use crate::http::respond::format::Rows;
 use crate::http::routes::leaderboard::page::{BoardColumns, PageOptions, PageResponse};
 use crate::http::routes::leaderboard::params::LeaderboardParams;
 use crate::http::state::{AppState, SharedState};
 use crate::state::leaderboard::{
-    Leaderboard, LeaderboardQuery, RacerNotFound, Ties, query as page,
+    Leaderboard, LeaderboardQuery, RacerNotFound, Ties, query as query_page,
 };
 use crate::state::table::{Board, Table};
 
 /// A page of a leaderboard
 ///
-/// Ordered by output descending, then by racer id ascending. Empty for a class without efforts. With `by=finish`: each
-/// racer's best output at the end of a race, with `raceId` and `at`.
+/// Ordered by output descending, then by racer id ascending. Empty for a class without efforts.
+/// With `by=finish`: each racer's best output at the end of a race, with `raceId` and `at`.
 #[utoipa::path(
     get, path = "/classes/{classId}/leaderboard", tag = "Leaderboards", operation_id = "getLeaderboard",
     params(ClassPath, LeaderboardParams),
@@ -45,16 +45,16 @@ pub(crate) async fn leaderboard(
     ClassPath { class }: ClassPath,
     State(app): State<AppState>,
     QueryParams(query): QueryParams<LeaderboardParams>,
-    request: BoardRequest,
+    preferences: ResponsePreferences,
 ) -> Result<Response, ApiError> {
-    let format = request.format(query.format, query.pretty);
-    let (by_finish, asked) = (query.is_by_finish()?, query.second);
+    let format = preferences.format(query.format, query.pretty);
+    let (by_finish, second_param) = (query.is_by_finish()?, query.second);
     let query = query.board_query()?;
     let options = PageOptions::from(&query);
     let (second, page) = if by_finish {
         (None, finish_page(&app, class, query).await?)
     } else {
-        let (second, board) = board(app.ledger.table(), class, asked);
+        let (second, board) = board(app.ledger.table(), class, second_param);
         (second, effort_page(&app, board, query).await?)
     };
     let page = page.map_err(|error| match second {
@@ -62,11 +62,11 @@ pub(crate) async fn leaderboard(
         None => ApiError::not_found(format!("{error}: class {class}")),
     })?;
     let columns = BoardColumns {
-        second: asked.0.is_none() && !by_finish,
+        second: second_param.0.is_none() && !by_finish,
         finish: by_finish,
     };
     let page = PageResponse::new(page, &options, columns, app.ledger.names());
-    Ok(request.respond(
+    Ok(preferences.respond(
         format,
         &LeaderboardResponse {
             class_id: class,
@@ -84,12 +84,12 @@ async fn effort_page(
     board: Board,
     query: LeaderboardQuery,
 ) -> Result<PageResult, ApiError> {
-    // Reading a page from a cached order takes microseconds. Computing the order is work, so it goes
-    // to a worker.
+    // Reading a page from a cached order takes microseconds. Computing the order is work, so it
+    // goes to a worker.
     let is_ordered = board.has_order(query.ties == Ties::Dense);
     let outputs = if is_ordered { 0 } else { board.len() };
     app.workers
-        .work(outputs, move || page(&board, &query))
+        .work(outputs, move || query_page(&board, &query))
         .await
 }
 
@@ -99,11 +99,11 @@ async fn finish_page(
     query: LeaderboardQuery,
 ) -> Result<PageResult, ApiError> {
     let races = app.ledger.races();
-    if let Some(board) = races.ready_finish_board(class) {
-        return Ok(page(&*board, &query));
+    if let Some(board) = races.cached_finish_board(class) {
+        return Ok(query_page(&*board, &query));
     }
     let ledger = app.ledger.clone();
-    let work = move || page(&*ledger.races().finish_board(class), &query);
+    let work = move || query_page(&*ledger.races().finish_board(class), &query);
     app.workers.work(races.finish_count(class), work).await
 }
 

@@ -34,7 +34,8 @@ pub(crate) struct PageResponse<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Place)]
 struct PlaceResponse {
-    /// 1 + the number of racers with greater outputs; with `ties=dense`, of distinct greater outputs.
+    /// 1 + the number of racers with greater outputs; with `ties=dense`, of distinct greater
+    /// outputs.
     #[schema(minimum = 1, example = 1)]
     rank: usize,
     /// (100 × racers with lower outputs) / total; null on an empty board.
@@ -43,8 +44,8 @@ struct PlaceResponse {
     percentile: Option<f64>,
 }
 
-/// The rows of a page. Each is made when it is written: a page is read every second by every rider,
-/// so it copies no names and allocates nothing for its rows.
+/// The rows of a page. Each is built during serialization, without copying names or allocating:
+/// every rider polls a page each second.
 struct Standings<'a> {
     rows: Vec<Standing>,
     names: &'a RacerNames,
@@ -77,8 +78,8 @@ struct StandingResponse {
     name: Name,
     /// The racer's output on this board.
     output: Output,
-    /// Only on the all-time board and on boards of races: the second of the output; null for the new record of a
-    /// what-if.
+    /// Only on the all-time board and on boards of races: the second of the output; null for the
+    /// new record of a what-if.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>, example = 60)]
     second: Option<Option<Second>>,
@@ -86,7 +87,8 @@ struct StandingResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>, example = 1619185620265_u64)]
     race_id: Option<Option<RaceId>>,
-    /// Only on the board of finishes: when the racer finished, in milliseconds since 1970; null if unknown.
+    /// Only on the board of finishes: when the racer finished, in milliseconds since 1970; null if
+    /// unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>, example = 1619185920265_u64)]
     at: Option<Option<u64>>,
@@ -104,7 +106,7 @@ impl<'a> PageResponse<'a> {
     /// Creates the response of a page to its query.
     pub(crate) fn new(
         page: Leaderboard,
-        query: &PageOptions,
+        options: &PageOptions,
         columns: BoardColumns,
         names: &'a RacerNames,
     ) -> Self {
@@ -122,8 +124,8 @@ impl<'a> PageResponse<'a> {
                 rows,
                 names,
                 columns,
-                is_what_if: query.is_what_if,
-                is_group: query.is_group,
+                is_what_if: options.is_what_if,
+                is_group: options.is_group,
             },
             next: next.map(|cursor| cursor.to_string()),
             previous: previous.map(|cursor| cursor.to_string()),
@@ -135,7 +137,6 @@ impl<'a> PageResponse<'a> {
         [self.next.as_deref(), self.previous.as_deref()]
     }
 
-    /// Returns the names of the columns.
     pub(crate) fn columns(&self) -> Vec<&'static str> {
         let Standings {
             columns,
@@ -157,7 +158,6 @@ impl<'a> PageResponse<'a> {
         names
     }
 
-    /// Returns the rows.
     pub(crate) fn rows(&self) -> impl Iterator<Item = impl Serialize> {
         self.standings.iter()
     }

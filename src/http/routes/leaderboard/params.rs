@@ -1,4 +1,4 @@
-//! The query parameters of leaderboards, and the query of a board that they mean.
+//! Parses the query parameters of leaderboards into a `LeaderboardQuery`.
 
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -14,7 +14,7 @@ use crate::http::extract::values::{
 use crate::http::respond::format::FormatParam;
 use crate::state::leaderboard::{Cursor, LeaderboardQuery, PageLimit, PageSelector, Ties, WhatIf};
 
-/// The query parameters of a leaderboard.
+/// The query parameters of a class's leaderboard.
 #[derive(Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -23,8 +23,8 @@ pub(crate) struct LeaderboardParams {
     /// Without it: the all-time board, by each racer's best output over all seconds.
     #[param(inline, example = 60)]
     pub(crate) second: SecondOrLastParam,
-    /// `finish`: the board of each racer's best output at the end of a race, of all time. Among equal outputs the earlier
-    /// stands first, unknown times last. Not with `second`.
+    /// `finish`: the board of each racer's best final output of any race. Among equal outputs the
+    /// earlier stands first, unknown times last. Not with `second`.
     #[param(inline)]
     pub(crate) by: BoardByParam,
     /// The rank of racers with equal outputs: `competition` 1, 2, 2, 4; `dense` 1, 2, 2, 3;
@@ -34,7 +34,8 @@ pub(crate) struct LeaderboardParams {
     /// Maximum number of rows.
     #[param(inline)]
     pub(crate) limit: LimitParam,
-    /// Number of rows to skip. Of this, `cursor`, `around`, and `output` without `racerId`, a query has one.
+    /// Number of rows to skip. At most one of `offset`, `cursor`, `around`, and `output` without
+    /// `racerId` is allowed.
     #[param(inline)]
     pub(crate) offset: OffsetParam,
     /// The page named by `next` or `previous` of another page. It stays right while the board
@@ -44,16 +45,16 @@ pub(crate) struct LeaderboardParams {
     /// The page with this racer in its middle; at either edge the page is still full.
     #[param(inline)]
     pub(crate) around: RacerParam,
-    /// Only these racers, ranked among all racers and, as `groupRank`, among themselves: up to 1000 ids, separated by
-    /// commas or in repeated parameters.
+    /// Only these racers, ranked among all racers and, as `groupRank`, among themselves: up to 1000
+    /// ids, separated by commas or in repeated parameters.
     #[param(inline, style = Form, explode = false, example = json!([1, 2, 3]))]
     pub(crate) racers: RacersParam,
     /// The racer of the what-if. The racer is ranked with `output` if that beats the racer's best.
     #[param(inline, rename = "racerId")]
     #[serde(rename = "racerId")]
     pub(crate) racer: RacerParam,
-    /// The output of the what-if. Without `racerId`: the page around the place where this output would stand, with the
-    /// place in `at`. Nothing is stored.
+    /// The output of the what-if. Without `racerId`: the page around the place where this output
+    /// would stand, with the place in `at`. Nothing is stored.
     #[param(inline)]
     pub(crate) output: OutputParam,
     /// `json` or `csv`; without it, the format that `Accept` prefers.
@@ -76,7 +77,7 @@ pub(crate) struct RaceLeaderboardParams {
     /// Maximum number of rows.
     #[param(inline)]
     limit: LimitParam,
-    /// Number of rows to skip. Of this, `cursor`, `around` and `output`, a query has one.
+    /// Number of rows to skip. At most one of `offset`, `cursor`, `around` and `output` is allowed.
     #[param(inline)]
     offset: OffsetParam,
     /// The page named by `next` or `previous` of another page. It stays right while the board
@@ -86,8 +87,8 @@ pub(crate) struct RaceLeaderboardParams {
     /// The page with this racer in its middle; at either edge the page is still full.
     #[param(inline)]
     around: RacerParam,
-    /// Only these racers, ranked among all racers and, as `groupRank`, among themselves: up to 1000 ids, separated by
-    /// commas or in repeated parameters.
+    /// Only these racers, ranked among all racers and, as `groupRank`, among themselves: up to 1000
+    /// ids, separated by commas or in repeated parameters.
     #[param(inline, style = Form, explode = false, example = json!([1, 2, 3]))]
     racers: RacersParam,
     /// The page around the place where this output would stand, with the place in `at`.
@@ -135,7 +136,7 @@ pub(crate) type BoardByParam = Param<BoardBy>;
 pub(crate) type CursorParam = Param<Cursor>;
 pub(crate) type TiesParam = Param<Ties>;
 
-/// What a board ranks, other than efforts.
+/// Rankings of a class other than by efforts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BoardBy {
     Finish,
@@ -176,7 +177,7 @@ impl LeaderboardParams {
         })
     }
 
-    /// Returns whether the board of finishes is asked for.
+    /// Returns whether the query is for the board of finishes.
     pub(crate) fn is_by_finish(&self) -> Result<bool, ApiError> {
         if self.by.0.is_some() && self.second.0.is_some() {
             return Err(ApiError::bad_request(

@@ -27,8 +27,8 @@ pub(in crate::ledger) struct RacePart {
 }
 
 impl Inner {
-    /// Returns the parts of `races-<N>.gz`, the version that they hold everything up to, and the
-    /// erasures that are applied.
+    /// Returns the parts of `races-<N>.gz`, the version up to which they are complete, and the
+    /// applied erasure version.
     pub(super) async fn build_races(
         &self,
         class: ClassId,
