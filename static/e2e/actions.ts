@@ -26,6 +26,17 @@ export interface Race {
 /** Rides as racer 5 of the simulation, who has a best at every second. */
 export const RACER = { racerId: 5, name: 'Kofi', guest: false }
 
+interface Pace {
+  seconds: number[]
+  curves: { outputs: (number | null)[] }[]
+}
+
+/** Returns the output of a pacer's curve at a second, as the service has it. */
+export async function paceAt(service: Service, query: string, second: number): Promise<number> {
+  const { seconds, curves } = await service.json<Pace>(`/classes/1/pace?${query}`)
+  return curves[0]?.outputs[seconds.indexOf(second)] ?? NaN
+}
+
 /** Opens a class as a rider of the device. */
 export async function rideAs(page: Page, rider: object, classId = 1): Promise<void> {
   const stored = JSON.stringify(rider)
@@ -109,6 +120,14 @@ export function fits(page: Page): Promise<boolean> {
 /** Returns the accessible name of the element that has the focus. */
 export function focused(page: Page): Promise<string> {
   return page.evaluate(() => document.activeElement?.textContent?.trim() ?? '')
+}
+
+/** Makes the page believe that all classes are too large to load. */
+export async function asLargeClasses(page: Page): Promise<void> {
+  await page.route('**/classes', async (route) => {
+    const classes = (await (await route.fetch()).json()) as { historyBytes: number }[]
+    await route.fulfill({ json: classes.map((summary) => ({ ...summary, historyBytes: 1e9 })) })
+  })
 }
 
 /** Records the paths of all requests from now on. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 
-import { fits, requestsOf, settled, settledAs, type Board, type Race } from './actions'
+import { fits, focused, requestsOf, settled, settledAs, type Board, type Race } from './actions'
 import { Service, serviceOfFile, until, visit, written } from './support'
 
 const service = serviceOfFile({ feed: ['--classes', '1,2', '--racers', '60'] })
@@ -269,15 +269,94 @@ describe('bests as they fall', () => {
   })
 })
 
+describe('best finishes', () => {
+  it('are paged, under an address that can be shared, with the race of each', async () => {
+    const { page, faults } = await visit(service, '/#/explore/1')
+    const board = (query: string) =>
+      settledAs(page, 'board', service, `/classes/1/leaderboard?by=finish&limit=12${query}`)
+    await page.getByRole('radio', { name: 'Finishes' }).check()
+    await board('')
+    const panel = page.locator('section[aria-labelledby="board"]')
+    await panel.getByRole('button', { name: 'Lower' }).click()
+    await board('&offset=12')
+    await page.reload()
+    await board('&offset=12')
+    expect(page.url()).toMatch(/board=finish&page=/)
+    await page.goBack()
+    await board('')
+
+    const [race] = await service.json<Race[]>('/classes/1/races')
+    await panel.locator('tbody tr').first().getByRole('link').click()
+    await page.locator('section[aria-labelledby="races"] .board').waitFor()
+    expect(page.url()).toContain(`race=${race?.raceId}`)
+    expect(await focused(page)).toBe('Races')
+    expect(faults).toEqual([])
+    await page.context().close()
+  })
+
+  it('say who has none', async () => {
+    const { page, faults } = await visit(service, '/#/explore/1?board=finish')
+    await service.deliver([{ classId: 1, second: 9, racerId: 778, name: 'Ida Q', output: 1 }])
+    await page.getByRole('combobox', { name: 'Find a racer' }).fill('ida q')
+    await page.getByRole('option', { name: /778$/ }).click()
+    const message = page.locator('[data-test=board-message]')
+    await message.getByText(/Ida Q.* has not finished a race/).waitFor()
+    expect(faults).toEqual([])
+    await page.context().close()
+  })
+})
+
 describe('races', () => {
-  it('shows the results of one that is over, as the service has them', async () => {
+  it('shows the results of one that is over, page by page, as the service has them', async () => {
     const { page, faults } = await visit(service, '/#/explore/1')
     const [race] = await service.json<Race[]>('/classes/1/races')
     expect(race?.finished).toBe(true)
     await page.getByRole('button', { name: /60 racers, finished/ }).click()
-    const path = `/classes/1/races/${race?.raceId}/leaderboard?limit=1000`
+    const path = `/classes/1/races/${race?.raceId}/leaderboard?limit=50`
+    await settledAs(page, 'races', service, path)
+    const panel = page.locator('section[aria-labelledby="races"]')
+    await panel.getByRole('button', { name: 'Lower' }).click()
+    await settledAs(page, 'races', service, `${path}&offset=50`)
+    await page.reload()
+    await settledAs(page, 'races', service, `${path}&offset=50`)
+    await panel.getByRole('button', { name: 'To the top' }).click()
     await settledAs(page, 'races', service, path)
     expect(faults).toEqual([])
     await page.context().close()
+  })
+
+  it('are listed page by page, under an address that can be shared', async () => {
+    const own = await Service.start()
+    try {
+      const now = Date.now()
+      const races = Array.from({ length: 11 }, (_, i) => ({
+        classId: 1,
+        second: 1,
+        racerId: 9,
+        output: 100,
+        raceId: 100 + i,
+        deviceTimestamp: now - 60_000 * (11 - i),
+      }))
+      await own.deliver(races)
+      const { page, faults } = await visit(own, '/#/explore/1')
+      const list = page.getByRole('list', { name: 'Recent races' }).getByRole('listitem')
+      const has = (count: number) =>
+        until(`${count} races`, async () => (await list.count()) === count)
+      await has(8)
+      await page.getByRole('button', { name: 'Earlier races' }).click()
+      await has(3)
+      await page.reload()
+      await has(3)
+      expect(page.url()).toContain('races=')
+      // The focus stays where a page was turned.
+      const newest = page.getByRole('button', { name: 'Newest' })
+      await newest.press('Enter')
+      await has(8)
+      expect(await focused(page)).toBe('Newest')
+      expect(faults).toEqual([])
+      await page.context().close()
+    } finally {
+      await own.stop()
+    }
   })
 })

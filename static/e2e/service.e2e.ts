@@ -141,11 +141,21 @@ describe('the page', () => {
         await page.getByRole('combobox', { name: 'Or ride as' }).fill('a')
         await page.getByRole('option', { name: /\d$/ }).first().waitFor()
         await check('search')
+        await page.getByRole('radio', { name: 'Median' }).check()
+        await check('start line with a pacer')
         await page.evaluate(() => (location.hash = '#/explore/1'))
         await page.locator('.board tbody tr').first().waitFor()
         await page.locator('.curves canvas').waitFor()
         await check('explore')
+        await page.getByRole('radio', { name: 'Finishes' }).check()
+        await page.locator('.board tbody a').first().waitFor()
+        await page.getByRole('button', { name: /60 racers, finished/ }).click()
+        await page.locator('section[aria-labelledby="races"] .board').waitFor()
+        await check('finishes and races')
         await page.evaluate(() => (location.hash = '#/ride/1'))
+        await page.getByRole('combobox', { name: 'Add a rival' }).fill('hube')
+        await page.getByRole('option', { name: /^Hubert 1$/ }).click()
+        await page.locator('section[aria-labelledby="rivals"] .board').waitFor()
         await page.getByText('Ride for me').click()
         await start(page)
         await reach(page, 20)
@@ -161,6 +171,7 @@ describe('the page', () => {
 
   it('keeps long readings inside the head unit', async () => {
     const { page } = await visit(service, '/')
+    await page.getByRole('radio', { name: 'Median' }).check()
     await rideAs(page, RACER)
     await set(page, 'Cadence', 'End')
     await set(page, 'Resistance', 'End')
@@ -185,6 +196,7 @@ describe('the page', () => {
   it('shows ride and rank at once on a phone', async () => {
     const options = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true }
     const { page } = await visit(service, '/', options)
+    await page.getByText('Class record', { exact: true }).tap()
     await page.getByRole('link', { name: 'To the start' }).tap()
     await page.getByText('Ride for me').tap()
     await start(page)

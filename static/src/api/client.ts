@@ -5,6 +5,7 @@
 import createClient from 'openapi-fetch'
 
 import type { Dataset } from '../race/dataset'
+import { cursorsOf, type Cursors } from './link'
 import { ApiError, request } from './request'
 import type { components, paths } from './schema'
 
@@ -13,6 +14,8 @@ export type Standing = components['schemas']['Standing']
 export type Curve = Omit<components['schemas']['RacerInClass'], 'classId' | 'compared'>
 export type Found = components['schemas']['Found']
 export type Racer = components['schemas']['Racer']
+/** Curves to ride against. */
+export type Pace = components['schemas']['Pace']
 
 /** A race that the service saw. */
 export type Race = components['schemas']['Race']
@@ -60,6 +63,13 @@ export async function leaderboard(classId: number, query: LeaderboardQuery): Pro
   return data(
     await client.GET('/classes/{classId}/leaderboard', { params: { path: { classId }, query } }),
   )
+}
+
+type PaceQuery = NonNullable<paths['/classes/{classId}/pace']['get']['parameters']['query']>
+
+/** Returns curves to ride against, at every second of the class. */
+export async function pace(classId: number, query: PaceQuery): Promise<Pace> {
+  return data(await client.GET('/classes/{classId}/pace', { params: { path: { classId }, query } }))
 }
 
 /** Returns the racer's best at each second; none where the racer never rode in the class. */
@@ -115,18 +125,31 @@ export async function history(
   return (await new Response(plain).json()) as Dataset
 }
 
-/** Returns the recent races of a class, newest first. */
-export async function races(classId: number): Promise<Race[]> {
-  return data(await client.GET('/classes/{classId}/races', { params: { path: { classId } } }))
+/** A page of the recent races of a class, newest first. */
+export interface RacePage extends Cursors {
+  races: Race[]
 }
 
-/** Returns a race and its first standings, as many as `limit`: at most 1000. */
+export async function racePage(
+  classId: number,
+  query: { limit?: number; cursor?: string } = {},
+): Promise<RacePage> {
+  const path = { classId }
+  const found = await client.GET('/classes/{classId}/races', { params: { path, query } })
+  return { races: data(found), ...cursorsOf(found.response.headers.get('link')) }
+}
+
+type RaceBoardQuery = NonNullable<
+  paths['/classes/{classId}/races/{raceId}/leaderboard']['get']['parameters']['query']
+>
+
+/** Returns a race and a page of its standings. */
 export async function raceBoard(
   classId: number,
   raceId: number,
-  limit: number,
+  query: RaceBoardQuery,
 ): Promise<RaceBoard> {
-  const params = { path: { classId, raceId }, query: { limit } }
+  const params = { path: { classId, raceId }, query }
   return data(await client.GET('/classes/{classId}/races/{raceId}/leaderboard', { params }))
 }
 

@@ -4,7 +4,7 @@ import { effectScope, reactive, ref } from 'vue'
 
 import { leaderboard, type Leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
-import type { ExploreAddress } from '../race/explore-address'
+import { FIRST_ADDRESS, withChange, type ExploreAddress } from '../race/explore-address'
 import { useBoard } from './useBoard'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
@@ -18,9 +18,9 @@ const EMPTY = { total: 0, standings: [] } as unknown as Leaderboard
 const FOUND = { total: 1, standings: [{ racerId: 2, name: 'Bo' }] } as unknown as Leaderboard
 
 function open(around: number | null) {
-  const address = ref<ExploreAddress>({ second: 1, whole: false, around, racers: null, race: null })
+  const address = ref<ExploreAddress>({ ...FIRST_ADDRESS, around })
   const adjust = (change: Partial<ExploreAddress>) => {
-    address.value = { ...address.value, ...change }
+    address.value = withChange(address.value, change)
   }
   const page = effectScope().run(() => useBoard(1, { address, adjust, go: vi.fn() }))!
   return { address, page: reactive(page) }
@@ -62,4 +62,14 @@ it('is loaded when the service is back', async () => {
   await settled()
   expect(page.failure).toBe('')
   expect(page.board?.total).toBe(1)
+})
+
+it('is the page of the address, of the board of the address', async () => {
+  vi.mocked(leaderboard).mockResolvedValue(FOUND)
+  const { address } = open(null)
+  await settled()
+  expect(leaderboard).toHaveBeenLastCalledWith(1, { second: 60, limit: 12 })
+  address.value = { ...FIRST_ADDRESS, board: 'finish', page: 'A' }
+  await settled()
+  expect(leaderboard).toHaveBeenLastCalledWith(1, { by: 'finish', cursor: 'A', limit: 12 })
 })

@@ -12,8 +12,9 @@ import { whenBack } from './useRetried'
 
 const PAGE_ROWS = 12
 
+const FINISHES = { by: 'finish' } as const
+
 export function useBoard(classId: number, { address, adjust }: ExploreAddressOnPage) {
-  const cursor = ref<string | null>(null)
   const board = shallowRef<Leaderboard | null>(null)
   const failure = ref('')
   /** Says that a racer who was searched for is not on the board. It stays until the next search. */
@@ -34,16 +35,20 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
   }
 
   async function loadOnce(): Promise<void> {
-    const { second, whole, around } = address.value
-    const at = whole ? {} : { second }
-    const page = cursor.value ? { cursor: cursor.value } : around !== null ? { around } : {}
+    const { second, board: kind, around, page: cursor } = address.value
+    const at = kind === 'second' ? { second } : kind === 'finish' ? FINISHES : {}
+    const page = cursor !== null ? { cursor } : around !== null ? { around } : {}
     try {
       // A page behind a cursor was reached from the racer's own.
-      if (!cursor.value && around !== null && !(await isOnBoard(around, at))) {
+      if (cursor === null && around !== null && !(await isOnBoard(around, at))) {
         // A later search stands in the address.
         if (isStale) return
-        const where = whole ? 'in this class' : `at ${minutes(second)}`
-        notFound.value = `${isolated(nameOf(around))} has no best ${where}.`
+        const name = isolated(nameOf(around))
+        if (kind === 'finish') notFound.value = `${name} has not finished a race in this class.`
+        else {
+          const where = kind === 'race' ? 'in this class' : `at ${minutes(second)}`
+          notFound.value = `${name} has no best ${where}.`
+        }
         adjust({ around: null })
         return
       }
@@ -59,23 +64,24 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
   }
 
   /** Asked before the page around a racer, because a 404 would stand as an error on the console. */
-  async function isOnBoard(racerId: number, at: { second?: number }): Promise<boolean> {
+  async function isOnBoard(
+    racerId: number,
+    at: { second?: number; by?: 'finish' },
+  ): Promise<boolean> {
     const { standings } = await leaderboard(classId, { ...at, racers: [racerId], limit: 1 })
     return standings.length > 0
   }
 
-  // A cursor belongs to one board.
   const which = computed(() => {
-    const { second, whole, around } = address.value
-    return [second, whole, around].join()
+    const { second, board, around, page } = address.value
+    return [second, board, around, page].join()
   })
-  watch(which, () => (cursor.value = null))
-  watch([which, cursor, () => classOf(classId)?.stateHash], load, { immediate: true })
+  watch([which, () => classOf(classId)?.stateHash], load, { immediate: true })
   whenBack(() => {
     if (failure.value) void load()
   })
 
-  return { board, cursor, failure, notFound }
+  return { board, failure, notFound }
 }
 
 export type BoardOnPage = ReturnType<typeof useBoard>

@@ -4,7 +4,7 @@ import { effectScope, ref } from 'vue'
 
 import { curve, leaderboard, records, type Curve, type Leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
-import type { ExploreAddress } from '../race/explore-address'
+import { FIRST_ADDRESS, type ExploreAddress } from '../race/explore-address'
 import { useComparison } from './useComparison'
 
 vi.mock('../api/client', () => ({ curve: vi.fn(), leaderboard: vi.fn(), records: vi.fn() }))
@@ -19,8 +19,7 @@ const HISTORY = { 1: { 7: 200 } } as never
 const FIRST = { standings: [{ racerId: 7, name: 'Bo' }] } as unknown as Leaderboard
 
 function open() {
-  const start = { second: 1, whole: false, around: null, racers: null, race: null }
-  const address = ref<ExploreAddress>(start)
+  const address = ref<ExploreAddress>({ ...FIRST_ADDRESS })
   const place = { address, adjust: vi.fn(), go: vi.fn() }
   return effectScope().run(() => useComparison(1, place))!
 }

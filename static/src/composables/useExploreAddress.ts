@@ -2,7 +2,7 @@
 import { onScopeDispose, ref, watch } from 'vue'
 import { useRoute, useRouter } from 'vue-router'
 
-import { parseAddress, toQuery, type ExploreAddress } from '../race/explore-address'
+import { parseAddress, toQuery, withChange, type ExploreAddress } from '../race/explore-address'
 
 /** Least time between writes of a scrubbed second, in milliseconds: Safari allows 100 changes of the address in 30 s. */
 const WRITE_INTERVAL_MS = 500
@@ -24,13 +24,13 @@ export function useExploreAddress() {
   /** Changes a part of the address as a step that Back undoes. */
   async function go(change: Partial<ExploreAddress>): Promise<void> {
     await write()
-    address.value = { ...address.value, ...change }
+    address.value = withChange(address.value, change)
     await router.push({ query: toQuery(address.value) })
   }
 
   /** Changes a part of the address in place. It is written at intervals, also while the seconds play. */
   function adjust(change: Partial<ExploreAddress>): void {
-    address.value = { ...address.value, ...change }
+    address.value = withChange(address.value, change)
     timer ??= setTimeout(() => void write(), WRITE_INTERVAL_MS)
   }
 

@@ -2,10 +2,13 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { effectScope, ref } from 'vue'
 
-import { races } from '../api/client'
+import { racePage } from '../api/client'
 import { useHereNow } from './useHereNow'
 
-vi.mock('../api/client', () => ({ races: vi.fn(async () => []), raceBoard: vi.fn() }))
+vi.mock('../api/client', () => ({
+  racePage: vi.fn(async () => ({ races: [] })),
+  raceBoard: vi.fn(),
+}))
 
 beforeEach(() => {
   vi.useFakeTimers()
@@ -20,7 +23,7 @@ it('polls while every attempt to connect fails', async () => {
   const scope = effectScope()
   const { state } = scope.run(() => useHereNow(1, ref(null)))!
   await vi.advanceTimersByTimeAsync(10_000)
-  expect(vi.mocked(races).mock.calls.length).toBeGreaterThanOrEqual(3)
+  expect(vi.mocked(racePage).mock.calls.length).toBeGreaterThanOrEqual(3)
   expect(state.value).toBe('loaded')
   scope.stop()
 })

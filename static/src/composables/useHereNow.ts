@@ -1,7 +1,7 @@
 /** The race that is under way in a class. */
 import { computed, onScopeDispose, ref, shallowReactive, type Ref } from 'vue'
 
-import { raceBoard, races, type RaceBoard } from '../api/client'
+import { raceBoard, racePage, type RaceBoard } from '../api/client'
 import { subscribe } from '../api/live'
 import { raceToShow } from '../race/here-now'
 import { learn } from '../state/names'
@@ -31,8 +31,9 @@ export function useHereNow(classId: number, own: Ref<number | null>) {
 
   async function poll(): Promise<void> {
     try {
-      const shown = raceToShow(await races(classId), own.value, Date.now())
-      if (shown) show(await raceBoard(classId, shown.raceId, ROWS_MAX))
+      const { races } = await racePage(classId)
+      const shown = raceToShow(races, own.value, Date.now())
+      if (shown) show(await raceBoard(classId, shown.raceId, { limit: ROWS_MAX }))
       state.value = 'loaded'
     } catch {
       state.value = 'away'

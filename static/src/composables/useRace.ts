@@ -3,7 +3,7 @@ import { computed, onScopeDispose, ref, shallowRef, watch } from 'vue'
 
 import { messageOf } from '../api/request'
 import { autopilot } from '../race/autopilot'
-import type { LiveBoard } from '../race/board'
+import { nextPlace, type LiveBoard, type NextPlace } from '../race/board'
 import { loadSource, type BoardSource } from '../state/board-source'
 import { RaceClock, type Speed } from '../race/clock'
 import { output, RACE_SECONDS } from '../race/output'
@@ -49,6 +49,7 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
 
   let ride = new Ride()
   let name = ''
+  let next: NextPlace | null = null
   let clock = new RaceClock(RACE_SECONDS, speed.value)
   let sender: RideSender | null = null
   let ticking: ReturnType<typeof setInterval> | undefined
@@ -60,7 +61,7 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
     clearInterval(ticking)
     live.clearBoard()
     second.value = 0
-    ;[ride, samples.value] = [new Ride(), []]
+    ;[ride, samples.value, next] = [new Ride(), [], null]
   }
 
   async function start(): Promise<void> {
@@ -121,8 +122,9 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
   }
 
   /** Takes the rank at a second. */
-  function addRank(at: number, { rank, total }: LiveBoard): void {
-    ride.rank(at, rank, total)
+  function addRank(at: number, board: LiveBoard): void {
+    ride.rank(at, board.rank, board.total)
+    if (at === RACE_SECONDS) next = nextPlace(board, identity.value.racerId)
     samples.value = [...ride.samples]
     // The last rank may come after the finish.
     if (phase.value === 'done') onFinish(asOwnRide())
@@ -145,6 +147,7 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
       sent: sender !== null && !practice.value,
       delivered: false,
       refused: null,
+      next,
       classRecords: samples.map(({ second }) => source.value?.record(second)?.output ?? null),
     }
     return toOwnRide(head, samples)

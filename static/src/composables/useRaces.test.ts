@@ -2,12 +2,13 @@
 import { beforeEach, expect, it, vi } from 'vitest'
 import { effectScope, ref } from 'vue'
 
-import { raceBoard, races, type Race, type RaceBoard } from '../api/client'
+import { raceBoard, racePage, type Race, type RaceBoard, type RacePage } from '../api/client'
 import { ApiError } from '../api/request'
-import type { ExploreAddress } from '../race/explore-address'
+import { FIRST_ADDRESS, type ExploreAddress } from '../race/explore-address'
+import { rider } from '../state/rider'
 import { useRaces } from './useRaces'
 
-vi.mock('../api/client', () => ({ races: vi.fn(), raceBoard: vi.fn() }))
+vi.mock('../api/client', () => ({ racePage: vi.fn(), raceBoard: vi.fn() }))
 
 function race(raceId: number, lastSecond = 5): Race {
   return { raceId, startedAt: raceId, racers: 1, lastSecond, finished: false } as Race
@@ -19,77 +20,107 @@ function board(raceId: number, rows = 1, lastSecond = 5): RaceBoard {
   return { ...race(raceId, lastSecond), racers: rows, standings } as RaceBoard
 }
 
-function open(raceId: number | null = null) {
-  const start = { second: 1, whole: false, around: null, racers: null, race: raceId }
-  const address = ref<ExploreAddress>(start)
+function pageOf(races: Race[], next: string | null = null): RacePage {
+  return { races, next, previous: null }
+}
+
+function open(change: Partial<ExploreAddress> = {}) {
+  const address = ref<ExploreAddress>({ ...FIRST_ADDRESS, ...change })
   const place = { address, go: vi.fn(), adjust: vi.fn() }
   const page = effectScope().run(() => useRaces(1, place))!
   return { address, page }
 }
 
+type OnPage = ReturnType<typeof open>['page']
+const listed = (page: OnPage) => page.listed.value.map(({ race }) => [race.raceId, race.lastSecond])
+
 /** Waits for all that is on its way. */
 const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
-  vi.mocked(races).mockReset().mockResolvedValue([])
+  vi.mocked(racePage).mockReset().mockResolvedValue(pageOf([]))
   vi.mocked(raceBoard)
     .mockReset()
     .mockImplementation(async (_, raceId) => board(raceId))
 })
 
 it('lists the races when a service that was starting is there', async () => {
-  vi.mocked(races).mockRejectedValueOnce(new ApiError('unready', 'starting'))
+  vi.mocked(racePage).mockRejectedValueOnce(new ApiError('unready', 'starting'))
   const { page } = open()
   await settled()
-  expect(page.all.value).toBeNull()
-  vi.mocked(races).mockResolvedValue([race(1)])
+  expect(page.page.value).toBeNull()
+  expect(page.failure.value).toBe('starting')
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(1)]))
   page.subscriber.opened?.()
   await settled()
-  expect(page.all.value?.map(({ raceId }) => raceId)).toEqual([1])
+  expect(listed(page)).toEqual([[1, 5]])
+  expect(page.failure.value).toBe('')
+})
+
+it('lists the page of the address', async () => {
+  const { address } = open({ races: 'A' })
+  await settled()
+  expect(racePage).toHaveBeenLastCalledWith(1, { limit: 8, cursor: 'A' })
+  address.value.races = null
+  await settled()
+  expect(racePage).toHaveBeenLastCalledWith(1, { limit: 8 })
 })
 
 it('says nothing of a race that is not open any more', async () => {
   let reject: (error: Error) => void = () => {}
   vi.mocked(raceBoard).mockReturnValueOnce(new Promise((_, fail) => (reject = fail)))
-  const { address, page } = open(1)
+  const { address, page } = open({ race: 1 })
   address.value.race = 2
   await settled()
   reject(new ApiError('missing', 'none'))
   await settled()
-  expect(page.failure.value).toBe('')
-  expect(page.opened.value?.raceId).toBe(2)
+  expect(page.opened.failure.value).toBe('')
+  expect(page.opened.opened.value?.raceId).toBe(2)
 })
 
-it('keeps the rows of the opened race when the list is loaded', async () => {
-  const respond = new Map<number, (board: RaceBoard) => void>()
-  vi.mocked(races).mockResolvedValue([race(1)])
-  vi.mocked(raceBoard).mockImplementation(
-    (_, _raceId, limit) => new Promise((resolve) => respond.set(limit, resolve)),
+it('shows the page of the standings, and the own row wherever it is', async () => {
+  const own = { racerId: rider.value.racerId, rank: 70, output: 1, name: null }
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId, { racers }) =>
+    racers ? { ...board(raceId), standings: [own] } : board(raceId, 2),
   )
-  const { page } = open(1)
+  const { page } = open({ race: 1, rows: 'A' })
   await settled()
-  respond.get(1000)?.(board(1, 150))
+  expect(raceBoard).toHaveBeenCalledWith(1, 1, { limit: 50, cursor: 'A' })
+  expect(page.opened.rows.value.map(({ rank }) => rank)).toEqual([1, 2, 70])
+})
+
+it('a whole race that is pushed is shown at once, and another page stays', async () => {
+  const { address, page } = open({ race: 1 })
   await settled()
-  respond.get(100)?.(board(1, 100))
+  page.subscriber.standings?.(board(1, 3, 9))
+  expect(page.opened.rows.value).toHaveLength(3)
+  address.value.rows = 'A'
   await settled()
-  expect(page.opened.value?.standings).toHaveLength(150)
+  page.subscriber.standings?.(board(1, 4, 10))
+  expect(page.opened.rows.value).toHaveLength(1)
 })
 
 it('keeps what was pushed while an older state was loaded', async () => {
-  vi.mocked(races).mockResolvedValue([race(1)])
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(1)]))
   const { page } = open()
   await settled()
-  let respond: (races: Race[]) => void = () => {}
-  vi.mocked(races).mockReturnValue(new Promise((resolve) => (respond = resolve)))
-  page.subscriber.opened?.()
   page.subscriber.standings?.(board(1, 1, 9))
-  page.subscriber.standings?.(board(2, 1, 1))
-  respond([race(1, 8), race(0)])
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(2), race(1, 8), race(0)]))
+  page.subscriber.standings?.(board(2, 1, 6))
   await settled()
-  const listed = page.listed.value.map(({ race }) => [race.raceId, race.lastSecond])
-  expect(listed).toEqual([
-    [2, 1],
+  expect(listed(page)).toEqual([
+    [2, 6],
     [1, 9],
     [0, 5],
   ])
+})
+
+it('an older race that is pushed does not load the list again', async () => {
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(7)], 'A'))
+  const { page } = open()
+  await settled()
+  page.subscriber.standings?.(board(3))
+  await settled()
+  expect(racePage).toHaveBeenCalledTimes(1)
+  expect(listed(page)).toEqual([[7, 5]])
 })

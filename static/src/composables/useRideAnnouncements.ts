@@ -3,12 +3,17 @@ import { ref, watch } from 'vue'
 
 import { count, ordinal } from '../format'
 import { minutes } from '../race/clock'
+import { gapInWords } from '../race/pacer'
+import type { PacerOnPage } from './usePacer'
 import type { RaceOnPage } from './useRace'
 
 /** Race time between announcements, in seconds. */
 const INTERVAL_S = 30
 
-export function useRideAnnouncements({ phase, second, sample, samples, board }: RaceOnPage) {
+export function useRideAnnouncements(
+  { phase, second, sample, samples, board }: RaceOnPage,
+  { gap, label }: PacerOnPage,
+) {
   const announcement = ref('')
   watch(second, (at) => {
     const last = sample.value
@@ -17,7 +22,8 @@ export function useRideAnnouncements({ phase, second, sample, samples, board }: 
     const { value: live } = board
     const place = live ? `, ${ordinal(live.rank)} of ${count(live.total)}` : ''
     if (at % INTERVAL_S === 0) {
-      announcement.value = `${minutes(at)}: output ${Math.round(last.output)}${place}.`
+      const pace = gap.value === null ? '' : `, ${gapInWords(gap.value, label.value)}`
+      announcement.value = `${minutes(at)}: output ${Math.round(last.output)}${place}${pace}.`
     } else if (last.best !== null && last.record && before && !before.record) {
       announcement.value = `Personal record at ${minutes(at)}.`
     }

@@ -56,6 +56,21 @@ export function liveBoard(efforts: readonly Effort[], rider: Rider, size: number
   }
 }
 
+/** The place above the rider's, and the output that it takes to reach it. */
+export interface NextPlace {
+  rank: number
+  racerId: number
+  gap: number
+}
+
+/** Returns the next place above the rider's; null where no row is above, and where the rows above are all level. */
+export function nextPlace({ rows }: Pick<LiveBoard, 'rows'>, racerId: number): NextPlace | null {
+  const own = rows.find((row) => row.racerId === racerId)
+  const above = own && rows.findLast((row) => row.output > own.output)
+  if (!above) return null
+  return { rank: above.rank, racerId: above.racerId, gap: above.output - own.output }
+}
+
 /** Returns whether an output beats the best. The first one does. */
 export function isRecord(output: number, best: number | null): boolean {
   return best === null || output > best
@@ -104,6 +119,44 @@ export function ranked<T extends Effort>(efforts: readonly T[]): (T & Standing)[
     if (efforts[i - 1]?.output !== effort.output) rank = i + 1
     return { ...effort, rank }
   })
+}
+
+/** A row of a board of some racers. */
+export interface GroupStanding extends Standing {
+  /** The rank among those racers. */
+  groupRank: number
+}
+
+/** Returns the rows of a service's board that was asked for some racers. */
+export function grouped(
+  standings: readonly (Standing & { groupRank?: number })[],
+): GroupStanding[] {
+  return standings.map(({ racerId, output, rank, groupRank }) => ({
+    racerId,
+    output,
+    rank,
+    groupRank: groupRank ?? rank,
+  }))
+}
+
+/**
+ * Returns these racers and the rider at the live output, in place of the rider's own best, ranked among all and among
+ * themselves. `efforts` are those of a second, in board order.
+ */
+export function groupBoard(
+  efforts: readonly Effort[],
+  rider: Rider,
+  racers: readonly number[],
+): GroupStanding[] {
+  const wanted = new Set(racers)
+  const others = efforts.filter((effort) => effort.racerId !== rider.racerId)
+  const group = others.filter(({ racerId }) => wanted.has(racerId))
+  return ranked([...group, rider].sort(byOutput)).map(({ racerId, output, rank }) => ({
+    racerId,
+    output,
+    rank: firstOf(others, output) + (rider.output > output ? 2 : 1),
+    groupRank: rank,
+  }))
 }
 
 /** Returns the first row of a full page of `size` rows with row `place` in its middle. */

@@ -1,19 +1,32 @@
 import { expect, it } from 'vitest'
 
-import { parseAddress, toQuery } from './explore-address'
+import { FIRST_ADDRESS as FIRST, parseAddress, toQuery, withChange } from './explore-address'
 
-const FIRST = { second: 60, whole: false, around: null, racers: null, race: null }
+const CURSOR = 'AQEAAAAAAAAAEUBnaAAAAAAA'
 
 it('an address reads as it was written', () => {
-  const address = { second: 217, whole: true, around: 5, racers: [5, 17], race: 1619185620265 }
+  const address = {
+    second: 217,
+    board: 'race' as const,
+    around: 5,
+    page: CURSOR,
+    racers: [5, 17],
+    races: `${CURSOR}AAAAAAAAAAAA`,
+    race: 1619185620265,
+    rows: CURSOR,
+  }
   expect(toQuery(address)).toEqual({
     second: '217',
     board: 'race',
     around: '5',
+    page: CURSOR,
     racers: '5,17',
+    races: `${CURSOR}AAAAAAAAAAAA`,
     race: '1619185620265',
+    rows: CURSOR,
   })
   expect(parseAddress(toQuery(address))).toEqual(address)
+  expect(parseAddress({ board: 'finish' })).toEqual({ ...FIRST, board: 'finish' })
   expect(parseAddress(toQuery({ ...FIRST, racers: [] }))).toEqual({ ...FIRST, racers: [] })
 })
 
@@ -30,4 +43,14 @@ it('invalid parts count as missing', () => {
   expect(parseAddress({ around: '99999999999999999999' }).around).toBe(null)
   expect(parseAddress({ second: ['90', '91'] }).second).toBe(90)
   expect(parseAddress({ racers: '1,2,3,4,5,6,7,8' }).racers).toHaveLength(6)
+  expect(parseAddress({ page: '../x', races: 'AQ', rows: `${CURSOR}x` })).toEqual(FIRST)
+})
+
+it('another board or race begins at its first page', () => {
+  const address = { ...FIRST, around: 5, race: 1, page: CURSOR, rows: CURSOR }
+  expect(withChange(address, { second: 61 })).toMatchObject({ page: null, rows: CURSOR })
+  expect(withChange(address, { board: 'finish' })).toMatchObject({ page: null })
+  expect(withChange(address, { around: 5 })).toMatchObject({ page: null })
+  expect(withChange(address, { race: 2 })).toMatchObject({ page: CURSOR, rows: null })
+  expect(withChange(address, { racers: [] })).toMatchObject({ page: CURSOR, rows: CURSOR })
 })

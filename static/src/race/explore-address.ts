@@ -1,20 +1,39 @@
 /** The query of an explored class's address, so that the view can be shared and survives a reload. */
 import { clamp, RACE_SECONDS } from './output'
 
+/** The board: at a second, by the best of the whole race, or by the best finish. */
+export type BoardKind = 'second' | 'race' | 'finish'
+
 export interface ExploreAddress {
   second: number
-  /** Whether the board is over all seconds. */
-  whole: boolean
+  board: BoardKind
   /** The racer in the middle of the board; null: the board begins at the top. */
   around: number | null
+  /** The page of the board, as the service names it; null: the first one, or the one around a racer. */
+  page: string | null
   /** The racers that are compared; null: nobody chose any. */
   racers: number[] | null
+  /** The page of the list of races; null: the newest. */
+  races: string | null
   /** The race that is opened. */
   race: number | null
+  /** The page of its standings; null: the first one. */
+  rows: string | null
 }
 
 /** The second that is shown first. By then a board has its order, and most riders have reached it. */
 const FIRST_SECOND = 60
+
+export const FIRST_ADDRESS: ExploreAddress = {
+  second: FIRST_SECOND,
+  board: 'second',
+  around: null,
+  page: null,
+  racers: null,
+  races: null,
+  race: null,
+  rows: null,
+}
 
 /** Maximum number of racers that are compared: more lines cannot be told apart. */
 export const COMPARED_MAX = 6
@@ -30,6 +49,15 @@ export function parseId(value: string | null): number | null {
   return value && /^\d+$/.test(value) && Number.isSafeInteger(Number(value)) ? Number(value) : null
 }
 
+/** Reads the name of a page; null if the text is none that the service gives. */
+function parseCursor(value: string | null): string | null {
+  return value && /^[\w-]{24}([\w-]{12})?$/.test(value) ? value : null
+}
+
+function parseBoard(value: string | null): BoardKind {
+  return value === 'race' || value === 'finish' ? value : 'second'
+}
+
 /** Reads the query of an address. What is invalid counts as missing. */
 export function parseAddress(query: Query): ExploreAddress {
   const second = parseId(text(query.second)) ?? FIRST_SECOND
@@ -39,20 +67,41 @@ export function parseAddress(query: Query): ExploreAddress {
     .filter((racer) => racer !== null)
   return {
     second: clamp(second, { min: 1, max: RACE_SECONDS }),
-    whole: text(query.board) === 'race',
+    board: parseBoard(text(query.board)),
     around: parseId(text(query.around)),
+    page: parseCursor(text(query.page)),
     racers: racers ? [...new Set(racers)].slice(0, COMPARED_MAX) : null,
+    races: parseCursor(text(query.races)),
     race: parseId(text(query.race)),
+    rows: parseCursor(text(query.rows)),
   }
 }
 
 /** Writes the query of an address. Parts with their first value are left out. */
-export function toQuery({ second, whole, around, racers, race }: ExploreAddress) {
+export function toQuery(address: ExploreAddress) {
+  const { second, board, around, page, racers, races, race, rows } = address
   return {
     ...(second !== FIRST_SECOND && { second: String(second) }),
-    ...(whole && { board: 'race' }),
+    ...(board !== 'second' && { board }),
     ...(around !== null && { around: String(around) }),
+    ...(page !== null && { page }),
     ...(racers !== null && { racers: racers.join(',') }),
+    ...(races !== null && { races }),
     ...(race !== null && { race: String(race) }),
+    ...(rows !== null && { rows }),
+  }
+}
+
+/** Returns the changed address. A page belongs to one board, so another board or race begins at its first page. */
+export function withChange(
+  address: ExploreAddress,
+  change: Partial<ExploreAddress>,
+): ExploreAddress {
+  const isOtherBoard = 'second' in change || 'board' in change || 'around' in change
+  return {
+    ...address,
+    ...(isOtherBoard && { page: null }),
+    ...('race' in change && { rows: null }),
+    ...change,
   }
 }

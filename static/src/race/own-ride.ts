@@ -1,5 +1,5 @@
 /** A ride as the device keeps it: a column per measure, so that ten rides fit into some 100 kB. */
-import { isRecord } from './board'
+import { isRecord, type NextPlace } from './board'
 import type { Sample } from './ride'
 
 export interface OwnRide {
@@ -25,6 +25,10 @@ export interface OwnRide {
   totals: (number | null)[]
   /** The class record before the ride. */
   classRecords: (number | null)[]
+  /** The pacer; none in a ride without one, and in one that an earlier page kept. */
+  pacer?: { label: string; outputs: (number | null)[] } | undefined
+  /** The next place at the finish. */
+  next?: NextPlace | null
 }
 
 type Head = Omit<OwnRide, 'cadences' | 'resistances' | 'outputs' | 'bests' | 'ranks' | 'totals'>

@@ -1,7 +1,15 @@
 import { describe, expect, it } from 'vitest'
 
 import { autopilot, near } from './autopilot'
-import { isRecord, liveBoard, ranked, windowStart, withoutOwnBest } from './board'
+import {
+  groupBoard,
+  isRecord,
+  liveBoard,
+  nextPlace,
+  ranked,
+  windowStart,
+  withoutOwnBest,
+} from './board'
 import { minutes, RaceClock } from './clock'
 import { byOutput, History, type Effort } from './dataset'
 import { CADENCE, output, RESISTANCE } from './output'
@@ -141,6 +149,57 @@ describe('the board with the rider in it', () => {
       for (const row of board.rows)
         expect(ranked(liveBoard(efforts, rider, 20).rows)).toContainEqual(row)
     }
+  })
+})
+
+describe('a board of some racers', () => {
+  const efforts = [
+    { racerId: 1, output: 200 },
+    { racerId: 7, output: 195 },
+    { racerId: 2, output: 190 },
+    { racerId: 3, output: 180 },
+  ]
+
+  it('has the ranks among all and among them, with the rider at the live output', () => {
+    const rows = (output: number) =>
+      groupBoard(efforts, { racerId: 7, output }, [3, 1, 99]).map(
+        ({ racerId, rank, groupRank }) => [racerId, rank, groupRank],
+      )
+    expect(rows(185)).toEqual([
+      [1, 1, 1],
+      [7, 3, 2],
+      [3, 4, 3],
+    ])
+    expect(rows(200)).toEqual([
+      [1, 1, 1],
+      [7, 1, 1],
+      [3, 4, 3],
+    ])
+    expect(rows(1)).toEqual([
+      [1, 1, 1],
+      [3, 3, 2],
+      [7, 4, 3],
+    ])
+  })
+})
+
+describe('the next place', () => {
+  const rows = [
+    { racerId: 1, output: 200, rank: 1 },
+    { racerId: 2, output: 190, rank: 2 },
+    { racerId: 3, output: 190, rank: 2 },
+    { racerId: 7, output: 188, rank: 4 },
+  ]
+
+  it('is that of the nearest row that is strictly above', () => {
+    expect(nextPlace({ rows }, 7)).toEqual({ rank: 2, racerId: 3, gap: 2 })
+    expect(nextPlace({ rows }, 3)).toEqual({ rank: 1, racerId: 1, gap: 10 })
+  })
+
+  it('is none for the first, for one who is level with all above, and for one who is not there', () => {
+    expect(nextPlace({ rows }, 1)).toBeNull()
+    expect(nextPlace({ rows: rows.slice(1, 3) }, 3)).toBeNull()
+    expect(nextPlace({ rows }, 8)).toBeNull()
   })
 })
 

@@ -2,7 +2,16 @@
 import { curve, history, leaderboard, records, type Leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
 import { type ClassSummary } from '../api/status'
-import { isRecord, liveBoard, withoutOwnBest, type LiveBoard, type Rider } from '../race/board'
+import {
+  groupBoard,
+  grouped,
+  isRecord,
+  liveBoard,
+  withoutOwnBest,
+  type GroupStanding,
+  type LiveBoard,
+  type Rider,
+} from '../race/board'
 import { History, type Effort } from '../race/dataset'
 import { learn, requestNames } from './names'
 
@@ -21,6 +30,12 @@ export interface BoardSource {
   record(second: number): Effort | null
   /** The board at that second with the rider in it, `size` rows around the rider. */
   board(second: number, output: number, size: number): LiveBoard | Promise<LiveBoard>
+  /** These racers and the rider at that second, ranked among all and among themselves. */
+  group(
+    second: number,
+    output: number,
+    racers: readonly number[],
+  ): GroupStanding[] | Promise<GroupStanding[]>
 }
 
 /** Loads the boards of a class. Calls `onProgress` with the share that has arrived, 0 to 1. */
@@ -58,6 +73,7 @@ function fromHistory(classId: number, history: History, racerId: number): BoardS
       )
       return board
     },
+    group: (second, output, racers) => groupBoard(history.at(second), { racerId, output }, racers),
   }
 }
 
@@ -86,6 +102,22 @@ async function fromService(classId: number, racerId: number): Promise<BoardSourc
       const page = await requestBoard(second, STAND_IN, output, size + 1)
       learn(page.standings)
       return withoutOwnBest(page, rider, STAND_IN, own, size)
+    },
+    async group(second, output, racers) {
+      const own = best.get(second) ?? null
+      const isNew = own === null || isRecord(output, own)
+      const asked = isNew ? racerId : STAND_IN
+      const group = [...racers.filter((other) => other !== racerId), asked]
+      const whatIf = { racerId: asked, output, racers: group, limit: group.length }
+      const { standings } = await leaderboard(classId, { second, ...whatIf })
+      learn(standings)
+      const rows = grouped(standings)
+      // As in `withoutOwnBest`: the own best is on the board, and the rows below it move up.
+      return rows.map((row) => ({
+        ...row,
+        racerId: row.racerId === asked ? racerId : row.racerId,
+        rank: own !== null && !isNew && row.output < own ? row.rank - 1 : row.rank,
+      }))
     },
   }
 }

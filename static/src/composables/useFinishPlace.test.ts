@@ -1,0 +1,37 @@
+import { expect, it, vi } from 'vitest'
+import { effectScope } from 'vue'
+
+import { leaderboard, type Leaderboard } from '../api/client'
+import type { OwnRide } from '../race/own-ride'
+import { useFinishPlace } from './useFinishPlace'
+
+vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
+vi.mock('../state/service', async () => ({ reachable: (await import('vue')).ref(true) }))
+
+const ABOVE = { rank: 1, racerId: 9, name: 'Bo', output: 210 }
+
+/** Returns the place of a ride that ended with 200, where the service shows the rider with `output`. */
+async function placeOf(output: number) {
+  const standings = [ABOVE, { rank: 2, racerId: 7, name: null, output }]
+  vi.mocked(leaderboard).mockResolvedValue({ total: 2, standings } as unknown as Leaderboard)
+  const ride = { classId: 1, racerId: 7, outputs: [100, 200] } as OwnRide
+  const place = effectScope().run(() => useFinishPlace(ride))!
+  expect(place.value).toBeNull()
+  await new Promise((resolve) => setTimeout(resolve))
+  return place.value
+}
+
+it('is that of the last output, and says what the next place takes', async () => {
+  expect(await placeOf(200)).toEqual({
+    rank: 2,
+    total: 2,
+    better: null,
+    next: { rank: 1, racerId: 9, gap: 10 },
+  })
+  const query = { by: 'finish', racerId: 7, output: 200, around: 7, limit: 9 }
+  expect(leaderboard).toHaveBeenCalledWith(1, query)
+})
+
+it('is that of a better finish before', async () => {
+  expect((await placeOf(205))?.better).toBe(205)
+})

@@ -1,0 +1,37 @@
+/** The place of a ride's last output on the board of best finishes. */
+import { computed, shallowRef } from 'vue'
+
+import { leaderboard, type Leaderboard } from '../api/client'
+import { nextPlace } from '../race/board'
+import type { OwnRide } from '../race/own-ride'
+import { learn } from '../state/names'
+import { useRetried } from './useRetried'
+
+/** Number of rows around the rider: enough to see past ties to the next place. */
+const ROWS = 9
+
+export function useFinishPlace({ classId, racerId, outputs }: OwnRide) {
+  const board = shallowRef<Leaderboard | null>(null)
+  const output = outputs.at(-1) ?? 0
+
+  useRetried(async () => {
+    // A what-if: the ride may not be stored yet, or never will be.
+    const query = { by: 'finish', racerId, output, around: racerId, limit: ROWS } as const
+    const found = await leaderboard(classId, query)
+    learn(found.standings)
+    board.value = found
+  })
+
+  /** Null until it is loaded. */
+  return computed(() => {
+    const own = board.value?.standings.find((row) => row.racerId === racerId)
+    if (!board.value || !own) return null
+    return {
+      rank: own.rank,
+      total: board.value.total,
+      /** An earlier finish that is better, and holds the place. */
+      better: own.output > output ? own.output : null,
+      next: nextPlace({ rows: board.value.standings }, racerId),
+    }
+  })
+}

@@ -1,0 +1,79 @@
+/** A page of the standings of the race that is opened, and the rider's own row. */
+import { useThrottleFn } from '@vueuse/core'
+import { computed, ref, shallowRef, watch } from 'vue'
+
+import { raceBoard, type RaceBoard, type Standing } from '../api/client'
+import { ApiError, messageOf } from '../api/request'
+import { learn } from '../state/names'
+import { rider } from '../state/rider'
+import type { ExploreAddressOnPage } from './useExploreAddress'
+import { whenBack } from './useRetried'
+
+/** Number of rows of a page: as many as the service pushes. */
+const PAGE_ROWS = 50
+
+/** Least time between loads of a page that is not pushed, in milliseconds. */
+const RELOAD_MS = 2000
+
+export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage) {
+  const board = shallowRef<RaceBoard | null>(null)
+  const own = shallowRef<Standing | null>(null)
+  const failure = ref('')
+  const which = () => [address.value.race, address.value.rows].join()
+
+  async function load(): Promise<void> {
+    failure.value = ''
+    const { race, rows } = address.value
+    if (race === null) return
+    const wanted = which()
+    try {
+      const { racerId } = rider.value
+      const [page, ownRow] = await Promise.all([
+        raceBoard(classId, race, { limit: PAGE_ROWS, ...(rows !== null && { cursor: rows }) }),
+        raceBoard(classId, race, { racers: [racerId], limit: 1 }),
+      ])
+      learn(page.standings)
+      // Another race may be open by now.
+      if (wanted !== which()) return
+      ;[board.value, own.value] = [page, ownRow.standings[0] ?? null]
+    } catch (error) {
+      if (wanted !== which()) return
+      const isMissing = error instanceof ApiError && error.kind === 'missing'
+      failure.value = isMissing
+        ? 'The service does not keep that race any more.'
+        : messageOf(error, 'The race cannot be loaded.')
+    }
+  }
+
+  const reload = useThrottleFn(load, RELOAD_MS, true)
+
+  /** Takes a board that was pushed, if it is the whole race; otherwise loads the page. */
+  function show(pushed: RaceBoard): void {
+    if (pushed.raceId !== address.value.race) return
+    const isWhole = address.value.rows === null && pushed.standings.length >= pushed.racers
+    if (!isWhole) return void reload()
+    if (board.value?.raceId === pushed.raceId && board.value.lastSecond > pushed.lastSecond) return
+    board.value = pushed
+    own.value = pushed.standings.find(({ racerId }) => racerId === rider.value.racerId) ?? null
+  }
+
+  const opened = computed(() =>
+    board.value?.raceId === address.value.race && address.value.race !== null ? board.value : null,
+  )
+  /** The rows of the page, and the rider's own wherever it is. */
+  const rows = computed(() => {
+    const page = opened.value?.standings ?? []
+    const { value: row } = own
+    if (!row || page.some(({ racerId }) => racerId === row.racerId)) return page
+    return row.rank < (page[0]?.rank ?? 0) ? [row, ...page] : [...page, row]
+  })
+
+  watch([() => address.value.race, () => address.value.rows], load, { immediate: true })
+  whenBack(() => {
+    if (failure.value) void load()
+  })
+
+  return { opened, rows, failure, load, show }
+}
+
+export type OpenedRaceOnPage = ReturnType<typeof useOpenedRace>

@@ -1,0 +1,86 @@
+// @vitest-environment happy-dom
+import { beforeEach, expect, it, vi } from 'vitest'
+import { computed, effectScope, nextTick, ref } from 'vue'
+
+import { pace } from '../api/client'
+import { ApiError } from '../api/request'
+import type { Sample } from '../race/ride'
+import { pacer } from '../state/pacer'
+import { usePacer } from './usePacer'
+
+vi.mock('../api/client', () => ({ pace: vi.fn(), leaderboard: vi.fn() }))
+const service = vi.hoisted(() => ({ reachable: null as unknown as { value: boolean } }))
+vi.mock('../state/service', async () => {
+  const { ref } = await import('vue')
+  return { reachable: (service.reachable = ref(true)) }
+})
+
+const PACE = { classId: 1, seconds: [1, 2], curves: [{ percentile: 50, outputs: [100, 120] }] }
+
+type Phase = 'ready' | 'loading' | 'riding' | 'paused' | 'done'
+
+function open() {
+  const phase = ref<Phase>('ready')
+  const sample = ref<Sample | null>(null)
+  const race = {
+    phase,
+    racing: computed(() => phase.value === 'riding'),
+    sample: computed(() => sample.value),
+  }
+  const used = effectScope().run(() => usePacer(1, race))!
+  return { phase, sample, used }
+}
+
+/** Waits for all that is on its way. */
+const settled = () => new Promise((resolve) => setTimeout(resolve))
+
+beforeEach(() => {
+  service.reachable.value = true
+  pacer.value = { kind: 'median', racerId: null }
+  vi.mocked(pace).mockReset().mockResolvedValue(PACE)
+})
+
+it('the gap is the output minus the pacer’s at the last second', async () => {
+  const { phase, sample, used } = open()
+  await settled()
+  expect(pace).toHaveBeenCalledWith(1, { percentile: [50] })
+  phase.value = 'riding'
+  sample.value = { second: 2, output: 118.5 } as Sample
+  expect(used.gap.value).toBe(-1.5)
+  sample.value = { second: 3, output: 118.5 } as Sample
+  expect(used.gap.value).toBeNull()
+  expect(used.kept()?.outputs.slice(0, 3)).toEqual([100, 120, null])
+})
+
+it('another choice waits until the ride is over', async () => {
+  const { phase, used } = open()
+  await settled()
+  phase.value = 'riding'
+  await nextTick()
+  pacer.value = { kind: 'none', racerId: null }
+  await settled()
+  expect(used.label.value).toBe('Median')
+  phase.value = 'loading'
+  await settled()
+  expect(used.state.value).toBe('none')
+})
+
+it('is loaded when the service is back', async () => {
+  vi.mocked(pace).mockRejectedValueOnce(new ApiError('away', 'away'))
+  const { used } = open()
+  await settled()
+  expect(used.state.value).toBe('away')
+  service.reachable.value = false
+  await nextTick()
+  service.reachable.value = true
+  await settled()
+  expect(used.state.value).toBe('ready')
+})
+
+it('a pacer without an output in the class is empty', async () => {
+  vi.mocked(pace).mockResolvedValue({ ...PACE, curves: [{ outputs: [null, null] }] })
+  const { used } = open()
+  await settled()
+  expect(used.state.value).toBe('empty')
+  expect(used.kept()).toBeUndefined()
+})

@@ -1,0 +1,90 @@
+/** The pacer of a ride: its curve, from one small request, and the gap to it. */
+import { computed, ref, shallowRef, watch } from 'vue'
+
+import { pace } from '../api/client'
+import { curveOf, NO_PACER, paceQuery, type PacerAt, type PacerChoice } from '../race/pacer'
+import { RACE_SECONDS } from '../race/output'
+import { learn } from '../state/names'
+import { pacer, pacerLabel } from '../state/pacer'
+import { rider } from '../state/rider'
+import type { RaceOnPage } from './useRace'
+import { whenBack } from './useRetried'
+
+type RaceOfPacer = Pick<RaceOnPage, 'phase' | 'racing' | 'sample'>
+
+export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer) {
+  /** The pacer of this ride. It stays until the ride is over, whatever another tab chooses. */
+  const choice = shallowRef<PacerChoice>(NO_PACER)
+  const curve = shallowRef<ReadonlyMap<number, number>>(new Map())
+  /** `empty`: the pacer has no output in this class. */
+  const state = ref<'none' | 'loading' | 'ready' | 'empty' | 'away'>('none')
+  let generation = 0
+
+  async function load(): Promise<void> {
+    const current = ++generation
+    choice.value = { ...pacer.value }
+    const query = paceQuery(choice.value, rider.value.racerId)
+    curve.value = new Map()
+    state.value = query ? 'loading' : 'none'
+    if (!query) return
+    try {
+      const found = await pace(classId, query)
+      if (current !== generation) return
+      learn(
+        found.curves.flatMap(({ racerId, name }) =>
+          racerId === undefined ? [] : [{ racerId, name }],
+        ),
+      )
+      curve.value = curveOf(found)
+      state.value = curve.value.size > 0 ? 'ready' : 'empty'
+    } catch {
+      // The notice at the top says what is wrong.
+      if (current === generation) state.value = 'away'
+    }
+  }
+
+  // Loaded again at every start: the class may have changed since the page was opened.
+  const isStarting = computed(() => phase.value === 'loading')
+  const wanted = computed(() =>
+    [pacer.value.kind, pacer.value.racerId, rider.value.racerId, isStarting.value].join(),
+  )
+  watch(
+    wanted,
+    () => {
+      if (!racing.value) void load()
+    },
+    { immediate: true },
+  )
+  whenBack(() => {
+    if (state.value === 'away') void load()
+  })
+
+  const label = computed(() => pacerLabel(choice.value))
+  /** The rider's output minus the pacer's at the last second; null where either is missing. */
+  const gap = computed(() => {
+    const { value: last } = sample
+    const output = last && racing.value ? curve.value.get(last.second) : undefined
+    return last && output !== undefined ? last.output - output : null
+  })
+
+  function at(second: number): number | null {
+    return curve.value.get(second) ?? null
+  }
+
+  function rowAt(second: number): PacerAt | null {
+    const output = at(second)
+    const { racerId } = choice.value
+    return output === null ? null : { label: label.value, output, racerId }
+  }
+
+  /** Returns the pacer as a ride keeps it; undefined without one. */
+  function kept(): { label: string; outputs: (number | null)[] } | undefined {
+    if (state.value !== 'ready') return undefined
+    const outputs = Array.from({ length: RACE_SECONDS }, (_, i) => at(i + 1))
+    return { label: label.value, outputs }
+  }
+
+  return { choice, state, label, gap, at, rowAt, kept }
+}
+
+export type PacerOnPage = ReturnType<typeof usePacer>

@@ -1,0 +1,72 @@
+/** The board of the rivals with the rider in it: second by second in a race, otherwise over the whole race. */
+import { computed, ref, shallowRef, watch } from 'vue'
+
+import { leaderboard } from '../api/client'
+import { grouped, type GroupStanding } from '../race/board'
+import { learn } from '../state/names'
+import { rivals } from '../state/rivals'
+import { rider } from '../state/rider'
+import { classOf } from '../state/service'
+import type { RaceOnPage } from './useRace'
+import { whenBack } from './useRetried'
+
+type RaceOfRivals = Pick<RaceOnPage, 'racing' | 'sample' | 'source'>
+
+export function useRivals(classId: number, { racing, sample, source }: RaceOfRivals) {
+  const rows = shallowRef<readonly GroupStanding[]>([])
+  /** The second of the rows; null: the whole race. */
+  const second = ref<number | null>(null)
+  /** `away`: the service does not respond, and the rows may be old. */
+  const state = ref<'loading' | 'loaded' | 'away'>('loading')
+  const ids = computed(() => rivals.value.map(({ racerId }) => racerId))
+  let loading = false
+  let isStale = false
+
+  /** Loads the rows. While a request is under way, only the latest wish is remembered. */
+  async function load(): Promise<void> {
+    isStale = true
+    if (loading) return
+    loading = true
+    while (isStale) {
+      isStale = false
+      await loadOnce()
+    }
+    loading = false
+  }
+
+  async function loadOnce(): Promise<void> {
+    const wanted = ids.value
+    const last = racing.value ? sample.value : null
+    try {
+      const found =
+        wanted.length === 0
+          ? []
+          : last && source.value
+            ? await source.value.group(last.second, last.output, wanted)
+            : await wholeRace(wanted)
+      // Of another choice, or of a race that is over.
+      if (wanted !== ids.value || (last !== null) !== (racing.value && sample.value !== null)) {
+        isStale = true
+        return
+      }
+      ;[rows.value, second.value, state.value] = [found, last?.second ?? null, 'loaded']
+    } catch {
+      state.value = 'away'
+    }
+  }
+
+  async function wholeRace(wanted: readonly number[]): Promise<GroupStanding[]> {
+    const racers = [...new Set([...wanted, rider.value.racerId])]
+    const { standings } = await leaderboard(classId, { racers, limit: racers.length })
+    learn(standings)
+    return grouped(standings)
+  }
+
+  const hash = computed(() => (racing.value ? null : classOf(classId)?.stateHash))
+  watch([ids, sample, racing, hash, () => rider.value.racerId], load, { immediate: true })
+  whenBack(() => {
+    if (state.value === 'away') void load()
+  })
+
+  return { rows, second, state }
+}

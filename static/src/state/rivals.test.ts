@@ -1,0 +1,33 @@
+// @vitest-environment happy-dom
+import { beforeEach, expect, it, vi } from 'vitest'
+
+import { addRival, parseRivals, removeRival, rivals, RIVALS_MAX } from './rivals'
+
+vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
+
+const ids = () => rivals.value.map(({ racerId }) => racerId)
+
+beforeEach(() => {
+  rivals.value = []
+})
+
+it('a rival is there once, and can be removed', () => {
+  for (const racerId of [1, 2, 1]) addRival({ racerId, name: `R${racerId}` })
+  expect(ids()).toEqual([2, 1])
+  removeRival(2)
+  expect(ids()).toEqual([1])
+})
+
+it('of too many the first ones leave', () => {
+  for (let racerId = 0; racerId <= RIVALS_MAX; racerId++) addRival({ racerId, name: '' })
+  expect(ids()).toHaveLength(RIVALS_MAX)
+  expect(ids()[0]).toBe(1)
+})
+
+it('stored rivals are read, without invalid ones', () => {
+  expect(parseRivals('[{"racerId":5,"name":"Bo"},null,{"racerId":"x"},7]')).toEqual([
+    { racerId: 5, name: 'Bo' },
+  ])
+  expect(parseRivals('{')).toEqual([])
+  expect(parseRivals('{}')).toEqual([])
+})
