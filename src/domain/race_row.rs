@@ -2,18 +2,18 @@
 //!
 //! Rows compete in two ways, and every merge keeps the winners, in any order of merges:
 //!
-//! - The rows of one racer in one race, by [`RaceRow::dominates`]. Rows expire by the minute of their
-//!   time, so a row of a later minute is not dropped for one that expires earlier. So several rows of
-//!   a racer may stay. With honest clocks it is one: the time grows with the second.
+//! - The rows of one racer in one race, by [`RaceRow::dominates`]. Rows expire by their time, in
+//!   whole seconds, so a row of a later second is not dropped for one that expires earlier. So several
+//!   rows of a racer may stay. With honest clocks it is one: the time grows with the second.
 //! - The finishes of one racer in a class, by [`RaceRow::finish_order`].
 
 use std::cmp::{Ordering, Reverse};
 
 use crate::domain::effort::{ClassId, Effort, EffortTimeMs, Output, RaceId, RacerId, Second};
 
-/// Length of the steps in which rows expire, in ms: a minute. It bounds the rows of one racer in a
-/// race, whatever the clocks say: 1,440 a day.
-pub const EXPIRY_STEP_MS: u64 = 60_000;
+/// Length of the steps in which rows expire, in ms: a second. Floors are whole steps. So a racer has
+/// at most one row a step in a race, whatever the clocks say.
+pub const EXPIRY_STEP_MS: u64 = 1_000;
 
 /// A racer's output at a second of a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,17 +81,17 @@ impl RaceRow {
         position(self).cmp(&position(other))
     }
 
-    /// Returns the minute in which it expires.
-    pub fn minute(&self) -> u64 {
+    /// Returns the step in which it expires.
+    pub fn expiry_step(&self) -> u64 {
         self.at_ms / EXPIRY_STEP_MS
     }
 
     /// Returns whether the other row of the same racer and race adds nothing to this one: it is not
-    /// further, and expires in no later minute. Equal positions are compared by time.
+    /// further, and expires in no later step. Equal positions are compared by time.
     pub fn dominates(&self, other: &Self) -> bool {
         let order = self.position_order(other);
         let order = order.then(self.at_ms.cmp(&other.at_ms));
-        order.is_ge() && self.minute() >= other.minute()
+        order.is_ge() && self.expiry_step() >= other.expiry_step()
     }
 
     /// Returns whether both rows, of the same racer and race, are the same record without a time,
@@ -162,12 +162,12 @@ mod tests {
     }
 
     #[test]
-    fn row_of_a_later_minute_stays_beside_a_further_one() {
-        let minute = |number| number * EXPIRY_STEP_MS;
-        let far = row(10, 1.0, minute(1) + 7);
-        let late = row(9, 1.0, minute(2));
-        let (neither, same_minute) = (row(8, 9.0, minute(2) - 1), row(9, 9.0, minute(1) + 9));
-        let mut rows = vec![neither, late, far, late, same_minute];
+    fn row_of_a_later_step_stays_beside_a_further_one() {
+        let step = |number| number * EXPIRY_STEP_MS;
+        let far = row(10, 1.0, step(1) + 7);
+        let late = row(9, 1.0, step(2));
+        let (neither, same_step) = (row(8, 9.0, step(2) - 1), row(9, 9.0, step(1) + 9));
+        let mut rows = vec![neither, late, far, late, same_step];
         keep_undominated(&mut rows);
         assert_eq!(rows, [far, late]);
     }

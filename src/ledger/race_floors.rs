@@ -5,8 +5,11 @@ use crate::domain::race_row::{EXPIRY_STEP_MS, RaceRow};
 use crate::ledger::Inner;
 use crate::ledger::erasure::CLOCK_SKEW_MAX;
 
-/// Minimum number of steps of a floor per retention time, so that rows expire at most 1/60 late.
-const STEPS_MIN: u64 = 60;
+/// Maximum rise of a floor at once, in ms. Rows are scanned once per rise, so once a minute.
+const RISE_MS_MAX: u64 = 60_000;
+
+/// Minimum number of rises per retention time, so that rows expire at most 1/60 of it late.
+const RISES_MIN: u64 = 60;
 
 impl Inner {
     /// Raises the floor of every class to the time before which rows expire now. Each instance does
@@ -14,8 +17,10 @@ impl Inner {
     pub(super) fn raise_race_floors(&self) {
         let kept_ms = u64::try_from(self.options.races_kept.as_millis()).unwrap_or(u64::MAX);
         let oldest_ms = self.clock.wall_ms().saturating_sub(kept_ms);
-        let step_ms = (kept_ms / STEPS_MIN).clamp(1, EXPIRY_STEP_MS);
-        let floor_ms = oldest_ms / step_ms * step_ms;
+        // Whole steps, since rows of one step replace each other.
+        let rise_ms = (kept_ms / RISES_MIN).clamp(EXPIRY_STEP_MS, RISE_MS_MAX);
+        let rise_ms = rise_ms / EXPIRY_STEP_MS * EXPIRY_STEP_MS;
+        let floor_ms = oldest_ms / rise_ms * rise_ms;
         for class in self.table.classes() {
             self.races.raise_floor(class, floor_ms);
         }

@@ -2,7 +2,7 @@
 //! time.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ use tokio::time::Instant;
 
 use crate::builders::gunzip;
 
+/// Maximum difference between two instances' clocks. One of them may expire a row so much earlier.
+pub const CLOCK_SKEW_MS: u64 = 5_000;
+
 /// The bucket that all instances share.
 #[derive(Debug, Default)]
 pub struct Bucket {
@@ -34,6 +37,8 @@ pub struct Bucket {
     pub(super) damaged: Mutex<BTreeMap<String, Bytes>>,
     /// Whether it has lost anything. Then a segment may be deleted just before its reader sees that.
     pub(super) fell_back: AtomicBool,
+    /// Time for which race rows are kept, in ms; 0 if they never expire.
+    pub races_kept_ms: AtomicU64,
     /// The first violated invariant, and where. The simulation checks it.
     pub violation: Mutex<Option<String>>,
 }
@@ -80,6 +85,11 @@ impl Bucket {
         {
             *self.violation.lock().unwrap() = Some(format!("{key} was replaced and {problem}"));
         }
+        if let (ObjectKey::Finishes(_), Some(replaced)) = (key, objects.get(&key.path()))
+            && let Err(problem) = keeps_finishes(&replaced.body, &body, &self.ever_erased(&objects))
+        {
+            *self.violation.lock().unwrap() = Some(format!("{key} was replaced and {problem}"));
+        }
         if !key.path().contains('/') {
             let mut bodies = self.bodies.lock().unwrap();
             bodies.entry(key.path()).or_default().push(body.clone());
@@ -96,14 +106,14 @@ impl Bucket {
     }
 
     /// Deletes an object. All efforts of a deleted segment must be in the stored snapshots.
-    fn delete(&self, key: &ObjectKey) {
+    fn delete(&self, key: &ObjectKey, now_ms: u64) {
         let Some(object) = self.objects.lock().unwrap().remove(&key.path()) else {
             return;
         };
         let undamaged = self.damaged.lock().unwrap().remove(&key.path());
         if let ObjectKey::Segment(_) = key
             && !self.fell_back.load(Ordering::Relaxed)
-            && let Err(problem) = self.is_covered(&undamaged.unwrap_or(object.body))
+            && let Err(problem) = self.is_covered(&undamaged.unwrap_or(object.body), now_ms)
         {
             *self.violation.lock().unwrap() = Some(format!("{key} was deleted and {problem}"));
         }
@@ -132,7 +142,7 @@ impl Bucket {
         erasures
     }
 
-    fn is_covered(&self, segment: &[u8]) -> Result<(), String> {
+    fn is_covered(&self, segment: &[u8], now_ms: u64) -> Result<(), String> {
         let erasures = self.erasures();
         for line in gunzip(segment).lines().skip(1) {
             let line: serde_json::Value = serde_json::from_str(line).expect("a segment's line");
@@ -155,7 +165,7 @@ impl Bucket {
                 continue;
             }
             if line["at"].is_u64() {
-                self.is_row_covered(&row_of(&line), &erasures)?;
+                self.is_row_covered(&row_of(&line), &erasures, now_ms)?;
                 continue;
             }
             let class = line["classId"].as_u64().expect("a class");
@@ -189,7 +199,12 @@ impl Bucket {
     }
 
     /// Returns an error if a row of a deleted segment is in no stored object, as it is or beaten.
-    fn is_row_covered(&self, row: &RaceRow, erasures: &Erasures) -> Result<(), String> {
+    fn is_row_covered(
+        &self,
+        row: &RaceRow,
+        erasures: &Erasures,
+        now_ms: u64,
+    ) -> Result<(), String> {
         if erasures.any_covers(&row.effort(), 0)
             || erasures.any_exposes_rows(row.class, row.racer, 0)
         {
@@ -207,7 +222,10 @@ impl Bucket {
         };
         let (floor_ms, rows) = stored("races")?;
         let mut rows = rows.iter();
+        let kept_ms = self.races_kept_ms.load(Ordering::Relaxed);
+        let has_expired = kept_ms > 0 && row.at_ms + kept_ms <= now_ms + CLOCK_SKEW_MS;
         if row.at_ms >= floor_ms.unwrap_or(0)
+            && !has_expired
             && !rows.any(|it| it.race == row.race && it.dominates(row))
         {
             return Err(format!("{row:?} is not covered"));
@@ -273,6 +291,27 @@ fn keeps(class: ClassId, before: &[u8], after: &[u8], erasures: &Erasures) -> Re
             return Err(format!(
                 "{output} of {racer} at {second} is missing: {after:?}"
             ));
+        }
+    }
+    Ok(())
+}
+
+/// Checks the same of finishes.
+fn keeps_finishes(before: &[u8], after: &[u8], erasures: &Erasures) -> Result<(), String> {
+    let rows = |body: &[u8]| -> Vec<RaceRow> {
+        let text = gunzip(body);
+        let lines = text.lines().skip(1);
+        lines
+            .map(|line| row_of(&serde_json::from_str(line).unwrap()))
+            .collect()
+    };
+    let after = rows(after);
+    for finish in rows(before) {
+        let mut kept = after.iter().filter(|it| it.racer == finish.racer);
+        if !kept.any(|it| it.finish_order(&finish).is_ge())
+            && !erasures.iter().any(|it| it.scope.reaches(&finish.effort()))
+        {
+            return Err(format!("{finish:?} is missing"));
         }
     }
     Ok(())
@@ -562,7 +601,7 @@ impl Store for FaultyStore {
         if self.happens(faults.failed) || is_denied {
             return Err(self.failure("delete", key));
         }
-        self.bucket.delete(key);
+        self.bucket.delete(key, self.clock.wall_ms());
         self.network_delay().await;
         if self.happens(faults.lost_response) {
             Err(self.failure("delete", key))

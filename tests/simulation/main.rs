@@ -55,7 +55,9 @@ fn run(seed: u64, plan: &Plan) {
         runtime.block_on(World::run(seed, plan))
     }));
     if let Err(panic) = outcome {
-        eprintln!("the schedule of seed {seed} failed; ALLEYCAT_TEST_SEED={seed} runs it alone");
+        eprintln!(
+            "the schedule of seed {seed} failed; ALLEYCAT_TEST_SEED={seed} runs it alone: {plan:?}"
+        );
         std::panic::resume_unwind(panic);
     }
 }

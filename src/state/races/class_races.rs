@@ -179,7 +179,7 @@ impl ClassRaces {
         let mut times: Vec<u64> = races.flat_map(Race::times).collect();
         let index = times.len() / EXPIRED_SHARE;
         let (_, &mut time_ms, _) = times.select_nth_unstable(index);
-        // The whole minute of that time: at least one row goes.
+        // The whole step of that time: at least one row goes.
         let floor_ms = (time_ms / EXPIRY_STEP_MS + 1) * EXPIRY_STEP_MS;
         self.shared_floor_ms = floor_ms;
         self.is_floor_pending = true;

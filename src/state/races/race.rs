@@ -29,7 +29,7 @@ pub(super) struct Race {
 }
 
 /// The durable rows of one racer in one race that no other dominates: the furthest first, each next
-/// one of a later minute than the one before.
+/// one of a later step than the one before.
 #[derive(Debug)]
 struct RacerRows {
     furthest: KeptRow,
@@ -110,9 +110,9 @@ impl RacerRows {
         }
         let left = self.iter().copied();
         let left = left.filter(|it| !new.dominates(&it.at_place_of(new)));
-        // No row dominates another, so the further one is always of the earlier minute.
+        // No row dominates another, so the further one is always of the earlier step.
         let (mut rows, later): (Vec<_>, Vec<_>) =
-            left.partition(|it| it.at_place_of(new).minute() < new.minute());
+            left.partition(|it| it.at_place_of(new).expiry_step() < new.expiry_step());
         rows.push(added);
         rows.extend(later);
         *self = Self::of(rows).expect("there is the new row");

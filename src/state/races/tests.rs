@@ -207,9 +207,9 @@ fn expired_rows_leave_and_do_not_come_back() {
 #[test]
 fn floor_rises_when_a_class_has_too_many_rows() {
     let races = Races::new(1);
-    let minute = |racer| racer / 1000 * EXPIRY_STEP_MS;
+    let time_ms = |racer| racer / 1000 * EXPIRY_STEP_MS;
     let rows = 0..CLASS_RACE_ROWS_MAX as u64;
-    let rows = rows.map(|racer| at(minute(racer), row(7, racer, 1, 90.0)));
+    let rows = rows.map(|racer| at(time_ms(racer), row(7, racer, 1, 90.0)));
     let rows: Vec<RaceRow> = rows.collect();
     races.merge(&rows);
     let left = races.rows(CLASS);
@@ -279,7 +279,7 @@ fn any_row() -> impl Strategy<Value = RaceRow> {
     let numbers = (1u64..3, 1u64..3, 0u32..4, 1u8..4, 1u64..6);
     (numbers, any::<bool>(), any::<bool>()).prop_map(
         |((race, racer, second, output, at_ms), is_final, has_effort_time)| RaceRow {
-            at_ms: at_ms * EXPIRY_STEP_MS / 2, // also two in a minute
+            at_ms: at_ms * EXPIRY_STEP_MS / 2, // also two in a step
             is_final,
             has_effort_time,
             ..row(race, racer, second, f64::from(output))

@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep};
 use crate::bucket::{Bucket, Faults, FaultyStore, SimulatedClock};
 use crate::builders::gunzip;
 pub use plan::Plan;
-use races::{RaceState, race_state};
+use races::{RaceState, RaceTruth, race_state};
 use truth::{Key, Truth, erasures_touch, key, keys, output};
 
 const CLASSES: u16 = 2;
@@ -88,11 +88,17 @@ impl World {
             })
             .collect();
         let mut world = Self {
-            bucket: Arc::default(),
+            bucket: Arc::new(Bucket {
+                races_kept_ms: (plan.races_kept.as_millis() as u64).into(),
+                ..Bucket::default()
+            }),
             plan: plan.clone(),
             chance,
             instances,
-            truth: Arc::default(),
+            truth: Arc::new(Mutex::new(Truth {
+                races: RaceTruth::new(plan.races_kept),
+                ..Truth::default()
+            })),
             crashed: false,
         };
         for number in 0..plan.instances {

@@ -1,6 +1,7 @@
 //! The promises about races and finishes, and the checks of an instance's state against them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use alleycat::domain::effort::{ClassId, RaceId, RacerId};
 use alleycat::domain::erasure::Erasures;
@@ -8,6 +9,7 @@ use alleycat::domain::race_row::RaceRow;
 use alleycat::ledger::Ledger;
 
 use super::CLASSES;
+use crate::bucket::CLOCK_SKEW_MS;
 
 /// All rows of an instance: those of races, then the finishes, of every class.
 pub type RaceState = Vec<(Vec<RaceRow>, Vec<RaceRow>)>;
@@ -17,9 +19,18 @@ pub type RaceState = Vec<(Vec<RaceRow>, Vec<RaceRow>)>;
 pub struct RaceTruth {
     sent: BTreeMap<(ClassId, RacerId), Vec<RaceRow>>,
     acknowledged_finals: Vec<RaceRow>,
+    kept_ms: u64,
 }
 
 impl RaceTruth {
+    /// Creates the promises of instances that keep rows for this time.
+    pub fn new(kept: Duration) -> Self {
+        Self {
+            kept_ms: kept.as_millis() as u64,
+            ..Self::default()
+        }
+    }
+
     pub fn note_sent(&mut self, row: RaceRow) {
         let sent = self.sent.entry((row.class, row.racer)).or_default();
         if !sent.contains(&row) {
@@ -69,8 +80,10 @@ impl RaceTruth {
             !sent.any(|other| is_hidden_by(other) && is_erased(&erasures, other))
         };
         let rows = ledger.races().rows_of(row.class, row.racer);
-        let has_expired = row.at_ms < ledger.races().floor_ms(row.class);
-        let hides = |other: &RaceRow| other.race == row.race && other.dominates(row);
+        let has_expired = row.at_ms + self.kept_ms <= ledger.now_ms() + CLOCK_SKEW_MS;
+        let repeats = |other: &RaceRow| row.repeats(other);
+        let hides =
+            |other: &RaceRow| other.race == row.race && (other.dominates(row) || repeats(other));
         assert!(
             rows.iter().any(hides) || has_expired || !is_owed(&hides),
             "{row:?} was acknowledged and its position is missing: {rows:?}"
