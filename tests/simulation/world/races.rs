@@ -81,14 +81,15 @@ impl RaceTruth {
         };
         let rows = ledger.races().rows_of(row.class, row.racer);
         let has_expired = row.at_ms + self.kept_ms <= ledger.now_ms() + CLOCK_SKEW_MS;
-        let repeats = |other: &RaceRow| row.repeats(other);
+        let repeats = |other: &RaceRow| other.race == row.race && row.repeats(other);
         let hides =
             |other: &RaceRow| other.race == row.race && (other.dominates(row) || repeats(other));
         assert!(
             rows.iter().any(hides) || has_expired || !is_owed(&hides),
             "{row:?} was acknowledged and its position is missing: {rows:?}"
         );
-        let beats = |other: &RaceRow| other.is_final && other.finish_order(row).is_ge();
+        let beats =
+            |other: &RaceRow| other.is_final && (other.finish_order(row).is_ge() || repeats(other));
         let (_, finishes) = ledger.races().finishes(row.class);
         let finish = finishes.iter().find(|it| it.racer == row.racer);
         assert!(
