@@ -33,6 +33,8 @@ pub struct Bucket {
     pub(super) objects: Mutex<BTreeMap<String, StoredObject>>,
     /// The bodies that each object of the root has had, oldest first.
     pub(super) bodies: Mutex<BTreeMap<String, Vec<Bytes>>>,
+    /// Those that were lost before another one replaced them.
+    pub(super) lost: Mutex<Vec<Bytes>>,
     /// The right bodies of damaged segments.
     pub(super) damaged: Mutex<BTreeMap<String, Bytes>>,
     /// Whether it has lost anything. Then a segment may be deleted just before its reader sees that.

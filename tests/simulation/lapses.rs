@@ -27,12 +27,13 @@ impl Bucket {
             return;
         }
         let path = candidates[chance.random_range(0..candidates.len())].clone();
-        objects.remove(&path);
+        let mut lost = self.lost.lock().unwrap();
+        lost.extend(objects.remove(&path).map(|object| object.body));
         let bodies = self.bodies.lock().unwrap();
-        if let Some([earlier @ .., _]) = bodies.get(&path).map(Vec::as_slice)
-            && !earlier.is_empty()
-            && chance.random_bool(0.7)
-        {
+        // A lost body does not come back: perhaps nobody has seen it.
+        let earlier = bodies.get(&path).into_iter().flatten();
+        let earlier: Vec<&Bytes> = earlier.filter(|body| !lost.contains(body)).collect();
+        if !earlier.is_empty() && chance.random_bool(0.7) {
             let body = earlier[chance.random_range(0..earlier.len())].clone();
             objects.insert(path, stored_object(body));
         }

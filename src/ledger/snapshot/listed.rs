@@ -56,8 +56,10 @@ impl ListedSnapshot {
             return ListedChange::Missing;
         };
         if let Some(index) = self.history.iter().position(|earlier| earlier == etag) {
-            // Later bodies are written again, and equal bodies have equal ETags.
-            self.history.truncate(index + 1);
+            // The newest body is written again, and equal bodies have equal ETags.
+            if index + 1 < self.history.len() {
+                self.history.pop_back();
+            }
             return ListedChange::FellBack;
         }
         if self.history.len() == ETAGS_MAX {
@@ -171,6 +173,8 @@ mod tests {
         // Written again, it is no fallback.
         let change = listed.compare(Some(&tag("c")), 4);
         assert!(matches!(change, ListedChange::Replaced));
-        assert!(matches!(listed.compare(None, 5), ListedChange::Missing));
+        let change = listed.compare(Some(&tag("b")), 5);
+        assert!(matches!(change, ListedChange::FellBack));
+        assert!(matches!(listed.compare(None, 6), ListedChange::Missing));
     }
 }
