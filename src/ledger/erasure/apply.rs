@@ -72,7 +72,8 @@ impl Inner {
     /// Removes what the erasures cover. Only the writer calls this, or recovery. Returns the number
     /// of removed efforts.
     pub(in crate::ledger) fn apply_erasures(&self, erasures: &Erasures) -> u64 {
-        let mut known = (*self.erasures()).clone();
+        let before = self.erasures();
+        let mut known = (*before).clone();
         let new = known.merge(erasures);
         let now_ms = self.clock.wall_ms();
         let mut removed = 0;
@@ -99,7 +100,12 @@ impl Inner {
         self.erasures.send_replace(Arc::new(known));
         drop(pending_lock);
         if self.serving.load(Ordering::Acquire) && !self.options.read_only {
-            self.note_late(&new);
+            // One that comes again under a new version, after the store lost it, was known in time.
+            let was_known = |erasure: &&Erasure| {
+                let known = before.find(&erasure.scope);
+                known.is_some_and(|known| known.until_ms >= erasure.until_ms)
+            };
+            self.note_late(new.iter().filter(|it| !was_known(it)));
         }
         self.invalidate(&new, now_ms);
         removed
@@ -165,7 +171,7 @@ impl Inner {
 
     /// Notes erasures whose `until` this instance may have passed while it accepted deliveries
     /// without knowing them: their put took long, and the instance that sent it died.
-    fn note_late(&self, new: &[Erasure]) {
+    fn note_late<'a>(&self, new: impl Iterator<Item = &'a Erasure>) {
         let since_listing = self.clock.uptime().saturating_sub(self.last_poll());
         let not_accepting = since_listing.saturating_sub(REPLICATION_LAG_MAX);
         let accepted_until_ms = self
@@ -173,9 +179,7 @@ impl Inner {
             .wall_ms()
             .saturating_sub(not_accepting.as_millis() as u64);
         // Both by this instance's clock: no ride that it accepted has a later time.
-        let late = new
-            .iter()
-            .filter(|erasure| erasure.until_ms < accepted_until_ms);
+        let late = new.filter(|erasure| erasure.until_ms < accepted_until_ms);
         self.erasure_state.late.lock().extend(late.cloned());
     }
 

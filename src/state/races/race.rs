@@ -315,11 +315,7 @@ impl Race {
         let mut last_second = Second(0);
         let mut end = None;
         let mut started_ms = u64::MAX;
-        let pending = self
-            .pending
-            .keys()
-            .filter_map(|&it| self.pending_row_of(it));
-        for row in self.rows().chain(pending) {
+        for (_, row) in self.shown_rows() {
             last_second = last_second.max(row.second);
             if row.is_final {
                 end = end.max(Some(row.second));

@@ -557,13 +557,13 @@ impl World {
     /// Shuts all instances down. The bucket, and a new instance recovered from it, must hold the
     /// same state.
     async fn end(&mut self) {
-        let races = self.race_states().swap_remove(0);
         if self.plan.fallbacks > 0 {
             // Everything is in snapshots, whose segments are deleted.
             let now_ms = self.instances[0].clock.wall_ms();
             self.bucket.fall_back(now_ms, &mut self.chance);
             sleep(liveness::OWNER_WRITES_MAX).await;
         }
+        let races = self.race_states().swap_remove(0);
         for instance in &mut self.instances {
             let mut running = instance.running.take().unwrap();
             let _ = std::mem::replace(&mut running.stop, oneshot::channel().0).send(());
