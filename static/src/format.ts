@@ -8,6 +8,7 @@ const moment = new Intl.DateTimeFormat(undefined, {
   hour: '2-digit',
   minute: '2-digit',
 })
+const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', year: 'numeric' })
 const ordinals = new Intl.PluralRules('en', { type: 'ordinal' })
 const SUFFIXES: Record<string, string> = { one: 'st', two: 'nd', few: 'rd' }
 
@@ -40,6 +41,11 @@ export function ago(ms: number): string {
 /** Returns date and time of day, as the device writes them: `29 Nov, 14:05`. */
 export function dateAndTime(ms: number): string {
   return moment.format(ms)
+}
+
+/** Returns a date, as the device writes it: `29 Nov 2026`. */
+export function dateText(ms: number): string {
+  return day.format(ms)
 }
 
 /** Returns a name for text without markup, isolated so that its direction does not affect its neighbours. */

@@ -119,7 +119,7 @@ async fn invalid_curves_are_named() {
             "rank=1&rank=0".to_owned(),
             vec!["rank is \"1,0\"", "ranks from 1"],
         ),
-        (format!("rank={}", ranks(21)), vec!["1 to 20 positions"]),
+        (format!("rank={}", ranks(21)), vec!["1 to 20 ranks"]),
         (
             format!("rank={}&racers=3&percentile=5,6", ranks(18)),
             vec![

@@ -38,8 +38,8 @@ pub type RacesVersion = u64;
 pub struct RaceSummary {
     /// Race that the numbers are of.
     pub race: RaceId,
-    /// Start in milliseconds since 1970: the least time of a row minus its second. For display
-    /// only.
+    /// Start in milliseconds since 1970: the least time of a position minus its second. For
+    /// display only.
     pub started_ms: u64,
     /// Number of racers.
     pub racers: usize,

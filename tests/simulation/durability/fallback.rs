@@ -177,6 +177,29 @@ async fn erasures_that_fell_back_are_written_again_with_new_versions() {
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn lost_erasure_that_comes_again_erases_no_later_ride() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    erase(&instance, Some(50.0)).await;
+    let earlier = bucket.get("erasures.gz").unwrap().body;
+    let erased = erase(&instance, None).await.erasure;
+    sleep(Duration::from_secs(60)).await;
+    let ride = Effort {
+        time: instance.ledger.now_ms(),
+        ..effort(1, 1, 20.0)
+    };
+    assert!(ride.time > erased.until_ms);
+    instance.commit(&[ride]).await.unwrap();
+    sleep(Duration::from_secs(60)).await;
+    restore(&bucket, &ObjectKey::Erasures, earlier);
+    let again = || bucket.erasures().find(&erased.scope).cloned();
+    time_until(|| again().is_some_and(|it| it.version > erased.version)).await;
+    sleep(SNAPSHOT_INTERVAL * 3).await;
+    assert_eq!(again().unwrap().until_ms, erased.until_ms);
+    assert_eq!(instance.output(1, 1), Some(20.0));
+}
+
 /// Returns the number of fallbacks that were counted.
 fn fallbacks(recorded: &PrometheusHandle) -> u32 {
     let text = recorded.render();

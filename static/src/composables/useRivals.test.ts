@@ -1,0 +1,106 @@
+// @vitest-environment happy-dom
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { computed, effectScope, ref, shallowRef, type EffectScope } from 'vue'
+
+import { leaderboard, type Leaderboard } from '../api/client'
+import { ApiError } from '../api/request'
+import type { Sample } from '../race/ride'
+import type { BoardSource } from '../state/board-source'
+import { rider } from '../state/rider'
+import { addRival, rivals } from '../state/rivals'
+import { useRivals } from './useRivals'
+
+vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
+const service = vi.hoisted(() => ({ reachable: null as unknown as { value: boolean } }))
+vi.mock('../state/service', async () => {
+  const { ref } = await import('vue')
+  return { reachable: (service.reachable = ref(true)), classOf: () => null }
+})
+
+const WHOLE = { racerId: 8, output: 200, rank: 3, groupRank: 1 }
+
+let scope: EffectScope
+
+function open() {
+  const racing = ref(false)
+  const sample = ref<Sample | null>(null)
+  const group = vi.fn<BoardSource['group']>()
+  const source = shallowRef({ group } as unknown as BoardSource)
+  const race = {
+    racing: computed(() => racing.value),
+    sample: computed(() => sample.value),
+    source,
+  }
+  const used = scope.run(() => useRivals(1, race))!
+  return { racing, sample, group, used }
+}
+
+/** Waits for all that is on its way. */
+const settled = () => new Promise((resolve) => setTimeout(resolve))
+
+beforeEach(() => {
+  scope = effectScope()
+  service.reachable.value = true
+  rivals.value = [{ racerId: 8, name: 'Bo' }]
+  const standings = [{ ...WHOLE, name: 'Bo' }]
+  vi.mocked(leaderboard)
+    .mockReset()
+    .mockResolvedValue({ standings } as unknown as Leaderboard)
+})
+
+afterEach(() => scope.stop())
+
+it('has the whole race before a race, with the rider in it', async () => {
+  const { used } = open()
+  await settled()
+  const racers = [8, rider.value.racerId]
+  expect(leaderboard).toHaveBeenCalledWith(1, { racers, limit: 2 })
+  expect(used.rows.value).toEqual([WHOLE])
+  expect(used.second.value).toBeNull()
+})
+
+it('asks for one second at a time, and then for the latest', async () => {
+  const { racing, sample, group, used } = open()
+  await settled()
+  let respond: (rows: (typeof WHOLE)[]) => void = () => {}
+  group.mockImplementation(() => new Promise((resolve) => (respond = resolve)))
+  racing.value = true
+  for (let second = 1; second <= 5; second++) {
+    sample.value = { second, output: 100 } as Sample
+    await settled()
+  }
+  expect(group).toHaveBeenCalledTimes(1)
+  respond([WHOLE])
+  await settled()
+  expect(used.second.value).toBe(1)
+  expect(group).toHaveBeenCalledTimes(2)
+  expect(group).toHaveBeenLastCalledWith(5, 100, [8])
+})
+
+it('does not show rows of an earlier choice', async () => {
+  const { used } = open()
+  let respond: (board: Leaderboard) => void = () => {}
+  vi.mocked(leaderboard).mockReturnValueOnce(new Promise((resolve) => (respond = resolve)))
+  await settled()
+  addRival({ racerId: 9, name: 'Cy' })
+  await settled()
+  rivals.value = []
+  respond({ standings: [{ ...WHOLE, racerId: 9 }] } as unknown as Leaderboard)
+  await settled()
+  expect(used.rows.value).toEqual([])
+})
+
+it('keeps its rows while the service is away, and is loaded when it is back', async () => {
+  const { used } = open()
+  await settled()
+  vi.mocked(leaderboard).mockRejectedValueOnce(new ApiError('away', 'away'))
+  addRival({ racerId: 9, name: 'Cy' })
+  await settled()
+  expect(used.state.value).toBe('away')
+  expect(used.rows.value).toEqual([WHOLE])
+  service.reachable.value = false
+  await settled()
+  service.reachable.value = true
+  await settled()
+  expect(used.state.value).toBe('loaded')
+})
