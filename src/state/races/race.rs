@@ -257,15 +257,6 @@ impl Race {
         durable.chain(self.pending.values()).map(|row| row.at_ms)
     }
 
-    /// Returns all durable rows, in no order.
-    pub(super) fn rows(&self) -> impl Iterator<Item = RaceRow> {
-        let racers = self.racers.iter();
-        racers.flat_map(move |(&racer, rows)| {
-            let rows = rows.iter();
-            rows.map(move |it| it.row(self.class, self.id, racer))
-        })
-    }
-
     /// Returns the durable rows of a racer.
     pub(super) fn rows_of(&self, racer: RacerId) -> impl Iterator<Item = RaceRow> {
         let rows = self.racers.get(&racer).into_iter();
