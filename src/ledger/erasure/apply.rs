@@ -74,7 +74,14 @@ impl Inner {
     pub(in crate::ledger) fn apply_erasures(&self, erasures: &Erasures) -> u64 {
         let before = self.erasures();
         let mut known = (*before).clone();
-        let new = known.merge(erasures);
+        // One that comes again under a new version, after the store lost it, is applied already. The
+        // table has no times, so applying it again would remove rides from after its time as well.
+        let was_applied = |erasure: &Erasure| {
+            let known = before.find(&erasure.scope);
+            known.is_some_and(|known| known.until_ms >= erasure.until_ms)
+        };
+        let mut new = known.merge(erasures);
+        new.retain(|erasure| !was_applied(erasure));
         let now_ms = self.clock.wall_ms();
         let mut removed = 0;
         let pending_lock = self.erasure_state.pending_lock.write();
@@ -100,12 +107,7 @@ impl Inner {
         self.erasures.send_replace(Arc::new(known));
         drop(pending_lock);
         if self.serving.load(Ordering::Acquire) && !self.options.read_only {
-            // One that comes again under a new version, after the store lost it, was known in time.
-            let was_known = |erasure: &&Erasure| {
-                let known = before.find(&erasure.scope);
-                known.is_some_and(|known| known.until_ms >= erasure.until_ms)
-            };
-            self.note_late(new.iter().filter(|it| !was_known(it)));
+            self.note_late(&new);
         }
         self.invalidate(&new, now_ms);
         removed
@@ -171,7 +173,7 @@ impl Inner {
 
     /// Notes erasures whose `until` this instance may have passed while it accepted deliveries
     /// without knowing them: their put took long, and the instance that sent it died.
-    fn note_late<'a>(&self, new: impl Iterator<Item = &'a Erasure>) {
+    fn note_late(&self, new: &[Erasure]) {
         let since_listing = self.clock.uptime().saturating_sub(self.last_poll());
         let not_accepting = since_listing.saturating_sub(REPLICATION_LAG_MAX);
         let accepted_until_ms = self
@@ -179,7 +181,9 @@ impl Inner {
             .wall_ms()
             .saturating_sub(not_accepting.as_millis() as u64);
         // Both by this instance's clock: no ride that it accepted has a later time.
-        let late = new.filter(|erasure| erasure.until_ms < accepted_until_ms);
+        let late = new
+            .iter()
+            .filter(|erasure| erasure.until_ms < accepted_until_ms);
         self.erasure_state.late.lock().extend(late.cloned());
     }
 

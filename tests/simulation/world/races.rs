@@ -82,8 +82,10 @@ impl RaceTruth {
         let rows = ledger.races().rows_of(row.class, row.racer);
         let has_expired = row.at_ms + self.kept_ms <= ledger.now_ms() + CLOCK_SKEW_MS;
         let repeats = |other: &RaceRow| other.race == row.race && row.repeats(other);
+        // A record without a time that came before may stand for this one: with an earlier time.
+        let is_as_far = |other: &RaceRow| !row.has_effort_time && other.position_order(row).is_ge();
         let hides =
-            |other: &RaceRow| other.race == row.race && (other.dominates(row) || repeats(other));
+            |other: &RaceRow| other.race == row.race && (other.dominates(row) || is_as_far(other));
         assert!(
             rows.iter().any(hides) || has_expired || !is_owed(&hides),
             "{row:?} was acknowledged and its position is missing: {rows:?}"
