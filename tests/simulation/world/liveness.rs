@@ -13,7 +13,7 @@ use super::{Plan, SNAPSHOT_INTERVAL, SYNC_INTERVAL, World};
 use crate::bucket::HANG_MAX;
 
 /// Maximum time until an instance is ready, from a start or from the end of the faults.
-const READY_MAX: Duration = Duration::from_secs(30);
+const READY_MAX: Duration = Duration::from_secs(15);
 
 /// Maximum time until others show what one has acknowledged: the contract's.
 const SEEN_MAX: Duration = Duration::from_secs(2 * SYNC_INTERVAL.as_secs());
@@ -83,7 +83,12 @@ impl World {
             faults,
             ..
         } = self.plan;
-        instances == 1 && events + fallbacks == 0 && faults.conflict + faults.doubled == 0.0
+        // A stale listing may show the put whose response was lost after a later one was confirmed.
+        let looks_foreign = faults.stale > 0.0 && faults.lost_response > 0.0;
+        instances == 1
+            && events + fallbacks == 0
+            && faults.conflict + faults.doubled == 0.0
+            && !looks_foreign
     }
 
     async fn expect_snapshot_holds(&self, output: f64, limit: Duration) {
