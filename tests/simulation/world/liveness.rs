@@ -13,13 +13,13 @@ use super::{Plan, SNAPSHOT_INTERVAL, SYNC_INTERVAL, World};
 use crate::bucket::HANG_MAX;
 
 /// Maximum time until an instance is ready, from a start or from the end of the faults.
-const READY_MAX: Duration = Duration::from_secs(15);
+const READY_MAX: Duration = Duration::from_secs(30);
 
 /// Maximum time until others show what one has acknowledged: the contract's.
 const SEEN_MAX: Duration = Duration::from_secs(2 * SYNC_INTERVAL.as_secs());
 
 /// Maximum time until a snapshot holds a ride: its owner has seen it, and its next one was due.
-pub(super) const OWNER_WRITES_MAX: Duration = Duration::from_secs(30);
+pub(super) const OWNER_WRITES_MAX: Duration = Duration::from_secs(15);
 
 /// Maximum time until one holds it that nobody owns: 60 s, three intervals, and a random one.
 const TAKEN_OVER_MAX: Duration =
