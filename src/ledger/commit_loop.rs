@@ -108,7 +108,7 @@ impl Inner {
                 positions_due = now + positions_pause;
                 self.raise_race_floors();
             }
-            let must_write_positions = are_positions_due && self.races.has_pending();
+            let must_write_positions = are_positions_due && self.has_unwritten_races();
             if !is_due && !must_write_positions {
                 continue;
             }
@@ -268,7 +268,7 @@ impl Inner {
             replies,
             ..
         } = pending;
-        if replies.is_empty() && !self.races.has_pending() {
+        if replies.is_empty() && !self.has_unwritten_races() {
             return true;
         }
         let positions = self.races.pending_rows(COMMIT_POSITIONS_MAX);

@@ -26,6 +26,12 @@ impl Inner {
         }
     }
 
+    /// Returns whether this instance must write positions or floors that are not durable yet. One that
+    /// only reads leaves them to the others.
+    pub(super) fn has_unwritten_races(&self) -> bool {
+        !self.options.read_only && self.races.has_pending()
+    }
+
     /// Merges a stored floor. No row is later than its receipt, so a floor after now is another's
     /// wrong clock. It is ignored.
     pub(super) fn merge_race_floor(&self, class: ClassId, floor_ms: u64) {

@@ -30,7 +30,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::broken_store::{BrokenStore, Mode};
-use crate::bucket::{Bucket, Defects, Faults, FaultyStore, STALL, SimulatedClock};
+use crate::bucket::{Bucket, Defects, EPOCH_MS, Faults, FaultyStore, STALL, SimulatedClock};
 use crate::builders::{self, gunzip, gzip};
 
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
@@ -85,6 +85,11 @@ impl Instance {
 
     /// Begins to start an instance.
     fn begin(bucket: &Arc<Bucket>, faults: Faults, defects: Defects) -> Self {
+        Self::begin_as(bucket, faults, defects, false)
+    }
+
+    /// Begins to start an instance that only reads, if `read_only`.
+    fn begin_as(bucket: &Arc<Bucket>, faults: Faults, defects: Defects, read_only: bool) -> Self {
         let clock = Arc::new(SimulatedClock::new(Instant::now(), 0));
         let way = Arc::new(FaultyStore::new(bucket.clone(), clock.clone(), faults, 1));
         way.set_defects(defects);
@@ -99,7 +104,7 @@ impl Instance {
             snapshot_interval: SNAPSHOT_INTERVAL,
             sync_interval: SYNC_INTERVAL,
             races_kept: RACES_KEPT,
-            read_only: false,
+            read_only,
         };
         let (ledger, worker) = Ledger::new(options, store.clone(), clock, rand::random());
         let (stop, stopped) = oneshot::channel();

@@ -260,3 +260,25 @@ async fn deleted_segment_is_read_from_the_snapshots() {
         "no segment was deleted between its listing and its reading"
     );
 }
+
+/// The bound on rows raises the floor of an instance that merges them. One that writes journals it.
+#[tokio::test(start_paused = true)]
+async fn reader_whose_races_exceed_the_bound_writes_nothing() {
+    const RACES: u64 = 112_000; // more than a class keeps, with one row each
+    let row = |race| {
+        format!(
+            "{{\"classId\":1,\"second\":1,\"racerId\":1,\"output\":1,\"raceId\":{race},\"at\":{EPOCH_MS}}}\n"
+        )
+    };
+    let header = "{\"alleycat\":\"journal\",\"version\":2}\n".to_owned();
+    let segment: String = std::iter::once(header).chain((0..RACES).map(row)).collect();
+    let bucket = Arc::default();
+    plant(&bucket, &foreign_segment(), gzip(segment));
+    let reader = Instance::begin_as(&bucket, Faults::default(), Defects::default(), true);
+    let has_risen = || !reader.ledger.races().pending_floors().is_empty();
+    time_until(has_risen).await;
+    time_until(|| reader.ledger.ready().is_ok()).await;
+    sleep(SYNC_INTERVAL * 3).await;
+    assert!(has_risen());
+    assert_eq!(reader.store.puts(), []);
+}
