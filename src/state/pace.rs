@@ -47,7 +47,7 @@ pub enum PaceTarget {
     Rank(NonZeroUsize),
 }
 
-/// A curve: an output for each of the seconds, `None` where there is none.
+/// A curve: the output at each of the seconds; `None` if the curve has no output there.
 pub type PaceOutputs = Arc<[Option<Output>]>;
 
 /// Curves of a class.
@@ -291,8 +291,8 @@ impl<'a> AscendingOutputs<'a> {
         }
     }
 
-    /// Returns the least output whose tie begins at this position or after it; if there is none,
-    /// the greatest output. In a tie, all rows have the share below of the tie's first row.
+    /// Returns the least output whose tie begins at this position or after it, or else the greatest
+    /// output. In a tie, all rows have the share below of the tie's first row.
     fn first_of_tie(&self, position: usize) -> Output {
         let output = self.at(position);
         match self {

@@ -86,9 +86,9 @@ impl ListItem for NonZeroUsize {
 
 /// Curves to ride against
 ///
-/// Each curve has an output for every second of the class, null where there is none. The curve of a
-/// percentile has, in each second, the lowest output with at least this share of racers strictly
-/// below it; if there is none, the highest. The curve of a rank has the output at that rank, where
+/// Each curve has an output for every second of the class. The output is null if no racer has one there.
+/// The curve of a percentile has, in each second, the lowest output with at least this share of racers
+/// strictly below it. If no output has that share below it, it has the highest output. The curve of a rank has the output at that rank, where
 /// equal outputs count one by one. A racer's curve has the racer's bests. The curves are those of
 /// `percentile`, then of `rank`, then of `racers`.
 #[utoipa::path(
@@ -187,7 +187,7 @@ struct PaceCurve {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "Hubert")]
     name: Option<Name>,
-    /// An output for each of the seconds; null where there is none.
+    /// The output at each of the seconds; null if the curve has no output there.
     #[serde(serialize_with = "serialize_outputs")]
     #[schema(value_type = Vec<Option<f64>>, example = json!([187.25, null]))]
     outputs: PaceOutputs,

@@ -117,7 +117,7 @@ impl Inner {
         let racer = erasure.scope.racer_id;
         self.races
             .erase(class, racer, |row| erasure.covers(&row.effort()));
-        // What is left may have been under what is erased, at another instance.
+        // Another instance may have dropped the remaining rows for the erased ones.
         if erasure.scope.is_part_of_class() {
             let left = self.races.rows_of(class, racer);
             self.erasure_state.note_exposed_rows(left.into_iter());

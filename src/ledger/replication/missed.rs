@@ -1,7 +1,7 @@
-//! What this instance may have missed: by a long recovery, a suspension or an outage.
+//! Catching up: an instance may miss others' writes during a long recovery, a suspension or an outage.
 //!
-//! Until all of it was tried once, the instance is not ready, because it would show an old state. It
-//! is not waited for longer: a store that fails must not keep the last good memory from traffic.
+//! It is not ready until it has tried once to read all of them, because it would show an old state. One
+//! try is enough: a store that fails must not keep the last good memory from traffic.
 
 use crate::ledger::Inner;
 use crate::ledger::journal_index::ListingNumber;

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use crate::domain::effort::{ClassId, RaceId};
 use crate::domain::erasure::ErasureVersion;
 use crate::ledger::Inner;
-use crate::ledger::snapshot::SnapshotTarget;
 use crate::state::races::RacesVersion;
 use crate::state::table::StateVersion;
 use crate::storage::codec::race_rows::{self, RowsKind};
@@ -27,70 +26,55 @@ pub(in crate::ledger) struct RacePart {
 }
 
 impl Inner {
-    /// Returns the parts of `races-<N>.gz`, the version up to which they are complete, and the
-    /// applied erasure version.
+    /// Returns the parts of `races-<N>.gz`, and the version up to which they are complete.
     pub(super) async fn build_races(
         &self,
         class: ClassId,
-    ) -> (Vec<Bytes>, StateVersion, ErasureVersion) {
-        let target = SnapshotTarget::Races(class);
-        loop {
-            let erasure_version = self.concerning_erasure_version(target);
-            let mut before = std::mem::take(&mut *self.race_parts[class.index()].lock());
-            let known = before
-                .iter()
-                .map(|(&id, part)| (id, part.version))
-                .collect();
-            let copy = self.races.copy(class, &known);
-            let (version, floor_ms) = (copy.version, copy.shared_floor_ms);
-            let parts = self.offload(move || {
-                let races = copy.races.into_iter();
-                races
-                    .map(|(id, version, rows)| {
-                        let part = match rows {
-                            None => before.remove(&id).expect("the caller has it"),
-                            Some(rows) => RacePart {
-                                version,
-                                rows: rows.len(),
-                                member: race_rows::encode_rows(&rows),
-                            },
-                        };
-                        (id, part)
-                    })
-                    .collect::<Vec<_>>()
+        erasure_version: ErasureVersion,
+    ) -> (Vec<Bytes>, StateVersion) {
+        let mut before = std::mem::take(&mut *self.race_parts[class.index()].lock());
+        let known = before.iter();
+        let known = known.map(|(&id, part)| (id, part.version)).collect();
+        let copy = self.races.copy(class, &known);
+        let (version, floor_ms) = (copy.version, copy.shared_floor_ms);
+        let encode = move || {
+            let races = copy.races.into_iter();
+            let parts = races.map(|(id, version, rows)| {
+                let part = match rows {
+                    None => before.remove(&id).expect("the caller has it"),
+                    Some(rows) => RacePart {
+                        version,
+                        rows: rows.len(),
+                        member: race_rows::encode_rows(&rows),
+                    },
+                };
+                (id, part)
             });
-            let parts = parts.await;
-            let rows = parts.iter().map(|(_, part)| part.rows).sum();
-            let kind = RowsKind::Races;
-            let header = race_rows::encode_header(kind, class, rows, floor_ms, erasure_version);
-            let members = parts.iter().map(|(_, part)| part.member.clone());
-            let body = std::iter::once(header).chain(members).collect();
-            *self.race_parts[class.index()].lock() = parts.into_iter().collect();
-            if self.concerning_erasure_version(target) == erasure_version {
-                return (body, version, erasure_version);
-            }
-        }
+            parts.collect::<Vec<_>>()
+        };
+        let parts = self.offload(encode).await;
+        let rows = parts.iter().map(|(_, part)| part.rows).sum();
+        let kind = RowsKind::Races;
+        let header = race_rows::encode_header(kind, class, rows, floor_ms, erasure_version);
+        let members = parts.iter().map(|(_, part)| part.member.clone());
+        let body = std::iter::once(header).chain(members).collect();
+        *self.race_parts[class.index()].lock() = parts.into_iter().collect();
+        (body, version)
     }
 
     /// Returns the parts of `finishes-<N>.gz`, as [`build_races`](Self::build_races) does.
     pub(super) async fn build_finishes(
         &self,
         class: ClassId,
-    ) -> (Vec<Bytes>, StateVersion, ErasureVersion) {
-        let target = SnapshotTarget::Finishes(class);
-        loop {
-            let erasure_version = self.concerning_erasure_version(target);
-            let (version, rows) = self.races.finishes(class);
-            let body = self.offload(move || {
-                let kind = RowsKind::Finishes;
-                let header = race_rows::encode_header(kind, class, rows.len(), 0, erasure_version);
-                let members = rows.chunks(MEMBER_ROWS).map(race_rows::encode_rows);
-                std::iter::once(header).chain(members).collect()
-            });
-            let body = body.await;
-            if self.concerning_erasure_version(target) == erasure_version {
-                return (body, version, erasure_version);
-            }
-        }
+        erasure_version: ErasureVersion,
+    ) -> (Vec<Bytes>, StateVersion) {
+        let (version, rows) = self.races.finishes(class);
+        let encode = move || {
+            let kind = RowsKind::Finishes;
+            let header = race_rows::encode_header(kind, class, rows.len(), 0, erasure_version);
+            let members = rows.chunks(MEMBER_ROWS).map(race_rows::encode_rows);
+            std::iter::once(header).chain(members).collect()
+        };
+        (self.offload(encode).await, version)
     }
 }

@@ -103,6 +103,9 @@ impl Inner {
         target: SnapshotTarget,
         contents: Result<SnapshotContents, UnreadableCause>,
     ) -> Result<SnapshotContents, UnreadableCause> {
+        if !matches!(target, SnapshotTarget::Races(_)) {
+            return contents;
+        }
         let mut snapshots = self.snapshots.lock();
         let reads = &mut snapshots.get_mut(target).damaged_reads;
         let Err(UnreadableCause::Damaged(problem)) = &contents else {
@@ -110,7 +113,7 @@ impl Inner {
             return contents;
         };
         *reads += 1;
-        if !matches!(target, SnapshotTarget::Races(_)) || *reads < DAMAGED_OBJECT_READS_MAX {
+        if *reads < DAMAGED_OBJECT_READS_MAX {
             return contents;
         }
         *reads = 0;

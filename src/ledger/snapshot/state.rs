@@ -1,6 +1,6 @@
 //! The stored snapshots as this instance knows them: ETag, coverage, owner.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::domain::effort::ClassId;
@@ -68,10 +68,8 @@ impl SnapshotTarget {
 /// The state of every stored snapshot.
 #[derive(Debug)]
 pub(in crate::ledger) struct SnapshotStates {
-    classes: Vec<SnapshotState>,
-    races: Vec<SnapshotState>,
-    finishes: Vec<SnapshotState>,
-    names: SnapshotState,
+    /// One for each target.
+    states: HashMap<SnapshotTarget, SnapshotState>,
     /// Uptime at which erasures were last applied.
     pub(super) last_erasure: Duration,
 }
@@ -113,7 +111,7 @@ pub(super) struct SnapshotState {
     /// Set when another instance has replaced the races of this one: rows that were covered up to
     /// this version must be in the body that is read next. If they are not, they are written again.
     pub(super) must_hold: Option<StateVersion>,
-    /// Number of reads in a row that found the object damaged.
+    /// Number of reads in a row that found races damaged.
     pub(super) damaged_reads: u32,
     /// Whether this instance wrote the snapshot last, as far as it knows. A starting instance
     /// claims it. If another instance is at work, this one sees the change and releases it.
@@ -146,31 +144,20 @@ impl SnapshotStates {
             write_began: None,
             build_took: Duration::ZERO,
         };
+        let targets = SnapshotTarget::all(classes).into_iter();
         Self {
-            classes: vec![state.clone(); classes.into()],
-            races: vec![state.clone(); classes.into()],
-            finishes: vec![state.clone(); classes.into()],
-            names: state,
+            states: targets.map(|target| (target, state.clone())).collect(),
             last_erasure: Duration::ZERO,
         }
     }
 
     pub(super) fn get(&self, target: SnapshotTarget) -> &SnapshotState {
-        match target {
-            SnapshotTarget::Class(class) => &self.classes[class.index()],
-            SnapshotTarget::Races(class) => &self.races[class.index()],
-            SnapshotTarget::Finishes(class) => &self.finishes[class.index()],
-            SnapshotTarget::RacerNames => &self.names,
-        }
+        &self.states[&target]
     }
 
     pub(super) fn get_mut(&mut self, target: SnapshotTarget) -> &mut SnapshotState {
-        match target {
-            SnapshotTarget::Class(class) => &mut self.classes[class.index()],
-            SnapshotTarget::Races(class) => &mut self.races[class.index()],
-            SnapshotTarget::Finishes(class) => &mut self.finishes[class.index()],
-            SnapshotTarget::RacerNames => &mut self.names,
-        }
+        let state = self.states.get_mut(&target);
+        state.expect("there is a state for each target")
     }
 
     /// Returns the ETag of the body that was merged or put last.

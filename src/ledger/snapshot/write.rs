@@ -148,26 +148,30 @@ impl Inner {
 
     async fn build_snapshot(&self, target: SnapshotTarget) -> SnapshotBuild {
         let began = self.clock.uptime();
-        let (parts, version, erasure_version) = match target {
-            SnapshotTarget::Class(class) => {
-                let history = self.current_history(class).await;
-                let parts = history.chunks().collect();
-                (parts, history.built_at(), history.erasure_version())
-            }
-            SnapshotTarget::Races(class) => self.build_races(class).await,
-            SnapshotTarget::Finishes(class) => self.build_finishes(class).await,
-            SnapshotTarget::RacerNames => loop {
-                // As for a history: an erasure is applied before its version is published.
-                let erasure_version = self.concerning_erasure_version(target);
-                let version = self.names.version();
-                let names = self.names.all();
-                let body = self
-                    .offload(move || names::encode(&names, erasure_version))
-                    .await;
-                if self.concerning_erasure_version(target) == erasure_version {
-                    break (vec![body], version, erasure_version);
+        let (parts, version, erasure_version) = loop {
+            // An erasure is applied before its version is published. So the parts have applied this
+            // version, unless it changes meanwhile.
+            let erasure_version = self.concerning_erasure_version(target);
+            let (parts, version) = match target {
+                SnapshotTarget::Class(class) => {
+                    let history = self.current_history(class).await; // it takes the same care
+                    let parts = history.chunks().collect();
+                    break (parts, history.built_at(), history.erasure_version());
                 }
-            },
+                SnapshotTarget::Races(class) => self.build_races(class, erasure_version).await,
+                SnapshotTarget::Finishes(class) => {
+                    self.build_finishes(class, erasure_version).await
+                }
+                SnapshotTarget::RacerNames => {
+                    let version = self.names.version();
+                    let names = self.names.all();
+                    let encode = move || names::encode(&names, erasure_version);
+                    (vec![self.offload(encode).await], version)
+                }
+            };
+            if self.concerning_erasure_version(target) == erasure_version {
+                break (parts, version, erasure_version);
+            }
         };
         let hashed: Vec<Bytes> = parts.clone();
         let hash = self.offload(move || hash_parts(&hashed)).await;

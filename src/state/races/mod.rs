@@ -2,7 +2,7 @@
 //! while it is ridden, these are the current positions; afterwards, the results.
 //!
 //! A race is a lattice, as the table is. [`RaceRow`] says how rows compete, so merges in any order
-//! end in the same state. What is not monotone is kept out of it:
+//! end in the same state. It holds only what grows. Three things do not, and are kept out of it:
 //!
 //! - A row expires by its own time, when the class's floor rises over it. The floor only rises, and
 //!   rows under it are never merged. So what has expired does not come back.
@@ -153,7 +153,7 @@ impl Races {
         rows
     }
 
-    /// Returns whether there are pending rows.
+    /// Returns whether there are pending rows, or a floor that is not durable yet.
     pub fn has_pending(&self) -> bool {
         self.ids().any(|class| self.class(class).has_pending())
     }

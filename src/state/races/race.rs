@@ -24,7 +24,7 @@ pub(super) struct Race {
     pub(super) shown: RacesVersion,
     /// No row is earlier. It may be too early: only removing rows computes it anew.
     earliest_ms: u64,
-    /// The numbers as they were computed last. Valid while their version equals `changed`.
+    /// The numbers as they were computed last. Valid while their version equals `shown`.
     summary: Option<RaceSummary>,
 }
 
@@ -280,7 +280,9 @@ impl Race {
     }
 
     pub(super) fn racers(&self) -> usize {
-        self.shown_rows().count()
+        let pending = self.pending.keys();
+        let only_pending = pending.filter(|racer| !self.racers.contains_key(racer));
+        self.racers.len() + only_pending.count()
     }
 
     /// Returns each racer's position, in no order.
