@@ -159,10 +159,10 @@ async fn paths_that_write_are_not_found() {
         (Method::DELETE, "/classes/1/racers/1"),
         (Method::GET, "/erasures"),
     ] {
-        let is_delete = method == Method::DELETE || method == Method::GET;
-        let key = if is_delete { "admin" } else { "k3y" };
+        let needs_admin = method == Method::DELETE || method == Method::GET;
+        let key = if needs_admin { "admin" } else { "k3y" };
         let request = reader.request(method, path).bearer_auth(key);
-        let request = if is_delete {
+        let request = if needs_admin {
             request
         } else {
             request.body(body.clone())

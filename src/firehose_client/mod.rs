@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 
 pub use crate::firehose_client::buffer::DeliveryBuffer;
 
+pub(crate) use crate::firehose_client::wire::encode_delivery;
 use crate::firehose_client::wire::{
     DeliveryRequest, RESPONSE_BYTES_MAX, check_response, constant_headers, error_message,
     record_counts,

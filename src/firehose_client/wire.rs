@@ -49,8 +49,9 @@ impl DeliveryRequest {
         );
         let (body_id, gzip) = (id.clone(), options.gzip);
         // Base64 and gzip of up to 64 MiB would block a thread that drives other deliveries.
-        let encoding =
-            tokio::task::spawn_blocking(move || encode(&body_id, now_ms(), &records, gzip));
+        let encoding = tokio::task::spawn_blocking(move || {
+            encode_delivery(&body_id, now_ms(), &records, gzip)
+        });
         Self {
             id,
             headers,
@@ -92,7 +93,12 @@ pub(crate) fn constant_headers(options: &ClientOptions) -> anyhow::Result<Header
 
 /// Returns the body: `{"requestId":…,"timestamp":…,"records":[{"data":…},…]}`, compressed with
 /// `gzip`.
-fn encode<R: AsRef<[u8]>>(id: &str, timestamp_ms: u64, records: &[R], gzip: bool) -> Bytes {
+pub(crate) fn encode_delivery<R: AsRef<[u8]>>(
+    id: &str,
+    timestamp_ms: u64,
+    records: &[R],
+    gzip: bool,
+) -> Bytes {
     let base64_bytes: usize = records
         .iter()
         .map(|record| record.as_ref().len().div_ceil(3) * 4 + 12)

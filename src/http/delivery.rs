@@ -21,14 +21,13 @@ const DELIVERY_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// `deadline_exceeded`. Timers have a resolution of 1 ms.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(5);
 
-/// The reason of a refusal if the service only reads.
+/// The reason of refusals under `--read-only`.
 pub(crate) const READ_ONLY: &str = "this instance only reads (--read-only)";
 
 /// The body of a request.
 pub(crate) type RequestBody = body::RequestBody<Body>;
 
-/// The reason why a request is refused by its head. For a missing access key, it is an extension of
-/// the request. [`ingest_or_drain`] drains the body, and the handler responds in the form of its path.
+/// A refusal that the head of a request decides. That of the access key is an extension of the request. [`ingest_or_drain`] drains the body, and the handler responds in the form of its path.
 #[derive(Clone, Copy)]
 pub(crate) struct HeadRefusal(pub(crate) DeliveryErrorCode, pub(crate) &'static str);
 

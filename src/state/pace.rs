@@ -7,12 +7,14 @@
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::domain::effort::{ClassId, Output, RacerId, Second};
+use crate::state::leaderboard::{partition_point, percentile};
 use crate::state::table::{Board, StateVersion, Table};
 
 /// Maximum number of cached curves of a class: some 1 MB at 600 seconds. More evict the least
@@ -78,7 +80,7 @@ struct ClassPace {
 #[derive(Debug)]
 struct CachedCurve {
     target: PaceTarget,
-    /// The class's version when it was last compared with the columns.
+    /// The class's version at the curve's last comparison with the columns.
     version: StateVersion,
     /// The columns that it was read from, each with its version.
     columns: Arc<[(Second, StateVersion)]>,
@@ -159,21 +161,17 @@ impl ClassPace {
             let known = old
                 .iter()
                 .map(|curve| curve.as_ref()?.output(second, column_version));
-            let known: Vec<_> = known.collect();
-            let read = if known.iter().any(Option::is_none) {
-                let board = table.board(class, second);
-                columns.push((second, board.version()));
-                column_outputs(&board, targets)
-            } else {
-                columns.push((second, column_version));
-                Vec::new()
+            // All outputs are of one version of the column.
+            let (version, outputs) = match known.collect::<Option<Vec<_>>>() {
+                Some(outputs) => (column_version, outputs),
+                None => {
+                    let board = table.board(class, second);
+                    (board.version(), column_outputs(&board, targets))
+                }
             };
-            for (index, outputs) in new.iter_mut().enumerate() {
-                // All are of one version of the column.
-                outputs.push(match read.get(index) {
-                    Some(&output) => output,
-                    None => known[index].flatten(),
-                });
+            columns.push((second, version));
+            for (curve, output) in new.iter_mut().zip(outputs) {
+                curve.push(output);
             }
         }
         let columns: Arc<[_]> = columns.into();
@@ -193,7 +191,7 @@ impl ClassPace {
     fn evict(&mut self) {
         if self.curves.len() > CACHED_CURVES_MAX {
             self.curves
-                .sort_unstable_by_key(|curve| u64::MAX - curve.used);
+                .sort_unstable_by_key(|curve| Reverse(curve.used));
             self.curves.truncate(CACHED_CURVES_MAX);
         }
     }
@@ -243,16 +241,8 @@ fn position(target: PaceTarget, total: usize) -> Option<usize> {
     match target {
         PaceTarget::Rank(rank) => total.checked_sub(rank.get()),
         PaceTarget::Percentile(Percentile(percent)) => {
-            let (mut low, mut high) = (0, total);
-            while low < high {
-                let middle = low.midpoint(high);
-                if 100.0 * (middle as f64) / (total as f64) < percent {
-                    low = middle + 1;
-                } else {
-                    high = middle;
-                }
-            }
-            Some(low.min(total.checked_sub(1)?))
+            let first = partition_point(total, |below| percentile(below, total) < percent);
+            Some(first.min(total.checked_sub(1)?))
         }
     }
 }

@@ -46,10 +46,8 @@ fn missing(path: &Path) -> Verdict {
 
 fn is_locked(path: &Path) -> bool {
     let path = path.join("lock");
-    let lock = path.is_file().then(|| File::open(path)); // a pipe would be opened for ever
-    lock.is_some_and(|lock| {
-        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
-    })
+    let is_locked = |lock: File| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock));
+    path.is_file() && File::open(path).is_ok_and(is_locked) // a pipe would be opened for ever
 }
 
 /// Returns the verdict on a folder of another user: files that root makes there are not the

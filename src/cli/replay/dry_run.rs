@@ -15,7 +15,7 @@ use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 
 use crate::domain::effort::{Bounds, ClassId, Second};
-use crate::firehose_client::{RecordCounts, is_loopback, now_ms};
+use crate::firehose_client::{RecordCounts, encode_delivery, is_loopback, now_ms};
 use crate::ingest::envelope::Envelope;
 use crate::keys::Secret;
 use crate::state::table::{Newcomers, Table};
@@ -97,11 +97,8 @@ impl DryRun {
 
 impl LocalState {
     fn commit(&self, records: &[Bytes]) -> RecordCounts {
-        let data = records.iter().map(
-            |record| serde_json::json!({ "data": base64_simd::STANDARD.encode_to_string(record) }),
-        );
-        let body = serde_json::json!({ "records": data.collect::<Vec<_>>() }).to_string();
-        let envelope = Envelope::parse(body.as_bytes()).expect("it is a delivery");
+        let body = encode_delivery("dry-run", now_ms(), records, false);
+        let envelope = Envelope::parse(&body).expect("it is a delivery");
         let decoded = envelope.decode(&self.bounds, now_ms(), GUNZIPPED_BYTES_MAX);
         let mut rejected = BTreeMap::new();
         for record in &decoded.rejected {

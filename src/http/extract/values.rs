@@ -53,7 +53,7 @@ pub(crate) struct List<T, const MAX: usize>(pub(crate) Vec<T>);
 
 /// A type whose values a [`List`] may have.
 pub(crate) trait ListItem: ParamValue {
-    /// The name of several values, for errors.
+    /// The plural noun of the values, for errors.
     const PLURAL: &'static str;
 }
 
@@ -83,6 +83,14 @@ pub(crate) fn text_schema<const N: usize>(values: [&str; N]) -> ObjectBuilder {
     ObjectBuilder::new()
         .schema_type(Type::String)
         .enum_values(Some(values))
+}
+
+/// Returns the schema of a number from 0.
+pub(crate) fn number_schema() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::Number)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Double)))
+        .minimum(Some(0))
 }
 
 /// Implements [`ParamValue`] for a type with a few values, each with its text.
@@ -228,11 +236,7 @@ impl ParamValue for Output {
     }
 
     fn schema() -> Schema {
-        ObjectBuilder::new()
-            .schema_type(Type::Number)
-            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Double)))
-            .minimum(Some(0))
-            .into()
+        number_schema().into()
     }
 }
 

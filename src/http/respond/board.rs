@@ -2,18 +2,19 @@
 
 use std::convert::Infallible;
 
+use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::response::Response;
 use bytes::Bytes;
 use form_urlencoded::Serializer;
-use headers::{ETag, HeaderMapExt, IfNoneMatch};
+use headers::{HeaderMapExt, IfNoneMatch};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::http::extract::accept;
 use crate::http::extract::values::PrettyParam;
-use crate::http::respond::conditional::insert;
+use crate::http::respond::conditional::{ascii, insert, not_modified};
 use crate::http::respond::format::{FormatParam, ResponseFormat, Rows};
 
 /// Browsers revalidate every time, so that a rider sees a delivery at once. A CDN may keep a board
@@ -28,6 +29,10 @@ const PRIVATE_CACHE_CONTROL: &str = "private, max-age=0";
 const CDN_CACHE_CONTROL: &str = "max-age=1, stale-while-revalidate=5";
 
 const CDN_CACHE_CONTROL_NAME: HeaderName = HeaderName::from_static("cdn-cache-control");
+
+/// Number of headers of a response, at most: these, and those of middleware. So their map does not
+/// grow.
+const HEADERS: usize = 8;
 
 /// The parameters that select a page. A link has `cursor` in their place.
 const PAGE_PARAMETERS: [&str; 3] = ["offset", "cursor", "around"];
@@ -81,17 +86,20 @@ impl ResponsePreferences {
         link: Option<HeaderValue>,
     ) -> Response {
         let etag = etag(&text, link.as_ref());
-        let len = text.len();
-        let is_known = |it: &IfNoneMatch| !it.precondition_passes(&etag);
+        let is_known = |it: &IfNoneMatch| {
+            let etag = etag.parse().expect("hexadecimal digits in quotes");
+            !it.precondition_passes(&etag)
+        };
         let mut response = if self.if_none_match.as_ref().is_some_and(is_known) {
-            // The length of a 200. Without it, HEAD would respond with 0.
-            let len = [(header::CONTENT_LENGTH, HeaderValue::from(len))];
-            (StatusCode::NOT_MODIFIED, len).into_response()
+            not_modified(text.len() as u64)
         } else {
-            ([(header::CONTENT_TYPE, content_type)], text).into_response()
+            let mut response = Response::new(Body::from(text));
+            response.headers_mut().reserve(HEADERS);
+            insert(response.headers_mut(), header::CONTENT_TYPE, content_type);
+            response
         };
         let headers = response.headers_mut();
-        headers.typed_insert(etag);
+        headers.insert(header::ETAG, ascii(etag));
         insert(headers, header::CACHE_CONTROL, CACHE_CONTROL);
         insert(headers, CDN_CACHE_CONTROL_NAME, CDN_CACHE_CONTROL);
         insert(headers, header::VARY, "accept");
@@ -130,12 +138,11 @@ fn page_query(query: &str, cursor: &str) -> String {
     query.finish()
 }
 
-/// Returns the strong ETag of a response's text and links.
-fn etag(text: &[u8], link: Option<&HeaderValue>) -> ETag {
+/// Returns the strong ETag of a response's text and links, as the header has it.
+fn etag(text: &[u8], link: Option<&HeaderValue>) -> String {
     let hash = xxh3_64(text);
     let hash = link.map_or(hash, |link| xxh3_64_with_seed(link.as_bytes(), hash));
-    let etag = format!("\"{hash:016x}\"").parse();
-    etag.expect("hexadecimal digits in quotes are an ETag")
+    format!("\"{hash:016x}\"")
 }
 
 /// Replaces cacheability by shared caches with `private`.

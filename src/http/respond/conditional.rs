@@ -22,7 +22,7 @@ pub(crate) struct Representation {
     pub(crate) etag: ETag,
     pub(crate) content_type: &'static str,
     pub(crate) cache_control: &'static str,
-    /// `Content-Encoding`, if the bytes are the media type's in an encoding.
+    /// `Content-Encoding`; `None` if the bytes are not encoded.
     pub(crate) encoding: Option<&'static str>,
     /// The request headers that select the representation.
     pub(crate) vary: Option<&'static str>,
@@ -51,11 +51,8 @@ impl Representation {
         }
         let if_none_match = headers.typed_get::<IfNoneMatch>();
         if if_none_match.is_some_and(|it| !it.precondition_passes(&self.etag)) {
-            let mut response = StatusCode::NOT_MODIFIED.into_response();
+            let mut response = not_modified(self.len);
             self.insert_headers(response.headers_mut());
-            // The length of a 200. Without it, HEAD would respond with 0.
-            let len = HeaderValue::from(self.len);
-            response.headers_mut().insert(header::CONTENT_LENGTH, len);
             return response;
         }
         let (status, bytes) = match self.requested_range(method, headers) {
@@ -121,12 +118,18 @@ impl Representation {
     }
 }
 
+/// Returns a 304 with the length of the 200. Without that, HEAD would respond with 0.
+pub(crate) fn not_modified(len: u64) -> Response {
+    let len = [(header::CONTENT_LENGTH, HeaderValue::from(len))];
+    (StatusCode::NOT_MODIFIED, len).into_response()
+}
+
 /// Inserts a constant header.
 pub(crate) fn insert(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
     headers.insert(name, HeaderValue::from_static(value));
 }
 
-fn ascii(text: String) -> HeaderValue {
+pub(crate) fn ascii(text: String) -> HeaderValue {
     HeaderValue::try_from(text).expect("digits and ASCII punctuation are a valid header value")
 }
 

@@ -5,7 +5,6 @@
 //! that a newer one has replaced.
 
 use parking_lot::Mutex;
-use std::cmp::Reverse;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,8 +40,8 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Maximum number of rows of a standings event. The race's leaderboard path has all rows.
 const STANDINGS_MAX: PageLimit = PageLimit::DEFAULT;
 
-/// Number of races that a feed tells of, those that changed last: an hour of them, one after the
-/// other.
+/// Maximum number of races in a feed: those that changed last. Ridden one after another, they take
+/// an hour.
 const LIVE_RACES_MAX: usize = 12;
 
 /// First text of a stream: tells clients to reconnect after 1 s.
@@ -140,7 +139,7 @@ pub(crate) struct NewBests {
 struct NewBest {
     /// The racer.
     racer_id: RacerId,
-    /// The racer's name; null where it is not known.
+    /// The racer's name; null if unknown.
     #[schema(value_type = Option<String>, required, example = "Hubert")]
     name: Name,
     /// The second.
@@ -283,8 +282,8 @@ impl LiveState {
     /// Returns the races now; the text of an unchanged race is used again.
     fn race_events(&self, ledger: &Ledger, class: ClassId) -> Vec<RaceEvent> {
         let mut races = ledger.races().summaries(class);
-        races.sort_unstable_by_key(|race| Reverse(race.version));
-        races.truncate(LIVE_RACES_MAX);
+        races.sort_unstable_by_key(|race| race.version);
+        races.drain(..races.len().saturating_sub(LIVE_RACES_MAX));
         let mut events: Vec<RaceEvent> = Vec::with_capacity(races.len());
         for now in races {
             let is_current = |it: &&RaceEvent| it.id == now.race && it.version == now.version;
@@ -298,7 +297,6 @@ impl LiveState {
             });
             events.extend(event);
         }
-        events.sort_unstable_by_key(|it| it.version);
         events
     }
 }

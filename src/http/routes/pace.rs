@@ -6,14 +6,14 @@ use std::ops::RangeInclusive;
 use axum::extract::State;
 use axum::response::Response;
 use serde::{Deserialize, Serialize, Serializer};
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::openapi::schema::Schema;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::effort::{ClassId, INTEGER_MAX, RacerId, Second, serialize_optional_number};
 use crate::http::error::ApiError;
 use crate::http::extract::path::ClassPath;
 use crate::http::extract::query::{Param, ParamValue, QueryParams};
-use crate::http::extract::values::{IntegerParam, List, ListItem, PrettyParam};
+use crate::http::extract::values::{IntegerParam, List, ListItem, PrettyParam, number_schema};
 use crate::http::respond::board::ResponsePreferences;
 use crate::http::respond::format::{JSON, json_text};
 use crate::http::state::{AppState, Name};
@@ -57,12 +57,7 @@ impl ParamValue for Percentile {
     }
 
     fn schema() -> Schema {
-        ObjectBuilder::new()
-            .schema_type(Type::Number)
-            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Double)))
-            .minimum(Some(0))
-            .maximum(Some(100))
-            .into()
+        number_schema().maximum(Some(100)).into()
     }
 }
 
@@ -86,9 +81,10 @@ impl ListItem for NonZeroUsize {
 
 /// Curves to ride against
 ///
-/// Each curve has an output for every second of the class. The output is null if no racer has one there.
-/// The curve of a percentile has, in each second, the lowest output with at least this share of racers
-/// strictly below it. If no output has that share below it, it has the highest output. The curve of a rank has the output at that rank, where
+/// Each curve has an output for every second of the class. The output is null if the rank is beyond
+/// the second's last racer, or if the racer has no best there. The curve of a percentile has, in each
+/// second, the lowest output with at least this share of racers strictly below it, or else the highest
+/// output. The curve of a rank has the output at that rank, where
 /// equal outputs count one by one. A racer's curve has the racer's bests. The curves are those of
 /// `percentile`, then of `rank`, then of `racers`.
 #[utoipa::path(

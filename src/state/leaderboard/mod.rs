@@ -1,10 +1,10 @@
 //! Leaderboards: the ranks, pages and what-ifs of a board. What-if: the rank that a racer would
 //! have with a given output.
 //!
-//! Racers are ordered by output descending, then by id ascending; equal finishes by time before
-//! that. All options use the same `RankedView`, the order with the what-if racer moved to its new
-//! position, so they can be combined on every [`RankedBoard`]. When the order is cached, a page never reads or copies all racers:
-//! it costs at most a binary search per row.
+//! Racers are ordered by output descending, then by id ascending. Equal finishes are ordered by time,
+//! then by id. All options use the same `RankedView`, the order with the what-if racer moved to its
+//! new position, so they can be combined on every [`RankedBoard`]. When the order is cached, a page
+//! never reads or copies all racers: it costs at most a binary search per row.
 
 mod board;
 mod cursor;
@@ -19,6 +19,7 @@ use crate::state::table::Board;
 
 pub use crate::state::leaderboard::board::{BoardRow, Finish, FinishTie, RankedBoard, RowDetail};
 pub use crate::state::leaderboard::cursor::{Cursor, CursorRow, InvalidCursor};
+pub(in crate::state) use crate::state::leaderboard::ranked_view::partition_point;
 pub use crate::state::leaderboard::sorted_board::{FinishBoard, RaceBoard, SortedBoard};
 
 /// Maximum number of racers that a query may name: as many as the longest page has rows.
@@ -234,6 +235,11 @@ impl Standing {
     }
 }
 
+/// Returns a share of racers in percent. Always in this order, so that equal shares are equal doubles.
+pub(in crate::state) fn percentile(below: usize, total: usize) -> f64 {
+    100.0 * below as f64 / total as f64
+}
+
 /// A racer's rank among all on a board.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct RankInfo {
@@ -253,6 +259,6 @@ pub(crate) fn rank_info(board: &Board, racer: RacerId) -> Option<RankInfo> {
     Some(RankInfo {
         rank: above + 1,
         total,
-        percentile: 100.0 * below as f64 / total as f64,
+        percentile: percentile(below, total),
     })
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use crate::domain::effort::{Output, RacerId};
 use crate::state::leaderboard::board::{BoardRow, RankKey, RankedBoard, RowDetail};
 use crate::state::leaderboard::cursor::{Cursor, CursorRow};
-use crate::state::leaderboard::{PageLimit, PageSelector, Place, RacerNotFound, Ties, WhatIf};
+use crate::state::leaderboard::{
+    PageLimit, PageSelector, Place, RacerNotFound, Ties, WhatIf, percentile,
+};
 
 /// The racers in order, the what-if racer at its new position. Positions count from 0.
 pub(super) struct RankedView<'a, B: RankedBoard> {
@@ -146,7 +148,7 @@ impl<'a, B: RankedBoard> RankedView<'a, B> {
         let below = total - self.partition_point(|row| row.output >= output);
         Place {
             rank: above + 1,
-            percentile: (total > 0).then(|| 100.0 * below as f64 / total as f64),
+            percentile: (total > 0).then(|| percentile(below, total)),
         }
     }
 
@@ -170,7 +172,7 @@ impl<'a, B: RankedBoard> RankedView<'a, B> {
 }
 
 /// Returns the number of leading positions for which the condition holds.
-fn partition_point(len: usize, holds: impl Fn(usize) -> bool) -> usize {
+pub(in crate::state) fn partition_point(len: usize, holds: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (0, len);
     while low < high {
         let middle = low.midpoint(high);

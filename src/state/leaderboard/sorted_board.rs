@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::domain::effort::{Output, RacerId, Second};
 use crate::state::leaderboard::board::{BoardRow, Finish, RankedBoard, RowDetail};
+use crate::state::table::dense_ranks;
 
 /// The standings of a race, each racer at its latest second.
 pub type RaceBoard = SortedBoard<Second>;
@@ -75,14 +76,8 @@ impl<D: RowDetail> RankedBoard for SortedBoard<D> {
 
     fn dense_ranks(&self) -> Arc<Vec<u32>> {
         let ranks = self.dense_ranks.get_or_init(|| {
-            let mut rank = 0;
-            let mut last = None;
-            let ranks = self.rows.iter().map(|&(_, output, _)| {
-                rank += u32::from(last != Some(output));
-                last = Some(output);
-                rank
-            });
-            Arc::new(ranks.collect())
+            let outputs = self.rows.iter().map(|(_, output, _)| output.get());
+            Arc::new(dense_ranks(outputs))
         });
         ranks.clone()
     }

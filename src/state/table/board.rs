@@ -112,7 +112,8 @@ impl Board {
     /// outputs up to that position. They are computed on first use and cached with the order.
     pub(crate) fn dense_ranks(&self) -> Arc<Vec<u32>> {
         let order = self.order();
-        let compute = || Arc::new(rank_order::dense_ranks(&order, &self.outputs));
+        let outputs = order.iter().map(|&slot| self.outputs[slot as usize]);
+        let compute = || Arc::new(rank_order::dense_ranks(outputs));
         let mut cached = self.order.lock();
         if cached.version == self.version {
             cached.dense_ranks.get_or_insert_with(compute).clone()

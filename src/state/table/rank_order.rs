@@ -34,12 +34,11 @@ pub(super) fn repair(last: &[u32], outputs: &[f64], ids: &[RacerId]) -> Vec<u32>
     merge(&ordered, &moved, |a, b| compare(a, b) == Ordering::Less)
 }
 
-/// Returns for every position in the order the number of distinct outputs up to it.
-pub(super) fn dense_ranks(order: &[u32], outputs: &[f64]) -> Vec<u32> {
+/// Returns for every position the number of distinct outputs up to it. `outputs` are in rank order.
+pub(in crate::state) fn dense_ranks(outputs: impl Iterator<Item = f64>) -> Vec<u32> {
     let mut rank = 0;
     let mut last = f64::NAN;
-    let ranks = order.iter().map(|&slot| {
-        let output = outputs[slot as usize];
+    let ranks = outputs.map(|output| {
         rank += u32::from(output != last);
         last = output;
         rank

@@ -104,30 +104,17 @@ pub(crate) struct RaceLeaderboardParams {
 
 impl From<RaceLeaderboardParams> for LeaderboardParams {
     fn from(params: RaceLeaderboardParams) -> Self {
-        let RaceLeaderboardParams {
-            ties,
-            limit,
-            offset,
-            cursor,
-            around,
-            racers,
-            output,
-            format,
-            pretty,
-        } = params;
         Self {
-            second: Param(None),
-            by: Param(None),
-            racer: Param(None),
-            ties,
-            limit,
-            offset,
-            cursor,
-            around,
-            racers,
-            output,
-            format,
-            pretty,
+            ties: params.ties,
+            limit: params.limit,
+            offset: params.offset,
+            cursor: params.cursor,
+            around: params.around,
+            racers: params.racers,
+            output: params.output,
+            format: params.format,
+            pretty: params.pretty,
+            ..Self::default()
         }
     }
 }
@@ -189,42 +176,29 @@ impl LeaderboardParams {
 
     fn page(&self) -> Result<PageSelector, ApiError> {
         let output = self.output.0.filter(|_| self.racer.0.is_none());
-        let given = [
-            self.offset.0.map(|Offset(rows)| {
-                let shown = format!("offset is {rows}");
-                (shown, PageSelector::Offset(rows))
-            }),
-            self.cursor.0.map(|cursor| {
-                let shown = format!("cursor is {cursor}");
-                (shown, PageSelector::Cursor(cursor))
-            }),
-            self.around.0.map(|racer| {
-                let shown = format!("around is {racer}");
-                (shown, PageSelector::Around(racer))
-            }),
-            output.map(|output| {
-                let shown = format!("output is {output} without racerId");
-                (shown, PageSelector::At(output))
-            }),
-        ];
-        let given: Vec<_> = given.into_iter().flatten().collect();
         if let (Some(output), true) = (output, self.racers.0.is_some()) {
             return Err(ApiError::bad_request(format!(
                 "output is {output} without racerId, and racers is given; they exclude each other: give one of them, \
                  or racerId for a what-if"
             )));
         }
-        match &given[..] {
-            [] => Ok(PageSelector::default()),
-            [(_, page)] => Ok(*page),
-            _ => {
-                let shown: Vec<_> = given.iter().map(|(shown, _)| &**shown).collect();
-                Err(ApiError::bad_request(format!(
-                    "{}, and they exclude each other: give one of offset, cursor, around, and output without racerId",
-                    shown.join(" and ")
-                )))
-            }
+        let given = [
+            self.offset.0.map(|Offset(rows)| PageSelector::Offset(rows)),
+            self.cursor.0.map(PageSelector::Cursor),
+            self.around.0.map(PageSelector::Around),
+            output.map(PageSelector::At),
+        ];
+        let mut given = given.into_iter().flatten();
+        let page = given.next().unwrap_or_default();
+        let others: Vec<PageSelector> = given.collect();
+        if others.is_empty() {
+            return Ok(page);
         }
+        let shown = std::iter::once(&page).chain(&others).map(shown_page);
+        Err(ApiError::bad_request(format!(
+            "{}, and they exclude each other: give one of offset, cursor, around, and output without racerId",
+            shown.collect::<Vec<_>>().join(" and ")
+        )))
     }
 
     fn what_if(&self) -> Result<Option<WhatIf>, ApiError> {
@@ -237,5 +211,15 @@ impl LeaderboardParams {
                 Err(ApiError::bad_request(detail))
             }
         }
+    }
+}
+
+/// Returns the parameter that selects a page, with its value.
+fn shown_page(page: &PageSelector) -> String {
+    match page {
+        PageSelector::Offset(rows) => format!("offset is {rows}"),
+        PageSelector::Cursor(cursor) => format!("cursor is {cursor}"),
+        PageSelector::Around(racer) => format!("around is {racer}"),
+        PageSelector::At(output) => format!("output is {output} without racerId"),
     }
 }
