@@ -5,16 +5,9 @@
 import { useStorage } from '@vueuse/core'
 import { ref } from 'vue'
 
-/** Returns the tab's storage; null where the browser denies it. */
-function tabStorage(): Storage | null {
-  try {
-    return sessionStorage
-  } catch {
-    return null
-  }
-}
+import { storageOf } from '../storage'
 
-const storage = tabStorage()
+const storage = storageOf('sessionStorage')
 
 /** The key; null if none was needed so far. */
 export const queryKey = storage

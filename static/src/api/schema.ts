@@ -135,9 +135,10 @@ export interface paths {
         };
         /**
          * Curves to ride against
-         * @description Each curve has an output for every second of the class, null where there is none. The curve of a
-         *     percentile has, in each second, the lowest output with at least this share of racers strictly
-         *     below it; if there is none, the highest. The curve of a rank has the output at that rank, where
+         * @description Each curve has an output for every second of the class. The output is null if the rank is beyond
+         *     the second's last racer, or if the racer has no best there. The curve of a percentile has, in each
+         *     second, the lowest output with at least this share of racers strictly below it, or else the highest
+         *     output. The curve of a rank has the output at that rank, where
          *     equal outputs count one by one. A racer's curve has the racer's bests. The curves are those of
          *     `percentile`, then of `rank`, then of `racers`.
          */
@@ -598,7 +599,7 @@ export interface components {
         /** @description A new personal best. */
         NewBest: {
             /**
-             * @description The racer's name; null where it is not known.
+             * @description The racer's name; null if unknown.
              * @example Hubert
              */
             name: string | null;
@@ -641,7 +642,7 @@ export interface components {
              */
             name?: string | null;
             /**
-             * @description An output for each of the seconds; null where there is none.
+             * @description The output at each of the seconds; null if the curve has no output there.
              * @example [
              *       187.25,
              *       null

@@ -7,6 +7,7 @@ import { minutes } from '../race/clock'
 import { learn, nameOf } from '../state/names'
 import { isolated } from '../format'
 import { classOf } from '../state/service'
+import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
 import { whenBack } from './useRetried'
 
@@ -19,22 +20,8 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
   const failure = ref('')
   /** Says that a racer who was searched for is not on the board. It stays until the next search. */
   const notFound = ref('')
-  let loading = false
-  let isStale = false
 
-  /** Loads the page. While one is loading, only the latest wish is remembered. */
-  async function load(): Promise<void> {
-    isStale = true
-    if (loading) return
-    loading = true
-    while (isStale) {
-      isStale = false
-      await loadOnce()
-    }
-    loading = false
-  }
-
-  async function loadOnce(): Promise<void> {
+  const load = latestOnly(async (isStale) => {
     const { second, board: kind, around, page: cursor } = address.value
     const at = kind === 'second' ? { second } : kind === 'finish' ? FINISHES : {}
     const page = cursor !== null ? { cursor } : around !== null ? { around } : {}
@@ -42,7 +29,7 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
       // A page behind a cursor was reached from the racer's own.
       if (cursor === null && around !== null && !(await isOnBoard(around, at))) {
         // A later search stands in the address.
-        if (isStale) return
+        if (isStale()) return
         const name = isolated(nameOf(around))
         if (kind === 'finish') notFound.value = `${name} has not finished a race in this class.`
         else {
@@ -58,10 +45,10 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
       board.value = found
       failure.value = ''
     } catch (error) {
-      if (isStale) return
+      if (isStale()) return
       failure.value = messageOf(error, 'The board cannot be loaded.')
     }
-  }
+  })
 
   /** Asked before the page around a racer, because a 404 would stand as an error on the console. */
   async function isOnBoard(

@@ -18,8 +18,7 @@ const AWAY = new ApiError('away', 'away')
 const HISTORY = { 1: { 7: 200 } } as never
 const FIRST = { standings: [{ racerId: 7, name: 'Bo' }] } as unknown as Leaderboard
 
-function open() {
-  const address = ref<ExploreAddress>({ ...FIRST_ADDRESS })
+function open(address = ref<ExploreAddress>({ ...FIRST_ADDRESS })) {
   const place = { address, adjust: vi.fn(), go: vi.fn() }
   return effectScope().run(() => useComparison(1, place))!
 }
@@ -72,4 +71,16 @@ it('until the class record is loaded nothing beats it, and new bests raise what 
   expect([1, 2, 3].map(comparison.recordAt)).toEqual([210, 180, null])
   comparison.takeBests([{ racerId: 8, second: 2, output: 190 }])
   expect(comparison.recordAt(2)).toBe(190)
+})
+
+it('a racer who is added while another curve is loaded does not load that one again', async () => {
+  let respond: (curve: Curve) => void = () => {}
+  vi.mocked(curve).mockReturnValueOnce(new Promise((resolve) => (respond = resolve)))
+  const address = ref<ExploreAddress>({ ...FIRST_ADDRESS, racers: [1] })
+  open(address)
+  address.value.racers = [1, 2]
+  await settled()
+  respond({ racerId: 1, seconds: [] } as unknown as Curve)
+  await settled()
+  expect(vi.mocked(curve).mock.calls.map(([, racerId]) => racerId)).toEqual([1, 2])
 })

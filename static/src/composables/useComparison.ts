@@ -9,6 +9,7 @@ import { COMPARED_MAX } from '../race/explore-address'
 import type { Best } from '../race/new-bests'
 import { learn, nameOf } from '../state/names'
 import { rider } from '../state/rider'
+import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
 import { useRetried, whenBack } from './useRetried'
 
@@ -54,9 +55,10 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     suggested.value = [...new Set([...own, ...standings.map(({ racerId }) => racerId)])]
   }
 
-  async function loadCurves(racers: readonly number[]): Promise<void> {
+  const loadCurves = latestOnly(async (isStale) => {
     failure.value = ''
-    for (const racerId of racers) {
+    for (const racerId of racers.value) {
+      if (isStale()) return
       if (curves.has(racerId)) continue
       try {
         const found = await curve(classId, racerId)
@@ -66,7 +68,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
         failure.value = messageOf(error, 'The curve cannot be loaded.')
       }
     }
-  }
+  })
 
   /** Returns the class record at a second. Until it is loaded nothing is known to beat it. */
   function recordAt(second: number): number | null {
@@ -91,7 +93,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   useRetried(loadRecord)
   useRetried(suggest)
   watch(racers, loadCurves, { immediate: true })
-  whenBack(() => void loadCurves(racers.value))
+  whenBack(() => void loadCurves())
 
   const lines = computed<CurveLine[]>(() => {
     const own = racers.value.map((racerId, i) => ({

@@ -68,7 +68,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
     return row.rank < (page[0]?.rank ?? 0) ? [row, ...page] : [...page, row]
   })
 
-  watch([() => address.value.race, () => address.value.rows], load, { immediate: true })
+  watch(which, load, { immediate: true })
   whenBack(() => {
     if (failure.value) void load()
   })

@@ -8,6 +8,7 @@ import { messageOf } from '../api/request'
 import { learn } from '../state/names'
 import { rider } from '../state/rider'
 import { classOf } from '../state/service'
+import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
 import { useOpenedRace } from './useOpenedRace'
 import { whenBack } from './useRetried'
@@ -27,7 +28,6 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
   const boards = shallowReactive(new Map<number, RaceBoard>())
   const failure = ref('')
   const opened = useOpenedRace(classId, place)
-  const loading = new Set<number>()
   let isLive = false
 
   const listed = computed(() =>
@@ -77,10 +77,10 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
   }
 
   /** Loads the boards of listed races, one after another. */
-  async function loadBoards(): Promise<void> {
+  const loadBoards = latestOnly(async (isStale) => {
     for (const { raceId } of listed.value.map(({ race }) => race)) {
-      if (boards.has(raceId) || loading.has(raceId)) continue
-      loading.add(raceId)
+      if (isStale()) return
+      if (boards.has(raceId)) continue
       try {
         const board = await raceBoard(classId, raceId, { limit: LISTED_ROWS_MAX })
         learn(board.standings)
@@ -88,9 +88,8 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
       } catch {
         // Listed without its winner.
       }
-      loading.delete(raceId)
     }
-  }
+  })
 
   // A string: an array would count as changed at every push and every board.
   watch(() => listed.value.map(({ race }) => race.raceId).join(), loadBoards)

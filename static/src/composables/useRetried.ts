@@ -2,17 +2,26 @@
 import { watch } from 'vue'
 
 import { reachable } from '../state/service'
+import { latestOnly } from './latest-only'
 
 /** Loads now, and again each time the service is back, until it succeeds. The notice at the top says what is wrong. */
 export function useRetried(load: () => Promise<void>): void {
-  const attempt = () => load().then(stop, () => {})
-  const stop = whenBack(() => void attempt())
+  let isLoaded = false
+  // One at a time: when the page is opened, the service is found while the first load is under way.
+  const attempt = latestOnly(async () => {
+    if (isLoaded) return
+    isLoaded = await load().then(
+      () => true,
+      () => false,
+    )
+  })
+  whenBack(() => void attempt())
   void attempt()
 }
 
-/** Calls back each time the service is back. Returns a function that ends this. */
-export function whenBack(callback: () => void): () => void {
-  return watch(reachable, (isReachable) => {
+/** Calls back each time the service is back. */
+export function whenBack(callback: () => void): void {
+  watch(reachable, (isReachable) => {
     if (isReachable) callback()
   })
 }

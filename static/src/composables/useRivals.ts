@@ -3,10 +3,12 @@ import { computed, ref, shallowRef, watch } from 'vue'
 
 import { leaderboard } from '../api/client'
 import { grouped, type GroupStanding } from '../race/board'
+import type { Sample } from '../race/ride'
 import { learn } from '../state/names'
 import { rivals } from '../state/rivals'
 import { rider } from '../state/rider'
 import { classOf } from '../state/service'
+import { latestOnly } from './latest-only'
 import type { RaceOnPage } from './useRace'
 import { whenBack } from './useRetried'
 
@@ -19,43 +21,24 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
   /** `away`: the service does not respond, and the rows may be old. */
   const state = ref<'loading' | 'loaded' | 'away'>('loading')
   const ids = computed(() => rivals.value.map(({ racerId }) => racerId))
-  let loading = false
-  let isStale = false
 
-  /** Loads the rows. While a request is under way, only the latest wish is remembered. */
-  async function load(): Promise<void> {
-    isStale = true
-    if (loading) return
-    loading = true
-    while (isStale) {
-      isStale = false
-      await loadOnce()
-    }
-    loading = false
-  }
-
-  async function loadOnce(): Promise<void> {
+  const load = latestOnly(async () => {
     const wanted = ids.value
     const last = racing.value ? sample.value : null
     try {
-      const found =
-        wanted.length === 0
-          ? []
-          : last && source.value
-            ? await source.value.group(last.second, last.output, wanted)
-            : await wholeRace(wanted)
-      // Of another choice, or of a race that is over.
-      if (wanted !== ids.value || (last !== null) !== (racing.value && sample.value !== null)) {
-        isStale = true
+      const found = await rowsOf(wanted, last)
+      // Of another choice, or of a race that is over: such a change loads the rows again.
+      if (wanted !== ids.value || (last !== null) !== (racing.value && sample.value !== null))
         return
-      }
       ;[rows.value, second.value, state.value] = [found, last?.second ?? null, 'loaded']
     } catch {
       state.value = 'away'
     }
-  }
+  })
 
-  async function wholeRace(wanted: readonly number[]): Promise<GroupStanding[]> {
+  async function rowsOf(wanted: readonly number[], last: Sample | null): Promise<GroupStanding[]> {
+    if (wanted.length === 0) return []
+    if (last && source.value) return source.value.group(last.second, last.output, wanted)
     const racers = [...new Set([...wanted, rider.value.racerId])]
     const { standings } = await leaderboard(classId, { racers, limit: racers.length })
     learn(standings)
@@ -68,5 +51,5 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
     if (state.value === 'away') void load()
   })
 
-  return { rows, second, state }
+  return { ids, rows, second, state }
 }

@@ -1,6 +1,6 @@
 /** Pacers: a curve of outputs to ride against, its row on a board, and the gap to it. */
 import type { Pace } from '../api/client'
-import { isolated } from '../format'
+import { isolated, outputText } from '../format'
 import type { Standing } from './board'
 
 /** Pacers that need no name. Each is a curve of the class, or the rider's own. */
@@ -88,6 +88,7 @@ export interface PacerAt {
 export interface RowWithPacer extends Omit<Standing, 'rank'> {
   /** Null in the row of a pacer that is no racer. */
   rank: number | null
+  /** Whether it is the row of the pacer. */
   pacer?: boolean
   /** Shown in place of the racer's name. */
   label?: string
@@ -149,5 +150,5 @@ export function gapInWords(gap: number, label: string): string {
   const name = isolated(label)
   const where = side(gap)
   if (where === 'level') return `level with ${name}`
-  return `${Math.abs(gap).toFixed(2)} ${where === 'ahead' ? 'ahead of' : 'behind'} ${name}`
+  return `${outputText(Math.abs(gap))} ${where === 'ahead' ? 'ahead of' : 'behind'} ${name}`
 }

@@ -84,6 +84,11 @@ async function fromService(classId: number, racerId: number): Promise<BoardSourc
   ])
   const best = new Map(own.seconds.map(({ second, output }) => [second, output]))
   const classRecords = new History(leaders).records()
+  /** The rider's best where it stays on the service's board, because the output does not beat it. */
+  const keptBest = (second: number, output: number) => {
+    const own = best.get(second) ?? null
+    return isRecord(output, own) ? null : own
+  }
   const requestBoard = (second: number, racer: number, output: number, limit: number) =>
     leaderboard(classId, { second, racerId: racer, output, around: racer, limit })
   return {
@@ -91,32 +96,30 @@ async function fromService(classId: number, racerId: number): Promise<BoardSourc
     best: (second) => best.get(second) ?? null,
     record: (second) => classRecords.get(second) ?? null,
     async board(second, output, size) {
-      const own = best.get(second) ?? null
+      const kept = keptBest(second, output)
       const rider: Rider = { racerId, output }
-      if (own === null || isRecord(output, own)) {
+      if (kept === null) {
         const page = await requestBoard(second, racerId, output, size)
         learn(page.standings)
         return asLive(page, rider)
       }
-      // Below the own best the service keeps the best on the board; a stand-in shows where the live output would be.
+      // A stand-in shows where the live output would be.
       const page = await requestBoard(second, STAND_IN, output, size + 1)
       learn(page.standings)
-      return withoutOwnBest(page, rider, STAND_IN, own, size)
+      return withoutOwnBest(page, rider, STAND_IN, kept, size)
     },
     async group(second, output, racers) {
-      const own = best.get(second) ?? null
-      const isNew = own === null || isRecord(output, own)
-      const asked = isNew ? racerId : STAND_IN
+      const kept = keptBest(second, output)
+      const asked = kept === null ? racerId : STAND_IN
       const group = [...racers.filter((other) => other !== racerId), asked]
       const whatIf = { racerId: asked, output, racers: group, limit: group.length }
       const { standings } = await leaderboard(classId, { second, ...whatIf })
       learn(standings)
-      const rows = grouped(standings)
       // As in `withoutOwnBest`: the own best is on the board, and the rows below it move up.
-      return rows.map((row) => ({
+      return grouped(standings).map((row) => ({
         ...row,
         racerId: row.racerId === asked ? racerId : row.racerId,
-        rank: own !== null && !isNew && row.output < own ? row.rank - 1 : row.rank,
+        rank: kept !== null && row.output < kept ? row.rank - 1 : row.rank,
       }))
     },
   }

@@ -6,6 +6,7 @@ import { shallowReactive } from 'vue'
 
 import { sendRide, type RideRecord, type RideResponse } from '../api/client'
 import { ApiError, messageOf } from '../api/request'
+import { storageOf } from '../storage'
 
 /** Records of a ride are stored under this prefix and the ride's id, so that tabs do not overwrite each other's. */
 const KEY_PREFIX = 'alleycat.outbox.'
@@ -208,17 +209,8 @@ export class Outbox {
   }
 }
 
-/** Returns the device's storage; null where the browser denies it. */
-function deviceStorage(): Storage | null {
-  try {
-    return localStorage
-  } catch {
-    return null
-  }
-}
-
 /** The outbox of this page. */
-export const outbox = new Outbox(deviceStorage(), sendRide)
+export const outbox = new Outbox(storageOf('localStorage'), sendRide)
 
 /** Starts to send what earlier pages left. */
 export function startOutbox(): void {
