@@ -250,7 +250,7 @@ fn position(target: PaceTarget, total: usize) -> Option<usize> {
 /// Some of a board's outputs by their ascending position.
 enum AscendingOutputs<'a> {
     /// The board's order, if it is cached.
-    Ordered(&'a Board, Arc<Vec<u32>>),
+    Ordered(&'a Board),
     /// The bits of all outputs, partially sorted: those at `positions` are where a sort would put
     /// them. Selecting is faster than sorting.
     Selected {
@@ -262,8 +262,8 @@ enum AscendingOutputs<'a> {
 
 impl<'a> AscendingOutputs<'a> {
     fn new(board: &'a Board, mut positions: Vec<usize>) -> Self {
-        if board.has_order(false) {
-            return Self::Ordered(board, board.order());
+        if board.has_order() {
+            return Self::Ordered(board);
         }
         positions.sort_unstable();
         positions.dedup();
@@ -274,8 +274,8 @@ impl<'a> AscendingOutputs<'a> {
 
     fn at(&self, position: usize) -> Output {
         match self {
-            Self::Ordered(board, order) => board
-                .output(order[order.len() - 1 - position])
+            Self::Ordered(board) => board
+                .output(board.order().slot(board.len() - 1 - position))
                 .expect("an order contains only slots with an output"),
             Self::Selected { bits, .. } => output_of(bits[position]),
         }
@@ -286,13 +286,13 @@ impl<'a> AscendingOutputs<'a> {
     fn first_of_tie(&self, position: usize) -> Output {
         let output = self.at(position);
         match self {
-            Self::Ordered(board, order) => {
+            Self::Ordered(board) => {
                 let (above, below) = board.above_and_below(output);
                 let is_first = below == position || above == 0;
                 if is_first {
                     output
                 } else {
-                    self.at(order.len() - above)
+                    self.at(board.len() - above)
                 }
             }
             Self::Selected { bits, positions } => {

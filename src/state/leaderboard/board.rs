@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use crate::domain::effort::{Output, RaceId, RacerId, Second};
 use crate::state::table::Board;
@@ -13,12 +12,6 @@ pub trait RankedBoard {
     /// The columns of a row other than racer and output.
     type Detail: RowDetail;
 
-    /// The rank order at one moment.
-    type Order;
-
-    /// Returns the rank order.
-    fn order(&self) -> Self::Order;
-
     /// Returns the number of rows.
     fn len(&self) -> usize;
 
@@ -28,13 +21,13 @@ pub trait RankedBoard {
     }
 
     /// Returns the row at a position.
-    fn row(&self, order: &Self::Order, position: usize) -> BoardRow<Self::Detail>;
+    fn row(&self, position: usize) -> BoardRow<Self::Detail>;
 
     /// Returns the racer's row.
     fn find(&self, racer: RacerId) -> Option<BoardRow<Self::Detail>>;
 
-    /// Returns the dense rank of every position, from 1: the number of distinct outputs up to it.
-    fn dense_ranks(&self) -> Arc<Vec<u32>>;
+    /// Returns the number of distinct outputs at the positions before this one.
+    fn distinct_before(&self, position: usize) -> usize;
 }
 
 /// The columns of a row other than racer and output.
@@ -135,18 +128,13 @@ impl RowDetail for Finish {
 
 impl RankedBoard for Board {
     type Detail = Second;
-    type Order = Arc<Vec<u32>>;
-
-    fn order(&self) -> Arc<Vec<u32>> {
-        self.order()
-    }
 
     fn len(&self) -> usize {
         self.len()
     }
 
-    fn row(&self, order: &Arc<Vec<u32>>, position: usize) -> BoardRow<Second> {
-        let slot = order[position];
+    fn row(&self, position: usize) -> BoardRow<Second> {
+        let slot = self.order().slot(position);
         BoardRow {
             racer: self.racer(slot),
             output: self
@@ -165,7 +153,7 @@ impl RankedBoard for Board {
         })
     }
 
-    fn dense_ranks(&self) -> Arc<Vec<u32>> {
-        self.dense_ranks()
+    fn distinct_before(&self, position: usize) -> usize {
+        self.distinct_before(position)
     }
 }

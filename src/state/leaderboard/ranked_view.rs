@@ -1,10 +1,8 @@
 //! The rows of a board in rank order, with a what-if racer moved to its new position, and the pages
 //! that are cut from them.
 
-use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::ops::Range;
-use std::sync::Arc;
 
 use crate::domain::effort::{Output, RacerId};
 use crate::state::leaderboard::board::{BoardRow, RankKey, RankedBoard, RowDetail};
@@ -16,8 +14,6 @@ use crate::state::leaderboard::{
 /// The racers in order, the what-if racer at its new position. Positions count from 0.
 pub(super) struct RankedView<'a, B: RankedBoard> {
     board: &'a B,
-    order: B::Order,
-    dense_ranks: OnceCell<Arc<Vec<u32>>>,
     /// `None` without a what-if, or when its output does not beat the racer's best.
     pub(super) what_if: Option<WhatIfMove>,
 }
@@ -44,8 +40,6 @@ impl<'a, B: RankedBoard> RankedView<'a, B> {
     pub(super) fn new(board: &'a B, what_if: Option<WhatIf>) -> Self {
         let mut view = Self {
             board,
-            order: board.order(),
-            dense_ranks: OnceCell::new(),
             what_if: None,
         };
         view.what_if = what_if.and_then(|what_if| view.move_of(what_if));
@@ -80,7 +74,7 @@ impl<'a, B: RankedBoard> RankedView<'a, B> {
 
     pub(super) fn row(&self, position: usize) -> BoardRow<B::Detail> {
         let Some(what_if) = &self.what_if else {
-            return self.board.row(&self.order, position);
+            return self.board.row(position);
         };
         if position == what_if.to {
             let WhatIf { racer, output } = what_if.what_if;
@@ -93,7 +87,7 @@ impl<'a, B: RankedBoard> RankedView<'a, B> {
         let without_new = position - usize::from(position > what_if.to);
         let is_after_old = what_if.from.is_some_and(|from| from <= without_new);
         let stored = without_new + usize::from(is_after_old);
-        self.board.row(&self.order, stored)
+        self.board.row(stored)
     }
 
     /// Returns the number of leading rows for which the condition holds. It must not hold for any
@@ -114,11 +108,10 @@ impl<'a, B: RankedBoard> RankedView<'a, B> {
 
     /// Returns the number of distinct greater outputs.
     fn distinct_above(&self, output: Output) -> usize {
-        let ranks = self.dense_ranks.get_or_init(|| self.board.dense_ranks());
         let above = partition_point(self.board.len(), |position| {
-            self.board.row(&self.order, position).output > output
+            self.board.row(position).output > output
         });
-        let stored = above.checked_sub(1).map_or(0, |last| ranks[last] as usize);
+        let stored = self.board.distinct_before(above);
         let is_above = |other: Option<Output>| usize::from(other > Some(output));
         let Some(what_if) = &self.what_if else {
             return stored;

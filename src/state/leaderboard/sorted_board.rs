@@ -1,10 +1,9 @@
 //! Boards of rows that are sorted once: of a race, and of best finishes.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use crate::domain::effort::{Output, RacerId, Second};
 use crate::state::leaderboard::board::{BoardRow, Finish, RankedBoard, RowDetail};
-use crate::state::table::dense_ranks;
 
 /// The standings of a race, each racer at its latest second.
 pub type RaceBoard = SortedBoard<Second>;
@@ -19,8 +18,8 @@ pub struct SortedBoard<D> {
     rows: Vec<(RacerId, Output, D)>,
     /// The positions by racer id. Only queries that name racers need it.
     by_id: OnceLock<Vec<u32>>,
-    /// Only dense ranks need it.
-    dense_ranks: OnceLock<Arc<Vec<u32>>>,
+    /// The number of distinct outputs up to each position. Only dense ranks need it.
+    distinct: OnceLock<Vec<u32>>,
 }
 
 impl<D: RowDetail> SortedBoard<D> {
@@ -31,7 +30,7 @@ impl<D: RowDetail> SortedBoard<D> {
         Self {
             rows,
             by_id: OnceLock::new(),
-            dense_ranks: OnceLock::new(),
+            distinct: OnceLock::new(),
         }
     }
 
@@ -54,15 +53,11 @@ fn board_row<D: RowDetail>(&(racer, output, detail): &(RacerId, Output, D)) -> B
 
 impl<D: RowDetail> RankedBoard for SortedBoard<D> {
     type Detail = D;
-    type Order = ();
-
-    fn order(&self) {}
-
     fn len(&self) -> usize {
         self.rows.len()
     }
 
-    fn row(&self, (): &(), position: usize) -> BoardRow<D> {
+    fn row(&self, position: usize) -> BoardRow<D> {
         board_row(&self.rows[position])
     }
 
@@ -74,11 +69,14 @@ impl<D: RowDetail> RankedBoard for SortedBoard<D> {
         Some(board_row(&self.rows[by_id[index] as usize]))
     }
 
-    fn dense_ranks(&self) -> Arc<Vec<u32>> {
-        let ranks = self.dense_ranks.get_or_init(|| {
-            let outputs = self.rows.iter().map(|(_, output, _)| output.get());
-            Arc::new(dense_ranks(outputs))
+    fn distinct_before(&self, position: usize) -> usize {
+        let distinct = self.distinct.get_or_init(|| {
+            let groups = self.rows.chunk_by(|a, b| a.1 == b.1).zip(1..);
+            let counts = groups.flat_map(|(tied, count)| tied.iter().map(move |_| count));
+            counts.collect()
         });
-        ranks.clone()
+        position
+            .checked_sub(1)
+            .map_or(0, |last| distinct[last] as usize)
     }
 }

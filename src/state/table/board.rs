@@ -1,12 +1,11 @@
 //! A board: an immutable view of one column, for readers.
 
-use std::sync::Arc;
-
-use parking_lot::Mutex;
+use std::sync::{Arc, OnceLock};
 
 use crate::domain::effort::{Output, RacerId, Second};
-use crate::state::table::column::{CachedOrder, Column};
-use crate::state::table::{StateVersion, rank_order};
+use crate::state::table::StateVersion;
+use crate::state::table::column::Column;
+use crate::state::table::rank_order::RankOrder;
 
 /// The racers of one second, or of all seconds together, when the view was made.
 #[derive(Clone, Debug)]
@@ -17,7 +16,7 @@ pub struct Board {
     seconds: BoardSeconds,
     effort_count: usize,
     version: StateVersion,
-    order: Arc<Mutex<CachedOrder>>,
+    order: Arc<OnceLock<RankOrder>>,
 }
 
 /// The seconds at which a board's outputs were ridden.
@@ -80,60 +79,28 @@ impl Board {
         bits
     }
 
-    /// Returns the slots with an output, by output descending, then by racer id ascending. The
-    /// order is cached until the column changes. After a change the last order is repaired, which
-    /// is faster than a sort.
-    pub fn order(&self) -> Arc<Vec<u32>> {
-        let mut cached = self.order.lock();
-        if cached.version == self.version {
-            return cached.order.clone();
-        }
-        let order = Arc::new(rank_order::repair(&cached.order, &self.outputs, &self.ids));
-        if cached.version < self.version {
-            *cached = CachedOrder {
-                version: self.version,
-                order: order.clone(),
-                dense_ranks: None,
-            };
-        }
-        order
+    /// Returns the slots with an output, by output descending, then by racer id ascending. The first
+    /// call sorts them; from then on, changes of the column update the order.
+    pub(crate) fn order(&self) -> &RankOrder {
+        self.order
+            .get_or_init(|| RankOrder::sorted(&self.by_id, &self.outputs))
     }
 
-    /// Returns whether the order is cached, and the dense ranks as well if they are required: then
-    /// a query takes no time.
-    pub(crate) fn has_order(&self, dense_ranks: bool) -> bool {
-        // An order that is being repaired right now would block the caller.
-        self.order.try_lock().is_some_and(|cached| {
-            cached.version == self.version && (!dense_ranks || cached.dense_ranks.is_some())
-        })
+    /// Returns whether the order is sorted already: then a query takes no time.
+    pub(crate) fn has_order(&self) -> bool {
+        self.order.get().is_some()
     }
 
-    /// Returns the dense rank of every position in the order, from 1: the number of distinct
-    /// outputs up to that position. They are computed on first use and cached with the order.
-    pub(crate) fn dense_ranks(&self) -> Arc<Vec<u32>> {
-        let order = self.order();
-        let outputs = order.iter().map(|&slot| self.outputs[slot as usize]);
-        let compute = || Arc::new(rank_order::dense_ranks(outputs));
-        let mut cached = self.order.lock();
-        if cached.version == self.version {
-            cached.dense_ranks.get_or_insert_with(compute).clone()
-        } else {
-            compute()
-        }
+    /// Returns the number of distinct outputs at the positions before this one.
+    pub(crate) fn distinct_before(&self, position: usize) -> usize {
+        self.order().distinct_before(position, &self.outputs)
     }
 
-    /// Returns the numbers of greater and of smaller outputs. Searches the order when it is cached
-    /// and otherwise counts in one pass: a racer's whole curve is not worth the orders of 300
-    /// seconds.
+    /// Returns the numbers of greater and of smaller outputs. Searches the order if there is one and
+    /// otherwise counts in one pass: a racer's whole curve is not worth the orders of 300 seconds.
     pub(crate) fn above_and_below(&self, output: Output) -> (usize, usize) {
         let output = output.get();
-        // Waiting for an order that is being repaired right now would take longer than counting.
-        let order = self
-            .order
-            .try_lock()
-            .filter(|cached| cached.version == self.version)
-            .map(|cached| cached.order.clone());
-        let Some(order) = order else {
+        let Some(order) = self.order.get() else {
             return self.outputs.iter().fold((0, 0), |(above, below), &other| {
                 (
                     above + usize::from(other > output),
@@ -141,9 +108,9 @@ impl Board {
                 )
             });
         };
-        let above = order.partition_point(|&slot| self.outputs[slot as usize] > output);
-        let not_below = order.partition_point(|&slot| self.outputs[slot as usize] >= output);
-        (above, order.len() - not_below)
+        let above = order.partition_point(|slot| self.outputs[slot as usize] > output);
+        let not_below = order.partition_point(|slot| self.outputs[slot as usize] >= output);
+        (above, self.len() - not_below)
     }
 
     /// Returns the slot of a racer on the board.

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::domain::effort::{ClassId, Effort, Output, RacerId, Second};
 use crate::state::table::board::{Board, BoardSeconds};
 use crate::state::table::column::Column;
-use crate::state::table::{ClassSummary, StateVersion, rank_order};
+use crate::state::table::{ClassSummary, StateVersion};
 
 /// The state of one class. A class that was read from the store stands alone until it is inserted
 /// into a table.
@@ -69,11 +69,13 @@ impl ClassTable {
         let (first_new, version) = (self.ids.len(), self.version + 1);
         let mut changed = false;
         // Stored and committed efforts are grouped by second.
-        for group in efforts.chunk_by(|a, b| (a.class, a.second) == (b.class, b.second)) {
-            if group[0].class == id {
-                let efforts = group.iter().map(|effort| (effort.racer, effort.output));
-                changed |= self.raise(group[0].second, efforts, version);
-            }
+        let groups = efforts.chunk_by(|a, b| (a.class, a.second) == (b.class, b.second));
+        let groups = groups.filter(|group| group[0].class == id);
+        self.best
+            .expect_changes(groups.clone().map(<[_]>::len).sum());
+        for group in groups {
+            let efforts = group.iter().map(|effort| (effort.racer, effort.output));
+            changed |= self.raise(group[0].second, efforts, version);
         }
         if changed {
             self.version = version;
@@ -86,13 +88,14 @@ impl ClassTable {
     fn raise(
         &mut self,
         second: Second,
-        efforts: impl Iterator<Item = (RacerId, Output)>,
+        efforts: impl ExactSizeIterator<Item = (RacerId, Output)>,
         version: StateVersion,
     ) -> bool {
         if self.columns.len() <= second.index() {
             self.columns
                 .resize_with(second.index() + 1, Column::default);
         }
+        self.columns[second.index()].expect_changes(efforts.len());
         let mut changed = false;
         let mut next = 0;
         for (racer, output) in efforts {
@@ -109,7 +112,7 @@ impl ClassTable {
             if !beats(new, old) {
                 continue;
             }
-            column.set(slot, new, self.ids.len(), version);
+            column.set(slot, new, &self.ids, version);
             changed = true;
             if old.is_nan() {
                 self.efforts += 1;
@@ -139,7 +142,7 @@ impl ClassTable {
         let ids = &self.ids;
         let mut new: Vec<u32> = (first as u32..ids.len() as u32).collect();
         new.sort_unstable_by_key(|&slot| ids[slot as usize]);
-        let merged = rank_order::merge(&self.by_id, &new, |a, b| ids[a as usize] < ids[b as usize]);
+        let merged = merge(&self.by_id, &new, |a, b| ids[a as usize] < ids[b as usize]);
         self.by_id = Arc::new(merged);
     }
 
@@ -152,7 +155,7 @@ impl ClassTable {
         if old.is_nan() {
             self.racers += 1;
         }
-        self.best.set(slot, output, self.ids.len(), version);
+        self.best.set(slot, output, &self.ids, version);
         let seconds = Arc::make_mut(&mut self.best_second);
         if seconds.len() <= slot {
             seconds.resize(slot + 1, Second(0));
@@ -179,7 +182,7 @@ impl ClassTable {
                 continue;
             };
             if seconds.contains(&second) && above.is_none_or(|above| output > above.get()) {
-                column.set(slot, f64::NAN, 0, version);
+                column.set(slot, f64::NAN, &self.ids, version);
                 self.hash = self.hash.wrapping_sub(hash(second, racer, output));
                 erased += 1;
             } else if best.is_none_or(|(_, best)| output > best) {
@@ -194,11 +197,11 @@ impl ClassTable {
         self.updated_at_ms = Some(now_ms);
         match best {
             Some((second, output)) => {
-                self.best.set(slot, output, self.ids.len(), version);
+                self.best.set(slot, output, &self.ids, version);
                 Arc::make_mut(&mut self.best_second)[slot] = second;
             }
             None => {
-                self.best.set(slot, f64::NAN, 0, version);
+                self.best.set(slot, f64::NAN, &self.ids, version);
                 self.racers -= 1;
             }
         }
@@ -268,6 +271,20 @@ fn beats(new: f64, old: f64) -> bool {
         old.partial_cmp(&new),
         Some(std::cmp::Ordering::Greater | std::cmp::Ordering::Equal)
     )
+}
+
+/// Merges two ordered lists.
+fn merge(a: &[u32], b: &[u32], before: impl Fn(u32, u32) -> bool) -> Vec<u32> {
+    let mut merged = Vec::with_capacity(a.len() + b.len());
+    let mut rest = a;
+    for &slot in b {
+        let split = rest.partition_point(|&other| before(other, slot));
+        merged.extend_from_slice(&rest[..split]);
+        merged.push(slot);
+        rest = &rest[split..];
+    }
+    merged.extend_from_slice(rest);
+    merged
 }
 
 fn hash(second: Second, racer: RacerId, output: f64) -> u64 {

@@ -23,7 +23,6 @@ use crate::state::table::column::Column;
 
 pub use crate::state::table::board::Board;
 pub use crate::state::table::class::ClassTable;
-pub(in crate::state) use crate::state::table::rank_order::dense_ranks;
 
 /// Counts the changes of a class. A greater version contains everything that a smaller one
 /// contains, until something is erased.

@@ -86,14 +86,14 @@ fn effort(second: u32, racer: u64, watts: f64) -> Effort {
 
 /// Returns the rows of a board in its order.
 fn rows(board: &Board) -> Vec<Row> {
-    let row = |&slot| {
+    let row = |slot| {
         (
             board.racer(slot),
             board.output(slot).expect("it is in the order"),
             board.second(slot),
         )
     };
-    board.order().iter().map(row).collect()
+    board.order().slots().map(row).collect()
 }
 
 /// Checks everything that a board shows against the expected rows.
@@ -122,7 +122,9 @@ fn check_board(board: &Board, expected: &[Row]) -> Result<(), TestCaseError> {
         })
         .map(|outputs| outputs.len() as u32)
         .collect();
-    prop_assert_eq!(&*board.dense_ranks(), &dense);
+    let distinct = (1..=board.len()).map(|position| board.distinct_before(position) as u32);
+    prop_assert_eq!(distinct.collect::<Vec<_>>(), dense);
+    prop_assert_eq!(board.distinct_before(0), 0);
     prop_assert_eq!(board.len(), expected.len());
     prop_assert_eq!(board.is_empty(), expected.is_empty());
     let mut by_id: Vec<_> = expected

@@ -31,7 +31,7 @@ impl Selection {
     fn select<'a>(&self, board: &'a Board) -> Box<dyn Iterator<Item = (RacerId, Output)> + 'a> {
         let mut slots = match (&self.racers, self.top) {
             (None, None) => return Box::new(board.by_id()),
-            (None, Some(top)) => board.order().iter().take(top).copied().collect(),
+            (None, Some(top)) => board.order().slots().take(top).collect(),
             (Some(racers), _) => racers
                 .iter()
                 .filter_map(|&racer| board.slot(racer))

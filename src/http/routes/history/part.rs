@@ -54,7 +54,7 @@ impl HistoryPart {
             let boards = seconds.into_iter().map(|second| table.board(class, second));
             written
                 + boards
-                    .filter(|board| !board.has_order(false))
+                    .filter(|board| !board.has_order())
                     .map(|board| board.len())
                     .sum::<usize>()
         } else {

@@ -19,7 +19,7 @@ use crate::http::routes::leaderboard::page::{BoardColumns, PageOptions, PageResp
 use crate::http::routes::leaderboard::params::LeaderboardParams;
 use crate::http::state::{AppState, SharedState};
 use crate::state::leaderboard::{
-    Leaderboard, LeaderboardQuery, RacerNotFound, Ties, query as query_page,
+    Leaderboard, LeaderboardQuery, RacerNotFound, query as query_page,
 };
 use crate::state::table::{Board, Table};
 
@@ -86,8 +86,7 @@ async fn effort_page(
 ) -> Result<PageResult, ApiError> {
     // Reading a page from a cached order takes microseconds. Computing the order is work, so it
     // goes to a worker.
-    let is_ordered = board.has_order(query.ties == Ties::Dense);
-    let outputs = if is_ordered { 0 } else { board.len() };
+    let outputs = if board.has_order() { 0 } else { board.len() };
     app.workers
         .work(outputs, move || query_page(&board, &query))
         .await
