@@ -28,7 +28,7 @@ pub struct HealthcheckOptions {
     )]
     pub listen: SocketAddr,
 
-    /// File of the service's TLS certificate. With it, the service is asked over HTTPS.
+    /// File of the service's TLS certificate. With it, the check uses HTTPS.
     #[arg(long, env = "ALLEYCAT_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
 }

@@ -30,7 +30,7 @@ pub struct ServiceLimits {
     /// connection and some 20 KB.
     pub subscribers_max: usize,
     /// Memory budget of all deliveries together, in bytes: bodies, decoded efforts, and those that
-    /// wait for their commit. It is at least eight of the largest bodies, so any one delivery fits.
+    /// wait for their commit. Raised to eight of the largest bodies, so that any one delivery fits.
     pub deliveries_bytes_max: usize,
 }
 

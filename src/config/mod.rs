@@ -48,9 +48,9 @@ pub struct Config {
     )]
     pub store: String,
 
-    /// Key that a delivery must carry in X-Amz-Firehose-Access-Key. May be given several times. A
-    /// comma in the environment's value makes two keys. Prefer the environment or
-    /// --access-key-file: other processes see a command line.
+    /// Key that a delivery must carry, in X-Amz-Firehose-Access-Key or as `Authorization: Bearer
+    /// KEY`. May be given several times. A comma in the environment's value makes two keys. Prefer
+    /// the environment or --access-key-file: other processes see a command line.
     #[arg(
         long = "access-key",
         env = "ALLEYCAT_ACCESS_KEY",
@@ -82,7 +82,7 @@ pub struct Config {
 
     /// Key for reading, sent as `Authorization: Bearer KEY`. May be given several times; a comma in
     /// the environment's value makes two keys. Without one everybody may read. Health checks, the
-    /// guide and the documentation are always open.
+    /// page's files, the guide and the documentation are always open.
     #[arg(
         long = "query-key",
         env = "ALLEYCAT_QUERY_KEY",
@@ -254,7 +254,7 @@ pub struct Config {
     pub notification_buckets: Vec<String>,
 
     /// Let this many simulated racers per class race without end, through the service's own
-    /// endpoint.
+    /// endpoint. The page may then send rides, without a key.
     #[arg(
         long,
         env = "ALLEYCAT_DEMO",

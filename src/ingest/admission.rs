@@ -9,8 +9,8 @@ use crate::memory_budget::MemoryBudget;
 /// times their text.
 const DELIVERY_BODIES_MAX: usize = 8;
 
-/// Memory budget of all rides, in bytes. A ride has some 5 kB, at most 256 KiB, and needs up to
-/// eight times as much while it is decoded. Clients need no key for rides, so theirs is apart.
+/// Memory budget of all rides, in bytes. A request has at most 256 KiB, and needs up to eight times
+/// as much while it is decoded. Rides need no key, so their budget is apart.
 const RIDES_BYTES_MAX: usize = 128 << 20;
 
 /// The memory budgets of ingestion, and the number of requests that are read or decoded.
@@ -29,8 +29,8 @@ pub(crate) struct IngestAdmission {
 pub(crate) struct InFlightGuard(#[expect(dead_code, reason = "held")] watch::Receiver<()>);
 
 impl IngestAdmission {
-    /// Returns budgets of which the deliveries' has `bytes_max` bytes, or as much as one body of
-    /// `max_body_bytes` may need.
+    /// Returns the budgets. That of deliveries has `bytes_max` bytes, or more if one body of
+    /// `max_body_bytes` may need more.
     pub(crate) fn new(bytes_max: usize, max_body_bytes: usize) -> Self {
         let bytes_max = bytes_max.max(max_body_bytes.saturating_mul(DELIVERY_BODIES_MAX));
         Self {

@@ -23,7 +23,7 @@ impl DecodePool {
     /// Starts the threads.
     ///
     /// # Panics
-    /// The system starts no more threads.
+    /// The system cannot start the threads.
     pub(crate) fn start() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let pool = ThreadPoolBuilder::new()

@@ -43,7 +43,7 @@ impl EffortOrigins {
 }
 
 impl DecodedRecords {
-    /// Decodes records that are not in an envelope, nor base64.
+    /// Decodes records that have no envelope and no base64.
     pub fn of<'r>(
         records: impl IntoIterator<Item = &'r [u8]>,
         bounds: &Bounds,
@@ -57,7 +57,7 @@ impl DecodedRecords {
         decoded
     }
 
-    /// Returns an empty value with memory for one effort per record, as is usual.
+    /// Returns an empty value with capacity for one effort per record, the usual number.
     pub(crate) fn with_capacity(records: usize) -> Self {
         Self {
             efforts: Vec::with_capacity(records),

@@ -44,7 +44,7 @@ pub(crate) struct DeliveryRequest {
     pub(crate) body_id: Arc<OnceLock<String>>,
     pub(crate) is_gzip: bool,
     pub(crate) body: Bytes,
-    /// Maximum length of each of two: the gunzipped body, and the sum of its gunzipped records.
+    /// Maximum length of the gunzipped body, and of its gunzipped records together, in bytes.
     pub(crate) bytes_max: usize,
     pub(crate) receipt_ms: u64,
 }
@@ -83,8 +83,8 @@ impl IngestPipeline {
         }
     }
 
-    /// Checks that the ledger accepts deliveries, and returns the current time. A delivery takes it
-    /// before its body is read: no effort may be later.
+    /// Checks that the ledger accepts deliveries, and returns the current time. Called before a body
+    /// is read: no effort may be later than this time.
     pub(crate) fn accept_at_ms(&self) -> Result<u64, DeliveryError> {
         self.ledger.accepts()?;
         Ok(self.ledger.now_ms())
@@ -325,8 +325,8 @@ fn decode(
     let request_id = request_id(header_id, envelope.request_id.as_deref())?;
     let decoded = decode_records(&envelope, ledger.bounds(), receipt_ms, bytes_max);
     let batch = DecodedBatch::new(request_id, decoded, source, receipt_ms, ledger);
-    // Gzipped records may also expand. This check comes after they did, which is soon enough: at
-    // most one delivery per core is between the two checks.
+    // Gzipped records may also expand. A check after they did suffices: at most one delivery per
+    // core is between the two checks.
     permit
         .grow_to(batch.memory_bytes)
         .ok_or_else(memory_limit)?;
@@ -421,7 +421,6 @@ impl Quarantine<'_> {
     }
 }
 
-/// Returns how often each reason occurs.
 fn count(reasons: impl Iterator<Item = &'static str>) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
     reasons.for_each(|reason| *counts.entry(reason).or_default() += 1);

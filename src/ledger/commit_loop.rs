@@ -33,11 +33,12 @@ const COMMIT_ENTRIES_MAX: usize = 2_000_000;
 /// thousand riders bring a thousand a second.
 const COMMIT_POSITIONS_MAX: usize = 1 << 16;
 
-/// Maximum pause before positions are written again after a failure. It doubles with each one.
+/// Maximum pause before positions are written again after a failure. The pause doubles with each
+/// further failure.
 const POSITIONS_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// Maximum bytes of quarantined records in a commit; the last delivery may exceed it. Quarantined
-/// records are encoded in one piece, so this bounds the memory for that.
+/// Maximum bytes of quarantined records in a commit, which are encoded in one piece in memory. The
+/// last delivery may exceed it.
 const COMMIT_QUARANTINED_BYTES_MAX: usize = 64 << 20;
 
 /// The content of the next commit.
@@ -133,8 +134,7 @@ impl Inner {
         self.commit_pending(pending).await;
     }
 
-    /// Adds a batch to the commit, and lets one message pass: neither kind waits for the end of the
-    /// other.
+    /// Adds a batch to the commit, and handles one message, so that neither queue starves the other.
     async fn take_request(
         &self,
         pending: &mut PendingCommit,

@@ -1,5 +1,5 @@
-//! Hedged puts of write-once objects: a second try starts under a new key while the first is pending
-//! or has failed.
+//! Hedged puts of write-once objects: another try starts under a new key once the first is slow or
+//! has failed.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ const HEDGE_AFTER: Duration = Duration::from_secs(1);
 /// Maximum number of tries, whether started by a failure or by time.
 const PUT_TRIES_MAX: usize = 3;
 
-/// Pause before the put that follows a failed one: a store that asks for fewer requests gets time.
+/// Pause before the put that follows a failed one, for a store that asks for fewer requests.
 const RETRY_BACKOFF: Duration = Duration::from_millis(100);
 
-/// After this time `put_hedged` fails. It is well below a delivery's own deadline, so that its sender
+/// Maximum duration of all tries together. Well below a delivery's deadline, so that its sender
 /// still gets a response.
 const PUT_DEADLINE: Duration = Duration::from_secs(30);
 

@@ -113,9 +113,9 @@ impl Inner {
         }
     }
 
-    /// Adds a merged segment to the journal index, if `erasure_version`, at which it was merged, is
-    /// still current. Otherwise it is not indexed, and must be merged again. `listing` is the first
-    /// that could show it. Returns whether it is indexed.
+    /// Adds a segment to the journal index, if `erasure_version`, at which it was merged, is still
+    /// current. Otherwise returns false, and the segment must be merged again. `listing` is the first
+    /// that could show it.
     pub(super) fn index_segment(
         &self,
         id: SegmentId,
@@ -163,7 +163,7 @@ pub(super) fn without_erased(contents: &SegmentContents, erasures: &Erasures) ->
 }
 
 /// Keeps each racer's best effort per class and second, each racer's latest name, and the race rows
-/// that count.
+/// that no other dominates, with all finals.
 pub(super) fn keep_best(contents: &mut SegmentContents) {
     let key = |effort: &Effort| (effort.class, effort.second, effort.racer);
     contents.efforts.sort_unstable_by(|a, b| {

@@ -1,19 +1,20 @@
-//! The floors of classes: rows of races before that time have expired.
+//! The floors of classes: race rows with an earlier time have expired.
 
 use crate::domain::effort::ClassId;
 use crate::domain::race_row::{EXPIRY_STEP_MS, RaceRow};
 use crate::ledger::Inner;
 use crate::ledger::erasure::CLOCK_SKEW_MAX;
 
-/// Maximum rise of a floor at once, in ms. Rows are scanned once per rise, so once a minute.
+/// Maximum step between two floors, in ms. Each rise scans the rows, so this is once a minute at
+/// the default retention time.
 const RISE_MS_MAX: u64 = 60_000;
 
-/// Minimum number of rises per retention time, so that rows expire at most 1/60 of it late.
+/// Minimum number of steps per retention time, so that rows expire at most 1/60 of it late.
 const RISES_MIN: u64 = 60;
 
 impl Inner {
-    /// Raises the floor of every class to the time before which rows expire now. Each instance does
-    /// so by its own clock, and tells no other: a wrong clock would expire the races of all.
+    /// Raises the floor of every class with the time. Each instance goes by its own clock and does not
+    /// share this floor: otherwise one wrong clock would expire the races of all.
     pub(super) fn raise_race_floors(&self) {
         let kept_ms = u64::try_from(self.options.races_kept.as_millis()).unwrap_or(u64::MAX);
         let oldest_ms = self.clock.wall_ms().saturating_sub(kept_ms);
@@ -26,22 +27,22 @@ impl Inner {
         }
     }
 
-    /// Returns whether this instance must write positions or floors that are not durable yet. One that
-    /// only reads leaves them to the others.
+    /// Returns whether this instance must write positions or floors that are not durable yet. An
+    /// instance that only reads leaves them to the others.
     pub(super) fn has_unwritten_races(&self) -> bool {
         !self.options.read_only && self.races.has_pending()
     }
 
-    /// Merges a stored floor. No row is later than its receipt, so a floor after now is another's
-    /// wrong clock. It is ignored.
+    /// Merges a stored floor. Ignores one in the future: no row is later than its receipt, so it comes
+    /// from a wrong clock.
     pub(super) fn merge_race_floor(&self, class: ClassId, floor_ms: u64) {
         if floor_ms <= self.clock.wall_ms() + CLOCK_SKEW_MAX.as_millis() as u64 {
             self.races.merge_shared_floor(class, floor_ms);
         }
     }
 
-    /// Returns the floors that a segment with these rows, which are sorted by class, carries: those
-    /// that the bound on rows has raised. So what it removes here is removed everywhere.
+    /// Returns the floors that a segment with these rows carries: those that the maximum number of
+    /// rows has raised. So what expires here for that expires everywhere. `rows` are sorted by class.
     pub(super) fn shared_race_floors(&self, rows: &[RaceRow]) -> Vec<(ClassId, u64)> {
         let of_rows = rows.chunk_by(|a, b| a.class == b.class);
         let mut classes: Vec<ClassId> = of_rows.map(|rows| rows[0].class).collect();

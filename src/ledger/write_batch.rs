@@ -146,9 +146,9 @@ impl Ledger {
         WriteBatch { efforts, ..batch }
     }
 
-    /// Returns once the batch's efforts, names and finals are durable and visible. Other race positions
-    /// are visible then, and durable soon. After an error, some of it may be durable, or
-    /// become so.
+    /// Returns once the batch's efforts, names and finals are durable and visible. Other race
+    /// positions are visible then, and durable soon. After an error, parts of the batch may be
+    /// durable, or become so.
     pub async fn commit(&self, mut batch: WriteBatch) -> Result<CommitResult, CommitError> {
         self.accepts()?;
         let positions = std::mem::take(&mut batch.race_positions);

@@ -1,4 +1,4 @@
-//! Connections: how many there are at a time, and how slow their clients may be.
+//! Limits of connections: their number, and the timeouts of slow clients.
 //!
 //! Over HTTP/1.1 a connection either waits for a request head or serves one request. The server's
 //! header timeouts bound the wait. A deadline bounds each response with a `Content-Length`, and the
@@ -91,8 +91,8 @@ struct ConnectionState {
     is_serving: bool,
     /// Whether the body of the request is not at its end.
     is_body_unread: bool,
-    /// Time by which the client must have read all responses so far. `None` if nothing is unread, or the
-    /// response has no deadline.
+    /// Time by which the client must have read all responses so far. `None` if nothing is unread, or
+    /// the response has no deadline.
     response_deadline: Option<Instant>,
 }
 
@@ -155,8 +155,8 @@ impl<S: AsyncWrite + Unpin> LimitedStream<S> {
     }
 }
 
-/// Counts a client that was too slow. hyper does not report header timeouts, so that of the first head
-/// is inferred here. A later one is the normal end of a kept-alive connection.
+/// Counts a client that was too slow. hyper does not report header timeouts, so the one of the first
+/// head is inferred here. A later one is the normal end of a kept-alive connection.
 impl<S> Drop for LimitedStream<S> {
     fn drop(&mut self) {
         let is_late = !self.state.lock().has_had_request
@@ -216,7 +216,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for LimitedStream<S> {
     }
 }
 
-/// The service of one connection. Tells the stream when a request begins and a response ends.
+/// The service of one connection. Notes for the stream when a request begins and a response ends.
 #[derive(Clone)]
 pub(crate) struct TimedService<S> {
     service: S,

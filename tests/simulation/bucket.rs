@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::builders::gunzip;
 
-/// Maximum difference between two instances' clocks. One of them may expire a row so much earlier.
+/// Maximum difference between two instances' clocks, by which one may expire a row earlier.
 pub const CLOCK_SKEW_MS: u64 = 5_000;
 
 /// The bucket that all instances share.
@@ -33,11 +33,12 @@ pub struct Bucket {
     pub(super) objects: Mutex<BTreeMap<String, StoredObject>>,
     /// The bodies that each object of the root has had, oldest first.
     pub(super) bodies: Mutex<BTreeMap<String, Vec<Bytes>>>,
-    /// Those that were lost before another one replaced them.
+    /// Bodies that were lost before another one replaced them.
     pub(super) lost: Mutex<Vec<Bytes>>,
-    /// The right bodies of damaged segments.
+    /// The undamaged bodies of damaged segments.
     pub(super) damaged: Mutex<BTreeMap<String, Bytes>>,
-    /// Whether it has lost anything. Then a segment may be deleted just before its reader sees that.
+    /// Whether the bucket has lost anything. Then a segment may be deleted before its reader sees the
+    /// loss.
     pub(super) fell_back: AtomicBool,
     /// Time for which race rows are kept, in ms; 0 if they never expire.
     pub races_kept_ms: AtomicU64,

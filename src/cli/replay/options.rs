@@ -10,7 +10,7 @@ use crate::config::duration;
 use crate::firehose_client::AccessKey;
 use crate::keys::Secret;
 
-/// Maximum number of objects at a time; an object of a bucket is in memory as a whole while it is
+/// Maximum number of concurrent objects. An object of a bucket is in memory as a whole while it is
 /// read.
 const CONCURRENCY_MAX: u64 = 64;
 
@@ -41,7 +41,7 @@ pub struct ReplayOptions {
     )]
     pub access_key: Option<AccessKey>,
 
-    /// Send nothing: download the service's histories, decode and compare here, and tell what would
+    /// Send nothing: download the service's histories, decode and compare here, and count what would
     /// improve and what would be rejected. The histories are in memory. A real run may count fewer
     /// improvements and more rejections: efforts that were erased, racers over --max-racers, bodies
     /// over --max-body-size. Of several records of one racer and second, the counts depend on the

@@ -4,7 +4,6 @@
 //! share the text. A subscription remembers only how far it has read. A slow reader skips events
 //! that a newer one has replaced.
 
-use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -40,8 +40,8 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Maximum number of rows of a standings event. The race's leaderboard path has all rows.
 const STANDINGS_MAX: PageLimit = PageLimit::DEFAULT;
 
-/// Maximum number of races in a feed: those that changed last. Ridden one after another, they take
-/// an hour.
+/// Maximum number of races in a feed: those that changed last. Twelve five-minute races, one after
+/// another, take an hour.
 const LIVE_RACES_MAX: usize = 12;
 
 /// First text of a stream: tells clients to reconnect after 1 s.
@@ -229,7 +229,8 @@ impl Live {
 }
 
 impl LiveChannel {
-    /// Gives the writer up if there is no subscriber any more; then its task must end.
+    /// Returns whether there is no subscriber any more. Then the writer must end, and the next
+    /// subscriber starts another.
     fn end_if_unsubscribed(&self) -> bool {
         let mut has_writer = self.has_writer.lock();
         *has_writer = self.newest.receiver_count() > 0;
@@ -279,7 +280,7 @@ impl LiveState {
         Some(next)
     }
 
-    /// Returns the races now; the text of an unchanged race is used again.
+    /// Returns the events of the current races. Reuses the text of unchanged ones.
     fn race_events(&self, ledger: &Ledger, class: ClassId) -> Vec<RaceEvent> {
         let mut races = ledger.races().summaries(class);
         races.sort_unstable_by_key(|race| race.version);

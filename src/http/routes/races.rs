@@ -164,7 +164,7 @@ pub(crate) async fn race_leaderboard(
 /// A page of a race, with the race's numbers.
 type RacePage = Result<(RaceSummary, Leaderboard), RacerNotFound>;
 
-/// Answers a query of a race; `None` for an unknown race.
+/// Returns the page of a race that a query selects; `None` for an unknown race.
 fn race_page(
     ledger: &Ledger,
     class: ClassId,

@@ -16,8 +16,8 @@ use crate::ingest::error::{DeliveryError, DeliveryErrorCode};
 use crate::ingest::json_scan;
 use crate::ingest::pipeline::{DecodedBatch, IngestResult};
 
-/// Maximum length of a body, in bytes. The page sends a second's records at a time, some 5 kB at the
-/// greatest speed; a whole race that waited for the service has 80 kB.
+/// Maximum length of a body, in bytes. The page sends one record a second, some 200 bytes; a whole
+/// race that waited for the service has some 80 kB.
 const BODY_BYTES_MAX: usize = 256 << 10;
 
 /// Maximum number of records of a body. A race has 300, and each record may be quarantined.
@@ -93,8 +93,8 @@ fn check(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
             "rides need a service that runs with --demo",
         ));
     }
-    // A browser asks before a page of another origin sends this type, and without CORS the response
-    // does not allow it. Other types it sends without asking.
+    // Before a page of another origin sends this type, the browser sends a CORS preflight, which is
+    // not allowed here. Other types need no preflight.
     if !is_json(headers) {
         let detail = "rides are sent as application/json";
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
@@ -134,7 +134,7 @@ fn parse(body: &[u8]) -> Result<Vec<Vec<u8>>, DeliveryError> {
         .collect())
 }
 
-/// Returns the error of a ride. No ride comes from Firehose, so one that is too large may get 413.
+/// Returns the error of a ride. Rides do not come from Firehose, so a large one may get 413.
 fn ride_error(error: DeliveryError) -> ApiError {
     match error.code {
         DeliveryErrorCode::TooLarge => {

@@ -74,8 +74,8 @@ impl Inner {
     pub(in crate::ledger) fn apply_erasures(&self, erasures: &Erasures) -> u64 {
         let before = self.erasures();
         let mut known = (*before).clone();
-        // One that comes again under a new version, after the store lost it, is applied already. The
-        // table has no times, so applying it again would remove rides from after its time as well.
+        // An erasure that the store lost returns under a new version, and is applied already. The
+        // table has no times, so applying it again would also remove rides after its time.
         let was_applied = |erasure: &Erasure| {
             let known = before.find(&erasure.scope);
             known.is_some_and(|known| known.until_ms >= erasure.until_ms)
@@ -103,7 +103,7 @@ impl Inner {
                 self.names.erase(scope.racer_id, *until_ms);
             }
         }
-        // Published only now: an object that carries this version holds nothing that it covers.
+        // Published last: an object that carries this version holds nothing that it covers.
         self.erasures.send_replace(Arc::new(known));
         drop(pending_lock);
         if self.serving.load(Ordering::Acquire) && !self.options.read_only {
@@ -143,9 +143,9 @@ impl Inner {
             .collect()
     }
 
-    /// Invalidates merged snapshots and segments if others must return: a lower output, if only
-    /// higher ones are erased; an earlier position in a race, if only some seconds are; or a later
-    /// ride, if `until` had already passed.
+    /// Invalidates snapshots and segments, so that they are merged again, if something must return: a
+    /// lower output, if only higher ones are erased; an earlier position in a race, if only some
+    /// seconds are; or a later ride, if `until` had already passed.
     fn invalidate(&self, new: &[Erasure], now_ms: u64) {
         if new.is_empty() {
             return;

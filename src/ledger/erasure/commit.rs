@@ -12,7 +12,7 @@ use crate::ledger::{CommitError, Inner, Ledger};
 use crate::storage::codec::erasures;
 use crate::storage::{ObjectKey, Precondition, PutError, StoreError};
 
-/// After this time the erasure is not tried again: `erase` returns an error.
+/// Time after which no further try starts, and `erase` returns an error.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 
 /// Back-off after a failure of the store, and maximum of the random pause after a conflict.
@@ -42,8 +42,8 @@ pub enum EraseError {
 /// The outcome of one put of `erasures.gz`.
 enum EraseAttempt {
     Done(Erasure),
-    /// Another body is stored, or this put took too long: the caller reads the stored body and
-    /// tries again, unless that body has this erasure, and came in time.
+    /// Another body is stored, or this put took too long. The caller reads the stored body, and tries
+    /// again unless that body has this erasure and was put in time.
     Conflict(Erasure),
     /// As for a conflict: the put may have succeeded.
     Failed(Erasure, StoreError),

@@ -41,8 +41,8 @@ pub(super) const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
 /// The known state of `erasures.gz`, and the work that applied erasures leave.
 #[derive(Debug, Default)]
 pub(super) struct ErasureState {
-    /// Held during a whole commit, so that commits wait for each other here. A poll then waits for
-    /// one put at most.
+    /// Held during a whole erasure, so that erasures wait for each other here, and a poll, which takes
+    /// only `exchange_lock`, waits for one put at most.
     commit_lock: tokio::sync::Mutex<()>,
     /// Held while `erasures.gz` is read or put, so that no erasure is applied twice.
     exchange_lock: tokio::sync::Mutex<()>,
@@ -51,7 +51,7 @@ pub(super) struct ErasureState {
     /// Erasures that were applied so late that this instance may have accepted later rides without
     /// knowing them.
     late: Mutex<Vec<Erasure>>,
-    /// While the store lacks erasures, and they cannot be written again.
+    /// When the next report is due of erasures that the store lost and that cannot be written again.
     loss_reports: Mutex<Reports>,
     must_reload_snapshots: AtomicBool,
     /// Efforts under erased ones, to be written to the journal again.

@@ -10,7 +10,7 @@ use crate::ledger::writer_message::WriterSender;
 use crate::storage::codec::erasures;
 use crate::storage::{ETag, ObjectKey, Precondition, StoreError, StoredObject};
 
-/// A poll waits at most this long while `erasures.gz` is written again.
+/// Maximum time that a poll waits while `erasures.gz` is written again.
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Inner {
@@ -99,7 +99,7 @@ impl Inner {
     }
 }
 
-/// Returns the stored erasures with those that are known and that they lack, if the store fell back.
+/// If the store fell back, returns the stored erasures together with the known ones that they lack.
 ///
 /// Objects may carry a version without having applied its erasures, so these get new versions: the
 /// lost ones, since other instances wrote objects with the stored version; and those that another

@@ -1,7 +1,9 @@
-//! Catching up: an instance may miss others' writes during a long recovery, a suspension or an outage.
+//! Catching up: an instance may miss others' writes during a long recovery, a suspension or an
+//! outage.
 //!
-//! It is not ready until it has tried once to read all of them, because it would show an old state. One
-//! try is enough: a store that fails must not keep the last good memory from traffic.
+//! It is not ready until it has tried once to read all of them, because it would show an old state.
+//! One try is enough: a failing store must not make an instance unready that has a good state in
+//! memory.
 
 use crate::ledger::Inner;
 use crate::ledger::journal_index::ListingNumber;
@@ -20,7 +22,7 @@ pub(in crate::ledger) enum MissedWrites {
 }
 
 impl Inner {
-    /// Returns whether something that was missed was not tried yet.
+    /// Returns whether this instance has not yet tried to read everything that it missed.
     pub(in crate::ledger) fn is_catching_up(&self) -> bool {
         *self.missed.lock() != MissedWrites::None
     }

@@ -59,8 +59,8 @@ impl Inner {
     }
 
     /// Loads the snapshots that changed since this instance merged or wrote them. Also retries
-    /// unreadable snapshots that are due; one that stays unreadable does not stop the others. Returns
-    /// whether all were tried: the next call tries those that are being written now.
+    /// unreadable snapshots that are due; one that stays unreadable does not stop the others.
+    /// Returns false if some are being written now: the next call tries them.
     async fn reload_changed_snapshots(&self, writer: &WriterSender) -> Result<bool, StoreError> {
         let mut all_tried = true;
         let root = self.store.list(ListScope::Root).await?;

@@ -11,8 +11,9 @@ use crate::ledger::unreadable::ApplyError;
 use crate::ledger::writer_message::WriterSender;
 use crate::storage::{ListScope, ObjectKey, SegmentId, StoreError};
 
-/// If the last successful poll is older, segments may have been written and deleted unseen, so the snapshots
-/// are read again. This is half of [`DELETION_GRACE`](crate::ledger::journal_index::DELETION_GRACE).
+/// Age of the last successful poll from which the snapshots are read again: segments may have been
+/// written and deleted unseen. This is half of
+/// [`DELETION_GRACE`](crate::ledger::journal_index::DELETION_GRACE).
 const SEGMENTS_MISSED_AFTER: Duration = Duration::from_secs(30);
 
 impl Inner {
@@ -86,14 +87,14 @@ impl Inner {
         );
         drop(journal);
         for id in missing {
-            // Missing before it was merged. Normally a snapshot covers it, so changed ones are read.
+            // Deleted before it was merged here. Normally a snapshot covers it.
             self.note_readable(&ObjectKey::Segment(id));
             self.erasure_state.request_snapshot_reload();
         }
     }
 
     /// Removes a segment that is no longer listed. If no snapshot covers a part of it, the store lost
-    /// data, and the affected snapshots are written again.
+    /// data, and the snapshots of those parts are written again.
     fn forget_missing(&self, id: SegmentId) {
         let mut snapshots = self.snapshots.lock();
         let lost = self.journal.lock().remove_missing(

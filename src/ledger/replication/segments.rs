@@ -76,7 +76,7 @@ impl Inner {
                 self.unread.lock().retry(id, true);
             }
             Err(ApplyError::Unreadable(object)) => {
-                // Only while it is listed: it may be gone by now, and the alarm with it.
+                // Only while it is listed: a deleted segment must raise no alarm.
                 if self.unread.lock().back_off(id, false) > 0 {
                     self.note_unreadable(object);
                 }
@@ -84,8 +84,8 @@ impl Inner {
         }
     }
 
-    /// Skips a listed segment that is not found, and has changed snapshots read again: they normally
-    /// cover it. If it stays listed, logs it, and looks for it less and less often.
+    /// Skips a listed segment that is not found, and requests a reload of changed snapshots: they
+    /// normally cover it. If it stays listed, logs it, and reads it less and less often.
     fn pass_over(&self, id: SegmentId) {
         self.erasure_state.request_snapshot_reload();
         self.note_readable(&ObjectKey::Segment(id));

@@ -41,7 +41,7 @@ enum ReadState {
 const LISTINGS_BETWEEN_READS_MAX: u32 = 32;
 
 /// Maximum number of concurrent reads of segments whose reads failed before. They may take as long
-/// as the store's timeout, so they leave other reads half of the places.
+/// as the store's timeout, so half of the reads stay free for other segments.
 const REPEATED_READS_MAX: usize = SEGMENT_READS_MAX / 2;
 
 impl UnreadSegments {
@@ -95,8 +95,8 @@ impl UnreadSegments {
         self.0.insert(id, segment);
     }
 
-    /// Returns a segment that is due, and the first listing that showed it. One whose reads failed
-    /// comes after the others.
+    /// Returns a segment that is due, and the first listing that showed it. Segments whose reads
+    /// failed come last.
     pub(super) fn begin_read(&mut self) -> Option<(SegmentId, ListingNumber)> {
         let repeated = self.0.values();
         let repeated = repeated.filter(|it| it.has_failed && it.state == ReadState::Reading);
@@ -112,8 +112,8 @@ impl UnreadSegments {
         })
     }
 
-    /// Returns whether no read has ended of a segment that was first shown by this listing, or an
-    /// earlier one.
+    /// Returns whether a segment that this or an earlier listing showed first has had no read that
+    /// ended.
     pub(super) fn has_untried(&self, number: ListingNumber) -> bool {
         let mut segments = self.0.values();
         segments.any(|it| !it.was_tried && it.listing <= number)

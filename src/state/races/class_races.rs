@@ -12,8 +12,8 @@ use crate::state::races::{CLASS_RACE_ROWS_MAX, ClassMerge, RacesVersion};
 /// One row of this many expires when the class is full. Expiring many at once makes the scan rare.
 const EXPIRED_SHARE: usize = 16;
 
-/// Number of rows that a race counts for, beside its own: its maps and its part of the stored object
-/// need as much memory.
+/// Number of rows that each race counts in addition to its own: its maps and its part of the stored
+/// object need as much memory.
 const RACE_WEIGHT: usize = 8;
 
 /// The races and finishes of one class.
@@ -25,7 +25,7 @@ pub(super) struct ClassRaces {
     pub(super) finishes: HashMap<RacerId, RaceRow, RandomState>,
     /// Rows of races whose time is below this, in ms since 1970, have expired and are not merged.
     floor_ms: u64,
-    /// The floor that every instance must know: the bound on rows has raised it. Time raises
+    /// The floor that every instance must know: the maximum number of rows has raised it. Time raises
     /// `floor_ms` alone, since every instance has a clock.
     shared_floor_ms: u64,
     /// Whether the shared floor is not durable yet.

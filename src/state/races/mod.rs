@@ -2,7 +2,7 @@
 //! while it is ridden, these are the current positions; afterwards, the results.
 //!
 //! A race is a lattice, as the table is. [`RaceRow`] says how rows compete, so merges in any order
-//! end in the same state. It holds only what grows. Three things do not, and are kept out of it:
+//! end in the same state. It holds only what grows. Two things do not, and are kept out of it:
 //!
 //! - A row expires by its own time, when the class's floor rises over it. The floor only rises, and
 //!   rows under it are never merged. So what has expired does not come back.
@@ -36,7 +36,7 @@ pub type RacesVersion = u64;
 /// The numbers of a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RaceSummary {
-    /// Race that the numbers are of.
+    /// The race's id.
     pub race: RaceId,
     /// Start in milliseconds since 1970: the least time of a position minus its second. For
     /// display only.
@@ -54,7 +54,7 @@ pub struct RaceSummary {
 /// A racer's position in a race.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RacePosition {
-    /// Racer whose position it is.
+    /// The racer's id.
     pub racer: RacerId,
     /// The output at the racer's latest second.
     pub output: Output,
@@ -163,7 +163,7 @@ impl Races {
         self.class(class).floor_ms()
     }
 
-    /// Returns the floor that every instance must know: the bound on rows has raised it.
+    /// Returns the floor that every instance must know: the maximum number of rows has raised it.
     pub fn shared_floor_ms(&self, class: ClassId) -> u64 {
         self.class(class).shared_floor_ms()
     }
@@ -265,8 +265,8 @@ impl Races {
         }
     }
 
-    /// Returns whether there are durable rows, merged up to a version, that none of the given rows of
-    /// the class dominates.
+    /// Returns whether the class has a durable row that none of the given rows dominates. Leaves out
+    /// races that changed after `version`.
     pub fn has_others(&self, class: ClassId, rows: &[RaceRow], version: RacesVersion) -> bool {
         let mut given: HashMap<_, Vec<&RaceRow>> = HashMap::new();
         for row in rows {

@@ -22,7 +22,7 @@ pub(super) struct Race {
     pub(super) changed: RacesVersion,
     /// The class's version at the last change that readers see.
     pub(super) shown: RacesVersion,
-    /// No row is earlier. It may be too early: only removing rows computes it anew.
+    /// Lower bound of the times of all rows. Computed anew only when rows are removed.
     earliest_ms: u64,
     /// The numbers as they were computed last. Valid while their version equals `shown`.
     summary: Option<RaceSummary>,
@@ -70,7 +70,7 @@ impl KeptRow {
         }
     }
 
-    /// Returns the row at the place of another.
+    /// Returns the row with the class, race and racer of another.
     fn at_place_of(&self, place: &RaceRow) -> RaceRow {
         self.row(place.class, place.race, place.racer)
     }
@@ -321,7 +321,7 @@ impl Race {
             started_ms,
             racers: self.racers(),
             last_second,
-            // A racer whose last second is before the others' latest has left early: the race goes
+            // A final before the others' latest second is of a racer who left early: the race goes
             // on.
             is_finished: end == Some(last_second),
             version: self.shown,

@@ -48,7 +48,7 @@ const fn stored_block(character: u8, last: bool) -> [u8; 6] {
     [last as u8, 1, 0, !1, !0, character]
 }
 
-/// A complete file as the pieces that it is sent in.
+/// A complete file, in the pieces in which it is sent.
 pub(super) struct HistoryFile {
     /// Total size of all live parts of this class, those of older files included.
     pub(super) held_bytes: Arc<AtomicU64>,

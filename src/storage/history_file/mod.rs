@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The result is a standard gzip file with a single member. It depends only on the state, the
-//! erasure version and `ENCODER_VERSION`: equal states give equal bytes on every instance, in
-//! whatever order they were merged.
+//! erasure version and `ENCODER_VERSION`: equal states give equal bytes on every instance, after
+//! any order of merges.
 
 mod build;
 mod json;
@@ -107,8 +107,8 @@ impl History {
         self.0.text_bytes
     }
 
-    /// Returns the bytes that are held by parts of the class's other histories and not shared with
-    /// this one. If this is the newest history, slow readers hold them.
+    /// Returns the size of parts that are in memory for other histories of the class and not shared
+    /// with this one. If this is the newest history, slow readers hold them.
     pub(crate) fn stale_bytes(&self) -> u64 {
         self.0
             .held_bytes

@@ -12,8 +12,8 @@ use crate::domain::json_number::JsonNumber;
 /// Size of the buffer in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Maximum length of an entry (a racer with an output, or a second) in bytes. The longest entry
-/// that is written has some 45.
+/// Maximum length of an entry (a racer with an output, or a second), in bytes. The longest entry
+/// that this program writes has some 45.
 const ENTRY_BYTES_MAX: usize = 64;
 
 /// Reasons why the text was not read to its end.

@@ -1,6 +1,6 @@
 /**
- * Returns a function that loads, one load at a time. While one is under way, only the latest wish is remembered: then `load`
- * runs once more, and `isStale` says so meanwhile. `load` handles its errors.
+ * Returns a function that runs `load`, one run at a time. Calls during a run cause one more run, and `isStale` then
+ * returns true. `load` handles its errors.
  */
 export function latestOnly(load: (isStale: () => boolean) => Promise<void>): () => Promise<void> {
   let loading = false

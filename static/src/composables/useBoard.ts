@@ -18,7 +18,7 @@ const FINISHES = { by: 'finish' } as const
 export function useBoard(classId: number, { address, adjust }: ExploreAddressOnPage) {
   const board = shallowRef<Leaderboard | null>(null)
   const failure = ref('')
-  /** Says that a racer who was searched for is not on the board. It stays until the next search. */
+  /** Message that the racer of the last search is not on the board. It stays until the next search. */
   const notFound = ref('')
 
   const load = latestOnly(async (isStale) => {
@@ -28,7 +28,7 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
     try {
       // A page behind a cursor was reached from the racer's own.
       if (cursor === null && around !== null && !(await isOnBoard(around, at))) {
-        // A later search stands in the address.
+        // The address may have a later search by now.
         if (isStale()) return
         const name = isolated(nameOf(around))
         if (kind === 'finish') notFound.value = `${name} has not finished a race in this class.`
@@ -50,7 +50,7 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
     }
   })
 
-  /** Asked before the page around a racer, because a 404 would stand as an error on the console. */
+  /** Checked before the page around a racer is loaded, because the console would show its 404 as an error. */
   async function isOnBoard(
     racerId: number,
     at: { second?: number; by?: 'finish' },

@@ -22,7 +22,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   const record = shallowRef<ReadonlyMap<number, number> | null>(null)
   /** New bests by second. They may be newer than the record that is being loaded. */
   const raised = new Map<number, number>()
-  /** The racers that are compared while nobody chose any. */
+  /** The racers that are compared while none are chosen. */
   const suggested = ref<number[]>([])
   const failure = ref('')
   const racers = computed(() => address.value.racers ?? suggested.value)
@@ -75,7 +75,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     return record.value ? (record.value.get(second) ?? null) : Infinity
   }
 
-  /** Takes new bests, some of which may raise the class record. */
+  /** Raises the class record where a new best beats it. */
   function takeBests(bests: readonly Best[]): void {
     for (const { second, output } of bests) {
       if (record.value) raise(second, output)
@@ -89,7 +89,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     }
   }
 
-  // Without the record or suggestions there are the curves.
+  // The curves are shown also without the record or suggestions.
   useRetried(loadRecord)
   useRetried(suggest)
   watch(racers, loadCurves, { immediate: true })

@@ -39,7 +39,7 @@ export function useExploreAddress() {
     (query) => {
       if (route.name !== 'explore') return
       const read = parseAddress(query)
-      // After an own write nothing differs. New racers of the same ids would have their curves drawn again.
+      // After an own write nothing differs. A new array of the same racers would draw their curves again.
       if (!isSame(read, address.value)) address.value = read
     },
   )

@@ -1,4 +1,4 @@
-/** The race that is under way in a class. */
+/** The race that is ridden now in a class. */
 import { computed, onScopeDispose, ref, shallowReactive, type Ref } from 'vue'
 
 import { raceBoard, racePage, type RaceBoard } from '../api/client'
@@ -40,7 +40,7 @@ export function useHereNow(classId: number, own: Ref<number | null>) {
     }
   }
 
-  /** Polls at intervals, as long as the service pushes nothing. A hidden page does not. */
+  /** Polls at intervals while the service pushes nothing and the page is visible. */
   function startPolling(): void {
     timer = setTimeout(async () => {
       const current = timer

@@ -13,7 +13,7 @@ export const BOARD_ROWS = 9
 /** `onRanked` receives the rank at a second, which may be known later than the second is over. */
 export function useLiveBoard(onRanked: (second: number, board: LiveBoard) => void) {
   const board = shallowRef<LiveBoard | null>(null)
-  /** The second that the board shows: behind the clock while the service takes its time. */
+  /** The second that the board shows: behind the clock while the service is slow. */
   const boardSecond = ref(0)
   const boardFailure = ref<string | null>(null)
   let loading = false
@@ -25,7 +25,7 @@ export function useLiveBoard(onRanked: (second: number, board: LiveBoard) => voi
     ;[board.value, boardSecond.value, boardFailure.value] = [null, 0, null]
   }
 
-  /** Ranks a second. One request to the service at a time, so that a slow one does not get more and more. */
+  /** Ranks a second. One request to the service at a time, so that a slow service is not overloaded. */
   async function rank(source: BoardSource, { second, output }: Sample): Promise<void> {
     if (source.kind === 'service' && loading && second < RACE_SECONDS) return
     const found = source.board(second, output, BOARD_ROWS)

@@ -8,7 +8,7 @@ import { learn, nameOf } from '../state/names'
 /** Number of bests that are shown. */
 const SHOWN_MAX = 6
 
-/** Interval between announcements, in milliseconds: a screen reader needs as long to read one. */
+/** Interval between announcements, in milliseconds: a screen reader needs this time to read one. */
 const ANNOUNCE_MS = 5000
 
 /** `recordAt` returns the class record at a second; null where there is none. */

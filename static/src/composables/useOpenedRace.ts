@@ -47,7 +47,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
 
   const reload = useThrottleFn(load, RELOAD_MS, true)
 
-  /** Takes a board that was pushed, if it is the whole race; otherwise loads the page. */
+  /** Shows a pushed board if it is the whole race; otherwise loads the page. */
   function show(pushed: RaceBoard): void {
     if (pushed.raceId !== address.value.race) return
     const isWhole = address.value.rows === null && pushed.standings.length >= pushed.racers

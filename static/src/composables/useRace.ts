@@ -35,16 +35,16 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
   const raceId = ref<number | null>(null)
   /** The rider of this ride: another tab may choose another rider meanwhile. */
   const identity = shallowRef<Identity>({ ...rider.value })
-  /** Whether a part of the ride was faster than real time, or ridden by the page. It is not sent, and stays so. */
+  /** Whether a part of the ride was faster than real time, or ridden by the page. Such a ride is never sent. */
   const practice = ref(false)
 
   const sample = computed<Sample | null>(() => samples.value.at(-1) ?? null)
   const now = computed(() => output(cadence.value, resistance.value))
   const racing = computed(() => phase.value === 'riding' || phase.value === 'paused')
   const isPractice = computed(() => auto.value || speed.value !== 1)
-  /** Whether the ride that is under way, or would begin now, is not sent. */
+  /** Whether the current ride, or one that began now, is not sent. */
   const isUnsent = computed(() => (racing.value ? practice.value : isPractice.value))
-  /** Whether a ride is under way that counts. Its speed and its rider cannot be changed: no touch makes it practice. */
+  /** Whether the current ride counts. Then speed and rider cannot be changed, so that no touch makes it practice. */
   const counts = computed(() => ridesOpen && racing.value && !practice.value)
 
   let ride = new Ride()
@@ -102,7 +102,7 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
     if (reached >= RACE_SECONDS) finish()
   }
 
-  /** Rides the seconds that are over: browsers call timers of a hidden page rarely. */
+  /** Rides the seconds that have passed: browsers rarely call the timers of a hidden page. */
   function catchUp(): void {
     if (phase.value === 'riding') tick()
   }
@@ -121,7 +121,6 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
     void live.rank(from, sample)
   }
 
-  /** Takes the rank at a second. */
   function addRank(at: number, board: LiveBoard): void {
     ride.rank(at, board.rank, board.total)
     if (at === RACE_SECONDS) next = nextPlace(board, identity.value.racerId)

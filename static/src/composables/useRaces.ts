@@ -40,7 +40,7 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
     }),
   )
 
-  /** Takes a board that was pushed. It has the first rows only. */
+  /** Shows a pushed board, which has the first rows only. */
   function show(board: RaceBoard): void {
     learn(board.standings)
     take(board)
@@ -54,7 +54,7 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
 
   const reload = useThrottleFn(refresh, RELOAD_MS, true)
 
-  /** Takes a board, unless the one that is there is newer or has more rows. */
+  /** Keeps a board, unless the known one is newer or has more rows. */
   function take(board: RaceBoard): void {
     const before = boards.get(board.raceId)
     const isOlder = before && before.lastSecond > board.lastSecond
@@ -91,7 +91,7 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
     }
   })
 
-  // A string: an array would count as changed at every push and every board.
+  // A string: a new array would count as a change at every push and every board.
   watch(() => listed.value.map(({ race }) => race.raceId).join(), loadBoards)
   watch(() => address.value.races, refresh, { immediate: true })
   watch(

@@ -7,7 +7,7 @@ import { latestOnly } from './latest-only'
 /** Loads now, and again each time the service is back, until it succeeds. The notice at the top says what is wrong. */
 export function useRetried(load: () => Promise<void>): void {
   let isLoaded = false
-  // One at a time: when the page is opened, the service is found while the first load is under way.
+  // One at a time: when the page is opened, the service becomes reachable during the first load.
   const attempt = latestOnly(async () => {
     if (isLoaded) return
     isLoaded = await load().then(

@@ -18,7 +18,7 @@ import { learn, requestNames } from './names'
 /** Maximum size of a history that is loaded, in compressed bytes: some 700,000 efforts, half a second of work on a phone. */
 const HISTORY_BYTES_MAX = 4 << 20
 
-/** The greatest id; nobody has it. It stands behind everyone with the same output. */
+/** The greatest id, which nobody has. At equal outputs it ranks last. */
 const STAND_IN = Number.MAX_SAFE_INTEGER
 
 export interface BoardSource {
@@ -110,15 +110,15 @@ async function fromService(classId: number, racerId: number): Promise<BoardSourc
     },
     async group(second, output, racers) {
       const kept = keptBest(second, output)
-      const asked = kept === null ? racerId : STAND_IN
-      const group = [...racers.filter((other) => other !== racerId), asked]
-      const whatIf = { racerId: asked, output, racers: group, limit: group.length }
+      const whatIfId = kept === null ? racerId : STAND_IN
+      const group = [...racers.filter((other) => other !== racerId), whatIfId]
+      const whatIf = { racerId: whatIfId, output, racers: group, limit: group.length }
       const { standings } = await leaderboard(classId, { second, ...whatIf })
       learn(standings)
       // As in `withoutOwnBest`: the own best is on the board, and the rows below it move up.
       return grouped(standings).map((row) => ({
         ...row,
-        racerId: row.racerId === asked ? racerId : row.racerId,
+        racerId: row.racerId === whatIfId ? racerId : row.racerId,
         rank: kept !== null && row.output < kept ? row.rank - 1 : row.rank,
       }))
     },

@@ -4,10 +4,10 @@ import { shallowReactive } from 'vue'
 import { leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
 
-/** Maximum number of racers of one request: the service's limit. */
-const ASKED_MAX = 200
+/** Maximum number of racers of one request: the address stays below 4 kB. The service allows 1000. */
+const REQUESTED_MAX = 200
 
-/** Maximum number of racers that wait for a request. Later ones are asked for when they are shown again. */
+/** Maximum number of racers that wait for a request. Later ones are requested when they are shown again. */
 const WANTED_MAX = 2000
 
 /** Delay after a failed request, in milliseconds. It doubles with every further failure. */
@@ -18,7 +18,7 @@ const RETRY_MAX_MS = 60_000
 const names = shallowReactive(new Map<number, string | null>())
 /** Racers without a known name, each with a class in which it rides. */
 const wanted = new Map<number, number>()
-let asking = false
+let fetching = false
 let retryMs = RETRY_MIN_MS
 
 export function nameOf(racerId: number): string {
@@ -36,18 +36,18 @@ export function requestNames(classId: number, racers: Iterable<number>): void {
   for (const racer of racers) {
     if (!names.has(racer) && wanted.size < WANTED_MAX) wanted.set(racer, classId)
   }
-  if (!asking && wanted.size > 0) void fetchNames()
+  if (!fetching && wanted.size > 0) void fetchNames()
 }
 
 /** Fetches names until none is wanted, one request at a time. Backs off while requests fail. */
 async function fetchNames(): Promise<void> {
-  asking = true
+  fetching = true
   while (wanted.size > 0) {
     const [classId] = wanted.values()
-    const racers = [...wanted].filter(([, of]) => of === classId).slice(0, ASKED_MAX)
+    const racers = [...wanted].filter(([, of]) => of === classId).slice(0, REQUESTED_MAX)
     const ids = racers.map(([racerId]) => racerId)
     try {
-      const { standings } = await leaderboard(classId ?? 1, { racers: ids, limit: ASKED_MAX })
+      const { standings } = await leaderboard(classId ?? 1, { racers: ids, limit: REQUESTED_MAX })
       for (const racerId of ids) {
         names.set(racerId, names.get(racerId) ?? null)
         wanted.delete(racerId)
@@ -55,11 +55,11 @@ async function fetchNames(): Promise<void> {
       learn(standings)
       retryMs = RETRY_MIN_MS
     } catch (error) {
-      // They are asked for when they are shown again, and do not hold up the others.
+      // They are requested when they are shown again, and do not hold up the others.
       if (error instanceof ApiError && !error.canRetry) ids.forEach((id) => wanted.delete(id))
       await new Promise((resolve) => setTimeout(resolve, retryMs))
       retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)
     }
   }
-  asking = false
+  fetching = false
 }

@@ -11,7 +11,7 @@ import { storageOf } from '../storage'
 /** Records of a ride are stored under this prefix and the ride's id, so that tabs do not overwrite each other's. */
 const KEY_PREFIX = 'alleycat.outbox.'
 
-/** Least time between requests, in milliseconds: a request a second and rider is what a service bears easily. */
+/** Least time between requests, in milliseconds: one request a second and rider is a small load for the service. */
 const INTERVAL_MS = 1000
 
 /** Delay after a failed request, in milliseconds. It doubles with every further failure. */
@@ -21,7 +21,7 @@ const RETRY_MAX_MS = 60_000
 /** Maximum number of records of a request. The service takes 1000, and 256 KiB. */
 const BATCH_MAX = 300
 
-/** Maximum number of rides that wait. Of more, the oldest are given up: a device holds 5 MB. */
+/** Maximum number of rides that wait. Beyond it the oldest are given up: a device stores 5 MB. */
 const RIDES_MAX = 20
 
 /** Maximum age of a ride at which the service may still fail to take it, in milliseconds: a week. */
@@ -49,7 +49,7 @@ export class Outbox {
   readonly deliveries = shallowReactive(new Map<number, Delivery>())
   readonly #queues = new Map<number, RideRecord[]>()
   #sending = false
-  /** The records of the request that is under way. */
+  /** The records of the current request. */
   #inFlight: readonly RideRecord[] = []
   #sentAtMs = -Infinity
   #retryMs = RETRY_MIN_MS
@@ -61,7 +61,7 @@ export class Outbox {
     readonly send: Send,
   ) {}
 
-  /** Takes the rides that an earlier page left on the device, and sends them. */
+  /** Reads the rides that an earlier page left on the device, and sends them. */
   restore(): void {
     for (let i = 0; i < (this.storage?.length ?? 0); i++) {
       const key = this.storage?.key(i) ?? ''
@@ -93,14 +93,14 @@ export class Outbox {
     if (!this.#sending && this.#queues.size > 0) this.#schedule(0)
   }
 
-  /** Sends what is not on its way yet, beside a request that is: a page that is closed cannot wait for its end. */
+  /** Sends the records that are in no request yet, without waiting for the current one: the page is being closed. */
   flushNow(): void {
     const raceId = Math.max(...this.#queues.keys())
     const waiting = this.#queues.get(raceId)?.filter((record) => !this.#inFlight.includes(record))
     if (waiting?.length) void this.#sendBatch(raceId, waiting.slice(-BATCH_MAX))
   }
 
-  /** Without a delay the request begins at once: a page that is closed has no later. */
+  /** Without a delay the request begins at once: on a page that is being closed, no timer fires. */
   #schedule(delayMs: number): void {
     clearTimeout(this.#timer)
     if (delayMs > 0) this.#timer = setTimeout(() => void this.#flush(), delayMs)

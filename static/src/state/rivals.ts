@@ -1,4 +1,4 @@
-/** The riders that this device keeps an eye on, in the order in which they were chosen. */
+/** The rivals that were chosen on this device, in the order of choice. */
 import { useStorage } from '@vueuse/core'
 import { watch } from 'vue'
 
@@ -32,7 +32,7 @@ export const rivals = useStorage<Rival[]>('alleycat.rivals', [], undefined, {
   shallow: true,
 })
 
-/** Adds a rival, unless it is there. Of too many the first ones leave. */
+/** Adds a rival, unless it is there. Beyond the maximum the first ones are removed. */
 export function addRival({ racerId, name }: Rival): void {
   const others = rivals.value.filter((rival) => rival.racerId !== racerId)
   rivals.value = [...others, { racerId, name }].slice(-RIVALS_MAX)

@@ -38,7 +38,7 @@ const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(20);
 const SYNC_INTERVAL: Duration = Duration::from_secs(2);
 const RACES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What has not happened by then never will.
+/// Maximum time that a test waits for a condition.
 const NEVER: Duration = Duration::from_secs(1000);
 
 struct Instance {
@@ -88,7 +88,7 @@ impl Instance {
         Self::begin_as(bucket, faults, defects, false)
     }
 
-    /// Begins to start an instance that only reads, if `read_only`.
+    /// Begins to start an instance, which only reads if `read_only`.
     fn begin_as(bucket: &Arc<Bucket>, faults: Faults, defects: Defects, read_only: bool) -> Self {
         let clock = Arc::new(SimulatedClock::new(Instant::now(), 0));
         let way = Arc::new(FaultyStore::new(bucket.clone(), clock.clone(), faults, 1));

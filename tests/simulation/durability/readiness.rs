@@ -49,14 +49,14 @@ async fn segment_that_cannot_be_read_is_waited_for_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ready_after_an_outage_shows_what_was_folded_meanwhile() {
+async fn ready_after_an_outage_shows_deleted_segments() {
     let bucket = Arc::<Bucket>::default();
     let instance = Instance::start(&bucket).await.unwrap();
     instance.way.set_faults(Faults {
         failed: 1.0,
         ..Faults::default()
     });
-    // A segment was written, folded and deleted.
+    // A segment was written, covered by a snapshot and deleted.
     plant(&bucket, &history(1), history_of(&[effort(1, 4, 33.25)], 0));
     sleep(Duration::from_secs(60)).await;
     instance

@@ -64,11 +64,11 @@ async fn data_beyond_the_options_stops_recovery() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn segment_folded_during_recovery_is_not_missed() {
+async fn segment_deleted_during_recovery_is_not_missed() {
     let class = ClassId::new(1).unwrap();
-    let folded = [Bytes::from(history_of(&[effort(1, 4, 33.25)], 0))];
+    let snapshot = [Bytes::from(history_of(&[effort(1, 4, 33.25)], 0))];
     let segment = segment_of(1, 1, 4, 33.25);
-    let mut recovered_while_folding = 0;
+    let mut recovered_while_deleting = 0;
     for moment in (0..3000).step_by(20).map(Duration::from_millis) {
         let bucket = Arc::new(Bucket::default());
         bucket.put(
@@ -77,19 +77,19 @@ async fn segment_folded_during_recovery_is_not_missed() {
             &Precondition::IfNoneMatch,
         );
         let other = bucket.clone();
-        let folded = folded.clone();
+        let snapshot = snapshot.clone();
         // Another instance's snapshot and deletion, closer together than they ever are.
-        let folding = tokio::spawn(async move {
+        let deleting = tokio::spawn(async move {
             sleep(moment).await;
-            other.put(&history(1), &folded, &Precondition::IfNoneMatch);
+            other.put(&history(1), &snapshot, &Precondition::IfNoneMatch);
             other.remove(&foreign_segment());
         });
         let instance = Instance::start(&bucket).await.unwrap();
-        recovered_while_folding += usize::from(folding.is_finished());
+        recovered_while_deleting += usize::from(deleting.is_finished());
         assert_eq!(
             instance.output(1, 4),
             Some(33.25),
-            "folded after {moment:?}"
+            "deleted after {moment:?}"
         );
         assert_eq!(
             instance.ledger.table().summary(class).updated_at_ms,
@@ -97,11 +97,11 @@ async fn segment_folded_during_recovery_is_not_missed() {
             "recovery is not an update"
         );
         instance.task.abort();
-        folding.abort();
+        deleting.abort();
     }
     assert!(
-        recovered_while_folding > 10,
-        "only {recovered_while_folding} recoveries met a folded segment"
+        recovered_while_deleting > 10,
+        "only {recovered_while_deleting} recoveries met a deleted segment"
     );
 }
 

@@ -211,8 +211,8 @@ async fn suspension_of_30_seconds_rereads_snapshots() {
             failed: 1.0,
             ..Faults::default()
         });
-        // A segment was written, folded and deleted. After 26 s that cannot be: segments stay for
-        // 60 s.
+        // A segment was written, covered by a snapshot and deleted. After 26 s that cannot be:
+        // segments stay for 60 s.
         plant(&bucket, &history(1), history_of(&[effort(1, 4, 33.25)], 0));
         sleep(away).await;
         let read_before = instance.store.gets().len();
@@ -246,8 +246,8 @@ async fn deleted_segment_is_read_from_the_snapshots() {
         plant(&bucket, &foreign_segment(), segment_of(1, 1, 4, 33.25));
         sleep(moment).await;
         // It may have a snapshot of this instance by now.
-        let folded = Bytes::from(history_of(&[effort(1, 4, 33.25)], 0));
-        bucket.put(&history(1), &[folded], &Precondition::IfNoneMatch);
+        let snapshot = Bytes::from(history_of(&[effort(1, 4, 33.25)], 0));
+        bucket.put(&history(1), &[snapshot], &Precondition::IfNoneMatch);
         bucket.remove(&foreign_segment());
         if instance.store.gets().contains(&foreign_segment()) {
             time_until(|| instance.output(1, 4) == Some(33.25)).await;

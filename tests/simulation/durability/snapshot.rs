@@ -96,7 +96,7 @@ async fn unreadable_segment_blocks_snapshots() {
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
     sleep(SNAPSHOT_INTERVAL * 5).await;
     assert_eq!(instance.snapshots(), [], "the segment may hold any class");
-    // A newer program could read and fold it.
+    // A newer program could read it, and write a snapshot that covers it.
     plant(&bucket, &history(1), history_of(&[effort(1, 4, 33.25)], 0));
     bucket.remove(&foreign_segment());
     assert!(time_until(|| instance.output(1, 4) == Some(33.25)).await < SYNC_INTERVAL * 2);

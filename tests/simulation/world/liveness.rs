@@ -15,28 +15,29 @@ use crate::bucket::HANG_MAX;
 /// Maximum time until an instance is ready, from a start or from the end of the faults.
 const READY_MAX: Duration = Duration::from_secs(30);
 
-/// Maximum time until others show what one has acknowledged: the contract's.
+/// Maximum time until all instances show what one has acknowledged, as in the contract.
 const SEEN_MAX: Duration = Duration::from_secs(2 * SYNC_INTERVAL.as_secs());
 
 /// Maximum time until a snapshot holds a ride: its owner has seen it, and its next one was due.
 pub(super) const OWNER_WRITES_MAX: Duration = Duration::from_secs(15);
 
-/// Maximum time until one holds it that nobody owns: 60 s, three intervals, and a random one.
+/// Maximum time until a snapshot that nobody owns holds a ride: 60 s, three intervals, and a random
+/// delay of up to one more.
 const TAKEN_OVER_MAX: Duration =
     Duration::from_secs(60 + 4 * SNAPSHOT_INTERVAL.as_secs() + OWNER_WRITES_MAX.as_secs());
 
 /// Maximum pause after a build that a suspension made look slow.
 const SUSPENDED_BUILD_PAUSE: Duration = Duration::from_secs(300);
 
-/// No erasure of before reaches a ride after this time: it lies 30 s ahead of its put, which takes up
-/// to 10 s, by a clock that is up to 5 s ahead.
+/// Time after which no earlier erasure covers a new ride: `until` is 30 s after the begin of its put,
+/// which takes up to 10 s, by a clock that is up to 5 s ahead.
 const ERASURES_PASSED: Duration = Duration::from_secs(45);
 
 /// Maximum time until a ride or an erasure is acknowledged.
 const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(5);
 
 impl World {
-    /// Expects progress from the time on at which the last call that hangs has ended.
+    /// Waits until the last hanging call has ended, then expects progress.
     pub(super) async fn expect_progress(&mut self) {
         sleep(HANG_MAX).await;
         self.restart_ended();
@@ -64,8 +65,8 @@ impl World {
         self.expect_erasure_is_seen().await;
     }
 
-    /// Expects that all instances have the same races and finishes, by the journal alone: an erasure
-    /// would make them read the snapshots.
+    /// Expects that all instances have the same races and finishes. Called before an erasure, which
+    /// would make them read the snapshots: the journal alone must suffice.
     async fn expect_races_agree(&self) {
         within(READY_MAX, "the instances have the same races", || {
             self.race_states().windows(2).all(|pair| pair[0] == pair[1])

@@ -96,8 +96,9 @@ impl Plan {
         }
     }
 
-    /// Returns the plan with what a store must not do. Nothing is lost as long as memory has it. So
-    /// no instance crashes, and none reads what it missed by an outdated listing.
+    /// Returns the plan with fallbacks and stale listings, which a store must not have. Nothing is
+    /// lost as long as memory has it. So no instance crashes, and none reads what it missed by a stale
+    /// listing.
     fn with_lapses(self, chance: &mut StdRng) -> Self {
         Self {
             faults: Faults {

@@ -74,7 +74,7 @@ impl RaceTruth {
 
     fn expect_final(&self, ledger: &Ledger, row: &RaceRow) {
         let erasures = ledger.erasures();
-        // An erasure also removes what a row has hidden.
+        // An erasure also removes rows that another one dominated.
         let is_owed = |is_hidden_by: &dyn Fn(&RaceRow) -> bool| {
             let mut sent = self.sent[&(row.class, row.racer)].iter();
             !sent.any(|other| is_hidden_by(other) && is_erased(&erasures, other))
@@ -82,7 +82,7 @@ impl RaceTruth {
         let rows = ledger.races().rows_of(row.class, row.racer);
         let has_expired = row.at_ms + self.kept_ms <= ledger.now_ms() + CLOCK_SKEW_MS;
         let repeats = |other: &RaceRow| other.race == row.race && row.repeats(other);
-        // A record without a time that came before may stand for this one: with an earlier time.
+        // The same record without a time, received before, may stand for this one, with its time.
         let is_as_far = |other: &RaceRow| !row.has_effort_time && other.position_order(row).is_ge();
         let hides =
             |other: &RaceRow| other.race == row.race && (other.dominates(row) || is_as_far(other));
