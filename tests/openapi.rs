@@ -29,6 +29,8 @@ struct Operation {
     path: String,
     /// The query parameters' names, and whether each is required.
     parameters: Vec<(String, bool)>,
+    /// The parameters that have a default, with it: `limit=50&`.
+    defaults: String,
     /// Whether it declares a key.
     needs_key: bool,
     responses: Value,
@@ -56,6 +58,11 @@ impl Operation {
                                 parameter["required"] == true,
                             )
                         });
+                    let parameters = operation["parameters"].as_array().into_iter().flatten();
+                    let defaults = parameters.filter_map(|parameter| {
+                        let default = parameter["schema"].get("default")?;
+                        Some(format!("{}={default}&", parameter["name"].as_str()?))
+                    });
                     Self {
                         method: method.to_uppercase().parse().unwrap(),
                         path: path
@@ -63,6 +70,7 @@ impl Operation {
                             .replace("{racerId}", "17")
                             .replace("{raceId}", "17"),
                         parameters: queries.collect(),
+                        defaults: defaults.collect(),
                         needs_key: !operation["security"].as_array().unwrap().is_empty(),
                         responses: operation["responses"].clone(),
                     }
@@ -263,6 +271,26 @@ async fn invalid_parameters_are_named_with_their_value() {
         .await;
     }
     assert!(parameters_checked > 30, "{parameters_checked}");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_may_send_all_defaults() {
+    let service = service().await;
+    let mut seen = 0;
+    for operation in Operation::all() {
+        if !operation.has_parameter("around") {
+            continue;
+        }
+        assert!(!operation.defaults.is_empty(), "{}", operation.path);
+        for page in ["", "around=17", "output=10"] {
+            let path = operation.with(&format!("{}{page}", operation.defaults));
+            let (status, text) = operation.request(&service, &path).await;
+            assert_eq!(status, StatusCode::OK, "{path}: {text}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 5, "{seen}");
     service.stop().await;
 }
 

@@ -171,9 +171,8 @@ impl IntegerParam for PageLimit {
     }
 }
 
+// No default: generated clients send defaults, and an offset excludes the other choices of a page.
 impl IntegerParam for Offset {
-    const DEFAULT: Option<u64> = Some(0);
-
     fn range() -> RangeInclusive<u64> {
         0..=INTEGER_MAX
     }

@@ -13,7 +13,9 @@ use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use headers::ETag;
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::domain::effort::{ClassId, Second};
@@ -124,6 +126,21 @@ pub(crate) async fn history(
     Ok(representation.respond(&method, &headers))
 }
 
+/// The bytes of a file, as the OpenAPI document describes them. utoipa describes `Vec<u8>` as a list
+/// of numbers.
+struct FileBytes;
+
+impl PartialSchema for FileBytes {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
+            .into()
+    }
+}
+
+impl ToSchema for FileBytes {}
+
 /// The dataset of a class as a gzip file
 ///
 /// The bytes of the history with gzip, without `Content-Encoding`, for clients that gunzip themselves.
@@ -136,10 +153,10 @@ pub(crate) async fn history(
         ("If-None-Match" = String, Header, description = "ETags of versions that the client has."),
     ),
     responses(
-        (status = 200, description = "The file.", body = Vec<u8>, content_type = "application/gzip", headers(
+        (status = 200, description = "The file.", body = inline(FileBytes), content_type = "application/gzip", headers(
             ("ETag" = String, description = "Strong; equal on every instance for equal content."),
         )),
-        (status = 206, description = "The range.", body = Vec<u8>, content_type = "application/gzip", headers(("Content-Range" = String))),
+        (status = 206, description = "The range.", body = inline(FileBytes), content_type = "application/gzip", headers(("Content-Range" = String))),
         (status = 304, description = "The client has this version."),
         (status = 412, description = "`If-Match` names other versions."),
         (status = 416, description = "These bytes do not exist."),
