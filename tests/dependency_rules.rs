@@ -85,6 +85,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "cli/healthcheck",
             "config",
             "domain",
+            "firehose_client",
             "keys",
             "ledger",
             "server",
@@ -102,7 +103,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "firehose_client",
         ],
     ),
-    ("cli/healthcheck", &["config"]),
+    ("cli/healthcheck", &["config", "firehose_client"]),
     ("cli/progress", &[]),
     (
         "cli/replay",

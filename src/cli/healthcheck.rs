@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::config::socket_address;
+use crate::firehose_client::http_client_builder;
 
 /// Maximum time to the response: Docker's health check itself times out after 5 s.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -63,7 +64,7 @@ async fn get(options: &HealthcheckOptions, path: &str) -> anyhow::Result<reqwest
     } else {
         "http"
     };
-    let client = reqwest::Client::builder()
+    let client = http_client_builder()
         .no_proxy()
         .timeout(RESPONSE_TIMEOUT)
         // No certificate names a loopback address, and no other machine can listen there.

@@ -243,9 +243,7 @@ impl FirehoseClient {
             "the endpoint must be an http or https URL"
         );
         constant_headers(&options)?;
-        let mut client = reqwest::Client::builder()
-            .http1_only()
-            .no_gzip() // Firehose accepts no compressed response
+        let mut client = http_client_builder()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(options.response_timeout)
             .pool_max_idle_per_host(options.concurrency.get());
@@ -352,6 +350,14 @@ impl FirehoseClient {
             })
         }
     }
+}
+
+/// Returns a builder of HTTP clients. They speak HTTP/1.1 and accept no compressed response, as
+/// Firehose does.
+pub(crate) fn http_client_builder() -> reqwest::ClientBuilder {
+    // An error says that it was installed before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
 }
 
 /// Returns whether a URL is of this machine, for which no proxy is used. The unspecified address is

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use axum_server::tls_rustls::RustlsConfig;
 use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::{TLS12, TLS13};
@@ -99,7 +99,7 @@ fn server_config(chain: &WatchedFile, key: &WatchedFile) -> anyhow::Result<Arc<S
     // The parser's error may contain part of the key.
     let private = PrivateKeyDer::from_pem_slice(key.content())
         .map_err(|_| anyhow::anyhow!("{key_path} holds no private key in PEM"))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .context("TLS 1.2 and 1.3 are unsupported by the provider")?
         .with_no_client_auth()

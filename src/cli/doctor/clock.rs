@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::cli::doctor::Verdict;
+use crate::firehose_client::http_client_builder;
 use crate::ledger::clock::{Clock, SystemClock};
 use crate::storage;
 
@@ -27,7 +28,7 @@ pub(crate) async fn check(store: &str) -> Verdict {
 
 /// Returns the `Date` header of a response of any status, in milliseconds since 1970.
 async fn date_ms(endpoint: &str) -> Option<u64> {
-    let client = reqwest::Client::builder()
+    let client = http_client_builder()
         .timeout(RESPONSE_TIMEOUT)
         .build()
         .ok()?;

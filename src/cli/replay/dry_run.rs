@@ -15,7 +15,9 @@ use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 
 use crate::domain::effort::{Bounds, ClassId, Second};
-use crate::firehose_client::{RecordCounts, encode_delivery, is_loopback, now_ms};
+use crate::firehose_client::{
+    RecordCounts, encode_delivery, http_client_builder, is_loopback, now_ms,
+};
 use crate::ingest::envelope::Envelope;
 use crate::keys::Secret;
 use crate::state::table::{Newcomers, Table};
@@ -134,7 +136,7 @@ impl<'k> ServiceReader<'k> {
         let mut base = to.clone();
         base.set_path(path);
         base.set_query(None);
-        let client = Client::builder()
+        let client = http_client_builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT);
         let client = if is_loopback(to) {

@@ -9,7 +9,13 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{Builder, ProvideCredentials, Region, RequestChecksumCalculation};
+use aws_sdk_s3::config::{
+    self, ProvideCredentials, Region, RequestChecksumCalculation, SharedHttpClient,
+};
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::{Builder, ConnectorBuilder};
 use aws_types::service_config::ServiceConfigKey;
 
 use crate::storage::backend::s3::error::chain;
@@ -49,7 +55,25 @@ pub(super) async fn load_config() -> SdkConfig {
         .or_else(ProfileFileRegionProvider::new())
         .or_else(ImdsRegionProvider::builder().build());
     let loader = aws_config::defaults(BehaviorVersion::latest());
-    loader.region(region).load().await
+    loader
+        .region(region)
+        .http_client(http_client())
+        .load()
+        .await
+}
+
+/// Returns the HTTP client of all requests to AWS. It is the SDK's own but for TLS, which is ring's.
+fn http_client() -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(|settings, components| {
+        let ring = Provider::Rustls(CryptoMode::Ring);
+        let mut connector = ConnectorBuilder::default().tls_provider(ring);
+        connector.set_connector_settings(settings.cloned());
+        if let Some(components) = components {
+            connector.set_sleep_impl(components.sleep_impl());
+        }
+        connector.set_proxy_config(Some(ProxyConfig::from_env()));
+        connector.build()
+    })
 }
 
 /// Returns a client with the region, endpoint and credentials of the environment, and the server's
@@ -72,7 +96,7 @@ pub(super) async fn connect_client(
     let server = endpoint
         .clone()
         .unwrap_or_else(|| format!("AWS S3 in {region}"));
-    let mut config = Builder::from(aws)
+    let mut config = config::Builder::from(aws)
         .region(region)
         .force_path_style(endpoint.is_some())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
