@@ -180,7 +180,7 @@ def million_racers(wanted):
 
 
 def after_improvement(alleycat):
-    """Returns the median time of the first query after an improvement, which repairs the order."""
+    """Returns the median time of the first query after an improvement, which moves one racer in the order."""
     took = []
     for racer in range(1, 8):
         ride = {"classId": 1, "second": 0, "racerId": racer, "cadence": 300, "resistance": racer + 50}

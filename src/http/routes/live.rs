@@ -51,8 +51,9 @@ const STREAM_START: &[u8] = b"retry: 1000\n\n";
 ///
 /// Server-Sent Events, up to 4 times a second. `standings`: a race's leaderboard, as
 /// `/classes/{classId}/races/{raceId}/leaderboard` returns it, up to 50 rows; a stream begins with one for each of
-/// the 12 races that changed last. `bests`: the number of personal bests that became durable since the previous event,
-/// on any instance, and up to 50 of them. A slow reader misses overtaken events and gets the newest.
+/// the 12 races that changed last. `bests`: the number of personal bests that became durable since the feed's previous
+/// event, on any instance, and up to 50 of them. A slow reader misses overtaken events, with their numbers, and gets the
+/// newest.
 #[utoipa::path(
     get, path = "/classes/{classId}/live", tag = "Races", operation_id = "streamLive",
     params(ClassPath),
@@ -126,7 +127,7 @@ struct RaceEvent {
 pub(crate) struct NewBests {
     /// The class.
     class_id: ClassId,
-    /// Number of personal bests since the previous event.
+    /// Number of personal bests since the feed's previous event, which a slow reader may have missed.
     #[schema(example = 40)]
     count: u64,
     /// The latest of them.

@@ -191,9 +191,13 @@ pub fn query<B: RankedBoard>(
             .what_if
             .filter(|what_if| what_if.racer == racer)
             .map(|_| view.what_if.is_some());
-        let rank = match standings.last() {
-            Some(before) if before.output == output && query.ties != Ties::Ordinal => before.rank,
-            _ => view.rank(query.ties, position, output),
+        let rank = match (query.ties, standings.last()) {
+            (Ties::Ordinal, _) => position + 1,
+            (_, Some(before)) if before.output == output => before.rank,
+            // Without selected racers, the row before is the one before on the board.
+            (Ties::Competition, Some(_)) if !source.is_selection() => position + 1,
+            (Ties::Dense, Some(before)) if !source.is_selection() => before.rank + 1,
+            (ties, _) => view.rank(ties, position, output),
         };
         let group_rank = group_ranks.as_ref().map(|ranks| ranks[standings.len()]);
         standings.push(Standing {

@@ -190,6 +190,11 @@ impl<B: RankedBoard> PageSource<'_, B> {
         self.selected.as_ref().map_or(self.view.len(), Vec::len)
     }
 
+    /// Returns whether the rows are those of selected racers.
+    pub(super) fn is_selection(&self) -> bool {
+        self.selected.is_some()
+    }
+
     pub(super) fn position(&self, index: usize) -> usize {
         self.selected
             .as_ref()
