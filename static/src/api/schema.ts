@@ -114,8 +114,9 @@ export interface paths {
          * Live changes of a class
          * @description Server-Sent Events, up to 4 times a second. `standings`: a race's leaderboard, as
          *     `/classes/{classId}/races/{raceId}/leaderboard` returns it, up to 50 rows; a stream begins with one for each of
-         *     the 12 races that changed last. `bests`: the number of personal bests that became durable since the previous event,
-         *     on any instance, and up to 50 of them. A slow reader misses overtaken events and gets the newest.
+         *     the 12 races that changed last. `bests`: the number of personal bests that became durable since the feed's previous
+         *     event, on any instance, and up to 50 of them. A slow reader misses overtaken events, with their numbers, and gets the
+         *     newest.
          */
         get: operations["streamLive"];
         put?: never;
@@ -618,7 +619,7 @@ export interface components {
             classId: components["schemas"]["ClassId"];
             /**
              * Format: int64
-             * @description Number of personal bests since the previous event.
+             * @description Number of personal bests since the feed's previous event, which a slow reader may have missed.
              * @example 40
              */
             count: number;
@@ -875,7 +876,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/gzip": number[];
+                    "application/gzip": string;
                 };
             };
             /** @description The range. */
@@ -885,7 +886,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/gzip": number[];
+                    "application/gzip": string;
                 };
             };
             /** @description The client has this version. */
@@ -1254,7 +1255,10 @@ export interface operations {
                 /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
-            header?: never;
+            header?: {
+                /** @description ETags of versions that the client has. */
+                "If-None-Match"?: string;
+            };
             path: {
                 /** @description The exercise class. */
                 classId: components["schemas"]["ClassId"];
@@ -1266,6 +1270,10 @@ export interface operations {
             /** @description The page. */
             200: {
                 headers: {
+                    /** @description Strong; equal on every instance for equal content. */
+                    ETag?: string;
+                    /** @description In CSV: the pages after (`next`) and before (`prev`) this one, if any. */
+                    Link?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1293,6 +1301,13 @@ export interface operations {
                      */
                     "text/csv": string;
                 };
+            };
+            /** @description The client has this version. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
@@ -1484,7 +1499,10 @@ export interface operations {
                 /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
-            header?: never;
+            header?: {
+                /** @description ETags of versions that the client has. */
+                "If-None-Match"?: string;
+            };
             path: {
                 /** @description The exercise class. */
                 classId: components["schemas"]["ClassId"];
@@ -1496,11 +1514,20 @@ export interface operations {
             /** @description The curves. */
             200: {
                 headers: {
+                    /** @description Strong; equal on every instance for equal content. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Pace"];
                 };
+            };
+            /** @description The client has this version. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
@@ -1935,7 +1962,10 @@ export interface operations {
                 /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
-            header?: never;
+            header?: {
+                /** @description ETags of versions that the client has. */
+                "If-None-Match"?: string;
+            };
             path: {
                 /** @description The exercise class. */
                 classId: components["schemas"]["ClassId"];
@@ -1949,6 +1979,10 @@ export interface operations {
             /** @description The standings. */
             200: {
                 headers: {
+                    /** @description Strong; equal on every instance for equal content. */
+                    ETag?: string;
+                    /** @description In CSV: the pages after (`next`) and before (`prev`) this one, if any. */
+                    Link?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1959,6 +1993,13 @@ export interface operations {
                      */
                     "text/csv": string;
                 };
+            };
+            /** @description The client has this version. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
