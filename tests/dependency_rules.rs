@@ -186,7 +186,7 @@ const RESERVED_WORDS: &[(&str, &[&str])] = &[
     ("axum", &["http", "server/connections"]),
     ("axum_", &["server"]),
     ("aws_", &["server/tls", "storage/backend/s3"]), // server/tls: the cryptography library of that name
-    ("rustls", &["server"]),
+    ("rustls", &["firehose_client", "server"]),
     ("tower_", &["http"]),
     ("utoipa", &["http"]),
     ("utoipa_", &["http"]),
