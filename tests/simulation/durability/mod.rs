@@ -4,6 +4,7 @@ mod commit;
 mod erasure;
 mod fallback;
 mod ownership;
+mod races;
 mod readiness;
 mod recovery;
 mod replication;
