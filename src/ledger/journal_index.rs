@@ -111,10 +111,10 @@ impl JournalIndex {
         lost.map(|(target, _)| target).collect()
     }
 
-    /// Marks all segments: each must be merged again.
+    /// Marks all segments that hold something: each must be merged again.
     pub(super) fn invalidate(&mut self) {
         for segment in self.segments.values_mut() {
-            segment.must_merge_again = true;
+            segment.must_merge_again = !segment.parts.is_empty();
         }
     }
 

@@ -71,9 +71,9 @@ pub use crate::storage::codec::quarantine::Quarantined;
 /// this only bounds the wait: at a commit of 100 ms with a hundred batches each, it is a second.
 const COMMIT_QUEUE_MAX: usize = 1024;
 
-/// Maximum replication lag: the age of the start of the last complete listing. Beyond it the
-/// instance accepts no deliveries. An erasure's `until` lies 30 s after its put began, and the put
-/// takes 10 s at most. So an instance that does not know the erasure accepts no ride after `until`.
+/// Maximum age of the last listing of the root, which shows `erasures.gz`. Beyond it the instance
+/// accepts no deliveries. An erasure's `until` lies 30 s after its put began, and the put takes 10 s
+/// at most. So an instance that does not know the erasure accepts no ride after `until`.
 const REPLICATION_LAG_MAX: Duration = Duration::from_secs(15);
 
 /// Efforts of a batch that are processed before the task yields the thread: some 0.2 ms.
@@ -137,8 +137,10 @@ struct Inner {
     polled: PollSignals,
     snapshots: Mutex<SnapshotStates>,
     snapshot_locks: SnapshotLocks,
-    /// Uptime at which the last complete listing began, in nanoseconds.
+    /// Uptime at which the last successful poll began, in nanoseconds.
     last_poll: AtomicU64,
+    /// The same of the last poll that listed the root. All erasures of before are applied.
+    last_root_listing: AtomicU64,
     /// Arrival of every delivery without a response, with a number that makes it unique.
     unanswered: Mutex<BTreeSet<(Duration, u64)>>,
     next_arrival: AtomicU64,
@@ -191,6 +193,7 @@ impl Ledger {
             snapshots: Mutex::new(SnapshotStates::new(classes)),
             snapshot_locks: SnapshotLocks::new(classes),
             last_poll: AtomicU64::new(0),
+            last_root_listing: AtomicU64::new(0),
             unanswered: Mutex::default(),
             next_arrival: AtomicU64::new(0),
             serving: AtomicBool::new(false),
@@ -225,8 +228,7 @@ impl Ledger {
         if !self.inner.serving.load(Ordering::Acquire) {
             return Err(CommitError::NotReady);
         }
-        let now = self.inner.clock.uptime();
-        if now.saturating_sub(self.inner.last_poll()) > REPLICATION_LAG_MAX {
+        if self.inner.root_listing_age() > REPLICATION_LAG_MAX {
             return Err(CommitError::ReplicationLag);
         }
         Ok(())
@@ -359,16 +361,32 @@ impl Inner {
     }
 
     fn note_poll(&self, began: Duration) {
-        let nanos = u64::try_from(began.as_nanos()).unwrap_or(u64::MAX);
-        self.last_poll.store(nanos, Ordering::Release);
+        self.last_poll.store(nanos(began), Ordering::Release);
     }
 
     fn last_poll(&self) -> Duration {
         Duration::from_nanos(self.last_poll.load(Ordering::Acquire))
     }
 
+    /// Notes that the erasures of before `began` are applied.
+    fn note_root_listing(&self, began: Duration) {
+        self.last_root_listing
+            .store(nanos(began), Ordering::Release);
+    }
+
+    /// Returns the age of the last listing of the root. An erasure that was put earlier is known.
+    fn root_listing_age(&self) -> Duration {
+        let began = self.last_root_listing.load(Ordering::Acquire);
+        let now = self.clock.uptime();
+        now.saturating_sub(Duration::from_nanos(began))
+    }
+
     /// Returns a random share of the duration.
     fn jitter(&self, max: Duration) -> Duration {
         max.mul_f64(self.rng.lock().random::<f64>())
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -145,6 +145,7 @@ impl Inner {
             self.journal.lock().begin_listing();
         }
         self.note_poll(listing_began);
+        self.note_root_listing(began); // before the erasures were read
         // Recovery sets no time of the last change: it is unknown.
         self.table.clear_updated_at();
         let efforts: u64 = self

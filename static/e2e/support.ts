@@ -21,13 +21,23 @@ const CHROMIUM = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium'
 /** Maximum time that a test waits for a condition, in milliseconds. */
 const DEADLINE_MS = 30_000
 
-/** A running service over a folder of its own. */
+/** A store that several services share. */
+export interface SharedStore {
+  url: string
+  /** Variables of a service's environment. */
+  env: Record<string, string>
+}
+
+/** A running service over a folder of its own, or over a shared store. */
 export class Service {
   readonly folder = mkdtempSync(join(tmpdir(), 'alleycat-e2e-'))
   #process: ChildProcess | null = null
   #address = '127.0.0.1:0'
 
-  constructor(readonly options: string[]) {}
+  constructor(
+    readonly options: string[],
+    readonly shared?: SharedStore,
+  ) {}
 
   static async start(...options: string[]): Promise<Service> {
     const service = new Service(options)
@@ -42,10 +52,11 @@ export class Service {
   /** Starts it, again at the address that it had, and waits until it is ready. */
   async run(): Promise<void> {
     const listen = ['--listen', this.#address, '--metrics-listen', '127.0.0.1:0'] // services run side by side
-    const args = ['serve', ...listen, '--store', `file:${this.folder}`, ...this.options]
+    const store = this.shared?.url ?? `file:${this.folder}`
+    const args = ['serve', ...listen, '--store', store, ...this.options]
     const child = spawn(BIN, args, {
       stdio: ['ignore', 'ignore', 'pipe'],
-      env: { ...process.env, NO_COLOR: '1', RUST_LOG: 'info' },
+      env: { ...process.env, ...this.shared?.env, NO_COLOR: '1', RUST_LOG: 'info' },
     })
     this.#process = child
     this.#address = await new Promise<string>((found, failed) => {
@@ -134,11 +145,13 @@ let browser: Browser | undefined
 export function serviceOfFile({
   options = [],
   feed,
+  shared,
 }: {
   options?: string[]
   feed?: string[]
+  shared?: SharedStore
 }): Service {
-  const service = new Service(options)
+  const service = new Service(options, shared)
   beforeAll(async () => {
     browser = await launch()
     await service.run()

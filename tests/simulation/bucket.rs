@@ -384,6 +384,8 @@ pub struct Defects {
     pub denies_deletes: bool,
     /// Deletions of this object are denied.
     pub undeletable: Option<ObjectKey>,
+    /// These listings fail.
+    pub unlistable: Option<ListScope>,
 }
 
 /// The time for which a read stalls before it fails.
@@ -397,6 +399,8 @@ pub struct FaultyStore {
     faults: Mutex<Faults>,
     defects: Mutex<Defects>,
     deletes: AtomicUsize,
+    /// Number of listings of the root, and of the journal.
+    lists: [AtomicUsize; 2],
     /// The last listing of the root, and that of the journal, that was not stale.
     listings: Mutex<[Vec<ListEntry>; 2]>,
     /// Set once the store cannot be used any more.
@@ -415,6 +419,7 @@ impl FaultyStore {
             faults: Mutex::new(faults),
             defects: Mutex::default(),
             deletes: AtomicUsize::new(0),
+            lists: Default::default(),
             listings: Mutex::default(),
             broken: watch::channel(false).0,
             chance: Mutex::new(StdRng::seed_from_u64(seed)),
@@ -439,6 +444,11 @@ impl FaultyStore {
     /// Counts the deletions that were tried.
     pub fn deletes(&self) -> usize {
         self.deletes.load(Ordering::Relaxed)
+    }
+
+    /// Counts the listings of a scope that were tried.
+    pub fn lists(&self, scope: ListScope) -> usize {
+        self.lists[scope as usize].load(Ordering::Relaxed)
     }
 
     fn defects(&self) -> Defects {
@@ -572,7 +582,11 @@ impl Store for FaultyStore {
     }
 
     async fn list(&self, scope: ListScope) -> Result<Vec<ListEntry>, StoreError> {
+        self.lists[scope as usize].fetch_add(1, Ordering::Relaxed);
         self.network_delay().await;
+        if self.defects().unlistable == Some(scope) {
+            return Err(self.failure("list", &format!("{scope:?}")));
+        }
         let mut listed = self.bucket.list(scope);
         if self.happens(self.faults.lock().unwrap().stale) {
             listed = self.listings.lock().unwrap()[scope as usize].clone();

@@ -174,8 +174,7 @@ impl Inner {
     /// Notes erasures whose `until` this instance may have passed while it accepted deliveries
     /// without knowing them: their put took long, and the instance that sent it died.
     fn note_late(&self, new: &[Erasure]) {
-        let since_listing = self.clock.uptime().saturating_sub(self.last_poll());
-        let not_accepting = since_listing.saturating_sub(REPLICATION_LAG_MAX);
+        let not_accepting = self.root_listing_age().saturating_sub(REPLICATION_LAG_MAX);
         let accepted_until_ms = self
             .clock
             .wall_ms()

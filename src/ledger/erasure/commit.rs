@@ -7,9 +7,11 @@ use tokio::sync::oneshot;
 
 use crate::domain::erasure::{Erasure, ErasureScope, Erasures};
 use crate::ledger::erasure::{PUT_TIMEOUT, UNTIL_AHEAD};
+use crate::ledger::merge::MergedParts;
 use crate::ledger::writer_message::{WriterMessage, WriterSender};
 use crate::ledger::{CommitError, Inner, Ledger};
 use crate::storage::codec::erasures;
+use crate::storage::codec::journal_segment::{self, SegmentContents};
 use crate::storage::{ObjectKey, Precondition, PutError, StoreError};
 
 /// Time after which no further try starts, and `erase` returns an error.
@@ -51,17 +53,18 @@ enum EraseAttempt {
 
 impl Ledger {
     /// Erases, forever, all efforts in scope that are ridden until 30 s from now. Returns once the
-    /// erasure is durable and applied here. After an error the erasure may already be stored, or be
-    /// stored later.
+    /// erasure is durable, applied here, and announced to the others. After an error the erasure may
+    /// already be stored, or be stored later.
     pub async fn erase(
         &self,
         scope: ErasureScope,
         reason: Option<Arc<str>>,
     ) -> Result<Erased, EraseError> {
         self.accepts()?;
-        self.inner
-            .erase(&scope, reason.as_ref(), &self.writer)
-            .await
+        let erasing = self.inner.erase(&scope, reason.as_ref(), &self.writer);
+        let erased = erasing.await?;
+        self.inner.announce_erasures().await?;
+        Ok(erased)
     }
 }
 
@@ -159,6 +162,22 @@ impl Inner {
         }
         self.note_erased(scope);
         Ok(EraseAttempt::Done(tried))
+    }
+
+    /// Puts an empty segment that requires the known erasures. Others find it in their next listing of
+    /// the journal, and read `erasures.gz`. They list the root, which shows that as well, more rarely.
+    async fn announce_erasures(&self) -> Result<(), CommitError> {
+        let contents = SegmentContents {
+            erasure_version: self.erasures().version(),
+            ..SegmentContents::default()
+        };
+        let chunks = journal_segment::split(contents).into_iter().flatten();
+        let parts = chunks.map(|chunk| chunk.encode()).collect();
+        let put = self.put_hedged(ObjectKey::Segment, parts).await;
+        let put = put.map_err(|error| CommitError::Store(error.to_string()))?;
+        let known = self.erasures().version();
+        self.index_segment(put.id, MergedParts::default(), known, None);
+        Ok(())
     }
 
     /// Repeats each erasure that this instance applied after its `until`, with a new `until`.

@@ -1,9 +1,10 @@
 //! Erasures: this instance's are committed to `erasures.gz`, and all instances' are applied here.
 //!
 //! An erasure is in force until a time that lies ahead of its put. By that time every instance
-//! knows it, or has such a replication lag that it accepts no deliveries. So an instance that
-//! accepts a later ride knows the erasure, and does not compare the ride with erased efforts.
-//! docs/decisions/0004-erasures.md has the proof.
+//! knows it, or its last listing of the root is so old that it accepts no deliveries. So an instance
+//! that accepts a later ride knows the erasure, and does not compare the ride with erased efforts.
+//! docs/decisions/0004-erasures.md has the proof. It needs no announcement: that only makes the
+//! others read the erasure sooner.
 //!
 //! Invariant: an erasure is applied to the table before its version is published. Every object that
 //! carries version V has applied all erasures up to V.
@@ -27,7 +28,8 @@ use crate::storage::ETag;
 pub use commit::{EraseError, Erased};
 
 /// Time between the start of an erasure's put and its `until`: 30 s. The put must succeed within
-/// [`PUT_TIMEOUT`], each instance lists within [`REPLICATION_LAG_MAX`], and clocks differ.
+/// [`PUT_TIMEOUT`], each instance lists the root within [`REPLICATION_LAG_MAX`], and clocks
+/// differ.
 const UNTIL_AHEAD: Duration = Duration::from_secs(
     PUT_TIMEOUT.as_secs() + REPLICATION_LAG_MAX.as_secs() + CLOCK_SKEW_MAX.as_secs(),
 );

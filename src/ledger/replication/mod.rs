@@ -2,8 +2,8 @@
 //!
 //! Three loops. A poll wakes the other two, and waits for neither:
 //!
-//! - `poll` lists the store every sync interval and applies erasures. The replication lag is the time
-//!   since its last success.
+//! - `poll` lists the journal every sync interval, and the root in every fifth poll, where it finds new
+//!   erasures and snapshots. The replication lag is the time since its last success.
 //! - `segments` reads the listed segments that are not merged yet.
 //! - The catch-up loop reads snapshots again where segments may have been missed.
 

@@ -1,4 +1,5 @@
-//! The polls: two listings every sync interval, and the erasures.
+//! The polls: a listing of the journal every sync interval, one of the root now and then, and the
+//! erasures.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +10,15 @@ use crate::ledger::journal_index::{ListingNumber, segment_ids};
 use crate::ledger::replication::report_failure;
 use crate::ledger::unreadable::ApplyError;
 use crate::ledger::writer_message::WriterSender;
-use crate::storage::{ListScope, ObjectKey, SegmentId, StoreError};
+use crate::storage::{ListEntry, ListScope, ObjectKey, SegmentId, StoreError};
+
+/// The root is listed in every such poll: every 10 s by default. It shows snapshots, which change
+/// twice a minute, and erasures, which their instance announces in the journal.
+const POLLS_PER_ROOT_LISTING: u32 = 5;
+
+/// The root is listed in the last poll before its listing is older than this. Then at least 4 s are left
+/// for a retry until [`REPLICATION_LAG_MAX`](crate::ledger::REPLICATION_LAG_MAX).
+const ROOT_LISTING_AGE_MAX: Duration = Duration::from_secs(11);
 
 /// Age of the last successful poll from which the snapshots are read again: segments may have been
 /// written and deleted unseen. This is half of
@@ -18,16 +27,26 @@ const SEGMENTS_MISSED_AFTER: Duration = Duration::from_secs(30);
 
 impl Inner {
     /// Polls every sync interval. Never returns. The interval counts from the start of a poll. A poll
-    /// waits for two listings, and for `erasures.gz` if erasures changed, are late or were lost. It
-    /// never waits for a commit of efforts, a segment or a snapshot. So others' writes are usually
-    /// seen within two intervals.
+    /// waits for one or two listings, and for `erasures.gz` if erasures changed, are late or were
+    /// lost. It never waits for a commit of efforts, a segment or a snapshot. So others' writes are
+    /// usually seen within two intervals.
     pub(super) async fn run_polls(&self, writer: &WriterSender) {
+        let mut polls_since_root = POLLS_PER_ROOT_LISTING; // the first one lists it
         loop {
             let began = self.clock.uptime();
-            match self.poll_once(writer).await {
-                Ok(()) => self.note_poll(began),
+            let lists_root = polls_since_root >= POLLS_PER_ROOT_LISTING
+                || self.root_listing_age() + self.options.sync_interval > ROOT_LISTING_AGE_MAX;
+            match self.poll_once(lists_root, writer).await {
+                Ok(()) => {
+                    self.note_poll(began);
+                    if lists_root {
+                        self.note_root_listing(began);
+                        polls_since_root = 0;
+                    }
+                }
                 Err(error) => report_failure(&error),
             }
+            polls_since_root += 1;
             self.polled.segments.notify_one();
             self.polled.catch_up.notify_one();
             let due = began + self.options.sync_interval;
@@ -37,34 +56,45 @@ impl Inner {
         }
     }
 
-    async fn poll_once(&self, writer: &WriterSender) -> Result<(), StoreError> {
+    async fn poll_once(&self, lists_root: bool, writer: &WriterSender) -> Result<(), StoreError> {
         let since_poll = self.clock.uptime().saturating_sub(self.last_poll());
         let (number, indexed) = self.journal.lock().begin_listing();
-        let etags = self.snapshot_etags();
         // Root before journal. A segment that is listed for the first time was put after the last
-        // listing of the journal. A snapshot that covers it was put after the last listing of the
-        // root, so `remove_missing` sees that snapshot change.
-        let root = self.store.list(ListScope::Root).await?;
+        // listing of the journal. A snapshot that covers it was put after that, so it is no change
+        // that an earlier listing of the root showed: `remove_missing` sees it. It was put 60 s before
+        // the segment was deleted, so a listing of the root has shown it by then.
+        let etags = self.snapshot_etags();
+        let root = match lists_root {
+            true => Some(self.store.list(ListScope::Root).await?),
+            false => None,
+        };
         let journal = self.store.list(ListScope::Journal).await?;
         let has_missed = since_poll > SEGMENTS_MISSED_AFTER;
         if has_missed {
             self.erasure_state.request_snapshot_reload();
         }
-        self.note_listed_snapshots(&root, &etags);
-        let erasures = root
-            .iter()
-            .find(|listed| listed.key == ObjectKey::Erasures)
-            .map(|listed| &listed.etag);
-        if let Err(error) = self.refresh_erasures_if_changed(erasures, writer).await {
-            if let ApplyError::Unreadable(object) = &error {
-                self.note_unreadable(object.clone());
-            }
-            return Err(error.into());
+        if let Some(root) = root {
+            self.note_listed_snapshots(&root, &etags);
+            self.refresh_listed_erasures(&root, writer).await?;
         }
         self.extend_late_erasures(writer).await?;
         self.note_listed_segments(&segment_ids(&journal).collect(), &indexed, number);
         self.note_missed(number, has_missed);
         Ok(())
+    }
+
+    async fn refresh_listed_erasures(
+        &self,
+        root: &[ListEntry],
+        writer: &WriterSender,
+    ) -> Result<(), StoreError> {
+        let listed = root.iter().find(|it| it.key == ObjectKey::Erasures);
+        let etag = listed.map(|listed| &listed.etag);
+        let refreshed = self.refresh_erasures_if_changed(etag, writer).await;
+        if let Err(ApplyError::Unreadable(object)) = &refreshed {
+            self.note_unreadable(object.clone());
+        }
+        Ok(refreshed?)
     }
 
     /// Removes missing segments from the index, and queues new ones for reading. `indexed` are the

@@ -63,7 +63,7 @@ impl Inner {
     }
 
     fn still_deletable(&self, ids: &[SegmentId]) -> Vec<SegmentId> {
-        if self.clock.uptime().saturating_sub(self.last_poll()) > REPLICATION_LAG_MAX {
+        if self.root_listing_age() > REPLICATION_LAG_MAX {
             return Vec::new(); // what the store holds now is not known
         }
         let snapshots = self.snapshots.lock();

@@ -17,10 +17,10 @@ async fn two_snapshots(instance: &Instance, bucket: &Bucket) -> Bytes {
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
     time_until(|| stored(bucket).is_some()).await;
     let first = bucket.get("class-1.gz").unwrap().body;
-    sleep(SYNC_INTERVAL * 2).await; // a listing shows it
+    sleep(ROOT_SHOWN).await; // a listing shows it
     instance.commit(&[effort(1, 2, 20.0)]).await.unwrap();
     time_until(|| stored(bucket).as_deref() == Some(BOTH)).await;
-    sleep(SYNC_INTERVAL * 2).await;
+    sleep(ROOT_SHOWN).await;
     first
 }
 
@@ -38,7 +38,7 @@ async fn snapshot_that_fell_back_is_written_again() {
         restore(&bucket, &history(1), first);
         let took = time_until(|| stored(&bucket).as_deref() == Some(BOTH)).await;
         assert!(
-            took <= SYNC_INTERVAL * 2 + SNAPSHOT_INTERVAL + Duration::from_secs(3),
+            took <= ROOT_SHOWN + SNAPSHOT_INTERVAL + Duration::from_secs(3),
             "{took:?}"
         );
     }
@@ -50,7 +50,7 @@ async fn segment_stays_while_another_snapshot_than_the_covering_is_listed() {
     let instance = Instance::start(&bucket).await.unwrap();
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
     time_until(|| stored(&bucket).is_some()).await;
-    sleep(SYNC_INTERVAL * 2).await;
+    sleep(ROOT_SHOWN).await;
     // A body that this instance has never seen: an older backup, or another instance's.
     restore(
         &bucket,
@@ -88,7 +88,7 @@ async fn segment_that_vanished_uncovered_is_written_again() {
         }
         let took = time_until(|| stored(&bucket).as_deref() == Some(BOTH)).await;
         assert!(
-            took <= SYNC_INTERVAL * 2 + SNAPSHOT_INTERVAL + Duration::from_secs(3),
+            took <= ROOT_SHOWN + SNAPSHOT_INTERVAL + Duration::from_secs(3),
             "{took:?}"
         );
     }
@@ -153,9 +153,9 @@ async fn erasures_that_fell_back_are_written_again_with_new_versions() {
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
     let first = erase(&instance, Some(50.0)).await.erasure;
     let earlier = bucket.get("erasures.gz").unwrap().body;
-    sleep(SYNC_INTERVAL * 2).await;
+    sleep(ROOT_SHOWN).await;
     let second = erase(&instance, None).await.erasure;
-    sleep(SYNC_INTERVAL * 2).await;
+    sleep(ROOT_SHOWN).await;
     restore(&bucket, &ObjectKey::Erasures, earlier);
     let again = || {
         let erasures = bucket.erasures();
@@ -163,7 +163,7 @@ async fn erasures_that_fell_back_are_written_again_with_new_versions() {
         found.filter(|_| erasures.find(&first.scope) == Some(&first))
     };
     let took = time_until(|| again().is_some()).await;
-    assert!(took < SYNC_INTERVAL * 2, "{took:?}");
+    assert!(took < ROOT_SHOWN, "{took:?}");
     let again = again().unwrap();
     assert_eq!(again.until_ms, second.until_ms);
     assert!(again.version > second.version, "{again:?}");
@@ -218,7 +218,7 @@ async fn erasures_that_cannot_be_written_again_are_reported_less_and_less_often(
     erase(&instance, None).await;
     let earlier = bucket.get("erasures.gz").unwrap().body;
     erase(&instance, Some(50.0)).await;
-    sleep(SYNC_INTERVAL * 2).await;
+    sleep(ROOT_SHOWN).await;
     for is_missing in [true, false] {
         instance.store.set_mode(Mode::Fails);
         match is_missing {
@@ -230,7 +230,7 @@ async fn erasures_that_cannot_be_written_again_are_reported_less_and_less_often(
         let reports = fallbacks(&recorded) - before;
         assert!((5..15).contains(&reports), "{reports} reports");
         instance.store.set_mode(Mode::Healthy);
-        sleep(SYNC_INTERVAL * 2).await;
+        sleep(ROOT_SHOWN).await;
         assert_eq!(bucket.erasures().count(), 2);
     }
 }

@@ -3,7 +3,9 @@
 mod commit;
 mod erasure;
 mod fallback;
+mod listings;
 mod ownership;
+mod races;
 mod readiness;
 mod recovery;
 mod replication;
@@ -22,7 +24,7 @@ use alleycat::ledger::{
 };
 use alleycat::state::table::Table;
 use alleycat::storage::history_file::{History, StoredHistory};
-use alleycat::storage::{ObjectKey, Precondition, SegmentId};
+use alleycat::storage::{ListScope, ObjectKey, Precondition, SegmentId};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
@@ -36,6 +38,10 @@ use crate::builders::{self, gunzip, gzip};
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(20);
 const SYNC_INTERVAL: Duration = Duration::from_secs(2);
+/// Time between two listings of the root.
+const ROOT_INTERVAL: Duration = Duration::from_secs(5 * SYNC_INTERVAL.as_secs());
+/// Time after which a listing of the root has shown what was written.
+const ROOT_SHOWN: Duration = Duration::from_secs(ROOT_INTERVAL.as_secs() + SYNC_INTERVAL.as_secs());
 const RACES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Maximum time that a test waits for a condition.

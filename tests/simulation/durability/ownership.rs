@@ -19,7 +19,7 @@ async fn doubled_put_keeps_the_snapshot() {
     });
     time_until(|| stored(&bucket).as_deref() == Some(r#"{"1":{"1":21}}"#)).await;
     instance.way.set_faults(Faults::default());
-    sleep(SYNC_INTERVAL * 2).await;
+    sleep(ROOT_SHOWN).await;
     instance.commit(&[effort(1, 2, 20.0)]).await.unwrap();
     let took = time_until(|| stored(&bucket).as_deref() == Some(r#"{"1":{"1":21,"2":20}}"#)).await;
     assert!(took <= OWNER_WRITES_WITHIN, "{took:?}");
@@ -31,7 +31,7 @@ async fn failed_put_and_the_same_body_again_keep_the_snapshot() {
     let instance = Instance::start(&bucket).await.unwrap();
     instance.commit(&[effort(1, 1, 20.0)]).await.unwrap();
     time_until(|| stored(&bucket).is_some()).await;
-    sleep(SYNC_INTERVAL * 2).await; // a listing shows it
+    sleep(ROOT_SHOWN).await; // a listing shows it
     instance.commit(&[effort(1, 2, 20.0)]).await.unwrap();
     let puts = instance.snapshots().len();
     instance.way.set_faults(Faults {
