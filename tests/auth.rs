@@ -7,7 +7,8 @@
 
 mod support;
 
-use reqwest::{Client, Method, StatusCode};
+use alleycat::firehose_client::http_client_builder;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use support::instance::Instance;
 use support::test_store::TestStore;
@@ -146,7 +147,7 @@ async fn keys_appear_in_no_log_response_or_metric() {
         "hush-query",
     ];
     let instance = Instance::start(&test_store, &keys).await;
-    let client = Client::builder().no_proxy().build().unwrap();
+    let client = http_client_builder().no_proxy().build().unwrap();
     let post = client.post(instance.url("/firehose"));
     post.header("x-amz-firehose-access-key", "hush-wrong")
         .body("{}")

@@ -10,8 +10,9 @@ mod support;
 
 use std::time::{Duration, SystemTime};
 
+use alleycat::firehose_client::http_client_builder;
 use axum::http::StatusCode;
-use reqwest::{Client, Method, Response};
+use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use support::instance::Instance;
 use support::pausing_proxy::PausingProxy;
@@ -59,7 +60,7 @@ fn yesterday() -> Vec<Value> {
 }
 
 async fn request(instance: &Instance, method: Method, path: &str, key: Option<&str>) -> Response {
-    let client = Client::builder()
+    let client = http_client_builder()
         .no_proxy()
         .timeout(Duration::from_secs(60))
         .build()

@@ -10,6 +10,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use alleycat::firehose_client::http_client_builder;
 use alleycat::storage::{ObjectKey, SegmentId};
 use serde_json::{Value, json};
 use support::instance::Instance;
@@ -49,7 +50,7 @@ impl MonitoredInstance {
     async fn start(test_store: &TestStore, options: &[&str]) -> Self {
         let instance = Instance::start(test_store, options).await;
         let metrics = instance.metrics_url();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = http_client_builder().no_proxy().build().unwrap();
         Self {
             instance,
             metrics,
@@ -264,7 +265,7 @@ async fn hanging_store_ages_the_queue_and_keeps_the_memory_permit() {
     let metrics = format!("127.0.0.1:{}", free_port());
     let test_store = TestStore::on(server.clone()).await;
     let instance = Arc::new(Instance::start(&test_store, &["--metrics-listen", &metrics]).await);
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = http_client_builder().no_proxy().build().unwrap();
     let value = async |series: &str| {
         let scraped = client
             .get(format!("http://{metrics}/metrics"))

@@ -9,6 +9,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use alleycat::firehose_client::http_client_builder;
 use reqwest::{Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -554,7 +555,7 @@ async fn demo_outlives_its_access_key_and_logs_no_delivery() {
     let instance = Instance::start(&test_store, &options).await;
     std::fs::write(&keys, "newer").unwrap();
     let delivery = async |key: &str| {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = http_client_builder().no_proxy().build().unwrap();
         let post = client.post(instance.url("/firehose"));
         let post = post.header("x-amz-firehose-access-key", key);
         let response = post.body(firehose_body(&[])).send().await.unwrap();

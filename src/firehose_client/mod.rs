@@ -354,7 +354,7 @@ impl FirehoseClient {
 
 /// Returns a builder of HTTP clients. They speak HTTP/1.1 and accept no compressed response, as
 /// Firehose does.
-pub(crate) fn http_client_builder() -> reqwest::ClientBuilder {
+pub fn http_client_builder() -> reqwest::ClientBuilder {
     // An error says that it was installed before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()

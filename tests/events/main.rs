@@ -15,7 +15,8 @@ mod transformation;
 
 use std::sync::Arc;
 
-use reqwest::{Client, RequestBuilder, StatusCode};
+use alleycat::firehose_client::http_client_builder;
+use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use support::instance::Instance;
 use support::s3_server::S3Server;
@@ -68,7 +69,7 @@ impl EventInstance {
     }
 
     fn request(&self, body: impl Into<reqwest::Body>) -> RequestBuilder {
-        Client::builder()
+        http_client_builder()
             .no_proxy()
             .build()
             .unwrap()

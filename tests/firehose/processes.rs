@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use reqwest::{Client, RequestBuilder, StatusCode, header};
+use alleycat::firehose_client::http_client_builder;
+use reqwest::{RequestBuilder, StatusCode, header};
 
 use super::form::*;
 use crate::support::instance::Instance;
@@ -30,7 +31,7 @@ async fn outputs(instance: &Instance) -> Vec<f64> {
 }
 
 fn post(instance: &Instance) -> RequestBuilder {
-    let client = Client::builder()
+    let client = http_client_builder()
         .no_proxy()
         .timeout(DEADLINE)
         .build()
@@ -193,7 +194,7 @@ async fn readiness_ends_before_the_port_closes(test_store: TestStore) {
     tokio::task::block_in_place(|| signal.wait()); // the head is read
     instance.terminate();
     let get = async |path: &str| {
-        let client = Client::builder().no_proxy().timeout(DEADLINE).build();
+        let client = http_client_builder().no_proxy().timeout(DEADLINE).build();
         let response = client.unwrap().get(instance.url(path)).send().await;
         response.expect("the port is open").status()
     };

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use alleycat::firehose_client::http_client_builder;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use reqwest::Client;
 use tempfile::TempDir;
@@ -86,7 +87,7 @@ impl Authority {
     /// Returns a client that trusts only this authority.
     pub fn client(&self, address: SocketAddr) -> Client {
         let root = reqwest::Certificate::from_pem(self.root_pem.as_bytes()).unwrap();
-        let client = Client::builder()
+        let client = http_client_builder()
             .no_proxy()
             .tls_certs_only([root])
             .resolve("localhost", address);

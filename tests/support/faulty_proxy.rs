@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use alleycat::firehose_client::http_client_builder;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -61,7 +62,7 @@ impl FaultyProxy {
     pub async fn start(server: &S3Server) -> Self {
         let state = Arc::new(ProxyState {
             server: server.endpoint(),
-            client: Client::builder().no_proxy().no_gzip().build().unwrap(),
+            client: http_client_builder().no_proxy().no_gzip().build().unwrap(),
             rules: Mutex::default(),
             requests: Mutex::default(),
         });

@@ -5,6 +5,7 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use alleycat::firehose_client::http_client_builder;
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
 
@@ -58,7 +59,7 @@ impl Instance {
         let port = free_port();
         let arguments = arguments(port, &test_store.url(), options);
         let (process, log) = spawn(environment, &arguments);
-        let client = Client::builder()
+        let client = http_client_builder()
             .no_proxy()
             .timeout(DEADLINE * 2)
             .build()

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alleycat::config::{Config, ServiceLimits};
+use alleycat::firehose_client::http_client_builder;
 use alleycat::server;
 use alleycat::storage::Store;
 use clap::Parser;
@@ -159,7 +160,7 @@ impl Service {
             }
         };
         let served = tokio::spawn(server::serve(config, listener, store, None, shutdown));
-        let client = Client::builder()
+        let client = http_client_builder()
             .no_gzip()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none());

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use alleycat::firehose_client::http_client_builder;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -33,7 +34,7 @@ struct ProxyState {
 impl PausingProxy {
     /// Starts a proxy in front of `server`.
     pub async fn start(server: String) -> Self {
-        let client = Client::builder().no_proxy().no_gzip().build().unwrap();
+        let client = http_client_builder().no_proxy().no_gzip().build().unwrap();
         let (remaining, paused) = (watch::Sender::new(None), watch::Sender::new(None));
         let state = Arc::new(ProxyState {
             server,

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 
+use alleycat::firehose_client::http_client_builder;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Builder, Credentials};
 use axum::Router;
@@ -149,7 +150,7 @@ impl S3Server {
     /// Waits until the server responds. Returns false if it exits first.
     async fn wait_until_up(&self) -> bool {
         let (client, endpoint) = (
-            reqwest::Client::builder().no_proxy().build().unwrap(),
+            http_client_builder().no_proxy().build().unwrap(),
             self.endpoint(),
         );
         let has_exited = || self.process.lock().unwrap().try_wait().unwrap().is_some();
