@@ -30,27 +30,22 @@ impl JsonNumber {
     #[inline]
     pub fn leading(text: &[u8]) -> Option<(Self, usize)> {
         let (whole, whole_digits) = digits(text, 0);
-        let has_point = text.get(whole_digits) == Some(&b'.');
-        let (all, places) = if has_point {
-            digits(&text[whole_digits + 1..], whole)
-        } else {
-            (whole, 0)
-        };
-        let length = whole_digits + usize::from(has_point) + places;
-        let is_plain = whole_digits > 0
-            && (text[0] != b'0' || whole_digits == 1)
-            && has_point == (places > 0)
-            && whole_digits + places <= DIGITS_MAX
-            && !matches!(text.get(length), Some(b'e' | b'E'));
-        if !is_plain {
-            return Self::leading_of_any_form(text);
+        let is_plain = (1..=DIGITS_MAX).contains(&whole_digits)
+            && (text[0] != b'0' || whole_digits == 1);
+        match text.get(whole_digits) {
+            Some(b'.') if is_plain => {
+                let (all, places) = digits(&text[whole_digits + 1..], whole);
+                let length = whole_digits + 1 + places;
+                let ends = !matches!(text.get(length), Some(b'e' | b'E'));
+                if ends && places > 0 && whole_digits + places <= DIGITS_MAX {
+                    return Some((Self::Double(quotient(all, places)), length));
+                }
+            }
+            Some(b'e' | b'E') => {}
+            _ if is_plain => return Some((Self::Integer(whole), whole_digits)),
+            _ => {}
         }
-        let number = if has_point {
-            Self::Double(quotient(all, places))
-        } else {
-            Self::Integer(whole)
-        };
-        Some((number, length))
+        Self::leading_of_any_form(text)
     }
 
     /// Reads as [`leading`](Self::leading) does, also numbers with a sign, an exponent or more
