@@ -19,11 +19,16 @@ use flate2::write::GzEncoder;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use load::Numbers;
+
 /// Prepares the data of `benches/run`.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Cadences and resistances are whole numbers instead of doubles.
+    #[arg(long, global = true)]
+    whole_numbers: bool,
 }
 
 #[derive(Subcommand)]
@@ -60,12 +65,21 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+    let Cli {
+        command,
+        whole_numbers,
+    } = Cli::parse();
+    let numbers = if whole_numbers {
+        Numbers::Whole
+    } else {
+        Numbers::Doubles
+    };
+    match command {
         Command::Store {
             folder,
             racers,
             seconds,
-        } => fill(folder, &racers, seconds).await,
+        } => fill(folder, &racers, seconds, numbers).await,
         Command::Bodies {
             folder,
             classes,
@@ -74,8 +88,8 @@ async fn main() -> anyhow::Result<()> {
             count,
         } => {
             let classes: Option<Vec<_>> = classes.into_iter().map(ClassId::new).collect();
-            let mut race =
-                load::Race::new(&classes.context("classes count from 1")?, racers, Second(0));
+            let classes = classes.context("classes count from 1")?;
+            let mut race = load::Race::new(&classes, racers, Second(0), numbers);
             fs::create_dir_all(&folder)?;
             for place in 0..count {
                 fs::write(
@@ -88,7 +102,12 @@ async fn main() -> anyhow::Result<()> {
     }
 }
 
-async fn fill(folder: PathBuf, racers: &[u64], seconds: u32) -> anyhow::Result<()> {
+async fn fill(
+    folder: PathBuf,
+    racers: &[u64],
+    seconds: u32,
+    numbers: Numbers,
+) -> anyhow::Result<()> {
     let store = storage::open(&format!("file:{}", folder.display())).await?;
     let classes = u16::try_from(racers.len())?;
     let table = Table::new(classes);
@@ -98,7 +117,8 @@ async fn fill(folder: PathBuf, racers: &[u64], seconds: u32) -> anyhow::Result<(
             scope.spawn(move || {
                 let mut random = StdRng::seed_from_u64(class.get().into());
                 for second in (0..seconds).map(Second) {
-                    table.merge(&load::second_of_all(class, racers, second, &mut random), 0);
+                    let efforts = load::second_of_all(class, racers, second, &mut random, numbers);
+                    table.merge(&efforts, 0);
                 }
                 History::build(table, class, &History::empty(0), 0)
             })

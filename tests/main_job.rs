@@ -41,6 +41,7 @@ fn races(seed: u64) -> Vec<Bytes> {
         racers: 40,
         seconds: 40,
         faults: 0.0,
+        whole_numbers: false,
     };
     let race = |start_ms| {
         SimulatedRace::new(

@@ -27,20 +27,22 @@ from harness.rows import NotMeasured, Row, at_least, at_most, measures, runs, sh
 from harness.settings import RACERS, RECORDS, SERVED_CORE, settings
 
 
-@measures("warm", "gzip", "redis-zadd")
+@measures("warm", "warm-whole", "gzip", "redis-zadd")
 def warm_ingest(wanted):
-    """Deliveries without improvements, as nearly all are, over 8 connections."""
+    """Deliveries without improvements, as nearly all are, over 8 connections. Cadences and resistances are doubles of up to
+    17 digits, as riders interpolate them; in `warm-whole` the same, rounded."""
     plain = ingest_bodies()
     records = sized(RECORDS)
     requests = [request(body) for body in plain]
     zipped = []
     if "gzip" in wanted:
         zipped = [request(gzip.compress(body, 6, mtime=0), "Content-Encoding: gzip") for body in plain]
-    rates = {"warm": [], "gzip": [], "redis": []}
+    whole = [request(body) for body in ingest_bodies(whole=True)] if "warm-whole" in wanted else []
+    rates = {"warm": [], "whole": [], "gzip": [], "redis": []}
     with Alleycat(ingest_store(), *NO_SNAPSHOTS) as alleycat:
-        deliver(alleycat.port, iter(requests), 8)  # later deliveries improve nothing
+        deliver(alleycat.port, iter(requests + whole), 8)  # later deliveries improve nothing
         alleycat.settle()
-        busy = {"warm": Busy(alleycat), "gzip": Busy(alleycat)}
+        busy = {kind: Busy(alleycat) for kind in ("warm", "whole", "gzip")}
         redis, payload, growing = None, b"", 0.0
         if "redis-zadd" in wanted:
             try:
@@ -53,7 +55,7 @@ def warm_ingest(wanted):
             except NotMeasured as reason:
                 yield Row("redis-zadd", ZADD, "≥ 5 ×", note=str(reason))
         for _ in runs():
-            for kind, sent in (("warm", requests), ("gzip", zipped)):
+            for kind, sent in (("warm", requests), ("whole", whole), ("gzip", zipped)):
                 if sent:
                     with busy[kind]:
                         count, seconds = deliver(alleycat.port, repeat_for(sent, window()), 8)
@@ -72,6 +74,10 @@ def warm_ingest(wanted):
     if "warm" in wanted:
         what = "warm ingest over loopback, 6 MB deliveries, 10,000 racers in each of 6 classes"
         yield at_least("warm", what, rates["warm"], 1.5e6, "records/s", str(busy["warm"]))
+    if "warm-whole" in wanted:
+        what = "the same records with whole numbers: their rate over that with doubles"
+        ratios = [fast / slow for fast, slow in zip(rates["whole"], rates["warm"])]
+        yield at_most("warm-whole", what, ratios, 1.15, "×", f"whole numbers: {spread(rates['whole'], 'records/s')}")
     if "gzip" in wanted:
         yield at_least("gzip", "the same, gzip bodies", rates["gzip"], 1.0e6, "records/s", str(busy["gzip"]))
     if rates["redis"]:

@@ -14,13 +14,14 @@ from harness.rows import sized
 from harness.settings import RACERS, RECORDS, RELEASE, SECONDS, settings
 
 
-def store(name, racers, seconds):
-    """Returns a folder store, created once: every racer has an effort at every second; `racers` gives the racers per class."""
+def store(name, racers, seconds, whole=False):
+    """Returns a folder store, created once: every racer has an effort at every second; `racers` gives the racers per class.
+    With `whole`, cadences and resistances are whole numbers."""
     folder = settings.scratch / f"store-{name}"
     if not folder.exists():
         racers = ",".join(map(str, racers))
         prepare = [RELEASE / "examples/prepare", "store", folder, "--racers", racers, "--seconds", seconds]
-        run(prepare, core=None)
+        run([*prepare, *numbers(whole)], core=None)
     return folder
 
 
@@ -28,18 +29,23 @@ def ingest_store():
     return store("ingest", [sized(RACERS)] * 6, sized(SECONDS, 10))
 
 
-def bodies(name, count, classes=(1, 2, 3, 4, 5, 6), racers=RACERS, records=RECORDS, least=1):
-    """Returns the bodies of `count` deliveries, created once."""
+def bodies(name, count, classes=(1, 2, 3, 4, 5, 6), racers=RACERS, records=RECORDS, least=1, whole=False):
+    """Returns the bodies of `count` deliveries, created once. With `whole`, cadences and resistances are whole numbers."""
     folder = settings.scratch / f"bodies-{name}"
     if not folder.exists():
         classes = ",".join(map(str, classes))
         sizes = ["--racers", sized(racers), "--records", sized(records, least), "--count", count]
+        sizes += numbers(whole)
         run([RELEASE / "examples/prepare", "bodies", folder, "--classes", classes, *sizes], core=None)
     return [file.read_bytes() for file in sorted(folder.iterdir())]
 
 
-def ingest_bodies():
-    return bodies("ingest", 16)
+def ingest_bodies(whole=False):
+    return bodies("ingest-whole" if whole else "ingest", 16, whole=whole)
+
+
+def numbers(whole):
+    return ["--whole-numbers"] if whole else []
 
 
 def request(body, *headers):

@@ -17,10 +17,11 @@ from harness.rows import NotMeasured, Row, at_least, at_most, measures, runs, sh
 from harness.settings import RECORDS, SECONDS, SERVED_CORE, settings
 
 
-@measures("decode", "first-build", "rebuild")
+@measures("decode", "first-build", "first-build-whole", "rebuild")
 def in_process(wanted):
     """In-process benchmarks; medians by Divan."""
     names = {"decode": "decode_and_merge", "first-build": "first_build", "rebuild": "rebuild_after_one_improvement"}
+    names["first-build-whole"] = "first_build_whole"
     filters = [names[name] for name in wanted]
     # The history always has 40,000 racers; --quick takes fewer samples.
     printed = run([settings.micro, "--bench", *filters, *(["--sample-count", 1] if settings.quick else [])], core=SERVED_CORE)
@@ -32,11 +33,15 @@ def in_process(wanted):
     if "decode" in wanted:
         rates = [RECORDS / seconds for seconds in of("decode_and_merge")]
         plain = RECORDS / of("plain_decode_and_merge")[1]
-        note = f"with serde's own structs, unchecked and without names: {show(plain, 'records/s')}"
+        whole = show(RECORDS / of("decode_and_merge_whole")[1], "records/s")
+        note = f"whole numbers: {whole}; with serde's own structs, unchecked and without names: {show(plain, 'records/s')}"
         yield at_least("decode", "decode + merge in process, no HTTP", rates, 2.7e6, "records/s", note)
     if "first-build" in wanted:
         what = "history, 40,000 racers × 300 seconds: first build"
         yield at_most("first-build", what, of("first_build"), 3, "s")
+    if "first-build-whole" in wanted:
+        what = "the same of whole numbers: first build"
+        yield at_most("first-build-whole", what, of("first_build_whole"), 3, "s")
     if "rebuild" in wanted:
         yield at_most("rebuild", "the same, rebuilt after one improvement", of(names["rebuild"]), 0.015, "s")
 

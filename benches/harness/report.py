@@ -13,9 +13,10 @@ from harness.settings import ROOT, settings
 
 
 ORDER = [
-    *("warm", "gzip", "decode", "cold", "racers", "seed", "redis-zadd", "first-build", "rebuild", "download"),
+    *("warm", "warm-whole", "gzip", "decode", "cold", "racers", "seed", "redis-zadd"),
+    *("first-build", "first-build-whole", "rebuild", "download"),
     *("not-modified", "board", "board-p99", "redis-zrevrange", "around", "what-if", "million-around"),
-    *("million-what-if", "memory", "recovery", "ack", "saturated"),
+    *("million-what-if", "memory", "memory-whole", "recovery", "recovery-whole", "ack", "saturated"),
 ]
 
 

@@ -1,7 +1,8 @@
 //! The load of the benchmarks: telemetry as Firehose delivers it, the same bytes in every run.
 //!
 //! All racers of the classes ride one race at once. In every second each sends one record, in a
-//! random order. Cadence and resistance are random integers, as bikes send them.
+//! random order. Cadence and resistance are random doubles, with as many digits as the values between
+//! two that riders interpolate, or whole numbers.
 
 use std::io::Write;
 
@@ -13,9 +14,19 @@ use rand::{RngExt, SeedableRng};
 /// future.
 const START_MS: u64 = 1_619_185_620_265;
 
+/// The form of cadence and resistance. The same random numbers give the same records otherwise.
+#[derive(Clone, Copy)]
+pub enum Numbers {
+    /// Doubles of up to 17 digits, as riders send them.
+    Doubles,
+    /// The doubles, rounded.
+    Whole,
+}
+
 /// An endless sequence of a race's records.
 pub struct Race {
     random: StdRng,
+    numbers: Numbers,
     /// Riders still to send in this second; refilled from `riders` for the next.
     left: Vec<(ClassId, RacerId)>,
     riders: Vec<(ClassId, RacerId)>,
@@ -27,18 +38,19 @@ pub struct Ride {
     pub class: ClassId,
     pub second: Second,
     pub racer: RacerId,
-    pub cadence: u32,
-    pub resistance: u32,
+    pub cadence: f64,
+    pub resistance: f64,
 }
 
 impl Race {
     /// Creates a race of racers 1 to `racers` of each class, from second `first` on.
-    pub fn new(classes: &[ClassId], racers: u64, first: Second) -> Self {
+    pub fn new(classes: &[ClassId], racers: u64, first: Second, numbers: Numbers) -> Self {
         let riders = classes
             .iter()
             .flat_map(|&class| (1..=racers).map(move |racer| (class, RacerId(racer))));
         Self {
             random: StdRng::seed_from_u64(racers),
+            numbers,
             left: Vec::new(),
             riders: riders.collect(),
             second: first,
@@ -67,26 +79,38 @@ impl Race {
         let place = self.random.random_range(0..self.left.len());
         let (class, racer) = self.left.swap_remove(place);
         let second = Second(self.second.0 - 1);
-        Ride::draw(class, second, racer, &mut self.random)
+        Ride::draw(class, second, racer, &mut self.random, self.numbers)
     }
 }
 
 impl Ride {
     /// Draws the racer's ride at the second.
-    pub fn draw(class: ClassId, second: Second, racer: RacerId, random: &mut StdRng) -> Self {
+    pub fn draw(
+        class: ClassId,
+        second: Second,
+        racer: RacerId,
+        random: &mut StdRng,
+        numbers: Numbers,
+    ) -> Self {
+        let mut draw = |range| {
+            let double: f64 = random.random_range(range);
+            match numbers {
+                Numbers::Doubles => double,
+                Numbers::Whole => double.round(),
+            }
+        };
         Self {
             class,
             second,
             racer,
-            cadence: random.random_range(40..160),
-            resistance: random.random_range(0..=100),
+            cadence: draw(40.0..=159.0),
+            resistance: draw(0.0..=100.0),
         }
     }
 
     /// Returns the effort of the record.
     pub fn effort(&self) -> Effort {
-        let output =
-            Output::of(self.cadence.into(), self.resistance.into()).expect("within the bounds");
+        let output = Output::of(self.cadence, self.resistance).expect("within the bounds");
         let Self {
             class,
             second,
@@ -103,7 +127,7 @@ impl Ride {
         }
     }
 
-    /// Serializes the record: some 200 bytes.
+    /// Serializes the record: some 230 bytes, or 200 with whole numbers.
     fn record(&self, random: &mut StdRng) -> Vec<u8> {
         let Self {
             class,
@@ -141,8 +165,9 @@ pub fn second_of_all(
     racers: u64,
     second: Second,
     random: &mut StdRng,
+    numbers: Numbers,
 ) -> Vec<Effort> {
     (1..=racers)
-        .map(|racer| Ride::draw(class, second, RacerId(racer), random).effort())
+        .map(|racer| Ride::draw(class, second, RacerId(racer), random, numbers).effort())
         .collect()
 }

@@ -16,7 +16,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Deserialize;
 
-use super::load::Race;
+use super::load::{Numbers, Race};
 
 const CLASSES: u16 = 6;
 const RACERS: u64 = 10_000;
@@ -34,9 +34,12 @@ struct Warm {
     names: RacerNames,
 }
 
-static WARM: LazyLock<Warm> = LazyLock::new(|| {
+static WARM: LazyLock<Warm> = LazyLock::new(|| warm(Numbers::Doubles));
+static WARM_WHOLE: LazyLock<Warm> = LazyLock::new(|| warm(Numbers::Whole));
+
+fn warm(numbers: Numbers) -> Warm {
     let classes: Vec<_> = ClassId::all(CLASSES).collect();
-    let mut race = Race::new(&classes, RACERS, Second(0));
+    let mut race = Race::new(&classes, RACERS, Second(0), numbers);
     let bodies: Vec<_> = (0..16).map(|_| race.delivery(RECORDS)).collect();
     let warm = Warm {
         bodies,
@@ -51,7 +54,7 @@ static WARM: LazyLock<Warm> = LazyLock::new(|| {
         }
     }
     warm
-});
+}
 
 fn decoded(body: &[u8], names: &RacerNames) -> DecodedRecords {
     let envelope = Envelope::parse(body).expect("our own body");
@@ -61,8 +64,12 @@ fn decoded(body: &[u8], names: &RacerNames) -> DecodedRecords {
 }
 
 /// Runs the bodies through `work`, one after another.
-fn each_body<T>(bencher: Bencher<'_, '_>, mut work: impl FnMut(&'static [u8]) -> T) {
-    let mut bodies = LazyLock::force(&WARM).bodies.iter().cycle();
+fn each_body<T>(
+    bencher: Bencher<'_, '_>,
+    warm: &'static Warm,
+    mut work: impl FnMut(&'static [u8]) -> T,
+) {
+    let mut bodies = warm.bodies.iter().cycle();
     bencher
         .counter(ItemsCount::new(RECORDS))
         .bench_local(|| work(bodies.next().expect("they have no end")));
@@ -70,20 +77,31 @@ fn each_body<T>(bencher: Bencher<'_, '_>, mut work: impl FnMut(&'static [u8]) ->
 
 #[divan::bench]
 fn envelope(bencher: Bencher<'_, '_>) {
-    each_body(bencher, |body| Envelope::parse(body).expect("our own body"));
+    each_body(bencher, &WARM, |body| {
+        Envelope::parse(body).expect("our own body")
+    });
 }
 
 #[divan::bench]
 fn decode(bencher: Bencher<'_, '_>) {
-    each_body(bencher, |body| decoded(body, &WARM.names));
+    each_body(bencher, &WARM, |body| decoded(body, &WARM.names));
 }
 
 #[divan::bench(sample_count = 200)]
 fn decode_and_merge(bencher: Bencher<'_, '_>) {
-    each_body(bencher, |body| {
-        let decoded = decoded(body, &WARM.names);
+    bench_decode_and_merge(bencher, &WARM);
+}
+
+#[divan::bench(sample_count = 200)]
+fn decode_and_merge_whole(bencher: Bencher<'_, '_>) {
+    bench_decode_and_merge(bencher, &WARM_WHOLE);
+}
+
+fn bench_decode_and_merge(bencher: Bencher<'_, '_>, warm: &'static Warm) {
+    each_body(bencher, warm, |body| {
+        let decoded = decoded(body, &warm.names);
         let comparison =
-            WARM.table
+            warm.table
                 .compare(&decoded.efforts, usize::MAX, &mut Newcomers::default());
         assert!(comparison.improving.is_empty(), "the table is warm");
         comparison
@@ -112,7 +130,7 @@ fn plain_decode_and_merge(bencher: Bencher<'_, '_>) {
         resistance: f64,
     }
     let mut table = vec![vec![f64::NAN; RACERS as usize + 1]; usize::from(CLASSES) * 600];
-    each_body(bencher, |body| {
+    each_body(bencher, &WARM, |body| {
         let body: Body<'_> = serde_json::from_slice(body).expect("our own body");
         let mut data = Vec::new();
         for record in body.records {

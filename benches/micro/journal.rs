@@ -91,7 +91,14 @@ fn commit(bencher: Bencher<'_, '_>) {
         std::thread::yield_now();
     }
 
-    let efforts = load::second_of_all(CLASS, RACERS, Second(0), &mut StdRng::seed_from_u64(1));
+    let mut random = StdRng::seed_from_u64(1);
+    let efforts = load::second_of_all(
+        CLASS,
+        RACERS,
+        Second(0),
+        &mut random,
+        load::Numbers::Doubles,
+    );
     let mut round = 0;
     let raised = || {
         round += 1;

@@ -19,7 +19,9 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let mut random = StdRng::seed_from_u64(1);
     let table = Table::new(1);
     for second in (0..2).map(Second) {
-        table.merge(&load::second_of_all(CLASS, RACERS, second, &mut random), 0);
+        let efforts =
+            load::second_of_all(CLASS, RACERS, second, &mut random, load::Numbers::Doubles);
+        table.merge(&efforts, 0);
     }
     table
 });

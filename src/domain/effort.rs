@@ -152,9 +152,9 @@ pub fn serialize_number<S: Serializer>(number: &f64, serializer: S) -> Result<S:
     // serde_json and JavaScript differ only in whole numbers, and in very small and very large
     // ones. Only the very small and the very large ones need an allocation.
     let number = *number;
-    let size = number.abs();
-    if number.trunc() == number && size <= INTEGER_MAX as f64 {
-        serializer.serialize_i64(number as i64)
+    let (size, whole) = (number.abs(), number as i64);
+    if whole as f64 == number && size <= INTEGER_MAX as f64 {
+        serializer.serialize_i64(whole)
     } else if (1e-5..1e15).contains(&size) {
         serializer.serialize_f64(number)
     } else {

@@ -83,7 +83,7 @@ impl<'b> EnvelopeScanner<'b> {
         self.expect(b"\"").map(|()| text)
     }
 
-    /// Reads a number without sign or exponent.
+    /// Reads a number.
     fn number(&mut self) -> Option<JsonNumber> {
         let (number, length) = JsonNumber::leading(self.rest)?;
         self.rest = &self.rest[length..];

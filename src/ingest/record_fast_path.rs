@@ -1,8 +1,8 @@
 //! Scans telemetry as bikes send it: flat objects of numbers and texts without escapes.
 //!
-//! It never reads an object otherwise than serde_json would. At an escape, a sign, an exponent, a
-//! literal, a nested value or a fault it gives up, and serde_json reads the object. The scanner
-//! needs a third of serde_json's time.
+//! It never reads an object otherwise than serde_json would. At an escape, a literal, a nested
+//! value or a fault it gives up, and serde_json reads the object. The scanner needs a third of
+//! serde_json's time.
 
 use std::borrow::Cow;
 
@@ -117,7 +117,7 @@ impl<'d> RecordScanner<'d> {
         Some(&self.text[start..end])
     }
 
-    /// Reads a number without sign or exponent.
+    /// Reads a number.
     fn number(&mut self) -> Option<NumberField> {
         self.peek()?;
         let (number, length) = JsonNumber::leading(&self.text.as_bytes()[self.position..])?;

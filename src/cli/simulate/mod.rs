@@ -125,6 +125,7 @@ pub async fn demo(
         racers: racers as usize,
         seconds: DEMO_SECONDS.min(second_max),
         faults: 0.0,
+        whole_numbers: false,
     };
     let racers = Racer::draw(racers, &mut StdRng::seed_from_u64(RACERS_SEED));
     let mut rng: StdRng = rand::make_rng();
@@ -157,6 +158,7 @@ fn race_setup(options: &SimulateOptions) -> RaceSetup {
         racers: options.racers as usize,
         seconds: options.seconds,
         faults: options.faults,
+        whole_numbers: options.whole_numbers,
     }
 }
 

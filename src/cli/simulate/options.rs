@@ -171,6 +171,11 @@ pub struct SimulateOptions {
     )]
     pub faults: f64,
 
+    /// Send cadences and resistances as whole numbers. Without it they rise over the race as
+    /// doubles of up to 17 digits.
+    #[arg(long, env = "ALLEYCAT_SIMULATE_WHOLE_NUMBERS", value_parser = BoolishValueParser::new())]
+    pub whole_numbers: bool,
+
     /// Print latencies, tries and faults at the end.
     #[arg(long, env = "ALLEYCAT_SIMULATE_REPORT", value_parser = BoolishValueParser::new())]
     pub report: bool,

@@ -10,10 +10,10 @@ use rand::{Rng, RngExt};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::domain::effort::{ClassId, RacerId};
+use crate::domain::effort::{ClassId, RacerId, serialize_number, serialize_optional_number};
 
 /// Maximum distance of a racer's cadence and resistance from their trend, up and down.
-const NOISE: i64 = 3;
+const NOISE: f64 = 3.0;
 
 /// Maximum time from a second to the arrival of its record, in milliseconds.
 ///
@@ -68,9 +68,10 @@ impl Trend {
     }
 
     /// Returns the value at that share of the way, with noise, within the range.
-    fn at(self, way: f64, rng: &mut impl Rng) -> i64 {
-        let trend = self.min as f64 + (self.max - self.min) as f64 * way;
-        (trend.round() as i64 + rng.random_range(-NOISE..=NOISE)).clamp(self.min, self.max)
+    fn at(self, way: f64, rng: &mut impl Rng) -> f64 {
+        let (min, max) = (self.min as f64, self.max as f64);
+        let trend = min + (max - min) * way;
+        (trend + rng.random_range(-NOISE..=NOISE)).clamp(min, max)
     }
 }
 
@@ -109,6 +110,8 @@ pub struct RaceSetup {
     pub seconds: u32,
     /// Share of records with a fault, 0 to 1.
     pub faults: f64,
+    /// Whether cadences and resistances are rounded.
+    pub whole_numbers: bool,
 }
 
 impl RaceSetup {
@@ -179,6 +182,7 @@ pub struct SimulatedRace<R> {
     start_ms: u64,
     seconds: u32,
     faults: f64,
+    whole_numbers: bool,
     rng: R,
     second: u32,
     waiting: vec::IntoIter<Arrival>,
@@ -189,7 +193,7 @@ pub struct SimulatedRace<R> {
 struct Starter {
     class: ClassId,
     racer: Racer,
-    /// Exponent of the way from minimum to maximum: under 1 rises early, over 1 late.
+    /// How early the way from minimum to maximum is made: over 0 early, under 0 late.
     pace: f64,
     /// Share of that way at the end of the race.
     reach: f64,
@@ -205,7 +209,7 @@ impl<R: Rng> SimulatedRace<R> {
         let mut starters = Vec::with_capacity(setup.classes.len() * count);
         for &class in &setup.classes {
             for index in rand::seq::index::sample(&mut rng, racers.len(), count) {
-                let (pace, reach) = (rng.random_range(0.7..1.4), rng.random_range(0.85..=1.0));
+                let (pace, reach) = (rng.random_range(-0.5..0.5), rng.random_range(0.85..=1.0));
                 starters.push(Starter {
                     class,
                     racer: racers[index].clone(),
@@ -214,12 +218,12 @@ impl<R: Rng> SimulatedRace<R> {
                 });
             }
         }
-        let (seconds, faults) = (setup.seconds, setup.faults);
         Self {
             starters,
             start_ms,
-            seconds,
-            faults,
+            seconds: setup.seconds,
+            faults: setup.faults,
+            whole_numbers: setup.whole_numbers,
             rng,
             second: 0,
             waiting: Vec::new().into_iter(),
@@ -233,6 +237,8 @@ impl<R: Rng> SimulatedRace<R> {
         } else {
             "update"
         };
+        let is_whole = self.whole_numbers;
+        let number = |double: f64| if is_whole { double.round() } else { double };
         let due_ms = u64::from(second) * 1000;
         let mut arrivals = Vec::with_capacity(self.starters.len());
         for Starter {
@@ -243,7 +249,8 @@ impl<R: Rng> SimulatedRace<R> {
         } in &self.starters
         {
             let rng = &mut self.rng;
-            let way = way.powf(*pace) * reach;
+            // Sums and products are equal on every machine; powers are not.
+            let way = way * (1.0 + pace * (1.0 - way)) * reach;
             let device_ms = (self.start_ms + due_ms)
                 .saturating_add_signed(racer.skew_ms + rng.random_range(-5..=5));
             let record = TelemetryRecord {
@@ -255,8 +262,8 @@ impl<R: Rng> SimulatedRace<R> {
                 name: &racer.name,
                 racer_id: Some(racer.id),
                 class_id: class.get(),
-                cadence: Some(racer.cadence.at(way, rng)),
-                resistance: racer.resistance.at(way, rng),
+                cadence: Some(number(racer.cadence.at(way, rng))),
+                resistance: number(racer.resistance.at(way, rng)),
             };
             let at_ms = due_ms + rng.random_range(0..ARRIVAL_JITTER_MS);
             let fault = rng
@@ -308,14 +315,18 @@ struct TelemetryRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     racer_id: Option<RacerId>,
     class_id: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cadence: Option<i64>,
-    resistance: i64,
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "serialize_optional_number"
+    )]
+    cadence: Option<f64>,
+    #[serde(serialize_with = "serialize_number")]
+    resistance: f64,
 }
 
 impl TelemetryRecord<'_> {
     fn data(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a record of strings and integers is always JSON")
+        serde_json::to_vec(self).expect("a record of strings and numbers is always JSON")
     }
 
     fn with_fault(mut self, fault: Fault, rng: &mut impl Rng) -> Vec<u8> {
@@ -336,8 +347,8 @@ impl TelemetryRecord<'_> {
                 1 => self.racer_id = None,
                 _ => self.cadence = None,
             },
-            Fault::Impossible => self.cadence = Some(9999),
-            Fault::Glitch => (self.cadence, self.resistance) = (Some(300), 100),
+            Fault::Impossible => self.cadence = Some(9999.0),
+            Fault::Glitch => (self.cadence, self.resistance) = (Some(300.0), 100.0),
             Fault::Clock => self.device_timestamp += FAULTY_CLOCK_MS,
         }
         self.data()

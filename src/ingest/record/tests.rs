@@ -239,6 +239,24 @@ fn objects_before_a_fault_are_decoded() {
     }
 }
 
+#[test]
+fn fast_path_reads_numbers_of_any_form() {
+    for number in [
+        "83.47826086956522",
+        "0.12345678901234567",
+        "1e-7",
+        "-0.0",
+        "30E+1",
+    ] {
+        let text = format!(r#"{{"cadence":{number},"other":{number}}}"#);
+        let fields = RecordScanner::new(&text).object().expect(number);
+        let NumberField::Number(cadence) = fields.cadence else {
+            panic!("{number} is no number");
+        };
+        assert_eq!(Ok(cadence.double()), number.parse());
+    }
+}
+
 /// Telemetry as bikes send it, and variations around what the fast path reads.
 fn telemetry_like_text() -> impl Strategy<Value = String> {
     let space = || prop::sample::select(vec!["", "", "", "", " ", "\n", "\t\r", "\u{c}", "\u{a0}"]);

@@ -32,6 +32,18 @@ const ENCODER_VERSION: u32 = 1;
 /// | 4 | 61.9 MB | 3.0 s | 9.6 to 11 ms |
 ///
 /// Level 1 uses only fixed Huffman codes: 44 % larger. Levels over 2 gain little.
+///
+/// The same with doubles, 315 MB of text, on a slower core: the size, and the time of deflate alone.
+///
+/// | level | size | deflate |
+/// |---|---|---|
+/// | 1 | 219 MB | 2.4 s |
+/// | 2 | 147 MB | 3.4 s |
+/// | 3 | 142 MB | 3.6 s |
+/// | 4 | 141 MB | 4.7 s |
+///
+/// A window of 1 kB instead of 32 kB gives 135 MB at level 2, because it finds fewer short matches
+/// among random digits. But then inflate takes a fifth longer, and so does a start.
 const LEVEL: u32 = 2;
 
 /// The gzip header: deflate, with an extra field, without name and time, of an unknown system. Its

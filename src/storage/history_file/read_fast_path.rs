@@ -108,7 +108,8 @@ fn second(text: &[u8]) -> Option<(Second, usize)> {
 /// Parses `"R":output` and its separator. Returns whether another entry follows in the second.
 fn entry(text: &[u8]) -> Option<((RacerId, Output, bool), usize)> {
     let (racer, length) = key(text)?;
-    let (output, digits) = output(&text[length..])?;
+    let (number, digits) = JsonNumber::leading(&text[length..])?;
+    let output = Output::new(number.double())?;
     let (has_next, end) = separator(&text[length + digits..])?;
     Some(((RacerId(racer), output, has_next), length + digits + end))
 }
@@ -116,30 +117,10 @@ fn entry(text: &[u8]) -> Option<((RacerId, Output, bool), usize)> {
 /// Parses `"N":`.
 fn key(text: &[u8]) -> Option<(u64, usize)> {
     let text = text.strip_prefix(b"\"")?;
-    let (key, digits) = match JsonNumber::leading(text) {
-        Some((JsonNumber::Integer(key), digits)) => (key, digits),
-        Some(_) => return None,
-        // The largest keys have more digits than `leading` accepts.
-        None => {
-            let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            (serde_json::from_slice(&text[..digits]).ok()?, digits)
-        }
+    let (JsonNumber::Integer(key), digits) = JsonNumber::leading(text)? else {
+        return None;
     };
     (key <= INTEGER_MAX && text[digits..].starts_with(b"\":")).then_some((key, digits + 3))
-}
-
-fn output(text: &[u8]) -> Option<(Output, usize)> {
-    match JsonNumber::leading(text) {
-        Some((number, length)) => Some((Output::new(number.double())?, length)),
-        // Numbers with more digits, or with an exponent.
-        None => {
-            let length = text
-                .iter()
-                .take(ENTRY_BYTES_MAX)
-                .position(|byte| matches!(byte, b',' | b'}'))?;
-            Some((serde_json::from_slice(&text[..length]).ok()?, length))
-        }
-    }
 }
 
 /// Parses a comma (true) or a closing brace (false).

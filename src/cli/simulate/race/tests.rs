@@ -15,6 +15,7 @@ fn setup(faults: f64) -> RaceSetup {
         racers: 10,
         seconds: 60,
         faults,
+        whole_numbers: false,
     }
 }
 
@@ -64,9 +65,9 @@ fn every_starter_has_one_real_record_at_every_second() {
         real.sort_unstable(); // serde_json's own map is sorted
         assert_eq!(keys, real);
         assert_eq!(record["raceId"], START_MS);
-        let (cadence, resistance) = (record["cadence"].as_u64(), record["resistance"].as_u64());
-        assert!(cadence.is_some_and(|cadence| cadence as f64 <= CADENCE_MAX));
-        assert!(resistance.is_some_and(|resistance| resistance as f64 <= RESISTANCE_MAX));
+        let (cadence, resistance) = (record["cadence"].as_f64(), record["resistance"].as_f64());
+        assert!(cadence.is_some_and(|cadence| (0.0..=CADENCE_MAX).contains(&cadence)));
+        assert!(resistance.is_some_and(|it| (0.0..=RESISTANCE_MAX).contains(&it)));
         let key = [&record["classId"], &record["racerId"], &record["second"]].map(Value::as_u64);
         *seen.entry(key).or_default() += 1;
     }
@@ -106,16 +107,15 @@ fn outputs_rise_from_minimum_to_maximum() {
         3,
     )) {
         let racer = &racers[record["racerId"].as_u64().expect("an id") as usize - 1];
-        let (cadence, resistance) = (record["cadence"].as_i64(), record["resistance"].as_i64());
+        let (cadence, resistance) = (record["cadence"].as_f64(), record["resistance"].as_f64());
         let (cadence, resistance) = (
             cadence.expect("a cadence"),
             resistance.expect("a resistance"),
         );
-        assert!((racer.cadence.min..=racer.cadence.max).contains(&cadence));
-        assert!((racer.resistance.min..=racer.resistance.max).contains(&resistance));
-        let output = Output::of(cadence as f64, resistance as f64)
-            .expect("an output")
-            .get();
+        let range = |trend: Trend| trend.min as f64..=trend.max as f64;
+        assert!(range(racer.cadence).contains(&cadence));
+        assert!(range(racer.resistance).contains(&resistance));
+        let output = Output::of(cadence, resistance).expect("an output").get();
         assert!(output < OUTPUT_MAX);
         let second = record["second"].as_u64().expect("a second");
         outputs
@@ -132,6 +132,26 @@ fn outputs_rise_from_minimum_to_maximum() {
         assert!(mean(&outputs[..20]) < mean(&outputs[20..40]));
         assert!(mean(&outputs[20..40]) < mean(&outputs[40..]));
     }
+}
+
+#[test]
+fn cadence_and_resistance_are_doubles_or_the_same_rounded() {
+    let whole = RaceSetup {
+        whole_numbers: true,
+        ..setup(0.0)
+    };
+    let (doubles, whole) = (objects(&race(&setup(0.0), 3)), objects(&race(&whole, 3)));
+    let mut digits_max = 0;
+    for (mut double, whole) in doubles.into_iter().zip(whole) {
+        for key in ["cadence", "resistance"] {
+            let digits = double[key].to_string().trim_start_matches("0.").len();
+            digits_max = digits_max.max(digits - 1); // without the point
+            let value = double[key].as_f64().expect("a number");
+            double[key] = Value::from(value.round() as u64);
+        }
+        assert_eq!(double, whole);
+    }
+    assert!((16..=17).contains(&digits_max), "{digits_max}");
 }
 
 #[test]

@@ -82,8 +82,28 @@ fn second_over_the_limit_is_named() {
     );
 }
 
+#[test]
+fn fast_path_reads_outputs_of_any_form() {
+    let text = r#"{"1":{"1":187.25340234534542,"2":0.12345678901234567,"3":1e-7,"4":1.5E+21,"5":-0.0,"9007199254740991":18446744073709551616.0}}"#;
+    let mut outputs = Vec::new();
+    let read = read_fast_path::read(text.as_bytes(), |_, _, output| outputs.push(output.get()));
+    assert!(read.is_ok());
+    assert_eq!(
+        outputs,
+        [
+            187.25340234534542,
+            0.12345678901234567,
+            1e-7,
+            1.5e21,
+            0.0,
+            2_f64.powi(64)
+        ]
+    );
+}
+
 fn arbitrary_text() -> impl Strategy<Value = String> {
-    let number = "[0-9]{1,3}|[0-9]{1,17}\\.[0-9]{1,17}|[0-9]e[0-9]|-?[0-9]|900719925474099[0-9]";
+    let number = "[0-9]{1,3}|[0-9]{1,17}\\.[0-9]{1,17}|[0-9]e[0-9]|-?[0-9]|900719925474099[0-9]\
+                  |[0-9]{1,22}(\\.[0-9]{1,22})?([eE][+-]?[0-9]{1,3})?";
     let entry = (number, number).prop_map(|(racer, output)| format!("\"{racer}\":{output}"));
     let racers = prop::collection::vec(entry, 0..6).prop_map(|entries| entries.join(","));
     let second =
