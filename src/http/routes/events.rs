@@ -143,8 +143,8 @@ struct NotificationResponse {
     improvements: usize,
     /// Number of quarantined records.
     quarantined: usize,
-    /// Number of entries without a new object or without records: deletions, tests, this project's
-    /// own objects.
+    /// Number of entries without a new object, and of this project's snapshots: deletions, tests,
+    /// histories.
     ignored: usize,
 }
 
