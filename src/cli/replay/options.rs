@@ -19,7 +19,7 @@ const CONCURRENCY_MAX: u64 = 64;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct ReplayOptions {
-    /// Files, folders with all that is below them, or s3://BUCKET/PREFIX.
+    /// Files, folders with all that is below them but hidden files, or s3://BUCKET/PREFIX.
     #[arg(required = true, value_name = "SOURCE")]
     pub sources: Vec<ReplaySource>,
 

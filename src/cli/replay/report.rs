@@ -17,6 +17,8 @@ pub struct ReplayReport {
     pub objects: u64,
     /// Snapshots, which hold no records.
     pub skipped: u64,
+    /// Hidden files and folders, pipes and the like in folders.
+    pub passed_over: u64,
     /// Objects and folders that were unreadable, or only partly readable.
     pub unreadable: u64,
     /// Objects that were not begun before the replay ended.
@@ -149,6 +151,13 @@ impl fmt::Display for ReplayReport {
         )?;
         if *unread > 0 {
             write!(f, ", {unread} not begun")?;
+        }
+        if self.passed_over > 0 {
+            write!(
+                f,
+                "\npassed over   {} hidden files and folders, pipes and the like; give one as a source to read it",
+                self.passed_over
+            )?;
         }
         let seconds = self.took.as_secs_f64();
         let rate = *acknowledged as f64 / seconds.max(1e-9);
