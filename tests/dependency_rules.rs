@@ -185,7 +185,7 @@ const RESERVED_WORDS: &[(&str, &[&str])] = &[
     ("axum", &["http", "server/connections"]),
     ("axum_", &["server"]),
     ("aws_", &["server/tls", "storage/backend/s3"]), // server/tls: the cryptography library of that name
-    ("rustls", &["server"]),
+    ("rustls", &["server", "firehose_client"]),
     ("tower_", &["http"]),
     ("utoipa", &["http"]),
     ("utoipa_", &["http"]),

@@ -9,7 +9,7 @@ use reqwest::Url;
 
 use crate::config::duration;
 use crate::domain::effort::ClassId;
-use crate::firehose_client::AccessKey;
+use crate::firehose_client::{AccessKey, endpoint_url};
 
 /// Maximum number of racers per class: all their records of one second are in memory.
 const RACERS_MAX: i64 = 100_000;
@@ -39,7 +39,8 @@ pub struct SimulateOptions {
         long,
         env = "ALLEYCAT_SIMULATE_TO",
         value_name = "URL",
-        default_value = "http://127.0.0.1:8080/firehose"
+        default_value = "http://127.0.0.1:8080/firehose",
+        value_parser = endpoint_url
     )]
     pub to: Url,
 
