@@ -18,7 +18,7 @@ pub use crate::config::class_names::ClassNames;
 pub use crate::config::cors_origins::CorsOrigins;
 pub use crate::config::limits::ServiceLimits;
 
-pub(crate) use crate::config::value_parsers::{duration, socket_address};
+pub(crate) use crate::config::value_parsers::{duration, size, socket_address};
 
 use crate::config::value_parsers::{bucket_name, max_body_size, stream_arn};
 use crate::keys::Secret;

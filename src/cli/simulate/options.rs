@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use clap::builder::BoolishValueParser;
 use reqwest::Url;
 
-use crate::config::duration;
+use crate::config::{duration, size};
 use crate::domain::effort::ClassId;
 use crate::firehose_client::{AccessKey, endpoint_url};
 
@@ -233,12 +233,7 @@ fn share(text: &str) -> Result<f64, &'static str> {
 }
 
 fn buffer_size(text: &str) -> Result<ByteSize, String> {
-    let size: ByteSize = text.parse()?;
-    if size > BUFFER_MAX {
-        Err(format!("it must be at most {BUFFER_MAX}"))
-    } else {
-        Ok(size)
-    }
+    size(text, ByteSize::b(0), BUFFER_MAX)
 }
 
 #[cfg(test)]
