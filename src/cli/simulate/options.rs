@@ -193,7 +193,7 @@ Examples:
     alleycat simulate --faults 0.01 --report
 
 Exit status: 0 when every delivery was acknowledged; 1 when one was given up, or was unfinished \
-at an interruption.";
+at an interruption, or when a record was rejected without --faults.";
 
 /// The speed of a simulation.
 #[derive(Clone, Copy, Debug, PartialEq)]
