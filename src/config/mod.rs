@@ -301,6 +301,15 @@ impl Config {
                 self.listen
             );
         }
+        let (listen, metrics) = (self.listen, self.metrics_listen);
+        let is_shared = listen.ip() == metrics.ip()
+            || listen.ip().is_unspecified()
+            || metrics.ip().is_unspecified();
+        if is_shared && listen.port() == metrics.port() && listen.port() != 0 {
+            anyhow::bail!(
+                "--listen {listen} and --metrics-listen {metrics} are one port: give each its own"
+            );
+        }
         if self.read_only && self.demo.is_some() {
             anyhow::bail!("the demo's racers deliver: no --demo with --read-only");
         }

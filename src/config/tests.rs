@@ -111,7 +111,7 @@ fn value_of_a_list_that_could_never_match_is_refused() {
         "--source-arn",
         &format!("{RIDES}, {IN_CHINA}"),
         "--notification-bucket",
-        "a, b.c",
+        "rides, b.c",
     ]);
     let config = config.expect("valid options");
     assert_eq!(config.source_arns, [RIDES, IN_CHINA]);
