@@ -89,9 +89,16 @@ impl ListItem for NonZeroUsize {
 /// `percentile`, then of `rank`, then of `racers`.
 #[utoipa::path(
     get, path = "/classes/{classId}/pace", tag = "Leaderboards", operation_id = "getPace",
-    params(ClassPath, PaceParams),
+    params(
+        ClassPath,
+        PaceParams,
+        ("If-None-Match" = String, Header, description = "ETags of versions that the client has."),
+    ),
     responses(
-        (status = 200, description = "The curves.", body = PaceResponse),
+        (status = 200, description = "The curves.", body = PaceResponse, headers(
+            ("ETag" = String, description = "Strong; equal for equal content."),
+        )),
+        (status = 304, description = "The client has this version."),
     )
 )]
 pub(crate) async fn pace(

@@ -127,12 +127,17 @@ fn page_of_races(
         ClassPath,
         RacePath,
         RaceLeaderboardParams,
+        ("If-None-Match" = String, Header, description = "ETags of versions that the client has."),
     ),
     responses(
         (status = 200, description = "The standings.", content(
             (RaceLeaderboard<'_> = "application/json"),
             (String = "text/csv", example = "rank,racerId,name,output,second\r\n1,17,Hubert,187.25,60\r\n"),
+        ), headers(
+            ("ETag" = String, description = "Strong; equal for equal content."),
+            ("Link" = String, description = "With CSV: the next page (`next`) and the previous one (`prev`), if any."),
         )),
+        (status = 304, description = "The client has this version."),
     )
 )]
 pub(crate) async fn race_leaderboard(

@@ -828,7 +828,10 @@ export interface operations {
     getPage: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description ETags of versions that the client has. */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -837,6 +840,8 @@ export interface operations {
             /** @description The page, or the guide. */
             200: {
                 headers: {
+                    /** @description Of the page; the guide has none. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -845,6 +850,13 @@ export interface operations {
                     /** @example <!doctype html>… */
                     "text/html": string;
                 };
+            };
+            /** @description The client has this version of the page. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };
@@ -875,7 +887,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/gzip": number[];
+                    "application/gzip": string;
                 };
             };
             /** @description The range. */
@@ -885,7 +897,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/gzip": number[];
+                    "application/gzip": string;
                 };
             };
             /** @description The client has this version. */
@@ -1254,7 +1266,10 @@ export interface operations {
                 /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
-            header?: never;
+            header?: {
+                /** @description ETags of versions that the client has. */
+                "If-None-Match"?: string;
+            };
             path: {
                 /** @description The exercise class. */
                 classId: components["schemas"]["ClassId"];
@@ -1266,6 +1281,10 @@ export interface operations {
             /** @description The page. */
             200: {
                 headers: {
+                    /** @description Strong; equal for equal content. */
+                    ETag?: string;
+                    /** @description With CSV: the next page (`next`) and the previous one (`prev`), if any. */
+                    Link?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1293,6 +1312,13 @@ export interface operations {
                      */
                     "text/csv": string;
                 };
+            };
+            /** @description The client has this version. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
@@ -1484,7 +1510,10 @@ export interface operations {
                 /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
-            header?: never;
+            header?: {
+                /** @description ETags of versions that the client has. */
+                "If-None-Match"?: string;
+            };
             path: {
                 /** @description The exercise class. */
                 classId: components["schemas"]["ClassId"];
@@ -1496,11 +1525,20 @@ export interface operations {
             /** @description The curves. */
             200: {
                 headers: {
+                    /** @description Strong; equal for equal content. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Pace"];
                 };
+            };
+            /** @description The client has this version. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
@@ -1935,7 +1973,10 @@ export interface operations {
                 /** @description Format the JSON for people. */
                 pretty?: "" | "true" | "false" | "1" | "0";
             };
-            header?: never;
+            header?: {
+                /** @description ETags of versions that the client has. */
+                "If-None-Match"?: string;
+            };
             path: {
                 /** @description The exercise class. */
                 classId: components["schemas"]["ClassId"];
@@ -1949,6 +1990,10 @@ export interface operations {
             /** @description The standings. */
             200: {
                 headers: {
+                    /** @description Strong; equal for equal content. */
+                    ETag?: string;
+                    /** @description With CSV: the next page (`next`) and the previous one (`prev`), if any. */
+                    Link?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1959,6 +2004,13 @@ export interface operations {
                      */
                     "text/csv": string;
                 };
+            };
+            /** @description The client has this version. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description A parameter is invalid, missing or unknown; the detail names it. */
             400: {
@@ -2145,6 +2197,8 @@ export interface operations {
             header?: {
                 /** @description An access key, if the service has any. `Authorization: Bearer` works as well. */
                 "X-Amz-Firehose-Access-Key"?: string;
+                /** @description `gzip`, or none. */
+                "Content-Encoding"?: string;
             };
             path?: never;
             cookie?: never;
@@ -2224,6 +2278,22 @@ export interface operations {
                      *       "detail": "The service runs with `--read-only`.",
                      *       "status": 404,
                      *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description The content encoding is not gzip. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The content encoding is not gzip.",
+                     *       "status": 415,
+                     *       "title": "Unsupported Media Type"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["ApiError"];

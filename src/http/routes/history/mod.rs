@@ -13,14 +13,16 @@ use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use headers::ETag;
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::domain::effort::{ClassId, Second};
 use crate::http::error::ApiError;
 use crate::http::extract::accept;
 use crate::http::extract::path::ClassPath;
-use crate::http::extract::query::{Param, QueryParams};
+use crate::http::extract::query::{NoParams, Param, QueryParams};
 use crate::http::extract::values::{IntegerParam, List, RacersParam, SecondParam, check_order};
 use crate::http::respond::conditional::{Pieces, PiecesFn, Representation};
 use crate::http::routes::history::part::{HistoryPart, PART_BYTES_MAX, PartCost};
@@ -136,10 +138,10 @@ pub(crate) async fn history(
         ("If-None-Match" = String, Header, description = "ETags of versions that the client has."),
     ),
     responses(
-        (status = 200, description = "The file.", body = Vec<u8>, content_type = "application/gzip", headers(
+        (status = 200, description = "The file.", body = inline(GzipFile), content_type = "application/gzip", headers(
             ("ETag" = String, description = "Strong; equal on every instance for equal content."),
         )),
-        (status = 206, description = "The range.", body = Vec<u8>, content_type = "application/gzip", headers(("Content-Range" = String))),
+        (status = 206, description = "The range.", body = inline(GzipFile), content_type = "application/gzip", headers(("Content-Range" = String))),
         (status = 304, description = "The client has this version."),
         (status = 412, description = "`If-Match` names other versions."),
         (status = 416, description = "These bytes do not exist."),
@@ -148,6 +150,7 @@ pub(crate) async fn history(
 pub(crate) async fn file(
     ClassPath { class }: ClassPath,
     State(app): State<AppState>,
+    QueryParams(NoParams {}): QueryParams<NoParams>,
     method: Method,
     headers: HeaderMap,
 ) -> Response {
@@ -160,6 +163,19 @@ pub(crate) async fn file(
     };
     file.respond(&method, &headers)
 }
+
+/// The bytes of a file, for the OpenAPI document.
+enum GzipFile {}
+
+impl PartialSchema for GzipFile {
+    fn schema() -> RefOr<Schema> {
+        let binary = SchemaFormat::KnownFormat(KnownFormat::Binary);
+        let schema = ObjectBuilder::new().schema_type(Type::String);
+        schema.format(Some(binary)).into()
+    }
+}
+
+impl ToSchema for GzipFile {}
 
 const VALID_ETAG: &str = "an ETag is hexadecimal digits in quotes";
 

@@ -29,7 +29,11 @@ use crate::state::table::{Board, Table};
 /// With `by=finish`: each racer's best output at the end of a race, with `raceId` and `at`.
 #[utoipa::path(
     get, path = "/classes/{classId}/leaderboard", tag = "Leaderboards", operation_id = "getLeaderboard",
-    params(ClassPath, LeaderboardParams),
+    params(
+        ClassPath,
+        LeaderboardParams,
+        ("If-None-Match" = String, Header, description = "ETags of versions that the client has."),
+    ),
     responses(
         (status = 200, description = "The page.", content(
             (LeaderboardResponse<'_> = "application/json", example = json!({
@@ -38,7 +42,11 @@ use crate::state::table::{Board, Table};
                 "next": "AQEAAAAAAAAAEUBnaAAAAAAA", "previous": null,
             })),
             (String = "text/csv", example = "rank,racerId,name,output\r\n1,17,Hubert,187.25\r\n"),
+        ), headers(
+            ("ETag" = String, description = "Strong; equal for equal content."),
+            ("Link" = String, description = "With CSV: the next page (`next`) and the previous one (`prev`), if any."),
         )),
+        (status = 304, description = "The client has this version."),
     )
 )]
 pub(crate) async fn leaderboard(
