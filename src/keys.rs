@@ -85,6 +85,18 @@ impl Keys {
         !self.given.is_empty() || self.of_file.is_some()
     }
 
+    /// Returns whether a key is among these and among `others`.
+    fn overlap(&self, others: &Self) -> bool {
+        self.all()
+            .iter()
+            .any(|key| others.accept(key.reveal().as_bytes()))
+    }
+
+    fn all(&self) -> Vec<Secret> {
+        let of_file = self.of_file.as_ref().map(|keys| keys.read().clone());
+        [self.given.clone(), of_file.unwrap_or_default()].concat()
+    }
+
     /// Returns whether that is one of the keys. All are compared, so that the response time does
     /// not show which one matched.
     pub fn accept(&self, key: &[u8]) -> bool {
@@ -98,6 +110,25 @@ impl Keys {
             None => found,
         }
     }
+}
+
+/// Returns the problem if two kinds of keys have a value in common: the kinds are access, admin and
+/// query keys.
+pub(crate) fn shared_key([access, admin, query]: [&Keys; 3]) -> Option<String> {
+    let pairs = [
+        ("access", access, "admin", admin),
+        ("access", access, "query", query),
+        ("admin", admin, "query", query),
+    ];
+    let shared = pairs
+        .into_iter()
+        .find(|(_, one, _, other)| one.overlap(other));
+    shared.map(|(one, _, other, _)| {
+        format!(
+            "the {one} keys and the {other} keys have a value in common: who has it may do both; use \
+             different values"
+        )
+    })
 }
 
 /// Returns the keys of a file. A thread reads the file again when it changes, until the keys are
@@ -192,6 +223,8 @@ fn foreign_syntax(line: &str) -> Option<&'static str> {
         Some("a comment after the key")
     } else if is_quoted('"') || is_quoted('\'') {
         Some("quotes around the key")
+    } else if line.starts_with('[') && line.ends_with(']') {
+        Some("brackets, as a JSON list")
     } else if is_assignment {
         Some("the form NAME=value")
     } else {

@@ -1,5 +1,7 @@
 //! The `alleycat` binary: reads the command line and runs the subcommand.
 
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -22,7 +24,8 @@ fn main() -> ExitCode {
         });
     // One line, also under RUST_BACKTRACE: the error is for an operator.
     result.unwrap_or_else(|error| {
-        eprintln!("Error: {error:#}");
+        // Where nobody reads it, the exit status says enough.
+        let _ = writeln!(io::stderr(), "Error: {error:#}");
         ExitCode::FAILURE
     })
 }
@@ -33,32 +36,45 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Simulate(options) => {
             init_logging(LogFormat::Text, false);
             let report = cli::simulate::run(&options, interrupted()).await?;
-            println!("{report}");
+            print_line(&report)?;
             Ok(exit_code(report.is_clean()))
         }
         Command::Replay(options) => {
             init_logging(LogFormat::Text, false);
             let report = cli::replay::run(&options, interrupted()).await?;
-            println!("{report}");
+            print_line(&report)?;
             Ok(exit_code(report.is_clean()))
         }
         Command::Openapi => {
-            print!("{}", alleycat::server::openapi());
+            print_line(alleycat::server::openapi().trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Doctor(options) => {
-            let mut has_passed = true;
+            let (mut has_passed, mut printed) = (true, Ok(()));
             let report = |finding: cli::doctor::Finding| {
-                println!("{finding}");
                 has_passed &= !finding.is_failure();
+                if printed.is_ok() {
+                    printed = print_line(&finding);
+                }
             };
             cli::doctor::run(&options, report).await;
-            Ok(exit_code(has_passed))
+            printed.map(|()| exit_code(has_passed))
         }
         Command::Healthcheck(options) => {
             cli::healthcheck::run(&options).await?;
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// Writes a line to standard output. A reader that has gone wants no more of it, which is no error.
+fn print_line(line: impl Display) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
     }
 }
 

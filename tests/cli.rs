@@ -8,7 +8,8 @@
 mod support;
 
 use std::net::TcpListener;
-use std::process::Output;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
 use support::authority::{Authority, ServerCertificate};
@@ -106,7 +107,7 @@ fn doctor_reports_every_check() {
     let output = doctor(&store, &[], &[]);
     assert!(output.status.success(), "{}", report(&output));
     assert!(
-        report(&output).contains("the service creates it"),
+        report(&output).contains("is no store yet"),
         "{}",
         report(&output)
     );
@@ -497,4 +498,168 @@ fn help_shows_defaults_and_variables() {
             assert!(text.contains(part), "{command}, {part}: {text}");
         }
     }
+}
+
+/// Runs a command with `stdout` as its standard output, and returns its exit status and its errors.
+fn run_with_stdout(arguments: &[&str], stdout: Stdio) -> (Option<i32>, String) {
+    let mut command = alleycat(arguments);
+    command.stdout(stdout).stderr(Stdio::piped());
+    let output = command.spawn().unwrap().wait_with_output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), errors)
+}
+
+#[test]
+fn output_that_cannot_be_written_is_no_panic() {
+    let folder = TempDir::new().unwrap();
+    let store = format!("file:{}", folder.path().display());
+    let doctor = [&["doctor", "--store", &store], &PORTS[..]].concat();
+    for arguments in [&["openapi"][..], &doctor] {
+        // A reader that has gone, as `head` does, wants no more.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(
+            run_with_stdout(arguments, writer.into()),
+            (Some(0), String::new())
+        );
+        let full = std::fs::File::create("/dev/full").unwrap();
+        let (status, errors) = run_with_stdout(arguments, full.into());
+        assert_eq!(status, Some(1), "{errors}");
+        assert!(
+            errors.starts_with("Error: cannot write to standard output: "),
+            "{errors}"
+        );
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+}
+
+#[test]
+fn password_in_a_url_is_refused_and_not_shown() {
+    for command in ["replay", "simulate"] {
+        let mut arguments = vec![command, "--to", "http://user:hush@127.0.0.1:1/firehose"];
+        arguments.extend((command == "replay").then_some("somewhere"));
+        let output = alleycat(&arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains("no password"), "{text}");
+        assert!(!text.contains("hush"), "{text}");
+    }
+}
+
+#[test]
+fn invalid_key_of_replay_is_refused() {
+    for (variable, key) in [
+        ("ALLEYCAT_REPLAY_ACCESS_KEY", " a"),
+        ("ALLEYCAT_ACCESS_KEY", ",x"),
+        ("ALLEYCAT_ACCESS_KEY", " a"),
+    ] {
+        let output = alleycat(&["replay", "somewhere"])
+            .env(variable, key)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{variable}={key}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains(variable), "{text}");
+        assert!(text.contains("an access key must"), "{text}");
+    }
+}
+
+#[test]
+fn variable_that_is_not_utf8_is_named() {
+    let value = std::ffi::OsStr::from_bytes(b"\xff");
+    let output = alleycat(&["serve"])
+        .env("ALLEYCAT_CLASS_NAMES", value)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).unwrap();
+    let expected = "the value of ALLEYCAT_CLASS_NAMES is not UTF-8";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[tokio::test]
+async fn doctor_fails_on_the_ports_of_others() {
+    let test_store = TestStore::folder();
+    let instance = Instance::start(&test_store, &[]).await;
+    let address = instance.address();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = other.local_addr().unwrap().to_string();
+    let folder = TempDir::new().unwrap();
+    let elsewhere = format!("file:{}", folder.path().display());
+    let run = |store: &str, listen: &str, metrics: &str| {
+        let options = ["doctor", "--store", store, "--listen", listen];
+        let output = alleycat(&[&options[..], &["--metrics-listen", metrics]].concat()).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", report(&output));
+        failures(&output).join("\n")
+    };
+    let failed = run(&test_store.url(), &address, &other);
+    assert!(failed.contains("metrics port"), "{failed}");
+    // Another service than that of the store.
+    let failed = run(&elsewhere, &address, "127.0.0.1:0");
+    assert!(failed.contains("Address already in use"), "{failed}");
+    let failed = run(&elsewhere, "127.0.0.1:1", "localhost:1");
+    assert!(failed.contains("give each its own"), "{failed}");
+}
+
+#[test]
+fn doctor_leaves_a_folder_that_is_no_store_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    let store = format!("file:{}", folder.path().display());
+    std::fs::write(folder.path().join("class-1.gz"), gzip(r#"{"1":{"1":5}}"#)).unwrap();
+    let output = doctor(&store, &[], &["--read-objects"]);
+    assert!(output.status.success(), "{}", report(&output));
+    assert!(
+        report(&output).contains("store: If-Match"),
+        "{}",
+        report(&output)
+    );
+    assert!(
+        report(&output).contains("1 are readable"),
+        "{}",
+        report(&output)
+    );
+    let entries = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(entries, 1);
+    let output = doctor(&store, &[], &["--read-only"]);
+    assert!(failures(&output)[0].contains("not a store yet"));
+    for (store, problem) in [
+        ("file:/proc/nope/x", "cannot create a folder in /proc"),
+        ("file://localhost/tmp/x", "names a host"),
+    ] {
+        let failed = failures(&doctor(store, &[], &[])).join("\n");
+        assert!(failed.contains(problem), "{failed}");
+    }
+}
+
+#[test]
+fn doctor_warns_of_a_key_of_two_kinds() {
+    let folder = TempDir::new().unwrap();
+    let store = format!("file:{}", folder.path().display());
+    let keys = ["--access-key", "same", "--admin-key", "same"];
+    let output = doctor(&store, &[], &keys);
+    assert!(output.status.success(), "{}", report(&output));
+    let warning = format!("warn  {:<28} the access keys and the admin keys", "keys");
+    assert!(report(&output).contains(&warning), "{}", report(&output));
+    assert!(!report(&output).contains("same"), "{}", report(&output));
+}
+
+#[tokio::test]
+async fn simulation_whose_records_are_rejected_is_no_success() {
+    let test_store = TestStore::folder();
+    let instance = Instance::start(&test_store, &[]).await;
+    let to = format!("http://{}/firehose", instance.address());
+    let run = |more: &[&str]| {
+        let arguments = ["simulate", "--to", &to, "--speed", "max", "--seconds", "2"];
+        alleycat(&[&arguments[..], more].concat()).output().unwrap()
+    };
+    let output = run(&["--racers", "3", "--classes", "7"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = report(&output);
+    assert!(text.contains("rejected      6 out_of_bounds"), "{text}");
+    assert!(run(&["--racers", "3", "--classes", "6"]).status.success());
+    let output = run(&["--racers", "3", "--users", "2"]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("--users 2 is below --racers 3"), "{error}");
 }

@@ -467,3 +467,35 @@ async fn csv_rows_equal_json_rows() {
     assert!(seen > 10, "{seen}");
     service.stop().await;
 }
+
+/// Returns the operation that gets a path.
+fn get_operation(path: &str) -> Value {
+    document()["paths"][path]["get"].clone()
+}
+
+#[tokio::test]
+async fn etags_are_documented_where_they_are_sent() {
+    let service = service().await;
+    let document = document();
+    let paths = document["paths"].as_object().unwrap();
+    let mut with_etag = 0;
+    for operation in Operation::all() {
+        if operation.method != Method::GET || operation.path.ends_with("/live") {
+            continue;
+        }
+        let path = operation.with("");
+        let request = service.request(Method::GET, &path).bearer_auth("K");
+        let response = request.header("accept", "*/*").send().await.unwrap();
+        if response.headers().contains_key("etag") {
+            with_etag += 1;
+            assert!(operation.responses.get("304").is_some(), "{path}");
+            let headers = &operation.responses["200"]["headers"];
+            assert!(headers.get("ETag").is_some(), "{path}");
+        }
+    }
+    assert!(with_etag >= 5, "{with_etag} of {}", paths.len());
+    let file = &get_operation("/class-{classId}.gz")["responses"]["200"]["content"];
+    let schema = &file["application/gzip"]["schema"];
+    assert_eq!(*schema, json!({"type": "string", "format": "binary"}));
+    service.stop().await;
+}

@@ -16,7 +16,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::http::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use support::authority::{Authority, ServerCertificate};
+use support::instance::Instance;
 use support::s3_server::S3Server;
+use support::test_store::TestStore;
 use support::{Service, alleycat, gzip, record, telemetry, until};
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -542,4 +545,124 @@ async fn own_store_replays_into_another_service() {
     assert_eq!(hash(&first).await, hash(&second).await);
     first.stop().await;
     second.stop().await;
+}
+
+/// What follows a snapshot, or 2000 lines of text, is delivered.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_after_other_content_are_delivered() {
+    let folder = TempDir::new().unwrap();
+    let ridden = |racer: u64| telemetry(1, 1, racer);
+    let named = r#"{"5":{"name":"x","at":1}}"#;
+    write(
+        folder.path(),
+        "1",
+        format!("{{\"1\":{{\"5\":150}}}}\n{}", ridden(1)),
+    );
+    write(folder.path(), "2", format!("{named}\n{}", ridden(2)));
+    let members = [gzip("{\"1\":{\"5\":150}}"), gzip(ridden(3))];
+    write(folder.path(), "3.gz", members.concat());
+    write(folder.path(), "4", "x\n".repeat(2000) + &ridden(4));
+    write(folder.path(), "5", "{\"classId\":1,\"second\":01}");
+    // As an access log of the error output: no record of a delivery is gzip within gzip.
+    let raw = base64_simd::STANDARD.encode_to_string(gzip(gzip(ridden(6))));
+    write(
+        folder.path(),
+        "6",
+        json!({"attemptsMade": 1, "rawData": raw}).to_string(),
+    );
+    let service = Service::start(&["--commit-interval", "0ms"]).await;
+    let source = folder.path().to_str().unwrap();
+    for run in [&["--dry-run"][..], &[]] {
+        let arguments = [&[source][..], run].concat();
+        let output = replay(&[], &service.url("/firehose"), &arguments).await;
+        let text = summary(&output);
+        assert!(
+            text.contains("6 read, 3 snapshots skipped, 0 unreadable"),
+            "{text}"
+        );
+        assert_eq!(summary_number(&output, "improvements"), 4, "{text}");
+        assert_eq!(summary_number(&output, "rejected"), 2002, "{text}");
+        assert!(text.contains("1 utf8"), "{text}");
+    }
+    assert_eq!(efforts(&service).await, 4);
+    // A journal that was cut is replayed so far, and reported.
+    let journal = format!(
+        "{{\"alleycat\":\"journal\",\"version\":1,\"lines\":5}}\n{}",
+        ridden(7)
+    );
+    let cut = TempDir::new().unwrap();
+    write(cut.path(), "cut.ndjson.gz", gzip(journal));
+    let source = cut.path().to_str().unwrap();
+    let output = replay(&[], &service.url("/firehose"), &[source]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let text = summary(&output);
+    assert!(text.contains("it is incomplete: 4 lines"), "{text}");
+    assert_eq!(efforts(&service).await, 5);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_folder_hides_is_counted() {
+    let folder = TempDir::new().unwrap();
+    for name in ["a.tmp", "sub/x~", ".h", ".d/x"] {
+        write(folder.path(), name, telemetry(1, 1, 1));
+    }
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(pipe).status();
+    assert!(made.unwrap().success());
+    let service = Service::start(&["--commit-interval", "0ms"]).await;
+    let source = folder.path().to_str().unwrap();
+    let output = replay(&[], &service.url("/firehose"), &[source]).await;
+    assert!(output.status.success(), "{}", summary(&output));
+    assert_eq!(summary_number(&output, "objects"), 2);
+    assert_eq!(summary_number(&output, "passed over"), 3);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoint_without_trusted_tls_ends_the_replay_at_once() {
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), "one", telemetry(1, 1, 1));
+    let source = folder.path().to_str().unwrap();
+    let certificate = ServerCertificate::new();
+    Authority::new().issue(&certificate);
+    let test_store = TestStore::folder();
+    let with_tls = Instance::start_tls(&test_store, &certificate).await;
+    let plain = Service::start(&[]).await;
+    for to in [
+        format!("https://{}/firehose", with_tls.address()),
+        plain.url("/firehose").replace("http:", "https:"),
+    ] {
+        let output = replay(&[], &to, &[source]).await;
+        let text = summary(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(
+            text.contains("given up after 1 tries") && text.contains("no trusted connection"),
+            "{text}"
+        );
+    }
+    plain.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redirect_is_not_followed() {
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), "one", telemetry(1, 1, 1));
+    let service = Service::start(&[]).await;
+    let elsewhere = service.url("/openapi.json");
+    let redirect = move || {
+        let elsewhere = elsewhere.clone();
+        async move { axum::response::Redirect::temporary(&elsewhere) }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = format!("http://{}/firehose", listener.local_addr().unwrap());
+    let router = axum::Router::new().fallback(redirect);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let source = folder.path().to_str().unwrap();
+    for (run, expected) in [(&["--dry-run"][..], "responds 307"), (&[], "status 307")] {
+        let output = replay(&[], &to, &[&[source][..], run].concat()).await;
+        assert_eq!(output.status.code(), Some(1));
+        assert!(summary(&output).contains(expected), "{}", summary(&output));
+    }
+    service.stop().await;
 }

@@ -111,7 +111,7 @@ fn without_empty_variable(argument: Arg) -> Arg {
 fn first_access_key() -> Result<Option<AccessKey>, clap::Error> {
     const VARIABLE: &str = "ALLEYCAT_ACCESS_KEY";
     let keys = env::var(VARIABLE).unwrap_or_default();
-    let first = keys.split(',').next().filter(|key| !key.is_empty());
+    let first = (!keys.is_empty()).then(|| keys.split(',').next().unwrap_or_default());
     first.map(str::parse).transpose().map_err(|error| {
         let message = format!("invalid value for {VARIABLE}: {error}");
         CommandLine::command().error(ErrorKind::ValueValidation, message)
@@ -119,13 +119,21 @@ fn first_access_key() -> Result<Option<AccessKey>, clap::Error> {
 }
 
 /// Returns the error with the option's environment variable if that is set, and without the value
-/// if it is a key, or most of one.
+/// if it is a key, or most of one, or a URL with a password.
 fn explained(mut error: clap::Error, mut command: clap::Command) -> clap::Error {
+    if error.kind() == ErrorKind::InvalidUtf8
+        && let Some(variable) = variable_without_utf8(&command)
+    {
+        let message = format!("the value of {variable} is not UTF-8");
+        return command.error(ErrorKind::InvalidUtf8, message);
+    }
     let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
         return error;
     };
     let option = option.clone();
-    if option.contains("-key <") {
+    let value = error.get(ContextKind::InvalidValue);
+    let has_user = value.is_some_and(|value| value.to_string().contains('@'));
+    if option.contains("-key <") || (option.starts_with("--to <") && has_user) {
         error.insert(
             ContextKind::InvalidValue,
             ContextValue::String("…".to_owned()),
@@ -143,6 +151,17 @@ fn explained(mut error: clap::Error, mut command: clap::Command) -> clap::Error 
         error.insert(ContextKind::InvalidArg, ContextValue::String(option));
     }
     error
+}
+
+/// Returns the environment variable of an option whose value is set, and not UTF-8.
+fn variable_without_utf8(command: &clap::Command) -> Option<String> {
+    let arguments = command
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments);
+    let is_invalid =
+        |name: &&OsStr| env::var_os(name).is_some_and(|value| value.to_str().is_none());
+    let variable = arguments.filter_map(Arg::get_env).find(is_invalid)?;
+    Some(variable.display().to_string())
 }
 
 #[cfg(test)]

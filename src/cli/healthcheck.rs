@@ -57,6 +57,21 @@ pub(crate) async fn is_running(options: &HealthcheckOptions) -> bool {
     response.status().is_success() && response.text().await.is_ok_and(|text| text == "ok")
 }
 
+/// Returns whether the service's metrics are served at that address.
+pub(crate) async fn serves_metrics(listen: SocketAddr) -> bool {
+    let options = HealthcheckOptions {
+        listen,
+        tls_cert: None,
+    };
+    let Ok(response) = get(&options, "/metrics").await else {
+        return false;
+    };
+    response
+        .text()
+        .await
+        .is_ok_and(|text| text.contains("alleycat_"))
+}
+
 async fn get(options: &HealthcheckOptions, path: &str) -> anyhow::Result<reqwest::Response> {
     let address = local_address(options.listen);
     let scheme = if options.tls_cert.is_some() {

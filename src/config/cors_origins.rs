@@ -1,5 +1,6 @@
 //! The origins of `--cors-origin`.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// The origins whose pages may read the API.
@@ -55,13 +56,20 @@ fn parse_origin(text: &str) -> Result<String, String> {
     let ipv6 = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'));
-    let is_host = match ipv6 {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.bytes().all(is_name),
+    let last_label = host.rsplit('.').next().unwrap_or_default();
+    // Browsers write an address in one form.
+    let host = match ipv6 {
+        Some(address) => {
+            let address = address.parse::<Ipv6Addr>().ok();
+            address.map(|address| format!("[{address}]"))
+        }
+        None if last_label.parse::<u64>().is_ok() => {
+            let address = host.parse::<Ipv4Addr>().ok();
+            address.map(|address| address.to_string())
+        }
+        None => (!host.is_empty() && host.bytes().all(is_name)).then(|| host.to_owned()),
     };
-    if !is_host {
-        return Err(invalid("has an invalid host"));
-    }
+    let host = host.ok_or_else(|| invalid("has an invalid host"))?;
     match (scheme, port.map(str::parse::<u16>)) {
         (_, Some(Err(_)) | Some(Ok(0))) => Err(invalid("has an invalid port")),
         (_, None) | ("http", Some(Ok(80))) | ("https", Some(Ok(443))) => {

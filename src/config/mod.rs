@@ -18,7 +18,7 @@ pub use crate::config::class_names::ClassNames;
 pub use crate::config::cors_origins::CorsOrigins;
 pub use crate::config::limits::ServiceLimits;
 
-pub(crate) use crate::config::value_parsers::{duration, socket_address};
+pub(crate) use crate::config::value_parsers::{duration, size, socket_address};
 
 use crate::config::value_parsers::{bucket_name, max_body_size, stream_arn};
 use crate::keys::Secret;
@@ -299,6 +299,15 @@ impl Config {
                 "{} is reachable from other machines, and there is no access key: set \
                  ALLEYCAT_ACCESS_KEY or --access-key-file, or listen on 127.0.0.1",
                 self.listen
+            );
+        }
+        let (listen, metrics) = (self.listen, self.metrics_listen);
+        let is_shared = listen.ip() == metrics.ip()
+            || listen.ip().is_unspecified()
+            || metrics.ip().is_unspecified();
+        if is_shared && listen.port() == metrics.port() && listen.port() != 0 {
+            anyhow::bail!(
+                "--listen {listen} and --metrics-listen {metrics} are one port: give each its own"
             );
         }
         if self.read_only && self.demo.is_some() {

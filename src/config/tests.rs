@@ -88,19 +88,56 @@ fn port_alone_needs_an_access_key() {
 }
 
 #[test]
+fn metrics_need_a_port_of_their_own() {
+    for (listen, metrics, is_valid) in [
+        ("127.0.0.1:80", "127.0.0.1:80", false),
+        ("127.0.0.1:80", ":80", false),
+        ("127.0.0.1:80", "127.0.0.2:80", true),
+        ("127.0.0.1:80", "127.0.0.1:81", true),
+        ("127.0.0.1:0", "127.0.0.1:0", true),
+    ] {
+        let config = parse(&["--listen", listen, "--metrics-listen", metrics]);
+        let valid = config.expect("valid options").validate();
+        assert_eq!(valid.is_ok(), is_valid, "{listen} {metrics}: {valid:?}");
+    }
+}
+
+const RIDES: &str = "arn:aws:firehose:us-east-1:123456789012:deliverystream/rides";
+const IN_CHINA: &str = "arn:aws-cn:firehose:cn-north-1:123456789012:deliverystream/a_b.c-1";
+
+#[test]
 fn value_of_a_list_that_could_never_match_is_refused() {
     let config = parse(&[
         "--source-arn",
-        "arn:a:b, arn:c:d",
+        &format!("{RIDES}, {IN_CHINA}"),
         "--notification-bucket",
-        "a, b.c",
+        "rides, b.c",
     ]);
     let config = config.expect("valid options");
-    assert_eq!(config.source_arns, ["arn:a:b", "arn:c:d"]);
-    assert_eq!(config.notification_buckets, ["a", "b.c"]);
+    assert_eq!(config.source_arns, [RIDES, IN_CHINA]);
+    assert_eq!(config.notification_buckets, ["rides", "b.c"]);
     for (option, value) in [
         ("--source-arn", "rides"),
-        ("--source-arn", "arn:a:b,"),
+        ("--source-arn", &format!("{RIDES},")),
+        (
+            "--source-arn",
+            "arn:aws:firehose:us-east-1:123456789012:deliverystream/*",
+        ),
+        (
+            "--source-arn",
+            "arn:aws:firehose:us-east-1:123456789012:deliverystream/",
+        ),
+        (
+            "--source-arn",
+            "arn:aws:firehose:us-east-1:12:deliverystream/rides",
+        ),
+        (
+            "--source-arn",
+            "arn:aws:kinesis:us-east-1:123456789012:stream/rides",
+        ),
+        ("--notification-bucket", "A"),
+        ("--notification-bucket", "a..b"),
+        ("--notification-bucket", "rides-"),
         ("--notification-bucket", "s3://rides"),
         ("--notification-bucket", "rides/2026"),
         ("--notification-bucket", "rides,"),
@@ -134,6 +171,8 @@ fn cors_origins_are_all_or_a_list() {
         ("http://example.com:80", list(&["http://example.com"])),
         ("https://example.com:80", list(&["https://example.com:80"])),
         ("http://[::1]:5173", list(&["http://[::1]:5173"])),
+        ("http://10.0.0.1:5173", list(&["http://10.0.0.1:5173"])),
+        ("https://[0:0::1]:80", list(&["https://[::1]:80"])),
         ("capacitor://localhost", list(&["capacitor://localhost"])),
     ] {
         assert_eq!(text.parse(), Ok(origins), "{text}");
@@ -157,6 +196,7 @@ fn invalid_cors_origin_is_refused_by_its_value() {
         ("https://example.com:", "https://example.com:"),
         ("https://example.com:99999", "https://example.com:99999"),
         ("https://[::1", "https://[::1"),
+        ("https://1.2.3.999", "https://1.2.3.999"),
         ("https://a.example,*", "*"),
         ("https://a.example,", ""),
     ] {
@@ -208,8 +248,18 @@ fn duration_out_of_bounds_is_refused_with_its_bounds() {
         let error = duration::<10, 3_600_000>(text).expect_err(text);
         assert!(error.contains("from 10ms to 1h"), "{text}: {error}");
     }
-    let error = duration::<10, 3_600_000>("soon").expect_err("no duration");
-    assert!(error.contains("250ms"), "{error}");
+    for text in ["soon", "", "7d"] {
+        let error = duration::<10, 3_600_000>(text).expect_err(text);
+        assert!(
+            error.starts_with("it must be a duration from 10ms to 1h"),
+            "{error}"
+        );
+    }
+    for text in ["abc", "", "1KB", "2GiB"] {
+        let error = parse(&["--max-body-size", text]).expect_err(text);
+        let error = error.to_string();
+        assert!(error.contains("it must be a size from 1.0 KiB"), "{error}");
+    }
 }
 
 #[test]

@@ -82,6 +82,21 @@ impl ClientOptions {
     }
 }
 
+/// Parses the URL of an endpoint. A user and a password in it are refused: errors would show them,
+/// and they would be sent in place of a key.
+///
+/// # Errors
+/// The text is no such URL. The message does not repeat it.
+pub fn endpoint_url(text: &str) -> Result<Url, &'static str> {
+    let url = text.parse::<Url>().ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+    let url = url.ok_or("it must be a URL such as https://alleycat.example.com/firehose")?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it must have no user and no password");
+    }
+    Ok(url)
+}
+
 /// A key that is sent and shows in no log.
 #[derive(Clone)]
 pub struct AccessKey(HeaderValue);
@@ -90,6 +105,9 @@ impl FromStr for AccessKey {
     type Err = &'static str;
 
     fn from_str(key: &str) -> Result<Self, Self::Err> {
+        if key.is_empty() || key.trim() != key {
+            return Err("an access key must not be empty, and have no spaces around it");
+        }
         let mut value = HeaderValue::from_bytes(key.as_bytes())
             .map_err(|_| "an access key must not contain control characters")?;
         value.set_sensitive(true);
@@ -188,6 +206,9 @@ pub enum TryError {
     /// No connection, or no whole response in time.
     #[error("no response: {0}")]
     NoResponse(String),
+    /// The endpoint does not speak TLS, or its certificate is not trusted.
+    #[error("no trusted connection: {0}")]
+    Tls(String),
     /// A status other than 200.
     #[error("status {status}: {message}")]
     Refused {
@@ -225,7 +246,8 @@ impl TryError {
             } => false,
             Self::Refused {
                 status: 300..500, ..
-            } => !retries_refused,
+            }
+            | Self::Tls(_) => !retries_refused,
             _ => false,
         }
     }
@@ -326,7 +348,13 @@ impl FirehoseClient {
     async fn send(&self, request: &DeliveryRequest) -> Result<Option<RecordCounts>, TryError> {
         let ClientInner { http, options, .. } = &*self.inner;
         let no_response = |error: reqwest::Error| {
-            TryError::NoResponse(format!("{:#}", anyhow::Error::new(error.without_url())))
+            let is_tls = is_of_tls(&error);
+            let problem = format!("{:#}", anyhow::Error::new(error.without_url()));
+            if is_tls {
+                TryError::Tls(problem)
+            } else {
+                TryError::NoResponse(problem)
+            }
         };
         let post = http
             .post(options.to.clone())
@@ -358,6 +386,23 @@ pub fn http_client_builder() -> reqwest::ClientBuilder {
     // An error says that it was installed before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
+}
+
+/// Returns whether an error comes from TLS, and not from the connection below it.
+fn is_of_tls(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<rustls::Error>() {
+            return true;
+        }
+        // An I/O error is made of another error, and not caused by it.
+        let inner = error.downcast_ref::<std::io::Error>();
+        cause = match inner.and_then(std::io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
 }
 
 /// Returns whether a URL is of this machine, for which no proxy is used. The unspecified address is

@@ -15,7 +15,7 @@ use crate::http::respond::board::forbid_shared_caching;
 use crate::http::router::RequiredKey;
 use crate::http::state::AppState;
 use crate::ingest::error::DeliveryErrorCode;
-use crate::keys::Keys;
+use crate::keys::{self, Keys};
 use crate::ledger::CommitError;
 
 const ACCESS_KEY: &str = "x-amz-firehose-access-key";
@@ -34,26 +34,31 @@ pub(crate) struct RequestKeys {
 impl RequestKeys {
     /// Reads the keys of the configuration and of the files that it names.
     pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
-        let keys = |given: &[_], file: &Option<PathBuf>, option: &'static str| {
+        let read = |given: &[_], file: &Option<PathBuf>, option: &'static str| {
             Keys::new(given, file.as_deref()).context(option)
         };
-        Ok(Self {
-            access: keys(
+        let keys = Self {
+            access: read(
                 &config.access_keys,
                 &config.access_key_file,
                 "--access-key-file",
             )?,
-            admin: keys(
+            admin: read(
                 &config.admin_keys,
                 &config.admin_key_file,
                 "--admin-key-file",
             )?,
-            query: keys(
+            query: read(
                 &config.query_keys,
                 &config.query_key_file,
                 "--query-key-file",
             )?,
-        })
+        };
+        let kinds = [&keys.access, &keys.admin, &keys.query];
+        if let Some(problem) = keys::shared_key(kinds) {
+            tracing::warn!("{problem}");
+        }
+        Ok(keys)
     }
 }
 

@@ -8,7 +8,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use futures_util::FutureExt;
 
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, shown};
 use crate::http::state::AppState;
 use crate::ingest::body::{self, BodyLimits};
 use crate::ingest::error::{DeliveryError, DeliveryErrorCode};
@@ -83,6 +83,27 @@ fn coding_refusal(headers: &HeaderMap) -> Option<HeadRefusal> {
         DeliveryErrorCode::UnsupportedTransferCoding,
         message,
     ))
+}
+
+/// Returns whether the only content encoding is gzip.
+pub(crate) fn is_gzip(headers: &HeaderMap) -> Result<bool, DeliveryError> {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let encoding = encodings.next().map(|value| {
+        let encoding = String::from_utf8_lossy(value.as_bytes());
+        encoding.trim().to_ascii_lowercase()
+    });
+    match (encoding.as_deref().unwrap_or_default(), encodings.next()) {
+        ("" | "identity", None) => Ok(false),
+        ("gzip" | "x-gzip", None) => Ok(true),
+        (encoding, _) => {
+            let encoding = shown(encoding);
+            let message = format!("Content-Encoding may be gzip or identity, and not {encoding}");
+            Err(DeliveryError::new(
+                DeliveryErrorCode::UnsupportedEncoding,
+                message,
+            ))
+        }
+    }
 }
 
 /// Returns the result of `ingest`, or an error if the head was refused, after a panic, at the

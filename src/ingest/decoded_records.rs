@@ -2,7 +2,9 @@
 
 use crate::domain::effort::{Bounds, Effort, RacerId};
 use crate::domain::racer_names::{self, RacerName};
-use crate::domain::rejection::Rejection;
+use crate::domain::rejection::{Rejection, RejectionReason};
+use crate::gzip::{self, GZIP_MAGIC, GunzipError};
+use crate::ingest::envelope::RECORD_BYTES_MAX;
 use crate::ingest::record;
 
 /// The decoded content of records. Each record stands for itself: a fault in one changes no other.
@@ -42,16 +44,60 @@ impl EffortOrigins {
     }
 }
 
+/// Gunzips the records of a delivery that are gzip.
+pub(crate) struct RecordGunzip {
+    /// Used again for each record.
+    plain: Vec<u8>,
+    /// Number of bytes to which further records may gunzip.
+    bytes_left: usize,
+}
+
+impl RecordGunzip {
+    /// Returns a value for records that may gunzip to `bytes_max` bytes together.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            plain: Vec::new(),
+            bytes_left: bytes_max,
+        }
+    }
+
+    /// Returns the data of a record, gunzipped if it is gzip.
+    pub(crate) fn plain<'d>(&'d mut self, data: &'d [u8]) -> Result<&'d [u8], Rejection> {
+        if !data.starts_with(&GZIP_MAGIC) {
+            return Ok(data);
+        }
+        self.plain.clear();
+        let bytes_max = RECORD_BYTES_MAX.min(self.bytes_left);
+        let result = gzip::gunzip_into(data, &mut self.plain, bytes_max);
+        self.bytes_left = self.bytes_left.saturating_sub(self.plain.len());
+        match result {
+            Ok(()) => Ok(&self.plain),
+            Err(error) => {
+                let reason = match error {
+                    GunzipError::Invalid(_) => RejectionReason::Gzip,
+                    GunzipError::TooLarge(_) => RejectionReason::TooLarge,
+                };
+                Err(Rejection::new(reason, error.to_string()))
+            }
+        }
+    }
+}
+
 impl DecodedRecords {
-    /// Decodes records that have no envelope and no base64.
+    /// Decodes records that have no envelope and no base64. Those that are gzip may gunzip to
+    /// `bytes_max` bytes together.
     pub fn of<'r>(
         records: impl IntoIterator<Item = &'r [u8]>,
         bounds: &Bounds,
         receipt_ms: u64,
+        bytes_max: usize,
     ) -> Self {
         let mut decoded = Self::default();
+        let mut gunzip = RecordGunzip::new(bytes_max);
         for data in records {
-            let result = decoded.decode_record(data, bounds, receipt_ms);
+            let result = gunzip
+                .plain(data)
+                .and_then(|data| decoded.decode_record(data, bounds, receipt_ms));
             decoded.end_record(result);
         }
         decoded

@@ -11,8 +11,7 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::domain::effort::Bounds;
 use crate::domain::rejection::{Rejection, RejectionReason};
-use crate::gzip::{self, GZIP_MAGIC, GunzipError};
-use crate::ingest::decoded_records::DecodedRecords;
+use crate::ingest::decoded_records::{DecodedRecords, RecordGunzip};
 use crate::ingest::envelope_fast_path;
 use crate::ingest::json_scan::{self, BorrowedText};
 
@@ -104,29 +103,21 @@ impl<'b> Envelope<'b> {
     /// Decodes every record. All records together may gunzip to `bytes_max` bytes.
     pub fn decode(&self, bounds: &Bounds, receipt_ms: u64, bytes_max: usize) -> DecodedRecords {
         let mut decoded = DecodedRecords::with_capacity(self.records.len());
-        let mut bytes_left = bytes_max;
-        self.decode_range(
-            0..self.len(),
-            bounds,
-            receipt_ms,
-            &mut bytes_left,
-            &mut decoded,
-        );
+        let mut gunzip = RecordGunzip::new(bytes_max);
+        self.decode_range(0..self.len(), bounds, receipt_ms, &mut gunzip, &mut decoded);
         decoded
     }
 
-    /// Decodes the records of `range`, and appends them to `decoded`. They may gunzip to
-    /// `bytes_left` bytes, which is reduced by what they take. Ranges must follow one another.
+    /// Decodes the records of `range`, and appends them to `decoded`. Ranges must follow one another.
     pub(crate) fn decode_range(
         &self,
         range: Range<usize>,
         bounds: &Bounds,
         receipt_ms: u64,
-        bytes_left: &mut usize,
+        gunzip: &mut RecordGunzip,
         decoded: &mut DecodedRecords,
     ) {
-        // Both buffers are used again for each record.
-        let (mut data, mut plain) = (Vec::new(), Vec::new());
+        let mut data = Vec::new(); // used again for each record
         for text in &self.records[range] {
             data.clear();
             let result = match base64_simd::STANDARD.decode_append(text, &mut data) {
@@ -134,33 +125,13 @@ impl<'b> Envelope<'b> {
                     RejectionReason::Base64,
                     "the data is not base64",
                 )),
-                Ok(()) if data.starts_with(&GZIP_MAGIC) => {
-                    plain.clear();
-                    gunzip_record(&data, &mut plain, bytes_left)
-                        .and_then(|()| decoded.decode_record(&plain, bounds, receipt_ms))
-                }
-                Ok(()) => decoded.decode_record(&data, bounds, receipt_ms),
+                Ok(()) => gunzip
+                    .plain(&data)
+                    .and_then(|data| decoded.decode_record(data, bounds, receipt_ms)),
             };
             decoded.end_record(result);
         }
     }
-}
-
-/// Gunzips a record, and subtracts its size from `bytes_left`, the limit of its delivery.
-fn gunzip_record(
-    data: &[u8],
-    plain: &mut Vec<u8>,
-    bytes_left: &mut usize,
-) -> Result<(), Rejection> {
-    let result = gzip::gunzip_into(data, plain, RECORD_BYTES_MAX.min(*bytes_left));
-    *bytes_left = bytes_left.saturating_sub(plain.len());
-    result.map_err(|error| {
-        let reason = match error {
-            GunzipError::Invalid(_) => RejectionReason::Gzip,
-            GunzipError::TooLarge(_) => RejectionReason::TooLarge,
-        };
-        Rejection::new(reason, error.to_string())
-    })
 }
 
 /// Returns the request id of a body whose records are invalid.

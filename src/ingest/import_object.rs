@@ -43,7 +43,7 @@ pub(crate) struct ImportResult {
     pub(crate) records: usize,
     pub(crate) improvements: usize,
     pub(crate) quarantined: usize,
-    /// Number of entries that name no new object, and of objects without records.
+    /// Number of entries that name no new object, and of snapshots.
     pub(crate) ignored: usize,
     /// The objects that were not read to their end, each with the reason.
     pub(crate) failed: Vec<String>,
@@ -113,16 +113,17 @@ impl ObjectImporter {
             Err(error) => return Ok(Err(error.to_string())),
         };
         let name = format!("s3://{}/{}", object.bucket, object.key);
-        let mut reader = ObjectReader::open_as_records(Cursor::new(body), OBJECT_BYTES_MAX);
+        let mut reader = ObjectReader::open(Cursor::new(body), OBJECT_BYTES_MAX);
+        let (mut is_snapshot, mut has_records) = (false, false);
         loop {
             let receipt_ms = self.pipeline.accept_at_ms()?;
             let name = name.clone();
-            let (batch, end);
-            (reader, batch, end) = (self.pipeline)
+            let (batch, snapshots, end);
+            (reader, batch, snapshots, end) = (self.pipeline)
                 .run(move |ledger| {
-                    let (records, end) = read_part(&mut reader);
-                    let batch = DecodedBatch::of_records(name, records, receipt_ms, ledger);
-                    (reader, batch, end)
+                    let part = ObjectPart::read(&mut reader);
+                    let batch = DecodedBatch::of_records(name, part.records, receipt_ms, ledger);
+                    (reader, batch, part.snapshots, part.end)
                 })
                 .await?;
             let permit = (self.admission.deliveries)
@@ -132,14 +133,13 @@ impl ObjectImporter {
             result.records += committed.records;
             result.improvements += committed.improvements;
             result.quarantined += committed.quarantined();
+            result.ignored += snapshots;
+            is_snapshot |= snapshots > 0;
+            has_records |= committed.records > 0;
             match end {
                 None => {}
                 Some(Ok(())) => {
-                    result.objects += 1;
-                    return Ok(Ok(()));
-                }
-                Some(Err(ObjectReaderError::Snapshot)) => {
-                    result.ignored += 1;
+                    result.objects += usize::from(has_records || !is_snapshot);
                     return Ok(Ok(()));
                 }
                 Some(Err(error)) => return Ok(Err(error.to_string())),
@@ -148,22 +148,36 @@ impl ObjectImporter {
     }
 }
 
-/// Reads the records of one part, and how the object ended if it did.
-fn read_part(reader: &mut ObjectReader) -> (Vec<Vec<u8>>, Option<Result<(), ObjectReaderError>>) {
-    let (mut records, mut bytes) = (Vec::new(), 0);
-    while records.len() < PART_RECORDS_MAX && bytes < PART_BYTES_MAX {
-        match reader.next() {
-            Some(Ok(ObjectItem::Record(data))) => {
-                bytes += data.len();
-                records.push(data);
+/// A part of an object.
+#[derive(Default)]
+struct ObjectPart {
+    records: Vec<Vec<u8>>,
+    /// Number of snapshots that were passed over.
+    snapshots: usize,
+    /// How the object ended, if it did.
+    end: Option<Result<(), ObjectReaderError>>,
+}
+
+impl ObjectPart {
+    fn read(reader: &mut ObjectReader) -> Self {
+        let (mut part, mut bytes) = (Self::default(), 0);
+        while part.records.len() < PART_RECORDS_MAX && bytes < PART_BYTES_MAX && part.end.is_none()
+        {
+            match reader.next() {
+                Some(Ok(ObjectItem::Record(data))) => {
+                    bytes += data.len();
+                    part.records.push(data);
+                }
+                // This service's own quarantine would be quarantined again, and notified again, for
+                // ever.
+                Some(Ok(ObjectItem::Quarantined(_) | ObjectItem::Name)) => {}
+                Some(Ok(ObjectItem::Snapshot)) => part.snapshots += 1,
+                Some(Err(error)) => part.end = Some(Err(error)),
+                None => part.end = Some(Ok(())),
             }
-            // This service's own quarantine would be quarantined again, and notified again, for ever.
-            Some(Ok(ObjectItem::Quarantined(_) | ObjectItem::Name)) => {}
-            Some(Err(error)) => return (records, Some(Err(error))),
-            None => return (records, Some(Ok(()))),
         }
+        part
     }
-    (records, None)
 }
 
 /// Marks an object as being imported until dropped. A sender that gives up and tries again would

@@ -14,7 +14,7 @@ use crate::domain::rejection::{Rejection, RejectionReason};
 use crate::gzip::{self, GunzipError};
 use crate::ingest::admission::InFlightGuard;
 use crate::ingest::decode_pool::DecodePool;
-use crate::ingest::decoded_records::{DecodedRecords, EffortOrigins, RejectedRecord};
+use crate::ingest::decoded_records::{DecodedRecords, EffortOrigins, RecordGunzip, RejectedRecord};
 use crate::ingest::envelope::Envelope;
 use crate::ingest::error::{DeliveryError, DeliveryErrorCode};
 use crate::ledger::{Ledger, Quarantined, WriteBatch};
@@ -27,6 +27,10 @@ const LOGGED_REJECTIONS_MAX: usize = 10;
 /// Number of records that are decoded before other threads may run: about 0.1 ms. Without this, the
 /// scheduler lets a decoding thread run up to 3 ms, even at low priority.
 const YIELD_RECORDS: usize = 256;
+
+/// Maximum size of the gzip records without an envelope when gunzipped, in bytes, all together. Only
+/// damaged records, and gzip within gzip, are still gzip there.
+const GUNZIPPED_BYTES_MAX: usize = 64 << 20;
 
 /// Decodes and commits records. Clones share the pool and the ledger.
 #[derive(Clone)]
@@ -243,7 +247,7 @@ impl DecodedBatch {
         ledger: &Ledger,
     ) -> Self {
         let data = records.iter().map(Vec::as_slice);
-        let decoded = DecodedRecords::of(data, ledger.bounds(), receipt_ms);
+        let decoded = DecodedRecords::of(data, ledger.bounds(), receipt_ms, GUNZIPPED_BYTES_MAX);
         Self::new(
             request_id,
             decoded,
@@ -341,10 +345,10 @@ fn decode_records(
     bytes_max: usize,
 ) -> DecodedRecords {
     let mut decoded = DecodedRecords::with_capacity(envelope.len());
-    let mut bytes_left = bytes_max;
+    let mut gunzip = RecordGunzip::new(bytes_max);
     for start in (0..envelope.len()).step_by(YIELD_RECORDS) {
         let range = start..envelope.len().min(start + YIELD_RECORDS);
-        envelope.decode_range(range, bounds, receipt_ms, &mut bytes_left, &mut decoded);
+        envelope.decode_range(range, bounds, receipt_ms, &mut gunzip, &mut decoded);
         std::thread::yield_now();
     }
     decoded

@@ -143,7 +143,13 @@ impl ObjectCollector {
         } else if let Some(sns) = record.sns {
             let JsonObject(sns) = parse_field::<JsonObject<SnsMessage>>("Sns", sns)?;
             self.add_topic_message(&sns.message, depth_left)
-        } else if let (Some(body), Some(_)) = (record.body, record.message_id) {
+        } else if let Some(body) = record.body
+            && (record.message_id.is_some()
+                || text(record.event_source).as_deref() == Some("aws:sqs"))
+        {
+            if json_scan::begins_object(body.get().as_bytes()) {
+                return self.add_message(body.get(), depth_left); // a pipe has decoded it
+            }
             let BorrowedText(body) = parse_field("body", body)?;
             self.add_message(&body, depth_left)
         } else if record.event_source.is_some() {

@@ -54,6 +54,7 @@ fn syntax_of_other_formats_is_noticed() {
         ("\"secret\"", Some("quotes")),
         ("'secret'", Some("quotes")),
         ("secret # of the old stream", Some("comment")),
+        ("[\"a\",\"b\"]", Some("brackets")),
         ("secret", None),
         ("c2VjcmV0cw==", None),
         ("c2Vj+mV0/w=x", None),
@@ -119,4 +120,25 @@ fn changed_file_replaces_the_keys_and_an_invalid_one_leaves_them() {
     assert!(keys.accept(b"newest"));
     assert!(keys.accept(b"other"));
     assert!(!keys.accept(b"newer"));
+}
+
+#[test]
+fn value_of_two_kinds_is_found_in_options_and_files() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), "one\ntwo\n").expect("written");
+    let given = |keys: &[&str]| -> Vec<Secret> {
+        let keys = keys.iter().map(|key| key.parse().expect("a key"));
+        keys.collect()
+    };
+    let keys = |given_keys: &[&str]| Keys::new(&given(given_keys), None).expect("keys");
+    let of_file = Keys::new(&[], Some(file.path())).expect("keys");
+    assert_eq!(shared_key([&of_file, &keys(&["a"]), &keys(&[])]), None);
+    for kinds in [
+        [&keys(&["a", "b"]), &keys(&[]), &keys(&["b"])],
+        [&keys(&[]), &of_file, &keys(&["two"])],
+        [&keys(&["two"]), &of_file, &keys(&[])],
+    ] {
+        let problem = shared_key(kinds).expect("a shared value");
+        assert!(problem.contains("different values"), "{problem}");
+    }
 }

@@ -11,7 +11,7 @@ mod probe;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -42,16 +42,32 @@ pub async fn open_read_only(location: &str) -> anyhow::Result<Arc<dyn Store>> {
     open_with(location, FolderStore::open_read_only).await
 }
 
+/// Returns the folder of a store; `None` if the location is not of the form `file:PATH`.
+///
+/// # Errors
+/// It names no folder of this machine.
+pub(crate) fn folder_of(location: &str) -> anyhow::Result<Option<&Path>> {
+    let Some(path) = location.strip_prefix("file:") else {
+        return Ok(None);
+    };
+    anyhow::ensure!(
+        !path.is_empty(),
+        "the store `{location}` names no folder; write it as `file:data`"
+    );
+    // `file:///data` names no host.
+    anyhow::ensure!(
+        !path.starts_with("//") || path.starts_with("///"),
+        "the store `{location}` names a host; write a folder as `file:/PATH`"
+    );
+    Ok(Some(Path::new(path)))
+}
+
 async fn open_with(
     location: &str,
     open_folder: fn(&Path) -> anyhow::Result<FolderStore>,
 ) -> anyhow::Result<Arc<dyn Store>> {
-    if let Some(path) = location.strip_prefix("file:") {
-        anyhow::ensure!(
-            !path.is_empty(),
-            "the store `{location}` names no folder; write it as `file:data`"
-        );
-        let path = PathBuf::from(path);
+    if let Some(path) = folder_of(location)? {
+        let path = path.to_owned();
         let opening = tokio::task::spawn_blocking(move || open_folder(&path));
         let store = opening.await.context("opening the folder was aborted")??;
         return Ok(Arc::new(store));

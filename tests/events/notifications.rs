@@ -273,3 +273,61 @@ async fn log_counts_rejected_records() {
     };
     until("both are in the log", async || rejected() == 2).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_record_is_passed_over_without_a_count() {
+    let events = EventInstance::start(&[]).await;
+    let ridden = |racer: u64| telemetry(1, 1, racer);
+    let line = |raw: Vec<u8>| {
+        let raw = base64_simd::STANDARD.encode_to_string(raw);
+        json!({"attemptsMade": 1, "rawData": raw}).to_string()
+    };
+    let marked = format!("\u{feff}{}\n\u{feff}{}", ridden(1), ridden(2));
+    // Objects, records, improvements, quarantined records, ignored.
+    for (key, object, expected) in [
+        (
+            "snapshot",
+            "{\"1\":{\"5\":150}}".to_owned(),
+            [0, 0, 0, 0, 1],
+        ),
+        (
+            "beside",
+            format!("{{\"1\":{{\"5\":150}}}}\n{}", ridden(3)),
+            [1, 1, 1, 0, 1],
+        ),
+        ("marked", marked, [1, 2, 2, 0, 0]),
+        (
+            "faulty",
+            "{\"classId\":1,\"name\":\"\0\"}".to_owned(),
+            [1, 1, 0, 1, 0],
+        ),
+        ("nested", line(gzip(gzip(ridden(4)))), [1, 1, 0, 1, 0]),
+        (
+            "text",
+            "x\n".repeat(5000) + &ridden(5),
+            [1, 5001, 1, 5000, 0],
+        ),
+    ] {
+        events.put("deliveries", key, object).await;
+        let (status, body) = events.post(&notification(&[key])).await;
+        assert_eq!(status, StatusCode::OK, "{key}: {body}");
+        let fields = [
+            "objects",
+            "records",
+            "improvements",
+            "quarantined",
+            "ignored",
+        ];
+        let found = fields.map(|field| body[field].clone());
+        assert_eq!(found, expected.map(Value::from), "{key}");
+    }
+    let journal = "{\"alleycat\":\"journal\",\"version\":1,\"lines\":5}\n";
+    events
+        .put("deliveries", "cut", format!("{journal}{}", ridden(6)))
+        .await;
+    let (status, body) = events.post(&notification(&["cut"])).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    let detail = body["detail"].as_str().unwrap();
+    assert!(detail.contains("it is incomplete: 4 lines"), "{detail}");
+    assert!(detail.contains("1 improvements"), "{detail}");
+}

@@ -3,7 +3,7 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::telemetry;
+use crate::support::{gzip, telemetry};
 use crate::{EventInstance, response_to};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,4 +89,25 @@ async fn largest_transformation_event_is_accepted() {
         body["detail"].as_str().unwrap().contains("6291556"),
         "{body}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn event_may_be_gzip() {
+    let events = EventInstance::start(&[]).await;
+    let event = include_bytes!("../data/transformation-event.json");
+    let send = |body: Vec<u8>, encoding: &str| {
+        response_to(events.request(body).header("Content-Encoding", encoding))
+    };
+    let (status, body) = send(gzip(event), "gzip").await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!(body["records"][0]["result"], "Ok");
+    for (body, encoding, expected) in [
+        (event.to_vec(), "gzip", StatusCode::BAD_REQUEST),
+        (gzip(vec![b' '; 7 << 20]), "gzip", StatusCode::BAD_REQUEST),
+        (event.to_vec(), "br", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+    ] {
+        let (status, body) = send(body, encoding).await;
+        assert_eq!(status, expected, "{body}");
+        assert!(body["detail"].is_string(), "{body}");
+    }
 }

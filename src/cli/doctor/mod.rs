@@ -3,7 +3,8 @@
 //!
 //! Each check does what the service will do: files are read, ports are opened and closed, and the
 //! store is listed, written under both conditions, read and deleted from, at a key of its own. A
-//! folder that the service uses, or does not have yet, is left as it is.
+//! folder that the service uses is left as it is. For one that is no store yet, a temporary folder in it, or
+//! in the nearest one above it that exists, is used.
 
 mod clock;
 mod folder;
@@ -12,16 +13,16 @@ mod store;
 
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 
 use crate::cli::healthcheck::{self, HealthcheckOptions};
 use crate::config::Config;
-use crate::keys::{Keys, Secret};
+use crate::keys::{self, Keys};
 use crate::ledger::clock::{Clock, SystemClock};
 use crate::server::tls::Tls;
+use crate::storage;
 
 /// Minimum time to a certificate's expiry. By then it should have been renewed: certificates of six
 /// days are renewed after four, most others after two thirds of their time.
@@ -54,6 +55,8 @@ pub struct Finding {
 pub enum Verdict {
     /// The service can run with it.
     Pass(String),
+    /// The service can run with it, but should not.
+    Warn(String),
     /// Not checked, for that reason.
     Skip(String),
     /// The service cannot run with it, or not for long; the text says what to fix.
@@ -71,6 +74,7 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (word, text) = match &self.verdict {
             Verdict::Pass(text) => ("pass", text),
+            Verdict::Warn(text) => ("warn", text),
             Verdict::Skip(text) => ("skip", text),
             Verdict::Fail(text) => ("FAIL", text),
         };
@@ -96,6 +100,7 @@ pub async fn run(options: &DoctorOptions, mut report: impl FnMut(Finding)) {
         "configuration",
         Verdict::of(config.validate(), "the options agree with each other"),
     );
+    let mut kinds = Vec::new();
     for (subject, given, file, without) in [
         (
             "access keys",
@@ -120,25 +125,42 @@ pub async fn run(options: &DoctorOptions, mut report: impl FnMut(Finding)) {
             "none: everybody may read",
         ),
     ] {
-        report(subject, keys(given, file.as_deref(), without));
+        let keys = Keys::new(given, file.as_deref());
+        report(subject, keys_verdict(&keys, without));
+        kinds.extend(keys);
+    }
+    let kinds: Option<[Keys; 3]> = kinds.try_into().ok();
+    if let Some(problem) = kinds.and_then(|kinds| keys::shared_key(kinds.each_ref())) {
+        report("keys", Verdict::Warn(problem));
     }
     report("TLS", tls(config));
-    let is_running = healthcheck::is_running(&HealthcheckOptions {
-        listen: config.listen,
-        tls_cert: config.tls_cert.clone(),
-    })
-    .await;
+    let is_running = is_running(config).await;
     report("port", port(config.listen, is_running, "--listen"));
+    let serves_metrics = is_running && healthcheck::serves_metrics(config.metrics_listen).await;
     report(
         "metrics port",
-        port(config.metrics_listen, is_running, "--metrics-listen"),
+        port(config.metrics_listen, serves_metrics, "--metrics-listen"),
     );
     store::check(options, is_running, &mut report).await;
     report("clock", clock::check(&config.store).await);
 }
 
-fn keys(given: &[Secret], file: Option<&Path>, without: &str) -> Verdict {
-    match Keys::new(given, file) {
+/// Returns whether the service runs with these options. A folder is locked by the service that uses
+/// it: without that, another service has the port.
+async fn is_running(config: &Config) -> bool {
+    let options = HealthcheckOptions {
+        listen: config.listen,
+        tls_cert: config.tls_cert.clone(),
+    };
+    let is_locked = match storage::folder_of(&config.store) {
+        Ok(Some(path)) => config.read_only || folder::is_locked(path),
+        _ => true,
+    };
+    is_locked && healthcheck::is_running(&options).await
+}
+
+fn keys_verdict(keys: &anyhow::Result<Keys>, without: &str) -> Verdict {
+    match keys {
         Ok(keys) if keys.are_needed() => Verdict::Pass("required".to_owned()),
         Ok(_) => Verdict::Pass(without.to_owned()),
         Err(error) => Verdict::Fail(format!("{error:#}")),

@@ -137,6 +137,7 @@ impl<'k> ServiceReader<'k> {
         base.set_path(path);
         base.set_query(None);
         let client = http_client_builder()
+            .redirect(reqwest::redirect::Policy::none()) // as a real run
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT);
         let client = if is_loopback(to) {

@@ -201,12 +201,11 @@ impl Replay {
             .await
             .expect("reading does not panic, and is not cancelled");
         self.report.lock().count_object(&summary);
-        match summary.end {
-            Err(ObjectReaderError::Snapshot) => {
-                tracing::info!(object = %object.name, "object skipped: it is a snapshot");
-            }
-            Err(error) => self.count_unreadable(object, &error.to_string()),
-            Ok(()) => {}
+        if summary.snapshots > 0 {
+            tracing::info!(object = %object.name, "snapshot skipped: it holds no records");
+        }
+        if let Err(error) = summary.end {
+            self.count_unreadable(object, &error.to_string());
         }
         buffer
     }
@@ -263,6 +262,9 @@ impl Replay {
 pub(crate) struct ObjectSummary {
     /// Racer names of a journal, which cannot be delivered without an effort.
     names: u64,
+    /// Snapshots in the object, usually the whole of it.
+    snapshots: u64,
+    has_records: bool,
     end: Result<(), ObjectReaderError>,
 }
 
@@ -274,11 +276,14 @@ fn read_object(
 ) -> ObjectSummary {
     let mut summary = ObjectSummary {
         names: 0,
+        snapshots: 0,
+        has_records: false,
         end: Ok(()),
     };
-    for item in ObjectReader::open(content) {
+    for item in ObjectReader::open(content, u64::MAX) {
         match item {
             Ok(ObjectItem::Record(data) | ObjectItem::Quarantined(data)) => {
+                summary.has_records = true;
                 if let Some(records) = buffer.push(data.into(), Instant::now())
                     && full.blocking_send(records).is_err()
                 {
@@ -286,6 +291,7 @@ fn read_object(
                 }
             }
             Ok(ObjectItem::Name) => summary.names += 1,
+            Ok(ObjectItem::Snapshot) => summary.snapshots += 1,
             Err(error) => summary.end = Err(error),
         }
     }

@@ -7,7 +7,7 @@ use reqwest::Url;
 
 use crate::cli::replay::source::ReplaySource;
 use crate::config::duration;
-use crate::firehose_client::AccessKey;
+use crate::firehose_client::{AccessKey, endpoint_url};
 use crate::keys::Secret;
 
 /// Maximum number of concurrent objects. An object of a bucket is in memory as a whole while it is
@@ -19,7 +19,7 @@ const CONCURRENCY_MAX: u64 = 64;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct ReplayOptions {
-    /// Files, folders with all that is below them, or s3://BUCKET/PREFIX.
+    /// Files, folders with all that is below them but hidden files, or s3://BUCKET/PREFIX.
     #[arg(required = true, value_name = "SOURCE")]
     pub sources: Vec<ReplaySource>,
 
@@ -28,7 +28,8 @@ pub struct ReplayOptions {
         long,
         env = "ALLEYCAT_REPLAY_TO",
         value_name = "URL",
-        default_value = "http://127.0.0.1:8080/firehose"
+        default_value = "http://127.0.0.1:8080/firehose",
+        value_parser = endpoint_url
     )]
     pub to: Url,
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::cli::replay::ObjectSummary;
 use crate::firehose_client::{Acknowledgement, DeliveryGivenUp};
-use crate::ingest::object_reader::ObjectReaderError;
 
 /// Maximum number of unreadable objects that the summary names. The log names all.
 const UNREADABLE_SHOWN_MAX: usize = 20;
@@ -16,8 +15,10 @@ const UNREADABLE_SHOWN_MAX: usize = 20;
 pub struct ReplayReport {
     /// Objects that were read to their end.
     pub objects: u64,
-    /// Objects without records: snapshots.
+    /// Snapshots, which hold no records.
     pub skipped: u64,
+    /// Hidden files and folders, pipes and the like in folders.
+    pub passed_over: u64,
     /// Objects and folders that were unreadable, or only partly readable.
     pub unreadable: u64,
     /// Objects that were not begun before the replay ended.
@@ -65,10 +66,10 @@ impl ReplayReport {
 
     pub(crate) fn count_object(&mut self, summary: &ObjectSummary) {
         self.names += summary.names;
-        match summary.end {
-            Ok(()) => self.objects += 1,
-            Err(ObjectReaderError::Snapshot) => self.skipped += 1,
-            Err(_) => {} // counted as unreadable
+        self.skipped += summary.snapshots;
+        // An object with an error counts as unreadable.
+        if summary.end.is_ok() && (summary.has_records || summary.snapshots == 0) {
+            self.objects += 1;
         }
     }
 
@@ -150,6 +151,13 @@ impl fmt::Display for ReplayReport {
         )?;
         if *unread > 0 {
             write!(f, ", {unread} not begun")?;
+        }
+        if self.passed_over > 0 {
+            write!(
+                f,
+                "\npassed over   {} hidden files and folders, pipes and the like; give one as a source to read it",
+                self.passed_over
+            )?;
         }
         let seconds = self.took.as_secs_f64();
         let rate = *acknowledged as f64 / seconds.max(1e-9);

@@ -136,7 +136,8 @@ fn directory(prefix: &str) -> String {
 
 /// Returns the file, or all files below the folder, by name.
 ///
-/// A store's lock and temporary files, and hidden files, are skipped.
+/// A store's lock and temporary files are skipped. Hidden files and folders, and what is neither a
+/// file nor a folder, are counted as passed over.
 fn files(path: &Path, report: &mut ReplayReport) -> anyhow::Result<Vec<ReplayObject>> {
     let object = |path: PathBuf, bytes| ReplayObject {
         name: path.display().to_string(),
@@ -169,7 +170,11 @@ fn files(path: &Path, report: &mut ReplayReport) -> anyhow::Result<Vec<ReplayObj
         for entry in entries {
             let (name, path) = (entry.file_name(), entry.path());
             let is_own = is_store && depth == 0 && (name == "lock" || name == "tmp");
-            if is_own || name.as_encoded_bytes().starts_with(b".") {
+            if is_own {
+                continue;
+            }
+            if name.as_encoded_bytes().starts_with(b".") {
+                report.passed_over += 1;
                 continue;
             }
             match (entry.file_type(), fs::metadata(&path)) {
@@ -177,7 +182,7 @@ fn files(path: &Path, report: &mut ReplayReport) -> anyhow::Result<Vec<ReplayObj
                 (Ok(_), Ok(metadata)) if metadata.is_file() => {
                     files.push(object(path, metadata.len()));
                 }
-                (Ok(_), Ok(_)) => {} // a folder elsewhere, a socket
+                (Ok(_), Ok(_)) => report.passed_over += 1, // a folder elsewhere, a socket
                 (Err(error), _) | (_, Err(error)) => {
                     tracing::error!(file = %path.display(), %error, "folder or file is unreadable");
                     report.count_unreadable(&path.display().to_string(), &error.to_string());

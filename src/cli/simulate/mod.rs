@@ -56,7 +56,12 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<SimulationReport> {
     let setup = race_setup(options);
-    let users = options.users.unwrap_or(options.racers).max(options.racers);
+    let users = options.users.unwrap_or(options.racers);
+    anyhow::ensure!(
+        users >= options.racers,
+        "--users {users} is below --racers {}: each racer of a race is another user",
+        options.racers
+    );
     let racers_seed = options.seed.unwrap_or(RACERS_SEED);
     let racers = Racer::draw(users, &mut StdRng::seed_from_u64(racers_seed));
     let mut rng = StdRng::seed_from_u64(options.seed.unwrap_or_else(rand::random));

@@ -7,9 +7,9 @@ use bytesize::ByteSize;
 use clap::builder::BoolishValueParser;
 use reqwest::Url;
 
-use crate::config::duration;
+use crate::config::{duration, size};
 use crate::domain::effort::ClassId;
-use crate::firehose_client::AccessKey;
+use crate::firehose_client::{AccessKey, endpoint_url};
 
 /// Maximum number of racers per class: all their records of one second are in memory.
 const RACERS_MAX: i64 = 100_000;
@@ -39,7 +39,8 @@ pub struct SimulateOptions {
         long,
         env = "ALLEYCAT_SIMULATE_TO",
         value_name = "URL",
-        default_value = "http://127.0.0.1:8080/firehose"
+        default_value = "http://127.0.0.1:8080/firehose",
+        value_parser = endpoint_url
     )]
     pub to: Url,
 
@@ -197,7 +198,7 @@ Examples:
     alleycat simulate --faults 0.01 --report
 
 Exit status: 0 when every delivery was acknowledged; 1 when one was given up, or was unfinished \
-at an interruption.";
+at an interruption, or when a record was rejected without --faults.";
 
 /// The speed of a simulation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -237,12 +238,7 @@ fn share(text: &str) -> Result<f64, &'static str> {
 }
 
 fn buffer_size(text: &str) -> Result<ByteSize, String> {
-    let size: ByteSize = text.parse()?;
-    if size > BUFFER_MAX {
-        Err(format!("it must be at most {BUFFER_MAX}"))
-    } else {
-        Ok(size)
-    }
+    size(text, ByteSize::b(0), BUFFER_MAX)
 }
 
 #[cfg(test)]

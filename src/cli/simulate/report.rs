@@ -27,6 +27,8 @@ pub struct SimulationReport {
     pub acknowledged: u64,
     /// Records in them.
     pub acknowledged_records: u64,
+    /// Records that the endpoint rejected, by reason, if it sends those counts.
+    pub rejected: BTreeMap<String, u64>,
     /// Deliveries that were given up.
     pub given_up: u64,
     /// Deliveries that were unfinished at an interruption.
@@ -43,9 +45,11 @@ pub struct SimulationReport {
 }
 
 impl SimulationReport {
-    /// Returns whether every delivery was acknowledged. The exit status depends on it.
+    /// Returns whether every delivery was acknowledged, and no valid record rejected. The exit status
+    /// depends on it.
     pub fn is_clean(&self) -> bool {
-        self.given_up == 0 && self.unfinished == 0
+        let has_lost = self.faults.is_empty() && !self.rejected.is_empty();
+        self.given_up == 0 && self.unfinished == 0 && !has_lost
     }
 
     /// Returns the latencies within which those shares (0 to 1) of the acknowledged deliveries
@@ -77,7 +81,14 @@ impl SimulationReport {
         outcome: Result<Acknowledgement, DeliveryGivenUp>,
     ) {
         let tries = match outcome {
-            Ok(Acknowledgement { tries, took, .. }) => {
+            Ok(Acknowledgement {
+                tries,
+                took,
+                counts,
+            }) => {
+                for (reason, count) in counts.unwrap_or_default().rejected {
+                    *self.rejected.entry(reason).or_default() += count;
+                }
                 let index = self.acknowledged as usize % LATENCIES_MAX;
                 match self.latencies.get_mut(index) {
                     Some(oldest) => *oldest = took,
@@ -161,6 +172,12 @@ impl fmt::Display for SimulationReport {
             write!(f, ", {} unfinished", self.unfinished)?;
         }
         write!(f, "; {seconds:.1} s, {rate:.0} records/s")?;
+        if !self.rejected.is_empty() {
+            let reasons = self.rejected.iter();
+            let reasons = reasons.map(|(reason, count)| format!("{count} {reason}"));
+            let reasons = reasons.collect::<Vec<_>>().join(", ");
+            write!(f, "\nrejected      {reasons}")?;
+        }
         if let Some(given_up) = &self.last_given_up {
             write!(f, "\nlast failure: {given_up}")?;
         }

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
 use crate::domain::effort::Bounds;
+use crate::gzip::gunzip;
 use crate::http::delivery::{self, RequestBody};
 use crate::http::error::ApiError;
 use crate::http::extract::query::Param;
@@ -50,6 +51,7 @@ pub(crate) fn concurrency_limit() -> Arc<Semaphore> {
     params(
         ("X-Amz-Firehose-Access-Key" = String, Header,
             description = "An access key, if the service has any. `Authorization: Bearer` works as well."),
+        ("Content-Encoding" = String, Header, description = "`gzip`, or none."),
     ),
     request_body(content = Object,
         description = "A data transformation, or an S3 notification.",
@@ -75,6 +77,7 @@ pub(crate) fn concurrency_limit() -> Arc<Semaphore> {
         (status = 400, description = "The event is unknown, invalid or too large."),
         (status = 403, description = "A bucket is not one of `--notification-bucket`, or a browser page sends without an access key."),
         (status = 404, description = "The service runs with `--read-only`."),
+        (status = 415, description = "The content encoding is not gzip."),
         (status = 500, description = "An object cannot be read. The records of the others are durable."),
     )
 )]
@@ -87,8 +90,9 @@ pub(crate) async fn events(State(app): State<AppState>, request: Request) -> Res
 
 async fn process(app: &AppState, request: Request) -> Result<Response, ApiError> {
     let timeout = app.config.limits.delivery_deadline;
+    let is_gzip = delivery::is_gzip(request.headers());
     let body = delivery::request_body(app, request, EVENT_BYTES_MAX, timeout);
-    let parse = async |body: &mut RequestBody| read_and_parse(app, body).await;
+    let parse = async |body: &mut RequestBody| read_and_parse(app, is_gzip?, body).await;
     match delivery::ingest_or_drain(app, body, parse).await? {
         (ParsedEvent::Transformed(transformed), (_, memory_permit)) => {
             Ok(transformation_response(transformed, memory_permit)?)
@@ -106,6 +110,7 @@ type EventPermits = (OwnedSemaphorePermit, MemoryPermit);
 
 async fn read_and_parse(
     app: &AppState,
+    is_gzip: bool,
     body: &mut RequestBody,
 ) -> Result<(ParsedEvent, EventPermits), ApiError> {
     let read = body.read(&app.admission.deliveries).await;
@@ -125,11 +130,16 @@ async fn read_and_parse(
     );
     let parsed = app.pipeline.run(move |ledger| {
         // The work may outlive its caller, and its permits are released only then.
-        (parse(&bytes, ledger.bounds()), permits)
+        let event = if is_gzip {
+            let plain = gunzip(&bytes, EVENT_BYTES_MAX).map_err(|error| error.to_string());
+            plain.and_then(|plain| parse(&plain, ledger.bounds()))
+        } else {
+            parse(&bytes, ledger.bounds())
+        };
+        (event, permits)
     });
     let (event, permits) = parsed.await?;
-    let event = event.map_err(|error| ApiError::bad_request(error.to_string()))?;
-    Ok((event, permits))
+    Ok((event.map_err(ApiError::bad_request)?, permits))
 }
 
 /// The result of a notification.
@@ -143,8 +153,8 @@ struct NotificationResponse {
     improvements: usize,
     /// Number of quarantined records.
     quarantined: usize,
-    /// Number of entries without a new object or without records: deletions, tests, this project's
-    /// own objects.
+    /// Number of entries without a new object, and of this project's snapshots: deletions, tests,
+    /// histories.
     ignored: usize,
 }
 
@@ -154,10 +164,12 @@ enum ParsedEvent {
     Notification(S3Notification),
 }
 
-fn parse(body: &[u8], bounds: &Bounds) -> Result<ParsedEvent, EventError> {
-    Ok(match LambdaEvent::parse(body)? {
+fn parse(body: &[u8], bounds: &Bounds) -> Result<ParsedEvent, String> {
+    let text = |error: EventError| error.to_string();
+    Ok(match LambdaEvent::parse(body).map_err(text)? {
         LambdaEvent::Transformation(transformation) => {
-            ParsedEvent::Transformed(transformation.transform(bounds, EVENT_BYTES_MAX)?)
+            let transformed = transformation.transform(bounds, EVENT_BYTES_MAX);
+            ParsedEvent::Transformed(transformed.map_err(text)?)
         }
         LambdaEvent::Notification(notification) => ParsedEvent::Notification(notification),
     })

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -219,28 +219,7 @@ fn check_headers(app: &AppState, headers: &HeaderMap) -> Result<bool, DeliveryEr
         let message = "X-Amz-Firehose-Protocol-Version must be 1.0";
         return error(DeliveryErrorCode::UnsupportedProtocolVersion, message);
     }
-    is_gzip(headers)
-}
-
-/// Returns whether the only content encoding is gzip.
-fn is_gzip(headers: &HeaderMap) -> Result<bool, DeliveryError> {
-    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-    let encoding = encodings.next().map(|value| {
-        let encoding = String::from_utf8_lossy(value.as_bytes());
-        encoding.trim().to_ascii_lowercase()
-    });
-    match (encoding.as_deref().unwrap_or_default(), encodings.next()) {
-        ("" | "identity", None) => Ok(false),
-        ("gzip" | "x-gzip", None) => Ok(true),
-        (encoding, _) => {
-            let encoding = shown(encoding);
-            let message = format!("Content-Encoding may be gzip or identity, and not {encoding}");
-            Err(DeliveryError::new(
-                DeliveryErrorCode::UnsupportedEncoding,
-                message,
-            ))
-        }
-    }
+    delivery::is_gzip(headers)
 }
 
 /// Returns a response in Firehose's form.

@@ -13,10 +13,14 @@ use crate::http::state::AppState;
 /// For clients that do not accept HTML, a plain-text guide to these paths.
 #[utoipa::path(
     get, path = "/", tag = "Documentation", operation_id = "getPage",
-    responses((status = 200, description = "The page, or the guide.", content(
-        (String = "text/plain", example = "Alleycat: …"),
-        (String = "text/html", example = "<!doctype html>…"),
-    )))
+    params(("If-None-Match" = String, Header, description = "ETags of versions that the client has."),),
+    responses(
+        (status = 200, description = "The page, or the guide.", content(
+            (String = "text/plain", example = "Alleycat: …"),
+            (String = "text/html", example = "<!doctype html>…"),
+        ), headers(("ETag" = String, description = "Of the page; the guide has none."))),
+        (status = 304, description = "The client has this version of the page."),
+    )
 )]
 pub(crate) async fn root(State(app): State<AppState>, headers: HeaderMap) -> Response {
     let html = accept::wants_html(&headers);

@@ -1,10 +1,10 @@
 //! Decodes the JSON objects of a stored object: records, error output, journal lines.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::io::Read;
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::ingest::envelope::RECORD_BYTES_MAX;
@@ -23,6 +23,11 @@ const OWN_ERROR_PREFIX: &str = "Alleycat.";
 pub(super) struct ItemDecoder {
     /// The latest effort of each racer. `None` outside of a journal.
     latest_efforts: Option<HashMap<u64, JournalEffort>>,
+    /// Number of lines of a part of a store that its first line declares, and that are still to
+    /// come.
+    lines_left: u64,
+    /// Whether these lines are rows of races or finishes.
+    is_in_rows: bool,
 }
 
 /// An effort in a journal.
@@ -43,29 +48,24 @@ impl ItemDecoder {
             items.push_back(ObjectItem::Record(object));
             return Ok(());
         };
-        match text(fields.alleycat).as_deref() {
-            Some("journal") => {
-                let version = number(fields.version).ok_or(ObjectReaderError::UnknownJournal)?;
-                self.latest_efforts = Some(HashMap::new());
-                return if version > JOURNAL_VERSION {
-                    Err(ObjectReaderError::NewerJournal(version))
-                } else {
-                    Ok(())
-                };
+        if self.begin_part_of_a_store(&fields, items)? {
+            return Ok(());
+        }
+        let is_row = fields.has(Field::ClassId) && fields.has(Field::At);
+        if self.is_in_rows && self.lines_left > 0 && is_row {
+            self.lines_left -= 1;
+            return Ok(());
+        }
+        if self.latest_efforts.is_some() {
+            self.lines_left = self.lines_left.saturating_sub(1);
+            if fields.has(Field::RacesFloor) {
+                return Ok(()); // it expires rows of races, and is no record
             }
-            Some("races" | "finishes") => return Err(ObjectReaderError::Snapshot),
-            _ => {}
         }
-        if self.latest_efforts.is_some() && fields.races_floor.is_some() {
-            return Ok(()); // it expires rows of races, and is no record
-        }
-        // A record may have any other fields beside its own.
-        let raw = text(fields.raw_data.filter(|_| fields.class_id.is_none()));
-        let decode = |raw: Cow<'_, str>| base64_simd::STANDARD.decode_to_vec(raw.as_bytes()).ok();
-        if let Some(data) = raw.and_then(decode) {
-            let code = text(fields.error_code);
+        if let Some(raw) = fields.raw_data() {
+            let code = text(fields.get(Field::ErrorCode));
             let is_own = code.is_some_and(|code| code.starts_with(OWN_ERROR_PREFIX));
-            let records = piece::split(&gunzip_if_gzip(data)).into_iter();
+            let records = records_in(raw).into_iter();
             items.extend(records.map(if is_own {
                 ObjectItem::Quarantined
             } else {
@@ -78,6 +78,47 @@ impl ItemDecoder {
         Ok(())
     }
 
+    /// Checks that every declared line has come.
+    pub(super) fn check_complete(&self) -> Result<(), ObjectReaderError> {
+        match self.lines_left {
+            0 => Ok(()),
+            lines => Err(ObjectReaderError::Incomplete(lines)),
+        }
+    }
+
+    /// Begins a journal, races or finishes if these are the fields of its first line. Returns
+    /// whether they are. Without a version or, in races and finishes, a number of rows, they are
+    /// those of a record.
+    fn begin_part_of_a_store(
+        &mut self,
+        fields: &FormatFields<'_>,
+        items: &mut VecDeque<ObjectItem>,
+    ) -> Result<bool, ObjectReaderError> {
+        let kind = text(fields.get(Field::Alleycat));
+        let version = number(fields.get(Field::Version));
+        let rows = number(fields.get(Field::Rows));
+        let is_rows = match (kind.as_deref(), version, rows) {
+            (Some("journal"), Some(version), _) if version > JOURNAL_VERSION => {
+                return Err(ObjectReaderError::NewerJournal(version));
+            }
+            (Some("journal"), Some(_), _) => false,
+            (Some("races" | "finishes"), Some(_), Some(_)) => true,
+            _ => return Ok(false),
+        };
+        self.check_complete()?;
+        self.is_in_rows = is_rows;
+        self.latest_efforts = (!is_rows).then(HashMap::new);
+        // Segments of older programs declare no lines.
+        let lines = if is_rows {
+            rows
+        } else {
+            number(fields.get(Field::Lines))
+        };
+        self.lines_left = lines.unwrap_or(0);
+        items.extend(is_rows.then_some(ObjectItem::Snapshot));
+        Ok(true)
+    }
+
     /// Decodes a name in a journal. Keeps an effort if it is the latest of its racer. Returns
     /// `None` for anything but a name.
     fn decode_journal_line(
@@ -86,15 +127,16 @@ impl ItemDecoder {
         line: &[u8],
     ) -> Option<ObjectItem> {
         let efforts = self.latest_efforts.as_mut()?;
-        let racer = number(fields.racer_id)?;
-        match (fields.class_id, fields.name, number(fields.at)) {
+        let racer = number(fields.get(Field::RacerId))?;
+        let at_ms = number(fields.get(Field::At));
+        match (fields.get(Field::ClassId), fields.get(Field::Name), at_ms) {
             (None, Some(name), Some(at_ms)) => {
                 let effort = efforts.get(&racer);
                 let named = effort.map(|effort| effort.with_name(name.get(), at_ms));
                 Some(named.map_or(ObjectItem::Name, ObjectItem::Record))
             }
             (Some(_), None, None) => {
-                let time_ms = number(fields.device_timestamp).unwrap_or(0);
+                let time_ms = number(fields.get(Field::DeviceTimestamp)).unwrap_or(0);
                 // The latest effort is the nearest to the time of the name, which it must not
                 // exceed.
                 let is_latest = match efforts.get(&racer) {
@@ -124,40 +166,99 @@ impl JournalEffort {
     }
 }
 
-/// The fields that distinguish the formats. Their types are checked only where they matter.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct FormatFields<'p> {
-    #[serde(borrow)]
-    alleycat: Option<&'p RawValue>,
-    version: Option<&'p RawValue>,
-    raw_data: Option<&'p RawValue>,
-    error_code: Option<&'p RawValue>,
-    racer_id: Option<&'p RawValue>,
-    class_id: Option<&'p RawValue>,
-    device_timestamp: Option<&'p RawValue>,
-    name: Option<&'p RawValue>,
-    at: Option<&'p RawValue>,
-    races_floor: Option<&'p RawValue>,
+/// The names of fields that distinguish the formats.
+#[derive(Clone, Copy, serde::Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum Field {
+    Alleycat,
+    Version,
+    Lines,
+    Rows,
+    RawData,
+    ErrorCode,
+    RacerId,
+    ClassId,
+    DeviceTimestamp,
+    Name,
+    At,
+    RacesFloor,
+    #[serde(other)]
+    Other,
+}
+
+/// The fields that distinguish the formats. The last value of a repeated key counts. Types are
+/// checked only where they matter.
+#[derive(Default)]
+struct FormatFields<'p>([Option<&'p RawValue>; Field::Other as usize + 1]);
+
+impl<'p> FormatFields<'p> {
+    fn get(&self, field: Field) -> Option<&'p RawValue> {
+        self.0[field as usize]
+    }
+
+    fn has(&self, field: Field) -> bool {
+        self.get(field).is_some()
+    }
+
+    /// Returns the data of a record in error output. A record itself may have any other fields
+    /// beside its own.
+    fn raw_data(&self) -> Option<Vec<u8>> {
+        let raw = text(
+            self.get(Field::RawData)
+                .filter(|_| !self.has(Field::ClassId)),
+        )?;
+        base64_simd::STANDARD.decode_to_vec(raw.as_bytes()).ok()
+    }
+}
+
+impl<'de: 'p, 'p> Deserialize<'de> for FormatFields<'p> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor;
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = FormatFields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = FormatFields::default();
+                while let Some((field, value)) = map.next_entry::<Field, &RawValue>()? {
+                    fields.0[field as usize] = Some(value).filter(|it| it.get() != "null");
+                }
+                Ok(fields)
+            }
+        }
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+/// Returns whether a JSON object is a record or carries one, whatever it begins with.
+pub(super) fn is_record(object: &[u8]) -> bool {
+    let fields = serde_json::from_slice::<FormatFields<'_>>(object);
+    fields.is_ok_and(|fields| fields.has(Field::ClassId) || fields.has(Field::RawData))
 }
 
 fn number(value: Option<&RawValue>) -> Option<u64> {
     serde_json::from_str(value?.get()).ok()
 }
 
-/// Gunzips the data of a record. Data that is too large when gunzipped is returned unchanged.
-fn gunzip_if_gzip(data: Vec<u8>) -> Vec<u8> {
-    if !data.contains(&MEMBER_START[0]) {
-        return data; // no member begins in it
+/// Returns the records in the data of one, gunzipped. A delivery's records may be gzip, but not gzip
+/// in gzip: such a record is returned unchanged, to be rejected as it would be in a delivery. So is
+/// one that is too large when gunzipped.
+fn records_in(data: Vec<u8>) -> Vec<Vec<u8>> {
+    let is_member_in = |data: &[u8]| data.contains(&MEMBER_START[0]);
+    if !is_member_in(&data) {
+        return piece::split(&data);
     }
     let mut plain = Vec::new();
     let layer = GunzipLayer::of_records(&*data);
     let read = layer
         .take(RECORD_BYTES_MAX as u64 + 1)
         .read_to_end(&mut plain);
-    if read.is_ok_and(|read| read <= RECORD_BYTES_MAX) {
-        plain
+    if read.is_ok_and(|read| read <= RECORD_BYTES_MAX) && !is_member_in(&plain) {
+        piece::split(&plain)
     } else {
-        data
+        vec![data]
     }
 }

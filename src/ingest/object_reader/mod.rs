@@ -27,8 +27,8 @@ const PIECE_BYTES_MAX: usize = RECORD_BYTES_MAX;
 /// Minimum number of bytes that are read at a time.
 const READ_BYTES_MIN: usize = 256 << 10;
 
-/// Maximum number of pieces that are held back until one of them is JSON. An object without JSON in
-/// its first pieces has no records.
+/// Maximum number of pieces that are held back until one of them is JSON. If none is, and one is
+/// binary data, the object has no records.
 const HELD_PIECES_MAX: usize = 1000;
 
 /// Maximum number of bytes that are held back.
@@ -47,15 +47,15 @@ pub(crate) enum ObjectReaderError {
     /// Reading failed, the object is too large, or its gzip data is damaged or cut short.
     #[error("it cannot be read to its end: {0}")]
     Unreadable(#[from] io::Error),
-    /// Nothing in it is JSON, and it is not text either if text is taken.
-    #[error("it holds no records: no JSON, in plain text or in gzip")]
+    /// It is binary data without any JSON.
+    #[error("it holds no records: it is neither text nor gzip")]
     NoRecords,
-    /// It is this project's history, races, finishes, names or erasures.
-    #[error("it is a part of a store and holds no records; to use it, put it back into a store")]
-    Snapshot,
-    /// It is a journal without a version.
-    #[error("it is a journal whose first line has no version")]
-    UnknownJournal,
+    /// A part of a store was cut: a journal, races, finishes, or another snapshot.
+    #[error("it is incomplete: {0} lines that its first line declares are missing")]
+    Incomplete(u64),
+    /// A snapshot was cut within its only JSON object.
+    #[error("it is incomplete: it is a part of a store whose end is missing")]
+    NoEnd,
     /// It is a journal of a newer program.
     #[error(
         "it is a journal of format version {0}, and this program reads up to {JOURNAL_VERSION}"
@@ -72,6 +72,9 @@ pub(crate) enum ObjectItem {
     Quarantined(Vec<u8>),
     /// A name in a journal. It cannot be delivered, since the journal has no effort of its racer.
     Name,
+    /// A history, races, finishes, names or erasures: a part of a store without records. It was
+    /// passed over; to use it, put it back into a store.
+    Snapshot,
 }
 
 /// An iterator over the items of an object. An error is its last element.
@@ -88,26 +91,15 @@ pub(crate) struct ObjectReader {
     is_ended: bool,
     /// The pieces before the first JSON. `None` after it.
     held: Option<Vec<Vec<u8>>>,
-    /// Whether the pieces of text without any JSON are records.
-    takes_text: bool,
     decoder: ItemDecoder,
     /// Items that were decoded, but not yet returned.
     ready: VecDeque<ObjectItem>,
 }
 
 impl ObjectReader {
-    /// Reads an object, gzip or plain. If nothing in it is JSON, the only element is an error.
-    pub(crate) fn open(object: impl Read + Send + 'static) -> Self {
-        Self::new(object, u64::MAX, false)
-    }
-
-    /// Reads an object as [`open`](Self::open) does, but returns every piece of a text, even if none
-    /// is JSON. An object of over `bytes_max` bytes when gunzipped ends with an error.
-    pub(crate) fn open_as_records(object: impl Read + Send + 'static, bytes_max: u64) -> Self {
-        Self::new(object, bytes_max, true)
-    }
-
-    fn new(object: impl Read + Send + 'static, bytes_max: u64, takes_text: bool) -> Self {
+    /// Reads an object, gzip or plain. An object of over `bytes_max` bytes when gunzipped ends with
+    /// an error.
+    pub(crate) fn open(object: impl Read + Send + 'static, bytes_max: u64) -> Self {
         // Both layers are limited: the records of an object may gunzip to nothing.
         let object = SizeLimit::new(GunzipLayer::of_object(object), bytes_max);
         let records = SizeLimit::new(GunzipLayer::of_records(object), bytes_max);
@@ -120,7 +112,6 @@ impl ObjectReader {
             is_started: false,
             is_ended: false,
             held: Some(Vec::new()),
-            takes_text,
             decoder: ItemDecoder::default(),
             ready: VecDeque::new(),
         }
@@ -159,14 +150,56 @@ impl ObjectReader {
         }
     }
 
-    /// Reads the beginning. Returns an error if it is that of a snapshot, names or erasures.
+    /// Reads the beginning, and passes over a history, names or erasures there. What follows them is
+    /// read.
     fn start(&mut self) -> Result<(), ObjectReaderError> {
         self.fill();
-        self.start = self.buffer.len() - json_scan::without_byte_order_mark(&self.buffer).len();
-        if begins_part_of_a_store(&self.buffer[self.start..]) {
-            Err(ObjectReaderError::Snapshot)
-        } else {
-            Ok(())
+        if !begins_part_of_a_store(json_scan::without_byte_order_mark(&self.buffer)) {
+            return Ok(());
+        }
+        let is_snapshot = match self.next_piece() {
+            Some(PieceLength::Json(length)) => {
+                let end = self.start + length;
+                let is_record = item_decoder::is_record(&self.buffer[self.start..end]);
+                self.start = if is_record { self.start } else { end };
+                !is_record
+            }
+            // No record is that long.
+            Some(PieceLength::NotJson(_)) if self.buffer.len() - self.start >= PIECE_BYTES_MAX => {
+                self.skip_object()?;
+                true
+            }
+            _ => false,
+        };
+        self.ready
+            .extend(is_snapshot.then_some(ObjectItem::Snapshot));
+        Ok(())
+    }
+
+    /// Moves `start` to the end of the JSON object that begins there.
+    fn skip_object(&mut self) -> Result<(), ObjectReaderError> {
+        let (mut depth, mut in_text, mut is_escaped) = (0_usize, false, false);
+        loop {
+            for (index, &byte) in self.buffer[self.start..].iter().enumerate() {
+                match byte {
+                    _ if is_escaped => is_escaped = false,
+                    b'\\' => is_escaped = true,
+                    b'"' => in_text = !in_text,
+                    b'{' if !in_text => depth += 1,
+                    b'}' if !in_text => depth -= 1,
+                    _ => continue,
+                }
+                if depth == 0 {
+                    self.start += index + 1;
+                    return Ok(());
+                }
+            }
+            self.start = self.buffer.len();
+            if self.is_read {
+                let error = self.read_error.take();
+                return Err(error.map_or(ObjectReaderError::NoEnd, Into::into));
+            }
+            self.fill();
         }
     }
 
@@ -175,16 +208,16 @@ impl ObjectReader {
             return Err(error.into());
         }
         self.release_held()?;
-        Ok(self.ready.pop_front())
+        match self.ready.pop_front() {
+            None => self.decoder.check_complete().map(|()| None),
+            item => Ok(item),
+        }
     }
 
-    /// Returns the held pieces, of which none is JSON, as records if they may be records.
+    /// Returns the held pieces, of which none is JSON, as records unless one is binary data.
     fn release_held(&mut self) -> Result<(), ObjectReaderError> {
         let held = self.held.take().unwrap_or_default();
-        if held
-            .iter()
-            .any(|piece| !self.takes_text || is_binary(piece))
-        {
+        if held.iter().any(|piece| is_binary(piece)) {
             return Err(ObjectReaderError::NoRecords);
         }
         self.ready.extend(held.into_iter().map(ObjectItem::Record));
@@ -211,7 +244,7 @@ impl ObjectReader {
     fn next_piece(&mut self) -> Option<PieceLength> {
         loop {
             let rest = &self.buffer[self.start..];
-            self.start += rest.len() - rest.trim_ascii_start().len();
+            self.start += rest.len() - piece::trim_start(rest).len();
             let rest = &self.buffer[self.start..];
             let is_all = self.is_read || rest.len() >= PIECE_BYTES_MAX;
             if !rest.is_empty()
@@ -270,10 +303,12 @@ fn begins_part_of_a_store(object: &[u8]) -> bool {
     }
 }
 
-/// Returns whether a piece is data of no known form. A damaged gzip member is a damaged record.
+/// Returns whether a piece is data of no known form. A damaged gzip member is a damaged record, and
+/// so is what begins as a record does.
 fn is_binary(piece: &[u8]) -> bool {
     let is_text = |&byte: &u8| byte >= b' ' || byte.is_ascii_whitespace();
-    !piece.starts_with(MEMBER_START) && !piece.iter().all(is_text)
+    let begins_record = piece.starts_with(MEMBER_START) || piece.starts_with(b"{");
+    !begins_record && !piece.iter().all(is_text)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use serde::de::IgnoredAny;
 
+use crate::ingest::json_scan;
 use crate::ingest::object_reader::gunzip_layer::MEMBER_START;
 
 /// Maximum depth of objects within each other in a JSON piece. Telemetry is flat. Without a limit,
@@ -51,6 +52,17 @@ pub(super) fn leading_piece(data: &[u8], is_all: bool) -> Option<PieceLength> {
     (end.is_some() || is_all).then_some(PieceLength::NotJson(length))
 }
 
+/// Returns data without white space and byte order marks at its beginning.
+pub(super) fn trim_start(mut data: &[u8]) -> &[u8] {
+    loop {
+        let trimmed = json_scan::without_byte_order_mark(data.trim_ascii_start());
+        if trimmed.len() == data.len() {
+            return data;
+        }
+        data = trimmed;
+    }
+}
+
 /// Returns the piece without white space at its end. A gzip member is returned unchanged.
 pub(super) fn trim_end(piece: &[u8]) -> &[u8] {
     if piece.starts_with(MEMBER_START) {
@@ -64,7 +76,7 @@ pub(super) fn trim_end(piece: &[u8]) -> &[u8] {
 pub(super) fn split(mut data: &[u8]) -> Vec<Vec<u8>> {
     let mut pieces = Vec::new();
     loop {
-        data = data.trim_ascii_start();
+        data = trim_start(data);
         let length = leading_piece(data, true).map_or(0, PieceLength::get);
         if length == 0 {
             return pieces;

@@ -137,3 +137,12 @@ fn limits_of_depth_and_records_are_errors() {
     let too_many = json!({"Records": vec![json!({}); NOTIFIED_MAX + 1]});
     assert!(error(&too_many).contains("over 10000"));
 }
+
+/// As a pipe of EventBridge passes it on.
+#[test]
+fn body_of_a_queue_may_be_an_object() {
+    let event = json!({"Records": [{"eventSource": "aws:sqs", "body": {"Records": [s3("k")]}}]});
+    let notification = S3Notification::parse(event.to_string().as_bytes()).expect("an event");
+    assert_eq!(notification.objects.len(), 1);
+    assert_eq!(notification.ignored, 0);
+}

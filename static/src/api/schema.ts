@@ -829,7 +829,10 @@ export interface operations {
     getPage: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description ETags of versions that the client has. */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -838,6 +841,8 @@ export interface operations {
             /** @description The page, or the guide. */
             200: {
                 headers: {
+                    /** @description Of the page; the guide has none. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -846,6 +851,13 @@ export interface operations {
                     /** @example <!doctype html>… */
                     "text/html": string;
                 };
+            };
+            /** @description The client has this version of the page. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };
@@ -2186,6 +2198,8 @@ export interface operations {
             header?: {
                 /** @description An access key, if the service has any. `Authorization: Bearer` works as well. */
                 "X-Amz-Firehose-Access-Key"?: string;
+                /** @description `gzip`, or none. */
+                "Content-Encoding"?: string;
             };
             path?: never;
             cookie?: never;
@@ -2265,6 +2279,22 @@ export interface operations {
                      *       "detail": "The service runs with `--read-only`.",
                      *       "status": 404,
                      *       "title": "Not Found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["ApiError"];
+                };
+            };
+            /** @description The content encoding is not gzip. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The content encoding is not gzip.",
+                     *       "status": 415,
+                     *       "title": "Unsupported Media Type"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["ApiError"];

@@ -22,7 +22,7 @@ use crate::domain::effort::{ClassId, Second};
 use crate::http::error::ApiError;
 use crate::http::extract::accept;
 use crate::http::extract::path::ClassPath;
-use crate::http::extract::query::{Param, QueryParams};
+use crate::http::extract::query::{NoParams, Param, QueryParams};
 use crate::http::extract::values::{IntegerParam, List, RacersParam, SecondParam, check_order};
 use crate::http::respond::conditional::{Pieces, PiecesFn, Representation};
 use crate::http::routes::history::part::{HistoryPart, PART_BYTES_MAX, PartCost};
@@ -165,6 +165,7 @@ impl ToSchema for FileBytes {}
 pub(crate) async fn file(
     ClassPath { class }: ClassPath,
     State(app): State<AppState>,
+    QueryParams(NoParams {}): QueryParams<NoParams>,
     method: Method,
     headers: HeaderMap,
 ) -> Response {

@@ -17,11 +17,15 @@ pub(super) fn open_regular(path: &Path) -> io::Result<File> {
 
 /// Fails if there is anything but a regular file.
 pub(super) fn check_regular(path: &Path) -> io::Result<()> {
-    if fs::metadata(path)?.is_file() {
-        return Ok(());
+    let named = |kind, problem| io::Error::new(kind, format!("{} {problem}", path.display()));
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(_) => Err(named(
+            io::ErrorKind::Other,
+            "is not a regular file; move it away".to_owned(),
+        )),
+        Err(error) => Err(named(error.kind(), format!("cannot be read: {error}"))),
     }
-    let problem = format!("{} is not a regular file; move it away", path.display());
-    Err(io::Error::other(problem))
 }
 
 /// Opens a regular file; `None` when it does not exist.
@@ -76,21 +80,20 @@ pub(super) fn create_folders(
 pub(super) fn sync_all_below(root: &Path, folder: &Path) -> io::Result<()> {
     for entry in entries(folder)? {
         let path = entry.path();
-        if entry.file_type()?.is_dir() {
-            if folder != root
+        let name = path.strip_prefix(root).ok().and_then(Path::to_str);
+        let is_read = !matches!(
+            name.and_then(ObjectKey::parse),
+            None | Some(ObjectKey::Quarantine(_) | ObjectKey::Probe(_))
+        );
+        if is_read {
+            open_regular(&path)?.sync_all()?; // a folder of that name stops the start
+        } else if entry.file_type()?.is_dir()
+            && (folder != root
                 || ObjectKey::FOLDERS
                     .iter()
-                    .any(|ours| entry.file_name() == *ours)
-            {
-                sync_all_below(root, &path)?;
-            }
-        } else if let Some(name) = path.strip_prefix(root).ok().and_then(Path::to_str)
-            && !matches!(
-                ObjectKey::parse(name),
-                None | Some(ObjectKey::Quarantine(_) | ObjectKey::Probe(_))
-            )
+                    .any(|ours| entry.file_name() == *ours))
         {
-            open_regular(&path)?.sync_all()?;
+            sync_all_below(root, &path)?;
         }
     }
     sync_folder(folder)

@@ -225,6 +225,24 @@ async fn pipe_among_the_objects_is_an_error() {
     );
 }
 
+/// A start that waits for a store would try such an object again for minutes.
+#[test]
+fn folder_or_dangling_link_with_the_name_of_an_object_stops_the_start() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    drop(FolderStore::open(folder.path()).unwrap());
+    let error = || format!("{:#}", FolderStore::open(folder.path()).unwrap_err());
+    let segment = segment(0).path();
+    for name in ["class-2.gz", &*segment] {
+        fs::create_dir(path(name)).unwrap();
+        let expected = format!("{name} is not a regular file");
+        assert!(error().contains(&expected), "{}", error());
+        fs::remove_dir(path(name)).unwrap();
+    }
+    std::os::unix::fs::symlink("nowhere", path("class-2.gz")).unwrap();
+    assert!(error().contains("class-2.gz cannot be read"), "{}", error());
+}
+
 #[tokio::test]
 async fn file_changed_by_hand_gets_a_new_tag() {
     let (_folder, store) = open();
