@@ -4,7 +4,7 @@ import { computed, ref, shallowRef, watch } from 'vue'
 import { leaderboard, type Leaderboard } from '../api/client'
 import { messageOf } from '../api/request'
 import { minutes } from '../race/clock'
-import { learn, nameOf } from '../state/names'
+import { applyNames, nameOf } from '../state/names'
 import { isolated } from '../format'
 import { classOf } from '../state/service'
 import { latestOnly } from './latest-only'
@@ -40,7 +40,7 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
         return
       }
       const found = await leaderboard(classId, { ...at, ...page, limit: PAGE_ROWS })
-      learn(found.standings)
+      applyNames(found.standings)
       // Shown even if it is stale: while the seconds play, a slow network is always behind.
       board.value = found
       failure.value = ''

@@ -7,7 +7,7 @@ import type { CurveLine } from '../components/curve-line'
 import { History } from '../race/dataset'
 import { COMPARED_MAX } from '../race/explore-address'
 import type { Best } from '../race/new-bests'
-import { learn, nameOf } from '../state/names'
+import { applyNames, nameOf } from '../state/names'
 import { rider } from '../state/rider'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
@@ -50,7 +50,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   /** Suggests the rider and the best two of the class. */
   async function suggest(): Promise<void> {
     const { standings } = await leaderboard(classId, { limit: 2 })
-    learn(standings)
+    applyNames(standings)
     const own = rider.value.guest ? [] : [rider.value.racerId]
     suggested.value = [...new Set([...own, ...standings.map(({ racerId }) => racerId)])]
   }
@@ -62,7 +62,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
       if (curves.has(racerId)) continue
       try {
         const found = await curve(classId, racerId)
-        learn([found])
+        applyNames([found])
         curves.set(racerId, found)
       } catch (error) {
         failure.value = messageOf(error, 'The curve cannot be loaded.')

@@ -4,7 +4,7 @@ import { computed, onScopeDispose, ref, shallowReactive, type Ref } from 'vue'
 import { raceBoard, racePage, type RaceBoard } from '../api/client'
 import { subscribe } from '../api/live'
 import { raceToShow } from '../race/here-now'
-import { learn } from '../state/names'
+import { applyNames } from '../state/names'
 import { service } from '../state/service'
 
 /** Interval between polls while the service pushes nothing, in milliseconds. */
@@ -24,7 +24,7 @@ export function useHereNow(classId: number, own: Ref<number | null>) {
   let timer: ReturnType<typeof setTimeout> | undefined
 
   function show(board: RaceBoard): void {
-    learn(board.standings)
+    applyNames(board.standings)
     boards.set(board.raceId, board)
     state.value = 'loaded'
   }

@@ -4,7 +4,7 @@ import { computed, ref, shallowRef, watch } from 'vue'
 
 import { raceBoard, type RaceBoard, type Standing } from '../api/client'
 import { ApiError, messageOf } from '../api/request'
-import { learn } from '../state/names'
+import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
 import type { ExploreAddressOnPage } from './useExploreAddress'
 import { whenBack } from './useRetried'
@@ -32,7 +32,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
         raceBoard(classId, race, { limit: PAGE_ROWS, ...(rows !== null && { cursor: rows }) }),
         raceBoard(classId, race, { racers: [racerId], limit: 1 }),
       ])
-      learn(page.standings)
+      applyNames(page.standings)
       // Another race may be open by now.
       if (wanted !== which()) return
       ;[board.value, own.value] = [page, ownRow.standings[0] ?? null]

@@ -4,7 +4,7 @@ import { computed, ref, shallowRef, watch } from 'vue'
 import { pace } from '../api/client'
 import { curveOf, NO_PACER, paceQuery, type PacerAt, type PacerChoice } from '../race/pacer'
 import { RACE_SECONDS } from '../race/output'
-import { learn } from '../state/names'
+import { applyNames } from '../state/names'
 import { pacer, pacerLabel } from '../state/pacer'
 import { rider } from '../state/rider'
 import type { RaceOnPage } from './useRace'
@@ -30,7 +30,7 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
     try {
       const found = await pace(classId, query)
       if (current !== generation) return
-      learn(
+      applyNames(
         found.curves.flatMap(({ racerId, name }) =>
           racerId === undefined ? [] : [{ racerId, name }],
         ),

@@ -5,7 +5,7 @@ import { computed, ref, shallowReactive, shallowRef, watch } from 'vue'
 import { raceBoard, racePage, type RaceBoard, type RacePage } from '../api/client'
 import type { Subscriber } from '../api/live'
 import { messageOf } from '../api/request'
-import { learn } from '../state/names'
+import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
 import { classOf } from '../state/service'
 import { latestOnly } from './latest-only'
@@ -42,7 +42,7 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
 
   /** Shows a pushed board, which has the first rows only. */
   function show(board: RaceBoard): void {
-    learn(board.standings)
+    applyNames(board.standings)
     take(board)
     opened.show(board)
     const { value: shown } = page
@@ -83,7 +83,7 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
       if (boards.has(raceId)) continue
       try {
         const board = await raceBoard(classId, raceId, { limit: LISTED_ROWS_MAX })
-        learn(board.standings)
+        applyNames(board.standings)
         take(board)
       } catch {
         // Listed without its winner.

@@ -4,7 +4,7 @@ import { computed, ref, shallowRef, watch } from 'vue'
 import { leaderboard } from '../api/client'
 import { grouped, type GroupStanding } from '../race/board'
 import type { Sample } from '../race/ride'
-import { learn } from '../state/names'
+import { applyNames } from '../state/names'
 import { rivals } from '../state/rivals'
 import { rider } from '../state/rider'
 import { classOf } from '../state/service'
@@ -41,7 +41,7 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
     if (last && source.value) return source.value.group(last.second, last.output, wanted)
     const racers = [...new Set([...wanted, rider.value.racerId])]
     const { standings } = await leaderboard(classId, { racers, limit: racers.length })
-    learn(standings)
+    applyNames(standings)
     return grouped(standings)
   }
 
