@@ -9,7 +9,7 @@ import { isolated } from '../format'
 import { classOf } from '../state/service'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
-import { whenBack } from './useRetried'
+import { retryWhenBack } from './useRetried'
 
 const PAGE_ROWS = 12
 
@@ -63,10 +63,15 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
     const { second, board, around, page } = address.value
     return [second, board, around, page].join()
   })
-  watch([which, () => classOf(classId)?.stateHash], load, { immediate: true })
-  whenBack(() => {
-    if (failure.value) void load()
-  })
+  watch(
+    [which, () => classOf(classId)?.stateHash],
+    ([, stateHash]) => {
+      // An address that is opened directly comes before the classes. Their arrival would load the board again.
+      if (stateHash !== undefined) void load()
+    },
+    { immediate: true },
+  )
+  retryWhenBack(load, () => failure.value !== '')
 
   return { board, failure, notFound }
 }

@@ -11,7 +11,7 @@ import { applyNames, nameOf } from '../state/names'
 import { rider } from '../state/rider'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
-import { useRetried, whenBack } from './useRetried'
+import { retryWhenBack, useRetried } from './useRetried'
 
 const COLORS = ['--you', '--line-a', '--line-b', '--line-c', '--line-d', '--line-e']
 const DASHES = [[], [9, 4], [3, 3], [12, 3, 3, 3], [6, 6], [1, 4]]
@@ -93,7 +93,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   useRetried(loadRecord)
   useRetried(suggest)
   watch(racers, loadCurves, { immediate: true })
-  whenBack(() => void loadCurves())
+  retryWhenBack(loadCurves, () => failure.value !== '')
 
   const lines = computed<CurveLine[]>(() => {
     const own = racers.value.map((racerId, i) => ({

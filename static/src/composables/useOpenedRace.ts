@@ -7,7 +7,7 @@ import { ApiError, messageOf } from '../api/request'
 import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
 import type { ExploreAddressOnPage } from './useExploreAddress'
-import { whenBack } from './useRetried'
+import { retryWhenBack } from './useRetried'
 
 /** Number of rows of a page: as many as the service pushes. */
 const PAGE_ROWS = 50
@@ -69,11 +69,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
   })
 
   watch(which, load, { immediate: true })
-  whenBack(() => {
-    if (failure.value) void load()
-  })
+  retryWhenBack(load, () => failure.value !== '')
 
   return { opened, rows, failure, load, show }
 }
-
-export type OpenedRaceOnPage = ReturnType<typeof useOpenedRace>

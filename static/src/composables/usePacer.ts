@@ -8,7 +8,7 @@ import { applyNames } from '../state/names'
 import { pacer, pacerLabel } from '../state/pacer'
 import { rider } from '../state/rider'
 import type { RaceOnPage } from './useRace'
-import { whenBack } from './useRetried'
+import { retryWhenBack } from './useRetried'
 
 type RaceOfPacer = Pick<RaceOnPage, 'phase' | 'racing' | 'sample'>
 
@@ -55,9 +55,7 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
     },
     { immediate: true },
   )
-  whenBack(() => {
-    if (state.value === 'away') void load()
-  })
+  retryWhenBack(load, () => state.value === 'away')
 
   const label = computed(() => pacerLabel(choice.value))
   /** The rider's output minus the pacer's at the last second; null where either is missing. */

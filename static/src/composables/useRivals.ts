@@ -10,7 +10,7 @@ import { rider } from '../state/rider'
 import { classOf } from '../state/service'
 import { latestOnly } from './latest-only'
 import type { RaceOnPage } from './useRace'
-import { whenBack } from './useRetried'
+import { retryWhenBack } from './useRetried'
 
 type RaceOfRivals = Pick<RaceOnPage, 'racing' | 'sample' | 'source'>
 
@@ -45,11 +45,17 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
     return grouped(standings)
   }
 
+  /** Null in a race, whose seconds load the board. */
   const hash = computed(() => (racing.value ? null : classOf(classId)?.stateHash))
-  watch([ids, sample, racing, hash, () => rider.value.racerId], load, { immediate: true })
-  whenBack(() => {
-    if (state.value === 'away') void load()
-  })
+  watch(
+    [ids, sample, racing, hash, () => rider.value.racerId],
+    () => {
+      // An address that is opened directly comes before the classes. Their arrival would load the board again.
+      if (hash.value !== undefined) void load()
+    },
+    { immediate: true },
+  )
+  retryWhenBack(load, () => state.value === 'away')
 
   return { ids, rows, second, state }
 }
