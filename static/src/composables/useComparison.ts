@@ -75,8 +75,8 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     return record.value ? (record.value.get(second) ?? null) : Infinity
   }
 
-  /** Raises the class record where a new best beats it. */
-  function takeBests(bests: readonly Best[]): void {
+  /** Raises the class record where new bests beat it. */
+  function raiseRecords(bests: readonly Best[]): void {
     for (const { second, output } of bests) {
       if (record.value) raise(second, output)
       else raised.set(second, Math.max(output, raised.get(second) ?? 0))
@@ -115,7 +115,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     })),
   )
 
-  return { racers, lines, points, recordAt, failure, add, remove, racersWith, takeBests }
+  return { racers, lines, points, recordAt, failure, add, remove, racersWith, raiseRecords }
 }
 
 export type ComparisonOnPage = ReturnType<typeof useComparison>

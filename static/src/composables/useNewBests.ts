@@ -43,7 +43,7 @@ export function useNewBests(recordAt: (second: number) => number | null) {
   }
 
   onScopeDispose(() => clearTimeout(timer))
-  return { latest, count, announcement, subscriber: { bests: show } }
+  return { latest, count, announcement, show }
 }
 
 export type NewBestsOnPage = ReturnType<typeof useNewBests>
