@@ -20,6 +20,8 @@ export interface Board {
 
 export interface Race {
   raceId: number
+  racers: number
+  lastSecond: number
   finished: boolean
 }
 

@@ -13,17 +13,17 @@ describe('below a path of a proxy', () => {
   let origin: string
 
   beforeAll(async () => {
-    proxy = createServer((asked, answer) => {
-      const path = /^\/race(\/.*)$/.exec(asked.url ?? '')?.[1]
-      if (path === undefined) return answer.writeHead(404).end()
-      const { method, headers } = asked
+    proxy = createServer((incoming, response) => {
+      const path = /^\/race(\/.*)$/.exec(incoming.url ?? '')?.[1]
+      if (path === undefined) return response.writeHead(404).end()
+      const { method, headers } = incoming
       const passed = request(service.origin + path, { method, headers }, (reply) => {
-        answer.writeHead(reply.statusCode ?? 502, reply.headers)
-        reply.pipe(answer)
+        response.writeHead(reply.statusCode ?? 502, reply.headers)
+        reply.pipe(response)
       })
-      passed.on('error', () => answer.destroy())
-      answer.on('close', () => passed.destroy())
-      asked.pipe(passed)
+      passed.on('error', () => response.destroy())
+      response.on('close', () => passed.destroy())
+      incoming.pipe(passed)
     })
     await once(proxy.listen(0, '127.0.0.1'), 'listening')
     origin = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
@@ -49,9 +49,9 @@ describe('below a path of a proxy', () => {
     await operation?.click()
     await operation?.getByRole('button', { name: 'Try it out' }).click()
     await operation?.locator('tr[data-param-name="classId"] input').fill('1')
-    const answered = page.waitForResponse((response) => response.url().includes('/leaderboard'))
+    const responded = page.waitForResponse((response) => response.url().includes('/leaderboard'))
     await operation?.getByRole('button', { name: 'Execute' }).click()
-    expect(new URL((await answered).url()).pathname).toBe('/race/classes/1/leaderboard')
+    expect(new URL((await responded).url()).pathname).toBe('/race/classes/1/leaderboard')
     expect(faults).toEqual([])
     await page.context().close()
   })

@@ -32,6 +32,15 @@ async function rideFrom(page: Page, name: string, speed: string): Promise<void> 
   await start(page, speed)
 }
 
+/** Kills the process of a page, so that the page runs nothing any more. */
+async function kill(page: Page): Promise<void> {
+  const session = await page.context().newCDPSession(page)
+  const crashed = page.waitForEvent('crash')
+  // There is no response from a page that is gone.
+  session.send('Page.crash').catch(() => {})
+  await crashed
+}
+
 describe('a ride', () => {
   it('is sent, and one that is given up ends with its last second', async () => {
     const { page, faults } = await visit(demo, '/')
@@ -49,7 +58,7 @@ describe('a ride', () => {
       return board.standings[0]?.name === 'Sender' && board.standings[0].output === 305.25
     })
     await until('its race is over', async () => {
-      const races = await demo.json<(Race & { racers: number })[]>('/classes/1/races')
+      const races = await demo.json<Race[]>('/classes/1/races')
       return races.some((race) => race.racers === 1 && race.finished)
     })
     expect(faults).toEqual([])
@@ -130,6 +139,45 @@ describe('a ride', () => {
     const board = await demo.json<Board>(`/classes/1/leaderboard?second=${last}`)
     expect(board.standings.map(({ name }) => name)).toContain('Offline')
     await page.context().close()
+  })
+})
+
+describe('a ride whose tab is killed', () => {
+  it('is ended by the next page, once, and not while it is ridden', async () => {
+    const { page } = await visit(demo, '/')
+    const context = page.context()
+    await rideFrom(page, 'Killed', '1×')
+    await reach(page, 2)
+    const other = await context.newPage()
+    const early = sentBy(other)
+    await other.goto(`${demo.origin}/`)
+    await other.getByRole('link', { name: 'To the start' }).waitFor()
+    await reach(page, 4)
+    await other.close()
+    expect(early).toEqual([])
+
+    await kill(page)
+    const next = await context.newPage()
+    const sent = sentBy(next)
+    await next.goto(`${demo.origin}/`)
+    await until('the end is sent', async () => sent.at(-1)?.event === 'final')
+    const second = sent.at(-1)?.second ?? 0
+    await until('the race is over, with the rider in it', async () => {
+      const races = await demo.json<Race[]>('/classes/1/races')
+      const own = races.find((race) => race.racers === 1 && race.lastSecond === second)
+      if (!own?.finished) return false
+      const path = `/classes/1/races/${own.raceId}/leaderboard`
+      const { standings } = await demo.json<Board>(path)
+      return standings[0]?.name === 'Killed'
+    })
+    sent.length = 0
+    await next.reload()
+    await next.getByRole('link', { name: 'To the start' }).waitFor()
+    expect(await next.evaluate(() => Object.keys(localStorage).join())).not.toMatch(
+      /ride\.\d|outbox/,
+    )
+    expect(sent).toEqual([])
+    await context.close()
   })
 })
 

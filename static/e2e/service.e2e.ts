@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 
@@ -222,14 +222,22 @@ describe('the page', () => {
     await page.context().close()
   })
 
-  it('loads less than 50 kB of script before a view', async () => {
+  it('loads less than 50 kB of script before a view, and less than 200 kB in all', async () => {
     const folder = join(import.meta.dirname, '../dist')
+    const sizeOf = async (paths: string[]) => {
+      const files = paths.map((path) => readFile(join(folder, path)))
+      return (await Promise.all(files)).reduce(
+        (size, file) => size + gzipSync(file, { level: 9 }).length,
+        0,
+      )
+    }
     const html = await readFile(join(folder, 'index.html'), 'utf8')
-    const scripts = [...html.matchAll(/"\.\/(assets\/[^"]+\.js)"/g)].map(([, path]) => path ?? '')
-    expect(scripts.length).toBeGreaterThan(0)
-    let size = 0
-    for (const path of scripts)
-      size += gzipSync(await readFile(join(folder, path)), { level: 9 }).length
-    expect(size).toBeLessThan(50_000)
+    const first = [...html.matchAll(/"\.\/(assets\/[^"]+\.js)"/g)].map(([, path]) => path ?? '')
+    expect(first.length).toBeGreaterThan(0)
+    expect(await sizeOf(first)).toBeLessThan(50_000)
+    const files = await readdir(folder, { recursive: true })
+    const all = files.filter((path) => /\.(js|css)$/.test(path))
+    expect(all.length).toBeGreaterThan(first.length)
+    expect(await sizeOf(all)).toBeLessThan(200_000)
   })
 })

@@ -60,16 +60,16 @@ export class Service {
     })
     this.#process = child
     this.#address = await new Promise<string>((found, failed) => {
-      const said: string[] = []
+      const lines: string[] = []
       // Read to the end, so that the service never waits for room to log.
       createInterface({ input: child.stderr }).on('line', (line) => {
-        said.push(line)
+        lines.push(line)
         const address = /listening on http:\/\/([\d.]+:\d+)/.exec(line)?.[1]
         if (address) found(address)
       })
       child.once('error', failed)
       child.once('exit', (code) =>
-        failed(new Error(`the service ended with ${code}:\n${said.join('\n')}`)),
+        failed(new Error(`the service ended with ${code}:\n${lines.join('\n')}`)),
       )
     })
     await until('the service is ready', async () => (await fetch(`${this.origin}/readyz`)).ok)
@@ -105,14 +105,14 @@ export class Service {
       data: Buffer.from(JSON.stringify(record)).toString('base64'),
     }))
     const body = JSON.stringify({ requestId: 'e2e', timestamp: Date.now(), records: data })
-    const answer = await fetch(`${this.origin}/firehose`, { method: 'POST', body })
-    expect(answer.status, await answer.text()).toBe(200)
+    const response = await fetch(`${this.origin}/firehose`, { method: 'POST', body })
+    expect(response.status, await response.text()).toBe(200)
   }
 
   async json<T>(path: string): Promise<T> {
-    const answer = await fetch(this.origin + path)
-    expect(answer.status, path).toBe(200)
-    return (await answer.json()) as T
+    const response = await fetch(this.origin + path)
+    expect(response.status, path).toBe(200)
+    return (await response.json()) as T
   }
 }
 
@@ -212,7 +212,7 @@ export async function rowsOf(
   )
 }
 
-/** The rows of the service's answer as the page writes them. */
+/** The rows of the service's response as the page writes them. */
 export function written(
   standings: { rank: number; racerId: number; name?: string | null; output: number }[],
 ): Awaited<ReturnType<typeof rowsOf>> {

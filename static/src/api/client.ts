@@ -47,7 +47,7 @@ const client = createClient<paths, 'application/json'>({
   baseUrl: new URL('.', document.baseURI).href.replace(/\/$/, ''),
   // Lists are one parameter, separated by commas.
   querySerializer: { array: { style: 'form', explode: false } },
-  fetch: (asked) => request(asked),
+  fetch: (input) => request(input),
 })
 
 function data<T>(response: { data?: T }): T {

@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
-import { beforeEach, expect, it, vi } from 'vitest'
-import { effectScope, reactive, ref } from 'vue'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { effectScope, reactive, ref, type EffectScope } from 'vue'
 
 import { leaderboard, type Leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
@@ -8,21 +8,29 @@ import { FIRST_ADDRESS, withChange, type ExploreAddress } from '../race/explore-
 import { useBoard } from './useBoard'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
-const service = vi.hoisted(() => ({ reachable: null as unknown as { value: boolean } }))
+const service = vi.hoisted(() => ({
+  reachable: null as unknown as { value: boolean },
+  /** The state of the class; undefined before it is known. */
+  stateHash: null as unknown as { value: string | undefined },
+}))
 vi.mock('../state/service', async () => {
   const { ref } = await import('vue')
-  return { reachable: (service.reachable = ref(true)), classOf: () => null }
+  service.reachable = ref(true)
+  service.stateHash = ref()
+  return { reachable: service.reachable, classOf: () => ({ stateHash: service.stateHash.value }) }
 })
 
 const EMPTY = { total: 0, standings: [] } as unknown as Leaderboard
 const FOUND = { total: 1, standings: [{ racerId: 2, name: 'Bo' }] } as unknown as Leaderboard
+
+let scope: EffectScope
 
 function open(around: number | null) {
   const address = ref<ExploreAddress>({ ...FIRST_ADDRESS, around })
   const adjust = (change: Partial<ExploreAddress>) => {
     address.value = withChange(address.value, change)
   }
-  const page = effectScope().run(() => useBoard(1, { address, adjust, go: vi.fn() }))!
+  const page = scope.run(() => useBoard(1, { address, adjust, go: vi.fn() }))!
   return { address, page: reactive(page) }
 }
 
@@ -30,9 +38,13 @@ function open(around: number | null) {
 const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
+  scope = effectScope()
+  service.stateHash.value = 'A'
   service.reachable.value = true
   vi.mocked(leaderboard).mockReset()
 })
+
+afterEach(() => scope.stop())
 
 it('a response to an earlier search does not undo a later one', async () => {
   let respond: (board: Leaderboard) => void = () => {}
@@ -72,4 +84,17 @@ it('is the page of the address, of the board of the address', async () => {
   address.value = { ...FIRST_ADDRESS, board: 'finish', page: 'A' }
   await settled()
   expect(leaderboard).toHaveBeenLastCalledWith(1, { by: 'finish', cursor: 'A', limit: 12 })
+})
+
+it('is loaded once where the address is opened before the classes are known', async () => {
+  vi.mocked(leaderboard).mockResolvedValue(FOUND)
+  service.stateHash.value = undefined
+  open(null)
+  await settled()
+  service.stateHash.value = 'A'
+  await settled()
+  expect(leaderboard).toHaveBeenCalledTimes(1)
+  service.stateHash.value = 'B'
+  await settled()
+  expect(leaderboard).toHaveBeenCalledTimes(2)
 })

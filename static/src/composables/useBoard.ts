@@ -4,12 +4,12 @@ import { computed, ref, shallowRef, watch } from 'vue'
 import { leaderboard, type Leaderboard } from '../api/client'
 import { messageOf } from '../api/request'
 import { minutes } from '../race/clock'
-import { learn, nameOf } from '../state/names'
+import { applyNames, nameOf } from '../state/names'
 import { isolated } from '../format'
 import { classOf } from '../state/service'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
-import { whenBack } from './useRetried'
+import { retryWhenBack } from './useRetried'
 
 const PAGE_ROWS = 12
 
@@ -40,7 +40,7 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
         return
       }
       const found = await leaderboard(classId, { ...at, ...page, limit: PAGE_ROWS })
-      learn(found.standings)
+      applyNames(found.standings)
       // Shown even if it is stale: while the seconds play, a slow network is always behind.
       board.value = found
       failure.value = ''
@@ -63,10 +63,15 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
     const { second, board, around, page } = address.value
     return [second, board, around, page].join()
   })
-  watch([which, () => classOf(classId)?.stateHash], load, { immediate: true })
-  whenBack(() => {
-    if (failure.value) void load()
-  })
+  watch(
+    [which, () => classOf(classId)?.stateHash],
+    ([, stateHash]) => {
+      // An address that is opened directly comes before the classes. Their arrival would load the board again.
+      if (stateHash !== undefined) void load()
+    },
+    { immediate: true },
+  )
+  retryWhenBack(load, () => failure.value !== '')
 
   return { board, failure, notFound }
 }

@@ -61,7 +61,7 @@ it('until the class record is loaded nothing beats it, and new bests raise what 
   let respond: (dataset: never) => void = () => {}
   vi.mocked(records).mockReturnValue(new Promise((resolve) => (respond = resolve)))
   const comparison = open()
-  comparison.takeBests([
+  comparison.raiseRecords([
     { racerId: 8, second: 1, output: 210 },
     { racerId: 8, second: 2, output: 150 },
   ])
@@ -69,7 +69,7 @@ it('until the class record is loaded nothing beats it, and new bests raise what 
   respond({ 1: { 7: 200 }, 2: { 7: 180 } } as never)
   await settled()
   expect([1, 2, 3].map(comparison.recordAt)).toEqual([210, 180, null])
-  comparison.takeBests([{ racerId: 8, second: 2, output: 190 }])
+  comparison.raiseRecords([{ racerId: 8, second: 2, output: 190 }])
   expect(comparison.recordAt(2)).toBe(190)
 })
 

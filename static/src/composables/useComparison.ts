@@ -7,11 +7,11 @@ import type { CurveLine } from '../components/curve-line'
 import { History } from '../race/dataset'
 import { COMPARED_MAX } from '../race/explore-address'
 import type { Best } from '../race/new-bests'
-import { learn, nameOf } from '../state/names'
+import { applyNames, nameOf } from '../state/names'
 import { rider } from '../state/rider'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
-import { useRetried, whenBack } from './useRetried'
+import { retryWhenBack, useRetried } from './useRetried'
 
 const COLORS = ['--you', '--line-a', '--line-b', '--line-c', '--line-d', '--line-e']
 const DASHES = [[], [9, 4], [3, 3], [12, 3, 3, 3], [6, 6], [1, 4]]
@@ -50,7 +50,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   /** Suggests the rider and the best two of the class. */
   async function suggest(): Promise<void> {
     const { standings } = await leaderboard(classId, { limit: 2 })
-    learn(standings)
+    applyNames(standings)
     const own = rider.value.guest ? [] : [rider.value.racerId]
     suggested.value = [...new Set([...own, ...standings.map(({ racerId }) => racerId)])]
   }
@@ -62,7 +62,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
       if (curves.has(racerId)) continue
       try {
         const found = await curve(classId, racerId)
-        learn([found])
+        applyNames([found])
         curves.set(racerId, found)
       } catch (error) {
         failure.value = messageOf(error, 'The curve cannot be loaded.')
@@ -75,8 +75,8 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     return record.value ? (record.value.get(second) ?? null) : Infinity
   }
 
-  /** Raises the class record where a new best beats it. */
-  function takeBests(bests: readonly Best[]): void {
+  /** Raises the class record where new bests beat it. */
+  function raiseRecords(bests: readonly Best[]): void {
     for (const { second, output } of bests) {
       if (record.value) raise(second, output)
       else raised.set(second, Math.max(output, raised.get(second) ?? 0))
@@ -93,7 +93,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   useRetried(loadRecord)
   useRetried(suggest)
   watch(racers, loadCurves, { immediate: true })
-  whenBack(() => void loadCurves())
+  retryWhenBack(loadCurves, () => failure.value !== '')
 
   const lines = computed<CurveLine[]>(() => {
     const own = racers.value.map((racerId, i) => ({
@@ -115,7 +115,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     })),
   )
 
-  return { racers, lines, points, recordAt, failure, add, remove, racersWith, takeBests }
+  return { racers, lines, points, recordAt, failure, add, remove, racersWith, raiseRecords }
 }
 
 export type ComparisonOnPage = ReturnType<typeof useComparison>

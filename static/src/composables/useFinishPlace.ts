@@ -4,7 +4,7 @@ import { computed, shallowRef } from 'vue'
 import { leaderboard, type Leaderboard } from '../api/client'
 import { nextPlace } from '../race/board'
 import type { OwnRide } from '../race/own-ride'
-import { learn } from '../state/names'
+import { applyNames } from '../state/names'
 import { useRetried } from './useRetried'
 
 /** Number of rows around the rider: enough to see past ties to the next place. */
@@ -18,7 +18,7 @@ export function useFinishPlace({ classId, racerId, outputs }: OwnRide) {
     // A what-if: the ride may not be stored yet, or never will be.
     const query = { by: 'finish', racerId, output, around: racerId, limit: ROWS } as const
     const found = await leaderboard(classId, query)
-    learn(found.standings)
+    applyNames(found.standings)
     board.value = found
   })
 

@@ -1,10 +1,11 @@
 /** The race that is ridden now in a class. */
+import { useTimeoutPoll } from '@vueuse/core'
 import { computed, onScopeDispose, ref, shallowReactive, type Ref } from 'vue'
 
 import { raceBoard, racePage, type RaceBoard } from '../api/client'
 import { subscribe } from '../api/live'
 import { raceToShow } from '../race/here-now'
-import { learn } from '../state/names'
+import { applyNames } from '../state/names'
 import { service } from '../state/service'
 
 /** Interval between polls while the service pushes nothing, in milliseconds. */
@@ -21,15 +22,15 @@ export function useHereNow(classId: number, own: Ref<number | null>) {
   const newestFirst = computed(() => [...boards.values()].sort((a, b) => b.startedAt - a.startedAt))
   const race = computed(() => raceToShow(newestFirst.value, own.value, service.now))
   const standings = computed(() => race.value?.standings ?? [])
-  let timer: ReturnType<typeof setTimeout> | undefined
 
   function show(board: RaceBoard): void {
-    learn(board.standings)
+    applyNames(board.standings)
     boards.set(board.raceId, board)
     state.value = 'loaded'
   }
 
   async function poll(): Promise<void> {
+    if (document.hidden) return
     try {
       const { races } = await racePage(classId)
       const shown = raceToShow(races, own.value, Date.now())
@@ -40,35 +41,17 @@ export function useHereNow(classId: number, own: Ref<number | null>) {
     }
   }
 
-  /** Polls at intervals while the service pushes nothing and the page is visible. */
-  function startPolling(): void {
-    timer = setTimeout(async () => {
-      const current = timer
-      if (!document.hidden) await poll()
-      if (current === timer) startPolling()
-    }, POLL_MS)
-  }
-
-  function stopPolling(): void {
-    clearTimeout(timer)
-    timer = undefined
-  }
-
+  // While the service pushes nothing.
+  const polling = useTimeoutPoll(poll, POLL_MS)
   const unsubscribe = subscribe(classId, {
     opened: () => {
-      stopPolling()
+      polling.pause()
       state.value = 'loaded'
     },
     // Called after every attempt to connect: polling that has begun goes on.
-    closed: () => {
-      if (timer === undefined) startPolling()
-    },
+    closed: polling.resume,
     standings: show,
   })
-  startPolling()
-  onScopeDispose(() => {
-    unsubscribe()
-    stopPolling()
-  })
+  onScopeDispose(unsubscribe)
   return { state, race, standings }
 }

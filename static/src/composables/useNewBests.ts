@@ -3,7 +3,7 @@ import { onScopeDispose, ref, shallowRef } from 'vue'
 
 import type { NewBests } from '../api/client'
 import { sentence, worthShowing, type ShownBest } from '../race/new-bests'
-import { learn, nameOf } from '../state/names'
+import { applyNames, nameOf } from '../state/names'
 
 /** Number of bests that are shown. */
 const SHOWN_MAX = 6
@@ -24,7 +24,7 @@ export function useNewBests(recordAt: (second: number) => number | null) {
   let id = 0
 
   function show(pushed: NewBests): void {
-    learn(pushed.bests)
+    applyNames(pushed.bests)
     count.value += pushed.count
     const bests = worthShowing(pushed.bests, recordAt, SHOWN_MAX)
     const shown = bests.map((best) => ({ ...best, id: id++ }))
@@ -43,7 +43,7 @@ export function useNewBests(recordAt: (second: number) => number | null) {
   }
 
   onScopeDispose(() => clearTimeout(timer))
-  return { latest, count, announcement, subscriber: { bests: show } }
+  return { latest, count, announcement, show }
 }
 
 export type NewBestsOnPage = ReturnType<typeof useNewBests>

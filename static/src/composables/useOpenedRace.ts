@@ -4,10 +4,10 @@ import { computed, ref, shallowRef, watch } from 'vue'
 
 import { raceBoard, type RaceBoard, type Standing } from '../api/client'
 import { ApiError, messageOf } from '../api/request'
-import { learn } from '../state/names'
+import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
 import type { ExploreAddressOnPage } from './useExploreAddress'
-import { whenBack } from './useRetried'
+import { retryWhenBack } from './useRetried'
 
 /** Number of rows of a page: as many as the service pushes. */
 const PAGE_ROWS = 50
@@ -32,7 +32,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
         raceBoard(classId, race, { limit: PAGE_ROWS, ...(rows !== null && { cursor: rows }) }),
         raceBoard(classId, race, { racers: [racerId], limit: 1 }),
       ])
-      learn(page.standings)
+      applyNames(page.standings)
       // Another race may be open by now.
       if (wanted !== which()) return
       ;[board.value, own.value] = [page, ownRow.standings[0] ?? null]
@@ -69,11 +69,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
   })
 
   watch(which, load, { immediate: true })
-  whenBack(() => {
-    if (failure.value) void load()
-  })
+  retryWhenBack(load, () => failure.value !== '')
 
   return { opened, rows, failure, load, show }
 }
-
-export type OpenedRaceOnPage = ReturnType<typeof useOpenedRace>

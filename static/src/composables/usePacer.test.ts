@@ -4,6 +4,7 @@ import { computed, effectScope, nextTick, ref } from 'vue'
 
 import { pace } from '../api/client'
 import { ApiError } from '../api/request'
+import { NO_PACER } from '../race/pacer'
 import type { Sample } from '../race/ride'
 import { pacer } from '../state/pacer'
 import { usePacer } from './usePacer'
@@ -36,7 +37,7 @@ const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
   service.reachable.value = true
-  pacer.value = { kind: 'median', racerId: null }
+  pacer.value = { kind: 'median', racerId: null, name: '' }
   vi.mocked(pace).mockReset().mockResolvedValue(PACE)
 })
 
@@ -57,7 +58,7 @@ it('another choice waits until the ride is over', async () => {
   await settled()
   phase.value = 'riding'
   await nextTick()
-  pacer.value = { kind: 'none', racerId: null }
+  pacer.value = { ...NO_PACER }
   await settled()
   expect(used.label.value).toBe('Median')
   phase.value = 'loading'

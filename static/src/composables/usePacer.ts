@@ -4,11 +4,11 @@ import { computed, ref, shallowRef, watch } from 'vue'
 import { pace } from '../api/client'
 import { curveOf, NO_PACER, paceQuery, type PacerAt, type PacerChoice } from '../race/pacer'
 import { RACE_SECONDS } from '../race/output'
-import { learn } from '../state/names'
+import { applyNames } from '../state/names'
 import { pacer, pacerLabel } from '../state/pacer'
 import { rider } from '../state/rider'
 import type { RaceOnPage } from './useRace'
-import { whenBack } from './useRetried'
+import { retryWhenBack } from './useRetried'
 
 type RaceOfPacer = Pick<RaceOnPage, 'phase' | 'racing' | 'sample'>
 
@@ -30,7 +30,7 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
     try {
       const found = await pace(classId, query)
       if (current !== generation) return
-      learn(
+      applyNames(
         found.curves.flatMap(({ racerId, name }) =>
           racerId === undefined ? [] : [{ racerId, name }],
         ),
@@ -55,9 +55,7 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
     },
     { immediate: true },
   )
-  whenBack(() => {
-    if (state.value === 'away') void load()
-  })
+  retryWhenBack(load, () => state.value === 'away')
 
   const label = computed(() => pacerLabel(choice.value))
   /** The rider's output minus the pacer's at the last second; null where either is missing. */

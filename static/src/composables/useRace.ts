@@ -165,7 +165,7 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
     phase.value = 'riding'
   }
 
-  /** Ends the ride before its last second. What was ridden so far is sent. */
+  /** Ends the ride before its last second. The seconds so far are sent. */
   function giveUp(): void {
     catchUp()
     if (racing.value) sender?.end()

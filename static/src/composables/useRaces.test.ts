@@ -9,6 +9,12 @@ import { rider } from '../state/rider'
 import { useRaces } from './useRaces'
 
 vi.mock('../api/client', () => ({ racePage: vi.fn(), raceBoard: vi.fn() }))
+const service = vi.hoisted(() => ({ stateHash: null as unknown as { value: string | undefined } }))
+vi.mock('../state/service', async () => {
+  const { ref } = await import('vue')
+  service.stateHash = ref()
+  return { reachable: ref(true), classOf: () => ({ stateHash: service.stateHash.value }) }
+})
 
 function race(raceId: number, lastSecond = 5): Race {
   return { raceId, startedAt: raceId, racers: 1, lastSecond, finished: false } as Race
@@ -38,6 +44,7 @@ const listed = (page: OnPage) => page.listed.value.map(({ race }) => [race.raceI
 const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
+  service.stateHash.value = undefined
   vi.mocked(racePage).mockReset().mockResolvedValue(pageOf([]))
   vi.mocked(raceBoard)
     .mockReset()
@@ -123,4 +130,16 @@ it('an older race that is pushed does not load the list again', async () => {
   await settled()
   expect(racePage).toHaveBeenCalledTimes(1)
   expect(listed(page)).toEqual([[7, 5]])
+})
+
+it('is loaded once where the address is opened directly, and again after a lost connection', async () => {
+  const { page } = open()
+  service.stateHash.value = 'A'
+  page.subscriber.opened?.()
+  await settled()
+  expect(racePage).toHaveBeenCalledTimes(1)
+  page.subscriber.closed?.()
+  page.subscriber.opened?.()
+  await settled()
+  expect(racePage).toHaveBeenCalledTimes(2)
 })

@@ -5,13 +5,13 @@ import { computed, ref, shallowReactive, shallowRef, watch } from 'vue'
 import { raceBoard, racePage, type RaceBoard, type RacePage } from '../api/client'
 import type { Subscriber } from '../api/live'
 import { messageOf } from '../api/request'
-import { learn } from '../state/names'
+import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
 import { classOf } from '../state/service'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
 import { useOpenedRace } from './useOpenedRace'
-import { whenBack } from './useRetried'
+import { retryWhenBack } from './useRetried'
 
 /** Number of races of a page: each needs a request. */
 const PAGE_RACES = 8
@@ -29,12 +29,14 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
   const failure = ref('')
   const opened = useOpenedRace(classId, place)
   let isLive = false
+  /** Whether a connection was lost, and with it what was pushed meanwhile. */
+  let wasLost = false
 
   const listed = computed(() =>
     (page.value?.races ?? []).map((race) => {
       const board = boards.get(race.raceId) ?? null
       const own = board?.standings.find(({ racerId }) => racerId === rider.value.racerId)
-      // What was pushed may be newer than the list.
+      // A pushed board may be newer than the list.
       const latest = board && board.lastSecond >= race.lastSecond ? board : race
       return { race: latest, first: board?.standings[0] ?? null, own: own ?? null }
     }),
@@ -42,8 +44,8 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
 
   /** Shows a pushed board, which has the first rows only. */
   function show(board: RaceBoard): void {
-    learn(board.standings)
-    take(board)
+    applyNames(board.standings)
+    keepBoard(board)
     opened.show(board)
     const { value: shown } = page
     if (!shown || shown.previous !== null || address.value.races !== null) return
@@ -55,7 +57,7 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
   const reload = useThrottleFn(refresh, RELOAD_MS, true)
 
   /** Keeps a board, unless the known one is newer or has more rows. */
-  function take(board: RaceBoard): void {
+  function keepBoard(board: RaceBoard): void {
     const before = boards.get(board.raceId)
     const isOlder = before && before.lastSecond > board.lastSecond
     const isShorter =
@@ -83,8 +85,8 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
       if (boards.has(raceId)) continue
       try {
         const board = await raceBoard(classId, raceId, { limit: LISTED_ROWS_MAX })
-        learn(board.standings)
-        take(board)
+        applyNames(board.standings)
+        keepBoard(board)
       } catch {
         // Listed without its winner.
       }
@@ -96,24 +98,27 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
   watch(() => address.value.races, refresh, { immediate: true })
   watch(
     () => classOf(classId)?.stateHash,
-    async () => {
-      if (isLive) return
+    async (_, before) => {
+      // At first the state becomes known, and the list is being loaded.
+      if (isLive || before === undefined) return
       await refresh()
       await opened.load()
     },
   )
-  whenBack(() => {
-    if (failure.value) void refresh()
-  })
+  retryWhenBack(refresh, () => failure.value !== '')
 
   const subscriber: Subscriber = {
     opened: () => {
       isLive = true
-      // Loads changes that were missed, and the list if the service was starting.
-      void refresh()
+      // Loads changes that were missed, and what failed while the service was starting.
+      if (wasLost || failure.value) void refresh()
       if (opened.failure.value) void opened.load()
+      wasLost = false
     },
-    closed: () => (isLive = false),
+    closed: () => {
+      isLive = false
+      wasLost = true
+    },
     standings: show,
   }
   return { page, listed, failure, opened, subscriber }

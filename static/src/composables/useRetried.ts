@@ -15,13 +15,13 @@ export function useRetried(load: () => Promise<void>): void {
       () => false,
     )
   })
-  whenBack(() => void attempt())
+  retryWhenBack(attempt, () => !isLoaded)
   void attempt()
 }
 
-/** Calls back each time the service is back. */
-export function whenBack(callback: () => void): void {
+/** Loads again each time the service is back, if what was loaded last failed. */
+export function retryWhenBack(load: () => Promise<void>, hasFailed: () => boolean): void {
   watch(reachable, (isReachable) => {
-    if (isReachable) callback()
+    if (isReachable && hasFailed()) void load()
   })
 }

@@ -11,10 +11,16 @@ import { addRival, rivals } from '../state/rivals'
 import { useRivals } from './useRivals'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
-const service = vi.hoisted(() => ({ reachable: null as unknown as { value: boolean } }))
+const service = vi.hoisted(() => ({
+  reachable: null as unknown as { value: boolean },
+  /** The state of the class; undefined before it is known. */
+  stateHash: null as unknown as { value: string | undefined },
+}))
 vi.mock('../state/service', async () => {
   const { ref } = await import('vue')
-  return { reachable: (service.reachable = ref(true)), classOf: () => null }
+  service.reachable = ref(true)
+  service.stateHash = ref()
+  return { reachable: service.reachable, classOf: () => ({ stateHash: service.stateHash.value }) }
 })
 
 const WHOLE = { racerId: 8, output: 200, rank: 3, groupRank: 1 }
@@ -39,6 +45,7 @@ function open() {
 const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
+  service.stateHash.value = 'A'
   scope = effectScope()
   service.reachable.value = true
   rivals.value = [{ racerId: 8, name: 'Bo' }]
@@ -103,4 +110,13 @@ it('keeps its rows while the service is away, and is loaded when it is back', as
   service.reachable.value = true
   await settled()
   expect(used.state.value).toBe('loaded')
+})
+
+it('is loaded once where the address is opened before the classes are known', async () => {
+  service.stateHash.value = undefined
+  open()
+  await settled()
+  service.stateHash.value = 'A'
+  await settled()
+  expect(leaderboard).toHaveBeenCalledTimes(1)
 })

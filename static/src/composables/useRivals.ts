@@ -4,13 +4,13 @@ import { computed, ref, shallowRef, watch } from 'vue'
 import { leaderboard } from '../api/client'
 import { grouped, type GroupStanding } from '../race/board'
 import type { Sample } from '../race/ride'
-import { learn } from '../state/names'
+import { applyNames } from '../state/names'
 import { rivals } from '../state/rivals'
 import { rider } from '../state/rider'
 import { classOf } from '../state/service'
 import { latestOnly } from './latest-only'
 import type { RaceOnPage } from './useRace'
-import { whenBack } from './useRetried'
+import { retryWhenBack } from './useRetried'
 
 type RaceOfRivals = Pick<RaceOnPage, 'racing' | 'sample' | 'source'>
 
@@ -41,15 +41,21 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
     if (last && source.value) return source.value.group(last.second, last.output, wanted)
     const racers = [...new Set([...wanted, rider.value.racerId])]
     const { standings } = await leaderboard(classId, { racers, limit: racers.length })
-    learn(standings)
+    applyNames(standings)
     return grouped(standings)
   }
 
+  /** Null in a race, whose seconds load the board. */
   const hash = computed(() => (racing.value ? null : classOf(classId)?.stateHash))
-  watch([ids, sample, racing, hash, () => rider.value.racerId], load, { immediate: true })
-  whenBack(() => {
-    if (state.value === 'away') void load()
-  })
+  watch(
+    [ids, sample, racing, hash, () => rider.value.racerId],
+    () => {
+      // An address that is opened directly comes before the classes. Their arrival would load the board again.
+      if (hash.value !== undefined) void load()
+    },
+    { immediate: true },
+  )
+  retryWhenBack(load, () => state.value === 'away')
 
   return { ids, rows, second, state }
 }

@@ -127,7 +127,7 @@ export interface GroupStanding extends Standing {
   groupRank: number
 }
 
-/** Returns the rows of a service's board that was asked for some racers. */
+/** Returns the rows of a board that the service was asked to limit to some racers. */
 export function grouped(
   standings: readonly (Standing & { groupRank?: number })[],
 ): GroupStanding[] {

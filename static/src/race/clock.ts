@@ -48,10 +48,6 @@ export class RaceClock {
   second(now: number): number {
     return Math.floor(this.elapsedMs(now) / 1000)
   }
-
-  finished(now: number): boolean {
-    return this.second(now) >= this.seconds
-  }
 }
 
 /** Returns a race time: `4:05`. */

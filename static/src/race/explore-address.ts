@@ -44,12 +44,12 @@ function text(value: Query[string]): string | null {
   return (Array.isArray(value) ? value[0] : value) ?? null
 }
 
-/** Reads an id; null if the text is none. */
+/** Reads an id; null if the text is invalid. */
 export function parseId(value: string | null): number | null {
   return value && /^\d+$/.test(value) && Number.isSafeInteger(Number(value)) ? Number(value) : null
 }
 
-/** Reads the name of a page; null if the text is none that the service gives. */
+/** Reads the name of a page; null if the text does not have the service's form. */
 function parseCursor(value: string | null): string | null {
   return value && /^[\w-]{24}([\w-]{12})?$/.test(value) ? value : null
 }
@@ -58,7 +58,7 @@ function parseBoard(value: string | null): BoardKind {
   return value === 'race' || value === 'finish' ? value : 'second'
 }
 
-/** Reads the query of an address. What is invalid counts as missing. */
+/** Reads the query of an address. An invalid part counts as missing. */
 export function parseAddress(query: Query): ExploreAddress {
   const second = parseId(text(query.second)) ?? FIRST_SECOND
   const racers = text(query.racers)

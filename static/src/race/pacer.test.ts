@@ -32,8 +32,10 @@ it('every pacer is one curve of the service', () => {
 })
 
 it('a stored choice is read, and an invalid one is no pacer', () => {
-  expect(parsePacer('{"kind":"racer","racerId":5}')).toEqual({ kind: 'racer', racerId: 5 })
-  expect(parsePacer('{"kind":"median","racerId":5}')).toEqual({ kind: 'median', racerId: null })
+  const bo = { kind: 'racer', racerId: 5, name: 'Bo' }
+  expect(parsePacer(JSON.stringify(bo))).toEqual(bo)
+  expect(parsePacer('{"kind":"racer","racerId":5}')).toEqual({ ...bo, name: '' })
+  expect(parsePacer('{"kind":"median","racerId":5}')).toEqual({ ...NO_PACER, kind: 'median' })
   for (const text of ['', 'null', '{"kind":"toString"}', '{"kind":"racer","racerId":"x"']) {
     expect(parsePacer(text)).toEqual(NO_PACER)
   }

@@ -25,17 +25,20 @@ export interface PacerChoice {
   kind: PacerKind
   /** Only of the kind `racer`: the rider; null while none is chosen. */
   racerId: number | null
+  /** The rider's name, so that a page shows it before it asks the service; otherwise empty. */
+  name: string
 }
 
-export const NO_PACER: PacerChoice = { kind: 'none', racerId: null }
+export const NO_PACER: PacerChoice = { kind: 'none', racerId: null, name: '' }
 
 /** Reads a stored choice; an invalid one becomes no pacer. */
 export function parsePacer(text: string): PacerChoice {
   try {
-    const { kind, racerId } = JSON.parse(text) as { kind?: unknown; racerId?: unknown }
+    const { kind, racerId, name } = JSON.parse(text) as Record<keyof PacerChoice, unknown>
     if (typeof kind === 'string' && Object.hasOwn(PACERS, kind)) {
-      const id = kind === 'racer' && Number.isSafeInteger(racerId) ? (racerId as number) : null
-      return { kind: kind as PacerKind, racerId: id }
+      const choice = { ...NO_PACER, kind: kind as PacerKind }
+      if (kind !== 'racer' || !Number.isSafeInteger(racerId)) return choice
+      return { ...choice, racerId: racerId as number, name: typeof name === 'string' ? name : '' }
     }
   } catch {
     // Not JSON: no pacer.
@@ -44,7 +47,7 @@ export function parsePacer(text: string): PacerChoice {
 }
 
 /** Returns the query of a pacer's curve; null without a pacer. `rider` is the id of the rider of this device. */
-export function paceQuery({ kind, racerId }: PacerChoice, rider: number) {
+export function paceQuery({ kind, racerId }: Omit<PacerChoice, 'name'>, rider: number) {
   switch (kind) {
     case 'none':
       return null

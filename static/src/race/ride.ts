@@ -12,7 +12,7 @@ export interface Sample {
   best: number | null
   /** Whether it beats that best, or is the first there. */
   record: boolean
-  /** Among all who ever rode this second; null where the answer came too late. */
+  /** Among all who ever rode this second; null where the response came too late. */
   rank: number | null
   total: number | null
 }

@@ -13,7 +13,7 @@ import {
   type Rider,
 } from '../race/board'
 import { History, type Effort } from '../race/dataset'
-import { learn, requestNames } from './names'
+import { applyNames, requestNames } from './names'
 
 /** Maximum size of a history that is loaded, in compressed bytes: some 700,000 efforts, half a second of work on a phone. */
 const HISTORY_BYTES_MAX = 4 << 20
@@ -100,12 +100,12 @@ async function fromService(classId: number, racerId: number): Promise<BoardSourc
       const rider: Rider = { racerId, output }
       if (kept === null) {
         const page = await requestBoard(second, racerId, output, size)
-        learn(page.standings)
+        applyNames(page.standings)
         return asLive(page, rider)
       }
       // A stand-in shows where the live output would be.
       const page = await requestBoard(second, STAND_IN, output, size + 1)
-      learn(page.standings)
+      applyNames(page.standings)
       return withoutOwnBest(page, rider, STAND_IN, kept, size)
     },
     async group(second, output, racers) {
@@ -114,7 +114,7 @@ async function fromService(classId: number, racerId: number): Promise<BoardSourc
       const group = [...racers.filter((other) => other !== racerId), whatIfId]
       const whatIf = { racerId: whatIfId, output, racers: group, limit: group.length }
       const { standings } = await leaderboard(classId, { second, ...whatIf })
-      learn(standings)
+      applyNames(standings)
       // As in `withoutOwnBest`: the own best is on the board, and the rows below it move up.
       return grouped(standings).map((row) => ({
         ...row,

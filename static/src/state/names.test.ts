@@ -9,7 +9,7 @@ type Names = typeof import('./names')
 let names: Names
 
 /** The service knows Ada as racer 1, and racer 2 without a name. */
-const answer = async (_: number, { racers = [] }: { racers?: number[] } = {}) =>
+const respond = async (_: number, { racers = [] }: { racers?: number[] } = {}) =>
   ({
     standings: racers.map((racerId) => ({ racerId, name: racerId === 1 ? 'Ada' : null })),
   }) as never
@@ -25,7 +25,7 @@ afterEach(() => {
 })
 
 it('names are requested once, in one request at a time', async () => {
-  vi.mocked(leaderboard).mockImplementation(answer)
+  vi.mocked(leaderboard).mockImplementation(respond)
   for (let i = 0; i < 5; i++) names.requestNames(1, [1, 2])
   await vi.runAllTimersAsync()
   names.requestNames(1, [1, 2])
@@ -43,18 +43,20 @@ it('requests back off while the service is away, and then succeed', async () => 
   }
   // After 0, 2, 6, 14 and 30 s.
   expect(leaderboard).toHaveBeenCalledTimes(5)
-  vi.mocked(leaderboard).mockImplementation(answer)
+  vi.mocked(leaderboard).mockImplementation(respond)
   await vi.advanceTimersByTimeAsync(60_000)
   expect(names.nameOf(1)).toBe('Ada')
 })
 
 it('racers are looked up in the class in which they ride', async () => {
-  vi.mocked(leaderboard).mockImplementation(answer)
+  vi.mocked(leaderboard).mockImplementation(respond)
   names.requestNames(1, [1])
   names.requestNames(2, [2])
   await vi.runAllTimersAsync()
-  const asked = vi.mocked(leaderboard).mock.calls.map(([classId, query]) => [classId, query.racers])
-  expect(asked).toEqual([
+  const requested = vi
+    .mocked(leaderboard)
+    .mock.calls.map(([classId, query]) => [classId, query.racers])
+  expect(requested).toEqual([
     [1, [1]],
     [2, [2]],
   ])
@@ -65,7 +67,7 @@ it('a request that is refused does not hold up the others', async () => {
   const { ApiError } = await import('../api/request')
   vi.mocked(leaderboard).mockImplementation(async (classId, query) => {
     if (classId === 9) throw new ApiError('missing', 'no such class')
-    return answer(classId, query)
+    return respond(classId, query)
   })
   names.requestNames(9, [3])
   names.requestNames(1, [1])

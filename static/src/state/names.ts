@@ -25,7 +25,7 @@ export function nameOf(racerId: number): string {
   return names.get(racerId) || `Racer ${racerId}`
 }
 
-export function learn(
+export function applyNames(
   racers: Iterable<{ racerId: number; name?: string | null | undefined }>,
 ): void {
   for (const { racerId, name } of racers) if (name) names.set(racerId, name)
@@ -52,7 +52,7 @@ async function fetchNames(): Promise<void> {
         names.set(racerId, names.get(racerId) ?? null)
         wanted.delete(racerId)
       }
-      learn(standings)
+      applyNames(standings)
       retryMs = RETRY_MIN_MS
     } catch (error) {
       // They are requested when they are shown again, and do not hold up the others.

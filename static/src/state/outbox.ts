@@ -7,6 +7,7 @@ import { shallowReactive } from 'vue'
 import { sendRide, type RideRecord, type RideResponse } from '../api/client'
 import { ApiError, messageOf } from '../api/request'
 import { storageOf } from '../storage'
+import { endLeftRides } from './open-rides'
 
 /** Records of a ride are stored under this prefix and the ride's id, so that tabs do not overwrite each other's. */
 const KEY_PREFIX = 'alleycat.outbox.'
@@ -212,8 +213,9 @@ export class Outbox {
 /** The outbox of this page. */
 export const outbox = new Outbox(storageOf('localStorage'), sendRide)
 
-/** Starts to send what earlier pages left. */
+/** Starts to send what earlier pages left, and ends their rides. */
 export function startOutbox(): void {
   outbox.restore()
+  void endLeftRides(outbox)
   addEventListener('online', () => outbox.retryNow())
 }

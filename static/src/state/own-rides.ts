@@ -46,7 +46,7 @@ export function ownRide(raceId: number): OwnRide | null {
   return ownRides.value.find((ride) => ride.raceId === raceId) ?? null
 }
 
-/** Returns the ride with what became of its delivery. What was known before stays. */
+/** Returns the ride with the state of its delivery. An earlier success or refusal stays. */
 function withDelivery(ride: OwnRide): OwnRide {
   const before = ownRide(ride.raceId)
   const delivery = outbox.deliveries.get(ride.raceId)

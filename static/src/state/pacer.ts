@@ -1,8 +1,9 @@
 /** The pacer that this device rides against. */
 import { useStorage } from '@vueuse/core'
+import { watch } from 'vue'
 
 import { NO_PACER, parsePacer, PACERS, type PacerChoice } from '../race/pacer'
-import { nameOf } from './names'
+import { applyNames, nameOf } from './names'
 
 export const pacer = useStorage<PacerChoice>('alleycat.pacer', { ...NO_PACER }, undefined, {
   serializer: { read: parsePacer, write: JSON.stringify },
@@ -12,3 +13,11 @@ export const pacer = useStorage<PacerChoice>('alleycat.pacer', { ...NO_PACER }, 
 export function pacerLabel({ kind, racerId }: PacerChoice): string {
   return racerId === null ? PACERS[kind].label : nameOf(racerId)
 }
+
+watch(
+  pacer,
+  ({ racerId, name }) => {
+    if (racerId !== null) applyNames([{ racerId, name }])
+  },
+  { immediate: true },
+)

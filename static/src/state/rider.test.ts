@@ -2,7 +2,7 @@
 import { expect, it } from 'vitest'
 
 import { displayName, parseIdentity } from './rider'
-import { learn } from './names'
+import { applyNames } from './names'
 
 it('a stored identity is read, and an invalid one becomes a new guest', () => {
   const kofi = { racerId: 5, name: 'Kofi', guest: false }
@@ -16,7 +16,7 @@ it('a stored identity is read, and an invalid one becomes a new guest', () => {
 })
 
 it('a guest has its own name, and any other racer the one that the service has', () => {
-  learn([{ racerId: 17, name: 'Arjun' }])
+  applyNames([{ racerId: 17, name: 'Arjun' }])
   expect(displayName({ racerId: 17, name: '', guest: false })).toBe('Arjun')
   expect(displayName({ racerId: 18, name: '', guest: false })).toBe('Racer 18')
   expect(displayName({ racerId: 19, name: '', guest: true })).toBe('Guest')

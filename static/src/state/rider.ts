@@ -2,7 +2,7 @@
 import { useStorage } from '@vueuse/core'
 import { computed, watch } from 'vue'
 
-import { learn, nameOf } from './names'
+import { applyNames, nameOf } from './names'
 
 export interface Identity {
   racerId: number
@@ -49,4 +49,4 @@ export function displayName({ racerId, name, guest }: Identity): string {
 
 export const riderName = computed(() => displayName(rider.value))
 
-watch(rider, (identity) => learn([identity]), { immediate: true, deep: true })
+watch(rider, (identity) => applyNames([identity]), { immediate: true, deep: true })

@@ -2,7 +2,7 @@
 import { useStorage } from '@vueuse/core'
 import { watch } from 'vue'
 
-import { learn } from './names'
+import { applyNames } from './names'
 
 export interface Rival {
   racerId: number
@@ -42,4 +42,4 @@ export function removeRival(racerId: number): void {
   rivals.value = rivals.value.filter((rival) => rival.racerId !== racerId)
 }
 
-watch(rivals, learn, { immediate: true })
+watch(rivals, applyNames, { immediate: true })
