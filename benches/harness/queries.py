@@ -11,7 +11,7 @@ import statistics
 import threading
 import time
 
-from harness.load import Busy, deliver, ingest_bodies, ingest_store, may_go_first, request, store, wrk, wrk_paths
+from harness.load import Busy, deliver, ingest_bodies, ingest_store, may_go_first, receive, request, store, wrk, wrk_paths
 from harness.processes import Alleycat, NO_SNAPSHOTS, Nginx, Redis, run
 from harness.rows import NotMeasured, Row, at_least, at_most, measures, runs, show, sized, spread
 from harness.settings import RECORDS, SECONDS, SERVED_CORE, settings
@@ -162,41 +162,99 @@ def zrevrange(redis):
     return float(printed.strip().splitlines()[-1].split('","')[1])
 
 
-@measures("million-around", "million-what-if")
+@measures("million-around", "million-what-if", "first-query", "after-improvement")
 def million_racers(wanted):
-    """One query at a time on a leaderboard of 1,000,000 racers."""
+    """One query at a time on a leaderboard of 1,000,000 racers: the first one, which sorts; around random racers; what-ifs;
+    and right after an improvement, against the same at rest, over one kept connection."""
     racers = sized(1_000_000)
     around = f"'/classes/1/leaderboard?second=0&around=' .. r({racers})"
     what_if = f"'/classes/1/leaderboard?second=0&racerId=' .. r({racers}) .. '&output=' .. r(300)"
-    with Alleycat(store("million", [racers], 1), *NO_SNAPSHOTS) as alleycat:
-        began = time.monotonic()
+    firsts = []
+    for last in (False, False, True):
+        with Alleycat(store("million", [racers], 1), *NO_SNAPSHOTS) as alleycat:
+            firsts.append(timed_get(alleycat, "/classes/1/leaderboard?second=0"))
+            if not last:
+                continue
+            for name, what, path in (
+                ("million-around", "`around` at 1,000,000 racers, one at a time: p99", around),
+                ("million-what-if", "what-if at 1,000,000 racers, one at a time: p99", what_if),
+            ):
+                if name in wanted:
+                    loads = [wrk(alleycat.url("/"), 1, wrk_paths(path)) for _ in runs()]
+                    p50 = show(statistics.median(load.p50 for load in loads), "s")
+                    yield at_most(name, what, [load.p99 for load in loads], 0.001, "s", f"p50 {p50}")
+            if "first-query" in wanted:
+                what = "the first query after a start, at 1,000,000 racers: it sorts"
+                yield at_most("first-query", what, firsts, 0.04, "s")
+            if "after-improvement" in wanted:
+                what = "`around` at 1,000,000 racers right after an improvement, over the same at rest"
+                yield after_improvement("after-improvement", what, alleycat)
+
+
+@measures("after-improvement-40k")
+def forty_thousand_racers(_):
+    """The same at 40,000 racers."""
+    with Alleycat(store("board", [sized(40_000, 100)], 3), *NO_SNAPSHOTS) as alleycat:
         alleycat.get("/classes/1/leaderboard?second=0")
-        first = time.monotonic() - began
-        note = f"the first query, which sorts, {show(first, 's')}; "
-        note += f"a query right after an improvement {show(after_improvement(alleycat), 's')}"
-        for name, what, path in (
-            ("million-around", "`around` at 1,000,000 racers, one at a time: p99", around),
-            ("million-what-if", "what-if at 1,000,000 racers, one at a time: p99", what_if),
-        ):
-            if name in wanted:
-                loads = [wrk(alleycat.url("/"), 1, wrk_paths(path)) for _ in runs()]
-                p50 = show(statistics.median(load.p50 for load in loads), "s")
-                yield at_most(name, what, [load.p99 for load in loads], 0.001, "s", f"p50 {p50}; {note}")
+        yield after_improvement("after-improvement-40k", "the same at 40,000 racers", alleycat)
 
 
-def after_improvement(alleycat):
-    """Returns the median time of the first query after an improvement, which moves one racer in the order."""
-    took = []
-    for racer in range(1, 8):
-        ride = {"classId": 1, "second": 0, "racerId": racer, "cadence": 300, "resistance": racer + 50}
-        data = base64.b64encode(json.dumps(ride).encode()).decode()
-        body = json.dumps({"requestId": "bench", "timestamp": 0, "records": [{"data": data}]}).encode()
-        deliver(alleycat.port, iter([request(body)]), 1)
+def after_improvement(name, what, alleycat):
+    ratios, rests, afters = [], [], []
+    for racer in range(1, 16):
+        path = f"/classes/1/leaderboard?second=0&around={racer}"
+        rests.append(min(timed_get(alleycat, path) for _ in range(3)))
+        improve(alleycat, racer)
+        afters.append(timed_get(alleycat, path))
+        ratios.append(afters[-1] / rests[-1])
+    rest, after = (show(statistics.median(took), "s") for took in (rests, afters))
+    return at_most(name, what, ratios, 4, "×", f"at rest {rest}, after an improvement {after}")
+
+
+def improve(alleycat, racer):
+    """Delivers an improvement of the racer at second 0."""
+    ride = {"classId": 1, "second": 0, "racerId": racer, "cadence": 300, "resistance": racer + 50}
+    data = base64.b64encode(json.dumps(ride).encode()).decode()
+    body = json.dumps({"requestId": "bench", "timestamp": 0, "records": [{"data": data}]}).encode()
+    deliver(alleycat.port, iter([request(body)]), 1)
+
+
+def timed_get(alleycat, path):
+    """Returns the seconds that a request takes on a connection that is already open."""
+    with socket.create_connection(("127.0.0.1", alleycat.port), timeout=60) as connection:
+        head = "Host: 127.0.0.1\r\n\r\n"
+        connection.sendall(f"GET /healthz HTTP/1.1\r\n{head}".encode())
+        receive(connection)
         began = time.monotonic()
-        alleycat.get(f"/classes/1/leaderboard?second=0&around={racer}")
-        took.append(time.monotonic() - began)
-    alleycat.settle()
-    return statistics.median(took)
+        connection.sendall(f"GET {path} HTTP/1.1\r\n{head}".encode())
+        response = receive(connection)
+        took = time.monotonic() - began
+    if not response.startswith(b"HTTP/1.1 200 "):
+        raise RuntimeError(f"a query failed: {response[:300]}")
+    return took
+
+
+@measures("pace", "pace-after", "pace-first")
+def pace(wanted):
+    """Pace curves of 40,000 racers and 300 seconds: five curves from the cache and right after an improvement; and the first
+    use of twenty."""
+    racers = sized(40_000, 100)
+    path = "/classes/1/pace?percentile=99,90,50&rank=1,10"
+    twenty = "/classes/1/pace?percentile=" + ",".join(str(percent) for percent in range(5, 100, 6)) + "&rank=1,2,3,10"
+    with Alleycat(store("pace", [racers], sized(SECONDS, 10)), *NO_SNAPSHOTS) as alleycat:
+        first = timed_get(alleycat, twenty)
+        timed_get(alleycat, path)
+        if "pace" in wanted:
+            rates = [wrk(alleycat.url(path), 64).rate for _ in runs()]
+            yield at_least("pace", "five pace curves from the cache, 64 connections", rates, 5_000, "requests/s")
+        if "pace-after" in wanted:
+            afters = []
+            for racer in range(1, 16):
+                improve(alleycat, racer)
+                afters.append(timed_get(alleycat, path))
+            yield at_most("pace-after", "the same right after an improvement, one at a time", afters, 0.005, "s")
+        if "pace-first" in wanted:
+            yield at_most("pace-first", "first use of 20 curves", [first], 0.1, "s")
 
 
 @measures("saturated")

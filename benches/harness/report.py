@@ -16,7 +16,9 @@ ORDER = [
     *("warm", "warm-whole", "gzip", "decode", "cold", "racers", "seed", "redis-zadd"),
     *("first-build", "first-build-whole", "rebuild", "download"),
     *("not-modified", "board", "board-p99", "redis-zrevrange", "around", "what-if", "million-around"),
-    *("million-what-if", "memory", "memory-whole", "recovery", "recovery-whole", "ack", "saturated"),
+    *("million-what-if", "first-query", "after-improvement", "after-improvement-40k"),
+    *("pace", "pace-after", "pace-first"),
+    *("memory", "memory-whole", "recovery", "recovery-whole", "ack", "saturated"),
 ]
 
 
