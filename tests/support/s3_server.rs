@@ -176,6 +176,7 @@ pub async fn config(endpoint: &str) -> SdkConfig {
         .endpoint_url(endpoint)
         .region(Region::from_static("us-east-1"))
         .credentials_provider(Credentials::new(KEY_ID, SECRET, None, None, "tests"))
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
         .load()
         .await
 }
