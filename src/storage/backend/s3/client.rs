@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_config::imds::region::ImdsRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -50,16 +51,14 @@ pub(super) async fn load_config() -> SdkConfig {
         let region = std::env::var(name).unwrap_or_default();
         (!region.is_empty()).then(|| Region::new(region))
     };
+    let http_client = http_client();
+    let provider = ProviderConfig::without_region().with_http_client(http_client.clone());
     let region = RegionProviderChain::first_try(of_variable("AWS_REGION"))
         .or_else(of_variable("AWS_DEFAULT_REGION"))
         .or_else(ProfileFileRegionProvider::new())
-        .or_else(ImdsRegionProvider::builder().build());
+        .or_else(ImdsRegionProvider::builder().configure(&provider).build());
     let loader = aws_config::defaults(BehaviorVersion::latest());
-    loader
-        .region(region)
-        .http_client(http_client())
-        .load()
-        .await
+    loader.region(region).http_client(http_client).load().await
 }
 
 /// Returns the HTTP client of all requests to AWS. It is the SDK's own but for TLS, which is ring's.
