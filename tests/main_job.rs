@@ -67,8 +67,8 @@ impl Model {
         for data in records {
             let record: Value = serde_json::from_slice(data).unwrap();
             let number = |key: &str| record[key].as_u64().unwrap();
-            let output =
-                ((number("cadence") as f64 + 35.0) * (number("resistance") as f64 + 65.0)) / 100.0;
+            let double = |key: &str| record[key].as_f64().unwrap();
+            let output = ((double("cadence") + 35.0) * (double("resistance") + 65.0)) / 100.0;
             let second = model
                 .0
                 .entry(number("classId"))

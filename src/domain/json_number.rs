@@ -30,8 +30,8 @@ impl JsonNumber {
     #[inline]
     pub fn leading(text: &[u8]) -> Option<(Self, usize)> {
         let (whole, whole_digits) = digits(text, 0);
-        let is_plain = (1..=DIGITS_MAX).contains(&whole_digits)
-            && (text[0] != b'0' || whole_digits == 1);
+        let is_plain =
+            (1..=DIGITS_MAX).contains(&whole_digits) && (text[0] != b'0' || whole_digits == 1);
         match text.get(whole_digits) {
             Some(b'.') if is_plain => {
                 let (all, places) = digits(&text[whole_digits + 1..], whole);
