@@ -193,8 +193,11 @@ describe('the page', () => {
     await page.context().close()
   })
 
-  it('shows ride and rank at once on a phone', async () => {
-    const options = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true }
+  it.each([
+    [360, 740],
+    [320, 568],
+  ])('shows ride and rank at once on a phone of %i by %i', async (width, height) => {
+    const options = { viewport: { width, height }, hasTouch: true, isMobile: true }
     const { page } = await visit(service, '/', options)
     await page.getByText('Class record', { exact: true }).tap()
     await page.getByRole('link', { name: 'To the start' }).tap()
@@ -204,7 +207,7 @@ describe('the page', () => {
     const bottom = await page
       .locator('.controls')
       .evaluate((controls) => controls.getBoundingClientRect().bottom + scrollY)
-    expect(bottom).toBeLessThan(740)
+    expect(bottom).toBeLessThan(height)
     await page.context().close()
   })
 
