@@ -1,7 +1,7 @@
 import type { Page } from 'playwright-core'
 import { describe, expect, it } from 'vitest'
 
-import { reach, requestsOf, set, start, type Board, type Race } from './actions'
+import { reach, requestsOf, set, start, violations, type Board, type Race } from './actions'
 import { rowsOf, serviceOfFile, until, visit, written } from './support'
 
 const demo = serviceOfFile({ options: ['--demo', '12'] })
@@ -178,6 +178,18 @@ describe('a ride whose tab is killed', () => {
     )
     expect(sent).toEqual([])
     await context.close()
+  })
+})
+
+describe('classes with names', () => {
+  it('are links whose accessible names begin with the number that is shown', async () => {
+    const { page, faults } = await visit(demo, '/#/explore/1', { reducedMotion: 'reduce' })
+    await page.locator('.board tbody tr').first().waitFor()
+    expect(await violations(page)).toEqual([])
+    await page.getByRole('link', { name: '2, Hill Repeats' }).click()
+    await page.getByRole('heading', { name: 'Hill Repeats' }).waitFor()
+    expect(faults).toEqual([])
+    await page.context().close()
   })
 })
 

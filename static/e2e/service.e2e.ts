@@ -169,6 +169,37 @@ describe('the page', () => {
     }
   }, 300_000)
 
+  it.each(['reduce', 'no-preference'] as const)(
+    'draws curves in the colours of their legend, with reduced motion: %s',
+    async (reducedMotion) => {
+      const { page } = await visit(service, '/#/explore/1?racers=1,2', { reducedMotion })
+      await page.locator('.curves canvas').waitFor()
+      await page
+        .getByRole('button', { name: /^Remove / })
+        .nth(1)
+        .waitFor()
+      const drawn = () =>
+        page.evaluate(() => {
+          const canvas = document.querySelector<HTMLCanvasElement>('.curves canvas')
+          const pixels = canvas?.getContext('2d')?.getImageData(0, 0, canvas.width, canvas.height)
+          // The class record's line is too thin to have pixels of its colour alone.
+          const lines = [...document.querySelectorAll('.legend line')].slice(1)
+          return lines.map((line) => {
+            const color = getComputedStyle(line).stroke.match(/\d+/g)?.map(Number) ?? []
+            let count = 0
+            for (let at = 0; at < (pixels?.data.length ?? 0); at += 4)
+              if (color.every((part, i) => Math.abs(part - (pixels?.data[at + i] ?? -99)) < 24))
+                count += 1
+            return count > 50
+          })
+        })
+      const isDrawn = async () => (await drawn()).join() === 'true,true'
+      await until('both curves are drawn', isDrawn).catch(() => {})
+      expect(await drawn()).toEqual([true, true])
+      await page.context().close()
+    },
+  )
+
   it('keeps long readings inside the head unit', async () => {
     const { page } = await visit(service, '/')
     await page.getByRole('radio', { name: 'Median' }).check()
@@ -193,8 +224,11 @@ describe('the page', () => {
     await page.context().close()
   })
 
-  it('shows ride and rank at once on a phone', async () => {
-    const options = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true }
+  it.each([
+    [360, 740],
+    [320, 568],
+  ])('shows ride and rank at once on a phone of %i by %i', async (width, height) => {
+    const options = { viewport: { width, height }, hasTouch: true, isMobile: true }
     const { page } = await visit(service, '/', options)
     await page.getByText('Class record', { exact: true }).tap()
     await page.getByRole('link', { name: 'To the start' }).tap()
@@ -204,7 +238,7 @@ describe('the page', () => {
     const bottom = await page
       .locator('.controls')
       .evaluate((controls) => controls.getBoundingClientRect().bottom + scrollY)
-    expect(bottom).toBeLessThan(740)
+    expect(bottom).toBeLessThan(height)
     await page.context().close()
   })
 

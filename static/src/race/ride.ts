@@ -31,7 +31,7 @@ export interface Result {
   firsts: number
   /** Number of seconds that nobody ever rode better. */
   leads: number
-  /** The longest run of records and firsts. */
+  /** The longest run of records. */
   streak: number
 }
 
@@ -72,7 +72,7 @@ export function result(samples: readonly Sample[]): Result | null {
   for (const { second, output, best, record, rank, total } of samples) {
     sum += output
     topOutput = Math.max(topOutput, output)
-    run = record ? run + 1 : 0
+    run = record && best !== null ? run + 1 : 0
     streak = Math.max(streak, run)
     if (best === null) firsts += 1
     else if (record) records += 1
