@@ -209,13 +209,18 @@ impl Inner {
         removed.await.map_err(|_| CommitError::NotReady)
     }
 
-    /// Notes that an erasure is in force. This instance becomes the owner of the snapshots that it
-    /// changes, so that they are written soon, even if another instance wrote them last.
+    /// Notes that an erasure is in force.
     fn note_erased(&self, scope: &ErasureScope) {
         self.erasure_state
             .late
             .lock()
             .retain(|late| late.scope != *scope);
+        self.claim_concerned_snapshots(scope);
+    }
+
+    /// Makes this instance the owner of the snapshots that an erasure with a new version changes, so
+    /// that they are written soon, even if another instance wrote them last.
+    pub(super) fn claim_concerned_snapshots(&self, scope: &ErasureScope) {
         let mut snapshots = self.snapshots.lock();
         for target in self.concerned_snapshots(scope) {
             snapshots.claim(target);

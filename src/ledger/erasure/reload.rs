@@ -54,6 +54,12 @@ impl Inner {
         };
         if let Some(restored) = &restored {
             self.report_lost_erasures("it lacks erasures");
+            // Before the put, which may succeed without a response. Until the snapshots are written, a
+            // start drops all in scope from them: only memory has later rides.
+            let used = stored.version().max(self.erasures().version());
+            for renewed in restored.iter().filter(|it| it.version > used) {
+                self.claim_concerned_snapshots(&renewed.scope);
+            }
             let condition = Precondition::IfMatch(etag.clone());
             if !self.write_erasures_again(restored, condition).await {
                 let problem = "erasures that it lost are not stored again yet";

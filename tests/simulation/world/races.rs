@@ -80,8 +80,12 @@ impl RaceTruth {
             !sent.any(|other| is_hidden_by(other) && is_erased(&erasures, other))
         };
         let rows = ledger.races().rows_of(row.class, row.racer);
-        let has_expired = row.at_ms + self.kept_ms <= ledger.now_ms() + CLOCK_SKEW_MS;
         let repeats = |other: &RaceRow| other.race == row.race && row.repeats(other);
+        let expires = |at_ms: u64| at_ms + self.kept_ms <= ledger.now_ms() + CLOCK_SKEW_MS;
+        // A record without a time keeps its first receipt, also if that was never acknowledged.
+        let sent = &self.sent[&(row.class, row.racer)];
+        let has_expired =
+            expires(row.at_ms) || sent.iter().any(|it| repeats(it) && expires(it.at_ms));
         // The same record without a time, received before, may stand for this one, with its time.
         let is_as_far = |other: &RaceRow| !row.has_effort_time && other.position_order(row).is_ge();
         let hides =
