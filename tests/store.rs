@@ -394,6 +394,7 @@ async fn start_errors_contain_advice() {
     let anonymous = aws_config::defaults(aws_config::BehaviorVersion::latest())
         .endpoint_url("http://127.0.0.1:1")
         .no_credentials()
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
         .load()
         .await;
     let error = S3Store::connect_with(&anonymous, BUCKET, "p")
