@@ -2,7 +2,7 @@
 # make test         install the tools that the tests need beside Rust and Node, and run all tests
 # make lint         check formatting, clippy, doc comments, the page, licenses, sources and the OpenAPI document: before every commit
 # make lint-deploy  check deploy/ with the real tools and with AWS emulators
-# make bench        measure the service against its targets, in ten minutes; writes benches/RESULTS.md
+# make bench        measure the service against its targets, in a quarter of an hour; writes benches/RESULTS.md
 #                   ROWS=warm,gzip: only these rows; QUICK=1: test the harness
 #                   It names missing tools of the comparisons (Redis, nginx, wrk).
 # make fuzz         fuzz every parser of outside bytes: each target for FUZZ_SECONDS (60), on stable Rust
