@@ -97,7 +97,6 @@ pub(super) async fn connect_client(
         .unwrap_or_else(|| format!("AWS S3 in {region}"));
     let mut config = config::Builder::from(aws)
         .region(region)
-        .http_client(http_client())
         .force_path_style(endpoint.is_some())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
         .timeout_config(timeouts(0, ATTEMPTS_MAX))
