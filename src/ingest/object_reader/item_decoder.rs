@@ -1,10 +1,9 @@
 //! Decodes the JSON objects of a stored object: records, error output, journal lines.
 
-use std::collections::{HashMap, VecDeque};
-use std::fmt;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::Read;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::ingest::envelope::RECORD_BYTES_MAX;
@@ -167,7 +166,7 @@ impl JournalEffort {
 }
 
 /// The names of fields that distinguish the formats.
-#[derive(Clone, Copy, serde::Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(field_identifier, rename_all = "camelCase")]
 enum Field {
     Alleycat,
@@ -188,12 +187,13 @@ enum Field {
 
 /// The fields that distinguish the formats. The last value of a repeated key counts. Types are
 /// checked only where they matter.
-#[derive(Default)]
-struct FormatFields<'p>([Option<&'p RawValue>; Field::Other as usize + 1]);
+#[derive(Deserialize)]
+struct FormatFields<'p>(#[serde(borrow)] BTreeMap<Field, &'p RawValue>);
 
 impl<'p> FormatFields<'p> {
     fn get(&self, field: Field) -> Option<&'p RawValue> {
-        self.0[field as usize]
+        let value = self.0.get(&field).copied();
+        value.filter(|it| it.get() != "null")
     }
 
     fn has(&self, field: Field) -> bool {
@@ -208,28 +208,6 @@ impl<'p> FormatFields<'p> {
                 .filter(|_| !self.has(Field::ClassId)),
         )?;
         base64_simd::STANDARD.decode_to_vec(raw.as_bytes()).ok()
-    }
-}
-
-impl<'de: 'p, 'p> Deserialize<'de> for FormatFields<'p> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor;
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = FormatFields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = FormatFields::default();
-                while let Some((field, value)) = map.next_entry::<Field, &RawValue>()? {
-                    fields.0[field as usize] = Some(value).filter(|it| it.get() != "null");
-                }
-                Ok(fields)
-            }
-        }
-        deserializer.deserialize_map(FieldsVisitor)
     }
 }
 
