@@ -1,5 +1,6 @@
 //! A store that falls back: what memory holds is written again.
 
+use alleycat::domain::erasure::Erasure;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use super::*;
@@ -177,10 +178,10 @@ async fn erasures_that_fell_back_are_written_again_with_new_versions() {
     .await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn lost_erasure_that_comes_again_erases_no_later_ride() {
-    let bucket = Arc::<Bucket>::default();
-    let instance = Instance::start(&bucket).await.unwrap();
+/// Starts an instance that erases twice, and then commits a later ride. Returns it with the
+/// `erasures.gz` of before the second erasure, and with that erasure.
+async fn erased_then_ridden(bucket: &Arc<Bucket>) -> (Instance, Bytes, Erasure) {
+    let instance = Instance::start(bucket).await.unwrap();
     erase(&instance, Some(50.0)).await;
     let earlier = bucket.get("erasures.gz").unwrap().body;
     let erased = erase(&instance, None).await.erasure;
@@ -191,6 +192,13 @@ async fn lost_erasure_that_comes_again_erases_no_later_ride() {
     };
     assert!(ride.time > erased.until_ms);
     instance.commit(&[ride]).await.unwrap();
+    (instance, earlier, erased)
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_erasure_that_comes_again_erases_no_later_ride() {
+    let bucket = Arc::<Bucket>::default();
+    let (instance, earlier, erased) = erased_then_ridden(&bucket).await;
     sleep(Duration::from_secs(60)).await;
     restore(&bucket, &ObjectKey::Erasures, earlier);
     let again = || bucket.erasures().find(&erased.scope).cloned();
@@ -205,20 +213,10 @@ async fn lost_erasure_that_comes_again_erases_no_later_ride() {
 #[tokio::test(start_paused = true)]
 async fn lost_erasure_that_comes_again_leaves_later_rides_to_the_next_start() {
     let bucket = Arc::<Bucket>::default();
-    let instance = Instance::start(&bucket).await.unwrap();
-    erase(&instance, Some(50.0)).await;
-    let earlier = bucket.get("erasures.gz").unwrap().body;
-    let erased = erase(&instance, None).await.erasure;
-    sleep(Duration::from_secs(60)).await;
-    let ride = Effort {
-        time: instance.ledger.now_ms(),
-        ..effort(1, 1, 20.0)
-    };
-    assert!(ride.time > erased.until_ms);
-    instance.commit(&[ride]).await.unwrap();
+    let (instance, earlier, erased) = erased_then_ridden(&bucket).await;
     time_until(|| stored(&bucket).is_some_and(|it| it.contains("20"))).await;
     time_until(|| segments(&bucket).is_empty()).await;
-    let foreign = history_of(&[ride, effort(1, 9, 1.0)], erased.version);
+    let foreign = history_of(&[effort(1, 1, 20.0), effort(1, 9, 1.0)], erased.version);
     restore(&bucket, &history(1), foreign.into());
     sleep(ROOT_SHOWN).await;
     // In another class, and just now: else an erasure that waited for long would be due for a take-over.
