@@ -547,7 +547,7 @@ async fn own_store_replays_into_another_service() {
     second.stop().await;
 }
 
-/// What follows a snapshot, or 2000 lines of text, is delivered.
+/// Records after a snapshot, or after 2000 lines of text, are delivered.
 #[tokio::test(flavor = "multi_thread")]
 async fn records_after_other_content_are_delivered() {
     let folder = TempDir::new().unwrap();

@@ -27,7 +27,8 @@ pub(crate) const READ_ONLY: &str = "this instance only reads (--read-only)";
 /// The body of a request.
 pub(crate) type RequestBody = body::RequestBody<Body>;
 
-/// A refusal that the head of a request decides. That of the access key is an extension of the request. [`ingest_or_drain`] drains the body, and the handler responds in the form of its path.
+/// A refusal that the head of a request decides. That of the access key is an extension of the
+/// request. [`ingest_or_drain`] drains the body, and the handler responds in the form of its path.
 #[derive(Clone, Copy)]
 pub(crate) struct HeadRefusal(pub(crate) DeliveryErrorCode, pub(crate) &'static str);
 

@@ -238,7 +238,7 @@ fn part_of_a_store_without_all_of_its_lines_is_incomplete() {
             ));
         }
     }
-    // What was read of a cut journal is returned before the error.
+    // The lines of a cut journal are returned before the error.
     let cut = format!("{journal}{row}");
     let mut reader = ObjectReader::open(Cursor::new(cut), u64::MAX);
     assert!(matches!(reader.next(), Some(Ok(ObjectItem::Record(_)))));

@@ -50,7 +50,7 @@ struct ChunkOutputs {
     distinct: usize,
 }
 
-/// What the slots of a column are ordered by.
+/// The output and the racer of each slot: they order the slots of a column.
 #[derive(Clone, Copy)]
 pub(super) struct SlotKeys<'a> {
     /// By slot.
@@ -193,8 +193,8 @@ impl RankOrder {
         }
     }
 
-    /// Returns the chunk and the index in it of the first slot for which the condition does not
-    /// hold; the end of the last chunk if there is none.
+    /// Returns the first slot for which the condition fails: its chunk, and its index in the chunk.
+    /// If there is none, returns the end of the last chunk.
     fn locate(&self, holds: impl Fn(u32) -> bool) -> (usize, usize) {
         let chunks = &self.chunks;
         let chunk = chunks.partition_point(|it| it.slots.last().is_some_and(|&slot| holds(slot)));

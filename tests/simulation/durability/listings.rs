@@ -34,7 +34,7 @@ async fn journal_is_listed_every_interval_and_the_root_every_fifth() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn erasure_is_heard_of_within_two_intervals_at_any_moment() {
+async fn erasure_is_seen_within_two_intervals_at_any_moment() {
     for moment in (0..10_000).step_by(500).map(Duration::from_millis) {
         let bucket = Arc::<Bucket>::default();
         let eraser = Instance::start(&bucket).await.unwrap();
@@ -43,8 +43,8 @@ async fn erasure_is_heard_of_within_two_intervals_at_any_moment() {
         root_is_listed(&other).await;
         sleep(moment).await;
         erase(&eraser, None).await;
-        let heard = time_until(|| other.output(1, 1).is_none()).await;
-        assert!(heard < SYNC_INTERVAL * 2, "{heard:?} after {moment:?}");
+        let seen = time_until(|| other.output(1, 1).is_none()).await;
+        assert!(seen < SYNC_INTERVAL * 2, "{seen:?} after {moment:?}");
         time_until(|| segments(&bucket).is_empty()).await; // the announcement as well
         for instance in [eraser, other] {
             instance.ledger.ready().unwrap();
@@ -63,8 +63,8 @@ async fn unannounced_erasure_is_found_by_the_next_listing_of_the_root() {
         .with(ErasureScope::all(RacerId(1), None), EPOCH_MS, None)
         .unwrap();
     plant(&bucket, &ObjectKey::Erasures, gzip(erasures.to_json()));
-    let heard = time_until(|| instance.output(1, 1).is_none()).await;
-    assert!(heard <= ROOT_SHOWN, "{heard:?}");
+    let seen = time_until(|| instance.output(1, 1).is_none()).await;
+    assert!(seen <= ROOT_SHOWN, "{seen:?}");
 }
 
 #[tokio::test(start_paused = true)]
