@@ -61,6 +61,12 @@ export async function set(
   await page.keyboard.press(key)
 }
 
+/** Returns the seconds of a text with minutes and seconds. */
+function secondsOf(text: string | null): number | null {
+  const [, minutes, seconds] = /(\d+):(\d+)/.exec(text ?? '') ?? []
+  return seconds === undefined ? null : Number(minutes) * 60 + Number(seconds)
+}
+
 /** Waits until that many seconds are over. */
 export async function reach(page: Page, seconds: number): Promise<void> {
   await page.waitForFunction((seconds) => {
@@ -71,12 +77,16 @@ export async function reach(page: Page, seconds: number): Promise<void> {
   }, seconds)
 }
 
-/** Pauses, and returns the second of the board. */
+/** Pauses, and returns the second of the clock once the board shows it. */
 export async function pause(page: Page): Promise<number> {
   await page.getByRole('button', { name: 'Pause' }).click()
-  const caption = await page.locator('section[aria-labelledby="all-time"] caption').textContent()
-  const [, minutes, seconds] = /(\d+):(\d+)$/.exec(caption ?? '') ?? []
-  return Number(minutes) * 60 + Number(seconds)
+  const second = secondsOf(await page.locator('.clock').textContent())
+  const caption = page.locator('section[aria-labelledby="all-time"] caption')
+  await until(
+    'the board is that of the clock',
+    async () => secondsOf(await caption.textContent()) === second,
+  )
+  return second ?? 0
 }
 
 /** Waits until a board shows these rows; fails with the difference otherwise. */

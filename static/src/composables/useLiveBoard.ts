@@ -3,7 +3,6 @@ import { ref, shallowRef } from 'vue'
 
 import { messageOf } from '../api/request'
 import type { LiveBoard } from '../race/board'
-import { RACE_SECONDS } from '../race/output'
 import type { Sample } from '../race/ride'
 import type { BoardSource } from '../state/board-source'
 
@@ -17,17 +16,24 @@ export function useLiveBoard(onRanked: (second: number, board: LiveBoard) => voi
   const boardSecond = ref(0)
   const boardFailure = ref<string | null>(null)
   let loading = false
+  /** Ranks the latest second that came while another one was loading. */
+  let rankWaiting: (() => void) | null = null
   /** Number of the ride. Boards of an earlier one are ignored. */
   let ride = 0
 
   function clearBoard(): void {
     ride += 1
+    rankWaiting = null
     ;[board.value, boardSecond.value, boardFailure.value] = [null, 0, null]
   }
 
   /** Ranks a second. One request to the service at a time, so that a slow service is not overloaded. */
-  async function rank(source: BoardSource, { second, output }: Sample): Promise<void> {
-    if (source.kind === 'service' && loading && second < RACE_SECONDS) return
+  async function rank(source: BoardSource, sample: Sample): Promise<void> {
+    if (loading) {
+      rankWaiting = () => void rank(source, sample)
+      return
+    }
+    const { second, output } = sample
     const found = source.board(second, output, BOARD_ROWS)
     if (!(found instanceof Promise)) return show(second, found)
     const current = ride
@@ -42,6 +48,9 @@ export function useLiveBoard(onRanked: (second: number, board: LiveBoard) => voi
     } finally {
       loading = false
     }
+    const rankNext = rankWaiting
+    rankWaiting = null
+    rankNext?.()
   }
 
   function show(second: number, found: LiveBoard): void {
