@@ -19,9 +19,14 @@ const BUILD_TIME_FACTOR: u32 = 20;
 /// look arbitrarily slow.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 
+/// Races are written once in this many snapshot intervals. They change with every second that anyone
+/// rides, so a PUT for each class and interval would be a third of the cost of races. In return, the
+/// journal keeps segments with races for as much longer.
+const RACES_INTERVALS: u32 = 5;
+
 /// An instance takes over another's snapshot once it has been dirty for [`DELETION_GRACE`], this many
-/// snapshot intervals, and a random delay of up to one more.
-const TAKEOVER_INTERVALS: u32 = 3;
+/// usual pauses, and a random delay of up to one snapshot interval.
+const TAKEOVER_PAUSES: u32 = 3;
 
 impl Inner {
     pub(in crate::ledger) fn snapshot_targets(&self) -> Vec<SnapshotTarget> {
@@ -116,25 +121,36 @@ impl Inner {
         let state = self.snapshots.lock().get(target).clone();
         let now = self.clock.uptime();
         let interval = self.options.snapshot_interval;
-        let pause = state.pause(interval, self.lacks_erasures(target, &state));
+        let usual_pause = interval * target.intervals();
+        let pause = state.pause(interval, usual_pause, self.lacks_erasures(target, &state));
         let has_paused = state
             .write_began
             .is_none_or(|began| now.saturating_sub(began) >= pause);
         // The snapshot of another owner is seen only when it deletes the segment, DELETION_GRACE
         // later. So that time is added.
-        let takeover_after = DELETION_GRACE + interval * TAKEOVER_INTERVALS + state.takeover_delay;
+        let takeover_after = DELETION_GRACE + usual_pause * TAKEOVER_PAUSES + state.takeover_delay;
         let may_write = state.is_owner || now.saturating_sub(dirty_since) >= takeover_after;
         has_paused && may_write
     }
 }
 
+impl SnapshotTarget {
+    /// Returns the number of snapshot intervals between two writes that nobody waits for.
+    fn intervals(self) -> u32 {
+        match self {
+            Self::Races(_) => RACES_INTERVALS,
+            Self::Class(_) | Self::Finishes(_) | Self::RacerNames => 1,
+        }
+    }
+}
+
 impl SnapshotState {
     /// Returns the minimum time between the starts of two writes.
-    fn pause(&self, interval: Duration, lacks_erasures: bool) -> Duration {
+    fn pause(&self, interval: Duration, usual_pause: Duration, lacks_erasures: bool) -> Duration {
         if lacks_erasures || self.write_again_since.is_some() {
             interval
         } else {
-            interval.max((self.build_took * BUILD_TIME_FACTOR).min(PAUSE_MAX))
+            usual_pause.max((self.build_took * BUILD_TIME_FACTOR).min(PAUSE_MAX))
         }
     }
 }
@@ -149,7 +165,7 @@ mod tests {
         let (target, interval) = (SnapshotTarget::RacerNames, Duration::from_secs(10));
         let mut states = SnapshotStates::new(1);
         let pause = |states: &SnapshotStates, lacks_erasures| {
-            states.get(target).pause(interval, lacks_erasures)
+            states.get(target).pause(interval, interval, lacks_erasures)
         };
         assert_eq!(pause(&states, false), interval);
         states.get_mut(target).build_took = Duration::from_secs(1);

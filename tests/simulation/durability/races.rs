@@ -36,13 +36,33 @@ fn rows_of(instance: &Instance) -> Vec<RaceRow> {
     races.rows_of(ClassId::new(1).unwrap(), RacerId(1))
 }
 
+/// Returns whether the stored object has a row with this output.
+fn has_row(bucket: &Bucket, key: &str, output: u32) -> bool {
+    let output = format!("\"output\":{output},");
+    let object = bucket.get(key);
+    object.is_some_and(|object| gunzip(&object.body).contains(&output))
+}
+
 /// Returns whether the stored races and finishes of class 1 have a row with this output.
 fn is_folded(bucket: &Bucket, output: u32) -> bool {
-    let output = format!("\"output\":{output},");
-    ["races-1.gz", "finishes-1.gz"].iter().all(|key| {
-        let object = bucket.get(key);
-        object.is_some_and(|object| gunzip(&object.body).contains(&output))
-    })
+    has_row(bucket, "races-1.gz", output) && has_row(bucket, "finishes-1.gz", output)
+}
+
+/// Races change as long as anyone rides, so they are written less often than finishes.
+#[tokio::test(start_paused = true)]
+async fn races_are_written_once_in_five_intervals() {
+    let bucket = Arc::<Bucket>::default();
+    let instance = Instance::start(&bucket).await.unwrap();
+    send(&instance, row(7, 3, 20.0, true)).await;
+    time_until(|| is_folded(&bucket, 20)).await;
+    send(&instance, row(7, 5, 30.0, true)).await;
+    let finish = time_until(|| has_row(&bucket, "finishes-1.gz", 30)).await;
+    assert!(finish <= SNAPSHOT_INTERVAL, "{finish:?}");
+    let race = finish + time_until(|| has_row(&bucket, "races-1.gz", 30)).await;
+    assert!(race > SNAPSHOT_INTERVAL * 4, "{race:?}");
+    assert!(race <= SNAPSHOT_INTERVAL * 5, "{race:?}");
+    let covered = time_until(|| segments(&bucket).is_empty()).await;
+    assert!((60..65).contains(&covered.as_secs()), "{covered:?}");
 }
 
 /// An instance that does not know an erasure yet may delete a segment, since a row that is erased
@@ -50,6 +70,10 @@ fn is_folded(bucket: &Bucket, output: u32) -> bool {
 #[tokio::test(start_paused = true)]
 async fn rows_beneath_erased_ones_are_journaled_again() {
     let (beneath, glitch) = (row(7, 3, 20.0, true), row(7, 5, 90.0, true));
+    let of_another = RaceRow {
+        racer: RacerId(2),
+        ..row(7, 3, 10.0, true)
+    };
     let of_class = || ErasureScope::all(RacerId(1), ClassId::new(1));
     let above = ErasureScope {
         above: Output::new(50.0),
@@ -64,6 +88,9 @@ async fn rows_beneath_erased_ones_are_journaled_again() {
         let bucket = Arc::<Bucket>::default();
         let eraser = Instance::start(&bucket).await.unwrap();
         let other = Instance::start(&bucket).await.unwrap();
+        // After a snapshot without them, the next one has both, so their segments are kept.
+        send(&eraser, of_another).await;
+        time_until(|| is_folded(&bucket, 10)).await;
         send(&eraser, beneath).await;
         send(&eraser, glitch).await;
         let is_glitch_known = || rows_of(&eraser) == [glitch; 2] && rows_of(&other) == [glitch; 2];
