@@ -16,6 +16,7 @@ from harness.load import (
     deliver,
     ingest_bodies,
     ingest_store,
+    micro,
     receive,
     repeat_for,
     request,
@@ -27,10 +28,11 @@ from harness.rows import NotMeasured, Row, at_least, at_most, measures, runs, sh
 from harness.settings import RACERS, RECORDS, SERVED_CORE, settings
 
 
-@measures("warm", "warm-whole", "gzip", "redis-zadd")
+@measures("warm", "warm-whole", "gzip", "in-process", "redis-zadd")
 def warm_ingest(wanted):
     """Deliveries without improvements, as nearly all are, over 8 connections. Cadences and resistances are doubles of up to
-    17 digits, as riders interpolate them; in `warm-whole` the same, rounded."""
+    17 digits, as riders interpolate them; in `warm-whole` the same, rounded. `in-process`: what decoding and merging alone
+    would allow."""
     plain = ingest_bodies()
     records = sized(RECORDS)
     requests = [request(body) for body in plain]
@@ -80,6 +82,11 @@ def warm_ingest(wanted):
         yield at_most("warm-whole", what, ratios, 1.15, "×", f"whole numbers: {spread(rates['whole'], 'records/s')}")
     if "gzip" in wanted:
         yield at_least("gzip", "the same, gzip bodies", rates["gzip"], 1.0e6, "records/s", str(busy["gzip"]))
+    if "in-process" in wanted:
+        limit = RECORDS / micro("decode_and_merge")["decode_and_merge"][1]
+        ratios = [rate / limit for rate in rates["warm"]]
+        what = "warm ingest against the same decoding and merging in process, without HTTP"
+        yield at_least("in-process", what, ratios, 0.8, "×", f"in process: {show(limit, 'records/s')}")
     if rates["redis"]:
         ratios = [ours / theirs for ours, theirs in zip(rates["warm"], rates["redis"])]
         note = f"Redis: {spread(rates['redis'], 'records/s')}, {busy['redis']}; "

@@ -11,7 +11,7 @@ import time
 
 from harness.processes import needs, run
 from harness.rows import sized
-from harness.settings import RACERS, RECORDS, RELEASE, SECONDS, settings
+from harness.settings import RACERS, RECORDS, RELEASE, SECONDS, SERVED_CORE, settings
 
 
 def store(name, racers, seconds, whole=False):
@@ -169,3 +169,21 @@ def may_go_first():
 def wrk_paths(path):
     """Returns a script that requests `path`, a Lua expression in which `r(n)` is a random integer from 1 to n."""
     return f"math.randomseed(1)\nlocal r = math.random\nrequest = function() return wrk.format('GET', {path}) end\n"
+
+
+def micro(*names):
+    """Runs benchmarks in process. Returns for each name the fastest, the median and the slowest duration in seconds."""
+    # The history always has 40,000 racers; --quick takes fewer samples.
+    fewer = ["--sample-count", 1] if settings.quick else []
+    printed = run([settings.micro, "--bench", *names, *fewer], core=SERVED_CORE)
+    cell = r"([\d.]+) (ns|µs|ms|s)\s+│"
+    took = {}
+    # Divan's columns are fastest, slowest, median.
+    for name, *cells in re.findall(rf"(\w+)\s+{cell}\s+{cell}\s+{cell}", printed):
+        fastest, slowest, median = (duration(*cells[at : at + 2]) for at in (0, 2, 4))
+        took[name] = [fastest, median, slowest]
+    return took
+
+
+def duration(number, unit):
+    return float(number) * {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1}[unit]

@@ -5,49 +5,28 @@ import gzip
 import http.client
 import itertools
 import json
-import re
 import socket
 import statistics
 import threading
 import time
 
-from harness.load import Busy, deliver, ingest_bodies, ingest_store, may_go_first, receive, request, store, wrk, wrk_paths
+from harness.load import Busy, deliver, ingest_bodies, ingest_store, may_go_first, micro, receive, request, store, wrk, wrk_paths
 from harness.processes import Alleycat, NO_SNAPSHOTS, Nginx, Redis, run
 from harness.rows import NotMeasured, Row, at_least, at_most, measures, runs, show, sized, spread
-from harness.settings import RECORDS, SECONDS, SERVED_CORE, settings
+from harness.settings import RECORDS, SECONDS, settings
 
 
-@measures("decode", "first-build", "first-build-whole", "rebuild")
-def in_process(wanted):
-    """In-process benchmarks; medians by Divan."""
-    names = {"decode": "decode_and_merge", "first-build": "first_build", "rebuild": "rebuild_after_one_improvement"}
-    names["first-build-whole"] = "first_build_whole"
-    filters = [names[name] for name in wanted]
-    # The history always has 40,000 racers; --quick takes fewer samples.
-    printed = run([settings.micro, "--bench", *filters, *(["--sample-count", 1] if settings.quick else [])], core=SERVED_CORE)
-    cell = r"([\d.]+) (ns|µs|ms|s)\s+│"
-    lines = re.findall(rf"(\w+)\s+{cell}\s+{cell}\s+{cell}", printed)
-    # Divan's columns are fastest, slowest, median.
-    divan = {line[0]: [duration(*line[1:3]), duration(*line[5:7]), duration(*line[3:5])] for line in lines}
-    of = divan.__getitem__
-    if "decode" in wanted:
-        rates = [RECORDS / seconds for seconds in of("decode_and_merge")]
-        plain = RECORDS / of("plain_decode_and_merge")[1]
-        whole = show(RECORDS / of("decode_and_merge_whole")[1], "records/s")
-        note = f"whole numbers: {whole}; with serde's own structs, unchecked and without names: {show(plain, 'records/s')}"
-        yield at_least("decode", "decode + merge in process, no HTTP", rates, 2.7e6, "records/s", note)
+@measures("first-build", "rebuild")
+def histories(wanted):
+    """A history of 40,000 racers and 300 seconds, built in process."""
     if "first-build" in wanted:
+        took = micro("first_build", "first_build_whole")
+        note = f"whole numbers: {show(took['first_build_whole'][1], 's')}"
         what = "history, 40,000 racers × 300 seconds: first build"
-        yield at_most("first-build", what, of("first_build"), 3, "s")
-    if "first-build-whole" in wanted:
-        what = "the same of whole numbers: first build"
-        yield at_most("first-build-whole", what, of("first_build_whole"), 3, "s")
+        yield at_most("first-build", what, took["first_build"], 3, "s", note)
     if "rebuild" in wanted:
-        yield at_most("rebuild", "the same, rebuilt after one improvement", of(names["rebuild"]), 0.015, "s")
-
-
-def duration(number, unit):
-    return float(number) * {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1}[unit]
+        name = "rebuild_after_one_improvement"
+        yield at_most("rebuild", "the same, rebuilt after one improvement", micro(name)[name], 0.015, "s")
 
 
 @measures("download", "not-modified")
@@ -95,56 +74,50 @@ def download(wanted):
                 yield at_least(name, what, ratios, target, "×", note)
 
 
-@measures("board", "board-p99", "redis-zrevrange", "around", "what-if")
+@measures("board", "around")
 def leaderboards(wanted):
-    """The first 50 of 40,000 over 64 connections, also against Redis; then pages around random racers."""
+    """The first 50 of 40,000 over 64 connections, against Redis' rate for the same rows, `ZREVRANGE b 0 49 WITHSCORES`; then
+    pages around random racers, and what-ifs."""
     racers = sized(40_000, 100)
     page = "/classes/1/leaderboard?second=1&limit=50"
     around = wrk_paths(f"'/classes/1/leaderboard?second=1&around=' .. r({racers})")
-    what_if = f"'/classes/1/leaderboard?second=1&racerId=' .. r({racers}) .. '&output=' .. r(300)"
-    against = "the same against Redis' rate for the same rows: `ZREVRANGE b 0 49 WITHSCORES`"
+    what_if = wrk_paths(f"'/classes/1/leaderboard?second=1&racerId=' .. r({racers}) .. '&output=' .. r(300)")
     with Alleycat(store("board", [racers], 3), *NO_SNAPSHOTS) as alleycat:
-        history = json.loads(gzip.decompress(alleycat.get("/class-1.gz").body))
-        redis = None
-        if "redis-zrevrange" in wanted:
-            try:
-                redis = Redis()
-                fill_board(redis, history["1"])
-                redis.pause()
-            except NotMeasured as reason:
-                yield Row("redis-zrevrange", against, "≥ 1 ×", note=str(reason))
+        if "board" in wanted:
+            yield board_against_redis(alleycat, page)
+        if "around" in wanted:
+            busy = Busy(alleycat)
+            with busy:
+                rates = [wrk(alleycat.url("/"), 64, around).rate for _ in runs()]
+            whats = [wrk(alleycat.url("/"), 64, what_if).rate for _ in runs(3)]
+            what = "`around` at 40,000, limit 50, 64 connections"
+            note = f"{busy}; what-if: {spread(whats, 'requests/s')}"
+            yield at_least("around", what, rates, 20_000, "requests/s", note)
+
+
+def board_against_redis(alleycat, page):
+    what = "leaderboard, limit 50 of 40,000, 64 connections, against Redis for the same rows"
+    history = json.loads(gzip.decompress(alleycat.get("/class-1.gz").body))
+    try:
+        redis = Redis()
+    except NotMeasured as reason:
+        return Row("board", what, "≥ 1.15 ×", note=str(reason))
+    with redis:
+        fill_board(redis, history["1"])
+        redis.pause()
         loads, theirs, busy = [], [], Busy(alleycat)
         for _ in runs():
             with busy:
                 loads.append(wrk(alleycat.url(page), 64))
-            if redis:
-                alleycat.pause()
-                redis.resume()
-                theirs.append(zrevrange(redis))
-                redis.pause()
-                alleycat.resume()
-        if redis:
-            redis.stop()
-        rates = [load.rate for load in loads]
-        if "board" in wanted:
-            what = "leaderboard, limit 50 of 40,000, 64 connections"
-            next_page = [wrk(alleycat.url(f"{page}&offset=50"), 64).rate for _ in runs(3)]
-            note = f"{busy}; the next 50: {spread(next_page, 'requests/s')}"
-            yield at_least("board", what, rates, 45_000, "requests/s", note)
-        if "board-p99" in wanted:
-            yield at_most("board-p99", "the same: p99", [load.p99 for load in loads], 0.003, "s")
-        if theirs:
-            ratios = [a / b for a, b in zip(rates, theirs)]
-            yield at_least("redis-zrevrange", against, ratios, 1, "×", f"Redis: {spread(theirs, 'requests/s')}")
-        for name, what, script in (
-            ("around", "`around` at 40,000, limit 50, 64 connections", around),
-            ("what-if", "what-if at 40,000, limit 50, 64 connections", wrk_paths(what_if)),
-        ):
-            if name in wanted:
-                busy = Busy(alleycat)
-                with busy:
-                    rates = [wrk(alleycat.url("/"), 64, script).rate for _ in runs()]
-                yield at_least(name, what, rates, 20_000, "requests/s", str(busy))
+            alleycat.pause()
+            redis.resume()
+            theirs.append(zrevrange(redis))
+            redis.pause()
+            alleycat.resume()
+    ratios = [load.rate / rate for load, rate in zip(loads, theirs)]
+    note = f"ours {spread([load.rate for load in loads], 'requests/s')}, {busy}, "
+    note += f"p99 {show(statistics.median(load.p99 for load in loads), 's')}; Redis {spread(theirs, 'requests/s')}"
+    return at_least("board", what, ratios, 1.15, "×", note)
 
 
 def fill_board(redis, outputs):
@@ -162,33 +135,20 @@ def zrevrange(redis):
     return float(printed.strip().splitlines()[-1].split('","')[1])
 
 
-@measures("million-around", "million-what-if", "first-query", "after-improvement")
+@measures("first-query", "after-improvement")
 def million_racers(wanted):
-    """One query at a time on a leaderboard of 1,000,000 racers: the first one, which sorts; around random racers; what-ifs;
-    and right after an improvement, against the same at rest, over one kept connection."""
-    racers = sized(1_000_000)
-    around = f"'/classes/1/leaderboard?second=0&around=' .. r({racers})"
-    what_if = f"'/classes/1/leaderboard?second=0&racerId=' .. r({racers}) .. '&output=' .. r(300)"
+    """One query at a time on a leaderboard of 1,000,000 racers: the first one, which sorts; and right after an improvement,
+    against the same at rest, over one kept connection."""
     firsts = []
     for last in (False, False, True):
-        with Alleycat(store("million", [racers], 1), *NO_SNAPSHOTS) as alleycat:
+        with Alleycat(store("million", [sized(1_000_000)], 1), *NO_SNAPSHOTS) as alleycat:
             firsts.append(timed_get(alleycat, "/classes/1/leaderboard?second=0"))
-            if not last:
-                continue
-            for name, what, path in (
-                ("million-around", "`around` at 1,000,000 racers, one at a time: p99", around),
-                ("million-what-if", "what-if at 1,000,000 racers, one at a time: p99", what_if),
-            ):
-                if name in wanted:
-                    loads = [wrk(alleycat.url("/"), 1, wrk_paths(path)) for _ in runs()]
-                    p50 = show(statistics.median(load.p50 for load in loads), "s")
-                    yield at_most(name, what, [load.p99 for load in loads], 0.001, "s", f"p50 {p50}")
-            if "first-query" in wanted:
-                what = "the first query after a start, at 1,000,000 racers: it sorts"
-                yield at_most("first-query", what, firsts, 0.04, "s")
-            if "after-improvement" in wanted:
+            if last and "after-improvement" in wanted:
                 what = "`around` at 1,000,000 racers right after an improvement, over the same at rest"
                 yield after_improvement("after-improvement", what, alleycat)
+    if "first-query" in wanted:
+        what = "the first query after a start, at 1,000,000 racers: it sorts"
+        yield at_most("first-query", what, firsts, 0.04, "s")
 
 
 @measures("after-improvement-40k")

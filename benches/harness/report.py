@@ -13,12 +13,10 @@ from harness.settings import ROOT, settings
 
 
 ORDER = [
-    *("warm", "warm-whole", "gzip", "decode", "cold", "racers", "seed", "redis-zadd"),
-    *("first-build", "first-build-whole", "rebuild", "download"),
-    *("not-modified", "board", "board-p99", "redis-zrevrange", "around", "what-if", "million-around"),
-    *("million-what-if", "first-query", "after-improvement", "after-improvement-40k"),
-    *("pace", "pace-after", "pace-first"),
-    *("memory", "memory-whole", "recovery", "recovery-whole", "ack", "saturated"),
+    *("warm", "warm-whole", "gzip", "in-process", "redis-zadd", "cold", "racers", "seed", "ack"),
+    *("board", "around", "first-query", "after-improvement", "after-improvement-40k", "saturated"),
+    *("pace", "pace-after", "pace-first", "first-build", "rebuild", "download", "not-modified"),
+    *("memory", "memory-whole", "recovery", "recovery-whole"),
 ]
 
 
