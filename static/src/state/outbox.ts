@@ -103,7 +103,10 @@ export class Outbox {
     if (!this.#sending && this.#queues.size > 0) this.#schedule(0)
   }
 
-  /** Sends the records that are in no request yet, without waiting for the current one: the page is being closed. */
+  /**
+   * Sends the newest ride's last records, as far as they are in no request yet, without waiting for the current one: the
+   * page is being closed.
+   */
   flushNow(): void {
     const raceId = Math.max(...this.#queues.keys())
     const waiting = this.#queues.get(raceId)?.filter((record) => !this.#inFlight.includes(record))
