@@ -129,7 +129,7 @@ export function fits(page: Page): Promise<boolean> {
   return page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)
 }
 
-/** Returns the accessible name of the element that has the focus. */
+/** Returns the text of the element that has the focus. */
 export function focused(page: Page): Promise<string> {
   return page.evaluate(() => document.activeElement?.textContent?.trim() ?? '')
 }

@@ -192,6 +192,7 @@ describe('riding', () => {
     // The ride goes on.
     await page.getByRole('button', { name: 'Pause' }).waitFor()
     expect(page.url()).toMatch(/#\/ride\/1$/)
+    expect(await page.title()).toBe('Ride · Alleycat')
     leaves = true
     await page.getByRole('link', { name: 'Explore this class' }).click()
     await page.getByRole('heading', { name: 'Curves side by side' }).waitFor()

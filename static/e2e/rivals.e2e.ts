@@ -45,7 +45,7 @@ describe('a pacer', () => {
     const row = page.locator('section[aria-labelledby="all-time"] tr.pacer')
     expect(await row.textContent()).toMatch(/Top 10 %\s*pacer/)
     expect(await row.locator('.output').textContent()).toBe(pace.toFixed(2))
-    expect(await page.locator('.wheel .pace-rim').getAttribute('d')).toMatch(/^M.*L/)
+    expect(await page.locator('.wheel .pace-line').getAttribute('d')).toMatch(/^M.*L/)
     expect(faults).toEqual([])
     await page.context().close()
   })

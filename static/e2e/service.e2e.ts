@@ -80,6 +80,9 @@ describe('the page', () => {
       expect(await page.getByRole('button', { name: 'To the start' }).isDisabled()).toBe(true)
       await own.run()
       await page.getByText('The service is back.').waitFor()
+      // It stands over the page, and moves nothing.
+      const position = (element: Element) => getComputedStyle(element).position
+      expect(await page.locator('.notice').evaluate(position)).toBe('fixed')
       await page.getByRole('link', { name: 'To the start' }).click()
       await start(page)
       await reach(page, 3)

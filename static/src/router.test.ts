@@ -1,7 +1,7 @@
 // @vitest-environment happy-dom
-import { beforeEach, expect, it } from 'vitest'
+import { beforeEach, expect, it, vi } from 'vitest'
 
-import { router } from './router'
+import { failedAddress, router } from './router'
 import { lastClass } from './state/last-class'
 
 beforeEach(() => router.push('/'))
@@ -25,4 +25,24 @@ it('a view without a class shows the last one', async () => {
   await router.push('/ride')
   expect(router.currentRoute.value.fullPath).toBe('/ride/5')
   expect(document.title).toBe('Ride · Alleycat')
+})
+
+it('a refused navigation changes neither the title nor the last class', async () => {
+  await router.push('/ride/5')
+  const allow = router.beforeEach(() => false)
+  await router.push('/explore/4')
+  allow()
+  expect(document.title).toBe('Ride · Alleycat')
+  expect(lastClass.value).toBe(5)
+})
+
+it('an error of a navigation is on the console, and its address is kept', async () => {
+  const log = vi.spyOn(console, 'error').mockImplementation(() => {})
+  const fault = new Error('a fault of a view')
+  const mend = router.beforeEach(() => Promise.reject(fault))
+  await expect(router.push('/explore/4')).rejects.toBe(fault)
+  mend()
+  expect(log).toHaveBeenCalledWith(fault)
+  expect(failedAddress.value).toBe('#/explore/4')
+  log.mockRestore()
 })

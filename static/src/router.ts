@@ -63,19 +63,20 @@ const routes: RouteRecordRaw[] = [
 
 export const router = createRouter({ history: createWebHashHistory(), routes })
 
-router.afterEach(({ meta, params }) => {
-  document.title = `${meta.title} · Alleycat`
-  if (params.classId) lastClass.value = Number(params.classId)
-})
-
 /** The address of a view whose script could not be loaded; null if none failed. */
 export const failedAddress = ref<string | null>(null)
 
-router.onError((_, to) => {
+router.onError((error, to) => {
+  // A fault of a view's own script would otherwise be seen nowhere.
+  console.error(error)
   failedAddress.value = router.resolve(to.fullPath).href
 })
-router.afterEach((_to, _from, failure) => {
-  if (!failure) failedAddress.value = null
+router.afterEach(({ meta, params }, _from, failure) => {
+  // Called for refused navigations, too. Then another view stays.
+  if (failure) return
+  document.title = `${meta.title} · Alleycat`
+  if (params.classId) lastClass.value = Number(params.classId)
+  failedAddress.value = null
 })
 
 /** Loads the scripts of all views, so that they are there when the service is away. */

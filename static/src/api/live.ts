@@ -8,7 +8,7 @@ import { request } from './request'
 export interface Subscriber {
   /** Called when a connection is open. The service then pushes every recent race. */
   opened?(): void
-  /** Called when a connection was lost. */
+  /** Called when a connection was lost, and after every attempt that failed. */
   closed?(): void
   standings?(board: RaceBoard): void
   bests?(bests: NewBests): void

@@ -30,7 +30,10 @@ const TIMEOUT_MS = 10_000
 /** Statuses below 500 that ask for a retry: request timeout, too many requests. */
 const RETRY_STATUSES = [408, 429]
 
-/** Sends a request, with the key if there is one. A signal of the caller replaces the timeout. */
+/**
+ * Sends a request, with the key if there is one. A signal in `init` replaces the timeout; that of a `Request` stands beside
+ * it.
+ */
 export async function request(
   input: RequestInfo | URL,
   init?: RequestInit,

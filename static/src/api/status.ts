@@ -11,12 +11,13 @@ export async function classes(): Promise<ClassSummary[]> {
   return (await (await request('classes')).json()) as ClassSummary[]
 }
 
-/** Returns null if the service is ready, otherwise the reason. */
-export async function unreadiness(): Promise<string | null> {
+/** Whether the service says that it is ready. */
+export async function isReady(): Promise<boolean> {
   try {
     await request('readyz')
-    return null
+    return true
   } catch (error) {
-    return error instanceof ApiError && error.kind === 'away' ? 'away' : 'starting'
+    if (error instanceof ApiError && error.kind !== 'away') return false
+    throw error
   }
 }

@@ -1,37 +1,58 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
-import { createApp } from 'vue'
+import { createApp, type App } from 'vue'
 
 import { search, type Found } from '../api/client'
 import RacerSearch from './RacerSearch.vue'
 
 vi.mock('../api/client', () => ({ search: vi.fn(), racer: vi.fn() }))
 
+let app: App
+const page = document.createElement('div')
+document.body.append(page)
+
 beforeEach(() => {
   vi.useFakeTimers()
+  app = createApp(RacerSearch, { label: 'Find' })
+  app.mount(page)
 })
 afterEach(() => {
+  app.unmount()
   vi.useRealTimers()
 })
+
+function type(text: string): void {
+  const field = page.querySelector('input')!
+  field.value = text
+  field.dispatchEvent(new Event('input', { bubbles: true }))
+}
+
+const message = () => page.querySelector('[role=status]')?.textContent
 
 it('a response to an earlier text is ignored', async () => {
   let respond: (found: Found[]) => void = () => {}
   vi.mocked(search).mockReturnValue(new Promise((resolve) => (respond = resolve)))
-  const page = document.createElement('div')
-  document.body.append(page)
-  const app = createApp(RacerSearch, { label: 'Find' })
-  app.mount(page)
-  const field = page.querySelector('input')!
-  const type = (text: string) => {
-    field.value = text
-    field.dispatchEvent(new Event('input', { bubbles: true }))
-  }
   type('Ad')
   await vi.advanceTimersByTimeAsync(300)
   expect(search).toHaveBeenCalledOnce()
   type('Bo')
   respond([{ racerId: 1, name: 'Ada' }] as Found[])
   await vi.advanceTimersByTimeAsync(0)
-  expect(page.querySelector('[role=status]')?.textContent).toBe('')
-  app.unmount()
+  expect(message()).toBe('')
+})
+
+it('says how many were found, and who was chosen', async () => {
+  const found = Array.from({ length: 20 }, (_, i) => ({ racerId: i + 1, name: `Ada ${i + 1}` }))
+  vi.mocked(search).mockResolvedValue(found as Found[])
+  type('Ada')
+  await vi.advanceTimersByTimeAsync(300)
+  expect(message()).toBe('The first 8 of 20 found.')
+  const options = page.querySelectorAll('[role=option]')
+  expect(options).toHaveLength(8)
+  options[1]?.dispatchEvent(new Event('click', { bubbles: true }))
+  await vi.advanceTimersByTimeAsync(1000)
+  expect(message()).toBe('Ada 2 is chosen.')
+  type('')
+  await vi.advanceTimersByTimeAsync(300)
+  expect(message()).toBe('')
 })

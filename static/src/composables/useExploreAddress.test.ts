@@ -1,32 +1,85 @@
+// @vitest-environment happy-dom
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
-import { effectScope, reactive } from 'vue'
+import { createApp, h, type App, type Component } from 'vue'
+import { createMemoryHistory, createRouter, RouterView, type Router } from 'vue-router'
 
-import { useExploreAddress } from './useExploreAddress'
+import { useExploreAddress, type ExploreAddressOnPage } from './useExploreAddress'
 
-const route = reactive({ name: 'explore', query: {} as Record<string, unknown> })
-const replace = vi.fn(async ({ query }: { query: Record<string, unknown> }) => {
-  route.query = query
-})
-vi.mock('vue-router', () => ({ useRoute: () => route, useRouter: () => ({ replace }) }))
+const Other = { render: () => h('p', 'another view') }
 
-beforeEach(() => {
+let app: App
+let router: Router
+let explored: ExploreAddressOnPage
+/** Ends the loading of the other view's script. */
+let load: (view: Component) => void
+let fail: (error: Error) => void
+
+beforeEach(async () => {
   vi.useFakeTimers()
+  const Explore = {
+    setup() {
+      explored = useExploreAddress()
+      return () => h('p', 'a class')
+    },
+  }
+  const script = new Promise<Component>((resolve, reject) => ([load, fail] = [resolve, reject]))
+  router = createRouter({
+    history: createMemoryHistory(),
+    routes: [
+      { path: '/explore', name: 'explore', component: Explore },
+      { path: '/ride', component: () => script },
+    ],
+  })
+  await router.push('/explore')
+  app = createApp(RouterView).use(router)
+  app.mount(document.createElement('div'))
 })
 afterEach(() => {
+  app.unmount()
   vi.useRealTimers()
 })
 
+const query = () => router.currentRoute.value.query
+
 it('the address is written while the seconds play, but not at each of them', async () => {
-  const scope = effectScope()
-  const { address, adjust } = scope.run(useExploreAddress)!
+  const replace = vi.spyOn(router, 'replace')
   for (let second = 61; second <= 100; second++) {
-    adjust({ second })
+    explored.adjust({ second })
     await vi.advanceTimersByTimeAsync(250)
   }
   expect(replace.mock.calls.length).toBeGreaterThan(10)
   expect(replace.mock.calls.length).toBeLessThan(25)
   await vi.runAllTimersAsync()
-  expect(address.value.second).toBe(100)
-  expect(Number(route.query.second)).toBe(100)
-  scope.stop()
+  expect(explored.address.value.second).toBe(100)
+  expect(query()).toEqual({ second: '100' })
+})
+
+it('a view whose script is loading is opened, although the seconds play', async () => {
+  explored.adjust({ second: 100 })
+  const opened = router.push('/ride')
+  await vi.advanceTimersByTimeAsync(600)
+  explored.adjust({ second: 101 })
+  await vi.advanceTimersByTimeAsync(600)
+  load(Other)
+  await opened
+  expect(router.currentRoute.value.path).toBe('/ride')
+})
+
+it('a second that was not written yet is there after Back', async () => {
+  load(Other)
+  explored.adjust({ second: 100 })
+  await router.push('/ride')
+  router.back()
+  await vi.waitFor(() => expect(router.currentRoute.value.path).toBe('/explore'))
+  expect(query()).toEqual({ second: '100' })
+})
+
+it('the address is written again after a view could not be loaded', async () => {
+  const opened = router.push('/ride')
+  await vi.advanceTimersByTimeAsync(0)
+  fail(new Error('the script is not there'))
+  await expect(opened).rejects.toThrow('the script is not there')
+  explored.adjust({ second: 100 })
+  await vi.advanceTimersByTimeAsync(600)
+  expect(query()).toEqual({ second: '100' })
 })

@@ -1,6 +1,6 @@
 /** The address of the explored class, in both directions. */
 import { onScopeDispose, ref, watch } from 'vue'
-import { useRoute, useRouter } from 'vue-router'
+import { onBeforeRouteLeave, useRoute, useRouter } from 'vue-router'
 
 import { parseAddress, toQuery, withChange, type ExploreAddress } from '../race/explore-address'
 
@@ -12,12 +12,16 @@ export function useExploreAddress() {
   const router = useRouter()
   const address = ref<ExploreAddress>(parseAddress(route.query))
   let timer: ReturnType<typeof setTimeout> | undefined
+  /** Whether a navigation to another view is under way. Its script may still be loading. */
+  let isLeaving = false
 
   /** Writes what was changed in place. */
   async function write(): Promise<void> {
     if (timer === undefined) return
     clearTimeout(timer)
     timer = undefined
+    // It would cancel the other navigation.
+    if (isLeaving) return
     await router.replace({ query: toQuery(address.value) })
   }
 
@@ -33,6 +37,20 @@ export function useExploreAddress() {
     address.value = withChange(address.value, change)
     timer ??= setTimeout(() => void write(), WRITE_INTERVAL_MS)
   }
+
+  onBeforeRouteLeave((_, from) => {
+    const { history } = router.options
+    // After Back and Forward, the entry of the history is another view's.
+    if (timer !== undefined && history.location === from.fullPath) {
+      history.replace(router.resolve({ query: toQuery(address.value) }).fullPath)
+    }
+    isLeaving = true
+  })
+  const stayed = () => {
+    isLeaving = false
+  }
+  onScopeDispose(router.afterEach(stayed))
+  onScopeDispose(router.onError(stayed))
 
   watch(
     () => route.query,

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 
-import { samplesOf, toOwnRide } from './own-ride'
+import { counts, samplesOf, toOwnRide } from './own-ride'
 import { praise, result, Ride } from './ride'
 
 const HEAD = {
@@ -43,4 +43,17 @@ it('a ride that is not on the boards holds nothing', () => {
   const summary = result(ride.samples)
   expect(summary && praise(summary, true)).toBe('You hold every second of this class.')
   expect(summary && praise(summary, false)).toBe('You would hold every second of this class.')
+})
+
+it.each([
+  [{}, true],
+  [{ sent: false }, false],
+  [{ refused: 'wrong clock' }, false],
+  [{ rejected: 1 }, true],
+  [{ rejected: 2 }, false],
+])('a ride of two seconds with %j counts: %s', (head, expected) => {
+  const ride = new Ride()
+  ride.add(1, 80, 78, null)
+  ride.add(2, 80, 78, null)
+  expect(counts(toOwnRide({ ...HEAD, ...head }, ride.samples))).toBe(expected)
 })

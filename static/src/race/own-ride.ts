@@ -16,6 +16,8 @@ export interface OwnRide {
   delivered: boolean
   /** Why the service did not take it; null if it did, or is not known to have refused it. */
   refused: string | null
+  /** Number of records that it rejected; none in a ride that an earlier page kept. */
+  rejected?: number
   /** By second; the first is second 1. */
   cadences: number[]
   resistances: number[]
@@ -59,4 +61,14 @@ export function samplesOf(ride: OwnRide): Sample[] {
       total: ride.totals[i] ?? null,
     }
   })
+}
+
+/** Whether the service is known to have rejected every record of a ride, as it does when the class is full. */
+export function isRejected({ rejected = 0, outputs }: OwnRide): boolean {
+  return rejected > 0 && rejected >= outputs.length
+}
+
+/** Whether a ride stands on the boards, or will when it is sent. */
+export function counts(ride: OwnRide): boolean {
+  return ride.sent && ride.refused === null && !isRejected(ride)
 }

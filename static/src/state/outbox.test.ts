@@ -206,6 +206,24 @@ describe('the outbox', () => {
     expect(requests).toEqual([[300], [1], [300]])
   })
 
+  it('repeats a ride that fails less and less often, while a newer one is sent every second', async () => {
+    const { requests, send } = service()
+    let tries = 0
+    const outbox = new Outbox(localStorage, (records) => {
+      if (records[0]?.raceId !== RACE) return send(records)
+      tries += 1
+      return Promise.reject(new ApiError('unready', 'no memory'))
+    })
+    outbox.add(record(300))
+    for (let second = 1; second <= 100; second++) {
+      await vi.advanceTimersByTimeAsync(1000)
+      outbox.add(record(second, RACE + 1))
+    }
+    // After 0, 1, 3, 7, 15, 31 and 63 s.
+    expect(tries).toBe(7)
+    expect(requests.length).toBeGreaterThan(90)
+  })
+
   it('keeps a limited number of rides', () => {
     for (let ride = 1; ride <= 30; ride++) {
       localStorage.setItem(`alleycat.outbox.${ride}`, JSON.stringify([record(1, ride)]))

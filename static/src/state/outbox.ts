@@ -53,8 +53,11 @@ export class Outbox {
   /** The records of the current request. */
   #inFlight: readonly RideRecord[] = []
   #sentAtMs = -Infinity
-  #retryMs = RETRY_MIN_MS
   #timer: ReturnType<typeof setTimeout> | undefined
+  /** Rides whose request failed. They wait for the next try, and do not hold up the others. */
+  readonly #failed = new Set<number>()
+  #retryMs = RETRY_MIN_MS
+  #retryTimer: ReturnType<typeof setTimeout> | undefined
 
   /** Without a `storage` the queues last as long as the page. */
   constructor(
@@ -83,18 +86,27 @@ export class Outbox {
     this.#append(record)
     this.#report(raceId, { state: before === 'retrying' ? 'retrying' : 'sending' })
     const wait = record.event === 'final' ? 0 : this.#sentAtMs + INTERVAL_MS - performance.now()
-    // After a failure, the delay before the next try goes on.
-    const mayHurry = record.event === 'final' && before !== 'retrying'
-    if (!this.#sending && (this.#timer === undefined || mayHurry)) this.#schedule(wait)
+    if (this.#sending || this.#failed.has(raceId)) return
+    if (this.#timer === undefined || record.event === 'final') this.#schedule(wait)
   }
 
   /** Sends at once, without waiting for the end of a delay. */
   retryNow(): void {
     this.#retryMs = RETRY_MIN_MS
+    this.#retry()
+  }
+
+  #retry(): void {
+    clearTimeout(this.#retryTimer)
+    this.#retryTimer = undefined
+    this.#failed.clear()
     if (!this.#sending && this.#queues.size > 0) this.#schedule(0)
   }
 
-  /** Sends the records that are in no request yet, without waiting for the current one: the page is being closed. */
+  /**
+   * Sends the newest ride's last records, as far as they are in no request yet, without waiting for the current one: the
+   * page is being closed.
+   */
   flushNow(): void {
     const raceId = Math.max(...this.#queues.keys())
     const waiting = this.#queues.get(raceId)?.filter((record) => !this.#inFlight.includes(record))
@@ -111,24 +123,24 @@ export class Outbox {
   async #flush(): Promise<void> {
     this.#timer = undefined
     this.#sending = true
-    /** Rides whose request failed. They do not hold up the others. */
-    const failed = new Set<number>()
-    let isAway = false
-    while (!isAway) {
-      const waiting = [...this.#queues.keys()].filter((raceId) => !failed.has(raceId))
+    for (;;) {
+      const waiting = [...this.#queues.keys()].filter((raceId) => !this.#failed.has(raceId))
       if (waiting.length === 0) break
       // The newest ride is the one that is being ridden.
       const raceId = Math.max(...waiting)
       this.#inFlight = this.#queues.get(raceId)?.slice(0, BATCH_MAX) ?? []
       const result = await this.#sendBatch(raceId, this.#inFlight)
-      if (result !== 'done') failed.add(raceId)
-      isAway = result === 'away'
+      // Without a response, the others would fail, too.
+      const failed = result === 'away' ? waiting : result === 'failed' ? [raceId] : []
+      for (const raceId of failed) this.#failed.add(raceId)
     }
     this.#inFlight = []
     this.#sending = false
-    if (failed.size === 0) return
-    this.#schedule(this.#retryMs)
-    this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MAX_MS)
+    if (this.#failed.size === 0) this.#retryMs = RETRY_MIN_MS
+    else if (this.#retryTimer === undefined) {
+      this.#retryTimer = setTimeout(() => this.#retry(), this.#retryMs)
+      this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MAX_MS)
+    }
   }
 
   /** Sends records of a ride. Returns whether the request is to be repeated, and whether others would fail, too. */
@@ -139,7 +151,6 @@ export class Outbox {
     this.#sentAtMs = performance.now()
     try {
       const rejected = batch.length > 0 ? (await this.send(batch)).rejected : 0
-      this.#retryMs = RETRY_MIN_MS
       this.#remove(raceId, batch)
       this.#report(raceId, {
         state: this.#queues.has(raceId) ? 'sending' : 'sent',

@@ -58,6 +58,18 @@ it('a ride is delivered once the outbox has sent it, and stays so', async () => 
   expect(ownRide(1)?.delivered).toBe(true)
 })
 
+it('a ride keeps how many of its records were rejected, also those of a later page', async () => {
+  outbox.deliveries.set(1, { state: 'sending', waiting: 1, rejected: 2, reason: null })
+  keepRide(ride(1))
+  expect(ownRide(1)?.rejected).toBe(2)
+  outbox.deliveries.set(1, { state: 'sent', waiting: 0, rejected: 3, reason: null })
+  await nextTick()
+  expect(ownRide(1)).toMatchObject({ delivered: true, rejected: 3 })
+  outbox.deliveries.clear()
+  keepRide(ride(1))
+  expect(ownRide(1)?.rejected).toBe(3)
+})
+
 it('a stored ride without all columns is dropped', () => {
   const partial = { ...ride(2), bests: undefined }
   expect(parseRides(JSON.stringify([ride(1), partial, null]))).toEqual([ride(1)])

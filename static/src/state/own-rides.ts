@@ -46,7 +46,7 @@ export function ownRide(raceId: number): OwnRide | null {
   return ownRides.value.find((ride) => ride.raceId === raceId) ?? null
 }
 
-/** Returns the ride with the state of its delivery. An earlier success or refusal stays. */
+/** Returns the ride with the state of its delivery. What is known from earlier stays. */
 function withDelivery(ride: OwnRide): OwnRide {
   const before = ownRide(ride.raceId)
   const delivery = outbox.deliveries.get(ride.raceId)
@@ -55,6 +55,7 @@ function withDelivery(ride: OwnRide): OwnRide {
     ...ride,
     delivered: delivery?.state === 'sent' || before?.delivered === true,
     refused: before?.refused ?? reason,
+    rejected: Math.max(before?.rejected ?? 0, delivery?.rejected ?? 0),
   }
 }
 
@@ -62,10 +63,12 @@ function withDelivery(ride: OwnRide): OwnRide {
 watch(
   () => [...outbox.deliveries],
   (deliveries) => {
-    for (const [raceId, { state }] of deliveries) {
+    for (const [raceId, { state, rejected }] of deliveries) {
       const ride = ownRide(raceId)
       const isNews =
-        (state === 'sent' && !ride?.delivered) || (state === 'refused' && ride?.refused === null)
+        (state === 'sent' && !ride?.delivered) ||
+        (state === 'refused' && ride?.refused === null) ||
+        rejected > (ride?.rejected ?? 0)
       if (ride && isNews) keepRide(ride)
     }
   },

@@ -1,8 +1,9 @@
 // @vitest-environment happy-dom
 import { expect, it } from 'vitest'
+import { nextTick } from 'vue'
 
-import { displayName, parseIdentity } from './rider'
-import { applyNames } from './names'
+import { applyNames, nameOf } from './names'
+import { displayName, parseIdentity, rider } from './rider'
 
 it('a stored identity is read, and an invalid one becomes a new guest', () => {
   const kofi = { racerId: 5, name: 'Kofi', guest: false }
@@ -20,4 +21,13 @@ it('a guest has its own name, and any other racer the one that the service has',
   expect(displayName({ racerId: 17, name: '', guest: false })).toBe('Arjun')
   expect(displayName({ racerId: 18, name: '', guest: false })).toBe('Racer 18')
   expect(displayName({ racerId: 19, name: '', guest: true })).toBe('Guest')
+})
+
+it('a guest whose name is deleted has the same name on the boards as above them', async () => {
+  rider.value = { racerId: 20, name: 'A', guest: true }
+  await nextTick()
+  expect(nameOf(20)).toBe('A')
+  rider.value.name = ''
+  await nextTick()
+  expect(nameOf(20)).toBe(displayName(rider.value))
 })

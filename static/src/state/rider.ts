@@ -42,11 +42,19 @@ export const rider = useStorage<Identity>('alleycat.rider', newGuest, undefined,
   serializer: { read: parseIdentity, write: JSON.stringify },
 })
 
+/** Returns the name that an identity itself has. A guest that entered none has one, too. */
+function ownName({ name, guest }: Identity): string {
+  return guest ? name || 'Guest' : name
+}
+
 /** Returns the name under which an identity is shown. */
-export function displayName({ racerId, name, guest }: Identity): string {
-  return guest ? name || 'Guest' : nameOf(racerId)
+export function displayName(identity: Identity): string {
+  return identity.guest ? ownName(identity) : nameOf(identity.racerId)
 }
 
 export const riderName = computed(() => displayName(rider.value))
 
-watch(rider, (identity) => applyNames([identity]), { immediate: true, deep: true })
+watch(rider, (identity) => applyNames([{ racerId: identity.racerId, name: ownName(identity) }]), {
+  immediate: true,
+  deep: true,
+})

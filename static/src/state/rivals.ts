@@ -32,7 +32,7 @@ export const rivals = useStorage<Rival[]>('alleycat.rivals', [], undefined, {
   shallow: true,
 })
 
-/** Adds a rival, unless it is there. Beyond the maximum the first ones are removed. */
+/** Adds a rival as the last one, also one that is there. Beyond the maximum the first ones are removed. */
 export function addRival({ racerId, name }: Rival): void {
   const others = rivals.value.filter((rival) => rival.racerId !== racerId)
   rivals.value = [...others, { racerId, name }].slice(-RIVALS_MAX)

@@ -1,10 +1,11 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 
-import { classes, unreadiness } from '../api/status'
-import { refreshService } from './service'
+import { ApiError } from '../api/request'
+import { classes, isReady } from '../api/status'
+import { refreshService, service } from './service'
 
-vi.mock('../api/status', () => ({ classes: vi.fn(), unreadiness: vi.fn() }))
+vi.mock('../api/status', () => ({ classes: vi.fn(), isReady: vi.fn() }))
 
 function setHidden(hidden: boolean): void {
   Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })
@@ -14,7 +15,7 @@ function setHidden(hidden: boolean): void {
 beforeEach(() => {
   vi.useFakeTimers()
   vi.mocked(classes).mockReset().mockResolvedValue([])
-  vi.mocked(unreadiness).mockReset().mockResolvedValue(null)
+  vi.mocked(isReady).mockReset().mockResolvedValue(true)
 })
 afterEach(() => {
   vi.useRealTimers()
@@ -35,4 +36,21 @@ it('a hidden page does not poll, also if it was hidden during a request', async 
   setHidden(false)
   await vi.advanceTimersByTimeAsync(6_500)
   expect(classes).toHaveBeenCalledTimes(4)
+})
+
+it.each([
+  ['away', 'away'],
+  ['locked', 'locked'],
+  ['unready', 'failing'],
+  ['missing', 'failing'],
+] as const)('a request for the classes that is %s makes the service %s', async (kind, state) => {
+  vi.mocked(classes).mockRejectedValueOnce(new ApiError(kind, 'no'))
+  await refreshService()
+  expect(service.state).toBe(state)
+})
+
+it('a service that is lost after its classes came is away', async () => {
+  vi.mocked(isReady).mockRejectedValueOnce(new ApiError('away', 'no'))
+  await refreshService()
+  expect(service.state).toBe('away')
 })

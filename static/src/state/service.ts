@@ -2,14 +2,17 @@
 import { computed, reactive, readonly } from 'vue'
 
 import { ApiError } from '../api/request'
-import { classes, unreadiness, type ClassSummary } from '../api/status'
+import { classes, isReady, type ClassSummary } from '../api/status'
 
 /** Interval between polls, in milliseconds. */
 const INTERVAL_MS = 3000
 
 interface Service {
-  /** `connecting`: no response so far; `lagging`: it responds, but is not ready; `locked`: it requires another key. */
-  state: 'connecting' | 'ready' | 'lagging' | 'starting' | 'locked' | 'away'
+  /**
+   * `connecting`: no response so far; `lagging`: it responds, but is not ready; `failing`: it responds with errors, because
+   * it is starting or overloaded, or a proxy responds in its place; `locked`: it requires another key.
+   */
+  state: 'connecting' | 'ready' | 'lagging' | 'failing' | 'locked' | 'away'
   classes: ClassSummary[]
   /** The device's clock at the last poll, in milliseconds since 1970. */
   now: number
@@ -27,10 +30,10 @@ export const ridesOpen = document.documentElement.dataset.rides === 'open'
 async function poll(): Promise<void> {
   try {
     state.classes = await classes()
-    state.state = (await unreadiness()) === null ? 'ready' : 'lagging'
+    state.state = (await isReady()) ? 'ready' : 'lagging'
   } catch (error) {
     const kind = error instanceof ApiError ? error.kind : null
-    state.state = kind === 'away' || kind === 'locked' ? kind : 'starting'
+    state.state = kind === 'away' || kind === 'locked' ? kind : 'failing'
   }
   state.now = Date.now()
 }

@@ -13,7 +13,10 @@ afterEach(() => app.unmount())
 /** Returns what is said about a ride of which the outbox knows nothing. */
 function stateOf(ride: Partial<OwnRide>): string | undefined {
   const page = document.createElement('div')
-  app = createApp(RideDelivery, { ride: { raceId: 1, sent: true, refused: null, ...ride } })
+  const outputs = [120, 130]
+  app = createApp(RideDelivery, {
+    ride: { raceId: 1, sent: true, refused: null, outputs, ...ride },
+  })
   app.mount(page)
   return page.querySelector<HTMLElement>('[data-test=sent]')?.dataset.sent
 }
@@ -24,4 +27,10 @@ it('does not say that a ride is stored before it is known', () => {
 
 it('says that a delivered ride is stored', () => {
   expect(stateOf({ delivered: true })).toBe('sent')
+})
+
+it('does not say that a ride is stored whose every second was rejected', () => {
+  expect(stateOf({ delivered: true, rejected: 1 })).toBe('sent')
+  app.unmount()
+  expect(stateOf({ delivered: true, rejected: 2 })).toBe('rejected')
 })

@@ -1,0 +1,51 @@
+// @vitest-environment happy-dom
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { createApp, type App } from 'vue'
+
+import { racer } from '../api/client'
+import { router } from '../router'
+import { lastClass } from '../state/last-class'
+import { rider } from '../state/rider'
+import StartView from './StartView.vue'
+
+vi.mock('../api/client', () => ({
+  leaderboard: vi.fn(async () => ({ standings: [] })),
+  racer: vi.fn(),
+  sendRide: vi.fn(),
+}))
+vi.mock('../api/status', () => ({
+  classes: async () => [1, 3].map((classId) => ({ classId, name: `Class ${classId}`, efforts: 0 })),
+  isReady: async () => true,
+}))
+
+let app: App
+const page = document.createElement('div')
+document.body.append(page)
+
+beforeEach(async () => {
+  rider.value = { racerId: 17, name: '', guest: false }
+  await (await import('../state/service')).refreshService()
+})
+afterEach(() => app.unmount())
+
+function open(): void {
+  app = createApp(StartView).use(router)
+  app.mount(page)
+}
+
+it('a picked class is the one that the links of the page open', async () => {
+  vi.mocked(racer).mockResolvedValue(null)
+  lastClass.value = 1
+  open()
+  page.querySelector<HTMLInputElement>('input[name=class][value="3"]')!.click()
+  expect(lastClass.value).toBe(3)
+})
+
+it('nothing is claimed of a number before the service says that it knows it', async () => {
+  let respond: (found: Awaited<ReturnType<typeof racer>>) => void = () => {}
+  vi.mocked(racer).mockReturnValue(new Promise((resolve) => (respond = resolve)))
+  open()
+  expect(page.textContent).not.toContain('whose bests')
+  respond({ racerId: 17, name: 'Arjun', classes: [] })
+  await vi.waitFor(() => expect(page.textContent).toContain('Racer 17, whose bests'))
+})
