@@ -22,6 +22,8 @@ use futures_util::future::MapOk;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,6 +36,12 @@ use crate::observability;
 /// Lowest accepted rate at which a client reads a long response, in bytes per second: 262 kbit/s,
 /// about the rate of the slowest mobile lines.
 const RESPONSE_BYTES_PER_SECOND_MIN: u32 = 32 << 10;
+
+/// Maximum number of bytes that the kernel takes from a connection before it has sent them, in
+/// bytes. Otherwise it takes up to 4 MiB at once, also from a client that never reads: memory of the
+/// machine, and time that other clients wait for.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
 
 /// Accepts connections up to a limit. Connections over the limit are closed at once, which costs
 /// next to nothing.
@@ -63,9 +71,7 @@ impl<S> Accept<TcpStream, S> for LimitedAcceptor {
             count_closed("too_many");
             return ready(Err(io::Error::other("connection limit reached")));
         };
-        // With Nagle's algorithm the end of a response waits for the client's delayed
-        // acknowledgement, 40 ms.
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = set_options(&stream) {
             return ready(Err(error));
         }
         let state = Arc::<Mutex<ConnectionState>>::default();
@@ -77,6 +83,15 @@ impl<S> Accept<TcpStream, S> for LimitedAcceptor {
         let stream = LimitedStream::new(stream, self.limits, state, Some(permit));
         ready(Ok((stream, service)))
     }
+}
+
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    // With Nagle's algorithm the end of a response waits for the client's delayed acknowledgement,
+    // 40 ms.
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+    Ok(())
 }
 
 fn count_closed(reason: &'static str) {

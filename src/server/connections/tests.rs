@@ -1,5 +1,6 @@
-//! Tests of connection limits, over a pipe that holds 10 bytes and in virtual time.
+//! Tests of connection limits: over a pipe that holds 10 bytes, in virtual time; and over TCP.
 
+use futures_util::FutureExt;
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tower::service_fn;
@@ -72,6 +73,24 @@ async fn unread_response_hits_write_timeout() {
     let (seconds, error, _) = seconds_until_failure(stream).await;
     assert_eq!(seconds, 60);
     assert_eq!(error, "write_timeout");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn client_that_never_reads_gets_little() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let _client = TcpStream::connect(address).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let acceptor = LimitedAcceptor::new(1, ServiceLimits::default());
+    let (mut stream, _) = acceptor.accept(stream, ()).await.unwrap();
+    let bytes = vec![0; 64 << 10];
+    let mut written = 0;
+    stream.stream.writable().await.unwrap();
+    while let Some(count) = stream.write(&bytes).now_or_never() {
+        written += count.unwrap();
+    }
+    assert!((1..1 << 20).contains(&written), "{written} bytes");
 }
 
 #[tokio::test(start_paused = true)]
