@@ -76,15 +76,26 @@ impl SlotKeys<'_> {
 impl RankOrder {
     /// Sorts the slots that have an output. `by_id` are all slots by racer id ascending.
     pub(super) fn sorted(by_id: &[u32], outputs: &[f64]) -> Self {
-        let slots = by_id.iter().filter_map(|&slot| {
+        // The leading bits of an output and the slot's index in `by_id` share an integer: integers
+        // sort faster than pairs. Then only slots with the same leading bits may stand wrong.
+        let index_mask = (by_id.len() as u64).next_power_of_two() - 1;
+        let packed = by_id.iter().zip(0..).filter_map(|(&slot, index)| {
             let output = *outputs.get(slot as usize)?;
-            (!output.is_nan()).then(|| (Reverse(output.to_bits()), slot))
+            (!output.is_nan()).then(|| !output.to_bits() & !index_mask | index)
         });
-        let mut slots: Vec<_> = slots.collect();
-        // The sort is stable: equal outputs stay in the order of their ids.
-        slots.sort_by_key(|&(output, _)| output);
+        let mut packed: Vec<u64> = packed.collect();
+        packed.sort_unstable();
+        let slots = packed.iter().map(|it| by_id[(it & index_mask) as usize]);
+        let mut slots: Vec<u32> = slots.collect();
+        let mut rest = &mut slots[..];
+        for run in packed.chunk_by(|a, b| a | index_mask == b | index_mask) {
+            let (run, after) = rest.split_at_mut(run.len());
+            // The sort is stable: equal outputs stay in the order of their ids.
+            run.sort_by_key(|&slot| Reverse(outputs[slot as usize].to_bits()));
+            rest = after;
+        }
         let chunks = slots.chunks(CHUNK_SLOTS);
-        let chunks = chunks.map(|chunk| Chunk::new(chunk.iter().map(|&(_, slot)| slot).collect()));
+        let chunks = chunks.map(|chunk| Chunk::new(chunk.to_vec()));
         let mut order = Self {
             chunks: chunks.collect(),
             ..Self::default()

@@ -80,7 +80,10 @@ impl Slots {
 }
 
 fn some_output() -> impl Strategy<Value = f64> {
-    prop_oneof![4 => (0..12_u8).prop_map(f64::from), 1 => Just(f64::NAN)]
+    let whole = (0..12_u8).prop_map(f64::from);
+    // Their leading bits are equal.
+    let close = (0..40_u64).prop_map(|bits| f64::from_bits(6_f64.to_bits() + bits));
+    prop_oneof![4 => whole, 2 => close, 1 => Just(f64::NAN)]
 }
 
 proptest! {
