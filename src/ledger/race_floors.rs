@@ -16,15 +16,24 @@ impl Inner {
     /// Raises the floor of every class with the time. Each instance goes by its own clock and does not
     /// share this floor: otherwise one wrong clock would expire the races of all.
     pub(super) fn raise_race_floors(&self) {
-        let kept_ms = u64::try_from(self.options.races_kept.as_millis()).unwrap_or(u64::MAX);
-        let oldest_ms = self.clock.wall_ms().saturating_sub(kept_ms);
-        // Whole steps, since rows of one step replace each other.
-        let rise_ms = (kept_ms / RISES_MIN).clamp(EXPIRY_STEP_MS, RISE_MS_MAX);
-        let rise_ms = rise_ms / EXPIRY_STEP_MS * EXPIRY_STEP_MS;
-        let floor_ms = oldest_ms / rise_ms * rise_ms;
+        let floor_ms = self.race_floor_ms(self.clock.wall_ms());
         for class in self.table.classes() {
             self.races.raise_floor(class, floor_ms);
         }
+    }
+
+    /// Returns the floor of an instance whose clock is ahead of this one's as far as it may be.
+    pub(super) fn race_floor_of_fast_clocks(&self) -> u64 {
+        self.race_floor_ms(self.clock.wall_ms() + CLOCK_SKEW_MAX.as_millis() as u64)
+    }
+
+    fn race_floor_ms(&self, now_ms: u64) -> u64 {
+        let kept_ms = u64::try_from(self.options.races_kept.as_millis()).unwrap_or(u64::MAX);
+        let oldest_ms = now_ms.saturating_sub(kept_ms);
+        // Whole steps, since rows of one step replace each other.
+        let rise_ms = (kept_ms / RISES_MIN).clamp(EXPIRY_STEP_MS, RISE_MS_MAX);
+        let rise_ms = rise_ms / EXPIRY_STEP_MS * EXPIRY_STEP_MS;
+        oldest_ms / rise_ms * rise_ms
     }
 
     /// Returns whether this instance must write positions or floors that are not durable yet. An

@@ -13,6 +13,7 @@ mod segments;
 mod unread;
 
 use crate::ledger::Inner;
+use crate::ledger::snapshot::SnapshotTarget;
 use crate::ledger::unreadable::ApplyError;
 use crate::ledger::writer_message::WriterSender;
 use crate::observability;
@@ -32,8 +33,8 @@ impl Inner {
         );
     }
 
-    /// After each poll, reads snapshots again if that was requested, and writes exposed efforts to
-    /// the journal.
+    /// After each poll, reads snapshots again if that was requested, writes exposed efforts to the
+    /// journal, and compares the snapshots that it owned and that something else has replaced.
     async fn run_catch_up(&self, writer: &WriterSender) {
         loop {
             self.polled.catch_up.notified().await;
@@ -55,7 +56,37 @@ impl Inner {
             self.note_caught_up(number);
         }
         reloaded.inspect_err(|_| self.erasure_state.request_snapshot_reload())?;
-        self.rejournal_exposed_efforts(writer).await
+        self.rejournal_exposed_efforts(writer).await?;
+        self.compare_snapshots(writer).await
+    }
+
+    /// Loads the snapshots that must be compared with memory, and no others. Those that cannot be read
+    /// now are tried after the next poll.
+    async fn compare_snapshots(&self, writer: &WriterSender) -> Result<(), StoreError> {
+        for target in self.snapshot_targets() {
+            if !self.snapshots.lock().must_compare(target) || !self.is_read_due(&target.key()) {
+                continue;
+            }
+            let Some(_lock) = self.snapshot_locks.try_lock(target) else {
+                continue;
+            };
+            self.reload_snapshot(target, writer).await?;
+        }
+        Ok(())
+    }
+
+    /// Loads a snapshot. One that cannot be read is noted, and is no error.
+    async fn reload_snapshot(
+        &self,
+        target: SnapshotTarget,
+        writer: &WriterSender,
+    ) -> Result<(), StoreError> {
+        match self.load_snapshot(target, Some(writer)).await {
+            Ok(_) => {}
+            Err(ApplyError::Store(error)) => return Err(error),
+            Err(ApplyError::Unreadable(object)) => self.note_unreadable_snapshot(target, object),
+        }
+        Ok(())
     }
 
     /// Loads the snapshots that changed since this instance merged or wrote them. Also retries
@@ -81,13 +112,7 @@ impl Inner {
                 all_tried = false;
                 continue;
             };
-            match self.load_snapshot(target, Some(writer)).await {
-                Ok(_) => {}
-                Err(ApplyError::Store(error)) => return Err(error),
-                Err(ApplyError::Unreadable(object)) => {
-                    self.note_unreadable_snapshot(target, object);
-                }
-            }
+            self.reload_snapshot(target, writer).await?;
         }
         Ok(all_tried)
     }

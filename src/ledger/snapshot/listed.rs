@@ -105,9 +105,9 @@ impl Inner {
     /// Notes a snapshot that is listed, or was read.
     ///
     /// The last writer of a snapshot owns it, so another ETag means another owner, unless a put of
-    /// this instance has had no answer: it may be that. If a snapshot is missing or has an earlier
-    /// ETag, the store lost what was written since. The journal may lack it as well, so it is
-    /// written again.
+    /// this instance has had no answer: it may be that. Or the store fell back to a version that this
+    /// instance does not know: the body tells. If a snapshot is missing or has an earlier ETag, the
+    /// store lost what was written since. The journal may lack it as well, so it is written again.
     pub(super) fn note_listed(
         &self,
         snapshots: &mut SnapshotStates,
@@ -122,11 +122,10 @@ impl Inner {
             ListedChange::Replaced => {
                 // A starting instance owns every snapshot, whatever it reads.
                 if state.unconfirmed_puts.is_empty() && self.serving.load(Ordering::Acquire) {
-                    if state.is_owner && matches!(target, SnapshotTarget::Races(_)) {
-                        // A start may have found the races damaged, and written few of them.
-                        state.must_hold = Some(state.covered);
+                    // One instance is enough, and owners change rarely: the body may be large.
+                    if state.is_owner && state.held > 0 && !self.options.read_only {
+                        state.must_compare = true;
                         state.must_reload = true;
-                        self.erasure_state.request_snapshot_reload();
                     }
                     self.release_snapshot(snapshots, target);
                 }

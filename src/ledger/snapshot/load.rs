@@ -62,6 +62,7 @@ impl Inner {
             key: key.clone(),
             cause,
         })?;
+        let (contents, is_all) = self.compare_with_memory(target, contents, writer).await;
         let erasure_version = self.erasures().version();
         let etag = object.etag;
         match contents {
@@ -70,11 +71,11 @@ impl Inner {
                 self.apply_class(id, class, required_version, writer).await;
             }
             SnapshotContents::Entries(entries) => {
-                if let SnapshotTarget::Races(class) = target {
-                    self.write_missing_races_again(class, &entries);
-                }
                 self.apply_entries(entries, writer).await;
             }
+        }
+        if is_all {
+            self.snapshots.lock().get_mut(target).held = self.state_version(target);
         }
         // Erasures that were applied meanwhile may have removed merged efforts again. Then the body
         // does not count as merged. A put of this instance that ended meanwhile is newer.
@@ -182,18 +183,6 @@ impl Inner {
             })
         });
         self.apply_contents(slices, writer).await;
-    }
-
-    /// Has the races written again if the body of another instance lacks rows that were covered.
-    fn write_missing_races_again(&self, class: ClassId, body: &SegmentContents) {
-        let target = SnapshotTarget::Races(class);
-        let must_hold = self.snapshots.lock().get_mut(target).must_hold.take();
-        if must_hold.is_some_and(|covered| self.races.has_others(class, &body.race_rows, covered)) {
-            tracing::warn!(key = %target.key(), "another instance has written races without rows that were stored; writing them again");
-            self.snapshots
-                .lock()
-                .write_again(target, self.clock.uptime());
-        }
     }
 
     /// Merges names or race rows, the rows in slices.

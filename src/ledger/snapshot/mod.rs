@@ -8,6 +8,7 @@
 //! sends an ETag from a listing.
 
 mod build_races;
+mod compare;
 mod deletion;
 mod listed;
 mod load;

@@ -108,9 +108,12 @@ pub(super) struct SnapshotState {
     pub(super) covered: StateVersion,
     /// The ETag of that snapshot. Only while listings show it, the coverage counts.
     pub(super) covered_by: Option<ETag>,
-    /// Set when another instance has replaced the races of this one: rows that were covered up to
-    /// this version must be in the body that is read next. If they are not, they are written again.
-    pub(super) must_hold: Option<StateVersion>,
+    /// A stored body held everything merged up to this version: this instance wrote it, or read it
+    /// at its start. Those that replace it hold that as well, unless the store falls back.
+    pub(super) held: StateVersion,
+    /// Whether the body that is read next must be compared with what was held: this instance owned
+    /// the snapshot, and found one that it does not know.
+    pub(super) must_compare: bool,
     /// Number of reads in a row that found races damaged.
     pub(super) damaged_reads: u32,
     /// Whether this instance wrote the snapshot last, as far as it knows. A starting instance
@@ -136,7 +139,8 @@ impl SnapshotStates {
             unconfirmed_puts: VecDeque::new(),
             covered: 0,
             covered_by: None,
-            must_hold: None,
+            held: 0,
+            must_compare: false,
             damaged_reads: 0,
             is_owner: true,
             is_confirmed_owner: false,
@@ -186,6 +190,11 @@ impl SnapshotStates {
         state.must_reload || !is_merged
     }
 
+    /// Returns whether a body must be compared with what was held.
+    pub(in crate::ledger) fn must_compare(&self, target: SnapshotTarget) -> bool {
+        self.get(target).must_compare
+    }
+
     /// Requires that the stored body is merged again, because removed efforts may have to return.
     pub(in crate::ledger) fn invalidate(&mut self, target: SnapshotTarget) {
         self.get_mut(target).must_reload = true;
@@ -196,6 +205,7 @@ impl SnapshotStates {
     pub(in crate::ledger) fn write_again(&mut self, target: SnapshotTarget, now: Duration) {
         let state = self.get_mut(target);
         state.must_reload = true;
+        state.must_compare = false;
         state.is_owner = true;
         state.write_again_since.get_or_insert(now);
     }

@@ -138,6 +138,7 @@ impl Inner {
         if body.erasure_version == self.concerning_erasure_version(target) {
             state.covered = version;
             state.covered_by = Some(body.etag.clone());
+            state.held = version;
             state.must_reload = false;
         }
         state.write_again_since = None;

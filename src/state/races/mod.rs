@@ -265,9 +265,37 @@ impl Races {
         }
     }
 
-    /// Returns whether the class has a durable row that none of the given rows dominates. Leaves out
-    /// races that changed after `version`.
-    pub fn has_others(&self, class: ClassId, rows: &[RaceRow], version: RacesVersion) -> bool {
+    /// Returns the class's version at the last change of something durable.
+    pub fn version(&self, class: ClassId) -> RacesVersion {
+        self.class(class).version
+    }
+
+    /// Returns whether the class has a finish that none of the given rows equals or beats. `false`
+    /// if a finish changed after `version`.
+    pub fn has_other_finishes(
+        &self,
+        class: ClassId,
+        rows: &[RaceRow],
+        version: RacesVersion,
+    ) -> bool {
+        let given: HashMap<RacerId, &RaceRow> = rows.iter().map(|row| (row.racer, row)).collect();
+        let is_given = |finish: &RaceRow| {
+            let given = given.get(&finish.racer);
+            given.is_some_and(|it| it.finish_order(finish).is_ge())
+        };
+        let class = self.class(class);
+        class.finishes_version <= version && !class.finishes.values().all(is_given)
+    }
+
+    /// Returns whether the class has a durable row from `floor_ms` on that none of the given rows
+    /// dominates. Leaves out races that changed after `version`.
+    pub fn has_others(
+        &self,
+        class: ClassId,
+        rows: &[RaceRow],
+        floor_ms: u64,
+        version: RacesVersion,
+    ) -> bool {
         let mut given: HashMap<_, Vec<&RaceRow>> = HashMap::new();
         for row in rows {
             given.entry((row.race, row.racer)).or_default().push(row);
@@ -276,7 +304,8 @@ impl Races {
         let races = copy.races.into_iter();
         let mut held = races
             .filter(|&(_, changed, _)| changed <= version)
-            .flat_map(|(_, _, rows)| rows.unwrap_or_default());
+            .flat_map(|(_, _, rows)| rows.unwrap_or_default())
+            .filter(|row| row.at_ms >= floor_ms);
         held.any(|row| {
             let given = given.get(&(row.race, row.racer)).into_iter().flatten();
             !given.into_iter().any(|it| it.dominates(&row))

@@ -188,6 +188,22 @@ impl Table {
             .map(|(second, _)| second)
     }
 
+    /// Returns whether the class has an effort that `other`, a class of the same id, neither holds nor
+    /// beats. Leaves out seconds that changed after `version`.
+    pub(crate) fn has_others(
+        &self,
+        id: ClassId,
+        other: &ClassTable,
+        version: StateVersion,
+    ) -> bool {
+        let seconds = self.seconds(id).into_iter();
+        // Locked once per second, so that merges wait for one column at most.
+        seconds.map(|(second, _)| second).any(|second| {
+            let class = self.read(id);
+            class.has_others_at(second, other, version)
+        })
+    }
+
     /// Returns the board of a second.
     pub fn board(&self, class: ClassId, second: Second) -> Board {
         let class = self.read(class);

@@ -6,7 +6,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use super::*;
 
 /// Puts an earlier body in place of an object, as a restore by hand does.
-fn restore(bucket: &Bucket, key: &ObjectKey, body: Bytes) {
+pub(super) fn restore(bucket: &Bucket, key: &ObjectKey, body: Bytes) {
     let etag = bucket.get(&key.path()).unwrap().etag;
     bucket.remove(key);
     let restored = bucket.put(key, &[body], &Precondition::IfNoneMatch);
@@ -125,6 +125,9 @@ async fn ordinary_deletions_make_no_other_instance_write() {
 
 #[tokio::test(start_paused = true)]
 async fn instances_that_both_write_have_no_war_of_snapshots() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let recorded = recorder.handle();
+    let _recording = metrics::set_default_local_recorder(&recorder);
     let bucket = Arc::<Bucket>::default();
     let instances = [
         Instance::start(&bucket).await.unwrap(),
@@ -145,6 +148,7 @@ async fn instances_that_both_write_have_no_war_of_snapshots() {
     // Two classes, once an interval by one owner; half as many again for changes of the owner.
     let puts_max = (intervals as usize + 3) * 2 * 3 / 2;
     assert!(puts <= puts_max, "{puts} puts in {intervals} intervals");
+    assert_eq!(fallbacks(&recorded), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -233,7 +237,7 @@ async fn lost_erasure_that_comes_again_leaves_later_rides_to_the_next_start() {
 }
 
 /// Returns the number of fallbacks that were counted.
-fn fallbacks(recorded: &PrometheusHandle) -> u32 {
+pub(super) fn fallbacks(recorded: &PrometheusHandle) -> u32 {
     let text = recorded.render();
     let name = "alleycat_store_fallbacks_total ";
     let count = text.lines().find_map(|line| line.strip_prefix(name));

@@ -10,6 +10,7 @@ mod readiness;
 mod recovery;
 mod replication;
 mod snapshot;
+mod unknown_snapshots;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
