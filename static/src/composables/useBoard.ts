@@ -9,7 +9,7 @@ import { isolated } from '../format'
 import { classOf } from '../state/service'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
-import { retryWhenBack } from './useRetried'
+import { useRetry } from './useRetried'
 
 const PAGE_ROWS = 12
 
@@ -20,6 +20,7 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
   const failure = ref('')
   /** Message that the racer of the last search is not on the board. It stays until the next search. */
   const notFound = ref('')
+  const retryAfter = useRetry(() => load())
 
   const load = latestOnly(async (isStale) => {
     const { second, board: kind, around, page: cursor } = address.value
@@ -46,6 +47,7 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
       failure.value = ''
     } catch (error) {
       if (isStale()) return
+      retryAfter(error)
       failure.value = messageOf(error, 'The board cannot be loaded.')
     }
   })
@@ -71,7 +73,6 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
     },
     { immediate: true },
   )
-  retryWhenBack(load, () => failure.value !== '')
 
   return { board, failure, notFound }
 }

@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
-import { beforeEach, expect, it, vi } from 'vitest'
-import { effectScope, ref } from 'vue'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { effectScope, ref, type EffectScope } from 'vue'
 
 import { curve, leaderboard, records, type Curve, type Leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
@@ -8,49 +8,59 @@ import { FIRST_ADDRESS, type ExploreAddress } from '../race/explore-address'
 import { useComparison } from './useComparison'
 
 vi.mock('../api/client', () => ({ curve: vi.fn(), leaderboard: vi.fn(), records: vi.fn() }))
-const service = vi.hoisted(() => ({ reachable: null as unknown as { value: boolean } }))
+const service = vi.hoisted(() => ({
+  state: null as unknown as { now: number },
+  /** The state of the class; undefined before it is known. */
+  stateHash: null as unknown as { value: string | undefined },
+}))
 vi.mock('../state/service', async () => {
-  const { ref } = await import('vue')
-  return { reachable: (service.reachable = ref(true)) }
+  const { reactive, ref } = await import('vue')
+  service.state = reactive({ now: 0 })
+  service.stateHash = ref()
+  return {
+    service: service.state,
+    reachable: ref(true),
+    classOf: () => ({ stateHash: service.stateHash.value }),
+  }
 })
 
 const AWAY = new ApiError('away', 'away')
 const HISTORY = { 1: { 7: 200 } } as never
 const FIRST = { standings: [{ racerId: 7, name: 'Bo' }] } as unknown as Leaderboard
 
+let scope: EffectScope
+
 function open(address = ref<ExploreAddress>({ ...FIRST_ADDRESS })) {
   const place = { address, adjust: vi.fn(), go: vi.fn() }
-  return effectScope().run(() => useComparison(1, place))!
+  return scope.run(() => useComparison(1, place))!
 }
 
 /** Waits for all that is on its way. */
 const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
-  service.reachable.value = true
+  scope = effectScope()
+  service.stateHash.value = 'A'
   vi.mocked(records).mockReset().mockResolvedValue(HISTORY)
   vi.mocked(leaderboard).mockReset().mockResolvedValue(FIRST)
   vi.mocked(curve)
     .mockReset()
     .mockImplementation(async (_, racerId) => ({ racerId, seconds: [] }) as unknown as Curve)
 })
+afterEach(() => scope.stop())
 
-it('is loaded when the service is back', async () => {
+it('is loaded after the next poll', async () => {
   vi.mocked(records).mockRejectedValueOnce(AWAY)
   vi.mocked(leaderboard).mockRejectedValueOnce(AWAY)
   const comparison = open()
   await settled()
   expect(comparison.lines.value).toEqual([])
-  service.reachable.value = false
-  await settled()
   vi.mocked(curve).mockRejectedValueOnce(AWAY)
-  service.reachable.value = true
+  service.state.now += 1
   await settled()
   expect(comparison.lines.value.map(({ label }) => label)).toEqual(['Class record', 'Bo'])
   expect(comparison.failure.value).toBe('away')
-  service.reachable.value = false
-  await settled()
-  service.reachable.value = true
+  service.state.now += 1
   await settled()
   expect(comparison.failure.value).toBe('')
   // Loaded parts are not loaded again.

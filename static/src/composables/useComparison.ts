@@ -11,7 +11,7 @@ import { applyNames, nameOf } from '../state/names'
 import { rider } from '../state/rider'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
-import { retryWhenBack, useRetried } from './useRetried'
+import { useRetried, useRetry } from './useRetried'
 
 const COLORS = ['--you', '--line-a', '--line-b', '--line-c', '--line-d', '--line-e']
 const DASHES = [[], [9, 4], [3, 3], [12, 3, 3, 3], [6, 6], [1, 4]]
@@ -25,6 +25,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   /** The racers that are compared while none are chosen. */
   const suggested = ref<number[]>([])
   const failure = ref('')
+  const retryAfter = useRetry(() => loadCurves())
   const racers = computed(() => address.value.racers ?? suggested.value)
 
   /** Returns the racers with one more. The first ones leave when there are too many. */
@@ -65,6 +66,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
         applyNames([found])
         curves.set(racerId, found)
       } catch (error) {
+        retryAfter(error)
         failure.value = messageOf(error, 'The curve cannot be loaded.')
       }
     }
@@ -93,7 +95,6 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   useRetried(loadRecord)
   useRetried(suggest)
   watch(racers, loadCurves, { immediate: true })
-  retryWhenBack(loadCurves, () => failure.value !== '')
 
   const lines = computed<CurveLine[]>(() => {
     const own = racers.value.map((racerId, i) => ({

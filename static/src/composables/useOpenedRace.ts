@@ -7,7 +7,7 @@ import { ApiError, messageOf } from '../api/request'
 import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
 import type { ExploreAddressOnPage } from './useExploreAddress'
-import { retryWhenBack } from './useRetried'
+import { useRetry } from './useRetried'
 
 /** Number of rows of a page: as many as the service pushes. */
 const PAGE_ROWS = 50
@@ -19,6 +19,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
   const board = shallowRef<RaceBoard | null>(null)
   const own = shallowRef<Standing | null>(null)
   const failure = ref('')
+  const retryAfter = useRetry(load)
   const which = () => [address.value.race, address.value.rows].join()
 
   async function load(): Promise<void> {
@@ -38,6 +39,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
       ;[board.value, own.value] = [page, ownRow.standings[0] ?? null]
     } catch (error) {
       if (wanted !== which()) return
+      retryAfter(error)
       const isMissing = error instanceof ApiError && error.kind === 'missing'
       failure.value = isMissing
         ? 'The service does not keep that race any more.'
@@ -69,7 +71,6 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
   })
 
   watch(which, load, { immediate: true })
-  retryWhenBack(load, () => failure.value !== '')
 
   return { opened, rows, failure, load, show }
 }

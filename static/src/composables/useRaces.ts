@@ -11,7 +11,7 @@ import { classOf } from '../state/service'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
 import { useOpenedRace } from './useOpenedRace'
-import { retryWhenBack } from './useRetried'
+import { useRetry } from './useRetried'
 
 /** Number of races of a page: each needs a request. */
 const PAGE_RACES = 8
@@ -28,6 +28,8 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
   const boards = shallowReactive(new Map<number, RaceBoard>())
   const failure = ref('')
   const opened = useOpenedRace(classId, place)
+  const retryAfter = useRetry(refresh)
+  const retryBoardsAfter = useRetry(() => loadBoards())
   let isLive = false
   /** Whether a connection was lost, and with it what was pushed meanwhile. */
   let wasLost = false
@@ -73,8 +75,9 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
       if (cursor !== address.value.races) return
       ;[page.value, failure.value] = [found, '']
     } catch (error) {
-      if (cursor === address.value.races)
-        failure.value = messageOf(error, 'The races cannot be loaded.')
+      if (cursor !== address.value.races) return
+      retryAfter(error)
+      failure.value = messageOf(error, 'The races cannot be loaded.')
     }
   }
 
@@ -87,8 +90,9 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
         const board = await raceBoard(classId, raceId, { limit: LISTED_ROWS_MAX })
         applyNames(board.standings)
         keepBoard(board)
-      } catch {
-        // Listed without its winner.
+      } catch (error) {
+        // Listed without its winner until then.
+        retryBoardsAfter(error)
       }
     }
   })
@@ -105,7 +109,6 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
       await opened.load()
     },
   )
-  retryWhenBack(refresh, () => failure.value !== '')
 
   const subscriber: Subscriber = {
     opened: () => {
