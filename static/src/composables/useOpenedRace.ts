@@ -20,6 +20,8 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
   const own = shallowRef<Standing | null>(null)
   const failure = ref('')
   const retryAfter = useRetry(load)
+  /** Number of pushed boards that were shown. A load that began before the last of them is older. */
+  let pushes = 0
   const which = () => [address.value.race, address.value.rows].join()
 
   async function load(): Promise<void> {
@@ -27,6 +29,9 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
     const { race, rows } = address.value
     if (race === null) return
     const wanted = which()
+    const before = pushes
+    // Another race may be open by now.
+    const isOutdated = () => wanted !== which() || before !== pushes
     try {
       const { racerId } = rider.value
       const [page, ownRow] = await Promise.all([
@@ -34,11 +39,10 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
         raceBoard(classId, race, { racers: [racerId], limit: 1 }),
       ])
       applyNames(page.standings)
-      // Another race may be open by now.
-      if (wanted !== which()) return
+      if (isOutdated()) return
       ;[board.value, own.value] = [page, ownRow.standings[0] ?? null]
     } catch (error) {
-      if (wanted !== which()) return
+      if (isOutdated()) return
       retryAfter(error)
       const isMissing = error instanceof ApiError && error.kind === 'missing'
       failure.value = isMissing
@@ -55,6 +59,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
     const isWhole = address.value.rows === null && pushed.standings.length >= pushed.racers
     if (!isWhole) return void reload()
     if (board.value?.raceId === pushed.raceId && board.value.lastSecond > pushed.lastSecond) return
+    pushes += 1
     board.value = pushed
     own.value = pushed.standings.find(({ racerId }) => racerId === rider.value.racerId) ?? null
   }
