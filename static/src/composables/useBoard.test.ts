@@ -65,19 +65,19 @@ it('a response to an earlier search does not undo a later one', async () => {
   expect(page.board?.total).toBe(1)
 })
 
-it('keeps its rows while the board cannot be loaded, and is loaded after the next poll', async () => {
+it('keeps its rows and their address while the board cannot be loaded, and is loaded after the next poll', async () => {
   vi.mocked(leaderboard).mockResolvedValueOnce(EMPTY).mockRejectedValueOnce(AWAY)
   const { address, page } = open(null)
   await settled()
   address.value = withChange(address.value, { second: 200 })
   await settled()
   expect(page.failure).toBe('away')
-  expect(page.board?.total).toBe(0)
+  expect([page.shown.second, page.board?.total]).toEqual([60, 0])
   vi.mocked(leaderboard).mockResolvedValue(FOUND)
   service.state.now += 1
   await settled()
   expect(page.failure).toBe('')
-  expect(page.board?.total).toBe(1)
+  expect([page.shown.second, page.board?.total]).toEqual([200, 1])
 })
 
 it('is the page of the address, of the board of the address', async () => {
