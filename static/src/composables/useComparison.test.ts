@@ -75,12 +75,16 @@ it('until the class record is loaded nothing beats it, and new bests raise what 
     { racerId: 8, second: 1, output: 210 },
     { racerId: 8, second: 2, output: 150 },
   ])
-  expect(comparison.recordAt(1)).toBe(Infinity)
+  expect(comparison.recordAt(1)?.output).toBe(Infinity)
   respond({ 1: { 7: 200 }, 2: { 7: 180 } } as never)
   await settled()
-  expect([1, 2, 3].map(comparison.recordAt)).toEqual([210, 180, null])
+  expect([1, 2, 3].map(comparison.recordAt)).toEqual([
+    { racerId: 8, output: 210 },
+    { racerId: 7, output: 180 },
+    null,
+  ])
   comparison.raiseRecords([{ racerId: 8, second: 2, output: 190 }])
-  expect(comparison.recordAt(2)).toBe(190)
+  expect(comparison.recordAt(2)?.output).toBe(190)
 })
 
 it('a racer who is added while another curve is loaded does not load that one again', async () => {
@@ -93,4 +97,26 @@ it('a racer who is added while another curve is loaded does not load that one ag
   respond({ racerId: 1, seconds: [] } as unknown as Curve)
   await settled()
   expect(vi.mocked(curve).mock.calls.map(([, racerId]) => racerId)).toEqual([1, 2])
+})
+
+it('follows the class: the record that was not pushed, and the curves', async () => {
+  service.stateHash.value = undefined
+  const comparison = open(ref({ ...FIRST_ADDRESS, racers: [7] }))
+  await settled()
+  service.stateHash.value = 'A'
+  await settled()
+  expect(vi.mocked(curve)).toHaveBeenCalledTimes(1)
+  expect(vi.mocked(records)).toHaveBeenCalledTimes(1)
+  const point = { second: 60, output: 230, rank: 1 }
+  vi.mocked(curve).mockResolvedValue({ racerId: 7, seconds: [point] } as unknown as Curve)
+  let respond: (dataset: never) => void = () => {}
+  vi.mocked(records).mockReturnValue(new Promise((resolve) => (respond = resolve)))
+  service.stateHash.value = 'B'
+  await settled()
+  expect(comparison.points.value).toEqual([{ racerId: 7, point }])
+  // Pushed during the load: it may be newer than what is loaded.
+  comparison.raiseRecords([{ racerId: 8, second: 2, output: 250 }])
+  respond({ 1: { 7: 220 }, 2: { 7: 240 } } as never)
+  await settled()
+  expect([1, 2].map((second) => comparison.recordAt(second)?.output)).toEqual([220, 250])
 })

@@ -3,12 +3,16 @@ import { watch } from 'vue'
 
 import { ApiError } from '../api/request'
 import { reachable, service } from '../state/service'
+import { latestOnly } from './latest-only'
 
-/** Loads now, and again until it succeeds. The notice at the top says what is wrong. */
-export function useRetried(load: () => Promise<void>): void {
-  const attempt = () => load().catch(retryAfter)
+/**
+ * Loads now, and again until it succeeds. The notice at the top says what is wrong. Returns a function that loads once more.
+ */
+export function useRetried(load: () => Promise<void>): () => Promise<void> {
+  const attempt = latestOnly(() => load().catch(retryAfter))
   const retryAfter = useRetry(attempt)
   void attempt()
+  return attempt
 }
 
 /**
