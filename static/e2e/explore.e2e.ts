@@ -262,7 +262,7 @@ describe('bests as they fall', () => {
       expect(await section.getByRole('listitem').first().textContent()).toMatch(
         /New best at 0:20: Ada, 2/,
       )
-      expect(await section.getByText(/^\s*\d+ new bests since you came\s*$/).count()).toBe(1)
+      expect(await section.getByText(/^\s*\d+ new bests seen\s*$/).count()).toBe(1)
       // More records at once than the list shows: all of them raise the plot's class record.
       const best = { classId: 1, racerId: 5, name: 'Kofi', output: 400 }
       await own.deliver(Array.from({ length: 19 }, (_, i) => ({ ...best, second: i + 1 })))

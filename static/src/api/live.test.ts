@@ -36,3 +36,24 @@ it('connects again soon after a connection that was open', async () => {
   await vi.advanceTimersByTimeAsync(40_000)
   expect(fetch.mock.calls.length).toBeGreaterThan(5)
 })
+
+it('reports an error of a subscriber, and keeps the connection', async () => {
+  const reported = vi.fn()
+  vi.stubGlobal('reportError', reported)
+  const event = 'event: bests\ndata: {}\n\n'
+  const bytes = new TextEncoder().encode(event + event)
+  const body = new ReadableStream({ start: (stream) => stream.enqueue(bytes) })
+  const fetch = vi.fn(async () => new Response(body))
+  vi.stubGlobal('fetch', fetch)
+  const fault = new Error('fault')
+  const bests = vi.fn().mockImplementationOnce(() => {
+    throw fault
+  })
+  const closed = vi.fn()
+  unsubscribe = subscribe(1, { bests, closed })
+  await vi.advanceTimersByTimeAsync(10_000)
+  expect(reported).toHaveBeenCalledExactlyOnceWith(fault)
+  expect(bests).toHaveBeenCalledTimes(2)
+  expect(closed).not.toHaveBeenCalled()
+  expect(fetch).toHaveBeenCalledTimes(1)
+})

@@ -39,7 +39,7 @@ export function subscribe(classId: number, subscriber: Subscriber): () => void {
     await visible()
     while (!ended.signal.aborted) {
       await connect(classId, { ...subscriber, opened }, ended.signal).catch(() => {}) // retried
-      if (!ended.signal.aborted) subscriber.closed?.()
+      if (!ended.signal.aborted) reported(() => subscriber.closed?.())
       if (await onlineWithin(retryMs)) retryMs = RETRY_MIN_MS
       else retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)
       await visible()
@@ -65,7 +65,7 @@ async function connect(classId: number, subscriber: Subscriber, ended: AbortSign
     const signal = AbortSignal.any([ended, cut.signal])
     const response = await request(`classes/${classId}/live`, { signal })
     if (!response.body) return
-    if (!ended.aborted) subscriber.opened?.()
+    if (!ended.aborted) reported(() => subscriber.opened?.())
     const events = new EventReader()
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
     for (; ; restartSilence()) {
@@ -73,13 +73,24 @@ async function connect(classId: number, subscriber: Subscriber, ended: AbortSign
       if (done) return
       for (const { name, data } of events.read(value)) {
         if (ended.aborted) return
-        if (name === 'standings') subscriber.standings?.(JSON.parse(data) as RaceBoard)
-        if (name === 'bests') subscriber.bests?.(JSON.parse(data) as NewBests)
+        reported(() => {
+          if (name === 'standings') subscriber.standings?.(JSON.parse(data) as RaceBoard)
+          if (name === 'bests') subscriber.bests?.(JSON.parse(data) as NewBests)
+        })
       }
     }
   } finally {
     clearTimeout(silence)
     document.removeEventListener('visibilitychange', cutIfHidden)
+  }
+}
+
+/** Calls a subscriber. Its error is a fault of the page: it is reported, and does not count as a lost connection. */
+function reported(call: () => void): void {
+  try {
+    call()
+  } catch (error) {
+    reportError(error)
   }
 }
 

@@ -9,17 +9,22 @@ import { useBoard } from './useBoard'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
 const service = vi.hoisted(() => ({
-  reachable: null as unknown as { value: boolean },
+  state: null as unknown as { now: number },
   /** The state of the class; undefined before it is known. */
   stateHash: null as unknown as { value: string | undefined },
 }))
 vi.mock('../state/service', async () => {
-  const { ref } = await import('vue')
-  service.reachable = ref(true)
+  const { reactive, ref } = await import('vue')
+  service.state = reactive({ now: 0 })
   service.stateHash = ref()
-  return { reachable: service.reachable, classOf: () => ({ stateHash: service.stateHash.value }) }
+  return {
+    service: service.state,
+    reachable: ref(true),
+    classOf: () => ({ stateHash: service.stateHash.value }),
+  }
 })
 
+const AWAY = new ApiError('away', 'away')
 const EMPTY = { total: 0, standings: [] } as unknown as Leaderboard
 const FOUND = { total: 1, standings: [{ racerId: 2, name: 'Bo' }] } as unknown as Leaderboard
 
@@ -40,7 +45,6 @@ const settled = () => new Promise((resolve) => setTimeout(resolve))
 beforeEach(() => {
   scope = effectScope()
   service.stateHash.value = 'A'
-  service.reachable.value = true
   vi.mocked(leaderboard).mockReset()
 })
 
@@ -61,19 +65,19 @@ it('a response to an earlier search does not undo a later one', async () => {
   expect(page.board?.total).toBe(1)
 })
 
-it('is loaded when the service is back', async () => {
-  vi.mocked(leaderboard)
-    .mockRejectedValueOnce(new ApiError('away', 'away'))
-    .mockResolvedValue(FOUND)
-  const { page } = open(null)
+it('keeps its rows and their address while the board cannot be loaded, and is loaded after the next poll', async () => {
+  vi.mocked(leaderboard).mockResolvedValueOnce(EMPTY).mockRejectedValueOnce(AWAY)
+  const { address, page } = open(null)
+  await settled()
+  address.value = withChange(address.value, { second: 200 })
   await settled()
   expect(page.failure).toBe('away')
-  service.reachable.value = false
-  await settled()
-  service.reachable.value = true
+  expect([page.shown.second, page.board?.total]).toEqual([60, 0])
+  vi.mocked(leaderboard).mockResolvedValue(FOUND)
+  service.state.now += 1
   await settled()
   expect(page.failure).toBe('')
-  expect(page.board?.total).toBe(1)
+  expect([page.shown.second, page.board?.total]).toEqual([200, 1])
 })
 
 it('is the page of the address, of the board of the address', async () => {

@@ -9,7 +9,7 @@ import { isolated } from '../format'
 import { classOf } from '../state/service'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
-import { retryWhenBack } from './useRetried'
+import { useRetry } from './useRetried'
 
 const PAGE_ROWS = 12
 
@@ -17,12 +17,16 @@ const FINISHES = { by: 'finish' } as const
 
 export function useBoard(classId: number, { address, adjust }: ExploreAddressOnPage) {
   const board = shallowRef<Leaderboard | null>(null)
+  /** The address of the rows: an earlier one while the board of the present one is loaded, or cannot be. */
+  const shown = shallowRef(address.value)
   const failure = ref('')
   /** Message that the racer of the last search is not on the board. It stays until the next search. */
   const notFound = ref('')
+  const retryAfter = useRetry(() => load())
 
   const load = latestOnly(async (isStale) => {
-    const { second, board: kind, around, page: cursor } = address.value
+    const wanted = address.value
+    const { second, board: kind, around, page: cursor } = wanted
     const at = kind === 'second' ? { second } : kind === 'finish' ? FINISHES : {}
     const page = cursor !== null ? { cursor } : around !== null ? { around } : {}
     try {
@@ -42,10 +46,10 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
       const found = await leaderboard(classId, { ...at, ...page, limit: PAGE_ROWS })
       applyNames(found.standings)
       // Shown even if it is stale: while the seconds play, a slow network is always behind.
-      board.value = found
-      failure.value = ''
+      ;[board.value, shown.value, failure.value] = [found, wanted, '']
     } catch (error) {
       if (isStale()) return
+      retryAfter(error)
       failure.value = messageOf(error, 'The board cannot be loaded.')
     }
   })
@@ -71,9 +75,8 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
     },
     { immediate: true },
   )
-  retryWhenBack(load, () => failure.value !== '')
 
-  return { board, failure, notFound }
+  return { board, shown, failure, notFound }
 }
 
 export type BoardOnPage = ReturnType<typeof useBoard>

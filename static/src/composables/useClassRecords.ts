@@ -16,10 +16,13 @@ export function useClassRecords(): ReadonlyMap<number, Standing | null> {
     loadedAt.set(classId, stateHash)
     try {
       const { standings } = await leaderboard(classId, { limit: 1 })
+      // A load for a later state may have begun, and may be over.
+      if (loadedAt.get(classId) !== stateHash) return
       applyNames(standings)
       records.set(classId, standings[0] ?? null)
     } catch {
-      loadedAt.delete(classId) // loaded with the next poll of the service
+      // Loaded with the next poll of the service.
+      if (loadedAt.get(classId) === stateHash) loadedAt.delete(classId)
     }
   }
 

@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
-import { beforeEach, expect, it, vi } from 'vitest'
-import { effectScope, ref } from 'vue'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { effectScope, ref, type EffectScope } from 'vue'
 
 import { curve, leaderboard, records, type Curve, type Leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
@@ -8,49 +8,59 @@ import { FIRST_ADDRESS, type ExploreAddress } from '../race/explore-address'
 import { useComparison } from './useComparison'
 
 vi.mock('../api/client', () => ({ curve: vi.fn(), leaderboard: vi.fn(), records: vi.fn() }))
-const service = vi.hoisted(() => ({ reachable: null as unknown as { value: boolean } }))
+const service = vi.hoisted(() => ({
+  state: null as unknown as { now: number },
+  /** The state of the class; undefined before it is known. */
+  stateHash: null as unknown as { value: string | undefined },
+}))
 vi.mock('../state/service', async () => {
-  const { ref } = await import('vue')
-  return { reachable: (service.reachable = ref(true)) }
+  const { reactive, ref } = await import('vue')
+  service.state = reactive({ now: 0 })
+  service.stateHash = ref()
+  return {
+    service: service.state,
+    reachable: ref(true),
+    classOf: () => ({ stateHash: service.stateHash.value }),
+  }
 })
 
 const AWAY = new ApiError('away', 'away')
 const HISTORY = { 1: { 7: 200 } } as never
 const FIRST = { standings: [{ racerId: 7, name: 'Bo' }] } as unknown as Leaderboard
 
+let scope: EffectScope
+
 function open(address = ref<ExploreAddress>({ ...FIRST_ADDRESS })) {
   const place = { address, adjust: vi.fn(), go: vi.fn() }
-  return effectScope().run(() => useComparison(1, place))!
+  return scope.run(() => useComparison(1, place))!
 }
 
 /** Waits for all that is on its way. */
 const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
-  service.reachable.value = true
+  scope = effectScope()
+  service.stateHash.value = 'A'
   vi.mocked(records).mockReset().mockResolvedValue(HISTORY)
   vi.mocked(leaderboard).mockReset().mockResolvedValue(FIRST)
   vi.mocked(curve)
     .mockReset()
     .mockImplementation(async (_, racerId) => ({ racerId, seconds: [] }) as unknown as Curve)
 })
+afterEach(() => scope.stop())
 
-it('is loaded when the service is back', async () => {
+it('is loaded after the next poll', async () => {
   vi.mocked(records).mockRejectedValueOnce(AWAY)
   vi.mocked(leaderboard).mockRejectedValueOnce(AWAY)
   const comparison = open()
   await settled()
   expect(comparison.lines.value).toEqual([])
-  service.reachable.value = false
-  await settled()
   vi.mocked(curve).mockRejectedValueOnce(AWAY)
-  service.reachable.value = true
+  service.state.now += 1
   await settled()
   expect(comparison.lines.value.map(({ label }) => label)).toEqual(['Class record', 'Bo'])
   expect(comparison.failure.value).toBe('away')
-  service.reachable.value = false
-  await settled()
-  service.reachable.value = true
+  service.state.now += 1
   await settled()
   expect(comparison.failure.value).toBe('')
   // Loaded parts are not loaded again.
@@ -65,12 +75,16 @@ it('until the class record is loaded nothing beats it, and new bests raise what 
     { racerId: 8, second: 1, output: 210 },
     { racerId: 8, second: 2, output: 150 },
   ])
-  expect(comparison.recordAt(1)).toBe(Infinity)
+  expect(comparison.recordAt(1)?.output).toBe(Infinity)
   respond({ 1: { 7: 200 }, 2: { 7: 180 } } as never)
   await settled()
-  expect([1, 2, 3].map(comparison.recordAt)).toEqual([210, 180, null])
+  expect([1, 2, 3].map(comparison.recordAt)).toEqual([
+    { racerId: 8, output: 210 },
+    { racerId: 7, output: 180 },
+    null,
+  ])
   comparison.raiseRecords([{ racerId: 8, second: 2, output: 190 }])
-  expect(comparison.recordAt(2)).toBe(190)
+  expect(comparison.recordAt(2)?.output).toBe(190)
 })
 
 it('a racer who is added while another curve is loaded does not load that one again', async () => {
@@ -83,4 +97,26 @@ it('a racer who is added while another curve is loaded does not load that one ag
   respond({ racerId: 1, seconds: [] } as unknown as Curve)
   await settled()
   expect(vi.mocked(curve).mock.calls.map(([, racerId]) => racerId)).toEqual([1, 2])
+})
+
+it('follows the class: the record that was not pushed, and the curves', async () => {
+  service.stateHash.value = undefined
+  const comparison = open(ref({ ...FIRST_ADDRESS, racers: [7] }))
+  await settled()
+  service.stateHash.value = 'A'
+  await settled()
+  expect(vi.mocked(curve)).toHaveBeenCalledTimes(1)
+  expect(vi.mocked(records)).toHaveBeenCalledTimes(1)
+  const point = { second: 60, output: 230, rank: 1 }
+  vi.mocked(curve).mockResolvedValue({ racerId: 7, seconds: [point] } as unknown as Curve)
+  let respond: (dataset: never) => void = () => {}
+  vi.mocked(records).mockReturnValue(new Promise((resolve) => (respond = resolve)))
+  service.stateHash.value = 'B'
+  await settled()
+  expect(comparison.points.value).toEqual([{ racerId: 7, point }])
+  // Pushed during the load: it may be newer than what is loaded.
+  comparison.raiseRecords([{ racerId: 8, second: 2, output: 250 }])
+  respond({ 1: { 7: 220 }, 2: { 7: 240 } } as never)
+  await settled()
+  expect([1, 2].map((second) => comparison.recordAt(second)?.output)).toEqual([220, 250])
 })

@@ -1,30 +1,41 @@
 /** The curves of racers, side by side with the class record. */
+import { useThrottleFn } from '@vueuse/core'
 import { computed, reactive, ref, shallowRef, watch } from 'vue'
 
 import { curve, leaderboard, records, type Curve } from '../api/client'
 import { messageOf } from '../api/request'
 import type { CurveLine } from '../components/curve-line'
-import { History } from '../race/dataset'
+import { History, type Effort } from '../race/dataset'
 import { COMPARED_MAX } from '../race/explore-address'
 import type { Best } from '../race/new-bests'
 import { applyNames, nameOf } from '../state/names'
 import { rider } from '../state/rider'
+import { classOf } from '../state/service'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
-import { retryWhenBack, useRetried } from './useRetried'
+import { useRetried, useRetry } from './useRetried'
 
 const COLORS = ['--you', '--line-a', '--line-b', '--line-c', '--line-d', '--line-e']
 const DASHES = [[], [9, 4], [3, 3], [12, 3, 3, 3], [6, 6], [1, 4]]
 
+/** Least time between loads while the class changes, in milliseconds: each is up to 13 requests. */
+const RELOAD_MS = 10_000
+
+/** The best effort at each second. */
+type Records = ReadonlyMap<number, Effort>
+
 export function useComparison(classId: number, { address, go }: ExploreAddressOnPage) {
   const curves = reactive(new Map<number, Curve>())
+  /** The state of the class for which each curve was loaded. */
+  const loadedAt = new Map<number, string>()
   /** The class record by second; null until it is loaded. */
-  const record = shallowRef<ReadonlyMap<number, number> | null>(null)
-  /** New bests by second. They may be newer than the record that is being loaded. */
-  const raised = new Map<number, number>()
+  const record = shallowRef<Records | null>(null)
+  /** The best of the new bests by second, since the record was requested. It may lack them. */
+  let raised: Records = new Map()
   /** The racers that are compared while none are chosen. */
   const suggested = ref<number[]>([])
   const failure = ref('')
+  const retryAfter = useRetry(() => loadCurves())
   const racers = computed(() => address.value.racers ?? suggested.value)
 
   /** Returns the racers with one more. The first ones leave when there are too many. */
@@ -42,9 +53,14 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   }
 
   async function loadRecord(): Promise<void> {
-    const loaded = new History(await records(classId)).records()
-    record.value = new Map([...loaded].map(([second, { output }]) => [second, output]))
-    for (const [second, output] of raised) raise(second, output)
+    raised = new Map()
+    let loaded: Records = new History(await records(classId)).records()
+    for (const [second, effort] of raised) loaded = withBest(loaded, { second, ...effort })
+    record.value = loaded
+  }
+
+  function stateHash(): string | undefined {
+    return classOf(classId)?.stateHash
   }
 
   /** Suggests the rider and the best two of the class. */
@@ -58,42 +74,49 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   const loadCurves = latestOnly(async (isStale) => {
     failure.value = ''
     for (const racerId of racers.value) {
-      if (isStale()) return
-      if (curves.has(racerId)) continue
+      const hash = stateHash()
+      // The state becomes known by the first poll, and then the curves are loaded.
+      if (isStale() || hash === undefined) return
+      if (loadedAt.get(racerId) === hash) continue
       try {
         const found = await curve(classId, racerId)
         applyNames([found])
         curves.set(racerId, found)
+        loadedAt.set(racerId, hash)
       } catch (error) {
+        retryAfter(error)
         failure.value = messageOf(error, 'The curve cannot be loaded.')
       }
     }
   })
 
   /** Returns the class record at a second. Until it is loaded nothing is known to beat it. */
-  function recordAt(second: number): number | null {
-    return record.value ? (record.value.get(second) ?? null) : Infinity
+  function recordAt(second: number): Effort | null {
+    return record.value ? (record.value.get(second) ?? null) : { racerId: 0, output: Infinity }
   }
 
   /** Raises the class record where new bests beat it. */
   function raiseRecords(bests: readonly Best[]): void {
-    for (const { second, output } of bests) {
-      if (record.value) raise(second, output)
-      else raised.set(second, Math.max(output, raised.get(second) ?? 0))
-    }
-  }
-
-  function raise(second: number, output: number): void {
-    if (output > (record.value?.get(second) ?? -1)) {
-      record.value = new Map(record.value).set(second, output)
+    for (const best of bests) {
+      raised = withBest(raised, best)
+      if (record.value) record.value = withBest(record.value, best)
     }
   }
 
   // The curves are shown also without the record or suggestions.
-  useRetried(loadRecord)
+  const reloadRecord = useRetried(loadRecord)
   useRetried(suggest)
+  const reload = useThrottleFn(
+    () => {
+      void reloadRecord()
+      void loadCurves()
+    },
+    RELOAD_MS,
+    true,
+  )
   watch(racers, loadCurves, { immediate: true })
-  retryWhenBack(loadCurves, () => failure.value !== '')
+  // Not all bests are pushed: none while the page is hidden, and 50 at a time.
+  watch(stateHash, (_, before) => void (before === undefined ? loadCurves() : reload()))
 
   const lines = computed<CurveLine[]>(() => {
     const own = racers.value.map((racerId, i) => ({
@@ -105,7 +128,8 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     }))
     if (!record.value || record.value.size === 0) return own
     const dash = [2, 3]
-    const first = { label: 'Class record', values: record.value, color: '--soft', width: 1.5, dash }
+    const values = new Map([...record.value].map(([second, { output }]) => [second, output]))
+    const first = { label: 'Class record', values, color: '--soft', width: 1.5, dash }
     return [first, ...own]
   })
   const points = computed(() =>
@@ -116,6 +140,12 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   )
 
   return { racers, lines, points, recordAt, failure, add, remove, racersWith, raiseRecords }
+}
+
+/** Returns the records with a best that beats them; the same ones if it does not. */
+function withBest(records: Records, { second, racerId, output }: Best): Records {
+  if (output <= (records.get(second)?.output ?? -1)) return records
+  return new Map(records).set(second, { racerId, output })
 }
 
 export type ComparisonOnPage = ReturnType<typeof useComparison>

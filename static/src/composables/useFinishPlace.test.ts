@@ -6,7 +6,7 @@ import type { OwnRide } from '../race/own-ride'
 import { useFinishPlace } from './useFinishPlace'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
-vi.mock('../state/service', async () => ({ reachable: (await import('vue')).ref(true) }))
+vi.mock('../state/service', () => ({ service: { now: 0 }, reachable: { value: true } }))
 
 const ABOVE = { rank: 1, racerId: 9, name: 'Bo', output: 210 }
 

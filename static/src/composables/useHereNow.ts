@@ -1,5 +1,4 @@
 /** The race that is ridden now in a class. */
-import { useTimeoutPoll } from '@vueuse/core'
 import { computed, onScopeDispose, ref, shallowReactive, type Ref } from 'vue'
 
 import { raceBoard, racePage, type RaceBoard } from '../api/client'
@@ -7,6 +6,7 @@ import { subscribe } from '../api/live'
 import { raceToShow } from '../race/here-now'
 import { applyNames } from '../state/names'
 import { service } from '../state/service'
+import { keepBoard } from './recent-boards'
 
 /** Interval between polls while the service pushes nothing, in milliseconds. */
 const POLL_MS = 3000
@@ -25,33 +25,58 @@ export function useHereNow(classId: number, own: Ref<number | null>) {
 
   function show(board: RaceBoard): void {
     applyNames(board.standings)
-    boards.set(board.raceId, board)
+    keepBoard(boards, board)
     state.value = 'loaded'
   }
 
-  async function poll(): Promise<void> {
-    if (document.hidden) return
-    try {
-      const { races } = await racePage(classId)
-      const shown = raceToShow(races, own.value, Date.now())
-      if (shown) show(await raceBoard(classId, shown.raceId, { limit: ROWS_MAX }))
-      state.value = 'loaded'
-    } catch {
-      state.value = 'away'
+  async function load(): Promise<RaceBoard | null> {
+    const { races } = await racePage(classId)
+    const shown = raceToShow(races, own.value, Date.now())
+    return shown && raceBoard(classId, shown.raceId, { limit: ROWS_MAX })
+  }
+
+  /** Loads at intervals until the service pushes. What is on its way then is older than what is pushed. */
+  async function poll(ended: AbortSignal): Promise<void> {
+    for (;;) {
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+      if (ended.aborted) return
+      if (document.hidden) continue
+      try {
+        const board = await load()
+        if (ended.aborted) return
+        if (board) show(board)
+        state.value = 'loaded'
+      } catch {
+        if (!ended.aborted) state.value = 'away'
+      }
     }
   }
 
-  // While the service pushes nothing.
-  const polling = useTimeoutPoll(poll, POLL_MS)
+  /** Null while the service pushes. */
+  let polling: AbortController | null = null
+  function startPolling(): void {
+    if (polling) return
+    polling = new AbortController()
+    void poll(polling.signal)
+  }
+  function stopPolling(): void {
+    polling?.abort()
+    polling = null
+  }
+
+  startPolling()
   const unsubscribe = subscribe(classId, {
     opened: () => {
-      polling.pause()
+      stopPolling()
       state.value = 'loaded'
     },
     // Called after every attempt to connect: polling that has begun goes on.
-    closed: polling.resume,
+    closed: startPolling,
     standings: show,
   })
-  onScopeDispose(unsubscribe)
+  onScopeDispose(() => {
+    unsubscribe()
+    stopPolling()
+  })
   return { state, race, standings }
 }

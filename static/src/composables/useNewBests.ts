@@ -2,6 +2,7 @@
 import { onScopeDispose, ref, shallowRef } from 'vue'
 
 import type { NewBests } from '../api/client'
+import type { Effort } from '../race/dataset'
 import { sentence, worthShowing, type ShownBest } from '../race/new-bests'
 import { applyNames, nameOf } from '../state/names'
 
@@ -12,10 +13,10 @@ const SHOWN_MAX = 6
 const ANNOUNCE_MS = 5000
 
 /** `recordAt` returns the class record at a second; null where there is none. */
-export function useNewBests(recordAt: (second: number) => number | null) {
+export function useNewBests(recordAt: (second: number) => Effort | null) {
   /** The latest, each with a number of its own. */
   const latest = shallowRef<(ShownBest & { id: number })[]>([])
-  /** Number of bests since the page was opened. */
+  /** Number of bests that were pushed. Those during a lost connection, or while the page was hidden, were not. */
   const count = ref(0)
   /** One of them in words, now and then. */
   const announcement = ref('')

@@ -7,7 +7,7 @@ import { ApiError, messageOf } from '../api/request'
 import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
 import type { ExploreAddressOnPage } from './useExploreAddress'
-import { retryWhenBack } from './useRetried'
+import { useRetry } from './useRetried'
 
 /** Number of rows of a page: as many as the service pushes. */
 const PAGE_ROWS = 50
@@ -19,6 +19,9 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
   const board = shallowRef<RaceBoard | null>(null)
   const own = shallowRef<Standing | null>(null)
   const failure = ref('')
+  const retryAfter = useRetry(load)
+  /** Number of pushed boards that were shown. A load that began before the last of them is older. */
+  let pushes = 0
   const which = () => [address.value.race, address.value.rows].join()
 
   async function load(): Promise<void> {
@@ -26,6 +29,9 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
     const { race, rows } = address.value
     if (race === null) return
     const wanted = which()
+    const before = pushes
+    // Another race may be open by now.
+    const isOutdated = () => wanted !== which() || before !== pushes
     try {
       const { racerId } = rider.value
       const [page, ownRow] = await Promise.all([
@@ -33,11 +39,11 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
         raceBoard(classId, race, { racers: [racerId], limit: 1 }),
       ])
       applyNames(page.standings)
-      // Another race may be open by now.
-      if (wanted !== which()) return
+      if (isOutdated()) return
       ;[board.value, own.value] = [page, ownRow.standings[0] ?? null]
     } catch (error) {
-      if (wanted !== which()) return
+      if (isOutdated()) return
+      retryAfter(error)
       const isMissing = error instanceof ApiError && error.kind === 'missing'
       failure.value = isMissing
         ? 'The service does not keep that race any more.'
@@ -53,6 +59,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
     const isWhole = address.value.rows === null && pushed.standings.length >= pushed.racers
     if (!isWhole) return void reload()
     if (board.value?.raceId === pushed.raceId && board.value.lastSecond > pushed.lastSecond) return
+    pushes += 1
     board.value = pushed
     own.value = pushed.standings.find(({ racerId }) => racerId === rider.value.racerId) ?? null
   }
@@ -69,7 +76,6 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
   })
 
   watch(which, load, { immediate: true })
-  retryWhenBack(load, () => failure.value !== '')
 
   return { opened, rows, failure, load, show }
 }

@@ -10,10 +10,10 @@ import { pacer } from '../state/pacer'
 import { usePacer } from './usePacer'
 
 vi.mock('../api/client', () => ({ pace: vi.fn(), leaderboard: vi.fn() }))
-const service = vi.hoisted(() => ({ reachable: null as unknown as { value: boolean } }))
+const service = vi.hoisted(() => ({ state: null as unknown as { now: number } }))
 vi.mock('../state/service', async () => {
-  const { ref } = await import('vue')
-  return { reachable: (service.reachable = ref(true)) }
+  const { reactive, ref } = await import('vue')
+  return { service: (service.state = reactive({ now: 0 })), reachable: ref(true) }
 })
 
 const PACE = { classId: 1, seconds: [1, 2], curves: [{ percentile: 50, outputs: [100, 120] }] }
@@ -36,7 +36,6 @@ function open() {
 const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
-  service.reachable.value = true
   pacer.value = { kind: 'median', racerId: null, name: '' }
   vi.mocked(pace).mockReset().mockResolvedValue(PACE)
 })
@@ -66,16 +65,19 @@ it('another choice waits until the ride is over', async () => {
   expect(used.state.value).toBe('none')
 })
 
-it('is loaded when the service is back', async () => {
+it('a pacer that could not be loaded is loaded after the next poll, whatever is chosen meanwhile', async () => {
   vi.mocked(pace).mockRejectedValueOnce(new ApiError('away', 'away'))
-  const { used } = open()
+  const { phase, used } = open()
   await settled()
   expect(used.state.value).toBe('away')
-  service.reachable.value = false
+  phase.value = 'riding'
+  pacer.value = { ...NO_PACER, kind: 'record' }
   await nextTick()
-  service.reachable.value = true
+  service.state.now += 1
   await settled()
   expect(used.state.value).toBe('ready')
+  expect(used.label.value).toBe('Median')
+  expect(pace).toHaveBeenLastCalledWith(1, { percentile: [50] })
 })
 
 it('a pacer without an output in the class is empty', async () => {

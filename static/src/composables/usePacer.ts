@@ -8,7 +8,7 @@ import { applyNames } from '../state/names'
 import { pacer, pacerLabel } from '../state/pacer'
 import { rider } from '../state/rider'
 import type { RaceOnPage } from './useRace'
-import { retryWhenBack } from './useRetried'
+import { useRetry } from './useRetried'
 
 type RaceOfPacer = Pick<RaceOnPage, 'phase' | 'racing' | 'sample'>
 
@@ -18,12 +18,23 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
   const curve = shallowRef<ReadonlyMap<number, number>>(new Map())
   /** `empty`: the pacer has no output in this class. */
   const state = ref<'none' | 'loading' | 'ready' | 'empty' | 'away'>('none')
+  /** The rider whose curve is the pacer, if it is the own best. */
+  let racerId = rider.value.racerId
   let generation = 0
+  // A later choice may be loaded by then.
+  const retryAfter = useRetry(async () => {
+    if (state.value === 'away') await load()
+  })
+
+  function choose(): void {
+    choice.value = { ...pacer.value }
+    racerId = rider.value.racerId
+    void load()
+  }
 
   async function load(): Promise<void> {
     const current = ++generation
-    choice.value = { ...pacer.value }
-    const query = paceQuery(choice.value, rider.value.racerId)
+    const query = paceQuery(choice.value, racerId)
     curve.value = new Map()
     state.value = query ? 'loading' : 'none'
     if (!query) return
@@ -37,9 +48,11 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
       )
       curve.value = curveOf(found)
       state.value = curve.value.size > 0 ? 'ready' : 'empty'
-    } catch {
+    } catch (error) {
+      if (current !== generation) return
+      retryAfter(error)
       // The notice at the top says what is wrong.
-      if (current === generation) state.value = 'away'
+      state.value = 'away'
     }
   }
 
@@ -51,11 +64,10 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
   watch(
     wanted,
     () => {
-      if (!racing.value) void load()
+      if (!racing.value) choose()
     },
     { immediate: true },
   )
-  retryWhenBack(load, () => state.value === 'away')
 
   const label = computed(() => pacerLabel(choice.value))
   /** The rider's output minus the pacer's at the last second; null where either is missing. */

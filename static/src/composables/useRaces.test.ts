@@ -9,11 +9,19 @@ import { rider } from '../state/rider'
 import { useRaces } from './useRaces'
 
 vi.mock('../api/client', () => ({ racePage: vi.fn(), raceBoard: vi.fn() }))
-const service = vi.hoisted(() => ({ stateHash: null as unknown as { value: string | undefined } }))
+const service = vi.hoisted(() => ({
+  state: null as unknown as { now: number },
+  stateHash: null as unknown as { value: string | undefined },
+}))
 vi.mock('../state/service', async () => {
-  const { ref } = await import('vue')
+  const { reactive, ref } = await import('vue')
+  service.state = reactive({ now: 0 })
   service.stateHash = ref()
-  return { reachable: ref(true), classOf: () => ({ stateHash: service.stateHash.value }) }
+  return {
+    service: service.state,
+    reachable: ref(true),
+    classOf: () => ({ stateHash: service.stateHash.value }),
+  }
 })
 
 function race(raceId: number, lastSecond = 5): Race {
@@ -142,4 +150,40 @@ it('is loaded once where the address is opened directly, and again after a lost 
   page.subscriber.opened?.()
   await settled()
   expect(racePage).toHaveBeenCalledTimes(2)
+})
+
+it('lists a race with as many rows as are pushed, and what is pushed while they are loaded stays', async () => {
+  let respond: (loaded: RaceBoard) => void = () => {}
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(1)]))
+  vi.mocked(raceBoard).mockReturnValue(new Promise((resolve) => (respond = resolve)))
+  const { page } = open()
+  await settled()
+  expect(raceBoard).toHaveBeenCalledWith(1, 1, { limit: 50 })
+  const [first] = board(1).standings
+  const pushed = { ...board(1), standings: [{ ...first, racerId: 9 }] } as RaceBoard
+  page.subscriber.standings?.(pushed)
+  respond(board(1, 2))
+  await settled()
+  expect(page.listed.value[0]?.first?.racerId).toBe(9)
+})
+
+it('a listed race whose board could not be loaded gets its winner after the next poll', async () => {
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(1)]))
+  vi.mocked(raceBoard).mockRejectedValueOnce(new ApiError('away', 'away'))
+  const { page } = open()
+  await settled()
+  expect(page.listed.value[0]?.first).toBeNull()
+  service.state.now += 1
+  await settled()
+  expect(page.listed.value[0]?.first?.racerId).toBe(1)
+})
+
+it('a load of the opened race that began before a push does not replace it', async () => {
+  let respond: (loaded: RaceBoard) => void = () => {}
+  vi.mocked(raceBoard).mockReturnValueOnce(new Promise((resolve) => (respond = resolve)))
+  const { page } = open({ race: 1 })
+  page.subscriber.standings?.(board(1, 3, 9))
+  respond(board(1, 2, 8))
+  await settled()
+  expect(page.opened.opened.value?.lastSecond).toBe(9)
 })

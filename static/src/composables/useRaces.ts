@@ -9,15 +9,16 @@ import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
 import { classOf } from '../state/service'
 import { latestOnly } from './latest-only'
+import { keepBoard } from './recent-boards'
 import type { ExploreAddressOnPage } from './useExploreAddress'
 import { useOpenedRace } from './useOpenedRace'
-import { retryWhenBack } from './useRetried'
+import { useRetry } from './useRetried'
 
 /** Number of races of a page: each needs a request. */
 const PAGE_RACES = 8
 
-/** Maximum number of rows of a listed race. The own place is shown if it is among them. */
-const LISTED_ROWS_MAX = 100
+/** Number of rows of a listed race: as many as the service pushes. The own place is shown if it is among them. */
+const LISTED_ROWS = 50
 
 /** Least time between loads of the list while new races are pushed, in milliseconds. */
 const RELOAD_MS = 1000
@@ -28,6 +29,8 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
   const boards = shallowReactive(new Map<number, RaceBoard>())
   const failure = ref('')
   const opened = useOpenedRace(classId, place)
+  const retryAfter = useRetry(refresh)
+  const retryBoardsAfter = useRetry(() => loadBoards())
   let isLive = false
   /** Whether a connection was lost, and with it what was pushed meanwhile. */
   let wasLost = false
@@ -42,27 +45,21 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
     }),
   )
 
-  /** Shows a pushed board, which has the first rows only. */
+  /** Shows a pushed board. */
   function show(board: RaceBoard): void {
     applyNames(board.standings)
-    keepBoard(board)
+    keepBoard(boards, board, isListed)
     opened.show(board)
     const { value: shown } = page
     if (!shown || shown.previous !== null || address.value.races !== null) return
     const oldest = shown.next === null ? -Infinity : (shown.races.at(-1)?.startedAt ?? -Infinity)
-    const isListed = shown.races.some(({ raceId }) => raceId === board.raceId)
-    if (!isListed && board.startedAt >= oldest) void reload()
+    if (!isListed(board.raceId) && board.startedAt >= oldest) void reload()
   }
 
   const reload = useThrottleFn(refresh, RELOAD_MS, true)
 
-  /** Keeps a board, unless the known one is newer or has more rows. */
-  function keepBoard(board: RaceBoard): void {
-    const before = boards.get(board.raceId)
-    const isOlder = before && before.lastSecond > board.lastSecond
-    const isShorter =
-      before?.lastSecond === board.lastSecond && before.standings.length > board.standings.length
-    if (!isOlder && !isShorter) boards.set(board.raceId, board)
+  function isListed(raceId: number): boolean {
+    return page.value?.races.some((race) => race.raceId === raceId) ?? false
   }
 
   async function refresh(): Promise<void> {
@@ -73,8 +70,9 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
       if (cursor !== address.value.races) return
       ;[page.value, failure.value] = [found, '']
     } catch (error) {
-      if (cursor === address.value.races)
-        failure.value = messageOf(error, 'The races cannot be loaded.')
+      if (cursor !== address.value.races) return
+      retryAfter(error)
+      failure.value = messageOf(error, 'The races cannot be loaded.')
     }
   }
 
@@ -84,11 +82,13 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
       if (isStale()) return
       if (boards.has(raceId)) continue
       try {
-        const board = await raceBoard(classId, raceId, { limit: LISTED_ROWS_MAX })
+        const board = await raceBoard(classId, raceId, { limit: LISTED_ROWS })
         applyNames(board.standings)
-        keepBoard(board)
-      } catch {
-        // Listed without its winner.
+        // A board that was pushed meanwhile is newer.
+        if (!boards.has(raceId)) boards.set(raceId, board)
+      } catch (error) {
+        // Listed without its winner until then.
+        retryBoardsAfter(error)
       }
     }
   })
@@ -105,7 +105,6 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
       await opened.load()
     },
   )
-  retryWhenBack(refresh, () => failure.value !== '')
 
   const subscriber: Subscriber = {
     opened: () => {

@@ -1,43 +1,78 @@
-import { beforeEach, expect, it, vi } from 'vitest'
-import { effectScope } from 'vue'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { effectScope, type EffectScope } from 'vue'
 
+import { ApiError } from '../api/request'
 import { useRetried } from './useRetried'
 
-const service = vi.hoisted(() => ({ reachable: null as unknown as { value: boolean } }))
+const mocked = vi.hoisted(() => ({
+  service: null as unknown as { now: number },
+  reachable: null as unknown as { value: boolean },
+}))
 vi.mock('../state/service', async () => {
-  const { ref } = await import('vue')
-  return { reachable: (service.reachable = ref(false)) }
+  const { reactive, ref } = await import('vue')
+  mocked.service = reactive({ now: 0 })
+  mocked.reachable = ref(true)
+  return mocked
 })
+
+let scope: EffectScope
 
 /** Waits for all that is on its way. */
 const settled = () => new Promise((resolve) => setTimeout(resolve))
 
-/** Begins a load, during which the service is found. */
-async function open() {
-  let resolve = () => {}
-  let reject: (error: Error) => void = () => {}
-  const first = new Promise<void>((...settle) => ([resolve, reject] = settle))
-  const load = vi.fn().mockReturnValueOnce(first).mockResolvedValue(undefined)
-  effectScope().run(() => useRetried(load))
-  service.reachable.value = true
+/** Polls the service, and waits for what follows. */
+async function poll(): Promise<void> {
+  mocked.service.now += 1
   await settled()
-  return { resolve, reject, load }
+}
+
+function open(load: () => Promise<void>): void {
+  scope.run(() => useRetried(load))
 }
 
 beforeEach(() => {
-  service.reachable.value = false
+  scope = effectScope()
+  mocked.reachable.value = true
+})
+afterEach(() => scope.stop())
+
+it('loads again after each poll until it succeeds, also while the service is reachable', async () => {
+  const away = new ApiError('away', 'away')
+  const load = vi
+    .fn(async () => {})
+    .mockRejectedValueOnce(away)
+    .mockRejectedValueOnce(away)
+  open(load)
+  await settled()
+  await poll()
+  expect(load).toHaveBeenCalledTimes(2)
+  await poll()
+  await poll()
+  expect(load).toHaveBeenCalledTimes(3)
 })
 
-it('does not load again what is under way when the service is found', async () => {
-  const { resolve, load } = await open()
-  resolve()
-  await settled()
+it('does not load again while a load is under way', async () => {
+  const load = vi.fn(() => new Promise<void>(() => {}))
+  open(load)
+  await poll()
   expect(load).toHaveBeenCalledTimes(1)
 })
 
-it('loads again if what was under way fails', async () => {
-  const { reject, load } = await open()
-  reject(new Error('away'))
-  await settled()
+it('does not load while the service is not reachable', async () => {
+  const load = vi.fn(async () => {}).mockRejectedValueOnce(new ApiError('locked', 'locked'))
+  mocked.reachable.value = false
+  open(load)
+  await poll()
+  expect(load).toHaveBeenCalledTimes(1)
+  mocked.reachable.value = true
+  await poll()
   expect(load).toHaveBeenCalledTimes(2)
+})
+
+it('does not repeat what the service refused', async () => {
+  const load = vi.fn(async () => {}).mockRejectedValueOnce(new ApiError('refused', 'refused'))
+  open(load)
+  await settled()
+  await poll()
+  expect(load).toHaveBeenCalledTimes(1)
 })

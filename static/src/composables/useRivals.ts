@@ -10,7 +10,7 @@ import { rider } from '../state/rider'
 import { classOf } from '../state/service'
 import { latestOnly } from './latest-only'
 import type { RaceOnPage } from './useRace'
-import { retryWhenBack } from './useRetried'
+import { useRetry } from './useRetried'
 
 type RaceOfRivals = Pick<RaceOnPage, 'racing' | 'sample' | 'source'>
 
@@ -22,6 +22,8 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
   const state = ref<'loading' | 'loaded' | 'away'>('loading')
   const ids = computed(() => rivals.value.map(({ racerId }) => racerId))
 
+  const retryAfter = useRetry(() => load())
+
   const load = latestOnly(async () => {
     const wanted = ids.value
     const last = racing.value ? sample.value : null
@@ -31,7 +33,8 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
       if (wanted !== ids.value || (last !== null) !== (racing.value && sample.value !== null))
         return
       ;[rows.value, second.value, state.value] = [found, last?.second ?? null, 'loaded']
-    } catch {
+    } catch (error) {
+      retryAfter(error)
       state.value = 'away'
     }
   })
@@ -55,7 +58,6 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
     },
     { immediate: true },
   )
-  retryWhenBack(load, () => state.value === 'away')
 
   return { ids, rows, second, state }
 }

@@ -1,11 +1,10 @@
 /** New personal bests: the choice of those to show, and their words. */
 import { isolated, outputText } from '../format'
 import { minutes } from './clock'
+import type { Effort } from './dataset'
 
-export interface Best {
-  racerId: number
+export interface Best extends Effort {
   second: number
-  output: number
 }
 
 export interface ShownBest extends Best {
@@ -16,18 +15,22 @@ export interface ShownBest extends Best {
 /** Returns the `most` important ones: class records first, otherwise in the given order. */
 export function worthShowing(
   bests: readonly Best[],
-  recordAt: (second: number) => number | null,
+  recordAt: (second: number) => Effort | null,
   most: number,
 ): ShownBest[] {
-  const shown = bests.map((best) => ({
-    ...best,
-    isRecord: best.output > (recordAt(best.second) ?? -1),
-  }))
+  const shown = bests.map((best) => ({ ...best, isRecord: isClassRecord(best, recordAt) }))
   // Several may beat the old record; only the highest holds it now.
   for (const best of shown) {
     best.isRecord &&= shown.every((o) => o.second !== best.second || o.output <= best.output)
   }
   return shown.sort((a, b) => Number(b.isRecord) - Number(a.isRecord)).slice(0, most)
+}
+
+/** Returns whether a best beats the class record, or is it: a record may be loaded before its event arrives. */
+function isClassRecord(best: Best, recordAt: (second: number) => Effort | null): boolean {
+  const record = recordAt(best.second)
+  if (!record || best.output > record.output) return true
+  return best.output === record.output && best.racerId === record.racerId
 }
 
 /** Returns the words before a racer's name. */

@@ -271,7 +271,7 @@ describe('the result', () => {
     ridden.rank(2, 5, 10)
     expect(result(ridden.samples)).toMatchObject({
       bestRank: { rank: 5, second: 2 },
-      finalRank: { rank: 5 },
+      finalRank: null,
       leads: 0,
       records: 2,
     })

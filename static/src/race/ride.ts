@@ -24,6 +24,7 @@ export interface Result {
   topOutput: number
   /** The best rank at any second, and the first second at which it was held; null where none is known. */
   bestRank: { rank: number; total: number; second: number } | null
+  /** The rank at the last second; null where it is not known. */
   finalRank: { rank: number; total: number } | null
   /** Number of seconds that beat an earlier best of the rider. */
   records: number
@@ -76,9 +77,10 @@ export function result(samples: readonly Sample[]): Result | null {
     streak = Math.max(streak, run)
     if (best === null) firsts += 1
     else if (record) records += 1
+    finalRank = null
     if (rank === null || total === null) continue
-    if (record && rank === 1) leads += 1
     finalRank = { rank, total }
+    if (record && rank === 1) leads += 1
     if (!bestRank || rank < bestRank.rank) bestRank = { rank, total, second }
   }
   return {
