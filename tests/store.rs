@@ -385,9 +385,11 @@ async fn start_errors_contain_advice() {
         ),
         (404, "NoSuchBucket", "no bucket `races`; create it"),
         (404, "Strange", "does not answer as S3 does"),
+        (503, "SlowDown", "overloaded or has an internal error"),
+        (502, "Strange", "overloaded or has an internal error"),
     ] {
         let error = connect_error(&start_canned(false, status, code).await, BUCKET).await;
-        assert!(error.starts_with("s3://races/p/: "), "{code}: {error}");
+        assert!(error.starts_with("list s3://races/p/: "), "{code}: {error}");
         assert!(error.contains(advice), "{code}: {error}");
         assert!(!error.contains('\n'), "{code}: {error}");
     }

@@ -12,6 +12,7 @@ use crate::cli::simulate;
 use crate::config::{ClassNames, Config};
 use crate::firehose_client::AccessKey;
 use crate::ledger::clock::{Clock, SystemClock};
+use crate::ledger::recovery::{BACKOFF_MAX, FIRST_BACKOFF, GIVE_UP_AFTER};
 use crate::server;
 use crate::storage::{self, SegmentId, Store};
 
@@ -27,15 +28,17 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     config.validate()?;
-    let store = open_store(&config)
-        .await
-        .with_context(|| format!("--store {}", config.store))?;
+    let shutdown = shutdown.shared();
+    let store = tokio::select! {
+        () = shutdown.clone() => return Ok(()),
+        store = wait_for_store(&config) => store,
+    };
+    let store = store.with_context(|| format!("--store {}", config.store))?;
     let listener = server::listen(config.listen).with_context(|| {
         let address = config.listen;
         format!("cannot listen on {address}: stop the process that listens there, or set --listen")
     })?;
     let metrics = server::Metrics::listen(config.metrics_listen)?;
-    let shutdown = shutdown.shared();
     if let Some(racers) = config.demo {
         if config.class_names == ClassNames::default() {
             config.class_names = ClassNames::new(demo_class_names(config.classes));
@@ -58,6 +61,28 @@ const DEMO_CLASS_NAMES: [&str; 6] = [
 /// Returns names for as many of the classes as there are.
 fn demo_class_names(classes: u16) -> &'static [&'static str] {
     &DEMO_CLASS_NAMES[..DEMO_CLASS_NAMES.len().min(usize::from(classes))]
+}
+
+/// Opens the store. An outage is waited out, as later in the start. The log names the endpoint at
+/// once: it may be a wrong one.
+async fn wait_for_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let began = SystemClock.uptime();
+    let mut backoff = FIRST_BACKOFF;
+    loop {
+        let error = match open_store(config).await {
+            Err(error) if storage::is_outage(&error) => error,
+            opened => return opened,
+        };
+        if SystemClock.uptime().saturating_sub(began) >= GIVE_UP_AFTER {
+            return Err(error);
+        }
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "store failed at the start; retrying"
+        );
+        tokio::time::sleep(backoff).await;
+        backoff = (backoff * 2).min(BACKOFF_MAX);
+    }
 }
 
 /// Opens the store. Unless it is only read, checks that it can be written and respects preconditions.

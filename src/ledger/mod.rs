@@ -24,7 +24,7 @@ mod journal_index;
 mod merge;
 mod offload;
 mod race_floors;
-mod recovery;
+pub(crate) mod recovery;
 mod replication;
 mod snapshot;
 mod stats;

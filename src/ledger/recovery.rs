@@ -24,13 +24,13 @@ use crate::storage::{ListEntry, ListScope, ObjectKey, SegmentId, StoreError};
 
 /// Time for which one request is tried while the store fails. Then the start fails. An outage is
 /// waited out: a process that ends would only be started again.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
+pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 
 /// Back-off before the first retry. It doubles with each one.
-const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+pub(crate) const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 
 /// Maximum back-off.
-const BACKOFF_MAX: Duration = Duration::from_secs(8);
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(8);
 
 /// Segments between two log lines of progress.
 const PROGRESS_SEGMENTS: usize = 100;

@@ -197,6 +197,8 @@ pub struct StoreError {
     pub key: String,
     /// The cause, for an operator.
     pub problem: String,
+    /// Whether the server did not answer, or has a fault of its own. It may pass.
+    pub is_outage: bool,
 }
 
 impl StoreError {
@@ -210,8 +212,18 @@ impl StoreError {
             operation,
             key: key.to_string(),
             problem: problem.to_string(),
+            is_outage: false,
         }
     }
+}
+
+/// Returns whether an operation failed because of an outage of the store, which may pass.
+pub(crate) fn is_outage(error: &anyhow::Error) -> bool {
+    let failed = match error.downcast_ref() {
+        Some(PutError::Failed(failed)) => Some(failed),
+        _ => error.downcast_ref::<StoreError>(),
+    };
+    failed.is_some_and(|failed| failed.is_outage)
 }
 
 /// Errors of a put, by what the caller must do.

@@ -8,9 +8,8 @@ use axum::http::StatusCode;
 use crate::QUICK;
 use crate::load::{Load, sender};
 use crate::model::{Model, hashes, hashes_of, records, state_of};
-use crate::start::store_error;
 use crate::support::instance::Instance;
-use crate::support::s3_server::{BUCKET, S3Server};
+use crate::support::s3_server::S3Server;
 use crate::support::test_store::TestStore;
 use crate::support::{DEADLINE, until};
 
@@ -93,12 +92,13 @@ async fn hanging_s3_server_refuses_deliveries_and_serves_readers() {
             sent_at.elapsed()
         );
     };
-    let environment = test_store.environment();
-    let ((), (), error) = tokio::join!(delivery, readers, store_error(&environment, BUCKET));
-    assert!(
-        error.contains("does not answer; correct the endpoint and the network's path to it"),
-        "{error}"
-    );
+    let start = async {
+        let starting = Instance::spawn(&test_store.environment(), &test_store, &QUICK);
+        starting
+            .wait_for_log("does not answer; correct the endpoint and the network's path to it")
+            .await;
+    };
+    tokio::join!(delivery, readers, start);
 
     test_store.server().thaw();
     until("the delivery is acknowledged", async || {

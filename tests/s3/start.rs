@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 
 use crate::QUICK;
 use crate::model::{records, state_of};
+use crate::support::faulty_proxy::{Fault, FaultyProxy};
 use crate::support::instance::{Instance, startup_error};
 use crate::support::s3_server::{BUCKET, S3Server, ServerKind, start_canned};
 use crate::support::test_store::TestStore;
@@ -53,13 +54,50 @@ async fn unusable_store_fails_before_listening() {
         denied.contains("access is denied; allow s3:ListBucket"),
         "{denied}"
     );
-    let endpoint = server.endpoint();
-    drop(server);
-    let dead = store_error(&at(endpoint.clone()), BUCKET).await;
-    assert!(
-        dead.contains(&format!("{endpoint} does not answer; correct the endpoint")),
-        "{dead}"
+    let other = store_error(&at(start_canned(false, 404, "Strange").await), BUCKET).await;
+    assert!(other.contains("does not answer as S3 does"), "{other}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn start_waits_for_a_dead_server_and_names_it() {
+    let test_store = TestStore::on(Arc::new(S3Server::start().await)).await;
+    let server = test_store.server();
+    let advice = format!(
+        "{} does not answer; correct the endpoint",
+        server.endpoint()
     );
+    server.kill();
+    for is_ended in [true, false] {
+        let instance = Instance::spawn(&test_store.environment(), &test_store, &QUICK);
+        instance.wait_for_log(&advice).await;
+        assert!(!instance.log().contains("listening"), "{}", instance.log());
+        if is_ended {
+            instance.terminate();
+            instance.wait_for_exit().await;
+        } else {
+            server.restart().await;
+            instance.wait_until_ready().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn start_waits_for_an_overloaded_server() {
+    let test_store = TestStore::on(Arc::new(S3Server::start().await)).await;
+    let server = test_store.server();
+    for (method, path, times) in [
+        (Method::GET, "list-type=2", 3), // the tries of one request
+        (Method::PUT, "/probe/", 1),
+    ] {
+        let proxy = FaultyProxy::start(server).await;
+        let slow_down = Fault::Lie(StatusCode::SERVICE_UNAVAILABLE);
+        proxy.add_fault(method.clone(), path, slow_down, times);
+        let environment = proxy.environment(server);
+        let instance = Instance::start_with_environment(&environment, &test_store, &QUICK).await;
+        let log = instance.log();
+        assert!(log.contains("store failed at the start; retrying"), "{log}");
+        assert!(log.contains("status 503"), "{log}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

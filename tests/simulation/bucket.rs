@@ -2,6 +2,7 @@
 //! time.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -498,12 +499,8 @@ impl FaultyStore {
         self.step().await;
     }
 
-    fn failure(&self, operation: &'static str, key: &impl ToString) -> StoreError {
-        StoreError {
-            operation,
-            key: key.to_string(),
-            problem: "simulated".to_owned(),
-        }
+    fn failure(&self, operation: &'static str, key: &impl Display) -> StoreError {
+        StoreError::new(operation, key, "simulated")
     }
 }
 

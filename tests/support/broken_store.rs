@@ -103,12 +103,7 @@ impl BrokenStore {
 }
 
 fn failure(key: &ObjectKey) -> PutError {
-    StoreError {
-        operation: "put",
-        key: key.path(),
-        problem: "injected failure, secret-of-the-store".to_owned(),
-    }
-    .into()
+    StoreError::new("put", key, "injected failure, secret-of-the-store").into()
 }
 
 #[async_trait]

@@ -51,7 +51,8 @@ impl Instance {
         instance
     }
 
-    fn spawn(
+    /// Starts an instance, which does not listen yet.
+    pub fn spawn(
         environment: &[(&'static str, String)],
         test_store: &TestStore,
         options: &[&str],
@@ -206,7 +207,7 @@ impl Instance {
             .is_ok_and(|response| response.status() == StatusCode::OK)
     }
 
-    async fn wait_until_ready(&self) {
+    pub async fn wait_until_ready(&self) {
         until("the instance is ready", async || {
             self.assert_running();
             self.is_ready().await
@@ -214,7 +215,7 @@ impl Instance {
         .await;
     }
 
-    async fn wait_for_log(&self, text: &str) {
+    pub async fn wait_for_log(&self, text: &str) {
         until(text, async || {
             self.assert_running();
             self.log().contains(text)

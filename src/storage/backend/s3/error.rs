@@ -1,10 +1,13 @@
 //! The SDK's errors in one line, with advice for the operator.
 
 use std::error::Error;
+use std::fmt::Display;
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
+
+use crate::storage::StoreError;
 
 /// Returns what an operator can do when the first request failed. `permissions` are those that the
 /// caller needs.
@@ -45,7 +48,7 @@ where
         (_, Some(401 | 403)) => {
             format!("access is denied; allow {permissions} ({problem})")
         }
-        ("SlowDown", _) | (_, Some(500 | 503)) => {
+        (_, Some(status)) if is_outage_status(status) => {
             format!("{server} is overloaded or has an internal error; try again later ({problem})")
         }
         (_, None) => format!(
@@ -55,6 +58,37 @@ where
             format!("{server} does not answer as S3 does; correct the endpoint ({problem})")
         }
     }
+}
+
+/// Returns the error of a failed request.
+pub(super) fn store_error<E>(
+    operation: &'static str,
+    key: impl Display,
+    error: &SdkError<E, HttpResponse>,
+) -> StoreError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    StoreError {
+        is_outage: is_outage(error),
+        ..StoreError::new(operation, key, problem(error))
+    }
+}
+
+/// Returns whether there is no answer, or the server has a fault of its own. An answer that S3 does
+/// not give is rather that of a wrong endpoint.
+fn is_outage<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    match error {
+        SdkError::TimeoutError(_) => true,
+        SdkError::DispatchFailure(failure) => {
+            failure.is_io() || failure.is_timeout() || failure.as_other().is_some()
+        }
+        error => status(error).is_some_and(is_outage_status),
+    }
+}
+
+fn is_outage_status(status: u16) -> bool {
+    matches!(status, 429 | 500 | 502..=504)
 }
 
 /// Returns the response's status, where there is a response.

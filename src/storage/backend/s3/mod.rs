@@ -26,7 +26,7 @@ pub use crate::storage::backend::s3::bucket_reader::{BucketObject, BucketReader}
 pub(crate) use crate::storage::backend::s3::client::configured_endpoint;
 
 use crate::storage::backend::s3::client::{connect_client, load_config, sends_checksums, timeouts};
-use crate::storage::backend::s3::error::{advice, problem, status};
+use crate::storage::backend::s3::error::{advice, status, store_error};
 use crate::storage::backend::stray_names::StrayNames;
 use crate::storage::{
     ETag, ListEntry, ListScope, ObjectKey, Precondition, PutError, Store, StoreError, StoredObject,
@@ -89,13 +89,11 @@ impl S3Store {
             .await;
         match listing {
             Ok(_) => Ok(store),
-            Err(error) => {
-                anyhow::bail!(
-                    "{}: {}",
-                    store.location(),
-                    advice(&error, bucket, &server, PERMISSIONS)
-                )
+            Err(error) => Err(StoreError {
+                problem: advice(&error, bucket, &server, PERMISSIONS),
+                ..store_error("list", store.location(), &error)
             }
+            .into()),
         }
     }
 
@@ -116,7 +114,7 @@ impl Store for S3Store {
         let response = match request.key(self.path(key)).send().await {
             Ok(response) => response,
             Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
-            Err(error) => return Err(failed(problem(&error))),
+            Err(error) => return Err(store_error("get", key, &error)),
         };
         let Some(etag) = response.e_tag else {
             return Err(failed("the server sent no ETag".to_owned()));
@@ -170,13 +168,12 @@ impl Store for S3Store {
                 Some(404) if !may_be_missing && error.code() != Some("NoSuchBucket") => {
                     Err(PutError::WriteConflict)
                 }
-                _ => Err(failed(problem(&error))),
+                _ => Err(PutError::Failed(store_error("put", key, &error))),
             },
         }
     }
 
     async fn list(&self, scope: ListScope) -> Result<Vec<ListEntry>, StoreError> {
-        let failed = |problem: String| StoreError::new("list", scope.path(), problem);
         let request = self
             .client
             .list_objects_v2()
@@ -185,7 +182,7 @@ impl Store for S3Store {
         let mut pages = request.delimiter("/").into_paginator().send();
         let mut entries = Vec::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| failed(problem(&error)))?;
+            let page = page.map_err(|error| store_error("list", scope.path(), &error))?;
             for object in page.contents.unwrap_or_default() {
                 let name = object
                     .key
@@ -213,7 +210,7 @@ impl Store for S3Store {
         match request.key(self.path(key)).send().await {
             Ok(_) => Ok(()),
             Err(error) if error.code() == Some("NoSuchKey") => Ok(()),
-            Err(error) => Err(StoreError::new("delete", key, problem(&error))),
+            Err(error) => Err(store_error("delete", key, &error)),
         }
     }
 }
