@@ -44,7 +44,7 @@ export const rider = useStorage<Identity>('alleycat.rider', newGuest, undefined,
 
 /** Returns the name under which an identity is shown. */
 export function displayName({ racerId, name, guest }: Identity): string {
-  return guest ? name || 'Guest' : nameOf(racerId)
+  return guest ? name.trim() || 'Guest' : nameOf(racerId)
 }
 
 export const riderName = computed(() => displayName(rider.value))
