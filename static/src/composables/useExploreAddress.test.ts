@@ -30,3 +30,16 @@ it('the address is written while the seconds play, but not at each of them', asy
   expect(Number(route.query.second)).toBe(100)
   scope.stop()
 })
+
+it('a second that no race has becomes the one that is shown', async () => {
+  route.query = { second: '9999', racers: '5' }
+  const scope = effectScope()
+  const { address } = scope.run(useExploreAddress)!
+  expect(address.value.second).toBe(300)
+  await vi.runAllTimersAsync()
+  expect(route.query).toEqual({ second: '300', racers: '5' })
+  route.query = { second: '0', racers: '5' }
+  await vi.runAllTimersAsync()
+  expect(route.query).toEqual({ second: '1', racers: '5' })
+  scope.stop()
+})
