@@ -227,6 +227,61 @@ describe('the page', () => {
     await page.context().close()
   })
 
+  it.each([320, 600, 683, 720])(
+    'has name and state above the nav and the colours, however short the state is, at %i',
+    async (width) => {
+      const { page } = await visit(service, '/', { viewport: { width, height: 768 } })
+      await page
+        .getByText(/class record, /)
+        .first()
+        .waitFor()
+      const middles = await page.evaluate(() => {
+        document.querySelector('.state')!.lastChild!.textContent = 'Away'
+        return ['.mark', '.state', 'nav', '.theme'].map((part) => {
+          const { top, bottom } = document.querySelector(`header ${part}`)!.getBoundingClientRect()
+          return (top + bottom) / 2
+        })
+      })
+      const [mark = NaN, state = NaN, nav = NaN, colours = NaN] = middles
+      expect(Math.abs(mark - state)).toBeLessThan(10)
+      expect(Math.abs(nav - colours)).toBeLessThan(10)
+      expect(nav - mark).toBeGreaterThan(20)
+      await page.context().close()
+    },
+  )
+
+  it('shows what has the focus beside the bars that stick to an edge', async () => {
+    const { page } = await visit(service, '/', { viewport: { width: 320, height: 568 } })
+    /** Presses a key until the last field has the focus, and returns what a bar covered. */
+    const coveredBy = async (bar: string, key: string, end: string) => {
+      const covered: string[] = []
+      let at = ''
+      for (let pressed = 0; at !== end && pressed < 100; pressed++) {
+        await page.keyboard.press(key)
+        const [id, isCovered] = await page.evaluate((bar) => {
+          const element = document.activeElement!
+          const { bottom, top } = element.getBoundingClientRect()
+          const sticking = document.querySelector(bar)!
+          const edge = sticking.getBoundingClientRect()
+          const isCovered = !sticking.contains(element) && top < edge.bottom && bottom > edge.top
+          return [element.id || element.textContent.trim(), isCovered] as const
+        }, bar)
+        if (isCovered) covered.push(id)
+        at = id
+      }
+      expect(at).toBe(end)
+      return covered
+    }
+    await page.getByRole('combobox', { name: 'Or ride as' }).waitFor()
+    expect(await coveredBy('.go', 'Tab', 'Explore the class')).toEqual([])
+    await page.getByRole('link', { name: 'Explore the class' }).click()
+    await page.locator('.board tbody tr').first().waitFor()
+    await page.getByRole('button', { name: /60 racers, finished/ }).waitFor()
+    await page.getByRole('link', { name: 'The API' }).focus()
+    expect(await coveredBy('section[aria-labelledby="scrub"]', 'Shift+Tab', 'second')).toEqual([])
+    await page.context().close()
+  })
+
   it.each([
     [360, 740],
     [320, 568],

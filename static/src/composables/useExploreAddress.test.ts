@@ -83,3 +83,13 @@ it('the address is written again after a view could not be loaded', async () => 
   await vi.advanceTimersByTimeAsync(600)
   expect(query()).toEqual({ second: '100' })
 })
+
+it('a second that no race has becomes the one that is shown', async () => {
+  await router.push({ query: { second: '9999', racers: '5' } })
+  expect(explored.address.value.second).toBe(300)
+  await vi.runAllTimersAsync()
+  expect(query()).toEqual({ second: '300', racers: '5' })
+  await router.push({ query: { second: '0', racers: '5' } })
+  await vi.runAllTimersAsync()
+  expect(query()).toEqual({ second: '1', racers: '5' })
+})

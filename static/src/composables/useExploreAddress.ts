@@ -52,6 +52,13 @@ export function useExploreAddress() {
   onScopeDispose(router.afterEach(stayed))
   onScopeDispose(router.onError(stayed))
 
+  /** Writes the second that is shown, where the address has one that no race has. */
+  function correct(): void {
+    const { second } = route.query
+    if (second !== undefined && second !== String(address.value.second)) adjust({})
+  }
+
+  correct()
   watch(
     () => route.query,
     (query) => {
@@ -59,6 +66,7 @@ export function useExploreAddress() {
       const read = parseAddress(query)
       // After an own write nothing differs. A new array of the same racers would draw their curves again.
       if (!isSame(read, address.value)) address.value = read
+      correct()
     },
   )
   onScopeDispose(() => clearTimeout(timer))

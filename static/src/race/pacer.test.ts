@@ -51,18 +51,34 @@ it('a curve has the seconds at which there is an output', () => {
 
 it('a pacer without a racer has a row of its own, behind equal outputs, even beyond the rows', () => {
   const ids = (output: number) =>
-    withPacer(ROWS, { label: 'Median', output, racerId: null }).map(({ racerId }) => racerId)
+    withPacer(ROWS, { label: 'Median', output, racerId: null }, 2, 4).map(({ racerId }) => racerId)
   expect(ids(190)).toEqual([1, 2, PACER_ROW_ID, 3])
   expect(ids(500)).toEqual([PACER_ROW_ID, 1, 2, 3])
   expect(ids(1)).toEqual([1, 2, 3, PACER_ROW_ID])
-  expect(withPacer(ROWS, null)).toEqual(ROWS)
-  expect(withPacer([], { label: 'Median', output: 1, racerId: null })).toEqual([])
+  expect(withPacer(ROWS, null, 2, 4)).toEqual(ROWS)
+  expect(withPacer([], { label: 'Median', output: 1, racerId: null }, 2, 4)).toEqual([])
 })
 
 it('a racer as pacer is marked in the own row, or added without a rank', () => {
-  const of = (racerId: number, output: number) => withPacer(ROWS, { label: 'Bo', output, racerId })
+  const of = (racerId: number, output: number) =>
+    withPacer(ROWS, { label: 'Bo', output, racerId }, 2, 4)
   expect(of(2, 190)).toEqual([ROWS[0], { ...ROWS[1], pacer: true }, ROWS[2]])
   expect(of(9, 150).at(-1)).toEqual({ rank: null, racerId: 9, output: 150, pacer: true })
+})
+
+it('a full board keeps its size: the row farthest from the rider leaves, never the pacer', () => {
+  const ids = (rider: number, output: number, racerId: number | null) =>
+    withPacer(ROWS, { label: 'Bo', output, racerId }, rider, 3).map(({ racerId }) => racerId)
+  // In the middle of the rows.
+  expect(ids(2, 500, 9)).toEqual([9, 2, 3])
+  expect(ids(2, 1, 9)).toEqual([1, 2, 9])
+  expect(ids(2, 195, null)).toEqual([PACER_ROW_ID, 2, 3])
+  // At the edges of the board.
+  expect(ids(1, 1, 9)).toEqual([1, 2, 9])
+  expect(ids(3, 500, 9)).toEqual([9, 2, 3])
+  expect(ids(1, 500, null)).toEqual([PACER_ROW_ID, 1, 2])
+  // Already there.
+  expect(ids(2, 180, 3)).toEqual([1, 2, 3])
 })
 
 it('a ride is compared where the pacer has an output', () => {

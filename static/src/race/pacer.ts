@@ -17,7 +17,7 @@ export const PACERS = {
     about: 'The output that 9 of 10 riders stay below, at every second.',
   },
   median: { label: 'Median', about: 'The output that half of the riders stay below.' },
-  racer: { label: 'A rider', about: 'One rider’s best at every second.' },
+  racer: { label: 'A rider', about: 'Nobody is chosen yet. Until then you ride without a pacer.' },
 } as const
 export type PacerKind = keyof typeof PACERS
 
@@ -99,9 +99,15 @@ export interface RowWithPacer extends Omit<Standing, 'rank'> {
 
 /**
  * Returns the rows with the pacer. A racer's own row is marked if it is there; otherwise a row is added at the place of the
- * output, behind equal ones. It is there even if the place is beyond the rows.
+ * output, behind equal ones. It is there even if the place is beyond the rows. Of more than `size` rows, the one farthest from
+ * the rider's leaves, so that the board does not grow and shrink.
  */
-export function withPacer(rows: readonly Standing[], pacer: PacerAt | null): RowWithPacer[] {
+export function withPacer(
+  rows: readonly Standing[],
+  pacer: PacerAt | null,
+  rider: number,
+  size: number,
+): RowWithPacer[] {
   if (!pacer || rows.length === 0) return [...rows]
   const { label, output, racerId } = pacer
   if (racerId !== null && rows.some((row) => row.racerId === racerId)) {
@@ -109,11 +115,20 @@ export function withPacer(rows: readonly Standing[], pacer: PacerAt | null): Row
   }
   const before = rows.filter((row) => row.output >= output)
   const own = { rank: null, racerId: racerId ?? PACER_ROW_ID, output, pacer: true }
-  return [
+  const all = [
     ...before,
     racerId === null ? { ...own, label } : own,
     ...rows.filter((row) => row.output < output),
   ]
+  return all.length > size ? withoutFarthest(all, rider) : all
+}
+
+/** Returns the rows without the one that is farthest from the rider's. The pacer's stays. */
+function withoutFarthest(rows: readonly RowWithPacer[], rider: number): RowWithPacer[] {
+  const place = rows.findIndex(({ racerId }) => racerId === rider)
+  const others = rows.filter(({ pacer }) => !pacer)
+  const farthest = place > rows.length - 1 - place ? others[0] : others.at(-1)
+  return rows.filter((row) => row !== farthest)
 }
 
 /** A ride beside its pacer. */

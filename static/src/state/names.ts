@@ -22,7 +22,7 @@ let fetching = false
 let retryMs = RETRY_MIN_MS
 
 export function nameOf(racerId: number): string {
-  return names.get(racerId) || `Racer ${racerId}`
+  return names.get(racerId)?.trim() || `Racer ${racerId}`
 }
 
 export function applyNames(

@@ -28,6 +28,10 @@ it('a guest names itself, and nobody else is named', () => {
   const known = sender({ racerId: 17, name: 'Racer 17', guest: false })
   known.rideSecond(1)
   expect(known.records[0]).not.toHaveProperty('name')
+
+  const nameless = sender({ racerId: 7, name: '   ', guest: true })
+  nameless.rideSecond(1)
+  expect(nameless.records[0]).not.toHaveProperty('name')
 })
 
 it('a ride that is given up ends with its last second', () => {

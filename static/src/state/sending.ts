@@ -11,6 +11,7 @@ export class RideSender {
   #last: RideRecord | null = null
   #ended = false
   readonly #open: OpenRide
+  readonly #name: string
 
   constructor(
     readonly raceId: number,
@@ -19,6 +20,8 @@ export class RideSender {
     readonly outbox: Pick<Outbox, 'add'>,
   ) {
     this.#open = new OpenRide(raceId)
+    // The service knows the names of all but guests.
+    this.#name = rider.guest ? rider.name.trim() : ''
   }
 
   /** Sends a second of the ride; the race's last one is final. */
@@ -30,8 +33,7 @@ export class RideSender {
       deviceTimestamp: Date.now(),
       second: sample.second,
       raceId: this.raceId,
-      // The service knows the names of all but guests.
-      ...(this.rider.guest && this.rider.name ? { name: this.rider.name } : {}),
+      ...(this.#name && { name: this.#name }),
       racerId: this.rider.racerId,
       classId: this.classId,
       cadence: sample.cadence,
