@@ -66,6 +66,7 @@ async fn start_waits_for_a_dead_server_and_names_it() {
         "{} does not answer; correct the endpoint",
         server.endpoint()
     );
+    test_store.put("kept", b"").await; // an empty bucket does not survive a kill
     server.kill();
     for is_ended in [true, false] {
         let instance = Instance::spawn(&test_store.environment(), &test_store, &QUICK);
