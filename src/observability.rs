@@ -68,7 +68,7 @@ metrics! {
     describe_gauge(JOURNAL_SEGMENTS, "alleycat_journal_segments", Count,
         "Segments in the journal.");
     describe_gauge(SNAPSHOT_LAG_SECONDS, "alleycat_snapshot_lag_seconds", Seconds,
-        "Age of the oldest effort missing from the stored class-N.gz, by class; 0 without one.");
+        "Age of the oldest effort missing from the stored class-N.gz, or final from finishes-N.gz, by class; 0 without one.");
     describe_histogram(SNAPSHOT_DURATION_SECONDS, "alleycat_snapshot_duration_seconds", Seconds,
         "Duration of a snapshot, successful or failed.");
     describe_gauge(REPLICATION_LAG_SECONDS, "alleycat_replication_lag_seconds", Seconds,

@@ -126,6 +126,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config",
             "firehose_client",
             "ledger/clock",
+            "ledger/recovery",
             "server",
             "storage",
         ],

@@ -4,7 +4,7 @@
 //! as merging efforts does. The same name at a later time is not stored again. Its time is kept in
 //! memory, so that an older name that arrives late does not win.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -115,7 +115,9 @@ impl RacerNames {
             name: name.clone(),
             seen_ms: AtomicU64::new(name.at_ms),
         };
-        self.names
+        // Locked until the version is raised: whoever sees the name sees its version.
+        let _locked = self
+            .names
             .entry(racer)
             .and_modify(|known| {
                 let seen_ms = known.seen_ms.load(Ordering::Relaxed);
@@ -215,17 +217,6 @@ impl RacerNames {
             .collect();
         all.sort_unstable_by_key(|&(racer, _)| racer);
         all
-    }
-
-    /// Returns whether there is a name that the given ones neither hold nor beat. `false` if a name
-    /// changed after `version`.
-    pub fn has_others(&self, given: &[(RacerId, RacerName)], version: u64) -> bool {
-        let given: HashMap<_, _> = given.iter().map(|(racer, name)| (*racer, name)).collect();
-        let is_given = |(racer, name): &(RacerId, RacerName)| {
-            given.get(racer).is_some_and(|given| *given >= name)
-        };
-        let all = self.all();
-        self.version() <= version && !all.iter().all(is_given)
     }
 
     /// Returns the memory of the names, in bytes: texts, entries and index, without the overhead of

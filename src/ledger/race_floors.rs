@@ -23,7 +23,7 @@ impl Inner {
     }
 
     /// Returns the floor of an instance whose clock is ahead of this one's as far as it may be.
-    pub(super) fn race_floor_of_fast_clocks(&self) -> u64 {
+    pub(super) fn race_floor_ms_with_skew(&self) -> u64 {
         self.race_floor_ms(self.clock.wall_ms() + CLOCK_SKEW_MAX.as_millis() as u64)
     }
 

@@ -108,9 +108,9 @@ impl Ledger {
 impl Inner {
     fn class_gauges(&self, class: ClassId, now: Duration) -> ClassGauges {
         let summary = self.table.summary(class);
+        // Races are written less often, and expire.
         let targets = [
             SnapshotTarget::Class(class),
-            SnapshotTarget::Races(class),
             SnapshotTarget::Finishes(class),
         ];
         let dirty_since = targets

@@ -1,46 +1,72 @@
 //! Comparing a stored body with memory, before it is merged. A body that this instance does not know
 //! is another instance's, or the store fell back to it.
 
-use crate::domain::effort::ClassId;
+use std::collections::HashMap;
+
+use crate::domain::effort::RacerId;
+use crate::domain::race_row::RaceRow;
+use crate::domain::racer_names::RacerName;
 use crate::ledger::Inner;
 use crate::ledger::fallback::report_fallback;
 use crate::ledger::snapshot::load::SnapshotContents;
 use crate::ledger::snapshot::state::SnapshotTarget;
 use crate::ledger::writer_message::WriterSender;
 use crate::state::table::StateVersion;
+use crate::storage::ETag;
 use crate::storage::codec::journal_segment::SegmentContents;
 
+/// What memory holds of names or races.
+enum HeldEntries {
+    Rows(Vec<RaceRow>),
+    Finishes(Vec<RaceRow>),
+    Names(Vec<(RacerId, RacerName)>),
+}
+
 impl Inner {
-    /// Has the snapshot written again if the body must be compared and lacks what a stored one held.
+    /// Schedules a rewrite of the snapshot if its body must be compared and lacks what a stored one
+    /// held. `merged` is the body that was merged last.
     ///
-    /// Without a writer nothing else is merged meanwhile. Then it also returns whether the body holds
-    /// all that memory holds.
+    /// At a start, without a writer, it also returns whether the body holds all that memory holds.
     pub(super) async fn compare_with_memory(
         &self,
         target: SnapshotTarget,
         contents: SnapshotContents,
+        (etag, merged): (&ETag, Option<&ETag>),
         writer: Option<&WriterSender>,
     ) -> (SnapshotContents, bool) {
-        let held = {
+        let stored_up_to = {
             let mut snapshots = self.snapshots.lock();
             let state = snapshots.get_mut(target);
-            std::mem::take(&mut state.must_compare).then_some(state.held)
+            // The body that was merged last may have been requested before the unknown one was seen.
+            let must_compare = state.must_compare && merged != Some(etag);
+            state.must_compare &= !must_compare;
+            must_compare.then_some(state.stored_up_to)
         };
-        let up_to = match held {
-            Some(held) => held,
+        let up_to = match stored_up_to {
+            Some(version) => version,
             None if writer.is_none() => StateVersion::MAX,
             None => return (contents, false),
         };
         let (contents, lacks_some) = self.lacks(target, contents, up_to).await;
-        if held.is_some() && lacks_some {
-            report_fallback(&target.key(), "it lacks what was stored");
-            let now = self.clock.uptime();
-            self.snapshots.lock().write_again(target, now);
+        if stored_up_to.is_some() && lacks_some {
+            self.write_missing_again(target);
         }
-        (contents, held.is_none() && !lacks_some)
+        (contents, stored_up_to.is_none() && !lacks_some)
     }
 
-    /// Returns whether the contents lack something that memory holds since `version` or earlier.
+    fn write_missing_again(&self, target: SnapshotTarget) {
+        let key = target.key();
+        if let SnapshotTarget::Races(_) = target {
+            // No sign of a fall-back: an instance with a shorter --races-kept leaves them out.
+            tracing::warn!(%key, "it lacks races that were stored; writing them again");
+        } else {
+            report_fallback(&key, "it lacks what was stored");
+        }
+        let now = self.clock.uptime();
+        self.snapshots.lock().write_again(target, now);
+    }
+
+    /// Returns whether the contents lack something that memory held at `version`.
     async fn lacks(
         &self,
         target: SnapshotTarget,
@@ -57,27 +83,46 @@ impl Inner {
                 self.offload(compare).await
             }
             SnapshotContents::Entries(entries) => {
-                let lacks_some = match target {
-                    SnapshotTarget::Class(_) => false,
-                    SnapshotTarget::Races(class) => self.lacks_races(class, &entries, version),
-                    SnapshotTarget::Finishes(class) => {
-                        let rows = &entries.race_rows;
-                        self.races.has_other_finishes(class, rows, version)
-                    }
-                    SnapshotTarget::RacerNames => self.names.has_others(&entries.names, version),
+                let held = self.entries_up_to(target, &entries, version);
+                let Some(held) = held.filter(|held| !held.is_empty()) else {
+                    return (SnapshotContents::Entries(entries), false);
                 };
-                (SnapshotContents::Entries(entries), lacks_some)
+                let compare = move || {
+                    let lacks_some = held.has_others(&entries);
+                    (SnapshotContents::Entries(entries), lacks_some)
+                };
+                self.offload(compare).await
             }
         }
     }
 
-    fn lacks_races(&self, class: ClassId, body: &SegmentContents, version: StateVersion) -> bool {
-        // Another instance may have expired rows that are still here: its clock is ahead, or it had
-        // too many.
-        let floors = body.race_floors.iter().map(|&(_, floor_ms)| floor_ms);
-        let floor_ms = floors.fold(self.race_floor_of_fast_clocks(), u64::max);
-        let rows = &body.race_rows;
-        self.races.has_others(class, rows, floor_ms, version)
+    /// Returns what memory held of the target at `version`. `None` for efforts.
+    fn entries_up_to(
+        &self,
+        target: SnapshotTarget,
+        body: &SegmentContents,
+        version: StateVersion,
+    ) -> Option<HeldEntries> {
+        match target {
+            SnapshotTarget::Class(_) => None,
+            SnapshotTarget::Races(class) => {
+                // Another instance may have expired rows that are still here: its clock is ahead, or
+                // it had too many.
+                let floors = body.race_floors.iter().map(|&(_, floor_ms)| floor_ms);
+                let floor_ms = floors.fold(self.race_floor_ms_with_skew(), u64::max);
+                let rows = self.races.rows_up_to(class, floor_ms, version);
+                Some(HeldEntries::Rows(rows))
+            }
+            SnapshotTarget::Finishes(class) => {
+                let finishes = self.races.finishes_up_to(class, version);
+                Some(HeldEntries::Finishes(finishes))
+            }
+            SnapshotTarget::RacerNames => {
+                let names = self.names.all();
+                let is_unchanged = self.names.version() <= version;
+                is_unchanged.then_some(HeldEntries::Names(names))
+            }
+        }
     }
 
     /// Returns the version of what memory holds of the target.
@@ -88,6 +133,47 @@ impl Inner {
                 self.races.version(class)
             }
             SnapshotTarget::RacerNames => self.names.version(),
+        }
+    }
+}
+
+impl HeldEntries {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Rows(rows) | Self::Finishes(rows) => rows.is_empty(),
+            Self::Names(names) => names.is_empty(),
+        }
+    }
+
+    /// Returns whether there is an entry that the body neither holds nor beats.
+    fn has_others(&self, body: &SegmentContents) -> bool {
+        match self {
+            Self::Rows(rows) => {
+                let mut given: HashMap<_, Vec<&RaceRow>> = HashMap::new();
+                for row in &body.race_rows {
+                    given.entry((row.race, row.racer)).or_default().push(row);
+                }
+                !rows.iter().all(|row| {
+                    let given = given.get(&(row.race, row.racer));
+                    given.is_some_and(|given| given.iter().any(|it| it.dominates(row)))
+                })
+            }
+            Self::Finishes(finishes) => {
+                let given = body.race_rows.iter().map(|row| (row.racer, row));
+                let given: HashMap<_, _> = given.collect();
+                !finishes.iter().all(|finish| {
+                    let given = given.get(&finish.racer);
+                    given.is_some_and(|given| given.finish_order(finish).is_ge())
+                })
+            }
+            Self::Names(names) => {
+                let given = body.names.iter().map(|(racer, name)| (racer, name));
+                let given: HashMap<_, _> = given.collect();
+                !names.iter().all(|(racer, name)| {
+                    let given = given.get(racer);
+                    given.is_some_and(|given| *given >= name)
+                })
+            }
         }
     }
 }

@@ -123,7 +123,7 @@ impl Inner {
                 // A starting instance owns every snapshot, whatever it reads.
                 if state.unconfirmed_puts.is_empty() && self.serving.load(Ordering::Acquire) {
                     // One instance is enough, and owners change rarely: the body may be large.
-                    if state.is_owner && state.held > 0 && !self.options.read_only {
+                    if state.is_owner && state.stored_up_to > 0 && !self.options.read_only {
                         state.must_compare = true;
                         state.must_reload = true;
                     }

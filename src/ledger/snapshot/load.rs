@@ -62,9 +62,12 @@ impl Inner {
             key: key.clone(),
             cause,
         })?;
-        let (contents, is_all) = self.compare_with_memory(target, contents, writer).await;
-        let erasure_version = self.erasures().version();
         let etag = object.etag;
+        let etags = (&etag, before.merged.as_ref());
+        let (contents, holds_all) = self
+            .compare_with_memory(target, contents, etags, writer)
+            .await;
+        let erasure_version = self.erasures().version();
         match contents {
             SnapshotContents::Class(id, class) => {
                 self.history_caches[id.index()].note_stored(object.body.len() as u64);
@@ -74,8 +77,8 @@ impl Inner {
                 self.apply_entries(entries, writer).await;
             }
         }
-        if is_all {
-            self.snapshots.lock().get_mut(target).held = self.state_version(target);
+        if holds_all {
+            self.snapshots.lock().get_mut(target).stored_up_to = self.state_version(target);
         }
         // Erasures that were applied meanwhile may have removed merged efforts again. Then the body
         // does not count as merged. A put of this instance that ended meanwhile is newer.

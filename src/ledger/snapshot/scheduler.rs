@@ -135,7 +135,7 @@ impl Inner {
 }
 
 impl SnapshotTarget {
-    /// Returns the number of snapshot intervals between two writes that nobody waits for.
+    /// Returns the number of snapshot intervals between two ordinary writes.
     fn intervals(self) -> u32 {
         match self {
             Self::Races(_) => RACES_INTERVALS,
@@ -147,6 +147,11 @@ impl SnapshotTarget {
 impl SnapshotState {
     /// Returns the minimum time between the starts of two writes.
     fn pause(&self, interval: Duration, usual_pause: Duration, lacks_erasures: bool) -> Duration {
+        let usual_pause = if self.has_failed {
+            interval
+        } else {
+            usual_pause
+        };
         if lacks_erasures || self.write_again_since.is_some() {
             interval
         } else {
@@ -173,5 +178,16 @@ mod tests {
         assert_eq!(pause(&states, true), interval);
         states.write_again(target, Duration::ZERO);
         assert_eq!(pause(&states, false), interval, "only memory has it");
+    }
+
+    #[test]
+    fn failed_write_is_retried_after_one_interval() {
+        let (target, interval) = (SnapshotTarget::RacerNames, Duration::from_secs(10));
+        let mut states = SnapshotStates::new(1);
+        let pause =
+            |states: &SnapshotStates| states.get(target).pause(interval, interval * 5, false);
+        assert_eq!(pause(&states), interval * 5);
+        states.get_mut(target).has_failed = true;
+        assert_eq!(pause(&states), interval);
     }
 }

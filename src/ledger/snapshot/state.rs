@@ -110,9 +110,9 @@ pub(super) struct SnapshotState {
     pub(super) covered_by: Option<ETag>,
     /// A stored body held everything merged up to this version: this instance wrote it, or read it
     /// at its start. Those that replace it hold that as well, unless the store falls back.
-    pub(super) held: StateVersion,
-    /// Whether the body that is read next must be compared with what was held: this instance owned
-    /// the snapshot, and found one that it does not know.
+    pub(super) stored_up_to: StateVersion,
+    /// Whether an unknown body that is read next must be compared with memory: this instance owned
+    /// the snapshot, and listings show one that it does not know.
     pub(super) must_compare: bool,
     /// Number of reads in a row that found races damaged.
     pub(super) damaged_reads: u32,
@@ -125,6 +125,8 @@ pub(super) struct SnapshotState {
     pub(super) takeover_delay: Duration,
     /// Uptime at which the last write began.
     pub(super) write_began: Option<Duration>,
+    /// Whether the last write failed.
+    pub(super) has_failed: bool,
     /// Duration of the last build.
     pub(super) build_took: Duration,
 }
@@ -139,13 +141,14 @@ impl SnapshotStates {
             unconfirmed_puts: VecDeque::new(),
             covered: 0,
             covered_by: None,
-            held: 0,
+            stored_up_to: 0,
             must_compare: false,
             damaged_reads: 0,
             is_owner: true,
             is_confirmed_owner: false,
             takeover_delay: Duration::ZERO,
             write_began: None,
+            has_failed: false,
             build_took: Duration::ZERO,
         };
         let targets = SnapshotTarget::all(classes).into_iter();

@@ -39,6 +39,7 @@ impl Inner {
         let began = self.clock.uptime();
         self.snapshots.lock().get_mut(target).write_began = Some(began);
         let outcome = self.replace_snapshot(target, writer).await;
+        self.snapshots.lock().get_mut(target).has_failed = outcome.is_err();
         let took = self.clock.uptime().saturating_sub(began);
         metrics::histogram!(observability::SNAPSHOT_DURATION_SECONDS).record(took.as_secs_f64());
         match outcome {
@@ -138,7 +139,7 @@ impl Inner {
         if body.erasure_version == self.concerning_erasure_version(target) {
             state.covered = version;
             state.covered_by = Some(body.etag.clone());
-            state.held = version;
+            state.stored_up_to = version;
             state.must_reload = false;
         }
         state.write_again_since = None;

@@ -270,46 +270,23 @@ impl Races {
         self.class(class).version
     }
 
-    /// Returns whether the class has a finish that none of the given rows equals or beats. `false`
-    /// if a finish changed after `version`.
-    pub fn has_other_finishes(
-        &self,
-        class: ClassId,
-        rows: &[RaceRow],
-        version: RacesVersion,
-    ) -> bool {
-        let given: HashMap<RacerId, &RaceRow> = rows.iter().map(|row| (row.racer, row)).collect();
-        let is_given = |finish: &RaceRow| {
-            let given = given.get(&finish.racer);
-            given.is_some_and(|it| it.finish_order(finish).is_ge())
-        };
+    /// Returns each racer's best finish. Empty if a finish changed after `version`.
+    pub fn finishes_up_to(&self, class: ClassId, version: RacesVersion) -> Vec<RaceRow> {
         let class = self.class(class);
-        class.finishes_version <= version && !class.finishes.values().all(is_given)
+        if class.finishes_version > version {
+            return Vec::new();
+        }
+        class.finishes.values().copied().collect()
     }
 
-    /// Returns whether the class has a durable row from `floor_ms` on that none of the given rows
-    /// dominates. Leaves out races that changed after `version`.
-    pub fn has_others(
-        &self,
-        class: ClassId,
-        rows: &[RaceRow],
-        floor_ms: u64,
-        version: RacesVersion,
-    ) -> bool {
-        let mut given: HashMap<_, Vec<&RaceRow>> = HashMap::new();
-        for row in rows {
-            given.entry((row.race, row.racer)).or_default().push(row);
-        }
-        let copy = self.copy(class, &HashMap::new());
-        let races = copy.races.into_iter();
-        let mut held = races
+    /// Returns the durable rows from `floor_ms` on. Leaves out races that changed after `version`.
+    pub fn rows_up_to(&self, class: ClassId, floor_ms: u64, version: RacesVersion) -> Vec<RaceRow> {
+        let races = self.copy(class, &HashMap::new()).races.into_iter();
+        races
             .filter(|&(_, changed, _)| changed <= version)
             .flat_map(|(_, _, rows)| rows.unwrap_or_default())
-            .filter(|row| row.at_ms >= floor_ms);
-        held.any(|row| {
-            let given = given.get(&(row.race, row.racer)).into_iter().flatten();
-            !given.into_iter().any(|it| it.dominates(&row))
-        })
+            .filter(|row| row.at_ms >= floor_ms)
+            .collect()
     }
 
     /// Returns the number of rows of all races of a class.

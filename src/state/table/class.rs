@@ -17,7 +17,7 @@ use crate::state::table::{ClassSummary, StateVersion};
 pub struct ClassTable {
     slots: HashMap<RacerId, u32, foldhash::fast::RandomState>,
     /// The racers by slot.
-    ids: Arc<Vec<RacerId>>,
+    pub(super) ids: Arc<Vec<RacerId>>,
     /// The slots by racer id, ascending.
     by_id: Arc<Vec<u32>>,
     columns: Vec<Column>,
@@ -227,26 +227,6 @@ impl ClassTable {
     pub(super) fn has_efforts_of(&self, racer: RacerId) -> bool {
         self.slot_of(racer)
             .is_some_and(|slot| self.best.get(slot).is_some())
-    }
-
-    /// Returns whether an effort of a second that has not changed since `version` beats `other`'s.
-    pub(super) fn has_others_at(
-        &self,
-        second: Second,
-        other: &Self,
-        version: StateVersion,
-    ) -> bool {
-        let Some(column) = self.column(second).filter(|it| it.version <= version) else {
-            return false;
-        };
-        let given = other.column(second);
-        let given = |racer| given?.get(other.slot_of(racer)?);
-        self.ids
-            .iter()
-            .zip(&*column.outputs)
-            .any(|(&racer, &output)| {
-                !output.is_nan() && given(racer).is_none_or(|given| output > given)
-            })
     }
 
     pub(super) fn column(&self, second: Second) -> Option<&Column> {

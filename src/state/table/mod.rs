@@ -14,6 +14,7 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -196,12 +197,31 @@ impl Table {
         other: &ClassTable,
         version: StateVersion,
     ) -> bool {
+        let ids = self.read(id).ids.clone();
+        let slots: Vec<_> = ids.iter().map(|&racer| other.slot_of(racer)).collect();
         let seconds = self.seconds(id).into_iter();
-        // Locked once per second, so that merges wait for one column at most.
         seconds.map(|(second, _)| second).any(|second| {
-            let class = self.read(id);
-            class.has_others_at(second, other, version)
+            let Some(outputs) = self.outputs_up_to(id, second, version) else {
+                return false;
+            };
+            let given = other.column(second);
+            slots.iter().zip(&*outputs).any(|(&slot, &output)| {
+                let given = given.and_then(|given| given.get(slot?));
+                !output.is_nan() && given.is_none_or(|given| output > given)
+            })
         })
+    }
+
+    /// Returns the outputs of a second by slot, shared. `None` if it changed after `version`.
+    fn outputs_up_to(
+        &self,
+        id: ClassId,
+        second: Second,
+        version: StateVersion,
+    ) -> Option<Arc<Vec<f64>>> {
+        let class = self.read(id);
+        let column = class.column(second)?;
+        (column.version <= version).then(|| column.outputs.clone())
     }
 
     /// Returns the board of a second.

@@ -77,7 +77,7 @@ impl RankOrder {
     /// Sorts the slots that have an output. `by_id` are all slots by racer id ascending.
     pub(super) fn sorted(by_id: &[u32], outputs: &[f64]) -> Self {
         // The leading bits of an output and the slot's index in `by_id` share an integer: integers
-        // sort faster than pairs. Then only slots with the same leading bits may stand wrong.
+        // sort faster than pairs. `!` makes the greatest output the first. Then only slots with the same leading bits may stand wrong.
         let index_mask = (by_id.len() as u64).next_power_of_two() - 1;
         let packed = by_id.iter().zip(0..).filter_map(|(&slot, index)| {
             let output = *outputs.get(slot as usize)?;
