@@ -76,16 +76,17 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
     }
   }
 
-  /** Loads the boards of listed races, one after another. */
+  /** Loads the boards that the list needs or that are older than it, one after another. */
   const loadBoards = latestOnly(async (isStale) => {
-    for (const { raceId } of listed.value.map(({ race }) => race)) {
+    for (const { raceId, lastSecond, finished } of page.value?.races ?? []) {
       if (isStale()) return
-      if (boards.has(raceId)) continue
+      const before = boards.get(raceId)
+      if (before && before.lastSecond >= lastSecond && (before.finished || !finished)) continue
       try {
         const board = await raceBoard(classId, raceId, { limit: LISTED_ROWS })
         applyNames(board.standings)
         // A board that was pushed meanwhile is newer.
-        if (!boards.has(raceId)) boards.set(raceId, board)
+        if (boards.get(raceId) === before) boards.set(raceId, board)
       } catch (error) {
         // Listed without its winner until then.
         retryBoardsAfter(error)
@@ -93,8 +94,7 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
     }
   })
 
-  // A string: a new array would count as a change at every push and every board.
-  watch(() => listed.value.map(({ race }) => race.raceId).join(), loadBoards)
+  watch(page, loadBoards)
   watch(() => address.value.races, refresh, { immediate: true })
   watch(
     () => classOf(classId)?.stateHash,
@@ -111,7 +111,7 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
       isLive = true
       // Loads changes that were missed, and what failed while the service was starting.
       if (wasLost || failure.value) void refresh()
-      if (opened.failure.value) void opened.load()
+      if (wasLost || opened.failure.value) void opened.load()
       wasLost = false
     },
     closed: () => {
