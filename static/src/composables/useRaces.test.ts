@@ -217,3 +217,36 @@ it('the opened race is loaded again after a lost connection', async () => {
   await settled()
   expect(page.opened.opened.value?.lastSecond).toBe(9)
 })
+
+it('a late response of the opened race or of the list does not replace a newer one', async () => {
+  let respondBoard: (loaded: RaceBoard) => void = () => {}
+  vi.mocked(raceBoard).mockReturnValueOnce(new Promise((resolve) => (respondBoard = resolve)))
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId) => board(raceId, 1, 9))
+  let respondPage: (loaded: RacePage) => void = () => {}
+  vi.mocked(racePage).mockReturnValueOnce(new Promise((resolve) => (respondPage = resolve)))
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(2)]))
+  const { page } = open({ race: 1 })
+  await settled()
+  page.subscriber.closed?.()
+  page.subscriber.opened?.()
+  await settled()
+  respondBoard(board(1, 1, 8))
+  respondPage(pageOf([race(1)]))
+  await settled()
+  expect(page.opened.opened.value?.lastSecond).toBe(9)
+  expect(listed(page)).toEqual([[2, 9]])
+})
+
+it('a late failure says nothing beside what was loaded since', async () => {
+  let fail: (error: Error) => void = () => {}
+  const late = () => new Promise<never>((_, reject) => (fail = reject))
+  vi.mocked(raceBoard).mockImplementationOnce(late)
+  const { page } = open({ race: 1 })
+  await settled()
+  void page.opened.load()
+  await settled()
+  fail(new ApiError('away', 'away'))
+  await settled()
+  expect(page.opened.failure.value).toBe('')
+  expect(page.opened.rows.value).toHaveLength(1)
+})

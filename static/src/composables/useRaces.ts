@@ -29,7 +29,7 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
   const boards = shallowReactive(new Map<number, RaceBoard>())
   const failure = ref('')
   const opened = useOpenedRace(classId, place)
-  const retryAfter = useRetry(refresh)
+  const retryAfter = useRetry(() => refresh())
   const retryBoardsAfter = useRetry(() => loadBoards())
   let isLive = false
   /** Whether a connection was lost, and with it what was pushed meanwhile. */
@@ -56,13 +56,11 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
     if (!isListed(board.raceId) && board.startedAt >= oldest) void reload()
   }
 
-  const reload = useThrottleFn(refresh, RELOAD_MS, true)
-
   function isListed(raceId: number): boolean {
     return page.value?.races.some((race) => race.raceId === raceId) ?? false
   }
 
-  async function refresh(): Promise<void> {
+  const refresh = latestOnly(async (isStale) => {
     const { races: cursor } = address.value
     try {
       const query = { limit: PAGE_RACES, ...(cursor !== null && { cursor }) }
@@ -70,11 +68,13 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
       if (cursor !== address.value.races) return
       ;[page.value, failure.value] = [found, '']
     } catch (error) {
-      if (cursor !== address.value.races) return
+      if (isStale() || cursor !== address.value.races) return
       retryAfter(error)
       failure.value = messageOf(error, 'The races cannot be loaded.')
     }
-  }
+  })
+
+  const reload = useThrottleFn(refresh, RELOAD_MS, true)
 
   /** Loads the boards that the list needs or that are older than it, one after another. */
   const loadBoards = latestOnly(async (isStale) => {
