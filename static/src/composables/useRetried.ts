@@ -35,6 +35,6 @@ export function useRetry(load: () => Promise<void>): (error: unknown) => void {
 }
 
 /** Returns whether the same load may succeed later. A locked service is not reachable until it has the key. */
-function mayRetry(error: unknown): boolean {
+export function mayRetry(error: unknown): boolean {
   return !(error instanceof ApiError) || error.canRetry || error.kind === 'locked'
 }
