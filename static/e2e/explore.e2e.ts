@@ -96,13 +96,20 @@ describe('addresses', () => {
     await page.context().close()
   })
 
-  it('are copied to be shared', async () => {
+  it('are copied to be shared, with the racers that are compared', async () => {
     const permissions = ['clipboard-read', 'clipboard-write']
     const { page } = await visit(service, '/#/explore/1?second=90', { permissions })
+    // The best two of the class are suggested.
+    const { standings } = await service.json<Board>('/classes/1/leaderboard?limit=2')
+    await page
+      .getByRole('button', { name: /^Remove / })
+      .nth(1)
+      .waitFor()
     await page.getByRole('button', { name: 'Copy link' }).click()
     await page.getByText('Copied').waitFor()
     const copied = await page.evaluate(() => navigator.clipboard.readText())
-    expect(copied).toBe(`${service.origin}/#/explore/1?second=90`)
+    const racers = standings.map(({ racerId }) => racerId).join()
+    expect(copied).toBe(`${service.origin}/#/explore/1?second=90&racers=${racers}`)
     await page.context().close()
   })
 

@@ -6,7 +6,7 @@ import { EventReader } from './events'
 import { request } from './request'
 
 export interface Subscriber {
-  /** Called when a connection is open. The service then pushes every recent race. */
+  /** Called when a connection is open. The service then pushes the races that changed last. */
   opened?(): void
   /** Called when a connection was lost, and after every attempt that failed. */
   closed?(): void

@@ -56,3 +56,16 @@ it('says how many were found, and who was chosen', async () => {
   await vi.advanceTimersByTimeAsync(300)
   expect(message()).toBe('')
 })
+
+it('Enter repeats a search whose response was cut', async () => {
+  vi.mocked(search).mockReset().mockRejectedValueOnce(new TypeError('terminated'))
+  vi.mocked(search).mockResolvedValue([{ racerId: 1, name: 'Ada' }] as Found[])
+  type('Ada')
+  await vi.advanceTimersByTimeAsync(300)
+  expect(message()).toBe('The search failed.')
+  const enter = new KeyboardEvent('keydown', { key: 'Enter', bubbles: true })
+  page.querySelector('input')!.dispatchEvent(enter)
+  await vi.advanceTimersByTimeAsync(0)
+  expect(search).toHaveBeenCalledTimes(2)
+  expect(message()).toBe('Ada is chosen.')
+})

@@ -1,17 +1,24 @@
+import { onScopeDispose } from 'vue'
+
 /**
- * Returns a function that runs `load`, one run at a time. Calls during a run cause one more run, and `isStale` then
- * returns true. `load` handles its errors.
+ * Returns a function that runs `load`, one run at a time, while the scope lasts. Calls during a run cause one more run.
+ * `isStale` returns true after such a call, and after the scope's end. `load` handles its errors.
  */
 export function latestOnly(load: (isStale: () => boolean) => Promise<void>): () => Promise<void> {
   let loading = false
   let isStale = false
+  let isGone = false
+  // A throttled call may come later.
+  onScopeDispose(() => {
+    isGone = true
+  })
   return async () => {
     isStale = true
     if (loading) return
     loading = true
-    while (isStale) {
+    while (isStale && !isGone) {
       isStale = false
-      await load(() => isStale)
+      await load(() => isStale || isGone)
     }
     loading = false
   }

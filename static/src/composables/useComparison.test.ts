@@ -120,3 +120,13 @@ it('follows the class: the record that was not pushed, and the curves', async ()
   await settled()
   expect([1, 2].map((second) => comparison.recordAt(second)?.output)).toEqual([220, 250])
 })
+
+it('a shared address names the suggested racers, once they are known, or those that were chosen', async () => {
+  const address = ref<ExploreAddress>({ ...FIRST_ADDRESS })
+  const comparison = open(address)
+  expect(comparison.shared.value).toBeNull()
+  await settled()
+  expect(comparison.shared.value).toEqual([7])
+  address.value.racers = []
+  expect(comparison.shared.value).toEqual([])
+})

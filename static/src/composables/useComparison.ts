@@ -37,6 +37,10 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   const failure = ref('')
   const retryAfter = useRetry(() => loadCurves())
   const racers = computed(() => address.value.racers ?? suggested.value)
+  /** The racers in a shared address, also suggested ones: others are suggested elsewhere. Null while there are none. */
+  const shared = computed(
+    () => address.value.racers ?? (suggested.value.length > 0 ? suggested.value : null),
+  )
 
   /** Returns the racers with one more. The first ones leave when there are too many. */
   function racersWith(racerId: number): number[] {
@@ -139,7 +143,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     })),
   )
 
-  return { racers, lines, points, recordAt, failure, add, remove, racersWith, raiseRecords }
+  return { racers, shared, lines, points, recordAt, failure, add, remove, racersWith, raiseRecords }
 }
 
 /** Returns the records with a best that beats them; the same ones if it does not. */

@@ -6,6 +6,7 @@ import { raceBoard, type RaceBoard, type Standing } from '../api/client'
 import { ApiError, messageOf } from '../api/request'
 import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
+import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
 import { useRetry } from './useRetried'
 
@@ -19,12 +20,12 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
   const board = shallowRef<RaceBoard | null>(null)
   const own = shallowRef<Standing | null>(null)
   const failure = ref('')
-  const retryAfter = useRetry(load)
+  const retryAfter = useRetry(() => load())
   /** Number of pushed boards that were shown. A load that began before the last of them is older. */
   let pushes = 0
   const which = () => [address.value.race, address.value.rows].join()
 
-  async function load(): Promise<void> {
+  const load = latestOnly(async (isStale) => {
     failure.value = ''
     const { race, rows } = address.value
     if (race === null) return
@@ -42,14 +43,14 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
       if (isOutdated()) return
       ;[board.value, own.value] = [page, ownRow.standings[0] ?? null]
     } catch (error) {
-      if (isOutdated()) return
+      if (isStale() || isOutdated()) return
       retryAfter(error)
       const isMissing = error instanceof ApiError && error.kind === 'missing'
       failure.value = isMissing
         ? 'The service does not keep that race any more.'
         : messageOf(error, 'The race cannot be loaded.')
     }
-  }
+  })
 
   const reload = useThrottleFn(load, RELOAD_MS, true)
 

@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
-import { beforeEach, expect, it, vi } from 'vitest'
-import { effectScope, ref } from 'vue'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { effectScope, ref, type EffectScope } from 'vue'
 
 import { raceBoard, racePage, type Race, type RaceBoard, type RacePage } from '../api/client'
 import { ApiError } from '../api/request'
@@ -38,10 +38,12 @@ function pageOf(races: Race[], next: string | null = null): RacePage {
   return { races, next, previous: null }
 }
 
+let scope: EffectScope
+
 function open(change: Partial<ExploreAddress> = {}) {
   const address = ref<ExploreAddress>({ ...FIRST_ADDRESS, ...change })
   const place = { address, go: vi.fn(), adjust: vi.fn() }
-  const page = effectScope().run(() => useRaces(1, place))!
+  const page = scope.run(() => useRaces(1, place))!
   return { address, page }
 }
 
@@ -52,12 +54,14 @@ const listed = (page: OnPage) => page.listed.value.map(({ race }) => [race.raceI
 const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
+  scope = effectScope()
   service.stateHash.value = undefined
   vi.mocked(racePage).mockReset().mockResolvedValue(pageOf([]))
   vi.mocked(raceBoard)
     .mockReset()
     .mockImplementation(async (_, raceId) => board(raceId))
 })
+afterEach(() => scope.stop())
 
 it('lists the races when a service that was starting is there', async () => {
   vi.mocked(racePage).mockRejectedValueOnce(new ApiError('unready', 'starting'))
@@ -186,4 +190,63 @@ it('a load of the opened race that began before a push does not replace it', asy
   respond(board(1, 2, 8))
   await settled()
   expect(page.opened.opened.value?.lastSecond).toBe(9)
+})
+
+it('without pushes, the winner of a listed race is the one of its last second', async () => {
+  service.stateHash.value = 'A'
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(2), race(1)]))
+  const { page } = open()
+  await settled()
+  expect(page.listed.value.map(({ first }) => first?.racerId)).toEqual([1, 1])
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(2), { ...race(1), finished: true }]))
+  const standings = [{ racerId: 9, rank: 1 }] as RaceBoard['standings']
+  vi.mocked(raceBoard).mockResolvedValue({ ...board(1), finished: true, standings })
+  service.stateHash.value = 'B'
+  await settled()
+  expect(page.listed.value.map(({ first }) => first?.racerId)).toEqual([1, 9])
+  // Nothing else is older than the list.
+  expect(raceBoard).toHaveBeenCalledTimes(3)
+})
+
+it('the opened race is loaded again after a lost connection', async () => {
+  const { page } = open({ race: 1 })
+  await settled()
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId) => board(raceId, 1, 9))
+  page.subscriber.closed?.()
+  page.subscriber.opened?.()
+  await settled()
+  expect(page.opened.opened.value?.lastSecond).toBe(9)
+})
+
+it('a late response of the opened race or of the list does not replace a newer one', async () => {
+  let respondBoard: (loaded: RaceBoard) => void = () => {}
+  vi.mocked(raceBoard).mockReturnValueOnce(new Promise((resolve) => (respondBoard = resolve)))
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId) => board(raceId, 1, 9))
+  let respondPage: (loaded: RacePage) => void = () => {}
+  vi.mocked(racePage).mockReturnValueOnce(new Promise((resolve) => (respondPage = resolve)))
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(2)]))
+  const { page } = open({ race: 1 })
+  await settled()
+  page.subscriber.closed?.()
+  page.subscriber.opened?.()
+  await settled()
+  respondBoard(board(1, 1, 8))
+  respondPage(pageOf([race(1)]))
+  await settled()
+  expect(page.opened.opened.value?.lastSecond).toBe(9)
+  expect(listed(page)).toEqual([[2, 9]])
+})
+
+it('a late failure says nothing beside what was loaded since', async () => {
+  let fail: (error: Error) => void = () => {}
+  const late = () => new Promise<never>((_, reject) => (fail = reject))
+  vi.mocked(raceBoard).mockImplementationOnce(late)
+  const { page } = open({ race: 1 })
+  await settled()
+  void page.opened.load()
+  await settled()
+  fail(new ApiError('away', 'away'))
+  await settled()
+  expect(page.opened.failure.value).toBe('')
+  expect(page.opened.rows.value).toHaveLength(1)
 })

@@ -29,7 +29,7 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
   const boards = shallowReactive(new Map<number, RaceBoard>())
   const failure = ref('')
   const opened = useOpenedRace(classId, place)
-  const retryAfter = useRetry(refresh)
+  const retryAfter = useRetry(() => refresh())
   const retryBoardsAfter = useRetry(() => loadBoards())
   let isLive = false
   /** Whether a connection was lost, and with it what was pushed meanwhile. */
@@ -56,13 +56,11 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
     if (!isListed(board.raceId) && board.startedAt >= oldest) void reload()
   }
 
-  const reload = useThrottleFn(refresh, RELOAD_MS, true)
-
   function isListed(raceId: number): boolean {
     return page.value?.races.some((race) => race.raceId === raceId) ?? false
   }
 
-  async function refresh(): Promise<void> {
+  const refresh = latestOnly(async (isStale) => {
     const { races: cursor } = address.value
     try {
       const query = { limit: PAGE_RACES, ...(cursor !== null && { cursor }) }
@@ -70,22 +68,25 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
       if (cursor !== address.value.races) return
       ;[page.value, failure.value] = [found, '']
     } catch (error) {
-      if (cursor !== address.value.races) return
+      if (isStale() || cursor !== address.value.races) return
       retryAfter(error)
       failure.value = messageOf(error, 'The races cannot be loaded.')
     }
-  }
+  })
 
-  /** Loads the boards of listed races, one after another. */
+  const reload = useThrottleFn(refresh, RELOAD_MS, true)
+
+  /** Loads the boards that the list needs or that are older than it, one after another. */
   const loadBoards = latestOnly(async (isStale) => {
-    for (const { raceId } of listed.value.map(({ race }) => race)) {
+    for (const { raceId, lastSecond, finished } of page.value?.races ?? []) {
       if (isStale()) return
-      if (boards.has(raceId)) continue
+      const before = boards.get(raceId)
+      if (before && before.lastSecond >= lastSecond && (before.finished || !finished)) continue
       try {
         const board = await raceBoard(classId, raceId, { limit: LISTED_ROWS })
         applyNames(board.standings)
         // A board that was pushed meanwhile is newer.
-        if (!boards.has(raceId)) boards.set(raceId, board)
+        if (boards.get(raceId) === before) boards.set(raceId, board)
       } catch (error) {
         // Listed without its winner until then.
         retryBoardsAfter(error)
@@ -93,8 +94,7 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
     }
   })
 
-  // A string: a new array would count as a change at every push and every board.
-  watch(() => listed.value.map(({ race }) => race.raceId).join(), loadBoards)
+  watch(page, loadBoards)
   watch(() => address.value.races, refresh, { immediate: true })
   watch(
     () => classOf(classId)?.stateHash,
@@ -111,7 +111,7 @@ export function useRaces(classId: number, place: ExploreAddressOnPage) {
       isLive = true
       // Loads changes that were missed, and what failed while the service was starting.
       if (wasLost || failure.value) void refresh()
-      if (opened.failure.value) void opened.load()
+      if (wasLost || opened.failure.value) void opened.load()
       wasLost = false
     },
     closed: () => {

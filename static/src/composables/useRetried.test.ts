@@ -36,7 +36,7 @@ beforeEach(() => {
 })
 afterEach(() => scope.stop())
 
-it('loads again after each poll until it succeeds, also while the service is reachable', async () => {
+it('loads again after polls until it succeeds, also while the service is reachable', async () => {
   const away = new ApiError('away', 'away')
   const load = vi
     .fn(async () => {})
@@ -49,6 +49,27 @@ it('loads again after each poll until it succeeds, also while the service is rea
   await poll()
   await poll()
   expect(load).toHaveBeenCalledTimes(3)
+})
+
+it('waits for twice as many polls after each try that fails, until one succeeds', async () => {
+  const load = vi.fn(async () => {}).mockRejectedValue(new ApiError('unready', 'overloaded'))
+  const again = scope.run(() => useRetried(load))!
+  await settled()
+  /** Polls this many times, and returns which of these polls were followed by a load. */
+  async function triesOf(polls: number): Promise<number[]> {
+    const tries: number[] = []
+    for (let i = 1; i <= polls; i++) {
+      const before = load.mock.calls.length
+      await poll()
+      if (load.mock.calls.length > before) tries.push(i)
+    }
+    return tries
+  }
+  expect(await triesOf(30)).toEqual([1, 3, 7, 15, 23])
+  load.mockResolvedValueOnce()
+  expect(await triesOf(1)).toEqual([1])
+  await again()
+  expect(await triesOf(3)).toEqual([1, 3])
 })
 
 it('does not load again while a load is under way', async () => {

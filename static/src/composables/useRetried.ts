@@ -5,8 +5,12 @@ import { ApiError } from '../api/request'
 import { reachable, service } from '../state/service'
 import { latestOnly } from './latest-only'
 
+/** Maximum number of polls between two tries: 24 s. More would keep a gap for long after the service has recovered. */
+const RETRY_POLLS_MAX = 8
+
 /**
- * Loads now, and again until it succeeds. The notice at the top says what is wrong. Returns a function that loads once more.
+ * Loads now, and again after a failure that may pass. The notice at the top says what is wrong. Returns a function that loads
+ * once more.
  */
 export function useRetried(load: () => Promise<void>): () => Promise<void> {
   const attempt = latestOnly(() => load().catch(retryAfter))
@@ -17,16 +21,21 @@ export function useRetried(load: () => Promise<void>): () => Promise<void> {
 
 /**
  * Returns a function that takes the error of a failed load. The next poll that finds the service reachable loads again, if
- * that may succeed. Without that, one lost request would leave a gap for as long as nothing else changes.
+ * that may succeed. The number of polls between two tries doubles with each one that fails: the service may lack the means for
+ * this load. Without a retry, one lost request would leave a gap for as long as nothing else changes.
  */
 export function useRetry(load: () => Promise<void>): (error: unknown) => void {
   let hasFailed = false
+  let retryPolls = 1
+  let pollsLeft = retryPolls
   watch(
     () => service.now,
-    () => {
-      if (!hasFailed || !reachable.value) return
+    async () => {
+      if (!hasFailed || !reachable.value || --pollsLeft > 0) return
       hasFailed = false
-      void load()
+      await load()
+      retryPolls = hasFailed ? Math.min(retryPolls * 2, RETRY_POLLS_MAX) : 1
+      pollsLeft = retryPolls
     },
   )
   return (error) => {
@@ -35,6 +44,6 @@ export function useRetry(load: () => Promise<void>): (error: unknown) => void {
 }
 
 /** Returns whether the same load may succeed later. A locked service is not reachable until it has the key. */
-function mayRetry(error: unknown): boolean {
+export function mayRetry(error: unknown): boolean {
   return !(error instanceof ApiError) || error.canRetry || error.kind === 'locked'
 }

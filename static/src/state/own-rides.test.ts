@@ -58,7 +58,7 @@ it('a ride is delivered once the outbox has sent it, and stays so', async () => 
   expect(ownRide(1)?.delivered).toBe(true)
 })
 
-it('a ride keeps how many of its records were rejected, also those of a later page', async () => {
+it('a ride keeps how many of its records were rejected, also without the outbox', async () => {
   outbox.deliveries.set(1, { state: 'sending', waiting: 1, rejected: 2, reason: null })
   keepRide(ride(1))
   expect(ownRide(1)?.rejected).toBe(2)
@@ -68,6 +68,18 @@ it('a ride keeps how many of its records were rejected, also those of a later pa
   outbox.deliveries.clear()
   keepRide(ride(1))
   expect(ownRide(1)?.rejected).toBe(3)
+})
+
+it('what a later page counts is added to what earlier pages counted', async () => {
+  outbox.deliveries.set(1, { state: 'sending', waiting: 100, rejected: 200, reason: null })
+  keepRide(ride(1))
+  await nextTick()
+  vi.resetModules()
+  const later = await import('./own-rides')
+  const { deliveries } = (await import('./outbox')).outbox
+  deliveries.set(1, { state: 'sent', waiting: 0, rejected: 100, reason: null })
+  await nextTick()
+  expect(later.ownRide(1)).toMatchObject({ delivered: true, rejected: 300 })
 })
 
 it('a stored ride without all columns is dropped', () => {

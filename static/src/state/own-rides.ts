@@ -35,6 +35,16 @@ export const ownRides = useStorage<OwnRide[]>('alleycat.rides', [], undefined, {
   shallow: true,
 })
 
+/** Number of rejected records by race, as earlier pages counted them. The outbox counts those of its own page. */
+const rejectedBefore = new Map(
+  ownRides.value.map(({ raceId, rejected }) => [raceId, rejected ?? 0]),
+)
+
+/** Returns how many records of a ride were rejected, on this page and on earlier ones. */
+function rejectedOf(raceId: number): number {
+  return (rejectedBefore.get(raceId) ?? 0) + (outbox.deliveries.get(raceId)?.rejected ?? 0)
+}
+
 /** Keeps a ride, in place of an earlier version of it. */
 export function keepRide(ride: OwnRide): void {
   const others = ownRides.value.filter(({ raceId }) => raceId !== ride.raceId)
@@ -55,7 +65,8 @@ function withDelivery(ride: OwnRide): OwnRide {
     ...ride,
     delivered: delivery?.state === 'sent' || before?.delivered === true,
     refused: before?.refused ?? reason,
-    rejected: Math.max(before?.rejected ?? 0, delivery?.rejected ?? 0),
+    // Another tab may have counted more.
+    rejected: Math.max(before?.rejected ?? 0, rejectedOf(ride.raceId)),
   }
 }
 
@@ -63,12 +74,12 @@ function withDelivery(ride: OwnRide): OwnRide {
 watch(
   () => [...outbox.deliveries],
   (deliveries) => {
-    for (const [raceId, { state, rejected }] of deliveries) {
+    for (const [raceId, { state }] of deliveries) {
       const ride = ownRide(raceId)
       const isNews =
         (state === 'sent' && !ride?.delivered) ||
         (state === 'refused' && ride?.refused === null) ||
-        rejected > (ride?.rejected ?? 0)
+        rejectedOf(raceId) > (ride?.rejected ?? 0)
       if (ride && isNews) keepRide(ride)
     }
   },

@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
-import { createApp, type App } from 'vue'
+import { createApp, nextTick, type App } from 'vue'
 
 import { racer } from '../api/client'
 import { router } from '../router'
@@ -39,6 +39,16 @@ it('a picked class is the one that the links of the page open', async () => {
   open()
   page.querySelector<HTMLInputElement>('input[name=class][value="3"]')!.click()
   expect(lastClass.value).toBe(3)
+})
+
+it('a picked class stays when another tab opens another one', async () => {
+  vi.mocked(racer).mockResolvedValue(null)
+  lastClass.value = 1
+  open()
+  const [key, newValue, storageArea] = ['alleycat.class', '3', localStorage]
+  dispatchEvent(new StorageEvent('storage', { key, newValue, storageArea }))
+  await nextTick()
+  expect(page.querySelector<HTMLInputElement>('input[name=class]:checked')?.value).toBe('1')
 })
 
 it('nothing is claimed of a number before the service says that it knows it', async () => {
