@@ -169,6 +169,22 @@ describe('riding', () => {
     await page.context().close()
   })
 
+  it('opens at its top, and Back returns to where the start line was', async () => {
+    const { page } = await visit(service, '/', { viewport: { width: 320, height: 568 } })
+    await page.getByText('Class record', { exact: true }).waitFor()
+    await page.getByRole('radio', { name: /Class 2/ }).waitFor()
+    await page.evaluate(() => scrollTo(0, document.documentElement.scrollHeight))
+    const scrolled = () => page.evaluate(() => scrollY)
+    expect(await scrolled()).toBeGreaterThan(0)
+    await page.getByRole('link', { name: 'To the start' }).click()
+    await page.getByRole('heading', { name: /Class 1 as/ }).waitFor()
+    await until('the ride is shown from its top', async () => (await scrolled()) === 0)
+    await page.goBack()
+    await page.getByRole('link', { name: 'To the start' }).waitFor()
+    await until('the start line is where it was', async () => (await scrolled()) > 0)
+    await page.context().close()
+  })
+
   it('asks before a ride is lost, by a link, by Back and by a reload', async () => {
     const { page } = await visit(service, '/')
     await page.getByRole('link', { name: 'To the start' }).click()

@@ -27,6 +27,22 @@ it('a view without a class shows the last one', async () => {
   expect(document.title).toBe('Ride · Alleycat')
 })
 
+it('a view opens at its top, and another query does not scroll it', async () => {
+  const scroll = vi.spyOn(window, 'scrollTo').mockImplementation(() => {})
+  /** Returns the number of scrolls so far, after all that is on its way. */
+  const scrolls = async () => {
+    await new Promise((resolve) => setTimeout(resolve))
+    return scroll.mock.calls.length
+  }
+  await router.push('/explore/4')
+  expect(await scrolls()).toBe(1)
+  await router.push('/explore/4?second=90')
+  expect(await scrolls()).toBe(1)
+  await router.push('/ride/4')
+  expect(await scrolls()).toBe(2)
+  scroll.mockRestore()
+})
+
 it('a refused navigation changes neither the title nor the last class', async () => {
   await router.push('/ride/5')
   const allow = router.beforeEach(() => false)

@@ -61,7 +61,12 @@ const routes: RouteRecordRaw[] = [
   },
 ]
 
-export const router = createRouter({ history: createWebHashHistory(), routes })
+export const router = createRouter({
+  history: createWebHashHistory(),
+  routes,
+  // A view opens at its top. Back and Forward return to where it was; another query changes a part of the same view.
+  scrollBehavior: (to, from, saved) => saved ?? (to.path !== from.path && { top: 0 }),
+})
 
 /** The address of a view whose script could not be loaded; null if none failed. */
 export const failedAddress = ref<string | null>(null)
