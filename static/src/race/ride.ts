@@ -101,8 +101,14 @@ export function praise({ seconds, leads, records, firsts }: Result, counts: bool
   const hold = counts ? 'You hold' : 'You would hold'
   if (leads === seconds) return `${hold} every second of this class.`
   if (leads > 0) return `${hold} the class record at ${count(leads)} ${plural(leads, 'second')}.`
-  if (firsts === seconds) return 'Your first ride here. From now on there are bests to beat.'
-  if (records > 0) return `${count(records)} personal ${plural(records, 'record')}.`
+  if (firsts === seconds) {
+    return counts
+      ? 'Your first ride here. From now on there are bests to beat.'
+      : 'It would be your first ride here.'
+  }
+  if (records > 0) {
+    return `${counts ? '' : 'It would be '}${count(records)} personal ${plural(records, 'record')}.`
+  }
   return 'No record this time. They are within reach.'
 }
 
