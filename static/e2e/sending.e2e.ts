@@ -81,6 +81,8 @@ describe('a ride', () => {
     await page.getByRole('button', { name: 'Copy link' }).waitFor()
     await page.reload()
     await page.locator('[data-test=sent][data-sent=sent]').waitFor()
+    // The result says where the ride is, and nothing beside it says more.
+    expect(await page.getByText('Your ride is sent to the service and counts.').count()).toBe(0)
     expect(faults).toEqual([])
     await page.context().close()
   })
