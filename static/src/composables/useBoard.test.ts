@@ -65,6 +65,25 @@ it('a response to an earlier search does not undo a later one', async () => {
   expect(page.board?.total).toBe(1)
 })
 
+it.each<[string, Partial<ExploreAddress>]>([
+  ['second', { second: 20 }],
+  ['board', { board: 'finish' }],
+  ['racer', { around: 2 }],
+])('says of another %s nothing about a racer who is not on the board', async (_, change) => {
+  vi.mocked(leaderboard).mockResolvedValue(EMPTY)
+  const { address, page } = open(1)
+  await settled()
+  expect(address.value.around).toBeNull()
+  expect(page.notFound).toContain('has no best at 1:00.')
+  service.stateHash.value = 'B'
+  await settled()
+  expect(page.notFound).toContain('has no best at 1:00.')
+  vi.mocked(leaderboard).mockResolvedValue(FOUND)
+  address.value = { ...address.value, ...change }
+  await settled()
+  expect(page.notFound).toBe('')
+})
+
 it('keeps its rows and their address while the board cannot be loaded, and is loaded after the next poll', async () => {
   vi.mocked(leaderboard).mockResolvedValueOnce(EMPTY).mockRejectedValueOnce(AWAY)
   const { address, page } = open(null)

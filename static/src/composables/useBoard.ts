@@ -20,7 +20,7 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
   /** The address of the rows: an earlier one while the board of the present one is loaded, or cannot be. */
   const shown = shallowRef(address.value)
   const failure = ref('')
-  /** Message that the racer of the last search is not on the board. It stays until the next search. */
+  /** Message that the racer of the last search is not on the board. It stays until another board or racer is shown. */
   const notFound = ref('')
   const retryAfter = useRetry(() => load())
 
@@ -67,6 +67,16 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
     const { second, board, around, page } = address.value
     return [second, board, around, page].join()
   })
+  watch(
+    () => {
+      const { second, board, around } = address.value
+      return [second, board, around] as const
+    },
+    ([second, board, around], [secondBefore, boardBefore]) => {
+      // Nobody is in the middle after a search that found nobody on the board.
+      if (around !== null || second !== secondBefore || board !== boardBefore) notFound.value = ''
+    },
+  )
   watch(
     [which, () => classOf(classId)?.stateHash],
     ([, stateHash]) => {
