@@ -33,7 +33,7 @@ it('says for some seconds that the service is back, and asks for no click', asyn
   await become('ready')
   expect(notice?.textContent).toBe('The service is back.')
   expect(page.querySelector('button')).toBeNull()
-  await vi.advanceTimersByTimeAsync(60_000)
+  await vi.advanceTimersByTimeAsync(4000)
   expect(notice?.textContent).toBe('')
   await become('failing')
   expect(notice?.textContent).toContain('The service is not ready.')
