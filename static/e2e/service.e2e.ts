@@ -110,6 +110,19 @@ describe('the page', () => {
     await page.context().close()
   })
 
+  it('says when the search for a racer cannot be loaded, and loads it again', async () => {
+    const { page } = await visit(service, '/')
+    await page.route('**/RacerSearch-*.js', (route) => route.abort())
+    await page.reload()
+    const again = page.getByRole('button', { name: 'Load it again' })
+    await again.waitFor()
+    await page.unroute('**/RacerSearch-*.js')
+    await again.click()
+    await page.getByRole('combobox', { name: 'Or ride as' }).waitFor()
+    expect(await again.count()).toBe(0)
+    await page.context().close()
+  })
+
   it('goes on riding while the service is away', async () => {
     const own = await Service.start()
     try {

@@ -1,0 +1,19 @@
+// @vitest-environment happy-dom
+import { expect, it, vi } from 'vitest'
+import { createApp } from 'vue'
+
+import { failedAddress } from '../router'
+import { RacerSearch } from './racer-search'
+
+vi.mock('./RacerSearch.vue', () => {
+  throw new Error('no such script')
+})
+
+it('a search whose script cannot be loaded asks to load the page again', async () => {
+  location.hash = '#/ride/4'
+  const app = createApp(RacerSearch, { label: 'Find' })
+  app.config.errorHandler = () => {} // otherwise the error would fail the test
+  app.mount(document.createElement('div'))
+  await vi.waitFor(() => expect(failedAddress.value).toBe('#/ride/4'))
+  app.unmount()
+})
