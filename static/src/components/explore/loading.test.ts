@@ -11,7 +11,7 @@ import BoardPanel from './BoardPanel.vue'
 import RacesPanel from './RacesPanel.vue'
 
 const load = vi.hoisted(() => vi.fn())
-vi.mock('../../api/client', () => ({ leaderboard: load, racePage: load }))
+vi.mock('../../api/client', () => ({ leaderboard: load, racePage: load, sendRide: vi.fn() }))
 vi.mock('../../state/service', async (original) => ({
   ...(await original<typeof import('../../state/service')>()),
   classOf: () => ({ stateHash: 'A' }),
