@@ -22,8 +22,6 @@ use futures_util::future::MapOk;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
-#[cfg(target_os = "linux")]
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -37,10 +35,9 @@ use crate::observability;
 /// about the rate of the slowest mobile lines.
 const RESPONSE_BYTES_PER_SECOND_MIN: u32 = 32 << 10;
 
-/// Maximum number of bytes of a connection that the kernel takes before it sends them. Otherwise it takes up to 4 MiB at once, also from a client that never reads: memory of the
-/// machine, and time that other clients wait for.
-#[cfg(target_os = "linux")]
-const UNSENT_BYTES_MAX: u32 = 128 << 10;
+/// Number of bytes after which a connection lets others write, in bytes: some 0.1 ms. The kernel takes
+/// up to 4 MiB at once, also from a client that never reads.
+const YIELD_BYTES: usize = 256 << 10;
 
 /// Accepts connections up to a limit. Connections over the limit are closed at once, which costs
 /// next to nothing.
@@ -70,7 +67,9 @@ impl<S> Accept<TcpStream, S> for LimitedAcceptor {
             count_closed("too_many");
             return ready(Err(io::Error::other("connection limit reached")));
         };
-        if let Err(error) = set_options(&stream) {
+        // With Nagle's algorithm the end of a response waits for the client's delayed
+        // acknowledgement, 40 ms.
+        if let Err(error) = stream.set_nodelay(true) {
             return ready(Err(error));
         }
         let state = Arc::<Mutex<ConnectionState>>::default();
@@ -82,15 +81,6 @@ impl<S> Accept<TcpStream, S> for LimitedAcceptor {
         let stream = LimitedStream::new(stream, self.limits, state, Some(permit));
         ready(Ok((stream, service)))
     }
-}
-
-fn set_options(stream: &TcpStream) -> io::Result<()> {
-    // With Nagle's algorithm the end of a response waits for the client's delayed acknowledgement,
-    // 40 ms.
-    stream.set_nodelay(true)?;
-    #[cfg(target_os = "linux")] // without it, a kernel that has no such option still serves
-    let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
-    Ok(())
 }
 
 fn count_closed(reason: &'static str) {
@@ -119,6 +109,8 @@ pub(crate) struct LimitedStream<S> {
     /// Time by which the pending write must progress. `None` while no write is pending.
     write_deadline: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Bytes written since the connection last waited.
+    written: usize,
     /// Set when the client was too slow.
     timeout_reason: Option<&'static str>,
     _permit: Option<OwnedSemaphorePermit>,
@@ -138,9 +130,29 @@ impl<S: AsyncWrite + Unpin> LimitedStream<S> {
             accepted: Instant::now(),
             write_deadline: None,
             timer: None,
+            written: 0,
             timeout_reason: None,
             _permit: permit,
         }
+    }
+
+    /// Writes bytes. Waits once after every [`YIELD_BYTES`], so that the tasks of others run.
+    fn poll_bytes(
+        &mut self,
+        context: &mut Context<'_>,
+        poll: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if self.written >= YIELD_BYTES {
+            self.written = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let written = self.poll_write_with(context, poll);
+        match &written {
+            Poll::Ready(Ok(bytes)) => self.written += bytes,
+            _ => self.written = 0,
+        }
+        written
     }
 
     fn poll_write_with<T>(
@@ -197,7 +209,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for LimitedStream<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_with(context, |stream, context| stream.poll_write(context, bytes))
+        self.poll_bytes(context, |stream, context| stream.poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -205,7 +217,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for LimitedStream<S> {
         context: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_with(context, |stream, context| {
+        self.poll_bytes(context, |stream, context| {
             stream.poll_write_vectored(context, bytes)
         })
     }
