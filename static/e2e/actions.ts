@@ -41,10 +41,12 @@ export async function paceAt(service: Service, query: string, second: number): P
 
 /** Opens a class as a rider of the device. */
 export async function rideAs(page: Page, rider: object, classId = 1): Promise<void> {
+  const [base] = page.url().split('#')
   const stored = JSON.stringify(rider)
   await page.evaluate((stored) => localStorage.setItem('alleycat.rider', stored), stored)
-  await page.evaluate((classId) => (location.hash = `#/ride/${classId}`), classId)
-  await page.reload()
+  // The page is loaded anew. A mere change of the hash could be undone by a navigation that still goes on.
+  await page.goto('about:blank')
+  await page.goto(`${base}#/ride/${classId}`)
 }
 
 export async function start(page: Page, speed = '20×'): Promise<void> {
