@@ -122,7 +122,7 @@ impl Inner {
             ListedChange::Replaced => {
                 // A starting instance owns every snapshot, whatever it reads.
                 if state.unconfirmed_puts.is_empty() && self.serving.load(Ordering::Acquire) {
-                    // One instance is enough, and owners change rarely: the body may be large.
+                    // Only the former owner compares. The body may be large.
                     if state.is_owner && state.stored_up_to > 0 && !self.options.read_only {
                         state.must_compare = true;
                         state.must_reload = true;
@@ -131,7 +131,11 @@ impl Inner {
                 }
             }
             ListedChange::FellBack => {
-                report_fallback(&key, "it is an earlier version again");
+                // While the snapshot is written again, a listing may show that put before its response
+                // comes. Equal bodies have equal ETags.
+                if state.write_again_since.is_none() {
+                    report_fallback(&key, "it is an earlier version again");
+                }
                 snapshots.write_again(target, self.clock.uptime());
             }
             ListedChange::Missing => {
