@@ -126,7 +126,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config",
             "firehose_client",
             "ledger/clock",
-            "ledger/recovery",
+            "ledger/start_retries",
             "server",
             "storage",
         ],

@@ -12,7 +12,7 @@ use crate::cli::simulate;
 use crate::config::{ClassNames, Config};
 use crate::firehose_client::AccessKey;
 use crate::ledger::clock::{Clock, SystemClock};
-use crate::ledger::recovery::{BACKOFF_MAX, FIRST_BACKOFF, GIVE_UP_AFTER};
+use crate::ledger::start_retries::StartRetries;
 use crate::server;
 use crate::storage::{self, SegmentId, Store};
 
@@ -66,22 +66,18 @@ fn demo_class_names(classes: u16) -> &'static [&'static str] {
 /// Opens the store. An outage is waited out, as later in the start. The log names the endpoint at
 /// once: it may be a wrong one.
 async fn wait_for_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    let began = SystemClock.uptime();
-    let mut backoff = FIRST_BACKOFF;
+    let mut retries = StartRetries::new(&SystemClock);
     loop {
-        let error = match open_store(config).await {
-            Err(error) if storage::is_outage(&error) => error,
+        match open_store(config).await {
+            Err(error) if storage::is_outage(&error) && retries.may_go_on() => {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "store failed at the start; retrying"
+                );
+            }
             opened => return opened,
-        };
-        if SystemClock.uptime().saturating_sub(began) >= GIVE_UP_AFTER {
-            return Err(error);
         }
-        tracing::warn!(
-            error = format!("{error:#}"),
-            "store failed at the start; retrying"
-        );
-        tokio::time::sleep(backoff).await;
-        backoff = (backoff * 2).min(BACKOFF_MAX);
+        retries.pause().await;
     }
 }
 

@@ -6,7 +6,6 @@
 //! instances write meanwhile is left to replication. So a start makes progress beside any ingest.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -16,21 +15,12 @@ use crate::ledger::Inner;
 use crate::ledger::journal_index::segment_ids;
 use crate::ledger::replication::{FetchedSegment, SEGMENT_READS_MAX};
 use crate::ledger::snapshot::{SnapshotTarget, class_beyond_options};
+use crate::ledger::start_retries::StartRetries;
 use crate::ledger::unreadable::{
     ApplyError, DAMAGED_OBJECT_READS_MAX, UnreadableCause, UnreadableObject,
 };
 use crate::observability;
 use crate::storage::{ListEntry, ListScope, ObjectKey, SegmentId, StoreError};
-
-/// Time for which one request is tried while the store fails. Then the start fails. An outage is
-/// waited out: a process that ends would only be started again.
-pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
-
-/// Back-off before the first retry. It doubles with each one.
-pub(crate) const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-
-/// Maximum back-off.
-pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(8);
 
 /// Segments between two log lines of progress.
 const PROGRESS_SEGMENTS: usize = 100;
@@ -269,21 +259,18 @@ impl Inner {
             .await
     }
 
-    /// Tries until it succeeds, or until [`GIVE_UP_AFTER`] if the store fails. An object that looks
+    /// Tries until it succeeds, or as long as a start waits for a store that fails. An object that looks
     /// damaged is read [`DAMAGED_OBJECT_READS_MAX`] times.
     async fn retry<T, F: Future<Output = Result<T, ApplyError>>>(
         &self,
         attempt: impl Fn() -> F,
     ) -> Result<T, RecoveryError> {
-        let began = self.clock.uptime();
-        let mut backoff = FIRST_BACKOFF;
+        let mut retries = StartRetries::new(&*self.clock);
         let mut damaged_reads = 0;
         loop {
             match attempt().await {
                 Ok(done) => return Ok(done),
-                Err(ApplyError::Store(error))
-                    if self.clock.uptime().saturating_sub(began) < GIVE_UP_AFTER =>
-                {
+                Err(ApplyError::Store(error)) if retries.may_go_on() => {
                     tracing::warn!(%error, "store failed during recovery; retrying");
                 }
                 Err(ApplyError::Unreadable(object))
@@ -294,8 +281,7 @@ impl Inner {
                 }
                 Err(error) => return Err(error.into()),
             }
-            self.clock.sleep(backoff).await;
-            backoff = (backoff * 2).min(BACKOFF_MAX);
+            retries.pause().await;
         }
     }
 }
