@@ -14,7 +14,6 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use serde::Deserialize;
 
 use super::load::{Numbers, Race};
 
@@ -105,44 +104,6 @@ fn bench_decode_and_merge(bencher: Bencher<'_, '_>, warm: &'static Warm) {
                 .compare(&decoded.efforts, usize::MAX, &mut Newcomers::default());
         assert!(comparison.improving.is_empty(), "the table is warm");
         comparison
-    });
-}
-
-/// A plain version for comparison, which shows the cost of the formats: no checks, no names.
-#[divan::bench(sample_count = 200)]
-fn plain_decode_and_merge(bencher: Bencher<'_, '_>) {
-    #[derive(Deserialize)]
-    struct Body<'b> {
-        #[serde(borrow)]
-        records: Vec<Record<'b>>,
-    }
-    #[derive(Deserialize)]
-    struct Record<'b> {
-        data: &'b str,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Ride {
-        class_id: usize,
-        second: usize,
-        racer_id: usize,
-        cadence: f64,
-        resistance: f64,
-    }
-    let mut table = vec![vec![f64::NAN; RACERS as usize + 1]; usize::from(CLASSES) * 600];
-    each_body(bencher, &WARM, |body| {
-        let body: Body<'_> = serde_json::from_slice(body).expect("our own body");
-        let mut data = Vec::new();
-        for record in body.records {
-            data.clear();
-            base64_simd::STANDARD
-                .decode_append(record.data, &mut data)
-                .expect("our own body");
-            let ride: Ride = serde_json::from_slice(&data).expect("our own record");
-            let output = (ride.cadence + 35.0) * (ride.resistance + 65.0) / 100.0;
-            let best = &mut table[(ride.class_id - 1) * 600 + ride.second][ride.racer_id];
-            *best = output.max(*best);
-        }
     });
 }
 
