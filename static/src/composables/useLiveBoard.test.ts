@@ -32,4 +32,15 @@ describe('a board that the service ranks', () => {
     expect(ranked).toEqual([1, 3])
     expect(boardSecond.value).toBe(3)
   })
+  it('does not hold up the board of a history, in the next ride', async () => {
+    const slow = { kind: 'service', board: () => new Promise(() => {}) } as unknown as BoardSource
+    const found = { rank: 1, total: 1, rows: [] } as unknown as LiveBoard
+    const history = { kind: 'history', board: () => found } as unknown as BoardSource
+    const { boardSecond, clearBoard, rank } = useLiveBoard(() => {})
+    const sample = (second: number) => ({ second, output: 20 }) as Parameters<typeof rank>[1]
+    void rank(slow, sample(7))
+    clearBoard()
+    await rank(history, sample(1))
+    expect(boardSecond.value).toBe(1)
+  })
 })

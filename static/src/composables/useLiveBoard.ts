@@ -29,7 +29,7 @@ export function useLiveBoard(onRanked: (second: number, board: LiveBoard) => voi
 
   /** Ranks a second. One request to the service at a time, so that a slow service is not overloaded. */
   async function rank(source: BoardSource, sample: Sample): Promise<void> {
-    if (loading) {
+    if (source.kind === 'service' && loading) {
       rankWaiting = () => void rank(source, sample)
       return
     }
