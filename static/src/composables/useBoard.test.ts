@@ -5,24 +5,11 @@ import { effectScope, reactive, ref, type EffectScope } from 'vue'
 import { leaderboard, type Leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
 import { FIRST_ADDRESS, withChange, type ExploreAddress } from '../race/explore-address'
+import { service, stateHash } from '../state/service.fake'
 import { useBoard } from './useBoard'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
-const service = vi.hoisted(() => ({
-  state: null as unknown as { now: number },
-  /** The state of the class; undefined before it is known. */
-  stateHash: null as unknown as { value: string | undefined },
-}))
-vi.mock('../state/service', async () => {
-  const { reactive, ref } = await import('vue')
-  service.state = reactive({ now: 0 })
-  service.stateHash = ref()
-  return {
-    service: service.state,
-    reachable: ref(true),
-    classOf: () => ({ stateHash: service.stateHash.value }),
-  }
-})
+vi.mock('../state/service', () => import('../state/service.fake'))
 
 const AWAY = new ApiError('away', 'away')
 const EMPTY = { total: 0, standings: [] } as unknown as Leaderboard
@@ -44,7 +31,7 @@ const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
   scope = effectScope()
-  service.stateHash.value = 'A'
+  stateHash.value = 'A'
   vi.mocked(leaderboard).mockReset()
 })
 
@@ -75,7 +62,7 @@ it.each<[string, Partial<ExploreAddress>]>([
   await settled()
   expect(address.value.around).toBeNull()
   expect(page.notFound).toContain('has no best at 1:00.')
-  service.stateHash.value = 'B'
+  stateHash.value = 'B'
   await settled()
   expect(page.notFound).toContain('has no best at 1:00.')
   vi.mocked(leaderboard).mockResolvedValue(FOUND)
@@ -93,7 +80,7 @@ it('keeps its rows and their address while the board cannot be loaded, and is lo
   expect(page.failure).toBe('away')
   expect([page.shown.second, page.board?.total]).toEqual([60, 0])
   vi.mocked(leaderboard).mockResolvedValue(FOUND)
-  service.state.now += 1
+  service.now += 1
   await settled()
   expect(page.failure).toBe('')
   expect([page.shown.second, page.board?.total]).toEqual([200, 1])
@@ -111,13 +98,13 @@ it('is the page of the address, of the board of the address', async () => {
 
 it('is loaded once where the address is opened before the classes are known', async () => {
   vi.mocked(leaderboard).mockResolvedValue(FOUND)
-  service.stateHash.value = undefined
+  stateHash.value = undefined
   open(null)
   await settled()
-  service.stateHash.value = 'A'
+  stateHash.value = 'A'
   await settled()
   expect(leaderboard).toHaveBeenCalledTimes(1)
-  service.stateHash.value = 'B'
+  stateHash.value = 'B'
   await settled()
   expect(leaderboard).toHaveBeenCalledTimes(2)
 })

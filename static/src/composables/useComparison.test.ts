@@ -5,24 +5,11 @@ import { effectScope, ref, type EffectScope } from 'vue'
 import { curve, leaderboard, records, type Curve, type Leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
 import { FIRST_ADDRESS, type ExploreAddress } from '../race/explore-address'
+import { service, stateHash } from '../state/service.fake'
 import { useComparison } from './useComparison'
 
 vi.mock('../api/client', () => ({ curve: vi.fn(), leaderboard: vi.fn(), records: vi.fn() }))
-const service = vi.hoisted(() => ({
-  state: null as unknown as { now: number },
-  /** The state of the class; undefined before it is known. */
-  stateHash: null as unknown as { value: string | undefined },
-}))
-vi.mock('../state/service', async () => {
-  const { reactive, ref } = await import('vue')
-  service.state = reactive({ now: 0 })
-  service.stateHash = ref()
-  return {
-    service: service.state,
-    reachable: ref(true),
-    classOf: () => ({ stateHash: service.stateHash.value }),
-  }
-})
+vi.mock('../state/service', () => import('../state/service.fake'))
 
 const AWAY = new ApiError('away', 'away')
 const HISTORY = { 1: { 7: 200 } } as never
@@ -40,7 +27,7 @@ const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
   scope = effectScope()
-  service.stateHash.value = 'A'
+  stateHash.value = 'A'
   vi.mocked(records).mockReset().mockResolvedValue(HISTORY)
   vi.mocked(leaderboard).mockReset().mockResolvedValue(FIRST)
   vi.mocked(curve)
@@ -56,11 +43,11 @@ it('is loaded after the next poll', async () => {
   await settled()
   expect(comparison.lines.value).toEqual([])
   vi.mocked(curve).mockRejectedValueOnce(AWAY)
-  service.state.now += 1
+  service.now += 1
   await settled()
   expect(comparison.lines.value.map(({ label }) => label)).toEqual(['Class record', 'Bo'])
   expect(comparison.failure.value).toBe('away')
-  service.state.now += 1
+  service.now += 1
   await settled()
   expect(comparison.failure.value).toBe('')
   // Loaded parts are not loaded again.
@@ -100,10 +87,10 @@ it('a racer who is added while another curve is loaded does not load that one ag
 })
 
 it('follows the class: the record that was not pushed, and the curves', async () => {
-  service.stateHash.value = undefined
+  stateHash.value = undefined
   const comparison = open(ref({ ...FIRST_ADDRESS, racers: [7] }))
   await settled()
-  service.stateHash.value = 'A'
+  stateHash.value = 'A'
   await settled()
   expect(vi.mocked(curve)).toHaveBeenCalledTimes(1)
   expect(vi.mocked(records)).toHaveBeenCalledTimes(1)
@@ -111,7 +98,7 @@ it('follows the class: the record that was not pushed, and the curves', async ()
   vi.mocked(curve).mockResolvedValue({ racerId: 7, seconds: [point] } as unknown as Curve)
   let respond: (dataset: never) => void = () => {}
   vi.mocked(records).mockReturnValue(new Promise((resolve) => (respond = resolve)))
-  service.stateHash.value = 'B'
+  stateHash.value = 'B'
   await settled()
   expect(comparison.points.value).toEqual([{ racerId: 7, point }])
   // Pushed during the load: it may be newer than what is loaded.

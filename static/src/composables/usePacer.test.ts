@@ -7,14 +7,11 @@ import { ApiError } from '../api/request'
 import { NO_PACER } from '../race/pacer'
 import type { Sample } from '../race/ride'
 import { pacer } from '../state/pacer'
+import { service } from '../state/service.fake'
 import { usePacer } from './usePacer'
 
 vi.mock('../api/client', () => ({ pace: vi.fn(), leaderboard: vi.fn() }))
-const service = vi.hoisted(() => ({ state: null as unknown as { now: number } }))
-vi.mock('../state/service', async () => {
-  const { reactive, ref } = await import('vue')
-  return { service: (service.state = reactive({ now: 0 })), reachable: ref(true) }
-})
+vi.mock('../state/service', () => import('../state/service.fake'))
 
 const PACE = { classId: 1, seconds: [1, 2], curves: [{ percentile: 50, outputs: [100, 120] }] }
 
@@ -73,7 +70,7 @@ it('a pacer that could not be loaded is loaded after the next poll, whatever is 
   phase.value = 'riding'
   pacer.value = { ...NO_PACER, kind: 'record' }
   await nextTick()
-  service.state.now += 1
+  service.now += 1
   await settled()
   expect(used.state.value).toBe('ready')
   expect(used.label.value).toBe('Median')

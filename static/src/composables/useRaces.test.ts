@@ -6,23 +6,11 @@ import { raceBoard, racePage, type Race, type RaceBoard, type RacePage } from '.
 import { ApiError } from '../api/request'
 import { FIRST_ADDRESS, type ExploreAddress } from '../race/explore-address'
 import { rider } from '../state/rider'
+import { service, stateHash } from '../state/service.fake'
 import { useRaces } from './useRaces'
 
 vi.mock('../api/client', () => ({ racePage: vi.fn(), raceBoard: vi.fn() }))
-const service = vi.hoisted(() => ({
-  state: null as unknown as { now: number },
-  stateHash: null as unknown as { value: string | undefined },
-}))
-vi.mock('../state/service', async () => {
-  const { reactive, ref } = await import('vue')
-  service.state = reactive({ now: 0 })
-  service.stateHash = ref()
-  return {
-    service: service.state,
-    reachable: ref(true),
-    classOf: () => ({ stateHash: service.stateHash.value }),
-  }
-})
+vi.mock('../state/service', () => import('../state/service.fake'))
 
 function race(raceId: number, lastSecond = 5): Race {
   return { raceId, startedAt: raceId, racers: 1, lastSecond, finished: false } as Race
@@ -55,7 +43,7 @@ const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
   scope = effectScope()
-  service.stateHash.value = undefined
+  stateHash.value = undefined
   vi.mocked(racePage).mockReset().mockResolvedValue(pageOf([]))
   vi.mocked(raceBoard)
     .mockReset()
@@ -146,7 +134,7 @@ it('an older race that is pushed does not load the list again', async () => {
 
 it('is loaded once where the address is opened directly, and again after a lost connection', async () => {
   const { page } = open()
-  service.stateHash.value = 'A'
+  stateHash.value = 'A'
   page.subscriber.opened?.()
   await settled()
   expect(racePage).toHaveBeenCalledTimes(1)
@@ -177,7 +165,7 @@ it('a listed race whose board could not be loaded gets its winner after the next
   const { page } = open()
   await settled()
   expect(page.listed.value[0]?.first).toBeNull()
-  service.state.now += 1
+  service.now += 1
   await settled()
   expect(page.listed.value[0]?.first?.racerId).toBe(1)
 })
@@ -193,7 +181,7 @@ it('a load of the opened race that began before a push does not replace it', asy
 })
 
 it('without pushes, the winner of a listed race is the one of its last second', async () => {
-  service.stateHash.value = 'A'
+  stateHash.value = 'A'
   vi.mocked(racePage).mockResolvedValue(pageOf([race(2), race(1)]))
   const { page } = open()
   await settled()
@@ -201,7 +189,7 @@ it('without pushes, the winner of a listed race is the one of its last second', 
   vi.mocked(racePage).mockResolvedValue(pageOf([race(2), { ...race(1), finished: true }]))
   const standings = [{ racerId: 9, rank: 1 }] as RaceBoard['standings']
   vi.mocked(raceBoard).mockResolvedValue({ ...board(1), finished: true, standings })
-  service.stateHash.value = 'B'
+  stateHash.value = 'B'
   await settled()
   expect(page.listed.value.map(({ first }) => first?.racerId)).toEqual([1, 9])
   // Nothing else is older than the list.

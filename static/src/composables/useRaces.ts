@@ -23,12 +23,12 @@ const LISTED_ROWS = 50
 /** Least time between loads of the list while new races are pushed, in milliseconds. */
 const RELOAD_MS = 1000
 
-export function useRaces(classId: number, place: ExploreAddressOnPage) {
-  const { address } = place
+export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) {
+  const { address } = exploreAddress
   const page = shallowRef<RacePage | null>(null)
   const boards = shallowReactive(new Map<number, RaceBoard>())
   const failure = ref('')
-  const opened = useOpenedRace(classId, place)
+  const opened = useOpenedRace(classId, exploreAddress)
   const retryAfter = useRetry(() => refresh())
   const retryBoardsAfter = useRetry(() => loadBoards())
   let isLive = false

@@ -2,18 +2,10 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { effectScope, type EffectScope } from 'vue'
 
 import { ApiError } from '../api/request'
+import { reachable, service } from '../state/service.fake'
 import { useRetried } from './useRetried'
 
-const mocked = vi.hoisted(() => ({
-  service: null as unknown as { now: number },
-  reachable: null as unknown as { value: boolean },
-}))
-vi.mock('../state/service', async () => {
-  const { reactive, ref } = await import('vue')
-  mocked.service = reactive({ now: 0 })
-  mocked.reachable = ref(true)
-  return mocked
-})
+vi.mock('../state/service', () => import('../state/service.fake'))
 
 let scope: EffectScope
 
@@ -22,7 +14,7 @@ const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 /** Polls the service, and waits for what follows. */
 async function poll(): Promise<void> {
-  mocked.service.now += 1
+  service.now += 1
   await settled()
 }
 
@@ -32,7 +24,7 @@ function open(load: () => Promise<void>): void {
 
 beforeEach(() => {
   scope = effectScope()
-  mocked.reachable.value = true
+  reachable.value = true
 })
 afterEach(() => scope.stop())
 
@@ -81,11 +73,11 @@ it('does not load again while a load is under way', async () => {
 
 it('does not load while the service is not reachable', async () => {
   const load = vi.fn(async () => {}).mockRejectedValueOnce(new ApiError('locked', 'locked'))
-  mocked.reachable.value = false
+  reachable.value = false
   open(load)
   await poll()
   expect(load).toHaveBeenCalledTimes(1)
-  mocked.reachable.value = true
+  reachable.value = true
   await poll()
   expect(load).toHaveBeenCalledTimes(2)
 })

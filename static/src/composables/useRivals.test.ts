@@ -8,24 +8,11 @@ import type { Sample } from '../race/ride'
 import type { BoardSource } from '../state/board-source'
 import { rider } from '../state/rider'
 import { addRival, rivals } from '../state/rivals'
+import { service, stateHash } from '../state/service.fake'
 import { useRivals } from './useRivals'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
-const service = vi.hoisted(() => ({
-  state: null as unknown as { now: number },
-  /** The state of the class; undefined before it is known. */
-  stateHash: null as unknown as { value: string | undefined },
-}))
-vi.mock('../state/service', async () => {
-  const { reactive, ref } = await import('vue')
-  service.state = reactive({ now: 0 })
-  service.stateHash = ref()
-  return {
-    service: service.state,
-    reachable: ref(true),
-    classOf: () => ({ stateHash: service.stateHash.value }),
-  }
-})
+vi.mock('../state/service', () => import('../state/service.fake'))
 
 const WHOLE = { racerId: 8, output: 200, rank: 3, groupRank: 1 }
 
@@ -49,7 +36,7 @@ function open() {
 const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
-  service.stateHash.value = 'A'
+  stateHash.value = 'A'
   scope = effectScope()
   rivals.value = [{ racerId: 8, name: 'Bo' }]
   const standings = [{ ...WHOLE, name: 'Bo' }]
@@ -108,16 +95,16 @@ it('keeps its rows while the service is away, and is loaded after the next poll'
   await settled()
   expect(used.state.value).toBe('away')
   expect(used.rows.value).toEqual([WHOLE])
-  service.state.now += 1
+  service.now += 1
   await settled()
   expect(used.state.value).toBe('loaded')
 })
 
 it('is loaded once where the address is opened before the classes are known', async () => {
-  service.stateHash.value = undefined
+  stateHash.value = undefined
   open()
   await settled()
-  service.stateHash.value = 'A'
+  stateHash.value = 'A'
   await settled()
   expect(leaderboard).toHaveBeenCalledTimes(1)
 })

@@ -21,7 +21,7 @@ it('a guest has its own name, and any other racer the one that the service has',
   expect(displayName({ racerId: 17, name: '', guest: false })).toBe('Arjun')
   expect(displayName({ racerId: 18, name: '', guest: false })).toBe('Racer 18')
   expect(displayName({ racerId: 19, name: '', guest: true })).toBe('Guest')
-  // A name of blanks is none.
+  // A name of only blanks counts as no name.
   applyNames([{ racerId: 20, name: '   ' }])
   expect(displayName({ racerId: 20, name: '', guest: false })).toBe('Racer 20')
   expect(displayName({ racerId: 19, name: '   ', guest: true })).toBe('Guest')
