@@ -115,7 +115,8 @@ impl RacerNames {
             name: name.clone(),
             seen_ms: AtomicU64::new(name.at_ms),
         };
-        // Locked until the version is raised: whoever sees the name sees its version.
+        // The entry stays locked until the version is raised. So a reader of the new name reads the
+        // new version, too.
         let _locked = self
             .names
             .entry(racer)

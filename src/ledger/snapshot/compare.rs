@@ -15,7 +15,7 @@ use crate::state::table::StateVersion;
 use crate::storage::ETag;
 use crate::storage::codec::journal_segment::SegmentContents;
 
-/// What memory holds of names or races.
+/// The names, race rows or finishes in memory.
 enum HeldEntries {
     Rows(Vec<RaceRow>),
     Finishes(Vec<RaceRow>),

@@ -147,16 +147,15 @@ impl SnapshotTarget {
 impl SnapshotState {
     /// Returns the minimum time between the starts of two writes.
     fn pause(&self, interval: Duration, usual_pause: Duration, lacks_erasures: bool) -> Duration {
-        let usual_pause = if self.has_failed {
+        if lacks_erasures || self.write_again_since.is_some() {
+            return interval;
+        }
+        let pause = if self.has_failed {
             interval
         } else {
             usual_pause
         };
-        if lacks_erasures || self.write_again_since.is_some() {
-            interval
-        } else {
-            usual_pause.max((self.build_took * BUILD_TIME_FACTOR).min(PAUSE_MAX))
-        }
+        pause.max((self.build_took * BUILD_TIME_FACTOR).min(PAUSE_MAX))
     }
 }
 

@@ -77,7 +77,8 @@ impl RankOrder {
     /// Sorts the slots that have an output. `by_id` are all slots by racer id ascending.
     pub(super) fn sorted(by_id: &[u32], outputs: &[f64]) -> Self {
         // The leading bits of an output and the slot's index in `by_id` share an integer: integers
-        // sort faster than pairs. `!` makes the greatest output the first. Then only slots with the same leading bits may stand wrong.
+        // sort faster than pairs. `!` makes the greatest output the first. After this sort, only slots
+        // with the same leading bits may be in the wrong order.
         let index_mask = (by_id.len() as u64).next_power_of_two() - 1;
         let packed = by_id.iter().zip(0..).filter_map(|(&slot, index)| {
             let output = *outputs.get(slot as usize)?;
@@ -205,7 +206,7 @@ impl RankOrder {
     }
 
     /// Returns the first slot for which the condition fails: its chunk, and its index in the chunk.
-    /// If there is none, returns the end of the last chunk.
+    /// If the condition holds for all slots, returns the end of the last chunk.
     fn locate(&self, holds: impl Fn(u32) -> bool) -> (usize, usize) {
         let chunks = &self.chunks;
         let chunk = chunks.partition_point(|it| it.slots.last().is_some_and(|&slot| holds(slot)));

@@ -21,8 +21,8 @@ const SEEN_MAX: Duration = Duration::from_secs(2 * SYNC_INTERVAL.as_secs());
 /// Maximum time until a snapshot holds a ride: its owner has seen it, and its next one was due.
 pub(super) const OWNER_WRITES_MAX: Duration = Duration::from_secs(15);
 
-/// Maximum time until a snapshot of the bests that nobody owns holds a ride: 60 s, three intervals, and a random
-/// delay of up to one more.
+/// Maximum time until a snapshot of the bests that nobody owns holds a ride: 60 s, three intervals,
+/// and a random delay of up to one more.
 const TAKEN_OVER_MAX: Duration =
     Duration::from_secs(60 + 4 * SNAPSHOT_INTERVAL.as_secs() + OWNER_WRITES_MAX.as_secs());
 
