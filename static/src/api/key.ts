@@ -2,14 +2,7 @@
  * The key for reading, if the service was started with one. It is kept while the tab is open, and is sent only in the
  * header of requests to this origin.
  */
-import { useStorage } from '@vueuse/core'
-import { ref } from 'vue'
-
-import { storageOf } from '../storage'
-
-const storage = storageOf('sessionStorage')
+import { storedText } from '../storage'
 
 /** The key; null if none was needed so far. */
-export const queryKey = storage
-  ? useStorage<string | null>('alleycat.key', null, storage)
-  : ref<string | null>(null)
+export const queryKey = storedText<string | null>('alleycat.key', null, 'sessionStorage')

@@ -1,6 +1,13 @@
 /** The class that was last picked, ridden or explored on this device. A page that is open does not follow other tabs. */
-import { useStorage } from '@vueuse/core'
+import { computed } from 'vue'
 
-export const lastClass = useStorage('alleycat.class', 1, undefined, {
-  listenToStorageChanges: false,
+import { storedText } from '../storage'
+
+const text = storedText<string>('alleycat.class', '1')
+
+export const lastClass = computed({
+  get: () => Number(text.value),
+  set: (classId) => {
+    text.value = String(classId)
+  },
 })

@@ -1,0 +1,23 @@
+// @vitest-environment happy-dom
+import { expect, it } from 'vitest'
+
+import { theme } from './state/theme'
+import { storedText } from './storage'
+
+it('a text is kept at once, and null is not', () => {
+  const text = storedText<string | null>('a', null)
+  text.value = 'b'
+  expect(localStorage.getItem('a')).toBe('b')
+  expect(storedText('a', 'other').value).toBe('b')
+  text.value = null
+  expect(localStorage.getItem('a')).toBeNull()
+})
+
+it('the colours follow another tab', () => {
+  const send = (newValue: string | null) =>
+    dispatchEvent(new StorageEvent('storage', { key: 'alleycat.theme', newValue }))
+  send('dark')
+  expect(theme.value).toBe('dark')
+  send(null)
+  expect(theme.value).toBe('auto')
+})
