@@ -1,0 +1,43 @@
+// @vitest-environment happy-dom
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { createApp, ref, type App } from 'vue'
+
+import { FIRST_ADDRESS, type ExploreAddress } from '../../race/explore-address'
+import SecondPanel from './SecondPanel.vue'
+
+let app: App
+let page: HTMLElement
+const go = vi.fn()
+const adjust = vi.fn()
+
+function show(address: Partial<ExploreAddress>): void {
+  const exploreAddress = { address: ref({ ...FIRST_ADDRESS, ...address }), go, adjust }
+  app = createApp(SecondPanel, { exploreAddress })
+  page = document.body.appendChild(document.createElement('div'))
+  app.mount(page)
+}
+
+beforeEach(() => {
+  vi.clearAllMocks()
+})
+afterEach(() => {
+  app.unmount()
+  page.remove()
+})
+
+it('another board is a step that Back undoes', () => {
+  show({})
+  page.querySelector<HTMLInputElement>('[value=finish]')!.click()
+  expect(go).toHaveBeenCalledExactlyOnceWith({ board: 'finish' })
+})
+
+it('so is Play from another board; from the board at a second it is none', () => {
+  show({ board: 'finish', second: 300 })
+  page.querySelector('button')!.click()
+  expect(go).toHaveBeenCalledExactlyOnceWith({ board: 'second', second: 1 })
+  app.unmount()
+  show({ second: 300 })
+  page.querySelector('button')!.click()
+  expect(go).toHaveBeenCalledOnce()
+  expect(adjust).toHaveBeenCalledExactlyOnceWith({ second: 1 })
+})
