@@ -359,6 +359,10 @@ describe('best finishes', () => {
     expect(page.url()).toMatch(/board=finish&page=/)
     await page.goBack()
     await board('')
+    await page.goBack()
+    await page.getByRole('heading', { name: 'All time at 1:00' }).waitFor()
+    await page.goForward()
+    await board('')
 
     const [race] = await service.json<Race[]>('/classes/1/races')
     await panel.locator('tbody tr').first().getByRole('link').click()
@@ -382,6 +386,17 @@ describe('best finishes', () => {
 })
 
 describe('races', () => {
+  it('begin at the newest again where the service does not take the page of an address', async () => {
+    const { page } = await visit(service, `/#/explore/1?races=${'A'.repeat(24)}`)
+    const panel = page.locator('section[aria-labelledby="races"]')
+    await panel.getByText(/cursor/).waitFor()
+    await panel.getByRole('button', { name: 'Newest' }).press('Enter')
+    await panel.getByRole('button', { name: /60 racers, finished/ }).waitFor()
+    expect(await panel.getByText(/cursor/).count()).toBe(0)
+    expect(await focused(page)).toBe('Races')
+    await page.context().close()
+  })
+
   it('shows the results of one that is over, page by page, as the service has them', async () => {
     const { page, faults } = await visit(service, '/#/explore/1')
     const [race] = await service.json<Race[]>('/classes/1/races')

@@ -5,38 +5,86 @@ import { createApp, effectScope, ref, type Component } from 'vue'
 import { ApiError } from '../../api/request'
 import { useBoard } from '../../composables/useBoard'
 import { useRaces } from '../../composables/useRaces'
-import { FIRST_ADDRESS } from '../../race/explore-address'
+import { FIRST_ADDRESS, type ExploreAddress } from '../../race/explore-address'
 import { router } from '../../router'
 import BoardPanel from './BoardPanel.vue'
 import RacesPanel from './RacesPanel.vue'
 
 const load = vi.hoisted(() => vi.fn())
-vi.mock('../../api/client', () => ({ leaderboard: load, racePage: load, sendRide: vi.fn() }))
+const raceBoard = vi.hoisted(() => vi.fn())
+vi.mock('../../api/client', () => ({
+  leaderboard: load,
+  racePage: load,
+  raceBoard,
+  sendRide: vi.fn(),
+}))
 vi.mock('../../state/service', async (original) => ({
   ...(await original<typeof import('../../state/service')>()),
   classOf: () => ({ stateHash: 'A' }),
 }))
 
 const exploreAddress = {
-  address: ref({ ...FIRST_ADDRESS, page: 'refused', races: 'refused' }),
+  address: ref<ExploreAddress>({ ...FIRST_ADDRESS, page: 'refused', races: 'refused' }),
   adjust: vi.fn(),
   go: vi.fn(),
 }
 
-it.each<[string, Component, () => object]>([
-  ['the board', BoardPanel, () => ({ boardPage: useBoard(1, exploreAddress) })],
-  ['the races', RacesPanel, () => ({ races: useRaces(1, exploreAddress) })],
-])('%s: nothing is loading after a failure', async (name, panel, open) => {
-  let fail: (error: ApiError) => void = () => {}
-  load.mockReturnValue(new Promise((_, reject) => (fail = reject)))
+/** Shows a panel with what `open` returns. */
+function show(panel: Component, open: () => object) {
   const page = document.createElement('div')
   const scope = effectScope()
   const app = createApp(panel, { exploreAddress, ...scope.run(open) }).use(router)
   app.mount(page)
-  expect(page.textContent).toContain(`Loading ${name}…`)
-  fail(new ApiError('refused', 'invalid cursor'))
+  const press = (name: string) => {
+    const buttons = [...page.querySelectorAll('button')]
+    buttons.find((button) => button.textContent.trim() === name)?.click()
+  }
+  const close = () => {
+    app.unmount()
+    scope.stop()
+  }
+  return { page, press, close }
+}
+
+it.each<[string, Component, () => object, string, object]>([
+  [
+    'the board',
+    BoardPanel,
+    () => ({ boardPage: useBoard(1, exploreAddress) }),
+    'To the top',
+    { page: null, around: null },
+  ],
+  [
+    'the races',
+    RacesPanel,
+    () => ({ races: useRaces(1, exploreAddress) }),
+    'Newest',
+    { races: null },
+  ],
+])(
+  '%s: nothing is loading after a failure, and the first page is a button away',
+  async (name, panel, open, button, change) => {
+    let fail: (error: ApiError) => void = () => {}
+    load.mockReturnValue(new Promise((_, reject) => (fail = reject)))
+    const { page, press, close } = show(panel, open)
+    expect(page.textContent).toContain(`Loading ${name}…`)
+    fail(new ApiError('refused', 'invalid cursor'))
+    await vi.waitFor(() => expect(page.textContent).toContain('invalid cursor'))
+    expect(page.textContent).not.toContain('Loading')
+    press(button)
+    expect(exploreAddress.go).toHaveBeenLastCalledWith(change)
+    close()
+  },
+)
+
+it('an opened race whose page is refused has its first page a button away', async () => {
+  load.mockResolvedValue({ races: [], next: null, previous: null })
+  raceBoard.mockRejectedValue(new ApiError('refused', 'invalid cursor'))
+  exploreAddress.address.value = { ...FIRST_ADDRESS, race: 1, rows: 'refused' }
+  const { page, press, close } = show(RacesPanel, () => ({ races: useRaces(1, exploreAddress) }))
   await vi.waitFor(() => expect(page.textContent).toContain('invalid cursor'))
-  expect(page.textContent).not.toContain('Loading')
-  app.unmount()
-  scope.stop()
+  expect(page.textContent).not.toContain('Choose a race')
+  press('To the top')
+  expect(exploreAddress.go).toHaveBeenLastCalledWith({ rows: null })
+  close()
 })
