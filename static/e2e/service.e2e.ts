@@ -123,6 +123,43 @@ describe('the page', () => {
     await page.context().close()
   })
 
+  it.each([
+    [320, 568],
+    [1280, 900],
+  ])('moves nothing of a ride when the service goes away, at %i by %i', async (width, height) => {
+    const own = await Service.start()
+    try {
+      await own.feed('--classes', '1', '--racers', '8', '--seconds', '60')
+      const { page } = await visit(own, '/#/ride/1', { viewport: { width, height } })
+      await start(page, '1×')
+      await reach(page, 1)
+      const tops = () =>
+        page.evaluate(() =>
+          ['.head-unit', '[data-test=primary]', '.foot'].map(
+            (part) => document.querySelector(part)!.getBoundingClientRect().top,
+          ),
+        )
+      const before = await tops()
+      await own.kill()
+      await page.locator('[role=status]').getByText('The service is away.').waitFor()
+      expect(await tops()).toEqual(before)
+      // It covers no control of the head unit.
+      const covered = await page.evaluate(() => {
+        const over = document.querySelector('.notice')!.getBoundingClientRect()
+        const controls = [...document.querySelectorAll('.controls :is(input, button)')]
+        return controls.filter((control) => {
+          const { top, bottom } = control.getBoundingClientRect()
+          return top < over.bottom && bottom > over.top
+        }).length
+      })
+      expect(covered).toBe(0)
+      expect(await violations(page)).toEqual([])
+      await page.context().close()
+    } finally {
+      await own.stop()
+    }
+  })
+
   it('goes on riding while the service is away', async () => {
     const own = await Service.start()
     try {
