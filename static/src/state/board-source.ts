@@ -1,4 +1,4 @@
-/** The all-time boards of a race, from the history, loaded once, or from the service, second by second. */
+/** The all-time boards of a race, from the history and the bests since, or from the service, second by second. */
 import { curve, history, leaderboard, records, type Leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
 import { type ClassSummary } from '../api/status'
@@ -12,7 +12,8 @@ import {
   type LiveBoard,
   type Rider,
 } from '../race/board'
-import { History, type Effort } from '../race/dataset'
+import { byOutput, History, type Effort } from '../race/dataset'
+import type { Best } from '../race/new-bests'
 import { applyNames, requestNames } from './names'
 
 /** Maximum size of a history that is loaded, in compressed bytes: some 700,000 efforts, half a second of work on a phone. */
@@ -26,8 +27,10 @@ export interface BoardSource {
   kind: 'history' | 'service'
   /** The rider's best at that second, before this ride. */
   best(second: number): number | null
-  /** The class record at that second, before this ride. */
+  /** The class record at that second, without this ride. */
   record(second: number): Effort | null
+  /** Takes in new bests of the class, so that the boards do not grow old. Those of the rider are of this ride. */
+  raise(bests: readonly Best[]): void
   /** The board at that second with the rider in it, `size` rows around the rider. */
   board(second: number, output: number, size: number): LiveBoard | Promise<LiveBoard>
   /** These racers and the rider at that second, ranked among all and among themselves. */
@@ -65,6 +68,11 @@ function fromHistory(classId: number, history: History, racerId: number): BoardS
     kind: 'history',
     best: (second) => best.get(second) ?? null,
     record: (second) => records.get(second) ?? null,
+    raise(bests) {
+      const others = bests.filter((best) => best.racerId !== racerId)
+      for (const best of others) history.add(best.second, best)
+      raiseRecords(records, others)
+    },
     board(second, output, size) {
       const board = liveBoard(history.at(second), { racerId, output }, size)
       requestNames(
@@ -89,25 +97,18 @@ async function fromService(classId: number, racerId: number): Promise<BoardSourc
     const own = best.get(second) ?? null
     return isRecord(output, own) ? null : own
   }
-  const requestBoard = (second: number, racer: number, output: number, limit: number) =>
-    leaderboard(classId, { second, racerId: racer, output, around: racer, limit })
   return {
     kind: 'service',
     best: (second) => best.get(second) ?? null,
     record: (second) => classRecords.get(second) ?? null,
-    async board(second, output, size) {
-      const kept = keptBest(second, output)
-      const rider: Rider = { racerId, output }
-      if (kept === null) {
-        const page = await requestBoard(second, racerId, output, size)
-        applyNames(page.standings)
-        return asLive(page, rider)
-      }
-      // A stand-in shows where the live output would be.
-      const page = await requestBoard(second, STAND_IN, output, size + 1)
-      applyNames(page.standings)
-      return withoutOwnBest(page, rider, STAND_IN, kept, size)
+    raise: (bests) => {
+      raiseRecords(
+        classRecords,
+        bests.filter((best) => best.racerId !== racerId),
+      )
     },
+    board: (second, output, size) =>
+      serviceBoard(classId, second, { racerId, output }, keptBest(second, output), size),
     async group(second, output, racers) {
       const kept = keptBest(second, output)
       const whatIfId = kept === null ? racerId : STAND_IN
@@ -122,6 +123,47 @@ async function fromService(classId: number, racerId: number): Promise<BoardSourc
         rank: kept !== null && row.output < kept ? row.rank - 1 : row.rank,
       }))
     },
+  }
+}
+
+/** Returns the board at a second with the rider in it. `kept` is the rider's best on it; null if the output beats that. */
+async function serviceBoard(
+  classId: number,
+  second: number,
+  rider: Rider,
+  kept: number | null,
+  size: number,
+): Promise<LiveBoard> {
+  const request = async (racerId: number, limit: number) => {
+    const whatIf = { second, racerId, output: rider.output, around: racerId, limit }
+    const page = await leaderboard(classId, whatIf)
+    applyNames(page.standings)
+    return page
+  }
+  if (kept === null) return asLive(await request(rider.racerId, size), rider)
+  // A stand-in shows where the output would be.
+  return withoutOwnBest(await request(STAND_IN, size + 1), rider, STAND_IN, kept, size)
+}
+
+/** Returns the board at a second as the service has it now, with the rider at this output. */
+export async function boardNow(
+  classId: number,
+  second: number,
+  rider: Rider,
+  size: number,
+): Promise<LiveBoard> {
+  const own = await leaderboard(classId, { second, racers: [rider.racerId], limit: 1 })
+  const best = own.standings[0]?.output ?? null
+  const kept = isRecord(rider.output, best) ? null : best
+  return serviceBoard(classId, second, rider, kept, size)
+}
+
+/** Raises the records that these bests beat. */
+function raiseRecords(records: Map<number, Effort>, bests: readonly Best[]): void {
+  for (const { second, racerId, output } of bests) {
+    const record = records.get(second)
+    const effort = { racerId, output }
+    if (!record || byOutput(effort, record) < 0) records.set(second, effort)
   }
 }
 
