@@ -13,7 +13,7 @@ import {
   start,
   type Board,
 } from './actions'
-import { rowsOf, serviceOfFile, until, visit, written } from './support'
+import { rowsOf, Service, serviceOfFile, until, visit, written } from './support'
 
 const TOP_OUTPUT = '305.25' // cadence 150 at resistance 100
 
@@ -36,7 +36,7 @@ describe('riding', () => {
     expect(await page.locator('[data-test=rank]').textContent()).toBe('1')
     expect(await page.locator('[data-test=output]').textContent()).toBe(TOP_OUTPUT)
     await page
-      .getByRole('heading', { name: 'You would hold every second of this class.' })
+      .getByRole('heading', { name: 'You would have taken the class record at every second.' })
       .waitFor()
     // Nobody has records to break on a first ride.
     expect(await page.locator('[data-test=firsts]').textContent()).toBe('300')
@@ -89,6 +89,40 @@ describe('riding', () => {
       await page.context().close()
     })
   }
+
+  it('has what others ride meanwhile on the all-time board, and in the place at the finish', async () => {
+    const own = await Service.start()
+    try {
+      const best = (second: number, output: number) => ({
+        classId: 1,
+        racerId: 777,
+        name: 'Ida',
+        second,
+        output,
+      })
+      const seconds = Array.from({ length: 300 }, (_, i) => i + 1)
+      await own.deliver(seconds.map((second) => best(second, 1)))
+      const { page, faults } = await visit(own, '/#/ride/1')
+      const live = page.waitForResponse('**/classes/1/live')
+      await start(page)
+      await live
+      await reach(page, 2)
+      expect(await page.locator('[data-test=rank]').textContent()).toBe('1')
+      await own.deliver(seconds.slice(250, 300).map((second) => best(second, 400)))
+      await reach(page, 255)
+      await pause(page)
+      expect(await page.locator('[data-test=rank]').textContent()).toBe('2')
+      expect((await rowsOf(page, 'all-time'))[0]?.name).toContain('Ida')
+      await page.getByRole('button', { name: 'Go on' }).click()
+      const place = page.locator('[data-test=final-rank]')
+      await place.getByText('2nd').waitFor()
+      await page.getByText('of 2, as of now').waitFor()
+      expect(faults).toEqual([])
+      await page.context().close()
+    } finally {
+      await own.stop()
+    }
+  })
 
   it('works by keyboard alone', async () => {
     const { page, faults } = await visit(service, '/')
@@ -221,9 +255,10 @@ describe('riding', () => {
     await start(page)
     const result = page.locator('section[aria-labelledby="result"]')
     await result.waitFor()
-    // The place among best finishes and the names come after the result.
+    // The places and the names come after the result.
     const place = page.locator('[data-test=finish]').getByText(/\d/)
     await place.waitFor()
+    await result.getByText('as of now').waitFor()
     const before = await result.innerText()
     await page.reload()
     await until('the same is shown', async () => (await result.innerText()) === before)
@@ -232,6 +267,9 @@ describe('riding', () => {
     expect(await own.innerText()).toMatch(/as Kofi, average .*, practice/)
     await own.getByRole('link').click()
     await result.waitFor()
+    // It is a ride of its class only.
+    await page.evaluate(() => (location.hash = location.hash.replace('ride/1', 'ride/2')))
+    await page.getByText('This device does not have that ride.').waitFor()
     expect(faults).toEqual([])
     await page.context().close()
   })

@@ -50,8 +50,10 @@ it('a ride that is not on the boards holds nothing', () => {
   ride.add(1, 80, 78, null)
   ride.rank(1, 1, 5)
   const summary = result(ride.samples)
-  expect(summary && praise(summary, true)).toBe('You hold every second of this class.')
-  expect(summary && praise(summary, false)).toBe('You would hold every second of this class.')
+  expect(summary && praise(summary, true)).toBe('You took the class record at every second.')
+  expect(summary && praise(summary, false)).toBe(
+    'You would have taken the class record at every second.',
+  )
 })
 
 it.each([

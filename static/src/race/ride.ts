@@ -98,9 +98,10 @@ export function result(samples: readonly Sample[]): Result | null {
 
 /** Returns the headline of a result. `counts`: whether the ride is on the boards. */
 export function praise({ seconds, leads, records, firsts }: Result, counts: boolean): string {
-  const hold = counts ? 'You hold' : 'You would hold'
-  if (leads === seconds) return `${hold} every second of this class.`
-  if (leads > 0) return `${hold} the class record at ${count(leads)} ${plural(leads, 'second')}.`
+  // Others may have beaten them since.
+  const took = counts ? 'You took' : 'You would have taken'
+  if (leads === seconds) return `${took} the class record at every second.`
+  if (leads > 0) return `${took} the class record at ${count(leads)} ${plural(leads, 'second')}.`
   if (firsts === seconds) {
     return counts
       ? 'Your first ride here. From now on there are bests to beat.'

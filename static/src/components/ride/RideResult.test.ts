@@ -2,12 +2,15 @@
 import { expect, it, vi } from 'vitest'
 import { createApp } from 'vue'
 
+import { boardNow } from '../../state/board-source'
+import { ApiError } from '../../api/request'
 import type { OwnRide } from '../../race/own-ride'
 import { router } from '../../router'
 import RideResult from './RideResult.vue'
 
 vi.mock('../../api/client', () => ({ leaderboard: () => new Promise(() => {}), sendRide: vi.fn() }))
-vi.mock('../Curves.vue', () => ({ default: { render: () => null } }))
+vi.mock('../../state/board-source', () => ({ boardNow: vi.fn() }))
+vi.mock('../Curves.vue', () => ({ __esModule: true, default: { render: () => null } }))
 
 const RIDE: OwnRide = {
   raceId: 1,
@@ -27,11 +30,12 @@ const RIDE: OwnRide = {
   classRecords: [200],
 }
 
-/** Returns the text of a ride's result. */
-function textOf(ride: Partial<OwnRide>): string {
+/** Returns the text of a ride's result, once the service has responded. */
+async function textOf(ride: Partial<OwnRide>): Promise<string> {
   const page = document.createElement('div')
   const app = createApp(RideResult, { ride: { ...RIDE, ...ride } }).use(router)
   app.mount(page)
+  await new Promise((resolve) => setTimeout(resolve))
   const text = page.textContent
   app.unmount()
   return text
@@ -46,8 +50,23 @@ it.each([
     ['would be 1 personal record.', 'Would be records'],
     'Records broken',
   ],
-])('the result of a ride with %j says %j, and not "%s"', (ride, said, unsaid) => {
-  const text = textOf(ride)
+])('the result of a ride with %j says %j, and not "%s"', async (ride, said, unsaid) => {
+  vi.mocked(boardNow).mockReturnValue(new Promise(() => {}))
+  const text = await textOf(ride)
   for (const part of said) expect(text).toContain(part)
   expect(text).not.toContain(unsaid)
+})
+
+it('the place at the finish is that of now, or else that of the ride, and the text says which', async () => {
+  vi.mocked(boardNow).mockRejectedValue(new ApiError('away', 'The service does not respond.'))
+  expect(await textOf({})).toMatch(/At the finish\s*3rd\s*of 9, as the board was in the ride/)
+  const rows = [
+    { racerId: 2, output: 130, rank: 4 },
+    { racerId: 1, output: 120, rank: 5 },
+  ]
+  vi.mocked(boardNow).mockResolvedValue({ rank: 5, total: 11, record: false, rows })
+  const text = await textOf({ next: { rank: 2, racerId: 3, gap: 7 } })
+  expect(boardNow).toHaveBeenCalledWith(1, 1, { racerId: 1, output: 120 }, 9)
+  expect(text).toMatch(/At the finish\s*5th\s*of 11, as of now/)
+  expect(text).toContain('+10.00')
 })

@@ -1,0 +1,18 @@
+/** The place of a ride's last output among all at that second, as the service has it. */
+import { shallowRef } from 'vue'
+
+import type { LiveBoard } from '../race/board'
+import type { OwnRide } from '../race/own-ride'
+import { boardNow } from '../state/board-source'
+import { BOARD_ROWS } from './useLiveBoard'
+import { useRetried } from './useRetried'
+
+/** Null until it is loaded: others may have improved since the rider began. */
+export function usePlaceNow({ classId, racerId, outputs }: OwnRide) {
+  const board = shallowRef<LiveBoard | null>(null)
+  useRetried(async () => {
+    const rider = { racerId, output: outputs.at(-1) ?? 0 }
+    board.value = await boardNow(classId, outputs.length, rider, BOARD_ROWS)
+  })
+  return board
+}
