@@ -4,7 +4,7 @@ import { gzipSync } from 'node:zlib'
 
 import { describe, expect, it } from 'vitest'
 
-import { fits, RACER, reach, rideAs, set, start, violations } from './actions'
+import { asLargeClasses, fits, RACER, reach, rideAs, set, start, violations } from './actions'
 import { rowsOf, Service, serviceOfFile, until, visit } from './support'
 
 const service = serviceOfFile({ feed: ['--classes', '1,2', '--racers', '60'] })
@@ -158,6 +158,21 @@ describe('the page', () => {
     } finally {
       await own.stop()
     }
+  })
+
+  it('moves nothing of a ride when a board cannot be loaded', async () => {
+    const { page } = await visit(service, '/', { viewport: { width: 390, height: 800 } })
+    await asLargeClasses(page)
+    await rideAs(page, RACER)
+    await start(page, '1×')
+    await reach(page, 2)
+    const height = () =>
+      page.locator('.head-unit').evaluate((unit) => unit.getBoundingClientRect().height)
+    const before = await height()
+    await page.route('**/leaderboard**', (route) => route.abort())
+    await page.getByRole('alert').getByText('The service does not respond.').waitFor()
+    expect(await height()).toBe(before)
+    await page.context().close()
   })
 
   it('goes on riding while the service is away', async () => {
