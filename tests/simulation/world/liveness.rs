@@ -84,8 +84,8 @@ impl World {
             faults,
             ..
         } = self.plan;
-        // A stale listing may show the put whose response was lost after a later one was confirmed.
-        let looks_foreign = faults.stale > 0.0 && faults.lost_response > 0.0;
+        // A stale listing may show a put without a response after a later one was confirmed.
+        let looks_foreign = faults.stale > 0.0 && faults.lost_response + faults.late > 0.0;
         instances == 1
             && events + fallbacks == 0
             && faults.conflict + faults.doubled == 0.0
