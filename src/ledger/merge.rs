@@ -55,7 +55,7 @@ impl Inner {
         let erasures = self.erasures();
         let remaining;
         let contents = if erasures.version() > contents.erasure_version {
-            remaining = without_erased(contents, &erasures);
+            remaining = without_erased(contents, &erasures, contents.erasure_version);
             self.erasure_state.note_exposed(
                 remaining
                     .efforts
@@ -132,24 +132,28 @@ impl Inner {
     }
 }
 
-/// Returns the contents that no erasure covers.
-pub(super) fn without_erased(contents: &SegmentContents, erasures: &Erasures) -> SegmentContents {
+/// Returns the contents that no erasure with a version over `applied` covers.
+pub(super) fn without_erased(
+    contents: &SegmentContents,
+    erasures: &Erasures,
+    applied: ErasureVersion,
+) -> SegmentContents {
     let SegmentContents {
         efforts,
         race_rows,
         race_floors,
         names,
-        erasure_version,
+        erasure_version: _,
     } = contents;
     SegmentContents {
         efforts: efforts
             .iter()
-            .filter(|effort| !erasures.any_covers(effort, *erasure_version))
+            .filter(|effort| !erasures.any_covers(effort, applied))
             .copied()
             .collect(),
         race_rows: race_rows
             .iter()
-            .filter(|row| !erasures.any_covers(&row.effort(), *erasure_version))
+            .filter(|row| !erasures.any_covers(&row.effort(), applied))
             .copied()
             .collect(),
         race_floors: race_floors.clone(),

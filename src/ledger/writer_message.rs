@@ -54,7 +54,7 @@ impl Inner {
             WriterMessage::ApplyErasures { erasures, reply } => {
                 let removed = self.apply_erasures(&erasures);
                 // Otherwise keep_best could keep an erased effort and drop a valid lower one.
-                pending.contents = without_erased(&pending.contents, &self.erasures());
+                pending.contents = without_erased(&pending.contents, &self.erasures(), 0);
                 let _ = reply.send(removed); // the caller may be gone
             }
             WriterMessage::Rejournal {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use self::scope::ErasureScope;
 use crate::domain::effort::{ClassId, Effort, INTEGER_MAX, RacerId};
 
-/// Counts the changes of the set of erasures. 0 before the first change.
+/// Orders the changes of the set of erasures. 0 before the first change.
 pub type ErasureVersion = u64;
 
 /// Maximum length of a reason, in characters.
@@ -85,6 +85,17 @@ impl Erasures {
     /// Returns the version. An object with this version contains nothing that these erasures cover.
     pub fn version(&self) -> ErasureVersion {
         self.version
+    }
+
+    /// Returns whether this set had the version. It also did not if the erasure with that version
+    /// has been replaced since.
+    pub fn has_version(&self, version: ErasureVersion) -> bool {
+        version == 0 || version == self.version || self.iter().any(|it| it.version == version)
+    }
+
+    /// Leaves out the next `count` versions.
+    pub fn skip_versions(&mut self, count: u64) {
+        self.version += count;
     }
 
     /// Returns the highest version that concerns the class.

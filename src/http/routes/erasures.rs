@@ -163,7 +163,7 @@ pub(crate) async fn erase_everywhere(
             (Vec<ErasureResponse> = "application/json"),
             (String = "text/csv",
                 example = "racerId,classId,from,to,above,until,reason,version\r\n\
-                           17,1,60,61,300,1619185819755,a glitch of the bike,1\r\n"),
+                           17,1,60,61,300,1619185819755,a glitch of the bike,415303\r\n"),
         )),
     ),
 )]
@@ -252,8 +252,8 @@ struct ErasureResponse {
     /// The reason.
     #[schema(value_type = Option<String>, required, example = "a glitch of the bike")]
     reason: Option<Arc<str>>,
-    /// Counts the erasures; a stored history names the version that it has applied.
-    #[schema(value_type = u64, example = 1)]
+    /// Grows with each erasure; a stored history names the version that it has applied.
+    #[schema(value_type = u64, example = 415303)]
     version: ErasureVersion,
 }
 

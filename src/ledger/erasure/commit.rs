@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::RngExt;
 use tokio::sync::oneshot;
 
 use crate::domain::erasure::{Erasure, ErasureScope, Erasures};
-use crate::ledger::erasure::{PUT_TIMEOUT, UNTIL_AHEAD};
+use crate::ledger::erasure::{PUT_TIMEOUT, UNTIL_AHEAD, VERSION_STEP_MAX};
 use crate::ledger::merge::MergedParts;
 use crate::ledger::writer_message::{WriterMessage, WriterSender};
 use crate::ledger::{CommitError, Inner, Ledger};
@@ -125,8 +126,9 @@ impl Inner {
     ) -> Result<EraseAttempt, EraseError> {
         let put_began = self.clock.uptime();
         let until_ms = self.clock.wall_ms() + UNTIL_AHEAD.as_millis() as u64;
-        let next = self
-            .erasures()
+        let mut next = (*self.erasures()).clone();
+        next.skip_versions(self.versions_to_skip());
+        let next = next
             .with(scope.clone(), until_ms, reason.cloned())
             .ok_or(EraseError::TooMany)?;
         let etag = self.erasure_state.etag.lock().clone();
@@ -162,6 +164,12 @@ impl Inner {
         }
         self.note_erased(scope);
         Ok(EraseAttempt::Done(tried))
+    }
+
+    /// Returns the number of versions to leave out before the next one. Another instance that goes on
+    /// from the same erasures, because the store lost some, leaves out another number.
+    pub(super) fn versions_to_skip(&self) -> u64 {
+        self.rng.lock().random_range(0..VERSION_STEP_MAX)
     }
 
     /// Puts an empty segment that requires the known erasures. Others find it in their next listing of

@@ -37,6 +37,10 @@ const UNTIL_AHEAD: Duration = Duration::from_secs(
 /// Maximum duration of an erasure's put. A slower put is repeated with a new time.
 const PUT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Maximum step from one version to the next. With two random steps of this size, two instances use
+/// one number for two erasures once in a million times.
+const VERSION_STEP_MAX: u64 = 1 << 20;
+
 /// Maximum difference between the clocks of two instances.
 pub(super) const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
 

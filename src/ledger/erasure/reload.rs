@@ -41,17 +41,19 @@ impl Inner {
             key: ObjectKey::Erasures,
             cause: UnreadableCause::ErasuresUnreadable(problem),
         })?;
+        let known = self.erasures();
+        let restored = with_lost(&stored, &known, self.versions_to_skip());
         let Some(writer) = writer else {
+            if restored.is_some() {
+                let problem = "it lacks erasures that it had before";
+                return Err(StoreError::new("get", ObjectKey::Erasures, problem).into());
+            }
             let removed = self.apply_erasures(&stored);
             *self.erasure_state.etag.lock() = Some(etag);
             return Ok(removed);
         };
         // An instance that only reads keeps what it knows; one that writes stores it again.
-        let restored = if self.options.read_only {
-            None
-        } else {
-            with_lost(&stored, &self.erasures())
-        };
+        let restored = restored.filter(|_| !self.options.read_only);
         if let Some(restored) = &restored {
             self.report_lost_erasures("it lacks erasures");
             // Before the put, which may succeed without a response. Until the snapshots are written, a
@@ -109,17 +111,19 @@ impl Inner {
 ///
 /// Objects may carry a version without having applied its erasures, so these get new versions: the
 /// lost ones, since other instances wrote objects with the stored version; and those that another
-/// instance added since under versions that this one has used.
-fn with_lost(stored: &Erasures, known: &Erasures) -> Option<Erasures> {
-    let lost = stored.clone().merge(known);
+/// instance added since under versions that this one has used. The next `skipped` versions are left
+/// out.
+fn with_lost(stored: &Erasures, known: &Erasures, skipped: u64) -> Option<Erasures> {
+    let mut restored = stored.clone();
+    let lost = restored.merge(known);
     let added = known.clone().merge(stored).into_iter();
     let reused = added.filter(|erasure| erasure.version <= known.version());
-    let renewed: Vec<Erasure> = lost.into_iter().chain(reused).collect();
+    let mut renewed: Vec<Erasure> = lost.into_iter().chain(reused).collect();
     if renewed.is_empty() {
         return None;
     }
-    let mut restored = stored.clone();
-    restored.merge(known);
+    renewed.sort_by_key(|erasure| erasure.version);
+    restored.skip_versions(skipped);
     for Erasure {
         scope,
         until_ms,
@@ -154,24 +158,24 @@ mod tests {
     fn lost_erasures_and_those_under_used_versions_get_new_ones() {
         let base = with(&Erasures::default(), 1, 10);
         let known = with(&with(&base, 2, 20), 3, 20);
-        assert!(with_lost(&known, &known).is_none());
-        assert!(with_lost(&with(&known, 4, 30), &known).is_none());
+        assert!(with_lost(&known, &known, 0).is_none());
+        assert!(with_lost(&with(&known, 4, 30), &known, 0).is_none());
 
         // The store fell back to `base`, and another instance added an erasure.
         let stored = with(&base, 4, 30);
         assert_eq!(version_of(&stored, 4), 2);
-        let restored = with_lost(&stored, &known).unwrap();
+        let restored = with_lost(&stored, &known, 0).unwrap();
         assert_eq!(version_of(&restored, 1), 1);
         for racer in 2..=4 {
             let version = version_of(&restored, racer);
             assert!(version > known.version(), "racer {racer}: {version}");
         }
-        assert!(with_lost(&restored, &known).is_none());
-        assert!(with_lost(&restored, &stored).is_none());
+        assert!(with_lost(&restored, &known, 0).is_none());
+        assert!(with_lost(&restored, &stored, 0).is_none());
 
         // It added the lost one, with a later time.
         let stored = with(&base, 2, 30);
-        let restored = with_lost(&stored, &with(&base, 2, 20)).unwrap();
+        let restored = with_lost(&stored, &with(&base, 2, 20), 0).unwrap();
         assert!(version_of(&restored, 2) > 2);
     }
 }

@@ -6,6 +6,7 @@ use futures_util::stream::FuturesUnordered;
 use crate::domain::effort::Bounds;
 use crate::ledger::Inner;
 use crate::ledger::journal_index::ListingNumber;
+use crate::ledger::merge::without_erased;
 use crate::ledger::replication::report_failure;
 use crate::ledger::snapshot::{class_beyond_options, second_beyond_options};
 use crate::ledger::unreadable::{ApplyError, UnreadableCause, UnreadableObject};
@@ -110,7 +111,17 @@ impl Inner {
         let key = ObjectKey::Segment(id);
         self.require_erasure_version(&key, contents.erasure_version, writer)
             .await?;
-        let erasure_version = self.erasures().version();
+        let erasures = self.erasures();
+        let erasure_version = erasures.version();
+        let contents = match erasure_version {
+            0 => contents,
+            // No instance writes what an erasure covers that it knows. If the store has lost some, the
+            // required version does not tell which ones the writer knew.
+            _ => SegmentContents {
+                erasure_version: contents.erasure_version,
+                ..without_erased(&contents, &erasures, 0)
+            },
+        };
         let parts = self.apply_contents([contents], writer).await;
         Ok(self.index_segment(id, parts, erasure_version, listing))
     }

@@ -49,6 +49,11 @@ impl Inner {
             return Ok(false);
         };
         let required_version = applied_erasure_version(&object.body);
+        // If this instance never knew that version, the writer may not have known all erasures that are
+        // known here, because the store has lost them. They get new versions then.
+        if !self.erasures().has_version(required_version) {
+            self.refresh_erasures(writer).await?;
+        }
         self.require_erasure_version(&key, required_version, writer)
             .await?;
         let (body, options) = (object.body.clone(), self.options.clone());

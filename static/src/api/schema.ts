@@ -560,8 +560,8 @@ export interface components {
             until: number;
             /**
              * Format: int64
-             * @description Counts the erasures; a stored history names the version that it has applied.
-             * @example 1
+             * @description Grows with each erasure; a stored history names the version that it has applied.
+             * @example 415303
              */
             version: number;
         };

@@ -4,6 +4,7 @@ mod commit;
 mod erasure;
 mod fallback;
 mod listings;
+mod lost_erasures;
 mod ownership;
 mod races;
 mod readiness;
