@@ -15,7 +15,7 @@ use std::path::Path;
 /// A module, and the modules of this crate that it may import. The longest matching module decides for a file.
 /// `storage` allows all of `storage`; `storage/codec` allows only that part.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("main", &["cli", "config", "observability", "server"]),
+    ("main", &["cli"]),
     ("lib", &[]),
     ("observability", &["config"]),
     ("config", &["keys"]),
@@ -136,7 +136,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["cli/progress", "config", "domain", "firehose_client"],
     ),
     ("cli/simulate/race", &["domain"]),
-    ("cli", &["cli/command_line"]),
+    ("cli/run", &["cli", "config", "observability", "server"]),
+    ("cli", &["cli/command_line", "cli/run"]),
     (
         "fuzz_targets",
         &["domain", "gzip", "ingest", "ledger", "state", "storage"],
@@ -191,7 +192,7 @@ const RESERVED_WORDS: &[(&str, &[&str])] = &[
     ("tower_", &["http"]),
     ("utoipa", &["http"]),
     ("utoipa_", &["http"]),
-    ("clap", &["cli", "config", "main"]),
+    ("clap", &["cli", "config"]),
     (
         "anyhow",
         &[
@@ -200,7 +201,6 @@ const RESERVED_WORDS: &[(&str, &[&str])] = &[
             "firehose_client",
             "http",
             "keys",
-            "main",
             "observability",
             "server",
             "storage",

@@ -5,7 +5,9 @@ pub mod doctor;
 pub mod healthcheck;
 mod progress;
 pub mod replay;
+mod run;
 pub mod serve;
 pub mod simulate;
 
 pub use crate::cli::command_line::Command;
+pub use crate::cli::run::run;
