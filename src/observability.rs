@@ -7,7 +7,10 @@ use std::io::IsTerminal;
 
 use metrics::Unit;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::LogFormat;
 
@@ -140,31 +143,40 @@ pub(crate) fn install_recorder() -> anyhow::Result<PrometheusHandle> {
 
 /// Returns the log filter: `RUST_LOG`'s, or the level INFO. The demo's deliveries are not logged,
 /// else they hide the address to open.
-fn log_filter(rust_log: &str, is_demo: bool) -> String {
+fn log_filter(rust_log: &str, is_demo: bool) -> Result<Targets, ParseError> {
     // The SDK warns of every object that was uploaded in parts: it cannot check their sums.
     const ALWAYS: &str = "aws_sdk_s3::http_response_checksum=error";
-    match (rust_log, is_demo) {
+    let directives = match (rust_log, is_demo) {
         ("", false) => format!("info,{ALWAYS}"),
         ("", true) => format!("info,{ALWAYS},alleycat::http::routes::firehose=warn"),
         _ => format!("{ALWAYS},{rust_log}"),
-    }
+    };
+    directives.parse()
 }
 
-/// Starts to write log lines to standard error, from the level INFO on or as `RUST_LOG` says.
+/// Starts to write log lines to standard error, from the level INFO on or as `RUST_LOG` says: levels
+/// and `target=level`, with commas between them.
 ///
 /// Colours are used on a terminal only, and never under `NO_COLOR`.
 pub fn init_logging(format: LogFormat, is_demo: bool) {
-    let rust_log = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
-    let filter = EnvFilter::builder().parse_lossy(log_filter(&rust_log, is_demo));
+    let rust_log = std::env::var("RUST_LOG").unwrap_or_default();
+    let (filter, error) = match log_filter(&rust_log, is_demo) {
+        Ok(filter) => (filter, None),
+        Err(error) => {
+            let default = log_filter("", is_demo).expect("the default is valid");
+            (default, Some(error))
+        }
+    };
     let colours = std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        .with_writer(std::io::stderr);
+    let lines = fmt::layer().with_ansi(colours).with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
     match format {
-        LogFormat::Text => subscriber.init(),
-        LogFormat::Json => subscriber.json().init(),
+        LogFormat::Text => registry.with(lines).init(),
+        LogFormat::Json => registry.with(lines.json()).init(),
+    }
+    if let Some(error) = error {
+        tracing::warn!("RUST_LOG is ignored: {error}");
     }
 }
 
@@ -175,10 +187,7 @@ mod tests {
     #[test]
     fn log_filter_is_of_the_environment_or_the_default() {
         let filter = |rust_log: &str, is_demo| {
-            let filter = log_filter(rust_log, is_demo);
-            let filter = EnvFilter::builder()
-                .parse(filter)
-                .expect("valid directives");
+            let filter = log_filter(rust_log, is_demo).expect("valid directives");
             let mut directives: Vec<_> = filter.to_string().split(',').map(str::to_owned).collect();
             directives.sort();
             directives.join(",")
@@ -192,5 +201,6 @@ mod tests {
         assert_eq!(filter("debug", true), format!("{sdk},debug"));
         let own = "aws_sdk_s3::http_response_checksum=warn";
         assert_eq!(filter(own, false), own);
+        assert!(log_filter("alleycat=loud", false).is_err());
     }
 }
