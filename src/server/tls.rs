@@ -11,7 +11,8 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::{TLS12, TLS13};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 use crate::watched_file::{REFRESH_INTERVAL, WatchedFile};
 
@@ -38,8 +39,9 @@ impl Tls {
     pub(crate) fn expires_at_s(&self) -> Option<u64> {
         let certificates = CertificateDer::pem_slice_iter(self.chain.content()).flatten();
         let expiries = certificates.filter_map(|certificate| {
-            let (_, certificate) = X509Certificate::from_der(&certificate).ok()?;
-            u64::try_from(certificate.validity().not_after.timestamp()).ok()
+            let certificate = Certificate::from_der(&certificate).ok()?;
+            let not_after = certificate.tbs_certificate().validity().not_after;
+            Some(not_after.to_unix_duration().as_secs())
         });
         expiries.min()
     }
