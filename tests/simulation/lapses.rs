@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use alleycat::storage::ObjectKey;
 use bytes::Bytes;
+use metrics_exporter_prometheus::PrometheusHandle;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -67,4 +68,12 @@ impl Bucket {
             objects.insert(path, stored_object(body));
         }
     }
+}
+
+/// Returns the number of fallbacks that instances counted.
+pub fn fallbacks(recorded: &PrometheusHandle) -> u32 {
+    let text = recorded.render();
+    let name = "alleycat_store_fallbacks_total ";
+    let count = text.lines().find_map(|line| line.strip_prefix(name));
+    count.map_or(0, |count| count.parse().unwrap())
 }

@@ -1,9 +1,10 @@
 //! A store that falls back: what memory holds is written again.
 
 use alleycat::domain::erasure::Erasure;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::*;
+use crate::lapses::fallbacks;
 
 /// Puts an earlier body in place of an object, as a restore by hand does.
 pub(super) fn restore(bucket: &Bucket, key: &ObjectKey, body: Bytes) {
@@ -234,14 +235,6 @@ async fn lost_erasure_that_comes_again_leaves_later_rides_to_the_next_start() {
     let restarted = Instance::start(&bucket).await.unwrap();
     assert_eq!(restarted.output(1, 1), Some(20.0));
     assert_eq!(restarted.output(1, 9), Some(1.0));
-}
-
-/// Returns the number of fallbacks that were counted.
-pub(super) fn fallbacks(recorded: &PrometheusHandle) -> u32 {
-    let text = recorded.render();
-    let name = "alleycat_store_fallbacks_total ";
-    let count = text.lines().find_map(|line| line.strip_prefix(name));
-    count.map_or(0, |count| count.parse().unwrap())
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,8 +5,9 @@ use alleycat::domain::race_row::RaceRow;
 use alleycat::ledger::BatchRow;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use super::fallback::{fallbacks, restore};
+use super::fallback::restore;
 use super::*;
+use crate::lapses::fallbacks;
 
 /// Commits a racer's effort, name and final: a change of every snapshot of class 1.
 async fn ride(instance: &Instance, racer: u64) {

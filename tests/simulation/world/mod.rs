@@ -16,6 +16,7 @@ use alleycat::domain::rejection::RejectionReason;
 use alleycat::ledger::clock::Clock;
 use alleycat::ledger::{BatchRow, CommitResult, Erased, Ledger, LedgerOptions, RecoveryError};
 use alleycat::storage::history_file::StoredHistory;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use smol_str::format_smolstr;
@@ -25,6 +26,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::bucket::{Bucket, Faults, FaultyStore, SimulatedClock};
 use crate::builders::gunzip;
+use crate::lapses::fallbacks;
 pub use plan::Plan;
 use races::{RaceState, RaceTruth, race_state};
 use truth::{Key, Truth, erasures_touch, key, keys, output};
@@ -71,6 +73,9 @@ pub struct World {
 impl World {
     /// Runs the whole schedule and checks it. Returns whether the planned crash happened.
     pub async fn run(seed: u64, plan: &Plan) -> bool {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let recorded = recorder.handle();
+        let _recording = metrics::set_default_local_recorder(&recorder);
         let mut chance = StdRng::seed_from_u64(seed);
         let epoch = Instant::now();
         let instances = (0..plan.instances)
@@ -115,6 +120,9 @@ impl World {
         world.live().await;
         world.converge().await;
         world.end().await;
+        if plan.fallbacks == 0 && plan.faults.stale == 0.0 {
+            assert_eq!(fallbacks(&recorded), 0, "the store never fell back");
+        }
         world.crashed
     }
 
