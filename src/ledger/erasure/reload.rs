@@ -55,18 +55,7 @@ impl Inner {
         // An instance that only reads keeps what it knows; one that writes stores it again.
         let restored = restored.filter(|_| !self.options.read_only);
         if let Some(restored) = &restored {
-            self.report_lost_erasures("it lacks erasures");
-            // Before the put, which may succeed without a response. Until the snapshots are written, a
-            // start drops all in scope from them: only memory has later rides.
-            let used = stored.version().max(self.erasures().version());
-            for renewed in restored.iter().filter(|it| it.version > used) {
-                self.claim_concerned_snapshots(&renewed.scope);
-            }
-            let condition = Precondition::IfMatch(etag.clone());
-            if !self.write_erasures_again(restored, condition).await {
-                let problem = "erasures that it lost are not stored again yet";
-                return Err(StoreError::new("put", ObjectKey::Erasures, problem).into());
-            }
+            self.restore_erasures(&stored, restored, &etag).await?;
         }
         let removed = self
             .apply_erasures_in_order(restored.as_ref().unwrap_or(&stored).clone(), writer)
@@ -78,6 +67,28 @@ impl Inner {
         }
         self.note_readable(&ObjectKey::Erasures);
         Ok(removed)
+    }
+
+    /// Reports a loss, and puts the stored erasures together with the lost ones.
+    async fn restore_erasures(
+        &self,
+        stored: &Erasures,
+        restored: &Erasures,
+        etag: &ETag,
+    ) -> Result<(), StoreError> {
+        self.report_lost_erasures("it lacks erasures");
+        // Before the put, which may succeed without a response. Until the snapshots are written, a
+        // start drops all in scope from them: only memory has later rides.
+        let used = stored.version().max(self.erasures().version());
+        for renewed in restored.iter().filter(|it| it.version > used) {
+            self.claim_concerned_snapshots(&renewed.scope);
+        }
+        let condition = Precondition::IfMatch(etag.clone());
+        if !self.write_erasures_again(restored, condition).await {
+            let problem = "erasures that it lost are not stored again yet";
+            return Err(StoreError::new("put", ObjectKey::Erasures, problem));
+        }
+        Ok(())
     }
 
     /// Reports a loss, less and less often while it lasts.
