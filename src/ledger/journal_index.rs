@@ -1,8 +1,9 @@
 //! The journal index: the segments that this instance knows, and which of them snapshots cover.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use crate::domain::erasure::ErasureVersion;
 use crate::ledger::merge::MergedPart;
 use crate::ledger::snapshot::SnapshotTarget;
 use crate::state::table::StateVersion;
@@ -19,8 +20,9 @@ pub(super) type ListingNumber = u64;
 #[derive(Debug, Default)]
 pub(super) struct JournalIndex {
     segments: BTreeMap<SegmentId, IndexedSegment>,
-    /// This instance's own segments whose puts are pending. Replication leaves them out.
-    in_flight: HashSet<SegmentId>,
+    /// This instance's own segments whose puts are pending, and the last listing that began before
+    /// the put. Replication leaves them out.
+    in_flight: HashMap<SegmentId, ListingNumber>,
     /// The number of the last listing that began.
     listing: ListingNumber,
 }
@@ -29,6 +31,8 @@ pub(super) struct JournalIndex {
 #[derive(Debug)]
 struct IndexedSegment {
     parts: HashMap<SnapshotTarget, MergedPart>,
+    /// The erasures that the merge left out.
+    erasure_version: ErasureVersion,
     /// Uptime of the merge.
     merged_at: Duration,
     /// The first listing that could show the segment. A snapshot that covers a changed part was
@@ -41,7 +45,7 @@ struct IndexedSegment {
 
 impl JournalIndex {
     pub(super) fn begin_put(&mut self, id: SegmentId) {
-        self.in_flight.insert(id);
+        self.in_flight.insert(id, self.listing);
     }
 
     pub(super) fn end_put(&mut self, id: SegmentId) {
@@ -59,18 +63,21 @@ impl JournalIndex {
         self.listing
     }
 
-    /// Adds a merged segment. `listing` is the first that showed it; `None` for the last one
-    /// that began.
+    /// Adds a merged segment. `listing` is the first that showed it; `None` for an own one, or one of
+    /// recovery.
     pub(super) fn insert(
         &mut self,
         id: SegmentId,
-        parts: HashMap<SnapshotTarget, MergedPart>,
+        (parts, erasure_version): (HashMap<SnapshotTarget, MergedPart>, ErasureVersion),
         merged_at: Duration,
         listing: Option<ListingNumber>,
     ) {
         let known = self.segments.get_mut(&id);
         if let Some(known) = known {
             known.must_merge_again = false;
+            known.erasure_version = erasure_version;
+            // What erasures have removed since needs no coverage.
+            known.parts.retain(|target, _| parts.contains_key(target));
             // Without a change, the coverage held all the time.
             if parts.values().any(|part| part.changed) {
                 (known.parts, known.merged_at, known.covered_since) = (parts, merged_at, None);
@@ -79,8 +86,11 @@ impl JournalIndex {
         }
         let segment = IndexedSegment {
             parts,
+            erasure_version,
             merged_at,
-            listing: listing.unwrap_or(self.listing),
+            listing: listing
+                .or_else(|| self.in_flight.get(&id).copied())
+                .unwrap_or(self.listing),
             covered_since: None,
             must_merge_again: false,
         };
@@ -94,19 +104,24 @@ impl JournalIndex {
     /// Removes a segment that is no longer listed. Returns the parts that no snapshot can cover: none
     /// of them changed since the segment was listed.
     /// `changed_in` returns the last listing that showed another snapshot than the one before.
+    /// `needs_another` says whether a part that was merged with these erasures needs another snapshot
+    /// than the listed one before its segment may be deleted.
     pub(super) fn remove_missing(
         &mut self,
         id: SegmentId,
         changed_in: impl Fn(SnapshotTarget) -> ListingNumber,
-        is_covered: impl Fn(SnapshotTarget, StateVersion) -> bool,
+        needs_another: impl Fn(SnapshotTarget, MergedPart, ErasureVersion) -> bool,
     ) -> Vec<SnapshotTarget> {
         let Some(segment) = self.segments.remove(&id) else {
             return Vec::new();
         };
         // A part that was new to the first round of recovery is in no snapshot that it read.
         let listing = segment.listing.max(1);
+        let erasure_version = segment.erasure_version;
         let lost = segment.parts.into_iter().filter(|&(target, part)| {
-            part.changed && changed_in(target) < listing && !is_covered(target, part.version)
+            part.changed
+                && changed_in(target) < listing
+                && needs_another(target, part, erasure_version)
         });
         lost.map(|(target, _)| target).collect()
     }
@@ -123,7 +138,16 @@ impl JournalIndex {
         self.segments
             .get(&id)
             .is_none_or(|segment| segment.must_merge_again)
-            && !self.in_flight.contains(&id)
+            && !self.in_flight.contains_key(&id)
+    }
+
+    /// Returns the least version of the target at which a segment was merged.
+    pub(super) fn oldest_version(&self, target: SnapshotTarget) -> Option<StateVersion> {
+        let parts = self
+            .segments
+            .values()
+            .filter_map(|it| it.parts.get(&target));
+        parts.map(|part| part.version).min()
     }
 
     /// Returns the uptime since which the target is dirty: the merge of its oldest segment beyond

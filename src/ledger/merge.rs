@@ -28,21 +28,30 @@ pub(super) struct MergedPart {
     pub(super) version: StateVersion,
     /// Whether the merge changed anything.
     pub(super) changed: bool,
+    /// The latest time of its race rows, in ms since 1970; 0 if the part is not of races.
+    pub(super) rows_until_ms: u64,
 }
 
 impl MergedParts {
     fn note(&mut self, target: SnapshotTarget, version: StateVersion, changed: bool) {
-        let part = self.0.entry(target).or_insert(MergedPart {
+        let part = MergedPart {
             version,
-            changed: false,
-        });
-        part.version = version;
-        part.changed |= changed;
+            changed,
+            rows_until_ms: 0,
+        };
+        self.note_part(target, part);
+    }
+
+    fn note_part(&mut self, target: SnapshotTarget, later: MergedPart) {
+        let part = self.0.entry(target).or_insert(later);
+        part.version = later.version;
+        part.changed |= later.changed;
+        part.rows_until_ms = part.rows_until_ms.max(later.rows_until_ms);
     }
 
     pub(super) fn extend(&mut self, later: Self) {
-        for (target, MergedPart { version, changed }) in later.0 {
-            self.note(target, version, changed);
+        for (target, part) in later.0 {
+            self.note_part(target, part);
         }
     }
 }
@@ -103,8 +112,13 @@ impl Inner {
         }
         for rows in contents.race_rows.chunks(MERGE_EFFORTS_MAX) {
             for (class, merge) in self.races.merge(rows) {
-                let races = SnapshotTarget::Races(class);
-                parts.note(races, merge.version, merge.races_changed);
+                let times = rows.iter().filter(|row| row.class == class);
+                let part = MergedPart {
+                    version: merge.version,
+                    changed: merge.races_changed,
+                    rows_until_ms: times.map(|row| row.at_ms).max().unwrap_or(0),
+                };
+                parts.note_part(SnapshotTarget::Races(class), part);
                 if merge.has_finals {
                     let finishes = SnapshotTarget::Finishes(class);
                     parts.note(finishes, merge.finishes_version, merge.finishes_changed);
@@ -127,7 +141,8 @@ impl Inner {
         if self.erasures().version() != erasure_version {
             return false;
         }
-        journal.insert(id, parts.0, self.clock.uptime(), listing);
+        let parts = (parts.0, erasure_version);
+        journal.insert(id, parts, self.clock.uptime(), listing);
         true
     }
 }

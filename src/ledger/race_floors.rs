@@ -4,6 +4,7 @@ use crate::domain::effort::ClassId;
 use crate::domain::race_row::{EXPIRY_STEP_MS, RaceRow};
 use crate::ledger::Inner;
 use crate::ledger::erasure::CLOCK_SKEW_MAX;
+use crate::ledger::snapshot::SnapshotTarget;
 
 /// Maximum step between two floors, in ms. Each rise scans the rows, so this is once a minute at
 /// the default retention time.
@@ -25,6 +26,16 @@ impl Inner {
     /// Returns the floor of an instance whose clock is ahead of this one's as far as it may be.
     pub(super) fn race_floor_ms_with_skew(&self) -> u64 {
         self.race_floor_ms(self.clock.wall_ms() + CLOCK_SKEW_MAX.as_millis() as u64)
+    }
+
+    /// Returns whether the target is races, and all of up to this time have expired. Another instance
+    /// may then delete their segment without a snapshot.
+    pub(super) fn have_races_expired(&self, target: SnapshotTarget, until_ms: u64) -> bool {
+        let SnapshotTarget::Races(class) = target else {
+            return false;
+        };
+        let shared_ms = self.races.shared_floor_ms(class);
+        until_ms < self.race_floor_ms_with_skew().max(shared_ms)
     }
 
     fn race_floor_ms(&self, now_ms: u64) -> u64 {

@@ -57,12 +57,13 @@ impl Inner {
     }
 
     async fn poll_once(&self, lists_root: bool, writer: &WriterSender) -> Result<(), StoreError> {
+        let began = self.clock.uptime();
         let since_poll = self.clock.uptime().saturating_sub(self.last_poll());
         let (number, indexed) = self.journal.lock().begin_listing();
         // Root before journal. A segment that is listed for the first time was put after the last
         // listing of the journal. A snapshot that covers it was put after that, so it is no change
         // that an earlier listing of the root showed: `remove_missing` sees it. It was put 60 s before
-        // the segment was deleted, so a listing of the root has shown it by then.
+        // the segment was deleted, so a listing of the root has shown it by then, unless it is old.
         let etags = self.snapshot_etags();
         let root = match lists_root {
             true => Some(self.store.list(ListScope::Root).await?),
@@ -78,7 +79,15 @@ impl Inner {
             self.refresh_listed_erasures(&root, writer).await?;
         }
         self.extend_late_erasures(writer).await?;
-        self.note_listed_segments(&segment_ids(&journal).collect(), &indexed, number);
+        let root_age = match lists_root {
+            true => self.clock.uptime().saturating_sub(began),
+            false => self.root_listing_age(),
+        };
+        let listed = segment_ids(&journal).collect();
+        if root_age <= SEGMENTS_MISSED_AFTER {
+            self.forget_missing(&listed, &indexed);
+        }
+        self.note_listed_segments(&listed, number);
         self.note_missed(number, has_missed);
         Ok(())
     }
@@ -97,17 +106,8 @@ impl Inner {
         Ok(refreshed?)
     }
 
-    /// Removes missing segments from the index, and queues new ones for reading. `indexed` are the
-    /// segments that were indexed before the listing began.
-    fn note_listed_segments(
-        &self,
-        listed: &BTreeSet<SegmentId>,
-        indexed: &[SegmentId],
-        number: ListingNumber,
-    ) {
-        for id in indexed.iter().filter(|id| !listed.contains(id)) {
-            self.forget_missing(*id);
-        }
+    /// Queues new segments for reading.
+    fn note_listed_segments(&self, listed: &BTreeSet<SegmentId>, number: ListingNumber) {
         let journal = self.journal.lock();
         let missing = self.unread.lock().note_listed(
             listed.iter().copied(),
@@ -123,14 +123,27 @@ impl Inner {
         }
     }
 
+    /// Removes the segments that are no longer listed from the index. `indexed` are those that were
+    /// indexed before the listing began.
+    fn forget_missing(&self, listed: &BTreeSet<SegmentId>, indexed: &[SegmentId]) {
+        for &id in indexed.iter().filter(|id| !listed.contains(id)) {
+            self.forget_segment(id);
+        }
+    }
+
     /// Removes a segment that is no longer listed. If no snapshot covers a part of it, the store lost
     /// data, and the snapshots of those parts are written again.
-    fn forget_missing(&self, id: SegmentId) {
+    fn forget_segment(&self, id: SegmentId) {
         let mut snapshots = self.snapshots.lock();
         let lost = self.journal.lock().remove_missing(
             id,
             |target| snapshots.changed_in(target),
-            |target, version| snapshots.holds(target, version),
+            |target, part, erasure_version| {
+                !snapshots.holds(target, part.version)
+                    && !self.have_races_expired(target, part.rows_until_ms)
+                    // Another instance may have found that all of it is erased.
+                    && self.concerning_erasure_version(target) <= erasure_version
+            },
         );
         if let Some(first) = lost.first() {
             let (key, snapshot) = (ObjectKey::Segment(id), first.key());

@@ -9,10 +9,9 @@ use crate::domain::racer_names::RacerName;
 use crate::ledger::Inner;
 use crate::ledger::fallback::report_fallback;
 use crate::ledger::snapshot::load::SnapshotContents;
-use crate::ledger::snapshot::state::SnapshotTarget;
+use crate::ledger::snapshot::state::{KnownBefore, SnapshotTarget};
 use crate::ledger::writer_message::WriterSender;
 use crate::state::table::StateVersion;
-use crate::storage::ETag;
 use crate::storage::codec::journal_segment::SegmentContents;
 
 /// The names, race rows or finishes in memory.
@@ -24,21 +23,21 @@ enum HeldEntries {
 
 impl Inner {
     /// Schedules a rewrite of the snapshot if its body must be compared and lacks what a stored one
-    /// held. `merged` is the body that was merged last.
+    /// held. `before` is the state before the body was requested: one that was requested earlier tells
+    /// nothing of the store as it is now.
     ///
     /// At a start, without a writer, it also returns whether the body holds all that memory holds.
     pub(super) async fn compare_with_memory(
         &self,
         target: SnapshotTarget,
         contents: SnapshotContents,
-        (etag, merged): (&ETag, Option<&ETag>),
+        before: &KnownBefore,
         writer: Option<&WriterSender>,
     ) -> (SnapshotContents, bool) {
         let stored_up_to = {
             let mut snapshots = self.snapshots.lock();
             let state = snapshots.get_mut(target);
-            // The body that was merged last may have been requested before the unknown one was seen.
-            let must_compare = state.must_compare && merged != Some(etag);
+            let must_compare = state.must_compare && before.must_compare;
             state.must_compare &= !must_compare;
             must_compare.then_some(state.stored_up_to)
         };

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::ledger::Inner;
 use crate::ledger::fallback::report_fallback;
 use crate::ledger::journal_index::ListingNumber;
-use crate::ledger::snapshot::state::{SnapshotStates, SnapshotTarget};
+use crate::ledger::snapshot::state::{KnownBefore, SnapshotStates, SnapshotTarget};
 use crate::storage::{ETag, ListEntry};
 
 /// Number of a snapshot's ETags that are remembered: eight hours at the default interval.
@@ -19,7 +19,7 @@ pub(super) struct ListedSnapshot {
     /// The current one. `None` if there is no such object.
     etag: Option<ETag>,
     /// It and those before, newest last. A snapshot only grows, so none comes twice, unless the
-    /// store fell back.
+    /// store fell back, or races expired.
     history: VecDeque<ETag>,
     /// The last listing that showed another ETag than the one before.
     changed_in: ListingNumber,
@@ -41,9 +41,17 @@ impl ListedSnapshot {
     }
 
     /// Notes the ETag of a body that this instance has put. What it covers is known, so it is no
-    /// change that could explain a deletion.
-    pub(super) fn note_put(&mut self, etag: &ETag) {
-        self.compare(Some(etag), self.changed_in);
+    /// change that could explain a deletion. `before` is the state before the put. Returns false if
+    /// listings have shown meanwhile what replaced the body: its response was late.
+    pub(super) fn note_put(&mut self, etag: &ETag, before: &KnownBefore) -> bool {
+        let known = [Some(etag), before.merged.as_ref(), before.listed.as_ref()];
+        if known.contains(&self.etag()) {
+            self.compare(Some(etag), self.changed_in);
+            return true;
+        }
+        let newest = self.history.len().saturating_sub(1);
+        self.history.insert(newest, etag.clone());
+        false
     }
 
     fn compare(&mut self, etag: Option<&ETag>, number: ListingNumber) -> ListedChange {
@@ -107,7 +115,8 @@ impl Inner {
     /// The last writer of a snapshot owns it, so another ETag means another owner, unless a put of
     /// this instance has had no answer: it may be that. Or the store fell back to a version that this
     /// instance does not know: the body tells. If a snapshot is missing or has an earlier ETag, the
-    /// store lost what was written since. The journal may lack it as well, so it is written again.
+    /// store lost what was written since. The journal may lack it as well, so it is written again. Races
+    /// expire, so equal ones may come again: the body tells.
     pub(super) fn note_listed(
         &self,
         snapshots: &mut SnapshotStates,
@@ -130,6 +139,9 @@ impl Inner {
                     self.release_snapshot(snapshots, target);
                 }
             }
+            ListedChange::FellBack if matches!(target, SnapshotTarget::Races(_)) => {
+                self.compare_races_again(snapshots, target);
+            }
             ListedChange::FellBack => {
                 // While the snapshot is written again, a listing may show that put before its response
                 // comes. Equal bodies have equal ETags.
@@ -147,6 +159,26 @@ impl Inner {
         self.note_replaced(&key);
     }
 
+    /// Notes races that are as they were earlier: all that was written since has expired, or the store
+    /// fell back. What the journal shows may not be in them.
+    fn compare_races_again(&self, snapshots: &mut SnapshotStates, target: SnapshotTarget) {
+        let oldest = self.journal.lock().oldest_version(target);
+        let stored_up_to = match oldest {
+            Some(version) => version.saturating_sub(1),
+            None => self.state_version(target),
+        };
+        let is_serving = self.serving.load(Ordering::Acquire);
+        let state = snapshots.get_mut(target);
+        if is_serving && !self.options.read_only {
+            state.stored_up_to = state.stored_up_to.max(stored_up_to);
+            state.must_compare = true;
+            state.must_reload = true;
+        }
+        if is_serving && state.unconfirmed_puts.is_empty() {
+            self.release_snapshot(snapshots, target);
+        }
+    }
+
     /// Notes that another instance has written the snapshot.
     pub(super) fn release_snapshot(&self, snapshots: &mut SnapshotStates, target: SnapshotTarget) {
         snapshots.release(target, self.jitter(self.options.snapshot_interval));
@@ -161,12 +193,21 @@ mod tests {
     fn own_puts_are_no_change_and_earlier_tags_a_fallback() {
         let tag = |text: &str| ETag(text.to_owned());
         let mut listed = ListedSnapshot::default();
-        listed.note_put(&tag("a"));
+        let nothing = KnownBefore {
+            merged: None,
+            listed: None,
+            must_compare: false,
+        };
+        assert!(listed.note_put(&tag("a"), &nothing));
         assert!(matches!(
             listed.compare(Some(&tag("\"a\"")), 1),
             ListedChange::Unchanged
         ));
-        listed.note_put(&tag("b"));
+        let before = KnownBefore {
+            listed: Some(tag("a")),
+            ..nothing
+        };
+        assert!(listed.note_put(&tag("b"), &before));
         assert_eq!(listed.changed_in, 0);
         let change = listed.compare(Some(&tag("c")), 2);
         assert!(matches!(change, ListedChange::Replaced));
@@ -179,5 +220,25 @@ mod tests {
         let change = listed.compare(Some(&tag("b")), 5);
         assert!(matches!(change, ListedChange::FellBack));
         assert!(matches!(listed.compare(None, 6), ListedChange::Missing));
+    }
+
+    #[test]
+    fn put_whose_response_is_late_is_older_than_what_is_listed() {
+        let tag = |text: &str| ETag(text.to_owned());
+        let mut listed = ListedSnapshot::default();
+        let before = KnownBefore {
+            merged: Some(tag("a")),
+            listed: Some(tag("a")),
+            must_compare: false,
+        };
+        listed.compare(Some(&tag("a")), 1);
+        listed.compare(Some(&tag("c")), 2);
+        assert!(!listed.note_put(&tag("b"), &before));
+        let change = listed.compare(Some(&tag("c")), 3);
+        assert!(matches!(change, ListedChange::Unchanged));
+        let change = listed.compare(Some(&tag("b")), 3);
+        assert!(matches!(change, ListedChange::FellBack));
+        let change = listed.compare(Some(&tag("c")), 4);
+        assert!(matches!(change, ListedChange::Replaced));
     }
 }

@@ -1,10 +1,12 @@
 //! Loading a stored snapshot: read it, then merge it.
 
+use bytes::Bytes;
+
 use crate::domain::effort::{Bounds, ClassId, Second};
 use crate::domain::erasure::{self, ErasureVersion};
 use crate::gzip::{self, GunzipError};
 use crate::ledger::merge::MERGE_EFFORTS_MAX;
-use crate::ledger::snapshot::state::{KnownETags, SnapshotTarget, StoredBody};
+use crate::ledger::snapshot::state::{KnownBefore, SnapshotTarget, StoredBody};
 use crate::ledger::snapshot::write::hash_parts;
 use crate::ledger::unreadable::{
     ApplyError, DAMAGED_OBJECT_READS_MAX, UnreadableCause, UnreadableObject,
@@ -13,11 +15,11 @@ use crate::ledger::writer_message::WriterSender;
 use crate::ledger::{Inner, LedgerOptions};
 use crate::observability;
 use crate::state::table::ClassTable;
-use crate::storage::ETag;
 use crate::storage::codec::journal_segment::SegmentContents;
 use crate::storage::codec::names;
 use crate::storage::codec::race_rows::{self, RowsError, RowsKind};
 use crate::storage::history_file::{HistoryError, StoredHistory};
+use crate::storage::{ETag, StoredObject};
 
 /// Bytes of a name in `racers.gz`: a hundred characters of four bytes, an id, a time.
 const NAME_BYTES_MAX: usize = 512;
@@ -48,6 +50,20 @@ impl Inner {
             self.note_readable(&key);
             return Ok(false);
         };
+        self.merge_stored(target, object, &before, writer).await?;
+        self.note_readable(&key);
+        Ok(true)
+    }
+
+    /// Merges a body that was read. `before` is the state before it was requested.
+    async fn merge_stored(
+        &self,
+        target: SnapshotTarget,
+        object: StoredObject,
+        before: &KnownBefore,
+        writer: Option<&WriterSender>,
+    ) -> Result<(), ApplyError> {
+        let key = target.key();
         let required_version = applied_erasure_version(&object.body);
         // If this instance never knew that version, the writer may not have known all erasures that are
         // known here, because the store has lost them. They get new versions then.
@@ -56,21 +72,9 @@ impl Inner {
         }
         self.require_erasure_version(&key, required_version, writer)
             .await?;
-        let (body, options) = (object.body.clone(), self.options.clone());
-        let decode = move || {
-            let contents = decode_snapshot(target, &body, &options);
-            (hash_parts(&[body]), contents)
-        };
-        let (hash, contents) = self.offload(decode).await;
-        let contents = self.without_damaged_races(target, contents);
-        let contents = contents.map_err(|cause| UnreadableObject {
-            key: key.clone(),
-            cause,
-        })?;
-        let etag = object.etag;
-        let etags = (&etag, before.merged.as_ref());
+        let (hash, contents) = self.decode_stored(target, &object.body).await?;
         let (contents, holds_all) = self
-            .compare_with_memory(target, contents, etags, writer)
+            .compare_with_memory(target, contents, before, writer)
             .await;
         let erasure_version = self.erasures().version();
         match contents {
@@ -92,16 +96,35 @@ impl Inner {
         if is_newest && self.erasures().version() == erasure_version {
             let state = snapshots.get_mut(target);
             state.body = Some(StoredBody {
-                etag: etag.clone(),
+                etag: object.etag.clone(),
                 hash,
                 erasure_version: required_version,
             });
             state.must_reload = false;
         }
         drop(snapshots);
-        self.note_read(target, &etag, hash, &before);
-        self.note_readable(&key);
-        Ok(true)
+        self.note_read(target, &object.etag, hash, before);
+        Ok(())
+    }
+
+    /// Returns the hash of a stored body, and its contents.
+    async fn decode_stored(
+        &self,
+        target: SnapshotTarget,
+        body: &Bytes,
+    ) -> Result<(u128, SnapshotContents), ApplyError> {
+        let (body, options) = (body.clone(), self.options.clone());
+        let decode = move || {
+            let contents = decode_snapshot(target, &body, &options);
+            (hash_parts(&[body]), contents)
+        };
+        let (hash, contents) = self.offload(decode).await;
+        let contents = self.without_damaged_races(target, contents);
+        let contents = contents.map_err(|cause| UnreadableObject {
+            key: target.key(),
+            cause,
+        })?;
+        Ok((hash, contents))
     }
 
     /// Replaces races that are still damaged after all retries by none, and schedules a rewrite
@@ -133,7 +156,7 @@ impl Inner {
     }
 
     /// Notes that the store has no such object: nothing covers its segments.
-    fn note_not_stored(&self, target: SnapshotTarget, before: &KnownETags) {
+    fn note_not_stored(&self, target: SnapshotTarget, before: &KnownBefore) {
         let mut snapshots = self.snapshots.lock();
         let state = snapshots.get_mut(target);
         state.must_reload = false;
@@ -149,7 +172,7 @@ impl Inner {
     /// equal states give equal bytes. If the body's hash is that of such a put, the put succeeded,
     /// and this instance claims the snapshot. If not, the writer of the body owns it, and this
     /// instance releases it.
-    fn note_read(&self, target: SnapshotTarget, etag: &ETag, hash: u128, before: &KnownETags) {
+    fn note_read(&self, target: SnapshotTarget, etag: &ETag, hash: u128, before: &KnownBefore) {
         let mut snapshots = self.snapshots.lock();
         if snapshots.get(target).listed.etag() == before.listed.as_ref() {
             self.note_listed(&mut snapshots, target, Some(etag));

@@ -104,7 +104,10 @@ impl Inner {
     }
 
     /// Returns the highest version of the known erasures that concern the target.
-    pub(super) fn concerning_erasure_version(&self, target: SnapshotTarget) -> ErasureVersion {
+    pub(in crate::ledger) fn concerning_erasure_version(
+        &self,
+        target: SnapshotTarget,
+    ) -> ErasureVersion {
         match target.class() {
             Some(class) => self.erasures().version_concerning(class),
             None => self.erasures().version_concerning_names(),

@@ -83,13 +83,15 @@ pub(super) struct StoredBody {
     pub(super) erasure_version: ErasureVersion,
 }
 
-/// The ETags of a stored snapshot that this instance knew before it read the object.
+/// What this instance knew of a stored snapshot before it read or put the object.
 #[derive(Debug)]
-pub(super) struct KnownETags {
-    /// The body that was merged or put last.
+pub(super) struct KnownBefore {
+    /// The ETag of the body that was merged or put last.
     pub(super) merged: Option<ETag>,
-    /// The body that was listed, read or put last.
+    /// The ETag that was listed, read or put last.
     pub(super) listed: Option<ETag>,
+    /// Whether the next body must be compared with memory.
+    pub(super) must_compare: bool,
 }
 
 /// The state of one stored snapshot.
@@ -109,10 +111,11 @@ pub(super) struct SnapshotState {
     /// The ETag of that snapshot. Only while listings show it, the coverage counts.
     pub(super) covered_by: Option<ETag>,
     /// A stored body held everything merged up to this version: this instance wrote it, or read it
-    /// at its start. Those that replace it hold that as well, unless the store falls back.
+    /// at its start, or the journal shows no segment of before. Those that replace it hold that as
+    /// well, unless the store falls back.
     pub(super) stored_up_to: StateVersion,
-    /// Whether an unknown body that is read next must be compared with memory: this instance owned
-    /// the snapshot, and listings show one that it does not know.
+    /// Whether the body that is read next must be compared with memory: this instance owned the
+    /// snapshot, and listings show one that it does not know; or races are as they were earlier.
     pub(super) must_compare: bool,
     /// Number of reads in a row that found races damaged.
     pub(super) damaged_reads: u32,
@@ -173,10 +176,12 @@ impl SnapshotStates {
         body.map(|body| body.etag.clone())
     }
 
-    pub(super) fn known(&self, target: SnapshotTarget) -> KnownETags {
-        KnownETags {
-            merged: self.etag(target),
-            listed: self.get(target).listed.etag().cloned(),
+    pub(super) fn known(&self, target: SnapshotTarget) -> KnownBefore {
+        let state = self.get(target);
+        KnownBefore {
+            merged: state.etag().cloned(),
+            listed: state.listed.etag().cloned(),
+            must_compare: state.must_compare,
         }
     }
 

@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::domain::erasure::ErasureVersion;
 use crate::ledger::Inner;
-use crate::ledger::snapshot::state::{SnapshotTarget, StoredBody};
+use crate::ledger::snapshot::state::{KnownBefore, SnapshotState, SnapshotTarget, StoredBody};
 use crate::ledger::unreadable::ApplyError;
 use crate::ledger::writer_message::WriterSender;
 use crate::observability;
@@ -78,14 +78,19 @@ impl Inner {
                     if body.hash == hash
                         && self.snapshots.lock().etag(target).as_ref() == Some(&body.etag) =>
                 {
-                    self.note_stored(target, body, version);
+                    let mut snapshots = self.snapshots.lock();
+                    self.note_stored(snapshots.get_mut(target), target, body, version);
                     return Ok(());
                 }
                 Some(body) => Precondition::IfMatch(body.etag),
                 None => Precondition::IfNoneMatch,
             };
             // Before the put: a listing may show its effect before its response is here.
-            self.snapshots.lock().get_mut(target).note_put_began(hash);
+            let before = {
+                let mut snapshots = self.snapshots.lock();
+                snapshots.get_mut(target).note_put_began(hash);
+                snapshots.known(target)
+            };
             match self.store.put(&key, parts, condition).await {
                 Ok(etag) => {
                     let body = StoredBody {
@@ -93,10 +98,7 @@ impl Inner {
                         hash,
                         erasure_version,
                     };
-                    self.note_stored(target, body, version);
-                    let mut snapshots = self.snapshots.lock();
-                    snapshots.claim(target);
-                    snapshots.get_mut(target).is_confirmed_owner = true;
+                    self.note_put(target, body, version, &before);
                     return Ok(());
                 }
                 // Another instance was faster, or a put of this instance has succeeded after all:
@@ -131,10 +133,40 @@ impl Inner {
         Ok(())
     }
 
-    /// Notes that a body with everything merged up to `version` is stored.
-    fn note_stored(&self, target: SnapshotTarget, body: StoredBody, version: StateVersion) {
+    /// Notes a put that succeeded. If listings have shown another body meanwhile, this instance is no
+    /// owner any more.
+    fn note_put(
+        &self,
+        target: SnapshotTarget,
+        body: StoredBody,
+        version: StateVersion,
+        before: &KnownBefore,
+    ) {
         let mut snapshots = self.snapshots.lock();
         let state = snapshots.get_mut(target);
+        let write_again_since = state.write_again_since;
+        let is_newest = state.listed.note_put(&body.etag, before);
+        self.note_stored(state, target, body, version);
+        if is_newest {
+            state.is_owner = true;
+            state.is_confirmed_owner = true;
+        } else if write_again_since.is_some() {
+            snapshots.write_again(target, self.clock.uptime());
+        } else {
+            state.must_compare = true;
+            state.must_reload = true;
+            self.release_snapshot(&mut snapshots, target);
+        }
+    }
+
+    /// Notes that a body with everything merged up to `version` is stored.
+    fn note_stored(
+        &self,
+        state: &mut SnapshotState,
+        target: SnapshotTarget,
+        body: StoredBody,
+        version: StateVersion,
+    ) {
         // An erasure that was applied since the build began invalidated the coverage.
         if body.erasure_version == self.concerning_erasure_version(target) {
             state.covered = version;
@@ -144,7 +176,6 @@ impl Inner {
         }
         state.write_again_since = None;
         state.unconfirmed_puts.clear();
-        state.listed.note_put(&body.etag);
         state.body = Some(body);
     }
 
