@@ -379,6 +379,10 @@ pub struct Defects {
     pub ghost: Option<ObjectKey>,
     /// Duration of reads of snapshots.
     pub slow_snapshots: Duration,
+    /// Time from the effect of a put of a snapshot or segment to its response.
+    pub late_responses: Duration,
+    /// Time until a listing of the journal is taken.
+    pub slow_journal: Duration,
     /// Duration of puts of segments.
     pub slow_segments: Duration,
     /// Deletions are denied.
@@ -571,6 +575,7 @@ impl Store for FaultyStore {
         if self.happens(faults.doubled) {
             outcome = self.bucket.put(key, &parts, &condition);
         }
+        self.clock.sleep(self.defects().late_responses).await;
         self.network_delay().await;
         if self.happens(faults.lost_response) {
             return Err(self.failure("put", key).into());
@@ -581,6 +586,9 @@ impl Store for FaultyStore {
     async fn list(&self, scope: ListScope) -> Result<Vec<ListEntry>, StoreError> {
         self.lists[scope as usize].fetch_add(1, Ordering::Relaxed);
         self.network_delay().await;
+        if let ListScope::Journal = scope {
+            self.clock.sleep(self.defects().slow_journal).await;
+        }
         if self.defects().unlistable == Some(scope) {
             return Err(self.failure("list", &format!("{scope:?}")));
         }

@@ -2,8 +2,9 @@
 //!
 //! Invariants under all faults: every acknowledged effort is recovered; nothing is invented; what a
 //! reader saw never goes back; all instances converge once the faults stop; no segment is deleted
-//! before a durable snapshot covers it; no fallback is counted of a store that never falls back. And progress: once the faults stop, every instance is ready
-//! again, and shows the others' rides and erasures in the contract's time.
+//! before a durable snapshot covers it; no fallback is counted of a store that never falls back. And
+//! progress: once the faults stop, every instance is ready again, and shows the others' rides and
+//! erasures in the contract's time.
 //!
 //! `ALLEYCAT_TEST_SEEDS=100000` runs more seeds; `ALLEYCAT_TEST_SEED=17` runs one seed.
 

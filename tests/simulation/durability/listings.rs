@@ -6,7 +6,7 @@ use super::*;
 const REFUSED_AFTER: Duration = Duration::from_secs(15);
 
 /// Waits until the instance has just listed the root.
-async fn root_is_listed(instance: &Instance) {
+pub(super) async fn root_is_listed(instance: &Instance) {
     let before = instance.way.lists(ListScope::Root);
     while instance.way.lists(ListScope::Root) == before {
         sleep(Duration::from_millis(1)).await;

@@ -3,6 +3,7 @@
 mod commit;
 mod erasure;
 mod fallback;
+mod false_alarms;
 mod listings;
 mod lost_erasures;
 mod ownership;
