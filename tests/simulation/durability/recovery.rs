@@ -154,12 +154,10 @@ async fn start_makes_progress_beside_ingest_on_slow_snapshots() {
     };
     let second = Instance::start_with(&bucket, Faults::default(), defects);
     let second = second.await.unwrap();
-    // Three snapshots, on one or more workers, and once more those that changed.
+    // Three snapshots, on one or more workers, and those that changed once more, or a few times: reading
+    // them takes longer than a covered segment stays.
     let took = began.elapsed();
-    assert!(
-        took < slow_snapshots * 3 * 2 + Duration::from_secs(10),
-        "{took:?}"
-    );
+    assert!(took < slow_snapshots * 3 * 10, "{took:?}");
     for class in 1..=3 {
         let racer = (1..100).find(|&racer| first.output(class, racer).is_some());
         let racer = racer.expect("a racer");
