@@ -2121,7 +2121,7 @@ export interface operations {
                     "application/json": components["schemas"]["Erasure"][];
                     /**
                      * @example racerId,classId,from,to,above,until,reason,version
-                     *     17,1,60,61,300,1619185819755,a glitch of the bike,1
+                     *     17,1,60,61,300,1619185819755,a glitch of the bike,415303
                      */
                     "text/csv": string;
                 };
