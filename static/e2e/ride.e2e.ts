@@ -50,7 +50,7 @@ describe('riding', () => {
   })
 
   for (const kind of ['history', 'service'] as const) {
-    it(`has the all-time board that the service has, with the ${kind === 'history' ? 'history loaded' : 'service asked each second'}`, async () => {
+    it(`has the all-time board that the service has, with the ${kind === 'history' ? 'history loaded' : 'service asked each second'}, faster than real time`, async () => {
       const { page, faults } = await visit(service, '/')
       if (kind === 'service') await asLargeClasses(page)
       const requests = requestsOf(page)
@@ -85,43 +85,78 @@ describe('riding', () => {
         others.slice(-8).map((row) => row.racerId),
       )
       expect(requests.includes('/class-1.gz')).toBe(kind === 'history')
+      expect(await page.locator('[data-test=as-of]').textContent()).toContain(
+        kind === 'history' ? 'As of the ride’s start.' : 'As of now.',
+      )
       expect(faults).toEqual([])
       await page.context().close()
     })
   }
 
-  it('has what others ride meanwhile on the all-time board, and in the place at the finish', async () => {
-    const own = await Service.start()
-    try {
-      const best = (second: number, output: number) => ({
-        classId: 1,
-        racerId: 777,
-        name: 'Ida',
-        second,
-        output,
-      })
-      const seconds = Array.from({ length: 300 }, (_, i) => i + 1)
-      await own.deliver(seconds.map((second) => best(second, 1)))
-      const { page, faults } = await visit(own, '/#/ride/1')
-      const live = page.waitForResponse('**/classes/1/live')
-      await start(page)
-      await live
-      await reach(page, 2)
-      expect(await page.locator('[data-test=rank]').textContent()).toBe('1')
-      await own.deliver(seconds.slice(250, 300).map((second) => best(second, 400)))
-      await reach(page, 255)
-      await pause(page)
-      expect(await page.locator('[data-test=rank]').textContent()).toBe('2')
-      expect((await rowsOf(page, 'all-time'))[0]?.name).toContain('Ida')
-      await page.getByRole('button', { name: 'Go on' }).click()
-      const place = page.locator('[data-test=final-rank]')
-      await place.getByText('2nd').waitFor()
-      await page.getByText('of 2, as of now').waitFor()
-      expect(faults).toEqual([])
-      await page.context().close()
-    } finally {
-      await own.stop()
-    }
+  describe('while others ride', () => {
+    const best = (second: number, output: number) => ({
+      classId: 1,
+      racerId: 777,
+      name: 'Ida',
+      second,
+      output,
+    })
+    const seconds = Array.from({ length: 300 }, (_, i) => i + 1)
+
+    it('has their bests on the all-time board, and that of the start while the service is away', async () => {
+      const own = await Service.start()
+      try {
+        await own.deliver(seconds.map((second) => best(second, 1)))
+        const { page } = await visit(own, '/')
+        // Nothing is pushed.
+        await page.route('**/classes/1/live', () => {})
+        await page.getByRole('link', { name: 'To the start' }).click()
+        const place = page.locator('[data-test=rank]')
+        const asOf = page.locator('[data-test=as-of]')
+        await start(page, '1×')
+        await reach(page, 2)
+        expect(await place.textContent()).toBe('1')
+        await asOf.getByText('As of now.').waitFor()
+        await own.deliver(seconds.map((second) => best(second, 400)))
+        await place.getByText('2', { exact: true }).waitFor()
+        expect((await rowsOf(page, 'all-time'))[0]?.name).toContain('Ida')
+        await page.getByText('Record before this ride: Ida, 1.00').waitFor()
+        const rows = await page.locator('section[aria-labelledby="all-time"]').boundingBox()
+
+        await own.kill()
+        await asOf.getByText('As of the ride’s start.').waitFor()
+        await place.getByText('1', { exact: true }).waitFor()
+        expect(await page.locator('section[aria-labelledby="all-time"]').boundingBox()).toEqual(
+          rows,
+        )
+        await pause(page)
+        await page.getByRole('button', { name: 'Go on' }).click()
+        await own.run()
+        await asOf.getByText('As of now.').waitFor()
+        await place.getByText('2', { exact: true }).waitFor()
+        await page.context().close()
+      } finally {
+        await own.stop()
+      }
+    })
+
+    it('has the place at the finish as it is by then', async () => {
+      const own = await Service.start()
+      try {
+        await own.deliver(seconds.map((second) => best(second, 1)))
+        const { page, faults } = await visit(own, '/#/ride/1')
+        await start(page)
+        await reach(page, 2)
+        await own.deliver([best(300, 400)])
+        const place = page.locator('[data-test=final-rank]')
+        await place.getByText('2nd').waitFor()
+        await page.getByText('of 2, as of now').waitFor()
+        expect(faults).toEqual([])
+        await page.context().close()
+      } finally {
+        await own.stop()
+      }
+    })
   })
 
   it('works by keyboard alone', async () => {

@@ -59,10 +59,15 @@ type LeaderboardQuery = NonNullable<
   paths['/classes/{classId}/leaderboard']['get']['parameters']['query']
 >
 
-export async function leaderboard(classId: number, query: LeaderboardQuery): Promise<Leaderboard> {
-  return data(
-    await client.GET('/classes/{classId}/leaderboard', { params: { path: { classId }, query } }),
-  )
+/** Returns a page of a board. `timeoutMs` shortens the time of the request. */
+export async function leaderboard(
+  classId: number,
+  query: LeaderboardQuery,
+  timeoutMs?: number,
+): Promise<Leaderboard> {
+  const params = { path: { classId }, query }
+  const signal = timeoutMs === undefined ? null : AbortSignal.timeout(timeoutMs)
+  return data(await client.GET('/classes/{classId}/leaderboard', { params, signal }))
 }
 
 type PaceQuery = NonNullable<paths['/classes/{classId}/pace']['get']['parameters']['query']>

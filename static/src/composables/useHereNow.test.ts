@@ -30,7 +30,7 @@ afterEach(() => {
 it('polls while every attempt to connect fails', async () => {
   vi.stubGlobal('fetch', async () => new Response(null, { status: 503 }))
   const scope = effectScope()
-  const { state } = scope.run(() => useHereNow(1, ref(null), vi.fn()))!
+  const { state } = scope.run(() => useHereNow(1, ref(null)))!
   await vi.advanceTimersByTimeAsync(10_000)
   expect(vi.mocked(racePage).mock.calls.length).toBeGreaterThanOrEqual(3)
   expect(state.value).toBe('loaded')
@@ -38,8 +38,8 @@ it('polls while every attempt to connect fails', async () => {
 })
 
 /** A connection on which the service pushes this event. */
-function pushing(data: object, event = 'standings'): Response {
-  const text = `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`
+function pushing(data: object): Response {
+  const text = `event: standings\ndata: ${JSON.stringify(data)}\n\n`
   const bytes = new TextEncoder().encode(text)
   return new Response(new ReadableStream({ start: (stream) => stream.enqueue(bytes) }))
 }
@@ -57,22 +57,12 @@ it.each([
   vi.stubGlobal('fetch', async () => responses.shift() ?? pushing(raceAt(9)))
   const scope = effectScope()
   // The third attempt to connect, after 3 s, succeeds. The first poll is under way by then.
-  const { state, race } = scope.run(() => useHereNow(1, ref(null), vi.fn()))!
+  const { state, race } = scope.run(() => useHereNow(1, ref(null)))!
   await vi.advanceTimersByTimeAsync(4000)
   expect(race.value?.lastSecond).toBe(9)
   settle(poll)
   await vi.advanceTimersByTimeAsync(1000)
   expect(state.value).toBe('loaded')
   expect(race.value?.lastSecond).toBe(9)
-  scope.stop()
-})
-
-it('passes new bests on', async () => {
-  const pushed = { count: 1, bests: [{ second: 5, racerId: 9, output: 200 }] }
-  vi.stubGlobal('fetch', async () => pushing(pushed, 'bests'))
-  const onBests = vi.fn()
-  const scope = effectScope()
-  scope.run(() => useHereNow(1, ref(null), onBests))
-  await vi.waitFor(() => expect(onBests).toHaveBeenCalledWith(pushed))
   scope.stop()
 })

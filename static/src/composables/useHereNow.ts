@@ -1,7 +1,7 @@
 /** The race that is ridden now in a class. */
 import { computed, onScopeDispose, ref, shallowReactive, type Ref } from 'vue'
 
-import { raceBoard, racePage, type NewBests, type RaceBoard } from '../api/client'
+import { raceBoard, racePage, type RaceBoard } from '../api/client'
 import { subscribe } from '../api/live'
 import { raceToShow } from '../race/here-now'
 import { applyNames } from '../state/names'
@@ -14,12 +14,8 @@ const POLL_MS = 3000
 /** Maximum number of rows of a race: as many as the service pushes. */
 const ROWS_MAX = 50
 
-/** `own` is the rider's race, which is shown only if others ride it, too. `onBests` receives new bests of the class. */
-export function useHereNow(
-  classId: number,
-  own: Ref<number | null>,
-  onBests: (pushed: NewBests) => void,
-) {
+/** `own` is the rider's race, which is shown only if others ride it, too. */
+export function useHereNow(classId: number, own: Ref<number | null>) {
   const boards = shallowReactive(new Map<number, RaceBoard>())
   /** `away`: the service does not respond, and what is shown may be old. */
   const state = ref<'loading' | 'loaded' | 'away'>('loading')
@@ -77,7 +73,6 @@ export function useHereNow(
     // Called after every attempt to connect: polling that has begun goes on.
     closed: startPolling,
     standings: show,
-    bests: onBests,
   })
   onScopeDispose(() => {
     unsubscribe()

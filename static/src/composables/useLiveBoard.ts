@@ -4,7 +4,7 @@ import { ref, shallowRef } from 'vue'
 import { messageOf } from '../api/request'
 import type { LiveBoard } from '../race/board'
 import type { Sample } from '../race/ride'
-import type { BoardSource } from '../state/board-source'
+import type { BoardSource, Sourced } from '../state/board-source'
 
 /** Number of rows of the board; the rider's is in the middle. */
 export const BOARD_ROWS = 9
@@ -14,7 +14,10 @@ export function useLiveBoard(onRanked: (second: number, board: LiveBoard) => voi
   const board = shallowRef<LiveBoard | null>(null)
   /** The second that the board shows: behind the clock while the service is slow. */
   const boardSecond = ref(0)
+  /** Whether the board is as of the ride's start, because the service does not respond or is not asked. */
+  const asOfStart = ref(false)
   const boardFailure = ref<string | null>(null)
+  /** Whether a board of this ride is loading. */
   let loading = false
   /** Ranks the latest second that came while another one was loading. */
   let rankWaiting: (() => void) | null = null
@@ -23,13 +26,14 @@ export function useLiveBoard(onRanked: (second: number, board: LiveBoard) => voi
 
   function clearBoard(): void {
     ride += 1
+    loading = false
     rankWaiting = null
     ;[board.value, boardSecond.value, boardFailure.value] = [null, 0, null]
   }
 
   /** Ranks a second. One request to the service at a time, so that a slow service is not overloaded. */
   async function rank(source: BoardSource, sample: Sample): Promise<void> {
-    if (source.kind === 'service' && loading) {
+    if (loading) {
       rankWaiting = () => void rank(source, sample)
       return
     }
@@ -40,23 +44,22 @@ export function useLiveBoard(onRanked: (second: number, board: LiveBoard) => voi
     loading = true
     try {
       const board = await found
-      if (current !== ride) return
-      boardFailure.value = null
-      show(second, board)
+      if (current === ride) show(second, board)
     } catch (error) {
       if (current === ride) boardFailure.value = messageOf(error, 'The board cannot be loaded.')
-    } finally {
-      loading = false
     }
+    if (current !== ride) return
+    loading = false
     const rankNext = rankWaiting
     rankWaiting = null
     rankNext?.()
   }
 
-  function show(second: number, found: LiveBoard): void {
-    if (second >= boardSecond.value) [board.value, boardSecond.value] = [found, second]
-    onRanked(second, found)
+  function show(second: number, found: Sourced<LiveBoard>): void {
+    ;[board.value, boardSecond.value, boardFailure.value] = [found.value, second, null]
+    asOfStart.value = found.asOfStart
+    onRanked(second, found.value)
   }
 
-  return { board, boardSecond, boardFailure, clearBoard, rank }
+  return { board, boardSecond, asOfStart, boardFailure, clearBoard, rank }
 }

@@ -10,10 +10,9 @@ vi.mock('../api/client', () => ({ sendRide: vi.fn() }))
 vi.mock('../state/service', () => ({ ridesOpen: true, classOf: () => ({ classId: 1 }) }))
 vi.mock('../state/board-source', () => ({
   loadSource: async () => ({
-    kind: 'history',
     best: () => null,
     record: () => null,
-    board: () => ({ rank: 1, total: 1, record: true, rows: [] }),
+    board: () => ({ value: { rank: 1, total: 1, record: true, rows: [] }, asOfStart: true }),
   }),
 }))
 

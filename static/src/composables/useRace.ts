@@ -73,7 +73,8 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
     ;[identity.value, name] = [{ ...rider.value }, riderName.value]
     try {
       const onProgress = (share: number) => (loaded.value = share)
-      const ready = await loadSource(summary, identity.value.racerId, onProgress)
+      const isRealTime = () => speed.value === 1
+      const ready = await loadSource(summary, identity.value.racerId, isRealTime, onProgress)
       if (started !== generation) return
       source.value = ready
     } catch (error) {
@@ -193,6 +194,7 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
     source,
     board: live.board,
     boardSecond: live.boardSecond,
+    asOfStart: live.asOfStart,
     samples,
     sample,
     now,

@@ -5,7 +5,7 @@ import { computed, effectScope, ref, shallowRef, type EffectScope } from 'vue'
 import { leaderboard, type Leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
 import type { Sample } from '../race/ride'
-import type { BoardSource } from '../state/board-source'
+import type { BoardSource, Sourced } from '../state/board-source'
 import { rider } from '../state/rider'
 import { addRival, rivals } from '../state/rivals'
 import { service, stateHash } from '../state/service.fake'
@@ -59,7 +59,7 @@ it('has the whole race before a race, with the rider in it', async () => {
 it('asks for one second at a time, and then for the latest', async () => {
   const { racing, sample, group, used } = open()
   await settled()
-  let respond: (rows: (typeof WHOLE)[]) => void = () => {}
+  let respond: (rows: Sourced<(typeof WHOLE)[]>) => void = () => {}
   group.mockImplementation(() => new Promise((resolve) => (respond = resolve)))
   racing.value = true
   for (let second = 1; second <= 5; second++) {
@@ -67,8 +67,9 @@ it('asks for one second at a time, and then for the latest', async () => {
     await settled()
   }
   expect(group).toHaveBeenCalledTimes(1)
-  respond([WHOLE])
+  respond({ value: [WHOLE], asOfStart: true })
   await settled()
+  expect(used.asOfStart.value).toBe(true)
   expect(used.second.value).toBe(1)
   expect(group).toHaveBeenCalledTimes(2)
   expect(group).toHaveBeenLastCalledWith(5, 100, [8])

@@ -4,6 +4,7 @@ import { computed, ref, shallowRef, watch } from 'vue'
 import { leaderboard } from '../api/client'
 import { grouped, type GroupStanding } from '../race/board'
 import type { Sample } from '../race/ride'
+import type { Sourced } from '../state/board-source'
 import { applyNames } from '../state/names'
 import { rivals } from '../state/rivals'
 import { rider } from '../state/rider'
@@ -18,6 +19,8 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
   const rows = shallowRef<readonly GroupStanding[]>([])
   /** The second of the rows; null: the whole race. */
   const second = ref<number | null>(null)
+  /** Whether the rows are as of the ride's start. */
+  const asOfStart = ref(false)
   /** `away`: the service does not respond, and the rows may be old. */
   const state = ref<'loading' | 'loaded' | 'away'>('loading')
   const ids = computed(() => rivals.value.map(({ racerId }) => racerId))
@@ -32,20 +35,24 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
       // Of another choice, or of a race that is over: such a change loads the rows again.
       if (wanted !== ids.value || (last !== null) !== (racing.value && sample.value !== null))
         return
-      ;[rows.value, second.value, state.value] = [found, last?.second ?? null, 'loaded']
+      ;[rows.value, second.value, state.value] = [found.value, last?.second ?? null, 'loaded']
+      asOfStart.value = found.asOfStart
     } catch (error) {
       retryAfter(error)
       state.value = 'away'
     }
   })
 
-  async function rowsOf(wanted: readonly number[], last: Sample | null): Promise<GroupStanding[]> {
-    if (wanted.length === 0) return []
+  async function rowsOf(
+    wanted: readonly number[],
+    last: Sample | null,
+  ): Promise<Sourced<GroupStanding[]>> {
+    if (wanted.length === 0) return { value: [], asOfStart: false }
     if (last && source.value) return source.value.group(last.second, last.output, wanted)
     const racers = [...new Set([...wanted, rider.value.racerId])]
     const { standings } = await leaderboard(classId, { racers, limit: racers.length })
     applyNames(standings)
-    return grouped(standings)
+    return { value: grouped(standings), asOfStart: false }
   }
 
   /** Null in a race, whose seconds load the board. */
@@ -59,5 +66,5 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
     { immediate: true },
   )
 
-  return { ids, rows, second, state }
+  return { ids, rows, second, asOfStart, state }
 }

@@ -32,13 +32,6 @@ export class History {
     return column
   }
 
-  /** Adds an effort that was ridden since, if it is the racer's best. */
-  add(second: number, { racerId, output }: Effort): void {
-    if (output <= (this.best(second, racerId) ?? -1)) return
-    ;(this.#dataset[second] ??= {})[racerId] = output
-    this.#columns.delete(second)
-  }
-
   /** Returns a racer's best at a second. */
   best(second: number, racerId: number): number | null {
     return this.#dataset[second]?.[racerId] ?? null

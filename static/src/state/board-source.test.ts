@@ -1,30 +1,88 @@
-import { expect, it, vi } from 'vitest'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
 
 import { history, leaderboard } from '../api/client'
+import { ApiError } from '../api/request'
 import { boardNow, loadSource } from './board-source'
+import { reachable, service } from './service.fake'
 
 vi.mock('../api/client', () => ({ history: vi.fn(), leaderboard: vi.fn() }))
+vi.mock('./names', () => ({ applyNames: vi.fn(), requestNames: vi.fn() }))
+vi.mock('./service', () => import('./service.fake'))
 
 const RIDER = { racerId: 7, output: 200 }
 const SUMMARY = { classId: 1, historyBytes: 1 } as Parameters<typeof loadSource>[0]
 
-it('the boards of a history follow the bests since, except those of the ride itself', async () => {
-  vi.mocked(leaderboard).mockResolvedValue({ standings: [] } as never)
+beforeEach(() => {
+  reachable.value = true
+  vi.mocked(leaderboard)
+    .mockReset()
+    .mockResolvedValue({ standings: [] } as never)
   vi.mocked(history).mockResolvedValue({ 5: { 7: 150, 8: 180 } })
-  const source = await loadSource(SUMMARY, 7, vi.fn())
-  const rankAt = async (second: number) => (await source.board(second, 200, 9)).rank
-  expect(await rankAt(5)).toBe(1)
-  source.raise([
-    { second: 5, racerId: 8, output: 210 },
-    { second: 5, racerId: 8, output: 190 },
-    { second: 5, racerId: 9, output: 220 },
-    { second: 6, racerId: 9, output: 230 },
-    { second: 5, racerId: 7, output: 250 },
-  ])
-  expect(await rankAt(5)).toBe(3)
-  expect(await rankAt(6)).toBe(2)
-  expect(source.best(5)).toBe(150)
-  expect(source.record(5)).toEqual({ racerId: 9, output: 220 })
+})
+
+describe('the boards of a ride whose history is loaded', () => {
+  /** Returns the rank at a second with 200, and whether it is as of the start. */
+  async function open(isRealTime = true) {
+    const source = await loadSource(SUMMARY, 7, () => isRealTime, vi.fn())
+    const at = async () => {
+      const { value, asOfStart } = await source.board(5, 200, 9)
+      return [value.rank, asOfStart]
+    }
+    return { source, at }
+  }
+
+  it('are the service’s, with what others rode since, and the bests to beat stay', async () => {
+    const { source, at } = await open()
+    serve(200)
+    expect(await at()).toEqual([2, false])
+    const group = await source.group(5, 200, [8])
+    expect(group.asOfStart).toBe(false)
+    expect(group.value.map(({ racerId, rank }) => [racerId, rank])).toEqual([
+      [8, 1],
+      [7, 2],
+    ])
+    expect(source.best(5)).toBe(150)
+    expect(source.record(5)).toEqual({ racerId: 8, output: 180 })
+  })
+
+  it('have a record also when it is stored by then', async () => {
+    const { source } = await open()
+    serve(200)
+    expect((await source.board(5, 200, 9)).value.record).toBe(true)
+  })
+
+  it('are the history’s while the service does not respond, which is asked once a poll', async () => {
+    const { source, at } = await open()
+    for (const kind of ['away', 'unready'] as const) {
+      service.now += 1
+      vi.mocked(leaderboard).mockReset().mockRejectedValue(new ApiError(kind, 'no'))
+      expect(await at()).toEqual([1, true])
+      expect(await at()).toEqual([1, true])
+      const group = await source.group(5, 160, [8])
+      expect(group.asOfStart).toBe(true)
+      expect(group.value.map(({ racerId }) => racerId)).toEqual([8, 7])
+      expect(leaderboard).toHaveBeenCalledTimes(1)
+    }
+    service.now += 1
+    serve(null)
+    expect(await at()).toEqual([2, false])
+  })
+
+  it.each([
+    ['known to be away', true, false],
+    ['asked by a ride faster than real time', false, true],
+  ])('are the history’s while the service is %s', async (_, isRealTime, isReachable) => {
+    const { at } = await open(isRealTime)
+    reachable.value = isReachable
+    expect(await at()).toEqual([1, true])
+    expect(leaderboard).not.toHaveBeenCalled()
+  })
+
+  it('fail where the request itself is at fault', async () => {
+    const { at } = await open()
+    vi.mocked(leaderboard).mockRejectedValue(new ApiError('refused', 'no'))
+    await expect(at()).rejects.toThrow('no')
+  })
 })
 
 /** The board of a service that stores `best` as the rider's own, and 210 and 190 of others. */

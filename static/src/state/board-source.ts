@@ -1,4 +1,4 @@
-/** The all-time boards of a race, from the history and the bests since, or from the service, second by second. */
+/** The all-time boards of a race: from the service, or from the history that was loaded before the ride. */
 import { curve, history, leaderboard, records, type Leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
 import { type ClassSummary } from '../api/status'
@@ -12,39 +12,46 @@ import {
   type LiveBoard,
   type Rider,
 } from '../race/board'
-import { byOutput, History, type Effort } from '../race/dataset'
-import type { Best } from '../race/new-bests'
+import { History, type Effort } from '../race/dataset'
 import { applyNames, requestNames } from './names'
+import { reachable, service } from './service'
 
 /** Maximum size of a history that is loaded, in compressed bytes: some 700,000 efforts, half a second of work on a phone. */
 const HISTORY_BYTES_MAX = 4 << 20
 
+/** Maximum time of a request for which the history can stand in, in milliseconds: the board is never much behind the clock. */
+const BOARD_TIMEOUT_MS = 2000
+
 /** The greatest id, which nobody has. At equal outputs it ranks last. */
 const STAND_IN = Number.MAX_SAFE_INTEGER
 
+/** A board, and whether it is as of the ride's start: that of the history, in place of the service's. */
+export interface Sourced<T> {
+  value: T
+  asOfStart: boolean
+}
+type Found<T> = Sourced<T> | Promise<Sourced<T>>
+
 export interface BoardSource {
-  /** `history`: every board is in memory; `service`: each needs a request. */
-  kind: 'history' | 'service'
   /** The rider's best at that second, before this ride. */
   best(second: number): number | null
-  /** The class record at that second, without this ride. */
+  /** The class record at that second, before this ride. */
   record(second: number): Effort | null
-  /** Takes in new bests of the class, so that the boards do not grow old. Those of the rider are of this ride. */
-  raise(bests: readonly Best[]): void
   /** The board at that second with the rider in it, `size` rows around the rider. */
-  board(second: number, output: number, size: number): LiveBoard | Promise<LiveBoard>
+  board(second: number, output: number, size: number): Found<LiveBoard>
   /** These racers and the rider at that second, ranked among all and among themselves. */
-  group(
-    second: number,
-    output: number,
-    racers: readonly number[],
-  ): GroupStanding[] | Promise<GroupStanding[]>
+  group(second: number, output: number, racers: readonly number[]): Found<GroupStanding[]>
 }
 
-/** Loads the boards of a class. Calls `onProgress` with the share that has arrived, 0 to 1. */
+/**
+ * Loads what a ride needs of a class. Calls `onProgress` with the share that has arrived, 0 to 1. The boards are the
+ * service's. The history, if it is loaded, stands in while the service does not respond, and where `isRealTime` returns false:
+ * faster rides would ask it many times a second.
+ */
 export async function loadSource(
   summary: ClassSummary,
   racerId: number,
+  isRealTime: () => boolean,
   onProgress: (share: number) => void,
 ): Promise<BoardSource> {
   if (summary.historyBytes <= HISTORY_BYTES_MAX) {
@@ -53,68 +60,102 @@ export async function loadSource(
       const dataset = await history(summary.classId, (arrived) =>
         onProgress(Math.min(1, arrived / bytes)),
       )
-      return fromHistory(summary.classId, new History(dataset), racerId)
+      return withHistory(summary.classId, new History(dataset), racerId, isRealTime)
     } catch (error) {
       if (!(error instanceof ApiError && error.kind === 'missing')) throw error
     }
   }
-  return fromService(summary.classId, racerId)
+  return withoutHistory(summary.classId, racerId)
 }
 
-function fromHistory(classId: number, history: History, racerId: number): BoardSource {
-  const best = history.curve(racerId)
+function withHistory(
+  classId: number,
+  history: History,
+  racerId: number,
+  isRealTime: () => boolean,
+): BoardSource {
+  const bests = history.curve(racerId)
   const records = history.records()
+  const best = (second: number) => bests.get(second) ?? null
+  const now = serviceBoards(classId, racerId, best, BOARD_TIMEOUT_MS)
+  /** The poll after which a request failed. The service is asked again after the next one. */
+  let failedPoll: number | null = null
+
+  function find<T>(fromService: () => Promise<T>, fromHistory: () => T): Found<T> {
+    const atStart = () => ({ value: fromHistory(), asOfStart: true })
+    if (!isRealTime() || !reachable.value || service.now === failedPoll) return atStart()
+    return asNow(fromService()).catch((error: unknown) => {
+      if (!(error instanceof ApiError && error.canRetry)) throw error
+      failedPoll = service.now
+      return atStart()
+    })
+  }
+
   return {
-    kind: 'history',
-    best: (second) => best.get(second) ?? null,
+    best,
     record: (second) => records.get(second) ?? null,
-    raise(bests) {
-      const others = bests.filter((best) => best.racerId !== racerId)
-      for (const best of others) history.add(best.second, best)
-      raiseRecords(records, others)
-    },
-    board(second, output, size) {
-      const board = liveBoard(history.at(second), { racerId, output }, size)
-      requestNames(
-        classId,
-        board.rows.map((row) => row.racerId),
-      )
-      return board
-    },
-    group: (second, output, racers) => groupBoard(history.at(second), { racerId, output }, racers),
+    board: (second, output, size) =>
+      find(
+        () => now.board(second, output, size),
+        () => {
+          const board = liveBoard(history.at(second), { racerId, output }, size)
+          requestNames(
+            classId,
+            board.rows.map((row) => row.racerId),
+          )
+          return board
+        },
+      ),
+    group: (second, output, racers) =>
+      find(
+        () => now.group(second, output, racers),
+        () => groupBoard(history.at(second), { racerId, output }, racers),
+      ),
   }
 }
 
-async function fromService(classId: number, racerId: number): Promise<BoardSource> {
+async function withoutHistory(classId: number, racerId: number): Promise<BoardSource> {
   const [own, leaders] = await Promise.all([
     curve(classId, racerId),
     records(classId).catch(() => ({})),
   ])
-  const best = new Map(own.seconds.map(({ second, output }) => [second, output]))
+  const bests = new Map(own.seconds.map(({ second, output }) => [second, output]))
   const classRecords = new History(leaders).records()
+  const best = (second: number) => bests.get(second) ?? null
+  const now = serviceBoards(classId, racerId, best)
+  return {
+    best,
+    record: (second) => classRecords.get(second) ?? null,
+    board: (second, output, size) => asNow(now.board(second, output, size)),
+    group: (second, output, racers) => asNow(now.group(second, output, racers)),
+  }
+}
+
+async function asNow<T>(found: Promise<T>): Promise<Sourced<T>> {
+  return { value: await found, asOfStart: false }
+}
+
+/** The boards as the service has them at the request. `best` is the rider's before this ride. */
+function serviceBoards(
+  classId: number,
+  racerId: number,
+  best: (second: number) => number | null,
+  timeoutMs?: number,
+) {
   /** The rider's best where it stays on the service's board, because the output does not beat it. */
   const keptBest = (second: number, output: number) => {
-    const own = best.get(second) ?? null
+    const own = best(second)
     return isRecord(output, own) ? null : own
   }
   return {
-    kind: 'service',
-    best: (second) => best.get(second) ?? null,
-    record: (second) => classRecords.get(second) ?? null,
-    raise: (bests) => {
-      raiseRecords(
-        classRecords,
-        bests.filter((best) => best.racerId !== racerId),
-      )
-    },
-    board: (second, output, size) =>
-      serviceBoard(classId, second, { racerId, output }, keptBest(second, output), size),
-    async group(second, output, racers) {
+    board: (second: number, output: number, size: number) =>
+      serviceBoard(classId, second, { racerId, output }, keptBest(second, output), size, timeoutMs),
+    async group(second: number, output: number, racers: readonly number[]) {
       const kept = keptBest(second, output)
       const whatIfId = kept === null ? racerId : STAND_IN
       const group = [...racers.filter((other) => other !== racerId), whatIfId]
       const whatIf = { racerId: whatIfId, output, racers: group, limit: group.length }
-      const { standings } = await leaderboard(classId, { second, ...whatIf })
+      const { standings } = await leaderboard(classId, { second, ...whatIf }, timeoutMs)
       applyNames(standings)
       // As in `withoutOwnBest`: the own best is on the board, and the rows below it move up.
       return grouped(standings).map((row) => ({
@@ -133,10 +174,11 @@ async function serviceBoard(
   rider: Rider,
   kept: number | null,
   size: number,
+  timeoutMs?: number,
 ): Promise<LiveBoard> {
   const request = async (racerId: number, limit: number) => {
     const whatIf = { second, racerId, output: rider.output, around: racerId, limit }
-    const page = await leaderboard(classId, whatIf)
+    const page = await leaderboard(classId, whatIf, timeoutMs)
     applyNames(page.standings)
     return page
   }
@@ -158,21 +200,8 @@ export async function boardNow(
   return serviceBoard(classId, second, rider, kept, size)
 }
 
-/** Raises the records that these bests beat. */
-function raiseRecords(records: Map<number, Effort>, bests: readonly Best[]): void {
-  for (const { second, racerId, output } of bests) {
-    const record = records.get(second)
-    const effort = { racerId, output }
-    if (!record || byOutput(effort, record) < 0) records.set(second, effort)
-  }
-}
-
+/** Returns the board of an output that beats the rider's best. It may be stored by now, so the service may not call it a record. */
 function asLive(page: Leaderboard, rider: Rider): LiveBoard {
   const own = page.standings.find((row) => row.racerId === rider.racerId)
-  return {
-    rank: own?.rank ?? 0,
-    total: page.total,
-    record: own?.newRecord ?? false,
-    rows: page.standings,
-  }
+  return { rank: own?.rank ?? 0, total: page.total, record: true, rows: page.standings }
 }
