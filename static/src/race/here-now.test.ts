@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 
 import type { Race } from '../api/client'
-import { raceToShow } from './here-now'
+import { raceToShow, rowsAround } from './here-now'
 
 const NOW = 2_000_000_000
 const race = (raceId: number, racers: number, finished = false, ageS = 60): Race => ({
@@ -28,5 +28,20 @@ describe('the race to show here now', () => {
   })
   it('is not one that was given up without an end', () => {
     expect(raceToShow([race(1, 2), race(2, 90, false, 3600)], null, NOW)?.raceId).toBe(1)
+  })
+})
+
+describe('the rows around the rider', () => {
+  const standings = [200, 180].map((output, i) => ({ racerId: i + 1, output, rank: i + 1 }))
+  const rankOf = (racers: number, output: number) =>
+    rowsAround({ racers, standings: standings as never }, { racerId: 7, output }, 9).find(
+      ({ racerId }) => racerId === 7,
+    )?.rank
+
+  it('have the rider’s rank where every place above is known', () => {
+    expect([rankOf(2, 100), rankOf(9, 190), rankOf(9, 180)]).toEqual([3, 2, 2])
+  })
+  it('have no rank behind the part of the race that is pushed', () => {
+    expect(rankOf(9, 100)).toBeNull()
   })
 })
