@@ -3,23 +3,33 @@ import { beforeEach, expect, it, vi } from 'vitest'
 
 import type { RideRecord } from '../api/client'
 import { Ride } from '../race/ride'
-import { endLeftRides } from './open-rides'
+import { takeLeftRides } from './open-rides'
 import { RideSender } from './sending'
 
-/** The names of the locks that tabs hold. */
-const held = vi.hoisted(() => {
-  const held = new Set<string>()
-  type Callback = (lock: object | null) => unknown
-  async function request(name: string, ...rest: [...unknown[], Callback]): Promise<void> {
-    const callback = rest.at(-1) as Callback
-    if (held.has(name)) return void (await callback(null))
-    held.add(name)
-    await callback({ name })
-    held.delete(name)
+/** The locks of all tabs: by name, what waits behind the tab that holds it. */
+const locks = vi.hoisted(() => {
+  const locks = new Map<string, (() => unknown)[]>()
+  const request = (name: string, callback: () => unknown) => {
+    const waiting = locks.get(name)
+    if (waiting) waiting.push(callback)
+    else {
+      locks.set(name, [])
+      callback()
+    }
+    return new Promise(() => {})
   }
   Object.defineProperty(navigator, 'locks', { value: { request } })
-  return held
+  return locks
 })
+
+/** The tabs that hold locks are gone: the next ones get them. */
+function killTabs(): void {
+  for (const [name, waiting] of [...locks]) {
+    const next = waiting.shift()
+    if (next) next()
+    else locks.delete(name)
+  }
+}
 
 const GUEST = { racerId: 7, name: 'Visitor', guest: true }
 
@@ -31,52 +41,78 @@ function rideTwoSeconds(raceId = 1000): RideSender {
   return sender
 }
 
-/** Opens another page of this device, and returns what it sends. */
-async function openPage(): Promise<RideRecord[]> {
+/** Opens another page of this device. Returns the races that it takes over, and what it sends to end them. */
+function openPage() {
+  const taken: number[] = []
   const records: RideRecord[] = []
-  await endLeftRides({ add: (record) => void records.push(record) })
-  return records
+  takeLeftRides({
+    take: (raceId) => void taken.push(raceId),
+    add: (record) => void records.push(record),
+  })
+  return { taken, records }
 }
 
+const listen = vi.spyOn(globalThis, 'addEventListener')
+
 beforeEach(() => {
+  // The pages of the test before are gone.
+  for (const [type, listener] of listen.mock.calls) removeEventListener(type, listener)
+  listen.mockClear()
   localStorage.clear()
-  held.clear()
+  locks.clear()
 })
 
-it('a later page ends the ride of a tab that was killed, once', async () => {
+it('a later page ends the ride of a tab that was killed, once', () => {
   rideTwoSeconds()
-  held.clear()
-  const [record, ...others] = await openPage()
+  killTabs()
+  const { taken, records } = openPage()
+  const [record, ...others] = records
   expect(record).toMatchObject({ event: 'final', raceId: 1000, second: 2, name: 'Visitor' })
-  expect(others).toEqual([])
-  expect(await openPage()).toEqual([])
+  expect([taken, others]).toEqual([[1000], []])
+  killTabs()
+  expect(openPage().records).toEqual([])
 })
 
-it('a ride that another tab still rides goes on', async () => {
+it('a ride that another tab still rides goes on, and is taken over when that tab is gone', () => {
   rideTwoSeconds()
-  expect(await openPage()).toEqual([])
-  held.clear()
-  expect(await openPage()).toHaveLength(1)
+  const page = openPage()
+  expect(page).toEqual({ taken: [], records: [] })
+  killTabs()
+  expect(page.taken).toEqual([1000])
+  expect(page.records).toHaveLength(1)
 })
 
-it('two pages that are opened at once end a ride once', async () => {
+it('what waits of a whole ride is sent by its tab alone, and by another one when it is gone', () => {
+  const page = openPage()
+  const sender = rideTwoSeconds()
+  localStorage.setItem('alleycat.outbox.1000', '[]')
+  sender.add(new Ride().add(300, 80, 78, null), true)
+  for (const key of ['alleycat.outbox.1000', 'alleycat.outbox.1000', 'alleycat.rides']) {
+    dispatchEvent(new StorageEvent('storage', { key }))
+  }
+  expect(page).toEqual({ taken: [], records: [] })
+  killTabs()
+  expect(page).toEqual({ taken: [1000], records: [] })
+})
+
+it('two pages that are opened at once end a ride once', () => {
   rideTwoSeconds()
-  held.clear()
-  const records = await Promise.all([openPage(), openPage()])
-  expect(records.flat()).toHaveLength(1)
+  killTabs()
+  const pages = [openPage(), openPage()]
+  expect(pages.flatMap(({ records }) => records)).toHaveLength(1)
 })
 
-it('a ride that was ended leaves nothing on the device', async () => {
+it('a ride that was ended leaves nothing on the device', () => {
   rideTwoSeconds().end()
   const whole = rideTwoSeconds(2000)
   whole.add(new Ride().add(300, 80, 78, null), true)
-  await vi.waitFor(() => expect(held.size).toBe(0))
   expect(localStorage.length).toBe(0)
-  expect(await openPage()).toEqual([])
+  killTabs()
+  expect(openPage().records).toEqual([])
 })
 
-it('a stored record that is broken is dropped', async () => {
+it('a stored record that is broken is dropped', () => {
   localStorage.setItem('alleycat.ride.5', '{')
-  expect(await openPage()).toEqual([])
+  expect(openPage().records).toEqual([])
   expect(localStorage.length).toBe(0)
 })

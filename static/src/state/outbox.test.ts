@@ -165,7 +165,7 @@ describe('the outbox', () => {
     await vi.advanceTimersByTimeAsync(1)
     const { requests, send } = service()
     const after = new Outbox(localStorage, send)
-    after.restore()
+    after.take(RACE)
     expect(after.deliveries.get(RACE)?.waiting).toBe(2)
     await vi.advanceTimersByTimeAsync(1)
     expect(requests).toEqual([[1, 2]])
@@ -186,10 +186,10 @@ describe('the outbox', () => {
       riding.add(record(2))
       return send(records)
     })
-    other.restore()
+    other.take(RACE)
     await vi.advanceTimersByTimeAsync(1)
     const later = service()
-    new Outbox(localStorage, later.send).restore()
+    new Outbox(localStorage, later.send).take(RACE)
     await vi.advanceTimersByTimeAsync(1)
     expect(later.requests).toEqual([[2]])
     expect(localStorage.length).toBe(0)
@@ -229,8 +229,45 @@ describe('the outbox', () => {
       localStorage.setItem(`alleycat.outbox.${ride}`, JSON.stringify([record(1, ride)]))
     }
     const outbox = new Outbox(localStorage, service().send)
-    outbox.restore()
+    for (let ride = 1; ride <= 30; ride++) outbox.take(ride)
     expect([...outbox.deliveries.keys()]).toEqual(Array.from({ length: 20 }, (_, i) => i + 11))
+  })
+
+  it.each(['full', 'denied'])(
+    'knows that a ride is not stored where storage is %s',
+    async (how) => {
+      const { send, state } = service()
+      state.failure = new ApiError('away', 'The service does not respond.')
+      const full = {
+        getItem: () => null,
+        setItem: () => {
+          throw new DOMException('full', 'QuotaExceededError')
+        },
+        removeItem: () => {},
+      } as unknown as Storage
+      const outbox = new Outbox(how === 'full' ? full : null, send)
+      outbox.add(record(1))
+      await vi.advanceTimersByTimeAsync(0)
+      expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'retrying', isStored: false })
+      expect(outbox.wouldLose).toBe(true)
+      state.failure = null
+      outbox.retryNow()
+      await vi.advanceTimersByTimeAsync(0)
+      expect(outbox.wouldLose).toBe(false)
+    },
+  )
+
+  it('asks before a page is left that keeps what waits only itself', async () => {
+    vi.mocked(sendRide).mockRejectedValue(new ApiError('away', 'The service does not respond.'))
+    startOutbox()
+    const leave = () => !dispatchEvent(new Event('beforeunload', { cancelable: true }))
+    outboxOfPage.add(record(1))
+    expect(leave()).toBe(false)
+    vi.spyOn(outboxOfPage, 'wouldLose', 'get').mockReturnValueOnce(true)
+    expect(leave()).toBe(true)
+    vi.mocked(sendRide).mockResolvedValue({ records: 1, improvements: 0, rejected: 0 })
+    outboxOfPage.retryNow()
+    await vi.advanceTimersByTimeAsync(0)
   })
 
   it('sends at once when the network is back', async () => {

@@ -7,7 +7,7 @@ import { shallowReactive } from 'vue'
 import { sendRide, type RideRecord, type RideResponse } from '../api/client'
 import { ApiError, messageOf } from '../api/request'
 import { storageOf } from '../storage'
-import { endLeftRides } from './open-rides'
+import { takeLeftRides } from './open-rides'
 
 /** Records of a ride are stored under this prefix and the ride's id, so that tabs do not overwrite each other's. */
 const KEY_PREFIX = 'alleycat.outbox.'
@@ -39,9 +39,11 @@ export interface Delivery {
   /** Number of records that the service rejected. */
   rejected: number
   reason: string | null
+  /** Whether the records that wait are on the device, so that a later page can send them. */
+  isStored: boolean
 }
 
-const NEW: Delivery = { state: 'sending', waiting: 0, rejected: 0, reason: null }
+const NEW: Delivery = { state: 'sending', waiting: 0, rejected: 0, reason: null, isStored: true }
 
 type Send = (records: readonly RideRecord[]) => Promise<RideResponse>
 
@@ -65,17 +67,23 @@ export class Outbox {
     readonly send: Send,
   ) {}
 
-  /** Reads the rides that an earlier page left on the device, and sends them. */
-  restore(): void {
-    for (let i = 0; i < (this.storage?.length ?? 0); i++) {
-      const key = this.storage?.key(i) ?? ''
-      const raceId = Number(key.startsWith(KEY_PREFIX) && key.slice(KEY_PREFIX.length))
-      if (raceId > 0 && !this.#queues.has(raceId)) this.#queues.set(raceId, this.#read(key))
-    }
+  /** Takes over a ride that another page left on the device, and sends it. */
+  take(raceId: number): void {
+    const key = KEY_PREFIX + raceId
+    if ((this.storage?.getItem(key) ?? null) === null) return
+    this.#queues.set(raceId, this.#read(key))
+    this.#report(raceId, {})
     const oldest = [...this.#queues.keys()].sort((a, b) => a - b).slice(0, -RIDES_MAX)
-    for (const raceId of oldest) this.#remove(raceId, this.#queues.get(raceId) ?? [])
-    for (const raceId of this.#queues.keys()) this.#report(raceId, {})
+    for (const raceId of oldest) {
+      this.#remove(raceId, this.#queues.get(raceId) ?? [])
+      this.deliveries.delete(raceId)
+    }
     this.retryNow()
+  }
+
+  /** Whether records wait that would be lost with the page. */
+  get wouldLose(): boolean {
+    return [...this.deliveries.values()].some(({ waiting, isStored }) => waiting > 0 && !isStored)
   }
 
   /** Queues a record. It is sent within a second; a final one at once. */
@@ -83,8 +91,8 @@ export class Outbox {
     const { raceId } = record
     const before = this.deliveries.get(raceId)?.state
     if (before === 'refused') return
-    this.#append(record)
-    this.#report(raceId, { state: before === 'retrying' ? 'retrying' : 'sending' })
+    const isStored = this.#append(record)
+    this.#report(raceId, { state: before === 'retrying' ? 'retrying' : 'sending', isStored })
     const wait = record.event === 'final' ? 0 : this.#sentAtMs + INTERVAL_MS - performance.now()
     if (this.#sending || this.#failed.has(raceId)) return
     if (this.#timer === undefined || record.event === 'final') this.#schedule(wait)
@@ -176,14 +184,14 @@ export class Outbox {
     }
   }
 
-  /** Appends a record to the queue of its ride, also on the device. */
-  #append(record: RideRecord): void {
+  /** Appends a record to the queue of its ride, also on the device. Returns whether the device keeps the queue. */
+  #append(record: RideRecord): boolean {
     const key = KEY_PREFIX + record.raceId
     const queue = [...(this.#queues.get(record.raceId) ?? []), record]
     this.#queues.set(record.raceId, queue)
     // Another tab may have sent and removed a part meanwhile. Sending it twice does no harm.
     const own = new Set(queue.map(({ uuid }) => uuid))
-    this.#write(key, [...this.#read(key).filter(({ uuid }) => !own.has(uuid)), ...queue])
+    return this.#write(key, [...this.#read(key).filter(({ uuid }) => !own.has(uuid)), ...queue])
   }
 
   /** Removes these records of a ride, also on the device. Those that another tab has added since stay there. */
@@ -197,12 +205,14 @@ export class Outbox {
     this.#write(key, without(this.#read(key)))
   }
 
-  #write(key: string, records: readonly RideRecord[]): void {
+  /** Returns false where storage is denied or full: the queue lasts as long as the page. */
+  #write(key: string, records: readonly RideRecord[]): boolean {
     try {
       if (records.length > 0) this.storage?.setItem(key, JSON.stringify(records))
       else this.storage?.removeItem(key)
+      return this.storage !== null
     } catch {
-      // Storage is full: the queue lasts as long as the page.
+      return false
     }
   }
 
@@ -224,9 +234,11 @@ export class Outbox {
 /** The outbox of this page. */
 export const outbox = new Outbox(storageOf('localStorage'), sendRide)
 
-/** Starts to send what earlier pages left, and ends their rides. */
+/** Starts to send what other pages left. */
 export function startOutbox(): void {
-  outbox.restore()
-  void endLeftRides(outbox)
+  takeLeftRides(outbox)
   addEventListener('online', () => outbox.retryNow())
+  addEventListener('beforeunload', (event) => {
+    if (outbox.wouldLose) event.preventDefault()
+  })
 }

@@ -8,7 +8,13 @@ import { keepRide, ownRide, ownRides, parseRides } from './own-rides'
 
 vi.mock('../api/client', () => ({ sendRide: vi.fn() }))
 
-const REFUSED = { state: 'refused', waiting: 0, rejected: 0, reason: 'wrong clock' } as const
+const REFUSED = {
+  state: 'refused',
+  waiting: 0,
+  rejected: 0,
+  reason: 'wrong clock',
+  isStored: true,
+} as const
 
 function ride(raceId: number): OwnRide {
   const head = { raceId, classId: 1, racerId: 7, riderName: 'Ada', practice: false, sent: true }
@@ -50,7 +56,7 @@ it('rides are kept newest first, also when an older one is refused', async () =>
 it('a ride is delivered once the outbox has sent it, and stays so', async () => {
   keepRide(ride(1))
   expect(ownRide(1)?.delivered).toBe(false)
-  outbox.deliveries.set(1, { state: 'sent', waiting: 0, rejected: 0, reason: null })
+  outbox.deliveries.set(1, { state: 'sent', waiting: 0, rejected: 0, reason: null, isStored: true })
   await nextTick()
   expect(ownRide(1)?.delivered).toBe(true)
   outbox.deliveries.clear()
@@ -59,10 +65,16 @@ it('a ride is delivered once the outbox has sent it, and stays so', async () => 
 })
 
 it('a ride keeps how many of its records were rejected, also without the outbox', async () => {
-  outbox.deliveries.set(1, { state: 'sending', waiting: 1, rejected: 2, reason: null })
+  outbox.deliveries.set(1, {
+    state: 'sending',
+    waiting: 1,
+    rejected: 2,
+    reason: null,
+    isStored: true,
+  })
   keepRide(ride(1))
   expect(ownRide(1)?.rejected).toBe(2)
-  outbox.deliveries.set(1, { state: 'sent', waiting: 0, rejected: 3, reason: null })
+  outbox.deliveries.set(1, { state: 'sent', waiting: 0, rejected: 3, reason: null, isStored: true })
   await nextTick()
   expect(ownRide(1)).toMatchObject({ delivered: true, rejected: 3 })
   outbox.deliveries.clear()
@@ -71,13 +83,19 @@ it('a ride keeps how many of its records were rejected, also without the outbox'
 })
 
 it('what a later page counts is added to what earlier pages counted', async () => {
-  outbox.deliveries.set(1, { state: 'sending', waiting: 100, rejected: 200, reason: null })
+  outbox.deliveries.set(1, {
+    state: 'sending',
+    waiting: 100,
+    rejected: 200,
+    reason: null,
+    isStored: true,
+  })
   keepRide(ride(1))
   await nextTick()
   vi.resetModules()
   const later = await import('./own-rides')
   const { deliveries } = (await import('./outbox')).outbox
-  deliveries.set(1, { state: 'sent', waiting: 0, rejected: 100, reason: null })
+  deliveries.set(1, { state: 'sent', waiting: 0, rejected: 100, reason: null, isStored: true })
   await nextTick()
   expect(later.ownRide(1)).toMatchObject({ delivered: true, rejected: 300 })
 })

@@ -3,6 +3,7 @@ import { afterEach, expect, it, vi } from 'vitest'
 import { createApp, type App } from 'vue'
 
 import type { OwnRide } from '../../race/own-ride'
+import { outbox } from '../../state/outbox'
 import RideDelivery from './RideDelivery.vue'
 
 vi.mock('../../api/client', () => ({ sendRide: vi.fn() }))
@@ -33,4 +34,17 @@ it('does not say that a ride is stored whose every second was rejected', () => {
   expect(stateOf({ delivered: true, rejected: 1 })).toBe('sent')
   app.unmount()
   expect(stateOf({ delivered: true, rejected: 2 })).toBe('rejected')
+})
+
+it.each([
+  [true, 'also after a reload'],
+  [false, 'keep the page open'],
+])('says what becomes of a ride that waits and is stored: %s', (isStored, words) => {
+  const waiting = { state: 'retrying', waiting: 2, rejected: 0, reason: null, isStored } as const
+  outbox.deliveries.set(1, waiting)
+  const page = document.createElement('div')
+  app = createApp(RideDelivery, { ride: { raceId: 1, sent: true, refused: null, outputs: [120] } })
+  app.mount(page)
+  expect(page.textContent).toContain(words)
+  outbox.deliveries.clear()
 })
