@@ -1,3 +1,5 @@
+import { randomUUID } from 'node:crypto'
+
 import type { Page } from 'playwright-core'
 import { describe, expect, it } from 'vitest'
 
@@ -142,6 +144,43 @@ describe('a ride', () => {
     const last = sent.at(-1)?.second
     const board = await demo.json<Board>(`/classes/1/leaderboard?second=${last}`)
     expect(board.standings.map(({ name }) => name)).toContain('Offline')
+    await page.context().close()
+  })
+})
+
+describe('a ride of an earlier page', () => {
+  it('is sent also where the script that sends it came late', async () => {
+    const { page } = await visit(demo, '/healthz')
+    let failures = 0
+    await page.route('**/outbox-*.js', async (route) => {
+      if (failures > 0) return route.continue()
+      failures += 1
+      await route.fulfill({ status: 503 })
+    })
+    const raceId = Date.now() - 60_000
+    const ride = {
+      raceId,
+      racerId: 1e12 + 77,
+      name: 'Left',
+      classId: 1,
+      cadence: 80,
+      resistance: 40,
+    }
+    const record = {
+      ...ride,
+      uuid: randomUUID(),
+      event: 'final',
+      deviceTimestamp: Date.now(),
+      second: 3,
+    }
+    await page.evaluate(
+      ([key, text]) => localStorage.setItem(key!, text!),
+      [`alleycat.outbox.${raceId}`, JSON.stringify([record])],
+    )
+    const sent = sentBy(page)
+    await page.goto(`${demo.origin}/#/explore/1`)
+    await until('it is sent', async () => sent.some(({ name }) => name === 'Left'))
+    expect(failures).toBe(1)
     await page.context().close()
   })
 })

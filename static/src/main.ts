@@ -5,18 +5,23 @@ import './styles/base.css'
 import { createApp } from 'vue'
 
 import App from './App.vue'
+import { useRetry } from './composables/useRetried'
 import { preloadViews, router } from './router'
 import { ridesOpen } from './state/service'
 
+const retryAfter = useRetry(sendLeft)
+
 /** Sends the rides that an earlier page left, whichever view is shown. */
-function sendLeft(): void {
-  import('./state/outbox').then(
-    ({ startOutbox }) => startOutbox(),
+async function sendLeft(): Promise<void> {
+  try {
+    const { startOutbox } = await import('./state/outbox')
+    startOutbox()
+  } catch (error) {
     // The script could not be loaded.
-    () => addEventListener('online', sendLeft, { once: true }),
-  )
+    retryAfter(error)
+  }
 }
 
-if (ridesOpen) sendLeft()
+if (ridesOpen) void sendLeft()
 createApp(App).use(router).mount('#app')
 void router.isReady().then(preloadViews, () => {})
