@@ -1,9 +1,24 @@
 // @vitest-environment happy-dom
-import { beforeEach, expect, it, vi } from 'vitest'
+import { beforeAll, beforeEach, expect, it, vi } from 'vitest'
 
 import { failedAddress, router } from './router'
 import { lastClass } from './state/last-class'
+import { refreshService } from './state/service'
 
+vi.mock('./api/status', () => ({
+  classes: async () => [4, 5].map((classId) => ({ classId })),
+  isReady: async () => true,
+}))
+
+/** The last class at an unknown class, while the classes are not known, and at a known one once they are. */
+const lastClasses: number[] = []
+beforeAll(async () => {
+  await router.push('/explore/99')
+  lastClasses.push(lastClass.value)
+  await router.push('/explore/4')
+  await refreshService()
+  lastClasses.push(lastClass.value)
+})
 beforeEach(() => router.push('/'))
 
 it.each([
@@ -25,6 +40,16 @@ it('a view without a class shows the last one', async () => {
   await router.push('/ride')
   expect(router.currentRoute.value.fullPath).toBe('/ride/5')
   expect(document.title).toBe('Ride · Alleycat')
+})
+
+it('a class that the service does not have is never the last one', async () => {
+  expect(lastClasses).toEqual([1, 4])
+  await router.push('/explore/5')
+  await router.push('/ride/99')
+  expect(lastClass.value).toBe(5)
+  lastClass.value = 99 // as an earlier page may have stored it
+  await router.push('/ride')
+  expect(router.currentRoute.value.fullPath).toBe('/ride/4')
 })
 
 it('a view opens at its top, and another query does not scroll it', async () => {

@@ -1,8 +1,9 @@
 /** Addresses of the views. They stand behind `#`, so that the service needs to know one path only. */
-import { ref } from 'vue'
+import { ref, watch } from 'vue'
 import { createRouter, createWebHashHistory, type RouteRecordRaw } from 'vue-router'
 
 import { lastClass } from './state/last-class'
+import { classOf, knownClass } from './state/service'
 
 const startView = () => import('./views/StartView.vue')
 const rideView = () => import('./views/RideView.vue')
@@ -50,7 +51,7 @@ const routes: RouteRecordRaw[] = [
     path: '/:view(ride|explore)',
     redirect: ({ params }) => ({
       name: params.view === 'ride' ? 'ride' : 'explore',
-      params: { classId: lastClass.value },
+      params: { classId: knownClass(lastClass.value) },
     }),
   },
   {
@@ -76,13 +77,24 @@ router.onError((error, to) => {
   console.error(error)
   failedAddress.value = router.resolve(to.fullPath).href
 })
-router.afterEach(({ meta, params }, _from, failure) => {
+router.afterEach(({ meta }, _from, failure) => {
   // Called for refused navigations, too. Then another view stays.
   if (failure) return
   document.title = `${meta.title} · Alleycat`
-  if (params.classId) lastClass.value = Number(params.classId)
   failedAddress.value = null
 })
+
+// Only a class that the service has: the first address may be there before the classes are known.
+watch(
+  () => {
+    const classId = Number(router.currentRoute.value.params.classId)
+    return classOf(classId) ? classId : null
+  },
+  (classId) => {
+    if (classId !== null) lastClass.value = classId
+  },
+  { flush: 'sync' },
+)
 
 /** Loads the scripts of all views, so that they are there when the service is away. */
 export async function preloadViews(): Promise<void> {

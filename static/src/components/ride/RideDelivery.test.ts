@@ -11,15 +11,20 @@ vi.mock('../../api/client', () => ({ sendRide: vi.fn() }))
 let app: App
 afterEach(() => app.unmount())
 
-/** Returns what is said about a ride of which the outbox knows nothing. */
-function stateOf(ride: Partial<OwnRide>): string | undefined {
+/** Shows what is said about a ride. */
+function show(ride: Partial<OwnRide>): HTMLElement {
   const page = document.createElement('div')
   const outputs = [120, 130]
   app = createApp(RideDelivery, {
     ride: { raceId: 1, sent: true, refused: null, outputs, ...ride },
   })
   app.mount(page)
-  return page.querySelector<HTMLElement>('[data-test=sent]')?.dataset.sent
+  return page
+}
+
+/** Returns the state of a ride of which the outbox knows nothing. */
+function stateOf(ride: Partial<OwnRide>): string | undefined {
+  return show(ride).querySelector<HTMLElement>('[data-test=sent]')?.dataset.sent
 }
 
 it('does not say that a ride is stored before it is known', () => {
@@ -42,9 +47,6 @@ it.each([
 ])('says what becomes of a ride that waits and is stored: %s', (isStored, words) => {
   const waiting = { state: 'retrying', waiting: 2, rejected: 0, reason: null, isStored } as const
   outbox.deliveries.set(1, waiting)
-  const page = document.createElement('div')
-  app = createApp(RideDelivery, { ride: { raceId: 1, sent: true, refused: null, outputs: [120] } })
-  app.mount(page)
-  expect(page.textContent).toContain(words)
+  expect(show({}).textContent).toContain(words)
   outbox.deliveries.clear()
 })
