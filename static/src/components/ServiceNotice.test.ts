@@ -7,7 +7,7 @@ import ServiceNotice from './ServiceNotice.vue'
 const service = vi.hoisted(() => ({ state: 'connecting' }))
 vi.mock('../state/service', async () => {
   const { reactive } = await import('vue')
-  return { service: reactive(service) }
+  return { service: reactive(service), classOf: () => null }
 })
 
 beforeEach(() => {
