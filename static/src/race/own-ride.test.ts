@@ -30,7 +30,13 @@ it.each([
     'Your first ride here. From now on there are bests to beat.',
     'It would be your first ride here.',
   ],
-  [[1, null], '1 personal record.', 'It would be 1 personal record.'],
+  [
+    [1, null],
+    '1 personal record and 1 first best.',
+    'It would be 1 personal record and 1 first best.',
+  ],
+  [[999, null], '1 first best.', 'It would be 1 first best.'],
+  [[1, 999], '1 personal record.', 'It would be 1 personal record.'],
   [[1, 1], '2 personal records.', 'It would be 2 personal records.'],
   [
     [999, 999],

@@ -238,10 +238,10 @@ describe('the result', () => {
     return ride
   }
 
-  it('has a streak of records alone, without the seconds that were the first', () => {
+  it('has a streak of records and first bests', () => {
     const ride = new Ride()
-    ;[null, 100, null, 100, 100].forEach((best, i) => ride.add(i + 1, 80, 78, best))
-    expect(result(ride.samples)).toMatchObject({ records: 3, firsts: 2, streak: 2 })
+    ;[500, 100, null, 100, 500].forEach((best, i) => ride.add(i + 1, 80, 78, best))
+    expect(result(ride.samples)).toMatchObject({ records: 2, firsts: 1, streak: 3 })
   })
 
   it('counts records, runs and leads', () => {

@@ -32,7 +32,7 @@ export interface Result {
   firsts: number
   /** Number of seconds that nobody ever rode better. */
   leads: number
-  /** The longest run of records. */
+  /** The longest run of records and first bests. */
   streak: number
 }
 
@@ -73,7 +73,7 @@ export function result(samples: readonly Sample[]): Result | null {
   for (const { second, output, best, record, rank, total } of samples) {
     sum += output
     topOutput = Math.max(topOutput, output)
-    run = record && best !== null ? run + 1 : 0
+    run = record ? run + 1 : 0
     streak = Math.max(streak, run)
     if (best === null) firsts += 1
     else if (record) records += 1
@@ -97,22 +97,32 @@ export function result(samples: readonly Sample[]): Result | null {
 }
 
 /** Returns the headline of a result. `counts`: whether the ride is on the boards. */
-export function praise({ seconds, leads, records, firsts }: Result, counts: boolean): string {
+export function praise(result: Result, counts: boolean): string {
+  const { seconds, leads, firsts } = result
   // Others may have beaten them since.
   const took = counts ? 'You took' : 'You would have taken'
   if (leads === seconds) return `${took} the class record at every second.`
-  if (leads > 0) return `${took} the class record at ${count(leads)} ${plural(leads, 'second')}.`
+  if (leads > 0) return `${took} the class record at ${counted(leads, 'second')}.`
   if (firsts === seconds) {
     return counts
       ? 'Your first ride here. From now on there are bests to beat.'
       : 'It would be your first ride here.'
   }
-  if (records > 0) {
-    return `${counts ? '' : 'It would be '}${count(records)} personal ${plural(records, 'record')}.`
-  }
+  const improved = improvements(result)
+  if (improved) return `${counts ? '' : 'It would be '}${improved}.`
   return 'No record this time. They are within reach.'
 }
 
-function plural(value: number, noun: string): string {
-  return value === 1 ? noun : `${noun}s`
+/** Returns the seconds that improve the rider's bests, in words; empty without any. */
+export function improvements({ records, firsts }: Result): string {
+  return [
+    records > 0 && counted(records, 'personal record'),
+    firsts > 0 && counted(firsts, 'first best'),
+  ]
+    .filter(Boolean)
+    .join(' and ')
+}
+
+function counted(value: number, noun: string): string {
+  return `${count(value)} ${noun}${value === 1 ? '' : 's'}`
 }

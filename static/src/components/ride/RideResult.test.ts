@@ -10,7 +10,10 @@ import RideResult from './RideResult.vue'
 
 vi.mock('../../api/client', () => ({ leaderboard: () => new Promise(() => {}), sendRide: vi.fn() }))
 vi.mock('../../state/board-source', () => ({ boardNow: vi.fn() }))
-vi.mock('../Curves.vue', () => ({ __esModule: true, default: { render: () => null } }))
+vi.mock('../Curves.vue', () => ({
+  __esModule: true,
+  default: { props: ['summary'], template: '<p>{{ summary }}</p>' },
+}))
 
 const RIDE: OwnRide = {
   raceId: 1,
@@ -44,6 +47,15 @@ async function textOf(ride: Partial<OwnRide>): Promise<string> {
 it.each([
   [{}, ['From now on there are bests to beat.', 'to be beaten next time'], 'would'],
   [{ bests: [100] }, ['1 personal record.', 'Records broken'], 'would'],
+  [
+    { outputs: [120, 120, 120, 120], bests: [999, 100, null, null] },
+    [
+      'First bests2with the records, 3 in a row',
+      'of the bests at 2 seconds',
+      '1 personal record and 2 first bests.',
+    ],
+    'would',
+  ],
   [{ rejected: 1 }, ['would be your first ride', 'Would be first bests'], 'beaten'],
   [
     { rejected: 1, bests: [100] },
