@@ -54,6 +54,16 @@ export async function start(page: Page, speed = '20×'): Promise<void> {
   await page.getByRole('button', { name: 'Start the race' }).click()
 }
 
+/** Gives up the ride, and returns the question before it. */
+export async function giveUp(page: Page): Promise<string> {
+  const asked = page.waitForEvent('dialog')
+  const click = page.getByRole('button', { name: 'Give up' }).click()
+  const dialog = await asked
+  await dialog.accept()
+  await click
+  return dialog.message()
+}
+
 export async function set(
   page: Page,
   slider: 'Cadence' | 'Resistance',

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import {
   asLargeClasses,
   focused,
+  giveUp,
   pause,
   RACER,
   reach,
@@ -230,8 +231,12 @@ describe('riding', () => {
       await primary.getByText(label).waitFor()
       expect(await focused(page)).toBe(label)
     }
-    const giveUp = page.getByRole('button', { name: 'Give up' })
-    await giveUp.focus()
+    const end = page.getByRole('button', { name: 'Give up' })
+    page.once('dialog', (dialog) => dialog.dismiss())
+    await end.focus()
+    await page.keyboard.press('Enter')
+    expect(await focused(page)).toBe('Give up')
+    page.once('dialog', (dialog) => dialog.accept())
     await page.keyboard.press('Enter')
     await primary.getByText('Start the race').waitFor()
     expect(await focused(page)).toBe('Start the race')
@@ -318,7 +323,7 @@ describe('riding', () => {
     await other.getByLabel('Your name on the boards').fill('Zoë')
     await page.bringToFront()
     await page.getByRole('heading', { name: /as Guest/ }).waitFor()
-    await page.getByRole('button', { name: 'Give up' }).click()
+    await giveUp(page)
     await page.getByRole('heading', { name: /as Zoë/ }).waitFor()
     await other.reload()
     expect(await other.getByLabel('Your name on the boards').inputValue()).toBe('Zoë')

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import type { Page } from 'playwright-core'
 import { describe, expect, it } from 'vitest'
 
-import { reach, requestsOf, set, start, violations, type Board, type Race } from './actions'
+import { giveUp, reach, requestsOf, set, start, violations, type Board, type Race } from './actions'
 import { rowsOf, serviceOfFile, until, visit, written } from './support'
 
 const demo = serviceOfFile({ options: ['--demo', '12'] })
@@ -51,9 +51,12 @@ describe('a ride', () => {
     await rideFrom(page, 'Sender', '1×')
     await reach(page, 3)
     await page.getByText('Your ride is sent to the service and counts.').waitFor()
-    await page.getByRole('button', { name: 'Give up' }).click()
+    expect(await giveUp(page)).toContain('The seconds so far count.')
     await until('the end is sent', async () => sent.at(-1)?.event === 'final')
     const last = sent.at(-1)
+    await page
+      .getByText(`You gave up at 0:0${last?.second}. ${last?.second} seconds count.`)
+      .waitFor()
     expect(last).toMatchObject({ name: 'Sender' })
     expect(new Set(sent.map(({ second }) => second)).size).toBe(last?.second)
     await until('it stands on the board', async () => {
@@ -64,6 +67,12 @@ describe('a ride', () => {
       const races = await demo.json<Race[]>('/classes/1/races')
       return races.some((race) => race.racers === 1 && race.finished)
     })
+    // The device keeps it, and says that it was given up.
+    await page.getByRole('link', { name: 'Result of these seconds' }).click()
+    await page.getByText(`given up at 0:0${last?.second}`).waitFor()
+    await page.getByRole('link', { name: 'Start line', exact: true }).click()
+    const own = page.locator('section[aria-labelledby="own-rides"]')
+    expect(await own.innerText()).toContain(`given up at 0:0${last?.second}`)
     expect(faults).toEqual([])
     await page.context().close()
   })
@@ -103,7 +112,7 @@ describe('a ride', () => {
     await reach(page, 1)
     expect(await page.getByRole('radio', { name: '20 times' }).isDisabled()).toBe(true)
     expect(await page.getByRole('switch', { name: 'Ride for me' }).isDisabled()).toBe(true)
-    await page.getByRole('button', { name: 'Give up' }).click()
+    await giveUp(page)
     await page.getByRole('radio', { name: '20 times' }).check()
     await page.getByText('Practice', { exact: true }).waitFor()
     await until('the end is sent', async () => sent.at(-1)?.event === 'final')

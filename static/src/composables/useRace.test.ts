@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { createApp, h, nextTick, type App } from 'vue'
 
 import RideControls from '../components/ride/RideControls.vue'
+import type { OwnRide } from '../race/own-ride'
 import { outbox } from '../state/outbox'
 import { useRace, type RaceOnPage } from './useRace'
 
@@ -17,6 +18,7 @@ vi.mock('../state/board-source', () => ({
 }))
 
 let app: App
+const onEnd = vi.fn<(ride: OwnRide) => void>()
 let page: HTMLElement
 
 /** Shows the controls of a race that has begun. */
@@ -24,7 +26,7 @@ async function start(): Promise<RaceOnPage> {
   let race: RaceOnPage | undefined
   app = createApp({
     setup() {
-      const of = (race = useRace(() => 1, vi.fn()))
+      const of = (race = useRace(() => 1, onEnd))
       return () => h(RideControls, { race: of, canStart: true })
     },
   })
@@ -36,6 +38,7 @@ async function start(): Promise<RaceOnPage> {
 
 beforeEach(() => {
   vi.useFakeTimers()
+  onEnd.mockReset()
   vi.spyOn(outbox, 'add').mockImplementation(() => {})
 })
 afterEach(() => {
@@ -64,4 +67,17 @@ it.each(['pause', 'giveUp'] as const)('no second is lost at %s in a hidden tab',
   race[end]()
   const seconds = vi.mocked(outbox.add).mock.calls.map(([{ second }]) => second)
   expect([...new Set(seconds)]).toEqual([1, 2, 3])
+})
+
+it('a ride that is given up is kept with its seconds, unless it has none', async () => {
+  const race = await start()
+  race.giveUp()
+  expect(onEnd).not.toHaveBeenCalled()
+  await race.start()
+  vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 2100)
+  race.giveUp()
+  expect(onEnd).toHaveBeenCalledOnce()
+  const [ride] = onEnd.mock.lastCall!
+  expect(ride).toMatchObject({ gaveUp: true, sent: true, practice: false })
+  expect(ride.outputs).toHaveLength(2)
 })

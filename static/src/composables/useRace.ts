@@ -18,8 +18,8 @@ import { useLiveBoard } from './useLiveBoard'
 /** Interval at which the clock is read, in milliseconds: shorter than a second at the greatest speed. */
 const TICK_MS = 40
 
-/** `onFinish` receives the ride when its last second is over. */
-export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void) {
+/** `onEnd` receives the ride when its last second is over, or when it is given up after its first one. */
+export function useRace(classId: () => number, onEnd: (ride: OwnRide) => void) {
   const phase = ref<'ready' | 'loading' | 'riding' | 'paused' | 'done'>('ready')
   const loaded = ref(0)
   const failure = ref<string | null>(null)
@@ -127,16 +127,16 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
     if (at === RACE_SECONDS) next = nextPlace(board, identity.value.racerId)
     samples.value = [...ride.samples]
     // The last rank may come after the finish.
-    if (phase.value === 'done') onFinish(asOwnRide())
+    if (phase.value === 'done') onEnd(asOwnRide(false))
   }
 
   function finish(): void {
     clearInterval(ticking)
     phase.value = 'done'
-    onFinish(asOwnRide())
+    onEnd(asOwnRide(false))
   }
 
-  function asOwnRide(): OwnRide {
+  function asOwnRide(gaveUp: boolean): OwnRide {
     const { samples } = ride
     const head = {
       raceId: raceId.value ?? 0,
@@ -144,6 +144,7 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
       racerId: identity.value.racerId,
       riderName: name,
       practice: practice.value,
+      gaveUp,
       sent: sender !== null && !practice.value,
       delivered: false,
       refused: null,
@@ -169,7 +170,10 @@ export function useRace(classId: () => number, onFinish: (ride: OwnRide) => void
   /** Ends the ride before its last second. The seconds so far are sent. */
   function giveUp(): void {
     catchUp()
-    if (racing.value) sender?.end()
+    if (racing.value) {
+      sender?.end()
+      if (ride.samples.length > 0) onEnd(asOwnRide(true))
+    }
     clear()
     phase.value = 'ready'
   }

@@ -10,6 +10,8 @@ export interface OwnRide {
   riderName: string
   /** Whether it was ridden faster than real time or by the page. Such a ride is not sent. */
   practice: boolean
+  /** Whether it was given up before its last second; none in a ride that an earlier page kept. */
+  gaveUp?: boolean
   /** Whether it was handed to the outbox. */
   sent: boolean
   /** Whether the service is known to have stored it. */

@@ -2,13 +2,15 @@
 import { expect, it, vi } from 'vitest'
 import { createApp } from 'vue'
 
+import { leaderboard, type Leaderboard } from '../../api/client'
 import { boardNow } from '../../state/board-source'
 import { ApiError } from '../../api/request'
 import type { OwnRide } from '../../race/own-ride'
 import { router } from '../../router'
+import { keepRide } from '../../state/own-rides'
 import RideResult from './RideResult.vue'
 
-vi.mock('../../api/client', () => ({ leaderboard: () => new Promise(() => {}), sendRide: vi.fn() }))
+vi.mock('../../api/client', () => ({ leaderboard: vi.fn(), sendRide: vi.fn() }))
 vi.mock('../../state/board-source', () => ({ boardNow: vi.fn() }))
 vi.mock('../Curves.vue', () => ({
   __esModule: true,
@@ -32,6 +34,8 @@ const RIDE: OwnRide = {
   totals: [9],
   classRecords: [200],
 }
+
+vi.mocked(leaderboard).mockReturnValue(new Promise(() => {}))
 
 /** Returns the text of a ride's result, once the service has responded. */
 async function textOf(ride: Partial<OwnRide>): Promise<string> {
@@ -81,4 +85,22 @@ it('the place at the finish is that of now, or else that of the ride, and the te
   expect(boardNow).toHaveBeenCalledWith(1, 1, { racerId: 1, output: 120 }, 9)
   expect(text).toMatch(/At the finish\s*5th\s*of 11, as of now/)
   expect(text).toContain('+10.00')
+})
+
+it('a better finish is the best one, or the last output of a ride that was given up', async () => {
+  vi.mocked(boardNow).mockReturnValue(new Promise(() => {}))
+  const standings = [{ rank: 1, racerId: 1, name: null, output: 194.25 }]
+  vi.mocked(leaderboard).mockResolvedValue({ total: 1, standings } as unknown as Leaderboard)
+  expect(await textOf({})).toContain('of 1, by your best finish of 194.25')
+  const other = { ...RIDE, raceId: 2, outputs: [194.25], gaveUp: true }
+  keepRide({ ...other, racerId: 2 })
+  expect(await textOf({})).toContain('by your best finish of 194.25')
+  keepRide(other)
+  expect(await textOf({})).toContain('by 194.25 of a ride that you gave up')
+})
+
+it('a ride that was given up says so, and where', async () => {
+  const text = await textOf({ gaveUp: true })
+  expect(text).toContain('given up at 0:01')
+  expect(text).toContain('At the end')
 })
