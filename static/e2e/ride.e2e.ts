@@ -160,6 +160,30 @@ describe('riding', () => {
     })
   })
 
+  it.each([320, 390, 683])('moves no control at the start, at %i', async (width) => {
+    const { page } = await visit(service, '/', { viewport: { width, height: 800 } })
+    await page.getByRole('radio', { name: 'Class record', exact: true }).check()
+    // The tag has no place beside the name on a narrow screen.
+    await rideAs(page, { ...RACER, name: 'Bartholomew', guest: true })
+    const tops = () =>
+      page.evaluate(() =>
+        ['.versus', '.pacer', '#cadence', '[data-test=primary]'].map(
+          (part) => document.querySelector(part)!.getBoundingClientRect().top,
+        ),
+      )
+    await page.locator('.pacer').waitFor()
+    await page.evaluate(() => document.fonts.ready)
+    const before = await tops()
+    await page.getByText('20×', { exact: true }).click()
+    await page.getByText('Practice', { exact: true }).waitFor()
+    expect(await tops()).toEqual(before)
+    await set(page, 'Cadence', 'Home')
+    await start(page, '1×')
+    await page.locator('.pacer [data-side=behind]').waitFor()
+    expect(await tops()).toEqual(before)
+    await page.context().close()
+  })
+
   it('works by keyboard alone', async () => {
     const { page, faults } = await visit(service, '/')
     const focus = async (name: string) =>

@@ -49,14 +49,22 @@ it('the gap is the output minus the pacer’s at the last second', async () => {
   expect(used.kept()?.outputs.slice(0, 3)).toEqual([100, 120, null])
 })
 
-it('another choice waits until the ride is over', async () => {
-  const { phase, used } = open()
+it('another choice waits until the next ride begins', async () => {
+  const { phase, sample, used } = open()
   await settled()
   phase.value = 'riding'
   await nextTick()
   pacer.value = { ...NO_PACER }
   await settled()
   expect(used.label.value).toBe('Median')
+  sample.value = { second: 2, output: 118.5 } as Sample
+  phase.value = 'done'
+  await nextTick()
+  pacer.value = { ...NO_PACER, kind: 'record' }
+  await settled()
+  expect(used.label.value).toBe('Median')
+  expect(used.gap.value).toBe(-1.5)
+  pacer.value = { ...NO_PACER }
   phase.value = 'loading'
   await settled()
   expect(used.state.value).toBe('none')

@@ -13,7 +13,7 @@ import { useRetry } from './useRetried'
 type RaceOfPacer = Pick<RaceOnPage, 'phase' | 'racing' | 'sample'>
 
 export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer) {
-  /** The pacer of this ride. It stays until the ride is over, whatever another tab chooses. */
+  /** The pacer of this ride. It stays until the next ride begins, whatever another tab chooses. */
   const choice = shallowRef<PacerChoice>(NO_PACER)
   const curve = shallowRef<ReadonlyMap<number, number>>(new Map())
   /** `empty`: the pacer has no output in this class. */
@@ -64,7 +64,7 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
   watch(
     wanted,
     () => {
-      if (!racing.value) choose()
+      if (!racing.value && phase.value !== 'done') choose()
     },
     { immediate: true },
   )
@@ -73,7 +73,7 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
   /** The rider's output minus the pacer's at the last second; null where either is missing. */
   const gap = computed(() => {
     const { value: last } = sample
-    const output = last && racing.value ? curve.value.get(last.second) : undefined
+    const output = last ? curve.value.get(last.second) : undefined
     return last && output !== undefined ? last.output - output : null
   })
 
