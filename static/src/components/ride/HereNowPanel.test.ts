@@ -27,7 +27,9 @@ it.each([
   const race = scope.run(() => useRace(() => 1, vi.fn()))
   const app = createApp(HereNowPanel, { race, classId: 1, hasResult })
   app.mount(page)
-  expect(page.textContent.includes('Your ride is sent to the service and counts.')).toBe(says)
+  expect(page.textContent.includes('Your ride will be sent to the service, and will count.')).toBe(
+    says,
+  )
   app.unmount()
   scope.stop()
 })
