@@ -54,3 +54,13 @@ it('a service that is lost after its classes came is away', async () => {
   await refreshService()
   expect(service.state).toBe('away')
 })
+
+it('a locked page polls again when a key is entered, not before', async () => {
+  vi.mocked(classes).mockRejectedValueOnce(new ApiError('locked', 'no'))
+  await refreshService()
+  await vi.advanceTimersByTimeAsync(60_000)
+  expect(classes).toHaveBeenCalledTimes(1)
+  await refreshService()
+  await vi.advanceTimersByTimeAsync(3_500)
+  expect(classes).toHaveBeenCalledTimes(3)
+})

@@ -46,8 +46,9 @@ export function refreshService(): Promise<void> {
   clearTimeout(timer)
   polls = polls.then(poll).finally(() => {
     clearTimeout(timer)
-    // A hidden page polls again when it is shown.
-    if (!document.hidden) timer = setTimeout(() => void refreshService(), INTERVAL_MS)
+    // A hidden page polls again when it is shown, a locked one when a key is entered.
+    if (!document.hidden && state.state !== 'locked')
+      timer = setTimeout(() => void refreshService(), INTERVAL_MS)
   })
   return polls
 }
