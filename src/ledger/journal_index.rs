@@ -31,7 +31,7 @@ pub(super) struct JournalIndex {
 #[derive(Debug)]
 struct IndexedSegment {
     parts: HashMap<SnapshotTarget, MergedPart>,
-    /// The erasures that the merge left out.
+    /// The version of the erasures that were applied to the parts.
     erasure_version: ErasureVersion,
     /// Uptime of the merge.
     merged_at: Duration,
@@ -68,7 +68,8 @@ impl JournalIndex {
     pub(super) fn insert(
         &mut self,
         id: SegmentId,
-        (parts, erasure_version): (HashMap<SnapshotTarget, MergedPart>, ErasureVersion),
+        parts: HashMap<SnapshotTarget, MergedPart>,
+        erasure_version: ErasureVersion,
         merged_at: Duration,
         listing: Option<ListingNumber>,
     ) {
@@ -76,7 +77,7 @@ impl JournalIndex {
         if let Some(known) = known {
             known.must_merge_again = false;
             known.erasure_version = erasure_version;
-            // What erasures have removed since needs no coverage.
+            // A part whose contents are erased by now needs no snapshot.
             known.parts.retain(|target, _| parts.contains_key(target));
             // Without a change, the coverage held all the time.
             if parts.values().any(|part| part.changed) {
@@ -104,8 +105,8 @@ impl JournalIndex {
     /// Removes a segment that is no longer listed. Returns the parts that no snapshot can cover: none
     /// of them changed since the segment was listed.
     /// `changed_in` returns the last listing that showed another snapshot than the one before.
-    /// `needs_another` says whether a part that was merged with these erasures needs another snapshot
-    /// than the listed one before its segment may be deleted.
+    /// `needs_another` returns whether a part needs another snapshot than the listed one before its
+    /// segment may be deleted. It receives the version of the erasures that were applied to the part.
     pub(super) fn remove_missing(
         &mut self,
         id: SegmentId,

@@ -141,8 +141,8 @@ impl Inner {
         if self.erasures().version() != erasure_version {
             return false;
         }
-        let parts = (parts.0, erasure_version);
-        journal.insert(id, parts, self.clock.uptime(), listing);
+        let merged_at = self.clock.uptime();
+        journal.insert(id, parts.0, erasure_version, merged_at, listing);
         true
     }
 }

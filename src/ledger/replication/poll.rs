@@ -58,7 +58,7 @@ impl Inner {
 
     async fn poll_once(&self, lists_root: bool, writer: &WriterSender) -> Result<(), StoreError> {
         let began = self.clock.uptime();
-        let since_poll = self.clock.uptime().saturating_sub(self.last_poll());
+        let since_poll = began.saturating_sub(self.last_poll());
         let (number, indexed) = self.journal.lock().begin_listing();
         // Root before journal. A segment that is listed for the first time was put after the last
         // listing of the journal. A snapshot that covers it was put after that, so it is no change

@@ -115,8 +115,8 @@ impl Inner {
         let erasure_version = erasures.version();
         let contents = match erasure_version {
             0 => contents,
-            // No instance writes what an erasure covers that it knows. If the store has lost some, the
-            // required version does not tell which ones the writer knew.
+            // An instance writes nothing that an erasure covers, if it knows the erasure. If the store
+            // has lost erasures, the required version does not tell which ones the writer knew.
             _ => SegmentContents {
                 erasure_version: contents.erasure_version,
                 ..without_erased(&contents, &erasures, 0)

@@ -115,8 +115,8 @@ impl Inner {
     /// The last writer of a snapshot owns it, so another ETag means another owner, unless a put of
     /// this instance has had no answer: it may be that. Or the store fell back to a version that this
     /// instance does not know: the body tells. If a snapshot is missing or has an earlier ETag, the
-    /// store lost what was written since. The journal may lack it as well, so it is written again. Races
-    /// expire, so equal ones may come again: the body tells.
+    /// store lost what was written since. The journal may lack it as well, so it is written again.
+    /// Races expire, so `races-N.gz` may get an earlier ETag again. Then its body is read and compared.
     pub(super) fn note_listed(
         &self,
         snapshots: &mut SnapshotStates,
@@ -193,19 +193,14 @@ mod tests {
     fn own_puts_are_no_change_and_earlier_tags_a_fallback() {
         let tag = |text: &str| ETag(text.to_owned());
         let mut listed = ListedSnapshot::default();
-        let nothing = KnownBefore {
-            merged: None,
-            listed: None,
-            must_compare: false,
-        };
-        assert!(listed.note_put(&tag("a"), &nothing));
+        assert!(listed.note_put(&tag("a"), &KnownBefore::default()));
         assert!(matches!(
             listed.compare(Some(&tag("\"a\"")), 1),
             ListedChange::Unchanged
         ));
         let before = KnownBefore {
             listed: Some(tag("a")),
-            ..nothing
+            ..KnownBefore::default()
         };
         assert!(listed.note_put(&tag("b"), &before));
         assert_eq!(listed.changed_in, 0);
@@ -229,7 +224,7 @@ mod tests {
         let before = KnownBefore {
             merged: Some(tag("a")),
             listed: Some(tag("a")),
-            must_compare: false,
+            ..KnownBefore::default()
         };
         listed.compare(Some(&tag("a")), 1);
         listed.compare(Some(&tag("c")), 2);

@@ -83,8 +83,8 @@ pub(super) struct StoredBody {
     pub(super) erasure_version: ErasureVersion,
 }
 
-/// What this instance knew of a stored snapshot before it read or put the object.
-#[derive(Debug)]
+/// The state of a stored snapshot before this instance requested or put its body.
+#[derive(Debug, Default)]
 pub(super) struct KnownBefore {
     /// The ETag of the body that was merged or put last.
     pub(super) merged: Option<ETag>,

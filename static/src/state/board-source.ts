@@ -135,7 +135,7 @@ async function asNow<T>(found: Promise<T>): Promise<Sourced<T>> {
   return { value: await found, asOfStart: false }
 }
 
-/** The boards as the service has them at the request. `best` is the rider's before this ride. */
+/** The boards as the service has them at the request. `best` returns the rider's best at a second. */
 function serviceBoards(
   classId: number,
   racerId: number,
@@ -148,8 +148,19 @@ function serviceBoards(
     return isRecord(output, own) ? null : own
   }
   return {
-    board: (second: number, output: number, size: number) =>
-      serviceBoard(classId, second, { racerId, output }, keptBest(second, output), size, timeoutMs),
+    async board(second: number, output: number, size: number): Promise<LiveBoard> {
+      const request = async (racer: number, limit: number) => {
+        const whatIf = { second, racerId: racer, output, around: racer, limit }
+        const page = await leaderboard(classId, whatIf, timeoutMs)
+        applyNames(page.standings)
+        return page
+      }
+      const kept = keptBest(second, output)
+      const rider: Rider = { racerId, output }
+      if (kept === null) return asLive(await request(racerId, size), rider)
+      // A stand-in shows where the output would be.
+      return withoutOwnBest(await request(STAND_IN, size + 1), rider, STAND_IN, kept, size)
+    },
     async group(second: number, output: number, racers: readonly number[]) {
       const kept = keptBest(second, output)
       const whatIfId = kept === null ? racerId : STAND_IN
@@ -167,26 +178,6 @@ function serviceBoards(
   }
 }
 
-/** Returns the board at a second with the rider in it. `kept` is the rider's best on it; null if the output beats that. */
-async function serviceBoard(
-  classId: number,
-  second: number,
-  rider: Rider,
-  kept: number | null,
-  size: number,
-  timeoutMs?: number,
-): Promise<LiveBoard> {
-  const request = async (racerId: number, limit: number) => {
-    const whatIf = { second, racerId, output: rider.output, around: racerId, limit }
-    const page = await leaderboard(classId, whatIf, timeoutMs)
-    applyNames(page.standings)
-    return page
-  }
-  if (kept === null) return asLive(await request(rider.racerId, size), rider)
-  // A stand-in shows where the output would be.
-  return withoutOwnBest(await request(STAND_IN, size + 1), rider, STAND_IN, kept, size)
-}
-
 /** Returns the board at a second as the service has it now, with the rider at this output. */
 export async function boardNow(
   classId: number,
@@ -196,8 +187,7 @@ export async function boardNow(
 ): Promise<LiveBoard> {
   const own = await leaderboard(classId, { second, racers: [rider.racerId], limit: 1 })
   const best = own.standings[0]?.output ?? null
-  const kept = isRecord(rider.output, best) ? null : best
-  return serviceBoard(classId, second, rider, kept, size)
+  return serviceBoards(classId, rider.racerId, () => best).board(second, rider.output, size)
 }
 
 /** Returns the board of an output that beats the rider's best. It may be stored by now, so the service may not call it a record. */

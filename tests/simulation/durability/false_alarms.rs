@@ -1,4 +1,4 @@
-//! What looks like a store that fell back, and is none.
+//! Stores that did not fall back, although it looks so: nothing may be counted.
 
 use alleycat::domain::race_row::RaceRow;
 use alleycat::ledger::BatchRow;

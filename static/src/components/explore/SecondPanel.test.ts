@@ -31,7 +31,7 @@ it('another board is a step that Back undoes', () => {
   expect(go).toHaveBeenCalledExactlyOnceWith({ board: 'finish' })
 })
 
-it('so is Play from another board; from the board at a second it is none', () => {
+it('Play from another board is such a step, Play from the board at a second is not', () => {
   show({ board: 'finish', second: 300 })
   page.querySelector('button')!.click()
   expect(go).toHaveBeenCalledExactlyOnceWith({ board: 'second', second: 1 })
