@@ -306,7 +306,7 @@ describe('riding', () => {
     // The ride goes on.
     await page.getByRole('button', { name: 'Pause' }).waitFor()
     expect(page.url()).toMatch(/#\/ride\/1$/)
-    expect(await page.title()).toBe('Ride · Alleycat')
+    expect(await page.title()).toBe('Class 1 · Ride · Alleycat')
     leaves = true
     await page.getByRole('link', { name: 'Explore this class' }).click()
     await page.getByRole('heading', { name: 'Curves side by side' }).waitFor()

@@ -6,7 +6,7 @@ import { lastClass } from './state/last-class'
 import { refreshService } from './state/service'
 
 vi.mock('./api/status', () => ({
-  classes: async () => [4, 5].map((classId) => ({ classId })),
+  classes: async () => [4, 5].map((classId) => ({ classId, name: `Class ${classId}` })),
   isReady: async () => true,
 }))
 
@@ -39,7 +39,16 @@ it('a view without a class shows the last one', async () => {
   expect(lastClass.value).toBe(5)
   await router.push('/ride')
   expect(router.currentRoute.value.fullPath).toBe('/ride/5')
-  expect(document.title).toBe('Ride · Alleycat')
+  expect(document.title).toBe('Class 5 · Ride · Alleycat')
+})
+
+it('the title names the class, if the service has it', async () => {
+  await router.push('/explore/4')
+  expect(document.title).toBe('Class 4 · Explore · Alleycat')
+  await router.push('/explore/99')
+  expect(document.title).toBe('Explore · Alleycat')
+  await router.push('/')
+  expect(document.title).toBe('Start line · Alleycat')
 })
 
 it('a class that the service does not have is never the last one', async () => {
@@ -73,7 +82,7 @@ it('a refused navigation changes neither the title nor the last class', async ()
   const allow = router.beforeEach(() => false)
   await router.push('/explore/4')
   allow()
-  expect(document.title).toBe('Ride · Alleycat')
+  expect(document.title).toBe('Class 5 · Ride · Alleycat')
   expect(lastClass.value).toBe(5)
 })
 

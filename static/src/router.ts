@@ -1,9 +1,9 @@
 /** Addresses of the views. They stand behind `#`, so that the service needs to know one path only. */
-import { ref, watch } from 'vue'
+import { ref, watch, watchEffect } from 'vue'
 import { createRouter, createWebHashHistory, type RouteRecordRaw } from 'vue-router'
 
 import { lastClass } from './state/last-class'
-import { classOf, knownClass } from './state/service'
+import { classOf, classTitle, knownClass } from './state/service'
 
 const startView = () => import('./views/StartView.vue')
 const rideView = () => import('./views/RideView.vue')
@@ -77,11 +77,16 @@ router.onError((error, to) => {
   console.error(error)
   failedAddress.value = router.resolve(to.fullPath).href
 })
-router.afterEach(({ meta }, _from, failure) => {
+router.afterEach((_to, _from, failure) => {
   // Called for refused navigations, too. Then another view stays.
-  if (failure) return
-  document.title = `${meta.title} · Alleycat`
-  failedAddress.value = null
+  if (!failure) failedAddress.value = null
+})
+
+watchEffect(() => {
+  const { meta, params } = router.currentRoute.value
+  const classId = Number(params.classId)
+  const parts = [classOf(classId) && classTitle(classId), meta.title, 'Alleycat']
+  document.title = parts.filter(Boolean).join(' · ')
 })
 
 // Only a class that the service has: the first address may be there before the classes are known.

@@ -20,4 +20,6 @@ it('the colours follow another tab', () => {
   expect(theme.value).toBe('dark')
   send(null)
   expect(theme.value).toBe('auto')
+  send('purple')
+  expect(theme.value).toBe('auto')
 })

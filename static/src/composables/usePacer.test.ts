@@ -7,6 +7,7 @@ import { ApiError } from '../api/request'
 import { NO_PACER } from '../race/pacer'
 import type { Sample } from '../race/ride'
 import { pacer } from '../state/pacer'
+import { rider } from '../state/rider'
 import { service } from '../state/service.fake'
 import { usePacer } from './usePacer'
 
@@ -83,6 +84,18 @@ it('a pacer that could not be loaded is loaded after the next poll, whatever is 
   expect(used.state.value).toBe('ready')
   expect(used.label.value).toBe('Median')
   expect(pace).toHaveBeenLastCalledWith(1, { percentile: [50] })
+})
+
+it('a pacer who is the rider is the rider’s own best', async () => {
+  const { racerId } = rider.value
+  pacer.value = { kind: 'racer', racerId, name: 'Arjun' }
+  const { phase, sample, used } = open()
+  await settled()
+  phase.value = 'riding'
+  sample.value = { second: 2, output: 118.5 } as Sample
+  expect(used.label.value).toBe('Your best')
+  expect(used.rowAt(2)).toMatchObject({ label: 'Your best', racerId: null })
+  expect(pace).toHaveBeenCalledWith(1, { racers: [racerId] })
 })
 
 it('a pacer without an output in the class is empty', async () => {

@@ -27,8 +27,9 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
   })
 
   function choose(): void {
-    choice.value = { ...pacer.value }
     racerId = rider.value.racerId
+    const isRider = pacer.value.racerId === racerId
+    choice.value = isRider ? { ...NO_PACER, kind: 'best' } : { ...pacer.value }
     void load()
   }
 

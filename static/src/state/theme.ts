@@ -1,5 +1,5 @@
 /** Colours: light, dark, or as the device is set. */
-import { watchEffect } from 'vue'
+import { computed, watchEffect } from 'vue'
 
 import { storedText } from '../storage'
 
@@ -8,12 +8,23 @@ export type Theme = (typeof THEMES)[number]
 
 const KEY = 'alleycat.theme'
 
-export const theme = storedText<Theme>(KEY, 'auto')
+function parseTheme(text: string | null): Theme {
+  return THEMES.find((name) => name === text) ?? 'auto'
+}
+
+const text = storedText<string>(KEY, 'auto')
+
+export const theme = computed({
+  get: () => parseTheme(text.value),
+  set: (chosen) => {
+    text.value = chosen
+  },
+})
 
 watchEffect(() => {
   document.documentElement.dataset.theme = theme.value
 })
 // Another tab's choice holds here, too.
 addEventListener('storage', ({ key, newValue }) => {
-  if (key === KEY) theme.value = THEMES.find((name) => name === newValue) ?? 'auto'
+  if (key === KEY) theme.value = parseTheme(newValue)
 })

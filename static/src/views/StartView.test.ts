@@ -6,6 +6,7 @@ import { racer } from '../api/client'
 import { router } from '../router'
 import { lastClass } from '../state/last-class'
 import { rider } from '../state/rider'
+import { refreshService } from '../state/service'
 import StartView from './StartView.vue'
 
 vi.mock('../api/client', () => ({
@@ -24,7 +25,7 @@ document.body.append(page)
 
 beforeEach(async () => {
   rider.value = { racerId: 17, name: '', guest: false }
-  await (await import('../state/service')).refreshService()
+  await refreshService()
 })
 afterEach(() => app.unmount())
 
@@ -57,5 +58,15 @@ it('nothing is claimed of a number before the service says that it knows it', as
   open()
   expect(page.textContent).not.toContain('whose bests')
   respond({ racerId: 17, name: 'Arjun', classes: [] })
+  await vi.waitFor(() => expect(page.textContent).toContain('Racer 17, whose bests'))
+})
+
+it('a number whose look-up failed is looked up again after the next poll', async () => {
+  vi.mocked(racer).mockReset().mockRejectedValueOnce(new Error('lost'))
+  vi.mocked(racer).mockResolvedValue({ racerId: 17, name: 'Arjun', classes: [] })
+  open()
+  await vi.waitFor(() => expect(racer).toHaveBeenCalledTimes(1))
+  expect(page.textContent).not.toContain('whose bests')
+  await refreshService()
   await vi.waitFor(() => expect(page.textContent).toContain('Racer 17, whose bests'))
 })

@@ -6,13 +6,10 @@ import { useRace } from '../../composables/useRace'
 import HereNowPanel from './HereNowPanel.vue'
 
 vi.mock('../../api/client', () => ({ sendRide: vi.fn() }))
-vi.mock('../../composables/useHereNow', () => ({
-  useHereNow: () => ({
-    race: { value: null },
-    standings: { value: [] },
-    state: { value: 'ready' },
-  }),
-}))
+vi.mock('../../composables/useHereNow', async () => {
+  const { ref } = await import('vue')
+  return { useHereNow: () => ({ race: ref(null), standings: ref([]), state: ref('loaded') }) }
+})
 vi.mock('../../state/service', async (original) => ({
   ...(await original<typeof import('../../state/service')>()),
   ridesOpen: true,
