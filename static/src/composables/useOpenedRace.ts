@@ -3,15 +3,13 @@ import { useThrottleFn } from '@vueuse/core'
 import { computed, ref, shallowRef, watch } from 'vue'
 
 import { raceBoard, type RaceBoard, type Standing } from '../api/client'
+import { PUSHED_ROWS } from '../api/live'
 import { ApiError, messageOf } from '../api/request'
 import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
 import { useRetry } from './useRetried'
-
-/** Number of rows of a page: as many as the service pushes. */
-const PAGE_ROWS = 50
 
 /** Least time between loads of a page that is not pushed, in milliseconds. */
 const RELOAD_MS = 2000
@@ -36,7 +34,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
     try {
       const { racerId } = rider.value
       const [page, ownRow] = await Promise.all([
-        raceBoard(classId, race, { limit: PAGE_ROWS, ...(rows !== null && { cursor: rows }) }),
+        raceBoard(classId, race, { limit: PUSHED_ROWS, ...(rows !== null && { cursor: rows }) }),
         raceBoard(classId, race, { racers: [racerId], limit: 1 }),
       ])
       applyNames(page.standings)
