@@ -94,7 +94,7 @@ it('keeps its rows while the service is away, and is loaded after the next poll'
   vi.mocked(leaderboard).mockRejectedValueOnce(new ApiError('away', 'away'))
   addRival({ racerId: 9, name: 'Cy' })
   await settled()
-  expect(used.state.value).toBe('away')
+  expect(used.state.value).toBe('failed')
   expect(used.rows.value).toEqual([WHOLE])
   service.now += 1
   await settled()
