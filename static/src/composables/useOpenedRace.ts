@@ -23,7 +23,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
   let pushes = 0
   const which = () => [address.value.race, address.value.rows].join()
 
-  const load = latestOnly(async (isStale) => {
+  const load = latestOnly(async () => {
     failure.value = ''
     const { race, rows } = address.value
     if (race === null) return
@@ -41,7 +41,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
       if (isOutdated()) return
       ;[board.value, own.value] = [page, ownRow.standings[0] ?? null]
     } catch (error) {
-      if (isStale() || isOutdated()) return
+      if (isOutdated()) return
       retryAfter(error)
       const isMissing = error instanceof ApiError && error.kind === 'missing'
       failure.value = isMissing

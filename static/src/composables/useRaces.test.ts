@@ -73,16 +73,15 @@ it('lists the page of the address', async () => {
   expect(racePage).toHaveBeenLastCalledWith(1, { limit: 8 })
 })
 
-it('says nothing of a race that is not open any more', async () => {
+it('says nothing of a load of the opened race that failed after a push', async () => {
   let reject: (error: Error) => void = () => {}
   vi.mocked(raceBoard).mockReturnValueOnce(new Promise((_, fail) => (reject = fail)))
-  const { address, page } = open({ race: 1 })
-  address.value.race = 2
-  await settled()
-  reject(new ApiError('missing', 'none'))
+  const { page } = open({ race: 1 })
+  page.subscriber.standings?.(board(1, 3, 9))
+  reject(new ApiError('away', 'away'))
   await settled()
   expect(page.opened.failure.value).toBe('')
-  expect(page.opened.opened.value?.raceId).toBe(2)
+  expect(page.opened.rows.value).toHaveLength(3)
 })
 
 it('shows the page of the standings, and the own row wherever it is', async () => {
@@ -223,18 +222,4 @@ it('a late response of the opened race or of the list does not replace a newer o
   await settled()
   expect(page.opened.opened.value?.lastSecond).toBe(9)
   expect(listed(page)).toEqual([[2, 9]])
-})
-
-it('a late failure says nothing beside what was loaded since', async () => {
-  let fail: (error: Error) => void = () => {}
-  const late = () => new Promise<never>((_, reject) => (fail = reject))
-  vi.mocked(raceBoard).mockImplementationOnce(late)
-  const { page } = open({ race: 1 })
-  await settled()
-  void page.opened.load()
-  await settled()
-  fail(new ApiError('away', 'away'))
-  await settled()
-  expect(page.opened.failure.value).toBe('')
-  expect(page.opened.rows.value).toHaveLength(1)
 })
