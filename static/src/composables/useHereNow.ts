@@ -65,7 +65,7 @@ export function useHereNow(classId: number, you: Ref<number>) {
     polling = null
   }
 
-  // Nothing is pushed at first of a class without races.
+  // At once: a class without races pushes nothing at first.
   startPolling(0)
   useLive(classId, {
     pushing: () => {
