@@ -81,7 +81,7 @@ it.each([
 ])('asks for a changed key over a ride, and moves nothing, at %i by %i', async (width, height) => {
   const { page } = await visit(service, '/#/ride/1', { viewport: { width, height } })
   await start(page, '1×')
-  await reach(page, 1)
+  await boardOfRide(page)
   await page.getByRole('button', { name: 'Pause' }).focus()
   const tops = () =>
     page.evaluate(() =>
@@ -106,6 +106,11 @@ it.each([
   expect(await focused(page)).toBe('Pause')
   await page.context().close()
 })
+
+/** Waits until the all-time board of a ride is shown: it may be the tallest panel. */
+async function boardOfRide(page: Page): Promise<void> {
+  await page.locator('[data-test=as-of]').waitFor()
+}
 
 /** Returns how many controls of the head unit an element covers. */
 function controlsUnder(page: Page, over: string): Promise<number> {
@@ -195,7 +200,7 @@ describe('the page', () => {
       await own.feed('--classes', '1', '--racers', '8', '--seconds', '60')
       const { page } = await visit(own, '/#/ride/1', { viewport: { width, height } })
       await start(page, '1×')
-      await reach(page, 1)
+      await boardOfRide(page)
       const tops = () =>
         page.evaluate(() =>
           ['.head-unit', '[data-test=primary]', '.foot'].map(
