@@ -2,9 +2,20 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 
+import type { Page, Request } from 'playwright-core'
 import { describe, expect, it } from 'vitest'
 
-import { asLargeClasses, fits, RACER, reach, rideAs, set, start, violations } from './actions'
+import {
+  asLargeClasses,
+  fits,
+  focused,
+  RACER,
+  reach,
+  rideAs,
+  set,
+  start,
+  violations,
+} from './actions'
 import { rowsOf, Service, serviceOfFile, until, visit } from './support'
 
 const service = serviceOfFile({ feed: ['--classes', '1,2', '--racers', '60'] })
@@ -46,8 +57,16 @@ describe('a service that is read with a key', () => {
           document.cookie,
         ]),
       ).toEqual([1, false, ''])
+      // The event stream ends with the key, and begins again with it.
+      const isStream = (request: Request) => request.url().endsWith('/live')
+      const ended = page.waitForEvent('requestfailed', isStream)
       await page.getByRole('button', { name: 'Forget the key' }).click()
       await asks.waitFor()
+      await ended
+      const begun = page.waitForRequest(isStream)
+      await page.getByLabel('Key for reading').fill('open sesame')
+      await page.keyboard.press('Enter')
+      await begun
       expect(faults.filter((fault) => !fault.includes('401'))).toEqual([])
       await page.context().close()
     } finally {
@@ -55,6 +74,55 @@ describe('a service that is read with a key', () => {
     }
   })
 })
+
+it.each([
+  [320, 568],
+  [1280, 900],
+])('asks for a changed key over a ride, and moves nothing, at %i by %i', async (width, height) => {
+  const { page } = await visit(service, '/#/ride/1', { viewport: { width, height } })
+  await start(page, '1×')
+  await boardOfRide(page)
+  await page.getByRole('button', { name: 'Pause' }).focus()
+  const tops = () =>
+    page.evaluate(() =>
+      ['.head-unit', '[data-test=primary]', '.foot'].map(
+        (part) => document.querySelector(part)!.getBoundingClientRect().top,
+      ),
+    )
+  const before = await tops()
+  await page.route('**/classes', async (route) => {
+    const isOpen = (await route.request().headerValue('authorization')) === 'Bearer new'
+    await (isOpen ? route.continue() : route.fulfill({ status: 401, json: {} }))
+  })
+  const key = page.getByLabel('Key for reading')
+  await key.waitFor()
+  expect(await tops()).toEqual(before)
+  expect(await focused(page)).toBe('Pause')
+  expect(await violations(page)).toEqual([])
+  expect(await controlsUnder(page, '.key')).toBe(0)
+  await key.fill('new')
+  await page.keyboard.press('Enter')
+  await key.waitFor({ state: 'detached' })
+  expect(await focused(page)).toBe('Pause')
+  await page.context().close()
+})
+
+/** Waits until the all-time board of a ride is shown: it may be the tallest panel. */
+async function boardOfRide(page: Page): Promise<void> {
+  await page.locator('[data-test=as-of]').waitFor()
+}
+
+/** Returns how many controls of the head unit an element covers. */
+function controlsUnder(page: Page, over: string): Promise<number> {
+  return page.evaluate((over) => {
+    const { top, bottom } = document.querySelector(over)!.getBoundingClientRect()
+    const controls = [...document.querySelectorAll('.controls :is(input, button)')]
+    return controls.filter((control) => {
+      const box = control.getBoundingClientRect()
+      return box.top < bottom && box.bottom > top
+    }).length
+  }, over)
+}
 
 describe('the page', () => {
   it('says when a class is empty', async () => {
@@ -132,7 +200,7 @@ describe('the page', () => {
       await own.feed('--classes', '1', '--racers', '8', '--seconds', '60')
       const { page } = await visit(own, '/#/ride/1', { viewport: { width, height } })
       await start(page, '1×')
-      await reach(page, 1)
+      await boardOfRide(page)
       const tops = () =>
         page.evaluate(() =>
           ['.head-unit', '[data-test=primary]', '.foot'].map(
@@ -144,15 +212,7 @@ describe('the page', () => {
       await page.locator('[role=status]').getByText('The service is away.').waitFor()
       expect(await tops()).toEqual(before)
       // It covers no control of the head unit.
-      const covered = await page.evaluate(() => {
-        const over = document.querySelector('.notice')!.getBoundingClientRect()
-        const controls = [...document.querySelectorAll('.controls :is(input, button)')]
-        return controls.filter((control) => {
-          const { top, bottom } = control.getBoundingClientRect()
-          return top < over.bottom && bottom > over.top
-        }).length
-      })
-      expect(covered).toBe(0)
+      expect(await controlsUnder(page, '.notice')).toBe(0)
       expect(await violations(page)).toEqual([])
       await page.context().close()
     } finally {

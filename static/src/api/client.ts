@@ -6,7 +6,7 @@ import createClient from 'openapi-fetch'
 
 import type { Dataset } from '../race/dataset'
 import { cursorsOf, type Cursors } from './link'
-import { ApiError, request } from './request'
+import { ApiError, arrived, request, requestStream } from './request'
 import type { components, paths } from './schema'
 
 export type Leaderboard = components['schemas']['Leaderboard']
@@ -115,7 +115,7 @@ export async function history(
   classId: number,
   onProgress: (bytes: number) => void,
 ): Promise<Dataset> {
-  const response = await request(`class-${classId}.gz`, {}, HISTORY_TIMEOUT_MS)
+  const response = await requestStream(`class-${classId}.gz`, {}, HISTORY_TIMEOUT_MS)
   if (!response.body) return {}
   let bytes = 0
   const counted = response.body.pipeThrough(
@@ -127,7 +127,7 @@ export async function history(
     }),
   )
   const plain = counted.pipeThrough(new DecompressionStream('gzip'))
-  return (await new Response(plain).json()) as Dataset
+  return arrived(new Response(plain).json() as Promise<Dataset>)
 }
 
 /** A page of the recent races of a class, newest first. */

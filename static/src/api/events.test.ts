@@ -6,6 +6,7 @@ const TEXT =
   'retry: 1000\n\nevent: standings\ndata: {"raceId":7}\n\n:\n\nevent: bests\ndata: {"count":\ndata: 1}\n\ndata:x: y\n\nevent: bests\ndata: cut'
 const EVENTS: PushedEvent[] = [
   { name: 'standings', data: '{"raceId":7}' },
+  { name: 'comment', data: '' },
   { name: 'bests', data: '{"count":\n1}' },
   { name: 'message', data: 'x: y' },
 ]

@@ -1,19 +1,21 @@
 /** Server-Sent Events, read from text. */
 
 export interface PushedEvent {
+  /** `comment` for a comment, which has no data. */
   name: string
   data: string
 }
 
-/** Splits text into events. The text comes in pieces, cut anywhere, with line feeds as the service writes them. */
+/** Splits text into events and comments. The text comes in pieces, cut anywhere, with line feeds as the service writes them. */
 export class EventReader {
   #rest = ''
 
-  /** Returns the events that end in this piece. */
+  /** Returns those that end in this piece. */
   read(piece: string): PushedEvent[] {
     const blocks = (this.#rest + piece).split('\n\n')
     this.#rest = blocks.pop() ?? ''
     return blocks.flatMap((block) => {
+      if (block.startsWith(':')) return [{ name: 'comment', data: '' }]
       let name = 'message'
       const data: string[] = []
       for (const line of block.split('\n')) {

@@ -10,8 +10,74 @@ beforeEach(() => {
 })
 afterEach(() => {
   unsubscribe()
+  setHidden(false)
   vi.useRealTimers()
   vi.unstubAllGlobals()
+})
+
+function setHidden(hidden: boolean): void {
+  Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })
+  document.dispatchEvent(new Event('visibilitychange'))
+}
+
+/** Stands in for a service whose connections stay open and silent. Returns the signals of the connections. */
+function silentService(): AbortSignal[] {
+  const signals: AbortSignal[] = []
+  vi.stubGlobal('fetch', async (_: string, { signal }: { signal: AbortSignal }) => {
+    signals.push(signal)
+    const start = (stream: ReadableStreamDefaultController) =>
+      signal.addEventListener('abort', () => stream.error(signal.reason))
+    return new Response(new ReadableStream({ start }))
+  })
+  return signals
+}
+
+it('a hidden page has no connection', async () => {
+  const signals = silentService()
+  setHidden(true)
+  unsubscribe = subscribe(1, {})
+  await vi.advanceTimersByTimeAsync(60_000)
+  expect(signals).toHaveLength(0)
+  setHidden(false)
+  await vi.advanceTimersByTimeAsync(0)
+  expect(signals).toHaveLength(1)
+  setHidden(true)
+  expect(signals[0]?.aborted).toBe(true)
+  await vi.advanceTimersByTimeAsync(60_000)
+  expect(signals).toHaveLength(1)
+  setHidden(false)
+  await vi.advanceTimersByTimeAsync(0)
+  expect(signals).toHaveLength(2)
+})
+
+it('cuts a connection on which nothing comes for 45 s', async () => {
+  const signals = silentService()
+  unsubscribe = subscribe(1, {})
+  await vi.advanceTimersByTimeAsync(44_900)
+  expect(signals.map(({ aborted }) => aborted)).toEqual([false])
+  await vi.advanceTimersByTimeAsync(1_200)
+  expect(signals.map(({ aborted }) => aborted)).toEqual([true, false])
+})
+
+it('the end of the subscription ends its connection', async () => {
+  const signals = silentService()
+  unsubscribe = subscribe(1, {})
+  await vi.advanceTimersByTimeAsync(0)
+  unsubscribe()
+  expect(signals[0]?.aborted).toBe(true)
+  await vi.advanceTimersByTimeAsync(60_000)
+  expect(signals).toHaveLength(1)
+})
+
+it('connects less and less often while connections end before anything is pushed', async () => {
+  const fetch = vi.fn(async () => new Response('retry: 1000\n\n'))
+  vi.stubGlobal('fetch', fetch)
+  const pushing = vi.fn()
+  unsubscribe = subscribe(1, { pushing })
+  await vi.advanceTimersByTimeAsync(20_000)
+  // After 0, 1, 3, 7 and 15 s.
+  expect(fetch).toHaveBeenCalledTimes(5)
+  expect(pushing).not.toHaveBeenCalled()
 })
 
 it('connects less and less often while the service is away, and at once when the network is back', async () => {
@@ -26,7 +92,7 @@ it('connects less and less often while the service is away, and at once when the
   expect(fetch).toHaveBeenCalledTimes(9)
 })
 
-it('connects again soon after a connection that was open', async () => {
+it('connects again soon after a connection on which something was pushed', async () => {
   const fetch = vi.fn(async () => new Response('', { status: 503 }))
   vi.stubGlobal('fetch', fetch)
   unsubscribe = subscribe(1, {})

@@ -3,11 +3,14 @@
  */
 import type { NewBests, RaceBoard } from './client'
 import { EventReader } from './events'
-import { request } from './request'
+import { requestStream } from './request'
 
 export interface Subscriber {
-  /** Called when a connection is open. The service then pushes the races that changed last. */
-  opened?(): void
+  /**
+   * Called at the first event or comment of a connection, before it is shown. An open connection alone says nothing: a proxy
+   * may hold back what is pushed. The service begins with the races that changed last, and without any with a comment.
+   */
+  pushing?(): void
   /** Called when a connection was lost, and after every attempt that failed. */
   closed?(): void
   standings?(board: RaceBoard): void
@@ -17,7 +20,10 @@ export interface Subscriber {
 /** Least time between two events of a kind, in milliseconds: the service sends up to four a second. */
 export const PUSH_INTERVAL_MS = 250
 
-/** Delay before the next connection, in milliseconds: the service asks for it. It doubles while none opens. */
+/** Maximum number of rows of a race that is pushed. */
+export const PUSHED_ROWS = 50
+
+/** Delay before the next connection, in milliseconds: the service asks for it. It doubles while none pushes. */
 const RETRY_MIN_MS = 1000
 const RETRY_MAX_MS = 30_000
 
@@ -32,13 +38,13 @@ export function subscribe(classId: number, subscriber: Subscriber): () => void {
   const ended = new AbortController()
   void (async () => {
     let retryMs = RETRY_MIN_MS
-    const opened = () => {
+    const pushing = () => {
       retryMs = RETRY_MIN_MS
-      subscriber.opened?.()
+      subscriber.pushing?.()
     }
     await visible()
     while (!ended.signal.aborted) {
-      await connect(classId, { ...subscriber, opened }, ended.signal).catch(() => {}) // retried
+      await connect(classId, { ...subscriber, pushing }, ended.signal).catch(() => {}) // retried
       if (!ended.signal.aborted) reported(() => subscriber.closed?.())
       if (await onlineWithin(retryMs)) retryMs = RETRY_MIN_MS
       else retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)
@@ -63,16 +69,18 @@ async function connect(classId: number, subscriber: Subscriber, ended: AbortSign
   try {
     restartSilence()
     const signal = AbortSignal.any([ended, cut.signal])
-    const response = await request(`classes/${classId}/live`, { signal })
+    const response = await requestStream(`classes/${classId}/live`, { signal })
     if (!response.body) return
-    if (!ended.aborted) reported(() => subscriber.opened?.())
     const events = new EventReader()
+    let isPushing = false
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
     for (; ; restartSilence()) {
       const { done, value } = await reader.read()
       if (done) return
       for (const { name, data } of events.read(value)) {
         if (ended.aborted) return
+        if (!isPushing) reported(() => subscriber.pushing?.())
+        isPushing = true
         reported(() => {
           if (name === 'standings') subscriber.standings?.(JSON.parse(data) as RaceBoard)
           if (name === 'bests') subscriber.bests?.(JSON.parse(data) as NewBests)

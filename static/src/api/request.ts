@@ -2,7 +2,7 @@
 import { queryKey } from './key'
 
 /**
- * A failed request. `away`: no response; `unready`: the service is starting, stopping or overloaded; `locked`: it requires a
+ * A failed request. `away`: no whole response; `unready`: the service is starting, stopping or overloaded; `locked`: it requires a
  * key; `missing`: not found; `refused`: the request itself is at fault.
  */
 export class ApiError extends Error {
@@ -31,10 +31,19 @@ const TIMEOUT_MS = 10_000
 const RETRY_STATUSES = [408, 429]
 
 /**
- * Sends a request, with the key if there is one. A signal in `init` replaces the timeout; that of a `Request` stands beside
- * it.
+ * Sends a request, with the key if there is one. The response is complete: its body has arrived. A signal in `init` replaces
+ * the timeout; that of a `Request` stands beside it.
  */
-export async function request(
+export async function request(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
+  const response = await requestStream(input, init)
+  const { status, statusText, headers } = response
+  const body = await arrived(response.arrayBuffer())
+  // Some statuses allow no body, not even an empty one.
+  return new Response(body.byteLength > 0 ? body : null, { status, statusText, headers })
+}
+
+/** Sends a request as `request` does. The response is there before its body. The timeout is for both. */
+export async function requestStream(
   input: RequestInfo | URL,
   init?: RequestInit,
   timeoutMs = TIMEOUT_MS,
@@ -43,18 +52,22 @@ export async function request(
   if (queryKey.value !== null) headers.set('authorization', `Bearer ${queryKey.value}`)
   const aborted = input instanceof Request ? [input.signal] : []
   const signal = init?.signal ?? AbortSignal.any([AbortSignal.timeout(timeoutMs), ...aborted])
-  let response: Response
-  try {
-    response = await fetch(input, { ...init, headers, signal })
-  } catch {
-    throw new ApiError('away', 'The service does not respond.')
-  }
+  const response = await arrived(fetch(input, { ...init, headers, signal }))
   if (response.ok) return response
   const problem = (await response.json().catch(() => null)) as { detail?: string } | null
   throw new ApiError(
     kindOf(response.status),
     problem?.detail ?? `The service responded with status ${response.status}.`,
   )
+}
+
+/** Waits for a response or for its body. One that is cut or late is an error like no response. */
+export async function arrived<T>(awaited: Promise<T>): Promise<T> {
+  try {
+    return await awaited
+  } catch {
+    throw new ApiError('away', 'The service does not respond.')
+  }
 }
 
 function kindOf(status: number): ApiError['kind'] {

@@ -69,3 +69,11 @@ it('Enter repeats a search whose response was cut', async () => {
   expect(search).toHaveBeenCalledTimes(2)
   expect(message()).toBe('Ada is chosen.')
 })
+
+it('sends no search once the view is left', async () => {
+  vi.mocked(search).mockReset()
+  type('Ada')
+  app.unmount()
+  await vi.advanceTimersByTimeAsync(300)
+  expect(search).not.toHaveBeenCalled()
+})

@@ -1,5 +1,5 @@
-import { afterEach, expect, it, vi } from 'vitest'
-import { effectScope, shallowReactive } from 'vue'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { effectScope, shallowReactive, type EffectScope } from 'vue'
 
 import { leaderboard, type Leaderboard } from '../api/client'
 import { useClassRecords } from './useClassRecords'
@@ -11,7 +11,11 @@ vi.mock('../state/service', () => {
   return mocked
 })
 
-const scope = effectScope()
+let scope: EffectScope
+beforeEach(() => {
+  scope = effectScope()
+  vi.mocked(leaderboard).mockReset()
+})
 afterEach(() => scope.stop())
 
 /** Waits for all that is on its way. */
@@ -33,4 +37,19 @@ it('a late response for an earlier state does not replace the record', async () 
   respond(boardOf(200))
   await settled()
   expect(records.get(1)?.output).toBe(210)
+})
+
+it('a record that could not be loaded is loaded after the next poll', async () => {
+  vi.mocked(leaderboard).mockRejectedValueOnce(new Error('away')).mockResolvedValue(boardOf(200))
+  const poll = () => (mocked.service.classes = [{ classId: 1, stateHash: 'A' }])
+  poll()
+  const records = scope.run(useClassRecords)!
+  await settled()
+  expect(records.has(1)).toBe(false)
+  poll()
+  await settled()
+  expect(records.get(1)?.output).toBe(200)
+  poll()
+  await settled()
+  expect(leaderboard).toHaveBeenCalledTimes(2)
 })

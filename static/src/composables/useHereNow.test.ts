@@ -1,14 +1,13 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
-import { effectScope, ref } from 'vue'
+import { effectScope, ref, type EffectScope } from 'vue'
 
 import { raceBoard, racePage, type RaceBoard, type RacePage } from '../api/client'
+import { reachable } from '../state/service.fake'
 import { useHereNow } from './useHereNow'
 
-vi.mock('../api/client', () => ({
-  racePage: vi.fn(async () => ({ races: [] })),
-  raceBoard: vi.fn(),
-}))
+vi.mock('../api/client', () => ({ racePage: vi.fn(), raceBoard: vi.fn() }))
+vi.mock('../state/service', () => import('../state/service.fake'))
 
 interface Settle {
   resolve(page: RacePage): void
@@ -19,30 +18,81 @@ function raceAt(lastSecond: number): RaceBoard {
   return { raceId: 1, startedAt: Date.now(), racers: 1, lastSecond, standings: [] } as never
 }
 
+let scope: EffectScope
+const open = () => scope.run(() => useHereNow(1, ref(7)))!
+
 beforeEach(() => {
   vi.useFakeTimers()
+  scope = effectScope()
+  reachable.value = true
+  vi.mocked(racePage)
+    .mockReset()
+    .mockResolvedValue({ races: [] } as never)
 })
 afterEach(() => {
+  scope.stop()
+  setHidden(false)
   vi.useRealTimers()
   vi.unstubAllGlobals()
 })
 
-it('polls while every attempt to connect fails', async () => {
-  vi.stubGlobal('fetch', async () => new Response(null, { status: 503 }))
-  const scope = effectScope()
-  const { state } = scope.run(() => useHereNow(1, ref(null)))!
+function setHidden(hidden: boolean): void {
+  Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })
+  document.dispatchEvent(new Event('visibilitychange'))
+}
+
+/** A connection on which this text is pushed, and which ends after it or stays open. */
+function pushing(text: string, isEnded = false): Response {
+  const start = (stream: ReadableStreamDefaultController) => {
+    stream.enqueue(new TextEncoder().encode(text))
+    if (isEnded) stream.close()
+  }
+  return new Response(new ReadableStream({ start }))
+}
+
+const standings = (data: object) => `event: standings\ndata: ${JSON.stringify(data)}\n\n`
+
+it.each<[string, () => Response]>([
+  ['every attempt to connect fails', () => new Response(null, { status: 503 })],
+  ['nothing is pushed', () => pushing('retry: 1000\n\n')],
+  ['every connection ends at once', () => pushing('retry: 1000\n\n', true)],
+])('polls while %s', async (_, connect) => {
+  vi.stubGlobal('fetch', async () => connect())
+  const { state } = open()
   await vi.advanceTimersByTimeAsync(10_000)
-  expect(vi.mocked(racePage).mock.calls.length).toBeGreaterThanOrEqual(3)
+  // At 0, 3, 6 and 9 s.
+  expect(racePage).toHaveBeenCalledTimes(4)
   expect(state.value).toBe('loaded')
-  scope.stop()
 })
 
-/** A connection on which the service pushes this event. */
-function pushing(data: object): Response {
-  const text = `event: standings\ndata: ${JSON.stringify(data)}\n\n`
-  const bytes = new TextEncoder().encode(text)
-  return new Response(new ReadableStream({ start: (stream) => stream.enqueue(bytes) }))
-}
+it.each([
+  ['an event', standings(raceAt(9))],
+  ['a comment', ':\n\n'],
+])('does not poll after %s', async (_, text) => {
+  vi.stubGlobal('fetch', async () => pushing(text))
+  const { state } = open()
+  await vi.advanceTimersByTimeAsync(100)
+  expect(state.value).toBe('loaded')
+  vi.mocked(racePage).mockClear()
+  await vi.advanceTimersByTimeAsync(10_000)
+  expect(racePage).not.toHaveBeenCalled()
+})
+
+it('does not poll while the page is hidden, or while the service is not reachable', async () => {
+  vi.stubGlobal('fetch', async () => new Response(null, { status: 503 }))
+  setHidden(true)
+  const { state } = open()
+  await vi.advanceTimersByTimeAsync(10_000)
+  setHidden(false)
+  reachable.value = false
+  await vi.advanceTimersByTimeAsync(10_000)
+  expect(racePage).not.toHaveBeenCalled()
+  expect(state.value).toBe('failed')
+  reachable.value = true
+  await vi.advanceTimersByTimeAsync(3000)
+  expect(racePage).toHaveBeenCalledTimes(1)
+  expect(state.value).toBe('loaded')
+})
 
 it.each([
   ['fails', (settle: Settle) => settle.reject(new Error('timeout'))],
@@ -53,16 +103,14 @@ it.each([
     new Promise((resolve, reject) => Object.assign(poll, { resolve, reject })),
   )
   vi.mocked(raceBoard).mockResolvedValue(raceAt(8))
-  const responses = [new Response(null, { status: 503 }), new Response(null, { status: 503 })]
-  vi.stubGlobal('fetch', async () => responses.shift() ?? pushing(raceAt(9)))
-  const scope = effectScope()
-  // The third attempt to connect, after 3 s, succeeds. The first poll is under way by then.
-  const { state, race } = scope.run(() => useHereNow(1, ref(null)))!
-  await vi.advanceTimersByTimeAsync(4000)
+  const responses = [new Response(null, { status: 503 })]
+  vi.stubGlobal('fetch', async () => responses.shift() ?? pushing(standings(raceAt(9))))
+  // The second attempt to connect, after 1 s, succeeds. The first poll is under way by then.
+  const { state, race } = open()
+  await vi.advanceTimersByTimeAsync(2000)
   expect(race.value?.lastSecond).toBe(9)
   settle(poll)
   await vi.advanceTimersByTimeAsync(1000)
   expect(state.value).toBe('loaded')
   expect(race.value?.lastSecond).toBe(9)
-  scope.stop()
 })

@@ -2,25 +2,23 @@
 import { computed, onScopeDispose, ref, shallowReactive, type Ref } from 'vue'
 
 import { raceBoard, racePage, type RaceBoard } from '../api/client'
-import { subscribe } from '../api/live'
+import { PUSHED_ROWS } from '../api/live'
 import { raceToShow } from '../race/here-now'
 import { applyNames } from '../state/names'
-import { service } from '../state/service'
+import { reachable, service } from '../state/service'
 import { keepBoard } from './recent-boards'
+import { useLive } from './useLive'
 
 /** Interval between polls while the service pushes nothing, in milliseconds. */
 const POLL_MS = 3000
 
-/** Maximum number of rows of a race: as many as the service pushes. */
-const ROWS_MAX = 50
-
-/** `own` is the rider's race, which is shown only if others ride it, too. */
-export function useHereNow(classId: number, own: Ref<number | null>) {
+/** `you` is the rider. A race that nobody else rides is not shown. */
+export function useHereNow(classId: number, you: Ref<number>) {
   const boards = shallowReactive(new Map<number, RaceBoard>())
-  /** `away`: the service does not respond, and what is shown may be old. */
-  const state = ref<'loading' | 'loaded' | 'away'>('loading')
+  /** `failed`: the last load failed, and what is shown may be old. */
+  const state = ref<'loading' | 'loaded' | 'failed'>('loading')
   const newestFirst = computed(() => [...boards.values()].sort((a, b) => b.startedAt - a.startedAt))
-  const race = computed(() => raceToShow(newestFirst.value, own.value, service.now))
+  const race = computed(() => raceToShow(newestFirst.value, you.value, service.now))
   const standings = computed(() => race.value?.standings ?? [])
 
   function show(board: RaceBoard): void {
@@ -31,52 +29,53 @@ export function useHereNow(classId: number, own: Ref<number | null>) {
 
   async function load(): Promise<RaceBoard | null> {
     const { races } = await racePage(classId)
-    const shown = raceToShow(races, own.value, Date.now())
-    return shown && raceBoard(classId, shown.raceId, { limit: ROWS_MAX })
+    // The list does not say who rides. The boards so far do.
+    const seen = races.map((race) => ({ ...boards.get(race.raceId), ...race }))
+    const shown = raceToShow(seen, you.value, Date.now())
+    return shown && raceBoard(classId, shown.raceId, { limit: PUSHED_ROWS })
   }
 
   /** Loads at intervals until the service pushes. What is on its way then is older than what is pushed. */
-  async function poll(ended: AbortSignal): Promise<void> {
-    for (;;) {
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+  async function poll(ended: AbortSignal, firstMs: number): Promise<void> {
+    for (let waitMs = firstMs; ; waitMs = POLL_MS) {
+      await new Promise((resolve) => setTimeout(resolve, waitMs))
       if (ended.aborted) return
       if (document.hidden) continue
       try {
+        if (!reachable.value) throw new Error('not reachable')
         const board = await load()
         if (ended.aborted) return
         if (board) show(board)
         state.value = 'loaded'
       } catch {
-        if (!ended.aborted) state.value = 'away'
+        if (!ended.aborted) state.value = 'failed'
       }
     }
   }
 
   /** Null while the service pushes. */
   let polling: AbortController | null = null
-  function startPolling(): void {
+  function startPolling(firstMs: number): void {
     if (polling) return
     polling = new AbortController()
-    void poll(polling.signal)
+    void poll(polling.signal, firstMs)
   }
   function stopPolling(): void {
     polling?.abort()
     polling = null
   }
 
-  startPolling()
-  const unsubscribe = subscribe(classId, {
-    opened: () => {
+  // At once: a class without races pushes nothing at first.
+  startPolling(0)
+  useLive(classId, {
+    pushing: () => {
       stopPolling()
       state.value = 'loaded'
     },
     // Called after every attempt to connect: polling that has begun goes on.
-    closed: startPolling,
+    closed: () => startPolling(POLL_MS),
     standings: show,
   })
-  onScopeDispose(() => {
-    unsubscribe()
-    stopPolling()
-  })
+  onScopeDispose(stopPolling)
   return { state, race, standings }
 }

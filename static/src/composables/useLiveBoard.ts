@@ -43,8 +43,8 @@ export function useLiveBoard(onRanked: (second: number, board: LiveBoard) => voi
     const current = ride
     loading = true
     try {
-      const board = await found
-      if (current === ride) show(second, board)
+      const ranked = await found
+      if (current === ride) show(second, ranked)
     } catch (error) {
       if (current === ride) boardFailure.value = messageOf(error, 'The board cannot be loaded.')
     }

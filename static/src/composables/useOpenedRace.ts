@@ -3,15 +3,13 @@ import { useThrottleFn } from '@vueuse/core'
 import { computed, ref, shallowRef, watch } from 'vue'
 
 import { raceBoard, type RaceBoard, type Standing } from '../api/client'
+import { PUSHED_ROWS } from '../api/live'
 import { ApiError, messageOf } from '../api/request'
 import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
 import { useRetry } from './useRetried'
-
-/** Number of rows of a page: as many as the service pushes. */
-const PAGE_ROWS = 50
 
 /** Least time between loads of a page that is not pushed, in milliseconds. */
 const RELOAD_MS = 2000
@@ -25,7 +23,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
   let pushes = 0
   const which = () => [address.value.race, address.value.rows].join()
 
-  const load = latestOnly(async (isStale) => {
+  const load = latestOnly(async () => {
     failure.value = ''
     const { race, rows } = address.value
     if (race === null) return
@@ -36,14 +34,14 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
     try {
       const { racerId } = rider.value
       const [page, ownRow] = await Promise.all([
-        raceBoard(classId, race, { limit: PAGE_ROWS, ...(rows !== null && { cursor: rows }) }),
+        raceBoard(classId, race, { limit: PUSHED_ROWS, ...(rows !== null && { cursor: rows }) }),
         raceBoard(classId, race, { racers: [racerId], limit: 1 }),
       ])
       applyNames(page.standings)
       if (isOutdated()) return
       ;[board.value, own.value] = [page, ownRow.standings[0] ?? null]
     } catch (error) {
-      if (isStale() || isOutdated()) return
+      if (isOutdated()) return
       retryAfter(error)
       const isMissing = error instanceof ApiError && error.kind === 'missing'
       failure.value = isMissing

@@ -75,7 +75,7 @@ it('a pacer that could not be loaded is loaded after the next poll, whatever is 
   vi.mocked(pace).mockRejectedValueOnce(new ApiError('away', 'away'))
   const { phase, used } = open()
   await settled()
-  expect(used.state.value).toBe('away')
+  expect(used.state.value).toBe('failed')
   phase.value = 'riding'
   pacer.value = { ...NO_PACER, kind: 'record' }
   await nextTick()

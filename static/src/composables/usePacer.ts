@@ -17,13 +17,13 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
   const choice = shallowRef<PacerChoice>(NO_PACER)
   const curve = shallowRef<ReadonlyMap<number, number>>(new Map())
   /** `empty`: the pacer has no output in this class. */
-  const state = ref<'none' | 'loading' | 'ready' | 'empty' | 'away'>('none')
+  const state = ref<'none' | 'loading' | 'ready' | 'empty' | 'failed'>('none')
   /** The rider whose curve is the pacer, if it is the own best. */
   let racerId = rider.value.racerId
   let generation = 0
   // A later choice may be loaded by then.
   const retryAfter = useRetry(async () => {
-    if (state.value === 'away') await load()
+    if (state.value === 'failed') await load()
   })
 
   function choose(): void {
@@ -52,8 +52,7 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
     } catch (error) {
       if (current !== generation) return
       retryAfter(error)
-      // The notice at the top says what is wrong.
-      state.value = 'away'
+      state.value = 'failed'
     }
   }
 

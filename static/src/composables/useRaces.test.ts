@@ -58,7 +58,7 @@ it('lists the races when a service that was starting is there', async () => {
   expect(page.page.value).toBeNull()
   expect(page.failure.value).toBe('starting')
   vi.mocked(racePage).mockResolvedValue(pageOf([race(1)]))
-  page.subscriber.opened?.()
+  page.subscriber.pushing?.()
   await settled()
   expect(listed(page)).toEqual([[1, 5]])
   expect(page.failure.value).toBe('')
@@ -73,16 +73,15 @@ it('lists the page of the address', async () => {
   expect(racePage).toHaveBeenLastCalledWith(1, { limit: 8 })
 })
 
-it('says nothing of a race that is not open any more', async () => {
+it('says nothing of a load of the opened race that failed after a push', async () => {
   let reject: (error: Error) => void = () => {}
   vi.mocked(raceBoard).mockReturnValueOnce(new Promise((_, fail) => (reject = fail)))
-  const { address, page } = open({ race: 1 })
-  address.value.race = 2
-  await settled()
-  reject(new ApiError('missing', 'none'))
+  const { page } = open({ race: 1 })
+  page.subscriber.standings?.(board(1, 3, 9))
+  reject(new ApiError('away', 'away'))
   await settled()
   expect(page.opened.failure.value).toBe('')
-  expect(page.opened.opened.value?.raceId).toBe(2)
+  expect(page.opened.rows.value).toHaveLength(3)
 })
 
 it('shows the page of the standings, and the own row wherever it is', async () => {
@@ -135,11 +134,11 @@ it('an older race that is pushed does not load the list again', async () => {
 it('is loaded once where the address is opened directly, and again after a lost connection', async () => {
   const { page } = open()
   stateHash.value = 'A'
-  page.subscriber.opened?.()
+  page.subscriber.pushing?.()
   await settled()
   expect(racePage).toHaveBeenCalledTimes(1)
   page.subscriber.closed?.()
-  page.subscriber.opened?.()
+  page.subscriber.pushing?.()
   await settled()
   expect(racePage).toHaveBeenCalledTimes(2)
 })
@@ -201,7 +200,7 @@ it('the opened race is loaded again after a lost connection', async () => {
   await settled()
   vi.mocked(raceBoard).mockImplementation(async (_, raceId) => board(raceId, 1, 9))
   page.subscriber.closed?.()
-  page.subscriber.opened?.()
+  page.subscriber.pushing?.()
   await settled()
   expect(page.opened.opened.value?.lastSecond).toBe(9)
 })
@@ -216,25 +215,11 @@ it('a late response of the opened race or of the list does not replace a newer o
   const { page } = open({ race: 1 })
   await settled()
   page.subscriber.closed?.()
-  page.subscriber.opened?.()
+  page.subscriber.pushing?.()
   await settled()
   respondBoard(board(1, 1, 8))
   respondPage(pageOf([race(1)]))
   await settled()
   expect(page.opened.opened.value?.lastSecond).toBe(9)
   expect(listed(page)).toEqual([[2, 9]])
-})
-
-it('a late failure says nothing beside what was loaded since', async () => {
-  let fail: (error: Error) => void = () => {}
-  const late = () => new Promise<never>((_, reject) => (fail = reject))
-  vi.mocked(raceBoard).mockImplementationOnce(late)
-  const { page } = open({ race: 1 })
-  await settled()
-  void page.opened.load()
-  await settled()
-  fail(new ApiError('away', 'away'))
-  await settled()
-  expect(page.opened.failure.value).toBe('')
-  expect(page.opened.rows.value).toHaveLength(1)
 })

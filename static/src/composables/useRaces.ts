@@ -3,7 +3,7 @@ import { useThrottleFn } from '@vueuse/core'
 import { computed, ref, shallowReactive, shallowRef, watch } from 'vue'
 
 import { raceBoard, racePage, type RaceBoard, type RacePage } from '../api/client'
-import type { Subscriber } from '../api/live'
+import { PUSHED_ROWS, type Subscriber } from '../api/live'
 import { messageOf } from '../api/request'
 import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
@@ -17,9 +17,6 @@ import { useRetry } from './useRetried'
 /** Number of races of a page: each needs a request. */
 const PAGE_RACES = 8
 
-/** Number of rows of a listed race: as many as the service pushes. The own place is shown if it is among them. */
-const LISTED_ROWS = 50
-
 /** Least time between loads of the list while new races are pushed, in milliseconds. */
 const RELOAD_MS = 1000
 
@@ -31,6 +28,7 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
   const opened = useOpenedRace(classId, exploreAddress)
   const retryAfter = useRetry(() => refresh())
   const retryBoardsAfter = useRetry(() => loadBoards())
+  /** Whether the service pushes. */
   let isLive = false
   /** Whether a connection was lost, and with it what was pushed meanwhile. */
   let wasLost = false
@@ -83,7 +81,8 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
       const before = boards.get(raceId)
       if (before && before.lastSecond >= lastSecond && (before.finished || !finished)) continue
       try {
-        const board = await raceBoard(classId, raceId, { limit: LISTED_ROWS })
+        // The own place is shown if it is among these rows.
+        const board = await raceBoard(classId, raceId, { limit: PUSHED_ROWS })
         applyNames(board.standings)
         // A board that was pushed meanwhile is newer.
         if (boards.get(raceId) === before) boards.set(raceId, board)
@@ -107,7 +106,7 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
   )
 
   const subscriber: Subscriber = {
-    opened: () => {
+    pushing: () => {
       isLive = true
       // Loads changes that were missed, and what failed while the service was starting.
       if (wasLost || failure.value) void refresh()

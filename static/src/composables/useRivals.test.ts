@@ -76,16 +76,22 @@ it('asks for one second at a time, and then for the latest', async () => {
 })
 
 it('does not show rows of an earlier choice', async () => {
+  const responds: ((racerId: number) => void)[] = []
+  vi.mocked(leaderboard).mockImplementation(
+    () =>
+      new Promise((resolve) =>
+        responds.push((racerId) => resolve({ standings: [{ ...WHOLE, racerId }] } as never)),
+      ),
+  )
   const { used } = open()
-  let respond: (board: Leaderboard) => void = () => {}
-  vi.mocked(leaderboard).mockReturnValueOnce(new Promise((resolve) => (respond = resolve)))
-  await settled()
   addRival({ racerId: 9, name: 'Cy' })
   await settled()
-  rivals.value = []
-  respond({ standings: [{ ...WHOLE, racerId: 9 }] } as unknown as Leaderboard)
+  responds[0]?.(8)
   await settled()
   expect(used.rows.value).toEqual([])
+  responds[1]?.(9)
+  await settled()
+  expect(used.rows.value.map(({ racerId }) => racerId)).toEqual([9])
 })
 
 it('keeps its rows while the service is away, and is loaded after the next poll', async () => {
@@ -94,7 +100,7 @@ it('keeps its rows while the service is away, and is loaded after the next poll'
   vi.mocked(leaderboard).mockRejectedValueOnce(new ApiError('away', 'away'))
   addRival({ racerId: 9, name: 'Cy' })
   await settled()
-  expect(used.state.value).toBe('away')
+  expect(used.state.value).toBe('failed')
   expect(used.rows.value).toEqual([WHOLE])
   service.now += 1
   await settled()

@@ -21,8 +21,8 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
   const second = ref<number | null>(null)
   /** Whether the rows are as of the ride's start. */
   const asOfStart = ref(false)
-  /** `away`: the service does not respond, and the rows may be old. */
-  const state = ref<'loading' | 'loaded' | 'away'>('loading')
+  /** `failed`: the last load failed, and the rows may be old. */
+  const state = ref<'loading' | 'loaded' | 'failed'>('loading')
   const ids = computed(() => rivals.value.map(({ racerId }) => racerId))
 
   const retryAfter = useRetry(() => load())
@@ -39,7 +39,7 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
       asOfStart.value = found.asOfStart
     } catch (error) {
       retryAfter(error)
-      state.value = 'away'
+      state.value = 'failed'
     }
   })
 

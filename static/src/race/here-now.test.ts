@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
 
 import type { Race } from '../api/client'
-import { raceToShow, rowsAround } from './here-now'
+import { raceToShow, rowsAround, stateText } from './here-now'
 
 const NOW = 2_000_000_000
+const YOU = 7
 const race = (raceId: number, racers: number, finished = false, ageS = 60): Race => ({
   raceId,
   racers,
@@ -15,19 +16,29 @@ const race = (raceId: number, racers: number, finished = false, ageS = 60): Race
 describe('the race to show here now', () => {
   it('is the one that goes on with the most racers, then the newest', () => {
     expect(
-      raceToShow([race(1, 1), race(2, 40), race(3, 40), race(4, 90, true)], null, NOW)?.raceId,
+      raceToShow([race(1, 1), race(2, 40), race(3, 40), race(4, 90, true)], YOU, NOW)?.raceId,
     ).toBe(2)
   })
   it('is the last one where none goes on', () => {
-    expect(raceToShow([race(1, 1, true), race(2, 40, true)], null, NOW)?.raceId).toBe(1)
-    expect(raceToShow([], null, NOW)).toBe(null)
+    expect(raceToShow([race(1, 1, true), race(2, 40, true)], YOU, NOW)?.raceId).toBe(1)
+    expect(raceToShow([], YOU, NOW)).toBe(null)
   })
   it('is not the race that the rider rides alone', () => {
-    expect(raceToShow([race(1, 1)], 1, NOW)).toBe(null)
-    expect(raceToShow([race(1, 2)], 1, NOW)?.raceId).toBe(1)
+    const ridden = (raceId: number, racers: number, racerId: number) => ({
+      ...race(raceId, racers),
+      standings: [{ racerId }],
+    })
+    expect(raceToShow([ridden(1, 1, YOU)], YOU, NOW)).toBe(null)
+    expect(raceToShow([ridden(1, 2, YOU)], YOU, NOW)?.raceId).toBe(1)
+    expect(raceToShow([ridden(1, 1, YOU), ridden(2, 1, 8)], YOU, NOW)?.raceId).toBe(2)
   })
   it('is not one that was given up without an end', () => {
-    expect(raceToShow([race(1, 2), race(2, 90, false, 3600)], null, NOW)?.raceId).toBe(1)
+    expect(raceToShow([race(1, 2), race(2, 90, false, 3600)], YOU, NOW)?.raceId).toBe(1)
+    expect(raceToShow([race(2, 90, false, 3600)], YOU, NOW)).toBe(null)
+  })
+  it('has its state in words', () => {
+    const states = [race(1, 1), race(1, 1, true), race(1, 1, false, 3600)]
+    expect(states.map((it) => stateText(it, NOW))).toEqual(['at 1:00', 'finished', 'ended at 1:00'])
   })
 })
 

@@ -1,24 +1,44 @@
 import type { Race, RaceBoard } from '../api/client'
 import { liveBoard, type Rider, type Standing } from './board'
+import { minutes } from './clock'
 
 type Row = Omit<Standing, 'rank'> & { rank: number | null }
 
 /** Age at which a race without its end counts as given up, in milliseconds: three times a race's length. */
 const ABANDONED_MS = 15 * 60 * 1000
 
+/** Returns how far a race is. `abandoned`: it began long ago, and its end never came. */
+export function stateOf(race: Race, nowMs: number): 'underWay' | 'finished' | 'abandoned' {
+  if (race.finished) return 'finished'
+  return nowMs - race.startedAt < ABANDONED_MS ? 'underWay' : 'abandoned'
+}
+
+/** Returns how far a race is, in words. */
+export function stateText(race: Race, nowMs: number): string {
+  const at = minutes(race.lastSecond)
+  return { underWay: `at ${at}`, finished: 'finished', abandoned: `ended at ${at}` }[
+    stateOf(race, nowMs)
+  ]
+}
+
+/** A race, with its racers where they are known. */
+type SeenRace = Race & { standings?: readonly { racerId: number }[] }
+
 /**
- * Returns the race to show, from races with the newest first: of those under way the one with the most racers, then the
- * newest; otherwise the last one. `own` is the rider's race, which is shown only if others ride it, too.
+ * Returns the race to show to a rider, from races with the newest first: of those under way the one with the most racers,
+ * then the newest; otherwise the last one that was finished. A race that nobody else rides is not shown.
  */
-export function raceToShow<R extends Race>(
+export function raceToShow<R extends SeenRace>(
   races: readonly R[],
-  own: number | null,
+  you: number,
   nowMs: number,
 ): R | null {
-  const others = races.filter((race) => race.raceId !== own || race.racers > 1)
-  const underWay = others.filter((race) => !race.finished && nowMs - race.startedAt < ABANDONED_MS)
+  const others = races.filter((race) => race.racers > 1 || race.standings?.[0]?.racerId !== you)
+  const underWay = others.filter((race) => stateOf(race, nowMs) === 'underWay')
   const most = Math.max(...underWay.map((race) => race.racers))
-  return underWay.find((race) => race.racers === most) ?? others[0] ?? null
+  return (
+    underWay.find((race) => race.racers === most) ?? others.find((race) => race.finished) ?? null
+  )
 }
 
 /** Returns `size` rows of a race around the rider. Behind the standings that the service pushes, the rider has no known rank. */

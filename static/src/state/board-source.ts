@@ -70,35 +70,35 @@ export async function loadSource(
 
 function withHistory(
   classId: number,
-  history: History,
+  atStart: History,
   racerId: number,
   isRealTime: () => boolean,
 ): BoardSource {
-  const bests = history.curve(racerId)
-  const records = history.records()
+  const bests = atStart.curve(racerId)
+  const classRecords = atStart.records()
   const best = (second: number) => bests.get(second) ?? null
   const now = serviceBoards(classId, racerId, best, BOARD_TIMEOUT_MS)
   /** The poll after which a request failed. The service is asked again after the next one. */
   let failedPoll: number | null = null
 
   function find<T>(fromService: () => Promise<T>, fromHistory: () => T): Found<T> {
-    const atStart = () => ({ value: fromHistory(), asOfStart: true })
-    if (!isRealTime() || !reachable.value || service.now === failedPoll) return atStart()
+    const standIn = () => ({ value: fromHistory(), asOfStart: true })
+    if (!isRealTime() || !reachable.value || service.now === failedPoll) return standIn()
     return asNow(fromService()).catch((error: unknown) => {
       if (!(error instanceof ApiError && error.canRetry)) throw error
       failedPoll = service.now
-      return atStart()
+      return standIn()
     })
   }
 
   return {
     best,
-    record: (second) => records.get(second) ?? null,
+    record: (second) => classRecords.get(second) ?? null,
     board: (second, output, size) =>
       find(
         () => now.board(second, output, size),
         () => {
-          const board = liveBoard(history.at(second), { racerId, output }, size)
+          const board = liveBoard(atStart.at(second), { racerId, output }, size)
           requestNames(
             classId,
             board.rows.map((row) => row.racerId),
@@ -109,7 +109,7 @@ function withHistory(
     group: (second, output, racers) =>
       find(
         () => now.group(second, output, racers),
-        () => groupBoard(history.at(second), { racerId, output }, racers),
+        () => groupBoard(atStart.at(second), { racerId, output }, racers),
       ),
   }
 }

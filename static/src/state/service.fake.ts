@@ -1,7 +1,7 @@
 /** The state of the service, as a test sets it: `vi.mock('../state/service', () => import('../state/service.fake'))`. */
 import { reactive, ref } from 'vue'
 
-export const service = reactive({ now: 0 })
+export const service = reactive({ now: 0, state: 'ready' })
 export const reachable = ref(true)
 /** The state of every class; undefined before it is known. */
 export const stateHash = ref<string>()

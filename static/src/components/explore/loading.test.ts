@@ -88,3 +88,44 @@ it('an opened race whose page is refused has its first page a button away', asyn
   expect(exploreAddress.go).toHaveBeenLastCalledWith({ rows: null })
   close()
 })
+
+it('an opened race is loading until it comes', async () => {
+  const race = { raceId: 1, startedAt: Date.now(), racers: 1, lastSecond: 2, finished: false }
+  let respond: () => void = () => {}
+  load.mockResolvedValue({ races: [], next: null, previous: null })
+  raceBoard.mockReturnValue(
+    new Promise((resolve) => (respond = () => resolve({ ...race, standings: [] }))),
+  )
+  exploreAddress.address.value = { ...FIRST_ADDRESS, race: 1 }
+  const { page, close } = show(RacesPanel, () => ({ races: useRaces(1, exploreAddress) }))
+  await vi.waitFor(() => expect(page.textContent).toContain('Loading the race…'))
+  respond()
+  await vi.waitFor(() => expect(page.textContent).not.toContain('Loading the race…'))
+  close()
+})
+
+it('a race whose end never came is not under way any more', async () => {
+  const hourAgo = Date.now() - 3_600_000
+  const race = { startedAt: hourAgo, racers: 1, lastSecond: 2 }
+  const races = [
+    { ...race, raceId: 1, finished: false },
+    { ...race, raceId: 2, finished: true },
+    { ...race, raceId: 3, finished: false, startedAt: Date.now() },
+  ]
+  load.mockResolvedValue({ races, next: null, previous: null })
+  raceBoard.mockImplementation(async (_: number, id: number) => ({
+    ...races[id - 1],
+    standings: [{ racerId: 9, rank: 1 }],
+  }))
+  exploreAddress.address.value = FIRST_ADDRESS
+  const { page, close } = show(RacesPanel, () => ({ races: useRaces(1, exploreAddress) }))
+  const listed = () => [...page.querySelectorAll('li')].map((row) => row.textContent)
+  await vi.waitFor(() =>
+    expect(listed()).toEqual([
+      expect.stringMatching(/1 racer, ended at 0:02 *In front at the end: *Racer 9/),
+      expect.stringMatching(/1 racer, finished *Won by *Racer 9/),
+      expect.stringMatching(/1 racer, at 0:02 *In front: *Racer 9/),
+    ]),
+  )
+  close()
+})

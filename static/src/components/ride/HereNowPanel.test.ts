@@ -1,32 +1,57 @@
 // @vitest-environment happy-dom
-import { expect, it, vi } from 'vitest'
-import { createApp, effectScope } from 'vue'
+import { afterEach, expect, it, vi } from 'vitest'
+import { createApp, effectScope, nextTick } from 'vue'
 
 import { useRace } from '../../composables/useRace'
+import { rider } from '../../state/rider'
 import HereNowPanel from './HereNowPanel.vue'
 
 vi.mock('../../api/client', () => ({ sendRide: vi.fn() }))
+const standings = vi.hoisted(() => [] as object[])
 vi.mock('../../composables/useHereNow', async () => {
   const { ref } = await import('vue')
-  return { useHereNow: () => ({ race: ref(null), standings: ref([]), state: ref('loaded') }) }
+  return {
+    useHereNow: () => ({ race: ref(null), standings: ref(standings), state: ref('loaded') }),
+  }
 })
 vi.mock('../../state/service', async (original) => ({
   ...(await original<typeof import('../../state/service')>()),
   ridesOpen: true,
 }))
 
-it.each([
-  [false, true],
-  [true, false],
-])('with a result shown: %s, it says that the ride counts: %s', (hasResult, says) => {
+let close: () => void
+afterEach(() => close())
+
+function show(hasResult: boolean): HTMLElement {
   const page = document.createElement('div')
   const scope = effectScope()
   const race = scope.run(() => useRace(() => 1, vi.fn()))
   const app = createApp(HereNowPanel, { race, classId: 1, hasResult })
   app.mount(page)
-  expect(page.textContent.includes('Your ride will be sent to the service, and will count.')).toBe(
-    says,
-  )
-  app.unmount()
-  scope.stop()
+  close = () => {
+    app.unmount()
+    scope.stop()
+  }
+  return page
+}
+
+it.each([
+  [false, true],
+  [true, false],
+])('with a result shown: %s, it says that the ride counts: %s', (hasResult, says) => {
+  expect(
+    show(hasResult).textContent.includes('Your ride will be sent to the service, and will count.'),
+  ).toBe(says)
+})
+
+it('leaves out the rider of the next ride, also after another tab chose another one', async () => {
+  standings.push({ racerId: 1, output: 210, rank: 1 }, { racerId: 2, output: 200, rank: 2 })
+  rider.value = { racerId: 1, name: 'Ada', guest: false }
+  const page = show(true)
+  const shown = () =>
+    [...page.querySelectorAll<HTMLElement>('tbody tr')].map((row) => row.dataset.racer)
+  expect(shown()).toEqual(['2'])
+  rider.value = { racerId: 2, name: 'Bo', guest: false }
+  await nextTick()
+  expect(shown()).toContain('1')
 })

@@ -3,7 +3,7 @@ import { expect, it, vi } from 'vitest'
 import { createApp } from 'vue'
 
 import { failedAddress } from '../router'
-import { RacerSearch } from './racer-search'
+import { LazyRacerSearch } from './lazy-racer-search'
 
 vi.mock('./RacerSearch.vue', () => {
   throw new Error('no such script')
@@ -11,7 +11,7 @@ vi.mock('./RacerSearch.vue', () => {
 
 it('a search whose script cannot be loaded asks to load the page again', async () => {
   location.hash = '#/ride/4'
-  const app = createApp(RacerSearch, { label: 'Find' })
+  const app = createApp(LazyRacerSearch, { label: 'Find' })
   app.config.errorHandler = () => {} // otherwise the error would fail the test
   app.mount(document.createElement('div'))
   await vi.waitFor(() => expect(failedAddress.value).toBe('#/ride/4'))

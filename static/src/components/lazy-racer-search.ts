@@ -3,7 +3,7 @@ import { defineAsyncComponent } from 'vue'
 
 import { failedAddress } from '../router'
 
-export const RacerSearch = defineAsyncComponent({
+export const LazyRacerSearch = defineAsyncComponent({
   loader: () => import('./RacerSearch.vue'),
   onError: (_error, _retry, fail) => {
     // The notice at the top loads the page again. Some browsers keep a script that failed until then.

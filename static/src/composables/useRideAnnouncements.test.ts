@@ -1,0 +1,75 @@
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import { effectScope, nextTick, ref, shallowRef, type EffectScope } from 'vue'
+
+import type { PacerOnPage } from './usePacer'
+import type { RaceOnPage } from './useRace'
+import { useRideAnnouncements } from './useRideAnnouncements'
+
+let scope: EffectScope
+beforeEach(() => {
+  scope = effectScope()
+})
+afterEach(() => scope.stop())
+
+function open() {
+  const phase = ref('ready')
+  const second = ref(0)
+  const sample = shallowRef<object | null>(null)
+  const samples = shallowRef<object[]>([])
+  const board = shallowRef<object | null>({ rank: 3, total: 1200 })
+  const race = { phase, second, sample, samples, board } as unknown as RaceOnPage
+  const gap = ref<number | null>(null)
+  const pacer = { gap, label: ref('Median') } as unknown as PacerOnPage
+  const said = scope.run(() => useRideAnnouncements(race, pacer))!
+  const become = async (now: string) => {
+    phase.value = now
+    await nextTick()
+    return said.value
+  }
+  /** Rides a second, and returns what is said then. */
+  const ride = async (at: number, record = false) => {
+    sample.value = { second: at, output: 200.4, best: 180, record }
+    samples.value = [...samples.value, sample.value]
+    second.value = at
+    await nextTick()
+    return said.value
+  }
+  return { become, ride, gap, board }
+}
+
+it('says the changes of a ride', async () => {
+  const { become } = open()
+  for (const [phase, words] of [
+    ['riding', 'Riding.'],
+    ['paused', 'Paused.'],
+    ['done', 'Finished. Your result is below.'],
+    ['ready', 'You gave up.'],
+  ] as const)
+    expect(await become(phase)).toBe(words)
+})
+
+it('says nothing of a ride that could not be loaded', async () => {
+  const { become } = open()
+  await become('loading')
+  expect(await become('ready')).toBe('')
+})
+
+it('says output, place and gap twice a minute', async () => {
+  const { become, ride, gap, board } = open()
+  await become('riding')
+  expect(await ride(29)).toBe('Riding.')
+  expect(await ride(30)).toBe('0:30: output 200, 3rd of 1,200.')
+  expect(await ride(31)).toBe('0:30: output 200, 3rd of 1,200.')
+  ;[gap.value, board.value] = [-2, null]
+  expect(await ride(60)).toMatch(/^1:00: output 200, .*Median.*\.$/)
+})
+
+it('says the start of a run of records', async () => {
+  const { become, ride } = open()
+  await become('riding')
+  await ride(1)
+  expect(await ride(2, true)).toBe('Personal record at 0:02.')
+  expect(await ride(3, true)).toBe('Personal record at 0:02.')
+  await ride(4)
+  expect(await ride(5, true)).toBe('Personal record at 0:05.')
+})
