@@ -22,6 +22,11 @@ export function count(value: number): string {
   return whole.format(value)
 }
 
+/** Returns a count with its noun: `1 racer`, `40,000 racers`. */
+export function counted(value: number, noun: string): string {
+  return `${count(value)} ${noun}${value === 1 ? '' : 's'}`
+}
+
 /** Returns a difference with its sign: `+3.20`, `−0.50`. */
 export function signed(difference: number): string {
   const text = two.format(Math.abs(difference))
