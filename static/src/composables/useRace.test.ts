@@ -69,6 +69,20 @@ it.each(['pause', 'giveUp'] as const)('no second is lost at %s in a hidden tab',
   expect([...new Set(seconds)]).toEqual([1, 2, 3])
 })
 
+it('the primary button has the focus when the race ends while “Give up” has it', async () => {
+  const race = await start()
+  await nextTick()
+  document.body.append(page)
+  const [primary, end] = page.querySelectorAll<HTMLButtonElement>('.actions button')
+  end?.focus()
+  vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 300_000)
+  await vi.advanceTimersByTimeAsync(40)
+  expect(race.phase.value).toBe('done')
+  expect(end?.isConnected).toBe(false)
+  expect(document.activeElement).toBe(primary)
+  page.remove()
+})
+
 it('a ride that is given up is kept with its seconds, unless it has none', async () => {
   const race = await start()
   race.giveUp()
