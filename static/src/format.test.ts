@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 
-import { ago, counted, ordinal, outputText, signed } from './format'
+import { ago, counted, ordinal, outputText, signed, visibleName } from './format'
 
 describe('numbers and times', () => {
   it('are as people read them', () => {
@@ -27,4 +27,14 @@ describe('numbers and times', () => {
       '2 h ago',
     ])
   })
+})
+
+it.each([
+  [' Ada ', 'Ada'],
+  ['\u200b\u202e', ''],
+  [' \u2060\u3164\u2800\ufe0f\u0007', ''],
+  ['👩\u200d🚀', '👩\u200d🚀'],
+  ['می\u200cخواهم', 'می\u200cخواهم'],
+])('the visible name of %j is %j', (name, expected) => {
+  expect(visibleName(name)).toBe(expected)
 })

@@ -12,6 +12,9 @@ const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short',
 const ordinals = new Intl.PluralRules('en', { type: 'ordinal' })
 const SUFFIXES: Record<string, string> = { one: 'st', two: 'nd', few: 'rd' }
 
+/** A character that leaves a mark. U+2800 is the empty pattern of Braille, which Unicode does not count as blank. */
+const VISIBLE = /[^\p{White_Space}\p{Default_Ignorable_Code_Point}\p{Control}\u2800]/u
+
 /** Returns an output: `187.25`. It has no unit. */
 export function outputText(output: number): string {
   return two.format(output)
@@ -56,6 +59,14 @@ export function dateText(ms: number): string {
 /** Returns a name for text without markup, isolated so that its direction does not affect its neighbours. */
 export function isolated(name: string): string {
   return `\u2068${name}\u2069`
+}
+
+/**
+ * Returns a name without blanks around it; empty if none of its characters is visible. Invisible characters inside a name
+ * stay: emoji and many languages need them.
+ */
+export function visibleName(name: string): string {
+  return VISIBLE.test(name) ? name.trim() : ''
 }
 
 /** Returns a rank in words: `1st`, `22nd`, `113th`. */
