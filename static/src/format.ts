@@ -8,6 +8,7 @@ const moment = new Intl.DateTimeFormat(undefined, {
   hour: '2-digit',
   minute: '2-digit',
 })
+const time = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' })
 const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', year: 'numeric' })
 const ordinals = new Intl.PluralRules('en', { type: 'ordinal' })
 const SUFFIXES: Record<string, string> = { one: 'st', two: 'nd', few: 'rd' }
@@ -49,6 +50,11 @@ export function ago(ms: number): string {
 /** Returns date and time of day, as the device writes them: `29 Nov, 14:05`. */
 export function dateAndTime(ms: number): string {
   return moment.format(ms)
+}
+
+/** Returns a time of day, as the device writes it: `14:05:07`. */
+export function timeText(ms: number): string {
+  return time.format(ms)
 }
 
 /** Returns a date, as the device writes it: `29 Nov 2026`. */
