@@ -4,18 +4,19 @@ import { createApp, h, nextTick, type App } from 'vue'
 
 import RideControls from '../components/ride/RideControls.vue'
 import type { OwnRide } from '../race/own-ride'
+import { loadSource, type BoardSource } from '../state/board-source'
 import { outbox } from '../state/outbox'
 import { useRace, type RaceOnPage } from './useRace'
 
 vi.mock('../api/client', () => ({ sendRide: vi.fn() }))
 vi.mock('../state/service', () => ({ ridesOpen: true, classOf: () => ({ classId: 1 }) }))
-vi.mock('../state/board-source', () => ({
-  loadSource: async () => ({
-    best: () => null,
-    record: () => null,
-    board: () => ({ value: { rank: 1, total: 1, record: true, rows: [] }, asOfStart: true }),
-  }),
-}))
+vi.mock('../state/board-source', () => ({ loadSource: vi.fn() }))
+
+const SOURCE = {
+  best: () => null,
+  record: () => null,
+  board: () => ({ value: { rank: 1, total: 1, record: true, rows: [] }, asOfStart: true }),
+} as unknown as BoardSource
 
 let app: App
 const onEnd = vi.fn<(ride: OwnRide) => void>()
@@ -39,6 +40,7 @@ async function start(): Promise<RaceOnPage> {
 beforeEach(() => {
   vi.useFakeTimers()
   onEnd.mockReset()
+  vi.mocked(loadSource).mockResolvedValue(SOURCE)
   vi.spyOn(outbox, 'add').mockImplementation(() => {})
 })
 afterEach(() => {
@@ -95,3 +97,21 @@ it('a ride that is given up is kept with its seconds, unless it has none', async
   expect(ride).toMatchObject({ gaveUp: true, sent: true, practice: false })
   expect(ride.outputs).toHaveLength(2)
 })
+
+it.each(['loaded', 'failed'])(
+  'a ride that is given up does not begin once it is %s',
+  async (how) => {
+    const race = await start()
+    race.giveUp()
+    let settle: [resolve: (source: BoardSource) => void, reject: () => void]
+    vi.mocked(loadSource).mockReturnValueOnce(new Promise((...both) => (settle = both)))
+    const started = race.start()
+    race.giveUp()
+    const [resolve, reject] = settle!
+    if (how === 'loaded') resolve(SOURCE)
+    else reject()
+    await started
+    expect(race.phase.value).toBe('ready')
+    expect(race.failure.value).toBeNull()
+  },
+)

@@ -94,6 +94,34 @@ describe('the outbox', () => {
     expect(outbox.deliveries.get(RACE)?.waiting).toBe(2)
   })
 
+  it('sends at most 300 records in a request', async () => {
+    const { requests, state, outbox } = open()
+    state.failure = new ApiError('away', 'The service does not respond.')
+    for (let second = 1; second <= 301; second++) outbox.add(record(second))
+    await vi.advanceTimersByTimeAsync(0)
+    requests.length = 0
+    // The end of the ride is worth most.
+    outbox.flushNow()
+    expect(requests.map((seconds) => [seconds[0], seconds.length])).toEqual([[2, 300]])
+    requests.length = 0
+    state.failure = null
+    outbox.retryNow()
+    await vi.advanceTimersByTimeAsync(0)
+    expect(requests.map(({ length }) => length)).toEqual([300, 1])
+  })
+
+  it('begins with short delays again after a try that the rider asked for', async () => {
+    const { requests, state, outbox } = open()
+    state.failure = new ApiError('away', 'The service does not respond.')
+    outbox.add(record(1))
+    await vi.advanceTimersByTimeAsync(20_000)
+    outbox.retryNow()
+    requests.length = 0
+    await vi.advanceTimersByTimeAsync(4000)
+    // After 1 and 3 s.
+    expect(requests).toHaveLength(2)
+  })
+
   it('does not repeat what is refused, and says why', async () => {
     const { requests, state, outbox } = open()
     state.failure = new ApiError('refused', 'classId must be at most 6')
@@ -204,6 +232,23 @@ describe('the outbox', () => {
     await vi.advanceTimersByTimeAsync(1)
     expect(later.requests).toEqual([[2]])
     expect(localStorage.length).toBe(0)
+  })
+
+  it('keeps on the device what another tab has added, when it adds more', async () => {
+    const away = new ApiError('away', 'The service does not respond.')
+    const [riding, other] = [0, 1].map(() => {
+      const { state, outbox } = open()
+      state.failure = away
+      return outbox
+    })
+    riding?.add(record(1))
+    other?.take(RACE)
+    riding?.add(record(2))
+    other?.add(record(3))
+    const later = service()
+    new Outbox(localStorage, later.send).take(RACE)
+    await vi.advanceTimersByTimeAsync(1)
+    expect(later.requests.flat().sort()).toEqual([1, 2, 3])
   })
 
   it('does not lose a ride when the next one begins', async () => {
