@@ -305,7 +305,7 @@ describe('riding', () => {
     expect(asked).toEqual(['confirm', 'confirm', 'beforeunload'])
     // The ride goes on.
     await page.getByRole('button', { name: 'Pause' }).waitFor()
-    expect(page.url()).toMatch(/#\/ride\/1$/)
+    expect(page.url()).toMatch(/#\/ride\/1\?ride=\d+$/)
     expect(await page.title()).toBe('Class 1 · Ride · Alleycat')
     leaves = true
     await page.getByRole('link', { name: 'Explore this class' }).click()
@@ -348,6 +348,7 @@ describe('riding', () => {
     await page.bringToFront()
     await page.getByRole('heading', { name: /as Guest/ }).waitFor()
     await giveUp(page)
+    await page.getByRole('button', { name: 'Start the race' }).click()
     await page.getByRole('heading', { name: /as Zoë/ }).waitFor()
     await other.reload()
     expect(await other.getByLabel('Your name on the boards').inputValue()).toBe('Zoë')

@@ -127,7 +127,7 @@ function controlsUnder(page: Page, over: string): Promise<number> {
 describe('the page', () => {
   it('says when a class is empty', async () => {
     const { page, faults } = await visit(service, '/#/ride/3')
-    await page.getByText('Nobody rode here yet: every second you ride is a record.').waitFor()
+    await page.getByText('Nobody rode here yet.', { exact: true }).waitFor()
     await start(page)
     await reach(page, 5)
     expect(await page.locator('[data-test=rank]').textContent()).toBe('1')

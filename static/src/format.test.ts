@@ -1,11 +1,16 @@
 import { describe, expect, it } from 'vitest'
 
-import { ago, ordinal, outputText, signed } from './format'
+import { ago, counted, ordinal, outputText, signed, visibleName } from './format'
 
 describe('numbers and times', () => {
   it('are as people read them', () => {
     expect(outputText(1187.2)).toBe('1,187.20')
     expect([3.2, -0.5, 0.001, -0.001].map(signed)).toEqual(['+3.20', '−0.50', '±0.00', '±0.00'])
+    expect([0, 1, 40_000].map((value) => counted(value, 'racer'))).toEqual([
+      '0 racers',
+      '1 racer',
+      '40,000 racers',
+    ])
     expect([1, 2, 3, 11, 22, 113, 1001].map(ordinal)).toEqual([
       '1st',
       '2nd',
@@ -22,4 +27,14 @@ describe('numbers and times', () => {
       '2 h ago',
     ])
   })
+})
+
+it.each([
+  [' Ada ', 'Ada'],
+  ['\u200b\u202e', ''],
+  [' \u2060\u3164\u2800\ufe0f\u0007', ''],
+  ['👩\u200d🚀', '👩\u200d🚀'],
+  ['می\u200cخواهم', 'می\u200cخواهم'],
+])('the visible name of %j is %j', (name, expected) => {
+  expect(visibleName(name)).toBe(expected)
 })

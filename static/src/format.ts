@@ -8,9 +8,13 @@ const moment = new Intl.DateTimeFormat(undefined, {
   hour: '2-digit',
   minute: '2-digit',
 })
+const time = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' })
 const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', year: 'numeric' })
 const ordinals = new Intl.PluralRules('en', { type: 'ordinal' })
 const SUFFIXES: Record<string, string> = { one: 'st', two: 'nd', few: 'rd' }
+
+/** A character that leaves a mark. U+2800 is the empty pattern of Braille, which Unicode does not count as blank. */
+const VISIBLE = /[^\p{White_Space}\p{Default_Ignorable_Code_Point}\p{Control}\u2800]/u
 
 /** Returns an output: `187.25`. It has no unit. */
 export function outputText(output: number): string {
@@ -20,6 +24,11 @@ export function outputText(output: number): string {
 /** Returns a count: `40,000`. */
 export function count(value: number): string {
   return whole.format(value)
+}
+
+/** Returns a count with its noun: `1 racer`, `40,000 racers`. */
+export function counted(value: number, noun: string): string {
+  return `${count(value)} ${noun}${value === 1 ? '' : 's'}`
 }
 
 /** Returns a difference with its sign: `+3.20`, `−0.50`. */
@@ -43,6 +52,11 @@ export function dateAndTime(ms: number): string {
   return moment.format(ms)
 }
 
+/** Returns a time of day, as the device writes it: `14:05:07`. */
+export function timeText(ms: number): string {
+  return time.format(ms)
+}
+
 /** Returns a date, as the device writes it: `29 Nov 2026`. */
 export function dateText(ms: number): string {
   return day.format(ms)
@@ -51,6 +65,14 @@ export function dateText(ms: number): string {
 /** Returns a name for text without markup, isolated so that its direction does not affect its neighbours. */
 export function isolated(name: string): string {
   return `\u2068${name}\u2069`
+}
+
+/**
+ * Returns a name without blanks around it; empty if none of its characters is visible. Invisible characters inside a name
+ * stay: emoji and many languages need them.
+ */
+export function visibleName(name: string): string {
+  return VISIBLE.test(name) ? name.trim() : ''
 }
 
 /** Returns a rank in words: `1st`, `22nd`, `113th`. */

@@ -3,10 +3,14 @@ import { effectScope } from 'vue'
 
 import { leaderboard, type Leaderboard } from '../api/client'
 import type { OwnRide } from '../race/own-ride'
+import { boardNow } from '../state/board-source'
+import { stateHash } from '../state/service.fake'
 import { useFinishPlace } from './useFinishPlace'
+import { usePlaceNow } from './usePlaceNow'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
-vi.mock('../state/service', () => ({ service: { now: 0 }, reachable: { value: true } }))
+vi.mock('../state/board-source', () => ({ boardNow: vi.fn() }))
+vi.mock('../state/service', () => import('../state/service.fake'))
 
 const ABOVE = { rank: 1, racerId: 9, name: 'Bo', output: 210 }
 
@@ -15,9 +19,11 @@ async function placeOf(output: number) {
   const standings = [ABOVE, { rank: 2, racerId: 7, name: null, output }]
   vi.mocked(leaderboard).mockResolvedValue({ total: 2, standings } as unknown as Leaderboard)
   const ride = { classId: 1, racerId: 7, outputs: [100, 200] } as OwnRide
-  const place = effectScope().run(() => useFinishPlace(ride))!
+  const scope = effectScope()
+  const place = scope.run(() => useFinishPlace(ride))!
   expect(place.value).toBeNull()
   await new Promise((resolve) => setTimeout(resolve))
+  scope.stop()
   return place.value
 }
 
@@ -34,4 +40,20 @@ it('is that of the last output, and says what the next place takes', async () =>
 
 it('is that of a better finish before', async () => {
   expect((await placeOf(205))?.better).toBe(205)
+})
+
+it('and the place at the last second follow the class', async () => {
+  stateHash.value = 'a'
+  const loads = [leaderboard, boardNow].map((load) => vi.mocked(load).mockReset())
+  const ride = { classId: 1, racerId: 7, outputs: [100, 200] } as OwnRide
+  const board = { total: 1, standings: [], rows: [] } as never
+  for (const load of loads) load.mockResolvedValue(board)
+  const scope = effectScope()
+  scope.run(() => [useFinishPlace(ride), usePlaceNow(ride)])
+  await new Promise((resolve) => setTimeout(resolve))
+  for (const load of loads) expect(load).toHaveBeenCalledTimes(1)
+  stateHash.value = 'b'
+  await new Promise((resolve) => setTimeout(resolve))
+  for (const load of loads) expect(load).toHaveBeenCalledTimes(2)
+  scope.stop()
 })

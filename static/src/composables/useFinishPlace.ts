@@ -5,7 +5,7 @@ import { leaderboard, type Leaderboard } from '../api/client'
 import { nextPlace } from '../race/board'
 import type { OwnRide } from '../race/own-ride'
 import { applyNames } from '../state/names'
-import { useRetried } from './useRetried'
+import { useUpToDate } from './useRetried'
 
 /** Number of rows around the rider: enough to see past ties to the next place. */
 const ROWS = 9
@@ -14,7 +14,7 @@ export function useFinishPlace({ classId, racerId, outputs }: OwnRide) {
   const board = shallowRef<Leaderboard | null>(null)
   const output = outputs.at(-1) ?? 0
 
-  useRetried(async () => {
+  useUpToDate(classId, async () => {
     // A what-if: the ride may not be stored yet, or never will be.
     const query = { by: 'finish', racerId, output, around: racerId, limit: ROWS } as const
     const found = await leaderboard(classId, query)

@@ -94,7 +94,7 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
     return { label: label.value, outputs }
   }
 
-  return { choice, state, label, gap, at, rowAt, kept }
+  return { state, label, gap, at, rowAt, kept }
 }
 
 export type PacerOnPage = ReturnType<typeof usePacer>

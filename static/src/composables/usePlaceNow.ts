@@ -5,12 +5,12 @@ import type { LiveBoard } from '../race/board'
 import type { OwnRide } from '../race/own-ride'
 import { boardNow } from '../state/board-source'
 import { BOARD_ROWS } from './useLiveBoard'
-import { useRetried } from './useRetried'
+import { useUpToDate } from './useRetried'
 
 /** Null until it is loaded: others may have improved since the rider began. */
 export function usePlaceNow({ classId, racerId, outputs }: OwnRide) {
   const board = shallowRef<LiveBoard | null>(null)
-  useRetried(async () => {
+  useUpToDate(classId, async () => {
     const rider = { racerId, output: outputs.at(-1) ?? 0 }
     board.value = await boardNow(classId, outputs.length, rider, BOARD_ROWS)
   })

@@ -4,18 +4,19 @@ import { createApp, h, nextTick, type App } from 'vue'
 
 import RideControls from '../components/ride/RideControls.vue'
 import type { OwnRide } from '../race/own-ride'
+import { loadSource, type BoardSource } from '../state/board-source'
 import { outbox } from '../state/outbox'
 import { useRace, type RaceOnPage } from './useRace'
 
 vi.mock('../api/client', () => ({ sendRide: vi.fn() }))
 vi.mock('../state/service', () => ({ ridesOpen: true, classOf: () => ({ classId: 1 }) }))
-vi.mock('../state/board-source', () => ({
-  loadSource: async () => ({
-    best: () => null,
-    record: () => null,
-    board: () => ({ value: { rank: 1, total: 1, record: true, rows: [] }, asOfStart: true }),
-  }),
-}))
+vi.mock('../state/board-source', () => ({ loadSource: vi.fn() }))
+
+const SOURCE = {
+  best: () => null,
+  record: () => null,
+  board: () => ({ value: { rank: 1, total: 1, record: true, rows: [] }, asOfStart: true }),
+} as unknown as BoardSource
 
 let app: App
 const onEnd = vi.fn<(ride: OwnRide) => void>()
@@ -39,6 +40,7 @@ async function start(): Promise<RaceOnPage> {
 beforeEach(() => {
   vi.useFakeTimers()
   onEnd.mockReset()
+  vi.mocked(loadSource).mockResolvedValue(SOURCE)
   vi.spyOn(outbox, 'add').mockImplementation(() => {})
 })
 afterEach(() => {
@@ -69,6 +71,20 @@ it.each(['pause', 'giveUp'] as const)('no second is lost at %s in a hidden tab',
   expect([...new Set(seconds)]).toEqual([1, 2, 3])
 })
 
+it('the primary button has the focus when the race ends while “Give up” has it', async () => {
+  const race = await start()
+  await nextTick()
+  document.body.append(page)
+  const [primary, end] = page.querySelectorAll<HTMLButtonElement>('.actions button')
+  end?.focus()
+  vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 300_000)
+  await vi.advanceTimersByTimeAsync(40)
+  expect(race.phase.value).toBe('done')
+  expect(end?.isConnected).toBe(false)
+  expect(document.activeElement).toBe(primary)
+  page.remove()
+})
+
 it('a ride that is given up is kept with its seconds, unless it has none', async () => {
   const race = await start()
   race.giveUp()
@@ -81,3 +97,21 @@ it('a ride that is given up is kept with its seconds, unless it has none', async
   expect(ride).toMatchObject({ gaveUp: true, sent: true, practice: false })
   expect(ride.outputs).toHaveLength(2)
 })
+
+it.each(['loaded', 'failed'])(
+  'a ride that is given up does not begin once it is %s',
+  async (how) => {
+    const race = await start()
+    race.giveUp()
+    let settle: [resolve: (source: BoardSource) => void, reject: () => void]
+    vi.mocked(loadSource).mockReturnValueOnce(new Promise((...both) => (settle = both)))
+    const started = race.start()
+    race.giveUp()
+    const [resolve, reject] = settle!
+    if (how === 'loaded') resolve(SOURCE)
+    else reject()
+    await started
+    expect(race.phase.value).toBe('ready')
+    expect(race.failure.value).toBeNull()
+  },
+)

@@ -39,12 +39,13 @@ export function useRace(classId: () => number, onEnd: (ride: OwnRide) => void) {
   const practice = ref(false)
 
   const sample = computed<Sample | null>(() => samples.value.at(-1) ?? null)
-  const now = computed(() => output(cadence.value, resistance.value))
+  /** The output at the present cadence and resistance. */
+  const outputNow = computed(() => output(cadence.value, resistance.value))
   const racing = computed(() => phase.value === 'riding' || phase.value === 'paused')
   const isPractice = computed(() => auto.value || speed.value !== 1)
   /** Whether the current ride, or one that began now, is not sent. */
   const isUnsent = computed(() => (racing.value ? practice.value : isPractice.value))
-  /** Whether the current ride counts. Then speed and rider cannot be changed, so that no touch makes it practice. */
+  /** Whether the current ride counts. Then speed and “Ride for me” cannot be changed, so that no touch makes it practice. */
   const counts = computed(() => ridesOpen && racing.value && !practice.value)
 
   let ride = new Ride()
@@ -201,7 +202,7 @@ export function useRace(classId: () => number, onEnd: (ride: OwnRide) => void) {
     asOfStart: live.asOfStart,
     samples,
     sample,
-    now,
+    outputNow,
     raceId,
     identity,
     isUnsent,

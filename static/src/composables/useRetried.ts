@@ -2,7 +2,7 @@
 import { watch } from 'vue'
 
 import { ApiError } from '../api/request'
-import { reachable, service } from '../state/service'
+import { classOf, reachable, service } from '../state/service'
 import { latestOnly } from './latest-only'
 
 /** Maximum number of polls between two tries: 24 s. More would keep a gap for long after the service has recovered. */
@@ -17,6 +17,18 @@ export function useRetried(load: () => Promise<void>): () => Promise<void> {
   const retryAfter = useRetry(attempt)
   void attempt()
   return attempt
+}
+
+/** Loads now, and again whenever the class has changed. */
+export function useUpToDate(classId: number, load: () => Promise<void>): void {
+  const reload = useRetried(load)
+  watch(
+    () => classOf(classId)?.stateHash,
+    (_, before) => {
+      // The first state that the page gets is the one that is loaded already.
+      if (before !== undefined) void reload()
+    },
+  )
 }
 
 /**

@@ -68,6 +68,8 @@ it.each([
   [{ refused: 'wrong clock' }, false],
   [{ rejected: 1 }, true],
   [{ rejected: 2 }, false],
+  [{ rejected: 2, gaveUp: true }, true],
+  [{ rejected: 3, gaveUp: true }, false],
 ])('a ride of two seconds with %j counts: %s', (head, expected) => {
   const ride = new Ride()
   ride.add(1, 80, 78, null)

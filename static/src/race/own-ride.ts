@@ -66,8 +66,10 @@ export function samplesOf(ride: OwnRide): Sample[] {
 }
 
 /** Whether the service is known to have rejected every record of a ride, as it does when the class is full. */
-export function isRejected({ rejected = 0, outputs }: OwnRide): boolean {
-  return rejected > 0 && rejected >= outputs.length
+export function isRejected({ rejected = 0, outputs, gaveUp }: OwnRide): boolean {
+  // The end of a ride that was given up is a record of its own: it repeats the last second.
+  const records = outputs.length + (gaveUp ? 1 : 0)
+  return rejected > 0 && rejected >= records
 }
 
 /** Whether a ride stands on the boards, or will when it is sent. */

@@ -1,4 +1,4 @@
-import { count } from '../format'
+import { counted } from '../format'
 import { isRecord } from './board'
 import { output } from './output'
 
@@ -121,8 +121,4 @@ export function improvements({ records, firsts }: Result): string {
   ]
     .filter(Boolean)
     .join(' and ')
-}
-
-function counted(value: number, noun: string): string {
-  return `${count(value)} ${noun}${value === 1 ? '' : 's'}`
 }

@@ -3,6 +3,7 @@ import { shallowReactive } from 'vue'
 
 import { leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
+import { visibleName } from '../format'
 
 /** Maximum number of racers of one request: the address stays below 4 kB. The service allows 1000. */
 const REQUESTED_MAX = 200
@@ -22,7 +23,7 @@ let fetching = false
 let retryMs = RETRY_MIN_MS
 
 export function nameOf(racerId: number): string {
-  return names.get(racerId)?.trim() || `Racer ${racerId}`
+  return visibleName(names.get(racerId) ?? '') || `Racer ${racerId}`
 }
 
 export function applyNames(

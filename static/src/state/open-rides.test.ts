@@ -90,6 +90,8 @@ it('what waits of a whole ride is sent by its tab alone, and by another one when
   for (const key of ['alleycat.outbox.1000', 'alleycat.outbox.1000', 'alleycat.rides']) {
     dispatchEvent(new StorageEvent('storage', { key }))
   }
+  // Every second of a ride is such an event.
+  expect(locks.get('alleycat.ride.1000')).toHaveLength(1)
   expect(page).toEqual({ taken: [], records: [] })
   killTabs()
   expect(page).toEqual({ taken: [1000], records: [] })

@@ -4,8 +4,10 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { sendRide, type RideRecord } from '../api/client'
 import { ApiError } from '../api/request'
 import { Outbox, outbox as outboxOfPage, startOutbox } from './outbox'
+import { reachable } from './service.fake'
 
 vi.mock('../api/client', () => ({ sendRide: vi.fn() }))
+vi.mock('./service', () => import('./service.fake'))
 
 const RACE = 1619185620265
 
@@ -81,6 +83,43 @@ describe('the outbox', () => {
     await vi.advanceTimersByTimeAsync(0)
     expect(requests.at(-1)).toHaveLength(120)
     expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'sent', waiting: 0 })
+  })
+
+  it('counts the seconds that wait: the end of a ride repeats one', () => {
+    const { state, outbox } = open()
+    state.failure = new ApiError('away', 'The service does not respond.')
+    outbox.add(record(1))
+    outbox.add(record(2))
+    outbox.add({ ...record(2), uuid: 'the end', event: 'final' })
+    expect(outbox.deliveries.get(RACE)?.waiting).toBe(2)
+  })
+
+  it('sends at most 300 records in a request', async () => {
+    const { requests, state, outbox } = open()
+    state.failure = new ApiError('away', 'The service does not respond.')
+    for (let second = 1; second <= 301; second++) outbox.add(record(second))
+    await vi.advanceTimersByTimeAsync(0)
+    requests.length = 0
+    // The end of the ride is worth most.
+    outbox.flushNow()
+    expect(requests.map((seconds) => [seconds[0], seconds.length])).toEqual([[2, 300]])
+    requests.length = 0
+    state.failure = null
+    outbox.retryNow()
+    await vi.advanceTimersByTimeAsync(0)
+    expect(requests.map(({ length }) => length)).toEqual([300, 1])
+  })
+
+  it('begins with short delays again after a try that the rider asked for', async () => {
+    const { requests, state, outbox } = open()
+    state.failure = new ApiError('away', 'The service does not respond.')
+    outbox.add(record(1))
+    await vi.advanceTimersByTimeAsync(20_000)
+    outbox.retryNow()
+    requests.length = 0
+    await vi.advanceTimersByTimeAsync(4000)
+    // After 1 and 3 s.
+    expect(requests).toHaveLength(2)
   })
 
   it('does not repeat what is refused, and says why', async () => {
@@ -195,6 +234,23 @@ describe('the outbox', () => {
     expect(localStorage.length).toBe(0)
   })
 
+  it('keeps on the device what another tab has added, when it adds more', async () => {
+    const away = new ApiError('away', 'The service does not respond.')
+    const [riding, other] = [0, 1].map(() => {
+      const { state, outbox } = open()
+      state.failure = away
+      return outbox
+    })
+    riding?.add(record(1))
+    other?.take(RACE)
+    riding?.add(record(2))
+    other?.add(record(3))
+    const later = service()
+    new Outbox(localStorage, later.send).take(RACE)
+    await vi.advanceTimersByTimeAsync(1)
+    expect(later.requests.flat().sort()).toEqual([1, 2, 3])
+  })
+
   it('does not lose a ride when the next one begins', async () => {
     const { requests, state, outbox } = open()
     state.failure = new ApiError('away', 'The service does not respond.')
@@ -270,15 +326,20 @@ describe('the outbox', () => {
     await vi.advanceTimersByTimeAsync(0)
   })
 
-  it('sends at once when the network is back', async () => {
+  it.each([
+    ['the network is back', () => dispatchEvent(new Event('online'))],
+    ['the service responds again', () => (reachable.value = true)],
+  ])('sends at once when %s', async (_, comeBack) => {
+    reachable.value = false
     vi.mocked(sendRide).mockRejectedValue(new ApiError('away', 'The service does not respond.'))
     startOutbox()
-    outboxOfPage.add(record(1))
+    // A final record waits for no other one.
+    outboxOfPage.add({ ...record(1), event: 'final' })
     // Between the tries after 15 s and after 31 s.
     await vi.advanceTimersByTimeAsync(20_000)
     expect(outboxOfPage.deliveries.get(RACE)?.state).toBe('retrying')
     vi.mocked(sendRide).mockResolvedValue({ records: 1, improvements: 0, rejected: 0 })
-    dispatchEvent(new Event('online'))
+    comeBack()
     await vi.advanceTimersByTimeAsync(0)
     expect(outboxOfPage.deliveries.get(RACE)?.state).toBe('sent')
   })

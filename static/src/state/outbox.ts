@@ -2,12 +2,13 @@
  * Rides on their way to the service. Records are kept on the device until the service has stored them, so that neither a
  * lost connection nor a reload loses a second. Sending a record twice does no harm.
  */
-import { shallowReactive } from 'vue'
+import { shallowReactive, watch } from 'vue'
 
 import { sendRide, type RideRecord, type RideResponse } from '../api/client'
 import { ApiError, messageOf } from '../api/request'
 import { storageOf } from '../storage'
 import { takeLeftRides } from './open-rides'
+import { reachable } from './service'
 
 /** Records of a ride are stored under this prefix and the ride's id, so that tabs do not overwrite each other's. */
 const KEY_PREFIX = 'alleycat.outbox.'
@@ -34,7 +35,7 @@ export interface Delivery {
    * `refused`: the service takes none of them, or did not for a week, for `reason`.
    */
   state: 'sending' | 'retrying' | 'sent' | 'refused'
-  /** Number of records that wait to be sent. */
+  /** Number of seconds that wait to be sent. The end of a ride that was given up repeats a second. */
   waiting: number
   /** Number of records that the service rejected. */
   rejected: number
@@ -226,7 +227,7 @@ export class Outbox {
   }
 
   #report(raceId: number, change: Partial<Delivery>): void {
-    const waiting = this.#queues.get(raceId)?.length ?? 0
+    const waiting = new Set(this.#queues.get(raceId)?.map(({ second }) => second)).size
     this.deliveries.set(raceId, { ...(this.deliveries.get(raceId) ?? NEW), ...change, waiting })
   }
 }
@@ -238,6 +239,7 @@ export const outbox = new Outbox(storageOf('localStorage'), sendRide)
 export function startOutbox(): void {
   takeLeftRides(outbox)
   addEventListener('online', () => outbox.retryNow())
+  watch(reachable, (isReachable) => isReachable && outbox.retryNow())
   addEventListener('beforeunload', (event) => {
     if (outbox.wouldLose) event.preventDefault()
   })

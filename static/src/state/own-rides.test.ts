@@ -46,11 +46,15 @@ it('a later version of a ride does not undo its refusal', async () => {
 })
 
 it('rides are kept newest first, also when an older one is refused', async () => {
-  keepRide(ride(1))
-  keepRide(ride(2))
-  outbox.deliveries.set(1, REFUSED)
+  for (const raceId of [1, 2, 3]) keepRide(ride(raceId))
+  outbox.deliveries.set(2, REFUSED)
   await nextTick()
-  expect(ownRides.value.map(({ raceId }) => raceId)).toEqual([2, 1])
+  expect(ownRides.value.map(({ raceId }) => raceId)).toEqual([3, 2, 1])
+})
+
+it('the ten newest rides are kept', () => {
+  for (let raceId = 1; raceId <= 11; raceId++) keepRide(ride(raceId))
+  expect(ownRides.value.map(({ raceId }) => raceId)).toEqual([11, 10, 9, 8, 7, 6, 5, 4, 3, 2])
 })
 
 it('a ride is delivered once the outbox has sent it, and stays so', async () => {
@@ -98,6 +102,22 @@ it('what a later page counts is added to what earlier pages counted', async () =
   deliveries.set(1, { state: 'sent', waiting: 0, rejected: 100, reason: null, isStored: true })
   await nextTick()
   expect(later.ownRide(1)).toMatchObject({ delivered: true, rejected: 300 })
+})
+
+it('what this page counts is added to what another tab has counted', async () => {
+  // As the storage event brings it, after this page was opened.
+  ownRides.value = [{ ...ride(20), rejected: 2 }]
+  outbox.deliveries.set(20, {
+    state: 'sent',
+    waiting: 0,
+    rejected: 1,
+    reason: null,
+    isStored: true,
+  })
+  await nextTick()
+  expect(ownRide(20)?.rejected).toBe(3)
+  keepRide(ride(20))
+  expect(ownRide(20)?.rejected).toBe(3)
 })
 
 it('a stored ride without all columns is dropped', () => {

@@ -35,20 +35,21 @@ export const ownRides = useStorage<OwnRide[]>('alleycat.rides', [], undefined, {
   shallow: true,
 })
 
-/** Number of rejected records by race, as earlier pages counted them. The outbox counts those of its own page. */
-const rejectedBefore = new Map(
-  ownRides.value.map(({ raceId, rejected }) => [raceId, rejected ?? 0]),
-)
+/** Number of rejected records by race, as the outbox of this page has counted them, which the kept rides have already. */
+const addedRejected = new Map<number, number>()
 
-/** Returns how many records of a ride were rejected, on this page and on earlier ones. */
-function rejectedOf(raceId: number): number {
-  return (rejectedBefore.get(raceId) ?? 0) + (outbox.deliveries.get(raceId)?.rejected ?? 0)
+/** Returns how many rejected records of this page the kept ride does not have yet. Other pages have added theirs. */
+function newRejected(raceId: number): number {
+  const { rejected = 0 } = outbox.deliveries.get(raceId) ?? {}
+  return Math.max(0, rejected - (addedRejected.get(raceId) ?? 0))
 }
 
 /** Keeps a ride, in place of an earlier version of it. */
 export function keepRide(ride: OwnRide): void {
   const others = ownRides.value.filter(({ raceId }) => raceId !== ride.raceId)
-  const rides = [...others, withDelivery(ride)].sort((a, b) => b.raceId - a.raceId)
+  const kept = withDelivery(ride)
+  addedRejected.set(ride.raceId, outbox.deliveries.get(ride.raceId)?.rejected ?? 0)
+  const rides = [...others, kept].sort((a, b) => b.raceId - a.raceId)
   ownRides.value = rides.slice(0, RIDES_MAX)
 }
 
@@ -65,8 +66,7 @@ function withDelivery(ride: OwnRide): OwnRide {
     ...ride,
     delivered: delivery?.state === 'sent' || before?.delivered === true,
     refused: before?.refused ?? reason,
-    // Another tab may have counted more.
-    rejected: Math.max(before?.rejected ?? 0, rejectedOf(ride.raceId)),
+    rejected: (before?.rejected ?? 0) + newRejected(ride.raceId),
   }
 }
 
@@ -79,7 +79,7 @@ watch(
       const isNews =
         (state === 'sent' && !ride?.delivered) ||
         (state === 'refused' && ride?.refused === null) ||
-        rejectedOf(raceId) > (ride?.rejected ?? 0)
+        newRejected(raceId) > 0
       if (ride && isNews) keepRide(ride)
     }
   },

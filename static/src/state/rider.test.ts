@@ -21,10 +21,10 @@ it('a guest has its own name, and any other racer the one that the service has',
   expect(displayName({ racerId: 17, name: '', guest: false })).toBe('Arjun')
   expect(displayName({ racerId: 18, name: '', guest: false })).toBe('Racer 18')
   expect(displayName({ racerId: 19, name: '', guest: true })).toBe('Guest')
-  // A name of only blanks counts as no name.
-  applyNames([{ racerId: 20, name: '   ' }])
+  // A name without a visible character counts as no name.
+  applyNames([{ racerId: 20, name: ' \u200b\u202e ' }])
   expect(displayName({ racerId: 20, name: '', guest: false })).toBe('Racer 20')
-  expect(displayName({ racerId: 19, name: '   ', guest: true })).toBe('Guest')
+  expect(displayName({ racerId: 19, name: ' \u200b\u202e ', guest: true })).toBe('Guest')
 })
 
 it('a guest whose name is deleted has the same name on the boards as above them', async () => {

@@ -2,6 +2,7 @@
 import { useStorage } from '@vueuse/core'
 import { computed, watch } from 'vue'
 
+import { visibleName } from '../format'
 import { applyNames, nameOf } from './names'
 
 export interface Identity {
@@ -44,7 +45,7 @@ export const rider = useStorage<Identity>('alleycat.rider', newGuest, undefined,
 
 /** Returns the name that an identity itself has. A guest that entered none has one, too. */
 function ownName({ name, guest }: Identity): string {
-  return guest ? name.trim() || 'Guest' : name
+  return guest ? visibleName(name) || 'Guest' : name
 }
 
 /** Returns the name under which an identity is shown. */

@@ -29,7 +29,7 @@ it('a guest names itself, and nobody else is named', () => {
   known.rideSecond(1)
   expect(known.records[0]).not.toHaveProperty('name')
 
-  const nameless = sender({ racerId: 7, name: '   ', guest: true })
+  const nameless = sender({ racerId: 7, name: ' \u200b\u202e ', guest: true })
   nameless.rideSecond(1)
   expect(nameless.records[0]).not.toHaveProperty('name')
 })

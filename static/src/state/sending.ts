@@ -1,5 +1,6 @@
 /** Turns the seconds of one ride into records, and hands them to the outbox. */
 import type { RideRecord } from '../api/client'
+import { visibleName } from '../format'
 import type { Sample } from '../race/ride'
 import { uuid } from '../uuid'
 import { asFinal, OpenRide } from './open-rides'
@@ -21,7 +22,7 @@ export class RideSender {
   ) {
     this.#open = new OpenRide(raceId)
     // The service knows the names of all but guests.
-    this.#name = rider.guest ? rider.name.trim() : ''
+    this.#name = rider.guest ? visibleName(rider.name) : ''
   }
 
   /** Sends a second of the ride; the race's last one is final. */

@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
 import { afterEach, expect, it, vi } from 'vitest'
-import { createApp, type App } from 'vue'
+import { createApp, nextTick, type App } from 'vue'
 
 import type { OwnRide } from '../../race/own-ride'
 import { outbox } from '../../state/outbox'
@@ -49,4 +49,23 @@ it.each([
   outbox.deliveries.set(1, waiting)
   expect(show({}).textContent).toContain(words)
   outbox.deliveries.clear()
+})
+
+it('“Try now” says that it was tried, and keeps the focus until it goes', async () => {
+  const waiting = { waiting: 2, rejected: 0, reason: null, isStored: true }
+  outbox.deliveries.set(1, { ...waiting, state: 'retrying' })
+  const page = show({})
+  document.body.append(page)
+  const button = page.querySelector('button')
+  button?.focus()
+  button?.click()
+  await nextTick()
+  expect(page.textContent).toContain('Tried at ')
+  expect(document.activeElement).toBe(button)
+  outbox.deliveries.set(1, { ...waiting, state: 'sending' })
+  await nextTick()
+  expect(page.querySelector('button')).toBeNull()
+  expect(document.activeElement).toBe(page.querySelector('[data-test=sent]'))
+  outbox.deliveries.clear()
+  page.remove()
 })

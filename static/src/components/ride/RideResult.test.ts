@@ -60,6 +60,11 @@ it.each([
     ],
     'would',
   ],
+  [
+    { outputs: [120, 120], bests: [100, null], pacer: { label: 'Median', outputs: [100, null] } },
+    ['of the bests at 1 secondAt', 'ahead at 1 of 1 secondAverage'],
+    'would',
+  ],
   [{ rejected: 1 }, ['would be your first ride', 'Would be first bests'], 'beaten'],
   [
     { rejected: 1, bests: [100] },
@@ -94,9 +99,24 @@ it('a better finish is the best one, or the last output of a ride that was given
   expect(await textOf({})).toContain('of 1, by your best finish of 194.25')
   const other = { ...RIDE, raceId: 2, outputs: [194.25], gaveUp: true }
   keepRide({ ...other, racerId: 2 })
+  keepRide({ ...other, raceId: 3, sent: false, practice: true })
   expect(await textOf({})).toContain('by your best finish of 194.25')
   keepRide(other)
   expect(await textOf({})).toContain('by 194.25 of a ride that you gave up')
+})
+
+it('a place on the board of best finishes that a practice ride does not take is called so', async () => {
+  vi.mocked(boardNow).mockReturnValue(new Promise(() => {}))
+  const shows = (output: number) => {
+    const standings = [{ rank: 1, racerId: 1, name: null, output }]
+    vi.mocked(leaderboard).mockResolvedValue({ total: 1, standings } as unknown as Leaderboard)
+  }
+  const practice = { sent: false, practice: true }
+  shows(120)
+  expect(await textOf(practice)).toContain('Would be in best finishes1st')
+  expect(await textOf({})).toContain('Best finishes1st')
+  shows(130)
+  expect(await textOf(practice)).toContain('Best finishes1st')
 })
 
 it('a ride that was given up says so, and where', async () => {
