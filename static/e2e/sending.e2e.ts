@@ -140,6 +140,7 @@ describe('a ride', () => {
     await page.getByText('does not take this ride: the clock of this device is wrong').waitFor()
     await reach(page, 4)
     expect(requests.filter((path) => path === '/rides')).toHaveLength(1)
+    expect(await giveUp(page)).not.toContain('count')
     await page.context().close()
   })
 

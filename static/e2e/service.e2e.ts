@@ -34,6 +34,8 @@ describe('a service that is read with a key', () => {
       await page.getByRole('alert').getByText('does not take this key').waitFor()
       await page.getByLabel('Key for reading').fill('open sesame')
       await page.keyboard.press('Enter')
+      await asks.waitFor({ state: 'detached' })
+      expect(await page.evaluate(() => document.activeElement?.id)).toBe('main')
       const row = page.locator('section[aria-labelledby="board"] .board tbody tr')
       await page.getByRole('slider', { name: 'Second of the race' }).fill('20')
       await row.first().waitFor()
@@ -60,9 +62,13 @@ describe('a service that is read with a key', () => {
       // The event stream ends with the key, and begins again with it.
       const isStream = (request: Request) => request.url().endsWith('/live')
       const ended = page.waitForEvent('requestfailed', isStream)
+      await page.setViewportSize({ width: 390, height: 800 })
       await page.getByRole('button', { name: 'Forget the key' }).click()
       await asks.waitFor()
       await ended
+      // On a narrow screen, too, it is in sight, wherever the page was scrolled to.
+      const { y, height } = (await page.locator('.key').boundingBox())!
+      expect(y >= 0 && y + height <= 800).toBe(true)
       const begun = page.waitForRequest(isStream)
       await page.getByLabel('Key for reading').fill('open sesame')
       await page.keyboard.press('Enter')
@@ -461,4 +467,16 @@ describe('the page', () => {
     expect(all.length).toBeGreaterThan(first.length)
     expect(await sizeOf(all)).toBeLessThan(200_000)
   })
+})
+
+it('what is chosen stands out in forced colours', async () => {
+  const { page } = await visit(service, '/#/ride/1')
+  await page.emulateMedia({ forcedColors: 'active' })
+  const speeds = page.locator('.segments label')
+  await speeds.first().waitFor()
+  const backgrounds = await speeds.evaluateAll((labels) =>
+    labels.map((label) => getComputedStyle(label).backgroundColor),
+  )
+  expect(new Set(backgrounds).size).toBe(2)
+  await page.context().close()
 })

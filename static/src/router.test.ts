@@ -86,6 +86,15 @@ it('a refused navigation changes neither the title nor the last class', async ()
   expect(lastClass.value).toBe(5)
 })
 
+it('a part that could not be loaded is named until another view is shown', async () => {
+  await router.push('/ride/4')
+  failedAddress.value = '#/ride/4'
+  await router.replace('/ride/4?ride=7')
+  expect(failedAddress.value).toBe('#/ride/4')
+  await router.push('/explore/4')
+  expect(failedAddress.value).toBeNull()
+})
+
 it('an error of a navigation is on the console, and its address is kept', async () => {
   const log = vi.spyOn(console, 'error').mockImplementation(() => {})
   const fault = new Error('a fault of a view')

@@ -77,9 +77,9 @@ router.onError((error, to) => {
   console.error(error)
   failedAddress.value = router.resolve(to.fullPath).href
 })
-router.afterEach((_to, _from, failure) => {
-  // Called for refused navigations, too. Then another view stays.
-  if (!failure) failedAddress.value = null
+router.afterEach((to, from, failure) => {
+  // Another query changes a part of the same view. Refused navigations change nothing.
+  if (!failure && to.path !== from.path) failedAddress.value = null
 })
 
 watchEffect(() => {

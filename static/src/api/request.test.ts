@@ -33,6 +33,13 @@ it.each<[string, () => Promise<unknown>]>([
   await expect(load()).rejects.toMatchObject({ kind: 'away' })
 })
 
+it('a service that requires a key says so in the words of the page', async () => {
+  const detail = 'Authorization must be Bearer and a query key'
+  vi.stubGlobal('fetch', async () => Response.json({ detail }, { status: 401 }))
+  const error = { kind: 'locked', message: 'The service requires a key.' }
+  await expect(classes()).rejects.toMatchObject(error)
+})
+
 it('a complete response keeps its status and its headers', async () => {
   const link = '</classes/1/races?cursor=A>; rel="next"'
   vi.stubGlobal('fetch', async () => Response.json([], { headers: { link } }))

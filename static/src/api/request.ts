@@ -55,10 +55,10 @@ export async function requestStream(
   const response = await arrived(fetch(input, { ...init, headers, signal }))
   if (response.ok) return response
   const problem = (await response.json().catch(() => null)) as { detail?: string } | null
-  throw new ApiError(
-    kindOf(response.status),
-    problem?.detail ?? `The service responded with status ${response.status}.`,
-  )
+  const kind = kindOf(response.status)
+  const detail = problem?.detail ?? `The service responded with status ${response.status}.`
+  // What the service says then is for those who send requests by hand.
+  throw new ApiError(kind, kind === 'locked' ? 'The service requires a key.' : detail)
 }
 
 /** Waits for a response or for its body. One that is cut or late is an error like no response. */

@@ -108,6 +108,16 @@ it('follows the class: the record that was not pushed, and the curves', async ()
   expect([1, 2].map((second) => comparison.recordAt(second)?.output)).toEqual([220, 250])
 })
 
+it('racers of a class that was empty are suggested once it has some', async () => {
+  vi.mocked(leaderboard).mockResolvedValueOnce({ ...FIRST, standings: [] })
+  const comparison = open()
+  await settled()
+  expect(comparison.shared.value).toBeNull()
+  stateHash.value = 'B'
+  await settled()
+  expect(comparison.shared.value).toEqual([7])
+})
+
 it('a shared address names the suggested racers, once they are known, or those that were chosen', async () => {
   const address = ref<ExploreAddress>({ ...FIRST_ADDRESS })
   const comparison = open(address)

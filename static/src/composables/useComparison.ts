@@ -67,9 +67,12 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     return classOf(classId)?.stateHash
   }
 
+  /** Whether the class had no racers when they were suggested. */
+  let isEmpty = false
   /** Suggests the rider and the best two of the class. */
   async function suggest(): Promise<void> {
     const { standings } = await leaderboard(classId, { limit: 2 })
+    isEmpty = standings.length === 0
     applyNames(standings)
     const own = rider.value.guest ? [] : [rider.value.racerId]
     suggested.value = [...new Set([...own, ...standings.map(({ racerId }) => racerId)])]
@@ -109,11 +112,12 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
 
   // The curves are shown also without the record or suggestions.
   const reloadRecord = useRetried(loadRecord)
-  useRetried(suggest)
+  const suggestAgain = useRetried(suggest)
   const reload = useThrottleFn(
     () => {
       void reloadRecord()
       void loadCurves()
+      if (isEmpty) void suggestAgain()
     },
     RELOAD_MS,
     true,

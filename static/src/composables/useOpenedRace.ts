@@ -24,7 +24,6 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
   const which = () => [address.value.race, address.value.rows].join()
 
   const load = latestOnly(async () => {
-    failure.value = ''
     const { race, rows } = address.value
     if (race === null) return
     const wanted = which()
@@ -39,7 +38,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
       ])
       applyNames(page.standings)
       if (isOutdated()) return
-      ;[board.value, own.value] = [page, ownRow.standings[0] ?? null]
+      ;[board.value, own.value, failure.value] = [page, ownRow.standings[0] ?? null, '']
     } catch (error) {
       if (isOutdated()) return
       retryAfter(error)
@@ -59,6 +58,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
     if (!isWhole) return void reload()
     if (board.value?.raceId === pushed.raceId && board.value.lastSecond > pushed.lastSecond) return
     pushes += 1
+    failure.value = ''
     board.value = pushed
     own.value = pushed.standings.find(({ racerId }) => racerId === rider.value.racerId) ?? null
   }
@@ -74,7 +74,8 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
     return row.rank < (page[0]?.rank ?? 0) ? [row, ...page] : [...page, row]
   })
 
-  watch(which, load, { immediate: true })
+  watch(which, () => (failure.value = ''))
+  watch([which, () => rider.value.racerId], load, { immediate: true })
 
   return { opened, rows, failure, load, show }
 }

@@ -84,6 +84,32 @@ it('says nothing of a load of the opened race that failed after a push', async (
   expect(page.opened.rows.value).toHaveLength(3)
 })
 
+it('a failure of the opened race stays while it is loaded again, and ends when the race is shown', async () => {
+  vi.mocked(raceBoard).mockRejectedValue(new ApiError('missing', 'not found'))
+  const { page } = open({ race: 1 })
+  await settled()
+  expect(page.opened.failure.value).toContain('any more')
+  void page.opened.load()
+  expect(page.opened.failure.value).toContain('any more')
+  page.subscriber.standings?.(board(1, 3, 9))
+  await settled()
+  expect(page.opened.failure.value).toBe('')
+})
+
+it('the own row follows the rider', async () => {
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId, { racers }) => {
+    const own = { racerId: racers?.[0] ?? 0, rank: 70, output: 1, name: null }
+    return racers ? { ...board(raceId), standings: [own] } : board(raceId, 2)
+  })
+  const { page } = open({ race: 1, rows: 'A' })
+  await settled()
+  const before = rider.value
+  rider.value = { racerId: 80, name: '', guest: false }
+  await settled()
+  expect(page.opened.rows.value.at(-1)?.racerId).toBe(80)
+  rider.value = before
+})
+
 it('shows the page of the standings, and the own row wherever it is', async () => {
   const own = { racerId: rider.value.racerId, rank: 70, output: 1, name: null }
   vi.mocked(raceBoard).mockImplementation(async (_, raceId, { racers }) =>

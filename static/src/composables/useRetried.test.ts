@@ -66,7 +66,8 @@ it('waits for twice as many polls after each try that fails, until one succeeds'
 
 it('does not load again while a load is under way', async () => {
   const load = vi.fn(() => new Promise<void>(() => {}))
-  open(load)
+  const again = scope.run(() => useRetried(load))!
+  void again()
   await poll()
   expect(load).toHaveBeenCalledTimes(1)
 })

@@ -16,10 +16,11 @@ function open() {
   const second = ref(0)
   const sample = shallowRef<object | null>(null)
   const samples = shallowRef<object[]>([])
-  const board = shallowRef<object | null>({ rank: 3, total: 1200 })
-  const race = { phase, second, sample, samples, board } as unknown as RaceOnPage
-  const gap = ref<number | null>(null)
-  const pacer = { gap, label: ref('Median') } as unknown as PacerOnPage
+  const race = { phase, second, sample, samples } as unknown as RaceOnPage
+  /** The pacer's outputs by second. */
+  const pace = new Map<number, number>()
+  const at = (second: number) => pace.get(second) ?? null
+  const pacer = { at, label: ref('Median') } as unknown as PacerOnPage
   const said = scope.run(() => useRideAnnouncements(race, pacer))!
   const become = async (now: string) => {
     phase.value = now
@@ -28,13 +29,14 @@ function open() {
   }
   /** Rides a second, and returns what is said then. */
   const ride = async (at: number, record = false) => {
-    sample.value = { second: at, output: 200.4, best: 180, record }
+    const place = at === 30 ? { rank: 3, total: 1200 } : { rank: null, total: null }
+    sample.value = { second: at, output: 200.4, best: 180, record, ...place }
     samples.value = [...samples.value, sample.value]
     second.value = at
     await nextTick()
     return said.value
   }
-  return { become, ride, gap, board }
+  return { become, ride, pace }
 }
 
 it('says the changes of a ride', async () => {
@@ -54,14 +56,15 @@ it('says nothing of a ride that could not be loaded', async () => {
   expect(await become('ready')).toBe('')
 })
 
-it('says output, place and gap twice a minute', async () => {
-  const { become, ride, gap, board } = open()
+it('says output, place and gap of a second twice a minute, once its place may be known', async () => {
+  const { become, ride, pace } = open()
   await become('riding')
-  expect(await ride(29)).toBe('Riding.')
-  expect(await ride(30)).toBe('0:30: output 200, 3rd of 1,200.')
+  await ride(29)
+  expect(await ride(30)).toBe('Riding.')
   expect(await ride(31)).toBe('0:30: output 200, 3rd of 1,200.')
-  ;[gap.value, board.value] = [-2, null]
-  expect(await ride(60)).toMatch(/^1:00: output 200, .*Median.*\.$/)
+  pace.set(60, 202.4)
+  await ride(60)
+  expect(await ride(61)).toMatch(/^1:00: output 200, 2.00 behind .*Median.*\.$/)
 })
 
 it('says the start of a run of records', async () => {

@@ -38,6 +38,7 @@ it('what is as at first is not written', () => {
 it('invalid parts count as missing', () => {
   const query = { second: 'x', board: 'none', around: '-1', racers: '1,x,1e3,,2,2', race: '9e15' }
   expect(parseAddress(query)).toEqual({ ...FIRST, racers: [1, 2] })
+  expect(parseAddress({ racers: 'Kofi' })).toEqual(FIRST)
   expect(parseAddress({ second: '900' }).second).toBe(300)
   expect(parseAddress({ second: '0' }).second).toBe(1)
   expect(parseAddress({ around: '99999999999999999999' }).around).toBe(null)

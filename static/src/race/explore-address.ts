@@ -58,19 +58,23 @@ function parseBoard(value: string | null): BoardKind {
   return value === 'race' || value === 'finish' ? value : 'second'
 }
 
+/** Reads the compared racers: none of an empty text, and null if the text has no valid id. */
+function parseRacers(value: string | null): number[] | null {
+  if (!value) return value === '' ? [] : null
+  const racers = value.split(',').map(parseId)
+  const valid = new Set(racers.filter((racer) => racer !== null))
+  return valid.size > 0 ? [...valid].slice(0, COMPARED_MAX) : null
+}
+
 /** Reads the query of an address. An invalid part counts as missing. */
 export function parseAddress(query: Query): ExploreAddress {
   const second = parseId(text(query.second)) ?? FIRST_SECOND
-  const racers = text(query.racers)
-    ?.split(',')
-    .map(parseId)
-    .filter((racer) => racer !== null)
   return {
     second: clamp(second, { min: 1, max: RACE_SECONDS }),
     board: parseBoard(text(query.board)),
     around: parseId(text(query.around)),
     page: parseCursor(text(query.page)),
-    racers: racers ? [...new Set(racers)].slice(0, COMPARED_MAX) : null,
+    racers: parseRacers(text(query.racers)),
     races: parseCursor(text(query.races)),
     race: parseId(text(query.race)),
     rows: parseCursor(text(query.rows)),

@@ -26,6 +26,11 @@ export function nameOf(racerId: number): string {
   return visibleName(names.get(racerId) ?? '') || `Racer ${racerId}`
 }
 
+/** Returns whether a name is known. */
+export function hasName(racerId: number): boolean {
+  return names.has(racerId)
+}
+
 export function applyNames(
   racers: Iterable<{ racerId: number; name?: string | null | undefined }>,
 ): void {

@@ -1,6 +1,8 @@
 // @vitest-environment happy-dom
 import { beforeEach, expect, it, vi } from 'vitest'
+import { nextTick } from 'vue'
 
+import { applyNames, nameOf } from './names'
 import { addRival, parseRivals, removeRival, rivals, RIVALS_MAX } from './rivals'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
@@ -30,4 +32,14 @@ it('stored rivals are read, without invalid ones', () => {
   ])
   expect(parseRivals('{')).toEqual([])
   expect(parseRivals('{}')).toEqual([])
+})
+
+it('a stored name does not replace what the service has said since', async () => {
+  addRival({ racerId: 5, name: 'Old' })
+  await nextTick()
+  expect(nameOf(5)).toBe('Old')
+  applyNames([{ racerId: 5, name: 'New' }])
+  addRival({ racerId: 6, name: 'Cy' })
+  await nextTick()
+  expect([nameOf(5), nameOf(6)]).toEqual(['New', 'Cy'])
 })

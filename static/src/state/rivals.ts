@@ -2,7 +2,7 @@
 import { useStorage } from '@vueuse/core'
 import { watch } from 'vue'
 
-import { applyNames } from './names'
+import { applyNames, hasName } from './names'
 
 export interface Rival {
   racerId: number
@@ -42,4 +42,7 @@ export function removeRival(racerId: number): void {
   rivals.value = rivals.value.filter((rival) => rival.racerId !== racerId)
 }
 
-watch(rivals, applyNames, { immediate: true })
+// What the service has said since is newer.
+watch(rivals, (stored) => applyNames(stored.filter(({ racerId }) => !hasName(racerId))), {
+  immediate: true,
+})

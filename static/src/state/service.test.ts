@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 
 import { ApiError } from '../api/request'
 import { classes, isReady } from '../api/status'
-import { refreshService, service } from './service'
+import { classOf, refreshService, service } from './service'
 
 vi.mock('../api/status', () => ({ classes: vi.fn(), isReady: vi.fn() }))
 
@@ -63,4 +63,18 @@ it('a locked page polls again when a key is entered, not before', async () => {
   await refreshService()
   await vi.advanceTimersByTimeAsync(3_500)
   expect(classes).toHaveBeenCalledTimes(3)
+})
+
+it('the classes are not known before the state is', async () => {
+  vi.mocked(classes).mockRejectedValueOnce(new ApiError('locked', 'no'))
+  await refreshService()
+  let respond = () => {}
+  vi.mocked(classes).mockResolvedValue([{ classId: 9 }] as never)
+  vi.mocked(isReady).mockReturnValueOnce(new Promise((done) => (respond = () => done(true))))
+  const polled = refreshService()
+  await vi.advanceTimersByTimeAsync(0)
+  expect([service.state, classOf(9)]).toEqual(['locked', null])
+  respond()
+  await polled
+  expect([service.state, classOf(9)?.classId]).toEqual(['ready', 9])
 })

@@ -29,8 +29,9 @@ export const ridesOpen = document.documentElement.dataset.rides === 'open'
 
 async function poll(): Promise<void> {
   try {
-    state.classes = await classes()
-    state.state = (await isReady()) ? 'ready' : 'lagging'
+    const [found, isUpToDate] = [await classes(), await isReady()]
+    state.classes = found
+    state.state = isUpToDate ? 'ready' : 'lagging'
   } catch (error) {
     const kind = error instanceof ApiError ? error.kind : null
     state.state = kind === 'away' || kind === 'locked' ? kind : 'failing'

@@ -51,6 +51,7 @@ it('leaves out the rider of the next ride, also after another tab chose another 
   const shown = () =>
     [...page.querySelectorAll<HTMLElement>('tbody tr')].map((row) => row.dataset.racer)
   expect(shown()).toEqual(['2'])
+  expect(page.querySelector('tbody tr')?.textContent.trim()).toMatch(/^2/) // its rank in the race
   rider.value = { racerId: 2, name: 'Bo', guest: false }
   await nextTick()
   expect(shown()).toContain('1')
