@@ -102,7 +102,7 @@ it.each([
   vi.mocked(racePage).mockReturnValueOnce(
     new Promise((resolve, reject) => Object.assign(poll, { resolve, reject })),
   )
-  vi.mocked(raceBoard).mockResolvedValue(raceAt(8))
+  vi.mocked(raceBoard).mockReset().mockResolvedValue(raceAt(8))
   const responses = [new Response(null, { status: 503 })]
   vi.stubGlobal('fetch', async () => responses.shift() ?? pushing(standings(raceAt(9))))
   // The second attempt to connect, after 1 s, succeeds. The first poll is under way by then.
@@ -113,4 +113,5 @@ it.each([
   await vi.advanceTimersByTimeAsync(1000)
   expect(state.value).toBe('loaded')
   expect(race.value?.lastSecond).toBe(9)
+  expect(raceBoard).not.toHaveBeenCalled()
 })

@@ -27,8 +27,9 @@ export function useHereNow(classId: number, you: Ref<number>) {
     state.value = 'loaded'
   }
 
-  async function load(): Promise<RaceBoard | null> {
+  async function load(ended: AbortSignal): Promise<RaceBoard | null> {
     const { races } = await racePage(classId)
+    if (ended.aborted) return null
     // The list does not say who rides. The boards so far do.
     const seen = races.map((race) => ({ ...boards.get(race.raceId), ...race }))
     const shown = raceToShow(seen, you.value, Date.now())
@@ -43,7 +44,7 @@ export function useHereNow(classId: number, you: Ref<number>) {
       if (document.hidden) continue
       try {
         if (!reachable.value) throw new Error('not reachable')
-        const board = await load()
+        const board = await load(ended)
         if (ended.aborted) return
         if (board) show(board)
         state.value = 'loaded'
