@@ -31,6 +31,11 @@ export function counted(value: number, noun: string): string {
   return `${count(value)} ${noun}${value === 1 ? '' : 's'}`
 }
 
+/** Returns how many seconds wait: `1 second waits to be sent.` */
+export function waitingText(seconds: number): string {
+  return `${counted(seconds, 'second')} ${seconds === 1 ? 'waits' : 'wait'} to be sent.`
+}
+
 /** Returns a difference with its sign: `+3.20`, `−0.50`. */
 export function signed(difference: number): string {
   const text = two.format(Math.abs(difference))

@@ -2,8 +2,8 @@
 import { queryKey } from './key'
 
 /**
- * A failed request. `away`: no whole response; `unready`: the service is starting, stopping or overloaded; `locked`: it requires a
- * key; `missing`: not found; `refused`: the request itself is at fault.
+ * A failed request. `away`: no complete response; `unready`: the service is starting, stopping or overloaded; `locked`: it
+ * requires a key; `missing`: not found; `refused`: the request itself is at fault.
  */
 export class ApiError extends Error {
   constructor(
@@ -57,7 +57,7 @@ export async function requestStream(
   const problem = (await response.json().catch(() => null)) as { detail?: string } | null
   const kind = kindOf(response.status)
   const detail = problem?.detail ?? `The service responded with status ${response.status}.`
-  // What the service says then is for those who send requests by hand.
+  // The service's own words name an HTTP header.
   throw new ApiError(kind, kind === 'locked' ? 'The service requires a key.' : detail)
 }
 

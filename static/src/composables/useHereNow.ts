@@ -42,8 +42,11 @@ export function useHereNow(classId: number, you: Ref<number>) {
       await new Promise((resolve) => setTimeout(resolve, waitMs))
       if (ended.aborted) return
       if (document.hidden) continue
+      if (!reachable.value) {
+        state.value = 'failed'
+        continue
+      }
       try {
-        if (!reachable.value) throw new Error('not reachable')
         const board = await load(ended)
         if (ended.aborted) return
         if (board) show(board)

@@ -4,6 +4,7 @@ import { computed, ref, shallowRef, watch } from 'vue'
 import { pace } from '../api/client'
 import { curveOf, NO_PACER, paceQuery, type PacerAt, type PacerChoice } from '../race/pacer'
 import { RACE_SECONDS } from '../race/output'
+import type { Sample } from '../race/ride'
 import { applyNames } from '../state/names'
 import { pacer, pacerLabel } from '../state/pacer'
 import { rider } from '../state/rider'
@@ -71,11 +72,13 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
 
   const label = computed(() => pacerLabel(choice.value))
   /** The rider's output minus the pacer's at the last second; null where either is missing. */
-  const gap = computed(() => {
-    const { value: last } = sample
-    const output = last ? curve.value.get(last.second) : undefined
-    return last && output !== undefined ? last.output - output : null
-  })
+  const gap = computed(() => (sample.value ? gapAt(sample.value) : null))
+
+  /** Returns an output minus the pacer's at that second; null where the pacer has none. */
+  function gapAt({ second, output }: Pick<Sample, 'second' | 'output'>): number | null {
+    const other = at(second)
+    return other === null ? null : output - other
+  }
 
   function at(second: number): number | null {
     return curve.value.get(second) ?? null
@@ -94,7 +97,7 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
     return { label: label.value, outputs }
   }
 
-  return { state, label, gap, at, rowAt, kept }
+  return { state, label, gap, gapAt, at, rowAt, kept }
 }
 
 export type PacerOnPage = ReturnType<typeof usePacer>

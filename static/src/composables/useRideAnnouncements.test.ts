@@ -19,8 +19,11 @@ function open() {
   const race = { phase, second, sample, samples } as unknown as RaceOnPage
   /** The pacer's outputs by second. */
   const pace = new Map<number, number>()
-  const at = (second: number) => pace.get(second) ?? null
-  const pacer = { at, label: ref('Median') } as unknown as PacerOnPage
+  const gapAt = ({ second, output }: { second: number; output: number }) => {
+    const other = pace.get(second)
+    return other === undefined ? null : output - other
+  }
+  const pacer = { gapAt, label: ref('Median') } as unknown as PacerOnPage
   const said = scope.run(() => useRideAnnouncements(race, pacer))!
   const become = async (now: string) => {
     phase.value = now

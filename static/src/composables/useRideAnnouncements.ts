@@ -13,25 +13,27 @@ const INTERVAL_S = 30
 
 export function useRideAnnouncements(
   { phase, second, sample, samples }: RaceOnPage,
-  pacer: PacerOnPage,
+  { gapAt, label }: PacerOnPage,
 ) {
   const announcement = ref('')
   watch(second, (at) => {
     const last = sample.value
     if (!last || phase.value !== 'riding') return
     const before = samples.value.at(-2)
-    // A second later: its rank is known by then, unless the service is slow.
+    // One second late: the rank of that second is known by then, unless the service is slow.
     if (before && (at - 1) % INTERVAL_S === 0) {
       announcement.value = summaryOf(before)
     } else if (last.best !== null && last.record && before && !before.record) {
       announcement.value = `Personal record at ${minutes(at)}.`
     }
   })
-  function summaryOf({ second, output, rank, total }: Sample): string {
+
+  function summaryOf(ridden: Sample): string {
+    const { rank, total } = ridden
     const place = rank === null || total === null ? '' : `, ${ordinal(rank)} of ${count(total)}`
-    const other = pacer.at(second)
-    const gap = other === null ? '' : `, ${gapInWords(output - other, pacer.label.value)}`
-    return `${minutes(second)}: output ${Math.round(output)}${place}${gap}.`
+    const gap = gapAt(ridden)
+    const pace = gap === null ? '' : `, ${gapInWords(gap, label.value)}`
+    return `${minutes(ridden.second)}: output ${Math.round(ridden.output)}${place}${pace}.`
   }
 
   watch(phase, (now, before) => {

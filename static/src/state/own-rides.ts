@@ -35,10 +35,10 @@ export const ownRides = useStorage<OwnRide[]>('alleycat.rides', [], undefined, {
   shallow: true,
 })
 
-/** Number of rejected records by race, as the outbox of this page has counted them, which the kept rides have already. */
+/** Number of rejected records by race that this page has added to the kept ride. */
 const addedRejected = new Map<number, number>()
 
-/** Returns how many rejected records of this page the kept ride does not have yet. Other pages have added theirs. */
+/** Returns how many records were rejected on this page and are not added to the kept ride yet. */
 function newRejected(raceId: number): number {
   const { rejected = 0 } = outbox.deliveries.get(raceId) ?? {}
   return Math.max(0, rejected - (addedRejected.get(raceId) ?? 0))

@@ -42,7 +42,7 @@ export function removeRival(racerId: number): void {
   rivals.value = rivals.value.filter((rival) => rival.racerId !== racerId)
 }
 
-// What the service has said since is newer.
+// A name that is known already came from the service, later than the stored one.
 watch(rivals, (stored) => applyNames(stored.filter(({ racerId }) => !hasName(racerId))), {
   immediate: true,
 })

@@ -29,7 +29,9 @@ export const ridesOpen = document.documentElement.dataset.rides === 'open'
 
 async function poll(): Promise<void> {
   try {
-    const [found, isUpToDate] = [await classes(), await isReady()]
+    const found = await classes()
+    const isUpToDate = await isReady()
+    // Set together: a page with classes that still says "locked" would lay the key form over a view.
     state.classes = found
     state.state = isUpToDate ? 'ready' : 'lagging'
   } catch (error) {
