@@ -313,6 +313,38 @@ describe('riding', () => {
     await page.context().close()
   })
 
+  it('asks where its address was typed, and Back that is refused changes nothing', async () => {
+    const { page } = await visit(service, '/')
+    await page.getByRole('link', { name: 'To the start' }).waitFor()
+    await page.evaluate(() => (location.hash = '#/ride/1'))
+    await start(page, '1×')
+    await reach(page, 1)
+    const refused = page.waitForEvent('dialog')
+    await page.evaluate(() => history.back())
+    const dialog = await refused
+    expect(dialog.message()).toContain('You are riding.')
+    await dialog.dismiss()
+    await until('the ride has its address', async () => page.url().includes('#/ride/1?ride='))
+    await giveUp(page)
+    await page.evaluate(() => history.back())
+    await page.getByRole('link', { name: 'To the start' }).waitFor()
+    await page.context().close()
+  })
+
+  it('is kept when its page is hidden, since a phone may then end it', async () => {
+    const { page } = await visit(service, '/#/ride/1')
+    await start(page, '1×')
+    await reach(page, 1)
+    const kept = () => page.evaluate(() => localStorage.getItem('alleycat.rides') ?? '')
+    expect(await kept()).not.toContain('raceId')
+    await page.evaluate(() => {
+      Object.defineProperty(document, 'hidden', { value: true })
+      document.dispatchEvent(new Event('visibilitychange'))
+    })
+    expect(await kept()).toContain('"gaveUp":true')
+    await page.context().close()
+  })
+
   it('shows the result again after a reload, and among the own rides', async () => {
     const { page, faults } = await visit(service, '/')
     await rideAs(page, RACER)

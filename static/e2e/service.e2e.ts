@@ -62,10 +62,13 @@ describe('a service that is read with a key', () => {
       // The event stream ends with the key, and begins again with it.
       const isStream = (request: Request) => request.url().endsWith('/live')
       const ended = page.waitForEvent('requestfailed', isStream)
+      expect(await row.count()).toBeGreaterThan(0)
       await page.setViewportSize({ width: 390, height: 800 })
       await page.getByRole('button', { name: 'Forget the key' }).click()
       await asks.waitFor()
       await ended
+      // What was read with it is gone.
+      expect(await row.count()).toBe(0)
       // On a narrow screen, too, it is in sight, wherever the page was scrolled to.
       const { y, height } = (await page.locator('.key').boundingBox())!
       expect(y >= 0 && y + height <= 800).toBe(true)

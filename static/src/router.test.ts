@@ -6,7 +6,10 @@ import { lastClass } from './state/last-class'
 import { refreshService } from './state/service'
 
 vi.mock('./api/status', () => ({
-  classes: async () => [4, 5].map((classId) => ({ classId, name: `Class ${classId}` })),
+  classes: async () => ({
+    classes: [4, 5].map((classId) => ({ classId, name: `Class ${classId}` })),
+    time: null,
+  }),
   isReady: async () => true,
 }))
 

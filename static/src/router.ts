@@ -69,6 +69,27 @@ export const router = createRouter({
   scrollBehavior: (to, from, saved) => saved ?? (to.path !== from.path && { top: 0 }),
 })
 
+// An address that is typed has no state yet. The router would not count it as a step, and could not undo a Back to before it.
+addEventListener(
+  'popstate',
+  (event) => {
+    const { history } = router.options
+    if (event.state) return
+    event.stopImmediatePropagation()
+    const state = {
+      back: history.location,
+      current: location.hash.slice(1),
+      forward: null,
+      position: Number(history.state.position) + 1,
+      replaced: false,
+      scroll: null,
+    }
+    window.history.replaceState(state, '')
+    dispatchEvent(new PopStateEvent('popstate', { state }))
+  },
+  { capture: true },
+)
+
 /** The address of a view whose script could not be loaded; null if none failed. */
 export const failedAddress = ref<string | null>(null)
 

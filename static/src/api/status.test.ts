@@ -1,6 +1,6 @@
 import { afterEach, expect, it, vi } from 'vitest'
 
-import { isReady } from './status'
+import { classes, isReady } from './status'
 
 vi.mock('./key', () => ({ queryKey: { value: null } }))
 
@@ -15,4 +15,12 @@ it('a service without a response is away, which is more than not ready', async (
   expect(await isReady()).toBe(false)
   vi.stubGlobal('fetch', () => Promise.reject(new TypeError('Failed to fetch')))
   await expect(isReady()).rejects.toMatchObject({ kind: 'away' })
+})
+
+it('names the time of the response, where it has one', async () => {
+  const headers = { date: 'Mon, 30 Nov 2026 10:00:00 GMT' }
+  vi.stubGlobal('fetch', async () => new Response('[]', { headers }))
+  expect((await classes()).time).toBe(Date.UTC(2026, 10, 30, 10))
+  vi.stubGlobal('fetch', async () => new Response('[]'))
+  expect((await classes()).time).toBeNull()
 })

@@ -7,8 +7,14 @@ import type { components } from './schema'
 
 export type ClassSummary = components['schemas']['Class']
 
-export async function classes(): Promise<ClassSummary[]> {
-  return (await (await request('classes')).json()) as ClassSummary[]
+/** Returns the classes, and the time of the response in milliseconds since 1970; null where it names none. */
+export async function classes(): Promise<{ classes: ClassSummary[]; time: number | null }> {
+  const response = await request('classes')
+  const time = Date.parse(response.headers.get('date') ?? '')
+  return {
+    classes: (await response.json()) as ClassSummary[],
+    time: Number.isNaN(time) ? null : time,
+  }
 }
 
 /** Whether the service says that it is ready. */

@@ -6,6 +6,7 @@ import { PUSHED_ROWS } from '../api/live'
 import { raceToShow } from '../race/here-now'
 import { applyNames } from '../state/names'
 import { reachable, service } from '../state/service'
+import { serviceTime } from '../state/service-time'
 import { keepBoard } from './recent-boards'
 import { useLive } from './useLive'
 
@@ -32,7 +33,7 @@ export function useHereNow(classId: number, you: Ref<number>) {
     if (ended.aborted) return null
     // The list does not say who rides. The boards so far do.
     const seen = races.map((race) => ({ ...boards.get(race.raceId), ...race }))
-    const shown = raceToShow(seen, you.value, Date.now())
+    const shown = raceToShow(seen, you.value, serviceTime())
     return shown && raceBoard(classId, shown.raceId, { limit: PUSHED_ROWS })
   }
 

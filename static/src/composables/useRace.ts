@@ -13,13 +13,14 @@ import { outbox } from '../state/outbox'
 import { rider, riderName, type Identity } from '../state/rider'
 import { RideSender } from '../state/sending'
 import { classOf, ridesOpen } from '../state/service'
+import { serviceTime } from '../state/service-time'
 import { useLiveBoard } from './useLiveBoard'
 
 /** Interval at which the clock is read, in milliseconds: shorter than a second at the greatest speed. */
 const TICK_MS = 40
 
-/** `onEnd` receives the ride when its last second is over, or when it is given up after its first one. */
-export function useRace(classId: () => number, onEnd: (ride: OwnRide) => void) {
+/** `keep` receives the ride when it ends, and as it is when it may end soon. A later call replaces an earlier one. */
+export function useRace(classId: () => number, keep: (ride: OwnRide) => void) {
   const phase = ref<'ready' | 'loading' | 'riding' | 'paused' | 'done'>('ready')
   const loaded = ref(0)
   const failure = ref<string | null>(null)
@@ -84,7 +85,7 @@ export function useRace(classId: () => number, onEnd: (ride: OwnRide) => void) {
       phase.value = 'ready'
       return
     }
-    raceId.value = Date.now()
+    raceId.value = serviceTime()
     practice.value = isPractice.value
     sender = ridesOpen
       ? new RideSender(raceId.value, summary.classId, identity.value, outbox)
@@ -128,13 +129,13 @@ export function useRace(classId: () => number, onEnd: (ride: OwnRide) => void) {
     if (at === RACE_SECONDS) next = nextPlace(board, identity.value.racerId)
     samples.value = [...ride.samples]
     // The last rank may come after the finish.
-    if (phase.value === 'done') onEnd(asOwnRide(false))
+    if (phase.value === 'done') keep(asOwnRide(false))
   }
 
   function finish(): void {
     clearInterval(ticking)
     phase.value = 'done'
-    onEnd(asOwnRide(false))
+    keep(asOwnRide(false))
   }
 
   function asOwnRide(gaveUp: boolean): OwnRide {
@@ -168,13 +169,16 @@ export function useRace(classId: () => number, onEnd: (ride: OwnRide) => void) {
     phase.value = 'riding'
   }
 
+  /** Keeps the ride so far as one that was given up. If it goes on, its end replaces it. */
+  function keepSoFar(): void {
+    if (racing.value && ride.samples.length > 0) keep(asOwnRide(true))
+  }
+
   /** Ends the ride before its last second. The seconds so far are sent. */
   function giveUp(): void {
     catchUp()
-    if (racing.value) {
-      sender?.end()
-      if (ride.samples.length > 0) onEnd(asOwnRide(true))
-    }
+    if (racing.value) sender?.end()
+    keepSoFar()
     clear()
     phase.value = 'ready'
   }
@@ -210,6 +214,7 @@ export function useRace(classId: () => number, onEnd: (ride: OwnRide) => void) {
     start,
     pause,
     resume,
+    keepSoFar,
     giveUp,
   }
 }

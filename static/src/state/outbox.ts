@@ -9,6 +9,7 @@ import { ApiError, messageOf } from '../api/request'
 import { storageOf } from '../storage'
 import { takeLeftRides } from './open-rides'
 import { reachable } from './service'
+import { serviceTime } from './service-time'
 
 /** Records of a ride are stored under this prefix and the ride's id, so that tabs do not overwrite each other's. */
 const KEY_PREFIX = 'alleycat.outbox.'
@@ -171,7 +172,7 @@ export class Outbox {
       const kind = error instanceof ApiError ? error.kind : 'away'
       const reason = messageOf(error, 'The ride could not be sent.')
       // The id is the time of the start. A key or a path that is wrong may be mended by then.
-      const isTooOld = kind !== 'away' && Date.now() - raceId > AGE_MAX_MS
+      const isTooOld = kind !== 'away' && serviceTime() - raceId > AGE_MAX_MS
       if (kind === 'refused' || isTooOld) {
         this.#remove(raceId, this.#queues.get(raceId) ?? [])
         this.#report(raceId, {

@@ -6,6 +6,7 @@ import { uuid } from '../uuid'
 import { asFinal, OpenRide } from './open-rides'
 import type { Outbox } from './outbox'
 import type { Identity } from './rider'
+import { serviceTime } from './service-time'
 
 export class RideSender {
   /** The last record, until the ride has its final one. */
@@ -31,7 +32,7 @@ export class RideSender {
     this.#last = {
       uuid: uuid(),
       event: isFinal ? 'final' : 'update',
-      deviceTimestamp: Date.now(),
+      deviceTimestamp: serviceTime(),
       second: sample.second,
       raceId: this.raceId,
       ...(this.#name && { name: this.#name }),

@@ -2,10 +2,15 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 
 import { ApiError } from '../api/request'
-import { classes, isReady } from '../api/status'
+import { classes, isReady, type ClassSummary } from '../api/status'
 import { classOf, refreshService, service } from './service'
+import { serviceTime } from './service-time'
 
 vi.mock('../api/status', () => ({ classes: vi.fn(), isReady: vi.fn() }))
+
+function response(ids: number[], time: number | null = null) {
+  return { classes: ids.map((classId) => ({ classId }) as ClassSummary), time }
+}
 
 function setHidden(hidden: boolean): void {
   Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })
@@ -14,7 +19,7 @@ function setHidden(hidden: boolean): void {
 
 beforeEach(() => {
   vi.useFakeTimers()
-  vi.mocked(classes).mockReset().mockResolvedValue([])
+  vi.mocked(classes).mockReset().mockResolvedValue(response([]))
   vi.mocked(isReady).mockReset().mockResolvedValue(true)
 })
 afterEach(() => {
@@ -25,7 +30,7 @@ afterEach(() => {
 it('a hidden page does not poll, also if it was hidden during a request', async () => {
   let respond = () => {}
   vi.mocked(classes).mockImplementationOnce(
-    () => new Promise((resolve) => (respond = () => resolve([]))),
+    () => new Promise((resolve) => (respond = () => resolve(response([])))),
   )
   void refreshService()
   await vi.advanceTimersByTimeAsync(0)
@@ -69,7 +74,7 @@ it('the classes are not known before the state is', async () => {
   vi.mocked(classes).mockRejectedValueOnce(new ApiError('locked', 'no'))
   await refreshService()
   let respond = () => {}
-  vi.mocked(classes).mockResolvedValue([{ classId: 9 }] as never)
+  vi.mocked(classes).mockResolvedValue(response([9]))
   vi.mocked(isReady).mockReturnValueOnce(new Promise((done) => (respond = () => done(true))))
   const polled = refreshService()
   await vi.advanceTimersByTimeAsync(0)
@@ -77,4 +82,21 @@ it('the classes are not known before the state is', async () => {
   respond()
   await polled
   expect([service.state, classOf(9)?.classId]).toEqual(['ready', 9])
+})
+
+it('takes the time of the service where the clock of the device is wrong', async () => {
+  const hourAhead = Math.floor(Date.now() / 1000) * 1000 + 3_600_000
+  vi.mocked(classes).mockResolvedValueOnce(response([], hourAhead))
+  await refreshService()
+  expect(service.now).toBe(hourAhead)
+  // The header has whole seconds: a time that agrees with it moves nothing.
+  await vi.advanceTimersByTimeAsync(1500)
+  vi.mocked(classes).mockResolvedValueOnce(response([], hourAhead + 1000))
+  await refreshService()
+  expect(service.now).toBe(hourAhead + 1500)
+  // Without an answer it goes on.
+  await vi.advanceTimersByTimeAsync(500)
+  vi.mocked(classes).mockRejectedValueOnce(new ApiError('away', 'no'))
+  await refreshService()
+  expect([service.now, serviceTime()]).toEqual([hourAhead + 2000, hourAhead + 2000])
 })

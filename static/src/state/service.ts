@@ -3,6 +3,7 @@ import { computed, reactive, readonly } from 'vue'
 
 import { ApiError } from '../api/request'
 import { classes, isReady, type ClassSummary } from '../api/status'
+import { serviceTime, setServiceTime } from './service-time'
 
 /** Interval between polls, in milliseconds. */
 const INTERVAL_MS = 3000
@@ -14,11 +15,11 @@ interface Service {
    */
   state: 'connecting' | 'ready' | 'lagging' | 'failing' | 'locked' | 'away'
   classes: ClassSummary[]
-  /** The device's clock at the last poll, in milliseconds since 1970. */
+  /** The service's time at the last poll, in milliseconds since 1970. */
   now: number
 }
 
-const state = reactive<Service>({ state: 'connecting', classes: [], now: Date.now() })
+const state = reactive<Service>({ state: 'connecting', classes: [], now: serviceTime() })
 
 export const service = readonly(state)
 
@@ -30,15 +31,16 @@ export const ridesOpen = document.documentElement.dataset.rides === 'open'
 async function poll(): Promise<void> {
   try {
     const found = await classes()
+    if (found.time !== null) setServiceTime(found.time)
     const isUpToDate = await isReady()
     // Set together: a page with classes that still says "locked" would lay the key form over a view.
-    state.classes = found
+    state.classes = found.classes
     state.state = isUpToDate ? 'ready' : 'lagging'
   } catch (error) {
     const kind = error instanceof ApiError ? error.kind : null
     state.state = kind === 'away' || kind === 'locked' ? kind : 'failing'
   }
-  state.now = Date.now()
+  state.now = serviceTime()
 }
 
 let timer: ReturnType<typeof setTimeout> | undefined

@@ -15,7 +15,10 @@ vi.mock('../api/client', () => ({
   sendRide: vi.fn(),
 }))
 vi.mock('../api/status', () => ({
-  classes: async () => [1, 3].map((classId) => ({ classId, name: `Class ${classId}`, efforts: 0 })),
+  classes: async () => ({
+    classes: [1, 3].map((classId) => ({ classId, name: `Class ${classId}`, efforts: 0 })),
+    time: null,
+  }),
   isReady: async () => true,
 }))
 
