@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest'
 
-import { ago, counted, ordinal, outputText, signed, visibleName } from './format'
+import { ago, ordinal, outputText, quantity, signed, visibleName } from './format'
 
 describe('numbers and times', () => {
   it('are as people read them', () => {
     expect(outputText(1187.2)).toBe('1,187.20')
     expect([3.2, -0.5, 0.001, -0.001].map(signed)).toEqual(['+3.20', '−0.50', '±0.00', '±0.00'])
-    expect([0, 1, 40_000].map((value) => counted(value, 'racer'))).toEqual([
+    expect([0, 1, 40_000].map((value) => quantity(value, 'racer'))).toEqual([
       '0 racers',
       '1 racer',
       '40,000 racers',

@@ -22,18 +22,18 @@ export function outputText(output: number): string {
 }
 
 /** Returns a count: `40,000`. */
-export function count(value: number): string {
+export function countText(value: number): string {
   return whole.format(value)
 }
 
-/** Returns a count with its noun: `1 racer`, `40,000 racers`. */
-export function counted(value: number, noun: string): string {
-  return `${count(value)} ${noun}${value === 1 ? '' : 's'}`
+/** Returns a number with its noun: `1 racer`, `40,000 racers`. */
+export function quantity(value: number, noun: string): string {
+  return `${countText(value)} ${noun}${value === 1 ? '' : 's'}`
 }
 
 /** Returns how many seconds wait: `1 second waits to be sent.` */
 export function waitingText(seconds: number): string {
-  return `${counted(seconds, 'second')} ${seconds === 1 ? 'waits' : 'wait'} to be sent.`
+  return `${quantity(seconds, 'second')} ${seconds === 1 ? 'waits' : 'wait'} to be sent.`
 }
 
 /** Returns a difference with its sign: `+3.20`, `−0.50`. */

@@ -5,7 +5,7 @@ import './styles/base.css'
 import { createApp } from 'vue'
 
 import App from './App.vue'
-import { useRetry } from './composables/useRetried'
+import { useRetry } from './composables/useLoad'
 import { preloadViews, router } from './router'
 import { ridesOpen } from './state/service'
 

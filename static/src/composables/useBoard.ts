@@ -9,7 +9,7 @@ import { isolated } from '../format'
 import { classOf } from '../state/service'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
-import { useRetry } from './useRetried'
+import { useRetry } from './useLoad'
 
 const PAGE_ROWS = 12
 

@@ -13,7 +13,7 @@ import { rider } from '../state/rider'
 import { classOf } from '../state/service'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
-import { useRetried, useRetry } from './useRetried'
+import { useLoad, useRetry } from './useLoad'
 
 const COLORS = ['--you', '--line-a', '--line-b', '--line-c', '--line-d', '--line-e']
 const DASHES = [[], [9, 4], [3, 3], [12, 3, 3, 3], [6, 6], [1, 4]]
@@ -111,8 +111,8 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   }
 
   // The curves are shown also without the record or suggestions.
-  const reloadRecord = useRetried(loadRecord)
-  const suggestAgain = useRetried(suggest)
+  const reloadRecord = useLoad(loadRecord)
+  const suggestAgain = useLoad(suggest)
   const reload = useThrottleFn(
     () => {
       void reloadRecord()

@@ -5,7 +5,7 @@ import { leaderboard, type Leaderboard } from '../api/client'
 import { nextPlace } from '../race/board'
 import type { OwnRide } from '../race/own-ride'
 import { applyNames } from '../state/names'
-import { useUpToDate } from './useRetried'
+import { useUpToDate } from './useLoad'
 
 /** Number of rows around the rider: enough to see past ties to the next place. */
 const ROWS = 9

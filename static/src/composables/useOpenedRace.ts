@@ -9,7 +9,7 @@ import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
-import { useRetry } from './useRetried'
+import { useRetry } from './useLoad'
 
 /** Least time between loads of a page that is not pushed, in milliseconds. */
 const RELOAD_MS = 2000

@@ -9,7 +9,7 @@ import { applyNames } from '../state/names'
 import { pacer, pacerLabel } from '../state/pacer'
 import { rider } from '../state/rider'
 import type { RaceOnPage } from './useRace'
-import { useRetry } from './useRetried'
+import { useRetry } from './useLoad'
 
 type RaceOfPacer = Pick<RaceOnPage, 'phase' | 'racing' | 'sample'>
 

@@ -5,7 +5,7 @@ import type { LiveBoard } from '../race/board'
 import type { OwnRide } from '../race/own-ride'
 import { boardNow } from '../state/board-source'
 import { BOARD_ROWS } from './useLiveBoard'
-import { useUpToDate } from './useRetried'
+import { useUpToDate } from './useLoad'
 
 /** Null until it is loaded: others may have improved since the rider began. */
 export function usePlaceNow({ classId, racerId, outputs }: OwnRide) {

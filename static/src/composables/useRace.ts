@@ -47,7 +47,11 @@ export function useRace(classId: () => number, keep: (ride: OwnRide) => void) {
   /** Whether the current ride, or one that began now, is not sent. */
   const isUnsent = computed(() => (racing.value ? practice.value : isPractice.value))
   /** Whether the current ride counts. Then speed and “Ride for me” cannot be changed, so that no touch makes it practice. */
-  const counts = computed(() => ridesOpen && racing.value && !practice.value)
+  const isCounted = computed(() => ridesOpen && racing.value && !practice.value)
+  /** How the ride under way is being sent; null without one, and before its first second. */
+  const delivery = computed(() =>
+    racing.value && raceId.value !== null ? (outbox.deliveries.get(raceId.value) ?? null) : null,
+  )
 
   let ride = new Ride()
   let name = ''
@@ -210,7 +214,8 @@ export function useRace(classId: () => number, keep: (ride: OwnRide) => void) {
     raceId,
     identity,
     isUnsent,
-    counts,
+    isCounted,
+    delivery,
     start,
     pause,
     resume,

@@ -12,7 +12,7 @@ import { latestOnly } from './latest-only'
 import { keepBoard } from './recent-boards'
 import type { ExploreAddressOnPage } from './useExploreAddress'
 import { useOpenedRace } from './useOpenedRace'
-import { useRetry } from './useRetried'
+import { useRetry } from './useLoad'
 
 /** Number of races of a page: each needs a request. */
 const PAGE_RACES = 8

@@ -1,7 +1,7 @@
 /** The ride in words for screen readers: twice a minute, at the start of a run of records, and at changes. */
 import { ref, watch } from 'vue'
 
-import { count, ordinal } from '../format'
+import { countText, ordinal } from '../format'
 import { minutes } from '../race/clock'
 import { gapInWords } from '../race/pacer'
 import type { Sample } from '../race/ride'
@@ -30,7 +30,7 @@ export function useRideAnnouncements(
 
   function summaryOf(ridden: Sample): string {
     const { rank, total } = ridden
-    const place = rank === null || total === null ? '' : `, ${ordinal(rank)} of ${count(total)}`
+    const place = rank === null || total === null ? '' : `, ${ordinal(rank)} of ${countText(total)}`
     const gap = gapAt(ridden)
     const pace = gap === null ? '' : `, ${gapInWords(gap, label.value)}`
     return `${minutes(ridden.second)}: output ${Math.round(ridden.output)}${place}${pace}.`

@@ -11,7 +11,7 @@ import { rider } from '../state/rider'
 import { classOf } from '../state/service'
 import { latestOnly } from './latest-only'
 import type { RaceOnPage } from './useRace'
-import { useRetry } from './useRetried'
+import { useRetry } from './useLoad'
 
 type RaceOfRivals = Pick<RaceOnPage, 'racing' | 'sample' | 'source'>
 

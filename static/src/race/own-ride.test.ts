@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 
-import { counts, samplesOf, toOwnRide } from './own-ride'
+import { isOnBoards, samplesOf, toOwnRide } from './own-ride'
 import { praise, result, Ride } from './ride'
 
 const HEAD = {
@@ -70,9 +70,9 @@ it.each([
   [{ rejected: 2 }, false],
   [{ rejected: 2, gaveUp: true }, true],
   [{ rejected: 3, gaveUp: true }, false],
-])('a ride of two seconds with %j counts: %s', (head, expected) => {
+])('a ride of two seconds with %j is on the boards: %s', (head, expected) => {
   const ride = new Ride()
   ride.add(1, 80, 78, null)
   ride.add(2, 80, 78, null)
-  expect(counts(toOwnRide({ ...HEAD, ...head }, ride.samples))).toBe(expected)
+  expect(isOnBoards(toOwnRide({ ...HEAD, ...head }, ride.samples))).toBe(expected)
 })

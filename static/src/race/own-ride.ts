@@ -73,6 +73,6 @@ export function isRejected({ rejected = 0, outputs, gaveUp }: OwnRide): boolean 
 }
 
 /** Whether a ride stands on the boards, or will when it is sent. */
-export function counts(ride: OwnRide): boolean {
+export function isOnBoards(ride: OwnRide): boolean {
   return ride.sent && ride.refused === null && !isRejected(ride)
 }

@@ -1,4 +1,4 @@
-import { counted } from '../format'
+import { quantity } from '../format'
 import { isRecord } from './board'
 import { output } from './output'
 
@@ -96,28 +96,28 @@ export function result(samples: readonly Sample[]): Result | null {
   }
 }
 
-/** Returns the headline of a result. `counts`: whether the ride is on the boards. */
-export function praise(result: Result, counts: boolean): string {
+/** Returns the headline of a result. `onBoards`: whether the ride is on the boards. */
+export function praise(result: Result, onBoards: boolean): string {
   const { seconds, leads, firsts } = result
   // Others may have beaten them since.
-  const took = counts ? 'You took' : 'You would have taken'
+  const took = onBoards ? 'You took' : 'You would have taken'
   if (leads === seconds) return `${took} the class record at every second.`
-  if (leads > 0) return `${took} the class record at ${counted(leads, 'second')}.`
+  if (leads > 0) return `${took} the class record at ${quantity(leads, 'second')}.`
   if (firsts === seconds) {
-    return counts
+    return onBoards
       ? 'Your first ride here. From now on there are bests to beat.'
       : 'It would be your first ride here.'
   }
   const improved = improvements(result)
-  if (improved) return `${counts ? '' : 'It would be '}${improved}.`
+  if (improved) return `${onBoards ? '' : 'It would be '}${improved}.`
   return 'No record this time. They are within reach.'
 }
 
 /** Returns the seconds that improve the rider's bests, in words; empty without any. */
 export function improvements({ records, firsts }: Result): string {
   return [
-    records > 0 && counted(records, 'personal record'),
-    firsts > 0 && counted(firsts, 'first best'),
+    records > 0 && quantity(records, 'personal record'),
+    firsts > 0 && quantity(firsts, 'first best'),
   ]
     .filter(Boolean)
     .join(' and ')

@@ -12,7 +12,7 @@ const RETRY_POLLS_MAX = 8
  * Loads now, and again after a failure that may pass. The notice at the top says what is wrong. Returns a function that loads
  * once more.
  */
-export function useRetried(load: () => Promise<void>): () => Promise<void> {
+export function useLoad(load: () => Promise<void>): () => Promise<void> {
   const attempt = latestOnly(() => load().catch(retryAfter))
   const retryAfter = useRetry(attempt)
   void attempt()
@@ -21,7 +21,7 @@ export function useRetried(load: () => Promise<void>): () => Promise<void> {
 
 /** Loads now, and again whenever the class has changed. */
 export function useUpToDate(classId: number, load: () => Promise<void>): void {
-  const reload = useRetried(load)
+  const reload = useLoad(load)
   watch(
     () => classOf(classId)?.stateHash,
     (_, before) => {

@@ -3,7 +3,7 @@ import { effectScope, type EffectScope } from 'vue'
 
 import { ApiError } from '../api/request'
 import { reachable, service } from '../state/service.fake'
-import { useRetried } from './useRetried'
+import { useLoad } from './useLoad'
 
 vi.mock('../state/service', () => import('../state/service.fake'))
 
@@ -19,7 +19,7 @@ async function poll(): Promise<void> {
 }
 
 function open(load: () => Promise<void>): void {
-  scope.run(() => useRetried(load))
+  scope.run(() => useLoad(load))
 }
 
 beforeEach(() => {
@@ -45,7 +45,7 @@ it('loads again after polls until it succeeds, also while the service is reachab
 
 it('waits for twice as many polls after each try that fails, until one succeeds', async () => {
   const load = vi.fn(async () => {}).mockRejectedValue(new ApiError('unready', 'overloaded'))
-  const again = scope.run(() => useRetried(load))!
+  const again = scope.run(() => useLoad(load))!
   await settled()
   /** Polls this many times, and returns which of these polls were followed by a load. */
   async function triesOf(polls: number): Promise<number[]> {
@@ -66,7 +66,7 @@ it('waits for twice as many polls after each try that fails, until one succeeds'
 
 it('does not load again while a load is under way', async () => {
   const load = vi.fn(() => new Promise<void>(() => {}))
-  const again = scope.run(() => useRetried(load))!
+  const again = scope.run(() => useLoad(load))!
   void again()
   await poll()
   expect(load).toHaveBeenCalledTimes(1)
