@@ -57,6 +57,16 @@ it('says how many were found, and who was chosen', async () => {
   expect(message()).toBe('')
 })
 
+it('a racer of an earlier text cannot be chosen', async () => {
+  vi.mocked(search).mockResolvedValue([{ racerId: 1, name: 'Ada' }] as Found[])
+  type('Ada')
+  await vi.advanceTimersByTimeAsync(300)
+  type('Bo')
+  page.querySelector('[role=option]')?.dispatchEvent(new Event('click', { bubbles: true }))
+  await vi.advanceTimersByTimeAsync(0)
+  expect(message()).toBe('1 found.')
+})
+
 it('Enter repeats a search whose response was cut', async () => {
   vi.mocked(search).mockReset().mockRejectedValueOnce(new TypeError('terminated'))
   vi.mocked(search).mockResolvedValue([{ racerId: 1, name: 'Ada' }] as Found[])

@@ -86,6 +86,24 @@ it('a racer who is added while another curve is loaded does not load that one ag
   expect(vi.mocked(curve).mock.calls.map(([, racerId]) => racerId)).toEqual([1, 2])
 })
 
+it('a curve of an earlier choice is not loaded once another is made', async () => {
+  let respond: (curve: Curve) => void = () => {}
+  vi.mocked(curve).mockReturnValueOnce(new Promise((resolve) => (respond = resolve)))
+  const address = ref<ExploreAddress>({ ...FIRST_ADDRESS, racers: [1, 2] })
+  open(address)
+  address.value.racers = [3]
+  await settled()
+  respond({ racerId: 1, seconds: [] } as unknown as Curve)
+  await settled()
+  expect(vi.mocked(curve).mock.calls.map(([, racerId]) => racerId)).toEqual([1, 3])
+})
+
+it('a racer too many takes the place of the first one, and one who is there does not', async () => {
+  const { racersWith } = open(ref({ ...FIRST_ADDRESS, racers: [1, 2, 3, 4, 5, 6] }))
+  expect(racersWith(7)).toEqual([2, 3, 4, 5, 6, 7])
+  expect(racersWith(2)).toEqual([1, 2, 3, 4, 5, 6])
+})
+
 it('follows the class: the record that was not pushed, and the curves', async () => {
   stateHash.value = undefined
   const comparison = open(ref({ ...FIRST_ADDRESS, racers: [7] }))

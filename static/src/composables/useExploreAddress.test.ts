@@ -74,6 +74,25 @@ it('a second that was not written yet is there after Back', async () => {
   expect(query()).toEqual({ second: '100' })
 })
 
+it('a second that was not written yet does not replace the view to which Back goes', async () => {
+  load(Other)
+  await router.push('/ride')
+  await router.push('/explore')
+  explored.adjust({ second: 100 })
+  router.back()
+  await vi.waitFor(() => expect(router.currentRoute.value.path).toBe('/ride'))
+  expect(router.options.history.location).toBe('/ride')
+})
+
+it('a new second leaves the racers as they are, whose curves would be drawn again', async () => {
+  await explored.go({ racers: [5] })
+  const { racers } = explored.address.value
+  explored.adjust({ second: 100 })
+  await vi.runAllTimersAsync()
+  expect(query()).toEqual({ second: '100', racers: '5' })
+  expect(explored.address.value.racers).toBe(racers)
+})
+
 it('the address is written again after a view could not be loaded', async () => {
   const opened = router.push('/ride')
   await vi.advanceTimersByTimeAsync(0)

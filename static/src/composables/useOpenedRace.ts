@@ -63,9 +63,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
     own.value = pushed.standings.find(({ racerId }) => racerId === rider.value.racerId) ?? null
   }
 
-  const opened = computed(() =>
-    board.value?.raceId === address.value.race && address.value.race !== null ? board.value : null,
-  )
+  const opened = computed(() => (board.value?.raceId === address.value.race ? board.value : null))
   /** The rows of the page, and the rider's own wherever it is. */
   const rows = computed(() => {
     const page = opened.value?.standings ?? []

@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
-import { beforeEach, expect, it, vi } from 'vitest'
-import { computed, effectScope, nextTick, ref } from 'vue'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { computed, effectScope, nextTick, ref, type EffectScope } from 'vue'
 
 import { pace } from '../api/client'
 import { ApiError } from '../api/request'
@@ -18,6 +18,8 @@ const PACE = { classId: 1, seconds: [1, 2], curves: [{ percentile: 50, outputs: 
 
 type Phase = 'ready' | 'loading' | 'riding' | 'paused' | 'done'
 
+let scope: EffectScope
+
 function open() {
   const phase = ref<Phase>('ready')
   const sample = ref<Sample | null>(null)
@@ -26,7 +28,7 @@ function open() {
     racing: computed(() => phase.value === 'riding'),
     sample: computed(() => sample.value),
   }
-  const used = effectScope().run(() => usePacer(1, race))!
+  const used = scope.run(() => usePacer(1, race))!
   return { phase, sample, used }
 }
 
@@ -34,9 +36,11 @@ function open() {
 const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
+  scope = effectScope()
   pacer.value = { kind: 'median', racerId: null, name: '' }
   vi.mocked(pace).mockReset().mockResolvedValue(PACE)
 })
+afterEach(() => scope.stop())
 
 it('the gap is the output minus the pacer’s at the last second', async () => {
   const { phase, sample, used } = open()
@@ -84,6 +88,35 @@ it('a pacer that could not be loaded is loaded after the next poll, whatever is 
   expect(used.state.value).toBe('ready')
   expect(used.label.value).toBe('Median')
   expect(pace).toHaveBeenLastCalledWith(1, { percentile: [50] })
+})
+
+it.each(['comes late', 'fails late'])(
+  'a curve of an earlier choice that %s does not replace the later one',
+  async (how) => {
+    let settle: [resolve: (found: typeof PACE) => void, reject: (error: Error) => void]
+    vi.mocked(pace).mockReturnValueOnce(new Promise((...both) => (settle = both)))
+    const { sample, used } = open()
+    pacer.value = { ...NO_PACER, kind: 'record' }
+    await settled()
+    const [resolve, reject] = settle!
+    if (how === 'comes late') resolve({ ...PACE, curves: [{ percentile: 50, outputs: [50, 60] }] })
+    else reject(new ApiError('away', 'away'))
+    await settled()
+    sample.value = { second: 2, output: 118.5 } as Sample
+    expect(used.state.value).toBe('ready')
+    expect(used.gap.value).toBe(-1.5)
+  },
+)
+
+it('a pacer that is chosen after one could not be loaded is loaded once', async () => {
+  vi.mocked(pace).mockRejectedValueOnce(new ApiError('away', 'away'))
+  open()
+  await settled()
+  pacer.value = { ...NO_PACER, kind: 'record' }
+  await settled()
+  service.now += 1
+  await settled()
+  expect(pace).toHaveBeenCalledTimes(2)
 })
 
 it('a pacer who is the rider is the rider’s own best', async () => {

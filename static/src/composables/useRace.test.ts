@@ -85,6 +85,22 @@ it('the primary button has the focus when the race ends while “Give up” has 
   page.remove()
 })
 
+it('a ride is kept again with its last rank, which comes after the finish', async () => {
+  let respond: () => void = () => {}
+  const board = () => new Promise((resolve) => (respond = () => resolve(SOURCE.board(0, 0, 9))))
+  vi.mocked(loadSource).mockResolvedValue({ ...SOURCE, board } as BoardSource)
+  await start()
+  vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 300_000)
+  await vi.advanceTimersByTimeAsync(40)
+  // The board of the first second comes, and that of the last one is requested.
+  respond()
+  await vi.advanceTimersByTimeAsync(0)
+  expect(onEnd.mock.lastCall?.[0].ranks.at(-1)).toBeNull()
+  respond()
+  await vi.advanceTimersByTimeAsync(0)
+  expect(onEnd.mock.lastCall?.[0].ranks.at(-1)).toBe(1)
+})
+
 it('a ride that is given up is kept with its seconds, unless it has none', async () => {
   const race = await start()
   race.giveUp()

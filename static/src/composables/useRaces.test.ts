@@ -110,20 +110,27 @@ it('the own row follows the rider', async () => {
   rider.value = before
 })
 
-it('shows the page of the standings, and the own row wherever it is', async () => {
-  const own = { racerId: rider.value.racerId, rank: 70, output: 1, name: null }
-  vi.mocked(raceBoard).mockImplementation(async (_, raceId, { racers }) =>
-    racers ? { ...board(raceId), standings: [own] } : board(raceId, 2),
-  )
+it.each([
+  ['above', 3, [3, 51, 52]],
+  ['below', 70, [51, 52, 70]],
+])('shows the page of the standings, and the own row %s it', async (_, rank, ranks) => {
+  const own = { racerId: rider.value.racerId, rank, output: 1, name: null }
+  const standings = [51, 52].map((rank) => ({ ...own, racerId: rank, rank }))
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId, { racers }) => ({
+    ...board(raceId),
+    standings: racers ? [own] : standings,
+  }))
   const { page } = open({ race: 1, rows: 'A' })
   await settled()
   expect(raceBoard).toHaveBeenCalledWith(1, 1, { limit: 50, cursor: 'A' })
-  expect(page.opened.rows.value.map(({ rank }) => rank)).toEqual([1, 2, 70])
+  expect(page.opened.rows.value.map(({ rank }) => rank)).toEqual(ranks)
 })
 
 it('a whole race that is pushed is shown at once, and another page stays', async () => {
   const { address, page } = open({ race: 1 })
   await settled()
+  page.subscriber.standings?.({ ...board(1, 2, 9), racers: 60 })
+  expect(page.opened.rows.value).toHaveLength(1)
   page.subscriber.standings?.(board(1, 3, 9))
   expect(page.opened.rows.value).toHaveLength(3)
   address.value.rows = 'A'
@@ -157,10 +164,77 @@ it('an older race that is pushed does not load the list again', async () => {
   expect(listed(page)).toEqual([[7, 5]])
 })
 
+it('an older race that is pushed loads the list again where the list has no more races', async () => {
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(7)]))
+  const { page } = open()
+  await settled()
+  page.subscriber.standings?.(board(3))
+  await settled()
+  expect(racePage).toHaveBeenCalledTimes(2)
+})
+
+it('a new race that is pushed does not load a page of earlier races again', async () => {
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(7)]))
+  const { page } = open({ races: 'A' })
+  await settled()
+  page.subscriber.standings?.(board(9))
+  await settled()
+  expect(racePage).toHaveBeenCalledTimes(1)
+})
+
+it('a page that was left is not shown when it comes', async () => {
+  let respond: (loaded: RacePage) => void = () => {}
+  vi.mocked(racePage).mockReturnValueOnce(new Promise((resolve) => (respond = resolve)))
+  vi.mocked(racePage).mockReturnValueOnce(new Promise(() => {}))
+  const { address, page } = open({ races: 'A' })
+  address.value.races = null
+  await settled()
+  respond(pageOf([race(1)]))
+  await settled()
+  expect(listed(page)).toEqual([])
+})
+
+it('the boards of a page that was left are not loaded', async () => {
+  let respond: (loaded: RaceBoard) => void = () => {}
+  vi.mocked(racePage).mockResolvedValueOnce(pageOf([race(4), race(3)]))
+  vi.mocked(racePage).mockResolvedValueOnce(pageOf([race(2)]))
+  vi.mocked(raceBoard).mockReturnValueOnce(new Promise((resolve) => (respond = resolve)))
+  const { address } = open()
+  await settled()
+  address.value.races = 'A'
+  await settled()
+  respond(board(4))
+  await settled()
+  expect(vi.mocked(raceBoard).mock.calls.map(([, raceId]) => raceId)).toEqual([4, 2])
+})
+
+it('says nothing of a load of the list that failed while the next one waited for it', async () => {
+  let reject: (error: Error) => void = () => {}
+  vi.mocked(racePage).mockReturnValueOnce(new Promise((_, fail) => (reject = fail)))
+  vi.mocked(racePage).mockReturnValueOnce(new Promise(() => {}))
+  const { page } = open()
+  page.subscriber.closed?.()
+  page.subscriber.pushing?.()
+  reject(new ApiError('away', 'away'))
+  await settled()
+  expect(page.failure.value).toBe('')
+})
+
+it('a listed race is at the second of the list while its board is older', async () => {
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(1, 9)]))
+  vi.mocked(raceBoard).mockResolvedValue(board(1, 1, 8))
+  const { page } = open()
+  await settled()
+  expect(page.listed.value[0]?.first?.racerId).toBe(1)
+  expect(listed(page)).toEqual([[1, 9]])
+})
+
 it('is loaded once where the address is opened directly, and again after a lost connection', async () => {
   const { page } = open()
   stateHash.value = 'A'
+  await settled()
   page.subscriber.pushing?.()
+  stateHash.value = 'B'
   await settled()
   expect(racePage).toHaveBeenCalledTimes(1)
   page.subscriber.closed?.()
@@ -205,20 +279,55 @@ it('a load of the opened race that began before a push does not replace it', asy
   expect(page.opened.opened.value?.lastSecond).toBe(9)
 })
 
+it('a push that is older than the opened race does not replace it', async () => {
+  vi.mocked(raceBoard).mockResolvedValue(board(1, 1, 9))
+  const { page } = open({ race: 1 })
+  await settled()
+  page.subscriber.standings?.(board(1, 2, 8))
+  expect(page.opened.rows.value).toHaveLength(1)
+})
+
+it('a race that is opened after another is shown as soon as it is pushed, and others are not', async () => {
+  vi.mocked(raceBoard).mockResolvedValue(board(1, 1, 9))
+  const { address, page } = open({ race: 1 })
+  await settled()
+  vi.mocked(raceBoard).mockReturnValue(new Promise(() => {}))
+  address.value.race = 2
+  expect(page.opened.opened.value).toBeNull()
+  page.subscriber.standings?.(board(2, 1, 5))
+  page.subscriber.standings?.(board(3, 1, 9))
+  expect(page.opened.opened.value?.raceId).toBe(2)
+})
+
+it('a page of the opened race that was left is not shown when it comes', async () => {
+  let respond: (loaded: RaceBoard) => void = () => {}
+  vi.mocked(raceBoard).mockReturnValueOnce(new Promise((resolve) => (respond = resolve)))
+  const { address, page } = open({ race: 1, rows: 'A' })
+  vi.mocked(raceBoard).mockReturnValue(new Promise(() => {}))
+  address.value.rows = null
+  await settled()
+  respond(board(1))
+  await settled()
+  expect(page.opened.opened.value).toBeNull()
+})
+
 it('without pushes, the winner of a listed race is the one of its last second', async () => {
   stateHash.value = 'A'
-  vi.mocked(racePage).mockResolvedValue(pageOf([race(2), race(1)]))
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(3), race(2), race(1)]))
   const { page } = open()
   await settled()
-  expect(page.listed.value.map(({ first }) => first?.racerId)).toEqual([1, 1])
-  vi.mocked(racePage).mockResolvedValue(pageOf([race(2), { ...race(1), finished: true }]))
+  expect(page.listed.value.map(({ first }) => first?.racerId)).toEqual([1, 1, 1])
+  const finished = { ...race(1), finished: true }
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(3), race(2, 6), finished]))
   const standings = [{ racerId: 9, rank: 1 }] as RaceBoard['standings']
-  vi.mocked(raceBoard).mockResolvedValue({ ...board(1), finished: true, standings })
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId) => {
+    return { ...board(raceId, 1, 6), finished: true, standings }
+  })
   stateHash.value = 'B'
   await settled()
-  expect(page.listed.value.map(({ first }) => first?.racerId)).toEqual([1, 9])
+  expect(page.listed.value.map(({ first }) => first?.racerId)).toEqual([1, 9, 9])
   // Nothing else is older than the list.
-  expect(raceBoard).toHaveBeenCalledTimes(3)
+  expect(raceBoard).toHaveBeenCalledTimes(5)
 })
 
 it('the opened race is loaded again after a lost connection', async () => {

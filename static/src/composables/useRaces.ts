@@ -49,7 +49,7 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
     keepBoard(boards, board, isListed)
     opened.show(board)
     const { value: shown } = page
-    if (!shown || shown.previous !== null || address.value.races !== null) return
+    if (!shown || address.value.races !== null) return
     const oldest = shown.next === null ? -Infinity : (shown.races.at(-1)?.startedAt ?? -Infinity)
     if (!isListed(board.raceId) && board.startedAt >= oldest) void reload()
   }
@@ -66,7 +66,7 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
       if (cursor !== address.value.races) return
       ;[page.value, failure.value] = [found, '']
     } catch (error) {
-      if (isStale() || cursor !== address.value.races) return
+      if (isStale()) return
       retryAfter(error)
       failure.value = messageOf(error, 'The races cannot be loaded.')
     }

@@ -94,6 +94,23 @@ it('does not show rows of an earlier choice', async () => {
   expect(used.rows.value.map(({ racerId }) => racerId)).toEqual([9])
 })
 
+it('does not show rows of a race that is over', async () => {
+  const { racing, sample, group, used } = open()
+  await settled()
+  let respond: (rows: Sourced<(typeof WHOLE)[]>) => void = () => {}
+  group.mockImplementation(() => new Promise((resolve) => (respond = resolve)))
+  racing.value = true
+  sample.value = { second: 1, output: 100 } as Sample
+  await settled()
+  vi.mocked(leaderboard).mockReturnValue(new Promise(() => {}))
+  racing.value = false
+  sample.value = null
+  respond({ value: [{ ...WHOLE, rank: 1 }], asOfStart: false })
+  await settled()
+  expect(used.rows.value).toEqual([WHOLE])
+  expect(used.second.value).toBeNull()
+})
+
 it('keeps its rows while the service is away, and is loaded after the next poll', async () => {
   const { used } = open()
   await settled()

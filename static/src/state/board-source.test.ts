@@ -51,6 +51,16 @@ describe('the boards of a ride whose history is loaded', () => {
     expect((await source.board(5, 200, 9)).value.record).toBe(true)
   })
 
+  it('have the rider once, at an output below the own best', async () => {
+    const { source } = await open()
+    serve(150)
+    const { value } = await source.group(5, 140, [7, 8])
+    expect(value.map(({ racerId, rank }) => [racerId, rank])).toEqual([
+      [8, 1],
+      [7, 3],
+    ])
+  })
+
   it('are the history’s while the service does not respond, which is asked once a poll', async () => {
     const { source, at } = await open()
     for (const kind of ['away', 'unready'] as const) {
@@ -95,13 +105,13 @@ function serve(best: number | null): void {
     ]
     const others = stored.filter((row) => row.racerId !== racerId || row.output > output)
     const isBeaten = others.every((row) => row.racerId !== racerId)
-    const all = racers
-      ? stored.filter((row) => racers.includes(row.racerId))
-      : [...others, ...(isBeaten ? [{ racerId, output }] : [])]
+    const all = [...others, ...(isBeaten ? [{ racerId, output }] : [])]
     const sorted = all.sort((a, b) => b.output - a.output || a.racerId - b.racerId)
     const rankOf = (output: number) => 1 + all.filter((row) => row.output > output).length
-    const standings = sorted.map((row) => ({ ...row, rank: rankOf(row.output) }))
-    return { total: standings.length, standings } as never
+    const standings = sorted
+      .map((row) => ({ ...row, rank: rankOf(row.output) }))
+      .filter((row) => !racers || racers.includes(row.racerId))
+    return { total: all.length, standings } as never
   })
 }
 

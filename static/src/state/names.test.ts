@@ -48,6 +48,17 @@ it('requests back off while the service is away, and then succeed', async () => 
   expect(names.nameOf(1)).toBe('Ada')
 })
 
+it('racers beyond those that may wait for a request are requested when they are shown again', async () => {
+  vi.mocked(leaderboard).mockImplementation(respond)
+  const racers = Array.from({ length: 2001 }, (_, i) => i + 1)
+  names.requestNames(1, racers)
+  await vi.runAllTimersAsync()
+  expect(racers.filter((racerId) => !names.hasName(racerId))).toEqual([2001])
+  names.requestNames(1, racers)
+  await vi.runAllTimersAsync()
+  expect(names.hasName(2001)).toBe(true)
+})
+
 it('racers are looked up in the class in which they ride', async () => {
   vi.mocked(leaderboard).mockImplementation(respond)
   names.requestNames(1, [1])
