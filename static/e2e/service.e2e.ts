@@ -113,6 +113,17 @@ it.each([
   await page.keyboard.press('Enter')
   await key.waitFor({ state: 'detached' })
   expect(await focused(page)).toBe('Pause')
+  // To forget it ends the ride, and so it asks.
+  const forget = page.getByRole('button', { name: 'Forget the key' })
+  const kept = () => page.evaluate(() => sessionStorage.getItem('alleycat.key'))
+  page.once('dialog', (dialog) => dialog.dismiss())
+  await forget.click()
+  await page.getByRole('button', { name: 'Pause' }).waitFor()
+  expect(await kept()).toBe('new')
+  page.once('dialog', (dialog) => dialog.accept())
+  await forget.click()
+  await key.waitFor()
+  expect(await kept()).toBeNull()
   await page.context().close()
 })
 

@@ -11,7 +11,8 @@ const BIG_STEP = 10
 export function useArrowKeys({ racing, cadence, resistance, auto }: RaceOnPage): void {
   useEventListener('keydown', (event) => {
     if (!racing.value || event.altKey || event.ctrlKey || event.metaKey) return
-    const field = 'input, select, textarea'
+    // A slider or a choice has the arrow keys for itself.
+    const field = 'input:not([type=checkbox]), select'
     if (event.target instanceof Element && event.target.closest(field)) return
     const step = event.shiftKey ? BIG_STEP : STEP
     if (event.key === 'ArrowUp') cadence.value = clamp(cadence.value + step, CADENCE)

@@ -44,7 +44,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
       retryAfter(error)
       const isMissing = error instanceof ApiError && error.kind === 'missing'
       failure.value = isMissing
-        ? 'The service does not keep that race any more.'
+        ? 'The service does not have that race, or not any more.'
         : messageOf(error, 'The race cannot be loaded.')
     }
   })

@@ -19,7 +19,7 @@ import { useLiveBoard } from './useLiveBoard'
 /** Interval at which the clock is read, in milliseconds: shorter than a second at the greatest speed. */
 const TICK_MS = 40
 
-/** `keep` receives the ride when it ends, and as it is when it may end soon. A later call replaces an earlier one. */
+/** `keep` receives a ride that has ended, and once more with a rank that is known later. */
 export function useRace(classId: () => number, keep: (ride: OwnRide) => void) {
   const phase = ref<'ready' | 'loading' | 'riding' | 'paused' | 'done'>('ready')
   const loaded = ref(0)
@@ -173,16 +173,13 @@ export function useRace(classId: () => number, keep: (ride: OwnRide) => void) {
     phase.value = 'riding'
   }
 
-  /** Keeps the ride so far as one that was given up. If it goes on, its end replaces it. */
-  function keepSoFar(): void {
-    if (racing.value && ride.samples.length > 0) keep(asOwnRide(true))
-  }
-
   /** Ends the ride before its last second. The seconds so far are sent. */
   function giveUp(): void {
     catchUp()
-    if (racing.value) sender?.end()
-    keepSoFar()
+    if (racing.value) {
+      sender?.end()
+      if (ride.samples.length > 0) keep(asOwnRide(true))
+    }
     clear()
     phase.value = 'ready'
   }
@@ -219,7 +216,6 @@ export function useRace(classId: () => number, keep: (ride: OwnRide) => void) {
     start,
     pause,
     resume,
-    keepSoFar,
     giveUp,
   }
 }

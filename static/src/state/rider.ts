@@ -44,7 +44,7 @@ export const rider = useStorage<Identity>('alleycat.rider', newGuest, undefined,
 })
 
 /** Returns the name that an identity itself has. A guest that entered none has one, too. */
-function ownName({ name, guest }: Identity): string {
+export function ownName({ name, guest }: Identity): string {
   return guest ? visibleName(name) || 'Guest' : name
 }
 

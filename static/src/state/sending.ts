@@ -1,11 +1,10 @@
 /** Turns the seconds of one ride into records, and hands them to the outbox. */
 import type { RideRecord } from '../api/client'
-import { visibleName } from '../format'
 import type { Sample } from '../race/ride'
 import { uuid } from '../uuid'
 import { asFinal, OpenRide } from './open-rides'
 import type { Outbox } from './outbox'
-import type { Identity } from './rider'
+import { ownName, type Identity } from './rider'
 import { serviceTime } from './service-time'
 
 export class RideSender {
@@ -23,7 +22,7 @@ export class RideSender {
   ) {
     this.#open = new OpenRide(raceId)
     // The service knows the names of all but guests.
-    this.#name = rider.guest ? visibleName(rider.name) : ''
+    this.#name = rider.guest ? ownName(rider) : ''
   }
 
   /** Sends a second of the ride; the race's last one is final. */
