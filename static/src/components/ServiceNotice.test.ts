@@ -37,5 +37,7 @@ it('says for some seconds that the service is back, and asks for no click', asyn
   expect(notice?.textContent).toBe('')
   await become('failing')
   expect(notice?.textContent).toContain('The service is not ready.')
+  await become('lagging')
+  expect(notice?.textContent).toContain('The service is behind.')
   app.unmount()
 })

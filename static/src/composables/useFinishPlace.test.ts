@@ -3,13 +3,10 @@ import { effectScope } from 'vue'
 
 import { leaderboard, type Leaderboard } from '../api/client'
 import type { OwnRide } from '../race/own-ride'
-import { boardNow } from '../state/board-source'
 import { stateHash } from '../state/service.fake'
 import { useFinishPlace } from './useFinishPlace'
-import { usePlaceNow } from './usePlaceNow'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
-vi.mock('../state/board-source', () => ({ boardNow: vi.fn() }))
 vi.mock('../state/service', () => import('../state/service.fake'))
 
 const ABOVE = { rank: 1, racerId: 9, name: 'Bo', output: 210 }
@@ -42,18 +39,17 @@ it('is that of a better finish before', async () => {
   expect((await placeOf(205))?.better).toBe(205)
 })
 
-it('and the place at the last second follow the class', async () => {
+it('is loaded again when the class has changed', async () => {
   stateHash.value = 'a'
-  const loads = [leaderboard, boardNow].map((load) => vi.mocked(load).mockReset())
   const ride = { classId: 1, racerId: 7, outputs: [100, 200] } as OwnRide
-  const board = { total: 1, standings: [], rows: [] } as never
-  for (const load of loads) load.mockResolvedValue(board)
+  const found = { total: 1, standings: [] } as unknown as Leaderboard
+  vi.mocked(leaderboard).mockReset().mockResolvedValue(found)
   const scope = effectScope()
-  scope.run(() => [useFinishPlace(ride), usePlaceNow(ride)])
+  scope.run(() => useFinishPlace(ride))
   await new Promise((resolve) => setTimeout(resolve))
-  for (const load of loads) expect(load).toHaveBeenCalledTimes(1)
+  expect(leaderboard).toHaveBeenCalledTimes(1)
   stateHash.value = 'b'
   await new Promise((resolve) => setTimeout(resolve))
-  for (const load of loads) expect(load).toHaveBeenCalledTimes(2)
+  expect(leaderboard).toHaveBeenCalledTimes(2)
   scope.stop()
 })

@@ -115,3 +115,12 @@ it.each([
   expect(race.value?.lastSecond).toBe(9)
   expect(raceBoard).not.toHaveBeenCalled()
 })
+
+it('does not poll any more after it was left', async () => {
+  vi.stubGlobal('fetch', async () => new Response(null, { status: 503 }))
+  open()
+  await vi.advanceTimersByTimeAsync(100)
+  scope.stop()
+  await vi.advanceTimersByTimeAsync(10_000)
+  expect(racePage).toHaveBeenCalledTimes(1)
+})

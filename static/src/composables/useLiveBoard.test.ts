@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 
 import type { LiveBoard } from '../race/board'
 import type { BoardSource, Sourced } from '../state/board-source'
@@ -35,14 +35,27 @@ describe('a board that the service ranks', () => {
     expect(ranked).toEqual([1, 3])
     expect(boardSecond.value).toBe(3)
   })
-  it('does not hold up that of the next ride', async () => {
-    const source = { board: vi.fn(() => new Promise(() => {})) } as unknown as BoardSource
-    const { boardSecond, clearBoard, rank } = useLiveBoard(() => {})
+  it.each(['comes', 'fails'])('does not disturb the next ride if it %s late', async (how) => {
+    const asked: number[] = []
+    const settle: [resolve: (found: typeof FOUND) => void, reject: () => void][] = []
+    const source = {
+      board: (second: number) => {
+        asked.push(second)
+        return new Promise((...both) => settle.push(both))
+      },
+    } as unknown as BoardSource
+    const { board, boardFailure, clearBoard, rank } = useLiveBoard(() => {})
     const sample = (second: number) => ({ second, output: 20 }) as Parameters<typeof rank>[1]
-    void rank(source, sample(7))
+    const earlier = rank(source, sample(7))
     clearBoard()
-    vi.mocked(source.board).mockResolvedValueOnce(FOUND)
-    await rank(source, sample(1))
-    expect(boardSecond.value).toBe(1)
+    void rank(source, sample(1))
+    void rank(source, sample(2))
+    const [resolve, reject] = settle[0]!
+    if (how === 'comes') resolve(FOUND)
+    else reject()
+    await earlier
+    expect([board.value, boardFailure.value]).toEqual([null, null])
+    // The next ride's second board still waits for its first.
+    expect(asked).toEqual([7, 1])
   })
 })

@@ -75,6 +75,17 @@ it('another choice waits until the next ride begins', async () => {
   expect(used.state.value).toBe('none')
 })
 
+it('the gap is not that to an earlier choice while the later one is loaded', async () => {
+  const { sample, used } = open()
+  await settled()
+  sample.value = { second: 2, output: 118.5 } as Sample
+  vi.mocked(pace).mockReturnValue(new Promise(() => {}))
+  pacer.value = { ...NO_PACER, kind: 'record' }
+  await settled()
+  expect(used.state.value).toBe('loading')
+  expect(used.gap.value).toBeNull()
+})
+
 it('a pacer that could not be loaded is loaded after the next poll, whatever is chosen meanwhile', async () => {
   vi.mocked(pace).mockRejectedValueOnce(new ApiError('away', 'away'))
   const { phase, used } = open()

@@ -131,3 +131,24 @@ it.each(['loaded', 'failed'])(
     expect(race.failure.value).toBeNull()
   },
 )
+
+it('a ride does not begin after its page was left during loading', async () => {
+  const race = await start()
+  race.giveUp()
+  let respond: (source: BoardSource) => void = () => {}
+  vi.mocked(loadSource).mockReturnValueOnce(new Promise((resolve) => (respond = resolve)))
+  const started = race.start()
+  app.unmount()
+  respond(SOURCE)
+  await started
+  expect(race.phase.value).toBe('ready')
+})
+
+it('the board of a ride is not shown after it', async () => {
+  const race = await start()
+  vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 1100)
+  await vi.advanceTimersByTimeAsync(40)
+  expect(race.board.value?.rank).toBe(1)
+  race.giveUp()
+  expect(race.board.value).toBeNull()
+})

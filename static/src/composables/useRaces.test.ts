@@ -7,6 +7,7 @@ import { ApiError } from '../api/request'
 import { FIRST_ADDRESS, type ExploreAddress } from '../race/explore-address'
 import { rider } from '../state/rider'
 import { service, stateHash } from '../state/service.fake'
+import { BOARDS_MAX } from './recent-boards'
 import { useRaces } from './useRaces'
 
 vi.mock('../api/client', () => ({ racePage: vi.fn(), raceBoard: vi.fn() }))
@@ -96,6 +97,17 @@ it('a failure of the opened race stays while it is loaded again, and ends when t
   expect(page.opened.failure.value).toBe('')
 })
 
+it('a failure of the opened race ends when another race is opened', async () => {
+  vi.mocked(raceBoard).mockRejectedValueOnce(new ApiError('missing', 'not found'))
+  const { address, page } = open({ race: 1 })
+  await settled()
+  expect(page.opened.failure.value).not.toBe('')
+  vi.mocked(raceBoard).mockReturnValue(new Promise(() => {}))
+  address.value.race = 2
+  await settled()
+  expect(page.opened.failure.value).toBe('')
+})
+
 it('the own row follows the rider', async () => {
   vi.mocked(raceBoard).mockImplementation(async (_, raceId, { racers }) => {
     const own = { racerId: racers?.[0] ?? 0, rank: 70, output: 1, name: null }
@@ -180,6 +192,15 @@ it('a new race that is pushed does not load a page of earlier races again', asyn
   page.subscriber.standings?.(board(9))
   await settled()
   expect(racePage).toHaveBeenCalledTimes(1)
+})
+
+it('a listed race keeps its winner, however many other races are pushed', async () => {
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(1)]))
+  const { page } = open({ races: 'A' })
+  await settled()
+  for (let raceId = 2; raceId <= BOARDS_MAX + 2; raceId++)
+    page.subscriber.standings?.(board(raceId))
+  expect(page.listed.value[0]?.first?.racerId).toBe(1)
 })
 
 it('a page that was left is not shown when it comes', async () => {

@@ -132,3 +132,14 @@ it('is loaded once where the address is opened before the classes are known', as
   await settled()
   expect(leaderboard).toHaveBeenCalledTimes(1)
 })
+
+it('is not loaded again in a race when the class has changed', async () => {
+  const { racing, sample, group } = open()
+  group.mockResolvedValue({ value: [WHOLE], asOfStart: false })
+  racing.value = true
+  sample.value = { second: 1, output: 100 } as Sample
+  await settled()
+  stateHash.value = 'B'
+  await settled()
+  expect(group).toHaveBeenCalledTimes(1)
+})

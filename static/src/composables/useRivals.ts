@@ -49,7 +49,7 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
   ): Promise<Sourced<GroupStanding[]>> {
     if (wanted.length === 0) return { value: [], asOfStart: false }
     if (last && source.value) return source.value.group(last.second, last.output, wanted)
-    const racers = [...new Set([...wanted, rider.value.racerId])]
+    const racers = [...wanted, rider.value.racerId]
     const { standings } = await leaderboard(classId, { racers, limit: racers.length })
     applyNames(standings)
     return { value: grouped(standings), asOfStart: false }

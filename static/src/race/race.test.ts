@@ -266,6 +266,13 @@ describe('the result', () => {
     })
   })
 
+  it('does not lead where an own best was better, also at rank 1', () => {
+    const ride = new Ride()
+    ride.add(1, 80, 78, 500)
+    ride.rank(1, 1, 10)
+    expect(result(ride.samples)?.leads).toBe(0)
+  })
+
   it('does without ranks that came too late', () => {
     const ridden = ride()
     ridden.rank(2, 5, 10)

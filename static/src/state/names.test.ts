@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 
 import { leaderboard } from '../api/client'
-import { ApiError } from '../api/request'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
 
 type Names = typeof import('./names')
 let names: Names
+let ApiError: typeof import('../api/request').ApiError
 
 /** The service knows Ada as racer 1, and racer 2 without a name. */
 const respond = async (_: number, { racers = [] }: { racers?: number[] } = {}) =>
@@ -19,6 +19,8 @@ beforeEach(async () => {
   vi.resetModules()
   vi.mocked(leaderboard).mockReset()
   names = await import('./names')
+  // Of the same module as the one that is tested.
+  ;({ ApiError } = await import('../api/request'))
 })
 afterEach(() => {
   vi.useRealTimers()
@@ -74,8 +76,6 @@ it('racers are looked up in the class in which they ride', async () => {
 })
 
 it('a request that is refused does not hold up the others', async () => {
-  // Of the same module as the one that is tested.
-  const { ApiError } = await import('../api/request')
   vi.mocked(leaderboard).mockImplementation(async (classId, query) => {
     if (classId === 9) throw new ApiError('missing', 'no such class')
     return respond(classId, query)
@@ -85,4 +85,11 @@ it('a request that is refused does not hold up the others', async () => {
   await vi.advanceTimersByTimeAsync(10_000)
   expect(names.nameOf(1)).toBe('Ada')
   expect(leaderboard).toHaveBeenCalledTimes(2)
+})
+
+it('a request that failed is repeated, also if the racers are not shown again', async () => {
+  vi.mocked(leaderboard).mockImplementation(respond).mockRejectedValueOnce(new ApiError('away', ''))
+  names.requestNames(1, [1])
+  await vi.runAllTimersAsync()
+  expect(names.nameOf(1)).toBe('Ada')
 })

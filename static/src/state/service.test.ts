@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 
 import { ApiError } from '../api/request'
 import { classes, isReady, type ClassSummary } from '../api/status'
-import { classOf, refreshService, service } from './service'
+import { classOf, reachable, refreshService, service } from './service'
 import { serviceTime } from './service-time'
 
 vi.mock('../api/status', () => ({ classes: vi.fn(), isReady: vi.fn() }))
@@ -41,6 +41,22 @@ it('a hidden page does not poll, also if it was hidden during a request', async 
   setHidden(false)
   await vi.advanceTimersByTimeAsync(6_500)
   expect(classes).toHaveBeenCalledTimes(4)
+})
+
+it('a page that is hidden after two reasons to poll came at once does not poll', async () => {
+  void refreshService()
+  await refreshService()
+  setHidden(true)
+  await vi.advanceTimersByTimeAsync(60_000)
+  expect(classes).toHaveBeenCalledTimes(2)
+})
+
+it('a service that is not ready lags, and is reachable', async () => {
+  vi.mocked(isReady).mockResolvedValueOnce(false)
+  await refreshService()
+  expect([service.state, reachable.value]).toEqual(['lagging', true])
+  await refreshService()
+  expect(service.state).toBe('ready')
 })
 
 it.each([
