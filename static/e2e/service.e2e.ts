@@ -362,7 +362,15 @@ describe('the page', () => {
     await reach(page, 2)
     await page.getByRole('button', { name: 'Pause' }).click()
     await page.getByText(/Record \+\d\d+\.\d\d/).waitFor()
-    for (const width of [320, 360, 390, 683, 701, 1000, 1081, 1280, 1366]) {
+    const letters = await page.context().newCDPSession(page)
+    const sizes = [320, 360, 390, 683, 701, 1000, 1081, 1280, 1366].map((width) => ({
+      width,
+      letter: 16,
+    }))
+    // The letters that the settings of a browser call very large.
+    const large = [320, 390, 683, 1366].map((width) => ({ width, letter: 24 }))
+    for (const { width, letter } of [...sizes, ...large]) {
+      await letters.send('Page.setFontSizes', { fontSizes: { standard: letter } })
       await page.setViewportSize({ width, height: 800 })
       const beyond = await page.locator('.head-unit').evaluate((unit) => {
         const { right } = unit.getBoundingClientRect()
@@ -371,7 +379,8 @@ describe('the page', () => {
         const leaving = inside.filter((element) => element.getBoundingClientRect().right > edge)
         return leaving.map((element) => element.outerHTML)
       })
-      expect(beyond, `at ${width}`).toEqual([])
+      expect(beyond, `at ${width}, letters of ${letter}`).toEqual([])
+      expect(await fits(page), `at ${width}, letters of ${letter}`).toBe(true)
     }
     await page.context().close()
   })
