@@ -87,7 +87,7 @@ describe('riding', () => {
       )
       expect(requests.includes('/class-1.gz')).toBe(kind === 'history')
       expect(await page.locator('[data-test=as-of]').textContent()).toContain(
-        kind === 'history' ? 'As of the ride’s start.' : 'As of now.',
+        kind === 'history' ? 'As of the ride’s start.' : 'As of when you rode this second.',
       )
       expect(faults).toEqual([])
       await page.context().close()
@@ -117,7 +117,7 @@ describe('riding', () => {
         await start(page, '1×')
         await reach(page, 2)
         expect(await place.textContent()).toBe('1')
-        await asOf.getByText('As of now.').waitFor()
+        await asOf.getByText('As of when you rode this second.').waitFor()
         await own.deliver(seconds.map((second) => best(second, 400)))
         await place.getByText('2', { exact: true }).waitFor()
         expect((await rowsOf(page, 'all-time'))[0]?.name).toContain('Ida')
@@ -133,7 +133,7 @@ describe('riding', () => {
         await pause(page)
         await page.getByRole('button', { name: 'Go on' }).click()
         await own.run()
-        await asOf.getByText('As of now.').waitFor()
+        await asOf.getByText('As of when you rode this second.').waitFor()
         await place.getByText('2', { exact: true }).waitFor()
         await page.context().close()
       } finally {
@@ -319,6 +319,28 @@ describe('riding', () => {
     await page.context().close()
   })
 
+  it('rides no second while the browser asks whether to leave', async () => {
+    const { page } = await visit(service, '/#/ride/1')
+    await start(page, '20×')
+    await reach(page, 1)
+    const seconds = async () => {
+      const [minute = NaN, second = NaN] = (await page.getByRole('timer').innerText())
+        .split(':')
+        .map(Number)
+      return minute * 60 + second
+    }
+    const before = await seconds()
+    // The question stops the scripts of the page, as this loop does: for 5 s, which are 100 s of the race.
+    await page.evaluate(() => {
+      dispatchEvent(new Event('beforeunload', { cancelable: true }))
+      const end = performance.now() + 5000
+      while (performance.now() < end);
+    })
+    expect((await seconds()) - before).toBeLessThan(100)
+    await reach(page, 2)
+    await page.context().close()
+  })
+
   it('asks where its address was typed, and Back that is refused changes nothing', async () => {
     const { page } = await visit(service, '/')
     await page.getByRole('link', { name: 'To the start' }).waitFor()
@@ -357,7 +379,7 @@ describe('riding', () => {
     await result.waitFor()
     // It is a ride of its class only.
     await page.evaluate(() => (location.hash = location.hash.replace('ride/1', 'ride/2')))
-    await page.getByText('This device has not kept that ride.').waitFor()
+    await page.getByText('This device has not kept that ride').waitFor()
     expect(faults).toEqual([])
     await page.context().close()
   })

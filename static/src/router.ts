@@ -131,7 +131,8 @@ export async function preloadViews(): Promise<void> {
     notFoundView,
     () => import('./components/RacerSearch.vue'),
     () => import('./components/Curves.vue'),
+    () => import('./components/KeyForm.vue'),
   ]
-  // A part that fails is loaded again when it is needed.
+  // A part that fails is loaded again when it is first shown.
   for (const part of parts) await part().catch(() => {})
 }

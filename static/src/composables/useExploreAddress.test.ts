@@ -26,12 +26,14 @@ beforeEach(async () => {
   router = createRouter({
     history: createMemoryHistory(),
     routes: [
-      { path: '/explore', name: 'explore', component: Explore },
+      { path: '/explore/:classId', name: 'explore', component: Explore },
       { path: '/ride', component: () => script },
     ],
   })
-  await router.push('/explore')
-  app = createApp(RouterView).use(router)
+  await router.push('/explore/1')
+  // As on the page, another class is a view of its own.
+  const view = () => h(RouterView, { key: router.currentRoute.value.path })
+  app = createApp({ render: view }).use(router)
   app.mount(document.createElement('div'))
 })
 afterEach(() => {
@@ -65,19 +67,22 @@ it('a view whose script is loading is opened, although the seconds play', async 
   expect(router.currentRoute.value.path).toBe('/ride')
 })
 
-it('a second that was not written yet is there after Back', async () => {
-  load(Other)
-  explored.adjust({ second: 100 })
-  await router.push('/ride')
-  router.back()
-  await vi.waitFor(() => expect(router.currentRoute.value.path).toBe('/explore'))
-  expect(query()).toEqual({ second: '100' })
-})
+it.each(['/ride', '/explore/2'])(
+  'a second that was not written yet is there after Back from %s',
+  async (other) => {
+    load(Other)
+    explored.adjust({ second: 100 })
+    await router.push(other)
+    router.back()
+    await vi.waitFor(() => expect(router.currentRoute.value.path).toBe('/explore/1'))
+    expect(query()).toEqual({ second: '100' })
+  },
+)
 
 it('a second that was not written yet does not replace the view to which Back goes', async () => {
   load(Other)
   await router.push('/ride')
-  await router.push('/explore')
+  await router.push('/explore/1')
   explored.adjust({ second: 100 })
   router.back()
   await vi.waitFor(() => expect(router.currentRoute.value.path).toBe('/ride'))

@@ -1,6 +1,12 @@
 /** The address of the explored class, in both directions. */
 import { onScopeDispose, ref, watch } from 'vue'
-import { onBeforeRouteLeave, useRoute, useRouter } from 'vue-router'
+import {
+  onBeforeRouteLeave,
+  onBeforeRouteUpdate,
+  useRoute,
+  useRouter,
+  type RouteLocationNormalized,
+} from 'vue-router'
 
 import { parseAddress, toQuery, withChange, type ExploreAddress } from '../race/explore-address'
 
@@ -38,13 +44,18 @@ export function useExploreAddress() {
     timer ??= setTimeout(() => void write(), WRITE_INTERVAL_MS)
   }
 
-  onBeforeRouteLeave((_, from) => {
+  function leave(from: RouteLocationNormalized): void {
     const { history } = router.options
     // After Back and Forward, the entry of the history is another view's.
     if (timer !== undefined && history.location === from.fullPath) {
       history.replace(router.resolve({ query: toQuery(address.value) }).fullPath)
     }
     isLeaving = true
+  }
+  onBeforeRouteLeave((_, from) => leave(from))
+  // Another class is a view of its own.
+  onBeforeRouteUpdate((to, from) => {
+    if (to.params.classId !== from.params.classId) leave(from)
   })
   const stayed = () => {
     isLeaving = false

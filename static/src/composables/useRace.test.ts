@@ -27,7 +27,7 @@ async function start(): Promise<RaceOnPage> {
   let race: RaceOnPage | undefined
   app = createApp({
     setup() {
-      const of = (race = useRace(() => 1, onEnd))
+      const of = (race = useRace(1, onEnd))
       return () => h(RideControls, { race: of, canStart: true })
     },
   })

@@ -20,7 +20,7 @@ import { useLiveBoard } from './useLiveBoard'
 const TICK_MS = 40
 
 /** `keep` receives a ride that has ended, and once more with a rank that is known later. */
-export function useRace(classId: () => number, keep: (ride: OwnRide) => void) {
+export function useRace(classId: number, keep: (ride: OwnRide) => void) {
   const phase = ref<'ready' | 'loading' | 'riding' | 'paused' | 'done'>('ready')
   const loaded = ref(0)
   const failure = ref<string | null>(null)
@@ -71,7 +71,7 @@ export function useRace(classId: () => number, keep: (ride: OwnRide) => void) {
   }
 
   async function start(): Promise<void> {
-    const summary = classOf(classId())
+    const summary = classOf(classId)
     if (!summary || phase.value === 'loading') return
     clear()
     const started = generation
@@ -146,7 +146,7 @@ export function useRace(classId: () => number, keep: (ride: OwnRide) => void) {
     const { samples } = ride
     const head = {
       raceId: raceId.value ?? 0,
-      classId: classId(),
+      classId,
       racerId: identity.value.racerId,
       riderName: name,
       practice: practice.value,

@@ -9,7 +9,7 @@ const race = (raceId: number, racers: number, finished = false, ageS = 60): Race
   raceId,
   racers,
   finished,
-  lastSecond: 60,
+  lastSecond: finished ? 300 : 60,
   startedAt: NOW - ageS * 1000,
 })
 
@@ -32,13 +32,17 @@ describe('the race to show here now', () => {
     expect(raceToShow([ridden(1, 2, YOU)], YOU, NOW)?.raceId).toBe(1)
     expect(raceToShow([ridden(1, 1, YOU), ridden(2, 1, 8)], YOU, NOW)?.raceId).toBe(2)
   })
-  it('is not one that was given up without an end', () => {
+  it('is not one that was given up', () => {
+    const early = { ...race(3, 90, true), lastSecond: 3 }
+    expect(raceToShow([early, race(1, 2, true)], YOU, NOW)?.raceId).toBe(1)
     expect(raceToShow([race(1, 2), race(2, 90, false, 3600)], YOU, NOW)?.raceId).toBe(1)
     expect(raceToShow([race(2, 90, false, 3600)], YOU, NOW)).toBe(null)
   })
   it('has its state in words', () => {
-    const states = [race(1, 1), race(1, 1, true), race(1, 1, false, 3600)]
-    expect(states.map((it) => stateText(it, NOW))).toEqual(['at 1:00', 'finished', 'ended at 1:00'])
+    const early = { ...race(1, 1, true), lastSecond: 3 }
+    const states = [race(1, 1), race(1, 1, true), early, race(1, 1, false, 3600)]
+    const texts = ['at 1:00', 'finished', 'ended at 0:03', 'ended at 1:00']
+    expect(states.map((it) => stateText(it, NOW))).toEqual(texts)
   })
 })
 

@@ -1,22 +1,23 @@
 import type { Race, RaceBoard } from '../api/client'
 import { liveBoard, type Rider, type Standing } from './board'
 import { minutes } from './clock'
+import { RACE_SECONDS } from './output'
 
 type Row = Omit<Standing, 'rank'> & { rank: number | null }
 
 /** Age at which a race without its end counts as given up, in milliseconds: three times a race's length. */
-const ABANDONED_MS = 15 * 60 * 1000
+const GIVEN_UP_MS = 15 * 60 * 1000
 
-/** Returns how far a race is. `abandoned`: it began long ago, and its end never came. */
-export function stateOf(race: Race, nowMs: number): 'underWay' | 'finished' | 'abandoned' {
-  if (race.finished) return 'finished'
-  return nowMs - race.startedAt < ABANDONED_MS ? 'underWay' : 'abandoned'
+/** Returns how far a race is. `givenUp`: it ended before its last second, or it began long ago and its end never came. */
+export function stateOf(race: Race, nowMs: number): 'underWay' | 'finished' | 'givenUp' {
+  if (race.finished) return race.lastSecond < RACE_SECONDS ? 'givenUp' : 'finished'
+  return nowMs - race.startedAt < GIVEN_UP_MS ? 'underWay' : 'givenUp'
 }
 
 /** Returns how far a race is, in words. */
 export function stateText(race: Race, nowMs: number): string {
   const at = minutes(race.lastSecond)
-  return { underWay: `at ${at}`, finished: 'finished', abandoned: `ended at ${at}` }[
+  return { underWay: `at ${at}`, finished: 'finished', givenUp: `ended at ${at}` }[
     stateOf(race, nowMs)
   ]
 }
@@ -37,7 +38,9 @@ export function raceToShow<R extends SeenRace>(
   const underWay = others.filter((race) => stateOf(race, nowMs) === 'underWay')
   const most = Math.max(...underWay.map((race) => race.racers))
   return (
-    underWay.find((race) => race.racers === most) ?? others.find((race) => race.finished) ?? null
+    underWay.find((race) => race.racers === most) ??
+    others.find((race) => stateOf(race, nowMs) === 'finished') ??
+    null
   )
 }
 

@@ -30,7 +30,7 @@ export interface Sourced<T> {
   value: T
   asOfStart: boolean
 }
-type Found<T> = Sourced<T> | Promise<Sourced<T>>
+type MaybePromise<T> = T | Promise<T>
 
 export interface BoardSource {
   /** The rider's best at that second, before this ride. */
@@ -38,9 +38,13 @@ export interface BoardSource {
   /** The class record at that second, before this ride. */
   record(second: number): Effort | null
   /** The board at that second with the rider in it, `size` rows around the rider. */
-  board(second: number, output: number, size: number): Found<LiveBoard>
+  board(second: number, output: number, size: number): MaybePromise<Sourced<LiveBoard>>
   /** These racers and the rider at that second, ranked among all and among themselves. */
-  group(second: number, output: number, racers: readonly number[]): Found<GroupStanding[]>
+  group(
+    second: number,
+    output: number,
+    racers: readonly number[],
+  ): MaybePromise<Sourced<GroupStanding[]>>
 }
 
 /**
@@ -81,7 +85,7 @@ function withHistory(
   /** The poll after which a request failed. The service is asked again after the next one. */
   let failedPoll: number | null = null
 
-  function find<T>(fromService: () => Promise<T>, fromHistory: () => T): Found<T> {
+  function find<T>(fromService: () => Promise<T>, fromHistory: () => T): MaybePromise<Sourced<T>> {
     const standIn = () => ({ value: fromHistory(), asOfStart: true })
     if (!isRealTime() || !reachable.value || service.now === failedPoll) return standIn()
     return asNow(fromService()).catch((error: unknown) => {

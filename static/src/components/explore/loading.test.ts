@@ -109,7 +109,7 @@ it('a race whose end never came is not under way any more', async () => {
   const race = { startedAt: hourAgo, racers: 1, lastSecond: 2 }
   const races = [
     { ...race, raceId: 1, finished: false },
-    { ...race, raceId: 2, finished: true },
+    { ...race, raceId: 2, finished: true, lastSecond: 300 },
     { ...race, raceId: 3, finished: false, startedAt: Date.now() },
   ]
   load.mockResolvedValue({ races, next: null, previous: null })

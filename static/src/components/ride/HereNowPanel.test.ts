@@ -25,7 +25,7 @@ afterEach(() => close())
 function show(hasResult: boolean): HTMLElement {
   const page = document.createElement('div')
   const scope = effectScope()
-  const race = scope.run(() => useRace(() => 1, vi.fn()))
+  const race = scope.run(() => useRace(1, vi.fn()))
   const app = createApp(HereNowPanel, { race, classId: 1, hasResult })
   app.mount(page)
   close = () => {

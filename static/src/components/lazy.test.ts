@@ -3,13 +3,13 @@ import { expect, it, vi } from 'vitest'
 import { createApp } from 'vue'
 
 import { failedAddress } from '../router'
-import { LazyRacerSearch } from './lazy-racer-search'
+import { LazyRacerSearch } from './lazy'
 
 vi.mock('./RacerSearch.vue', () => {
   throw new Error('no such script')
 })
 
-it('a search whose script cannot be loaded asks to load the page again', async () => {
+it('a part whose script cannot be loaded asks to load the page again', async () => {
   location.hash = '#/ride/4'
   const app = createApp(LazyRacerSearch, { label: 'Find' })
   app.config.errorHandler = () => {} // otherwise the error would fail the test

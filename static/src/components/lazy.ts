@@ -1,0 +1,20 @@
+/** Parts that are loaded when they are shown. */
+import { defineAsyncComponent, type AsyncComponentLoader, type Component } from 'vue'
+
+import { failedAddress } from '../router'
+
+function lazy<T extends Component>(loader: AsyncComponentLoader<T>) {
+  return defineAsyncComponent({
+    loader,
+    onError: (_error, _retry, fail) => {
+      // The notice at the top loads the page again. Some browsers keep a script that failed until then.
+      failedAddress.value = location.hash
+      fail()
+    },
+  })
+}
+
+export const LazyCurves = lazy(() => import('./Curves.vue'))
+export const LazyKeyForm = lazy(() => import('./KeyForm.vue'))
+export const LazyNotFoundView = lazy(() => import('../views/NotFoundView.vue'))
+export const LazyRacerSearch = lazy(() => import('./RacerSearch.vue'))
