@@ -65,6 +65,14 @@ it('a view whose script is loading is opened, although the seconds play', async 
   expect(router.currentRoute.value.path).toBe('/ride')
 })
 
+it('a second that was not written yet does not appear in the address of the next view', async () => {
+  load(Other)
+  explored.adjust({ second: 100 })
+  await router.push('/ride')
+  await vi.advanceTimersByTimeAsync(600)
+  expect(router.currentRoute.value.fullPath).toBe('/ride')
+})
+
 it('a second that was not written yet is there after Back', async () => {
   load(Other)
   explored.adjust({ second: 100 })
