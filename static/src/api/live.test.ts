@@ -90,6 +90,9 @@ it('connects less and less often while the service is away, and at once when the
   dispatchEvent(new Event('online'))
   await vi.advanceTimersByTimeAsync(0)
   expect(fetch).toHaveBeenCalledTimes(9)
+  await vi.advanceTimersByTimeAsync(3000)
+  // After 1 and 3 s: the delays are short again.
+  expect(fetch).toHaveBeenCalledTimes(11)
 })
 
 it('connects again soon after a connection on which something was pushed', async () => {

@@ -78,7 +78,6 @@ async function connect(classId: number, subscriber: Subscriber, ended: AbortSign
       const { done, value } = await reader.read()
       if (done) return
       for (const { name, data } of events.read(value)) {
-        if (ended.aborted) return
         if (!isPushing) reported(() => subscriber.pushing?.())
         isPushing = true
         reported(() => {

@@ -38,8 +38,7 @@ export async function request(input: RequestInfo | URL, init?: RequestInit): Pro
   const response = await requestStream(input, init)
   const { status, statusText, headers } = response
   const body = await arrived(response.arrayBuffer())
-  // Some statuses allow no body, not even an empty one.
-  return new Response(body.byteLength > 0 ? body : null, { status, statusText, headers })
+  return new Response(body, { status, statusText, headers })
 }
 
 /** Sends a request as `request` does. The response is there before its body. The timeout is for both. */

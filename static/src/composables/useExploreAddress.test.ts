@@ -79,6 +79,14 @@ it.each(['/ride', '/explore/2'])(
   },
 )
 
+it('a second that was not written yet does not appear in the address of the next view', async () => {
+  load(Other)
+  explored.adjust({ second: 100 })
+  await router.push('/ride')
+  await vi.advanceTimersByTimeAsync(600)
+  expect(router.currentRoute.value.fullPath).toBe('/ride')
+})
+
 it('a second that was not written yet does not replace the view to which Back goes', async () => {
   load(Other)
   await router.push('/ride')

@@ -50,6 +50,13 @@ function pushing(text: string, isEnded = false): Response {
   return new Response(new ReadableStream({ start }))
 }
 
+/** A connection that stays open until it is aborted. */
+function openStream(signal: AbortSignal): Response {
+  const start = (stream: ReadableStreamDefaultController) =>
+    signal.addEventListener('abort', () => stream.error(signal.reason))
+  return new Response(new ReadableStream({ start }))
+}
+
 const standings = (data: object) => `event: standings\ndata: ${JSON.stringify(data)}\n\n`
 
 it.each<[string, () => Response]>([
@@ -116,11 +123,30 @@ it.each([
   expect(raceBoard).not.toHaveBeenCalled()
 })
 
-it('does not poll any more after it was left', async () => {
-  vi.stubGlobal('fetch', async () => new Response(null, { status: 503 }))
+it.each<[string, (signal: AbortSignal) => Response]>([
+  ['the service is away', () => new Response(null, { status: 503 })],
+  ['the connection is open', openStream],
+])('does not poll any more after it was left while %s', async (_, connect) => {
+  vi.stubGlobal('fetch', async (_: string, { signal }: { signal: AbortSignal }) => connect(signal))
   open()
   await vi.advanceTimersByTimeAsync(100)
   scope.stop()
   await vi.advanceTimersByTimeAsync(10_000)
   expect(racePage).toHaveBeenCalledTimes(1)
+})
+
+it('loads the race of others, although the rider rides alone in a newer one', async () => {
+  vi.stubGlobal('fetch', async () => new Response(null, { status: 503 }))
+  // The list does not say who rides.
+  const listed = { startedAt: Date.now(), racers: 1, lastSecond: 9, finished: false }
+  const races = [2, 1].map((raceId) => ({ ...listed, raceId }))
+  vi.mocked(racePage).mockResolvedValue({ races, next: null, previous: null })
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId) => {
+    const standings = [{ racerId: raceId === 2 ? 7 : 8 }]
+    return { ...listed, raceId, standings } as RaceBoard
+  })
+  const { race } = open()
+  // The first poll loads the rider's own race. From then on its riders are known.
+  await vi.advanceTimersByTimeAsync(4000)
+  expect(race.value?.raceId).toBe(1)
 })

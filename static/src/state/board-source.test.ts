@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest'
 
 import { history, leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
+import { windowStart } from '../race/board'
 import { boardNow, loadSource } from './board-source'
 import { reachable, service } from './service.fake'
 
@@ -97,7 +98,8 @@ describe('the boards of a ride whose history is loaded', () => {
 
 /** The board of a service that stores `best` as the rider's own, and 210 and 190 of others. */
 function serve(best: number | null): void {
-  vi.mocked(leaderboard).mockImplementation(async (_, { racers, racerId = 0, output = 0 }) => {
+  vi.mocked(leaderboard).mockImplementation(async (_, query) => {
+    const { racers, racerId = 0, output = 0, around, limit = 100 } = query
     const stored = [
       { racerId: 8, output: 210 },
       { racerId: 9, output: 190 },
@@ -111,7 +113,9 @@ function serve(best: number | null): void {
     const standings = sorted
       .map((row) => ({ ...row, rank: rankOf(row.output) }))
       .filter((row) => !racers || racers.includes(row.racerId))
-    return { total: all.length, standings } as never
+    const place = standings.findIndex((row) => row.racerId === around)
+    const start = windowStart(place, standings.length, limit)
+    return { total: all.length, standings: standings.slice(start, start + limit) } as never
   })
 }
 
@@ -119,10 +123,11 @@ it.each([
   ['before the ride is stored', null],
   ['once the ride is stored', 200],
   ['below an earlier best', 250],
+  ['just below an earlier best', 205],
   ['above an earlier best', 100],
 ])('the place now is that of the last output %s', async (_, best) => {
   serve(best)
-  const { rank, total, rows } = await boardNow(1, 300, RIDER, 9)
+  const { rank, total, rows } = await boardNow(1, 300, RIDER, 3)
   expect([rank, total]).toEqual([2, 3])
   expect(rows.map(({ racerId }) => racerId)).toEqual([8, 7, 9])
 })

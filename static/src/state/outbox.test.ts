@@ -262,6 +262,17 @@ describe('the outbox', () => {
     expect(requests).toEqual([[300], [1], [300]])
   })
 
+  it('tries one ride only while the service is away: for the others it is away, too', async () => {
+    const { requests, state, outbox } = open()
+    state.failure = new ApiError('away', 'The service does not respond.')
+    outbox.add(record(300))
+    outbox.add(record(1, RACE + 1))
+    await vi.advanceTimersByTimeAsync(0)
+    requests.length = 0
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(requests).toEqual([[1]])
+  })
+
   it('repeats a ride that fails less and less often, while a newer one is sent every second', async () => {
     const { requests, send } = service()
     let tries = 0
