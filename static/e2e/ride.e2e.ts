@@ -319,6 +319,31 @@ describe('riding', () => {
     await page.context().close()
   })
 
+  it('does not begin once another view was chosen, whose script is still loading', async () => {
+    const { page } = await visit(service, '/healthz')
+    const hold = async (path: string) => {
+      let release = () => {}
+      const released = new Promise<void>((resolve) => (release = resolve))
+      await page.route(path, async (route) => {
+        await released
+        await route.continue()
+      })
+      return release
+    }
+    const [releaseView, releaseHistory] = [await hold('**/ExploreView-*.js'), await hold('**/*.gz')]
+    await page.goto(`${service.origin}/#/ride/1`)
+    await page.getByRole('button', { name: 'Start the race' }).click()
+    await page.getByRole('button', { name: /Loading/ }).waitFor()
+    await page.getByRole('link', { name: 'Explore this class' }).click()
+    const arrived = page.waitForEvent('requestfinished', (request) => /gz$/.test(request.url()))
+    releaseHistory()
+    await arrived
+    releaseView()
+    await page.getByRole('heading', { name: 'Curves side by side' }).waitFor()
+    expect(page.url()).toContain('#/explore/1')
+    await page.context().close()
+  })
+
   it('rides no second while the browser asks whether to leave', async () => {
     const { page } = await visit(service, '/#/ride/1')
     await start(page, '20×')

@@ -101,6 +101,42 @@ it('does not poll while the page is hidden, or while the service is not reachabl
   expect(state.value).toBe('loaded')
 })
 
+it('shows the race that began after the one before it was over, which had more racers', async () => {
+  const races = [{ ...raceAt(298), racers: 3 }]
+  vi.mocked(racePage).mockImplementation(async () => ({ races: [...races] }) as never)
+  vi.mocked(raceBoard)
+    .mockReset()
+    .mockImplementation(async (_, id) => races.find(({ raceId }) => raceId === id)!)
+  vi.stubGlobal('fetch', async () => new Response(null, { status: 503 }))
+  const { race } = open()
+  await vi.advanceTimersByTimeAsync(100)
+  expect(race.value?.raceId).toBe(1)
+  races[0] = { ...raceAt(300), racers: 3, finished: true }
+  races.unshift({ ...raceAt(1), raceId: 2, racers: 2 })
+  await vi.advanceTimersByTimeAsync(3000)
+  expect(race.value?.raceId).toBe(2)
+  // It is shown also where the list does not have the earlier one any more.
+  races[1] = { ...raceAt(298), racers: 3, finished: false }
+  await vi.advanceTimersByTimeAsync(3000)
+  expect(race.value?.raceId).toBe(1)
+  races.pop()
+  await vi.advanceTimersByTimeAsync(3000)
+  expect(race.value?.raceId).toBe(2)
+})
+
+it('does not show what an earlier connection pushed once another one pushes', async () => {
+  const responses = [
+    pushing(standings({ ...raceAt(200), racers: 9 }), true),
+    pushing(standings({ ...raceAt(1), raceId: 2, racers: 2 })),
+  ]
+  vi.stubGlobal('fetch', async () => responses.shift())
+  const { race } = open()
+  await vi.advanceTimersByTimeAsync(100)
+  expect(race.value?.raceId).toBe(1)
+  await vi.advanceTimersByTimeAsync(2000)
+  expect(race.value?.raceId).toBe(2)
+})
+
 it.each([
   ['fails', (settle: Settle) => settle.reject(new Error('timeout'))],
   ['responds', (settle: Settle) => settle.resolve({ races: [raceAt(8)] } as unknown as RacePage)],

@@ -31,8 +31,13 @@ export function useHereNow(classId: number, you: Ref<number>) {
   async function load(ended: AbortSignal): Promise<RaceBoard | null> {
     const { races } = await racePage(classId)
     if (ended.aborted) return null
-    // The list does not say who rides. The boards so far do.
-    const seen = races.map((race) => ({ ...boards.get(race.raceId), ...race }))
+    // The boards so far say who rides, and the list how far the races are by now.
+    for (const [raceId, board] of boards) {
+      const race = races.find((listed) => listed.raceId === raceId)
+      if (race) boards.set(raceId, { ...board, ...race })
+      else boards.delete(raceId)
+    }
+    const seen = races.map((race) => boards.get(race.raceId) ?? race)
     const shown = raceToShow(seen, you.value, serviceTime())
     return shown && raceBoard(classId, shown.raceId, { limit: PUSHED_ROWS })
   }
@@ -75,6 +80,8 @@ export function useHereNow(classId: number, you: Ref<number>) {
   useLive(classId, {
     pushing: () => {
       stopPolling()
+      // They may be over. Every race that is ridden is pushed within a second.
+      boards.clear()
       state.value = 'loaded'
     },
     // Called after every attempt to connect: polling that has begun goes on.

@@ -31,7 +31,7 @@ async function start(): Promise<RaceOnPage> {
       return () => h(RideControls, { race: of, canStart: true })
     },
   })
-  page = document.createElement('div')
+  page = document.body.appendChild(document.createElement('div'))
   app.mount(page)
   await race?.start()
   return race!
@@ -45,8 +45,20 @@ beforeEach(() => {
 })
 afterEach(() => {
   app.unmount()
+  page.remove()
   vi.restoreAllMocks()
   vi.useRealTimers()
+})
+
+it('a choice that is disabled by the start of a ride that counts passes the focus on', async () => {
+  let respond: (source: BoardSource) => void = () => {}
+  vi.mocked(loadSource).mockReturnValueOnce(new Promise((resolve) => (respond = resolve)))
+  const started = start()
+  page.querySelector<HTMLInputElement>('[type=radio]')!.focus()
+  respond(SOURCE)
+  await started
+  await nextTick()
+  expect(document.activeElement?.textContent).toContain('Pause')
 })
 
 it('a ride that counts cannot become practice, and the choice is free again after it', async () => {

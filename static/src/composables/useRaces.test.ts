@@ -351,6 +351,36 @@ it('without pushes, the winner of a listed race is the one of its last second', 
   expect(raceBoard).toHaveBeenCalledTimes(5)
 })
 
+it('a winner who came in behind the first racer is found without pushes, and after a lost connection', async () => {
+  let winner = 1
+  const finished = { ...race(1, 300), startedAt: Date.now(), finished: true }
+  vi.mocked(raceBoard).mockImplementation(
+    async () => ({ ...finished, standings: [{ racerId: winner, rank: 1 }] }) as never,
+  )
+  vi.mocked(racePage).mockImplementation(async () => pageOf([finished]))
+  const { page } = open()
+  const found = async () => {
+    await settled()
+    return page.listed.value[0]?.first?.racerId
+  }
+  stateHash.value = 'A'
+  expect(await found()).toBe(1)
+  winner = 2
+  stateHash.value = 'B'
+  expect(await found()).toBe(2)
+  page.subscriber.pushing?.()
+  page.subscriber.closed?.()
+  winner = 3
+  page.subscriber.pushing?.()
+  expect(await found()).toBe(3)
+  // From then on it is pushed.
+  const { length } = vi.mocked(raceBoard).mock.calls
+  page.subscriber.standings?.({ ...board(2), startedAt: Date.now() })
+  await found()
+  expect(racePage).toHaveBeenCalledTimes(4)
+  expect(raceBoard).toHaveBeenCalledTimes(length)
+})
+
 it('the opened race is loaded again after a lost connection', async () => {
   const { page } = open({ race: 1 })
   await settled()

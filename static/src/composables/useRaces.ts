@@ -5,9 +5,11 @@ import { computed, ref, shallowReactive, shallowRef, watch } from 'vue'
 import { raceBoard, racePage, type RaceBoard, type RacePage } from '../api/client'
 import { PUSHED_ROWS, type Subscriber } from '../api/live'
 import { messageOf } from '../api/request'
+import { mayGoOn } from '../race/here-now'
 import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
 import { classOf } from '../state/service'
+import { serviceTime } from '../state/service-time'
 import { latestOnly } from './latest-only'
 import { keepBoard } from './recent-boards'
 import type { ExploreAddressOnPage } from './useExploreAddress'
@@ -30,7 +32,7 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
   const retryBoardsAfter = useRetry(() => loadBoards())
   /** Whether the service pushes. */
   let isLive = false
-  /** Whether a connection was lost, and with it what was pushed meanwhile. */
+  /** Whether a connection was lost, and with it what was pushed meanwhile: until the boards are loaded again. */
   let wasLost = false
 
   const listed = computed(() =>
@@ -76,10 +78,14 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
 
   /** Loads the boards that the list needs or that are older than it, one after another. */
   const loadBoards = latestOnly(async (isStale) => {
-    for (const { raceId, lastSecond, finished } of page.value?.races ?? []) {
+    for (const race of page.value?.races ?? []) {
       if (isStale()) return
+      const { raceId, lastSecond, finished } = race
       const before = boards.get(raceId)
-      if (before && before.lastSecond >= lastSecond && (before.finished || !finished)) continue
+      const isCurrent = before && before.lastSecond >= lastSecond && (before.finished || !finished)
+      // What changes behind the first racer is pushed. The list does not show it.
+      const isPushed = isLive && !wasLost
+      if (isCurrent && (isPushed || !mayGoOn(race, serviceTime()))) continue
       try {
         // The own place is shown if it is among these rows.
         const board = await raceBoard(classId, raceId, { limit: PUSHED_ROWS })
@@ -91,6 +97,7 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
         retryBoardsAfter(error)
       }
     }
+    if (isLive && !isStale()) wasLost = false
   })
 
   watch(page, loadBoards)
@@ -111,7 +118,6 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
       // Loads changes that were missed, and what failed while the service was starting.
       if (wasLost || failure.value) void refresh()
       if (wasLost || opened.failure.value) void opened.load()
-      wasLost = false
     },
     closed: () => {
       isLive = false

@@ -62,6 +62,24 @@ describe('the boards of a ride whose history is loaded', () => {
     ])
   })
 
+  it('have the live output, also where another ride has raised the own best since', async () => {
+    const { source, at } = await open()
+    serve(250)
+    expect(await at()).toEqual([2, false])
+    const { value } = await source.board(5, 200, 9)
+    expect(value.rows.map(({ racerId, output }) => [racerId, output])).toEqual([
+      [8, 210],
+      [7, 200],
+      [9, 190],
+    ])
+    expect([value.total, value.record]).toEqual([3, false])
+    const group = await source.group(5, 200, [8])
+    expect(group.value.map(({ racerId, output, rank }) => [racerId, output, rank])).toEqual([
+      [8, 210, 1],
+      [7, 200, 2],
+    ])
+  })
+
   it('are the history’s while the service does not respond, which is asked once a poll', async () => {
     const { source, at } = await open()
     for (const kind of ['away', 'unready'] as const) {

@@ -151,6 +151,11 @@ function serviceBoards(
     const own = best(second)
     return isRecord(output, own) ? null : own
   }
+  /** The rider's best on a board where it beats the output: another ride of the rider has raised it since this one began. */
+  const newerBest = ({ standings }: Leaderboard, output: number) => {
+    const own = standings.find((row) => row.racerId === racerId)
+    return own && own.output > output ? own.output : null
+  }
   return {
     async board(second: number, output: number, size: number): Promise<LiveBoard> {
       const request = async (racer: number, limit: number) => {
@@ -159,23 +164,34 @@ function serviceBoards(
         applyNames(page.standings)
         return page
       }
-      const kept = keptBest(second, output)
+      let kept = keptBest(second, output)
       const rider: Rider = { racerId, output }
-      if (kept === null) return asLive(await request(racerId, size), rider)
+      if (kept === null) {
+        const page = await request(racerId, size)
+        kept = newerBest(page, output)
+        if (kept === null) return asLive(page, rider)
+      }
       // A stand-in shows where the output would be.
       return withoutOwnBest(await request(STAND_IN, size + 1), rider, STAND_IN, kept, size)
     },
     async group(second: number, output: number, racers: readonly number[]) {
-      const kept = keptBest(second, output)
-      const whatIfId = kept === null ? racerId : STAND_IN
-      const group = [...racers.filter((other) => other !== racerId), whatIfId]
-      const whatIf = { racerId: whatIfId, output, racers: group, limit: group.length }
-      const { standings } = await leaderboard(classId, { second, ...whatIf }, timeoutMs)
-      applyNames(standings)
+      const request = async (racer: number) => {
+        const group = [...racers.filter((other) => other !== racerId), racer]
+        const whatIf = { second, racerId: racer, output, racers: group, limit: group.length }
+        const page = await leaderboard(classId, whatIf, timeoutMs)
+        applyNames(page.standings)
+        return page
+      }
+      let kept = keptBest(second, output)
+      let page = await request(kept === null ? racerId : STAND_IN)
+      if (kept === null) {
+        kept = newerBest(page, output)
+        if (kept !== null) page = await request(STAND_IN)
+      }
       // As in `withoutOwnBest`: the own best is on the board, and the rows below it move up.
-      return grouped(standings).map((row) => ({
+      return grouped(page.standings).map((row) => ({
         ...row,
-        racerId: row.racerId === whatIfId ? racerId : row.racerId,
+        racerId: row.racerId === STAND_IN ? racerId : row.racerId,
         rank: kept !== null && row.output < kept ? row.rank - 1 : row.rank,
       }))
     },

@@ -1,17 +1,19 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
-import { createApp, ref, type App } from 'vue'
+import { createApp, nextTick, ref, type App, type Ref } from 'vue'
 
 import { FIRST_ADDRESS, type ExploreAddress } from '../../race/explore-address'
 import SecondPanel from './SecondPanel.vue'
 
 let app: App
 let page: HTMLElement
+let shown: Ref<ExploreAddress>
 const go = vi.fn()
 const adjust = vi.fn()
 
 function show(address: Partial<ExploreAddress>): void {
-  const exploreAddress = { address: ref({ ...FIRST_ADDRESS, ...address }), go, adjust }
+  shown = ref({ ...FIRST_ADDRESS, ...address })
+  const exploreAddress = { address: shown, go, adjust }
   app = createApp(SecondPanel, { exploreAddress })
   page = document.body.appendChild(document.createElement('div'))
   app.mount(page)
@@ -40,4 +42,14 @@ it('Play from another board is such a step, Play from the board at a second is n
   page.querySelector('button')!.click()
   expect(go).toHaveBeenCalledOnce()
   expect(adjust).toHaveBeenCalledExactlyOnceWith({ second: 1 })
+})
+
+it('the slider passes the focus on when Back disables it', async () => {
+  show({})
+  const slider = page.querySelector<HTMLInputElement>('[type=range]')!
+  slider.focus()
+  shown.value = { ...FIRST_ADDRESS, board: 'finish' }
+  await nextTick()
+  expect(slider.disabled).toBe(true)
+  expect(document.activeElement?.textContent).toContain('Play')
 })
