@@ -80,7 +80,7 @@ export function useHereNow(classId: number, you: Ref<number>) {
   useLive(classId, {
     pushing: () => {
       stopPolling()
-      // They may be over. Every race that is ridden is pushed within a second.
+      // Races of these boards may be over. Every race that is ridden is pushed within a second.
       boards.clear()
       state.value = 'loaded'
     },

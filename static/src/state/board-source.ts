@@ -146,48 +146,48 @@ function serviceBoards(
   best: (second: number) => number | null,
   timeoutMs?: number,
 ) {
-  /** The rider's best where it stays on the service's board, because the output does not beat it. */
-  const keptBest = (second: number, output: number) => {
-    const own = best(second)
-    return isRecord(output, own) ? null : own
+  /**
+   * Requests a board with the output on it: as the rider's where it beats the rider's best, otherwise as a stand-in's beside
+   * that best, which is `kept`. `query` returns the query for an id.
+   */
+  async function requestWith(
+    second: number,
+    output: number,
+    query: (id: number) => Parameters<typeof leaderboard>[1],
+  ): Promise<{ page: Leaderboard; kept: number | null }> {
+    const whatIf = async (id: number) => {
+      const asked = { ...query(id), second, racerId: id, output }
+      const page = await leaderboard(classId, asked, timeoutMs)
+      applyNames(page.standings)
+      return page
+    }
+    let kept = best(second)
+    if (isRecord(output, kept)) {
+      const page = await whatIf(racerId)
+      const own = page.standings.find((row) => row.racerId === racerId)
+      // Another ride of the rider may have raised the best since this one began.
+      if (!own || own.output <= output) return { page, kept: null }
+      kept = own.output
+    }
+    return { page: await whatIf(STAND_IN), kept }
   }
-  /** The rider's best on a board where it beats the output: another ride of the rider has raised it since this one began. */
-  const newerBest = ({ standings }: Leaderboard, output: number) => {
-    const own = standings.find((row) => row.racerId === racerId)
-    return own && own.output > output ? own.output : null
-  }
+
   return {
     async board(second: number, output: number, size: number): Promise<LiveBoard> {
-      const request = async (racer: number, limit: number) => {
-        const whatIf = { second, racerId: racer, output, around: racer, limit }
-        const page = await leaderboard(classId, whatIf, timeoutMs)
-        applyNames(page.standings)
-        return page
-      }
-      let kept = keptBest(second, output)
       const rider: Rider = { racerId, output }
-      if (kept === null) {
-        const page = await request(racerId, size)
-        kept = newerBest(page, output)
-        if (kept === null) return asLive(page, rider)
-      }
-      // A stand-in shows where the output would be.
-      return withoutOwnBest(await request(STAND_IN, size + 1), rider, STAND_IN, kept, size)
+      const { page, kept } = await requestWith(second, output, (id) => ({
+        around: id,
+        // With the own best among the rows of a stand-in there is one too many.
+        limit: id === STAND_IN ? size + 1 : size,
+      }))
+      if (kept === null) return asLive(page, rider)
+      return withoutOwnBest(page, rider, STAND_IN, kept, size)
     },
     async group(second: number, output: number, racers: readonly number[]) {
-      const request = async (racer: number) => {
-        const group = [...racers.filter((other) => other !== racerId), racer]
-        const whatIf = { second, racerId: racer, output, racers: group, limit: group.length }
-        const page = await leaderboard(classId, whatIf, timeoutMs)
-        applyNames(page.standings)
-        return page
-      }
-      let kept = keptBest(second, output)
-      let page = await request(kept === null ? racerId : STAND_IN)
-      if (kept === null) {
-        kept = newerBest(page, output)
-        if (kept !== null) page = await request(STAND_IN)
-      }
+      const { page, kept } = await requestWith(second, output, (id) => {
+        const group = [...racers.filter((other) => other !== racerId), id]
+        return { racers: group, limit: group.length }
+      })
       // As in `withoutOwnBest`: the own best is on the board, and the rows below it move up.
       return grouped(page.standings).map((row) => ({
         ...row,
