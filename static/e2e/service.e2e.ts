@@ -210,6 +210,22 @@ describe('the page', () => {
     await page.context().close()
   })
 
+  it('loads again what is shown, where a part of it could not be loaded', async () => {
+    const { page } = await visit(service, '/')
+    await page.route('**/Curves-*.js', (route) => route.abort())
+    await page.goto(`${service.origin}/healthz`)
+    await page.goto(`${service.origin}/#/explore/1`)
+    const again = page.getByRole('button', { name: 'Load it again' })
+    await again.waitFor()
+    await page.getByRole('slider', { name: 'Second of the race' }).fill('70')
+    await page.waitForURL(/second=70/)
+    await page.unroute('**/Curves-*.js')
+    await again.click()
+    await page.locator('.curves canvas').waitFor()
+    expect(page.url()).toContain('second=70')
+    await page.context().close()
+  })
+
   it.each([
     [320, 568],
     [1280, 900],

@@ -92,6 +92,8 @@ addEventListener(
 
 /** The address of a view whose script could not be loaded; null if none failed. */
 export const failedAddress = ref<string | null>(null)
+/** Whether the script of a part of the view could not be loaded. */
+export const hasFailedPart = ref(false)
 
 router.onError((error, to) => {
   // A fault of a view's own script would otherwise be seen nowhere.
@@ -100,7 +102,9 @@ router.onError((error, to) => {
 })
 router.afterEach((to, from, failure) => {
   // Another query changes a part of the same view. Refused navigations change nothing.
-  if (!failure && to.path !== from.path) failedAddress.value = null
+  if (failure || to.path === from.path) return
+  failedAddress.value = null
+  hasFailedPart.value = false
 })
 
 watchEffect(() => {

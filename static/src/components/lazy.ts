@@ -1,14 +1,14 @@
 /** Parts that are loaded when they are shown. */
 import { defineAsyncComponent, type AsyncComponentLoader, type Component } from 'vue'
 
-import { failedAddress } from '../router'
+import { hasFailedPart } from '../router'
 
 function lazy<T extends Component>(loader: AsyncComponentLoader<T>) {
   return defineAsyncComponent({
     loader,
     onError: (_error, _retry, fail) => {
-      // The notice at the top loads the page again. Some browsers keep a script that failed until then.
-      failedAddress.value = location.hash
+      // The notice at the top loads the page again. Until then some browsers do not request the script again.
+      hasFailedPart.value = true
       fail()
     },
   })

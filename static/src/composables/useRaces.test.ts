@@ -371,7 +371,10 @@ it('a winner who came in behind the first racer is found without pushes, and aft
   page.subscriber.pushing?.()
   page.subscriber.closed?.()
   winner = 3
+  vi.mocked(raceBoard).mockRejectedValueOnce(new ApiError('unready', 'overloaded'))
   page.subscriber.pushing?.()
+  expect(await found()).toBe(2)
+  service.now += 1
   expect(await found()).toBe(3)
   // From then on it is pushed.
   const { length } = vi.mocked(raceBoard).mock.calls

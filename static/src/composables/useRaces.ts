@@ -78,6 +78,7 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
 
   /** Loads the boards that the list needs or that are older than it, one after another. */
   const loadBoards = latestOnly(async (isStale) => {
+    let hasFailed = false
     for (const race of page.value?.races ?? []) {
       if (isStale()) return
       const { raceId, lastSecond, finished } = race
@@ -93,11 +94,12 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
         // A board that was pushed meanwhile is newer.
         if (boards.get(raceId) === before) boards.set(raceId, board)
       } catch (error) {
-        // Listed without its winner until then.
+        // Listed without its winner, or with an earlier one, until then.
         retryBoardsAfter(error)
+        hasFailed = true
       }
     }
-    if (isLive && !isStale()) wasLost = false
+    if (isLive && !hasFailed && !isStale()) wasLost = false
   })
 
   watch(page, loadBoards)

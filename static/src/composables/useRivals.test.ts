@@ -143,3 +143,23 @@ it('is not loaded again in a race when the class has changed', async () => {
   await settled()
   expect(group).toHaveBeenCalledTimes(1)
 })
+
+it('is not loaded while the page is hidden, and once when it is shown again', async () => {
+  const show = (state: DocumentVisibilityState) => {
+    Object.defineProperty(document, 'visibilityState', { value: state, configurable: true })
+    document.dispatchEvent(new Event('visibilitychange'))
+  }
+  const { racing, sample, group, used } = open()
+  group.mockResolvedValue({ value: [WHOLE], asOfStart: false })
+  show('hidden')
+  racing.value = true
+  for (const second of [1, 2, 3]) {
+    sample.value = { second, output: 100 } as Sample
+    await settled()
+  }
+  expect(group).not.toHaveBeenCalled()
+  show('visible')
+  await settled()
+  expect(group).toHaveBeenCalledTimes(1)
+  expect(used.second.value).toBe(3)
+})

@@ -1,4 +1,5 @@
 /** The board of the rivals with the rider in it: second by second in a race, otherwise over the whole race. */
+import { useDocumentVisibility } from '@vueuse/core'
 import { computed, ref, shallowRef, watch } from 'vue'
 
 import { leaderboard } from '../api/client'
@@ -57,11 +58,12 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
 
   /** Null in a race, whose seconds load the board. */
   const hash = computed(() => (racing.value ? null : classOf(classId)?.stateHash))
+  const visibility = useDocumentVisibility()
   watch(
-    [ids, sample, racing, hash, () => rider.value.racerId],
+    [ids, sample, racing, hash, () => rider.value.racerId, visibility],
     () => {
       // An address that is opened directly comes before the classes. Their arrival would load the board again.
-      if (hash.value !== undefined) void load()
+      if (hash.value !== undefined && visibility.value === 'visible') void load()
     },
     { immediate: true },
   )

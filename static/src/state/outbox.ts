@@ -96,7 +96,7 @@ export class Outbox {
     const isStored = this.#append(record)
     this.#report(raceId, { state: before === 'retrying' ? 'retrying' : 'sending', isStored })
     const wait = record.event === 'final' ? 0 : this.#sentAtMs + INTERVAL_MS - performance.now()
-    if (this.#sending || this.#failed.has(raceId)) return
+    if (this.#sending) return
     if (this.#timer === undefined || record.event === 'final') this.#schedule(wait)
   }
 
