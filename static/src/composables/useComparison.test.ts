@@ -126,6 +126,16 @@ it('follows the class: the record that was not pushed, and the curves', async ()
   expect([1, 2].map((second) => comparison.recordAt(second)?.output)).toEqual([220, 250])
 })
 
+it('does not raise a record that is loaded later by a best before it, which may be erased', async () => {
+  const comparison = open()
+  await settled()
+  comparison.raiseRecords([{ racerId: 8, second: 1, output: 300 }])
+  expect(comparison.recordAt(1)?.output).toBe(300)
+  stateHash.value = 'B'
+  await settled()
+  expect(comparison.recordAt(1)?.output).toBe(200)
+})
+
 it('racers of a class that was empty are suggested once it has some', async () => {
   vi.mocked(leaderboard).mockResolvedValueOnce({ ...FIRST, standings: [] })
   const comparison = open()

@@ -93,3 +93,11 @@ it('a request that failed is repeated, also if the racers are not shown again', 
   await vi.runAllTimersAsync()
   expect(names.nameOf(1)).toBe('Ada')
 })
+
+it('a name that comes during a request that does not have it stays', async () => {
+  vi.mocked(leaderboard).mockImplementation(respond)
+  names.requestNames(1, [2])
+  names.applyNames([{ racerId: 2, name: 'Bo' }])
+  await vi.runAllTimersAsync()
+  expect(names.nameOf(2)).toBe('Bo')
+})
