@@ -59,7 +59,7 @@ describe('a service that is read with a key', () => {
           document.cookie,
         ]),
       ).toEqual([1, false, ''])
-      // What was read with the key goes with it, and the event stream ends.
+      // Forgetting the key removes what was read with it, and ends the event stream.
       const isStream = (request: Request) => request.url().endsWith('/live')
       const ended = page.waitForEvent('requestfailed', isStream)
       expect(await row.count()).toBeGreaterThan(0)

@@ -36,6 +36,11 @@ export function waitingText(seconds: number): string {
   return `${quantity(seconds, 'second')} ${seconds === 1 ? 'waits' : 'wait'} to be sent.`
 }
 
+/** Returns of when a board of a ride is: `As of the ride’s start.` */
+export function asOfText(asOfStart: boolean): string {
+  return `As of ${asOfStart ? 'the ride’s start' : 'when you rode this second'}.`
+}
+
 /** Returns a difference with its sign: `+3.20`, `−0.50`. */
 export function signed(difference: number): string {
   const text = two.format(Math.abs(difference))

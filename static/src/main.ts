@@ -5,8 +5,9 @@ import './styles/base.css'
 import { createApp } from 'vue'
 
 import App from './App.vue'
+import { partLoaders } from './components/lazy'
 import { useRetry } from './composables/useLoad'
-import { preloadViews, router } from './router'
+import { router, viewLoaders } from './router'
 import { ridesOpen } from './state/service'
 
 const retryAfter = useRetry(sendLeft)
@@ -22,6 +23,12 @@ async function sendLeft(): Promise<void> {
   }
 }
 
+/** Loads all scripts, so that they are there when the service is away. */
+async function preload(): Promise<void> {
+  // A script that fails is loaded again when its part is first shown.
+  for (const load of [...viewLoaders, ...partLoaders]) await load().catch(() => {})
+}
+
 if (ridesOpen) void sendLeft()
 createApp(App).use(router).mount('#app')
-void router.isReady().then(preloadViews, () => {})
+void router.isReady().then(preload, () => {})

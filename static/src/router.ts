@@ -126,17 +126,5 @@ watch(
   { flush: 'sync' },
 )
 
-/** Loads the scripts of all views, so that they are there when the service is away. */
-export async function preloadViews(): Promise<void> {
-  const parts = [
-    startView,
-    rideView,
-    exploreView,
-    notFoundView,
-    () => import('./components/RacerSearch.vue'),
-    () => import('./components/Curves.vue'),
-    () => import('./components/KeyForm.vue'),
-  ]
-  // A part that fails is loaded again when it is first shown.
-  for (const part of parts) await part().catch(() => {})
-}
+/** Functions that load the scripts of the views. */
+export const viewLoaders = [startView, rideView, exploreView, notFoundView]

@@ -3,7 +3,11 @@ import { defineAsyncComponent, type AsyncComponentLoader, type Component } from 
 
 import { hasFailedPart } from '../router'
 
+/** Functions that load the scripts of these parts. */
+export const partLoaders: (() => Promise<unknown>)[] = []
+
 function lazy<T extends Component>(loader: AsyncComponentLoader<T>) {
+  partLoaders.push(loader)
   return defineAsyncComponent({
     loader,
     onError: (_error, _retry, fail) => {

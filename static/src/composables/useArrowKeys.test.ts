@@ -19,7 +19,7 @@ it.each([
     new KeyboardEvent('keydown', { key: 'ArrowUp', bubbles: true }),
   )
   expect(race.cadence.value).toBe(cadence)
-  // Whoever rides takes over.
+  // A key that changes the ride ends “Ride for me”.
   expect(race.auto.value).toBe(cadence === 80)
   scope.stop()
 })

@@ -84,7 +84,7 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
       const { raceId, lastSecond, finished } = race
       const before = boards.get(raceId)
       const isCurrent = before && before.lastSecond >= lastSecond && (before.finished || !finished)
-      // What changes behind the first racer is pushed. The list does not show it.
+      // The list shows the first racer’s second only. The service pushes changes of the others.
       const isPushed = isLive && !wasLost
       if (isCurrent && (isPushed || !mayGoOn(race, serviceTime()))) continue
       try {

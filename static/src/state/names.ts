@@ -37,6 +37,11 @@ export function applyNames(
   for (const { racerId, name } of racers) if (name) names.set(racerId, name)
 }
 
+/** Applies names that the device has stored. A name that is known already came from the service, later. */
+export function applyStoredNames(racers: readonly { racerId: number; name: string }[]): void {
+  applyNames(racers.filter(({ racerId }) => !hasName(racerId)))
+}
+
 /** Requests the names of racers of a class, if they are not known. */
 export function requestNames(classId: number, racers: Iterable<number>): void {
   for (const racer of racers) {

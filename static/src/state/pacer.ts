@@ -3,7 +3,7 @@ import { useStorage } from '@vueuse/core'
 import { watch } from 'vue'
 
 import { NO_PACER, parsePacer, PACERS, type PacerChoice } from '../race/pacer'
-import { applyNames, hasName, nameOf } from './names'
+import { applyStoredNames, nameOf } from './names'
 
 export const pacer = useStorage<PacerChoice>('alleycat.pacer', { ...NO_PACER }, undefined, {
   serializer: { read: parsePacer, write: JSON.stringify },
@@ -17,8 +17,7 @@ export function pacerLabel({ kind, racerId }: PacerChoice): string {
 watch(
   pacer,
   ({ racerId, name }) => {
-    // A name that is known already came from the service, later than the stored one.
-    if (racerId !== null && !hasName(racerId)) applyNames([{ racerId, name }])
+    if (racerId !== null) applyStoredNames([{ racerId, name }])
   },
   { immediate: true },
 )

@@ -2,7 +2,7 @@
 import { useStorage } from '@vueuse/core'
 import { watch } from 'vue'
 
-import { applyNames, hasName } from './names'
+import { applyStoredNames } from './names'
 
 export interface Rival {
   racerId: number
@@ -42,7 +42,4 @@ export function removeRival(racerId: number): void {
   rivals.value = rivals.value.filter((rival) => rival.racerId !== racerId)
 }
 
-// A name that is known already came from the service, later than the stored one.
-watch(rivals, (stored) => applyNames(stored.filter(({ racerId }) => !hasName(racerId))), {
-  immediate: true,
-})
+watch(rivals, applyStoredNames, { immediate: true })
