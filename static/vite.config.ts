@@ -30,8 +30,25 @@ function brotli(): Plugin {
   }
 }
 
+/** Lets the page send rides while it is developed, if the service does: the service writes this into its own page only. */
+function ridesAsServed(): Plugin {
+  return {
+    name: 'rides-as-served',
+    apply: 'serve',
+    async transformIndexHtml(html) {
+      // Without the service, the page says so.
+      const served = await fetch(SERVICE, { headers: { accept: 'text/html' } }).then(
+        (response) => response.text(),
+        () => '',
+      )
+      const [rides] = served.match(/data-rides="\w+"/) ?? []
+      return rides ? html.replace(/data-rides="\w+"/, rides) : html
+    },
+  }
+}
+
 export default defineConfig({
-  plugins: [vue(), brotli()],
+  plugins: [vue(), brotli(), ridesAsServed()],
   // Relative addresses: a proxy may serve the page below a path.
   base: './',
   // Nothing is inlined: the Content-Security-Policy allows files of this origin only.

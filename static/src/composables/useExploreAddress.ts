@@ -73,7 +73,6 @@ export function useExploreAddress() {
   watch(
     () => route.query,
     (query) => {
-      if (route.name !== 'explore') return
       const read = parseAddress(query)
       // After an own write nothing differs. A new array of the same racers would draw their curves again.
       if (!isSame(read, address.value)) address.value = read

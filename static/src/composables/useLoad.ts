@@ -51,11 +51,11 @@ export function useRetry(load: () => Promise<void>): (error: unknown) => void {
     },
   )
   return (error) => {
-    hasFailed ||= mayRetry(error)
+    hasFailed ||= canLoadLater(error)
   }
 }
 
 /** Returns whether the same load may succeed later. A locked service is not reachable until it has the key. */
-export function mayRetry(error: unknown): boolean {
+export function canLoadLater(error: unknown): boolean {
   return !(error instanceof ApiError) || error.canRetry || error.kind === 'locked'
 }
