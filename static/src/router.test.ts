@@ -94,6 +94,10 @@ it('a part that could not be loaded is named until another view is shown', async
   failedAddress.value = '#/ride/4'
   await router.replace('/ride/4?ride=7')
   expect(failedAddress.value).toBe('#/ride/4')
+  const allow = router.beforeEach(() => false)
+  await router.push('/explore/4')
+  allow()
+  expect(failedAddress.value).toBe('#/ride/4')
   await router.push('/explore/4')
   expect(failedAddress.value).toBeNull()
 })

@@ -59,6 +59,23 @@ it('cuts a connection on which nothing comes for 45 s', async () => {
   expect(signals.map(({ aborted }) => aborted)).toEqual([true, false])
 })
 
+it('keeps a connection on which a comment comes every 15 s', async () => {
+  let push = () => {}
+  const signals: AbortSignal[] = []
+  vi.stubGlobal('fetch', async (_: string, { signal }: { signal: AbortSignal }) => {
+    signals.push(signal)
+    const start = (stream: ReadableStreamDefaultController) =>
+      (push = () => stream.enqueue(new TextEncoder().encode(':\n\n')))
+    return new Response(new ReadableStream({ start }))
+  })
+  unsubscribe = subscribe(1, {})
+  for (let i = 0; i < 10; i++) {
+    await vi.advanceTimersByTimeAsync(15_000)
+    push()
+  }
+  expect(signals.map(({ aborted }) => aborted)).toEqual([false])
+})
+
 it('the end of the subscription ends its connection', async () => {
   const signals = silentService()
   unsubscribe = subscribe(1, {})

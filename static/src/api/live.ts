@@ -2,6 +2,7 @@
  * The events of a class, `/classes/{classId}/live`. Read by fetch, because EventSource cannot send the key for reading.
  */
 import type { NewBests, RaceBoard } from './client'
+import { visible } from '../visible'
 import { EventReader } from './events'
 import { requestStream } from './request'
 
@@ -112,18 +113,5 @@ function onlineWithin(delayMs: number): Promise<boolean> {
     const back = () => end(true)
     const timer = setTimeout(() => end(false), delayMs)
     addEventListener('online', back)
-  })
-}
-
-/** Resolves when the page is visible. */
-function visible(): Promise<void> {
-  return new Promise((resolve) => {
-    const check = () => {
-      if (document.hidden) return
-      document.removeEventListener('visibilitychange', check)
-      resolve()
-    }
-    document.addEventListener('visibilitychange', check)
-    check()
   })
 }

@@ -51,7 +51,7 @@ it('says how many were found, and who was chosen', async () => {
   expect(options).toHaveLength(8)
   options[1]?.dispatchEvent(new Event('click', { bubbles: true }))
   await vi.advanceTimersByTimeAsync(1000)
-  expect(message()).toBe('Ada 2 is chosen.')
+  expect(message()).toBe('\u2068Ada 2\u2069 is chosen.')
   type('')
   await vi.advanceTimersByTimeAsync(300)
   expect(message()).toBe('')
@@ -77,7 +77,7 @@ it('Enter repeats a search whose response was cut', async () => {
   page.querySelector('input')!.dispatchEvent(enter)
   await vi.advanceTimersByTimeAsync(0)
   expect(search).toHaveBeenCalledTimes(2)
-  expect(message()).toBe('Ada is chosen.')
+  expect(message()).toBe('\u2068Ada\u2069 is chosen.')
 })
 
 it('sends no search once the view is left', async () => {

@@ -6,7 +6,7 @@ import { messageOf } from '../api/request'
 import { isolated } from '../format'
 import { minutes } from '../race/clock'
 import { applyNames, nameOf } from '../state/names'
-import { classOf } from '../state/service'
+import { boardState } from '../state/service'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
 import { useRetry } from './useLoad'
@@ -78,10 +78,10 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
     },
   )
   watch(
-    [which, () => classOf(classId)?.stateHash],
-    ([, stateHash]) => {
+    [which, () => boardState(classId)],
+    ([, state]) => {
       // An address that is opened directly comes before the classes. Their arrival would load the board again.
-      if (stateHash !== undefined) void load()
+      if (state !== undefined) void load()
     },
     { immediate: true },
   )

@@ -5,10 +5,16 @@ import { leaderboard, type Leaderboard } from '../api/client'
 import { useClassRecords } from './useClassRecords'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
-const mocked = vi.hoisted(() => ({ service: null as unknown as { classes: object[] } }))
+interface Listed {
+  classId: number
+  stateHash: string
+}
+const mocked = vi.hoisted(() => ({ service: null as unknown as { classes: Listed[] } }))
 vi.mock('../state/service', () => {
   mocked.service = shallowReactive({ classes: [] })
-  return mocked
+  const boardState = (id: number) =>
+    mocked.service.classes.find(({ classId }) => classId === id)?.stateHash
+  return { ...mocked, boardState }
 })
 
 let scope: EffectScope

@@ -155,3 +155,17 @@ it('a shared address names the suggested racers, once they are known, or those t
   address.value.racers = []
   expect(comparison.shared.value).toEqual([])
 })
+
+it('the message of a curve that goes on failing stays while it is tried again', async () => {
+  vi.mocked(curve).mockRejectedValueOnce(AWAY)
+  const comparison = open(ref({ ...FIRST_ADDRESS, racers: [7] }))
+  await settled()
+  let respond: (curve: Curve) => void = () => {}
+  vi.mocked(curve).mockReturnValue(new Promise((resolve) => (respond = resolve)))
+  service.now += 1
+  await settled()
+  expect(comparison.failure.value).toBe('away')
+  respond({ racerId: 7, name: null, seconds: [] })
+  await settled()
+  expect(comparison.failure.value).toBe('')
+})

@@ -10,7 +10,7 @@ import { COMPARED_MAX } from '../race/explore-address'
 import type { Best } from '../race/new-bests'
 import { applyNames, nameOf } from '../state/names'
 import { rider } from '../state/rider'
-import { classOf } from '../state/service'
+import { boardState } from '../state/service'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
 import { useLoad, useRetry } from './useLoad'
@@ -26,7 +26,7 @@ type Records = ReadonlyMap<number, Effort>
 
 export function useComparison(classId: number, { address, go }: ExploreAddressOnPage) {
   const curves = reactive(new Map<number, Curve>())
-  /** The state of the class for which each curve was loaded. */
+  /** The state of the class's boards for which each curve was loaded. */
   const loadedAt = new Map<number, string>()
   /** The class record by second; null until it is loaded. */
   const record = shallowRef<Records | null>(null)
@@ -63,9 +63,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     record.value = loaded
   }
 
-  function stateHash(): string | undefined {
-    return classOf(classId)?.stateHash
-  }
+  const state = () => boardState(classId)
 
   /** Whether the class had no racers when they were suggested. */
   let isEmpty = false
@@ -79,22 +77,24 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   }
 
   const loadCurves = latestOnly(async (isStale) => {
-    failure.value = ''
+    let failed = ''
     for (const racerId of racers.value) {
-      const hash = stateHash()
+      const current = state()
       // The state becomes known by the first poll, and then the curves are loaded.
-      if (isStale() || hash === undefined) return
-      if (loadedAt.get(racerId) === hash) continue
+      if (isStale() || current === undefined) return
+      if (loadedAt.get(racerId) === current) continue
       try {
         const found = await curve(classId, racerId)
         applyNames([found])
         curves.set(racerId, found)
-        loadedAt.set(racerId, hash)
+        loadedAt.set(racerId, current)
       } catch (error) {
         retryAfter(error)
-        failure.value = messageOf(error, 'The curve cannot be loaded.')
+        failed = messageOf(error, 'The curve cannot be loaded.')
       }
     }
+    // Set at the end: a message that came and went would be read again at every try.
+    failure.value = failed
   })
 
   /** Returns the class record at a second. Until it is loaded nothing is known to beat it. */
@@ -124,7 +124,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   )
   watch(racers, loadCurves, { immediate: true })
   // Not all bests are pushed: none while the page is hidden, and 50 at a time.
-  watch(stateHash, (_, before) => void (before === undefined ? loadCurves() : reload()))
+  watch(state, (_, before) => void (before === undefined ? loadCurves() : reload()))
 
   const lines = computed<CurveLine[]>(() => {
     const own = racers.value.map((racerId, i) => ({

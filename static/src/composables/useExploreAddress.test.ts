@@ -97,6 +97,14 @@ it('a second that was not written yet does not replace the view to which Back go
   expect(router.options.history.location).toBe('/ride')
 })
 
+it('a second that was not written yet is there after a step and Back', async () => {
+  explored.adjust({ second: 100 })
+  await explored.go({ racers: [5] })
+  router.back()
+  await vi.waitFor(() => expect(query().racers).toBeUndefined())
+  expect(query()).toEqual({ second: '100' })
+})
+
 it('a new second leaves the racers as they are, whose curves would be drawn again', async () => {
   await explored.go({ racers: [5] })
   const { racers } = explored.address.value

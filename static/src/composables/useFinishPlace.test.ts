@@ -12,8 +12,8 @@ vi.mock('../state/service', () => import('../state/service.fake'))
 const ABOVE = { rank: 1, racerId: 9, name: 'Bo', output: 210 }
 
 /** Returns the place of a ride that ended with 200, where the service shows the rider with `output`. */
-async function placeOf(output: number) {
-  const standings = [ABOVE, { rank: 2, racerId: 7, name: null, output }]
+async function placeOf(output: number, newRecord = false) {
+  const standings = [ABOVE, { rank: 2, racerId: 7, name: null, output, newRecord }]
   vi.mocked(leaderboard).mockResolvedValue({ total: 2, standings } as unknown as Leaderboard)
   const ride = { classId: 1, racerId: 7, outputs: [100, 200] } as OwnRide
   const scope = effectScope()
@@ -29,6 +29,7 @@ it('is that of the last output, and says what the next place takes', async () =>
     rank: 2,
     total: 2,
     better: null,
+    isStored: true,
     next: { rank: 1, racerId: 9, gap: 10 },
   })
   const query = { by: 'finish', racerId: 7, output: 200, around: 7, limit: 9 }
@@ -36,7 +37,11 @@ it('is that of the last output, and says what the next place takes', async () =>
 })
 
 it('is that of a better finish before', async () => {
-  expect((await placeOf(205))?.better).toBe(205)
+  expect(await placeOf(205)).toMatchObject({ better: 205, isStored: true })
+})
+
+it('is not the rider’s yet where the service has no finish that is as good', async () => {
+  expect((await placeOf(200, true))?.isStored).toBe(false)
 })
 
 it('is loaded again when the class has changed', async () => {

@@ -31,6 +31,8 @@ export function useFinishPlace({ classId, racerId, outputs }: OwnRide) {
       total: board.value.total,
       /** An earlier finish that is better, and holds the place. */
       better: own.output > output ? own.output : null,
+      /** Whether the service has a finish of the rider that holds the place: this one, an equal or a better one. */
+      isStored: own.newRecord !== true,
       next: nextPlace({ rows: board.value.standings }, racerId),
     }
   })

@@ -159,6 +159,21 @@ it.each([
   expect(raceBoard).not.toHaveBeenCalled()
 })
 
+it('a board that comes after the service began to push does not replace what is pushed', async () => {
+  let respond: (board: RaceBoard) => void = () => {}
+  vi.mocked(racePage).mockResolvedValue({ races: [raceAt(8)] } as unknown as RacePage)
+  vi.mocked(raceBoard)
+    .mockReset()
+    .mockReturnValueOnce(new Promise((resolve) => (respond = resolve)))
+  const responses = [new Response(null, { status: 503 })]
+  vi.stubGlobal('fetch', async () => responses.shift() ?? pushing(standings(raceAt(9))))
+  const { race } = open()
+  await vi.advanceTimersByTimeAsync(2000)
+  respond(raceAt(8))
+  await vi.advanceTimersByTimeAsync(1000)
+  expect(race.value?.lastSecond).toBe(9)
+})
+
 it.each<[string, (signal: AbortSignal) => Response]>([
   ['the service is away', () => new Response(null, { status: 503 })],
   ['the connection is open', openStream],

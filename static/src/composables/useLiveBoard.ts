@@ -9,8 +9,8 @@ import type { BoardSource, Sourced } from '../state/board-source'
 /** Number of rows of the board; the rider's is in the middle. */
 export const BOARD_ROWS = 9
 
-/** `onRanked` receives the rank at a second, which may be known later than the second is over. */
-export function useLiveBoard(onRanked: (second: number, board: LiveBoard) => void) {
+/** `onRanked` receives the board at a second, which may be known later than the second is over. */
+export function useLiveBoard(onRanked: (second: number, found: Sourced<LiveBoard>) => void) {
   const board = shallowRef<LiveBoard | null>(null)
   /** The second that the board shows: behind the clock while the service is slow. */
   const boardSecond = ref(0)
@@ -58,7 +58,7 @@ export function useLiveBoard(onRanked: (second: number, board: LiveBoard) => voi
   function show(second: number, found: Sourced<LiveBoard>): void {
     ;[board.value, boardSecond.value, boardFailure.value] = [found.value, second, null]
     asOfStart.value = found.asOfStart
-    onRanked(second, found.value)
+    onRanked(second, found)
   }
 
   return { board, boardSecond, asOfStart, boardFailure, clearBoard, rank }

@@ -2,7 +2,7 @@
 import { watch } from 'vue'
 
 import { ApiError } from '../api/request'
-import { classOf, reachable, service } from '../state/service'
+import { boardState, reachable, service } from '../state/service'
 import { latestOnly } from './latest-only'
 
 /** Maximum number of polls between two tries: 24 s. More would keep a gap for long after the service has recovered. */
@@ -19,11 +19,11 @@ export function useLoad(load: () => Promise<void>): () => Promise<void> {
   return attempt
 }
 
-/** Loads now, and again whenever the class has changed. */
+/** Loads now, and again whenever the boards of the class have changed. */
 export function useUpToDate(classId: number, load: () => Promise<void>): void {
   const reload = useLoad(load)
   watch(
-    () => classOf(classId)?.stateHash,
+    () => boardState(classId),
     (_, before) => {
       // The first state that the page gets is the one that is loaded already.
       if (before !== undefined) void reload()

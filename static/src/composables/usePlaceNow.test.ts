@@ -10,6 +10,19 @@ import { usePlaceNow } from './usePlaceNow'
 vi.mock('../state/board-source', () => ({ boardNow: vi.fn() }))
 vi.mock('../state/service', () => import('../state/service.fake'))
 
+it('is loaded once where it is opened before the classes are known', async () => {
+  stateHash.value = undefined
+  vi.mocked(boardNow).mockResolvedValue({ rank: 4 } as LiveBoard)
+  const scope = effectScope()
+  const ride = { classId: 1, racerId: 7, outputs: [100] } as unknown as OwnRide
+  const place = scope.run(() => usePlaceNow(ride))!
+  await vi.waitFor(() => expect(place.value?.rank).toBe(4))
+  stateHash.value = 'a'
+  await new Promise((resolve) => setTimeout(resolve))
+  expect(boardNow).toHaveBeenCalledTimes(1)
+  scope.stop()
+})
+
 it('is that of the last output at the last second, and follows the class', async () => {
   stateHash.value = 'a'
   const boardOf = (rank: number) => ({ rank, total: 9, rows: [] }) as unknown as LiveBoard

@@ -15,7 +15,7 @@ vi.mock('../state/board-source', () => ({ loadSource: vi.fn() }))
 const SOURCE = {
   best: () => null,
   record: () => null,
-  board: () => ({ value: { rank: 1, total: 1, record: true, rows: [] }, asOfStart: true }),
+  board: () => ({ value: { rank: 1, total: 1, record: true, rows: [] }, asOfStart: false }),
 } as unknown as BoardSource
 
 let app: App
@@ -163,4 +163,20 @@ it('the board of a ride is not shown after it', async () => {
   expect(race.board.value?.rank).toBe(1)
   race.giveUp()
   expect(race.board.value).toBeNull()
+})
+
+it.each([
+  ['of the board of now', false, 1, [1, 1]],
+  ['of the start’s board, in a ride that counts', true, 1, [null, null]],
+  ['of the start’s board, in a practice ride', true, 5, [1, 1]],
+] as const)('the rank %s', async (_, asOfStart, speed, ranks) => {
+  const board = () => ({ value: { rank: 1, total: 1, record: true, rows: [] }, asOfStart })
+  vi.mocked(loadSource).mockResolvedValue({ ...SOURCE, board } as BoardSource)
+  const race = await start()
+  race.giveUp()
+  race.speed.value = speed
+  await race.start()
+  vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 2100 / speed)
+  race.giveUp()
+  expect(onEnd.mock.lastCall?.[0].ranks).toEqual(ranks)
 })

@@ -4,7 +4,7 @@ import { computed, onScopeDispose, ref, shallowRef, watch } from 'vue'
 import { messageOf } from '../api/request'
 import { autopilot } from '../race/autopilot'
 import { nextPlace, type LiveBoard, type NextPlace } from '../race/board'
-import { loadSource, type BoardSource } from '../state/board-source'
+import { loadSource, type BoardSource, type Sourced } from '../state/board-source'
 import { RaceClock, type Speed } from '../race/clock'
 import { output, RACE_SECONDS } from '../race/output'
 import { toOwnRide, type OwnRide } from '../race/own-ride'
@@ -91,9 +91,10 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
     }
     raceId.value = serviceTime()
     practice.value = isPractice.value
-    sender = ridesOpen
-      ? new RideSender(raceId.value, summary.classId, identity.value, outbox)
-      : null
+    sender =
+      ridesOpen && !practice.value
+        ? new RideSender(raceId.value, summary.classId, identity.value, outbox)
+        : null
     clock = new RaceClock(RACE_SECONDS, speed.value)
     clock.start(performance.now())
     phase.value = 'riding'
@@ -128,7 +129,9 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
     void live.rank(from, sample)
   }
 
-  function addRank(at: number, board: LiveBoard): void {
+  function addRank(at: number, { value: board, asOfStart }: Sourced<LiveBoard>): void {
+    // Others may have been better by then. A practice ride takes no rank from anybody.
+    if (asOfStart && !practice.value) return
     ride.rank(at, board.rank, board.total)
     if (at === RACE_SECONDS) next = nextPlace(board, identity.value.racerId)
     samples.value = [...ride.samples]

@@ -6,7 +6,7 @@ import { raceBoard, racePage, type Race, type RaceBoard, type RacePage } from '.
 import { ApiError } from '../api/request'
 import { FIRST_ADDRESS, type ExploreAddress } from '../race/explore-address'
 import { rider } from '../state/rider'
-import { service, stateHash } from '../state/service.fake'
+import { isClassSettled, service, stateHash } from '../state/service.fake'
 import { BOARDS_MAX } from './recent-boards'
 import { useRaces } from './useRaces'
 
@@ -45,6 +45,7 @@ const settled = () => new Promise((resolve) => setTimeout(resolve))
 beforeEach(() => {
   scope = effectScope()
   stateHash.value = undefined
+  isClassSettled.value = false
   vi.mocked(racePage).mockReset().mockResolvedValue(pageOf([]))
   vi.mocked(raceBoard)
     .mockReset()
@@ -411,4 +412,22 @@ it('a late response of the opened race or of the list does not replace a newer o
   await settled()
   expect(page.opened.opened.value?.lastSecond).toBe(9)
   expect(listed(page)).toEqual([[2, 9]])
+})
+
+it('a page that a cache held is loaded once more when the class is settled, also while the service pushes', async () => {
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(1)]))
+  stateHash.value = 'A'
+  const { page } = open({ race: 1 })
+  page.subscriber.pushing?.()
+  await settled()
+  const { length } = vi.mocked(raceBoard).mock.calls
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(1, 9)]))
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId) => board(raceId, 1, 9))
+  stateHash.value = 'B'
+  await settled()
+  expect(raceBoard).toHaveBeenCalledTimes(length)
+  isClassSettled.value = true
+  await settled()
+  expect(page.opened.opened.value?.lastSecond).toBe(9)
+  expect(listed(page)).toEqual([[1, 9]])
 })

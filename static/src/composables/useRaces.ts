@@ -8,7 +8,7 @@ import { messageOf } from '../api/request'
 import { mayGoOn } from '../race/here-now'
 import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
-import { classOf } from '../state/service'
+import { boardState, isSettled } from '../state/service'
 import { serviceTime } from '../state/service-time'
 import { latestOnly } from './latest-only'
 import { keepBoard } from './recent-boards'
@@ -105,10 +105,12 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
   watch(page, loadBoards)
   watch(() => address.value.races, refresh, { immediate: true })
   watch(
-    () => classOf(classId)?.stateHash,
+    () => boardState(classId),
     async (_, before) => {
       // At first the state becomes known, and the list is being loaded.
-      if (isLive || before === undefined) return
+      if (before === undefined) return
+      // The service pushes every change. What the page loads may be older, until the class is settled.
+      if (isLive && !isSettled(classId)) return
       await refresh()
       await opened.load()
     },

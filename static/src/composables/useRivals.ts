@@ -9,7 +9,7 @@ import type { Sourced } from '../state/board-source'
 import { applyNames } from '../state/names'
 import { rivals } from '../state/rivals'
 import { rider } from '../state/rider'
-import { classOf } from '../state/service'
+import { boardState } from '../state/service'
 import { latestOnly } from './latest-only'
 import type { RaceOnPage } from './useRace'
 import { useRetry } from './useLoad'
@@ -57,13 +57,13 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
   }
 
   /** Null in a race, whose seconds load the board. */
-  const hash = computed(() => (racing.value ? null : classOf(classId)?.stateHash))
+  const boards = computed(() => (racing.value ? null : boardState(classId)))
   const visibility = useDocumentVisibility()
   watch(
-    [ids, sample, racing, hash, () => rider.value.racerId, visibility],
+    [ids, sample, racing, boards, () => rider.value.racerId, visibility],
     () => {
       // An address that is opened directly comes before the classes. Their arrival would load the board again.
-      if (hash.value !== undefined && visibility.value === 'visible') void load()
+      if (boards.value !== undefined && visibility.value === 'visible') void load()
     },
     { immediate: true },
   )

@@ -89,7 +89,7 @@ export interface PacerAt {
 }
 
 export interface RowWithPacer extends Omit<Standing, 'rank'> {
-  /** Null in the row of a pacer that is no racer. */
+  /** Null in a row that was added for the pacer. */
   rank: number | null
   /** Whether it is the row of the pacer. */
   pacer?: boolean

@@ -1,3 +1,4 @@
+// @vitest-environment happy-dom
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 
 import { leaderboard } from '../api/client'
@@ -13,6 +14,11 @@ const respond = async (_: number, { racers = [] }: { racers?: number[] } = {}) =
   ({
     standings: racers.map((racerId) => ({ racerId, name: racerId === 1 ? 'Ada' : null })),
   }) as never
+
+function setHidden(hidden: boolean): void {
+  Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })
+  document.dispatchEvent(new Event('visibilitychange'))
+}
 
 beforeEach(async () => {
   vi.useFakeTimers()
@@ -100,4 +106,29 @@ it('a name that comes during a request that does not have it stays', async () =>
   names.applyNames([{ racerId: 2, name: 'Bo' }])
   await vi.runAllTimersAsync()
   expect(names.nameOf(2)).toBe('Bo')
+})
+
+it('the delay is short again after a success', async () => {
+  vi.mocked(leaderboard).mockRejectedValue(new ApiError('away', ''))
+  names.requestNames(1, [1])
+  await vi.advanceTimersByTimeAsync(20_000)
+  vi.mocked(leaderboard).mockImplementation(respond)
+  await vi.runAllTimersAsync()
+  vi.mocked(leaderboard).mockReset().mockRejectedValue(new ApiError('away', ''))
+  names.requestNames(1, [2])
+  await vi.advanceTimersByTimeAsync(3000)
+  // After 0 and 2 s.
+  expect(leaderboard).toHaveBeenCalledTimes(2)
+})
+
+it('a hidden page does not repeat a request before it is shown', async () => {
+  vi.mocked(leaderboard).mockRejectedValueOnce(new ApiError('away', ''))
+  names.requestNames(1, [1])
+  setHidden(true)
+  await vi.advanceTimersByTimeAsync(60_000)
+  expect(leaderboard).toHaveBeenCalledTimes(1)
+  vi.mocked(leaderboard).mockImplementation(respond)
+  setHidden(false)
+  await vi.advanceTimersByTimeAsync(0)
+  expect(names.nameOf(1)).toBe('Ada')
 })

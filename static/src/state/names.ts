@@ -4,6 +4,7 @@ import { shallowReactive } from 'vue'
 import { leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
 import { visibleName } from '../format'
+import { visible } from '../visible'
 
 /** Maximum number of racers of one request: the address stays below 4 kB. The service allows 1000. */
 const REQUESTED_MAX = 200
@@ -50,7 +51,7 @@ export function requestNames(classId: number, racers: Iterable<number>): void {
   if (!fetching && wanted.size > 0) void fetchNames()
 }
 
-/** Fetches names until none is wanted, one request at a time. Backs off while requests fail. */
+/** Fetches names until none is wanted, one request at a time. Backs off while requests fail, and waits while the page is hidden. */
 async function fetchNames(): Promise<void> {
   fetching = true
   while (wanted.size > 0) {
@@ -70,6 +71,7 @@ async function fetchNames(): Promise<void> {
       if (error instanceof ApiError && !error.canRetry) ids.forEach((id) => wanted.delete(id))
       await new Promise((resolve) => setTimeout(resolve, retryMs))
       retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)
+      await visible()
     }
   }
   fetching = false

@@ -122,6 +122,21 @@ describe('the outbox', () => {
     expect(requests).toHaveLength(2)
   })
 
+  it('begins with short delays again after a success', async () => {
+    const { requests, state, outbox } = open()
+    state.failure = new ApiError('away', 'The service does not respond.')
+    outbox.add(record(1))
+    await vi.advanceTimersByTimeAsync(20_000)
+    state.failure = null
+    await vi.advanceTimersByTimeAsync(20_000)
+    state.failure = new ApiError('away', 'The service does not respond.')
+    requests.length = 0
+    outbox.add(record(2))
+    await vi.advanceTimersByTimeAsync(4000)
+    // After 0, 1 and 3 s.
+    expect(requests).toHaveLength(3)
+  })
+
   it('does not repeat what is refused, and says why', async () => {
     const { requests, state, outbox } = open()
     state.failure = new ApiError('refused', 'classId must be at most 6')

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 
 import { ApiError } from '../api/request'
 import { classes, isReady, type ClassSummary } from '../api/status'
-import { classOf, reachable, refreshService, service } from './service'
+import { boardState, classOf, reachable, refreshService, service } from './service'
 import { serviceTime } from './service-time'
 
 vi.mock('../api/status', () => ({ classes: vi.fn(), isReady: vi.fn() }))
@@ -115,4 +115,27 @@ it('takes the time of the service where the clock of the device is wrong', async
   vi.mocked(classes).mockRejectedValueOnce(new ApiError('away', 'no'))
   await refreshService()
   expect([service.now, serviceTime()]).toEqual([hourAhead + 2000, hourAhead + 2000])
+})
+
+it('the boards of a class have a new state when it changes, and once more when no old board is left', async () => {
+  const classWith = (stateHash: string, updatedAt: number | null) => ({
+    classes: [{ classId: 1, stateHash, updatedAt } as ClassSummary],
+    time: null,
+  })
+  /** Returns the number of states of the boards during 30 s. */
+  async function statesOf(stateHash: string, updatedAt: number | null): Promise<number> {
+    vi.mocked(classes).mockResolvedValue(classWith(stateHash, updatedAt))
+    await refreshService()
+    const states = new Set([boardState(1)])
+    for (let i = 0; i < 10; i++) {
+      await vi.advanceTimersByTimeAsync(3000)
+      states.add(boardState(1))
+    }
+    return states.size
+  }
+  expect(boardState(1)).toBeUndefined()
+  expect(await statesOf('A', null)).toBe(1)
+  expect(await statesOf('B', serviceTime() - 3_600_000)).toBe(1)
+  expect(await statesOf('C', serviceTime())).toBe(2)
+  expect(boardState(1)).not.toBe(boardState(2))
 })

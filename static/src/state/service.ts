@@ -8,6 +8,12 @@ import { serviceTime, setServiceTime } from './service-time'
 /** Interval between polls, in milliseconds. */
 const INTERVAL_MS = 3000
 
+/**
+ * Maximum age of a board that the page may get, in milliseconds. A cache before the service may send one that is 7 s old, and
+ * the instance that it comes from may be 4 s behind.
+ */
+const BOARD_AGE_MAX_MS = 12_000
+
 interface Service {
   /**
    * `connecting`: no response so far; `lagging`: it responds, but is not ready; `failing`: it responds with errors, because
@@ -66,6 +72,20 @@ addEventListener('online', () => void refreshService())
 
 export function classOf(classId: number): ClassSummary | null {
   return service.classes.find((summary) => summary.classId === classId) ?? null
+}
+
+/** Returns whether every board of a class that the page may get has the last change of the class. */
+export function isSettled(classId: number): boolean {
+  return service.now - (classOf(classId)?.updatedAt ?? 0) > BOARD_AGE_MAX_MS
+}
+
+/**
+ * Returns the state of a class's boards; undefined before it is known. It changes with the class, and once more when the
+ * class is settled: a board that was loaded before may be older than the class.
+ */
+export function boardState(classId: number): string | undefined {
+  const summary = classOf(classId)
+  return summary ? `${summary.stateHash} ${isSettled(classId)}` : undefined
 }
 
 /** Returns the name of a class; its number while the name is not known. */

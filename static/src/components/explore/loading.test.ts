@@ -20,7 +20,7 @@ vi.mock('../../api/client', () => ({
 }))
 vi.mock('../../state/service', async (original) => ({
   ...(await original<typeof import('../../state/service')>()),
-  classOf: () => ({ stateHash: 'A' }),
+  boardState: () => 'A',
 }))
 
 const exploreAddress = {

@@ -107,14 +107,16 @@ it('a better finish is the best one, or the last output of a ride that was given
 
 it('a place on the board of best finishes that a practice ride does not take is called so', async () => {
   vi.mocked(boardNow).mockReturnValue(new Promise(() => {}))
-  const shows = (output: number) => {
-    const standings = [{ rank: 1, racerId: 1, name: null, output }]
+  const shows = (output: number, newRecord = false) => {
+    const standings = [{ rank: 1, racerId: 1, name: null, output, newRecord }]
     vi.mocked(leaderboard).mockResolvedValue({ total: 1, standings } as unknown as Leaderboard)
   }
   const practice = { sent: false, practice: true }
-  shows(120)
+  shows(120, true)
   expect(await textOf(practice)).toContain('Would be in best finishes1st')
   expect(await textOf({})).toContain('Best finishes1st')
+  shows(120)
+  expect(await textOf(practice)).toContain('Best finishes1st')
   shows(130)
   expect(await textOf(practice)).toContain('Best finishes1st')
 })
