@@ -51,6 +51,7 @@ async function textOf(ride: Partial<OwnRide>): Promise<string> {
 it.each([
   [{}, ['From now on there are bests to beat.', 'to be beaten next time'], 'would'],
   [{ bests: [100] }, ['1 personal record.', 'Records broken'], 'would'],
+  [{ bests: [999] }, ['of 1 second'], 'in a row'],
   [
     { outputs: [120, 120, 120, 120], bests: [999, 100, null, null] },
     [
