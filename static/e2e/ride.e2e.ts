@@ -37,7 +37,7 @@ describe('riding', () => {
     expect(await page.locator('[data-test=rank]').textContent()).toBe('1')
     expect(await page.locator('[data-test=output]').textContent()).toBe(TOP_OUTPUT)
     await page
-      .getByRole('heading', { name: 'You would have taken the class record at every second.' })
+      .getByRole('heading', { name: 'You would have been first of all time at every second.' })
       .waitFor()
     // Nobody has records to break on a first ride.
     expect(await page.locator('[data-test=firsts]').textContent()).toBe('300')
@@ -280,6 +280,30 @@ describe('riding', () => {
     await page.goBack()
     await page.getByRole('link', { name: 'To the start' }).waitFor()
     await until('the start line is where it was', async () => (await scrolled()) > 0)
+    await page.context().close()
+  })
+
+  it('of another view, Back returns to where Explore was, whose data come after it', async () => {
+    const { page } = await visit(service, '/#/explore/1', { viewport: { width: 390, height: 800 } })
+    const races = page.locator('section[aria-labelledby="races"] li')
+    await races.first().waitFor()
+    await page.locator('.curves canvas').waitFor()
+    await page.evaluate(() => scrollTo(0, 1200))
+    await page.getByRole('link', { name: 'Start line' }).evaluate((link) => {
+      ;(link as HTMLElement).click() // without scrolling to it
+    })
+    await page.getByRole('link', { name: 'To the start' }).waitFor()
+    // Its data come late.
+    await page.route('**/classes/1/**', async (route) => {
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      await route.continue()
+    })
+    await page.goBack()
+    await races.first().waitFor()
+    await page.locator('.curves canvas').waitFor()
+    const scrolled = () => page.evaluate(() => scrollY)
+    await until('Explore is where it was', async () => (await scrolled()) === 1200)
+    expect(await scrolled()).toBe(1200)
     await page.context().close()
   })
 

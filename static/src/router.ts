@@ -62,11 +62,36 @@ const routes: RouteRecordRaw[] = [
   },
 ]
 
+/** Maximum time for which the data of a view may move what is shown, in milliseconds. */
+const KEPT_IN_PLACE_MS = 3000
+
+/** Ends what `keepAt` does. */
+let endKeeping = () => {}
+
+/** Keeps the page at a position while the data of its view come. Before, it is not high enough. Ends when the rider acts. */
+function keepAt(top: number): void {
+  const observer = new ResizeObserver(() => scrollTo({ top }))
+  observer.observe(document.body)
+  const timer = setTimeout(() => endKeeping(), KEPT_IN_PLACE_MS)
+  const acted = ['wheel', 'pointerdown', 'keydown']
+  endKeeping = () => {
+    observer.disconnect()
+    clearTimeout(timer)
+    acted.forEach((type) => removeEventListener(type, endKeeping))
+    endKeeping = () => {}
+  }
+  acted.forEach((type) => addEventListener(type, endKeeping))
+}
+
 export const router = createRouter({
   history: createWebHashHistory(),
   routes,
   // A view opens at its top. Back and Forward return to where it was; another query changes a part of the same view.
-  scrollBehavior: (to, from, saved) => saved ?? (to.path !== from.path && { top: 0 }),
+  scrollBehavior(to, from, saved) {
+    endKeeping()
+    if (saved) keepAt(saved.top)
+    return saved ?? (to.path !== from.path && { top: 0 })
+  },
 })
 
 // An address that is typed has no state yet. The router would not count it as a step, and could not undo a Back to before it.

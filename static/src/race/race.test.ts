@@ -260,6 +260,7 @@ describe('the result', () => {
       records: 2,
       firsts: 1,
       leads: 2,
+      unranked: 0,
       streak: 2,
       bestRank: { rank: 1, total: 10, second: 3 },
       finalRank: { rank: 7, total: 10 },
@@ -280,6 +281,7 @@ describe('the result', () => {
       bestRank: { rank: 5, second: 2 },
       finalRank: null,
       leads: 0,
+      unranked: 4,
       records: 2,
     })
     expect(result([])).toBeNull()

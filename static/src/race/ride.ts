@@ -30,8 +30,10 @@ export interface Result {
   records: number
   /** Number of seconds at which the rider had no best before. */
   firsts: number
-  /** Number of seconds that nobody ever rode better. */
+  /** Number of seconds at which the rider improved and nobody ever rode better. */
   leads: number
+  /** Number of seconds whose rank is not known. They may be leads, too. */
+  unranked: number
   /** The longest run of records and first bests. */
   streak: number
 }
@@ -67,7 +69,7 @@ export class Ride {
 /** Returns the result of these seconds; null without any. */
 export function result(samples: readonly Sample[]): Result | null {
   if (samples.length === 0) return null
-  let [sum, topOutput, records, firsts, leads, run, streak] = [0, 0, 0, 0, 0, 0, 0]
+  let [sum, topOutput, records, firsts, leads, unranked, run, streak] = [0, 0, 0, 0, 0, 0, 0, 0]
   let bestRank: Result['bestRank'] = null
   let finalRank: Result['finalRank'] = null
   for (const { second, output, best, record, rank, total } of samples) {
@@ -78,7 +80,10 @@ export function result(samples: readonly Sample[]): Result | null {
     if (best === null) firsts += 1
     else if (record) records += 1
     finalRank = null
-    if (rank === null || total === null) continue
+    if (rank === null || total === null) {
+      unranked += 1
+      continue
+    }
     finalRank = { rank, total }
     if (record && rank === 1) leads += 1
     if (!bestRank || rank < bestRank.rank) bestRank = { rank, total, second }
@@ -92,17 +97,20 @@ export function result(samples: readonly Sample[]): Result | null {
     records,
     firsts,
     leads,
+    unranked,
     streak,
   }
 }
 
 /** Returns the headline of a result. `onBoards`: whether the ride is on the boards. */
 export function praise(result: Result, onBoards: boolean): string {
-  const { seconds, leads, firsts } = result
-  // Others may have beaten them since.
-  const took = onBoards ? 'You took' : 'You would have taken'
-  if (leads === seconds) return `${took} the class record at every second.`
-  if (leads > 0) return `${took} the class record at ${quantity(leads, 'second')}.`
+  const { seconds, leads, unranked, firsts } = result
+  if (leads > 0) {
+    // Others may have beaten them since.
+    const first = onBoards ? 'You were first of all time' : 'You would have been first of all time'
+    const known = leads === seconds ? 'every second' : quantity(leads, 'second')
+    return `${first} at ${known}${unranked > 0 ? ' or more' : ''}.`
+  }
   if (firsts === seconds) {
     return onBoards
       ? 'Your first ride here. From now on there are bests to beat.'
