@@ -276,7 +276,7 @@ describe('long names', () => {
         await page.getByText('class record, W').waitFor()
         expect(await fits(page), `start line at ${width}`).toBe(true)
         await page.evaluate((ride) => {
-          localStorage.setItem('alleycat.rides', JSON.stringify([ride]))
+          localStorage.setItem(`alleycat.rides.${ride.raceId}`, JSON.stringify(ride))
           location.hash = `#/ride/1?ride=${ride.raceId}`
         }, rideBeside(name))
         await page.reload()

@@ -6,7 +6,7 @@ import { messageOf } from '../api/request'
 import { isolated } from '../format'
 import { minutes } from '../race/clock'
 import { applyNames, nameOf } from '../state/names'
-import { boardState } from '../state/service'
+import { boardState, period } from '../state/service'
 import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
 import { useRetry } from './useLoad'
@@ -78,7 +78,8 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
     },
   )
   watch(
-    [which, () => boardState(classId)],
+    // Finishes change without the state of the class.
+    [which, () => boardState(classId), () => address.value.board === 'finish' && period.value],
     ([, state]) => {
       // An address that is opened directly comes before the classes. Their arrival would load the board again.
       if (state !== undefined) void load()

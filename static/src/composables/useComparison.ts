@@ -30,7 +30,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   const loadedAt = new Map<number, string>()
   /** The class record by second; null until it is loaded. */
   const record = shallowRef<Records | null>(null)
-  /** The best of the new bests by second, since the record was requested. It may lack them. */
+  /** The best of the new bests by second, since the record was requested. The record may lack them. */
   let raised: Records = new Map()
   /** The racers that are compared while none are chosen. */
   const suggested = ref<number[]>([])

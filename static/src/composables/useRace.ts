@@ -67,7 +67,7 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
     clearInterval(ticking)
     live.clearBoard()
     second.value = 0
-    ;[ride, samples.value, next] = [new Ride(), [], null]
+    ;[ride, source.value, samples.value, next] = [new Ride(), null, [], null]
   }
 
   async function start(): Promise<void> {

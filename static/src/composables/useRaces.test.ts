@@ -6,7 +6,7 @@ import { raceBoard, racePage, type Race, type RaceBoard, type RacePage } from '.
 import { ApiError } from '../api/request'
 import { FIRST_ADDRESS, type ExploreAddress } from '../race/explore-address'
 import { rider } from '../state/rider'
-import { isClassSettled, service, stateHash } from '../state/service.fake'
+import { period, service, stateHash } from '../state/service.fake'
 import { BOARDS_MAX } from './recent-boards'
 import { useRaces } from './useRaces'
 
@@ -45,7 +45,6 @@ const settled = () => new Promise((resolve) => setTimeout(resolve))
 beforeEach(() => {
   scope = effectScope()
   stateHash.value = undefined
-  isClassSettled.value = false
   vi.mocked(racePage).mockReset().mockResolvedValue(pageOf([]))
   vi.mocked(raceBoard)
     .mockReset()
@@ -414,7 +413,7 @@ it('a late response of the opened race or of the list does not replace a newer o
   expect(listed(page)).toEqual([[2, 9]])
 })
 
-it('a page that a cache held is loaded once more when the class is settled, also while the service pushes', async () => {
+it('what a cache sent is loaded again at intervals, also while the service pushes', async () => {
   vi.mocked(racePage).mockResolvedValue(pageOf([race(1)]))
   stateHash.value = 'A'
   const { page } = open({ race: 1 })
@@ -426,7 +425,7 @@ it('a page that a cache held is loaded once more when the class is settled, also
   stateHash.value = 'B'
   await settled()
   expect(raceBoard).toHaveBeenCalledTimes(length)
-  isClassSettled.value = true
+  period.value += 1
   await settled()
   expect(page.opened.opened.value?.lastSecond).toBe(9)
   expect(listed(page)).toEqual([[1, 9]])

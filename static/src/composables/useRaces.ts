@@ -8,7 +8,7 @@ import { messageOf } from '../api/request'
 import { mayGoOn } from '../race/here-now'
 import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
-import { boardState, isSettled } from '../state/service'
+import { boardState, period } from '../state/service'
 import { serviceTime } from '../state/service-time'
 import { latestOnly } from './latest-only'
 import { keepBoard } from './recent-boards'
@@ -104,17 +104,14 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
 
   watch(page, loadBoards)
   watch(() => address.value.races, refresh, { immediate: true })
-  watch(
-    () => boardState(classId),
-    async (_, before) => {
-      // At first the state becomes known, and the list is being loaded.
-      if (before === undefined) return
-      // The service pushes every change. What the page loads may be older, until the class is settled.
-      if (isLive && !isSettled(classId)) return
-      await refresh()
-      await opened.load()
-    },
-  )
+  watch([() => boardState(classId), period], async ([, now], [before, earlier]) => {
+    // The state becomes known for the first time while the list is loading.
+    if (before === undefined) return
+    // While the service pushes, only what a cache sent may be old.
+    if (isLive && now === earlier) return
+    await refresh()
+    await opened.load()
+  })
 
   const subscriber: Subscriber = {
     pushing: () => {

@@ -60,14 +60,10 @@ export async function loadSource(
 ): Promise<BoardSource> {
   if (summary.historyBytes <= HISTORY_BYTES_MAX) {
     const bytes = Math.max(summary.historyBytes, 1)
-    try {
-      const dataset = await history(summary.classId, (arrived) =>
-        onProgress(Math.min(1, arrived / bytes)),
-      )
-      return withHistory(summary.classId, new History(dataset), racerId, isRealTime)
-    } catch (error) {
-      if (!(error instanceof ApiError && error.kind === 'missing')) throw error
-    }
+    const dataset = await history(summary.classId, (arrived) =>
+      onProgress(Math.min(1, arrived / bytes)),
+    )
+    return withHistory(summary.classId, new History(dataset), racerId, isRealTime)
   }
   return withoutHistory(summary.classId, racerId)
 }
@@ -89,7 +85,7 @@ function withHistory(
     const standIn = () => ({ value: fromHistory(), asOfStart: true })
     if (!isRealTime() || !reachable.value || service.now === failedPoll) return standIn()
     return asNow(fromService()).catch((error: unknown) => {
-      if (!(error instanceof ApiError && error.canRetry)) throw error
+      if (error instanceof ApiError && !error.canRetry) throw error
       failedPoll = service.now
       return standIn()
     })

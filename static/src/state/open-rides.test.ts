@@ -87,7 +87,7 @@ it('what waits of a whole ride is sent by its tab alone, and by another one when
   const sender = rideTwoSeconds()
   localStorage.setItem('alleycat.outbox.1000', '[]')
   sender.add(new Ride().add(300, 80, 78, null), true)
-  for (const key of ['alleycat.outbox.1000', 'alleycat.outbox.1000', 'alleycat.rides']) {
+  for (const key of ['alleycat.outbox.1000', 'alleycat.outbox.1000', 'alleycat.rides.1000']) {
     dispatchEvent(new StorageEvent('storage', { key }))
   }
   // Every second of a ride is such an event.

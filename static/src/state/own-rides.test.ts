@@ -4,7 +4,7 @@ import { nextTick } from 'vue'
 
 import type { OwnRide } from '../race/own-ride'
 import { outbox } from './outbox'
-import { keepRide, ownRide, ownRides, parseRides } from './own-rides'
+import { keepRide, ownRide, ownRides, parseRide } from './own-rides'
 
 vi.mock('../api/client', () => ({ sendRide: vi.fn() }))
 
@@ -23,9 +23,17 @@ function ride(raceId: number): OwnRide {
   return { ...head, ...unsent, ...columns, ranks: [1], totals: [1], classRecords: [null] }
 }
 
+/** Keeps a ride as another tab does, after this page was opened. */
+function keepInOtherTab(ride: OwnRide): void {
+  const key = `alleycat.rides.${ride.raceId}`
+  localStorage.setItem(key, JSON.stringify(ride))
+  dispatchEvent(new StorageEvent('storage', { key }))
+}
+
 beforeEach(() => {
   outbox.deliveries.clear()
-  ownRides.value = []
+  localStorage.clear()
+  dispatchEvent(new StorageEvent('storage', { key: null }))
 })
 
 it('a ride that was refused before its end is kept as refused', async () => {
@@ -55,6 +63,24 @@ it('rides are kept newest first, also when an older one is refused', async () =>
 it('the ten newest rides are kept', () => {
   for (let raceId = 1; raceId <= 11; raceId++) keepRide(ride(raceId))
   expect(ownRides.value.map(({ raceId }) => raceId)).toEqual([11, 10, 9, 8, 7, 6, 5, 4, 3, 2])
+  expect(localStorage.length).toBe(10)
+})
+
+it('a ride that another tab keeps at the same time is not lost', () => {
+  // No event of it has come.
+  localStorage.setItem('alleycat.rides.2', JSON.stringify(ride(2)))
+  keepRide(ride(1))
+  keepInOtherTab(ride(3))
+  expect(ownRides.value.map(({ raceId }) => raceId)).toEqual([3, 2, 1])
+})
+
+it('a ride for which the storage has no room is in the list, while the page is open', () => {
+  const full = vi.spyOn(Storage.prototype, 'setItem').mockImplementation(() => {
+    throw new DOMException('full', 'QuotaExceededError')
+  })
+  keepRide(ride(1))
+  full.mockRestore()
+  expect(ownRide(1)).not.toBeNull()
 })
 
 it('a ride is delivered once the outbox has sent it, and stays so', async () => {
@@ -105,8 +131,7 @@ it('what a later page counts is added to what earlier pages counted', async () =
 })
 
 it('what this page counts is added to what another tab has counted', async () => {
-  // As the storage event brings it, after this page was opened.
-  ownRides.value = [{ ...ride(20), rejected: 2 }]
+  keepInOtherTab({ ...ride(20), rejected: 2 })
   outbox.deliveries.set(20, {
     state: 'sent',
     waiting: 0,
@@ -122,6 +147,8 @@ it('what this page counts is added to what another tab has counted', async () =>
 
 it('a stored ride without all columns is dropped', () => {
   const partial = { ...ride(2), bests: undefined }
-  expect(parseRides(JSON.stringify([ride(1), partial, null]))).toEqual([ride(1)])
-  expect(parseRides('no JSON')).toEqual([])
+  expect(parseRide(JSON.stringify(ride(1)))).toEqual(ride(1))
+  expect(parseRide(JSON.stringify(partial))).toBeNull()
+  expect(parseRide('null')).toBeNull()
+  expect(parseRide('no JSON')).toBeNull()
 })

@@ -1,8 +1,8 @@
 /** The recent rides of this device, newest first. */
-import { useStorage } from '@vueuse/core'
-import { watch } from 'vue'
+import { computed, shallowRef, watch } from 'vue'
 
 import type { OwnRide } from '../race/own-ride'
+import { storageOf } from '../storage'
 import { outbox } from './outbox'
 
 /** Maximum number of rides that the device keeps: some 10 kB each. */
@@ -18,21 +18,45 @@ const COLUMNS = [
   'classRecords',
 ] as const satisfies (keyof OwnRide)[]
 
-export function parseRides(text: string): OwnRide[] {
+/** With the race's id: the key of a ride. Two tabs that close at once would write over each other's rides in one list. */
+const PREFIX = 'alleycat.rides.'
+
+const storage = storageOf('localStorage')
+
+/** Returns a ride as it is stored; null if it has other columns, as an earlier page may have stored it. */
+export function parseRide(text: string): OwnRide | null {
   try {
-    const rides = JSON.parse(text) as (OwnRide | null)[]
-    // An earlier page may have stored other columns.
-    const isWhole = (ride: OwnRide | null) =>
-      ride !== null && COLUMNS.every((column) => Array.isArray(ride[column]))
-    return Array.isArray(rides) ? (rides.filter((ride) => isWhole(ride)) as OwnRide[]) : []
+    const ride = JSON.parse(text) as OwnRide | null
+    return ride !== null && COLUMNS.every((column) => Array.isArray(ride[column])) ? ride : null
   } catch {
-    return []
+    return null
   }
 }
 
-export const ownRides = useStorage<OwnRide[]>('alleycat.rides', [], undefined, {
-  serializer: { read: parseRides, write: JSON.stringify },
-  shallow: true,
+/** Returns the rides of the device, newest first. */
+function storedRides(): OwnRide[] {
+  const keys = Object.keys(storage ?? {}).filter((key) => key.startsWith(PREFIX))
+  const rides = keys.map((key) => parseRide(storage?.getItem(key) ?? ''))
+  return newestFirst(rides.filter((ride) => ride !== null))
+}
+
+function newestFirst(rides: readonly OwnRide[]): OwnRide[] {
+  return [...rides].sort((a, b) => b.raceId - a.raceId)
+}
+
+const rides = shallowRef<readonly OwnRide[]>([])
+export const ownRides = computed(() => rides.value)
+
+/** Shows the newest rides. The device keeps no others. */
+function show(found: readonly OwnRide[]): void {
+  rides.value = found.slice(0, RIDES_MAX)
+  for (const { raceId } of found.slice(RIDES_MAX)) storage?.removeItem(PREFIX + raceId)
+}
+
+show(storedRides())
+// Of another tab. The key is null if it has cleared the storage.
+addEventListener('storage', ({ key }) => {
+  if (key === null || key.startsWith(PREFIX)) show(storedRides())
 })
 
 /** Number of rejected records by race that this page has added to the kept ride. */
@@ -46,15 +70,19 @@ function newRejected(raceId: number): number {
 
 /** Keeps a ride, in place of an earlier version of it. */
 export function keepRide(ride: OwnRide): void {
-  const others = ownRides.value.filter(({ raceId }) => raceId !== ride.raceId)
+  const others = rides.value.filter(({ raceId }) => raceId !== ride.raceId)
   const kept = withDelivery(ride)
   addedRejected.set(ride.raceId, outbox.deliveries.get(ride.raceId)?.rejected ?? 0)
-  const rides = [...others, kept].sort((a, b) => b.raceId - a.raceId)
-  ownRides.value = rides.slice(0, RIDES_MAX)
+  try {
+    storage?.setItem(PREFIX + ride.raceId, JSON.stringify(kept))
+  } catch {
+    // The storage is full. The ride is in the list until the page is closed.
+  }
+  show(newestFirst([...others, kept]))
 }
 
 export function ownRide(raceId: number): OwnRide | null {
-  return ownRides.value.find((ride) => ride.raceId === raceId) ?? null
+  return rides.value.find((ride) => ride.raceId === raceId) ?? null
 }
 
 /** Returns the ride with the state of its delivery. What is known from earlier stays. */

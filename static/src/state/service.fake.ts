@@ -6,15 +6,12 @@ export const reachable = ref(true)
 /** The state of every class; undefined before it is known. */
 export const stateHash = ref<string>()
 
-/** Whether the class has not changed for a while. */
-export const isClassSettled = ref(false)
+export const period = ref(0)
 
 export function classOf() {
   return { stateHash: stateHash.value }
 }
 
-export const isSettled = () => isClassSettled.value
-
 export function boardState() {
-  return stateHash.value === undefined ? undefined : `${stateHash.value} ${isClassSettled.value}`
+  return stateHash.value
 }

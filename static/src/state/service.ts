@@ -9,10 +9,13 @@ import { serviceTime, setServiceTime } from './service-time'
 const INTERVAL_MS = 3000
 
 /**
- * Maximum age of a board that the page may get, in milliseconds. A cache before the service may send one that is 7 s old, and
- * the instance that it comes from may be 4 s behind.
+ * Maximum age of a board that the page may get, in milliseconds. A cache before the service may send one that is 7 s old, the
+ * instance that it comes from may be 4 s behind, and the page's clock may be 5 s wrong.
  */
-const BOARD_AGE_MAX_MS = 12_000
+const BOARD_AGE_MAX_MS = 16_000
+
+/** Time between loads of what changes without any sign, in milliseconds. */
+const PERIOD_MS = 12_000
 
 interface Service {
   /**
@@ -74,19 +77,25 @@ export function classOf(classId: number): ClassSummary | null {
   return service.classes.find((summary) => summary.classId === classId) ?? null
 }
 
-/** Returns whether every board of a class that the page may get has the last change of the class. */
-export function isSettled(classId: number): boolean {
+/** Returns whether no cache can still send a board from before the class's last change. */
+function isSettled(classId: number): boolean {
   return service.now - (classOf(classId)?.updatedAt ?? 0) > BOARD_AGE_MAX_MS
 }
 
 /**
  * Returns the state of a class's boards; undefined before it is known. It changes with the class, and once more when the
- * class is settled: a board that was loaded before may be older than the class.
+ * class is settled: a board that was loaded before may be an old one.
  */
 export function boardState(classId: number): string | undefined {
   const summary = classOf(classId)
   return summary ? `${summary.stateHash} ${isSettled(classId)}` : undefined
 }
+
+/**
+ * Changes at intervals while the page polls. The state of a class says nothing of its races and finishes, and a cache may send
+ * old ones. They are loaded again whenever this changes.
+ */
+export const period = computed(() => Math.floor(state.now / PERIOD_MS))
 
 /** Returns the name of a class; its number while the name is not known. */
 export function classTitle(classId: number): string {
