@@ -2,6 +2,7 @@
 import { afterEach, expect, it, vi } from 'vitest'
 
 import { history, leaderboard, racePage, records, sendRide } from './client'
+import { request } from './request'
 import { classes } from './status'
 
 afterEach(() => {
@@ -44,4 +45,14 @@ it('a complete response keeps its status and its headers', async () => {
   const link = '</classes/1/races?cursor=A>; rel="next"'
   vi.stubGlobal('fetch', async () => Response.json([], { headers: { link } }))
   expect(await racePage(1)).toEqual({ races: [], next: 'A', previous: null })
+})
+
+it('a request ends when its sender aborts it', async () => {
+  const hang = (_: unknown, { signal }: { signal: AbortSignal }) =>
+    new Promise((_, reject) => signal.addEventListener('abort', reject))
+  vi.stubGlobal('fetch', hang)
+  const sender = new AbortController()
+  const response = request(new Request('http://localhost/racers', { signal: sender.signal }))
+  sender.abort()
+  await expect(response).rejects.toMatchObject({ kind: 'away' })
 })

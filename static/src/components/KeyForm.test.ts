@@ -48,6 +48,13 @@ it('a refused key is selected and announced, also one that no header can have, a
   expect(queryKey.value).toBe('barley')
 })
 
+it('says at once that the key that the tab kept is refused', () => {
+  queryKey.value = 'barley'
+  open(false)
+  expect(alert().textContent).toContain('does not take this key')
+  expect(field().getAttribute('aria-invalid')).toBe('true')
+})
+
 it('takes the focus where nothing else is shown', async () => {
   open(false)
   await nextTick()

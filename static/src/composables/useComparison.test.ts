@@ -5,6 +5,7 @@ import { effectScope, ref, type EffectScope } from 'vue'
 import { curve, leaderboard, records, type Curve, type Leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
 import { FIRST_ADDRESS, type ExploreAddress } from '../race/explore-address'
+import { newGuest, rider } from '../state/rider'
 import { service, stateHash } from '../state/service.fake'
 import { useComparison } from './useComparison'
 
@@ -28,6 +29,7 @@ const settled = () => new Promise((resolve) => setTimeout(resolve))
 beforeEach(() => {
   scope = effectScope()
   stateHash.value = 'A'
+  rider.value = newGuest()
   vi.mocked(records).mockReset().mockResolvedValue(HISTORY)
   vi.mocked(leaderboard).mockReset().mockResolvedValue(FIRST)
   vi.mocked(curve)
@@ -144,6 +146,26 @@ it('racers of a class that was empty are suggested once it has some', async () =
   stateHash.value = 'B'
   await settled()
   expect(comparison.shared.value).toEqual([7])
+})
+
+it('racers of a class that had some are not suggested again when it changes', async () => {
+  const comparison = open()
+  await settled()
+  stateHash.value = 'B'
+  await settled()
+  expect(vi.mocked(leaderboard)).toHaveBeenCalledTimes(1)
+  expect(comparison.shared.value).toEqual([7])
+})
+
+it.each([
+  ['the rider and the best', false, 5, [5, 7]],
+  ['the best once, who is the rider', false, 7, [7]],
+  ['to a guest only the best', true, 5, [7]],
+])('suggests %s', async (_, guest, racerId, suggested) => {
+  rider.value = { racerId, name: '', guest }
+  const comparison = open()
+  await settled()
+  expect(comparison.shared.value).toEqual(suggested)
 })
 
 it('a shared address names the suggested racers, once they are known, or those that were chosen', async () => {

@@ -6,6 +6,7 @@ import RideControls from '../components/ride/RideControls.vue'
 import type { OwnRide } from '../race/own-ride'
 import { loadSource, type BoardSource } from '../state/board-source'
 import { outbox } from '../state/outbox'
+import { rider } from '../state/rider'
 import { useRace, type RaceOnPage } from './useRace'
 
 vi.mock('../api/client', () => ({ sendRide: vi.fn() }))
@@ -179,4 +180,35 @@ it.each([
   vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 2100 / speed)
   race.giveUp()
   expect(onEnd.mock.lastCall?.[0].ranks).toEqual(ranks)
+})
+
+it('a change of speed changes the clock of a ride', async () => {
+  const race = await start()
+  race.giveUp()
+  race.speed.value = 5
+  await race.start()
+  await vi.advanceTimersByTimeAsync(1000)
+  expect(race.second.value).toBe(5)
+  race.speed.value = 20
+  await nextTick()
+  await vi.advanceTimersByTimeAsync(1000)
+  expect(race.second.value).toBe(25)
+})
+
+it.each([
+  ['with its next place', 300, { rank: 1, racerId: -1, gap: 10 }],
+  ['without one if it was given up', 299, null],
+])('a ride is kept %s', async (_, seconds, next) => {
+  const { racerId } = rider.value
+  const rows = [
+    { rank: 1, racerId: -1, output: 210 },
+    { rank: 2, racerId, output: 200 },
+  ]
+  const board = () => ({ value: { rank: 2, total: 2, record: true, rows }, asOfStart: false })
+  vi.mocked(loadSource).mockResolvedValue({ ...SOURCE, board } as unknown as BoardSource)
+  const race = await start()
+  vi.spyOn(performance, 'now').mockReturnValue(performance.now() + seconds * 1000)
+  await vi.advanceTimersByTimeAsync(40)
+  race.giveUp()
+  expect(onEnd.mock.lastCall?.[0].next).toEqual(next)
 })

@@ -1,12 +1,17 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 
-import { history, leaderboard } from '../api/client'
+import { curve, history, leaderboard, records } from '../api/client'
 import { ApiError } from '../api/request'
 import { windowStart } from '../race/board'
 import { boardNow, loadSource } from './board-source'
 import { reachable, service } from './service.fake'
 
-vi.mock('../api/client', () => ({ history: vi.fn(), leaderboard: vi.fn() }))
+vi.mock('../api/client', () => ({
+  curve: vi.fn(),
+  history: vi.fn(),
+  leaderboard: vi.fn(),
+  records: vi.fn(),
+}))
 vi.mock('./names', () => ({ applyNames: vi.fn(), requestNames: vi.fn() }))
 vi.mock('./service', () => import('./service.fake'))
 
@@ -148,4 +153,16 @@ it.each([
   const { rank, total, rows } = await boardNow(1, 300, RIDER, 3)
   expect([rank, total]).toEqual([2, 3])
   expect(rows.map(({ racerId }) => racerId)).toEqual([8, 7, 9])
+})
+
+it('a ride in a large class begins also without the class records', async () => {
+  const seconds = [{ second: 5, output: 150, rank: 1, total: 1, percentile: 100 }]
+  vi.mocked(curve).mockResolvedValue({ racerId: 7, name: null, seconds })
+  vi.mocked(records).mockRejectedValue(new ApiError('unready', 'no'))
+  const large = { ...SUMMARY, historyBytes: 1e9 }
+  const source = await loadSource(large, 7, () => true, vi.fn())
+  expect([source.best(5), source.record(5)]).toEqual([150, null])
+  serve(150)
+  const { value, asOfStart } = await source.board(5, 200, 9)
+  expect([value.rank, asOfStart]).toEqual([2, false])
 })

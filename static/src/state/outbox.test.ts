@@ -150,6 +150,20 @@ describe('the outbox', () => {
     expect(localStorage.length).toBe(0)
   })
 
+  it('gives up also what was added during the request that is refused', async () => {
+    const { requests, state, send } = service()
+    state.failure = new ApiError('refused', 'no')
+    const outbox = new Outbox(localStorage, (records) => {
+      if (requests.length === 0) outbox.add(record(2))
+      return send(records)
+    })
+    outbox.add(record(1))
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(requests).toEqual([[1]])
+    expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'refused', waiting: 0 })
+    expect(localStorage.length).toBe(0)
+  })
+
   it('begins a request before a page that is closed is gone', () => {
     const { requests, outbox } = open()
     outbox.add({ ...record(1), event: 'final' })

@@ -51,6 +51,27 @@ it('a page that is hidden after two reasons to poll came at once does not poll',
   expect(classes).toHaveBeenCalledTimes(2)
 })
 
+it('polls at once when the network is back', async () => {
+  await refreshService()
+  dispatchEvent(new Event('online'))
+  await vi.advanceTimersByTimeAsync(0)
+  expect(classes).toHaveBeenCalledTimes(2)
+})
+
+it('does not begin a poll before the one under way has ended', async () => {
+  let respond = () => {}
+  vi.mocked(isReady).mockReturnValueOnce(new Promise((done) => (respond = () => done(false))))
+  void refreshService()
+  const last = refreshService()
+  await vi.advanceTimersByTimeAsync(0)
+  expect(classes).toHaveBeenCalledTimes(1)
+  respond()
+  await last
+  expect(classes).toHaveBeenCalledTimes(2)
+  // A slow poll that ended last would say what is no longer so.
+  expect(service.state).toBe('ready')
+})
+
 it('a service that is not ready lags, and is reachable', async () => {
   vi.mocked(isReady).mockResolvedValueOnce(false)
   await refreshService()
