@@ -5,7 +5,7 @@ import { effectScope, reactive, ref, type EffectScope } from 'vue'
 import { leaderboard, type Leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
 import { FIRST_ADDRESS, withChange, type ExploreAddress } from '../race/explore-address'
-import { service, stateHash } from '../state/service.fake'
+import { period, service, stateHash } from '../state/service.fake'
 import { useBoard } from './useBoard'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
@@ -107,4 +107,20 @@ it('is loaded once where the address is opened before the classes are known', as
   stateHash.value = 'B'
   await settled()
   expect(leaderboard).toHaveBeenCalledTimes(2)
+})
+
+it.each([
+  ['finish', 2],
+  ['second', 1],
+] as const)('a board of the kind %s is loaded %i times in two periods', async (kind, times) => {
+  vi.mocked(leaderboard).mockResolvedValue(FOUND)
+  const { address } = open(null)
+  address.value = { ...FIRST_ADDRESS, board: kind }
+  await settled()
+  vi.mocked(leaderboard).mockClear()
+  address.value = { ...address.value, page: 'A' }
+  await settled()
+  period.value += 1
+  await settled()
+  expect(leaderboard).toHaveBeenCalledTimes(times)
 })

@@ -3,7 +3,7 @@ import { effectScope } from 'vue'
 
 import { leaderboard, type Leaderboard } from '../api/client'
 import type { OwnRide } from '../race/own-ride'
-import { stateHash } from '../state/service.fake'
+import { period, stateHash } from '../state/service.fake'
 import { useFinishPlace } from './useFinishPlace'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
@@ -44,7 +44,7 @@ it('is not the rider’s yet where the service has no finish that is as good', a
   expect((await placeOf(200, true))?.isStored).toBe(false)
 })
 
-it('is loaded again when the class has changed', async () => {
+it('is loaded again when the class has changed, and at intervals', async () => {
   stateHash.value = 'a'
   const ride = { classId: 1, racerId: 7, outputs: [100, 200] } as OwnRide
   const found = { total: 1, standings: [] } as unknown as Leaderboard
@@ -56,5 +56,8 @@ it('is loaded again when the class has changed', async () => {
   stateHash.value = 'b'
   await new Promise((resolve) => setTimeout(resolve))
   expect(leaderboard).toHaveBeenCalledTimes(2)
+  period.value += 1
+  await new Promise((resolve) => setTimeout(resolve))
+  expect(leaderboard).toHaveBeenCalledTimes(3)
   scope.stop()
 })

@@ -430,3 +430,17 @@ it('what a cache sent is loaded again at intervals, also while the service pushe
   expect(page.opened.opened.value?.lastSecond).toBe(9)
   expect(listed(page)).toEqual([[1, 9]])
 })
+
+it('the list and the opened race are loaded after the next poll where they could not be', async () => {
+  vi.mocked(racePage).mockRejectedValueOnce(new ApiError('unready', 'starting'))
+  vi.mocked(raceBoard).mockRejectedValueOnce(new ApiError('unready', 'starting'))
+  const { page } = open({ race: 1 })
+  await settled()
+  expect([page.failure.value, page.opened.failure.value]).toEqual(['starting', 'starting'])
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(1)]))
+  service.now += 1
+  await settled()
+  expect([page.failure.value, page.opened.failure.value]).toEqual(['', ''])
+  expect(listed(page)).toEqual([[1, 5]])
+  expect(page.opened.opened.value?.raceId).toBe(1)
+})

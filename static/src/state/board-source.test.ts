@@ -87,9 +87,10 @@ describe('the boards of a ride whose history is loaded', () => {
 
   it('are the history’s while the service does not respond, which is asked once a poll', async () => {
     const { source, at } = await open()
-    for (const kind of ['away', 'unready'] as const) {
+    const errors = [new ApiError('away', 'no'), new ApiError('unready', 'no'), new SyntaxError()]
+    for (const error of errors) {
       service.now += 1
-      vi.mocked(leaderboard).mockReset().mockRejectedValue(new ApiError(kind, 'no'))
+      vi.mocked(leaderboard).mockReset().mockRejectedValue(error)
       expect(await at()).toEqual([1, true])
       expect(await at()).toEqual([1, true])
       const group = await source.group(5, 160, [8])

@@ -74,13 +74,16 @@ it('a ride that another tab keeps at the same time is not lost', () => {
   expect(ownRides.value.map(({ raceId }) => raceId)).toEqual([3, 2, 1])
 })
 
-it('a ride for which the storage has no room is in the list, while the page is open', () => {
-  const full = vi.spyOn(Storage.prototype, 'setItem').mockImplementation(() => {
+it('a ride for which the storage has no room is in the list, while the page is open', async () => {
+  const setItem = () => {
     throw new DOMException('full', 'QuotaExceededError')
-  })
-  keepRide(ride(1))
-  full.mockRestore()
-  expect(ownRide(1)).not.toBeNull()
+  }
+  vi.stubGlobal('localStorage', { setItem })
+  vi.resetModules()
+  const page = await import('./own-rides')
+  vi.unstubAllGlobals()
+  page.keepRide(ride(1))
+  expect(page.ownRide(1)).not.toBeNull()
 })
 
 it('a ride is delivered once the outbox has sent it, and stays so', async () => {
