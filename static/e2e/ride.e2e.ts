@@ -289,7 +289,7 @@ describe('riding', () => {
     await races.first().waitFor()
     await page.locator('.curves canvas').waitFor()
     await page.evaluate(() => scrollTo(0, 1200))
-    await page.getByRole('link', { name: 'Start line' }).evaluate((link) => {
+    await page.getByRole('link', { name: 'Start line', exact: true }).evaluate((link) => {
       ;(link as HTMLElement).click() // without scrolling to it
     })
     await page.getByRole('link', { name: 'To the start' }).waitFor()

@@ -65,22 +65,20 @@ const routes: RouteRecordRaw[] = [
 /** Maximum time for which the data of a view may move what is shown, in milliseconds. */
 const KEPT_IN_PLACE_MS = 3000
 
-/** Ends what `keepAt` does. */
-let endKeeping = () => {}
+/** Ends what the last `keepAt` does. */
+let kept = new AbortController()
 
-/** Keeps the page at a position while the data of its view come. Before, it is not high enough. Ends when the rider acts. */
+/** Keeps the page at a position while the data of its view come: before, it is not high enough. Ends when the rider acts. */
 function keepAt(top: number): void {
+  const current = (kept = new AbortController())
+  const { signal } = current
   const observer = new ResizeObserver(() => scrollTo({ top }))
   observer.observe(document.body)
-  const timer = setTimeout(() => endKeeping(), KEPT_IN_PLACE_MS)
-  const acted = ['wheel', 'pointerdown', 'keydown']
-  endKeeping = () => {
-    observer.disconnect()
-    clearTimeout(timer)
-    acted.forEach((type) => removeEventListener(type, endKeeping))
-    endKeeping = () => {}
+  signal.addEventListener('abort', () => observer.disconnect())
+  for (const type of ['wheel', 'pointerdown', 'keydown']) {
+    addEventListener(type, () => current.abort(), { signal })
   }
-  acted.forEach((type) => addEventListener(type, endKeeping))
+  setTimeout(() => current.abort(), KEPT_IN_PLACE_MS)
 }
 
 export const router = createRouter({
@@ -88,7 +86,7 @@ export const router = createRouter({
   routes,
   // A view opens at its top. Back and Forward return to where it was; another query changes a part of the same view.
   scrollBehavior(to, from, saved) {
-    endKeeping()
+    kept.abort()
     if (saved) keepAt(saved.top)
     return saved ?? (to.path !== from.path && { top: 0 })
   },
