@@ -281,7 +281,7 @@ describe('the result', () => {
       bestRank: { rank: 5, second: 2 },
       finalRank: null,
       leads: 0,
-      unranked: 4,
+      unranked: 3,
       records: 2,
     })
     expect(result([])).toBeNull()

@@ -32,7 +32,7 @@ export interface Result {
   firsts: number
   /** Number of seconds at which the rider improved and nobody ever rode better. */
   leads: number
-  /** Number of seconds whose rank is not known. They may be leads, too. */
+  /** Number of seconds at which the rider improved and whose rank is not known. They may be leads, too. */
   unranked: number
   /** The longest run of records and first bests. */
   streak: number
@@ -81,7 +81,7 @@ export function result(samples: readonly Sample[]): Result | null {
     else if (record) records += 1
     finalRank = null
     if (rank === null || total === null) {
-      unranked += 1
+      if (record) unranked += 1
       continue
     }
     finalRank = { rank, total }

@@ -51,7 +51,7 @@ export function requestNames(classId: number, racers: Iterable<number>): void {
   if (!fetching && wanted.size > 0) void fetchNames()
 }
 
-/** Fetches names until none is wanted, one request at a time. Backs off while requests fail, and waits while the page is hidden. */
+/** Fetches names until none is wanted, one request at a time. Backs off while requests fail, until the page is visible. */
 async function fetchNames(): Promise<void> {
   fetching = true
   while (wanted.size > 0) {
