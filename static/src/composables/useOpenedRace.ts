@@ -18,6 +18,8 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
   const board = shallowRef<RaceBoard | null>(null)
   const own = shallowRef<Standing | null>(null)
   const failure = ref('')
+  /** Whether the service did not have the race at the last load. */
+  const isMissing = ref(false)
   const retryAfter = useRetry(() => load())
   /** Number of pushed boards that were shown. A load that began before the last of them is older. */
   let pushes = 0
@@ -39,11 +41,12 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
       applyNames(page.standings)
       if (isOutdated()) return
       ;[board.value, own.value, failure.value] = [page, ownRow.standings[0] ?? null, '']
+      isMissing.value = false
     } catch (error) {
       if (isOutdated()) return
       retryAfter(error)
-      const isMissing = error instanceof ApiError && error.kind === 'missing'
-      failure.value = isMissing
+      isMissing.value = error instanceof ApiError && error.kind === 'missing'
+      failure.value = isMissing.value
         ? 'The service does not have that race, or not any more.'
         : messageOf(error, 'The race cannot be loaded.')
     }
@@ -72,8 +75,8 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
     return row.rank < (page[0]?.rank ?? 0) ? [row, ...page] : [...page, row]
   })
 
-  watch(which, () => (failure.value = ''))
+  watch(which, () => ([failure.value, isMissing.value] = ['', false]))
   watch([which, () => rider.value.racerId], load, { immediate: true })
 
-  return { opened, rows, failure, load, show }
+  return { opened, rows, failure, isMissing, load, show }
 }

@@ -444,3 +444,20 @@ it('the list and the opened race are loaded after the next poll where they could
   expect(listed(page)).toEqual([[1, 5]])
   expect(page.opened.opened.value?.raceId).toBe(1)
 })
+
+it('a race that the service does not have is not asked for again before it is listed', async () => {
+  stateHash.value = 'A'
+  vi.mocked(raceBoard).mockRejectedValue(new ApiError('missing', 'no'))
+  const { page } = open({ race: 1 })
+  await settled()
+  const { length } = vi.mocked(raceBoard).mock.calls
+  period.value += 1
+  await settled()
+  expect(page.opened.failure.value).toContain('does not have that race')
+  expect(raceBoard).toHaveBeenCalledTimes(length)
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(1)]))
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId) => board(raceId))
+  period.value += 1
+  await settled()
+  expect(page.opened.opened.value?.raceId).toBe(1)
+})

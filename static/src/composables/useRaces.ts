@@ -110,6 +110,9 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
     // While the service pushes, only what a cache sent may be old.
     if (isLive && now === earlier) return
     await refresh()
+    const { race } = address.value
+    // The console would show its 404 again and again.
+    if (race !== null && opened.isMissing.value && !isListed(race)) return
     await opened.load()
   })
 

@@ -78,11 +78,14 @@ it('a ride for which the storage has no room is in the list, while the page is o
   const setItem = () => {
     throw new DOMException('full', 'QuotaExceededError')
   }
-  vi.stubGlobal('localStorage', { setItem })
+  const full = { setItem, getItem: (key: string) => localStorage.getItem(key) }
+  vi.stubGlobal('localStorage', full)
   vi.resetModules()
   const page = await import('./own-rides')
   vi.unstubAllGlobals()
   page.keepRide(ride(1))
+  expect(page.ownRide(1)).not.toBeNull()
+  keepInOtherTab(ride(2))
   expect(page.ownRide(1)).not.toBeNull()
 })
 

@@ -56,8 +56,14 @@ function show(found: readonly OwnRide[]): void {
 show(storedRides())
 // Of another tab. The key is null if it has cleared the storage.
 addEventListener('storage', ({ key }) => {
-  if (key === null || key.startsWith(PREFIX)) show(storedRides())
+  if (key === null) show(storedRides())
+  else if (key.startsWith(PREFIX)) show(newestFirst([...storedRides(), ...unstoredRides()]))
 })
+
+/** Returns the rides that only this page has: the storage had no room for them. */
+function unstoredRides(): OwnRide[] {
+  return rides.value.filter(({ raceId }) => storage?.getItem(PREFIX + raceId) === null)
+}
 
 /** Number of rejected records by race that this page has added to the kept ride. */
 const addedRejected = new Map<number, number>()
@@ -73,12 +79,14 @@ export function keepRide(ride: OwnRide): void {
   const others = rides.value.filter(({ raceId }) => raceId !== ride.raceId)
   const kept = withDelivery(ride)
   addedRejected.set(ride.raceId, outbox.deliveries.get(ride.raceId)?.rejected ?? 0)
+  // First, because it makes room.
+  show(newestFirst([...others, kept]))
+  if (!rides.value.includes(kept)) return
   try {
     storage?.setItem(PREFIX + ride.raceId, JSON.stringify(kept))
   } catch {
     // The storage is full. The ride is in the list until the page is closed.
   }
-  show(newestFirst([...others, kept]))
 }
 
 export function ownRide(raceId: number): OwnRide | null {
