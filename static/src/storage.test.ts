@@ -14,12 +14,24 @@ it('a text is kept at once, and null is not', () => {
 })
 
 it('the colours follow another tab', () => {
-  const send = (newValue: string | null) =>
-    dispatchEvent(new StorageEvent('storage', { key: 'alleycat.theme', newValue }))
+  const send = (newValue: string | null, key = 'alleycat.theme') =>
+    dispatchEvent(new StorageEvent('storage', { key, newValue }))
   send('dark')
   expect(theme.value).toBe('dark')
   send(null)
   expect(theme.value).toBe('auto')
   send('purple')
   expect(theme.value).toBe('auto')
+  send('dark', 'alleycat.class')
+  expect(theme.value).toBe('auto')
+})
+
+it('what is heard from another tab is not written: the tab would hear it in turn', () => {
+  localStorage.setItem('alleycat.theme', 'light')
+  const newValue = 'dark'
+  dispatchEvent(new StorageEvent('storage', { key: 'alleycat.theme', newValue }))
+  expect(theme.value).toBe('dark')
+  expect(localStorage.getItem('alleycat.theme')).toBe('light')
+  theme.value = 'dark'
+  expect(localStorage.getItem('alleycat.theme')).toBe('dark')
 })

@@ -1,5 +1,5 @@
 /** Values that the browser keeps. The first script has them without a library. */
-import { ref, watch, type Ref } from 'vue'
+import { computed, shallowRef, type WritableComputedRef } from 'vue'
 
 /** Returns a storage of the browser, for this device or this tab; null where the browser denies it. */
 export function storageOf(kind: 'localStorage' | 'sessionStorage'): Storage | null {
@@ -10,22 +10,36 @@ export function storageOf(kind: 'localStorage' | 'sessionStorage'): Storage | nu
   }
 }
 
+interface Options {
+  kind?: Parameters<typeof storageOf>[0]
+  /** Whether it follows other tabs. */
+  follows?: boolean
+}
+
 /** Returns a text that a storage keeps; null is not kept. It works, for as long as the page, where the browser denies storage. */
 export function storedText<T extends string | null>(
   key: string,
   initial: T,
-  kind: Parameters<typeof storageOf>[0] = 'localStorage',
-): Ref<T> {
+  { kind = 'localStorage', follows = false }: Options = {},
+): WritableComputedRef<T> {
   const storage = storageOf(kind)
-  const text = ref((storage?.getItem(key) as T | undefined) ?? initial) as Ref<T>
-  const write = (value: T) => {
-    try {
-      if (value === null) storage?.removeItem(key)
-      else storage?.setItem(key, value)
-    } catch {
-      // The storage is full.
-    }
+  const text = shallowRef((storage?.getItem(key) as T | undefined) ?? initial)
+  if (follows) {
+    // Nothing is written: two tabs that write what they hear would never end.
+    addEventListener('storage', ({ key: changed, newValue }) => {
+      if (changed === key) text.value = (newValue as T | null) ?? initial
+    })
   }
-  watch(text, write, { flush: 'sync' })
-  return text
+  return computed({
+    get: () => text.value,
+    set: (value) => {
+      text.value = value
+      try {
+        if (value === null) storage?.removeItem(key)
+        else storage?.setItem(key, value)
+      } catch {
+        // The storage is full.
+      }
+    },
+  })
 }

@@ -5,4 +5,4 @@
 import { storedText } from '../storage'
 
 /** The key; null if none was needed so far. */
-export const queryKey = storedText<string | null>('alleycat.key', null, 'sessionStorage')
+export const queryKey = storedText<string | null>('alleycat.key', null, { kind: 'sessionStorage' })

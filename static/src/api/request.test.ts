@@ -1,7 +1,7 @@
 // @vitest-environment happy-dom
 import { afterEach, expect, it, vi } from 'vitest'
 
-import { history, leaderboard, racePage, records, sendRide } from './client'
+import { history, leaderboard, racePage, records, sendRide, type RideRecord } from './client'
 import { request } from './request'
 import { classes } from './status'
 
@@ -55,4 +55,30 @@ it('a request ends when its sender aborts it', async () => {
   const response = request(new Request('http://localhost/racers', { signal: sender.signal }))
   sender.abort()
   await expect(response).rejects.toMatchObject({ kind: 'away' })
+})
+
+it.each([
+  [401, 'locked'],
+  [404, 'missing'],
+  [400, 'refused'],
+  [413, 'refused'],
+  [408, 'unready'],
+  [429, 'unready'],
+  [500, 'unready'],
+  [502, 'unready'],
+  [503, 'unready'],
+] as const)('the status %i is an error of the kind %s', async (status, kind) => {
+  vi.stubGlobal('fetch', async () => new Response('no', { status }))
+  await expect(request('classes')).rejects.toMatchObject({ kind, canRetry: kind === 'unready' })
+})
+
+it.each([
+  [1, true],
+  [300, false],
+])('a request with %i seconds of a ride may outlive the page: %s', async (seconds, keepalive) => {
+  const fetch = vi.fn(async () => Response.json({ records: seconds }))
+  vi.stubGlobal('fetch', fetch)
+  const record = { uuid: 'u'.repeat(36), event: 'update', name: 'Ж'.repeat(40) } as RideRecord
+  await sendRide(Array.from({ length: seconds }, () => record))
+  expect(fetch).toHaveBeenCalledWith('rides', expect.objectContaining({ keepalive }))
 })

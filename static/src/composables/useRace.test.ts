@@ -215,3 +215,40 @@ it.each([
   race.giveUp()
   expect(onEnd.mock.lastCall?.[0].next).toEqual(next)
 })
+
+it('the clock stands after a ride was given up', async () => {
+  const race = await start()
+  await vi.advanceTimersByTimeAsync(2100)
+  race.giveUp()
+  expect(onEnd).toHaveBeenCalledOnce()
+  await vi.advanceTimersByTimeAsync(400_000)
+  expect(race.second.value).toBe(0)
+  expect(onEnd).toHaveBeenCalledOnce()
+})
+
+it('the clock stands in a pause', async () => {
+  const race = await start()
+  await vi.advanceTimersByTimeAsync(2100)
+  race.pause()
+  await vi.advanceTimersByTimeAsync(10_000)
+  race.resume()
+  await vi.advanceTimersByTimeAsync(1000)
+  expect(race.second.value).toBe(3)
+})
+
+it.each([
+  [1, true],
+  [5, false],
+] as const)('a ride at %i× is in real time, and sent: %s', async (speed, isSent) => {
+  const race = await start()
+  race.giveUp()
+  vi.mocked(outbox.add).mockClear()
+  race.speed.value = speed
+  await race.start()
+  const isRealTime = vi.mocked(loadSource).mock.lastCall?.[2]
+  expect(isRealTime?.()).toBe(isSent)
+  await vi.advanceTimersByTimeAsync(1100)
+  expect(vi.mocked(outbox.add).mock.calls.length > 0).toBe(isSent)
+  race.giveUp()
+  expect(onEnd.mock.lastCall?.[0].sent).toBe(isSent)
+})

@@ -125,7 +125,7 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
       ;[cadence.value, resistance.value] = [ridden.cadence, ridden.resistance]
     }
     const sample = ride.add(at, cadence.value, resistance.value, best)
-    if (!practice.value) sender?.add(sample, at === RACE_SECONDS)
+    sender?.add(sample, at === RACE_SECONDS)
     void live.rank(from, sample)
   }
 
@@ -154,7 +154,7 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
       riderName: name,
       practice: practice.value,
       gaveUp,
-      sent: sender !== null && !practice.value,
+      sent: sender !== null,
       delivered: false,
       refused: null,
       next,

@@ -216,6 +216,15 @@ describe('the outbox', () => {
     },
   )
 
+  it('keeps a ride for which there is no network, also for more than a week', async () => {
+    const { state, outbox } = open()
+    state.failure = new ApiError('away', 'The service does not respond.')
+    outbox.add(record(1))
+    vi.setSystemTime(RACE + 8 * 24 * 3_600_000)
+    await vi.advanceTimersByTimeAsync(120_000)
+    expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'retrying', waiting: 1 })
+  })
+
   it('counts rejected records', async () => {
     const { state, outbox } = open()
     state.rejected = 1

@@ -6,13 +6,11 @@ import { storedText } from '../storage'
 export const THEMES = ['auto', 'light', 'dark'] as const
 export type Theme = (typeof THEMES)[number]
 
-const KEY = 'alleycat.theme'
-
-function parseTheme(text: string | null): Theme {
+function parseTheme(text: string): Theme {
   return THEMES.find((name) => name === text) ?? 'auto'
 }
 
-const text = storedText<string>(KEY, 'auto')
+const text = storedText<string>('alleycat.theme', 'auto', { follows: true })
 
 export const theme = computed({
   get: () => parseTheme(text.value),
@@ -23,8 +21,4 @@ export const theme = computed({
 
 watchEffect(() => {
   document.documentElement.dataset.theme = theme.value
-})
-// Another tab's choice holds here, too.
-addEventListener('storage', ({ key, newValue }) => {
-  if (key === KEY) theme.value = parseTheme(newValue)
 })

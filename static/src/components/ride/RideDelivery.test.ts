@@ -51,15 +51,17 @@ it.each([
   outbox.deliveries.clear()
 })
 
-it('“Try now” says that it was tried, and keeps the focus until it goes', async () => {
+it('“Try now” tries, says so, and keeps the focus until it goes', async () => {
   const waiting = { waiting: 2, rejected: 0, reason: null, isStored: true }
   outbox.deliveries.set(1, { ...waiting, state: 'retrying' })
   const page = show({})
   document.body.append(page)
+  const retry = vi.spyOn(outbox, 'retryNow')
   const button = page.querySelector('button')
   button?.focus()
   button?.click()
   await nextTick()
+  expect(retry).toHaveBeenCalledOnce()
   expect(page.textContent).toContain('Tried at ')
   expect(document.activeElement).toBe(button)
   outbox.deliveries.set(1, { ...waiting, state: 'sending' })
