@@ -26,7 +26,7 @@ it('the colours follow another tab', () => {
   expect(theme.value).toBe('auto')
 })
 
-it('what is heard from another tab is not written: the tab would hear it in turn', () => {
+it('the change of another tab is not written, which would be a change for that tab', () => {
   localStorage.setItem('alleycat.theme', 'light')
   const newValue = 'dark'
   dispatchEvent(new StorageEvent('storage', { key: 'alleycat.theme', newValue }))

@@ -25,7 +25,7 @@ export function storedText<T extends string | null>(
   const storage = storageOf(kind)
   const text = shallowRef((storage?.getItem(key) as T | undefined) ?? initial)
   if (follows) {
-    // Nothing is written: two tabs that write what they hear would never end.
+    // Nothing is written: each write would be a change for the other tabs, without end.
     addEventListener('storage', ({ key: changed, newValue }) => {
       if (changed === key) text.value = (newValue as T | null) ?? initial
     })

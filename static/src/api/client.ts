@@ -1,6 +1,6 @@
 /**
  * Requests to the service. Every function returns the data, or throws an {@link ApiError} whose kind says what to do: retry,
- * ask for a key, or show that there is no such thing. A body that is no JSON, as a proxy's page, throws another error.
+ * ask for a key, or show that there is no such thing. A body that is not JSON, such as a proxy's page, throws another error.
  */
 import createClient from 'openapi-fetch'
 

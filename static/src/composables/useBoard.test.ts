@@ -112,15 +112,18 @@ it('is loaded once where the address is opened before the classes are known', as
 it.each([
   ['finish', 2],
   ['second', 1],
-] as const)('a board of the kind %s is loaded %i times in two periods', async (kind, times) => {
-  vi.mocked(leaderboard).mockResolvedValue(FOUND)
-  const { address } = open(null)
-  address.value = { ...FIRST_ADDRESS, board: kind }
-  await settled()
-  vi.mocked(leaderboard).mockClear()
-  address.value = { ...address.value, page: 'A' }
-  await settled()
-  period.value += 1
-  await settled()
-  expect(leaderboard).toHaveBeenCalledTimes(times)
-})
+] as const)(
+  'a board of the kind %s is loaded %i times after another page and a new period',
+  async (kind, times) => {
+    vi.mocked(leaderboard).mockResolvedValue(FOUND)
+    const { address } = open(null)
+    address.value = { ...FIRST_ADDRESS, board: kind }
+    await settled()
+    vi.mocked(leaderboard).mockClear()
+    address.value = { ...address.value, page: 'A' }
+    await settled()
+    period.value += 1
+    await settled()
+    expect(leaderboard).toHaveBeenCalledTimes(times)
+  },
+)

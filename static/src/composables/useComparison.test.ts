@@ -178,7 +178,7 @@ it('a shared address names the suggested racers, once they are known, or those t
   expect(comparison.shared.value).toEqual([])
 })
 
-it('the message of a curve that goes on failing stays while it is tried again', async () => {
+it('the message of a curve that failed stays while it is tried again', async () => {
   vi.mocked(curve).mockRejectedValueOnce(AWAY)
   const comparison = open(ref({ ...FIRST_ADDRESS, racers: [7] }))
   await settled()

@@ -122,7 +122,14 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     RELOAD_MS,
     true,
   )
-  watch(racers, loadCurves, { immediate: true })
+  watch(
+    racers,
+    () => {
+      failure.value = ''
+      void loadCurves()
+    },
+    { immediate: true },
+  )
   // Not all bests are pushed: none while the page is hidden, and 50 at a time.
   watch(state, (_, before) => void (before === undefined ? loadCurves() : reload()))
 

@@ -1,10 +1,11 @@
 /** The place of a ride's last output on the board of best finishes. */
-import { computed, shallowRef } from 'vue'
+import { computed, shallowRef, watch } from 'vue'
 
 import { leaderboard, type Leaderboard } from '../api/client'
 import { nextPlace } from '../race/board'
 import type { OwnRide } from '../race/own-ride'
 import { applyNames } from '../state/names'
+import { period } from '../state/service'
 import { useUpToDate } from './useLoad'
 
 /** Number of rows around the rider: enough to see past ties to the next place. */
@@ -14,13 +15,16 @@ export function useFinishPlace({ classId, racerId, outputs }: OwnRide) {
   const board = shallowRef<Leaderboard | null>(null)
   const output = outputs.at(-1) ?? 0
 
-  useUpToDate(classId, async () => {
+  const reload = useUpToDate(classId, async () => {
     // A what-if: the ride may not be stored yet, or never will be.
     const query = { by: 'finish', racerId, output, around: racerId, limit: ROWS } as const
     const found = await leaderboard(classId, query)
     applyNames(found.standings)
     board.value = found
   })
+
+  // Finishes change without the state of the class.
+  watch(period, () => void reload())
 
   /** Null until it is loaded. */
   return computed(() => {

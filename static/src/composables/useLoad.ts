@@ -2,7 +2,7 @@
 import { watch } from 'vue'
 
 import { ApiError } from '../api/request'
-import { boardState, period, reachable, service } from '../state/service'
+import { boardState, reachable, service } from '../state/service'
 import { latestOnly } from './latest-only'
 
 /** Maximum number of polls between two tries: 24 s. More would keep a gap for long after the service has recovered. */
@@ -19,13 +19,17 @@ export function useLoad(load: () => Promise<void>): () => Promise<void> {
   return attempt
 }
 
-/** Loads now, again whenever the boards of the class have changed, and at intervals: finishes change without them. */
-export function useUpToDate(classId: number, load: () => Promise<void>): void {
+/** Loads now, and again whenever the boards of the class have changed. Returns a function that loads once more. */
+export function useUpToDate(classId: number, load: () => Promise<void>): () => Promise<void> {
   const reload = useLoad(load)
-  watch([() => boardState(classId), period], (_, [before]) => {
-    // The first state that the page gets is the one that is loaded already.
-    if (before !== undefined) void reload()
-  })
+  watch(
+    () => boardState(classId),
+    (_, before) => {
+      // The first state that the page gets is the one that is loaded already.
+      if (before !== undefined) void reload()
+    },
+  )
+  return reload
 }
 
 /**

@@ -23,6 +23,8 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
   const retryAfter = useRetry(() => load())
   /** Number of pushed boards that were shown. A load that began before the last of them is older. */
   let pushes = 0
+  /** Whether a push was shown since the last `loadUnpushed`. */
+  let isPushed = false
   const which = () => [address.value.race, address.value.rows].join()
 
   const load = latestOnly(async () => {
@@ -61,9 +63,16 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
     if (!isWhole) return void reload()
     if (board.value?.raceId === pushed.raceId && board.value.lastSecond > pushed.lastSecond) return
     pushes += 1
-    failure.value = ''
+    isPushed = true
+    ;[failure.value, isMissing.value] = ['', false]
     board.value = pushed
     own.value = pushed.standings.find(({ racerId }) => racerId === rider.value.racerId) ?? null
+  }
+
+  /** Loads the page, unless a push was shown since the last call: what a cache sends would be older. */
+  async function loadUnpushed(): Promise<void> {
+    if (!isPushed) await load()
+    isPushed = false
   }
 
   const opened = computed(() => (board.value?.raceId === address.value.race ? board.value : null))
@@ -78,5 +87,5 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
   watch(which, () => ([failure.value, isMissing.value] = ['', false]))
   watch([which, () => rider.value.racerId], load, { immediate: true })
 
-  return { opened, rows, failure, isMissing, load, show }
+  return { opened, rows, failure, isMissing, load, loadUnpushed, show }
 }

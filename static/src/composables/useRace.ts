@@ -130,8 +130,8 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
   }
 
   function addRank(at: number, { value: board, asOfStart }: Sourced<LiveBoard>): void {
-    // Others may have been better by then. A practice ride takes no rank from anybody.
-    if (asOfStart && !practice.value) return
+    // Others may have been better by now. A ride that is not sent keeps the rank.
+    if (asOfStart && sender) return
     ride.rank(at, board.rank, board.total)
     if (at === RACE_SECONDS) next = nextPlace(board, identity.value.racerId)
     samples.value = [...ride.samples]

@@ -461,3 +461,31 @@ it('a race that the service does not have is not asked for again before it is li
   await settled()
   expect(page.opened.opened.value?.raceId).toBe(1)
 })
+
+it('what is pushed is not replaced by an older board of a cache', async () => {
+  stateHash.value = 'A'
+  const { page } = open({ race: 1 })
+  page.subscriber.pushing?.()
+  await settled()
+  page.subscriber.standings?.(board(1, 1, 9))
+  period.value += 1
+  await settled()
+  expect(page.opened.opened.value?.lastSecond).toBe(9)
+  // Nothing was pushed since, so no cache has an older one.
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId) => board(raceId, 1, 10))
+  period.value += 1
+  await settled()
+  expect(page.opened.opened.value?.lastSecond).toBe(10)
+})
+
+it('a race that was missing and is pushed is loaded again at intervals', async () => {
+  stateHash.value = 'A'
+  vi.mocked(raceBoard).mockRejectedValueOnce(new ApiError('missing', 'no'))
+  const { page } = open({ race: 1 })
+  await settled()
+  page.subscriber.standings?.(board(1, 1, 9))
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId) => board(raceId, 1, 10))
+  period.value += 1
+  await settled()
+  expect(page.opened.opened.value?.lastSecond).toBe(10)
+})

@@ -113,7 +113,7 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
     const { race } = address.value
     // The console would show its 404 again and again.
     if (race !== null && opened.isMissing.value && !isListed(race)) return
-    await opened.load()
+    await (isLive ? opened.loadUnpushed() : opened.load())
   })
 
   const subscriber: Subscriber = {

@@ -57,13 +57,13 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
   }
 
   /** Null in a race, whose seconds load the board. */
-  const boards = computed(() => (racing.value ? null : boardState(classId)))
+  const stateOfBoards = computed(() => (racing.value ? null : boardState(classId)))
   const visibility = useDocumentVisibility()
   watch(
-    [ids, sample, racing, boards, () => rider.value.racerId, visibility],
+    [ids, sample, racing, stateOfBoards, () => rider.value.racerId, visibility],
     () => {
       // An address that is opened directly comes before the classes. Their arrival would load the board again.
-      if (boards.value !== undefined && visibility.value === 'visible') void load()
+      if (stateOfBoards.value !== undefined && visibility.value === 'visible') void load()
     },
     { immediate: true },
   )

@@ -85,7 +85,7 @@ function withHistory(
     const standIn = () => ({ value: fromHistory(), asOfStart: true })
     if (!isRealTime() || !reachable.value || service.now === failedPoll) return standIn()
     return asNow(fromService()).catch((error: unknown) => {
-      if (error instanceof ApiError && !error.canRetry) throw error
+      if (!(error instanceof ApiError && error.canRetry)) throw error
       failedPoll = service.now
       return standIn()
     })

@@ -51,7 +51,7 @@ export function requestNames(classId: number, racers: Iterable<number>): void {
   if (!fetching && wanted.size > 0) void fetchNames()
 }
 
-/** Fetches names until none is wanted, one request at a time. Backs off while requests fail, until the page is visible. */
+/** Fetches names until none is wanted, one request at a time. Backs off while requests fail. A hidden page waits, too. */
 async function fetchNames(): Promise<void> {
   fetching = true
   while (wanted.size > 0) {

@@ -78,15 +78,21 @@ it('a ride for which the storage has no room is in the list, while the page is o
   const setItem = () => {
     throw new DOMException('full', 'QuotaExceededError')
   }
-  const full = { setItem, getItem: (key: string) => localStorage.getItem(key) }
+  const device = localStorage
+  // Its keys are those of the device.
+  const full = new Proxy(device, {
+    get: (_, name) => (name === 'setItem' ? setItem : device[name as 'getItem'].bind(device)),
+  })
   vi.stubGlobal('localStorage', full)
   vi.resetModules()
   const page = await import('./own-rides')
   vi.unstubAllGlobals()
-  page.keepRide(ride(1))
-  expect(page.ownRide(1)).not.toBeNull()
+  // The device has an earlier version.
+  keepInOtherTab(ride(1))
+  page.keepRide({ ...ride(1), riderName: 'Bo' })
+  expect(page.ownRide(1)?.riderName).toBe('Bo')
   keepInOtherTab(ride(2))
-  expect(page.ownRide(1)).not.toBeNull()
+  expect(page.ownRides.value.map(({ riderName }) => riderName)).toEqual(['Ada', 'Bo'])
 })
 
 it('a ride is delivered once the outbox has sent it, and stays so', async () => {

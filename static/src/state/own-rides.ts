@@ -33,37 +33,37 @@ export function parseRide(text: string): OwnRide | null {
   }
 }
 
-/** Returns the rides of the device, newest first. */
+/** Returns the rides that the device stores. Removes those that cannot be read. */
 function storedRides(): OwnRide[] {
   const keys = Object.keys(storage ?? {}).filter((key) => key.startsWith(PREFIX))
-  const rides = keys.map((key) => parseRide(storage?.getItem(key) ?? ''))
-  return newestFirst(rides.filter((ride) => ride !== null))
-}
-
-function newestFirst(rides: readonly OwnRide[]): OwnRide[] {
-  return [...rides].sort((a, b) => b.raceId - a.raceId)
+  return keys.flatMap((key) => {
+    const ride = parseRide(storage?.getItem(key) ?? '')
+    if (!ride) storage?.removeItem(key)
+    return ride ?? []
+  })
 }
 
 const rides = shallowRef<readonly OwnRide[]>([])
 export const ownRides = computed(() => rides.value)
 
-/** Shows the newest rides. The device keeps no others. */
-function show(found: readonly OwnRide[]): void {
-  rides.value = found.slice(0, RIDES_MAX)
-  for (const { raceId } of found.slice(RIDES_MAX)) storage?.removeItem(PREFIX + raceId)
+/** Shows the newest rides, and removes the others from the device. */
+function keepNewest(found: readonly OwnRide[]): void {
+  const newestFirst = [...found].sort((a, b) => b.raceId - a.raceId)
+  rides.value = newestFirst.slice(0, RIDES_MAX)
+  for (const { raceId } of newestFirst.slice(RIDES_MAX)) storage?.removeItem(PREFIX + raceId)
 }
 
-show(storedRides())
+/** The races of rides for which the storage had no room: the device has none, or an earlier version. */
+const unstored = new Set<number>()
+
+keepNewest(storedRides())
 // Of another tab. The key is null if it has cleared the storage.
 addEventListener('storage', ({ key }) => {
-  if (key === null) show(storedRides())
-  else if (key.startsWith(PREFIX)) show(newestFirst([...storedRides(), ...unstoredRides()]))
+  if (key !== null && !key.startsWith(PREFIX)) return
+  const own = key === null ? [] : rides.value.filter(({ raceId }) => unstored.has(raceId))
+  const others = storedRides().filter(({ raceId }) => own.every((ride) => ride.raceId !== raceId))
+  keepNewest([...own, ...others])
 })
-
-/** Returns the rides that only this page has: the storage had no room for them. */
-function unstoredRides(): OwnRide[] {
-  return rides.value.filter(({ raceId }) => storage?.getItem(PREFIX + raceId) === null)
-}
 
 /** Number of rejected records by race that this page has added to the kept ride. */
 const addedRejected = new Map<number, number>()
@@ -80,12 +80,14 @@ export function keepRide(ride: OwnRide): void {
   const kept = withDelivery(ride)
   addedRejected.set(ride.raceId, outbox.deliveries.get(ride.raceId)?.rejected ?? 0)
   // First, because it makes room.
-  show(newestFirst([...others, kept]))
+  keepNewest([...others, kept])
   if (!rides.value.includes(kept)) return
   try {
     storage?.setItem(PREFIX + ride.raceId, JSON.stringify(kept))
+    unstored.delete(ride.raceId)
   } catch {
     // The storage is full. The ride is in the list until the page is closed.
+    unstored.add(ride.raceId)
   }
 }
 

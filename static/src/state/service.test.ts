@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 
 import { ApiError } from '../api/request'
 import { classes, isReady, type ClassSummary } from '../api/status'
-import { boardState, classOf, reachable, refreshService, service } from './service'
+import { boardState, classOf, period, reachable, refreshService, service } from './service'
 import { serviceTime } from './service-time'
 
 vi.mock('../api/status', () => ({ classes: vi.fn(), isReady: vi.fn() }))
@@ -158,5 +158,14 @@ it('the boards of a class have a new state when it changes, and once more when n
   expect(await statesOf('A', null)).toBe(1)
   expect(await statesOf('B', serviceTime() - 3_600_000)).toBe(1)
   expect(await statesOf('C', serviceTime())).toBe(2)
-  expect(boardState(1)).not.toBe(boardState(2))
+})
+
+it('a period ends every 12 s while polls succeed', async () => {
+  await refreshService()
+  const before = period.value
+  await vi.advanceTimersByTimeAsync(36_500)
+  expect(period.value - before).toBe(3)
+  vi.mocked(classes).mockRejectedValue(new ApiError('away', 'no'))
+  await vi.advanceTimersByTimeAsync(36_500)
+  expect(period.value - before).toBe(3)
 })

@@ -1,5 +1,5 @@
 /** The state of the service and a summary of its classes, polled while the page is visible. */
-import { computed, reactive, readonly } from 'vue'
+import { computed, reactive, readonly, ref } from 'vue'
 
 import { ApiError } from '../api/request'
 import { classes, isReady, type ClassSummary } from '../api/status'
@@ -14,8 +14,8 @@ const INTERVAL_MS = 3000
  */
 const BOARD_AGE_MAX_MS = 16_000
 
-/** Time between loads of what changes without any sign, in milliseconds. */
-const PERIOD_MS = 12_000
+/** Number of polls between loads of what changes without any sign: 12 s. */
+const PERIOD_POLLS = 4
 
 interface Service {
   /**
@@ -37,6 +37,15 @@ export const reachable = computed(() => state.state === 'ready' || state.state =
 /** Whether the operator lets the page send rides. The service writes this into the page. */
 export const ridesOpen = document.documentElement.dataset.rides === 'open'
 
+/** Number of polls that succeeded. */
+const succeeded = ref(0)
+
+/**
+ * Changes at intervals while polls succeed. The state of a class says nothing of its races and finishes, and a cache may send
+ * old ones. They are loaded again whenever this changes.
+ */
+export const period = computed(() => Math.floor(succeeded.value / PERIOD_POLLS))
+
 async function poll(): Promise<void> {
   try {
     const found = await classes()
@@ -45,6 +54,7 @@ async function poll(): Promise<void> {
     // Set together: a page with classes that still says "locked" would lay the key form over a view.
     state.classes = found.classes
     state.state = isUpToDate ? 'ready' : 'lagging'
+    succeeded.value += 1
   } catch (error) {
     const kind = error instanceof ApiError ? error.kind : null
     state.state = kind === 'away' || kind === 'locked' ? kind : 'failing'
@@ -90,12 +100,6 @@ export function boardState(classId: number): string | undefined {
   const summary = classOf(classId)
   return summary ? `${summary.stateHash} ${isSettled(classId)}` : undefined
 }
-
-/**
- * Changes at intervals while the page polls. The state of a class says nothing of its races and finishes, and a cache may send
- * old ones. They are loaded again whenever this changes.
- */
-export const period = computed(() => Math.floor(state.now / PERIOD_MS))
 
 /** Returns the name of a class; its number while the name is not known. */
 export function classTitle(classId: number): string {
