@@ -1,6 +1,6 @@
 /** A page of the standings of the race that is opened, and the rider's own row. */
 import { useThrottleFn } from '@vueuse/core'
-import { computed, ref, shallowRef, watch } from 'vue'
+import { computed, shallowRef, watch } from 'vue'
 
 import { raceBoard, type RaceBoard, type Standing } from '../api/client'
 import { PUSHED_ROWS } from '../api/live'
@@ -17,14 +17,23 @@ const RELOAD_MS = 2000
 export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage) {
   const board = shallowRef<RaceBoard | null>(null)
   const own = shallowRef<Standing | null>(null)
-  const failure = ref('')
+  /** The error of the last load; null if it succeeded. */
+  const failed = shallowRef<unknown>(null)
   /** Whether the service did not have the race at the last load. */
-  const isMissing = ref(false)
+  const isMissing = computed(
+    () => failed.value instanceof ApiError && failed.value.kind === 'missing',
+  )
+  const failure = computed(() => {
+    if (failed.value === null) return ''
+    return isMissing.value
+      ? 'The service does not have that race, or not any more.'
+      : messageOf(failed.value, 'The race cannot be loaded.')
+  })
   const retryAfter = useRetry(() => load())
   /** Number of pushed boards that were shown. A load that began before the last of them is older. */
   let pushes = 0
-  /** Whether a push was shown since the last `loadUnpushed`. */
-  let isPushed = false
+  /** That number at the last `loadUnpushed`. */
+  let earlierPushes = 0
   const which = () => [address.value.race, address.value.rows].join()
 
   const load = latestOnly(async () => {
@@ -42,15 +51,11 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
       ])
       applyNames(page.standings)
       if (isOutdated()) return
-      ;[board.value, own.value, failure.value] = [page, ownRow.standings[0] ?? null, '']
-      isMissing.value = false
+      ;[board.value, own.value, failed.value] = [page, ownRow.standings[0] ?? null, null]
     } catch (error) {
       if (isOutdated()) return
       retryAfter(error)
-      isMissing.value = error instanceof ApiError && error.kind === 'missing'
-      failure.value = isMissing.value
-        ? 'The service does not have that race, or not any more.'
-        : messageOf(error, 'The race cannot be loaded.')
+      failed.value = error
     }
   })
 
@@ -63,16 +68,16 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
     if (!isWhole) return void reload()
     if (board.value?.raceId === pushed.raceId && board.value.lastSecond > pushed.lastSecond) return
     pushes += 1
-    isPushed = true
-    ;[failure.value, isMissing.value] = ['', false]
+    failed.value = null
     board.value = pushed
     own.value = pushed.standings.find(({ racerId }) => racerId === rider.value.racerId) ?? null
   }
 
   /** Loads the page, unless a push was shown since the last call: what a cache sends would be older. */
   async function loadUnpushed(): Promise<void> {
+    const isPushed = pushes > earlierPushes
+    earlierPushes = pushes
     if (!isPushed) await load()
-    isPushed = false
   }
 
   const opened = computed(() => (board.value?.raceId === address.value.race ? board.value : null))
@@ -84,7 +89,7 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
     return row.rank < (page[0]?.rank ?? 0) ? [row, ...page] : [...page, row]
   })
 
-  watch(which, () => ([failure.value, isMissing.value] = ['', false]))
+  watch(which, () => (failed.value = null))
   watch([which, () => rider.value.racerId], load, { immediate: true })
 
   return { opened, rows, failure, isMissing, load, loadUnpushed, show }

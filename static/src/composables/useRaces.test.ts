@@ -462,19 +462,23 @@ it('a race that the service does not have is not asked for again before it is li
   expect(page.opened.opened.value?.raceId).toBe(1)
 })
 
+/** Ends a period, in which the service sends races at this second. */
+async function endPeriod(lastSecond: number): Promise<void> {
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId) => board(raceId, 1, lastSecond))
+  period.value += 1
+  await settled()
+}
+
 it('what is pushed is not replaced by an older board of a cache', async () => {
   stateHash.value = 'A'
   const { page } = open({ race: 1 })
   page.subscriber.pushing?.()
   await settled()
   page.subscriber.standings?.(board(1, 1, 9))
-  period.value += 1
-  await settled()
+  await endPeriod(5)
   expect(page.opened.opened.value?.lastSecond).toBe(9)
   // Nothing was pushed since, so no cache has an older one.
-  vi.mocked(raceBoard).mockImplementation(async (_, raceId) => board(raceId, 1, 10))
-  period.value += 1
-  await settled()
+  await endPeriod(10)
   expect(page.opened.opened.value?.lastSecond).toBe(10)
 })
 
@@ -484,8 +488,6 @@ it('a race that was missing and is pushed is loaded again at intervals', async (
   const { page } = open({ race: 1 })
   await settled()
   page.subscriber.standings?.(board(1, 1, 9))
-  vi.mocked(raceBoard).mockImplementation(async (_, raceId) => board(raceId, 1, 10))
-  period.value += 1
-  await settled()
+  await endPeriod(10)
   expect(page.opened.opened.value?.lastSecond).toBe(10)
 })
