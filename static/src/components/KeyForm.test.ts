@@ -70,3 +70,13 @@ it('leaves the focus where it is over a view, and gives it back after the key', 
   await enter('sesame')
   expect(document.activeElement).toBe(before)
 })
+
+it('a move of the focus within the form is not where it was before', async () => {
+  open(true)
+  await nextTick()
+  field().focus()
+  page.querySelector('button')?.focus()
+  service.state = 'ready'
+  await enter('sesame')
+  expect(document.activeElement).toBe(before)
+})

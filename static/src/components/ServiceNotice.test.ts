@@ -35,6 +35,13 @@ it('says for some seconds that the service is back, and asks for no click', asyn
   expect(page.querySelector('button')).toBeNull()
   await vi.advanceTimersByTimeAsync(4000)
   expect(notice?.textContent).toBe('')
+  // Each time for as long.
+  for (const wait of [3000, 3000]) {
+    await become('away')
+    await become('ready')
+    await vi.advanceTimersByTimeAsync(wait)
+    expect(notice?.textContent).toBe('The service is back.')
+  }
   await become('failing')
   expect(notice?.textContent).toContain('The service is not ready.')
   await become('lagging')

@@ -65,6 +65,16 @@ it('lists the races when a service that was starting is there', async () => {
   expect(page.failure.value).toBe('')
 })
 
+it('loads an opened race again once a service that was starting pushes', async () => {
+  vi.mocked(raceBoard).mockRejectedValueOnce(new ApiError('unready', 'starting'))
+  const { page } = open({ race: 1 })
+  await settled()
+  expect(page.opened.failure.value).toBe('starting')
+  page.subscriber.pushing?.()
+  await settled()
+  expect(page.opened.failure.value).toBe('')
+})
+
 it('lists the page of the address', async () => {
   const { address } = open({ races: 'A' })
   await settled()

@@ -56,6 +56,16 @@ it('has the whole race before a race, with the rider in it', async () => {
   expect(used.second.value).toBeNull()
 })
 
+it('is loaded again for another rider', async () => {
+  open()
+  await settled()
+  const before = rider.value
+  rider.value = { ...before, racerId: 77 }
+  await settled()
+  expect(leaderboard).toHaveBeenLastCalledWith(1, { racers: [8, 77], limit: 2 })
+  rider.value = before
+})
+
 it('asks for one second at a time, and then for the latest', async () => {
   const { racing, sample, group, used } = open()
   await settled()

@@ -1,6 +1,8 @@
 // @vitest-environment happy-dom
 import { afterEach, expect, it, vi } from 'vitest'
 
+import type { OwnRide } from '../race/own-ride'
+
 afterEach(() => vi.restoreAllMocks())
 
 it('works where the browser denies storage', async () => {
@@ -14,12 +16,14 @@ it('works where the browser denies storage', async () => {
   vi.spyOn(console, 'error').mockReturnValue() // vueuse reports what it cannot read
   const { queryKey } = await import('../api/key')
   const { rider } = await import('./rider')
-  const { ownRides } = await import('./own-rides')
+  const { isUnstored, keepRide, ownRides } = await import('./own-rides')
   const { lastClass } = await import('./last-class')
   expect(queryKey.value).toBeNull()
   expect(rider.value.guest).toBe(true)
   expect(ownRides.value).toEqual([])
   expect(lastClass.value).toBe(1)
+  keepRide({ raceId: 1 } as OwnRide)
+  expect(isUnstored(1)).toBe(true)
   queryKey.value = 'key'
   expect(queryKey.value).toBe('key')
 })

@@ -4,7 +4,7 @@ import { nextTick } from 'vue'
 
 import type { OwnRide } from '../race/own-ride'
 import { outbox } from './outbox'
-import { keepRide, ownRide, ownRides, parseRide } from './own-rides'
+import { isUnstored, keepRide, ownRide, ownRides, parseRide } from './own-rides'
 
 vi.mock('../api/client', () => ({ sendRide: vi.fn() }))
 
@@ -93,6 +93,17 @@ it('a ride for which the storage has no room is in the list, while the page is o
   expect(page.ownRide(1)?.riderName).toBe('Bo')
   keepInOtherTab(ride(2))
   expect(page.ownRides.value.map(({ riderName }) => riderName)).toEqual(['Ada', 'Bo'])
+  expect([1, 2].map((raceId) => page.isUnstored(raceId))).toEqual([true, false])
+})
+
+it('a ride that the storage takes later is stored', () => {
+  vi.spyOn(localStorage, 'setItem').mockImplementationOnce(() => {
+    throw new DOMException('full', 'QuotaExceededError')
+  })
+  keepRide(ride(1))
+  expect(isUnstored(1)).toBe(true)
+  keepRide(ride(1))
+  expect(isUnstored(1)).toBe(false)
 })
 
 it('a ride is delivered once the outbox has sent it, and stays so', async () => {

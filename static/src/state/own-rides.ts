@@ -1,5 +1,5 @@
 /** The recent rides of this device, newest first. */
-import { computed, shallowRef, watch } from 'vue'
+import { computed, shallowReactive, shallowRef, watch } from 'vue'
 
 import type { OwnRide } from '../race/own-ride'
 import { storageOf } from '../storage'
@@ -53,8 +53,13 @@ function keepNewest(found: readonly OwnRide[]): void {
   for (const { raceId } of newestFirst.slice(RIDES_MAX)) storage?.removeItem(PREFIX + raceId)
 }
 
-/** The races of rides for which the storage had no room: the device has none, or an earlier version. */
-const unstored = new Set<number>()
+/** The races of rides that the storage did not take: the device has none, or an earlier version. */
+const unstored = shallowReactive(new Set<number>())
+
+/** Returns whether the ride of a race is in the list until the page is closed, and no longer. */
+export function isUnstored(raceId: number): boolean {
+  return unstored.has(raceId)
+}
 
 keepNewest(storedRides())
 // Of another tab. The key is null if it has cleared the storage.
@@ -82,12 +87,17 @@ export function keepRide(ride: OwnRide): void {
   // First, because it makes room.
   keepNewest([...others, kept])
   if (!rides.value.includes(kept)) return
+  if (store(kept)) unstored.delete(ride.raceId)
+  else unstored.add(ride.raceId)
+}
+
+/** Stores a ride on the device. Returns false where the storage is denied or full. */
+function store(ride: OwnRide): boolean {
   try {
-    storage?.setItem(PREFIX + ride.raceId, JSON.stringify(kept))
-    unstored.delete(ride.raceId)
+    storage?.setItem(PREFIX + ride.raceId, JSON.stringify(ride))
+    return storage !== null
   } catch {
-    // The storage is full. The ride is in the list until the page is closed.
-    unstored.add(ride.raceId)
+    return false
   }
 }
 

@@ -4,9 +4,11 @@ import { createApp, nextTick, type App } from 'vue'
 
 import type { OwnRide } from '../../race/own-ride'
 import { outbox } from '../../state/outbox'
+import { isUnstored } from '../../state/own-rides'
 import RideDelivery from './RideDelivery.vue'
 
 vi.mock('../../api/client', () => ({ sendRide: vi.fn() }))
+vi.mock('../../state/own-rides', () => ({ isUnstored: vi.fn() }))
 
 let app: App
 afterEach(() => app.unmount())
@@ -49,6 +51,14 @@ it.each([
   outbox.deliveries.set(1, waiting)
   expect(show({}).textContent).toContain(words)
   outbox.deliveries.clear()
+})
+
+it('says that the browser cannot keep a result, in a practice ride, too', () => {
+  expect(show({ sent: false, practice: true }).textContent).not.toContain('cannot keep')
+  app.unmount()
+  vi.mocked(isUnstored).mockReturnValue(true)
+  expect(show({ sent: false, practice: true }).textContent).toContain('cannot keep the result')
+  vi.mocked(isUnstored).mockReset()
 })
 
 it('“Try now” tries, says so, and keeps the focus until it goes', async () => {

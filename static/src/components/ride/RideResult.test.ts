@@ -14,7 +14,11 @@ vi.mock('../../api/client', () => ({ leaderboard: vi.fn(), sendRide: vi.fn() }))
 vi.mock('../../state/board-source', () => ({ boardNow: vi.fn() }))
 vi.mock('../Curves.vue', () => ({
   __esModule: true,
-  default: { props: ['summary'], template: '<p>{{ summary }}</p>' },
+  default: {
+    props: ['lines', 'summary'],
+    template:
+      '<p>{{ summary }}<template v-for="{ label, values } in lines"> {{ label }}: {{ values.size }}</template></p>',
+  },
 }))
 
 const RIDE: OwnRide = {
@@ -66,6 +70,8 @@ it.each([
     ['of the bests at 1 secondAt', 'ahead at 1 of 1 secondAverage'],
     'would',
   ],
+  // A ride that was given up.
+  [{ pacer: { label: 'Median', outputs: [100, 110] } }, ['Pacer: Median: 1'], 'Median: 2'],
   [{ rejected: 1 }, ['would be your first ride', 'Would be first bests'], 'beaten'],
   [
     { rejected: 1, bests: [100] },
