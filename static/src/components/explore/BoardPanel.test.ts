@@ -3,6 +3,7 @@ import { expect, it, vi } from 'vitest'
 import { createApp, nextTick, ref } from 'vue'
 
 import { FIRST_ADDRESS, type ExploreAddress } from '../../race/explore-address'
+import { router } from '../../router'
 import BoardPanel from './BoardPanel.vue'
 
 vi.mock('../../api/client', () => ({}))
@@ -17,7 +18,7 @@ it('turns no page while another board than that of the address is shown', async 
     boardPage: { board, shown, failure: ref(''), notFound: ref('') },
   })
   const page = document.createElement('div')
-  app.mount(page)
+  app.use(router).mount(page)
   const lower = [...page.querySelectorAll('button')].find(
     ({ textContent }) => textContent.trim() === 'Lower',
   )!
