@@ -10,7 +10,7 @@ import { useRetry } from './composables/useLoad'
 import { router, viewLoaders } from './router'
 import { ridesOpen } from './state/service'
 
-const retryAfter = useRetry(sendLeft)
+const retryLater = useRetry(sendLeft)
 
 /** Sends the rides that an earlier page left, whichever view is shown. */
 async function sendLeft(): Promise<void> {
@@ -19,7 +19,7 @@ async function sendLeft(): Promise<void> {
     startOutbox()
   } catch (error) {
     // The script could not be loaded.
-    retryAfter(error)
+    retryLater(error)
   }
 }
 

@@ -62,7 +62,7 @@ const routes: RouteRecordRaw[] = [
   },
 ]
 
-/** Maximum time for which the data of a view may move what is shown, in milliseconds. */
+/** Maximum time for which `keepAt` keeps the page at a position, in milliseconds. */
 const KEPT_IN_PLACE_MS = 3000
 
 /** Ends what the last `keepAt` does. */

@@ -19,6 +19,11 @@ export class ApiError extends Error {
   }
 }
 
+/** Returns whether the request itself is at fault. A cursor is, if it is of another list. */
+export function isRefused(error: unknown): boolean {
+  return error instanceof ApiError && error.kind === 'refused'
+}
+
 /** Returns the text of an error for the page; `otherwise` for one that is not ours. */
 export function messageOf(error: unknown, otherwise: string): string {
   return error instanceof ApiError ? error.message : otherwise

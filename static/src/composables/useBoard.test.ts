@@ -17,8 +17,8 @@ const FOUND = { total: 1, standings: [{ racerId: 2, name: 'Bo' }] } as unknown a
 
 let scope: EffectScope
 
-function open(around: number | null) {
-  const address = ref<ExploreAddress>({ ...FIRST_ADDRESS, around })
+function open(around: number | null, change: Partial<ExploreAddress> = {}) {
+  const address = ref<ExploreAddress>({ ...FIRST_ADDRESS, around, ...change })
   const adjust = (change: Partial<ExploreAddress>) => {
     address.value = withChange(address.value, change)
   }
@@ -36,6 +36,16 @@ beforeEach(() => {
 })
 
 afterEach(() => scope.stop())
+
+it('a page of another board becomes the first one', async () => {
+  const refusal = new ApiError('refused', 'invalid cursor')
+  vi.mocked(leaderboard).mockRejectedValueOnce(refusal).mockResolvedValue(FOUND)
+  const { address, page } = open(null, { page: 'of another board' })
+  await settled()
+  expect(address.value.page).toBeNull()
+  expect([page.board?.total, page.failure]).toEqual([1, ''])
+  expect(leaderboard).toHaveBeenCalledTimes(2)
+})
 
 it('a response to an earlier search does not undo a later one', async () => {
   let respond: (board: Leaderboard) => void = () => {}

@@ -2,7 +2,7 @@
 import { computed, ref, shallowRef, watch } from 'vue'
 
 import { leaderboard, type Leaderboard } from '../api/client'
-import { messageOf } from '../api/request'
+import { isRefused, messageOf } from '../api/request'
 import { isolated } from '../format'
 import { minutes } from '../race/clock'
 import { applyNames, nameOf } from '../state/names'
@@ -22,7 +22,7 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
   const failure = ref('')
   /** Message that the racer of the last search is not on the board. It stays until another board or racer is shown. */
   const notFound = ref('')
-  const retryAfter = useRetry(() => load())
+  const retryLater = useRetry(() => load())
 
   const load = latestOnly(async (isStale) => {
     const wanted = address.value
@@ -49,7 +49,9 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
       ;[board.value, shown.value, failure.value] = [found, wanted, '']
     } catch (error) {
       if (isStale()) return
-      retryAfter(error)
+      // An address may have a cursor of another board. Then the first page is shown.
+      if (cursor !== null && isRefused(error)) return adjust({ page: null })
+      retryLater(error)
       failure.value = messageOf(error, 'The board cannot be loaded.')
     }
   })

@@ -9,53 +9,68 @@ interface Listed {
   classId: number
   stateHash: string
 }
-const mocked = vi.hoisted(() => ({ service: null as unknown as { classes: Listed[] } }))
+const mocked = vi.hoisted(() => ({
+  service: null as unknown as { classes: Listed[]; now: number },
+}))
 vi.mock('../state/service', () => {
-  mocked.service = shallowReactive({ classes: [] })
+  mocked.service = shallowReactive({ classes: [], now: 0 })
   const boardState = (id: number) =>
     mocked.service.classes.find(({ classId }) => classId === id)?.stateHash
-  return { ...mocked, boardState }
+  return { ...mocked, boardState, reachable: { value: true } }
 })
 
 let scope: EffectScope
 beforeEach(() => {
   scope = effectScope()
   vi.mocked(leaderboard).mockReset()
+  poll('A')
 })
 afterEach(() => scope.stop())
 
 /** Waits for all that is on its way. */
 const settled = () => new Promise((resolve) => setTimeout(resolve))
 
+/** The page polls, and finds a class in this state. */
+function poll(stateHash: string): void {
+  mocked.service.classes = [{ classId: 1, stateHash }]
+  mocked.service.now += 1
+}
+
 function boardOf(output: number): Leaderboard {
   return { standings: [{ racerId: 7, output }] } as unknown as Leaderboard
 }
 
-it('a late response for an earlier state does not replace the record', async () => {
+it('a class that changes while its record is loaded has the later one', async () => {
   let respond: (board: Leaderboard) => void = () => {}
   vi.mocked(leaderboard)
     .mockReturnValueOnce(new Promise((resolve) => (respond = resolve)))
     .mockResolvedValue(boardOf(210))
-  mocked.service.classes = [{ classId: 1, stateHash: 'A' }]
   const records = scope.run(useClassRecords)!
-  mocked.service.classes = [{ classId: 1, stateHash: 'B' }]
+  poll('B')
   await settled()
   respond(boardOf(200))
   await settled()
   expect(records.get(1)?.output).toBe(210)
 })
 
-it('a record that could not be loaded is loaded after the next poll', async () => {
-  vi.mocked(leaderboard).mockRejectedValueOnce(new Error('away')).mockResolvedValue(boardOf(200))
-  const poll = () => (mocked.service.classes = [{ classId: 1, stateHash: 'A' }])
-  poll()
+it('a record is loaded once for each state, and one that failed after polls, less and less often', async () => {
+  vi.mocked(leaderboard).mockRejectedValue(new Error('away'))
   const records = scope.run(useClassRecords)!
   await settled()
-  expect(records.has(1)).toBe(false)
-  poll()
+  const loads: number[] = []
+  for (let polls = 0; polls < 7; polls++) {
+    poll('A')
+    await settled()
+    loads.push(vi.mocked(leaderboard).mock.calls.length)
+  }
+  // At once, and after 1, 3 and 7 polls.
+  expect(loads).toEqual([2, 2, 3, 3, 3, 3, 4])
+  vi.mocked(leaderboard).mockResolvedValue(boardOf(200))
+  poll('B')
   await settled()
   expect(records.get(1)?.output).toBe(200)
-  poll()
+  vi.mocked(leaderboard).mockClear()
+  poll('B')
   await settled()
-  expect(leaderboard).toHaveBeenCalledTimes(2)
+  expect(leaderboard).not.toHaveBeenCalled()
 })

@@ -30,12 +30,12 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   const loadedAt = new Map<number, string>()
   /** The class record by second; null until it is loaded. */
   const record = shallowRef<Records | null>(null)
-  /** The best of the new bests by second, since the record was requested. The record may lack them. */
+  /** The highest new best by second, of those pushed since the record was requested: it may be from before them. */
   let raised: Records = new Map()
   /** The racers that are compared while none are chosen. */
   const suggested = ref<number[]>([])
   const failure = ref('')
-  const retryAfter = useRetry(() => loadCurves())
+  const retryLater = useRetry(() => loadCurves())
   const racers = computed(() => address.value.racers ?? suggested.value)
   /** The racers in a shared address, also suggested ones: others are suggested elsewhere. Null while there are none. */
   const shared = computed(
@@ -89,7 +89,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
         curves.set(racerId, found)
         loadedAt.set(racerId, current)
       } catch (error) {
-        retryAfter(error)
+        retryLater(error)
         failed = messageOf(error, 'The curve cannot be loaded.')
       }
     }

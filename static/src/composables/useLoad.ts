@@ -13,8 +13,8 @@ const RETRY_POLLS_MAX = 8
  * once more.
  */
 export function useLoad(load: () => Promise<void>): () => Promise<void> {
-  const attempt = latestOnly(() => load().catch(retryAfter))
-  const retryAfter = useRetry(attempt)
+  const attempt = latestOnly(() => load().catch(retryLater))
+  const retryLater = useRetry(attempt)
   void attempt()
   return attempt
 }

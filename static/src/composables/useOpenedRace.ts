@@ -4,7 +4,7 @@ import { computed, shallowRef, watch } from 'vue'
 
 import { raceBoard, type RaceBoard, type Standing } from '../api/client'
 import { PUSHED_ROWS } from '../api/live'
-import { ApiError, messageOf } from '../api/request'
+import { ApiError, isRefused, messageOf } from '../api/request'
 import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
 import { latestOnly } from './latest-only'
@@ -14,7 +14,7 @@ import { useRetry } from './useLoad'
 /** Least time between loads of a page that is not pushed, in milliseconds. */
 const RELOAD_MS = 2000
 
-export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage) {
+export function useOpenedRace(classId: number, { address, adjust }: ExploreAddressOnPage) {
   const board = shallowRef<RaceBoard | null>(null)
   const own = shallowRef<Standing | null>(null)
   /** The error of the last load; null if it succeeded. */
@@ -29,10 +29,10 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
       ? 'The service does not have that race, or not any more.'
       : messageOf(failed.value, 'The race cannot be loaded.')
   })
-  const retryAfter = useRetry(() => load())
+  const retryLater = useRetry(() => load())
   /** Number of pushed boards that were shown. A load that began before the last of them is older. */
   let pushes = 0
-  /** That number at the last `loadUnpushed`. */
+  /** The value of `pushes` at the last call of `loadUnpushed`. */
   let earlierPushes = 0
   const which = () => [address.value.race, address.value.rows].join()
 
@@ -54,7 +54,9 @@ export function useOpenedRace(classId: number, { address }: ExploreAddressOnPage
       ;[board.value, own.value, failed.value] = [page, ownRow.standings[0] ?? null, null]
     } catch (error) {
       if (isOutdated()) return
-      retryAfter(error)
+      // Of another race: the first page is shown.
+      if (rows !== null && isRefused(error)) return adjust({ rows: null })
+      retryLater(error)
       failed.value = error
     }
   })

@@ -23,7 +23,7 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
   let racerId = rider.value.racerId
   let generation = 0
   // A later choice may be loaded by then.
-  const retryAfter = useRetry(async () => {
+  const retryLater = useRetry(async () => {
     if (state.value === 'failed') await load()
   })
 
@@ -52,7 +52,7 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
       state.value = curve.value.size > 0 ? 'ready' : 'empty'
     } catch (error) {
       if (current !== generation) return
-      retryAfter(error)
+      retryLater(error)
       state.value = 'failed'
     }
   }

@@ -169,6 +169,24 @@ it('the board of a ride is not shown after it', async () => {
   expect(race.source.value).toBeNull()
 })
 
+it('a failure of the board is over with the ride, and in a pause', async () => {
+  const board = () => Promise.reject(new Error('away'))
+  vi.mocked(loadSource).mockResolvedValue({ ...SOURCE, board } as BoardSource)
+  const race = await start()
+  const begin = performance.now()
+  vi.spyOn(performance, 'now').mockReturnValue(begin + 1100)
+  await vi.advanceTimersByTimeAsync(40)
+  expect(race.failure.value).toBe('The board cannot be loaded.')
+  race.pause()
+  expect(race.failure.value).toBeNull()
+  race.resume()
+  expect(race.failure.value).not.toBeNull()
+  vi.spyOn(performance, 'now').mockReturnValue(begin + 302_000)
+  await vi.advanceTimersByTimeAsync(40)
+  expect(race.phase.value).toBe('done')
+  expect(race.failure.value).toBeNull()
+})
+
 it.each([
   ['of the board of now', false, 1, [1, 1]],
   ['of the start’s board, in a ride that counts', true, 1, [null, null]],

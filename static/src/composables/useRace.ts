@@ -198,7 +198,9 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
     phase,
     racing,
     loaded,
-    failure: computed(() => failure.value ?? live.boardFailure.value),
+    failure: computed(
+      () => failure.value ?? (phase.value === 'riding' ? live.boardFailure.value : null),
+    ),
     cadence,
     resistance,
     auto,

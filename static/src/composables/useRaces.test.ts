@@ -31,7 +31,10 @@ let scope: EffectScope
 
 function open(change: Partial<ExploreAddress> = {}) {
   const address = ref<ExploreAddress>({ ...FIRST_ADDRESS, ...change })
-  const place = { address, go: vi.fn(), adjust: vi.fn() }
+  const adjust = (change: Partial<ExploreAddress>) => {
+    address.value = { ...address.value, ...change }
+  }
+  const place = { address, go: vi.fn(), adjust }
   const page = scope.run(() => useRaces(1, place))!
   return { address, page }
 }
@@ -82,6 +85,21 @@ it('lists the page of the address', async () => {
   address.value.races = null
   await settled()
   expect(racePage).toHaveBeenLastCalledWith(1, { limit: 8 })
+})
+
+it('a page of another list or race becomes the first one', async () => {
+  const refusal = new ApiError('refused', 'invalid cursor')
+  vi.mocked(racePage).mockRejectedValueOnce(refusal)
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId, { cursor }) => {
+    if (cursor) throw refusal
+    return board(raceId)
+  })
+  const { address, page } = open({ races: 'of another list', race: 1, rows: 'of another race' })
+  await settled()
+  expect(address.value).toMatchObject({ races: null, race: 1, rows: null })
+  expect([page.failure.value, page.opened.failure.value]).toEqual(['', ''])
+  expect(page.opened.opened.value?.raceId).toBe(1)
+  expect(racePage).toHaveBeenCalledTimes(2)
 })
 
 it('says nothing of a load of the opened race that failed after a push', async () => {

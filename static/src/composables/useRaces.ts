@@ -4,7 +4,7 @@ import { computed, ref, shallowReactive, shallowRef, watch } from 'vue'
 
 import { raceBoard, racePage, type RaceBoard, type RacePage } from '../api/client'
 import { PUSHED_ROWS, type Subscriber } from '../api/live'
-import { messageOf } from '../api/request'
+import { isRefused, messageOf } from '../api/request'
 import { mayGoOn } from '../race/here-now'
 import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
@@ -23,13 +23,13 @@ const PAGE_RACES = 8
 const RELOAD_MS = 1000
 
 export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) {
-  const { address } = exploreAddress
+  const { address, adjust } = exploreAddress
   const page = shallowRef<RacePage | null>(null)
   const boards = shallowReactive(new Map<number, RaceBoard>())
   const failure = ref('')
   const opened = useOpenedRace(classId, exploreAddress)
-  const retryAfter = useRetry(() => refresh())
-  const retryBoardsAfter = useRetry(() => loadBoards())
+  const retryLater = useRetry(() => refresh())
+  const retryBoardsLater = useRetry(() => loadBoards())
   /** Whether the service pushes. */
   let isLive = false
   /** Whether a connection was lost, and with it what was pushed meanwhile: until the boards are loaded again. */
@@ -69,7 +69,9 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
       ;[page.value, failure.value] = [found, '']
     } catch (error) {
       if (isStale()) return
-      retryAfter(error)
+      // Of another list: the first page is shown.
+      if (cursor !== null && isRefused(error)) return adjust({ races: null })
+      retryLater(error)
       failure.value = messageOf(error, 'The races cannot be loaded.')
     }
   })
@@ -95,7 +97,7 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
         if (boards.get(raceId) === before) boards.set(raceId, board)
       } catch (error) {
         // Listed without its winner, or with an earlier one, until then.
-        retryBoardsAfter(error)
+        retryBoardsLater(error)
         hasFailed = true
       }
     }

@@ -99,9 +99,12 @@ it('does not show rows of an earlier choice', async () => {
   responds[0]?.(8)
   await settled()
   expect(used.rows.value).toEqual([])
+  // Nothing is known of them yet.
+  expect(used.loadedIds.value).toEqual([])
   responds[1]?.(9)
   await settled()
   expect(used.rows.value.map(({ racerId }) => racerId)).toEqual([9])
+  expect(used.loadedIds.value).toEqual([8, 9])
 })
 
 it('does not show rows of a race that is over', async () => {

@@ -18,6 +18,8 @@ type RaceOfRivals = Pick<RaceOnPage, 'racing' | 'sample' | 'source'>
 
 export function useRivals(classId: number, { racing, sample, source }: RaceOfRivals) {
   const rows = shallowRef<readonly GroupStanding[]>([])
+  /** The rivals for whom the rows were loaded. */
+  const loadedIds = shallowRef<readonly number[]>([])
   /** The second of the rows; null: the whole race. */
   const second = ref<number | null>(null)
   /** Whether the rows are as of the ride's start. */
@@ -26,7 +28,7 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
   const state = ref<'loading' | 'loaded' | 'failed'>('loading')
   const ids = computed(() => rivals.value.map(({ racerId }) => racerId))
 
-  const retryAfter = useRetry(() => load())
+  const retryLater = useRetry(() => load())
 
   const load = latestOnly(async () => {
     const wanted = ids.value
@@ -36,10 +38,11 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
       // Of another choice, or of a race that is over: such a change loads the rows again.
       if (wanted !== ids.value || (last !== null) !== (racing.value && sample.value !== null))
         return
-      ;[rows.value, second.value, state.value] = [found.value, last?.second ?? null, 'loaded']
-      asOfStart.value = found.asOfStart
+      ;[rows.value, loadedIds.value] = [found.value, wanted]
+      ;[second.value, asOfStart.value] = [last?.second ?? null, found.asOfStart]
+      state.value = 'loaded'
     } catch (error) {
-      retryAfter(error)
+      retryLater(error)
       state.value = 'failed'
     }
   })
@@ -68,5 +71,5 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
     { immediate: true },
   )
 
-  return { ids, rows, second, asOfStart, state }
+  return { ids, rows, loadedIds, second, asOfStart, state }
 }

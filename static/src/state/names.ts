@@ -1,5 +1,5 @@
 /** Racers' names, as far as they are known. Histories have ids only. */
-import { shallowReactive } from 'vue'
+import { shallowReactive, shallowRef } from 'vue'
 
 import { leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
@@ -18,12 +18,15 @@ const RETRY_MAX_MS = 60_000
 
 /** Null: the racer has no name. */
 const names = shallowReactive(new Map<number, string | null>())
+/** The guest of this device, whose name on the boards may be an earlier one; null if the rider is no guest. */
+export const guest = shallowRef<{ racerId: number; name: string } | null>(null)
 /** Racers without a known name, each with a class in which it rides. */
 const wanted = new Map<number, number>()
 let fetching = false
 let retryMs = RETRY_MIN_MS
 
 export function nameOf(racerId: number): string {
+  if (guest.value?.racerId === racerId) return guest.value.name
   return visibleName(names.get(racerId) ?? '') || `Racer ${racerId}`
 }
 

@@ -41,15 +41,20 @@ function rideTwoSeconds(raceId = 1000): RideSender {
   return sender
 }
 
-/** Opens another page of this device. Returns the races that it takes over, and what it sends to end them. */
+/**
+ * Opens another page of this device. Returns the races that it takes over, what it sends to end them, and of which races it
+ * reports what another page sends.
+ */
 function openPage() {
   const taken: number[] = []
+  const reported: number[] = []
   const records: RideRecord[] = []
   takeLeftRides({
     take: (raceId) => void taken.push(raceId),
+    reportElsewhere: (raceId) => void reported.push(raceId),
     add: (record) => void records.push(record),
   })
-  return { taken, records }
+  return { taken, records, reported }
 }
 
 const listen = vi.spyOn(globalThis, 'addEventListener')
@@ -76,7 +81,7 @@ it('a later page ends the ride of a tab that was killed, once', () => {
 it('a ride that another tab still rides goes on, and is taken over when that tab is gone', () => {
   rideTwoSeconds()
   const page = openPage()
-  expect(page).toEqual({ taken: [], records: [] })
+  expect(page).toEqual({ taken: [], records: [], reported: [1000] })
   killTabs()
   expect(page.taken).toEqual([1000])
   expect(page.records).toHaveLength(1)
@@ -92,9 +97,10 @@ it('what waits of a whole ride is sent by its tab alone, and by another one when
   }
   // Every second of a ride is such an event.
   expect(locks.get('alleycat.ride.1000')).toHaveLength(1)
-  expect(page).toEqual({ taken: [], records: [] })
+  // Each may be a change of what waits.
+  expect(page).toEqual({ taken: [], records: [], reported: [1000, 1000] })
   killTabs()
-  expect(page).toEqual({ taken: [1000], records: [] })
+  expect(page).toEqual({ taken: [1000], records: [], reported: [1000, 1000] })
 })
 
 it('two pages that are opened at once end a ride once', () => {

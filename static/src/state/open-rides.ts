@@ -63,12 +63,14 @@ export class OpenRide {
  * Takes over the rides of other tabs, each as soon as its tab is gone: sends what it left, and ends its ride by sending the
  * last record again, as the final one.
  */
-export function takeLeftRides(outbox: Pick<Outbox, 'add' | 'take'>): void {
+export function takeLeftRides(outbox: Pick<Outbox, 'add' | 'take' | 'reportElsewhere'>): void {
   if (!storage) return
   const wanted = new Set<number>()
   const take = (key: string | null) => {
     const raceId = Number(KEY.exec(key ?? '')?.[1])
-    if (!raceId || wanted.has(raceId)) return
+    if (!raceId) return
+    if (locks) outbox.reportElsewhere(raceId)
+    if (wanted.has(raceId)) return
     wanted.add(raceId)
     if (!locks) return outbox.take(raceId)
     hold(raceId, () => {

@@ -249,6 +249,29 @@ describe('the outbox', () => {
     expect(localStorage.length).toBe(0)
   })
 
+  it('says what waits in another tab, until that is sent or this tab takes it over', async () => {
+    const riding = open()
+    riding.state.failure = new ApiError('away', 'The service does not respond.')
+    riding.outbox.add(record(1))
+    riding.outbox.add(record(2))
+    const watching = open()
+    watching.outbox.reportElsewhere(RACE)
+    expect(watching.outbox.deliveries.get(RACE)).toMatchObject({ state: 'elsewhere', waiting: 2 })
+    riding.outbox.reportElsewhere(RACE)
+    expect(riding.outbox.deliveries.get(RACE)?.state).toBe('sending')
+    const stored = localStorage.getItem(`alleycat.outbox.${RACE}`)!
+    localStorage.clear()
+    watching.outbox.reportElsewhere(RACE)
+    expect(watching.outbox.deliveries.has(RACE)).toBe(false)
+    localStorage.setItem(`alleycat.outbox.${RACE}`, stored)
+    watching.outbox.reportElsewhere(RACE)
+    watching.outbox.take(RACE)
+    expect(watching.outbox.deliveries.get(RACE)).toMatchObject({ state: 'sending', waiting: 2 })
+    await vi.advanceTimersByTimeAsync(0)
+    watching.outbox.reportElsewhere(RACE)
+    expect(watching.outbox.deliveries.get(RACE)?.state).toBe('sent')
+  })
+
   it.each([
     ['sent', null],
     ['refused', new ApiError('refused', 'no')],

@@ -27,15 +27,15 @@ const BATCH_MAX = 300
 /** Maximum number of rides that wait. Beyond it the oldest are given up: a device stores 5 MB. */
 const RIDES_MAX = 20
 
-/** Maximum age of a ride at which the service may still fail to take it, in milliseconds: a week. */
-const AGE_MAX_MS = 7 * 24 * 3600 * 1000
+/** Age of a ride at which the page gives up sending it, in milliseconds: a week. */
+const GIVE_UP_MS = 7 * 24 * 3600 * 1000
 
 export interface Delivery {
   /**
-   * `sending`: records wait or are on their way; `retrying`: a request failed and is repeated; `sent`: all are stored;
-   * `refused`: the service takes none of them, or did not for a week, for `reason`.
+   * `sending`: records wait or are on their way; `retrying`: a request failed and is repeated; `elsewhere`: another tab sends
+   * the records that wait; `sent`: all are stored; `refused`: the service takes none of them, or did not for a week, for `reason`.
    */
-  state: 'sending' | 'retrying' | 'sent' | 'refused'
+  state: 'sending' | 'retrying' | 'elsewhere' | 'sent' | 'refused'
   /** Number of seconds that wait to be sent. The end of a ride that was given up repeats a second. */
   waiting: number
   /** Number of records that the service rejected. */
@@ -74,13 +74,21 @@ export class Outbox {
     const key = KEY_PREFIX + raceId
     if ((this.storage?.getItem(key) ?? null) === null) return
     this.#queues.set(raceId, this.#read(key))
-    this.#report(raceId, {})
+    this.#report(raceId, { state: 'sending' })
     const oldest = [...this.#queues.keys()].sort((a, b) => a - b).slice(0, -RIDES_MAX)
     for (const raceId of oldest) {
       this.#remove(raceId, this.#queues.get(raceId) ?? [])
       this.deliveries.delete(raceId)
     }
     this.retryNow()
+  }
+
+  /** Reports what the device has of a ride that another tab sends. */
+  reportElsewhere(raceId: number): void {
+    if (this.#queues.has(raceId)) return
+    const waiting = secondsOf(this.#read(KEY_PREFIX + raceId))
+    if (waiting > 0) this.deliveries.set(raceId, { ...NEW, state: 'elsewhere', waiting })
+    else if (this.deliveries.get(raceId)?.state === 'elsewhere') this.deliveries.delete(raceId)
   }
 
   /** Whether records wait that would be lost with the page. */
@@ -172,7 +180,7 @@ export class Outbox {
       const kind = error instanceof ApiError ? error.kind : 'away'
       const reason = messageOf(error, 'The ride could not be sent.')
       // The id is the time of the start. A key or a path that is wrong may be mended by then.
-      const isTooOld = kind !== 'away' && serviceTime() - raceId > AGE_MAX_MS
+      const isTooOld = kind !== 'away' && serviceTime() - raceId > GIVE_UP_MS
       if (kind === 'refused' || isTooOld) {
         this.#remove(raceId, this.#queues.get(raceId) ?? [])
         this.#report(raceId, {
@@ -228,9 +236,13 @@ export class Outbox {
   }
 
   #report(raceId: number, change: Partial<Delivery>): void {
-    const waiting = new Set(this.#queues.get(raceId)?.map(({ second }) => second)).size
+    const waiting = secondsOf(this.#queues.get(raceId) ?? [])
     this.deliveries.set(raceId, { ...(this.deliveries.get(raceId) ?? NEW), ...change, waiting })
   }
+}
+
+function secondsOf(records: readonly RideRecord[]): number {
+  return new Set(records.map(({ second }) => second)).size
 }
 
 /** The outbox of this page. */

@@ -27,6 +27,17 @@ it('a guest has its own name, and any other racer the one that the service has',
   expect(displayName({ racerId: 19, name: ' \u200b\u202e ', guest: true })).toBe('Guest')
 })
 
+it('a guest has its own name on boards that have an earlier one, while it is the rider', async () => {
+  rider.value = { racerId: 21, name: 'Berta', guest: true }
+  await nextTick()
+  applyNames([{ racerId: 21, name: 'Anna' }])
+  expect(nameOf(21)).toBe('Berta')
+  rider.value = { racerId: 22, name: '', guest: false }
+  await nextTick()
+  applyNames([{ racerId: 22, name: 'Kofi' }])
+  expect([21, 22].map(nameOf)).toEqual(['Anna', 'Kofi'])
+})
+
 it('a guest whose name is deleted has the same name on the boards as above them', async () => {
   rider.value = { racerId: 20, name: 'A', guest: true }
   await nextTick()

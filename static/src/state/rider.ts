@@ -3,7 +3,7 @@ import { useStorage } from '@vueuse/core'
 import { computed, watch } from 'vue'
 
 import { visibleName } from '../format'
-import { applyNames, nameOf } from './names'
+import { applyNames, guest, nameOf } from './names'
 
 export interface Identity {
   racerId: number
@@ -55,7 +55,12 @@ export function displayName(identity: Identity): string {
 
 export const riderName = computed(() => displayName(rider.value))
 
-watch(rider, (identity) => applyNames([{ racerId: identity.racerId, name: ownName(identity) }]), {
-  immediate: true,
-  deep: true,
-})
+watch(
+  rider,
+  (identity) => {
+    const own = { racerId: identity.racerId, name: ownName(identity) }
+    guest.value = identity.guest ? own : null
+    applyNames([own])
+  },
+  { immediate: true, deep: true },
+)

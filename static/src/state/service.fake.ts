@@ -8,10 +8,6 @@ export const stateHash = ref<string>()
 
 export const period = ref(0)
 
-export function classOf() {
-  return { stateHash: stateHash.value }
-}
-
 export function boardState() {
   return stateHash.value
 }

@@ -24,7 +24,7 @@ vi.mock('../../state/service', async (original) => ({
 }))
 
 const exploreAddress = {
-  address: ref<ExploreAddress>({ ...FIRST_ADDRESS, page: 'refused', races: 'refused' }),
+  address: ref<ExploreAddress>({ ...FIRST_ADDRESS }),
   adjust: vi.fn(),
   go: vi.fn(),
 }
@@ -35,57 +35,24 @@ function show(panel: Component, open: () => object) {
   const scope = effectScope()
   const app = createApp(panel, { exploreAddress, ...scope.run(open) }).use(router)
   app.mount(page)
-  const press = (name: string) => {
-    const buttons = [...page.querySelectorAll('button')]
-    buttons.find((button) => button.textContent.trim() === name)?.click()
-  }
   const close = () => {
     app.unmount()
     scope.stop()
   }
-  return { page, press, close }
+  return { page, close }
 }
 
-it.each<[string, Component, () => object, string, object]>([
-  [
-    'the board',
-    BoardPanel,
-    () => ({ boardPage: useBoard(1, exploreAddress) }),
-    'To the top',
-    { page: null, around: null },
-  ],
-  [
-    'the races',
-    RacesPanel,
-    () => ({ races: useRaces(1, exploreAddress) }),
-    'Newest',
-    { races: null },
-  ],
-])(
-  '%s: nothing is loading after a failure, and the first page is a button away',
-  async (name, panel, open, button, change) => {
-    let fail: (error: ApiError) => void = () => {}
-    load.mockReturnValue(new Promise((_, reject) => (fail = reject)))
-    const { page, press, close } = show(panel, open)
-    expect(page.textContent).toContain(`Loading ${name}…`)
-    fail(new ApiError('refused', 'invalid cursor'))
-    await vi.waitFor(() => expect(page.textContent).toContain('invalid cursor'))
-    expect(page.textContent).not.toContain('Loading')
-    press(button)
-    expect(exploreAddress.go).toHaveBeenLastCalledWith(change)
-    close()
-  },
-)
-
-it('an opened race whose page is refused has its first page a button away', async () => {
-  load.mockResolvedValue({ races: [], next: null, previous: null })
-  raceBoard.mockRejectedValue(new ApiError('refused', 'invalid cursor'))
-  exploreAddress.address.value = { ...FIRST_ADDRESS, race: 1, rows: 'refused' }
-  const { page, press, close } = show(RacesPanel, () => ({ races: useRaces(1, exploreAddress) }))
-  await vi.waitFor(() => expect(page.textContent).toContain('invalid cursor'))
-  expect(page.textContent).not.toContain('Choose a race')
-  press('To the top')
-  expect(exploreAddress.go).toHaveBeenLastCalledWith({ rows: null })
+it.each<[string, Component, () => object]>([
+  ['the board', BoardPanel, () => ({ boardPage: useBoard(1, exploreAddress) })],
+  ['the races', RacesPanel, () => ({ races: useRaces(1, exploreAddress) })],
+])('%s: nothing is loading after a failure', async (name, panel, open) => {
+  let fail: (error: ApiError) => void = () => {}
+  load.mockReturnValue(new Promise((_, reject) => (fail = reject)))
+  const { page, close } = show(panel, open)
+  expect(page.textContent).toContain(`Loading ${name}…`)
+  fail(new ApiError('refused', 'invalid limit'))
+  await vi.waitFor(() => expect(page.textContent).toContain('invalid limit'))
+  expect(page.textContent).not.toContain('Loading')
   close()
 })
 

@@ -53,6 +53,15 @@ it.each([
   outbox.deliveries.clear()
 })
 
+it('says that another tab sends a ride, which this one cannot try', () => {
+  const waiting = { waiting: 2, rejected: 0, reason: null, isStored: true }
+  outbox.deliveries.set(1, { ...waiting, state: 'elsewhere' })
+  const page = show({})
+  expect(page.textContent).toContain('2 seconds wait to be sent. Another tab')
+  expect(page.querySelector('button')).toBeNull()
+  outbox.deliveries.clear()
+})
+
 it('says that the browser cannot keep a result, in a practice ride, too', () => {
   expect(show({ sent: false, practice: true }).textContent).not.toContain('cannot keep')
   app.unmount()
