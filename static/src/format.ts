@@ -36,6 +36,10 @@ export function waitingText(seconds: number): string {
   return `${quantity(seconds, 'second')} ${seconds === 1 ? 'waits' : 'wait'} to be sent.`
 }
 
+/** What follows `waitingText` where only the page keeps those seconds. */
+export const UNSTORED_TEXT =
+  'This browser cannot store them: keep the page open until they are sent.'
+
 /** Returns of when a board of a ride is: `As of the ride’s start.` */
 export function asOfText(asOfStart: boolean): string {
   return `As of ${asOfStart ? 'the ride’s start' : 'when you rode this second'}.`

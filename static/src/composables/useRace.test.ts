@@ -7,10 +7,14 @@ import type { OwnRide } from '../race/own-ride'
 import { loadSource, type BoardSource } from '../state/board-source'
 import { outbox } from '../state/outbox'
 import { rider } from '../state/rider'
+import { reachable } from '../state/service.fake'
 import { useRace, type RaceOnPage } from './useRace'
 
 vi.mock('../api/client', () => ({ sendRide: vi.fn() }))
-vi.mock('../state/service', () => ({ ridesOpen: true, classOf: () => ({ classId: 1 }) }))
+vi.mock('../state/service', async () => {
+  const { reachable } = await import('../state/service.fake')
+  return { ridesOpen: true, classOf: () => ({ classId: 1 }), reachable }
+})
 vi.mock('../state/board-source', () => ({ loadSource: vi.fn() }))
 
 const SOURCE = {
@@ -167,6 +171,16 @@ it('the board of a ride is not shown after it', async () => {
   expect(race.board.value).toBeNull()
   // The next ride may be another rider's, who has other bests.
   expect(race.source.value).toBeNull()
+})
+
+it('says why a ride could not begin until the service is there again', async () => {
+  vi.mocked(loadSource).mockRejectedValueOnce(new Error('away'))
+  reachable.value = false
+  const race = await start()
+  expect(race.failure.value).toBe('The history cannot be loaded.')
+  reachable.value = true
+  await nextTick()
+  expect(race.failure.value).toBeNull()
 })
 
 it('a failure of the board is over with the ride, and in a pause', async () => {

@@ -12,7 +12,7 @@ import { Ride, type Sample } from '../race/ride'
 import { outbox } from '../state/outbox'
 import { rider, riderName, type Identity } from '../state/rider'
 import { RideSender } from '../state/sending'
-import { classOf, ridesOpen } from '../state/service'
+import { classOf, reachable, ridesOpen } from '../state/service'
 import { serviceTime } from '../state/service-time'
 import { useLiveBoard } from './useLiveBoard'
 
@@ -187,6 +187,10 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
     phase.value = 'ready'
   }
 
+  // What kept the ride from its start may be over.
+  watch(reachable, (isReachable) => {
+    if (isReachable) failure.value = null
+  })
   watch(speed, (value) => clock.setSpeed(value, performance.now()))
   // Only a ride that is not sent can become practice.
   watch(isPractice, (value) => {

@@ -167,3 +167,23 @@ it('a ride in a large class begins also without the class records', async () => 
   const { value, asOfStart } = await source.board(5, 200, 9)
   expect([value.rank, asOfStart]).toEqual([2, false])
 })
+
+it.each([
+  ['once a second where the ride is faster than real time', false, [1, 1, 2]],
+  ['at every second of a ride in real time', true, [1, 2, 2]],
+])('the service is asked for boards of a large class %s', async (_, isRealTime, counts) => {
+  vi.useFakeTimers()
+  vi.mocked(curve).mockResolvedValue({ racerId: 7, name: null, seconds: [] })
+  vi.mocked(records).mockResolvedValue({})
+  const source = await loadSource({ ...SUMMARY, historyBytes: 1e9 }, 7, () => isRealTime, vi.fn())
+  const found: number[] = []
+  for (const second of [1, 2]) {
+    void source.board(second, 200, 9)
+    await vi.advanceTimersByTimeAsync(50)
+    found.push(vi.mocked(leaderboard).mock.calls.length)
+  }
+  await vi.advanceTimersByTimeAsync(950)
+  found.push(vi.mocked(leaderboard).mock.calls.length)
+  vi.useRealTimers()
+  expect(found).toEqual(counts)
+})

@@ -22,6 +22,12 @@ const HISTORY_BYTES_MAX = 4 << 20
 /** Maximum time of a request for which the history can stand in, in milliseconds: the board is never much behind the clock. */
 const BOARD_TIMEOUT_MS = 2000
 
+/**
+ * Least time between requests for boards of one kind where a ride is faster than real time and has no history, in
+ * milliseconds. A ride that is not sent takes no more of the service than one that is.
+ */
+const FAST_INTERVAL_MS = 1000
+
 /** The greatest id, which nobody has. At equal outputs it ranks last. */
 const STAND_IN = Number.MAX_SAFE_INTEGER
 
@@ -50,7 +56,7 @@ export interface BoardSource {
 /**
  * Loads what a ride needs of a class. Calls `onProgress` with the share that has arrived, 0 to 1. The boards are the
  * service's. The history, if it is loaded, stands in while the service does not respond, and where `isRealTime` returns false:
- * faster rides would ask it many times a second.
+ * faster rides would ask it many times a second. Without a history, they ask it once a second.
  */
 export async function loadSource(
   summary: ClassSummary,
@@ -65,7 +71,7 @@ export async function loadSource(
     )
     return withHistory(summary.classId, new History(dataset), racerId, isRealTime)
   }
-  return withoutHistory(summary.classId, racerId)
+  return withoutHistory(summary.classId, racerId, isRealTime)
 }
 
 function withHistory(
@@ -114,7 +120,11 @@ function withHistory(
   }
 }
 
-async function withoutHistory(classId: number, racerId: number): Promise<BoardSource> {
+async function withoutHistory(
+  classId: number,
+  racerId: number,
+  isRealTime: () => boolean,
+): Promise<BoardSource> {
   const [own, leaders] = await Promise.all([
     curve(classId, racerId),
     records(classId).catch(() => ({})),
@@ -126,8 +136,22 @@ async function withoutHistory(classId: number, racerId: number): Promise<BoardSo
   return {
     best,
     record: (second) => classRecords.get(second) ?? null,
-    board: (second, output, size) => asNow(now.board(second, output, size)),
-    group: (second, output, racers) => asNow(now.group(second, output, racers)),
+    board: paced(now.board, isRealTime),
+    group: paced(now.group, isRealTime),
+  }
+}
+
+/** Returns a function that finds a board. Where `isRealTime` returns false, it waits if the last one was found just now. */
+function paced<A extends unknown[], T>(
+  find: (...wanted: A) => Promise<T>,
+  isRealTime: () => boolean,
+): (...wanted: A) => Promise<Sourced<T>> {
+  let nextMs = 0
+  return async (...wanted) => {
+    const waitMs = nextMs - performance.now()
+    if (!isRealTime() && waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs))
+    nextMs = performance.now() + FAST_INTERVAL_MS
+    return asNow(find(...wanted))
   }
 }
 
