@@ -112,6 +112,19 @@ it('connects less and less often while the service is away, and at once when the
   expect(fetch).toHaveBeenCalledTimes(11)
 })
 
+it('says that a connection pushes once, at its first event', async () => {
+  const event = ': hello\n\nevent: bests\ndata: {}\n\n'
+  const bytes = new TextEncoder().encode(event + event)
+  const body = new ReadableStream({ start: (stream) => stream.enqueue(bytes) })
+  vi.stubGlobal('fetch', async () => new Response(body))
+  const pushing = vi.fn()
+  const bests = vi.fn()
+  unsubscribe = subscribe(1, { pushing, bests })
+  await vi.advanceTimersByTimeAsync(0)
+  expect(bests).toHaveBeenCalledTimes(2)
+  expect(pushing).toHaveBeenCalledTimes(1)
+})
+
 it('connects again soon after a connection on which something was pushed', async () => {
   const fetch = vi.fn(async () => new Response('', { status: 503 }))
   vi.stubGlobal('fetch', fetch)

@@ -2,10 +2,13 @@
 import { afterEach, expect, it, vi } from 'vitest'
 
 import { history, leaderboard, racePage, records, sendRide, type RideRecord } from './client'
+import { queryKey } from './key'
 import { request } from './request'
 import { classes } from './status'
 
 afterEach(() => {
+  queryKey.value = null
+  vi.restoreAllMocks()
   vi.unstubAllGlobals()
 })
 
@@ -47,14 +50,47 @@ it('a complete response keeps its status and its headers', async () => {
   expect(await racePage(1)).toEqual({ races: [], next: 'A', previous: null })
 })
 
+/** A service that does not respond. */
+function hang(_: unknown, { signal }: { signal: AbortSignal }): Promise<never> {
+  return new Promise((_, reject) => signal.addEventListener('abort', reject))
+}
+
 it('a request ends when its sender aborts it', async () => {
-  const hang = (_: unknown, { signal }: { signal: AbortSignal }) =>
-    new Promise((_, reject) => signal.addEventListener('abort', reject))
   vi.stubGlobal('fetch', hang)
   const sender = new AbortController()
   const response = request(new Request('http://localhost/racers', { signal: sender.signal }))
   sender.abort()
   await expect(response).rejects.toMatchObject({ kind: 'away' })
+})
+
+it.each<[string, RequestInfo]>([
+  ['an address', 'classes'],
+  ['a Request', new Request('http://localhost/classes')],
+])('a request by %s ends after 10 s', async (_, input) => {
+  vi.stubGlobal('fetch', hang)
+  const late = new AbortController()
+  const timeout = vi.spyOn(AbortSignal, 'timeout').mockReturnValue(late.signal)
+  const response = request(input)
+  expect(timeout).toHaveBeenCalledExactlyOnceWith(10_000)
+  late.abort()
+  await expect(response).rejects.toMatchObject({ kind: 'away' })
+})
+
+const headers = { accept: 'text/plain' }
+it.each<[string, RequestInfo, RequestInit?]>([
+  ['beside the address', 'rides', { headers }],
+  ['of a Request', new Request('http://localhost/rides', { headers })],
+])('the key is sent with the headers %s, if there is one', async (_, input, init) => {
+  const sent: Headers[] = []
+  vi.stubGlobal('fetch', async (_: unknown, { headers }: { headers: Headers }) => {
+    sent.push(headers)
+    return Response.json([])
+  })
+  await request(input, init)
+  queryKey.value = 'secret'
+  await request(input, init)
+  expect(sent.map((headers) => headers.get('authorization'))).toEqual([null, 'Bearer secret'])
+  expect(sent.map((headers) => headers.get('accept'))).toEqual(['text/plain', 'text/plain'])
 })
 
 it.each([

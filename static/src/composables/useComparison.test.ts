@@ -1,5 +1,5 @@
 // @vitest-environment happy-dom
-import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, expect, it, onTestFinished, vi } from 'vitest'
 import { effectScope, ref, type EffectScope } from 'vue'
 
 import { curve, leaderboard, records, type Curve, type Leaderboard } from '../api/client'
@@ -126,6 +126,19 @@ it('follows the class: the record that was not pushed, and the curves', async ()
   respond({ 1: { 7: 220 }, 2: { 7: 240 } } as never)
   await settled()
   expect([1, 2].map((second) => comparison.recordAt(second)?.output)).toEqual([220, 250])
+})
+
+it('what changes within 10 s of a load is loaded after them', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  open()
+  for (const hash of ['B', 'C', 'D']) {
+    stateHash.value = hash
+    await vi.advanceTimersByTimeAsync(1000)
+  }
+  expect(vi.mocked(records)).toHaveBeenCalledTimes(2)
+  await vi.advanceTimersByTimeAsync(10_000)
+  expect(vi.mocked(records)).toHaveBeenCalledTimes(3)
 })
 
 it('does not raise a record that is loaded later by a best before it, which may be erased', async () => {

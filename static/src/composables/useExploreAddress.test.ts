@@ -124,6 +124,14 @@ it('the address is written again after a view could not be loaded', async () => 
   expect(query()).toEqual({ second: '100' })
 })
 
+it('the address is written again after another view was refused', async () => {
+  router.beforeEach((to) => to.path !== '/ride')
+  await router.push('/ride')
+  explored.adjust({ second: 100 })
+  await vi.advanceTimersByTimeAsync(600)
+  expect(query()).toEqual({ second: '100' })
+})
+
 it('a second that no race has becomes the one that is shown', async () => {
   await router.push({ query: { second: '9999', racers: '5' } })
   expect(explored.address.value.second).toBe(300)

@@ -11,9 +11,16 @@ import { reachable } from '../state/service.fake'
 import { useRace, type RaceOnPage } from './useRace'
 
 vi.mock('../api/client', () => ({ sendRide: vi.fn() }))
+const service = vi.hoisted(() => ({ ridesOpen: true }))
 vi.mock('../state/service', async () => {
   const { reachable } = await import('../state/service.fake')
-  return { ridesOpen: true, classOf: () => ({ classId: 1 }), reachable }
+  return {
+    get ridesOpen() {
+      return service.ridesOpen
+    },
+    classOf: () => ({ classId: 1 }),
+    reachable,
+  }
 })
 vi.mock('../state/board-source', () => ({ loadSource: vi.fn() }))
 
@@ -44,6 +51,7 @@ async function start(): Promise<RaceOnPage> {
 
 beforeEach(() => {
   vi.useFakeTimers()
+  service.ridesOpen = true
   onEnd.mockReset()
   vi.mocked(loadSource).mockResolvedValue(SOURCE)
   vi.spyOn(outbox, 'add').mockImplementation(() => {})
@@ -215,6 +223,16 @@ it.each([
   vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 2100 / speed)
   race.giveUp()
   expect(onEnd.mock.lastCall?.[0].ranks).toEqual(ranks)
+})
+
+it('a ride of which a part was faster is practice, also where no ride is sent', async () => {
+  service.ridesOpen = false
+  const race = await start()
+  await vi.advanceTimersByTimeAsync(1100)
+  race.speed.value = 5
+  await nextTick()
+  race.giveUp()
+  expect(onEnd.mock.lastCall?.[0]).toMatchObject({ sent: false, practice: true })
 })
 
 it('a change of speed changes the clock of a ride', async () => {

@@ -422,6 +422,22 @@ it('the opened race is loaded again after a lost connection', async () => {
   expect(page.opened.opened.value?.lastSecond).toBe(9)
 })
 
+it('what was missed is loaded after a lost connection, also where the list was loaded before it is back', async () => {
+  stateHash.value = 'A'
+  const { page } = open()
+  page.subscriber.pushing?.()
+  await settled()
+  page.subscriber.closed?.()
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(1)]))
+  stateHash.value = 'B'
+  await settled()
+  expect(listed(page)).toEqual([[1, 5]])
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(1, 9)]))
+  page.subscriber.pushing?.()
+  await settled()
+  expect(listed(page)).toEqual([[1, 9]])
+})
+
 it('a late response of the opened race or of the list does not replace a newer one', async () => {
   let respondBoard: (loaded: RaceBoard) => void = () => {}
   vi.mocked(raceBoard).mockReturnValueOnce(new Promise((resolve) => (respondBoard = resolve)))

@@ -186,6 +186,15 @@ describe('the outbox', () => {
     expect(localStorage.length).toBe(0)
   })
 
+  it('sends once more what failed when the page is closed before the next try', async () => {
+    const { requests, state, outbox } = open()
+    state.failure = new ApiError('away', 'The service does not respond.')
+    outbox.add(record(1))
+    await vi.advanceTimersByTimeAsync(1)
+    outbox.flushNow()
+    expect(requests).toEqual([[1], [1]])
+  })
+
   it('waits no longer when the clock of the device is set back', async () => {
     const { requests, outbox } = open()
     outbox.add(record(1))

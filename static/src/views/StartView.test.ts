@@ -64,6 +64,21 @@ it('nothing is claimed of a number before the service says that it knows it', as
   await vi.waitFor(() => expect(page.textContent).toContain('Racer 17, whose bests'))
 })
 
+it('what the service says of an earlier number is not said of the present one', async () => {
+  let respond: (found: Awaited<ReturnType<typeof racer>>) => void = () => {}
+  vi.mocked(racer)
+    .mockReset()
+    .mockReturnValueOnce(new Promise((resolve) => (respond = resolve)))
+    .mockResolvedValue(null)
+  open()
+  rider.value = { racerId: 18, name: '', guest: false }
+  await nextTick()
+  respond({ racerId: 17, name: 'Arjun', classes: [] })
+  // All that is on its way comes.
+  await new Promise((resolve) => setTimeout(resolve))
+  expect(page.textContent).toContain('Racer 18. Nobody has ridden')
+})
+
 it('a number whose look-up failed is looked up again after the next poll', async () => {
   vi.mocked(racer).mockReset().mockRejectedValueOnce(new Error('lost'))
   vi.mocked(racer).mockResolvedValue({ racerId: 17, name: 'Arjun', classes: [] })
