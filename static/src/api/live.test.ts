@@ -1,6 +1,7 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 
+import { setHidden } from '../test-helpers'
 import { subscribe } from './live'
 
 let unsubscribe: () => void
@@ -14,11 +15,6 @@ afterEach(() => {
   vi.useRealTimers()
   vi.unstubAllGlobals()
 })
-
-function setHidden(hidden: boolean): void {
-  Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })
-  document.dispatchEvent(new Event('visibilitychange'))
-}
 
 /** Stands in for a service whose connections stay open and silent. Returns the signals of the connections. */
 function silentService(): AbortSignal[] {

@@ -6,6 +6,7 @@ import { leaderboard, type Leaderboard } from '../api/client'
 import { ApiError } from '../api/request'
 import { FIRST_ADDRESS, withChange, type ExploreAddress } from '../race/explore-address'
 import { period, service, stateHash } from '../state/service.fake'
+import { settled } from '../test-helpers'
 import { useBoard } from './useBoard'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
@@ -25,9 +26,6 @@ function open(around: number | null, change: Partial<ExploreAddress> = {}) {
   const page = scope.run(() => useBoard(1, { address, adjust, go: vi.fn() }))!
   return { address, page: reactive(page) }
 }
-
-/** Waits for all that is on its way. */
-const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
   scope = effectScope()

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { effectScope, shallowReactive, type EffectScope } from 'vue'
 
 import { leaderboard, type Leaderboard } from '../api/client'
+import { settled } from '../test-helpers'
 import { useClassRecords } from './useClassRecords'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
@@ -27,12 +28,12 @@ beforeEach(() => {
 })
 afterEach(() => scope.stop())
 
-/** Waits for all that is on its way. */
-const settled = () => new Promise((resolve) => setTimeout(resolve))
-
-/** The page polls, and finds a class in this state. */
+/** The page polls, and finds class 1 in this state. Class 2 never changes. */
 function poll(stateHash: string): void {
-  mocked.service.classes = [{ classId: 1, stateHash }]
+  mocked.service.classes = [
+    { classId: 1, stateHash },
+    { classId: 2, stateHash: 'A' },
+  ]
   mocked.service.now += 1
 }
 
@@ -61,7 +62,7 @@ it('a record is loaded once for each state, and one that failed after polls, les
   for (let polls = 0; polls < 7; polls++) {
     poll('A')
     await settled()
-    loads.push(vi.mocked(leaderboard).mock.calls.length)
+    loads.push(vi.mocked(leaderboard).mock.calls.length / 2)
   }
   // At once, and after 1, 3 and 7 polls.
   expect(loads).toEqual([2, 2, 3, 3, 3, 3, 4])
@@ -73,4 +74,7 @@ it('a record is loaded once for each state, and one that failed after polls, les
   poll('B')
   await settled()
   expect(leaderboard).not.toHaveBeenCalled()
+  poll('C')
+  await settled()
+  expect(leaderboard).toHaveBeenCalledExactlyOnceWith(1, { limit: 1 })
 })

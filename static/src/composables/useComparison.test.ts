@@ -7,6 +7,7 @@ import { ApiError } from '../api/request'
 import { FIRST_ADDRESS, type ExploreAddress } from '../race/explore-address'
 import { newGuest, rider } from '../state/rider'
 import { service, stateHash } from '../state/service.fake'
+import { settled } from '../test-helpers'
 import { useComparison } from './useComparison'
 
 vi.mock('../api/client', () => ({ curve: vi.fn(), leaderboard: vi.fn(), records: vi.fn() }))
@@ -22,9 +23,6 @@ function open(address = ref<ExploreAddress>({ ...FIRST_ADDRESS })) {
   const place = { address, adjust: vi.fn(), go: vi.fn() }
   return scope.run(() => useComparison(1, place))!
 }
-
-/** Waits for all that is on its way. */
-const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
   scope = effectScope()

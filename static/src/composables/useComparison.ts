@@ -4,7 +4,7 @@ import { computed, reactive, ref, shallowRef, watch } from 'vue'
 
 import { curve, leaderboard, records, type Curve } from '../api/client'
 import { messageOf } from '../api/request'
-import type { CurveLine } from '../components/curve-line'
+import type { CurveLine } from '../race/curve-line'
 import { History, type Effort } from '../race/dataset'
 import { COMPARED_MAX } from '../race/explore-address'
 import type { Best } from '../race/new-bests'

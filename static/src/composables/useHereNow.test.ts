@@ -4,6 +4,7 @@ import { effectScope, ref, type EffectScope } from 'vue'
 
 import { raceBoard, racePage, type RaceBoard, type RacePage } from '../api/client'
 import { reachable } from '../state/service.fake'
+import { setHidden } from '../test-helpers'
 import { useHereNow } from './useHereNow'
 
 vi.mock('../api/client', () => ({ racePage: vi.fn(), raceBoard: vi.fn() }))
@@ -35,11 +36,6 @@ afterEach(() => {
   vi.useRealTimers()
   vi.unstubAllGlobals()
 })
-
-function setHidden(hidden: boolean): void {
-  Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })
-  document.dispatchEvent(new Event('visibilitychange'))
-}
 
 /** A connection on which this text is pushed, and which ends after it or stays open. */
 function pushing(text: string, isEnded = false): Response {

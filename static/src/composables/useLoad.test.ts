@@ -3,14 +3,12 @@ import { effectScope, type EffectScope } from 'vue'
 
 import { ApiError } from '../api/request'
 import { reachable, service } from '../state/service.fake'
+import { settled } from '../test-helpers'
 import { useLoad } from './useLoad'
 
 vi.mock('../state/service', () => import('../state/service.fake'))
 
 let scope: EffectScope
-
-/** Waits for all that is on its way. */
-const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 /** Polls the service, and waits for what follows. */
 async function poll(): Promise<void> {

@@ -9,6 +9,7 @@ import type { Sample } from '../race/ride'
 import { pacer } from '../state/pacer'
 import { rider } from '../state/rider'
 import { service } from '../state/service.fake'
+import { settled } from '../test-helpers'
 import { usePacer } from './usePacer'
 
 vi.mock('../api/client', () => ({ pace: vi.fn(), leaderboard: vi.fn() }))
@@ -31,9 +32,6 @@ function open() {
   const used = scope.run(() => usePacer(1, race))!
   return { phase, sample, used }
 }
-
-/** Waits for all that is on its way. */
-const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
   scope = effectScope()

@@ -7,6 +7,7 @@ import { ApiError } from '../api/request'
 import { FIRST_ADDRESS, type ExploreAddress } from '../race/explore-address'
 import { rider } from '../state/rider'
 import { period, service, stateHash } from '../state/service.fake'
+import { settled } from '../test-helpers'
 import { BOARDS_MAX } from './recent-boards'
 import { useRaces } from './useRaces'
 
@@ -41,9 +42,6 @@ function open(change: Partial<ExploreAddress> = {}) {
 
 type OnPage = ReturnType<typeof open>['page']
 const listed = (page: OnPage) => page.listed.value.map(({ race }) => [race.raceId, race.lastSecond])
-
-/** Waits for all that is on its way. */
-const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
   scope = effectScope()

@@ -9,6 +9,7 @@ import type { BoardSource, Sourced } from '../state/board-source'
 import { rider } from '../state/rider'
 import { addRival, rivals } from '../state/rivals'
 import { service, stateHash } from '../state/service.fake'
+import { settled } from '../test-helpers'
 import { useRivals } from './useRivals'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
@@ -31,9 +32,6 @@ function open() {
   const used = scope.run(() => useRivals(1, race))!
   return { racing, sample, group, used }
 }
-
-/** Waits for all that is on its way. */
-const settled = () => new Promise((resolve) => setTimeout(resolve))
 
 beforeEach(() => {
   stateHash.value = 'A'

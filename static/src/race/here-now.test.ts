@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 
 import type { Race } from '../api/client'
-import { raceToShow, rowsAround, stateText } from './here-now'
+import { raceToShow, rowsAround } from './here-now'
 
 const NOW = 2_000_000_000
 const YOU = 7
@@ -37,12 +37,6 @@ describe('the race to show here now', () => {
     expect(raceToShow([early, race(1, 2, true)], YOU, NOW)?.raceId).toBe(1)
     expect(raceToShow([race(1, 2), race(2, 90, false, 3600)], YOU, NOW)?.raceId).toBe(1)
     expect(raceToShow([race(2, 90, false, 3600)], YOU, NOW)).toBe(null)
-  })
-  it('has its state in words', () => {
-    const early = { ...race(1, 1, true), lastSecond: 3 }
-    const states = [race(1, 1), race(1, 1, true), early, race(1, 1, false, 3600)]
-    const texts = ['at 1:00', 'finished', 'ended at 0:03', 'ended at 1:00']
-    expect(states.map((it) => stateText(it, NOW))).toEqual(texts)
   })
 })
 

@@ -179,11 +179,12 @@ it.each([
   const found: number[] = []
   for (const second of [1, 2]) {
     void source.board(second, 200, 9)
+    void source.group(second, 200, [8])
     await vi.advanceTimersByTimeAsync(50)
-    found.push(vi.mocked(leaderboard).mock.calls.length)
+    found.push(vi.mocked(leaderboard).mock.calls.length / 2)
   }
   await vi.advanceTimersByTimeAsync(950)
-  found.push(vi.mocked(leaderboard).mock.calls.length)
+  found.push(vi.mocked(leaderboard).mock.calls.length / 2)
   vi.useRealTimers()
   expect(found).toEqual(counts)
 })

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 
 import { leaderboard } from '../api/client'
+import { setHidden } from '../test-helpers'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
 
@@ -14,11 +15,6 @@ const respond = async (_: number, { racers = [] }: { racers?: number[] } = {}) =
   ({
     standings: racers.map((racerId) => ({ racerId, name: racerId === 1 ? 'Ada' : null })),
   }) as never
-
-function setHidden(hidden: boolean): void {
-  Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })
-  document.dispatchEvent(new Event('visibilitychange'))
-}
 
 beforeEach(async () => {
   vi.useFakeTimers()

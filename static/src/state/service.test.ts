@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 
 import { ApiError } from '../api/request'
 import { classes, isReady, type ClassSummary } from '../api/status'
+import { setHidden } from '../test-helpers'
 import { boardState, classOf, period, reachable, refreshService, service } from './service'
 import { serviceTime } from './service-time'
 
@@ -10,11 +11,6 @@ vi.mock('../api/status', () => ({ classes: vi.fn(), isReady: vi.fn() }))
 
 function response(ids: number[], time: number | null = null) {
   return { classes: ids.map((classId) => ({ classId }) as ClassSummary), time }
-}
-
-function setHidden(hidden: boolean): void {
-  Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })
-  document.dispatchEvent(new Event('visibilitychange'))
 }
 
 beforeEach(() => {
