@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
 import { settled, type Board, type Race } from './actions'
 import { S3Server } from './s3'
-import { rowsOf, Service, serviceOfFile, visit, written } from './support'
+import { rowsOf, Service, serviceOfFile, until, visit, written } from './support'
 
 /** As many as the panel shows. */
 const RIDERS = [1, 2, 3, 4, 5, 6, 7, 8, 9]
@@ -58,8 +58,10 @@ describe('two instances on one bucket', () => {
     for (const service of [first, second]) {
       const [race] = await service.json<Race[]>('/classes/1/races')
       expect(race).toMatchObject({ raceId: RACE, finished: true, racers: RIDERS.length })
-      const finishes = await service.json<Board>('/classes/1/leaderboard?by=finish')
-      expect(finishes.total).toBe(RIDERS.length)
+      await until('every finish is there', async () => {
+        const finishes = await service.json<Board>('/classes/1/leaderboard?by=finish')
+        return finishes.total === RIDERS.length
+      })
     }
     expect(faults).toEqual([])
     await page.context().close()

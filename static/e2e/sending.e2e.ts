@@ -172,6 +172,28 @@ describe('a ride', () => {
   })
 })
 
+describe('a ride that waits in another tab', () => {
+  it('says so, and is tried there', async () => {
+    const { page } = await visit(demo, '/')
+    const other = await page.context().newPage()
+    await other.goto(`${demo.origin}/#/explore/1`)
+    await rideFrom(page, 'Two tabs', '1×')
+    await reach(page, 2)
+    await page.context().route('**/rides', (route) => route.abort())
+    await page.getByText(/\d+ seconds wait to be sent/).waitFor()
+    page.on('dialog', (dialog) => dialog.accept())
+    // The other tab takes the ride over meanwhile.
+    await page.reload()
+    const words = page.locator('[data-test=sent]')
+    await page.locator('[data-test=sent][data-sent=elsewhere]').waitFor()
+    expect(await words.textContent()).toMatch(/seconds wait to be sent. *Another tab/)
+    await page.context().unroute('**/rides')
+    await other.evaluate(() => dispatchEvent(new Event('online')))
+    await page.locator('[data-test=sent][data-sent=sent]').waitFor()
+    await page.context().close()
+  })
+})
+
 describe('a ride of an earlier page', () => {
   it('is sent also where the script that sends it came late', async () => {
     const { page } = await visit(demo, '/healthz')
