@@ -19,7 +19,7 @@ export class ApiError extends Error {
   }
 }
 
-/** Returns whether the request itself is at fault. A cursor is, if it is of another list. */
+/** Returns whether the request itself is at fault: one with a cursor of another list, for example. */
 export function isRefused(error: unknown): boolean {
   return error instanceof ApiError && error.kind === 'refused'
 }

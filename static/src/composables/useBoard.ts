@@ -49,7 +49,7 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
       ;[board.value, shown.value, failure.value] = [found, wanted, '']
     } catch (error) {
       if (isStale()) return
-      // An address may have a cursor of another board. Then the first page is shown.
+      // The address has a cursor of another board: the first page is shown.
       if (cursor !== null && isRefused(error)) return adjust({ page: null })
       retryLater(error)
       failure.value = messageOf(error, 'The board cannot be loaded.')

@@ -54,7 +54,7 @@ export function useOpenedRace(classId: number, { address, adjust }: ExploreAddre
       ;[board.value, own.value, failed.value] = [page, ownRow.standings[0] ?? null, null]
     } catch (error) {
       if (isOutdated()) return
-      // Of another race: the first page is shown.
+      // The address has a cursor of another race: the first page is shown.
       if (rows !== null && isRefused(error)) return adjust({ rows: null })
       retryLater(error)
       failed.value = error

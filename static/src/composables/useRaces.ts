@@ -69,7 +69,7 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
       ;[page.value, failure.value] = [found, '']
     } catch (error) {
       if (isStale()) return
-      // Of another list: the first page is shown.
+      // The address has a cursor of another list: the first page is shown.
       if (cursor !== null && isRefused(error)) return adjust({ races: null })
       retryLater(error)
       failure.value = messageOf(error, 'The races cannot be loaded.')
