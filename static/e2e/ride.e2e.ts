@@ -408,6 +408,40 @@ describe('riding', () => {
     await page.context().close()
   })
 
+  it.each([
+    ['#/explore/2', '#/explore/2'],
+    ['#/explore/2/30', '#/explore/2?second=30'],
+  ])('asks once where %s is typed, which is opened at %s', async (typed, opened) => {
+    const { page } = await visit(service, '/#/ride/1')
+    await start(page, '1×')
+    await reach(page, 1)
+    const questions: string[] = []
+    let isLeaving = false
+    page.on('dialog', async (dialog) => {
+      questions.push(dialog.message())
+      await (isLeaving ? dialog.accept() : dialog.dismiss())
+    })
+    const type = () => page.evaluate((address) => void (location.hash = address), typed)
+    for (const count of [1, 2]) {
+      await type()
+      await until('it is asked', async () => questions.length >= count)
+      await until('the ride has its address', async () => page.url().includes('#/ride/1?ride='))
+    }
+    // Back is one step, as before.
+    const back = page.waitForEvent('dialog')
+    await page.evaluate(() => history.back())
+    await back
+    await until('the ride has its address', async () => page.url().includes('#/ride/1?ride='))
+    await reach(page, 2)
+    isLeaving = true
+    await type()
+    await until('it is opened', async () => page.url().endsWith(`/${opened}`))
+    await page.waitForFunction(() => !document.querySelector('[data-test=primary]'))
+    expect(page.url()).toMatch(new RegExp(`/${opened.replace('?', '\\?')}$`))
+    expect(questions).toHaveLength(4)
+    await page.context().close()
+  })
+
   it('shows the result again after a reload, and among the own rides', async () => {
     const { page, faults } = await visit(service, '/')
     await rideAs(page, RACER)

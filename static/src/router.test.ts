@@ -4,6 +4,7 @@ import { beforeAll, beforeEach, expect, it, vi } from 'vitest'
 import { failedAddress, router } from './router'
 import { lastClass } from './state/last-class'
 import { refreshService } from './state/service'
+import { settled } from './test-helpers'
 
 vi.mock('./api/status', () => ({
   classes: async () => ({
@@ -112,3 +113,36 @@ it('an error of a navigation is on the console, and its address is kept', async 
   expect(failedAddress.value).toBe('#/explore/4')
   log.mockRestore()
 })
+
+/** Goes to an address as the browser does when it is typed. */
+function type(address: string): void {
+  history.pushState(null, '', `#${address}`)
+  dispatchEvent(new PopStateEvent('popstate'))
+}
+
+it('a typed address is one navigation, and a step', async () => {
+  await router.push('/explore/4')
+  const position = Number(history.state.position)
+  const navigated = vi.fn()
+  const stop = router.beforeEach(navigated)
+  type('/ride/5')
+  await settled()
+  stop()
+  expect(router.currentRoute.value.fullPath).toBe('/ride/5')
+  expect(navigated).toHaveBeenCalledOnce()
+  expect(history.state.position).toBe(position + 1)
+})
+
+it.each(['/ride/5', '/explore/5/90'])(
+  'one step is taken back where %s is typed and refused',
+  async (address) => {
+    await router.push('/explore/4')
+    const go = vi.spyOn(history, 'go').mockImplementation(() => {})
+    const allow = router.beforeEach(() => false)
+    type(address)
+    await settled()
+    allow()
+    expect(go.mock.calls).toEqual([[-1]])
+    go.mockRestore()
+  },
+)

@@ -1,6 +1,12 @@
 /** Addresses of the views. They stand behind `#`, so that the service needs to know one path only. */
 import { ref, watch, watchEffect } from 'vue'
-import { createRouter, createWebHashHistory, type RouteRecordRaw } from 'vue-router'
+import {
+  createRouter,
+  createWebHashHistory,
+  isNavigationFailure,
+  NavigationFailureType,
+  type RouteRecordRaw,
+} from 'vue-router'
 
 import { lastClass } from './state/last-class'
 import { classOf, classTitle, knownClass } from './state/service'
@@ -81,6 +87,24 @@ function keepAt(top: number): void {
   setTimeout(() => current.abort(), KEPT_IN_PLACE_MS)
 }
 
+// An address that is typed has no state yet. The router would not count it as a step, and could not undo a Back to before it.
+// Added before the router's own listener, which must not have the event, too.
+addEventListener('popstate', (event) => {
+  const { history } = router.options
+  if (event.state) return
+  event.stopImmediatePropagation()
+  const state = {
+    back: history.location,
+    current: location.hash.slice(1),
+    forward: null,
+    position: Number(history.state.position) + 1,
+    replaced: false,
+    scroll: null,
+  }
+  window.history.replaceState(state, '')
+  dispatchEvent(new PopStateEvent('popstate', { state }))
+})
+
 export const router = createRouter({
   history: createWebHashHistory(),
   routes,
@@ -92,27 +116,6 @@ export const router = createRouter({
   },
 })
 
-// An address that is typed has no state yet. The router would not count it as a step, and could not undo a Back to before it.
-addEventListener(
-  'popstate',
-  (event) => {
-    const { history } = router.options
-    if (event.state) return
-    event.stopImmediatePropagation()
-    const state = {
-      back: history.location,
-      current: location.hash.slice(1),
-      forward: null,
-      position: Number(history.state.position) + 1,
-      replaced: false,
-      scroll: null,
-    }
-    window.history.replaceState(state, '')
-    dispatchEvent(new PopStateEvent('popstate', { state }))
-  },
-  { capture: true },
-)
-
 /** The address of a view whose script could not be loaded; null if none failed. */
 export const failedAddress = ref<string | null>(null)
 /** Whether the script of a part of the view could not be loaded. */
@@ -122,6 +125,12 @@ router.onError((error, to) => {
   // A fault of a view's own script would otherwise be seen nowhere.
   console.error(error)
   failedAddress.value = router.resolve(to.fullPath).href
+})
+router.afterEach((to, _, failure) => {
+  // The router takes back a step to a typed address that is refused, but not to one that redirects.
+  const { history } = router.options
+  const isAborted = isNavigationFailure(failure, NavigationFailureType.aborted)
+  if (isAborted && history.location === to.redirectedFrom?.fullPath) history.go(-1, false)
 })
 router.afterEach((to, from, failure) => {
   // Another query changes a part of the same view. Refused navigations change nothing.
