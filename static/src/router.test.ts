@@ -69,7 +69,7 @@ it('a view opens at its top, and another query does not scroll it', async () => 
   const scroll = vi.spyOn(window, 'scrollTo').mockImplementation(() => {})
   /** Returns the number of scrolls so far, after all that is on its way. */
   const scrolls = async () => {
-    await new Promise((resolve) => setTimeout(resolve))
+    await settled()
     return scroll.mock.calls.length
   }
   await router.push('/explore/4')

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { createApp, nextTick, type App } from 'vue'
 
 import { queryKey } from '../api/key'
+import { settled } from '../test-helpers'
 import KeyForm from './KeyForm.vue'
 
 const service = vi.hoisted(() => ({ state: 'locked' }))
@@ -24,7 +25,7 @@ async function enter(key: string): Promise<void> {
   field().value = key
   field().dispatchEvent(new Event('input'))
   page.querySelector('form')?.dispatchEvent(new Event('submit'))
-  await new Promise((resolve) => setTimeout(resolve))
+  await settled()
 }
 
 beforeEach(() => {

@@ -17,7 +17,7 @@ const FINISHES = { by: 'finish' } as const
 
 export function useBoard(classId: number, { address, adjust }: ExploreAddressOnPage) {
   const board = shallowRef<Leaderboard | null>(null)
-  /** The address of the rows: an earlier one while the board of the present one is loaded, or cannot be. */
+  /** The address of the rows. It is an earlier one while the present board is loading, and after it failed. */
   const shown = shallowRef(address.value)
   const failure = ref('')
   /** Message that the racer of the last search is not on the board. It stays until another board or racer is shown. */

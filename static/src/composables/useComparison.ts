@@ -49,7 +49,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   }
 
   function add(racerId: number): void {
-    go({ racers: racersWith(racerId) })
+    void go({ racers: racersWith(racerId) })
   }
 
   function remove(racerId: number): Promise<void> {

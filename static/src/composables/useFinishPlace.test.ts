@@ -4,6 +4,7 @@ import { effectScope } from 'vue'
 import { leaderboard, type Leaderboard } from '../api/client'
 import type { OwnRide } from '../race/own-ride'
 import { period, stateHash } from '../state/service.fake'
+import { settled } from '../test-helpers'
 import { useFinishPlace } from './useFinishPlace'
 
 vi.mock('../api/client', () => ({ leaderboard: vi.fn() }))
@@ -19,7 +20,7 @@ async function placeOf(output: number, newRecord = false) {
   const scope = effectScope()
   const place = scope.run(() => useFinishPlace(ride))!
   expect(place.value).toBeNull()
-  await new Promise((resolve) => setTimeout(resolve))
+  await settled()
   scope.stop()
   return place.value
 }
@@ -51,13 +52,13 @@ it('is loaded again when the class has changed, and at intervals', async () => {
   vi.mocked(leaderboard).mockReset().mockResolvedValue(found)
   const scope = effectScope()
   scope.run(() => useFinishPlace(ride))
-  await new Promise((resolve) => setTimeout(resolve))
+  await settled()
   expect(leaderboard).toHaveBeenCalledTimes(1)
   stateHash.value = 'b'
-  await new Promise((resolve) => setTimeout(resolve))
+  await settled()
   expect(leaderboard).toHaveBeenCalledTimes(2)
   period.value += 1
-  await new Promise((resolve) => setTimeout(resolve))
+  await settled()
   expect(leaderboard).toHaveBeenCalledTimes(3)
   scope.stop()
 })

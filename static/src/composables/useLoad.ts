@@ -33,9 +33,9 @@ export function useUpToDate(classId: number, load: () => Promise<void>): () => P
 }
 
 /**
- * Returns a function that takes the error of a failed load. The next poll that finds the service reachable loads again, if
- * that may succeed. The number of polls between two tries doubles with each one that fails: the service may lack the means for
- * this load. Without a retry, one lost request would leave a gap for as long as nothing else changes.
+ * Returns a function to call with the error of a failed load. It makes the next poll load again, if that may succeed and the
+ * service is reachable. The number of polls between two tries doubles with each one that fails: the service may be overloaded.
+ * Without a retry, one lost request would leave a gap for as long as nothing else changes.
  */
 export function useRetry(load: () => Promise<void>): (error: unknown) => void {
   let hasFailed = false

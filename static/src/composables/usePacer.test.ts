@@ -99,6 +99,28 @@ it('a pacer that could not be loaded is loaded after the next poll, whatever is 
   expect(pace).toHaveBeenLastCalledWith(1, { percentile: [50] })
 })
 
+it('a curve that comes during a ride is that of the seconds to come', async () => {
+  vi.mocked(pace).mockRejectedValueOnce(new ApiError('away', 'away'))
+  const { phase, sample, used } = open()
+  await settled()
+  phase.value = 'riding'
+  sample.value = { second: 1, output: 110 } as Sample
+  service.now += 1
+  await settled()
+  expect(used.state.value).toBe('ready')
+  expect([used.gap.value, used.at(1), used.at(2)]).toEqual([null, null, 120])
+})
+
+it('is not loaded after the ride, of which it would have the outputs', async () => {
+  vi.mocked(pace).mockRejectedValueOnce(new ApiError('away', 'away'))
+  const { phase, used } = open()
+  await settled()
+  phase.value = 'done'
+  service.now += 1
+  await settled()
+  expect(used.state.value).toBe('failed')
+})
+
 it.each(['comes late', 'fails late'])(
   'a curve of an earlier choice that %s does not replace the later one',
   async (how) => {

@@ -22,9 +22,9 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
   /** The rider whose curve is the pacer, if it is the own best. */
   let racerId = rider.value.racerId
   let generation = 0
-  // A later choice may be loaded by then.
+  // A later choice may be loaded by then. The next ride loads its own.
   const retryLater = useRetry(async () => {
-    if (state.value === 'failed') await load()
+    if (state.value === 'failed' && phase.value !== 'done') await load()
   })
 
   function choose(): void {
@@ -48,8 +48,11 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
           racerId === undefined ? [] : [{ racerId, name }],
         ),
       )
-      curve.value = curveOf(found)
-      state.value = curve.value.size > 0 ? 'ready' : 'empty'
+      const outputs = curveOf(found)
+      state.value = outputs.size > 0 ? 'ready' : 'empty'
+      // A curve that comes during the ride may have the ride's own outputs, up to this second.
+      const ridden = sample.value?.second ?? 0
+      curve.value = new Map([...outputs].filter(([second]) => second > ridden))
     } catch (error) {
       if (current !== generation) return
       retryLater(error)

@@ -5,6 +5,7 @@ import type { LiveBoard } from '../race/board'
 import type { OwnRide } from '../race/own-ride'
 import { boardNow } from '../state/board-source'
 import { stateHash } from '../state/service.fake'
+import { settled } from '../test-helpers'
 import { usePlaceNow } from './usePlaceNow'
 
 vi.mock('../state/board-source', () => ({ boardNow: vi.fn() }))
@@ -18,7 +19,7 @@ it('is loaded once where it is opened before the classes are known', async () =>
   const place = scope.run(() => usePlaceNow(ride))!
   await vi.waitFor(() => expect(place.value?.rank).toBe(4))
   stateHash.value = 'a'
-  await new Promise((resolve) => setTimeout(resolve))
+  await settled()
   expect(boardNow).toHaveBeenCalledTimes(1)
   scope.stop()
 })
@@ -31,11 +32,11 @@ it('is that of the last output at the last second, and follows the class', async
   const scope = effectScope()
   const place = scope.run(() => usePlaceNow(ride))!
   expect(place.value).toBeNull()
-  await new Promise((resolve) => setTimeout(resolve))
+  await settled()
   expect(boardNow).toHaveBeenCalledWith(1, 2, { racerId: 7, output: 200 }, 9)
   expect(place.value?.rank).toBe(4)
   stateHash.value = 'b'
-  await new Promise((resolve) => setTimeout(resolve))
+  await settled()
   expect(place.value?.rank).toBe(5)
   scope.stop()
 })

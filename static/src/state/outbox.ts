@@ -27,8 +27,8 @@ const BATCH_MAX = 300
 /** Maximum number of rides that wait. Beyond it the oldest are given up: a device stores 5 MB. */
 const RIDES_MAX = 20
 
-/** Age of a ride at which the page gives up sending it, in milliseconds: a week. */
-const GIVE_UP_MS = 7 * 24 * 3600 * 1000
+/** Maximum age of a ride that is sent again after the service did not take it, in milliseconds: a week. */
+const SEND_AGE_MAX_MS = 7 * 24 * 3600 * 1000
 
 export interface Delivery {
   /**
@@ -122,8 +122,8 @@ export class Outbox {
   }
 
   /**
-   * Sends the newest ride's last records, as far as they are in no request yet, without waiting for the current one: the
-   * page is being closed.
+   * Sends the newest ride's last records that are in no request yet, without waiting for the current one: the page is being
+   * closed.
    */
   flushNow(): void {
     const raceId = Math.max(...this.#queues.keys())
@@ -180,7 +180,7 @@ export class Outbox {
       const kind = error instanceof ApiError ? error.kind : 'away'
       const reason = messageOf(error, 'The ride could not be sent.')
       // The id is the time of the start. A key or a path that is wrong may be mended by then.
-      const isTooOld = kind !== 'away' && serviceTime() - raceId > GIVE_UP_MS
+      const isTooOld = kind !== 'away' && serviceTime() - raceId > SEND_AGE_MAX_MS
       if (kind === 'refused' || isTooOld) {
         this.#remove(raceId, this.#queues.get(raceId) ?? [])
         this.#report(raceId, {

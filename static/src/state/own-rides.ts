@@ -53,10 +53,10 @@ function keepNewest(found: readonly OwnRide[]): void {
   for (const { raceId } of newestFirst.slice(RIDES_MAX)) storage?.removeItem(PREFIX + raceId)
 }
 
-/** The races of rides that the storage did not take: the device has none, or an earlier version. */
+/** The races of rides that the storage did not take. The device has no version of such a ride, or an earlier one. */
 const unstored = shallowReactive(new Set<number>())
 
-/** Returns whether the ride of a race is in the list until the page is closed, and no longer. */
+/** Returns whether the storage did not take the ride of a race: the list has it only until the page is closed. */
 export function isUnstored(raceId: number): boolean {
   return unstored.has(raceId)
 }

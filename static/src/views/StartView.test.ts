@@ -7,6 +7,7 @@ import { router } from '../router'
 import { lastClass } from '../state/last-class'
 import { rider } from '../state/rider'
 import { refreshService } from '../state/service'
+import { settled } from '../test-helpers'
 import StartView from './StartView.vue'
 
 vi.mock('../api/client', () => ({
@@ -75,7 +76,7 @@ it('what the service says of an earlier number is not said of the present one', 
   await nextTick()
   respond({ racerId: 17, name: 'Arjun', classes: [] })
   // All that is on its way comes.
-  await new Promise((resolve) => setTimeout(resolve))
+  await settled()
   expect(page.textContent).toContain('Racer 18. Nobody has ridden')
 })
 

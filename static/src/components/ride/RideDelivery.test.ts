@@ -8,6 +8,13 @@ import { isUnstored } from '../../state/own-rides'
 import RideDelivery from './RideDelivery.vue'
 
 vi.mock('../../api/client', () => ({ sendRide: vi.fn() }))
+const service = vi.hoisted(() => ({ ridesOpen: true }))
+vi.mock('../../state/service', async (original) => ({
+  ...(await original<typeof import('../../state/service')>()),
+  get ridesOpen() {
+    return service.ridesOpen
+  },
+}))
 vi.mock('../../state/own-rides', () => ({ isUnstored: vi.fn() }))
 
 let app: App
@@ -31,6 +38,14 @@ function stateOf(ride: Partial<OwnRide>): string | undefined {
 
 it('does not say that a ride is stored before it is known', () => {
   expect(stateOf({ delivered: false })).toBe('unknown')
+})
+
+it('says what becomes of a ride while the service takes none from the page', () => {
+  expect(show({ delivered: false }).textContent).not.toContain('takes no rides')
+  app.unmount()
+  service.ridesOpen = false
+  expect(show({ delivered: false }).textContent).toContain('It takes no rides from the page now.')
+  service.ridesOpen = true
 })
 
 it('says that a delivered ride is stored', () => {

@@ -8,6 +8,7 @@ import { ApiError } from '../../api/request'
 import type { OwnRide } from '../../race/own-ride'
 import { router } from '../../router'
 import { keepRide } from '../../state/own-rides'
+import { settled } from '../../test-helpers'
 import RideResult from './RideResult.vue'
 
 vi.mock('../../api/client', () => ({ leaderboard: vi.fn(), sendRide: vi.fn() }))
@@ -46,7 +47,7 @@ async function textOf(ride: Partial<OwnRide>): Promise<string> {
   const page = document.createElement('div')
   const app = createApp(RideResult, { ride: { ...RIDE, ...ride } }).use(router)
   app.mount(page)
-  await new Promise((resolve) => setTimeout(resolve))
+  await settled()
   const text = page.textContent
   app.unmount()
   return text
