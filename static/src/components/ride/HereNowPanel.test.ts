@@ -8,10 +8,15 @@ import HereNowPanel from './HereNowPanel.vue'
 
 vi.mock('../../api/client', () => ({ sendRide: vi.fn() }))
 const standings = vi.hoisted(() => [] as object[])
+const shown = vi.hoisted(() => ({ race: null as object | null, state: 'loaded' }))
 vi.mock('../../composables/useHereNow', async () => {
   const { ref } = await import('vue')
   return {
-    useHereNow: () => ({ race: ref(null), standings: ref(standings), state: ref('loaded') }),
+    useHereNow: () => ({
+      race: ref(shown.race),
+      standings: ref(standings),
+      state: ref(shown.state),
+    }),
   }
 })
 vi.mock('../../state/service', async (original) => ({
@@ -42,6 +47,17 @@ it.each([
   expect(
     show(hasResult).textContent.includes('Your ride will be sent to the service, and will count.'),
   ).toBe(says)
+})
+
+it.each([
+  ['at 0:55', 'loaded', 55],
+  ['last seen at 0:55', 'failed', 55],
+  ['finished', 'failed', 300],
+])('says “%s” of a race that is %s, at second %i', (text, state, lastSecond) => {
+  const race = { raceId: 1, racers: 2, startedAt: Date.now(), lastSecond }
+  Object.assign(shown, { state, race: { ...race, finished: lastSecond === 300 } })
+  expect(show(true).querySelector('h2 + p')?.textContent.trim()).toBe(text)
+  Object.assign(shown, { race: null, state: 'loaded' })
 })
 
 it('marks the rider of the next ride, also after another tab chose another one', async () => {
