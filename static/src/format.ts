@@ -36,7 +36,7 @@ export function waitingText(seconds: number): string {
   return `${quantity(seconds, 'second')} ${seconds === 1 ? 'waits' : 'wait'} to be sent.`
 }
 
-/** What follows `waitingText` where only the page keeps those seconds. */
+/** Text after `waitingText` where only the page keeps those seconds. */
 export const UNSTORED_TEXT =
   'This browser cannot store them: keep the page open until they are sent.'
 

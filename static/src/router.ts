@@ -88,7 +88,7 @@ function keepAt(top: number): void {
 }
 
 // An address that is typed has no state yet. The router would not count it as a step, and could not undo a Back to before it.
-// Added before the router's own listener, which must not have the event, too.
+// Added before the router's own listener, which must not get this event.
 addEventListener('popstate', (event) => {
   const { history } = router.options
   if (event.state) return

@@ -1,4 +1,4 @@
-/** What several tests do with the page. */
+/** Helpers of several tests. */
 
 /** Waits for all that is on its way. */
 export const settled = () => new Promise((resolve) => setTimeout(resolve))

@@ -30,7 +30,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   const loadedAt = new Map<number, string>()
   /** The class record by second; null until it is loaded. */
   const record = shallowRef<Records | null>(null)
-  /** The highest new best by second, of those pushed since the record was requested: it may be from before them. */
+  /** The highest best by second of those that were pushed since the record was requested. The loaded record may lack them. */
   let raised: Records = new Map()
   /** The racers that are compared while none are chosen. */
   const suggested = ref<number[]>([])

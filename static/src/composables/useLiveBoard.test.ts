@@ -1,8 +1,9 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 
 import type { LiveBoard } from '../race/board'
 import type { BoardSource, Sourced } from '../state/board-source'
-import { useLiveBoard } from './useLiveBoard'
+import { settled } from '../test-helpers'
+import { BOARD_ROWS, useLiveBoard } from './useLiveBoard'
 
 const FOUND = {
   value: { rank: 1, total: 1, rows: [] },
@@ -14,6 +15,7 @@ describe('a board that the service ranks', () => {
     const asked: number[] = []
     const respond: (() => void)[] = []
     const source = {
+      rest: async () => {},
       board: (second: number) => {
         asked.push(second)
         return new Promise((resolve) => respond.push(() => resolve(FOUND)))
@@ -35,10 +37,32 @@ describe('a board that the service ranks', () => {
     expect(ranked).toEqual([1, 3])
     expect(boardSecond.value).toBe(3)
   })
+  it('is requested for the latest second once the source has rested', async () => {
+    let endRest: () => void = () => {}
+    const source = {
+      board: vi.fn(async () => FOUND),
+      rest: () => new Promise<void>((resolve) => (endRest = resolve)),
+    }
+    const { boardSecond, rank } = useLiveBoard(() => {})
+    const sample = (second: number) => ({ second, output: 20 }) as Parameters<typeof rank>[1]
+    void rank(source as unknown as BoardSource, sample(1))
+    await settled()
+    expect(boardSecond.value).toBe(1)
+    for (const second of [2, 3]) void rank(source as unknown as BoardSource, sample(second))
+    await settled()
+    expect(source.board).toHaveBeenCalledTimes(1)
+    endRest()
+    await settled()
+    expect(source.board.mock.calls).toEqual([
+      [1, 20, BOARD_ROWS],
+      [3, 20, BOARD_ROWS],
+    ])
+  })
   it.each(['comes', 'fails'])('does not disturb the next ride if it %s late', async (how) => {
     const asked: number[] = []
     const settle: [resolve: (found: typeof FOUND) => void, reject: () => void][] = []
     const source = {
+      rest: async () => {},
       board: (second: number) => {
         asked.push(second)
         return new Promise((...both) => settle.push(both))

@@ -48,6 +48,7 @@ export function useLiveBoard(onRanked: (second: number, found: Sourced<LiveBoard
     } catch (error) {
       if (current === ride) boardFailure.value = messageOf(error, 'The board cannot be loaded.')
     }
+    await source.rest()
     if (current !== ride) return
     loading = false
     const rankNext = rankWaiting

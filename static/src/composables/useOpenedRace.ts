@@ -36,7 +36,7 @@ export function useOpenedRace(classId: number, { address, adjust }: ExploreAddre
   let earlierPushes = 0
   const which = () => [address.value.race, address.value.rows].join()
 
-  const load = latestOnly(async () => {
+  const load = latestOnly(async (isStale) => {
     const { race, rows } = address.value
     if (race === null) return
     const wanted = which()
@@ -53,7 +53,7 @@ export function useOpenedRace(classId: number, { address, adjust }: ExploreAddre
       if (isOutdated()) return
       ;[board.value, own.value, failed.value] = [page, ownRow.standings[0] ?? null, null]
     } catch (error) {
-      if (isOutdated()) return
+      if (isStale() || isOutdated()) return
       // The address has a cursor of another race: the first page is shown.
       if (rows !== null && isRefused(error)) return adjust({ rows: null })
       retryLater(error)

@@ -111,6 +111,29 @@ it('a curve that comes during a ride is that of the seconds to come', async () =
   expect([used.gap.value, used.at(1), used.at(2)]).toEqual([null, null, 120])
 })
 
+it('a curve that was requested before the ride is whole, also if it comes during it', async () => {
+  let respond: () => void = () => {}
+  vi.mocked(pace).mockReturnValueOnce(new Promise((resolve) => (respond = () => resolve(PACE))))
+  const { phase, sample, used } = open()
+  phase.value = 'riding'
+  sample.value = { second: 1, output: 110 } as Sample
+  respond()
+  await settled()
+  expect(used.gap.value).toBe(10)
+})
+
+it('is not kept if it comes after its last second', async () => {
+  vi.mocked(pace).mockRejectedValueOnce(new ApiError('away', 'away'))
+  const { phase, sample, used } = open()
+  await settled()
+  phase.value = 'riding'
+  sample.value = { second: 3, output: 110 } as Sample
+  service.now += 1
+  await settled()
+  expect(used.state.value).toBe('ready')
+  expect(used.kept()).toBeUndefined()
+})
+
 it('is not loaded after the ride, of which it would have the outputs', async () => {
   vi.mocked(pace).mockRejectedValueOnce(new ApiError('away', 'away'))
   const { phase, used } = open()

@@ -36,6 +36,7 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
 
   async function load(): Promise<void> {
     const current = ++generation
+    const isLate = racing.value
     const query = paceQuery(choice.value, racerId)
     curve.value = new Map()
     state.value = query ? 'loading' : 'none'
@@ -50,8 +51,8 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
       )
       const outputs = curveOf(found)
       state.value = outputs.size > 0 ? 'ready' : 'empty'
-      // A curve that comes during the ride may have the ride's own outputs, up to this second.
-      const ridden = sample.value?.second ?? 0
+      // A curve that is requested during the ride may have the ride's own outputs, up to this second.
+      const ridden = isLate ? (sample.value?.second ?? 0) : 0
       curve.value = new Map([...outputs].filter(([second]) => second > ridden))
     } catch (error) {
       if (current !== generation) return
@@ -95,7 +96,7 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
 
   /** Returns the pacer as a ride keeps it; undefined without one. */
   function kept(): { label: string; outputs: (number | null)[] } | undefined {
-    if (state.value !== 'ready') return undefined
+    if (curve.value.size === 0) return undefined
     const outputs = Array.from({ length: RACE_SECONDS }, (_, i) => at(i + 1))
     return { label: label.value, outputs }
   }

@@ -25,6 +25,7 @@ vi.mock('../state/service', async () => {
 vi.mock('../state/board-source', () => ({ loadSource: vi.fn() }))
 
 const SOURCE = {
+  rest: async () => {},
   best: () => null,
   record: () => null,
   board: () => ({ value: { rank: 1, total: 1, record: true, rows: [] }, asOfStart: false }),

@@ -187,7 +187,7 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
     phase.value = 'ready'
   }
 
-  // What kept the ride from its start may be over.
+  // The cause of a failed start may be over.
   watch(reachable, (isReachable) => {
     if (isReachable) failure.value = null
   })

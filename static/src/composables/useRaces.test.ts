@@ -4,7 +4,7 @@ import { effectScope, ref, type EffectScope } from 'vue'
 
 import { raceBoard, racePage, type Race, type RaceBoard, type RacePage } from '../api/client'
 import { ApiError } from '../api/request'
-import { FIRST_ADDRESS, type ExploreAddress } from '../race/explore-address'
+import { FIRST_ADDRESS, withChange, type ExploreAddress } from '../race/explore-address'
 import { rider } from '../state/rider'
 import { period, service, stateHash } from '../state/service.fake'
 import { settled } from '../test-helpers'
@@ -33,7 +33,7 @@ let scope: EffectScope
 function open(change: Partial<ExploreAddress> = {}) {
   const address = ref<ExploreAddress>({ ...FIRST_ADDRESS, ...change })
   const adjust = (change: Partial<ExploreAddress>) => {
-    address.value = { ...address.value, ...change }
+    address.value = withChange(address.value, change)
   }
   const place = { address, go: vi.fn(), adjust }
   const page = scope.run(() => useRaces(1, place))!
@@ -98,6 +98,18 @@ it('a page of another list or race becomes the first one', async () => {
   expect([page.failure.value, page.opened.failure.value]).toEqual(['', ''])
   expect(page.opened.opened.value?.raceId).toBe(1)
   expect(racePage).toHaveBeenCalledTimes(2)
+})
+
+it('a page of another race that is refused after the view was left changes no address', async () => {
+  let refuse: () => void = () => {}
+  const refusal = new ApiError('refused', 'invalid cursor')
+  vi.mocked(raceBoard).mockReturnValue(new Promise((_, reject) => (refuse = () => reject(refusal))))
+  const { address } = open({ race: 1, rows: 'of another race' })
+  await settled()
+  scope.stop()
+  refuse()
+  await settled()
+  expect(address.value.rows).toBe('of another race')
 })
 
 it('says nothing of a load of the opened race that failed after a push', async () => {

@@ -23,14 +23,15 @@ function open() {
   const racing = ref(false)
   const sample = ref<Sample | null>(null)
   const group = vi.fn<BoardSource['group']>()
-  const source = shallowRef({ group } as unknown as BoardSource)
+  const rest = vi.fn(async () => {})
+  const source = shallowRef({ group, rest } as unknown as BoardSource)
   const race = {
     racing: computed(() => racing.value),
     sample: computed(() => sample.value),
     source,
   }
   const used = scope.run(() => useRivals(1, race))!
-  return { racing, sample, group, used }
+  return { racing, sample, group, rest, used }
 }
 
 beforeEach(() => {
@@ -81,6 +82,23 @@ it('asks for one second at a time, and then for the latest', async () => {
   expect(used.second.value).toBe(1)
   expect(group).toHaveBeenCalledTimes(2)
   expect(group).toHaveBeenLastCalledWith(5, 100, [8])
+})
+
+it('asks for the latest second once the source has rested', async () => {
+  const { racing, sample, group, rest } = open()
+  await settled()
+  group.mockResolvedValue({ value: [WHOLE], asOfStart: false })
+  let endRest: () => void = () => {}
+  rest.mockReturnValueOnce(new Promise((resolve) => (endRest = resolve)))
+  racing.value = true
+  for (const second of [1, 2, 3]) {
+    sample.value = { second, output: 100 } as Sample
+    await settled()
+  }
+  expect(group.mock.calls.map(([second]) => second)).toEqual([1])
+  endRest()
+  await settled()
+  expect(group.mock.calls.map(([second]) => second)).toEqual([1, 3])
 })
 
 it('does not show rows of an earlier choice', async () => {

@@ -45,6 +45,7 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
       retryLater(error)
       state.value = 'failed'
     }
+    if (last !== null) await source.value?.rest()
   })
 
   async function rowsOf(

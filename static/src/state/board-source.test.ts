@@ -169,22 +169,19 @@ it('a ride in a large class begins also without the class records', async () => 
 })
 
 it.each([
-  ['once a second where the ride is faster than real time', false, [1, 1, 2]],
-  ['at every second of a ride in real time', true, [1, 2, 2]],
-])('the service is asked for boards of a large class %s', async (_, isRealTime, counts) => {
+  ['waits for a second where the ride is faster than real time', 1e9, false, 1000],
+  ['does not wait in real time', 1e9, true, 0],
+  ['does not wait where the history is loaded', 1, false, 0],
+])('the next board %s', async (_, historyBytes, isRealTime, waitMs) => {
   vi.useFakeTimers()
   vi.mocked(curve).mockResolvedValue({ racerId: 7, name: null, seconds: [] })
   vi.mocked(records).mockResolvedValue({})
-  const source = await loadSource({ ...SUMMARY, historyBytes: 1e9 }, 7, () => isRealTime, vi.fn())
-  const found: number[] = []
-  for (const second of [1, 2]) {
-    void source.board(second, 200, 9)
-    void source.group(second, 200, [8])
-    await vi.advanceTimersByTimeAsync(50)
-    found.push(vi.mocked(leaderboard).mock.calls.length / 2)
-  }
-  await vi.advanceTimersByTimeAsync(950)
-  found.push(vi.mocked(leaderboard).mock.calls.length / 2)
+  const source = await loadSource({ ...SUMMARY, historyBytes }, 7, () => isRealTime, vi.fn())
+  const rested = vi.fn()
+  void source.rest().then(rested)
+  await vi.advanceTimersByTimeAsync(Math.max(0, waitMs - 1))
+  expect(rested).toHaveBeenCalledTimes(waitMs > 0 ? 0 : 1)
+  await vi.advanceTimersByTimeAsync(1)
+  expect(rested).toHaveBeenCalledOnce()
   vi.useRealTimers()
-  expect(found).toEqual(counts)
 })

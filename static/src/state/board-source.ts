@@ -23,10 +23,10 @@ const HISTORY_BYTES_MAX = 4 << 20
 const BOARD_TIMEOUT_MS = 2000
 
 /**
- * Least time between requests for boards of one kind where a ride is faster than real time and has no history, in
- * milliseconds. A ride that is not sent takes no more of the service than one that is.
+ * Time between two requests for boards where a ride is faster than real time and has no history, in milliseconds. A ride that
+ * is not sent takes no more of the service than one that is.
  */
-const FAST_INTERVAL_MS = 1000
+const REST_MS = 1000
 
 /** The greatest id, which nobody has. At equal outputs it ranks last. */
 const STAND_IN = Number.MAX_SAFE_INTEGER
@@ -51,6 +51,8 @@ export interface BoardSource {
     output: number,
     racers: readonly number[],
   ): MaybePromise<Sourced<GroupStanding[]>>
+  /** Waits until the next board may be requested. It is called after each board, before the next second is chosen. */
+  rest(): Promise<void>
 }
 
 /**
@@ -117,6 +119,7 @@ function withHistory(
         () => now.group(second, output, racers),
         () => groupBoard(atStart.at(second), { racerId, output }, racers),
       ),
+    rest: async () => {},
   }
 }
 
@@ -136,22 +139,11 @@ async function withoutHistory(
   return {
     best,
     record: (second) => classRecords.get(second) ?? null,
-    board: paced(now.board, isRealTime),
-    group: paced(now.group, isRealTime),
-  }
-}
-
-/** Returns a function that finds a board. Where `isRealTime` returns false, it waits if the last one was found just now. */
-function paced<A extends unknown[], T>(
-  find: (...wanted: A) => Promise<T>,
-  isRealTime: () => boolean,
-): (...wanted: A) => Promise<Sourced<T>> {
-  let nextMs = 0
-  return async (...wanted) => {
-    const waitMs = nextMs - performance.now()
-    if (!isRealTime() && waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs))
-    nextMs = performance.now() + FAST_INTERVAL_MS
-    return asNow(find(...wanted))
+    board: (second, output, size) => asNow(now.board(second, output, size)),
+    group: (second, output, racers) => asNow(now.group(second, output, racers)),
+    rest: async () => {
+      if (!isRealTime()) await new Promise((resolve) => setTimeout(resolve, REST_MS))
+    },
   }
 }
 

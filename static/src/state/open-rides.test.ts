@@ -42,8 +42,8 @@ function rideTwoSeconds(raceId = 1000): RideSender {
 }
 
 /**
- * Opens another page of this device. Returns the races that it takes over, what it sends to end them, and of which races it
- * reports what another page sends.
+ * Opens another page of this device. Returns the races that it takes over, the records that it sends to end them, and the races
+ * that it reports as sent by another page.
  */
 function openPage() {
   const taken: number[] = []

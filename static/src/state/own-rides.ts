@@ -56,7 +56,7 @@ function keepNewest(found: readonly OwnRide[]): void {
 /** The races of rides that the storage did not take. The device has no version of such a ride, or an earlier one. */
 const unstored = shallowReactive(new Set<number>())
 
-/** Returns whether the storage did not take the ride of a race: the list has it only until the page is closed. */
+/** Returns whether the storage did not take the ride of a race as it is in the list. */
 export function isUnstored(raceId: number): boolean {
   return unstored.has(raceId)
 }

@@ -31,7 +31,7 @@ it('the note says that a pacer’s own row is older than the board', () => {
   const now = 'As of when you rode this second.'
   expect(noteWith(null)).toBe(now)
   expect(noteWith({ output: 190, racerId: 1 })).toBe(now)
-  expect(noteWith({ output: 190, racerId: 3 })).toBe(`${now} The pacer: as of the ride’s start.`)
+  expect(noteWith({ output: 190, racerId: 3 })).toBe(`${now} The pacer: as of when it was loaded.`)
   expect(noteWith({ output: 190, racerId: null })).toContain('The pacer')
   expect(noteWith({ output: 190, racerId: 3 }, true)).toBe('As of the ride’s start.')
 })

@@ -77,11 +77,11 @@ it('says that another tab sends a ride, which this one cannot try', () => {
   outbox.deliveries.clear()
 })
 
-it('says that the browser cannot keep a result, in a practice ride, too', () => {
-  expect(show({ sent: false, practice: true }).textContent).not.toContain('cannot keep')
+it('says that the browser could not keep a result, in a practice ride, too', () => {
+  expect(show({ sent: false, practice: true }).textContent).not.toContain('could not keep')
   app.unmount()
   vi.mocked(isUnstored).mockReturnValue(true)
-  expect(show({ sent: false, practice: true }).textContent).toContain('cannot keep the result')
+  expect(show({ sent: false, practice: true }).textContent).toContain('could not keep the result')
   vi.mocked(isUnstored).mockReset()
 })
 
