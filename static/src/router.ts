@@ -93,6 +93,11 @@ addEventListener('popstate', (event) => {
   const { history } = router.options
   if (event.state) return
   event.stopImmediatePropagation()
+  // The address that is shown, once more: no step.
+  if (location.hash.slice(1) === history.location) {
+    window.history.replaceState(history.state, '')
+    return
+  }
   const state = {
     back: history.location,
     current: location.hash.slice(1),

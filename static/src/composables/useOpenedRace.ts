@@ -88,7 +88,7 @@ export function useOpenedRace(classId: number, { address, adjust }: ExploreAddre
     const page = opened.value?.standings ?? []
     const { value: row } = own
     if (!row || page.some(({ racerId }) => racerId === row.racerId)) return page
-    return row.rank < (page[0]?.rank ?? 0) ? [row, ...page] : [...page, row]
+    return [...page, row].sort((a, b) => a.rank - b.rank || a.racerId - b.racerId)
   })
 
   watch(which, () => (failed.value = null))

@@ -111,6 +111,22 @@ it('the primary button has the focus when the race ends while “Give up” has 
   page.remove()
 })
 
+it('a ride that counts stays so where its last rank comes after another speed is chosen', async () => {
+  let respond: () => void = () => {}
+  const board = () => new Promise((resolve) => (respond = () => resolve(SOURCE.board(0, 0, 9))))
+  vi.mocked(loadSource).mockResolvedValue({ ...SOURCE, board } as BoardSource)
+  const race = await start()
+  vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 300_000)
+  await vi.advanceTimersByTimeAsync(40)
+  race.speed.value = 5
+  for (let board = 1; board <= 2; board++) {
+    respond()
+    await vi.advanceTimersByTimeAsync(0)
+  }
+  expect(onEnd.mock.lastCall?.[0]).toMatchObject({ practice: false, sent: true })
+  expect(onEnd.mock.lastCall?.[0].ranks.at(-1)).toBe(1)
+})
+
 it('a ride is kept again with its last rank, which comes after the finish', async () => {
   let respond: () => void = () => {}
   const board = () => new Promise((resolve) => (respond = () => resolve(SOURCE.board(0, 0, 9))))

@@ -163,6 +163,7 @@ it('the own row follows the rider', async () => {
 it.each([
   ['above', 3, [3, 51, 52]],
   ['below', 70, [51, 52, 70]],
+  ['above, level with', 51, [51, 51, 52]],
 ])('shows the page of the standings, and the own row %s it', async (_, rank, ranks) => {
   const own = { racerId: rider.value.racerId, rank, output: 1, name: null }
   const standings = [51, 52].map((rank) => ({ ...own, racerId: rank, rank }))

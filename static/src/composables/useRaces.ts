@@ -86,7 +86,7 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
       const { raceId, lastSecond, finished } = race
       const before = boards.get(raceId)
       const isCurrent = before && before.lastSecond >= lastSecond && (before.finished || !finished)
-      // The list shows the first racer’s second only. The service pushes changes of the others.
+      // The list knows at which second the first racer is, and not the others. Their changes are pushed.
       const isPushed = isLive && !wasLost
       if (isCurrent && (isPushed || !mayGoOn(race, serviceTime()))) continue
       try {

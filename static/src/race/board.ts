@@ -83,26 +83,38 @@ export interface Page {
 }
 
 /**
- * Returns the board of a rider below the own best. `page` is the service's board, in which a stand-in has the live output.
- * The rider's own best is removed, the rows below it move up, and the stand-in becomes the rider. A page of `size` + 1 rows
- * around the stand-in is enough, because the own best may be one of them.
+ * Returns the rows of a board on which a stand-in has the rider's live output, with the rider in its place: the rider's own
+ * best is removed, and the rows below it move up.
  */
-export function withoutOwnBest(
-  page: Page,
-  rider: Rider,
+function withoutStandIn(
+  standings: readonly Standing[],
+  racerId: number,
   standIn: number,
   best: number,
-  size: number,
-): LiveBoard {
-  const rows = page.standings
-    .filter((row) => row.racerId !== rider.racerId)
+): Standing[] {
+  return standings
+    .filter((row) => row.racerId !== racerId)
     .map((row) => ({
-      racerId: row.racerId === standIn ? rider.racerId : row.racerId,
+      racerId: row.racerId === standIn ? racerId : row.racerId,
       output: row.output,
       rank: row.output < best ? row.rank - 1 : row.rank,
     }))
     .sort(byOutput)
-  const place = rows.findIndex((row) => row.racerId === rider.racerId)
+}
+
+/**
+ * Returns the board of a rider whose live output is below the own best. On `page`, a stand-in has that output. A page of
+ * `size` + 1 rows around the stand-in is enough, because the own best may be one of them.
+ */
+export function withoutOwnBest(
+  page: Page,
+  { racerId }: Rider,
+  standIn: number,
+  best: number,
+  size: number,
+): LiveBoard {
+  const rows = withoutStandIn(page.standings, racerId, standIn, best)
+  const place = rows.findIndex((row) => row.racerId === racerId)
   const start = windowStart(place, rows.length, size)
   return {
     rank: rows[place]?.rank ?? 0,
@@ -137,6 +149,17 @@ export function grouped(
     rank,
     groupRank: groupRank ?? rank,
   }))
+}
+
+/** Returns the rows of a group as `withoutOwnBest` does those of a board. The rider's own best is among `standings`. */
+export function groupWithoutOwnBest(
+  standings: readonly Standing[],
+  racerId: number,
+  standIn: number,
+): GroupStanding[] {
+  const best = standings.find((row) => row.racerId === racerId)?.output ?? -Infinity
+  const rows = withoutStandIn(standings, racerId, standIn, best)
+  return ranked(rows).map(({ rank }, i) => ({ ...rows[i]!, groupRank: rank }))
 }
 
 /**

@@ -85,6 +85,35 @@ describe('the boards of a ride whose history is loaded', () => {
     ])
   })
 
+  it.each([
+    ['on the page', 9, [1, 2, 3]],
+    ['above it', 2, [2, 3]],
+  ])('below an own best that was raised since and is %s', async (_, size, ranks) => {
+    const { source } = await open()
+    serve(250)
+    const { value } = await source.board(5, 140, size)
+    expect(value.rows.map(({ rank }) => rank)).toEqual(ranks)
+    expect([value.rank, value.total]).toEqual([3, 3])
+    const group = await source.group(5, 140, [9])
+    expect(group.value).toEqual([
+      { racerId: 9, output: 190, rank: 2, groupRank: 1 },
+      { racerId: 7, output: 140, rank: 3, groupRank: 2 },
+    ])
+  })
+
+  it('keep the ranks of those who are level with an own best above the page', async () => {
+    const { source } = await open()
+    vi.mocked(leaderboard).mockResolvedValue({
+      total: 9,
+      standings: [
+        { racerId: 20, output: 150, rank: 1 },
+        { racerId: Number.MAX_SAFE_INTEGER, output: 140, rank: 9 },
+      ],
+    } as never)
+    const { value } = await source.board(5, 140, 2)
+    expect(value.rows.map(({ rank }) => rank)).toEqual([1, 8])
+  })
+
   it('are the history’s while the service does not respond, which is asked once a poll', async () => {
     const { source, at } = await open()
     const errors = [new ApiError('away', 'no'), new ApiError('unready', 'no')]

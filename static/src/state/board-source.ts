@@ -5,6 +5,7 @@ import { type ClassSummary } from '../api/status'
 import {
   groupBoard,
   grouped,
+  groupWithoutOwnBest,
   isRecord,
   liveBoard,
   withoutOwnBest,
@@ -193,21 +194,28 @@ function serviceBoards(
         limit: id === STAND_IN ? size + 1 : size,
       }))
       if (kept === null) return asLive(page, rider)
-      return withoutOwnBest(page, rider, STAND_IN, kept, size)
+      return withoutOwnBest(page, rider, STAND_IN, bestAmong(page, racerId, kept), size)
     },
     async group(second: number, output: number, racers: readonly number[]) {
       const { page, kept } = await requestWith(second, output, (id) => {
-        const group = [...racers.filter((other) => other !== racerId), id]
+        // The rider's own best, too, if a stand-in has the output.
+        const group = [...new Set([...racers, racerId, id])]
         return { racers: group, limit: group.length }
       })
-      // As in `withoutOwnBest`: the own best is on the board, and the rows below it move up.
-      return grouped(page.standings).map((row) => ({
-        ...row,
-        racerId: row.racerId === STAND_IN ? racerId : row.racerId,
-        rank: kept !== null && row.output < kept ? row.rank - 1 : row.rank,
-      }))
+      if (kept === null) return grouped(page.standings)
+      return groupWithoutOwnBest(page.standings, racerId, STAND_IN)
     },
   }
+}
+
+/**
+ * Returns the rider's best by which the ranks of a page around the stand-in count one too many. It is on the page or above it.
+ * `before` is the best as far as it is known: another ride may have raised it since.
+ */
+function bestAmong({ standings }: Leaderboard, racerId: number, before: number): number {
+  const own = standings.find((row) => row.racerId === racerId)
+  if (own) return own.output
+  return before < (standings[0]?.output ?? 0) ? Infinity : before
 }
 
 /** Returns the board at a second as the service has it now, with the rider at this output. */

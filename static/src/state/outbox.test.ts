@@ -240,6 +240,9 @@ describe('the outbox', () => {
     outbox.add(record(1))
     await vi.advanceTimersByTimeAsync(1)
     expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'sent', rejected: 1 })
+    outbox.add(record(2))
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'sent', rejected: 2 })
   })
 
   it('keeps what waits on the device, and a later page sends it', async () => {
