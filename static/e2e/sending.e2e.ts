@@ -185,7 +185,7 @@ describe('a ride that waits in another tab', () => {
     // The other tab takes the ride over meanwhile.
     await page.reload()
     const words = page.locator('[data-test=sent]')
-    await page.locator('[data-test=sent][data-sent=elsewhere]').waitFor()
+    await page.locator('[data-test=sent][data-sent=onDevice]').waitFor()
     expect(await words.textContent()).toMatch(/seconds wait to be sent. *Another tab/)
     await page.context().unroute('**/rides')
     await other.evaluate(() => dispatchEvent(new Event('online')))

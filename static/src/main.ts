@@ -8,11 +8,10 @@ import App from './App.vue'
 import { partLoaders } from './components/lazy'
 import { useRetry } from './composables/useLoad'
 import { router, viewLoaders } from './router'
-import { ridesOpen } from './state/service'
 
 const retryLater = useRetry(sendLeft)
 
-/** Sends the rides that an earlier page left, whichever view is shown. */
+/** Sends the rides that an earlier page left, or says what waits, whichever view is shown. */
 async function sendLeft(): Promise<void> {
   try {
     const { startOutbox } = await import('./state/outbox')
@@ -29,6 +28,6 @@ async function preload(): Promise<void> {
   for (const load of [...viewLoaders, ...partLoaders]) await load().catch(() => {})
 }
 
-if (ridesOpen) void sendLeft()
+void sendLeft()
 createApp(App).use(router).mount('#app')
 void router.isReady().then(preload, () => {})

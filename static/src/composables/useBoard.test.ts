@@ -35,9 +35,11 @@ beforeEach(() => {
 
 afterEach(() => scope.stop())
 
-it('a page of another board becomes the first one', async () => {
-  const refusal = new ApiError('refused', 'invalid cursor')
-  vi.mocked(leaderboard).mockRejectedValueOnce(refusal).mockResolvedValue(FOUND)
+it.each([
+  ['of another board', async () => Promise.reject(new ApiError('refused', 'invalid cursor'))],
+  ['whose racers are all before it by now', async () => ({ ...EMPTY, total: 1 })],
+])('a page %s becomes the first one', async (_, respond) => {
+  vi.mocked(leaderboard).mockImplementationOnce(respond).mockResolvedValue(FOUND)
   const { address, page } = open(null, { page: 'of another board' })
   await settled()
   expect(address.value.page).toBeNull()

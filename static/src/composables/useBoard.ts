@@ -44,6 +44,11 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
         return
       }
       const found = await leaderboard(classId, { ...at, ...page, limit: PAGE_ROWS })
+      // The racers behind the cursor of an old address may be before it by now: the first page is shown.
+      if (cursor !== null && found.standings.length === 0) {
+        if (!isStale()) adjust({ page: null })
+        return
+      }
       applyNames(found.standings)
       // Shown even if it is stale: while the seconds play, a slow network is always behind.
       ;[board.value, shown.value, failure.value] = [found, wanted, '']

@@ -4,7 +4,7 @@ import { computed, shallowRef, watch } from 'vue'
 
 import { raceBoard, type RaceBoard, type Standing } from '../api/client'
 import { PUSHED_ROWS } from '../api/live'
-import { ApiError, isRefused, messageOf } from '../api/request'
+import { ApiError, messageOf } from '../api/request'
 import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
 import { latestOnly } from './latest-only'
@@ -46,16 +46,20 @@ export function useOpenedRace(classId: number, { address, adjust }: ExploreAddre
     try {
       const { racerId } = rider.value
       const [page, ownRow] = await Promise.all([
-        raceBoard(classId, race, { limit: PUSHED_ROWS, ...(rows !== null && { cursor: rows }) }),
+        // Not behind a cursor: it is an output, which all racers pass while the race goes on.
+        raceBoard(classId, race, { limit: PUSHED_ROWS, offset: rows }),
         raceBoard(classId, race, { racers: [racerId], limit: 1 }),
       ])
       applyNames(page.standings)
       if (isOutdated()) return
+      // The race has no more rows than the address leaves out: the first page is shown.
+      if (rows > 0 && page.standings.length === 0) {
+        if (!isStale()) adjust({ rows: 0 })
+        return
+      }
       ;[board.value, own.value, failed.value] = [page, ownRow.standings[0] ?? null, null]
     } catch (error) {
-      if (isStale() || isOutdated()) return
-      // The address has a cursor of another race: the first page is shown.
-      if (rows !== null && isRefused(error)) return adjust({ rows: null })
+      if (isOutdated()) return
       retryLater(error)
       failed.value = error
     }
@@ -66,7 +70,7 @@ export function useOpenedRace(classId: number, { address, adjust }: ExploreAddre
   /** Shows a pushed board if it is the whole race; otherwise loads the page. */
   function show(pushed: RaceBoard): void {
     if (pushed.raceId !== address.value.race) return
-    const isWhole = address.value.rows === null && pushed.standings.length >= pushed.racers
+    const isWhole = address.value.rows === 0 && pushed.standings.length >= pushed.racers
     if (!isWhole) return void reload()
     if (board.value?.raceId === pushed.raceId && board.value.lastSecond > pushed.lastSecond) return
     pushes += 1

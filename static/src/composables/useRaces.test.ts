@@ -76,7 +76,15 @@ it('loads an opened race again once a service that was starting pushes', async (
   expect(page.opened.failure.value).toBe('')
 })
 
+it('a class without races has an empty list', async () => {
+  const { page } = open()
+  await settled()
+  expect(page.page.value?.races).toEqual([])
+  expect(racePage).toHaveBeenCalledOnce()
+})
+
 it('lists the page of the address', async () => {
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(1)]))
   const { address } = open({ races: 'A' })
   await settled()
   expect(racePage).toHaveBeenLastCalledWith(1, { limit: 8, cursor: 'A' })
@@ -85,31 +93,41 @@ it('lists the page of the address', async () => {
   expect(racePage).toHaveBeenLastCalledWith(1, { limit: 8 })
 })
 
-it('a page of another list or race becomes the first one', async () => {
-  const refusal = new ApiError('refused', 'invalid cursor')
-  vi.mocked(racePage).mockRejectedValueOnce(refusal)
-  vi.mocked(raceBoard).mockImplementation(async (_, raceId, { cursor }) => {
-    if (cursor) throw refusal
-    return board(raceId)
-  })
-  const { address, page } = open({ races: 'of another list', race: 1, rows: 'of another race' })
+it.each([
+  ['of another list', async () => Promise.reject(new ApiError('refused', 'invalid cursor'))],
+  ['of races that are not kept any more', async () => pageOf([])],
+])('a page %s becomes the newest one', async (_, respond) => {
+  vi.mocked(racePage)
+    .mockImplementationOnce(respond)
+    .mockResolvedValue(pageOf([race(1)]))
+  const { address, page } = open({ races: 'cursor' })
   await settled()
-  expect(address.value).toMatchObject({ races: null, race: 1, rows: null })
-  expect([page.failure.value, page.opened.failure.value]).toEqual(['', ''])
-  expect(page.opened.opened.value?.raceId).toBe(1)
+  expect(address.value.races).toBeNull()
+  expect([listed(page), page.failure.value]).toEqual([[[1, 5]], ''])
   expect(racePage).toHaveBeenCalledTimes(2)
 })
 
-it('a page of another race that is refused after the view was left changes no address', async () => {
-  let refuse: () => void = () => {}
-  const refusal = new ApiError('refused', 'invalid cursor')
-  vi.mocked(raceBoard).mockReturnValue(new Promise((_, reject) => (refuse = () => reject(refusal))))
-  const { address } = open({ race: 1, rows: 'of another race' })
+it('a page that the opened race does not have becomes the first one', async () => {
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId, { offset }) =>
+    board(raceId, offset === 0 ? 2 : 0),
+  )
+  const { address, page } = open({ race: 1, rows: 50 })
+  await settled()
+  expect(address.value).toMatchObject({ race: 1, rows: 0 })
+  expect(page.opened.rows.value).toHaveLength(2)
+})
+
+it('a page that the opened race does not have changes no address after the view was left', async () => {
+  let respond: () => void = () => {}
+  vi.mocked(raceBoard).mockReturnValue(
+    new Promise((resolve) => (respond = () => resolve(board(1, 0)))),
+  )
+  const { address } = open({ race: 1, rows: 50 })
   await settled()
   scope.stop()
-  refuse()
+  respond()
   await settled()
-  expect(address.value.rows).toBe('of another race')
+  expect(address.value.rows).toBe(50)
 })
 
 it('says nothing of a load of the opened race that failed after a push', async () => {
@@ -151,7 +169,7 @@ it('the own row follows the rider', async () => {
     const own = { racerId: racers?.[0] ?? 0, rank: 70, output: 1, name: null }
     return racers ? { ...board(raceId), standings: [own] } : board(raceId, 2)
   })
-  const { page } = open({ race: 1, rows: 'A' })
+  const { page } = open({ race: 1, rows: 50 })
   await settled()
   const before = rider.value
   rider.value = { racerId: 80, name: '', guest: false }
@@ -171,9 +189,9 @@ it.each([
     ...board(raceId),
     standings: racers ? [own] : standings,
   }))
-  const { page } = open({ race: 1, rows: 'A' })
+  const { page } = open({ race: 1, rows: 50 })
   await settled()
-  expect(raceBoard).toHaveBeenCalledWith(1, 1, { limit: 50, cursor: 'A' })
+  expect(raceBoard).toHaveBeenCalledWith(1, 1, { limit: 50, offset: 50 })
   expect(page.opened.rows.value.map(({ rank }) => rank)).toEqual(ranks)
 })
 
@@ -184,7 +202,7 @@ it('a whole race that is pushed is shown at once, and another page stays', async
   expect(page.opened.rows.value).toHaveLength(1)
   page.subscriber.standings?.(board(1, 3, 9))
   expect(page.opened.rows.value).toHaveLength(3)
-  address.value.rows = 'A'
+  address.value.rows = 50
   await settled()
   page.subscriber.standings?.(board(1, 4, 10))
   expect(page.opened.rows.value).toHaveLength(1)
@@ -362,9 +380,9 @@ it('a race that is opened after another is shown as soon as it is pushed, and ot
 it('a page of the opened race that was left is not shown when it comes', async () => {
   let respond: (loaded: RaceBoard) => void = () => {}
   vi.mocked(raceBoard).mockReturnValueOnce(new Promise((resolve) => (respond = resolve)))
-  const { address, page } = open({ race: 1, rows: 'A' })
+  const { address, page } = open({ race: 1, rows: 50 })
   vi.mocked(raceBoard).mockReturnValue(new Promise(() => {}))
-  address.value.rows = null
+  address.value.rows = 0
   await settled()
   respond(board(1))
   await settled()

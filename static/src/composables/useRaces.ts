@@ -66,6 +66,11 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
       const query = { limit: PAGE_RACES, ...(cursor !== null && { cursor }) }
       const found = await racePage(classId, query)
       if (cursor !== address.value.races) return
+      // The races of an old address may not be kept any more: the newest are shown.
+      if (cursor !== null && found.races.length === 0) {
+        if (!isStale()) adjust({ races: null })
+        return
+      }
       ;[page.value, failure.value] = [found, '']
     } catch (error) {
       if (isStale()) return

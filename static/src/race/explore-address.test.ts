@@ -13,7 +13,7 @@ it('an address reads as it was written', () => {
     racers: [5, 17],
     races: `${CURSOR}AAAAAAAAAAAA`,
     race: 1619185620265,
-    rows: CURSOR,
+    rows: 50,
   }
   expect(toQuery(address)).toEqual({
     second: '217',
@@ -23,7 +23,7 @@ it('an address reads as it was written', () => {
     racers: '5,17',
     races: `${CURSOR}AAAAAAAAAAAA`,
     race: '1619185620265',
-    rows: CURSOR,
+    rows: '50',
   })
   expect(parseAddress(toQuery(address))).toEqual(address)
   expect(parseAddress({ board: 'finish' })).toEqual({ ...FIRST, board: 'finish' })
@@ -44,14 +44,14 @@ it('invalid parts count as missing', () => {
   expect(parseAddress({ around: '99999999999999999999' }).around).toBe(null)
   expect(parseAddress({ second: ['90', '91'] }).second).toBe(90)
   expect(parseAddress({ racers: '1,2,3,4,5,6,7,8' }).racers).toHaveLength(6)
-  expect(parseAddress({ page: '../x', races: 'AQ', rows: `${CURSOR}x` })).toEqual(FIRST)
+  expect(parseAddress({ page: '../x', races: 'AQ', rows: 'x' })).toEqual(FIRST)
 })
 
 it('another board or race begins at its first page', () => {
-  const address = { ...FIRST, around: 5, race: 1, page: CURSOR, rows: CURSOR }
-  expect(withChange(address, { second: 61 })).toMatchObject({ page: null, rows: CURSOR })
+  const address = { ...FIRST, around: 5, race: 1, page: CURSOR, rows: 50 }
+  expect(withChange(address, { second: 61 })).toMatchObject({ page: null, rows: 50 })
   expect(withChange(address, { board: 'finish' })).toMatchObject({ page: null })
   expect(withChange(address, { around: 5 })).toMatchObject({ page: null })
-  expect(withChange(address, { race: 2 })).toMatchObject({ page: CURSOR, rows: null })
-  expect(withChange(address, { racers: [] })).toMatchObject({ page: CURSOR, rows: CURSOR })
+  expect(withChange(address, { race: 2 })).toMatchObject({ page: CURSOR, rows: 0 })
+  expect(withChange(address, { racers: [] })).toMatchObject({ page: CURSOR, rows: 50 })
 })

@@ -17,8 +17,8 @@ export interface ExploreAddress {
   races: string | null
   /** The race that is opened. */
   race: number | null
-  /** The page of its standings; null: the first one. */
-  rows: string | null
+  /** Number of rows of its standings before the page that is shown. */
+  rows: number
 }
 
 /** The second that is shown first. By then a board has its order, and most riders have reached it. */
@@ -32,7 +32,7 @@ export const FIRST_ADDRESS: ExploreAddress = {
   racers: null,
   races: null,
   race: null,
-  rows: null,
+  rows: 0,
 }
 
 /** Maximum number of racers that are compared: more lines cannot be told apart. */
@@ -77,7 +77,7 @@ export function parseAddress(query: Query): ExploreAddress {
     racers: parseRacers(text(query.racers)),
     races: parseCursor(text(query.races)),
     race: parseId(text(query.race)),
-    rows: parseCursor(text(query.rows)),
+    rows: parseId(text(query.rows)) ?? 0,
   }
 }
 
@@ -92,7 +92,7 @@ export function toQuery(address: ExploreAddress) {
     ...(racers !== null && { racers: racers.join(',') }),
     ...(races !== null && { races }),
     ...(race !== null && { race: String(race) }),
-    ...(rows !== null && { rows }),
+    ...(rows > 0 && { rows: String(rows) }),
   }
 }
 
@@ -105,7 +105,7 @@ export function withChange(
   return {
     ...address,
     ...(isOtherBoard && { page: null }),
-    ...('race' in change && { rows: null }),
+    ...('race' in change && { rows: 0 }),
     ...change,
   }
 }

@@ -3,7 +3,7 @@ import { beforeEach, expect, it, vi } from 'vitest'
 
 import type { RideRecord } from '../api/client'
 import { Ride } from '../race/ride'
-import { takeLeftRides } from './open-rides'
+import { reportLeftRides, takeLeftRides } from './open-rides'
 import { RideSender } from './sending'
 
 /** The locks of all tabs: by name, what waits behind the tab that holds it. */
@@ -51,7 +51,7 @@ function openPage() {
   const records: RideRecord[] = []
   takeLeftRides({
     take: (raceId) => void taken.push(raceId),
-    reportElsewhere: (raceId) => void reported.push(raceId),
+    reportOnDevice: (raceId) => void reported.push(raceId),
     add: (record) => void records.push(record),
   })
   return { taken, records, reported }
@@ -123,4 +123,12 @@ it('a stored record that is broken is dropped', () => {
   localStorage.setItem('alleycat.ride.5', '{')
   expect(openPage().records).toEqual([])
   expect(localStorage.length).toBe(0)
+})
+
+it('reports the rides that are on the device, and no other keys', () => {
+  const keys = ['alleycat.outbox.1000', 'alleycat.rides.2000', 'alleycat.rider']
+  for (const key of keys) localStorage.setItem(key, '[]')
+  const reportOnDevice = vi.fn()
+  reportLeftRides({ reportOnDevice })
+  expect(reportOnDevice.mock.calls).toEqual([[1000]])
 })

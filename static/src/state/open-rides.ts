@@ -59,17 +59,22 @@ export class OpenRide {
   }
 }
 
+/** Returns the race whose ride has this key; 0 for another key. */
+function raceOf(key: string | null): number {
+  return Number(KEY.exec(key ?? '')?.[1] ?? 0)
+}
+
 /**
  * Takes over the rides of other tabs, each as soon as its tab is gone: sends what it left, and ends its ride by sending the
  * last record again, as the final one.
  */
-export function takeLeftRides(outbox: Pick<Outbox, 'add' | 'take' | 'reportElsewhere'>): void {
+export function takeLeftRides(outbox: Pick<Outbox, 'add' | 'take' | 'reportOnDevice'>): void {
   if (!storage) return
   const wanted = new Set<number>()
   const take = (key: string | null) => {
-    const raceId = Number(KEY.exec(key ?? '')?.[1])
+    const raceId = raceOf(key)
     if (!raceId) return
-    if (locks) outbox.reportElsewhere(raceId)
+    if (locks) outbox.reportOnDevice(raceId)
     if (wanted.has(raceId)) return
     wanted.add(raceId)
     if (!locks) return outbox.take(raceId)
@@ -84,6 +89,14 @@ export function takeLeftRides(outbox: Pick<Outbox, 'add' | 'take' | 'reportElsew
   Object.keys(storage).forEach(take)
   // A race that another tab begins. Without locks nobody knows when that tab is gone.
   if (locks) addEventListener('storage', ({ key }) => take(key))
+}
+
+/** Says what waits on the device, where no page sends it. */
+export function reportLeftRides(outbox: Pick<Outbox, 'reportOnDevice'>): void {
+  for (const key of Object.keys(storage ?? {})) {
+    const raceId = raceOf(key)
+    if (raceId) outbox.reportOnDevice(raceId)
+  }
 }
 
 function read(storage: Storage, key: string): RideRecord | null {

@@ -7,8 +7,8 @@ import { shallowReactive, watch } from 'vue'
 import { sendRide, type RideRecord, type RideResponse } from '../api/client'
 import { ApiError, messageOf } from '../api/request'
 import { storageOf } from '../storage'
-import { takeLeftRides } from './open-rides'
-import { reachable } from './service'
+import { reportLeftRides, takeLeftRides } from './open-rides'
+import { reachable, ridesOpen } from './service'
 import { serviceTime } from './service-time'
 
 /** Records of a ride are stored under this prefix and the ride's id, so that tabs do not overwrite each other's. */
@@ -32,10 +32,11 @@ const SEND_AGE_MAX_MS = 7 * 24 * 3600 * 1000
 
 export interface Delivery {
   /**
-   * `sending`: records wait or are on their way; `retrying`: a request failed and is repeated; `elsewhere`: another tab sends
-   * the records that wait; `sent`: all are stored; `refused`: the service takes none of them, or did not for a week, for `reason`.
+   * `sending`: records wait or are on their way; `retrying`: a request failed and is repeated; `onDevice`: records wait on the
+   * device, and this page does not send them; `sent`: all are stored; `refused`: the service takes none of them, or did not for
+   * a week, for `reason`.
    */
-  state: 'sending' | 'retrying' | 'elsewhere' | 'sent' | 'refused'
+  state: 'sending' | 'retrying' | 'onDevice' | 'sent' | 'refused'
   /** Number of seconds that wait to be sent. The end of a ride that was given up repeats a second. */
   waiting: number
   /** Number of records that the service rejected. */
@@ -83,12 +84,12 @@ export class Outbox {
     this.retryNow()
   }
 
-  /** Reports what the device has of a ride that another tab sends. */
-  reportElsewhere(raceId: number): void {
+  /** Reports what the device has of a ride that this page does not send. */
+  reportOnDevice(raceId: number): void {
     if (this.#queues.has(raceId)) return
     const waiting = secondsOf(this.#read(KEY_PREFIX + raceId))
-    if (waiting > 0) this.deliveries.set(raceId, { ...NEW, state: 'elsewhere', waiting })
-    else if (this.deliveries.get(raceId)?.state === 'elsewhere') this.deliveries.delete(raceId)
+    if (waiting > 0) this.deliveries.set(raceId, { ...NEW, state: 'onDevice', waiting })
+    else if (this.deliveries.get(raceId)?.state === 'onDevice') this.deliveries.delete(raceId)
   }
 
   /** Whether records wait that would be lost with the page. */
@@ -248,8 +249,9 @@ function secondsOf(records: readonly RideRecord[]): number {
 /** The outbox of this page. */
 export const outbox = new Outbox(storageOf('localStorage'), sendRide)
 
-/** Starts to send what other pages left. */
+/** Starts to send what other pages left. If the service takes no rides from the page, only says what waits. */
 export function startOutbox(): void {
+  if (!ridesOpen) return reportLeftRides(outbox)
   takeLeftRides(outbox)
   addEventListener('online', () => outbox.retryNow())
   watch(reachable, (isReachable) => isReachable && outbox.retryNow())

@@ -3,6 +3,7 @@ import { reactive, ref } from 'vue'
 
 export const service = reactive({ now: 0, state: 'ready' })
 export const reachable = ref(true)
+export const ridesOpen = true
 /** The state of every class; undefined before it is known. */
 export const stateHash = ref<string>()
 

@@ -18,7 +18,11 @@ vi.mock('../../state/service', async (original) => ({
 vi.mock('../../state/own-rides', () => ({ isUnstored: vi.fn() }))
 
 let app: App
-afterEach(() => app.unmount())
+afterEach(() => {
+  app.unmount()
+  outbox.deliveries.clear()
+  service.ridesOpen = true
+})
 
 /** Shows what is said about a ride. */
 function show(ride: Partial<OwnRide>): HTMLElement {
@@ -38,14 +42,6 @@ function stateOf(ride: Partial<OwnRide>): string | undefined {
 
 it('does not say that a ride is stored before it is known', () => {
   expect(stateOf({ delivered: false })).toBe('unknown')
-})
-
-it('says what becomes of a ride while the service takes none from the page', () => {
-  expect(show({ delivered: false }).textContent).not.toContain('takes no rides')
-  app.unmount()
-  service.ridesOpen = false
-  expect(show({ delivered: false }).textContent).toContain('It takes no rides from the page now.')
-  service.ridesOpen = true
 })
 
 it('says that a delivered ride is stored', () => {
@@ -68,13 +64,17 @@ it.each([
   outbox.deliveries.clear()
 })
 
-it('says that another tab sends a ride, which this one cannot try', () => {
+it.each([
+  [true, 'Another tab of this browser sends them.'],
+  [false, 'They are sent once the service takes rides'],
+])('says who sends what waits, where rides are open: %s', (ridesOpen, words) => {
   const waiting = { waiting: 2, rejected: 0, reason: null, isStored: true }
-  outbox.deliveries.set(1, { ...waiting, state: 'elsewhere' })
+  outbox.deliveries.set(1, { ...waiting, state: 'onDevice' })
+  service.ridesOpen = ridesOpen
   const page = show({})
-  expect(page.textContent).toContain('2 seconds wait to be sent. Another tab')
+  expect(page.textContent).toMatch(/2 seconds wait to be sent\.\s*/)
+  expect(page.textContent).toContain(words)
   expect(page.querySelector('button')).toBeNull()
-  outbox.deliveries.clear()
 })
 
 it('says that the browser could not keep a result, in a practice ride, too', () => {
