@@ -125,10 +125,12 @@ it('a typed address is one navigation, and a step', async () => {
   const position = Number(history.state.position)
   // A ride asks there, and would ask twice.
   const leave = vi.fn(() => true)
-  router.currentRoute.value.matched[0]?.leaveGuards.add(leave)
+  const [explore] = router.currentRoute.value.matched
+  explore?.leaveGuards.add(leave)
   type('/ride/5')
   await settled()
   expect(router.currentRoute.value.fullPath).toBe('/ride/5')
+  explore?.leaveGuards.delete(leave)
   expect(leave).toHaveBeenCalledOnce()
   expect(history.state.position).toBe(position + 1)
 })

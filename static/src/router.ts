@@ -93,19 +93,17 @@ addEventListener('popstate', (event) => {
   const { history } = router.options
   if (event.state) return
   event.stopImmediatePropagation()
-  // The address that is shown, once more: no step.
-  if (location.hash.slice(1) === history.location) {
-    window.history.replaceState(history.state, '')
-    return
-  }
-  const state = {
+  const current = location.hash.slice(1)
+  const step = {
     back: history.location,
-    current: location.hash.slice(1),
+    current,
     forward: null,
     position: Number(history.state.position) + 1,
     replaced: false,
     scroll: null,
   }
+  // The same address, typed again, adds no step.
+  const state = current === history.location ? history.state : step
   window.history.replaceState(state, '')
   dispatchEvent(new PopStateEvent('popstate', { state }))
 })

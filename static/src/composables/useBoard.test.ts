@@ -37,7 +37,7 @@ afterEach(() => scope.stop())
 
 it.each([
   ['of another board', async () => Promise.reject(new ApiError('refused', 'invalid cursor'))],
-  ['whose racers are all before it by now', async () => ({ ...EMPTY, total: 1 })],
+  ['whose racers are all before it by now', async () => ({ ...EMPTY, total: 9 })],
 ])('a page %s becomes the first one', async (_, respond) => {
   vi.mocked(leaderboard).mockImplementationOnce(respond).mockResolvedValue(FOUND)
   const { address, page } = open(null, { page: 'of another board' })

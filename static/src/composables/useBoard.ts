@@ -44,7 +44,7 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
         return
       }
       const found = await leaderboard(classId, { ...at, ...page, limit: PAGE_ROWS })
-      // The racers behind the cursor of an old address may be before it by now: the first page is shown.
+      // All racers may have passed the cursor since. Then the page is empty, and the first one is shown.
       if (cursor !== null && found.standings.length === 0) {
         if (!isStale()) adjust({ page: null })
         return

@@ -46,7 +46,7 @@ export function useOpenedRace(classId: number, { address, adjust }: ExploreAddre
     try {
       const { racerId } = rider.value
       const [page, ownRow] = await Promise.all([
-        // Not behind a cursor: it is an output, which all racers pass while the race goes on.
+        // An offset, not a cursor: a cursor names an output, which all racers pass while the race goes on.
         raceBoard(classId, race, { limit: PUSHED_ROWS, offset: rows }),
         raceBoard(classId, race, { racers: [racerId], limit: 1 }),
       ])
@@ -59,7 +59,7 @@ export function useOpenedRace(classId: number, { address, adjust }: ExploreAddre
       }
       ;[board.value, own.value, failed.value] = [page, ownRow.standings[0] ?? null, null]
     } catch (error) {
-      if (isOutdated()) return
+      if (isStale() || isOutdated()) return
       retryLater(error)
       failed.value = error
     }
@@ -95,8 +95,18 @@ export function useOpenedRace(classId: number, { address, adjust }: ExploreAddre
     return [...page, row].sort((a, b) => a.rank - b.rank || a.racerId - b.racerId)
   })
 
+  /** The pages before and after, each as the number of rows before it. */
+  const pages = computed(() => {
+    const { rows: before } = address.value
+    const after = before + PUSHED_ROWS
+    return {
+      previous: before > 0 ? Math.max(0, before - PUSHED_ROWS) : null,
+      next: after < (opened.value?.racers ?? 0) ? after : null,
+    }
+  })
+
   watch(which, () => (failed.value = null))
   watch([which, () => rider.value.racerId], load, { immediate: true })
 
-  return { opened, rows, failure, isMissing, load, loadUnpushed, show }
+  return { opened, rows, pages, failure, isMissing, load, loadUnpushed, show }
 }

@@ -181,7 +181,6 @@ it('the own row follows the rider', async () => {
 it.each([
   ['above', 3, [3, 51, 52]],
   ['below', 70, [51, 52, 70]],
-  ['above, level with', 51, [51, 51, 52]],
 ])('shows the page of the standings, and the own row %s it', async (_, rank, ranks) => {
   const own = { racerId: rider.value.racerId, rank, output: 1, name: null }
   const standings = [51, 52].map((rank) => ({ ...own, racerId: rank, rank }))
@@ -193,6 +192,35 @@ it.each([
   await settled()
   expect(raceBoard).toHaveBeenCalledWith(1, 1, { limit: 50, offset: 50 })
   expect(page.opened.rows.value.map(({ rank }) => rank)).toEqual(ranks)
+})
+
+it('the own row that is level with the page stands in the order of the racers', async () => {
+  const before = rider.value
+  rider.value = { racerId: 5, name: '', guest: false }
+  const row = (racerId: number, rank: number) => ({ racerId, rank, output: 1, name: null })
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId, { racers }) => ({
+    ...board(raceId),
+    standings: racers ? [row(5, 51)] : [row(51, 51), row(52, 52)],
+  }))
+  const { page } = open({ race: 1, rows: 50 })
+  await settled()
+  expect(page.opened.rows.value.map(({ racerId }) => racerId)).toEqual([5, 51, 52])
+  rider.value = before
+})
+
+it.each([
+  [0, null, 50],
+  [30, 0, 80],
+  [50, 0, 100],
+  [100, 50, null],
+])('the pages beside the rows after %i begin at %s and %s', async (rows, previous, next) => {
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId) => ({
+    ...board(raceId),
+    racers: 120,
+  }))
+  const { page } = open({ race: 1, rows })
+  await settled()
+  expect(page.opened.pages.value).toEqual({ previous, next })
 })
 
 it('a whole race that is pushed is shown at once, and another page stays', async () => {

@@ -91,7 +91,7 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
       const { raceId, lastSecond, finished } = race
       const before = boards.get(raceId)
       const isCurrent = before && before.lastSecond >= lastSecond && (before.finished || !finished)
-      // The list knows at which second the first racer is, and not the others. Their changes are pushed.
+      // The list has the first racer’s second only. Changes of the others are pushed.
       const isPushed = isLive && !wasLost
       if (isCurrent && (isPushed || !mayGoOn(race, serviceTime()))) continue
       try {

@@ -86,7 +86,7 @@ export interface Page {
  * Returns the rows of a board on which a stand-in has the rider's live output, with the rider in its place: the rider's own
  * best is removed, and the rows below it move up.
  */
-function withoutStandIn(
+function withRiderForStandIn(
   standings: readonly Standing[],
   racerId: number,
   standIn: number,
@@ -108,12 +108,12 @@ function withoutStandIn(
  */
 export function withoutOwnBest(
   page: Page,
-  { racerId }: Rider,
+  racerId: number,
   standIn: number,
   best: number,
   size: number,
 ): LiveBoard {
-  const rows = withoutStandIn(page.standings, racerId, standIn, best)
+  const rows = withRiderForStandIn(page.standings, racerId, standIn, best)
   const place = rows.findIndex((row) => row.racerId === racerId)
   const start = windowStart(place, rows.length, size)
   return {
@@ -151,14 +151,15 @@ export function grouped(
   }))
 }
 
-/** Returns the rows of a group as `withoutOwnBest` does those of a board. The rider's own best is among `standings`. */
+/** Returns the rows of a group with the rider in the stand-in's place, and without the own best. */
 export function groupWithoutOwnBest(
   standings: readonly Standing[],
   racerId: number,
   standIn: number,
 ): GroupStanding[] {
+  // An own best that was erased counts in no rank.
   const best = standings.find((row) => row.racerId === racerId)?.output ?? -Infinity
-  const rows = withoutStandIn(standings, racerId, standIn, best)
+  const rows = withRiderForStandIn(standings, racerId, standIn, best)
   return ranked(rows).map(({ rank }, i) => ({ ...rows[i]!, groupRank: rank }))
 }
 

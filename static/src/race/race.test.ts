@@ -138,7 +138,7 @@ describe('the board with the rider in it', () => {
         10,
       )
       const page = { total: all.length, standings: all.slice(start, start + 10) }
-      const board = withoutOwnBest(page, rider, standIn, own.output, 9)
+      const board = withoutOwnBest(page, rider.racerId, standIn, own.output, 9)
       const plain = liveBoard(efforts, rider, 9)
       expect(board).toMatchObject({ rank: plain.rank, total: plain.total, record: false })
       expect(board.rows).toHaveLength(9)

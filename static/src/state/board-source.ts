@@ -194,7 +194,7 @@ function serviceBoards(
         limit: id === STAND_IN ? size + 1 : size,
       }))
       if (kept === null) return asLive(page, rider)
-      return withoutOwnBest(page, rider, STAND_IN, bestAmong(page, racerId, kept), size)
+      return withoutOwnBest(page, racerId, STAND_IN, ownBestAround(page, racerId, kept), size)
     },
     async group(second: number, output: number, racers: readonly number[]) {
       const { page, kept } = await requestWith(second, output, (id) => {
@@ -209,10 +209,11 @@ function serviceBoards(
 }
 
 /**
- * Returns the rider's best by which the ranks of a page around the stand-in count one too many. It is on the page or above it.
- * `before` is the best as far as it is known: another ride may have raised it since.
+ * Returns the output below which the ranks of a page around the stand-in count the rider's own best. It is that best, or
+ * `Infinity` if the best was raised and is above the page: then all rows count it. `before` is the best before the ride. Rows
+ * above the stand-in that are level with a raised best off the page get a rank number that is one too low.
  */
-function bestAmong({ standings }: Leaderboard, racerId: number, before: number): number {
+function ownBestAround({ standings }: Leaderboard, racerId: number, before: number): number {
   const own = standings.find((row) => row.racerId === racerId)
   if (own) return own.output
   return before < (standings[0]?.output ?? 0) ? Infinity : before

@@ -131,4 +131,7 @@ it('reports the rides that are on the device, and no other keys', () => {
   const reportOnDevice = vi.fn()
   reportLeftRides({ reportOnDevice })
   expect(reportOnDevice.mock.calls).toEqual([[1000]])
+  // A tab of before may send, and a tab that is opened later.
+  dispatchEvent(new StorageEvent('storage', { key: 'alleycat.outbox.1000' }))
+  expect(reportOnDevice.mock.calls).toEqual([[1000], [1000]])
 })

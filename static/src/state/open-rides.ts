@@ -91,12 +91,14 @@ export function takeLeftRides(outbox: Pick<Outbox, 'add' | 'take' | 'reportOnDev
   if (locks) addEventListener('storage', ({ key }) => take(key))
 }
 
-/** Says what waits on the device, where no page sends it. */
+/** Reports what waits on the device, for a page that sends nothing. */
 export function reportLeftRides(outbox: Pick<Outbox, 'reportOnDevice'>): void {
-  for (const key of Object.keys(storage ?? {})) {
+  const report = (key: string | null) => {
     const raceId = raceOf(key)
     if (raceId) outbox.reportOnDevice(raceId)
   }
+  Object.keys(storage ?? {}).forEach(report)
+  addEventListener('storage', ({ key }) => report(key))
 }
 
 function read(storage: Storage, key: string): RideRecord | null {

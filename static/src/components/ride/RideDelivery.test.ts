@@ -61,12 +61,11 @@ it.each([
   const waiting = { state: 'retrying', waiting: 2, rejected: 0, reason: null, isStored } as const
   outbox.deliveries.set(1, waiting)
   expect(show({}).textContent).toContain(words)
-  outbox.deliveries.clear()
 })
 
 it.each([
-  [true, 'Another tab of this browser sends them.'],
-  [false, 'They are sent once the service takes rides'],
+  [true, 'Another tab of this browser does that.'],
+  [false, 'To be sent once the service takes rides'],
 ])('says who sends what waits, where rides are open: %s', (ridesOpen, words) => {
   const waiting = { waiting: 2, rejected: 0, reason: null, isStored: true }
   outbox.deliveries.set(1, { ...waiting, state: 'onDevice' })
@@ -102,6 +101,5 @@ it('“Try now” tries, says so, and keeps the focus until it goes', async () =
   await nextTick()
   expect(page.querySelector('button')).toBeNull()
   expect(document.activeElement).toBe(page.querySelector('[data-test=sent]'))
-  outbox.deliveries.clear()
   page.remove()
 })
