@@ -99,16 +99,20 @@ it('a pacer that could not be loaded is loaded after the next poll, whatever is 
   expect(pace).toHaveBeenLastCalledWith(1, { percentile: [50] })
 })
 
-it('a curve that comes during a ride is that of the seconds to come', async () => {
+it.each([
+  [1, { gaps: [null, null, 120], kept: [null, 120] }],
+  [3, { gaps: [null, null, null], kept: undefined }],
+])('a curve that comes at second %i of a ride has the seconds after it', async (second, has) => {
   vi.mocked(pace).mockRejectedValueOnce(new ApiError('away', 'away'))
   const { phase, sample, used } = open()
   await settled()
   phase.value = 'riding'
-  sample.value = { second: 1, output: 110 } as Sample
+  sample.value = { second, output: 110 } as Sample
   service.now += 1
   await settled()
   expect(used.state.value).toBe('ready')
-  expect([used.gap.value, used.at(1), used.at(2)]).toEqual([null, null, 120])
+  expect([used.gap.value, used.at(1), used.at(2)]).toEqual(has.gaps)
+  expect(used.kept()?.outputs.slice(0, 2)).toEqual(has.kept)
 })
 
 it('a curve that was requested before the ride is whole, also if it comes during it', async () => {
@@ -120,18 +124,6 @@ it('a curve that was requested before the ride is whole, also if it comes during
   respond()
   await settled()
   expect(used.gap.value).toBe(10)
-})
-
-it('is not kept if it comes after its last second', async () => {
-  vi.mocked(pace).mockRejectedValueOnce(new ApiError('away', 'away'))
-  const { phase, sample, used } = open()
-  await settled()
-  phase.value = 'riding'
-  sample.value = { second: 3, output: 110 } as Sample
-  service.now += 1
-  await settled()
-  expect(used.state.value).toBe('ready')
-  expect(used.kept()).toBeUndefined()
 })
 
 it('is not loaded after the ride, of which it would have the outputs', async () => {
