@@ -1,3 +1,4 @@
+import type { Page } from 'playwright-core'
 import { describe, expect, it } from 'vitest'
 
 import {
@@ -19,6 +20,16 @@ import { rowsOf, Service, serviceOfFile, until, visit, written } from './support
 const TOP_OUTPUT = '305.25' // cadence 150 at resistance 100
 
 const service = serviceOfFile({ feed: ['--classes', '1,2', '--racers', '60'] })
+
+/** Answers the questions of the page: stays, until `leaves` is set. `asked` has their types. */
+function answers(page: Page): { asked: string[]; leaves: boolean } {
+  const answers = { asked: [] as string[], leaves: false }
+  page.on('dialog', async (dialog) => {
+    answers.asked.push(dialog.type())
+    await (answers.leaves ? dialog.accept() : dialog.dismiss())
+  })
+  return answers
+}
 
 describe('riding', () => {
   it('shows rank, trophy and result, and keeps the ride where the service takes none', async () => {
@@ -312,21 +323,16 @@ describe('riding', () => {
     await page.getByRole('link', { name: 'To the start' }).click()
     await start(page, '1×')
     await reach(page, 1)
-    const asked: string[] = []
-    let leaves = false
-    page.on('dialog', async (dialog) => {
-      asked.push(dialog.type())
-      await (leaves ? dialog.accept() : dialog.dismiss())
-    })
+    const answer = answers(page)
     const answered = (count: number) =>
-      until(`asked ${count} times`, async () => asked.length === count)
+      until(`asked ${count} times`, async () => answer.asked.length === count)
     await page.getByRole('link', { name: 'Explore this class' }).click()
     await answered(1)
     await page.evaluate(() => history.back())
     await answered(2)
     await page.reload({ timeout: 1000 }).catch(() => {}) // dismissed
     await answered(3)
-    expect(asked).toEqual(['confirm', 'confirm', 'beforeunload'])
+    expect(answer.asked).toEqual(['confirm', 'confirm', 'beforeunload'])
     // The ride goes on.
     await page.getByRole('button', { name: 'Pause' }).waitFor()
     const itsAddress = /#\/ride\/1\?ride=\d+$/
@@ -337,7 +343,7 @@ describe('riding', () => {
     await left
     await page.waitForURL(itsAddress)
     expect(await page.title()).toBe('Class 1 · Ride · Alleycat')
-    leaves = true
+    answer.leaves = true
     await page.getByRole('link', { name: 'Explore this class' }).click()
     await page.getByRole('heading', { name: 'Curves side by side' }).waitFor()
     await page.context().close()
@@ -415,16 +421,11 @@ describe('riding', () => {
     const { page } = await visit(service, '/#/ride/1')
     await start(page, '1×')
     await reach(page, 1)
-    const questions: string[] = []
-    let isLeaving = false
-    page.on('dialog', async (dialog) => {
-      questions.push(dialog.message())
-      await (isLeaving ? dialog.accept() : dialog.dismiss())
-    })
+    const answer = answers(page)
     const type = () => page.evaluate((address) => void (location.hash = address), typed)
     for (const count of [1, 2]) {
       await type()
-      await until('it is asked', async () => questions.length >= count)
+      await until('it is asked', async () => answer.asked.length >= count)
       await until('the ride has its address', async () => page.url().includes('#/ride/1?ride='))
     }
     // Back is one step, as before.
@@ -433,12 +434,12 @@ describe('riding', () => {
     await back
     await until('the ride has its address', async () => page.url().includes('#/ride/1?ride='))
     await reach(page, 2)
-    isLeaving = true
+    answer.leaves = true
     await type()
     await until('it is opened', async () => page.url().endsWith(`/${opened}`))
     await page.waitForFunction(() => !document.querySelector('[data-test=primary]'))
     expect(page.url()).toMatch(new RegExp(`/${opened.replace('?', '\\?')}$`))
-    expect(questions).toHaveLength(4)
+    expect(answer.asked).toHaveLength(4)
     await page.context().close()
   })
 
