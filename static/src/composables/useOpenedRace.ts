@@ -46,7 +46,7 @@ export function useOpenedRace(classId: number, { address, adjust }: ExploreAddre
     try {
       const { racerId } = rider.value
       const [page, ownRow] = await Promise.all([
-        // An offset, not a cursor: a cursor names an output, which all racers pass while the race goes on.
+        // An offset, not a cursor: a cursor names an output, and outputs change every second while the race goes on.
         raceBoard(classId, race, { limit: PUSHED_ROWS, offset: rows }),
         raceBoard(classId, race, { racers: [racerId], limit: 1 }),
       ])

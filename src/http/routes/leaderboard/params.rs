@@ -80,8 +80,8 @@ pub(crate) struct RaceLeaderboardParams {
     /// Number of rows to skip. At most one of `offset`, `cursor`, `around` and `output` is allowed.
     #[param(inline)]
     offset: OffsetParam,
-    /// The page named by `next` or `previous` of another page. It stays right while the board
-    /// changes.
+    /// The page named by `next` or `previous` of another page. It begins at an output. While
+    /// racers ride, their outputs change every second, and `offset` is the better choice.
     #[param(inline)]
     cursor: CursorParam,
     /// The page with this racer in its middle; at either edge the page is still full.
