@@ -141,3 +141,13 @@ it('a second that no race has becomes the one that is shown', async () => {
   await vi.runAllTimersAsync()
   expect(query()).toEqual({ second: '1', racers: '5' })
 })
+
+it('a part that is invalid leaves the address, and nothing else changes it', async () => {
+  await router.push({ query: { race: '7', racers: '5,x', board: 'best' } })
+  await vi.runAllTimersAsync()
+  expect(query()).toEqual({ race: '7', racers: '5' })
+  const replace = vi.spyOn(router, 'replace')
+  await router.push({ query: { race: '7', second: '90' } })
+  await vi.runAllTimersAsync()
+  expect(replace).not.toHaveBeenCalled()
+})

@@ -5,6 +5,7 @@ import {
   onBeforeRouteUpdate,
   useRoute,
   useRouter,
+  type LocationQuery,
   type RouteLocationNormalized,
 } from 'vue-router'
 
@@ -63,10 +64,9 @@ export function useExploreAddress() {
   onScopeDispose(router.afterEach(stayed))
   onScopeDispose(router.onError(stayed))
 
-  /** Writes the second that is shown, where the address has one that no race has. */
+  /** Writes the address as it was read, where it has a part that is invalid. */
   function correct(): void {
-    const { second } = route.query
-    if (second !== undefined && second !== String(address.value.second)) adjust({})
+    if (!isSame(route.query, toQuery(address.value))) adjust({})
   }
 
   correct()
@@ -75,7 +75,7 @@ export function useExploreAddress() {
     (query) => {
       const read = parseAddress(query)
       // After an own write nothing differs. A new array of the same racers would draw their curves again.
-      if (!isSame(read, address.value)) address.value = read
+      if (!isSame(toQuery(read), toQuery(address.value))) address.value = read
       correct()
     },
   )
@@ -83,8 +83,10 @@ export function useExploreAddress() {
   return { address, go, adjust }
 }
 
-function isSame(a: ExploreAddress, b: ExploreAddress): boolean {
-  return JSON.stringify(toQuery(a)) === JSON.stringify(toQuery(b))
+/** Returns whether two queries have the same parts, in any order. */
+function isSame(a: LocationQuery, b: LocationQuery): boolean {
+  const parts = (query: LocationQuery) => JSON.stringify(Object.entries(query).sort())
+  return parts(a) === parts(b)
 }
 
 export type ExploreAddressOnPage = ReturnType<typeof useExploreAddress>
