@@ -132,7 +132,7 @@ describe('riding', () => {
         await own.deliver(seconds.map((second) => best(second, 400)))
         await place.getByText('2', { exact: true }).waitFor()
         expect((await rowsOf(page, 'all-time'))[0]?.name).toContain('Ida')
-        await page.getByText('Record before this ride: Ida, 1.00').waitFor()
+        await page.getByText('Class record before this ride: Ida, 1.00').waitFor()
         const rows = await page.locator('section[aria-labelledby="all-time"]').boundingBox()
 
         await own.kill()

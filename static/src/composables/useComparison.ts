@@ -58,7 +58,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
 
   async function loadRecord(): Promise<void> {
     raised = new Map()
-    let loaded: Records = new History(await records(classId)).records()
+    let loaded: Records = new History(await records(classId)).classRecords()
     for (const [second, effort] of raised) loaded = withBest(loaded, { second, ...effort })
     record.value = loaded
   }

@@ -31,7 +31,7 @@ export function useNewBests(recordAt: (second: number) => Effort | null) {
     const shown = bests.map((best) => ({ ...best, id: id++ }))
     latest.value = [...shown, ...latest.value].slice(0, SHOWN_MAX)
     const first = shown[0]
-    if (first && (!next || first.isRecord || !next.isRecord)) next = first
+    if (first && (!next || first.isClassRecord || !next.isClassRecord)) next = first
     if (timer === undefined) announce()
   }
 

@@ -27,7 +27,7 @@ vi.mock('../state/board-source', () => ({ loadSource: vi.fn() }))
 const SOURCE = {
   rest: async () => {},
   best: () => null,
-  record: () => null,
+  classRecord: () => null,
   board: () => ({ value: { rank: 1, total: 1, record: true, rows: [] }, asOfStart: false }),
 } as unknown as BoardSource
 

@@ -120,8 +120,8 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
     if (!from) return
     const best = from.best(at)
     if (auto.value) {
-      const record = from.record(at)?.output ?? null
-      const ridden = autopilot(at, RACE_SECONDS, best, record, Math.random())
+      const classRecord = from.classRecord(at)?.output ?? null
+      const ridden = autopilot(at, RACE_SECONDS, best, classRecord, Math.random())
       ;[cadence.value, resistance.value] = [ridden.cadence, ridden.resistance]
     }
     const sample = ride.add(at, cadence.value, resistance.value, best)
@@ -158,7 +158,7 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
       delivered: false,
       refused: null,
       next,
-      classRecords: samples.map(({ second }) => source.value?.record(second)?.output ?? null),
+      classRecords: samples.map(({ second }) => source.value?.classRecord(second)?.output ?? null),
     }
     return toOwnRide(head, samples)
   }

@@ -17,11 +17,11 @@ export function autopilot(
   second: number,
   seconds: number,
   best: number | null,
-  record: number | null,
+  classRecord: number | null,
   chance: number,
 ): Settings {
   const way = second / seconds
-  const aim = best ?? (record === null ? 110 + 70 * way : record * (0.8 + 0.22 * way))
+  const aim = best ?? (classRecord === null ? 110 + 70 * way : classRecord * (0.8 + 0.22 * way))
   const wave = Math.sin(second / 9) * STRAY * 0.6
   return near(aim * (1.005 + wave + (chance - 0.5) * STRAY), 72 + 24 * way)
 }

@@ -48,7 +48,7 @@ export class History {
   }
 
   /** Returns the class record at each second where there is one. */
-  records(): Map<number, Effort> {
+  classRecords(): Map<number, Effort> {
     const records = new Map<number, Effort>()
     for (const second of this.seconds()) {
       let first: Effort | null = null

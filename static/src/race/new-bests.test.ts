@@ -12,7 +12,7 @@ it('shows class records before other bests, and one record a second', () => {
     recordAt,
     4,
   )
-  expect(shown.map(({ racerId, isRecord }) => [racerId, isRecord])).toEqual([
+  expect(shown.map(({ racerId, isClassRecord }) => [racerId, isClassRecord])).toEqual([
     [4, true],
     [5, true],
     [1, false],
@@ -22,7 +22,9 @@ it('shows class records before other bests, and one record a second', () => {
 
 it('a class record that was loaded before it is shown is one', () => {
   const shown = worthShowing([best(8, 1, 200), best(9, 1, 200), best(9, 2, 209)], recordAt, 3)
-  expect(shown.map(({ racerId, second, isRecord }) => [racerId, second, isRecord])).toEqual([
+  expect(
+    shown.map(({ racerId, second, isClassRecord }) => [racerId, second, isClassRecord]),
+  ).toEqual([
     [9, 1, true],
     [8, 1, false],
     [9, 2, false],

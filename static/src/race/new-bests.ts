@@ -9,7 +9,7 @@ export interface Best extends Effort {
 
 export interface ShownBest extends Best {
   /** Whether it is the class record at that second, too. */
-  isRecord: boolean
+  isClassRecord: boolean
 }
 
 /** Returns the `most` important ones: class records first, otherwise in the given order. */
@@ -18,24 +18,24 @@ export function worthShowing(
   recordAt: (second: number) => Effort | null,
   most: number,
 ): ShownBest[] {
-  const shown = bests.map((best) => ({ ...best, isRecord: isClassRecord(best, recordAt) }))
+  const shown = bests.map((best) => ({ ...best, isClassRecord: holdsRecord(best, recordAt) }))
   // Several may beat the old record; only the highest holds it now.
   for (const best of shown) {
-    best.isRecord &&= shown.every((o) => o.second !== best.second || o.output <= best.output)
+    best.isClassRecord &&= shown.every((o) => o.second !== best.second || o.output <= best.output)
   }
-  return shown.sort((a, b) => Number(b.isRecord) - Number(a.isRecord)).slice(0, most)
+  return shown.sort((a, b) => Number(b.isClassRecord) - Number(a.isClassRecord)).slice(0, most)
 }
 
 /** Returns whether a best beats the class record, or is it: a record may be loaded before its event arrives. */
-function isClassRecord(best: Best, recordAt: (second: number) => Effort | null): boolean {
+function holdsRecord(best: Best, recordAt: (second: number) => Effort | null): boolean {
   const record = recordAt(best.second)
   if (!record || best.output > record.output) return true
   return best.output === record.output && best.racerId === record.racerId
 }
 
 /** Returns the words before a racer's name. */
-export function headline({ second, isRecord }: ShownBest): string {
-  return `New ${isRecord ? 'class record' : 'best'} at ${minutes(second)}`
+export function headline({ second, isClassRecord }: ShownBest): string {
+  return `New ${isClassRecord ? 'class record' : 'best'} at ${minutes(second)}`
 }
 
 export function sentence(best: ShownBest, nameOf: (racerId: number) => string): string {

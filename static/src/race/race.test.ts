@@ -50,7 +50,7 @@ describe('history', () => {
       [1, 5],
       [2, 20],
     ])
-    expect([...history.records()]).toEqual([
+    expect([...history.classRecords()]).toEqual([
       [1, { racerId: 3, output: 5 }],
       [2, { racerId: 3, output: 20 }],
     ])

@@ -48,7 +48,7 @@ describe('the boards of a ride whose history is loaded', () => {
       [7, 2],
     ])
     expect(source.best(5)).toBe(150)
-    expect(source.record(5)).toEqual({ racerId: 8, output: 180 })
+    expect(source.classRecord(5)).toEqual({ racerId: 8, output: 180 })
   })
 
   it('have a record also when it is stored by then', async () => {
@@ -191,7 +191,7 @@ it('a ride in a large class begins also without the class records', async () => 
   vi.mocked(records).mockRejectedValue(new ApiError('unready', 'no'))
   const large = { ...SUMMARY, historyBytes: 1e9 }
   const source = await loadSource(large, 7, () => true, vi.fn())
-  expect([source.best(5), source.record(5)]).toEqual([150, null])
+  expect([source.best(5), source.classRecord(5)]).toEqual([150, null])
   serve(150)
   const { value, asOfStart } = await source.board(5, 200, 9)
   expect([value.rank, asOfStart]).toEqual([2, false])

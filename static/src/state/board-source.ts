@@ -43,7 +43,7 @@ export interface BoardSource {
   /** The rider's best at that second, before this ride. */
   best(second: number): number | null
   /** The class record at that second, before this ride. */
-  record(second: number): Effort | null
+  classRecord(second: number): Effort | null
   /** The board at that second with the rider in it, `size` rows around the rider. */
   board(second: number, output: number, size: number): MaybePromise<Sourced<LiveBoard>>
   /** These racers and the rider at that second, ranked among all and among themselves. */
@@ -84,7 +84,7 @@ function withHistory(
   isRealTime: () => boolean,
 ): BoardSource {
   const bests = atStart.curve(racerId)
-  const classRecords = atStart.records()
+  const classRecords = atStart.classRecords()
   const best = (second: number) => bests.get(second) ?? null
   const now = serviceBoards(classId, racerId, best, BOARD_TIMEOUT_MS)
   /** The poll after which a request failed. The service is asked again after the next one. */
@@ -102,7 +102,7 @@ function withHistory(
 
   return {
     best,
-    record: (second) => classRecords.get(second) ?? null,
+    classRecord: (second) => classRecords.get(second) ?? null,
     board: (second, output, size) =>
       find(
         () => now.board(second, output, size),
@@ -134,12 +134,12 @@ async function withoutHistory(
     records(classId).catch(() => ({})),
   ])
   const bests = new Map(own.seconds.map(({ second, output }) => [second, output]))
-  const classRecords = new History(leaders).records()
+  const classRecords = new History(leaders).classRecords()
   const best = (second: number) => bests.get(second) ?? null
   const now = serviceBoards(classId, racerId, best)
   return {
     best,
-    record: (second) => classRecords.get(second) ?? null,
+    classRecord: (second) => classRecords.get(second) ?? null,
     board: (second, output, size) => asNow(now.board(second, output, size)),
     group: (second, output, racers) => asNow(now.group(second, output, racers)),
     rest: async () => {

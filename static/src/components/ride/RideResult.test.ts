@@ -55,7 +55,7 @@ async function textOf(ride: Partial<OwnRide>): Promise<string> {
 
 it.each([
   [{}, ['From now on there are bests to beat.', 'to be beaten next time'], 'would'],
-  [{ bests: [100] }, ['1 personal record.', 'Records broken'], 'would'],
+  [{ bests: [100] }, ['1 personal record.', 'Personal records'], 'would'],
   [{ bests: [999] }, ['of 1 second'], 'in a row'],
   [
     { outputs: [120, 120, 120, 120], bests: [999, 100, null, null] },
@@ -76,8 +76,8 @@ it.each([
   [{ rejected: 1 }, ['would be your first ride', 'Would be first bests'], 'beaten'],
   [
     { rejected: 1, bests: [100] },
-    ['would be 1 personal record.', 'Would be records'],
-    'Records broken',
+    ['would be 1 personal record.', 'Would be personal records'],
+    'Personal records',
   ],
 ])('the result of a ride with %j says %j, and not "%s"', async (ride, said, unsaid) => {
   vi.mocked(boardNow).mockReturnValue(new Promise(() => {}))
