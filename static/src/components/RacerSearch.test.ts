@@ -27,6 +27,11 @@ function type(text: string): void {
   field.dispatchEvent(new Event('input', { bubbles: true }))
 }
 
+function pressEnter(): void {
+  const enter = new KeyboardEvent('keydown', { key: 'Enter', bubbles: true })
+  page.querySelector('input')!.dispatchEvent(enter)
+}
+
 const message = () => page.querySelector('[role=status]')?.textContent
 
 it('a response to an earlier text is ignored', async () => {
@@ -67,14 +72,26 @@ it('a racer of an earlier text cannot be chosen', async () => {
   expect(message()).toBe('1 found.')
 })
 
+it('Enter before the list came chooses from the list of that text alone', async () => {
+  vi.mocked(search).mockResolvedValue([{ racerId: 1, name: 'Ada' }] as Found[])
+  type('Ad')
+  pressEnter()
+  type('Ada')
+  await vi.advanceTimersByTimeAsync(300)
+  expect(message()).toBe('1 found.')
+  type('Ad')
+  pressEnter()
+  await vi.advanceTimersByTimeAsync(300)
+  expect(message()).toBe('\u2068Ada\u2069 is chosen.')
+})
+
 it('Enter repeats a search whose response was cut', async () => {
   vi.mocked(search).mockReset().mockRejectedValueOnce(new TypeError('terminated'))
   vi.mocked(search).mockResolvedValue([{ racerId: 1, name: 'Ada' }] as Found[])
   type('Ada')
   await vi.advanceTimersByTimeAsync(300)
   expect(message()).toBe('The search failed.')
-  const enter = new KeyboardEvent('keydown', { key: 'Enter', bubbles: true })
-  page.querySelector('input')!.dispatchEvent(enter)
+  pressEnter()
   await vi.advanceTimersByTimeAsync(0)
   expect(search).toHaveBeenCalledTimes(2)
   expect(message()).toBe('\u2068Ada\u2069 is chosen.')

@@ -2,7 +2,9 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { createApp, nextTick, ref, type App, type Ref } from 'vue'
 
+import { setHidden } from '../../test-helpers'
 import { FIRST_ADDRESS, type ExploreAddress } from '../../race/explore-address'
+import { PLAY_MS } from './play'
 import SecondPanel from './SecondPanel.vue'
 
 let app: App
@@ -52,4 +54,17 @@ it('the slider passes the focus on when Back disables it', async () => {
   await nextTick()
   expect(slider.disabled).toBe(true)
   expect(document.activeElement?.textContent).toContain('Play')
+})
+
+it('a page that is hidden plays nothing', () => {
+  vi.useFakeTimers()
+  show({})
+  page.querySelector('button')!.click()
+  setHidden(true)
+  vi.advanceTimersByTime(10 * PLAY_MS)
+  expect(adjust).not.toHaveBeenCalled()
+  setHidden(false)
+  vi.advanceTimersByTime(PLAY_MS)
+  expect(adjust).toHaveBeenCalledExactlyOnceWith({ second: 61 })
+  vi.useRealTimers()
 })
