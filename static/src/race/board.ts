@@ -82,6 +82,9 @@ export interface Page {
   standings: readonly (Standing & { name?: string | null | undefined })[]
 }
 
+/** An own best that was erased: no rank counts it. */
+export const NO_BEST = -Infinity
+
 /**
  * Returns the rows of a board on which a stand-in has the rider's live output, with the rider in its place: the rider's own
  * best is removed, and the rows below it move up.
@@ -118,7 +121,7 @@ export function withoutOwnBest(
   const start = windowStart(place, rows.length, size)
   return {
     rank: rows[place]?.rank ?? 0,
-    total: page.total - 1,
+    total: best === NO_BEST ? page.total : page.total - 1,
     record: false,
     rows: rows.slice(start, start + size),
   }
@@ -157,8 +160,7 @@ export function groupWithoutOwnBest(
   racerId: number,
   standIn: number,
 ): GroupStanding[] {
-  // An own best that was erased counts in no rank.
-  const best = standings.find((row) => row.racerId === racerId)?.output ?? -Infinity
+  const best = standings.find((row) => row.racerId === racerId)?.output ?? NO_BEST
   const rows = withRiderForStandIn(standings, racerId, standIn, best)
   return ranked(rows).map(({ rank }, i) => ({ ...rows[i]!, groupRank: rank }))
 }

@@ -101,6 +101,23 @@ describe('the boards of a ride whose history is loaded', () => {
     ])
   })
 
+  it.each([
+    ['of a page that is the whole board', 140, [1, 2, 3], 3],
+    ['of the top of a board', 200, [1, 2], 2],
+  ])('count no own best that was erased since, in the ranks %s', async (_, output, ranks, rank) => {
+    vi.mocked(history).mockResolvedValue({ 5: { 7: 250, 8: 180 } })
+    const { source } = await open()
+    serve(null)
+    const { value } = await source.board(5, output, ranks.length)
+    expect(value.rows.map(({ rank }) => rank)).toEqual(ranks)
+    expect([value.rank, value.total, value.record]).toEqual([rank, 3, false])
+    const group = await source.group(5, output, [8])
+    expect(group.value.map(({ racerId, rank }) => [racerId, rank])).toEqual([
+      [8, 1],
+      [7, rank],
+    ])
+  })
+
   it('keep the ranks of those who are level with an own best above the page', async () => {
     const { source } = await open()
     vi.mocked(leaderboard).mockResolvedValue({

@@ -8,6 +8,7 @@ import {
   groupWithoutOwnBest,
   isRecord,
   liveBoard,
+  NO_BEST,
   withoutOwnBest,
   type GroupStanding,
   type LiveBoard,
@@ -209,14 +210,18 @@ function serviceBoards(
 }
 
 /**
- * Returns the output below which the ranks of a page around the stand-in count the rider's own best. It is that best, or
- * `Infinity` if the best was raised and is above the page: then all rows count it. `before` is the best before the ride. Rows
- * above the stand-in that are level with a raised best off the page get a rank number that is one too low.
+ * Returns the output below which the ranks of a page around the stand-in count the rider's own best: that best; `Infinity` if
+ * it was raised and is above the page; `NO_BEST` if it was erased. `before` is the best before the ride. Rows above the stand-in
+ * that are level with a raised best off the page get a rank number that is one too low. The ranks of a page that does not begin
+ * at the top still count a best that was erased.
  */
 function ownBestAround({ standings }: Leaderboard, racerId: number, before: number): number {
   const own = standings.find((row) => row.racerId === racerId)
   if (own) return own.output
-  return before < (standings[0]?.output ?? 0) ? Infinity : before
+  const [first] = standings
+  // Above a first rank are only those who are level with it.
+  if (first?.rank === 1 && first.output !== before) return NO_BEST
+  return before < (first?.output ?? 0) ? Infinity : before
 }
 
 /** Returns the board at a second as the service has it now, with the rider at this output. */
