@@ -67,7 +67,9 @@ export class Service {
         const address = /listening on http:\/\/([\d.]+:\d+)/.exec(line)?.[1]
         if (address) found(address)
       })
-      child.once('error', failed)
+      child.once('error', (cause) =>
+        failed(new Error(`${BIN} does not start: build it, or set ALLEYCAT_BIN`, { cause })),
+      )
       child.once('exit', (code) =>
         failed(new Error(`the service ended with ${code}:\n${lines.join('\n')}`)),
       )

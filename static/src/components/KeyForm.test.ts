@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { createApp, nextTick, type App } from 'vue'
 
 import { queryKey } from '../api/key'
+import { refreshService } from '../state/service'
 import { settled } from '../test-helpers'
 import KeyForm from './KeyForm.vue'
 
@@ -31,6 +32,7 @@ async function enter(key: string): Promise<void> {
 beforeEach(() => {
   queryKey.value = null
   service.state = 'locked'
+  vi.mocked(refreshService).mockClear()
   before.focus()
 })
 afterEach(() => app.unmount())
@@ -47,6 +49,13 @@ it('a refused key is selected and announced, also one that no header can have, a
     expect([field().selectionStart, field().selectionEnd]).toEqual([0, key.length])
   }
   expect(queryKey.value).toBe('barley')
+})
+
+it('a key that no header can have is not tried', async () => {
+  open(false)
+  await enter('ключ')
+  expect(queryKey.value).toBeNull()
+  expect(refreshService).not.toHaveBeenCalled()
 })
 
 it('says at once that the key that the tab kept is refused', () => {

@@ -46,6 +46,17 @@ it('a response to an earlier text is ignored', async () => {
   expect(message()).toBe('')
 })
 
+it('says nothing of a search that was given up for a later text', async () => {
+  let fail: (error: Error) => void = () => {}
+  vi.mocked(search).mockReturnValue(new Promise((_, reject) => (fail = reject)))
+  type('Ad')
+  await vi.advanceTimersByTimeAsync(300)
+  type('Ada')
+  fail(new DOMException('aborted', 'AbortError'))
+  await vi.advanceTimersByTimeAsync(0)
+  expect(message()).toBe('')
+})
+
 it('says how many were found, and who was chosen', async () => {
   const found = Array.from({ length: 20 }, (_, i) => ({ racerId: i + 1, name: `Ada ${i + 1}` }))
   vi.mocked(search).mockResolvedValue(found as Found[])

@@ -62,6 +62,24 @@ it('a response to an earlier search does not undo a later one', async () => {
   expect(page.board?.total).toBe(1)
 })
 
+it.each([
+  ['empty', async () => EMPTY],
+  ['refused', async () => Promise.reject(new ApiError('refused', 'invalid cursor'))],
+])('a page that is %s and was left does not change the later one', async (_, respond) => {
+  let end: () => void = () => {}
+  const left = new Promise<void>((resolve) => (end = resolve))
+  vi.mocked(leaderboard)
+    .mockImplementationOnce(() => left.then(respond))
+    .mockResolvedValue(FOUND)
+  const { address, page } = open(null, { page: 'left' })
+  address.value = { ...address.value, page: 'later' }
+  await settled()
+  end()
+  await settled()
+  expect(address.value.page).toBe('later')
+  expect([page.board?.total, page.failure]).toEqual([1, ''])
+})
+
 it.each<[string, Partial<ExploreAddress>]>([
   ['second', { second: 20 }],
   ['board', { board: 'finish' }],

@@ -300,6 +300,20 @@ it('a page that was left is not shown when it comes', async () => {
   expect(listed(page)).toEqual([])
 })
 
+it.each([
+  ['empty', async () => pageOf([])],
+  ['refused', async () => Promise.reject(new ApiError('refused', 'invalid cursor'))],
+])('a page that is %s changes no address after the view was left', async (_, respond) => {
+  let end: () => void = () => {}
+  const left = new Promise<void>((resolve) => (end = resolve))
+  vi.mocked(racePage).mockImplementationOnce(() => left.then(respond))
+  const { address } = open({ races: 'A' })
+  scope.stop()
+  end()
+  await settled()
+  expect(address.value.races).toBe('A')
+})
+
 it('the boards of a page that was left are not loaded', async () => {
   let respond: (loaded: RaceBoard) => void = () => {}
   vi.mocked(racePage).mockResolvedValueOnce(pageOf([race(4), race(3)]))

@@ -18,7 +18,7 @@ export function useRideAnnouncements(
   const announcement = ref('')
   watch(second, (at) => {
     const last = sample.value
-    if (!last || phase.value !== 'riding') return
+    if (!last) return
     const before = samples.value.at(-2)
     // One second late: the rank of that second is known by then, unless the service is slow.
     if (before && (at - 1) % INTERVAL_S === 0) {

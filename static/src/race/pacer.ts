@@ -3,7 +3,7 @@ import type { Pace } from '../api/client'
 import { isolated, outputText } from '../format'
 import type { Standing } from './board'
 
-/** Pacers that need no name. Each is a curve of the class, or the rider's own. */
+/** The kinds of pacers, in words. */
 export const PACERS = {
   none: { label: 'No pacer', about: 'You ride against the boards alone.' },
   best: { label: 'Your best', about: 'Your own best at every second.' },

@@ -69,9 +69,8 @@ export async function loadSource(
   onProgress: (share: number) => void,
 ): Promise<BoardSource> {
   if (summary.historyBytes <= HISTORY_BYTES_MAX) {
-    const bytes = Math.max(summary.historyBytes, 1)
     const dataset = await history(summary.classId, (arrived) =>
-      onProgress(Math.min(1, arrived / bytes)),
+      onProgress(Math.min(1, arrived / summary.historyBytes)),
     )
     return withHistory(summary.classId, new History(dataset), racerId, isRealTime)
   }

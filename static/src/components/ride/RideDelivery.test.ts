@@ -48,6 +48,11 @@ it('says that a delivered ride is stored', () => {
   expect(stateOf({ delivered: true })).toBe('sent')
 })
 
+it('says why the service did not take a ride, also after a reload', () => {
+  const page = show({ delivered: false, refused: 'the class is full' })
+  expect(page.textContent).toMatch(/did not take your ride:\s+the class is full/)
+})
+
 it('does not say that a ride is stored whose every second was rejected', () => {
   expect(stateOf({ delivered: true, rejected: 1 })).toBe('sent')
   app.unmount()
