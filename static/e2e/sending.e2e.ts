@@ -117,6 +117,7 @@ describe('a ride', () => {
     const other = await page.context().newPage()
     await other.goto(`${demo.origin}/`)
     await other.getByLabel('Your name on the boards').fill('Other')
+    await page.getByText('The next ride is Other’s, and counts.').waitFor()
     await page.getByRole('heading', { name: /as Cheater/ }).waitFor()
     // A ride that counts stays one.
     await page.getByRole('button', { name: 'Ride again' }).click()

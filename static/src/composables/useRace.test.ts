@@ -198,6 +198,34 @@ it('the board of a ride is not shown after it', async () => {
   expect(race.source.value).toBeNull()
 })
 
+it('a rider who is renamed rides on under the new name, and other riders change nothing', async () => {
+  rider.value = { racerId: 70, name: 'Ann', guest: true }
+  const race = await start()
+  const begin = performance.now()
+  const now = vi.spyOn(performance, 'now').mockReturnValue(begin + 1100)
+  await vi.advanceTimersByTimeAsync(40)
+  rider.value.name = 'Zed'
+  await nextTick()
+  now.mockReturnValue(begin + 2100)
+  await vi.advanceTimersByTimeAsync(40)
+  const named = () => vi.mocked(outbox.add).mock.calls.map(([{ name }]) => name)
+  expect(named()).toEqual(['Ann', 'Zed'])
+  rider.value = { racerId: 71, name: 'Bo', guest: true }
+  await nextTick()
+  now.mockReturnValue(begin + 302_000)
+  await vi.advanceTimersByTimeAsync(40)
+  expect(new Set(named())).toEqual(new Set(['Ann', 'Zed']))
+  expect(onEnd.mock.lastCall?.[0]).toMatchObject({ racerId: 70, riderName: 'Zed' })
+  // The head unit shows the ride of Zed, whoever rides next.
+  expect(page.textContent).toContain('The next ride is Bo’s, and counts.')
+  rider.value = { racerId: 70, name: 'Ann', guest: true }
+  await nextTick()
+  expect(race.identity.value.name).toBe('Zed')
+  race.speed.value = 5
+  await nextTick()
+  expect(page.textContent).toContain('The next ride is Ann’s, and is practice.')
+})
+
 it('says why a ride could not begin until the service is there again', async () => {
   vi.mocked(loadSource).mockRejectedValueOnce(new Error('away'))
   reachable.value = false

@@ -10,7 +10,7 @@ import { output, RACE_SECONDS } from '../race/output'
 import { toOwnRide, type OwnRide } from '../race/own-ride'
 import { Ride, type Sample } from '../race/ride'
 import { outbox } from '../state/outbox'
-import { rider, riderName, type Identity } from '../state/rider'
+import { displayName, rider, type Identity } from '../state/rider'
 import { RideSender } from '../state/sending'
 import { classOf, reachable, ridesOpen } from '../state/service'
 import { serviceTime } from '../state/service-time'
@@ -34,7 +34,7 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
   const samples = shallowRef<readonly Sample[]>([])
   /** The race of the last ride; null before the first. */
   const raceId = ref<number | null>(null)
-  /** The rider of this ride: another tab may choose another rider meanwhile. */
+  /** The rider of this ride: another tab may choose another rider meanwhile. A new name of the same rider is used at once. */
   const identity = shallowRef<Identity>({ ...rider.value })
   /** Whether a part of the ride was faster than real time, or ridden by the page. Such a ride is never sent. */
   const practice = ref(false)
@@ -54,7 +54,6 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
   )
 
   let ride = new Ride()
-  let name = ''
   let next: NextPlace | null = null
   let clock = new RaceClock(RACE_SECONDS, speed.value)
   let sender: RideSender | null = null
@@ -76,7 +75,7 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
     clear()
     const started = generation
     ;[phase.value, loaded.value, failure.value] = ['loading', 0, null]
-    ;[identity.value, name] = [{ ...rider.value }, riderName.value]
+    identity.value = { ...rider.value }
     try {
       const onProgress = (share: number) => (loaded.value = share)
       const isRealTime = () => speed.value === 1
@@ -93,7 +92,7 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
     practice.value = isPractice.value
     sender =
       ridesOpen && !practice.value
-        ? new RideSender(raceId.value, summary.classId, identity.value, outbox)
+        ? new RideSender(raceId.value, summary.classId, () => identity.value, outbox)
         : null
     clock = new RaceClock(RACE_SECONDS, speed.value)
     clock.start(performance.now())
@@ -151,7 +150,7 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
       raceId: raceId.value ?? 0,
       classId,
       racerId: identity.value.racerId,
-      riderName: name,
+      riderName: displayName(identity.value),
       practice: practice.value,
       gaveUp,
       sent: sender !== null,
@@ -191,6 +190,14 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
   watch(reachable, (isReachable) => {
     if (isReachable) failure.value = null
   })
+  watch(
+    rider,
+    (now) => {
+      const isSame = now.racerId === identity.value.racerId
+      if (isSame && phase.value !== 'done') identity.value = { ...now }
+    },
+    { deep: true },
+  )
   watch(speed, (value) => clock.setSpeed(value, performance.now()))
   // Only a ride that is not sent can become practice.
   watch(isPractice, (value) => {
@@ -219,6 +226,7 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
     outputNow,
     raceId,
     identity,
+    practice,
     isUnsent,
     isCounted,
     delivery,

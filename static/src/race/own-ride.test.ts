@@ -68,7 +68,9 @@ it('a ride with seconds whose rank is not known may have been first at them, too
   ride.add(2, 80, 78, null)
   ride.rank(2, 1, 5)
   const summary = result(ride.samples)
-  expect(summary && praise(summary, true)).toBe('You were first of all time at 1 second or more.')
+  expect(summary && praise(summary, true)).toBe(
+    'You were first of all time for at least 1 of 2 seconds.',
+  )
 })
 
 it.each([

@@ -1,4 +1,4 @@
-import { quantity } from '../format'
+import { countText, quantity } from '../format'
 import { isRecord } from './board'
 import { output } from './output'
 
@@ -108,8 +108,9 @@ export function praise(result: Result, onBoards: boolean): string {
   if (leads > 0) {
     // Others may have beaten them since.
     const first = onBoards ? 'You were first of all time' : 'You would have been first of all time'
-    const known = leads === seconds ? 'every second' : quantity(leads, 'second')
-    return `${first} at ${known}${unranked > 0 ? ' or more' : ''}.`
+    if (leads === seconds) return `${first} at every second.`
+    const atLeast = unranked > 0 ? 'at least ' : ''
+    return `${first} for ${atLeast}${countText(leads)} of ${quantity(seconds, 'second')}.`
   }
   if (firsts === seconds) {
     return onBoards

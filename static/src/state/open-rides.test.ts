@@ -35,7 +35,7 @@ const GUEST = { racerId: 7, name: 'Visitor', guest: true }
 
 /** Rides two seconds of a race, and returns the sender. */
 function rideTwoSeconds(raceId = 1000): RideSender {
-  const sender = new RideSender(raceId, 3, GUEST, { add: () => {} })
+  const sender = new RideSender(raceId, 3, () => GUEST, { add: () => {} })
   const ride = new Ride()
   for (const second of [1, 2]) sender.add(ride.add(second, 80, 78, null), false)
   return sender

@@ -9,7 +9,9 @@ const GUEST = { racerId: 7, name: 'Visitor', guest: true }
 
 function sender(rider = GUEST) {
   const records: RideRecord[] = []
-  const sender = new RideSender(1000, 3, rider, { add: (record) => void records.push(record) })
+  const sender = new RideSender(1000, 3, () => rider, {
+    add: (record) => void records.push(record),
+  })
   const ride = new Ride()
   const rideSecond = (second: number, isFinal = false) =>
     sender.add(ride.add(second, 80, 78, null), isFinal)

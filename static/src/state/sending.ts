@@ -12,30 +12,30 @@ export class RideSender {
   #last: RideRecord | null = null
   #ended = false
   readonly #open: OpenRide
-  readonly #name: string
 
   constructor(
     readonly raceId: number,
     readonly classId: number,
-    readonly rider: Readonly<Identity>,
+    /** Returns the rider, whose name may change. */
+    readonly rider: () => Readonly<Identity>,
     readonly outbox: Pick<Outbox, 'add'>,
   ) {
     this.#open = new OpenRide(raceId)
-    // The service knows the names of all but guests.
-    this.#name = rider.guest ? ownName(rider) : ''
   }
 
   /** Sends a second of the ride; the race's last one is final. */
   add(sample: Sample, isFinal: boolean): void {
     if (this.#ended) return
+    const rider = this.rider()
     this.#last = {
       uuid: uuid(),
       event: isFinal ? 'final' : 'update',
       deviceTimestamp: serviceTime(),
       second: sample.second,
       raceId: this.raceId,
-      ...(this.#name && { name: this.#name }),
-      racerId: this.rider.racerId,
+      // The service knows the names of all but guests.
+      ...(rider.guest && { name: ownName(rider) }),
+      racerId: rider.racerId,
       classId: this.classId,
       cadence: sample.cadence,
       resistance: sample.resistance,
