@@ -13,6 +13,7 @@ afterEach(() => {
   unsubscribe()
   setHidden(false)
   vi.useRealTimers()
+  vi.restoreAllMocks()
   vi.unstubAllGlobals()
 })
 
@@ -106,6 +107,27 @@ it('connects less and less often while the service is away, and at once when the
   await vi.advanceTimersByTimeAsync(3000)
   // After 1 and 3 s: the delays are short again.
   expect(fetch).toHaveBeenCalledTimes(11)
+})
+
+/** Returns the listeners that are added to a target from now on, and not removed. None is called. */
+function listenersOf(target: EventTarget): Set<unknown> {
+  const listeners = new Set<unknown>()
+  const add = (_: string, listener: unknown) => void listeners.add(listener)
+  const remove = (_: string, listener: unknown) => void listeners.delete(listener)
+  vi.spyOn(target, 'addEventListener').mockImplementation(add)
+  vi.spyOn(target, 'removeEventListener').mockImplementation(remove)
+  return listeners
+}
+
+it('listeners do not add up while the service is away', async () => {
+  const fetch = vi.fn(async () => new Response(null, { status: 503 }))
+  vi.stubGlobal('fetch', fetch)
+  const [ofWindow, ofDocument] = [listenersOf(globalThis), listenersOf(document)]
+  unsubscribe = subscribe(1, {})
+  await vi.advanceTimersByTimeAsync(20_000)
+  expect(fetch).toHaveBeenCalledTimes(5)
+  // The one that waits for the network.
+  expect([ofWindow.size, ofDocument.size]).toEqual([1, 0])
 })
 
 it('says that a connection pushes once, at its first event', async () => {

@@ -1,7 +1,7 @@
 // @vitest-environment happy-dom
 import { afterEach, expect, it, vi } from 'vitest'
 
-import { history, leaderboard, racePage, records, sendRide, type RideRecord } from './client'
+import { curve, history, leaderboard, racePage, records, sendRide, type RideRecord } from './client'
 import { queryKey } from './key'
 import { request } from './request'
 import { classes } from './status'
@@ -48,6 +48,14 @@ it('a complete response keeps its status and its headers', async () => {
   const link = '</classes/1/races?cursor=A>; rel="next"'
   vi.stubGlobal('fetch', async () => Response.json([], { headers: { link } }))
   expect(await racePage(1)).toEqual({ races: [], next: 'A', previous: null })
+})
+
+it('the curve of a racer who never rode in the class is empty, and not requested', async () => {
+  const fetch = vi.fn(async () => Response.json({ standings: [] }))
+  vi.stubGlobal('fetch', fetch)
+  expect(await curve(1, 7)).toEqual({ racerId: 7, name: null, seconds: [] })
+  // That of the board.
+  expect(fetch).toHaveBeenCalledTimes(1)
 })
 
 /** A service that does not respond. */

@@ -45,11 +45,11 @@ function rideTwoSeconds(raceId = 1000): RideSender {
  * Opens another page of this device. Returns the races that it takes over, the records that it sends to end them, and the races
  * that it reports as sent by another page.
  */
-function openPage() {
+function openPage(take = takeLeftRides) {
   const taken: number[] = []
   const reported: number[] = []
   const records: RideRecord[] = []
-  takeLeftRides({
+  take({
     take: (raceId) => void taken.push(raceId),
     reportOnDevice: (raceId) => void reported.push(raceId),
     add: (record) => void records.push(record),
@@ -117,6 +117,21 @@ it('a ride that was ended leaves nothing on the device', () => {
   expect(localStorage.length).toBe(0)
   killTabs()
   expect(openPage().records).toEqual([])
+})
+
+it('a page without locks keeps no record, and takes over only what waits when it opens', async () => {
+  // The origin is not secure.
+  vi.stubGlobal('navigator', {})
+  vi.resetModules()
+  const insecure = await import('./open-rides')
+  vi.unstubAllGlobals()
+  new insecure.OpenRide(1000).keep({ raceId: 1000, second: 1 } as RideRecord)
+  expect(localStorage.length).toBe(0)
+  localStorage.setItem('alleycat.outbox.2000', '[]')
+  const page = openPage(insecure.takeLeftRides)
+  // Of a tab that rides.
+  dispatchEvent(new StorageEvent('storage', { key: 'alleycat.outbox.3000' }))
+  expect(page).toEqual({ taken: [2000], records: [], reported: [] })
 })
 
 it('a stored record that is broken is dropped', () => {

@@ -66,6 +66,13 @@ it('the ten newest rides are kept', () => {
   expect(localStorage.length).toBe(10)
 })
 
+it('a ride that is older than the ten newest is not stored', () => {
+  for (let raceId = 2; raceId <= 11; raceId++) keepRide(ride(raceId))
+  keepRide(ride(1))
+  expect(ownRide(1)).toBeNull()
+  expect(localStorage.length).toBe(10)
+})
+
 it('a ride that another tab keeps at the same time is not lost', () => {
   // No event of it has come.
   localStorage.setItem('alleycat.rides.2', JSON.stringify(ride(2)))
@@ -104,6 +111,17 @@ it('a ride that the storage takes later is stored', () => {
   expect(isUnstored(1)).toBe(true)
   keepRide(ride(1))
   expect(isUnstored(1)).toBe(false)
+})
+
+it('no ride is left when another tab clears the storage, not even one that was not stored', () => {
+  vi.spyOn(localStorage, 'setItem').mockImplementationOnce(() => {
+    throw new DOMException('full', 'QuotaExceededError')
+  })
+  keepRide(ride(1))
+  keepRide(ride(2))
+  localStorage.clear()
+  dispatchEvent(new StorageEvent('storage', { key: null }))
+  expect(ownRides.value).toEqual([])
 })
 
 it('a ride is delivered once the outbox has sent it, and stays so', async () => {

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { createApp, nextTick, type App } from 'vue'
 
 import { racer } from '../api/client'
+import { classes } from '../api/status'
 import { router } from '../router'
 import { lastClass } from '../state/last-class'
 import { rider } from '../state/rider'
@@ -16,10 +17,10 @@ vi.mock('../api/client', () => ({
   sendRide: vi.fn(),
 }))
 vi.mock('../api/status', () => ({
-  classes: async () => ({
+  classes: vi.fn(async () => ({
     classes: [1, 3].map((classId) => ({ classId, name: `Class ${classId}`, efforts: 0 })),
     time: null,
-  }),
+  })),
   isReady: async () => true,
 }))
 
@@ -63,6 +64,27 @@ it('nothing is claimed of a number before the service says that it knows it', as
   expect(page.textContent).not.toContain('whose bests')
   respond({ racerId: 17, name: 'Arjun', classes: [] })
   await vi.waitFor(() => expect(page.textContent).toContain('Racer 17, whose bests'))
+})
+
+it('what is known of a number is not said of the next one', async () => {
+  vi.mocked(racer).mockResolvedValueOnce({ racerId: 17, name: 'Arjun', classes: [] })
+  open()
+  await vi.waitFor(() => expect(page.textContent).toContain('Racer 17, whose bests'))
+  vi.mocked(racer).mockReturnValue(new Promise(() => {}))
+  rider.value = { racerId: 18, name: '', guest: false }
+  await nextTick()
+  expect(page.textContent).toContain('Racer 18')
+  expect(page.textContent).not.toContain('whose bests')
+})
+
+it('a number is looked up once the service is reachable', async () => {
+  vi.mocked(racer).mockReset().mockResolvedValue(null)
+  vi.mocked(classes).mockRejectedValueOnce(new Error('away'))
+  await refreshService()
+  open()
+  expect(racer).not.toHaveBeenCalled()
+  await refreshService()
+  await vi.waitFor(() => expect(page.textContent).toContain('Racer 17. Nobody has ridden'))
 })
 
 it('what the service says of an earlier number is not said of the present one', async () => {

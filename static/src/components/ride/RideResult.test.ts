@@ -22,6 +22,10 @@ vi.mock('../Curves.vue', () => ({
   },
 }))
 
+vi.mock('../ShareLink.vue', () => ({
+  default: { props: ['to'], template: '<p>{{ $router.resolve(to).href }}</p>' },
+}))
+
 const RIDE: OwnRide = {
   raceId: 1,
   classId: 1,
@@ -108,9 +112,17 @@ it('a better finish is the best one, or the last output of a ride that was given
   const other = { ...RIDE, raceId: 2, outputs: [194.25], gaveUp: true }
   keepRide({ ...other, racerId: 2 })
   keepRide({ ...other, raceId: 3, sent: false, practice: true })
+  keepRide({ ...other, raceId: 4, classId: 2 })
   expect(await textOf({})).toContain('by your best finish of 194.25')
   keepRide(other)
   expect(await textOf({})).toContain('by 194.25 of a ride that you gave up')
+})
+
+it('a shared ride is opened at second 60, or at its end if that is earlier', async () => {
+  vi.mocked(boardNow).mockReturnValue(new Promise(() => {}))
+  expect(await textOf({ outputs: [120, 120] })).toContain('?second=2&racers=1&race=1')
+  const outputs = Array.from({ length: 61 }, () => 120)
+  expect(await textOf({ outputs })).toContain('?racers=1&race=1')
 })
 
 it('a place on the board of best finishes that a practice ride does not take is called so', async () => {
