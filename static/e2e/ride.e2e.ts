@@ -459,8 +459,12 @@ describe('riding', () => {
     await page.getByRole('link', { name: 'Start line', exact: true }).click()
     const own = page.locator('section[aria-labelledby="own-rides"]')
     expect(await own.innerText()).toMatch(/as Kofi, average .*, practice/)
+    await page.getByRole('button', { name: 'Be a new racer' }).click()
     await own.getByRole('link').click()
     await result.waitFor()
+    // What the start begins is another rider's ride, and no practice.
+    await page.getByRole('heading', { name: /as Guest/ }).waitFor()
+    expect(await page.getByText('Practice', { exact: true }).isVisible()).toBe(false)
     // It is a ride of its class only.
     await page.evaluate(() => (location.hash = location.hash.replace('ride/1', 'ride/2')))
     await page.getByText('This device has not kept that ride').waitFor()
@@ -475,13 +479,16 @@ describe('riding', () => {
     const other = await page.context().newPage()
     await other.goto(`${service.origin}/`)
     await other.getByLabel('Your name on the boards').fill('Zoë')
-    await page.bringToFront()
-    await page.getByRole('heading', { name: /as Guest/ }).waitFor()
-    await giveUp(page)
-    await page.getByRole('button', { name: 'Start the race' }).click()
+    // A new name is the ride's, too. Another rider is the next ride's.
     await page.getByRole('heading', { name: /as Zoë/ }).waitFor()
     await other.reload()
     expect(await other.getByLabel('Your name on the boards').inputValue()).toBe('Zoë')
+    await rideAs(other, RACER)
+    await page.bringToFront()
+    await page.getByRole('heading', { name: /as Zoë/ }).waitFor()
+    await giveUp(page)
+    await page.getByRole('button', { name: 'Start the race' }).click()
+    await page.getByRole('heading', { name: /as Kofi/ }).waitFor()
     await page.context().close()
   })
 
