@@ -462,7 +462,7 @@ describe('riding', () => {
     await page.getByRole('button', { name: 'Be a new racer' }).click()
     await own.getByRole('link').click()
     await result.waitFor()
-    // What the start begins is another rider's ride, and no practice.
+    // The start begins a ride of another rider, which is not practice.
     await page.getByRole('heading', { name: /as Guest/ }).waitFor()
     expect(await page.getByText('Practice', { exact: true }).isVisible()).toBe(false)
     // It is a ride of its class only.
@@ -479,12 +479,14 @@ describe('riding', () => {
     const other = await page.context().newPage()
     await other.goto(`${service.origin}/`)
     await other.getByLabel('Your name on the boards').fill('Zoë')
-    // A new name is the ride's, too. Another rider is the next ride's.
+    // A new name changes the ride under way. Another rider rides only the next one.
     await page.getByRole('heading', { name: /as Zoë/ }).waitFor()
     await other.reload()
     expect(await other.getByLabel('Your name on the boards').inputValue()).toBe('Zoë')
     await rideAs(other, RACER)
     await page.bringToFront()
+    // By then the other tab's choice has arrived.
+    await reach(page, 5)
     await page.getByRole('heading', { name: /as Zoë/ }).waitFor()
     await giveUp(page)
     await page.getByRole('button', { name: 'Start the race' }).click()

@@ -1951,8 +1951,8 @@ export interface operations {
                 /** @description Number of rows to skip. At most one of `offset`, `cursor`, `around` and `output` is allowed. */
                 offset?: number;
                 /**
-                 * @description The page named by `next` or `previous` of another page. It begins at an output. While
-                 *     racers ride, their outputs change every second, and `offset` is the better choice.
+                 * @description The page named by `next` or `previous` of another page. A cursor names the
+                 *     place of a row by its output, which changes every second: use `offset` until the race is over.
                  */
                 cursor?: string;
                 /** @description The page with this racer in its middle; at either edge the page is still full. */

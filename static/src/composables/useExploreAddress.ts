@@ -64,7 +64,7 @@ export function useExploreAddress() {
   onScopeDispose(router.afterEach(stayed))
   onScopeDispose(router.onError(stayed))
 
-  /** Writes the address as it was read, where it has a part that is invalid. */
+  /** Writes the address in its shortest form, where it is not in that form: without what is invalid, and without first values. */
   function correct(): void {
     if (!isSame(route.query, toQuery(address.value))) adjust({})
   }

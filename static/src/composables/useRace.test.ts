@@ -53,6 +53,7 @@ async function start(): Promise<RaceOnPage> {
 beforeEach(() => {
   vi.useFakeTimers()
   service.ridesOpen = true
+  rider.value = { racerId: 70, name: 'Ann', guest: true }
   onEnd.mockReset()
   vi.mocked(loadSource).mockResolvedValue(SOURCE)
   vi.spyOn(outbox, 'add').mockImplementation(() => {})
@@ -198,32 +199,46 @@ it('the board of a ride is not shown after it', async () => {
   expect(race.source.value).toBeNull()
 })
 
-it('a rider who is renamed rides on under the new name, and other riders change nothing', async () => {
-  rider.value = { racerId: 70, name: 'Ann', guest: true }
+it('a new name is the ride’s once it is typed, and another rider has the next ride', async () => {
   const race = await start()
   const begin = performance.now()
   const now = vi.spyOn(performance, 'now').mockReturnValue(begin + 1100)
   await vi.advanceTimersByTimeAsync(40)
-  rider.value.name = 'Zed'
-  await nextTick()
+  for (const name of ['Z', 'Ze', 'Zed']) {
+    rider.value = { ...rider.value, name }
+    await vi.advanceTimersByTimeAsync(500)
+  }
   now.mockReturnValue(begin + 2100)
   await vi.advanceTimersByTimeAsync(40)
-  const named = () => vi.mocked(outbox.add).mock.calls.map(([{ name }]) => name)
-  expect(named()).toEqual(['Ann', 'Zed'])
+  race.pause()
+  await vi.advanceTimersByTimeAsync(1000)
   rider.value = { racerId: 71, name: 'Bo', guest: true }
-  await nextTick()
-  now.mockReturnValue(begin + 302_000)
-  await vi.advanceTimersByTimeAsync(40)
-  expect(new Set(named())).toEqual(new Set(['Ann', 'Zed']))
+  await vi.advanceTimersByTimeAsync(1000)
+  race.giveUp()
+  expect(vi.mocked(outbox.add).mock.calls.map(([{ racerId, name }]) => [racerId, name])).toEqual([
+    [70, 'Ann'],
+    [70, 'Ann'],
+    [70, 'Zed'],
+  ])
   expect(onEnd.mock.lastCall?.[0]).toMatchObject({ racerId: 70, riderName: 'Zed' })
-  // The head unit shows the ride of Zed, whoever rides next.
-  expect(page.textContent).toContain('The next ride is Bo’s, and counts.')
-  rider.value = { racerId: 70, name: 'Ann', guest: true }
   await nextTick()
-  expect(race.identity.value.name).toBe('Zed')
+  expect(race.identity.value.name).toBe('Bo')
+  rider.value = { ...rider.value, name: 'Kofi' }
+  await nextTick()
+  expect(race.identity.value.name).toBe('Kofi')
+})
+
+it('after a finish, the head unit keeps its rider, and the page says whose ride is next', async () => {
+  const race = await start()
+  vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 302_000)
+  await vi.advanceTimersByTimeAsync(40)
+  rider.value = { ...rider.value, name: 'Zed' }
+  await vi.advanceTimersByTimeAsync(2000)
+  expect(race.identity.value.name).toBe('Ann')
+  expect(page.textContent).toContain('The next ride is Zed’s, and counts.')
   race.speed.value = 5
   await nextTick()
-  expect(page.textContent).toContain('The next ride is Ann’s, and is practice.')
+  expect(page.textContent).toContain('The next ride is Zed’s, and is practice.')
 })
 
 it('says why a ride could not begin until the service is there again', async () => {

@@ -1,4 +1,5 @@
 /** A race on this page: its clock, the ride, and the board at every second. */
+import { watchDebounced } from '@vueuse/core'
 import { computed, onScopeDispose, ref, shallowRef, watch } from 'vue'
 
 import { messageOf } from '../api/request'
@@ -19,6 +20,9 @@ import { useLiveBoard } from './useLiveBoard'
 /** Interval at which the clock is read, in milliseconds: shorter than a second at the greatest speed. */
 const TICK_MS = 40
 
+/** Delay before a name that is entered in another tab is the ride's, in milliseconds: until it is typed. */
+const RENAME_MS = 1000
+
 /** `keep` receives a ride that has ended, and once more with a rank that is known later. */
 export function useRace(classId: number, keep: (ride: OwnRide) => void) {
   const phase = ref<'ready' | 'loading' | 'riding' | 'paused' | 'done'>('ready')
@@ -34,7 +38,7 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
   const samples = shallowRef<readonly Sample[]>([])
   /** The race of the last ride; null before the first. */
   const raceId = ref<number | null>(null)
-  /** The rider of this ride: another tab may choose another rider meanwhile. A new name of the same rider is used at once. */
+  /** The rider of the ride on the head unit, or of the next ride. Another tab may have chosen another rider since. */
   const identity = shallowRef<Identity>({ ...rider.value })
   /** Whether a part of the ride was faster than real time, or ridden by the page. Such a ride is never sent. */
   const practice = ref(false)
@@ -190,13 +194,16 @@ export function useRace(classId: number, keep: (ride: OwnRide) => void) {
   watch(reachable, (isReachable) => {
     if (isReachable) failure.value = null
   })
-  watch(
+  watch([rider, phase], () => {
+    if (phase.value === 'ready') identity.value = { ...rider.value }
+  })
+  // The rider of the ride under way has a new name.
+  watchDebounced(
     rider,
     (now) => {
-      const isSame = now.racerId === identity.value.racerId
-      if (isSame && phase.value !== 'done') identity.value = { ...now }
+      if (racing.value && now.racerId === identity.value.racerId) identity.value = { ...now }
     },
-    { deep: true },
+    { debounce: RENAME_MS },
   )
   watch(speed, (value) => clock.setSpeed(value, performance.now()))
   // Only a ride that is not sent can become practice.

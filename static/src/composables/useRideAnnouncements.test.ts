@@ -53,6 +53,14 @@ it('says the changes of a ride', async () => {
     expect(await become(phase)).toBe(words)
 })
 
+it('says the finish, and not a record at the last second', async () => {
+  const { become, ride } = open()
+  await become('riding')
+  await ride(299)
+  void ride(300, true)
+  expect(await become('done')).toBe('Finished. Your result is below.')
+})
+
 it('says nothing of a ride that could not be loaded', async () => {
   const { become } = open()
   await become('loading')

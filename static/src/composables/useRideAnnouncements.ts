@@ -36,6 +36,7 @@ export function useRideAnnouncements(
     return `${minutes(ridden.second)}: output ${Math.round(ridden.output)}${place}${pace}.`
   }
 
+  // Called after the watch above: these words replace those of the last second.
   watch(phase, (now, before) => {
     if (now === 'riding') announcement.value = 'Riding.'
     else if (now === 'paused') announcement.value = 'Paused.'

@@ -25,13 +25,15 @@ function open() {
   const group = vi.fn<BoardSource['group']>()
   const rest = vi.fn(async () => {})
   const source = shallowRef({ group, rest } as unknown as BoardSource)
+  const identity = shallowRef(rider.value)
   const race = {
     racing: computed(() => racing.value),
     sample: computed(() => sample.value),
     source,
+    identity,
   }
   const used = scope.run(() => useRivals(1, race))!
-  return { racing, sample, group, rest, used }
+  return { racing, sample, identity, group, rest, used }
 }
 
 beforeEach(() => {
@@ -56,13 +58,11 @@ it('has the whole race before a race, with the rider in it', async () => {
 })
 
 it('is loaded again for another rider', async () => {
-  open()
+  const { identity } = open()
   await settled()
-  const before = rider.value
-  rider.value = { ...before, racerId: 77 }
+  identity.value = { ...rider.value, racerId: 77 }
   await settled()
   expect(leaderboard).toHaveBeenLastCalledWith(1, { racers: [8, 77], limit: 2 })
-  rider.value = before
 })
 
 it('asks for one second at a time, and then for the latest', async () => {

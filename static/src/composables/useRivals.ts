@@ -8,15 +8,14 @@ import type { Sample } from '../race/ride'
 import type { Sourced } from '../state/board-source'
 import { applyNames } from '../state/names'
 import { rivals } from '../state/rivals'
-import { rider } from '../state/rider'
 import { boardState } from '../state/service'
 import { latestOnly } from './latest-only'
 import type { RaceOnPage } from './useRace'
 import { useRetry } from './useLoad'
 
-type RaceOfRivals = Pick<RaceOnPage, 'racing' | 'sample' | 'source'>
+type RaceOfRivals = Pick<RaceOnPage, 'racing' | 'sample' | 'source' | 'identity'>
 
-export function useRivals(classId: number, { racing, sample, source }: RaceOfRivals) {
+export function useRivals(classId: number, { racing, sample, source, identity }: RaceOfRivals) {
   const rows = shallowRef<readonly GroupStanding[]>([])
   /** The rivals for whom the rows were loaded. */
   const loadedIds = shallowRef<readonly number[]>([])
@@ -54,7 +53,7 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
   ): Promise<Sourced<GroupStanding[]>> {
     if (wanted.length === 0) return { value: [], asOfStart: false }
     if (last && source.value) return source.value.group(last.second, last.output, wanted)
-    const racers = [...wanted, rider.value.racerId]
+    const racers = [...wanted, identity.value.racerId]
     const { standings } = await leaderboard(classId, { racers, limit: racers.length })
     applyNames(standings)
     return { value: grouped(standings), asOfStart: false }
@@ -64,7 +63,7 @@ export function useRivals(classId: number, { racing, sample, source }: RaceOfRiv
   const stateOfBoards = computed(() => (racing.value ? null : boardState(classId)))
   const visibility = useDocumentVisibility()
   watch(
-    [ids, sample, racing, stateOfBoards, () => rider.value.racerId, visibility],
+    [ids, sample, racing, stateOfBoards, () => identity.value.racerId, visibility],
     () => {
       // An address that is opened directly comes before the classes. Their arrival would load the board again.
       if (stateOfBoards.value !== undefined && visibility.value === 'visible') void load()

@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { curve, history, leaderboard, records } from '../api/client'
 import { ApiError } from '../api/request'
 import { windowStart } from '../race/board'
+import type { Effort } from '../race/dataset'
 import { boardNow, loadSource } from './board-source'
 import { reachable, service } from './service.fake'
 
@@ -102,21 +103,24 @@ describe('the boards of a ride whose history is loaded', () => {
   })
 
   it.each([
-    ['of a page that is the whole board', 140, [1, 2, 3], 3],
-    ['of the top of a board', 200, [1, 2], 2],
-  ])('count no own best that was erased since, in the ranks %s', async (_, output, ranks, rank) => {
-    vi.mocked(history).mockResolvedValue({ 5: { 7: 250, 8: 180 } })
-    const { source } = await open()
-    serve(null)
-    const { value } = await source.board(5, output, ranks.length)
-    expect(value.rows.map(({ rank }) => rank)).toEqual(ranks)
-    expect([value.rank, value.total, value.record]).toEqual([rank, 3, false])
-    const group = await source.group(5, output, [8])
-    expect(group.value.map(({ racerId, rank }) => [racerId, rank])).toEqual([
-      [8, 1],
-      [7, rank],
-    ])
-  })
+    ['of the whole board', 140, 9, [1, 2, 3, 4], 3],
+    ['of the top of a board', 200, 2, [1, 2], 2],
+  ])(
+    'count no own best that was erased since, in the ranks %s',
+    async (_, output, size, ranks, rank) => {
+      vi.mocked(history).mockResolvedValue({ 5: { 7: 250, 8: 180 } })
+      const { source } = await open()
+      serve(null, { racerId: 10, output: 120 })
+      const { value } = await source.board(5, output, size)
+      expect(value.rows.map(({ rank }) => rank)).toEqual(ranks)
+      expect([value.rank, value.total, value.record]).toEqual([rank, 4, false])
+      const group = await source.group(5, output, [8])
+      expect(group.value.map(({ racerId, rank }) => [racerId, rank])).toEqual([
+        [8, 1],
+        [7, rank],
+      ])
+    },
+  )
 
   it('keep the ranks of those who are level with an own best above the page', async () => {
     const { source } = await open()
@@ -166,13 +170,14 @@ describe('the boards of a ride whose history is loaded', () => {
   })
 })
 
-/** The board of a service that stores `best` as the rider's own, and 210 and 190 of others. */
-function serve(best: number | null): void {
+/** The board of a service that stores `best` as the rider's own, and 210, 190 and what is `more` of others. */
+function serve(best: number | null, ...more: Effort[]): void {
   vi.mocked(leaderboard).mockImplementation(async (_, query) => {
     const { racers, racerId = 0, output = 0, around, limit = 100 } = query
     const stored = [
       { racerId: 8, output: 210 },
       { racerId: 9, output: 190 },
+      ...more,
       ...(best === null ? [] : [{ racerId: 7, output: best }]),
     ]
     const others = stored.filter((row) => row.racerId !== racerId || row.output > output)

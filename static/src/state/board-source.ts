@@ -210,9 +210,10 @@ function serviceBoards(
 
 /**
  * Returns the output below which the ranks of a page around the stand-in count the rider's own best: that best; `Infinity` if
- * it was raised and is above the page; `NO_BEST` if it was erased. `before` is the best before the ride. Rows above the stand-in
- * that are level with a raised best off the page get a rank number that is one too low. The ranks of a page that does not begin
- * at the top still count a best that was erased.
+ * it was raised and is above the page; `NO_BEST` if it was erased. `before` is the best before the ride.
+ *
+ * The page alone does not always tell. Ranks and total may be wrong by one where the page does not begin at the top and the best
+ * was erased, and where a raised best is off the page and level with a row of it.
  */
 function ownBestAround({ standings }: Leaderboard, racerId: number, before: number): number {
   const own = standings.find((row) => row.racerId === racerId)

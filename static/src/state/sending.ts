@@ -26,16 +26,13 @@ export class RideSender {
   /** Sends a second of the ride; the race's last one is final. */
   add(sample: Sample, isFinal: boolean): void {
     if (this.#ended) return
-    const rider = this.rider()
     this.#last = {
       uuid: uuid(),
       event: isFinal ? 'final' : 'update',
       deviceTimestamp: serviceTime(),
       second: sample.second,
       raceId: this.raceId,
-      // The service knows the names of all but guests.
-      ...(rider.guest && { name: ownName(rider) }),
-      racerId: rider.racerId,
+      ...this.#rider(),
       classId: this.classId,
       cadence: sample.cadence,
       resistance: sample.resistance,
@@ -47,8 +44,14 @@ export class RideSender {
 
   /** Ends a ride before the race's last second: its latest second becomes final, so that the race does not stay open. */
   end(): void {
-    if (this.#last && !this.#ended) this.outbox.add(asFinal(this.#last))
+    if (this.#last && !this.#ended) this.outbox.add({ ...asFinal(this.#last), ...this.#rider() })
     this.#close()
+  }
+
+  /** Returns the rider as a record has it. The service knows the names of all but guests. */
+  #rider(): Pick<RideRecord, 'racerId' | 'name'> {
+    const rider = this.rider()
+    return { racerId: rider.racerId, ...(rider.guest && { name: ownName(rider) }) }
   }
 
   #close(): void {

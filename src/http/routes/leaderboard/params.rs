@@ -80,8 +80,8 @@ pub(crate) struct RaceLeaderboardParams {
     /// Number of rows to skip. At most one of `offset`, `cursor`, `around` and `output` is allowed.
     #[param(inline)]
     offset: OffsetParam,
-    /// The page named by `next` or `previous` of another page. It begins at an output. While
-    /// racers ride, their outputs change every second, and `offset` is the better choice.
+    /// The page named by `next` or `previous` of another page. A cursor names the
+    /// place of a row by its output, which changes every second: use `offset` until the race is over.
     #[param(inline)]
     cursor: CursorParam,
     /// The page with this racer in its middle; at either edge the page is still full.

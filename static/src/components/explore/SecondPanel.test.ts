@@ -27,6 +27,8 @@ beforeEach(() => {
 afterEach(() => {
   app.unmount()
   page.remove()
+  setHidden(false)
+  vi.useRealTimers()
 })
 
 it('another board is a step that Back undoes', () => {
@@ -66,5 +68,4 @@ it('a page that is hidden plays nothing', () => {
   setHidden(false)
   vi.advanceTimersByTime(PLAY_MS)
   expect(adjust).toHaveBeenCalledExactlyOnceWith({ second: 61 })
-  vi.useRealTimers()
 })
