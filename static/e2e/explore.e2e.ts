@@ -120,6 +120,10 @@ describe('addresses', () => {
   ])('%s is not found', async (path, heading) => {
     const { page, faults } = await visit(service, path)
     await page.getByRole('heading', { name: heading }).waitFor()
+    expect(await page.title()).toBe('Not found · Alleycat')
+    expect(await page.locator('nav [aria-current]').count()).toBe(0)
+    const ride = page.getByRole('link', { name: 'Ride', exact: true })
+    expect(await ride.getAttribute('href')).toBe('#/ride/1')
     await page.getByRole('link', { name: 'To the start line' }).click()
     await page.getByRole('heading', { name: 'Race against everyone who ever rode.' }).waitFor()
     // Nothing is requested of a class that the service does not list.

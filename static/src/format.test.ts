@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 
-import { ago, ordinal, outputText, quantity, signed, visibleName } from './format'
+import { ago, ordinal, percentText, outputText, quantity, signed, visibleName } from './format'
 
 describe('numbers and times', () => {
   it('are as people read them', () => {
@@ -10,6 +10,12 @@ describe('numbers and times', () => {
       '0 racers',
       '1 racer',
       '40,000 racers',
+    ])
+    expect([0, 99.9, 99.97, 100].map(percentText)).toEqual([
+      '0.0\u00a0%',
+      '99.9\u00a0%',
+      '99.9\u00a0%',
+      '100.0\u00a0%',
     ])
     expect([1, 2, 3, 11, 22, 113, 1001].map(ordinal)).toEqual([
       '1st',

@@ -1,6 +1,11 @@
 /** Numbers, times and names as people read them. */
 
 const two = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 2 })
+const share = new Intl.NumberFormat('en', {
+  minimumFractionDigits: 1,
+  maximumFractionDigits: 1,
+  roundingMode: 'floor',
+})
 const whole = new Intl.NumberFormat('en')
 const moment = new Intl.DateTimeFormat(undefined, {
   day: 'numeric',
@@ -19,6 +24,11 @@ const VISIBLE = /[^\p{White_Space}\p{Default_Ignorable_Code_Point}\p{Control}\u2
 /** Returns an output: `187.25`. It has no unit. */
 export function outputText(output: number): string {
   return two.format(output)
+}
+
+/** Returns a percentage: `99.9 %`. It is rounded down: nobody is ahead of all. */
+export function percentText(percentage: number): string {
+  return `${share.format(percentage)}\u00a0%`
 }
 
 /** Returns a count: `40,000`. */

@@ -50,7 +50,7 @@ it('the title names the class, if the service has it', async () => {
   await router.push('/explore/4')
   expect(document.title).toBe('Class 4 · Explore · Alleycat')
   await router.push('/explore/99')
-  expect(document.title).toBe('Explore · Alleycat')
+  expect(document.title).toBe('Not found · Alleycat')
   await router.push('/')
   expect(document.title).toBe('Start line · Alleycat')
 })

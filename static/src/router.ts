@@ -9,7 +9,7 @@ import {
 } from 'vue-router'
 
 import { lastClass } from './state/last-class'
-import { classOf, classTitle, knownClass } from './state/service'
+import { classOf, classTitle, isUnknownClass, knownClass } from './state/service'
 
 const startView = () => import('./views/StartView.vue')
 const rideView = () => import('./views/RideView.vue')
@@ -145,7 +145,8 @@ router.afterEach((to, from, failure) => {
 watchEffect(() => {
   const { meta, params } = router.currentRoute.value
   const classId = Number(params.classId)
-  const parts = [classOf(classId) && classTitle(classId), meta.title, 'Alleycat']
+  const title = params.classId && isUnknownClass(classId) ? 'Not found' : meta.title
+  const parts = [classOf(classId) && classTitle(classId), title, 'Alleycat']
   document.title = parts.filter(Boolean).join(' · ')
 })
 

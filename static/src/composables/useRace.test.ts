@@ -347,18 +347,21 @@ it('the clock stands in a pause', async () => {
 })
 
 it.each([
-  [1, true],
-  [5, false],
-] as const)('a ride at %i× is in real time, and sent: %s', async (speed, isSent) => {
+  [1, false, true],
+  [5, false, false],
+  [1, true, false],
+] as const)('a ride at %i×, ridden by the page: %s, is sent: %s', async (speed, auto, isSent) => {
   const race = await start()
   race.giveUp()
   vi.mocked(outbox.add).mockClear()
-  race.speed.value = speed
+  ;[race.speed.value, race.auto.value, race.cadence.value] = [speed, auto, 150]
   await race.start()
   const isRealTime = vi.mocked(loadSource).mock.lastCall?.[2]
-  expect(isRealTime?.()).toBe(isSent)
+  expect(isRealTime?.()).toBe(speed === 1)
   await vi.advanceTimersByTimeAsync(1100)
+  expect(race.isUnsent.value).toBe(!isSent)
   expect(vi.mocked(outbox.add).mock.calls.length > 0).toBe(isSent)
+  expect(race.cadence.value !== 150).toBe(auto)
   race.giveUp()
   expect(onEnd.mock.lastCall?.[0].sent).toBe(isSent)
 })

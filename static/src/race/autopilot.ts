@@ -6,7 +6,7 @@ export interface Settings {
   resistance: number
 }
 
-/** Maximum distance of the ride from its aim, as a share of it. */
+/** How far the ride strays from its aim by chance, from one side to the other, as a share of it. A slow wave adds a little. */
 const STRAY = 0.04
 
 /**
