@@ -12,10 +12,10 @@ vi.mock('../state/service', () => import('../state/service.fake'))
 
 const ABOVE = { rank: 1, racerId: 9, name: 'Bo', output: 210 }
 
-/** Returns the place of a ride that ended with 200, where the service shows the rider with `output`. */
-async function placeOf(output: number, newRecord = false) {
-  const standings = [ABOVE, { rank: 2, racerId: 7, name: null, output, newRecord }]
-  vi.mocked(leaderboard).mockResolvedValue({ total: 2, standings } as unknown as Leaderboard)
+/** Returns the place of a ride that ended with 200, where the service shows these rows. */
+async function placeIn(standings: object[]) {
+  const found = { total: standings.length, standings } as unknown as Leaderboard
+  vi.mocked(leaderboard).mockResolvedValue(found)
   const ride = { classId: 1, racerId: 7, outputs: [100, 200] } as OwnRide
   const scope = effectScope()
   const place = scope.run(() => useFinishPlace(ride))!
@@ -24,6 +24,10 @@ async function placeOf(output: number, newRecord = false) {
   scope.stop()
   return place.value
 }
+
+/** Returns the place where the service shows the rider with `output`. */
+const placeOf = (output: number, newRecord = false) =>
+  placeIn([ABOVE, { rank: 2, racerId: 7, name: null, output, newRecord }])
 
 it('is that of the last output, and says what the next place takes', async () => {
   expect(await placeOf(200)).toEqual({
@@ -43,6 +47,10 @@ it('is that of a better finish before', async () => {
 
 it('is not the rider’s yet where the service has no finish that is as good', async () => {
   expect((await placeOf(200, true))?.isStored).toBe(false)
+})
+
+it('is not known where the service does not show the rider', async () => {
+  expect(await placeIn([ABOVE])).toBeNull()
 })
 
 it('is loaded again when the class has changed, and at intervals', async () => {

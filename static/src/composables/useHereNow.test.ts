@@ -97,6 +97,16 @@ it('does not poll while the page is hidden, or while the service is not reachabl
   expect(state.value).toBe('loaded')
 })
 
+it('reports a poll that failed until the next one succeeds', async () => {
+  vi.stubGlobal('fetch', async () => new Response(null, { status: 503 }))
+  vi.mocked(racePage).mockRejectedValueOnce(new Error('timeout'))
+  const { state } = open()
+  await vi.advanceTimersByTimeAsync(100)
+  expect(state.value).toBe('failed')
+  await vi.advanceTimersByTimeAsync(3000)
+  expect(state.value).toBe('loaded')
+})
+
 it('shows the race that began after the one before it was over, which had more racers', async () => {
   const races = [{ ...raceAt(298), racers: 3 }]
   vi.mocked(racePage).mockImplementation(async () => ({ races: [...races] }) as never)
@@ -138,14 +148,16 @@ it.each([
   ['responds', (settle: Settle) => settle.resolve({ races: [raceAt(8)] } as unknown as RacePage)],
 ])('a poll that %s after the service began to push changes nothing', async (_, settle) => {
   const poll = {} as Settle
-  vi.mocked(racePage).mockReturnValueOnce(
-    new Promise((resolve, reject) => Object.assign(poll, { resolve, reject })),
-  )
+  vi.mocked(racePage)
+    .mockRejectedValueOnce(new Error('timeout'))
+    .mockReturnValueOnce(new Promise((resolve, reject) => Object.assign(poll, { resolve, reject })))
   vi.mocked(raceBoard).mockReset().mockResolvedValue(raceAt(8))
-  const responses = [new Response(null, { status: 503 })]
+  const responses = [1, 2, 3].map(() => new Response(null, { status: 503 }))
   vi.stubGlobal('fetch', async () => responses.shift() ?? pushing(standings(raceAt(9))))
-  // The second attempt to connect, after 1 s, succeeds. The first poll is under way by then.
+  // The fourth attempt to connect, after 7 s, succeeds. The second poll is under way by then.
   const { state, race } = open()
+  await vi.advanceTimersByTimeAsync(6000)
+  expect(state.value).toBe('failed')
   await vi.advanceTimersByTimeAsync(2000)
   expect(race.value?.lastSecond).toBe(9)
   settle(poll)

@@ -128,6 +128,19 @@ it('a ride that counts stays so where its last rank comes after another speed is
   expect(onEnd.mock.lastCall?.[0].ranks.at(-1)).toBe(1)
 })
 
+it('no clock runs after the finish, and a ride that is over does not go on', async () => {
+  const race = await start()
+  const begin = performance.now()
+  const now = vi.spyOn(performance, 'now').mockReturnValue(begin + 299_000)
+  await vi.advanceTimersByTimeAsync(40)
+  const timers = vi.getTimerCount()
+  now.mockReturnValue(begin + 300_000)
+  await vi.advanceTimersByTimeAsync(40)
+  expect(vi.getTimerCount()).toBe(timers - 1)
+  race.resume()
+  expect(race.phase.value).toBe('done')
+})
+
 it('a ride is kept again with its last rank, which comes after the finish', async () => {
   let respond: () => void = () => {}
   const board = () => new Promise((resolve) => (respond = () => resolve(SOURCE.board(0, 0, 9))))
@@ -174,6 +187,17 @@ it.each(['loaded', 'failed'])(
     expect(race.failure.value).toBeNull()
   },
 )
+
+it('a start during loading does not load again', async () => {
+  const race = await start()
+  race.giveUp()
+  vi.mocked(loadSource)
+    .mockClear()
+    .mockReturnValueOnce(new Promise(() => {}))
+  void race.start()
+  void race.start()
+  expect(loadSource).toHaveBeenCalledOnce()
+})
 
 it('a ride does not begin after its page was left during loading', async () => {
   const race = await start()

@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
-import { effectScope, ref, type EffectScope } from 'vue'
+import { effectScope, nextTick, ref, type EffectScope } from 'vue'
 
 import { raceBoard, racePage, type Race, type RaceBoard, type RacePage } from '../api/client'
 import { ApiError } from '../api/request'
@@ -161,6 +161,19 @@ it('a failure of the opened race ends when another race is opened', async () => 
   vi.mocked(raceBoard).mockReturnValue(new Promise(() => {}))
   address.value.race = 2
   await settled()
+  expect(page.opened.failure.value).toBe('')
+})
+
+it('says nothing of a load that failed after another race was opened', async () => {
+  let reject: (error: Error) => void = () => {}
+  vi.mocked(raceBoard).mockReturnValueOnce(new Promise((_, fail) => (reject = fail)))
+  const { address, page } = open({ race: 1 })
+  address.value.race = 2
+  await nextTick()
+  vi.mocked(raceBoard).mockReturnValue(new Promise(() => {}))
+  reject(new ApiError('away', 'away'))
+  await settled()
+  expect(raceBoard).toHaveBeenLastCalledWith(1, 2, expect.anything())
   expect(page.opened.failure.value).toBe('')
 })
 

@@ -110,7 +110,7 @@ export function withPacer(
 ): RowWithPacer[] {
   if (!pacer || rows.length === 0) return [...rows]
   const { label, output, racerId } = pacer
-  if (racerId !== null && rows.some((row) => row.racerId === racerId)) {
+  if (rows.some((row) => row.racerId === racerId)) {
     return rows.map((row) => (row.racerId === racerId ? { ...row, pacer: true } : row))
   }
   const before = rows.filter((row) => row.output >= output)

@@ -274,6 +274,17 @@ describe('the result', () => {
     expect(result(ride.samples)?.leads).toBe(0)
   })
 
+  it.each([{ rank: null }, { total: null }])('a second with %j has no place', (missing) => {
+    const ride = new Ride()
+    const sample = { ...ride.add(1, 80, 78, null), rank: 1, total: 10, ...missing }
+    expect(result([sample])).toMatchObject({
+      bestRank: null,
+      finalRank: null,
+      leads: 0,
+      unranked: 1,
+    })
+  })
+
   it('does without ranks that came too late', () => {
     const ridden = ride()
     ridden.rank(2, 5, 10)
