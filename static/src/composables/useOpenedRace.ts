@@ -59,7 +59,7 @@ export function useOpenedRace(classId: number, { address, adjust }: ExploreAddre
       }
       ;[board.value, own.value, failed.value] = [page, ownRow.standings[0] ?? null, null]
     } catch (error) {
-      if (isOutdated()) return
+      if (isStale() || isOutdated()) return
       retryLater(error)
       failed.value = error
     }
