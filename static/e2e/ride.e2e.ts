@@ -337,7 +337,7 @@ describe('riding', () => {
     await page.getByRole('button', { name: 'Pause' }).waitFor()
     const itsAddress = /#\/ride\/1\?ride=\d+$/
     expect(page.url()).toMatch(itsAddress)
-    // A link to the view that is shown is no step, which Back would undo without a question.
+    // A link to the view that is shown adds no entry to the history. Back would leave that one without a question.
     const steps = () => page.evaluate(() => history.length)
     const before = await steps()
     await page.getByRole('link', { name: 'Ride', exact: true }).click()
@@ -516,12 +516,12 @@ describe('riding', () => {
     await rideAs(page, { racerId: 999_999, name: 'Racer 999999', guest: false })
     await page.getByRole('link', { name: 'Start line', exact: true }).click()
     await page.getByText('Racer 999999. Nobody has ridden under this number yet').waitFor()
-    // Who was chosen, by pointer as well, is not said any more once the rider is another one.
+    // The message of a choice, by pointer as well, goes once the rider is another one.
     await search.fill('17')
     await option.click()
     await page.getByText('is chosen.').waitFor()
     await page.getByRole('button', { name: 'Be a new racer' }).click()
-    await page.getByText('You ride as').waitFor()
+    await page.getByLabel('Your name on the boards').waitFor()
     expect(await page.getByText('is chosen.').count()).toBe(0)
     expect(faults.filter((fault) => !fault.includes('404'))).toEqual([])
     await page.context().close()

@@ -26,7 +26,7 @@ export function outputText(output: number): string {
   return two.format(output)
 }
 
-/** Returns a percentage: `99.9 %`. It is rounded down: nobody is ahead of all. */
+/** Returns a percentage: `99.9 %`. It is rounded down, because nobody is ahead of all racers, and so of themselves. */
 export function percentText(percentage: number): string {
   return `${share.format(percentage)}\u00a0%`
 }

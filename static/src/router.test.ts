@@ -4,7 +4,7 @@ import { beforeAll, beforeEach, expect, it, vi } from 'vitest'
 import { failedAddress, router } from './router'
 import { lastClass } from './state/last-class'
 import { refreshService } from './state/service'
-import { settled } from './test-helpers'
+import { settled, typeAddress } from './test-helpers'
 
 vi.mock('./api/status', () => ({
   classes: async () => ({
@@ -114,12 +114,6 @@ it('an error of a navigation is on the console, and its address is kept', async 
   log.mockRestore()
 })
 
-/** Goes to an address as the browser does when it is typed. */
-function type(address: string): void {
-  history.pushState(null, '', `#${address}`)
-  dispatchEvent(new PopStateEvent('popstate'))
-}
-
 it('a typed address is one navigation, and a step', async () => {
   await router.push('/explore/4')
   const position = Number(history.state.position)
@@ -127,7 +121,7 @@ it('a typed address is one navigation, and a step', async () => {
   const leave = vi.fn(() => true)
   const [explore] = router.currentRoute.value.matched
   explore?.leaveGuards.add(leave)
-  type('/ride/5')
+  typeAddress('/ride/5')
   await settled()
   expect(router.currentRoute.value.fullPath).toBe('/ride/5')
   explore?.leaveGuards.delete(leave)
@@ -150,7 +144,7 @@ it.each(['/ride/5', '/explore/5/90'])(
     await router.push('/explore/4')
     const go = vi.spyOn(history, 'go').mockImplementation(() => {})
     const allow = router.beforeEach(() => false)
-    type(address)
+    typeAddress(address)
     await settled()
     allow()
     expect(go.mock.calls).toEqual([[-1]])

@@ -1,5 +1,5 @@
 /** Addresses of the views. They stand behind `#`, so that the service needs to know one path only. */
-import { ref, watch, watchEffect } from 'vue'
+import { computed, ref, watch, watchEffect } from 'vue'
 import {
   createRouter,
   createWebHashHistory,
@@ -142,10 +142,16 @@ router.afterEach((to, from, failure) => {
   hasFailedPart.value = false
 })
 
+/** The class of the address, if the service does not have it; otherwise null. */
+export const unknownClass = computed(() => {
+  const { classId } = router.currentRoute.value.params
+  return classId && isUnknownClass(Number(classId)) ? Number(classId) : null
+})
+
 watchEffect(() => {
   const { meta, params } = router.currentRoute.value
   const classId = Number(params.classId)
-  const title = params.classId && isUnknownClass(classId) ? 'Not found' : meta.title
+  const title = unknownClass.value === null ? meta.title : 'Not found'
   const parts = [classOf(classId) && classTitle(classId), title, 'Alleycat']
   document.title = parts.filter(Boolean).join(' · ')
 })

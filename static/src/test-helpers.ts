@@ -7,3 +7,9 @@ export function setHidden(hidden: boolean): void {
   Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })
   document.dispatchEvent(new Event('visibilitychange'))
 }
+
+/** Goes to an address as the browser does when it is typed. */
+export function typeAddress(address: string): void {
+  history.pushState(null, '', `#${address}`)
+  dispatchEvent(new PopStateEvent('popstate'))
+}

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { effectScope, ref, type EffectScope } from 'vue'
 
 import { raceBoard, racePage, type RaceBoard, type RacePage } from '../api/client'
-import { reachable } from '../state/service.fake'
+import { reachable, service } from '../state/service.fake'
 import { setHidden } from '../test-helpers'
 import { useHereNow } from './useHereNow'
 
@@ -94,6 +94,17 @@ it('does not poll while the page is hidden, or while the service is not reachabl
   reachable.value = true
   await vi.advanceTimersByTimeAsync(3000)
   expect(racePage).toHaveBeenCalledTimes(1)
+  expect(state.value).toBe('loaded')
+})
+
+it('is old once the service is away, although its connection is not lost yet', async () => {
+  vi.stubGlobal('fetch', async (_: unknown, { signal }: RequestInit) => openStream(signal!))
+  const { state } = open()
+  await vi.advanceTimersByTimeAsync(100)
+  expect(state.value).toBe('loaded')
+  service.state = 'away'
+  expect(state.value).toBe('failed')
+  service.state = 'ready'
   expect(state.value).toBe('loaded')
 })
 

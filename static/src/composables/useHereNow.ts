@@ -16,8 +16,9 @@ const POLL_MS = 3000
 /** `you` is the rider. A race that nobody else rides is not shown. */
 export function useHereNow(classId: number, you: Ref<number>) {
   const boards = shallowReactive(new Map<number, RaceBoard>())
-  /** `failed`: the last load failed, and what is shown may be old. */
-  const state = ref<'loading' | 'loaded' | 'failed'>('loading')
+  const loadState = ref<'loading' | 'loaded' | 'failed'>('loading')
+  /** `failed`: what is shown may be old. A service that is away is known before its connection is lost. */
+  const state = computed(() => (service.state === 'away' ? 'failed' : loadState.value))
   const newestFirst = computed(() => [...boards.values()].sort((a, b) => b.startedAt - a.startedAt))
   const race = computed(() => raceToShow(newestFirst.value, you.value, service.now))
   const standings = computed(() => race.value?.standings ?? [])
@@ -25,7 +26,7 @@ export function useHereNow(classId: number, you: Ref<number>) {
   function show(board: RaceBoard): void {
     applyNames(board.standings)
     keepBoard(boards, board)
-    state.value = 'loaded'
+    loadState.value = 'loaded'
   }
 
   async function load(ended: AbortSignal): Promise<RaceBoard | null> {
@@ -49,16 +50,16 @@ export function useHereNow(classId: number, you: Ref<number>) {
       if (ended.aborted) return
       if (document.hidden) continue
       if (!reachable.value) {
-        state.value = 'failed'
+        loadState.value = 'failed'
         continue
       }
       try {
         const board = await load(ended)
         if (ended.aborted) return
         if (board) show(board)
-        state.value = 'loaded'
+        loadState.value = 'loaded'
       } catch {
-        if (!ended.aborted) state.value = 'failed'
+        if (!ended.aborted) loadState.value = 'failed'
       }
     }
   }
@@ -82,7 +83,7 @@ export function useHereNow(classId: number, you: Ref<number>) {
       stopPolling()
       // Races of these boards may be over. Every race that is ridden is pushed within a second.
       boards.clear()
-      state.value = 'loaded'
+      loadState.value = 'loaded'
     },
     // Called after every attempt to connect: polling that has begun goes on.
     closed: () => startPolling(POLL_MS),

@@ -6,7 +6,7 @@ export interface Settings {
   resistance: number
 }
 
-/** How far the ride strays from its aim by chance, from one side to the other, as a share of it. A slow wave adds a little. */
+/** Width of the random deviation from the aim, as a share of it: 2 % to either side. A slow wave adds up to 2.4 %. */
 const STRAY = 0.04
 
 /**

@@ -65,7 +65,7 @@ it('a ride that is not on the boards holds nothing', () => {
 it.each([
   [[null, 1], 'You were first of all time for at least 1 of 2 seconds.'],
   [[2, 1], 'You were first of all time for 1 of 2 seconds.'],
-])('a second whose rank is not known may have been a first one: %j', (ranks, headline) => {
+])('the headline says “at least” only where a rank is not known: %j', (ranks, headline) => {
   const ride = new Ride()
   ranks.forEach((rank, i) => {
     ride.add(i + 1, 80, 78, null)

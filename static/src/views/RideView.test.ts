@@ -7,7 +7,8 @@ import { router } from '../router'
 import { loadSource, type BoardSource } from '../state/board-source'
 import { outbox, type Delivery } from '../state/outbox'
 import { refreshService } from '../state/service'
-// The router loads it, too. Here, its time is not that of the first test.
+import { typeAddress } from '../test-helpers'
+// Loaded here, so that the first test does not wait for it.
 import './RideView.vue'
 
 vi.hoisted(() => (document.documentElement.dataset.rides = 'open'))
@@ -42,6 +43,29 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
+/** Starts a ride, and rides two seconds. */
+async function ride(): Promise<void> {
+  page.querySelector<HTMLButtonElement>('.actions button')!.click()
+  await vi.advanceTimersByTimeAsync(2100)
+}
+
+it('in a ride, a link to its own view changes nothing, and the typed address of an earlier result asks', async () => {
+  await ride()
+  const address = router.currentRoute.value.fullPath
+  expect(address).toMatch(/^\/ride\/1\?ride=\d+$/)
+  const confirm = vi.fn(() => false)
+  vi.stubGlobal('confirm', confirm)
+  await router.push('/ride/1')
+  expect(confirm).not.toHaveBeenCalled()
+  expect(router.currentRoute.value.fullPath).toBe(address)
+  // What is refused is taken back.
+  const go = vi.spyOn(history, 'go').mockImplementation(() => {})
+  typeAddress('/ride/1?ride=5')
+  await vi.advanceTimersByTimeAsync(100)
+  expect(confirm).toHaveBeenCalledOnce()
+  go.mockRestore()
+})
+
 it.each<[string, boolean, Partial<Delivery>, boolean]>([
   ['a ride that counts', false, {}, true],
   ['a ride of which a second was rejected', false, { rejected: 1 }, true],
@@ -51,8 +75,7 @@ it.each<[string, boolean, Partial<Delivery>, boolean]>([
 ])('the question before %s is left says whether it counts', async (_, auto, delivery, counts) => {
   if (auto) page.querySelector<HTMLInputElement>('[role=switch]')!.click()
   await nextTick()
-  page.querySelector<HTMLButtonElement>('.actions button')!.click()
-  await vi.advanceTimersByTimeAsync(2100)
+  await ride()
   for (const [raceId, sending] of outbox.deliveries) {
     outbox.deliveries.set(raceId, { ...sending, ...delivery })
   }

@@ -4,7 +4,6 @@ import { createApp, effectScope, nextTick } from 'vue'
 
 import { useRace } from '../../composables/useRace'
 import { rider } from '../../state/rider'
-import { reachable } from '../../state/service.fake'
 import HereNowPanel from './HereNowPanel.vue'
 
 vi.mock('../../api/client', () => ({ sendRide: vi.fn() }))
@@ -23,14 +22,10 @@ vi.mock('../../composables/useHereNow', async () => {
 vi.mock('../../state/service', async (original) => ({
   ...(await original<typeof import('../../state/service')>()),
   ridesOpen: true,
-  reachable: (await import('../../state/service.fake')).reachable,
 }))
 
 let close: () => void
-afterEach(() => {
-  close()
-  reachable.value = true
-})
+afterEach(() => close())
 
 function show(hasResult: boolean): HTMLElement {
   const page = document.createElement('div')
@@ -55,20 +50,15 @@ it.each([
 })
 
 it.each([
-  ['at 0:55', 'loaded', 55, true],
-  ['last seen at 0:55', 'failed', 55, true],
-  ['last seen at 0:55', 'loaded', 55, false],
-  ['finished', 'failed', 300, true],
-])(
-  'says “%s” of a race that is %s, at second %i, with the service there: %s',
-  (text, state, lastSecond, isThere) => {
-    reachable.value = isThere
-    const race = { raceId: 1, racers: 2, startedAt: Date.now(), lastSecond }
-    Object.assign(shown, { state, race: { ...race, finished: lastSecond === 300 } })
-    expect(show(true).querySelector('h2 + p')?.textContent.trim()).toBe(text)
-    Object.assign(shown, { race: null, state: 'loaded' })
-  },
-)
+  ['at 0:55', 'loaded', 55],
+  ['last seen at 0:55', 'failed', 55],
+  ['finished', 'failed', 300],
+])('says “%s” of a race that is %s, at second %i', (text, state, lastSecond) => {
+  const race = { raceId: 1, racers: 2, startedAt: Date.now(), lastSecond }
+  Object.assign(shown, { state, race: { ...race, finished: lastSecond === 300 } })
+  expect(show(true).querySelector('h2 + p')?.textContent.trim()).toBe(text)
+  Object.assign(shown, { race: null, state: 'loaded' })
+})
 
 it('marks the rider of the next ride, also after another tab chose another one', async () => {
   standings.push({ racerId: 1, output: 210, rank: 1 }, { racerId: 2, output: 200, rank: 2 })
