@@ -76,6 +76,21 @@ it('says how many were found, and who was chosen', async () => {
   expect(message()).toBe('')
 })
 
+it.each(['storage', 'popstate'])(
+  'who was chosen is said until an event of %s, which may undo it',
+  async (event) => {
+    vi.mocked(search).mockResolvedValue([{ racerId: 1, name: 'Ada' }] as Found[])
+    type('Ada')
+    await vi.advanceTimersByTimeAsync(300)
+    page.querySelector('[role=option]')?.dispatchEvent(new Event('click', { bubbles: true }))
+    await vi.advanceTimersByTimeAsync(0)
+    expect(message()).toContain('is chosen.')
+    dispatchEvent(new Event(event))
+    await nextTick()
+    expect(message()).toBe('')
+  },
+)
+
 it('a racer of an earlier text cannot be chosen', async () => {
   vi.mocked(search).mockResolvedValue([{ racerId: 1, name: 'Ada' }] as Found[])
   type('Ada')

@@ -22,7 +22,7 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
   const failure = ref('')
   /** Message that the racer of the last search is not on the board. It stays until another board or racer is shown. */
   const notFound = ref('')
-  const retryLater = useRetry(() => load())
+  const retryLater = useRetry(() => load.join())
 
   const load = latestOnly(async (isStale) => {
     const wanted = address.value

@@ -54,6 +54,26 @@ it('a class that changes while its record is loaded has the later one', async ()
   expect(records.get(1)?.output).toBe(210)
 })
 
+it('a record that failed is loaded again, although a poll came while the others were loading', async () => {
+  let respond: (board: Leaderboard) => void = () => {}
+  vi.mocked(leaderboard)
+    .mockRejectedValueOnce(new Error('away'))
+    .mockReturnValueOnce(new Promise((resolve) => (respond = resolve)))
+    .mockResolvedValue(boardOf(210))
+  const records = scope.run(useClassRecords)!
+  await settled()
+  poll('A')
+  await settled()
+  expect(leaderboard).toHaveBeenCalledTimes(2)
+  respond(boardOf(200))
+  await settled()
+  expect([records.get(1), records.get(2)?.output]).toEqual([undefined, 200])
+  poll('A')
+  await settled()
+  expect(records.get(1)?.output).toBe(210)
+  expect(leaderboard).toHaveBeenCalledTimes(3)
+})
+
 it('a record is loaded once for each state, and one that failed after polls, less and less often', async () => {
   vi.mocked(leaderboard).mockRejectedValue(new Error('away'))
   const records = scope.run(useClassRecords)!

@@ -12,9 +12,10 @@ export function useClassRecords(): ReadonlyMap<number, Standing | null> {
   const records = shallowReactive(new Map<number, Standing | null>())
   /** The state of each class's boards for which its record was loaded. */
   const loadedAt = new Map<number, string>()
-  const retryLater = useRetry(() => load())
+  const retryLater = useRetry(() => load.join())
 
   const load = latestOnly(async () => {
+    const errors: unknown[] = []
     for (const { classId } of service.classes) {
       const state = boardState(classId)
       if (state === undefined || loadedAt.get(classId) === state) continue
@@ -24,9 +25,10 @@ export function useClassRecords(): ReadonlyMap<number, Standing | null> {
         records.set(classId, standings[0] ?? null)
         loadedAt.set(classId, state)
       } catch (error) {
-        retryLater(error)
+        errors.push(error)
       }
     }
+    errors.forEach(retryLater)
   })
 
   watch(() => service.classes.map(({ classId }) => boardState(classId)).join(), load, {

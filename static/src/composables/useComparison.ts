@@ -35,7 +35,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   /** The racers that are compared while none are chosen. */
   const suggested = ref<number[]>([])
   const failure = ref('')
-  const retryLater = useRetry(() => loadCurves())
+  const retryLater = useRetry(() => loadCurves.join())
   const racers = computed(() => address.value.racers ?? suggested.value)
   /** The racers in a shared address, also suggested ones: others are suggested elsewhere. Null while there are none. */
   const shared = computed(
@@ -77,7 +77,7 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   }
 
   const loadCurves = latestOnly(async (isStale) => {
-    let failed = ''
+    const errors: unknown[] = []
     for (const racerId of racers.value) {
       const current = state()
       // The state becomes known by the first poll, and then the curves are loaded.
@@ -89,12 +89,12 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
         curves.set(racerId, found)
         loadedAt.set(racerId, current)
       } catch (error) {
-        retryLater(error)
-        failed = messageOf(error, 'The curve cannot be loaded.')
+        errors.push(error)
       }
     }
+    errors.forEach(retryLater)
     // Set at the end: a message that came and went would be read again at every try.
-    failure.value = failed
+    failure.value = errors.length > 0 ? messageOf(errors[0], 'The curve cannot be loaded.') : ''
   })
 
   /** Returns the class record at a second. Until it is loaded nothing is known to beat it. */

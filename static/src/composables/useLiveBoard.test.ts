@@ -58,6 +58,18 @@ describe('a board that the service ranks', () => {
       [3, 20, BOARD_ROWS],
     ])
   })
+  it('is not requested for a second of the ride before that waited', async () => {
+    const board = vi.fn(() => new Promise<never>(() => {}))
+    const source = { rest: async () => {}, board }
+    const { clearBoard, rank } = useLiveBoard(() => {})
+    const sample = (second: number) => ({ second, output: 20 }) as Parameters<typeof rank>[1]
+    void rank(source as unknown as BoardSource, sample(7))
+    void rank(source as unknown as BoardSource, sample(8))
+    clearBoard()
+    board.mockResolvedValueOnce(FOUND as never)
+    await rank(source as unknown as BoardSource, sample(1))
+    expect(board.mock.calls.map(([second]: unknown[]) => second)).toEqual([7, 1])
+  })
   it.each(['comes', 'fails'])('does not disturb the next ride if it %s late', async (how) => {
     const asked: number[] = []
     const settle: [resolve: (found: typeof FOUND) => void, reject: () => void][] = []

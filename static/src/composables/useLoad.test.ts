@@ -2,9 +2,9 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { effectScope, type EffectScope } from 'vue'
 
 import { ApiError } from '../api/request'
-import { reachable, service } from '../state/service.fake'
+import { reachable, service, stateHash } from '../state/service.fake'
 import { settled } from '../test-helpers'
-import { useLoad } from './useLoad'
+import { useLoad, useUpToDate } from './useLoad'
 
 vi.mock('../state/service', () => import('../state/service.fake'))
 
@@ -60,6 +60,26 @@ it('waits for twice as many polls after each try that fails, until one succeeds'
   expect(await triesOf(1)).toEqual([1])
   await again()
   expect(await triesOf(3)).toEqual([1, 3])
+})
+
+it('a poll that changes the class and is a retry, too, causes one load', async () => {
+  const load = vi.fn(async () => {
+    await settled()
+    throw new ApiError('unready', 'overloaded')
+  })
+  stateHash.value = 'A'
+  scope.run(() => useUpToDate(1, load))
+  await settled()
+  const loads: number[] = []
+  for (const hash of ['B', 'C', 'C', 'D', 'D', 'D', 'D', 'D']) {
+    const before = load.mock.calls.length
+    const polled = poll()
+    stateHash.value = hash
+    await polled
+    await settled()
+    loads.push(load.mock.calls.length - before)
+  }
+  expect(loads).toEqual([1, 1, 1, 1, 0, 0, 1, 0])
 })
 
 it('does not load again while a load is under way', async () => {

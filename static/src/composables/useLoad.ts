@@ -14,7 +14,7 @@ const RETRY_POLLS_MAX = 8
  */
 export function useLoad(load: () => Promise<void>): () => Promise<void> {
   const attempt = latestOnly(() => load().catch(retryLater))
-  const retryLater = useRetry(attempt)
+  const retryLater = useRetry(attempt.join)
   void attempt()
   return attempt
 }
@@ -33,7 +33,7 @@ export function useUpToDate(classId: number, load: () => Promise<void>): () => P
 }
 
 /**
- * Returns a function to call with the error of a failed load. It makes the next poll load again, if that may succeed and the
+ * Returns a function to call with the errors of a failed load, at its end. It makes the next poll load again, if that may succeed and the
  * service is reachable. The number of polls between two tries doubles with each one that fails: the service may be overloaded.
  * Without a retry, one lost request would leave a gap for as long as nothing else changes.
  */
@@ -50,6 +50,8 @@ export function useRetry(load: () => Promise<void>): (error: unknown) => void {
       retryPolls = hasFailed ? Math.min(retryPolls * 2, RETRY_POLLS_MAX) : 1
       pollsLeft = retryPolls
     },
+    // After the watchers that load what the same poll has changed.
+    { flush: 'post' },
   )
   return (error) => {
     hasFailed ||= canLoadLater(error)

@@ -29,7 +29,7 @@ export function useOpenedRace(classId: number, { address, adjust }: ExploreAddre
       ? 'The service does not have that race, or not any more.'
       : messageOf(failed.value, 'The race cannot be loaded.')
   })
-  const retryLater = useRetry(() => load())
+  const retryLater = useRetry(() => load.join())
   /** Number of pushed boards that were shown. A load that began before the last of them is older. */
   let pushes = 0
   /** The value of `pushes` at the last call of `loadUnpushed`. */

@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
-import { computed, effectScope, nextTick, ref, type EffectScope } from 'vue'
+import { computed, effectScope, nextTick, ref, shallowRef, type EffectScope } from 'vue'
 
 import { pace } from '../api/client'
 import { ApiError } from '../api/request'
@@ -28,6 +28,7 @@ function open() {
     phase,
     racing: computed(() => phase.value === 'riding'),
     sample: computed(() => sample.value),
+    identity: shallowRef(rider.value),
   }
   const used = scope.run(() => usePacer(1, race))!
   return { phase, sample, used }

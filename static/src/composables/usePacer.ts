@@ -7,20 +7,19 @@ import { RACE_SECONDS } from '../race/output'
 import type { Sample } from '../race/ride'
 import { applyNames } from '../state/names'
 import { pacer, pacerLabel } from '../state/pacer'
-import { rider } from '../state/rider'
 import type { RaceOnPage } from './useRace'
 import { useRetry } from './useLoad'
 
-type RaceOfPacer = Pick<RaceOnPage, 'phase' | 'racing' | 'sample'>
+type RaceOfPacer = Pick<RaceOnPage, 'phase' | 'racing' | 'sample' | 'identity'>
 
-export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer) {
+export function usePacer(classId: number, { phase, racing, sample, identity }: RaceOfPacer) {
   /** The pacer of this ride. It stays until the next ride begins, whatever another tab chooses. */
   const choice = shallowRef<PacerChoice>(NO_PACER)
   const curve = shallowRef<ReadonlyMap<number, number>>(new Map())
   /** `empty`: the pacer has no output in this class. */
   const state = ref<'none' | 'loading' | 'ready' | 'empty' | 'failed'>('none')
   /** The rider whose curve is the pacer, if it is the own best. */
-  let racerId = rider.value.racerId
+  let racerId = identity.value.racerId
   let generation = 0
   // A later choice may be loaded by then. The next ride loads its own.
   const retryLater = useRetry(async () => {
@@ -28,7 +27,7 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
   })
 
   function choose(): void {
-    racerId = rider.value.racerId
+    racerId = identity.value.racerId
     const isRider = pacer.value.racerId === racerId
     choice.value = isRider ? { ...NO_PACER, kind: 'best' } : { ...pacer.value }
     void load()
@@ -64,7 +63,7 @@ export function usePacer(classId: number, { phase, racing, sample }: RaceOfPacer
   // Loaded again at every start: the class may have changed since the page was opened.
   const isStarting = computed(() => phase.value === 'loading')
   const wanted = computed(() =>
-    [pacer.value.kind, pacer.value.racerId, rider.value.racerId, isStarting.value].join(),
+    [pacer.value.kind, pacer.value.racerId, identity.value.racerId, isStarting.value].join(),
   )
   watch(
     wanted,

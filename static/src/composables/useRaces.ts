@@ -28,8 +28,8 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
   const boards = shallowReactive(new Map<number, RaceBoard>())
   const failure = ref('')
   const opened = useOpenedRace(classId, exploreAddress)
-  const retryLater = useRetry(() => refresh())
-  const retryBoardsLater = useRetry(() => loadBoards())
+  const retryLater = useRetry(() => refresh.join())
+  const retryBoardsLater = useRetry(() => loadBoards.join())
   /** Whether the service pushes. */
   let isLive = false
   /** Whether a connection was lost, and with it what was pushed meanwhile: until the boards are loaded again. */
@@ -85,7 +85,7 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
 
   /** Loads the boards that the list needs or that are older than it, one after another. */
   const loadBoards = latestOnly(async (isStale) => {
-    let hasFailed = false
+    const errors: unknown[] = []
     for (const race of page.value?.races ?? []) {
       if (isStale()) return
       const { raceId, lastSecond, finished } = race
@@ -101,12 +101,12 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
         // A board that was pushed meanwhile is newer.
         if (boards.get(raceId) === before) boards.set(raceId, board)
       } catch (error) {
-        // Listed without its winner, or with an earlier one, until then.
-        retryBoardsLater(error)
-        hasFailed = true
+        // Listed without its winner, or with an earlier one, until the retry.
+        errors.push(error)
       }
     }
-    if (isLive && !hasFailed && !isStale()) wasLost = false
+    errors.forEach(retryBoardsLater)
+    if (isLive && errors.length === 0 && !isStale()) wasLost = false
   })
 
   watch(page, loadBoards)

@@ -27,7 +27,7 @@ export function useRivals(classId: number, { racing, sample, source, identity }:
   const state = ref<'loading' | 'loaded' | 'failed'>('loading')
   const ids = computed(() => rivals.value.map(({ racerId }) => racerId))
 
-  const retryLater = useRetry(() => load())
+  const retryLater = useRetry(() => load.join())
 
   const load = latestOnly(async () => {
     const wanted = ids.value

@@ -87,7 +87,7 @@ export const NO_BEST = -Infinity
 
 /**
  * Returns the rows of a board on which a stand-in has the rider's live output, with the rider in its place: the rider's own
- * best is removed, and the rows below it move up.
+ * best is removed, and the rows below it move up. Among those who are level, the rider stays last, as the stand-in is.
  */
 function withRiderForStandIn(
   standings: readonly Standing[],
@@ -102,7 +102,6 @@ function withRiderForStandIn(
       output: row.output,
       rank: row.output < best ? row.rank - 1 : row.rank,
     }))
-    .sort(byOutput)
 }
 
 /**

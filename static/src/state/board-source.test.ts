@@ -122,6 +122,20 @@ describe('the boards of a ride whose history is loaded', () => {
     },
   )
 
+  it('have the rider behind those who are level, with the rows around that place', async () => {
+    const { source } = await open()
+    const level = Array.from({ length: 12 }, (_, i) => ({ racerId: 20 + i, output: 140 }))
+    serve(150, ...level, { racerId: 40, output: 130 })
+    const { value } = await source.board(5, 140, 5)
+    expect(value.rows.map(({ racerId, rank }) => [racerId, rank])).toEqual([
+      [29, 3],
+      [30, 3],
+      [31, 3],
+      [7, 3],
+      [40, 16],
+    ])
+  })
+
   it('keep the ranks of those who are level with an own best above the page', async () => {
     const { source } = await open()
     vi.mocked(leaderboard).mockResolvedValue({
