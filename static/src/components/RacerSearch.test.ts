@@ -76,7 +76,7 @@ it('says how many were found, and who was chosen', async () => {
   expect(message()).toBe('')
 })
 
-it.each(['storage', 'popstate'])(
+it.each(['visibilitychange', 'popstate'])(
   'who was chosen is said until an event of %s, which may undo it',
   async (event) => {
     vi.mocked(search).mockResolvedValue([{ racerId: 1, name: 'Ada' }] as Found[])
