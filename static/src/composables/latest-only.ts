@@ -2,34 +2,30 @@ import { onScopeDispose } from 'vue'
 
 interface LatestOnly {
   (): Promise<void>
-  /** Waits for the run that is under way, or else begins one. */
-  join(): Promise<void>
+  isRunning(): boolean
 }
 
 /**
- * Returns a function that runs `load`, one run at a time, while the scope lasts. Calls during a run cause one more run, and end
- * with it. `isStale` returns true after such a call, and after the scope's end. `load` handles its errors.
+ * Returns a function that runs `load`, one run at a time, while the scope lasts. Calls during a run cause one more run.
+ * `isStale` returns true after such a call, and after the scope's end. `load` handles its errors.
  */
 export function latestOnly(load: (isStale: () => boolean) => Promise<void>): LatestOnly {
-  let runs: Promise<void> | null = null
+  let loading = false
   let isStale = false
   let isGone = false
   // A throttled call may come later.
   onScopeDispose(() => {
     isGone = true
   })
-
-  async function run(): Promise<void> {
+  async function call(): Promise<void> {
+    isStale = true
+    if (loading) return
+    loading = true
     while (isStale && !isGone) {
       isStale = false
       await load(() => isStale || isGone)
     }
-    runs = null
+    loading = false
   }
-
-  function call(): Promise<void> {
-    isStale = true
-    return (runs ??= run())
-  }
-  return Object.assign(call, { join: () => runs ?? call() })
+  return Object.assign(call, { isRunning: () => loading })
 }

@@ -7,9 +7,8 @@ import { isolated } from '../format'
 import { minutes } from '../race/clock'
 import { applyNames, nameOf } from '../state/names'
 import { boardState, period } from '../state/service'
-import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
-import { useRetry } from './useLoad'
+import { useRetriedLoad } from './useLoad'
 
 const PAGE_ROWS = 12
 
@@ -22,9 +21,7 @@ export function useBoard(classId: number, { address, adjust }: ExploreAddressOnP
   const failure = ref('')
   /** Message that the racer of the last search is not on the board. It stays until another board or racer is shown. */
   const notFound = ref('')
-  const retryLater = useRetry(() => load.join())
-
-  const load = latestOnly(async (isStale) => {
+  const load = useRetriedLoad(async (isStale, retryLater) => {
     const wanted = address.value
     const { second, board: kind, around, page: cursor } = wanted
     const at = kind === 'second' ? { second } : kind === 'finish' ? FINISHES : {}

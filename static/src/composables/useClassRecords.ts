@@ -4,18 +4,14 @@ import { shallowReactive, watch } from 'vue'
 import { leaderboard, type Standing } from '../api/client'
 import { applyNames } from '../state/names'
 import { boardState, service } from '../state/service'
-import { latestOnly } from './latest-only'
-import { useRetry } from './useLoad'
+import { useRetriedLoad } from './useLoad'
 
 /** Returns the class record by class. Null: nobody has ridden the class. */
 export function useClassRecords(): ReadonlyMap<number, Standing | null> {
   const records = shallowReactive(new Map<number, Standing | null>())
   /** The state of each class's boards for which its record was loaded. */
   const loadedAt = new Map<number, string>()
-  const retryLater = useRetry(() => load.join())
-
-  const load = latestOnly(async () => {
-    const errors: unknown[] = []
+  const load = useRetriedLoad(async (_, retryLater) => {
     for (const { classId } of service.classes) {
       const state = boardState(classId)
       if (state === undefined || loadedAt.get(classId) === state) continue
@@ -25,10 +21,9 @@ export function useClassRecords(): ReadonlyMap<number, Standing | null> {
         records.set(classId, standings[0] ?? null)
         loadedAt.set(classId, state)
       } catch (error) {
-        errors.push(error)
+        retryLater(error)
       }
     }
-    errors.forEach(retryLater)
   })
 
   watch(() => service.classes.map(({ classId }) => boardState(classId)).join(), load, {

@@ -11,9 +11,8 @@ import type { Best } from '../race/new-bests'
 import { applyNames, nameOf } from '../state/names'
 import { rider } from '../state/rider'
 import { boardState } from '../state/service'
-import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
-import { useLoad, useRetry } from './useLoad'
+import { useLoad, useRetriedLoad } from './useLoad'
 
 const COLORS = ['--you', '--line-a', '--line-b', '--line-c', '--line-d', '--line-e']
 const DASHES = [[], [9, 4], [3, 3], [12, 3, 3, 3], [6, 6], [1, 4]]
@@ -35,7 +34,6 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   /** The racers that are compared while none are chosen. */
   const suggested = ref<number[]>([])
   const failure = ref('')
-  const retryLater = useRetry(() => loadCurves.join())
   const racers = computed(() => address.value.racers ?? suggested.value)
   /** The racers in a shared address, also suggested ones: others are suggested elsewhere. Null while there are none. */
   const shared = computed(
@@ -76,8 +74,8 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     suggested.value = [...new Set([...own, ...standings.map(({ racerId }) => racerId)])]
   }
 
-  const loadCurves = latestOnly(async (isStale) => {
-    const errors: unknown[] = []
+  const loadCurves = useRetriedLoad(async (isStale, retryLater) => {
+    let failed = ''
     for (const racerId of racers.value) {
       const current = state()
       // The state becomes known by the first poll, and then the curves are loaded.
@@ -89,12 +87,12 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
         curves.set(racerId, found)
         loadedAt.set(racerId, current)
       } catch (error) {
-        errors.push(error)
+        retryLater(error)
+        failed = messageOf(error, 'The curve cannot be loaded.')
       }
     }
-    errors.forEach(retryLater)
     // Set at the end: a message that came and went would be read again at every try.
-    failure.value = errors.length > 0 ? messageOf(errors[0], 'The curve cannot be loaded.') : ''
+    failure.value = failed
   })
 
   /** Returns the class record at a second. Until it is loaded nothing is known to beat it. */

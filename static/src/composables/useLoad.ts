@@ -13,9 +13,20 @@ const RETRY_POLLS_MAX = 8
  * once more.
  */
 export function useLoad(load: () => Promise<void>): () => Promise<void> {
-  const attempt = latestOnly(() => load().catch(retryLater))
-  const retryLater = useRetry(attempt.join)
+  const attempt = useRetriedLoad((_, retryLater) => load().catch(retryLater))
   void attempt()
+  return attempt
+}
+
+/**
+ * Returns a function that runs `load` as `latestOnly` does, and again after polls where `load` calls `retryLater` with an error
+ * that may pass.
+ */
+export function useRetriedLoad(
+  load: (isStale: () => boolean, retryLater: (error: unknown) => void) => Promise<void>,
+): () => Promise<void> {
+  const attempt = latestOnly((isStale) => load(isStale, retryLater))
+  const retryLater = useRetry(attempt, attempt.isRunning)
   return attempt
 }
 
@@ -33,24 +44,28 @@ export function useUpToDate(classId: number, load: () => Promise<void>): () => P
 }
 
 /**
- * Returns a function to call with the errors of a failed load, at its end. It makes the next poll load again, if that may succeed and the
+ * Returns a function to call with the error of a failed load. It makes the next poll load again, if that may succeed and the
  * service is reachable. The number of polls between two tries doubles with each one that fails: the service may be overloaded.
- * Without a retry, one lost request would leave a gap for as long as nothing else changes.
+ * Without a retry, one lost request would leave a gap for as long as nothing else changes. No retry begins while `isRunning`
+ * returns true: the same poll may have begun a load because the class has changed.
  */
-export function useRetry(load: () => Promise<void>): (error: unknown) => void {
+export function useRetry(
+  load: () => Promise<void>,
+  isRunning: () => boolean = () => false,
+): (error: unknown) => void {
   let hasFailed = false
   let retryPolls = 1
   let pollsLeft = retryPolls
   watch(
     () => service.now,
     async () => {
-      if (!hasFailed || !reachable.value || --pollsLeft > 0) return
+      if (!hasFailed || !reachable.value || isRunning() || --pollsLeft > 0) return
       hasFailed = false
       await load()
       retryPolls = hasFailed ? Math.min(retryPolls * 2, RETRY_POLLS_MAX) : 1
       pollsLeft = retryPolls
     },
-    // After the watchers that load what the same poll has changed.
+    // Called after the watchers of the same poll, which may begin loads.
     { flush: 'post' },
   )
   return (error) => {

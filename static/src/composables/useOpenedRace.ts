@@ -7,9 +7,8 @@ import { PUSHED_ROWS } from '../api/live'
 import { ApiError, messageOf } from '../api/request'
 import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
-import { latestOnly } from './latest-only'
 import type { ExploreAddressOnPage } from './useExploreAddress'
-import { useRetry } from './useLoad'
+import { useRetriedLoad } from './useLoad'
 
 /** Least time between loads of a page that is not pushed, in milliseconds. */
 const RELOAD_MS = 2000
@@ -29,14 +28,13 @@ export function useOpenedRace(classId: number, { address, adjust }: ExploreAddre
       ? 'The service does not have that race, or not any more.'
       : messageOf(failed.value, 'The race cannot be loaded.')
   })
-  const retryLater = useRetry(() => load.join())
   /** Number of pushed boards that were shown. A load that began before the last of them is older. */
   let pushes = 0
   /** The value of `pushes` at the last call of `loadUnpushed`. */
   let earlierPushes = 0
   const which = () => [address.value.race, address.value.rows].join()
 
-  const load = latestOnly(async (isStale) => {
+  const load = useRetriedLoad(async (isStale, retryLater) => {
     const { race, rows } = address.value
     if (race === null) return
     const wanted = which()

@@ -31,7 +31,7 @@ function open() {
     identity: shallowRef(rider.value),
   }
   const used = scope.run(() => usePacer(1, race))!
-  return { phase, sample, used }
+  return { phase, sample, used, identity: race.identity }
 }
 
 beforeEach(() => {
@@ -176,6 +176,21 @@ it('a pacer who is the rider is the rider’s own best', async () => {
   expect(used.label.value).toBe('Your best')
   expect(used.rowAt(2)).toMatchObject({ label: 'Your best', racerId: null })
   expect(pace).toHaveBeenCalledWith(1, { racers: [racerId] })
+})
+
+it('the own best is that of the rider of this ride', async () => {
+  pacer.value = { ...NO_PACER, kind: 'best' }
+  const { phase, identity } = open()
+  await settled()
+  phase.value = 'loading'
+  const before = rider.value
+  rider.value = { ...before, racerId: 77 }
+  await settled()
+  expect(pace).toHaveBeenLastCalledWith(1, { racers: [before.racerId] })
+  identity.value = rider.value
+  await settled()
+  expect(pace).toHaveBeenLastCalledWith(1, { racers: [77] })
+  rider.value = before
 })
 
 it('a pacer without an output in the class is empty', async () => {

@@ -10,11 +10,10 @@ import { applyNames } from '../state/names'
 import { rider } from '../state/rider'
 import { boardState, period } from '../state/service'
 import { serviceTime } from '../state/service-time'
-import { latestOnly } from './latest-only'
 import { keepBoard } from './recent-boards'
 import type { ExploreAddressOnPage } from './useExploreAddress'
 import { useOpenedRace } from './useOpenedRace'
-import { useRetry } from './useLoad'
+import { useRetriedLoad } from './useLoad'
 
 /** Number of races of a page: each needs a request. */
 const PAGE_RACES = 8
@@ -28,8 +27,6 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
   const boards = shallowReactive(new Map<number, RaceBoard>())
   const failure = ref('')
   const opened = useOpenedRace(classId, exploreAddress)
-  const retryLater = useRetry(() => refresh.join())
-  const retryBoardsLater = useRetry(() => loadBoards.join())
   /** Whether the service pushes. */
   let isLive = false
   /** Whether a connection was lost, and with it what was pushed meanwhile: until the boards are loaded again. */
@@ -60,7 +57,7 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
     return page.value?.races.some((race) => race.raceId === raceId) ?? false
   }
 
-  const refresh = latestOnly(async (isStale) => {
+  const refresh = useRetriedLoad(async (isStale, retryLater) => {
     const { races: cursor } = address.value
     try {
       const query = { limit: PAGE_RACES, ...(cursor !== null && { cursor }) }
@@ -84,8 +81,8 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
   const reload = useThrottleFn(refresh, RELOAD_MS, true)
 
   /** Loads the boards that the list needs or that are older than it, one after another. */
-  const loadBoards = latestOnly(async (isStale) => {
-    const errors: unknown[] = []
+  const loadBoards = useRetriedLoad(async (isStale, retryLater) => {
+    let hasFailed = false
     for (const race of page.value?.races ?? []) {
       if (isStale()) return
       const { raceId, lastSecond, finished } = race
@@ -101,12 +98,12 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
         // A board that was pushed meanwhile is newer.
         if (boards.get(raceId) === before) boards.set(raceId, board)
       } catch (error) {
-        // Listed without its winner, or with an earlier one, until the retry.
-        errors.push(error)
+        // Listed without its winner, or with an earlier one, until then.
+        retryLater(error)
+        hasFailed = true
       }
     }
-    errors.forEach(retryBoardsLater)
-    if (isLive && errors.length === 0 && !isStale()) wasLost = false
+    if (isLive && !hasFailed && !isStale()) wasLost = false
   })
 
   watch(page, loadBoards)

@@ -9,9 +9,8 @@ import type { Sourced } from '../state/board-source'
 import { applyNames } from '../state/names'
 import { rivals } from '../state/rivals'
 import { boardState } from '../state/service'
-import { latestOnly } from './latest-only'
 import type { RaceOnPage } from './useRace'
-import { useRetry } from './useLoad'
+import { useRetriedLoad } from './useLoad'
 
 type RaceOfRivals = Pick<RaceOnPage, 'racing' | 'sample' | 'source' | 'identity'>
 
@@ -27,9 +26,7 @@ export function useRivals(classId: number, { racing, sample, source, identity }:
   const state = ref<'loading' | 'loaded' | 'failed'>('loading')
   const ids = computed(() => rivals.value.map(({ racerId }) => racerId))
 
-  const retryLater = useRetry(() => load.join())
-
-  const load = latestOnly(async () => {
+  const load = useRetriedLoad(async (_, retryLater) => {
     const wanted = ids.value
     const last = racing.value ? sample.value : null
     try {

@@ -87,7 +87,8 @@ export const NO_BEST = -Infinity
 
 /**
  * Returns the rows of a board on which a stand-in has the rider's live output, with the rider in its place: the rider's own
- * best is removed, and the rows below it move up. Among those who are level, the rider stays last, as the stand-in is.
+ * best is removed, and the rows below it move up. Among those who are level, the rider stays last, as the stand-in is: the page
+ * was loaded around that place. On other boards they are in the order of their ids.
  */
 function withRiderForStandIn(
   standings: readonly Standing[],

@@ -18,7 +18,7 @@ import { History, type Effort } from '../race/dataset'
 import { applyNames, requestNames } from './names'
 import { reachable, service } from './service'
 
-/** Maximum size of a history that is loaded, in compressed bytes: 350,000 to 700,000 efforts, half a second of work on a phone. */
+/** Maximum size of a history that is loaded, in compressed bytes: up to 700,000 efforts, half a second of work on a phone. */
 const HISTORY_BYTES_MAX = 4 << 20
 
 /** Maximum time of a request for which the history can stand in, in milliseconds: the board is never much behind the clock. */
