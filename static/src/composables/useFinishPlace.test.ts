@@ -68,5 +68,9 @@ it('is loaded again when the class has changed, and at intervals', async () => {
   period.value += 1
   await settled()
   expect(leaderboard).toHaveBeenCalledTimes(3)
+  stateHash.value = 'c'
+  period.value += 1
+  await settled()
+  expect(leaderboard).toHaveBeenCalledTimes(4)
   scope.stop()
 })

@@ -5,8 +5,8 @@ import { leaderboard, type Leaderboard } from '../api/client'
 import { nextPlace } from '../race/board'
 import type { OwnRide } from '../race/own-ride'
 import { applyNames } from '../state/names'
-import { period } from '../state/service'
-import { useUpToDate } from './useLoad'
+import { boardState, period } from '../state/service'
+import { useLoad } from './useLoad'
 
 /** Number of rows around the rider: enough to see past ties to the next place. */
 const ROWS = 9
@@ -15,7 +15,7 @@ export function useFinishPlace({ classId, racerId, outputs }: OwnRide) {
   const board = shallowRef<Leaderboard | null>(null)
   const output = outputs.at(-1) ?? 0
 
-  const reload = useUpToDate(classId, async () => {
+  const load = useLoad(async () => {
     // A what-if: the ride may not be stored yet, or never will be.
     const query = { by: 'finish', racerId, output, around: racerId, limit: ROWS } as const
     const found = await leaderboard(classId, query)
@@ -23,8 +23,11 @@ export function useFinishPlace({ classId, racerId, outputs }: OwnRide) {
     board.value = found
   })
 
-  // Finishes change without the state of the class.
-  watch(period, () => void reload())
+  // Finishes change without the state of the class. One watch: a poll that changes both causes one load.
+  watch([() => boardState(classId), period], (_, [before]) => {
+    // The first state that the page gets is the one that is loaded already.
+    if (before !== undefined) void load()
+  })
 
   /** Null until it is loaded. */
   return computed(() => {

@@ -30,8 +30,8 @@ export function useRetriedLoad(
   return attempt
 }
 
-/** Loads now, and again whenever the boards of the class have changed. Returns a function that loads once more. */
-export function useUpToDate(classId: number, load: () => Promise<void>): () => Promise<void> {
+/** Loads now, and again whenever the boards of the class have changed. */
+export function useUpToDate(classId: number, load: () => Promise<void>): void {
   const reload = useLoad(load)
   watch(
     () => boardState(classId),
@@ -40,7 +40,6 @@ export function useUpToDate(classId: number, load: () => Promise<void>): () => P
       if (before !== undefined) void reload()
     },
   )
-  return reload
 }
 
 /**
