@@ -26,7 +26,7 @@ export function outputText(output: number): string {
   return two.format(output)
 }
 
-/** Returns a percentage: `99.9 %`. It is rounded down, because nobody is ahead of all racers, and so of themselves. */
+/** Returns a percentage: `99.9 %`. It is rounded down: also the first racer is ahead of less than 100 % of the racers. */
 export function percentText(percentage: number): string {
   return `${share.format(percentage)}\u00a0%`
 }

@@ -1,12 +1,12 @@
 /** The place of a ride's last output on the board of best finishes. */
-import { computed, shallowRef, watch } from 'vue'
+import { computed, shallowRef } from 'vue'
 
 import { leaderboard, type Leaderboard } from '../api/client'
 import { nextPlace } from '../race/board'
 import type { OwnRide } from '../race/own-ride'
 import { applyNames } from '../state/names'
-import { boardState, period } from '../state/service'
-import { useLoad } from './useLoad'
+import { period } from '../state/service'
+import { useUpToDate } from './useLoad'
 
 /** Number of rows around the rider: enough to see past ties to the next place. */
 const ROWS = 9
@@ -15,19 +15,16 @@ export function useFinishPlace({ classId, racerId, outputs }: OwnRide) {
   const board = shallowRef<Leaderboard | null>(null)
   const output = outputs.at(-1) ?? 0
 
-  const load = useLoad(async () => {
+  async function load(): Promise<void> {
     // A what-if: the ride may not be stored yet, or never will be.
     const query = { by: 'finish', racerId, output, around: racerId, limit: ROWS } as const
     const found = await leaderboard(classId, query)
     applyNames(found.standings)
     board.value = found
-  })
+  }
 
-  // Finishes change without the state of the class. One watch: a poll that changes both causes one load.
-  watch([() => boardState(classId), period], (_, [before]) => {
-    // The first state that the page gets is the one that is loaded already.
-    if (before !== undefined) void load()
-  })
+  // Finishes change without the state of the class.
+  useUpToDate(classId, load, period)
 
   /** Null until it is loaded. */
   return computed(() => {

@@ -1,5 +1,5 @@
 /** Loads that are tried again after they failed. */
-import { watch } from 'vue'
+import { watch, type Ref } from 'vue'
 
 import { ApiError } from '../api/request'
 import { boardState, reachable, service } from '../state/service'
@@ -30,16 +30,20 @@ export function useRetriedLoad(
   return attempt
 }
 
-/** Loads now, and again whenever the boards of the class have changed. */
-export function useUpToDate(classId: number, load: () => Promise<void>): void {
+/**
+ * Loads now, and again whenever the boards of the class have changed, or `other`. It is one watch: a poll that changes both
+ * causes one load.
+ */
+export function useUpToDate(
+  classId: number,
+  load: () => Promise<void>,
+  other?: Readonly<Ref<unknown>>,
+): void {
   const reload = useLoad(load)
-  watch(
-    () => boardState(classId),
-    (_, before) => {
-      // The first state that the page gets is the one that is loaded already.
-      if (before !== undefined) void reload()
-    },
-  )
+  watch([() => boardState(classId), () => other?.value], (_, [before]) => {
+    // The first state that the page gets is the one that is loaded already.
+    if (before !== undefined) void reload()
+  })
 }
 
 /**

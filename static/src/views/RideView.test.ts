@@ -58,7 +58,7 @@ it('in a ride, a link to its own view changes nothing, and the typed address of 
   await router.push('/ride/1')
   expect(confirm).not.toHaveBeenCalled()
   expect(router.currentRoute.value.fullPath).toBe(address)
-  // What is refused is taken back.
+  // The router would go back after the refusal, and this test has no earlier page.
   const go = vi.spyOn(history, 'go').mockImplementation(() => {})
   typeAddress('/ride/1?ride=5')
   await vi.advanceTimersByTimeAsync(100)
