@@ -3,10 +3,12 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { createApp, nextTick, type App } from 'vue'
 
 import { search, type Found } from '../api/client'
+import { service } from '../state/service.fake'
 import { setHidden } from '../test-helpers'
 import RacerSearch from './RacerSearch.vue'
 
 vi.mock('../api/client', () => ({ search: vi.fn(), racer: vi.fn() }))
+vi.mock('../state/service', () => import('../state/service.fake'))
 
 let app: App
 const page = document.createElement('div')
@@ -134,4 +136,33 @@ it('sends no search once the view is left', async () => {
   app.unmount()
   await vi.advanceTimersByTimeAsync(300)
   expect(search).not.toHaveBeenCalled()
+})
+
+it('ends the search under way once the view is left', async () => {
+  vi.mocked(search)
+    .mockReset()
+    .mockReturnValue(new Promise(() => {}))
+  type('Ada')
+  await vi.advanceTimersByTimeAsync(300)
+  const signal = vi.mocked(search).mock.calls[0]?.[1]
+  expect(signal?.aborted).toBe(false)
+  app.unmount()
+  expect(signal?.aborted).toBe(true)
+})
+
+it('a search that failed is repeated after the next poll, unless a later one succeeded', async () => {
+  vi.mocked(search).mockReset().mockRejectedValue(new TypeError('terminated'))
+  type('Ada')
+  await vi.advanceTimersByTimeAsync(300)
+  service.now += 1
+  await vi.advanceTimersByTimeAsync(0)
+  expect(search).toHaveBeenCalledTimes(2)
+  vi.mocked(search).mockResolvedValue([])
+  type('Bo')
+  await vi.advanceTimersByTimeAsync(300)
+  for (let poll = 0; poll < 3; poll++) {
+    service.now += 1
+    await vi.advanceTimersByTimeAsync(0)
+  }
+  expect(search).toHaveBeenCalledTimes(3)
 })

@@ -263,12 +263,18 @@ it('after a finish, the head unit keeps its rider, and the page says whose ride 
   race.speed.value = 5
   await nextTick()
   expect(page.textContent).toContain('The next ride is Zed’s, and is practice.')
+  outbox.isClosed.value = true
+  await nextTick()
+  expect(page.textContent).toContain('The next ride is Zed’s.')
+  outbox.isClosed.value = false
 })
 
 it('says why a ride could not begin until the service is there again', async () => {
   vi.mocked(loadSource).mockRejectedValueOnce(new Error('away'))
-  reachable.value = false
+  reachable.value = true
   const race = await start()
+  reachable.value = false
+  await nextTick()
   expect(race.failure.value).toBe('The history cannot be loaded.')
   reachable.value = true
   await nextTick()

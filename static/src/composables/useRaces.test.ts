@@ -494,6 +494,28 @@ it('a winner who came in behind the first racer is found without pushes, and aft
   expect(raceBoard).toHaveBeenCalledTimes(length)
 })
 
+it('what a lost connection missed is loaded, also where a new list comes during the load', async () => {
+  const startedAt = Date.now()
+  const [first, second] = [race(1), race(2)].map((race) => ({ ...race, startedAt }))
+  vi.mocked(racePage).mockImplementation(async () => pageOf([first!], 'next'))
+  const { page } = open()
+  await settled()
+  page.subscriber.pushing?.()
+  // Older than the page's list, which is not loaded again.
+  page.subscriber.standings?.({ ...board(2), startedAt: startedAt - 1 })
+  page.subscriber.closed?.()
+  let respond: (loaded: RaceBoard) => void = () => {}
+  vi.mocked(raceBoard).mockReturnValueOnce(new Promise((resolve) => (respond = resolve)))
+  page.subscriber.pushing?.()
+  await settled()
+  vi.mocked(racePage).mockImplementation(async () => pageOf([first!, second!], 'next'))
+  page.subscriber.pushing?.()
+  await settled()
+  respond(board(1))
+  await settled()
+  expect(raceBoard).toHaveBeenLastCalledWith(1, 2, { limit: 50 })
+})
+
 it('the opened race is loaded again after a lost connection', async () => {
   const { page } = open({ race: 1 })
   await settled()

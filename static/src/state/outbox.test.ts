@@ -1,5 +1,6 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { watch } from 'vue'
 
 import { sendRide, type RideRecord } from '../api/client'
 import { ApiError } from '../api/request'
@@ -56,6 +57,36 @@ describe('the outbox', () => {
     expect(requests).toEqual([[1], [2, 3]])
     expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'sent', waiting: 0 })
     expect(localStorage.length).toBe(0)
+  })
+
+  it('is sending until the last of several requests has succeeded', async () => {
+    const { state, outbox } = open()
+    state.failure = new ApiError('away', 'The service does not respond.')
+    for (let second = 1; second <= 300; second++) outbox.add(record(second))
+    outbox.add({ ...record(300), uuid: 'end', event: 'final' })
+    await vi.advanceTimersByTimeAsync(0)
+    const states: unknown[] = []
+    watch(outbox.deliveries, (deliveries) => states.push(deliveries.get(RACE)?.state), {
+      flush: 'sync',
+    })
+    state.failure = null
+    outbox.retryNow()
+    await vi.advanceTimersByTimeAsync(0)
+    expect(states).toEqual(['sending', 'sent'])
+  })
+
+  it('is closed from a response that there is no such path until a ride is taken', async () => {
+    const { state, outbox } = open()
+    state.failure = new ApiError('missing', 'no such path')
+    outbox.add(record(1))
+    await vi.advanceTimersByTimeAsync(0)
+    expect(outbox.isClosed.value).toBe(true)
+    state.failure = new ApiError('away', 'The service does not respond.')
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(outbox.isClosed.value).toBe(true)
+    state.failure = null
+    await vi.advanceTimersByTimeAsync(2000)
+    expect(outbox.isClosed.value).toBe(false)
   })
 
   it('sends a final record at once', async () => {

@@ -2,7 +2,7 @@
  * Rides on their way to the service. Records are kept on the device until the service has stored them, so that neither a
  * lost connection nor a reload loses a second. Sending a record twice does no harm.
  */
-import { shallowReactive, watch } from 'vue'
+import { shallowReactive, shallowRef, watch } from 'vue'
 
 import { sendRide, type RideRecord, type RideResponse } from '../api/client'
 import { ApiError, messageOf } from '../api/request'
@@ -53,6 +53,8 @@ type Send = (records: readonly RideRecord[]) => Promise<RideResponse>
 export class Outbox {
   /** By race. */
   readonly deliveries = shallowReactive(new Map<number, Delivery>())
+  /** Whether the service took no rides at the last request: it was restarted since it served this page. */
+  readonly isClosed = shallowRef(false)
   readonly #queues = new Map<number, RideRecord[]>()
   #sending = false
   /** The records of the current request. */
@@ -170,6 +172,7 @@ export class Outbox {
     this.#sentAtMs = performance.now()
     try {
       const rejected = batch.length > 0 ? (await this.send(batch)).rejected : 0
+      this.isClosed.value = false
       this.#remove(raceId, batch)
       this.#report(raceId, {
         state: this.#queues.has(raceId) ? 'sending' : 'sent',
@@ -179,6 +182,7 @@ export class Outbox {
       return 'done'
     } catch (error) {
       const kind = error instanceof ApiError ? error.kind : 'away'
+      if (kind === 'missing') this.isClosed.value = true
       const reason = messageOf(error, 'The ride could not be sent.')
       // The id is the time of the start. A key or a path that is wrong may be mended by then.
       const isTooOld = kind !== 'away' && serviceTime() - raceId > SEND_AGE_MAX_MS
