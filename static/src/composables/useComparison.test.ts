@@ -58,20 +58,20 @@ it('until the class record is loaded nothing beats it, and new bests raise what 
   let respond: (dataset: never) => void = () => {}
   vi.mocked(records).mockReturnValue(new Promise((resolve) => (respond = resolve)))
   const comparison = open()
-  comparison.raiseRecords([
+  comparison.raiseClassRecords([
     { racerId: 8, second: 1, output: 210 },
     { racerId: 8, second: 2, output: 150 },
   ])
-  expect(comparison.recordAt(1)?.output).toBe(Infinity)
+  expect(comparison.classRecordAt(1)?.output).toBe(Infinity)
   respond({ 1: { 7: 200 }, 2: { 7: 180 } } as never)
   await settled()
-  expect([1, 2, 3].map(comparison.recordAt)).toEqual([
+  expect([1, 2, 3].map(comparison.classRecordAt)).toEqual([
     { racerId: 8, output: 210 },
     { racerId: 7, output: 180 },
     null,
   ])
-  comparison.raiseRecords([{ racerId: 8, second: 2, output: 190 }])
-  expect(comparison.recordAt(2)?.output).toBe(190)
+  comparison.raiseClassRecords([{ racerId: 8, second: 2, output: 190 }])
+  expect(comparison.classRecordAt(2)?.output).toBe(190)
 })
 
 it('a racer who is added while another curve is loaded does not load that one again', async () => {
@@ -120,10 +120,10 @@ it('follows the class: the record that was not pushed, and the curves', async ()
   await settled()
   expect(comparison.points.value).toEqual([{ racerId: 7, point }])
   // Pushed during the load: it may be newer than what is loaded.
-  comparison.raiseRecords([{ racerId: 8, second: 2, output: 250 }])
+  comparison.raiseClassRecords([{ racerId: 8, second: 2, output: 250 }])
   respond({ 1: { 7: 220 }, 2: { 7: 240 } } as never)
   await settled()
-  expect([1, 2].map((second) => comparison.recordAt(second)?.output)).toEqual([220, 250])
+  expect([1, 2].map((second) => comparison.classRecordAt(second)?.output)).toEqual([220, 250])
 })
 
 it('what changes within 10 s of a load is loaded after them', async () => {
@@ -142,11 +142,11 @@ it('what changes within 10 s of a load is loaded after them', async () => {
 it('does not raise a record that is loaded later by a best before it, which may be erased', async () => {
   const comparison = open()
   await settled()
-  comparison.raiseRecords([{ racerId: 8, second: 1, output: 300 }])
-  expect(comparison.recordAt(1)?.output).toBe(300)
+  comparison.raiseClassRecords([{ racerId: 8, second: 1, output: 300 }])
+  expect(comparison.classRecordAt(1)?.output).toBe(300)
   stateHash.value = 'B'
   await settled()
-  expect(comparison.recordAt(1)?.output).toBe(200)
+  expect(comparison.classRecordAt(1)?.output).toBe(200)
 })
 
 it('racers of a class that was empty are suggested once it has some', async () => {

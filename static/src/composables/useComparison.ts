@@ -27,9 +27,9 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
   const curves = reactive(new Map<number, Curve>())
   /** The state of the class's boards for which each curve was loaded. */
   const loadedAt = new Map<number, string>()
-  /** The class record by second; null until it is loaded. */
-  const record = shallowRef<Records | null>(null)
-  /** The highest best by second of those that were pushed since the record was requested. The loaded record may lack them. */
+  /** The class records, by second; null until they are loaded. */
+  const classRecords = shallowRef<Records | null>(null)
+  /** The highest pushed best by second, since the class records were requested. Those that are loaded may lack it. */
   let raised: Records = new Map()
   /** The racers that are compared while none are chosen. */
   const suggested = ref<number[]>([])
@@ -54,11 +54,11 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     return go({ racers: racers.value.filter((other) => other !== racerId) })
   }
 
-  async function loadRecord(): Promise<void> {
+  async function loadClassRecords(): Promise<void> {
     raised = new Map()
     let loaded: Records = new History(await records(classId)).classRecords()
     for (const [second, effort] of raised) loaded = withBest(loaded, { second, ...effort })
-    record.value = loaded
+    classRecords.value = loaded
   }
 
   const state = () => boardState(classId)
@@ -95,25 +95,27 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     failure.value = failed
   })
 
-  /** Returns the class record at a second. Until it is loaded nothing is known to beat it. */
-  function recordAt(second: number): Effort | null {
-    return record.value ? (record.value.get(second) ?? null) : { racerId: 0, output: Infinity }
+  /** Returns the class record at a second. Until they are loaded nothing is known to beat one. */
+  function classRecordAt(second: number): Effort | null {
+    return classRecords.value
+      ? (classRecords.value.get(second) ?? null)
+      : { racerId: 0, output: Infinity }
   }
 
   /** Raises the class record where new bests beat it. */
-  function raiseRecords(bests: readonly Best[]): void {
+  function raiseClassRecords(bests: readonly Best[]): void {
     for (const best of bests) {
       raised = withBest(raised, best)
-      if (record.value) record.value = withBest(record.value, best)
+      if (classRecords.value) classRecords.value = withBest(classRecords.value, best)
     }
   }
 
-  // The curves are shown also without the record or suggestions.
-  const reloadRecord = useLoad(loadRecord)
+  // The curves are shown also without the class record or suggestions.
+  const reloadClassRecords = useLoad(loadClassRecords)
   const suggestAgain = useLoad(suggest)
   const reload = useThrottleFn(
     () => {
-      void reloadRecord()
+      void reloadClassRecords()
       void loadCurves()
       if (isEmpty) void suggestAgain()
     },
@@ -139,9 +141,9 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
       dash: DASHES[i] ?? [],
       width: 2.2,
     }))
-    if (!record.value || record.value.size === 0) return own
+    if (!classRecords.value || classRecords.value.size === 0) return own
     const dash = [2, 3]
-    const values = new Map([...record.value].map(([second, { output }]) => [second, output]))
+    const values = new Map([...classRecords.value].map(([second, { output }]) => [second, output]))
     const first = { label: 'Class record', values, color: '--soft', width: 1.5, dash }
     return [first, ...own]
   })
@@ -152,7 +154,18 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     })),
   )
 
-  return { racers, shared, lines, points, recordAt, failure, add, remove, racersWith, raiseRecords }
+  return {
+    racers,
+    shared,
+    lines,
+    points,
+    classRecordAt,
+    failure,
+    add,
+    remove,
+    racersWith,
+    raiseClassRecords,
+  }
 }
 
 /** Returns the records with a best that beats them; the same ones if it does not. */

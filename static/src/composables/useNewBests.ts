@@ -12,8 +12,8 @@ const SHOWN_MAX = 6
 /** Interval between announcements, in milliseconds: a screen reader needs this time to read one. */
 const ANNOUNCE_MS = 5000
 
-/** `recordAt` returns the class record at a second; null where there is none. */
-export function useNewBests(recordAt: (second: number) => Effort | null) {
+/** `classRecordAt` returns the class record at a second; null where there is none. */
+export function useNewBests(classRecordAt: (second: number) => Effort | null) {
   /** The latest, each with a number of its own. */
   const latest = shallowRef<(ShownBest & { id: number })[]>([])
   /** Number of bests that were pushed. Those during a lost connection, or while the page was hidden, were not. */
@@ -27,7 +27,7 @@ export function useNewBests(recordAt: (second: number) => Effort | null) {
   function show(pushed: NewBests): void {
     applyNames(pushed.bests)
     count.value += pushed.count
-    const bests = worthShowing(pushed.bests, recordAt, SHOWN_MAX)
+    const bests = worthShowing(pushed.bests, classRecordAt, SHOWN_MAX)
     const shown = bests.map((best) => ({ ...best, id: id++ }))
     latest.value = [...shown, ...latest.value].slice(0, SHOWN_MAX)
     const first = shown[0]

@@ -4,12 +4,12 @@ import { sentence, worthShowing } from './new-bests'
 
 const best = (racerId: number, second: number, output: number) => ({ racerId, second, output })
 const RECORDS = { 1: { racerId: 9, output: 200 }, 2: { racerId: 9, output: 210 } }
-const recordAt = (second: number) => RECORDS[second as 1 | 2] ?? null
+const classRecordAt = (second: number) => RECORDS[second as 1 | 2] ?? null
 
 it('shows class records before other bests, and one record a second', () => {
   const shown = worthShowing(
     [best(1, 1, 150), best(2, 1, 201), best(3, 2, 210), best(4, 3, 0), best(5, 1, 205)],
-    recordAt,
+    classRecordAt,
     4,
   )
   expect(shown.map(({ racerId, isClassRecord }) => [racerId, isClassRecord])).toEqual([
@@ -21,7 +21,7 @@ it('shows class records before other bests, and one record a second', () => {
 })
 
 it('a class record that was loaded before it is shown is one', () => {
-  const shown = worthShowing([best(8, 1, 200), best(9, 1, 200), best(9, 2, 209)], recordAt, 3)
+  const shown = worthShowing([best(8, 1, 200), best(9, 1, 200), best(9, 2, 209)], classRecordAt, 3)
   expect(
     shown.map(({ racerId, second, isClassRecord }) => [racerId, second, isClassRecord]),
   ).toEqual([

@@ -15,10 +15,13 @@ export interface ShownBest extends Best {
 /** Returns the `most` important ones: class records first, otherwise in the given order. */
 export function worthShowing(
   bests: readonly Best[],
-  recordAt: (second: number) => Effort | null,
+  classRecordAt: (second: number) => Effort | null,
   most: number,
 ): ShownBest[] {
-  const shown = bests.map((best) => ({ ...best, isClassRecord: holdsRecord(best, recordAt) }))
+  const shown = bests.map((best) => ({
+    ...best,
+    isClassRecord: holdsClassRecord(best, classRecordAt),
+  }))
   // Several may beat the old record; only the highest holds it now.
   for (const best of shown) {
     best.isClassRecord &&= shown.every((o) => o.second !== best.second || o.output <= best.output)
@@ -27,8 +30,8 @@ export function worthShowing(
 }
 
 /** Returns whether a best beats the class record, or is it: a record may be loaded before its event arrives. */
-function holdsRecord(best: Best, recordAt: (second: number) => Effort | null): boolean {
-  const record = recordAt(best.second)
+function holdsClassRecord(best: Best, classRecordAt: (second: number) => Effort | null): boolean {
+  const record = classRecordAt(best.second)
   if (!record || best.output > record.output) return true
   return best.output === record.output && best.racerId === record.racerId
 }
