@@ -35,3 +35,14 @@ it.each([
   // A key that changes the ride ends “Ride for me”.
   expect(race.auto.value).toBe(cadence === 80)
 })
+
+it.each([
+  ['ArrowUp', 82, 40],
+  ['ArrowDown', 78, 40],
+  ['ArrowRight', 80, 42],
+  ['ArrowLeft', 80, 38],
+  ['a', 80, 40],
+])('the key %s gives a cadence of %i and a resistance of %i', (key, cadence, resistance) => {
+  window.dispatchEvent(new KeyboardEvent('keydown', { key }))
+  expect([race.cadence.value, race.resistance.value]).toEqual([cadence, resistance])
+})

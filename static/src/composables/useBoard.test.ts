@@ -155,3 +155,28 @@ it.each([
     expect(leaderboard).toHaveBeenCalledTimes(times)
   },
 )
+
+it.each([
+  ['second', 'Racer 1 has no best at 1:00.'],
+  ['race', 'Racer 1 has no best in this class.'],
+  ['finish', 'Racer 1 has not finished a race in this class.'],
+] as const)('says on the board of the kind %s: “%s”', async (kind, words) => {
+  vi.mocked(leaderboard).mockResolvedValue(EMPTY)
+  const { page } = open(1, { board: kind })
+  await settled()
+  expect(page.notFound.replace(/[\u2068\u2069]/g, '')).toBe(words)
+})
+
+it('is the page around the racer of the address, who is on the board', async () => {
+  vi.mocked(leaderboard).mockResolvedValue(FOUND)
+  const { address } = open(2, { board: 'race' })
+  await settled()
+  expect(vi.mocked(leaderboard).mock.calls).toEqual([
+    [1, { racers: [2], limit: 1 }],
+    [1, { around: 2, limit: 12 }],
+  ])
+  vi.mocked(leaderboard).mockClear()
+  address.value = { ...address.value, page: 'A' }
+  await settled()
+  expect(vi.mocked(leaderboard).mock.calls).toEqual([[1, { cursor: 'A', limit: 12 }]])
+})

@@ -18,9 +18,10 @@ const HISTORY = { 1: { 7: 200 } } as never
 const FIRST = { standings: [{ racerId: 7, name: 'Bo' }] } as unknown as Leaderboard
 
 let scope: EffectScope
+const go = vi.fn()
 
 function open(address = ref<ExploreAddress>({ ...FIRST_ADDRESS })) {
-  const place = { address, adjust: vi.fn(), go: vi.fn() }
+  const place = { address, adjust: vi.fn(), go }
   return scope.run(() => useComparison(1, place))!
 }
 
@@ -201,4 +202,25 @@ it('the message of a curve that failed stays while it is tried again', async () 
   respond({ racerId: 7, name: null, seconds: [] })
   await settled()
   expect(comparison.failure.value).toBe('')
+})
+
+it('a racer is removed by an address without it', () => {
+  const comparison = open(ref({ ...FIRST_ADDRESS, racers: [7, 8, 9] }))
+  void comparison.remove(8)
+  expect(go).toHaveBeenLastCalledWith({ racers: [7, 9] })
+})
+
+it('has the curve of each racer, its point at the second, and no class record of an empty class', async () => {
+  const points = [59, 60].map((second) => ({ second, output: second * 2 }))
+  vi.mocked(curve).mockImplementation(async (_, racerId) => ({ racerId, seconds: points }) as never)
+  vi.mocked(records).mockResolvedValue({})
+  const comparison = open(ref({ ...FIRST_ADDRESS, second: 60, racers: [7, 8] }))
+  expect(comparison.points.value.map(({ point }) => point)).toEqual([null, null])
+  await settled()
+  expect(comparison.points.value.map(({ point }) => point?.output)).toEqual([120, 120])
+  const lines = comparison.lines.value.map(({ color, dash, values }) => [color, dash, ...values])
+  expect(lines).toEqual([
+    ['--you', [], [59, 118], [60, 120]],
+    ['--line-a', [9, 4], [59, 118], [60, 120]],
+  ])
 })

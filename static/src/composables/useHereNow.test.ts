@@ -220,3 +220,18 @@ it('loads the race of others, although the rider rides alone in a newer one', as
   await vi.advanceTimersByTimeAsync(4000)
   expect(race.value?.raceId).toBe(1)
 })
+
+it('polls again after a connection that has pushed, and goes on from what it pushed', async () => {
+  const connect = vi.fn(async () => new Response(null, { status: 503 }))
+  connect.mockResolvedValueOnce(pushing(standings(raceAt(9)), true))
+  vi.stubGlobal('fetch', connect)
+  const race = { ...raceAt(60), standings: undefined }
+  vi.mocked(racePage).mockResolvedValue({
+    races: [{ ...race, raceId: 2, racers: 0 }, race],
+  } as never)
+  vi.mocked(raceBoard).mockReset().mockRejectedValue(new Error('away'))
+  const { race: shown } = open()
+  await vi.advanceTimersByTimeAsync(10_000)
+  expect(racePage).toHaveBeenCalled()
+  expect(shown.value).toMatchObject({ raceId: 1, lastSecond: 60 })
+})

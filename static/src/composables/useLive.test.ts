@@ -25,3 +25,15 @@ it('has no connection while the page is locked', async () => {
   scope.stop()
   expect(unsubscribe).toHaveBeenCalledTimes(2)
 })
+
+it('a page that is locked from the beginning has no connection to close', async () => {
+  vi.mocked(subscribe).mockReset()
+  const closed = vi.fn()
+  service.state = 'locked'
+  const scope = effectScope()
+  scope.run(() => useLive(1, { closed }))
+  expect(subscribe).not.toHaveBeenCalled()
+  expect(closed).not.toHaveBeenCalled()
+  scope.stop()
+  service.state = 'ready'
+})

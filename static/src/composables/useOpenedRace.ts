@@ -74,7 +74,8 @@ export function useOpenedRace(classId: number, { address, adjust }: ExploreAddre
     pushes += 1
     failed.value = null
     board.value = pushed
-    own.value = pushed.standings.find(({ racerId }) => racerId === rider.value.racerId) ?? null
+    // The rider's own row is among them, if there is one.
+    own.value = null
   }
 
   /** Loads the page, unless a push was shown since the last call: what a cache sends would be older. */

@@ -397,3 +397,55 @@ it.each([
   race.giveUp()
   expect(onEnd.mock.lastCall?.[0].sent).toBe(isSent)
 })
+
+it('a finished ride is kept and sent as such, and stays so when its page is left', async () => {
+  const classRecord = (second: number) => ({ racerId: 9, output: second })
+  vi.mocked(loadSource).mockResolvedValue({ ...SOURCE, classRecord } as BoardSource)
+  const race = await start()
+  race.cadence.value = 85
+  const begin = performance.now()
+  const now = vi.spyOn(performance, 'now').mockReturnValue(begin + 1100)
+  await vi.advanceTimersByTimeAsync(40)
+  expect([race.sample.value?.second, race.sample.value?.output]).toEqual([1, race.outputNow.value])
+  expect(race.outputNow.value).toBe(126)
+  outbox.deliveries.set(race.raceId.value!, { waiting: 1 } as never)
+  expect(race.delivery.value?.waiting).toBe(1)
+  now.mockReturnValue(begin + 300_000)
+  await vi.advanceTimersByTimeAsync(40)
+  expect(race.sample.value?.second).toBe(300)
+  expect(race.delivery.value).toBeNull()
+  const events = vi.mocked(outbox.add).mock.calls.map(([{ event }]) => event)
+  expect(events).toEqual([...Array<string>(299).fill('update'), 'final'])
+  const [ride] = onEnd.mock.lastCall!
+  expect(ride).toMatchObject({
+    raceId: race.raceId.value,
+    classId: 1,
+    racerId: 70,
+    gaveUp: false,
+    delivered: false,
+    refused: null,
+  })
+  expect([ride.classRecords.at(0), ride.classRecords.at(-1)]).toEqual([1, 300])
+  onEnd.mockClear()
+  race.giveUp()
+  expect(onEnd).not.toHaveBeenCalled()
+  expect(outbox.add).toHaveBeenCalledTimes(300)
+  outbox.deliveries.clear()
+})
+
+it('shows which share of the history has been loaded', async () => {
+  vi.mocked(loadSource).mockImplementationOnce((_, __, ___, onProgress) => {
+    onProgress(0.5)
+    return new Promise(() => {})
+  })
+  void start()
+  await nextTick()
+  expect(page.textContent).toContain('Loading… 50 %')
+})
+
+it('only a ride under way can be paused', async () => {
+  const race = await start()
+  race.giveUp()
+  race.pause()
+  expect(race.phase.value).toBe('ready')
+})

@@ -639,3 +639,41 @@ it('a race that was missing and is pushed is loaded again at intervals', async (
   await endPeriod(10)
   expect(page.opened.opened.value?.lastSecond).toBe(10)
 })
+
+it('says of each race who is first and what the rider’s place is', async () => {
+  vi.mocked(racePage).mockResolvedValue(pageOf([race(1), race(2)]))
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId) => board(raceId, raceId + 1))
+  const before = rider.value
+  rider.value = { racerId: 3, name: '', guest: false }
+  const { page } = open()
+  await settled()
+  const places = page.listed.value.map(({ first, own }) => [first?.rank, own?.rank])
+  expect(places).toEqual([
+    [1, undefined],
+    [1, 3],
+  ])
+  rider.value = before
+})
+
+it('the opened race has the rider once, and no page after its last row', async () => {
+  const before = rider.value
+  rider.value = { racerId: 2, name: '', guest: false }
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId, { racers }) => {
+    const whole = board(raceId, 50)
+    return { ...whole, standings: racers ? whole.standings.slice(1, 2) : whole.standings }
+  })
+  const { page } = open({ race: 1 })
+  await settled()
+  expect(page.opened.rows.value).toHaveLength(50)
+  expect(page.opened.pages.value.next).toBeNull()
+  rider.value = before
+})
+
+it('an opened race is not loaded again by a connection that has missed nothing', async () => {
+  const { page } = open({ race: 1 })
+  await settled()
+  vi.mocked(raceBoard).mockClear()
+  page.subscriber.pushing?.()
+  await settled()
+  expect(raceBoard).not.toHaveBeenCalled()
+})

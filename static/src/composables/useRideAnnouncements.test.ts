@@ -31,9 +31,9 @@ function open() {
     return said.value
   }
   /** Rides a second, and returns what is said then. */
-  const ride = async (at: number, record = false) => {
+  const ride = async (at: number, record = false, best: number | null = 180) => {
     const place = at === 30 ? { rank: 3, total: 1200 } : { rank: null, total: null }
-    sample.value = { second: at, output: 200.4, best: 180, record, ...place }
+    sample.value = { second: at, output: 200.4, best, record, ...place }
     samples.value = [...samples.value, sample.value]
     second.value = at
     await nextTick()
@@ -86,4 +86,13 @@ it('says the start of a run of records', async () => {
   expect(await ride(3, true)).toBe('Personal record at 0:02.')
   await ride(4)
   expect(await ride(5, true)).toBe('Personal record at 0:05.')
+})
+
+it('does not call a second a personal record that the rider never rode before', async () => {
+  const { become, ride } = open()
+  await become('riding')
+  await ride(1)
+  expect(await ride(2, true, null)).toBe('Riding.')
+  await ride(3)
+  expect(await ride(4, true)).toBe('Personal record at 0:04.')
 })

@@ -5,6 +5,7 @@ import { ApiError } from '../api/request'
 import { windowStart } from '../race/board'
 import type { Effort } from '../race/dataset'
 import { boardNow, loadSource } from './board-source'
+import { requestNames } from './names'
 import { reachable, service } from './service.fake'
 
 vi.mock('../api/client', () => ({
@@ -249,4 +250,35 @@ it.each([
   await vi.advanceTimersByTimeAsync(1)
   expect(rested).toHaveBeenCalledOnce()
   vi.useRealTimers()
+})
+
+it('says which share of the history has arrived: at most all of it', async () => {
+  vi.mocked(history).mockImplementationOnce(async (_, onArrived) => {
+    ;[50, 200, 300].forEach((bytes) => onArrived(bytes))
+    return {}
+  })
+  const onProgress = vi.fn()
+  await loadSource({ ...SUMMARY, historyBytes: 200 }, 7, () => true, onProgress)
+  expect(onProgress.mock.calls.flat()).toEqual([0.25, 1, 1])
+})
+
+it('the rivals of a ride in a large class are the service’s', async () => {
+  vi.mocked(curve).mockResolvedValue({ racerId: 7, name: null, seconds: [] })
+  vi.mocked(records).mockResolvedValue({ 5: { 8: 210 } })
+  const source = await loadSource({ ...SUMMARY, historyBytes: 1e9 }, 7, () => true, vi.fn())
+  expect(source.classRecord(5)).toEqual({ racerId: 8, output: 210 })
+  serve(null)
+  const { value, asOfStart } = await source.group(5, 200, [9])
+  expect(asOfStart).toBe(false)
+  expect(value.map(({ racerId, rank }) => [racerId, rank])).toEqual([
+    [7, 2],
+    [9, 3],
+  ])
+})
+
+it('asks for the names of the racers on a board of the history, which has none', async () => {
+  const source = await loadSource(SUMMARY, 7, () => false, vi.fn())
+  vi.mocked(requestNames).mockClear()
+  await source.board(5, 200, 9)
+  expect(requestNames).toHaveBeenCalledExactlyOnceWith(1, [7, 8])
 })

@@ -58,6 +58,8 @@ it('racers beyond those that may wait for a request are requested when they are 
   names.requestNames(1, racers)
   await vi.runAllTimersAsync()
   expect(racers.filter((racerId) => !names.hasName(racerId))).toEqual([2001])
+  const sizes = vi.mocked(leaderboard).mock.calls.map(([, { racers }]) => racers?.length)
+  expect(sizes).toEqual(Array(10).fill(200))
   names.requestNames(1, racers)
   await vi.runAllTimersAsync()
   expect(names.hasName(2001)).toBe(true)
@@ -67,6 +69,7 @@ it('racers are looked up in the class in which they ride', async () => {
   vi.mocked(leaderboard).mockImplementation(respond)
   names.requestNames(1, [1])
   names.requestNames(2, [2])
+  names.requestNames(1, [3])
   await vi.runAllTimersAsync()
   const requested = vi
     .mocked(leaderboard)
@@ -74,6 +77,7 @@ it('racers are looked up in the class in which they ride', async () => {
   expect(requested).toEqual([
     [1, [1]],
     [2, [2]],
+    [1, [3]],
   ])
 })
 

@@ -226,6 +226,35 @@ describe('the outbox', () => {
     expect(requests).toEqual([[1], [1]])
   })
 
+  it('sends the end of the newest ride when the page is closed, and nothing where nothing waits', async () => {
+    const { requests, state, outbox } = open()
+    outbox.flushNow()
+    expect(requests).toEqual([])
+    state.failure = new ApiError('unready', 'starting')
+    outbox.add(record(300))
+    outbox.add(record(5, RACE + 1))
+    await vi.advanceTimersByTimeAsync(1)
+    requests.length = 0
+    outbox.flushNow()
+    expect(requests).toEqual([[5]])
+  })
+
+  it('tries the other rides also after one that fails, where the service responds', async () => {
+    const { requests, send } = service()
+    const failing = new Set([RACE, RACE + 1])
+    const outbox = new Outbox(localStorage, (records) =>
+      failing.has(records[0]?.raceId ?? 0)
+        ? Promise.reject(new ApiError('unready', 'no memory'))
+        : send(records),
+    )
+    outbox.add(record(300))
+    outbox.add(record(5, RACE + 1))
+    await vi.advanceTimersByTimeAsync(1)
+    failing.delete(RACE)
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(requests).toEqual([[300]])
+  })
+
   it('waits no longer when the clock of the device is set back', async () => {
     const { requests, outbox } = open()
     outbox.add(record(1))
@@ -395,13 +424,14 @@ describe('the outbox', () => {
     expect(requests.length).toBeGreaterThan(90)
   })
 
-  it('keeps a limited number of rides', () => {
+  it.each(['first', 'last'])('keeps a limited number of rides, with the oldest %s', (place) => {
     for (let ride = 1; ride <= 30; ride++) {
       localStorage.setItem(`alleycat.outbox.${ride}`, JSON.stringify([record(1, ride)]))
     }
     const outbox = new Outbox(localStorage, service().send)
-    for (let ride = 1; ride <= 30; ride++) outbox.take(ride)
-    expect([...outbox.deliveries.keys()]).toEqual(Array.from({ length: 20 }, (_, i) => i + 11))
+    for (let ride = 1; ride <= 30; ride++) outbox.take(place === 'first' ? ride : 31 - ride)
+    const kept = [...outbox.deliveries.keys()].sort((a, b) => a - b)
+    expect(kept).toEqual(Array.from({ length: 20 }, (_, i) => i + 11))
   })
 
   it.each(['full', 'denied'])(

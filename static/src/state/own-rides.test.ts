@@ -193,3 +193,28 @@ it('a stored ride without all columns is dropped', () => {
   expect(parseRide('null')).toBeNull()
   expect(parseRide('no JSON')).toBeNull()
 })
+
+it('a ride that another tab removed is not in the list, and other keys of the device stay', () => {
+  keepRide(ride(1))
+  keepRide(ride(2))
+  localStorage.setItem('alleycat.rides.3', '{"raceId":3}')
+  localStorage.setItem('alleycat.theme', 'dark')
+  localStorage.removeItem('alleycat.rides.1')
+  dispatchEvent(new StorageEvent('storage', { key: 'alleycat.rides.1' }))
+  expect(ownRides.value.map(({ raceId }) => raceId)).toEqual([2])
+  // The one that cannot be read is removed.
+  expect(Object.keys(localStorage).sort()).toEqual(['alleycat.rides.2', 'alleycat.theme'])
+})
+
+it('a ride is not stored again while nothing new is known of it', async () => {
+  keepRide(ride(1))
+  keepRide(ride(2))
+  outbox.deliveries.set(1, { ...REFUSED, state: 'sent', reason: null })
+  outbox.deliveries.set(2, REFUSED)
+  await nextTick()
+  const setItem = vi.spyOn(localStorage, 'setItem')
+  outbox.deliveries.set(3, { ...REFUSED, state: 'sending' })
+  await nextTick()
+  expect(setItem).not.toHaveBeenCalled()
+  setItem.mockRestore()
+})

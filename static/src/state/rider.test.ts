@@ -7,7 +7,8 @@ import { displayName, parseIdentity, rider } from './rider'
 
 it('a stored identity is read, and an invalid one becomes a new guest', () => {
   const kofi = { racerId: 5, name: 'Kofi', guest: false }
-  expect(parseIdentity(JSON.stringify(kofi))).toEqual(kofi)
+  const ann = { racerId: 6, name: 'Ann', guest: true }
+  expect([kofi, ann].map((one) => parseIdentity(JSON.stringify(one)))).toEqual([kofi, ann])
   for (const text of ['', 'null', '{}', '{"racerId":1.5,"name":"x"}', '{"racerId":1}']) {
     const { racerId, name, guest } = parseIdentity(text)
     expect([name, guest], text).toEqual(['Guest', true])

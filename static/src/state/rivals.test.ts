@@ -27,9 +27,11 @@ it('of too many the first ones leave', () => {
 })
 
 it('stored rivals are read, without invalid ones', () => {
-  expect(parseRivals('[{"racerId":5,"name":"Bo"},null,{"racerId":"x"},7]')).toEqual([
-    { racerId: 5, name: 'Bo' },
-  ])
+  expect(
+    parseRivals('[{"racerId":5,"name":"Bo"},null,{"racerId":6},{"racerId":"x","name":"X"},7]'),
+  ).toEqual([{ racerId: 5, name: 'Bo' }])
+  const many = Array.from({ length: RIVALS_MAX + 1 }, (_, i) => ({ racerId: i, name: '' }))
+  expect(parseRivals(JSON.stringify(many))).toHaveLength(RIVALS_MAX)
   expect(parseRivals('{')).toEqual([])
   expect(parseRivals('{}')).toEqual([])
 })

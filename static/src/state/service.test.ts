@@ -4,7 +4,17 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { ApiError } from '../api/request'
 import { classes, isReady, type ClassSummary } from '../api/status'
 import { setHidden } from '../test-helpers'
-import { boardState, classOf, period, reachable, refreshService, service } from './service'
+import {
+  boardState,
+  classOf,
+  classTitle,
+  isUnknownClass,
+  knownClass,
+  period,
+  reachable,
+  refreshService,
+  service,
+} from './service'
 import { serviceTime } from './service-time'
 
 vi.mock('../api/status', () => ({ classes: vi.fn(), isReady: vi.fn() }))
@@ -164,4 +174,24 @@ it('a period ends every 12 s while polls succeed', async () => {
   vi.mocked(classes).mockRejectedValue(new ApiError('away', 'no'))
   await vi.advanceTimersByTimeAsync(36_500)
   expect(period.value - before).toBe(3)
+})
+
+it('a class is unknown once the classes are known, and has its number for a name until then', async () => {
+  const named = { classId: 3, name: 'Hills' } as ClassSummary
+  vi.mocked(classes).mockResolvedValue({ classes: [], time: null })
+  await refreshService()
+  expect([isUnknownClass(9), knownClass(9), classTitle(3)]).toEqual([false, 9, 'Class 3'])
+  vi.mocked(classes).mockResolvedValue({ classes: [named], time: null })
+  await refreshService()
+  expect([isUnknownClass(9), knownClass(9), classTitle(3)]).toEqual([true, 3, 'Hills'])
+  expect([isUnknownClass(3), knownClass(3)]).toEqual([false, 3])
+})
+
+it.each([
+  ['open', true],
+  ['closed', false],
+])('rides are open where the page says “%s”: %s', async (rides, isOpen) => {
+  document.documentElement.dataset.rides = rides
+  vi.resetModules()
+  expect((await import('./service')).ridesOpen).toBe(isOpen)
 })
