@@ -224,3 +224,13 @@ it('has the curve of each racer, its point at the second, and no class record of
     ['--line-a', [9, 4], [59, 118], [60, 120]],
   ])
 })
+
+it('curves are loaded once the state of the class is known', async () => {
+  stateHash.value = undefined
+  open(ref({ ...FIRST_ADDRESS, racers: [7] }))
+  await settled()
+  expect(curve).not.toHaveBeenCalled()
+  stateHash.value = 'A'
+  await settled()
+  expect(curve).toHaveBeenCalledOnce()
+})

@@ -16,7 +16,7 @@ const ABOVE = { rank: 1, racerId: 9, name: 'Bo', output: 210 }
 async function placeIn(standings: object[]) {
   const found = { total: standings.length, standings } as unknown as Leaderboard
   vi.mocked(leaderboard).mockResolvedValue(found)
-  const ride = { classId: 1, racerId: 7, outputs: [100, 200] } as OwnRide
+  const ride = { classId: 1, racerId: 7, outputs: [100, 150, 200] } as OwnRide
   const scope = effectScope()
   const place = scope.run(() => useFinishPlace(ride))!
   expect(place.value).toBeNull()

@@ -235,3 +235,12 @@ it('polls again after a connection that has pushed, and goes on from what it pus
   expect(racePage).toHaveBeenCalled()
   expect(shown.value).toMatchObject({ raceId: 1, lastSecond: 60 })
 })
+
+it('of races with as many racers it shows the newest, also where an older one is pushed later', async () => {
+  const older = { ...raceAt(200), racers: 2, startedAt: Date.now() - 200_000 }
+  const newer = { ...raceAt(20), raceId: 2, racers: 2 }
+  vi.stubGlobal('fetch', async () => pushing(standings(newer) + standings(older)))
+  const { race } = open()
+  await vi.advanceTimersByTimeAsync(100)
+  expect(race.value?.raceId).toBe(2)
+})

@@ -155,6 +155,7 @@ it('a ride is kept again with its last rank, which comes after the finish', asyn
   respond()
   await vi.advanceTimersByTimeAsync(0)
   expect(onEnd.mock.lastCall?.[0].ranks.at(-1)).toBe(1)
+  expect(onEnd.mock.lastCall?.[0].gaveUp).toBe(false)
 })
 
 it('a ride that is given up is kept with its seconds, unless it has none', async () => {

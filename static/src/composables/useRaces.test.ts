@@ -677,3 +677,44 @@ it('an opened race is not loaded again by a connection that has missed nothing',
   await settled()
   expect(raceBoard).not.toHaveBeenCalled()
 })
+
+it.each([
+  ['a class that had no races', true, [], null, 1],
+  ['a class whose list has all races', true, [race(5)], null, 1],
+  ['a page that ends with an equally old race', true, [race(5)], 'next', 5],
+  ['a page that ends with a newer race', false, [race(5)], 'next', 4],
+])('a pushed race loads %s again: %s', async (_, loads, races, next, startedAt) => {
+  vi.mocked(racePage).mockImplementation(async () => pageOf(races, next))
+  const { page } = open()
+  await settled()
+  page.subscriber.standings?.({ ...board(9), startedAt })
+  await settled()
+  expect(racePage).toHaveBeenCalledTimes(loads ? 2 : 1)
+})
+
+it('what is pushed soon after a load is loaded a second after it', async () => {
+  vi.useFakeTimers()
+  vi.mocked(racePage).mockImplementation(async () => pageOf([]))
+  const { page } = open()
+  await vi.advanceTimersByTimeAsync(0)
+  for (const raceId of [1, 2, 3]) page.subscriber.standings?.(board(raceId))
+  await vi.advanceTimersByTimeAsync(500)
+  expect(racePage).toHaveBeenCalledTimes(2)
+  await vi.advanceTimersByTimeAsync(1000)
+  expect(racePage).toHaveBeenCalledTimes(3)
+  vi.useRealTimers()
+})
+
+it('a page of the opened race is loaded again for what is pushed, at most every two seconds', async () => {
+  vi.useFakeTimers()
+  const { page } = open({ race: 1, rows: 50 })
+  await vi.advanceTimersByTimeAsync(0)
+  vi.mocked(raceBoard).mockClear()
+  for (const second of [6, 7, 8]) page.subscriber.standings?.(board(1, 1, second))
+  await vi.advanceTimersByTimeAsync(1000)
+  // The page, and the own row.
+  expect(raceBoard).toHaveBeenCalledTimes(2)
+  await vi.advanceTimersByTimeAsync(2000)
+  expect(raceBoard).toHaveBeenCalledTimes(4)
+  vi.useRealTimers()
+})

@@ -54,7 +54,15 @@ it('has the whole race before a race, with the rider in it', async () => {
   const racers = [8, rider.value.racerId]
   expect(leaderboard).toHaveBeenCalledWith(1, { racers, limit: 2 })
   expect(used.rows.value).toEqual([WHOLE])
-  expect(used.second.value).toBeNull()
+  expect([used.second.value, used.asOfStart.value]).toEqual([null, false])
+})
+
+it('asks for no board without rivals', async () => {
+  rivals.value = []
+  const { used } = open()
+  await settled()
+  expect(leaderboard).not.toHaveBeenCalled()
+  expect([used.rows.value, used.asOfStart.value, used.state.value]).toEqual([[], false, 'loaded'])
 })
 
 it('is loaded again for another rider', async () => {

@@ -210,15 +210,16 @@ function serve(best: number | null, ...more: Effort[]): void {
 }
 
 it.each([
-  ['before the ride is stored', null],
-  ['once the ride is stored', 200],
-  ['below an earlier best', 250],
-  ['just below an earlier best', 205],
-  ['above an earlier best', 100],
-])('the place now is that of the last output %s', async (_, best) => {
+  ['before the ride is stored', null, 1],
+  ['once the ride is stored', 200, 1],
+  ['below an earlier best', 250, 2],
+  ['just below an earlier best', 205, 2],
+  ['above an earlier best', 100, 1],
+])('the place now is that of the last output %s', async (_, best, requests) => {
   serve(best)
   const { rank, total, rows } = await boardNow(1, 300, RIDER, 3)
   expect([rank, total]).toEqual([2, 3])
+  expect(leaderboard).toHaveBeenCalledTimes(requests)
   expect(rows.map(({ racerId }) => racerId)).toEqual([8, 7, 9])
 })
 

@@ -225,15 +225,14 @@ function ownBestAround({ standings }: Leaderboard, racerId: number, before: numb
 }
 
 /** Returns the board at a second as the service has it now, with the rider at this output. */
-export async function boardNow(
+export function boardNow(
   classId: number,
   second: number,
-  rider: Rider,
+  { racerId, output }: Rider,
   size: number,
 ): Promise<LiveBoard> {
-  const own = await leaderboard(classId, { second, racers: [rider.racerId], limit: 1 })
-  const best = own.standings[0]?.output ?? null
-  return serviceBoards(classId, rider.racerId, () => best).board(second, rider.output, size)
+  // The rider's best is not known here. A board of a higher one has it.
+  return serviceBoards(classId, racerId, () => null).board(second, output, size)
 }
 
 /** Returns the board of an output that beats the rider's best. It may be stored by now, so the service may not call it a record. */

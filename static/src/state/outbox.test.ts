@@ -77,15 +77,18 @@ describe('the outbox', () => {
 
   it('is closed from a response that there is no such path until a ride is taken', async () => {
     const { state, outbox } = open()
-    state.failure = new ApiError('missing', 'no such path')
+    state.failure = new ApiError('away', 'The service does not respond.')
     outbox.add(record(1))
     await vi.advanceTimersByTimeAsync(0)
-    expect(outbox.isClosed.value).toBe(true)
-    state.failure = new ApiError('away', 'The service does not respond.')
+    expect(outbox.isClosed.value).toBe(false)
+    state.failure = new ApiError('missing', 'no such path')
     await vi.advanceTimersByTimeAsync(1000)
     expect(outbox.isClosed.value).toBe(true)
-    state.failure = null
+    state.failure = new ApiError('away', 'The service does not respond.')
     await vi.advanceTimersByTimeAsync(2000)
+    expect(outbox.isClosed.value).toBe(true)
+    state.failure = null
+    await vi.advanceTimersByTimeAsync(4000)
     expect(outbox.isClosed.value).toBe(false)
   })
 
@@ -276,6 +279,8 @@ describe('the outbox', () => {
       outbox.add(record(5, RACE - 1))
       await vi.advanceTimersByTimeAsync(1000)
       expect(requests).toEqual([[5]])
+      vi.setSystemTime(RACE + 6 * 24 * 3_600_000)
+      await vi.advanceTimersByTimeAsync(60_000)
       expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'retrying', waiting: 1 })
       vi.setSystemTime(RACE + 8 * 24 * 3_600_000)
       await vi.advanceTimersByTimeAsync(60_000)

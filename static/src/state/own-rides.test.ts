@@ -218,3 +218,10 @@ it('a ride is not stored again while nothing new is known of it', async () => {
   expect(setItem).not.toHaveBeenCalled()
   setItem.mockRestore()
 })
+
+it('a kept ride says at once that a record was rejected', async () => {
+  keepRide(ride(1))
+  outbox.deliveries.set(1, { ...REFUSED, state: 'sending', reason: null, rejected: 1 })
+  await nextTick()
+  expect(ownRide(1)?.rejected).toBe(1)
+})
