@@ -1,6 +1,15 @@
 import { describe, expect, it } from 'vitest'
 
-import { ago, ordinal, percentText, outputText, quantity, signed, visibleName } from './format'
+import {
+  ago,
+  ordinal,
+  percentText,
+  outputText,
+  quantity,
+  signed,
+  visibleName,
+  waitingText,
+} from './format'
 
 describe('numbers and times', () => {
   it('are as people read them', () => {
@@ -21,13 +30,21 @@ describe('numbers and times', () => {
       '113th',
       '1,001st',
     ])
-    expect([0, 42_000, 61_000, 7_200_000].map(ago)).toEqual([
+    expect([0, 42_000, 61_000, 7_200_000, 180_000_000].map(ago)).toEqual([
       'just now',
       '42 s ago',
       '1 min ago',
       '2 h ago',
+      '2 d ago',
     ])
   })
+})
+
+it('seconds that wait agree with their verb', () => {
+  expect([1, 2].map(waitingText)).toEqual([
+    '1 second waits to be sent.',
+    '2 seconds wait to be sent.',
+  ])
 })
 
 it.each([

@@ -35,3 +35,12 @@ it('the change of another tab is not written, which would be a change for that t
   theme.value = 'dark'
   expect(localStorage.getItem('alleycat.theme')).toBe('dark')
 })
+
+it('a text follows no other tab, and is of the device, unless that is asked for', () => {
+  const own = storedText<string>('own', '')
+  const ofTab = storedText<string>('tab', '', { kind: 'sessionStorage' })
+  ofTab.value = 'a'
+  expect([localStorage.getItem('tab'), sessionStorage.getItem('tab')]).toEqual([null, 'a'])
+  dispatchEvent(new StorageEvent('storage', { key: 'own', newValue: 'b' }))
+  expect(own.value).toBe('')
+})

@@ -1,9 +1,19 @@
 // @vitest-environment happy-dom
 import { afterEach, expect, it, vi } from 'vitest'
 
-import { curve, history, leaderboard, racePage, records, sendRide, type RideRecord } from './client'
+import {
+  curve,
+  history,
+  leaderboard,
+  racePage,
+  racer,
+  records,
+  search,
+  sendRide,
+  type RideRecord,
+} from './client'
 import { queryKey } from './key'
-import { request } from './request'
+import { isRefused, request } from './request'
 import { classes } from './status'
 
 afterEach(() => {
@@ -58,10 +68,46 @@ it('the curve of a racer who never rode in the class is empty, and not requested
   expect(fetch).toHaveBeenCalledTimes(1)
 })
 
+it('the curve of a racer of the class is requested', async () => {
+  const responses = [{ standings: [{ racerId: 7 }] }, { racerId: 7, name: 'Ada', seconds: [] }]
+  vi.stubGlobal('fetch', async () => Response.json(responses.shift()))
+  expect(await curve(1, 7)).toMatchObject({ name: 'Ada' })
+})
+
+it('a racer whom nobody knows is null, and any other error stays one', async () => {
+  vi.stubGlobal('fetch', async () => Response.json({ detail: 'no racer 7' }, { status: 404 }))
+  expect(await racer(7)).toBeNull()
+  vi.stubGlobal('fetch', async () => Response.json({ detail: 'starting' }, { status: 503 }))
+  await expect(racer(7)).rejects.toMatchObject({ kind: 'unready', message: 'starting' })
+  vi.stubGlobal('fetch', async () => new Response('<html>', { status: 502 }))
+  const message = 'The service responded with status 502.'
+  await expect(racer(7)).rejects.toMatchObject({ kind: 'unready', message })
+})
+
+it('only a request that is at fault is refused', async () => {
+  const errors = []
+  for (const status of [400, 404, 503]) {
+    vi.stubGlobal('fetch', async () => new Response(null, { status }))
+    errors.push(await classes().catch((error: unknown) => error))
+  }
+  expect([...errors, new TypeError('no')].map(isRefused)).toEqual([true, false, false, false])
+})
+
 /** A service that does not respond. */
 function hang(_: unknown, { signal }: { signal: AbortSignal }): Promise<never> {
   return new Promise((_, reject) => signal.addEventListener('abort', reject))
 }
+
+it.each([
+  ['of names', (signal: AbortSignal) => search('Ada', signal)],
+  ['of a number', (signal: AbortSignal) => racer(7, signal)],
+])('a search %s ends when it is aborted', async (_, find) => {
+  vi.stubGlobal('fetch', hang)
+  const sender = new AbortController()
+  const found = find(sender.signal)
+  sender.abort()
+  await expect(found).rejects.toMatchObject({ kind: 'away' })
+})
 
 it('a request ends when its sender aborts it', async () => {
   vi.stubGlobal('fetch', hang)

@@ -82,7 +82,7 @@ it('a full board keeps its size: the row farthest from the rider leaves, never t
 })
 
 it('a ride is compared where the pacer has an output', () => {
-  expect(against([100, 110, 90], [90, null, 100])).toEqual({ average: 0, ahead: 1, seconds: 2 })
+  expect(against([100, 110, 96], [90, null, 100])).toEqual({ average: 3, ahead: 1, seconds: 2 })
   // Level is not ahead.
   expect(against([100], [100])).toEqual({ average: 0, ahead: 0, seconds: 1 })
   expect(against([100], [null])).toBeNull()

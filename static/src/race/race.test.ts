@@ -321,4 +321,14 @@ describe('riding for a visitor', () => {
     expect(records).toBeGreaterThan(100)
     expect(records).toBeLessThan(270)
   })
+
+  it.each([
+    ['a rider without a best approaches the class record', 200, [160, 182, 204]],
+    ['the first rider of a class rides harder and harder', null, [110, 145, 180]],
+  ])('%s', (_, classRecord, aims) => {
+    for (const [i, second] of [1, 150, 300].entries()) {
+      const { cadence, resistance } = autopilot(second, 300, null, classRecord, 0.5)
+      expect(output(cadence, resistance) / aims[i]!).toBeCloseTo(1, 1)
+    }
+  })
 })
