@@ -81,6 +81,24 @@ it.each([
   expect(page.querySelector('button')).toBeNull()
 })
 
+it.each([
+  [true, true, 'practice'],
+  [true, false, 'closed'],
+  [false, false, 'closed'],
+])(
+  'a ride that is not sent: practice %s, rides open %s, is said to be %s',
+  (practice, open, state) => {
+    service.ridesOpen = open
+    expect(stateOf({ sent: false, practice })).toBe(state)
+  },
+)
+
+it('does not call a ride rejected while a part of it waits', () => {
+  const waiting = { waiting: 2, reason: null, isStored: true, rejected: 2 }
+  outbox.deliveries.set(1, { ...waiting, state: 'retrying' })
+  expect(stateOf({ rejected: 2 })).toBe('retrying')
+})
+
 it('says that the browser could not keep a result, in a practice ride, too', () => {
   expect(show({ sent: false, practice: true }).textContent).not.toContain('could not keep')
   app.unmount()

@@ -1,0 +1,51 @@
+// @vitest-environment happy-dom
+import { expect, it, vi } from 'vitest'
+import { createApp, h, type SetupContext } from 'vue'
+
+import type { OwnRide } from '../race/own-ride'
+import { outbox } from '../state/outbox'
+import OwnRides from './OwnRides.vue'
+
+vi.mock('../api/client', () => ({ sendRide: vi.fn() }))
+
+const RIDE = {
+  raceId: 1,
+  classId: 3,
+  riderName: 'Ada',
+  practice: false,
+  sent: true,
+  delivered: true,
+  refused: null,
+  cadences: [80, 80],
+  resistances: [40, 40],
+  outputs: [120, 130],
+  bests: [null, null],
+  ranks: [4, 2],
+  totals: [9, 9],
+  classRecords: [null, null],
+} as unknown as OwnRide
+
+const BEGIN = 'as Ada, average 125.00, best rank 2nd'
+
+it.each<[string, Partial<OwnRide>, number, string]>([
+  ['is stored', {}, 0, ''],
+  ['is practice', { practice: true, sent: false }, 0, ', practice'],
+  ['was given up and waits', { gaveUp: true }, 2, ', given up at 0:02, waits to be sent'],
+  ['was refused', { refused: 'the class is full' }, 0, ', not taken by the service'],
+  ['was rejected in part', { rejected: 1 }, 0, ''],
+  ['was rejected', { rejected: 2 }, 0, ', not taken by the service'],
+])('says of a ride that %s what is special', (_, change, waiting, notes) => {
+  const delivery = { state: 'retrying', rejected: 0, reason: null, isStored: true } as const
+  // As an earlier page has kept it.
+  localStorage.setItem('alleycat.rides.1', JSON.stringify({ ...RIDE, ...change }))
+  dispatchEvent(new StorageEvent('storage', { key: null }))
+  if (waiting > 0) outbox.deliveries.set(1, { ...delivery, waiting })
+  const page = document.createElement('div')
+  const app = createApp(OwnRides)
+  const link = (_: object, { slots }: Pick<SetupContext, 'slots'>) => h('a', slots.default?.())
+  app.component('RouterLink', link)
+  app.mount(page)
+  expect(page.querySelector('li span')?.textContent.trim()).toBe(BEGIN + notes)
+  app.unmount()
+  outbox.deliveries.clear()
+})
