@@ -231,7 +231,7 @@ export function boardNow(
   { racerId, output }: Rider,
   size: number,
 ): Promise<LiveBoard> {
-  // The rider's best is not known here. A board of a higher one has it.
+  // The rider's best is not known here: the service's board has it where it is higher.
   return serviceBoards(classId, racerId, () => null).board(second, output, size)
 }
 
