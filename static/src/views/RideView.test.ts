@@ -66,6 +66,18 @@ it('in a ride, a link to its own view changes nothing, and the typed address of 
   go.mockRestore()
 })
 
+it('the question before a ride is left does not say that it counts where the service has stopped taking rides', async () => {
+  await ride()
+  outbox.isClosed.value = true
+  const confirm = vi.fn(() => false)
+  vi.stubGlobal('confirm', confirm)
+  await router.push('/')
+  expect(confirm).toHaveBeenCalledExactlyOnceWith(
+    'You are riding. Do you want to give up this ride?',
+  )
+  outbox.isClosed.value = false
+})
+
 it.each<[string, boolean, Partial<Delivery>, boolean]>([
   ['a ride that counts', false, {}, true],
   ['a ride of which a second was rejected', false, { rejected: 1 }, true],

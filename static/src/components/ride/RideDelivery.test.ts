@@ -85,6 +85,7 @@ it.each([
   [true, true, 'practice'],
   [true, false, 'closed'],
   [false, false, 'closed'],
+  [false, true, 'closed'],
 ])(
   'a ride that is not sent: practice %s, rides open %s, is said to be %s',
   (practice, open, state) => {
