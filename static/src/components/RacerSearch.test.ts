@@ -166,3 +166,11 @@ it('a search that failed is repeated after the next poll, unless a later one suc
   }
   expect(search).toHaveBeenCalledTimes(3)
 })
+
+it('says that more may be found than the service returns', async () => {
+  const found = Array.from({ length: 50 }, (_, i) => ({ racerId: i + 1, name: `Ada ${i + 1}` }))
+  vi.mocked(search).mockResolvedValue(found as Found[])
+  type('Ada')
+  await vi.advanceTimersByTimeAsync(300)
+  expect(message()).toBe('The first 8 of 50 or more found.')
+})

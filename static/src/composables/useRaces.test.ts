@@ -599,6 +599,7 @@ it('a race that the service does not have is not asked for again before it is li
   const { page } = open({ race: 1 })
   await settled()
   const { length } = vi.mocked(raceBoard).mock.calls
+  page.subscriber.pushing?.()
   period.value += 1
   await settled()
   expect(page.opened.failure.value).toContain('does not have that race')

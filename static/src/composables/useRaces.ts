@@ -125,7 +125,8 @@ export function useRaces(classId: number, exploreAddress: ExploreAddressOnPage) 
       isLive = true
       // Loads changes that were missed, and what failed while the service was starting.
       if (wasLost || failure.value) void refresh()
-      if (wasLost || opened.failure.value) void opened.load()
+      const hasFailed = opened.failure.value !== '' && !opened.isMissing.value
+      if (wasLost || hasFailed) void opened.load()
     },
     closed: () => {
       isLive = false

@@ -9,7 +9,8 @@ it.each([
   ['at 1:00', 60, false, 60],
   ['finished', 300, true, 300],
   ['ended at 0:03', 3, true, 60],
-  ['ended at 1:00', 60, false, 3600],
+  ['at 1:00', 60, false, 899],
+  ['ended at 1:00', 60, false, 900],
 ])(
   'a race is %s: at second %i, finished: %s, begun %i s ago',
   (text, lastSecond, finished, ageS) => {
