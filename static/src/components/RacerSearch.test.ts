@@ -36,6 +36,15 @@ function pressEnter(): void {
   page.querySelector('input')!.dispatchEvent(enter)
 }
 
+/** Makes the service find this many racers. */
+function findMany(count: number): void {
+  const found = Array.from({ length: count }, (_, i) => ({
+    racerId: i + 1,
+    name: `Ada ${i + 1}`,
+  }))
+  vi.mocked(search).mockResolvedValue(found as Found[])
+}
+
 const message = () => page.querySelector('[role=status]')?.textContent
 
 it('a response to an earlier text is ignored', async () => {
@@ -62,8 +71,7 @@ it('says nothing of a search that was given up for a later text', async () => {
 })
 
 it('says how many were found, and who was chosen', async () => {
-  const found = Array.from({ length: 20 }, (_, i) => ({ racerId: i + 1, name: `Ada ${i + 1}` }))
-  vi.mocked(search).mockResolvedValue(found as Found[])
+  findMany(20)
   type('Ada')
   await vi.advanceTimersByTimeAsync(300)
   expect(message()).toBe('The first 8 of 20 found.')
@@ -168,8 +176,7 @@ it('a search that failed is repeated after the next poll, unless a later one suc
 })
 
 it('says that more may be found than the service returns', async () => {
-  const found = Array.from({ length: 50 }, (_, i) => ({ racerId: i + 1, name: `Ada ${i + 1}` }))
-  vi.mocked(search).mockResolvedValue(found as Found[])
+  findMany(50)
   type('Ada')
   await vi.advanceTimersByTimeAsync(300)
   expect(message()).toBe('The first 8 of 50 or more found.')

@@ -12,7 +12,7 @@ const SHOWN_MAX = 6
 /** Interval between announcements, in milliseconds: a screen reader needs this time to read one. */
 const ANNOUNCE_MS = 5000
 
-/** `classRecordAt` returns the class record at a second; null where there is none. */
+/** `classRecordAt` returns the class record at a second, or null. */
 export function useNewBests(classRecordAt: (second: number) => Effort | null) {
   /** The latest, each with a number of its own. */
   const latest = shallowRef<(ShownBest & { id: number })[]>([])

@@ -11,6 +11,7 @@ it.each([
   ['ended at 0:03', 3, true, 60],
   ['at 1:00', 60, false, 899],
   ['ended at 1:00', 60, false, 900],
+  ['ended at 1:00', 60, false, 3600],
 ])(
   'a race is %s: at second %i, finished: %s, begun %i s ago',
   (text, lastSecond, finished, ageS) => {
