@@ -9,16 +9,16 @@ import { partLoaders } from './components/lazy'
 import { useRetry } from './composables/useLoad'
 import { router, viewLoaders } from './router'
 
-const retryLater = useRetry(sendLeft)
+const setRetry = useRetry(sendLeft)
 
 /** Sends the rides that an earlier page left, or says what waits, whichever view is shown. */
 async function sendLeft(): Promise<void> {
   try {
     const { startOutbox } = await import('./state/outbox')
     startOutbox()
-  } catch (error) {
+  } catch {
     // The script could not be loaded.
-    retryLater(error)
+    setRetry(true)
   }
 }
 

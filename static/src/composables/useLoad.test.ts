@@ -82,6 +82,26 @@ it('a poll that changes the class and is a retry, too, causes one load', async (
   expect(loads).toEqual([1, 1, 1, 1, 0, 1, 0, 0])
 })
 
+it('does not load again, and waits for one poll only, after another load succeeded', async () => {
+  const load = vi.fn(async () => {}).mockRejectedValue(new ApiError('unready', 'overloaded'))
+  stateHash.value = 'A'
+  scope.run(() => useUpToDate(1, load))
+  await settled()
+  await poll()
+  await poll()
+  expect(load).toHaveBeenCalledTimes(2)
+  load.mockResolvedValueOnce()
+  stateHash.value = 'B'
+  await settled()
+  for (let polls = 0; polls < 4; polls++) await poll()
+  expect(load).toHaveBeenCalledTimes(3)
+  stateHash.value = 'C'
+  await settled()
+  expect(load).toHaveBeenCalledTimes(4)
+  await poll()
+  expect(load).toHaveBeenCalledTimes(5)
+})
+
 it('does not load again while a load is under way', async () => {
   const load = vi.fn(() => new Promise<void>(() => {}))
   const again = scope.run(() => useLoad(load))!

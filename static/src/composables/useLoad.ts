@@ -25,8 +25,14 @@ export function useLoad(load: () => Promise<void>): () => Promise<void> {
 export function useRetriedLoad(
   load: (isStale: () => boolean, retryLater: (error: unknown) => void) => Promise<void>,
 ): () => Promise<void> {
-  const attempt = latestOnly((isStale) => load(isStale, retryLater))
-  const retryLater = useRetry(attempt, attempt.isRunning)
+  const attempt = latestOnly(async (isStale) => {
+    let mayPass = false
+    await load(isStale, (error) => {
+      mayPass ||= canLoadLater(error)
+    })
+    setRetry(mayPass)
+  })
+  const setRetry = useRetry(attempt, attempt.isRunning)
   return attempt
 }
 
@@ -47,32 +53,33 @@ export function useUpToDate(
 }
 
 /**
- * Returns a function to call with the error of a failed load. It makes the next poll load again, if that may succeed and the
- * service is reachable. The number of polls between two tries doubles with each one that fails: the service may be overloaded.
- * Without a retry, one lost request would leave a gap for as long as nothing else changes. No retry begins while `isRunning`
- * returns true: the same poll may have begun a load because the class has changed.
+ * Returns a function to call after a load, with whether it failed in a way that may pass. Then the next poll loads again, if
+ * the service is reachable. The number of polls between two tries doubles with each one that fails: the service may be
+ * overloaded. Without a retry, one lost request would leave a gap for as long as nothing else changes. No retry begins while
+ * `isRunning` returns true: the same poll may have begun a load because the class has changed.
  */
 export function useRetry(
   load: () => Promise<void>,
   isRunning: () => boolean = () => false,
-): (error: unknown) => void {
-  let hasFailed = false
+): (isWanted: boolean) => void {
+  let isWanted = false
   let retryPolls = 1
   let pollsLeft = retryPolls
   watch(
     () => service.now,
     async () => {
-      if (!hasFailed || !reachable.value || isRunning() || --pollsLeft > 0) return
-      hasFailed = false
+      if (!isWanted || !reachable.value || isRunning() || --pollsLeft > 0) return
+      const lastPolls = retryPolls
+      isWanted = false
       await load()
-      retryPolls = hasFailed ? Math.min(retryPolls * 2, RETRY_POLLS_MAX) : 1
-      pollsLeft = retryPolls
+      pollsLeft = retryPolls = isWanted ? Math.min(lastPolls * 2, RETRY_POLLS_MAX) : 1
     },
     // Called after the watchers of the same poll, which may begin loads.
     { flush: 'post' },
   )
-  return (error) => {
-    hasFailed ||= canLoadLater(error)
+  return (value) => {
+    isWanted = value
+    if (!value) pollsLeft = retryPolls = 1
   }
 }
 

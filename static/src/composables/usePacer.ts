@@ -8,7 +8,7 @@ import type { Sample } from '../race/ride'
 import { applyNames } from '../state/names'
 import { pacer, pacerLabel } from '../state/pacer'
 import type { RaceOnPage } from './useRace'
-import { useRetry } from './useLoad'
+import { canLoadLater, useRetry } from './useLoad'
 
 type RaceOfPacer = Pick<RaceOnPage, 'phase' | 'racing' | 'sample' | 'identity'>
 
@@ -22,8 +22,8 @@ export function usePacer(classId: number, { phase, racing, sample, identity }: R
   let racerId = identity.value.racerId
   let generation = 0
   // A later choice may be loaded by then. The next ride loads its own.
-  const retryLater = useRetry(async () => {
-    if (state.value === 'failed' && phase.value !== 'done') await load()
+  const setRetry = useRetry(async () => {
+    if (phase.value !== 'done') await load()
   })
 
   function choose(): void {
@@ -38,6 +38,7 @@ export function usePacer(classId: number, { phase, racing, sample, identity }: R
     const isLate = racing.value
     const query = paceQuery(choice.value, racerId)
     curve.value = new Map()
+    setRetry(false)
     state.value = query ? 'loading' : 'none'
     if (!query) return
     try {
@@ -55,7 +56,7 @@ export function usePacer(classId: number, { phase, racing, sample, identity }: R
       curve.value = new Map([...outputs].filter(([second]) => second > ridden))
     } catch (error) {
       if (current !== generation) return
-      retryLater(error)
+      setRetry(canLoadLater(error))
       state.value = 'failed'
     }
   }

@@ -16,11 +16,11 @@ const WANTED_MAX = 2000
 const RETRY_MIN_MS = 2_000
 const RETRY_MAX_MS = 60_000
 
-/** Null: the racer has no name. */
+/** The names that are known. Null: the racer is known to have none. */
 const names = shallowReactive(new Map<number, string | null>())
 /** The guest of this device, whose name on the boards may be an earlier one; null if the rider is no guest. */
 export const guest = shallowRef<{ racerId: number; name: string } | null>(null)
-/** Racers without a known name, each with a class in which it rides. */
+/** Racers of whom no name is known yet, each with a class in which it rides. */
 const wanted = new Map<number, number>()
 let fetching = false
 let retryMs = RETRY_MIN_MS
@@ -30,23 +30,18 @@ export function nameOf(racerId: number): string {
   return visibleName(names.get(racerId) ?? '') || `Racer ${racerId}`
 }
 
-/** Returns whether a name is known. */
-export function hasName(racerId: number): boolean {
-  return names.has(racerId)
-}
-
 export function applyNames(
   racers: Iterable<{ racerId: number; name?: string | null | undefined }>,
 ): void {
   for (const { racerId, name } of racers) if (name) names.set(racerId, name)
 }
 
-/** Applies names that the device has stored. A name that is known already came from the service, later. */
+/** Applies names that the device has stored. What is known already came from the service, later: also that there is no name. */
 export function applyStoredNames(racers: readonly { racerId: number; name: string }[]): void {
-  applyNames(racers.filter(({ racerId }) => !hasName(racerId)))
+  applyNames(racers.filter(({ racerId }) => !names.has(racerId)))
 }
 
-/** Requests the names of racers of a class, if they are not known. */
+/** Requests the names of racers of a class, where they are not known. */
 export function requestNames(classId: number, racers: Iterable<number>): void {
   for (const racer of racers) {
     if (!names.has(racer) && wanted.size < WANTED_MAX) wanted.set(racer, classId)

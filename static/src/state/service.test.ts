@@ -19,6 +19,10 @@ import { serviceTime } from './service-time'
 
 vi.mock('../api/status', () => ({ classes: vi.fn(), isReady: vi.fn() }))
 
+function classWith(stateHash: string, updatedAt: number | null) {
+  return { classes: [{ classId: 1, stateHash, updatedAt } as ClassSummary], time: null }
+}
+
 function response(ids: number[], time: number | null = null) {
   return { classes: ids.map((classId) => ({ classId }) as ClassSummary), time }
 }
@@ -145,10 +149,6 @@ it('takes the time of the service where the clock of the device is wrong', async
 })
 
 it('the boards of a class have a new state when it changes, and once more when no old board is left', async () => {
-  const classWith = (stateHash: string, updatedAt: number | null) => ({
-    classes: [{ classId: 1, stateHash, updatedAt } as ClassSummary],
-    time: null,
-  })
   /** Returns the number of states of the boards during 30 s. */
   async function statesOf(stateHash: string, updatedAt: number | null): Promise<number> {
     vi.mocked(classes).mockResolvedValue(classWith(stateHash, updatedAt))
@@ -164,6 +164,18 @@ it('the boards of a class have a new state when it changes, and once more when n
   expect(await statesOf('A', null)).toBe(1)
   expect(await statesOf('B', serviceTime() - 3_600_000)).toBe(1)
   expect(await statesOf('C', serviceTime())).toBe(2)
+})
+
+it('no old board of a class is left when its last change is more than 16 s ago', async () => {
+  vi.mocked(classes).mockResolvedValue(classWith('D', serviceTime()))
+  await refreshService()
+  const changed = boardState(1)
+  await vi.advanceTimersByTimeAsync(16_000)
+  await refreshService()
+  expect(boardState(1)).toBe(changed)
+  await vi.advanceTimersByTimeAsync(1)
+  await refreshService()
+  expect(boardState(1)).not.toBe(changed)
 })
 
 it('a period ends every 12 s while polls succeed', async () => {
