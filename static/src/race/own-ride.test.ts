@@ -40,8 +40,8 @@ it.each([
   [[1, 1], '2 personal records.', 'It would be 2 personal records.'],
   [
     [999, 999],
-    'No record this time. They are within reach.',
-    'No record this time. They are within reach.',
+    'No record this time. The next one is within reach.',
+    'No record this time. The next one is within reach.',
   ],
 ])('bests of %j give the headline "%s", or "%s"', (bests, counting, notCounting) => {
   const ride = new Ride()

@@ -119,7 +119,7 @@ export function praise(result: Result, onBoards: boolean): string {
   }
   const improved = improvements(result)
   if (improved) return `${onBoards ? '' : 'It would be '}${improved}.`
-  return 'No record this time. They are within reach.'
+  return 'No record this time. The next one is within reach.'
 }
 
 /** Returns the seconds that improve the rider's bests, in words; empty without any. */

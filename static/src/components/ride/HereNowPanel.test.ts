@@ -3,7 +3,6 @@ import { afterEach, expect, it, vi } from 'vitest'
 import { createApp, effectScope, nextTick } from 'vue'
 
 import { useRace } from '../../composables/useRace'
-import { outbox } from '../../state/outbox'
 import { rider } from '../../state/rider'
 import HereNowPanel from './HereNowPanel.vue'
 
@@ -48,15 +47,6 @@ it.each([
   expect(
     show(hasResult).textContent.includes('Your ride will be sent to the service, and will count.'),
   ).toBe(says)
-})
-
-it('does not say that a ride counts where the service has stopped taking rides', async () => {
-  const page = show(false)
-  outbox.isClosed.value = true
-  await nextTick()
-  expect(page.textContent).not.toContain('will count')
-  expect(page.textContent).toContain('your ride waits in this browser until it does')
-  outbox.isClosed.value = false
 })
 
 it.each([
