@@ -66,7 +66,6 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         row("/docs/",                                         Open,   undocumented(get(openapi::explorer_file))),
         row("/docs/{*file}",                                  Open,   undocumented(get(openapi::explorer_file))),
         row("/assets/{file}",                                 Open,   undocumented(get(assets::file))),
-        row("/favicon.svg",                                   Open,   undocumented(get(assets::file))),
         row("/rides",                                         Open,   routes!(rides::rides).map(|it| it.fallback(wrong_method))),
         row("/firehose",                                      Access, routes!(firehose::deliver).map(|it| it.fallback(firehose::wrong_method))),
         row("/firehose/",                                     Open,   undocumented(any(firehose::unknown_path))),

@@ -1,6 +1,7 @@
 /** Actions on the page, for tests. */
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
+import { join } from 'node:path'
 
 import type { Page } from 'playwright-core'
 import { expect } from 'vitest'
@@ -47,6 +48,16 @@ export async function rideAs(page: Page, rider: object, classId = 1): Promise<vo
   // The page is loaded anew. A mere change of the hash could be undone by a navigation that still goes on.
   await page.goto('about:blank')
   await page.goto(`${base}#/ride/${classId}`)
+}
+
+/** Waits until the page has loaded all of its scripts, so that it needs the service for data only. */
+export async function allLoaded(page: Page): Promise<void> {
+  const files = await readdir(join(import.meta.dirname, '../dist/assets'))
+  const scripts = files.filter((file) => file.endsWith('.js'))
+  await page.waitForFunction((scripts) => {
+    const loaded = performance.getEntriesByType('resource').map(({ name }) => name)
+    return scripts.every((script) => loaded.some((name) => name.endsWith(script)))
+  }, scripts)
 }
 
 export async function start(page: Page, speed = '20×'): Promise<void> {

@@ -54,7 +54,7 @@ describe('riding', () => {
     expect(await page.locator('[data-test=firsts]').textContent()).toBe('300')
     expect(await page.locator('[data-test=records]').count()).toBe(0)
     expect(await page.locator('[data-test=best-rank]').textContent()).toBe('1st')
-    expect(await page.locator('[data-test=sent]').textContent()).toContain('is not sent')
+    expect(await page.locator('[data-test=sent]').textContent()).toContain('was not sent')
     await page.locator('.curves canvas').waitFor()
     await page.getByRole('button', { name: 'Ride again' }).waitFor()
     expect(faults).toEqual([])

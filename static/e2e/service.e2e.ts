@@ -6,6 +6,7 @@ import type { Page, Request } from 'playwright-core'
 import { describe, expect, it } from 'vitest'
 
 import {
+  allLoaded,
   asLargeClasses,
   fits,
   focused,
@@ -159,6 +160,7 @@ describe('the page', () => {
       await own.feed('--classes', '1', '--racers', '8', '--seconds', '60')
       const { page } = await visit(own, '/#/explore/1')
       await page.locator('.board tbody tr').first().waitFor()
+      await allLoaded(page)
       await own.kill()
       await page.getByText('The service is away.').waitFor()
       expect((await rowsOf(page, 'board')).length).toBe(8)
