@@ -111,6 +111,8 @@ fn read(path: &Path) -> anyhow::Result<(Vec<u8>, FileVersion)> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
     use super::*;
 
     #[test]
@@ -168,8 +170,7 @@ mod tests {
     }
 
     fn make_pipe(path: &Path) {
-        let made = std::process::Command::new("mkfifo").arg(path).status();
-        assert!(made.expect("mkfifo runs").success());
+        mkfifoat(CWD, path, Mode::RUSR).expect("made");
     }
 
     #[test]

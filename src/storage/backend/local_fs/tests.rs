@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 
+use rustix::fs::{CWD, Mode, mkfifoat};
 use tempfile::TempDir;
 
 use super::files::entries;
@@ -65,6 +66,7 @@ fn files_in(folder: &Path) -> usize {
     entries(folder).unwrap().len()
 }
 
+// A process that another unit test starts inherits the lock for a moment. So none starts one.
 #[tokio::test]
 async fn second_store_on_the_folder_fails_until_the_first_is_dropped() {
     let (_folder, store) = open();
@@ -193,10 +195,7 @@ async fn unknown_names_are_passed_over() {
 
 #[tokio::test]
 async fn pipe_among_the_objects_is_an_error() {
-    let make_pipe = |path: &Path| {
-        let made = std::process::Command::new("mkfifo").arg(path).status();
-        assert!(made.unwrap().success());
-    };
+    let make_pipe = |path: &Path| mkfifoat(CWD, path, Mode::RUSR).unwrap();
     let (_folder, store) = open();
     let (root, path) = (
         store.folder.root.clone(),
