@@ -31,6 +31,7 @@ it.each([
   ['/ride/4?ride=7', 'ride', '/ride/4?ride=7'],
   ['/explore/4?second=90&racers=1,2', 'explore', '/explore/4?second=90&racers=1,2'],
   ['/explore/4/90', 'explore', '/explore/4?second=90'],
+  ['/explore/4/90?racers=1', 'explore', '/explore/4?racers=1&second=90'],
   ['/ride/x', 'not-found', '/ride/x'],
   ['/anything/else', 'not-found', '/anything/else'],
 ])('%s shows %s', async (address, name, path) => {
@@ -79,6 +80,30 @@ it('a view opens at its top, and another query does not scroll it', async () => 
   await router.push('/ride/4')
   expect(await scrolls()).toBe(2)
   scroll.mockRestore()
+})
+
+it('Back keeps the page at its position until the next navigation', () => {
+  const observers: ResizeObserver[] = []
+  vi.stubGlobal(
+    'ResizeObserver',
+    class {
+      observe = vi.fn()
+      disconnect = vi.fn()
+      constructor() {
+        observers.push(this as unknown as ResizeObserver)
+      }
+    },
+  )
+  const { currentRoute, options } = router
+  const to = currentRoute.value
+  const kept = (saved: { left: number; top: number } | null) => {
+    void options.scrollBehavior?.(to, to, saved)
+    return observers.map(({ disconnect }) => vi.mocked(disconnect).mock.calls.length === 0)
+  }
+  expect(kept({ left: 0, top: 500 })).toEqual([true])
+  expect(kept({ left: 0, top: 200 })).toEqual([false, true])
+  expect(kept(null)).toEqual([false, false])
+  vi.unstubAllGlobals()
 })
 
 it('a refused navigation changes neither the title nor the last class', async () => {

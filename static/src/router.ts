@@ -46,10 +46,10 @@ const routes: RouteRecordRaw[] = [
   // The short form of an address at a second.
   {
     path: '/explore/:classId(\\d+)/:second(\\d+)',
-    redirect: ({ params: { classId, second } }) => ({
+    redirect: ({ params: { classId, second }, query }) => ({
       name: 'explore',
       params: { classId },
-      query: { second },
+      query: { ...query, second },
     }),
   },
   // Without a class: the last one.

@@ -181,3 +181,19 @@ it('says that more may be found than the service returns', async () => {
   await vi.advanceTimersByTimeAsync(300)
   expect(message()).toBe('The first 8 of 50 or more found.')
 })
+
+it('the list waits while the focus is elsewhere', async () => {
+  const field = page.querySelector('input')!
+  const isOpen = () => field.getAttribute('aria-expanded') === 'true'
+  findMany(2)
+  field.focus()
+  type('Ada')
+  await nextTick()
+  field.blur()
+  await vi.advanceTimersByTimeAsync(300)
+  expect([message(), isOpen()]).toEqual(['2 found.', false])
+  field.focus()
+  type('Ad')
+  await vi.advanceTimersByTimeAsync(300)
+  expect(isOpen()).toBe(true)
+})

@@ -1,4 +1,4 @@
-/** Parts that are loaded when they are shown. */
+/** Parts that are loaded after the first view, or when they are shown before that. */
 import { defineAsyncComponent, type AsyncComponentLoader, type Component } from 'vue'
 
 import { hasFailedPart } from '../router'

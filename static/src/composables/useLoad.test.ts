@@ -88,7 +88,6 @@ it('does not load again, and waits for one poll only, after another load succeed
   scope.run(() => useUpToDate(1, load))
   await settled()
   await poll()
-  await poll()
   expect(load).toHaveBeenCalledTimes(2)
   load.mockResolvedValueOnce()
   stateHash.value = 'B'

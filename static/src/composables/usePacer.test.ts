@@ -100,6 +100,16 @@ it('a pacer that could not be loaded is loaded after the next poll, whatever is 
   expect(pace).toHaveBeenLastCalledWith(1, { percentile: [50] })
 })
 
+it('a pacer that the service refused is not loaded again', async () => {
+  vi.mocked(pace).mockRejectedValue(new ApiError('refused', 'no'))
+  const { used } = open()
+  await settled()
+  expect(used.state.value).toBe('failed')
+  service.now += 1
+  await settled()
+  expect(pace).toHaveBeenCalledOnce()
+})
+
 it.each([
   [1, { gaps: [null, null, 120], kept: [null, 120] }],
   [3, { gaps: [null, null, null], kept: undefined }],

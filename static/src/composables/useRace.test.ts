@@ -316,6 +316,17 @@ it.each([
   expect(onEnd.mock.lastCall?.[0].ranks).toEqual(ranks)
 })
 
+it.each([
+  [true, true],
+  [false, false],
+])('where rides are open: %s, a ride under way keeps its speed: %s', async (open, keeps) => {
+  service.ridesOpen = open
+  const race = await start()
+  await nextTick()
+  expect(race.isCounted.value).toBe(keeps)
+  expect(page.querySelector('fieldset')?.disabled).toBe(keeps)
+})
+
 it('a ride of which a part was faster is practice, also where no ride is sent', async () => {
   service.ridesOpen = false
   const race = await start()

@@ -419,15 +419,21 @@ it('a push that is older than the opened race does not replace it', async () => 
 })
 
 it('a race that is opened after another is shown as soon as it is pushed, and others are not', async () => {
-  vi.mocked(raceBoard).mockResolvedValue(board(1, 1, 9))
+  const { racerId } = rider.value
+  const own = { ...board(1), standings: [{ racerId, rank: 2 }] } as RaceBoard
+  vi.mocked(raceBoard).mockImplementation(async (_, raceId, { racers }) =>
+    racers ? own : board(raceId, 1, 9),
+  )
   const { address, page } = open({ race: 1 })
   await settled()
+  expect(page.opened.rows.value.map((row) => row.racerId)).toEqual([1, racerId])
   vi.mocked(raceBoard).mockReturnValue(new Promise(() => {}))
   address.value.race = 2
   expect(page.opened.opened.value).toBeNull()
   page.subscriber.standings?.(board(2, 1, 5))
   page.subscriber.standings?.(board(3, 1, 9))
   expect(page.opened.opened.value?.raceId).toBe(2)
+  expect(page.opened.rows.value.map((row) => row.racerId)).toEqual([1])
 })
 
 it('a page of the opened race that was left is not shown when it comes', async () => {

@@ -43,6 +43,8 @@ describe('the boards of a ride whose history is loaded', () => {
     const { source, at } = await open()
     serve(200)
     expect(await at()).toEqual([2, false])
+    // The history would stand in after 2 s.
+    expect(leaderboard).toHaveBeenLastCalledWith(1, expect.anything(), 2000)
     const group = await source.group(5, 200, [8])
     expect(group.asOfStart).toBe(false)
     expect(group.value.map(({ racerId, rank }) => [racerId, rank])).toEqual([

@@ -46,16 +46,22 @@ const RIDE: OwnRide = {
 
 vi.mocked(leaderboard).mockReturnValue(new Promise(() => {}))
 
-/** Returns the text of a ride's result, once the service has responded. */
-async function textOf(ride: Partial<OwnRide>): Promise<string> {
+/** Returns what `read` reads of a ride's result, once the service has responded. */
+async function readResult<T>(ride: Partial<OwnRide>, read: (page: Element) => T): Promise<T> {
   const page = document.createElement('div')
   const app = createApp(RideResult, { ride: { ...RIDE, ...ride } }).use(router)
   app.mount(page)
   await settled()
-  const text = page.textContent
+  const found = read(page)
   app.unmount()
-  return text
+  return found
 }
+
+const textOf = (ride: Partial<OwnRide>) => readResult(ride, (page) => page.textContent)
+
+/** Returns the address of the board of best finishes. */
+const finishesOf = (ride: Partial<OwnRide>) =>
+  readResult(ride, (page) => page.querySelector('[href*="board=finish"]')?.getAttribute('href'))
 
 it.each([
   [{}, ['From now on there are bests to beat.', 'to be beaten next time'], 'would'],
@@ -134,7 +140,9 @@ it('a place on the board of best finishes that a practice ride does not take is 
   const practice = { sent: false, practice: true }
   shows(120, true)
   expect(await textOf(practice)).toContain('Would be in best finishes1st')
+  expect(await finishesOf(practice)).toBe('#/explore/1?board=finish')
   expect(await textOf({})).toContain('Best finishes1st')
+  expect(await finishesOf({})).toBe('#/explore/1?board=finish&around=1')
   shows(120)
   expect(await textOf(practice)).toContain('Best finishes1st')
   shows(130)
