@@ -51,6 +51,7 @@ it('is loaded after the next poll', async () => {
   service.now += 1
   await settled()
   expect(comparison.failure.value).toBe('')
+  expect(comparison.points.value).toEqual([{ racerId: 7, point: null }])
   // Loaded parts are not loaded again.
   expect(vi.mocked(records)).toHaveBeenCalledTimes(2)
 })
@@ -215,7 +216,7 @@ it('has the curve of each racer, its point at the second, and no class record of
   vi.mocked(curve).mockImplementation(async (_, racerId) => ({ racerId, seconds: points }) as never)
   vi.mocked(records).mockResolvedValue({})
   const comparison = open(ref({ ...FIRST_ADDRESS, second: 60, racers: [7, 8] }))
-  expect(comparison.points.value.map(({ point }) => point)).toEqual([null, null])
+  expect(comparison.points.value.map(({ point }) => point)).toEqual([undefined, undefined])
   await settled()
   expect(comparison.points.value.map(({ point }) => point?.output)).toEqual([120, 120])
   const lines = comparison.lines.value.map(({ color, dash, values }) => [color, dash, ...values])

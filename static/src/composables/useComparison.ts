@@ -147,11 +147,13 @@ export function useComparison(classId: number, { address, go }: ExploreAddressOn
     const first = { label: 'Class record', values, color: '--soft', width: 1.5, dash }
     return [first, ...own]
   })
+  /** The racers at the second. `point` is null without a best there, and undefined until the curve is loaded. */
   const points = computed(() =>
-    racers.value.map((racerId) => ({
-      racerId,
-      point: curves.get(racerId)?.seconds.find((at) => at.second === address.value.second) ?? null,
-    })),
+    racers.value.map((racerId) => {
+      const seconds = curves.get(racerId)?.seconds
+      const point = seconds?.find((at) => at.second === address.value.second)
+      return { racerId, point: seconds ? (point ?? null) : undefined }
+    }),
   )
 
   return {

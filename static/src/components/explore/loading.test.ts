@@ -71,6 +71,18 @@ it('an opened race is loading until it comes', async () => {
   close()
 })
 
+it('an opened race is shown also where the list of races cannot be loaded', async () => {
+  load.mockRejectedValue(new ApiError('refused', 'no list'))
+  const race = { raceId: 1, startedAt: Date.now(), racers: 1, lastSecond: 2, finished: false }
+  raceBoard.mockResolvedValue({ ...race, standings: [{ racerId: 9, rank: 1 }] })
+  exploreAddress.address.value = { ...FIRST_ADDRESS, race: 1 }
+  const { page, close } = show(RacesPanel, () => ({ races: useRaces(1, exploreAddress) }))
+  await vi.waitFor(() => expect(page.querySelector('caption')).not.toBeNull())
+  expect(page.textContent).toContain('no list')
+  expect(page.textContent).not.toContain('Loading')
+  close()
+})
+
 it('a race whose end never came is not under way any more', async () => {
   const hourAgo = Date.now() - 3_600_000
   const race = { startedAt: hourAgo, racers: 1, lastSecond: 2 }
