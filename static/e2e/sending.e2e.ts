@@ -134,7 +134,11 @@ describe('a ride', () => {
 
   it('that the service refuses is sent once, and the page says why', async () => {
     const { page } = await visit(demo, '/')
-    const problem = { status: 400, json: { detail: 'the clock of this device is wrong' } }
+    const problem = {
+      status: 400,
+      contentType: 'application/problem+json',
+      json: { detail: 'the clock of this device is wrong' },
+    }
     await page.route('**/rides', (route) => route.fulfill(problem))
     const requests = requestsOf(page)
     await rideFrom(page, 'Refused', '1×')
@@ -142,6 +146,20 @@ describe('a ride', () => {
     await reach(page, 4)
     expect(requests.filter((path) => path === '/rides')).toHaveLength(1)
     expect(await giveUp(page)).not.toContain('count')
+    await page.context().close()
+  })
+
+  it('waits while something before the service blocks it', async () => {
+    const { page } = await visit(demo, '/')
+    const blocked = { status: 403, contentType: 'text/html', body: '<h1>403 Forbidden</h1>' }
+    await rideFrom(page, 'Blocked', '1×')
+    await reach(page, 2)
+    await page.route('**/rides', (route) => route.fulfill(blocked))
+    await page.getByText(/\d+ seconds? waits? to be sent/).waitFor()
+    await page.unroute('**/rides')
+    await page.getByText('Your ride is sent to the service and counts.').waitFor()
+    expect(await giveUp(page)).toContain('The seconds so far count.')
+    await page.locator('[data-test=sent][data-sent=sent]').waitFor()
     await page.context().close()
   })
 

@@ -1,4 +1,4 @@
-/** Values that the browser keeps. The first script has them without a library. */
+/** Values that the browser keeps. A library that does this would make the first script larger. */
 import { computed, shallowRef, type WritableComputedRef } from 'vue'
 
 /** Returns a storage of the browser, for this device or this tab; null where the browser denies it. */

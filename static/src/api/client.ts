@@ -110,24 +110,37 @@ export async function records(classId: number): Promise<Dataset> {
 /** Maximum time of loading the history of a large class, in milliseconds. */
 const HISTORY_TIMEOUT_MS = 120_000
 
+/** Maximum time in which no byte of a history arrives, in milliseconds: a rider waits for it at the start. */
+const HISTORY_STALL_MS = 10_000
+
 /** Returns the whole history of a class. Calls `onProgress` with the number of compressed bytes that arrived. */
 export async function history(
   classId: number,
   onProgress: (bytes: number) => void,
 ): Promise<Dataset> {
-  const response = await requestStream(`class-${classId}.gz`, {}, HISTORY_TIMEOUT_MS)
-  if (!response.body) return {}
-  let bytes = 0
-  const counted = response.body.pipeThrough(
-    new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
-      transform(chunk, controller) {
-        onProgress((bytes += chunk.byteLength))
-        controller.enqueue(chunk)
-      },
-    }),
-  )
-  const plain = counted.pipeThrough(new DecompressionStream('gzip'))
-  return arrived(new Response(plain).json() as Promise<Dataset>)
+  const stalled = new AbortController()
+  const abort = () => stalled.abort()
+  let timer = setTimeout(abort, HISTORY_STALL_MS)
+  try {
+    const signal = AbortSignal.any([AbortSignal.timeout(HISTORY_TIMEOUT_MS), stalled.signal])
+    const response = await requestStream(`class-${classId}.gz`, { signal })
+    if (!response.body) return {}
+    let bytes = 0
+    const counted = response.body.pipeThrough(
+      new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+        transform(chunk, controller) {
+          clearTimeout(timer)
+          timer = setTimeout(abort, HISTORY_STALL_MS)
+          onProgress((bytes += chunk.byteLength))
+          controller.enqueue(chunk)
+        },
+      }),
+    )
+    const plain = counted.pipeThrough(new DecompressionStream('gzip'))
+    return await arrived(new Response(plain).json() as Promise<Dataset>)
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 /** A page of the recent races of a class, newest first. */

@@ -22,6 +22,9 @@ afterEach(() => {
   vi.unstubAllGlobals()
 })
 
+/** The headers of the service's errors. */
+const PROBLEM = { 'content-type': 'application/problem+json' }
+
 /** A response that is cut after its first bytes. */
 function cut(): Response {
   let isBegun = false
@@ -87,7 +90,7 @@ it('a racer whom nobody knows is null, and any other error stays one', async () 
 it('only a request that is at fault is refused', async () => {
   const errors = []
   for (const status of [400, 404, 503]) {
-    vi.stubGlobal('fetch', async () => new Response(null, { status }))
+    vi.stubGlobal('fetch', async () => new Response(null, { status, headers: PROBLEM }))
     errors.push(await classes().catch((error: unknown) => error))
   }
   expect([...errors, new TypeError('no')].map(isRefused)).toEqual([true, false, false, false])
@@ -155,11 +158,36 @@ it.each([
   [408, 'unready'],
   [429, 'unready'],
   [500, 'unready'],
-  [502, 'unready'],
   [503, 'unready'],
-] as const)('the status %i is an error of the kind %s', async (status, kind) => {
-  vi.stubGlobal('fetch', async () => new Response('no', { status }))
+] as const)('the status %i of the service is an error of the kind %s', async (status, kind) => {
+  vi.stubGlobal('fetch', async () => new Response('{}', { status, headers: PROBLEM }))
   await expect(request('classes')).rejects.toMatchObject({ kind, canRetry: kind === 'unready' })
+})
+
+it.each([400, 403, 413, 502])('the status %i of a proxy may pass', async (status) => {
+  const headers = { 'content-type': 'text/html' }
+  vi.stubGlobal('fetch', async () => new Response('<html>', { status, headers }))
+  await expect(request('classes')).rejects.toMatchObject({ kind: 'unready' })
+})
+
+it('a history of which no byte arrives for 10 s is like no response', async () => {
+  vi.useFakeTimers()
+  let stream: ReadableStreamDefaultController<Uint8Array>
+  vi.stubGlobal('fetch', async (_: unknown, { signal }: { signal: AbortSignal }) => {
+    const start = (controller: typeof stream) => (stream = controller)
+    signal.addEventListener('abort', () => stream.error(signal.reason))
+    return new Response(new ReadableStream({ start: (controller) => void start(controller) }))
+  })
+  const loaded = history(1, vi.fn())
+  const failed = vi.fn()
+  loaded.catch(failed)
+  await vi.advanceTimersByTimeAsync(9_900)
+  stream!.enqueue(new Uint8Array([0x1f]))
+  await vi.advanceTimersByTimeAsync(9_900)
+  expect(failed).not.toHaveBeenCalled()
+  await vi.advanceTimersByTimeAsync(200)
+  vi.useRealTimers()
+  await expect(loaded).rejects.toMatchObject({ kind: 'away' })
 })
 
 it.each([

@@ -2,8 +2,9 @@
 import { queryKey } from './key'
 
 /**
- * A failed request. `away`: no complete response; `unready`: the service is starting, stopping or overloaded; `locked`: it
- * requires a key; `missing`: not found; `refused`: the request itself is at fault.
+ * A failed request. `away`: no complete response; `unready`: the service is starting, stopping or overloaded, or something
+ * before it, such as a firewall, responded in its place; `locked`: it requires a key; `missing`: not found; `refused`: the
+ * service says that the request itself is at fault.
  */
 export class ApiError extends Error {
   constructor(
@@ -35,9 +36,12 @@ const TIMEOUT_MS = 10_000
 /** Statuses below 500 that ask for a retry: request timeout, too many requests. */
 const RETRY_STATUSES = [408, 429]
 
+/** The type of all error responses of the service (RFC 9457). What stands before it, such as a proxy, sends other types. */
+const PROBLEM_TYPE = 'application/problem+json'
+
 /**
- * Sends a request, with the key if there is one. The response is complete: its body has arrived. A signal in `init` replaces
- * the timeout; that of a `Request` stands beside it.
+ * Sends a request, with the key if there is one. The response is complete: its body has arrived. The signal of a `Request`
+ * stands beside the timeout.
  */
 export async function request(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
   const response = await requestStream(input, init)
@@ -46,20 +50,22 @@ export async function request(input: RequestInfo | URL, init?: RequestInit): Pro
   return new Response(body, { status, statusText, headers })
 }
 
-/** Sends a request as `request` does. The response is there before its body. The timeout is for both. */
+/**
+ * Sends a request as `request` does. The response is there before its body. The timeout is for both; a signal in `init`
+ * replaces it.
+ */
 export async function requestStream(
   input: RequestInfo | URL,
   init?: RequestInit,
-  timeoutMs = TIMEOUT_MS,
 ): Promise<Response> {
   const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : {}))
   if (queryKey.value !== null) headers.set('authorization', `Bearer ${queryKey.value}`)
   const aborted = input instanceof Request ? [input.signal] : []
-  const signal = init?.signal ?? AbortSignal.any([AbortSignal.timeout(timeoutMs), ...aborted])
+  const signal = init?.signal ?? AbortSignal.any([AbortSignal.timeout(TIMEOUT_MS), ...aborted])
   const response = await arrived(fetch(input, { ...init, headers, signal }))
   if (response.ok) return response
   const problem = (await response.json().catch(() => null)) as { detail?: string } | null
-  const kind = kindOf(response.status)
+  const kind = kindOf(response)
   const detail = problem?.detail ?? `The service responded with status ${response.status}.`
   // The service's own words name an HTTP header.
   throw new ApiError(kind, kind === 'locked' ? 'The service requires a key.' : detail)
@@ -74,8 +80,9 @@ export async function arrived<T>(awaited: Promise<T>): Promise<T> {
   }
 }
 
-function kindOf(status: number): ApiError['kind'] {
+function kindOf({ status, headers }: Response): ApiError['kind'] {
   if (status === 401) return 'locked'
   if (status === 404) return 'missing'
-  return status >= 500 || RETRY_STATUSES.includes(status) ? 'unready' : 'refused'
+  const isOwn = headers.get('content-type') === PROBLEM_TYPE
+  return status < 500 && isOwn && !RETRY_STATUSES.includes(status) ? 'refused' : 'unready'
 }

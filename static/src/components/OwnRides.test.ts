@@ -27,25 +27,42 @@ const RIDE = {
 
 const BEGIN = 'as Ada, average 125.00, best rank 2nd'
 
-it.each<[string, Partial<OwnRide>, number, string]>([
-  ['is stored', {}, 0, ''],
-  ['is practice', { practice: true, sent: false }, 0, ', practice'],
-  ['was given up and waits', { gaveUp: true }, 2, ', given up at 0:02, waits to be sent'],
-  ['was refused', { refused: 'the class is full' }, 0, ', not taken by the service'],
-  ['was rejected in part', { rejected: 1 }, 0, ''],
-  ['was rejected', { rejected: 2 }, 0, ', not taken by the service'],
-])('says of a ride that %s what is special', (_, change, waiting, notes) => {
-  const delivery = { state: 'retrying', rejected: 0, reason: null, isStored: true } as const
-  // As an earlier page has kept it.
-  localStorage.setItem('alleycat.rides.1', JSON.stringify({ ...RIDE, ...change }))
+/** Returns the note of the only ride. */
+function noteOf(): string | undefined {
   dispatchEvent(new StorageEvent('storage', { key: null }))
-  if (waiting > 0) outbox.deliveries.set(1, { ...delivery, waiting })
   const page = document.createElement('div')
   const app = createApp(OwnRides)
   const link = (_: object, { slots }: Pick<SetupContext, 'slots'>) => h('a', slots.default?.())
   app.component('RouterLink', link)
   app.mount(page)
-  expect(page.querySelector('li span')?.textContent.trim()).toBe(BEGIN + notes)
+  const note = page.querySelector('li span')?.textContent.trim()
   app.unmount()
+  return note
+}
+
+it('says that the best rank is the best known one where a rank is not known', () => {
+  localStorage.setItem('alleycat.rides.1', JSON.stringify({ ...RIDE, ranks: [4, null] }))
+  expect(noteOf()).toBe('as Ada, average 125.00, best known rank 4th')
+})
+
+it.each<[string, Partial<OwnRide>, number, string]>([
+  ['is stored', {}, 0, ''],
+  ['is practice', { practice: true, sent: false }, 0, ', practice'],
+  ['was given up and waits', { gaveUp: true }, 2, ', given up at 0:02, waits to be sent'],
+  ['was refused', { refused: 'the class is full' }, 0, ', not taken by the service'],
+  [
+    'was refused after a part',
+    { refused: 'too late', partlyTaken: true },
+    0,
+    ', not all of it taken by the service',
+  ],
+  ['was rejected in part', { rejected: 1 }, 0, ''],
+  ['was rejected', { rejected: 2 }, 0, ', not taken by the service'],
+])('says of a ride that %s what is special', (_, change, waiting, notes) => {
+  const sending = { rejected: 0, partlyTaken: false, reason: null, isStored: true }
+  // As an earlier page has kept it.
+  localStorage.setItem('alleycat.rides.1', JSON.stringify({ ...RIDE, ...change }))
+  if (waiting > 0) outbox.deliveries.set(1, { ...sending, state: 'retrying', waiting })
+  expect(noteOf()).toBe(BEGIN + notes)
   outbox.deliveries.clear()
 })

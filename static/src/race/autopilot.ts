@@ -1,7 +1,7 @@
 import { CADENCE, clamp, RESISTANCE } from './output'
 
 /** A rider's settings at a second. */
-export interface Settings {
+interface Settings {
   cadence: number
   resistance: number
 }

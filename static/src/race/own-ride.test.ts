@@ -79,6 +79,7 @@ it.each([
   [{}, true],
   [{ sent: false }, false],
   [{ refused: 'wrong clock' }, false],
+  [{ refused: 'wrong clock', partlyTaken: true }, true],
   [{ rejected: 1 }, true],
   [{ rejected: 2 }, false],
   [{ rejected: 2, gaveUp: true }, true],

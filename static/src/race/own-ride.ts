@@ -20,6 +20,8 @@ export interface OwnRide {
   refused: string | null
   /** Number of records that it rejected; none in a ride that an earlier page kept. */
   rejected?: number
+  /** Whether it is known to have taken a part, or all of it; none in a ride that an earlier page kept. */
+  partlyTaken?: boolean
   /** By second; the first is second 1. */
   cadences: number[]
   resistances: number[]
@@ -74,5 +76,5 @@ export function isRejected({ rejected = 0, outputs, gaveUp }: OwnRide): boolean 
 
 /** Whether a ride stands on the boards, or will when it is sent. */
 export function isOnBoards(ride: OwnRide): boolean {
-  return ride.sent && ride.refused === null && !isRejected(ride)
+  return ride.sent && (ride.refused === null || ride.partlyTaken === true) && !isRejected(ride)
 }

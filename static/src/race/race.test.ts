@@ -260,6 +260,7 @@ describe('the result', () => {
       records: 2,
       firsts: 1,
       leads: 2,
+      ranked: 5,
       unranked: 0,
       streak: 2,
       bestRank: { rank: 1, total: 10, second: 3 },
@@ -292,6 +293,7 @@ describe('the result', () => {
       bestRank: { rank: 5, second: 2 },
       finalRank: null,
       leads: 0,
+      ranked: 1,
       unranked: 3,
       records: 2,
     })

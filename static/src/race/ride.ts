@@ -18,7 +18,7 @@ export interface Sample {
 }
 
 /** The result of a ride. */
-export interface Result {
+interface Result {
   seconds: number
   averageOutput: number
   topOutput: number
@@ -32,6 +32,8 @@ export interface Result {
   firsts: number
   /** Number of seconds at which the rider improved and nobody ever rode better. */
   leads: number
+  /** Number of seconds whose rank is known. */
+  ranked: number
   /** Number of seconds at which the rider improved and whose rank is not known. They may be leads, too. */
   unranked: number
   /** The longest run of records and first bests. */
@@ -69,7 +71,8 @@ export class Ride {
 /** Returns the result of these seconds; null without any. */
 export function result(samples: readonly Sample[]): Result | null {
   if (samples.length === 0) return null
-  let [sum, topOutput, records, firsts, leads, unranked, run, streak] = [0, 0, 0, 0, 0, 0, 0, 0]
+  let [sum, topOutput, records, firsts, leads, ranked, unranked] = [0, 0, 0, 0, 0, 0, 0]
+  let [run, streak] = [0, 0]
   let bestRank: Result['bestRank'] = null
   let finalRank: Result['finalRank'] = null
   for (const { second, output, best, record, rank, total } of samples) {
@@ -84,6 +87,7 @@ export function result(samples: readonly Sample[]): Result | null {
       if (record) unranked += 1
       continue
     }
+    ranked += 1
     finalRank = { rank, total }
     if (record && rank === 1) leads += 1
     if (!bestRank || rank < bestRank.rank) bestRank = { rank, total, second }
@@ -97,6 +101,7 @@ export function result(samples: readonly Sample[]): Result | null {
     records,
     firsts,
     leads,
+    ranked,
     unranked,
     streak,
   }

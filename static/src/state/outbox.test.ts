@@ -180,8 +180,19 @@ describe('the outbox', () => {
     }
     expect(requests).toEqual([[1]])
     const refused = { state: 'refused', waiting: 0, reason: 'classId must be at most 6' }
-    expect(outbox.deliveries.get(RACE)).toMatchObject(refused)
+    expect(outbox.deliveries.get(RACE)).toMatchObject({ ...refused, partlyTaken: false })
     expect(localStorage.length).toBe(0)
+  })
+
+  it('knows of a refused ride that a part was taken before', async () => {
+    const { state, outbox } = open()
+    outbox.add(record(1))
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'sent', partlyTaken: true })
+    state.failure = new ApiError('refused', 'no')
+    outbox.add(record(2))
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'refused', partlyTaken: true })
   })
 
   it('gives up also what was added during the request that is refused', async () => {
@@ -304,7 +315,11 @@ describe('the outbox', () => {
     state.rejected = 1
     outbox.add(record(1))
     await vi.advanceTimersByTimeAsync(1)
-    expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'sent', rejected: 1 })
+    expect(outbox.deliveries.get(RACE)).toMatchObject({
+      state: 'sent',
+      rejected: 1,
+      partlyTaken: false,
+    })
     outbox.add(record(2))
     await vi.advanceTimersByTimeAsync(1000)
     expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'sent', rejected: 2 })

@@ -33,20 +33,29 @@ const SEND_AGE_MAX_MS = 7 * 24 * 3600 * 1000
 export interface Delivery {
   /**
    * `sending`: records wait or are on their way; `retrying`: a request failed and is repeated; `onDevice`: records wait on the
-   * device, and this page does not send them; `sent`: all are stored; `refused`: the service takes none of them, or did not for
-   * a week, for `reason`.
+   * device, and this page does not send them; `sent`: all are stored; `refused`: the service did not take those that waited, or
+   * did not for a week, for `reason`.
    */
   state: 'sending' | 'retrying' | 'onDevice' | 'sent' | 'refused'
   /** Number of seconds that wait to be sent. The end of a ride that was given up repeats a second. */
   waiting: number
   /** Number of records that the service rejected. */
   rejected: number
+  /** Whether the service has taken a part of the ride, or all of it, from this page. */
+  partlyTaken: boolean
   reason: string | null
   /** Whether the records that wait are on the device, so that a later page can send them. */
   isStored: boolean
 }
 
-const NEW: Delivery = { state: 'sending', waiting: 0, rejected: 0, reason: null, isStored: true }
+const NEW: Delivery = {
+  state: 'sending',
+  waiting: 0,
+  rejected: 0,
+  partlyTaken: false,
+  reason: null,
+  isStored: true,
+}
 
 type Send = (records: readonly RideRecord[]) => Promise<RideResponse>
 
@@ -174,9 +183,11 @@ export class Outbox {
       const rejected = batch.length > 0 ? (await this.send(batch)).rejected : 0
       this.isClosed.value = false
       this.#remove(raceId, batch)
+      const before = this.deliveries.get(raceId)
       this.#report(raceId, {
         state: this.#queues.has(raceId) ? 'sending' : 'sent',
-        rejected: (this.deliveries.get(raceId)?.rejected ?? 0) + rejected,
+        rejected: (before?.rejected ?? 0) + rejected,
+        partlyTaken: before?.partlyTaken === true || rejected < batch.length,
         reason: null,
       })
       return 'done'

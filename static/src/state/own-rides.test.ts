@@ -12,6 +12,7 @@ const REFUSED = {
   state: 'refused',
   waiting: 0,
   rejected: 0,
+  partlyTaken: false,
   reason: 'wrong clock',
   isStored: true,
 } as const
@@ -41,6 +42,15 @@ it('a ride that was refused before its end is kept as refused', async () => {
   await nextTick()
   keepRide(ride(1))
   expect(ownRide(1)?.refused).toBe('wrong clock')
+})
+
+it('a ride of which a part was taken is kept as such, also after the outbox has forgotten it', () => {
+  outbox.deliveries.set(1, { ...REFUSED, partlyTaken: true })
+  keepRide(ride(1))
+  expect(ownRide(1)).toMatchObject({ refused: 'wrong clock', partlyTaken: true })
+  outbox.deliveries.clear()
+  keepRide(ride(1))
+  expect(ownRide(1)?.partlyTaken).toBe(true)
 })
 
 it('a later version of a ride does not undo its refusal', async () => {
@@ -127,7 +137,14 @@ it('no ride is left when another tab clears the storage, not even one that was n
 it('a ride is delivered once the outbox has sent it, and stays so', async () => {
   keepRide(ride(1))
   expect(ownRide(1)?.delivered).toBe(false)
-  outbox.deliveries.set(1, { state: 'sent', waiting: 0, rejected: 0, reason: null, isStored: true })
+  outbox.deliveries.set(1, {
+    state: 'sent',
+    waiting: 0,
+    rejected: 0,
+    partlyTaken: true,
+    reason: null,
+    isStored: true,
+  })
   await nextTick()
   expect(ownRide(1)?.delivered).toBe(true)
   outbox.deliveries.clear()
@@ -140,12 +157,20 @@ it('a ride keeps how many of its records were rejected, also without the outbox'
     state: 'sending',
     waiting: 1,
     rejected: 2,
+    partlyTaken: true,
     reason: null,
     isStored: true,
   })
   keepRide(ride(1))
   expect(ownRide(1)?.rejected).toBe(2)
-  outbox.deliveries.set(1, { state: 'sent', waiting: 0, rejected: 3, reason: null, isStored: true })
+  outbox.deliveries.set(1, {
+    state: 'sent',
+    waiting: 0,
+    rejected: 3,
+    partlyTaken: true,
+    reason: null,
+    isStored: true,
+  })
   await nextTick()
   expect(ownRide(1)).toMatchObject({ delivered: true, rejected: 3 })
   outbox.deliveries.clear()
@@ -158,6 +183,7 @@ it('what a later page counts is added to what earlier pages counted', async () =
     state: 'sending',
     waiting: 100,
     rejected: 200,
+    partlyTaken: true,
     reason: null,
     isStored: true,
   })
@@ -166,7 +192,14 @@ it('what a later page counts is added to what earlier pages counted', async () =
   vi.resetModules()
   const later = await import('./own-rides')
   const { deliveries } = (await import('./outbox')).outbox
-  deliveries.set(1, { state: 'sent', waiting: 0, rejected: 100, reason: null, isStored: true })
+  deliveries.set(1, {
+    state: 'sent',
+    waiting: 0,
+    rejected: 100,
+    partlyTaken: true,
+    reason: null,
+    isStored: true,
+  })
   await nextTick()
   expect(later.ownRide(1)).toMatchObject({ delivered: true, rejected: 300 })
 })
@@ -177,6 +210,7 @@ it('what this page counts is added to what another tab has counted', async () =>
     state: 'sent',
     waiting: 0,
     rejected: 1,
+    partlyTaken: true,
     reason: null,
     isStored: true,
   })

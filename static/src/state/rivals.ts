@@ -4,7 +4,7 @@ import { watch } from 'vue'
 
 import { applyStoredNames } from './names'
 
-export interface Rival {
+interface Rival {
   racerId: number
   name: string
 }

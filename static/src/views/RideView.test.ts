@@ -66,6 +66,17 @@ it('in a ride, a link to its own view changes nothing, and the typed address of 
   go.mockRestore()
 })
 
+it('after a ride, too, the address of a ride that the device has not kept says so', async () => {
+  await ride()
+  await vi.advanceTimersByTimeAsync(300_000)
+  expect(page.querySelector('[data-test=primary]')?.textContent).toContain('Ride again')
+  const missing = 'This device has not kept that ride'
+  expect(page.textContent).not.toContain(missing)
+  await router.push('/ride/1?ride=5')
+  await nextTick()
+  expect(page.textContent).toContain(missing)
+})
+
 it('the question before a ride is left does not say that it counts where the service has stopped taking rides', async () => {
   await ride()
   outbox.isClosed.value = true

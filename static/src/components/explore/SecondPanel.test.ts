@@ -4,8 +4,11 @@ import { createApp, nextTick, ref, type App, type Ref } from 'vue'
 
 import { setHidden } from '../../test-helpers'
 import { FIRST_ADDRESS, type ExploreAddress } from '../../race/explore-address'
+import { reachable } from '../../state/service.fake'
 import { PLAY_MS } from './play'
 import SecondPanel from './SecondPanel.vue'
+
+vi.mock('../../state/service', () => import('../../state/service.fake'))
 
 let app: App
 let page: HTMLElement
@@ -28,6 +31,7 @@ afterEach(() => {
   app.unmount()
   page.remove()
   setHidden(false)
+  reachable.value = true
   vi.useRealTimers()
 })
 
@@ -56,6 +60,31 @@ it('the slider passes the focus on when Back disables it', async () => {
   await nextTick()
   expect(slider.disabled).toBe(true)
   expect(document.activeElement?.textContent).toContain('Play')
+})
+
+it('Play ends at the second at which the board leaves its racer', async () => {
+  vi.useFakeTimers()
+  show({ around: 7 })
+  page.querySelector('button')!.click()
+  vi.advanceTimersByTime(PLAY_MS)
+  expect(adjust).toHaveBeenCalledTimes(1)
+  shown.value = { ...shown.value, around: null }
+  await nextTick()
+  vi.advanceTimersByTime(10 * PLAY_MS)
+  expect(adjust).toHaveBeenCalledTimes(1)
+  expect(page.querySelector('button')?.textContent).toContain('Play')
+})
+
+it('plays nothing while the service is away', () => {
+  vi.useFakeTimers()
+  reachable.value = false
+  show({})
+  page.querySelector('button')!.click()
+  vi.advanceTimersByTime(10 * PLAY_MS)
+  expect(adjust).not.toHaveBeenCalled()
+  reachable.value = true
+  vi.advanceTimersByTime(PLAY_MS)
+  expect(adjust).toHaveBeenCalledExactlyOnceWith({ second: 61 })
 })
 
 it('a page that is hidden plays nothing', () => {

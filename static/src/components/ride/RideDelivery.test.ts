@@ -24,6 +24,8 @@ afterEach(() => {
   service.ridesOpen = true
 })
 
+const WAITING = { waiting: 2, rejected: 0, partlyTaken: false, reason: null, isStored: true }
+
 /** Shows what is said about a ride. */
 function show(ride: Partial<OwnRide>): HTMLElement {
   const page = document.createElement('div')
@@ -53,6 +55,11 @@ it('says why the service did not take a ride, also after a reload', () => {
   expect(page.textContent).toMatch(/did not take your ride:\s+the class is full/)
 })
 
+it('says that the service took a part of a ride before it refused the rest', () => {
+  const page = show({ delivered: false, refused: 'too late', partlyTaken: true })
+  expect(page.textContent).toMatch(/did not take the rest of your ride:\s+too late/)
+})
+
 it('does not say that a ride is stored whose every second was rejected', () => {
   expect(stateOf({ delivered: true, rejected: 1 })).toBe('sent')
   app.unmount()
@@ -63,8 +70,7 @@ it.each([
   [true, 'also after a reload'],
   [false, 'keep the page open'],
 ])('says what becomes of a ride that waits and is stored: %s', (isStored, words) => {
-  const waiting = { state: 'retrying', waiting: 2, rejected: 0, reason: null, isStored } as const
-  outbox.deliveries.set(1, waiting)
+  outbox.deliveries.set(1, { ...WAITING, state: 'retrying', isStored })
   expect(show({}).textContent).toContain(words)
 })
 
@@ -72,8 +78,7 @@ it.each([
   [true, 'Another tab of this browser does that.'],
   [false, 'To be sent once the service takes rides'],
 ])('says who sends what waits, where rides are open: %s', (ridesOpen, words) => {
-  const waiting = { waiting: 2, rejected: 0, reason: null, isStored: true }
-  outbox.deliveries.set(1, { ...waiting, state: 'onDevice' })
+  outbox.deliveries.set(1, { ...WAITING, state: 'onDevice' })
   service.ridesOpen = ridesOpen
   const page = show({})
   expect(page.textContent).toMatch(/2 seconds wait to be sent\.\s*/)
@@ -95,8 +100,7 @@ it.each([
 )
 
 it('does not call a ride rejected while a part of it waits', () => {
-  const waiting = { waiting: 2, reason: null, isStored: true, rejected: 2 }
-  outbox.deliveries.set(1, { ...waiting, state: 'retrying' })
+  outbox.deliveries.set(1, { ...WAITING, state: 'retrying', rejected: 2 })
   expect(stateOf({ rejected: 2 })).toBe('retrying')
 })
 
@@ -109,8 +113,7 @@ it('says that the browser could not keep a result, in a practice ride, too', () 
 })
 
 it('“Try now” tries, says so, and keeps the focus until it goes', async () => {
-  const waiting = { waiting: 2, rejected: 0, reason: null, isStored: true }
-  outbox.deliveries.set(1, { ...waiting, state: 'retrying' })
+  outbox.deliveries.set(1, { ...WAITING, state: 'retrying' })
   const page = show({})
   document.body.append(page)
   const retry = vi.spyOn(outbox, 'retryNow')
@@ -121,7 +124,7 @@ it('“Try now” tries, says so, and keeps the focus until it goes', async () =
   expect(retry).toHaveBeenCalledOnce()
   expect(page.textContent).toContain('Tried at ')
   expect(document.activeElement).toBe(button)
-  outbox.deliveries.set(1, { ...waiting, state: 'sending' })
+  outbox.deliveries.set(1, { ...WAITING, state: 'sending' })
   await nextTick()
   expect(page.querySelector('button')).toBeNull()
   expect(document.activeElement).toBe(page.querySelector('[data-test=sent]'))

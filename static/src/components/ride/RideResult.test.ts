@@ -149,6 +149,14 @@ it('a place on the board of best finishes that a practice ride does not take is 
   expect(await textOf(practice)).toContain('Best finishes1st')
 })
 
+it('the best rank says of how many seconds the rank is known, if not of all', async () => {
+  const ride = { outputs: [120, 120], bests: [100, 100], ranks: [3, 2], totals: [9, 9] }
+  expect(await textOf(ride)).not.toContain('the rank is known')
+  expect(await textOf({ ...ride, ranks: [3, null] })).toMatch(
+    /3rd\s*of 9, at 0:01\s*– the rank is known at 1 of 2 seconds/,
+  )
+})
+
 it('a ride that was given up says so, and where', async () => {
   const text = await textOf({ gaveUp: true })
   expect(text).toContain('given up at 0:01')

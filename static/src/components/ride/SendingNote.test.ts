@@ -12,6 +12,7 @@ const DELIVERY: Delivery = {
   state: 'sending',
   waiting: 0,
   rejected: 0,
+  partlyTaken: false,
   reason: null,
   isStored: true,
 }
@@ -45,6 +46,10 @@ it.each([
   ],
   [{ rejected: 2 }, 'The service rejects seconds of this ride: 2 so far.'],
   [{ state: 'refused', reason: 'too old' }, 'The service does not take this ride: too old'],
+  [
+    { state: 'refused', reason: 'too old', partlyTaken: true },
+    'The service does not take the rest of this ride: too old',
+  ],
 ] as const)('a delivery that is %j says: %s', (delivery, text) => {
   expect(noteOf(delivery)).toBe(text)
 })
