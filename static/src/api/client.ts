@@ -51,7 +51,7 @@ const client = createClient<paths, 'application/json'>({
 })
 
 function data<T>(response: { data?: T }): T {
-  if (response.data === undefined) throw new ApiError('refused', 'The response is empty.')
+  if (response.data === undefined) throw new ApiError('unready', 'The response is empty.')
   return response.data
 }
 
@@ -180,5 +180,8 @@ export async function sendRide(records: readonly RideRecord[]): Promise<RideResp
   // In UTF-8 a character of a name has up to three bytes.
   const keepalive = body.length * 3 < KEEPALIVE_BYTES_MAX
   const response = await request('rides', { method: 'POST', headers, body, keepalive })
-  return (await response.json()) as RideResponse
+  const result = (await response.json()) as Partial<RideResponse> | null
+  // Something before the service may respond in its place, and the ride is not stored then.
+  if (result?.rejected === undefined) throw new ApiError('unready', 'The ride was not confirmed.')
+  return result as RideResponse
 }

@@ -170,6 +170,14 @@ it.each([400, 403, 413, 502])('the status %i of a proxy may pass', async (status
   await expect(request('classes')).rejects.toMatchObject({ kind: 'unready' })
 })
 
+it.each(['{}', 'null', '{"detail":"sign in"}'])(
+  'a ride is not sent where something else responds %s in the service’s place',
+  async (body) => {
+    vi.stubGlobal('fetch', async () => new Response(body))
+    await expect(sendRide([])).rejects.toMatchObject({ kind: 'unready' })
+  },
+)
+
 it('a history of which no byte arrives for 10 s is like no response', async () => {
   vi.useFakeTimers()
   let stream: ReadableStreamDefaultController<Uint8Array>
@@ -194,7 +202,7 @@ it.each([
   [1, true],
   [300, false],
 ])('a request with %i seconds of a ride may outlive the page: %s', async (seconds, keepalive) => {
-  const fetch = vi.fn(async () => Response.json({ records: seconds }))
+  const fetch = vi.fn(async () => Response.json({ records: seconds, rejected: 0 }))
   vi.stubGlobal('fetch', fetch)
   const record = { uuid: 'u'.repeat(36), event: 'update', name: 'Ж'.repeat(40) } as RideRecord
   await sendRide(Array.from({ length: seconds }, () => record))

@@ -3,7 +3,7 @@ import { expect, it, vi } from 'vitest'
 import { createApp, h, type SetupContext } from 'vue'
 
 import type { OwnRide } from '../race/own-ride'
-import { outbox } from '../state/outbox'
+import { NEW_DELIVERY, outbox } from '../state/outbox'
 import OwnRides from './OwnRides.vue'
 
 vi.mock('../api/client', () => ({ sendRide: vi.fn() }))
@@ -59,10 +59,9 @@ it.each<[string, Partial<OwnRide>, number, string]>([
   ['was rejected in part', { rejected: 1 }, 0, ''],
   ['was rejected', { rejected: 2 }, 0, ', not taken by the service'],
 ])('says of a ride that %s what is special', (_, change, waiting, notes) => {
-  const sending = { rejected: 0, partlyTaken: false, reason: null, isStored: true }
   // As an earlier page has kept it.
   localStorage.setItem('alleycat.rides.1', JSON.stringify({ ...RIDE, ...change }))
-  if (waiting > 0) outbox.deliveries.set(1, { ...sending, state: 'retrying', waiting })
+  if (waiting > 0) outbox.deliveries.set(1, { ...NEW_DELIVERY, state: 'retrying', waiting })
   expect(noteOf()).toBe(BEGIN + notes)
   outbox.deliveries.clear()
 })

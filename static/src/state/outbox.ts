@@ -48,7 +48,8 @@ export interface Delivery {
   isStored: boolean
 }
 
-const NEW: Delivery = {
+/** The delivery of a ride of which nothing has been sent. */
+export const NEW_DELIVERY: Delivery = {
   state: 'sending',
   waiting: 0,
   rejected: 0,
@@ -99,7 +100,7 @@ export class Outbox {
   reportOnDevice(raceId: number): void {
     if (this.#queues.has(raceId)) return
     const waiting = secondsOf(this.#read(KEY_PREFIX + raceId))
-    if (waiting > 0) this.deliveries.set(raceId, { ...NEW, state: 'onDevice', waiting })
+    if (waiting > 0) this.deliveries.set(raceId, { ...NEW_DELIVERY, state: 'onDevice', waiting })
     else if (this.deliveries.get(raceId)?.state === 'onDevice') this.deliveries.delete(raceId)
   }
 
@@ -253,7 +254,11 @@ export class Outbox {
 
   #report(raceId: number, change: Partial<Delivery>): void {
     const waiting = secondsOf(this.#queues.get(raceId) ?? [])
-    this.deliveries.set(raceId, { ...(this.deliveries.get(raceId) ?? NEW), ...change, waiting })
+    this.deliveries.set(raceId, {
+      ...(this.deliveries.get(raceId) ?? NEW_DELIVERY),
+      ...change,
+      waiting,
+    })
   }
 }
 

@@ -3,7 +3,7 @@ import { afterEach, expect, it, vi } from 'vitest'
 import { createApp, nextTick, type App } from 'vue'
 
 import type { OwnRide } from '../../race/own-ride'
-import { outbox } from '../../state/outbox'
+import { NEW_DELIVERY, outbox } from '../../state/outbox'
 import { isUnstored } from '../../state/own-rides'
 import RideDelivery from './RideDelivery.vue'
 
@@ -24,7 +24,7 @@ afterEach(() => {
   service.ridesOpen = true
 })
 
-const WAITING = { waiting: 2, rejected: 0, partlyTaken: false, reason: null, isStored: true }
+const WAITING = { ...NEW_DELIVERY, waiting: 2 }
 
 /** Shows what is said about a ride. */
 function show(ride: Partial<OwnRide>): HTMLElement {

@@ -3,26 +3,17 @@ import { afterEach, expect, it, vi } from 'vitest'
 import { createApp, shallowRef } from 'vue'
 
 import type { RaceOnPage } from '../../composables/useRace'
-import { outbox, type Delivery } from '../../state/outbox'
+import { NEW_DELIVERY, outbox, type Delivery } from '../../state/outbox'
 import SendingNote from './SendingNote.vue'
 
 vi.mock('../../state/service', () => import('../../state/service.fake'))
-
-const DELIVERY: Delivery = {
-  state: 'sending',
-  waiting: 0,
-  rejected: 0,
-  partlyTaken: false,
-  reason: null,
-  isStored: true,
-}
 
 /** Returns the note's text. Without a delivery, no ride has begun. */
 function noteOf(delivery: Partial<Delivery> | null, isUnsent = false): string {
   const race = {
     racing: shallowRef(delivery !== null),
     isUnsent: shallowRef(isUnsent),
-    delivery: shallowRef(delivery && { ...DELIVERY, ...delivery }),
+    delivery: shallowRef(delivery && { ...NEW_DELIVERY, ...delivery }),
   } as unknown as RaceOnPage
   const page = document.createElement('div')
   const app = createApp(SendingNote, { race })
