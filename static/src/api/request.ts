@@ -83,6 +83,6 @@ export async function arrived<T>(awaited: Promise<T>): Promise<T> {
 function kindOf({ status, headers }: Response): ApiError['kind'] {
   if (status === 401) return 'locked'
   if (status === 404) return 'missing'
-  const isOwn = headers.get('content-type') === PROBLEM_TYPE
+  const isOwn = headers.get('content-type')?.startsWith(PROBLEM_TYPE)
   return status < 500 && isOwn && !RETRY_STATUSES.includes(status) ? 'refused' : 'unready'
 }
