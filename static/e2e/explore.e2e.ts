@@ -113,6 +113,18 @@ describe('addresses', () => {
     await page.context().close()
   })
 
+  it('are copied also where the browser has no clipboard API, and the button keeps the focus', async () => {
+    const { page } = await visit(service, '/')
+    // As on an origin without TLS.
+    await page.addInitScript(() => Reflect.deleteProperty(Navigator.prototype, 'clipboard'))
+    await page.goto('about:blank')
+    await page.goto(`${service.origin}/#/explore/1`)
+    await page.getByRole('button', { name: 'Copy link' }).press('Enter')
+    await page.getByText('Copied').waitFor()
+    expect(await focused(page)).toBe('Copy link')
+    await page.context().close()
+  })
+
   it.each([
     ['/#/ride/999', 'There is no class 999'],
     ['/#/explore/999', 'There is no class 999'],

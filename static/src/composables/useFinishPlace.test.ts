@@ -37,7 +37,7 @@ it('is that of the last output, and says what the next place takes', async () =>
     isStored: true,
     next: { rank: 1, racerId: 9, gap: 10 },
   })
-  const query = { by: 'finish', racerId: 7, output: 200, around: 7, limit: 9 }
+  const query = { by: 'finish', racerId: 7, output: 200, around: 7, limit: 100 }
   expect(leaderboard).toHaveBeenCalledWith(1, query)
 })
 

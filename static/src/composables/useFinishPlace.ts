@@ -2,14 +2,11 @@
 import { computed, shallowRef } from 'vue'
 
 import { leaderboard, type Leaderboard } from '../api/client'
-import { nextPlace } from '../race/board'
+import { NEXT_PLACE_ROWS, nextPlace } from '../race/board'
 import type { OwnRide } from '../race/own-ride'
 import { applyNames } from '../state/names'
 import { period } from '../state/service'
 import { useUpToDate } from './useLoad'
-
-/** Number of rows around the rider: enough to see past ties to the next place. */
-const ROWS = 9
 
 export function useFinishPlace({ classId, racerId, outputs }: OwnRide) {
   const board = shallowRef<Leaderboard | null>(null)
@@ -17,7 +14,13 @@ export function useFinishPlace({ classId, racerId, outputs }: OwnRide) {
 
   async function load(): Promise<void> {
     // A what-if: the ride may not be stored yet, or never will be.
-    const query = { by: 'finish', racerId, output, around: racerId, limit: ROWS } as const
+    const query = {
+      by: 'finish',
+      racerId,
+      output,
+      around: racerId,
+      limit: NEXT_PLACE_ROWS,
+    } as const
     const found = await leaderboard(classId, query)
     applyNames(found.standings)
     board.value = found

@@ -33,7 +33,7 @@ it('is that of the last output at the last second, and follows the class', async
   const place = scope.run(() => usePlaceNow(ride))!
   expect(place.value).toBeNull()
   await settled()
-  expect(boardNow).toHaveBeenCalledWith(1, 2, { racerId: 7, output: 200 }, 9)
+  expect(boardNow).toHaveBeenCalledWith(1, 2, { racerId: 7, output: 200 }, 100)
   expect(place.value?.rank).toBe(4)
   stateHash.value = 'b'
   await settled()

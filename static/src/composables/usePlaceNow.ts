@@ -1,10 +1,9 @@
 /** The place of a ride's last output among all at that second, as the service has it. */
 import { shallowRef } from 'vue'
 
-import type { LiveBoard } from '../race/board'
+import { NEXT_PLACE_ROWS, type LiveBoard } from '../race/board'
 import type { OwnRide } from '../race/own-ride'
 import { boardNow } from '../state/board-source'
-import { BOARD_ROWS } from './useLiveBoard'
 import { useUpToDate } from './useLoad'
 
 /** Null until it is loaded: others may have improved since the rider began. */
@@ -12,7 +11,7 @@ export function usePlaceNow({ classId, racerId, outputs }: OwnRide) {
   const board = shallowRef<LiveBoard | null>(null)
   useUpToDate(classId, async () => {
     const rider = { racerId, output: outputs.at(-1) ?? 0 }
-    board.value = await boardNow(classId, outputs.length, rider, BOARD_ROWS)
+    board.value = await boardNow(classId, outputs.length, rider, NEXT_PLACE_ROWS)
   })
   return board
 }

@@ -63,6 +63,9 @@ export interface NextPlace {
   gap: number
 }
 
+/** Number of rows around the rider among which the next place is found. Riders who do not move the controls are level. */
+export const NEXT_PLACE_ROWS = 100
+
 /** Returns the next place above the rider's; null where no row is above, and where the rows above are all level. */
 export function nextPlace({ rows }: Pick<LiveBoard, 'rows'>, racerId: number): NextPlace | null {
   const own = rows.find((row) => row.racerId === racerId)

@@ -105,7 +105,7 @@ it('the place at the finish is that of now, or else that of the ride, and the te
   ]
   vi.mocked(boardNow).mockResolvedValue({ rank: 5, total: 11, record: false, rows })
   const text = await textOf({ next: { rank: 2, racerId: 3, gap: 7 } })
-  expect(boardNow).toHaveBeenCalledWith(1, 1, { racerId: 1, output: 120 }, 9)
+  expect(boardNow).toHaveBeenCalledWith(1, 1, { racerId: 1, output: 120 }, 100)
   expect(text).toMatch(/At the finish\s*5th\s*of 11, as of now/)
   expect(text).toContain('+10.00')
 })
