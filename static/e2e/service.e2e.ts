@@ -100,7 +100,8 @@ it.each([
   const before = await tops()
   await page.route('**/classes', async (route) => {
     const isOpen = (await route.request().headerValue('authorization')) === 'Bearer new'
-    await (isOpen ? route.continue() : route.fulfill({ status: 401, json: {} }))
+    const locked = { status: 401, contentType: 'application/problem+json', json: {} }
+    await (isOpen ? route.continue() : route.fulfill(locked))
   })
   const key = page.getByLabel('Key for reading')
   await key.waitFor()

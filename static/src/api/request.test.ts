@@ -52,7 +52,7 @@ it.each<[string, () => Promise<unknown>]>([
 
 it('a service that requires a key says so in the words of the page', async () => {
   const detail = 'Authorization must be Bearer and a query key'
-  vi.stubGlobal('fetch', async () => Response.json({ detail }, { status: 401 }))
+  vi.stubGlobal('fetch', async () => Response.json({ detail }, { status: 401, headers: PROBLEM }))
   const error = { kind: 'locked', message: 'The service requires a key.' }
   await expect(classes()).rejects.toMatchObject(error)
 })
@@ -78,7 +78,9 @@ it('the curve of a racer of the class is requested', async () => {
 })
 
 it('a racer whom nobody knows is null, and any other error stays one', async () => {
-  vi.stubGlobal('fetch', async () => Response.json({ detail: 'no racer 7' }, { status: 404 }))
+  vi.stubGlobal('fetch', async () =>
+    Response.json({ detail: 'no racer 7' }, { status: 404, headers: PROBLEM }),
+  )
   expect(await racer(7)).toBeNull()
   vi.stubGlobal('fetch', async () => Response.json({ detail: 'starting' }, { status: 503 }))
   await expect(racer(7)).rejects.toMatchObject({ kind: 'unready', message: 'starting' })
@@ -164,7 +166,7 @@ it.each([
   await expect(request('classes')).rejects.toMatchObject({ kind, canRetry: kind === 'unready' })
 })
 
-it.each([400, 403, 413, 502])('the status %i of a proxy may pass', async (status) => {
+it.each([400, 401, 403, 404, 413, 502])('the status %i of a proxy may pass', async (status) => {
   const headers = { 'content-type': 'text/html' }
   vi.stubGlobal('fetch', async () => new Response('<html>', { status, headers }))
   await expect(request('classes')).rejects.toMatchObject({ kind: 'unready' })

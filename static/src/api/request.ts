@@ -25,6 +25,11 @@ export function isRefused(error: unknown): boolean {
   return error instanceof ApiError && error.kind === 'refused'
 }
 
+/** Returns whether the same request may succeed later. A locked service is not reachable until it has the key. */
+export function mayPass(error: unknown): boolean {
+  return !(error instanceof ApiError) || error.canRetry || error.kind === 'locked'
+}
+
 /** Returns the text of an error for the page; `otherwise` for one that is not ours. */
 export function messageOf(error: unknown, otherwise: string): string {
   return error instanceof ApiError ? error.message : otherwise
@@ -81,8 +86,8 @@ export async function arrived<T>(awaited: Promise<T>): Promise<T> {
 }
 
 function kindOf({ status, headers }: Response): ApiError['kind'] {
-  if (status === 401) return 'locked'
-  if (status === 404) return 'missing'
   const isOwn = headers.get('content-type')?.startsWith(PROBLEM_TYPE)
-  return status < 500 && isOwn && !RETRY_STATUSES.includes(status) ? 'refused' : 'unready'
+  if (!isOwn || status >= 500 || RETRY_STATUSES.includes(status)) return 'unready'
+  if (status === 401) return 'locked'
+  return status === 404 ? 'missing' : 'refused'
 }

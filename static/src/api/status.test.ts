@@ -24,3 +24,8 @@ it('names the time of the response, where it has one', async () => {
   vi.stubGlobal('fetch', async () => new Response('[]'))
   expect((await classes()).time).toBeNull()
 })
+
+it.each(['{}', 'null'])('a response of something else, %s, has no classes', async (body) => {
+  vi.stubGlobal('fetch', async () => new Response(body))
+  await expect(classes()).rejects.toMatchObject({ kind: 'unready' })
+})

@@ -11,10 +11,10 @@ export type ClassSummary = components['schemas']['Class']
 export async function classes(): Promise<{ classes: ClassSummary[]; time: number | null }> {
   const response = await request('classes')
   const time = Date.parse(response.headers.get('date') ?? '')
-  return {
-    classes: (await response.json()) as ClassSummary[],
-    time: Number.isNaN(time) ? null : time,
-  }
+  const found = (await response.json()) as ClassSummary[]
+  // Something before the service may respond in its place.
+  if (!Array.isArray(found)) throw new ApiError('unready', 'The response has no classes.')
+  return { classes: found, time: Number.isNaN(time) ? null : time }
 }
 
 /** Whether the service says that it is ready. */

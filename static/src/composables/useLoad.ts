@@ -1,7 +1,7 @@
 /** Loads that are tried again after they failed. */
 import { watch, type Ref } from 'vue'
 
-import { ApiError } from '../api/request'
+import { mayPass } from '../api/request'
 import { boardState, reachable, service } from '../state/service'
 import { latestOnly } from './latest-only'
 
@@ -26,11 +26,11 @@ export function useRetriedLoad(
   load: (isStale: () => boolean, retryLater: (error: unknown) => void) => Promise<void>,
 ): () => Promise<void> {
   const attempt = latestOnly(async (isStale) => {
-    let mayPass = false
+    let isWanted = false
     await load(isStale, (error) => {
-      mayPass ||= canLoadLater(error)
+      isWanted ||= mayPass(error)
     })
-    setRetry(mayPass)
+    setRetry(isWanted)
   })
   const setRetry = useRetry(attempt, attempt.isRunning)
   return attempt
@@ -81,9 +81,4 @@ export function useRetry(
     isWanted = value
     if (!value) pollsLeft = retryPolls = 1
   }
-}
-
-/** Returns whether the same load may succeed later. A locked service is not reachable until it has the key. */
-export function canLoadLater(error: unknown): boolean {
-  return !(error instanceof ApiError) || error.canRetry || error.kind === 'locked'
 }

@@ -2,13 +2,14 @@
 import { computed, ref, shallowRef, watch } from 'vue'
 
 import { pace } from '../api/client'
+import { mayPass } from '../api/request'
 import { curveOf, NO_PACER, paceQuery, type PacerAt, type PacerChoice } from '../race/pacer'
 import { RACE_SECONDS } from '../race/output'
 import type { Sample } from '../race/ride'
 import { applyNames } from '../state/names'
 import { pacer, pacerLabel } from '../state/pacer'
 import type { RaceOnPage } from './useRace'
-import { canLoadLater, useRetry } from './useLoad'
+import { useRetry } from './useLoad'
 
 type RaceOfPacer = Pick<RaceOnPage, 'phase' | 'racing' | 'sample' | 'identity'>
 
@@ -56,7 +57,7 @@ export function usePacer(classId: number, { phase, racing, sample, identity }: R
       curve.value = new Map([...outputs].filter(([second]) => second > ridden))
     } catch (error) {
       if (current !== generation) return
-      setRetry(canLoadLater(error))
+      setRetry(mayPass(error))
       state.value = 'failed'
     }
   }

@@ -154,7 +154,11 @@ describe('the boards of a ride whose history is loaded', () => {
 
   it('are the history’s while the service does not respond, which is asked once a poll', async () => {
     const { source, at } = await open()
-    const errors = [new ApiError('away', 'no'), new ApiError('unready', 'no')]
+    const errors = [
+      new ApiError('away', 'no'),
+      new ApiError('unready', 'no'),
+      new SyntaxError('<html>'),
+    ]
     for (const error of errors) {
       service.now += 1
       vi.mocked(leaderboard).mockReset().mockRejectedValue(error)

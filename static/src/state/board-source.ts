@@ -1,6 +1,6 @@
 /** The all-time boards of a race: from the service, or from the history that was loaded before the ride. */
 import { curve, history, leaderboard, records, type Leaderboard } from '../api/client'
-import { ApiError } from '../api/request'
+import { mayPass } from '../api/request'
 import { type ClassSummary } from '../api/status'
 import {
   groupBoard,
@@ -94,7 +94,7 @@ function withHistory(
     const standIn = () => ({ value: fromHistory(), asOfStart: true })
     if (!isRealTime() || !reachable.value || service.now === failedPoll) return standIn()
     return asNow(fromService()).catch((error: unknown) => {
-      if (!(error instanceof ApiError && error.canRetry)) throw error
+      if (!mayPass(error)) throw error
       failedPoll = service.now
       return standIn()
     })

@@ -9,7 +9,6 @@ import { ApiError, messageOf } from '../api/request'
 import { storageOf } from '../storage'
 import { reportLeftRides, takeLeftRides } from './open-rides'
 import { reachable, ridesOpen } from './service'
-import { serviceTime } from './service-time'
 
 /** Records of a ride are stored under this prefix and the ride's id, so that tabs do not overwrite each other's. */
 const KEY_PREFIX = 'alleycat.outbox.'
@@ -27,14 +26,11 @@ const BATCH_MAX = 300
 /** Maximum number of rides that wait. Beyond it the oldest are given up: a device stores 5 MB. */
 const RIDES_MAX = 20
 
-/** Maximum age of a ride that is sent again after the service did not take it, in milliseconds: a week. */
-const SEND_AGE_MAX_MS = 7 * 24 * 3600 * 1000
-
 export interface Delivery {
   /**
    * `sending`: records wait or are on their way; `retrying`: a request failed and is repeated; `onDevice`: records wait on the
-   * device, and this page does not send them; `sent`: all are stored; `refused`: the service did not take those that waited, or
-   * did not for a week, for `reason`.
+   * device, and this page does not send them; `sent`: all are stored; `refused`: the service did not take those that waited. A
+   * `reason` says why a request failed.
    */
   state: 'sending' | 'retrying' | 'onDevice' | 'sent' | 'refused'
   /** Number of seconds that wait to be sent. The end of a ride that was given up repeats a second. */
@@ -196,14 +192,9 @@ export class Outbox {
       const kind = error instanceof ApiError ? error.kind : 'away'
       if (kind === 'missing') this.isClosed.value = true
       const reason = messageOf(error, 'The ride could not be sent.')
-      // The id is the time of the start. A key or a path that is wrong may be mended by then.
-      const isTooOld = kind !== 'away' && serviceTime() - raceId > SEND_AGE_MAX_MS
-      if (kind === 'refused' || isTooOld) {
+      if (kind === 'refused') {
         this.#remove(raceId, this.#queues.get(raceId) ?? [])
-        this.#report(raceId, {
-          state: 'refused',
-          reason: isTooOld ? `It could not be sent within a week. ${reason}` : reason,
-        })
+        this.#report(raceId, { state: 'refused', reason })
         return 'done'
       }
       this.#report(raceId, { state: 'retrying', reason })

@@ -70,8 +70,10 @@ it.each([
   [true, 'also after a reload'],
   [false, 'keep the page open'],
 ])('says what becomes of a ride that waits and is stored: %s', (isStored, words) => {
-  outbox.deliveries.set(1, { ...WAITING, state: 'retrying', isStored })
-  expect(show({}).textContent).toContain(words)
+  outbox.deliveries.set(1, { ...WAITING, state: 'retrying', reason: 'No network.', isStored })
+  const text = show({}).textContent
+  expect(text).toContain('2 seconds wait to be sent. No network. ')
+  expect(text).toContain(words)
 })
 
 it.each([
