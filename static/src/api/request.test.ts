@@ -13,7 +13,7 @@ import {
   type RideRecord,
 } from './client'
 import { queryKey } from './key'
-import { isRefused, request } from './request'
+import { ApiError, isRefused, mayPass, request } from './request'
 import { classes } from './status'
 
 afterEach(() => {
@@ -163,7 +163,17 @@ it.each([
   [503, 'unready'],
 ] as const)('the status %i of the service is an error of the kind %s', async (status, kind) => {
   vi.stubGlobal('fetch', async () => new Response('{}', { status, headers: PROBLEM }))
-  await expect(request('classes')).rejects.toMatchObject({ kind, canRetry: kind === 'unready' })
+  await expect(request('classes')).rejects.toMatchObject({ kind })
+})
+
+it.each([
+  ['away', true],
+  ['unready', true],
+  ['locked', true],
+  ['missing', false],
+  ['refused', false],
+] as const)('an error that is %s may pass: %s', (kind, passes) => {
+  expect(mayPass(new ApiError(kind, 'no'))).toBe(passes)
 })
 
 it.each([400, 401, 403, 404, 413, 502])('the status %i of a proxy may pass', async (status) => {

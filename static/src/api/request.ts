@@ -13,11 +13,6 @@ export class ApiError extends Error {
   ) {
     super(message)
   }
-
-  /** Whether the same request may succeed later. */
-  get canRetry(): boolean {
-    return this.kind === 'away' || this.kind === 'unready'
-  }
 }
 
 /** Returns whether the request itself is at fault: one with a cursor of another list, for example. */
@@ -27,7 +22,7 @@ export function isRefused(error: unknown): boolean {
 
 /** Returns whether the same request may succeed later. A locked service is not reachable until it has the key. */
 export function mayPass(error: unknown): boolean {
-  return !(error instanceof ApiError) || error.canRetry || error.kind === 'locked'
+  return !(error instanceof ApiError) || !['missing', 'refused'].includes(error.kind)
 }
 
 /** Returns the text of an error for the page; `otherwise` for one that is not ours. */

@@ -2,7 +2,7 @@
 import { shallowReactive, shallowRef } from 'vue'
 
 import { leaderboard } from '../api/client'
-import { ApiError } from '../api/request'
+import { mayPass } from '../api/request'
 import { visibleName } from '../format'
 import { visible } from '../visible'
 
@@ -66,7 +66,7 @@ async function fetchNames(): Promise<void> {
       retryMs = RETRY_MIN_MS
     } catch (error) {
       // They are requested when they are shown again, and do not hold up the others.
-      if (error instanceof ApiError && !error.canRetry) ids.forEach((id) => wanted.delete(id))
+      if (!mayPass(error)) ids.forEach((id) => wanted.delete(id))
       await new Promise((resolve) => setTimeout(resolve, retryMs))
       retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)
       await visible()
