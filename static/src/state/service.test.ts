@@ -117,19 +117,6 @@ it('a locked page polls again when a key is entered, not before', async () => {
   expect(classes).toHaveBeenCalledTimes(3)
 })
 
-it('a page with classes that is locked polls every 30 s: the service may take its key again', async () => {
-  vi.mocked(classes).mockResolvedValueOnce(response([1]))
-  await refreshService()
-  vi.mocked(classes).mockReset().mockRejectedValue(new ApiError('locked', 'no'))
-  await vi.advanceTimersByTimeAsync(3000)
-  expect(service.state).toBe('locked')
-  await vi.advanceTimersByTimeAsync(29_000)
-  expect(classes).toHaveBeenCalledTimes(1)
-  vi.mocked(classes).mockResolvedValue(response([]))
-  await vi.advanceTimersByTimeAsync(1500)
-  expect(service.state).toBe('ready')
-})
-
 it('the classes are not known before the state is', async () => {
   vi.mocked(classes).mockRejectedValueOnce(new ApiError('locked', 'no'))
   await refreshService()

@@ -8,9 +8,6 @@ import { serviceTime, setServiceTime } from './service-time'
 /** Interval between polls, in milliseconds. */
 const INTERVAL_MS = 3000
 
-/** Interval between polls of a locked page that shows classes, in milliseconds: each is an error on the console. */
-const LOCKED_INTERVAL_MS = 30_000
-
 /**
  * Maximum age of a board that the page may get, in milliseconds. A cache before the service may send one that is 7 s old, the
  * instance that it comes from may be 4 s behind, and the page's clock may be 5 s wrong.
@@ -73,11 +70,9 @@ export function refreshService(): Promise<void> {
   clearTimeout(timer)
   polls = polls.then(poll).finally(() => {
     clearTimeout(timer)
-    const isLocked = state.state === 'locked'
-    // A hidden page polls again when it is shown, one that had no key yet when a key is entered.
-    if (document.hidden || (isLocked && state.classes.length === 0)) return
-    const interval = isLocked ? LOCKED_INTERVAL_MS : INTERVAL_MS
-    timer = setTimeout(() => void refreshService(), interval)
+    // A hidden page polls again when it is shown, a locked one when a key is entered.
+    if (!document.hidden && state.state !== 'locked')
+      timer = setTimeout(() => void refreshService(), INTERVAL_MS)
   })
   return polls
 }
