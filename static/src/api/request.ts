@@ -20,7 +20,7 @@ export function isRefused(error: unknown): boolean {
   return error instanceof ApiError && error.kind === 'refused'
 }
 
-/** Returns whether the same request may succeed later. A locked service is not reachable until it has the key. */
+/** Returns whether the same request may succeed later; `locked`, once there is a key. */
 export function mayPass(error: unknown): boolean {
   return !(error instanceof ApiError) || !['missing', 'refused'].includes(error.kind)
 }
@@ -36,7 +36,7 @@ const TIMEOUT_MS = 10_000
 /** Statuses below 500 that ask for a retry: request timeout, too many requests. */
 const RETRY_STATUSES = [408, 429]
 
-/** The type of all error responses of the service (RFC 9457). What stands before it, such as a proxy, sends other types. */
+/** The type of the service's error responses (RFC 9457). What stands before it, such as a proxy, sends other types. */
 const PROBLEM_TYPE = 'application/problem+json'
 
 /**

@@ -52,7 +52,7 @@ it.each<[string, Partial<OwnRide>, number, string]>([
   ['was refused', { refused: 'the class is full' }, 0, ', not taken by the service'],
   [
     'was refused after a part',
-    { refused: 'too late', partlyTaken: true },
+    { refused: 'too late', anyTaken: true },
     0,
     ', not all of it taken by the service',
   ],

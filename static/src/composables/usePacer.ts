@@ -22,7 +22,7 @@ export function usePacer(classId: number, { phase, racing, sample, identity }: R
   /** The rider whose curve is the pacer, if it is the own best. */
   let racerId = identity.value.racerId
   let generation = 0
-  // A later choice may be loaded by then. The next ride loads its own.
+  // After the ride, the next one loads its own.
   const setRetry = useRetry(async () => {
     if (phase.value !== 'done') await load()
   })

@@ -63,7 +63,10 @@ export interface NextPlace {
   gap: number
 }
 
-/** Number of rows around the rider among which the next place is found. Riders who do not move the controls are level. */
+/**
+ * Number of rows around the rider among which the next place is found. Many may be level with the rider: all who do not move the
+ * controls are.
+ */
 export const NEXT_PLACE_ROWS = 100
 
 /** Returns the next place above the rider's; null where no row is above, and where the rows above are all level. */

@@ -79,7 +79,7 @@ it.each([
   [{}, true],
   [{ sent: false }, false],
   [{ refused: 'wrong clock' }, false],
-  [{ refused: 'wrong clock', partlyTaken: true }, true],
+  [{ refused: 'wrong clock', anyTaken: true }, false],
   [{ rejected: 1 }, true],
   [{ rejected: 2 }, false],
   [{ rejected: 2, gaveUp: true }, true],

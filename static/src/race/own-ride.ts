@@ -16,12 +16,12 @@ export interface OwnRide {
   sent: boolean
   /** Whether the service is known to have stored it. */
   delivered: boolean
-  /** Why the service did not take it; null if it did, or is not known to have refused it. */
+  /** Why the service refused it, or the rest of it; null if it is not known to have done so. */
   refused: string | null
   /** Number of records that it rejected; none in a ride that an earlier page kept. */
   rejected?: number
-  /** Whether it is known to have taken a part, or all of it; none in a ride that an earlier page kept. */
-  partlyTaken?: boolean
+  /** Whether it is known to have taken any of it; none in a ride that an earlier page kept. */
+  anyTaken?: boolean
   /** By second; the first is second 1. */
   cadences: number[]
   resistances: number[]
@@ -74,7 +74,7 @@ export function isRejected({ rejected = 0, outputs, gaveUp }: OwnRide): boolean 
   return rejected > 0 && rejected >= records
 }
 
-/** Whether a ride stands on the boards, or will when it is sent. */
+/** Whether a ride stands on the boards as a whole, or will when it is sent. */
 export function isOnBoards(ride: OwnRide): boolean {
-  return ride.sent && (ride.refused === null || ride.partlyTaken === true) && !isRejected(ride)
+  return ride.sent && ride.refused === null && !isRejected(ride)
 }

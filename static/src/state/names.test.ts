@@ -135,3 +135,17 @@ it('a hidden page does not repeat a request before it is shown', async () => {
   await vi.advanceTimersByTimeAsync(0)
   expect(names.nameOf(1)).toBe('Ada')
 })
+
+it.each(['unready', 'locked'] as const)(
+  'a request that is %s does not hold up the others',
+  async (kind) => {
+    vi.mocked(leaderboard).mockImplementation(async (classId, query) => {
+      if (classId === 1) throw new ApiError(kind, 'blocked')
+      return respond(classId, query)
+    })
+    names.requestNames(1, [7])
+    names.requestNames(2, [1])
+    await vi.advanceTimersByTimeAsync(5000)
+    expect(names.nameOf(1)).toBe('Ada')
+  },
+)

@@ -2,7 +2,7 @@
 import { shallowReactive, shallowRef } from 'vue'
 
 import { leaderboard } from '../api/client'
-import { mayPass } from '../api/request'
+import { ApiError } from '../api/request'
 import { visibleName } from '../format'
 import { visible } from '../visible'
 
@@ -36,7 +36,7 @@ export function applyNames(
   for (const { racerId, name } of racers) if (name) names.set(racerId, name)
 }
 
-/** Applies names that the device has stored. What is known already came from the service, later: also that there is no name. */
+/** Applies names that the device has stored. The service’s response is newer. It may say that a racer has no name. */
 export function applyStoredNames(racers: readonly { racerId: number; name: string }[]): void {
   applyNames(racers.filter(({ racerId }) => !names.has(racerId)))
 }
@@ -66,7 +66,7 @@ async function fetchNames(): Promise<void> {
       retryMs = RETRY_MIN_MS
     } catch (error) {
       // They are requested when they are shown again, and do not hold up the others.
-      if (!mayPass(error)) ids.forEach((id) => wanted.delete(id))
+      if (error instanceof ApiError && error.kind !== 'away') ids.forEach((id) => wanted.delete(id))
       await new Promise((resolve) => setTimeout(resolve, retryMs))
       retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)
       await visible()

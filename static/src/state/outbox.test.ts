@@ -180,7 +180,7 @@ describe('the outbox', () => {
     }
     expect(requests).toEqual([[1]])
     const refused = { state: 'refused', waiting: 0, reason: 'classId must be at most 6' }
-    expect(outbox.deliveries.get(RACE)).toMatchObject({ ...refused, partlyTaken: false })
+    expect(outbox.deliveries.get(RACE)).toMatchObject({ ...refused, anyTaken: false })
     expect(localStorage.length).toBe(0)
   })
 
@@ -188,11 +188,11 @@ describe('the outbox', () => {
     const { state, outbox } = open()
     outbox.add(record(1))
     await vi.advanceTimersByTimeAsync(1000)
-    expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'sent', partlyTaken: true })
+    expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'sent', anyTaken: true })
     state.failure = new ApiError('refused', 'no')
     outbox.add(record(2))
     await vi.advanceTimersByTimeAsync(1000)
-    expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'refused', partlyTaken: true })
+    expect(outbox.deliveries.get(RACE)).toMatchObject({ state: 'refused', anyTaken: true })
   })
 
   it('gives up also what was added during the request that is refused', async () => {
@@ -318,7 +318,7 @@ describe('the outbox', () => {
     expect(outbox.deliveries.get(RACE)).toMatchObject({
       state: 'sent',
       rejected: 1,
-      partlyTaken: false,
+      anyTaken: false,
     })
     outbox.add(record(2))
     await vi.advanceTimersByTimeAsync(1000)

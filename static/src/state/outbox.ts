@@ -37,8 +37,8 @@ export interface Delivery {
   waiting: number
   /** Number of records that the service rejected. */
   rejected: number
-  /** Whether the service has taken a part of the ride, or all of it, from this page. */
-  partlyTaken: boolean
+  /** Whether the service has taken any of it from this page. */
+  anyTaken: boolean
   reason: string | null
   /** Whether the records that wait are on the device, so that a later page can send them. */
   isStored: boolean
@@ -49,7 +49,7 @@ export const NEW_DELIVERY: Delivery = {
   state: 'sending',
   waiting: 0,
   rejected: 0,
-  partlyTaken: false,
+  anyTaken: false,
   reason: null,
   isStored: true,
 }
@@ -184,7 +184,7 @@ export class Outbox {
       this.#report(raceId, {
         state: this.#queues.has(raceId) ? 'sending' : 'sent',
         rejected: (before?.rejected ?? 0) + rejected,
-        partlyTaken: before?.partlyTaken === true || rejected < batch.length,
+        anyTaken: before?.anyTaken === true || rejected < batch.length,
         reason: null,
       })
       return 'done'

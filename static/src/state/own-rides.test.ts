@@ -12,7 +12,7 @@ const REFUSED = {
   state: 'refused',
   waiting: 0,
   rejected: 0,
-  partlyTaken: false,
+  anyTaken: false,
   reason: 'wrong clock',
   isStored: true,
 } as const
@@ -45,12 +45,12 @@ it('a ride that was refused before its end is kept as refused', async () => {
 })
 
 it('a ride of which a part was taken is kept as such, also after the outbox has forgotten it', () => {
-  outbox.deliveries.set(1, { ...REFUSED, partlyTaken: true })
+  outbox.deliveries.set(1, { ...REFUSED, anyTaken: true })
   keepRide(ride(1))
-  expect(ownRide(1)).toMatchObject({ refused: 'wrong clock', partlyTaken: true })
+  expect(ownRide(1)).toMatchObject({ refused: 'wrong clock', anyTaken: true })
   outbox.deliveries.clear()
   keepRide(ride(1))
-  expect(ownRide(1)?.partlyTaken).toBe(true)
+  expect(ownRide(1)?.anyTaken).toBe(true)
 })
 
 it('a later version of a ride does not undo its refusal', async () => {
@@ -141,7 +141,7 @@ it('a ride is delivered once the outbox has sent it, and stays so', async () => 
     state: 'sent',
     waiting: 0,
     rejected: 0,
-    partlyTaken: true,
+    anyTaken: true,
     reason: null,
     isStored: true,
   })
@@ -157,7 +157,7 @@ it('a ride keeps how many of its records were rejected, also without the outbox'
     state: 'sending',
     waiting: 1,
     rejected: 2,
-    partlyTaken: true,
+    anyTaken: true,
     reason: null,
     isStored: true,
   })
@@ -167,7 +167,7 @@ it('a ride keeps how many of its records were rejected, also without the outbox'
     state: 'sent',
     waiting: 0,
     rejected: 3,
-    partlyTaken: true,
+    anyTaken: true,
     reason: null,
     isStored: true,
   })
@@ -183,7 +183,7 @@ it('what a later page counts is added to what earlier pages counted', async () =
     state: 'sending',
     waiting: 100,
     rejected: 200,
-    partlyTaken: true,
+    anyTaken: true,
     reason: null,
     isStored: true,
   })
@@ -196,7 +196,7 @@ it('what a later page counts is added to what earlier pages counted', async () =
     state: 'sent',
     waiting: 0,
     rejected: 100,
-    partlyTaken: true,
+    anyTaken: true,
     reason: null,
     isStored: true,
   })
@@ -210,7 +210,7 @@ it('what this page counts is added to what another tab has counted', async () =>
     state: 'sent',
     waiting: 0,
     rejected: 1,
-    partlyTaken: true,
+    anyTaken: true,
     reason: null,
     isStored: true,
   })

@@ -114,7 +114,7 @@ function withDelivery(ride: OwnRide): OwnRide {
     ...ride,
     delivered: delivery?.state === 'sent' || before?.delivered === true,
     refused: before?.refused ?? reason,
-    partlyTaken: before?.partlyTaken === true || delivery?.partlyTaken === true,
+    anyTaken: before?.anyTaken === true || delivery?.anyTaken === true,
     rejected: (before?.rejected ?? 0) + newRejected(ride.raceId),
   }
 }

@@ -38,7 +38,7 @@ it.each([
   [{ rejected: 2 }, 'The service rejects seconds of this ride: 2 so far.'],
   [{ state: 'refused', reason: 'too old' }, 'The service does not take this ride: too old'],
   [
-    { state: 'refused', reason: 'too old', partlyTaken: true },
+    { state: 'refused', reason: 'too old', anyTaken: true },
     'The service does not take the rest of this ride: too old',
   ],
 ] as const)('a delivery that is %j says: %s', (delivery, text) => {
