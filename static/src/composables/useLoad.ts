@@ -54,9 +54,9 @@ export function useUpToDate(
 
 /**
  * Returns a function that says whether the next poll loads again, if the service is reachable: true after a load that failed in
- * a way that may pass, false where nothing is to be retried any more. The number of polls between two tries doubles with each one that fails: the service may be
- * overloaded. Without a retry, one lost request would leave a gap for as long as nothing else changes. No retry begins while
- * `isRunning` returns true: the same poll may have begun a load because the class has changed.
+ * a way that may pass, false where nothing is to be retried any more. The number of polls between two tries doubles with each
+ * one that fails: the service may be overloaded. Without a retry, one lost request would leave a gap for as long as nothing else
+ * changes. No retry begins while `isRunning` returns true: the same poll may have begun a load because the class has changed.
  */
 export function useRetry(
   load: () => Promise<void>,
